@@ -1,0 +1,33 @@
+"""Edge vectors: the one place where their direction and the sign of the lattice shifts are fixed."""
+
+from torch import Tensor
+
+
+def edge_vectors(positions: Tensor, edge_index: Tensor, edge_shifts: Tensor, cell: Tensor, batch: Tensor) -> Tensor:
+    r"""Vector of every edge, from the sender's image to the receiver.
+
+    .. math:: r_{ij} = r_i - r_j + S_{ij}\, h
+
+    with i the receiver, j the sender, S the lattice shift and the rows of h the cell vectors. Differentiable in
+    positions and cell, so a strain applied to both gives the virial.
+
+    Args:
+        positions: Atom positions, (N, 3), in A.
+        edge_index: Senders and receivers, (2, E).
+        edge_shifts: Lattice shifts, (E, 3).
+        cell: Cell vectors as rows, (B, 3, 3), in A.
+        batch: Structure of each atom, (N,).
+
+    Returns:
+        Edge vectors, (E, 3), in A.
+
+    Example:
+        >>> import torch
+        >>> positions, cell = torch.tensor([[0.0, 0, 0], [1.5, 0, 0]]), 2.0 * torch.eye(3)[None]
+        >>> edge_index, shifts = torch.tensor([[0], [1]]), torch.tensor([[-1.0, 0, 0]])
+        >>> edge_vectors(positions, edge_index, shifts, cell, torch.zeros(2, dtype=torch.long)).tolist()
+        [[-0.5, 0.0, 0.0]]
+    """
+    sender, receiver = edge_index[0], edge_index[1]
+    images = (edge_shifts[:, :, None] * cell[batch[receiver]]).sum(dim=1)
+    return positions[receiver] - positions[sender] + images

@@ -1,0 +1,64 @@
+"""Every tensor of a graph, named once, with its shape, unit and dtype.
+
+N atoms, E directed edges, B structures. A graph is a `torch_geometric.data.Data` or `Batch`, or a plain dict of tensors
+under these keys. Edges run from a sender j (the neighbour) to a receiver i (the centre), and
+
+    edge_vectors = positions[receiver] - positions[sender] + edge_shifts @ cell[batch]
+
+is computed in one place, `ik_e3nn.graph.edge_vectors`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+ATOMIC_NUMBERS: Final = "atomic_numbers"
+POSITIONS: Final = "positions"
+CELL: Final = "cell"
+PBC: Final = "pbc"
+EDGE_INDEX: Final = "edge_index"
+EDGE_SHIFTS: Final = "edge_shifts"
+BOND_TYPES: Final = "bond_types"
+BATCH: Final = "batch"
+TOTAL_CHARGE: Final = "total_charge"
+SPIN: Final = "spin"
+ENERGY: Final = "energy"
+FORCES: Final = "forces"
+STRESS: Final = "stress"
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one tensor of a graph is.
+
+    Args:
+        shape: Dimensions in symbols: N atoms, E edges, B structures.
+        dtype: Kind of number; "float" is the dtype the graph was built with.
+        unit: Physical unit, empty where there is none.
+        meaning: What it holds.
+
+    Example:
+        >>> FIELDS["forces"].unit
+        'eV/A'
+    """
+
+    shape: str
+    dtype: str
+    unit: str
+    meaning: str
+
+
+FIELDS: Final[dict[str, Field]] = {
+    ATOMIC_NUMBERS: Field("(N,)", "int64", "", "atomic number of each atom"),
+    POSITIONS: Field("(N, 3)", "float", "A", "atom positions, as given (not wrapped)"),
+    CELL: Field("(B, 3, 3)", "float", "A", "cell vectors as rows, as given; zeros where there is none"),
+    PBC: Field("(B, 3)", "bool", "", "periodic along each cell vector"),
+    EDGE_INDEX: Field("(2, E)", "int64", "", "[0] sender j, [1] receiver i; both directions; sorted by receiver"),
+    EDGE_SHIFTS: Field("(E, 3)", "float", "cell vectors", "whole-number lattice shift of each edge"),
+    BOND_TYPES: Field("(E,)", "int64", "", "0 none, 1 single, 2 double, 3 triple, 4 aromatic"),
+    BATCH: Field("(N,)", "int64", "", "structure that each atom belongs to"),
+    TOTAL_CHARGE: Field("(B,)", "float", "e", "total charge; only where it is known"),
+    SPIN: Field("(B,)", "float", "", "spin multiplicity 2S+1; only where it is known"),
+    ENERGY: Field("(B,)", "float64", "eV", "label; NaN where missing"),
+    FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN where missing"),
+    STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN where missing"),
+}

@@ -1,0 +1,135 @@
+"""Which atoms see which: exact neighbour lists for any mix of periodic and open directions."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from vesin import NeighborList
+
+from ik_e3nn.errors import DataError
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# Threads cost more than they give below this many atoms, and data loaders run many lists at once.
+_ATOMS_PER_THREADED_LIST = 2000
+# The search counts its cells in 32 bits: in structures far larger than these it crashes or misses pairs.
+_LARGEST_COORDINATE = 1e8
+_LARGEST_EXTENT = 1e4
+# A periodic cell thinner than this would need more images than any machine has memory for.
+_SMALLEST_HEIGHT = 1e-3
+
+
+def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: float) -> tuple[IntArray, FloatArray]:
+    r"""All directed pairs closer than `r_max`, periodic images included, an atom's own images too.
+
+    A pair (j, i, S) is listed when :math:`|r_i - r_j + S\,h| < r_\mathrm{max}`, with the rows of h the cell vectors.
+    Along open directions S is zero and the cell vector is not looked at: it may be zero, or a dummy. The caller's cell
+    is never changed. Pairs are ordered by receiver, then sender, then shift, so the same structure gives the same list.
+
+    Args:
+        positions: Atom positions, (N, 3), in A; atoms may lie outside the cell.
+        cell: Cell vectors as rows, (3, 3), in A.
+        pbc: Periodic or open, one flag or three.
+        r_max: Cutoff radius in A.
+
+    Returns:
+        `edge_index` (2, E), senders j first and receivers i second, and `shifts` (E, 3), whole numbers.
+
+    Raises:
+        DataError: Positions or cell are not finite or absurdly large, a periodic direction has no cell vector, or r_max
+            is not positive.
+
+    Example:
+        >>> edge_index, shifts = neighbour_list(
+        ...     [[0.0, 0, 0], [0.9, 0, 0]], np.diag([2.0, 0, 0]), [True, False, False], 1.2
+        ... )
+        >>> edge_index.tolist(), shifts[:, 0].tolist()
+        ([[1, 1, 0, 0], [0, 0, 1, 1]], [0.0, 1.0, -1.0, 0.0])
+    """
+    points = np.ascontiguousarray(positions, dtype=np.float64).reshape(-1, 3)
+    periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
+    _check_finite(points, "positions")
+    if not np.isfinite(r_max) or r_max <= 0:
+        raise DataError(f"the cutoff r_max must be a positive length in A, got {r_max}")
+    if len(points) == 0:
+        return np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
+    box = search_cell(cell, periodic)
+    if np.abs(points).max() > _LARGEST_COORDINATE:
+        raise DataError(
+            f"a position is {np.abs(points).max():.1e} A from the origin: the structure has exploded, or is not in A"
+        )
+    if np.ptp(points, axis=0).max() > _LARGEST_EXTENT:
+        points = _close_gaps(points, box[~periodic], r_max)
+    threads = 1 if len(points) < _ATOMS_PER_THREADED_LIST else 0
+    search = NeighborList(cutoff=float(r_max), full_list=True, n_threads=threads)
+    first, second, images = search.compute(points, box, periodic, quantities="ijS")
+    sender, receiver = first.astype(np.int64), second.astype(np.int64)
+    order = _pair_order(receiver, sender, images.astype(np.int64), len(points))
+    return np.stack([sender[order], receiver[order]]), images[order].astype(np.float64)
+
+
+def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
+    """The cell that the search works in: periodic vectors as given, open ones replaced by unit normals.
+
+    Args:
+        cell: Cell vectors as rows, (3, 3), in A.
+        pbc: Three flags.
+
+    Returns:
+        A new, invertible (3, 3) array.
+
+    Raises:
+        DataError: A periodic direction has no cell vector, the periodic vectors are linearly dependent, or not finite.
+
+    Example:
+        >>> search_cell(np.diag([3.0, 0.0, 0.0]), [True, False, False]).round(6).tolist()[0]
+        [3.0, 0.0, 0.0]
+    """
+    box = np.array(cell, dtype=np.float64).reshape(3, 3)
+    periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
+    _check_finite(box, "cell vectors")
+    given = box[periodic]
+    empty = [axis for axis in range(3) if periodic[axis] and not box[axis].any()]
+    if empty:
+        raise DataError(
+            f"the structure is periodic along cell vector {empty[0] + 1}, but that vector is zero; "
+            "give the cell vector or set pbc to False in that direction"
+        )
+    _, heights, right = np.linalg.svd(given, full_matrices=True)
+    if len(given) and heights[-1] < _SMALLEST_HEIGHT:
+        raise DataError(f"the periodic cell vectors {given.tolist()} are linearly dependent; check the cell")
+    box[~periodic] = right[len(given) :]
+    return box
+
+
+def _close_gaps(points: FloatArray, normals: FloatArray, r_max: float) -> FloatArray:
+    """Shorten empty stretches along the open directions to twice the cutoff, which changes no pair within it."""
+    points = points.copy()
+    for normal in normals:
+        height = points @ normal
+        order = np.argsort(height)
+        excess = np.cumsum(np.maximum(np.diff(height[order]) - 2.0 * r_max, 0.0))
+        points[order[1:]] -= excess[:, None] * normal
+    return points
+
+
+def _check_finite(array: FloatArray, name: str) -> None:
+    """Raise when an array holds NaN or infinity, and say where."""
+    bad = ~np.isfinite(array)
+    if bad.any():
+        rows = np.flatnonzero(bad.any(axis=1))
+        raise DataError(f"the {name} hold NaN or infinite values in row(s) {rows[:5].tolist()} ({len(rows)} in all)")
+
+
+def _pair_order(receiver: IntArray, sender: IntArray, images: IntArray, count: int) -> IntArray:
+    """The order of pairs by receiver, sender, shift; one integer key where it fits, because that sorts faster."""
+    if len(receiver) == 0:
+        return np.zeros(0, dtype=np.int64)
+    low = images.min(axis=0)
+    span = images.max(axis=0) - low + 1
+    if float(count) * count * float(span.prod()) > 2.0**62:
+        return np.lexsort((images[:, 2], images[:, 1], images[:, 0], sender, receiver))
+    offset = images - low
+    key = receiver * count + sender
+    for axis in range(3):
+        key = key * span[axis] + offset[:, axis]
+    return np.argsort(key, kind="stable")
