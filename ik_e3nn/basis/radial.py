@@ -1,0 +1,131 @@
+"""Functions of the distance: bases, and windows that end smoothly."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ik_e3nn.constants import ExactModule
+
+
+def smooth_envelope(x: Tensor) -> Tensor:
+    r"""Polynomial window on [0, 1]: 1 at 0, and 0 with two zero derivatives at 1 and beyond.
+
+    .. math:: u(x) = 1 - 28 x^6 + 48 x^7 - 21 x^8
+
+    Args:
+        x: Distance over r_max, any shape.
+
+    Returns:
+        Tensor of the same shape.
+
+    Reference:
+        Gasteiger et al., Directional Message Passing for Molecular Graphs, ICLR 2020, eq. 8 with p = 6.
+
+    Example:
+        >>> smooth_envelope(torch.tensor([0.0, 1.0, 2.0]))
+        tensor([1., 0., 0.])
+    """
+    inside = x < 1
+    x = torch.where(inside, x, 0.0)
+    return torch.where(inside, 1 + x**6 * (-28 + x * (48 - 21 * x)), 0.0)
+
+
+class BesselBasis(ExactModule):
+    r"""Sine waves that vanish at r_max, of unit second moment over the ball's radii.
+
+    .. math:: b_n(r) = \sqrt{2}\, \frac{\sin(n \pi r / r_{max})}{r / r_{max}} \bigg/ \sqrt{w_n}
+
+    with :math:`w_n` such that the mean of :math:`b_n^2` over r uniform in (0, r_max) is 1.
+
+    Args:
+        r_max: Cutoff (A).
+        num_basis: Number of functions.
+
+    Reference:
+        Gasteiger et al., ICLR 2020, eq. 7.
+
+    Example:
+        >>> BesselBasis(5.0, 8)(torch.rand(10, 1)).shape
+        torch.Size([10, 8])
+    """
+
+    def __init__(self, r_max: float, num_basis: int = 8) -> None:
+        super().__init__()
+        _positive("r_max", r_max)
+        _positive("num_basis", num_basis)
+        self.r_max = float(r_max)
+        self.num_basis = num_basis
+        x = (torch.arange(4096, dtype=torch.float64) + 0.5)[:, None] / 4096
+        frequencies = math.pi * torch.arange(1, num_basis + 1, dtype=torch.float64)
+        moments = (torch.sin(frequencies * x) / x).square().mean(0)
+        self.register_exact("frequencies", frequencies / math.pi)
+        self.register_exact("amplitudes", frequencies * moments.rsqrt())
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Values (..., num_basis) at distances r (..., 1); finite at r = 0."""
+        x = r / self.r_max
+        # sin(k x)/x = k sinc(k x/pi): finite with all derivatives at 0
+        return torch.sinc(x * self.frequencies) * self.amplitudes
+
+
+class GaussianBasis(ExactModule):
+    r"""Gaussians on equidistant centres, of unit second moment on average.
+
+    .. math:: b_n(r) = c \exp\left(-\tfrac12 (r - r_n)^2 / \Delta^2\right), \qquad r_n = n \Delta, \; n = 0..N-1
+
+    Args:
+        r_max: Position of the last centre (A).
+        num_basis: Number of functions, at least 2.
+
+    Example:
+        >>> GaussianBasis(5.0, 8)(torch.rand(10, 1)).shape
+        torch.Size([10, 8])
+    """
+
+    def __init__(self, r_max: float, num_basis: int = 8) -> None:
+        super().__init__()
+        _positive("r_max", r_max)
+        if num_basis < 2:
+            raise ValueError(f"num_basis of a Gaussian basis must be at least 2; got {num_basis}")
+        self.r_max = float(r_max)
+        self.num_basis = num_basis
+        self.spacing = r_max / (num_basis - 1)
+        self.register_exact("centres", torch.linspace(0, r_max, num_basis, dtype=torch.float64))
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Values (..., num_basis) at distances r (..., 1)."""
+        # mean over r of exp(-t^2) is sqrt(pi) spacing / r_max for an inner centre
+        norm = (math.sqrt(math.pi) * self.spacing / self.r_max) ** -0.5
+        return torch.exp(-0.5 * ((r - self.centres) / self.spacing) ** 2) * norm
+
+
+class GaussianShell(nn.Module):
+    r"""The paper's learnable radial window.
+
+    .. math:: \phi(r) = \exp\left(-\tfrac12 |r|^2 / \sigma^2\right)
+
+    Args:
+        sigma: Initial width (A).
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, appendix B.1.
+
+    Example:
+        >>> GaussianShell(2.0)(torch.zeros(1, 1)).item()
+        1.0
+    """
+
+    def __init__(self, sigma: float = 1.0) -> None:
+        super().__init__()
+        _positive("sigma", sigma)
+        self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Values (..., 1) at distances r (..., 1)."""
+        return torch.exp(-0.5 * r.square() * torch.exp(-2 * self.log_sigma))
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be positive; got {value}")

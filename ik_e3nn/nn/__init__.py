@@ -1,0 +1,22 @@
+"""Modules that are equivariant under a closed subgroup of O(3), on flat features in e3nn's layout."""
+
+from ik_e3nn.nn.gate import Gate
+from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.mlp import EquivariantMLP
+from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
+from ik_e3nn.nn.scalar import ScalarMLP, normalised_silu
+from ik_e3nn.nn.sphere_activation import SphereActivation
+from ik_e3nn.nn.tensor_product import SelfTensorProduct, TensorProduct
+
+__all__ = [
+    "EquivariantBatchNorm",
+    "EquivariantLayerNorm",
+    "EquivariantLinear",
+    "EquivariantMLP",
+    "Gate",
+    "ScalarMLP",
+    "SelfTensorProduct",
+    "SphereActivation",
+    "TensorProduct",
+    "normalised_silu",
+]

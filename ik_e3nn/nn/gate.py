@@ -1,0 +1,58 @@
+"""The gated nonlinearity."""
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.nn.scalar import normalised_sigmoid, normalised_silu
+
+
+class Gate(nn.Module):
+    r"""SiLU on scalars; everything else is multiplied by the sigmoid of a scalar of its own. Exactly equivariant.
+
+    .. math:: (s, g, x) \mapsto (c_1 \mathrm{silu}(s),\; c_2 \,\mathrm{sigmoid}(g)\, x)
+
+    For a group G smaller than O(3) the scalars s and g are what a G-linear layer made of type 0e: Gate itself need not know
+    G.
+
+    Args:
+        irreps_out: Type of the output. Its 0e are activated, all other fields are gated.
+
+    Attributes:
+        irreps_in: The type to feed it: 0e of the output, one 0e for every gated field, the gated fields.
+
+    Reference:
+        Weiler et al., 3D Steerable CNNs, NeurIPS 2018, section 4.3.
+
+    Example:
+        >>> gate = Gate("4x0e + 2x1o")
+        >>> gate.irreps_in, gate(torch.randn(5, 12)).shape
+        (4x0e+2x0e+2x1o, torch.Size([5, 10]))
+    """
+
+    def __init__(self, irreps_out: o3.Irreps | str) -> None:
+        super().__init__()
+        irreps = o3.Irreps(irreps_out)
+        scalars = [(mul, ir) for mul, ir in irreps if ir == o3.Irrep("0e")]
+        self.gated = o3.Irreps([(mul, ir) for mul, ir in irreps if ir != o3.Irrep("0e")])
+        self.num_scalars = sum(mul for mul, _ in scalars)
+        self.irreps_out = o3.Irreps(scalars) + self.gated
+        self.irreps_in = o3.Irreps(scalars) + o3.Irreps([(mul, "0e") for mul, _ in self.gated]) + self.gated
+        if self.irreps_out != irreps:
+            raise ValueError(
+                f"scalars (0e) must come first in the output of a gate; got {irreps}, use {self.irreps_out}"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., irreps_in.dim) to (..., irreps_out.dim)."""
+        if not self.gated.num_irreps:
+            return normalised_silu(x)
+        scalars, gates, fields = x.split([self.num_scalars, self.gated.num_irreps, self.gated.dim], -1)
+        gates = normalised_sigmoid(gates)
+        pieces = [normalised_silu(scalars)]
+        for (mul, ir), s, g in zip(self.gated, self.gated.slices(), self._gates(gates), strict=True):
+            pieces.append((fields[..., s].unflatten(-1, (mul, ir.dim)) * g[..., None]).flatten(-2))
+        return torch.cat(pieces, -1)
+
+    def _gates(self, gates: Tensor) -> tuple[Tensor, ...]:
+        return gates.split([mul for mul, _ in self.gated], -1)

@@ -1,0 +1,210 @@
+"""The G-equivariant linear layer."""
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.symmetry.intertwiners import irrep_intertwiners
+
+
+class EquivariantLinear(nn.Module):
+    r"""The most general linear map that commutes with a group G.
+
+    .. math:: y_k = S_k^{-1/2} \sum_i \sum_p (w_{ikp} \otimes B_{ikp}) \, x_i + b_k,
+              \qquad B_{ikp} \in \mathrm{Hom}_G(i, k), \; S_k = \sum_{ip} \mathrm{mul}_i \, B_{ikp} B_{ikp}^T
+
+    The weights start as standard normal numbers. :math:`S_k` is the covariance that inputs of unit variance then have at the
+    output; it commutes with G, so that dividing by its root gives *every component* unit variance and keeps equivariance.
+    (Scaling whole blocks is not enough: components that G leaves invariant would grow from layer to layer.) For G = O(3) it is
+    ``o3.Linear``.
+
+    Blocks of x and y that G connects are multiplied in one GEMM; where the only maps are multiples of the identity (always for
+    O(3) and SO(3)), the GEMM runs over channels alone.
+
+    Args:
+        irreps_in: Type of the input.
+        irreps_out: Type of the output. A block that nothing maps to is zero.
+        group: The group G, or its name.
+        bias: Add a learnable G-invariant vector (zero at the start).
+
+    Example:
+        >>> linear = EquivariantLinear("4x0e + 4x1o", "2x0e + 2x1o", "SO2")
+        >>> linear(torch.randn(5, 16)).shape
+        torch.Size([5, 8])
+        >>> linear.weight.numel()  # of (4 + 4) x 2 scalars and 4 x 2 + 4 x 2 x 3 vectors
+        48
+    """
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps | str,
+        irreps_out: o3.Irreps | str,
+        group: SymmetryGroup | str = "O3",
+        *,
+        bias: bool = False,
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        self.group = SymmetryGroup.from_config(group)
+        components = _connected_components(self.irreps_in, self.irreps_out, self.group)
+        self.components = nn.ModuleList(
+            _ChannelMixing(self.irreps_in, self.irreps_out, rows, columns)
+            if _only_identities(self.irreps_in, self.irreps_out, rows, columns, self.group)
+            else _DenseMixing(self.irreps_in, self.irreps_out, rows, columns, self.group)
+            for columns, rows in components
+        )
+        self.weight = nn.Parameter(torch.randn(sum(c.num_weights for c in self.components)))
+        self.bias = _InvariantBias(self.irreps_out, self.group) if bias else None
+        order = [s for c in self.components for k in c.rows for s in _span(self.irreps_out, k)]
+        missing = [s for s in range(self.irreps_out.dim) if s not in set(order)]
+        self.num_missing = len(missing)
+        permutation = torch.tensor(order + missing, dtype=torch.long).argsort()
+        self.in_order = bool((permutation == torch.arange(len(permutation))).all())
+        self.register_buffer("permutation", permutation, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map features (..., irreps_in.dim) to (..., irreps_out.dim)."""
+        if x.shape[-1] != self.irreps_in.dim:
+            raise ValueError(
+                f"expected features of {self.irreps_in}, dimension {self.irreps_in.dim}; got {tuple(x.shape)}"
+            )
+        weights = self.weight.split([c.num_weights for c in self.components])
+        pieces = [c(x, w) for c, w in zip(self.components, weights, strict=True)]
+        if self.num_missing:
+            pieces.append(x.new_zeros(*x.shape[:-1], self.num_missing))
+        y = pieces[0] if len(pieces) == 1 else torch.cat(pieces, -1)
+        if not self.in_order:
+            y = y[..., self.permutation]
+        return y if self.bias is None else y + self.bias()
+
+    def extra_repr(self) -> str:
+        """One line for ``print``."""
+        return f"{self.irreps_in} -> {self.irreps_out}, {self.group.name}, {self.weight.numel()} weights"
+
+
+def _span(irreps: o3.Irreps, block: int) -> range:
+    s = irreps.slices()[block]
+    return range(s.start, s.stop)
+
+
+def _connected_components(
+    irreps_in: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup
+) -> list[tuple[list[int], list[int]]]:
+    """Groups of (input blocks, output blocks) between which G allows linear maps, in order of the outputs."""
+    components: list[tuple[list[int], list[int]]] = []
+    for k, (mul_out, ir_out) in enumerate(irreps_out):
+        inputs = {
+            i
+            for i, (mul_in, ir_in) in enumerate(irreps_in)
+            if mul_in * mul_out and len(irrep_intertwiners(ir_in, ir_out, group))
+        }
+        if not inputs:
+            continue
+        touching = [c for c in components if inputs & set(c[0])]
+        components = [c for c in components if c not in touching]
+        columns = sorted(inputs.union(*[c[0] for c in touching]))
+        components.append((columns, sorted([k, *[row for c in touching for row in c[1]]])))
+    return sorted(components, key=lambda c: c[1][0])
+
+
+def _only_identities(
+    irreps_in: o3.Irreps, irreps_out: o3.Irreps, rows: list[int], columns: list[int], group: SymmetryGroup
+) -> bool:
+    """Whether each of the blocks maps to each other by multiples of the identity alone."""
+    irreps = {irreps_in[i].ir for i in columns} | {irreps_out[k].ir for k in rows}
+    if len({ir.l for ir in irreps}) > 1:
+        return False
+    maps = [irrep_intertwiners(a, b, group) for a in irreps for b in irreps]
+    identity = torch.eye(maps[0].shape[-1], dtype=torch.float64)
+    return all(len(m) == 1 and bool((m[0] / m[0, 0, 0] - identity).abs().max() < 1e-10) for m in maps)
+
+
+class _ChannelMixing(nn.Module):
+    """Blocks of one degree l, mixed over channels: (..., mul_in, 2l+1) -> (..., mul_out, 2l+1)."""
+
+    def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, rows: list[int], columns: list[int]) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.slices = [irreps_in.slices()[i] for i in columns]
+        self.dim = irreps_in[columns[0]].ir.dim
+        self.mul_in = sum(irreps_in[i].mul for i in columns)
+        self.mul_out = sum(irreps_out[k].mul for k in rows)
+        self.num_weights = self.mul_in * self.mul_out
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        x = x[..., self.slices[0]] if len(self.slices) == 1 else torch.cat([x[..., s] for s in self.slices], -1)
+        matrix = weight.view(self.mul_in, self.mul_out) * self.mul_in**-0.5
+        if self.dim == 1:
+            return x @ matrix
+        y = x.unflatten(-1, (self.mul_in, self.dim)).transpose(-1, -2) @ matrix
+        return y.transpose(-1, -2).flatten(-2)
+
+
+class _DenseMixing(ExactModule):
+    """All connected blocks in one matrix, folded from the intertwiners at each call."""
+
+    def __init__(
+        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, rows: list[int], columns: list[int], group: SymmetryGroup
+    ) -> None:
+        super().__init__()
+        self.rows, self.columns = rows, columns
+        self.slices = [irreps_in.slices()[i] for i in columns]
+        self.num_weights = 0
+        self.blocks: list[list[tuple[str, int, int, int]]] = []
+        for k in rows:
+            mul_out, ir_out = irreps_out[k]
+            maps = [irrep_intertwiners(irreps_in[i].ir, ir_out, group) for i in columns]
+            covariance = sum(
+                irreps_in[i].mul * torch.einsum("pmn,pkn->mk", m, m) for i, m in zip(columns, maps, strict=True)
+            )
+            whitening = inverse_square_root(torch.as_tensor(covariance))
+            row = []
+            for i, m in zip(columns, maps, strict=True):
+                name = f"basis_{k}_{i}"  # (paths, m_out, m_in)
+                self.register_exact(name, whitening @ m)
+                row.append((name, len(m), irreps_in[i].mul, mul_out))
+                self.num_weights += len(m) * irreps_in[i].mul * mul_out
+            self.blocks.append(row)
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        x = x[..., self.slices[0]] if len(self.slices) == 1 else torch.cat([x[..., s] for s in self.slices], -1)
+        return x @ self.matrix(weight)
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """Fold W = sum_p w_p B_p into one matrix (dim_in, dim_out)."""
+        start, columns = 0, []
+        for row in self.blocks:
+            column = []
+            for name, paths, mul_in, mul_out in row:
+                basis = getattr(self, name)
+                w = weight[start : start + paths * mul_in * mul_out].view(paths, mul_in, mul_out)
+                start += w.numel()
+                block = torch.einsum("puv,pmn->unvm", w, basis)
+                column.append(block.reshape(mul_in * basis.shape[2], mul_out * basis.shape[1]))
+            columns.append(torch.cat(column, 0))
+        return torch.cat(columns, 1)
+
+
+class _InvariantBias(ExactModule):
+    """A learnable vector of irreps that G leaves fixed."""
+
+    def __init__(self, irreps: o3.Irreps, group: SymmetryGroup) -> None:
+        super().__init__()
+        rows = [_fixed_vectors(mul, ir, group) for mul, ir in irreps]
+        self.register_exact("basis", torch.block_diag(*rows))
+        self.weight = nn.Parameter(torch.zeros(self.basis.shape[0]))
+
+    def forward(self) -> Tensor:
+        return self.weight @ self.basis
+
+
+def inverse_square_root(matrix: Tensor) -> Tensor:
+    """Pseudo-inverse of the root of a symmetric matrix that is not negative."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * torch.where(values > 1e-9, values, torch.inf).rsqrt()) @ vectors.T
+
+
+def _fixed_vectors(mul: int, ir: o3.Irrep, group: SymmetryGroup) -> Tensor:
+    return torch.kron(torch.eye(mul, dtype=torch.float64), group.invariants(ir.l, ir.p))

@@ -1,0 +1,88 @@
+"""The G-equivariant MLP."""
+
+from typing import Literal
+
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.basis import spherical_irreps
+from ik_e3nn.nn.gate import Gate
+from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.sphere_activation import SphereActivation
+from ik_e3nn.symmetry import SymmetryGroup
+
+Activation = Literal["gate", "sphere"]
+
+
+def hidden_layer(
+    irreps_in: o3.Irreps, hidden: o3.Irreps, group: SymmetryGroup, activation: Activation
+) -> nn.Sequential:
+    """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``.
+
+    Raises:
+        ValueError: The sphere activation was asked for and ``hidden`` is not spherical.
+    """
+    if activation == "sphere":
+        l_max, mul = hidden.lmax, hidden[0].mul
+        if hidden != spherical_irreps(l_max, mul):
+            raise ValueError(
+                f"the sphere activation needs the same number of every harmonic, like {spherical_irreps(2, 16)}; got {hidden}"
+            )
+        nonlinearity: nn.Module = SphereActivation(mul, l_max)
+        wanted = hidden
+    elif activation == "gate":
+        nonlinearity = Gate(hidden)
+        wanted = nonlinearity.irreps_in
+    else:
+        raise ValueError(f"activation must be 'gate' or 'sphere'; got {activation!r}")
+    return nn.Sequential(EquivariantLinear(irreps_in, wanted, group, bias=True), nonlinearity)
+
+
+class EquivariantMLP(nn.Module):
+    r"""Linear layers that commute with G, and equivariant nonlinearities between them.
+
+    .. math:: x \mapsto L_n \circ \sigma \circ \dots \circ \sigma \circ L_1 (x)
+
+    Args:
+        irreps_in: Type of the input.
+        hidden: Type of all hidden features.
+        irreps_out: Type of the output.
+        group: The group G, or its name.
+        layers: Number of linear layers, at least 1.
+        activation: "gate" (exact) or "sphere" (the paper's; equivariant up to its grid).
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, section 3.3.
+
+    Example:
+        >>> import torch
+        >>> mlp = EquivariantMLP("4x0e + 1o", "16x0e + 16x1o", "3x0e + 1o", "C4v", layers=3)
+        >>> mlp(torch.randn(5, 7)).shape
+        torch.Size([5, 6])
+    """
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps | str,
+        hidden: o3.Irreps | str,
+        irreps_out: o3.Irreps | str,
+        group: SymmetryGroup | str = "O3",
+        *,
+        layers: int = 2,
+        activation: Activation = "gate",
+    ) -> None:
+        super().__init__()
+        if layers < 1:
+            raise ValueError(f"an MLP needs at least 1 linear layer; got layers={layers}")
+        self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        self.group = SymmetryGroup.from_config(group)
+        hidden = o3.Irreps(hidden)
+        types = [self.irreps_in] + [hidden] * (layers - 1)
+        self.hidden_layers = nn.ModuleList(hidden_layer(t, hidden, self.group, activation) for t in types[:-1])
+        self.last = EquivariantLinear(types[-1], self.irreps_out, self.group, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., irreps_in.dim) to (..., irreps_out.dim)."""
+        for layer in self.hidden_layers:
+            x = layer(x)
+        return self.last(x)

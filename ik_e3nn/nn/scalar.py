@@ -1,0 +1,65 @@
+"""Functions of scalars with unit second moment, and a plain MLP made of them."""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def normalisation(function: Callable[[Tensor], Tensor]) -> float:
+    r"""The constant c with :math:`E[(c f(z))^2] = 1` for a standard normal z, by Gauss-Hermite quadrature.
+
+    Example:
+        >>> round(normalisation(lambda z: 2 * z), 12)
+        0.5
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(128)
+    values = function(torch.from_numpy(nodes)).square().numpy()
+    return float((weights @ values / weights.sum()) ** -0.5)
+
+
+@functools.cache
+def _constant(name: str) -> float:
+    return normalisation(getattr(torch.nn.functional, name) if name != "sigmoid" else torch.sigmoid)
+
+
+def normalised_silu(x: Tensor) -> Tensor:
+    """SiLU scaled to unit second moment for standard normal input."""
+    return torch.nn.functional.silu(x) * _constant("silu")
+
+
+def normalised_sigmoid(x: Tensor) -> Tensor:
+    """Sigmoid scaled to unit second moment for standard normal input."""
+    return torch.sigmoid(x) * _constant("sigmoid")
+
+
+class ScalarMLP(nn.Module):
+    r"""Linear layers without bias and SiLU between them, of unit variance at the start.
+
+    .. math:: x \mapsto W_n \sigma(\dots \sigma(W_1 x)), \qquad W \sim N(0, 1)/\sqrt{\text{fan in}}
+
+    Args:
+        sizes: Numbers of features: input, hidden..., output.
+
+    Example:
+        >>> ScalarMLP([8, 64, 32])(torch.randn(5, 8)).shape
+        torch.Size([5, 32])
+    """
+
+    def __init__(self, sizes: Sequence[int]) -> None:
+        super().__init__()
+        if len(sizes) < 2:
+            raise ValueError(f"an MLP needs at least an input and an output size; got {list(sizes)}")
+        self.sizes = list(sizes)
+        pairs = zip(sizes[:-1], sizes[1:], strict=True)
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(n, m)) for n, m in pairs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., sizes[0]) to (..., sizes[-1])."""
+        for index, weight in enumerate(self.weights):
+            if index:
+                x = normalised_silu(x)
+            x = x @ (weight * weight.shape[0] ** -0.5)
+        return x

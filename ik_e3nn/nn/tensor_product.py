@@ -1,0 +1,189 @@
+"""Channelwise products of steerable features, followed by a G-linear layer."""
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.nn.linear import inverse_square_root
+from ik_e3nn.symmetry import SymmetryGroup, trilinear_invariants
+
+
+def channels(irreps: o3.Irreps, what: str) -> int:
+    """The multiplicity that all blocks of irreps share.
+
+    Raises:
+        ValueError: They differ; channelwise products need one number of channels.
+    """
+    muls = {mul for mul, _ in irreps}
+    if len(muls) != 1:
+        raise ValueError(f"{what} must have one multiplicity for all irreps, like 8x0e+8x1o; got {irreps}")
+    return muls.pop()
+
+
+def to_components(x: Tensor, irreps: o3.Irreps) -> Tensor:
+    """Flat e3nn layout (..., irreps.dim) to (..., sum of 2l+1, channels), for irreps of one multiplicity."""
+    blocks = [
+        x[..., s].unflatten(-1, (mul, ir.dim)).transpose(-1, -2)
+        for (mul, ir), s in zip(irreps, irreps.slices(), strict=True)
+    ]
+    return torch.cat(blocks, -2)
+
+
+class CouplingPaths:
+    r"""All G-equivariant bilinear maps between the irreps of two types, stacked in one constant matrix.
+
+    Args:
+        irreps_1: Irreps of the first factor (multiplicities are ignored).
+        irreps_2: Irreps of the second factor.
+        irreps_out: Irreps wanted in the product.
+        group: The group G.
+        symmetric: Both factors are the same vector: maps that vanish on equal arguments are left out, and the
+            normalisation counts the correlation.
+
+    Attributes:
+        tensors: One (2l_1+1, 2l_2+1, 2l_out+1) a path, of unit variance for standard normal arguments, with its
+            blocks (index in irreps_1, index in irreps_2) and its output irrep.
+        irreps_mid: Irreps of the paths' outputs, one after the other.
+    """
+
+    def __init__(
+        self,
+        irreps_1: o3.Irreps,
+        irreps_2: o3.Irreps,
+        irreps_out: o3.Irreps,
+        group: SymmetryGroup,
+        *,
+        symmetric: bool = False,
+    ) -> None:
+        self.irreps_1 = o3.Irreps([(1, ir) for _, ir in irreps_1])
+        self.irreps_2 = o3.Irreps([(1, ir) for _, ir in irreps_2])
+        self.paths: list[tuple[int, int, o3.Irrep, Tensor]] = []
+        for ir_out in dict.fromkeys(ir for _, ir in irreps_out):
+            paths, covariance = [], torch.zeros(ir_out.dim, ir_out.dim, dtype=torch.float64)
+            for a, (_, ir_1) in enumerate(self.irreps_1):
+                for b, (_, ir_2) in enumerate(self.irreps_2):
+                    if symmetric and b < a:
+                        continue
+                    for T in trilinear_invariants(ir_1, ir_2, ir_out, group):
+                        moment = _second_moment(T, correlated=symmetric and a == b)
+                        scale = float(moment.trace()) / ir_out.dim
+                        if scale > 1e-8:
+                            paths.append((a, b, ir_out, T * scale**-0.5))
+                            covariance += moment / scale
+            # the mean over the paths has unit variance in every component; see EquivariantLinear
+            whitening = inverse_square_root(covariance / max(len(paths), 1))
+            self.paths += [(a, b, ir, T @ whitening) for a, b, ir, T in paths]
+        self.irreps_mid = o3.Irreps([(1, ir) for _, _, ir, _ in self.paths])
+
+    def matrix(self) -> Tensor:
+        """The constants as one matrix (dim_1 * dim_2, dim of irreps_mid), float64."""
+        whole = torch.zeros(self.irreps_1.dim, self.irreps_2.dim, self.irreps_mid.dim, dtype=torch.float64)
+        rows, columns = self.irreps_1.slices(), self.irreps_2.slices()
+        for (a, b, _, T), s in zip(self.paths, self.irreps_mid.slices(), strict=True):
+            whole[rows[a], columns[b], s] = T
+        return whole.flatten(0, 1)
+
+
+def _second_moment(T: Tensor, *, correlated: bool) -> Tensor:
+    """E[z z^T] of z_m = sum_ab T_abm x_a y_b, for standard normal x, and y = x or independent of x (Wick's theorem)."""
+    moment = torch.einsum("abm,abn->mn", T, T)
+    if correlated:
+        trace = torch.einsum("aam->m", T)
+        moment = moment + torch.einsum("abm,ban->mn", T, T) + torch.outer(trace, trace)
+    return moment
+
+
+class TensorProduct(ExactModule):
+    r"""Channel c of x times channel c of y, then a G-linear layer over all paths and channels.
+
+    .. math:: z = L\big( \textstyle\bigoplus_p T_p(x^c, y^c) \big)
+
+    Args:
+        irreps_1: Type of x; all irreps have the same multiplicity.
+        irreps_2: Type of y; the same multiplicity.
+        irreps_out: Type of the product.
+        group: The group G, or its name.
+
+    Example:
+        >>> product = TensorProduct("8x0e + 8x1o", "8x0e + 8x1o", "4x0e + 4x1o + 4x2e")
+        >>> product(torch.randn(5, 32), torch.randn(5, 32)).shape
+        torch.Size([5, 36])
+    """
+
+    symmetric = False
+
+    def __init__(
+        self,
+        irreps_1: o3.Irreps | str,
+        irreps_2: o3.Irreps | str,
+        irreps_out: o3.Irreps | str,
+        group: SymmetryGroup | str = "O3",
+    ) -> None:
+        super().__init__()
+        self.irreps_1, self.irreps_2, self.irreps_out = o3.Irreps(irreps_1), o3.Irreps(irreps_2), o3.Irreps(irreps_out)
+        self.group = SymmetryGroup.from_config(group)
+        mul = channels(self.irreps_1, "irreps_1")
+        if channels(self.irreps_2, "irreps_2") != mul:
+            raise ValueError(f"both factors need the same number of channels; got {self.irreps_1} and {self.irreps_2}")
+        paths = CouplingPaths(self.irreps_1, self.irreps_2, self.irreps_out, self.group, symmetric=self.symmetric)
+        self.register_exact("coupling", paths.matrix())
+        self.linear = PathLinear(paths.irreps_mid, mul, self.irreps_out)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Map (N, irreps_1.dim) and (N, irreps_2.dim) to (N, irreps_out.dim)."""
+        x, y = to_components(x, self.irreps_1), to_components(y, self.irreps_2)
+        products = (x[:, :, None] * y[:, None]).flatten(1, 2)
+        return self.linear(self.coupling.T @ products)
+
+
+class SelfTensorProduct(TensorProduct):
+    """The product of features with themselves: raises the body order of a message by one factor.
+
+    Args:
+        irreps_in: Type of x; all irreps have the same multiplicity.
+        irreps_out: Type of the product.
+        group: The group G, or its name.
+
+    Example:
+        >>> SelfTensorProduct("8x0e + 8x1o", "8x0e + 8x1o")(torch.randn(5, 32)).shape
+        torch.Size([5, 32])
+    """
+
+    symmetric = True
+
+    def __init__(
+        self, irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str, group: SymmetryGroup | str = "O3"
+    ) -> None:
+        super().__init__(irreps_in, irreps_in, irreps_out, group)
+        self.irreps_in = self.irreps_1
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
+        return super().forward(x, x if y is None else y)
+
+
+class PathLinear(nn.Module):
+    """Mixes paths and channels: (N, components of irreps_mid, channels) -> flat features of irreps_out.
+
+    The paths already are of the irreps wanted and already G-equivariant, so only channels mix here, for every group.
+    """
+
+    def __init__(self, irreps_mid: o3.Irreps, mul: int, irreps_out: o3.Irreps) -> None:
+        super().__init__()
+        self.irreps_mid, self.mul, self.irreps_out = irreps_mid, mul, irreps_out
+        fan = {ir: mul * sum(1 for _, mid in irreps_mid if mid == ir) for _, ir in irreps_out}
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(fan[ir], m)) for m, ir in irreps_out)
+        starts = {ir: s.start for (_, ir), s in reversed(list(zip(irreps_mid, irreps_mid.slices(), strict=True)))}
+        self.spans = [(starts.get(ir, 0), fan[ir] // mul) for _, ir in irreps_out]
+
+    def forward(self, z: Tensor) -> Tensor:
+        blocks = []
+        for (m, ir), weight, (start, paths) in zip(self.irreps_out, self.weights, self.spans, strict=True):
+            if not paths:
+                blocks.append(z.new_zeros(z.shape[0], m * ir.dim))
+                continue
+            part = z[:, start : start + paths * ir.dim].unflatten(1, (paths, ir.dim))
+            part = part.transpose(1, 2).flatten(2) @ (weight * (paths * self.mul) ** -0.5)  # (N, 2l+1, m)
+            blocks.append(part.transpose(1, 2).flatten(1))
+        return torch.cat(blocks, 1)

@@ -1,0 +1,104 @@
+"""From generators to the whole group: the elements of a finite group, or the kind of a continuous one."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.symmetry.named import HORIZONTAL_MIRROR, INVERSION, TWOFOLD_X, VERTICAL_MIRROR, rotation
+
+MAX_AXIAL_ORDER = 1200  # C_1200 still counts as finite; what has not closed by then is continuous
+MAX_CUBIC_ORDER = 120  # the largest finite group without a main axis is Ih
+CLOSURE_TOLERANCE = 1e-7
+
+Continuous = Literal["none", "axial", "spherical"]
+
+
+@dataclass(frozen=True)
+class Closure:
+    """A closed subgroup of O(3) as finitely many components times its connected part.
+
+    Attributes:
+        components: One matrix of every connected component, (n, 3, 3); for a finite group all its elements.
+        continuous: The connected part: "none" (identity alone), "axial" (SO(2) about ``axis``), "spherical" (SO(3)).
+        axis: Unit vector (3,) of an axial group; z otherwise.
+    """
+
+    components: Tensor
+    continuous: Continuous
+    axis: Tensor
+
+
+def close(generators: Tensor) -> Closure:
+    """The smallest closed subgroup of O(3) that contains the generators.
+
+    Args:
+        generators: Orthogonal matrices (k, 3, 3), float64.
+
+    Returns:
+        Its components and its connected part. A group with more than 1,200 elements counts as continuous.
+    """
+    z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    axis = _common_axis(generators)
+    elements = _finite_closure(generators, MAX_CUBIC_ORDER if axis is None else MAX_AXIAL_ORDER)
+    if elements is not None:
+        return Closure(elements, "none", z)
+    if axis is None:
+        improper = bool((torch.linalg.det(generators) < 0).any())
+        identity = torch.eye(3, dtype=torch.float64)
+        return Closure(torch.stack([identity, INVERSION] if improper else [identity]), "spherical", z)
+    frame = rotation_to(axis)
+    kinds = {(int(torch.linalg.det(g).sign()), int((axis @ g @ axis).sign())) for g in generators}
+    standard = {(1, -1): TWOFOLD_X, (-1, 1): VERTICAL_MIRROR, (-1, -1): HORIZONTAL_MIRROR}
+    cosets = torch.stack(
+        [frame @ standard[kind] @ frame.T for kind in sorted(kinds) if kind in standard] or [_identity()]
+    )
+    components = _finite_closure(cosets, MAX_AXIAL_ORDER)
+    return Closure(cosets if components is None else components, "axial", axis)
+
+
+def rotation_to(axis: Tensor) -> Tensor:
+    """The shortest rotation (3, 3) that takes z to a unit vector."""
+    x, y, z = axis.tolist()
+    if math.hypot(x, y) < 1e-12:
+        return _identity() if z > 0 else TWOFOLD_X.clone()
+    return rotation((-y, x, 0.0), math.atan2(math.hypot(x, y), z))
+
+
+def _identity() -> Tensor:
+    return torch.eye(3, dtype=torch.float64)
+
+
+def _finite_closure(generators: Tensor, max_order: int) -> Tensor | None:
+    """All products of the generators, or None if there are more than max_order."""
+    elements = _identity()[None]
+    frontier = elements
+    while len(frontier):
+        products = torch.einsum("aij,bjk->abik", frontier, generators).reshape(-1, 3, 3)
+        fresh: list[Tensor] = []
+        for candidate in products:
+            known = torch.cat([elements, *[f[None] for f in fresh]])
+            if not bool(((known - candidate).abs().amax((1, 2)) < CLOSURE_TOLERANCE).any()):
+                fresh.append(candidate)
+        frontier = torch.stack(fresh) if fresh else elements[:0]
+        elements = torch.cat([elements, frontier])
+        if len(elements) > max_order:
+            return None
+    return elements
+
+
+def _common_axis(generators: Tensor) -> Tensor | None:
+    """A line that every generator maps to itself; None if there is none.
+
+    It is the axis of a generator or, where all of them are mirrors or twofold turns, of a product of two.
+    """
+    products = torch.einsum("aij,bjk->abik", generators, generators).reshape(-1, 3, 3)
+    for g in torch.cat([generators, products]):
+        proper = g * torch.linalg.det(g).sign()
+        axis = torch.linalg.svd(proper - _identity())[2][-1]
+        images = torch.einsum("kij,j->ki", generators, axis)
+        if bool(((images @ axis).abs() > 1 - 1e-10).all()):
+            return axis * (1.0 if axis[axis.abs().argmax()] > 0 else -1.0)
+    return None
