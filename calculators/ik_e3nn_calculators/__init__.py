@@ -1,0 +1,7 @@
+"""Simulation engines for `ik_e3nn` potentials: the ASE calculator, molecular dynamics and relaxation."""
+
+from ik_e3nn_calculators.calculator import IKCalculator
+from ik_e3nn_calculators.dynamics import MDSettings, MDSummary, run_md
+from ik_e3nn_calculators.relaxation import RelaxSettings, RelaxSummary, run_relax
+
+__all__ = ["IKCalculator", "MDSettings", "MDSummary", "RelaxSettings", "RelaxSummary", "run_md", "run_relax"]

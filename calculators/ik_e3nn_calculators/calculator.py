@@ -1,0 +1,177 @@
+"""The ASE calculator: energies, forces and stresses of a learned potential."""
+
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+from torch import nn
+
+from ik_e3nn_calculators.evaluator import Evaluator
+from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
+from ik_e3nn_calculators.model import prepare_model
+
+# What every model reads of a structure; ASE's initial charges and magnetic moments are not among it.
+_READ = ("positions", "numbers", "cell", "pbc")
+
+
+class IKCalculator(Calculator):
+    """ASE calculator for an `InteratomicPotential`; needs no compile step and never writes to the caller's atoms.
+
+    Properties: `energy` and `free_energy` (eV; equal), `energies` (N,) site energies that sum to `energy`, `forces`
+    (N, 3) in eV/A, `stress` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy,
+    and `stresses` (N, 6), which sum to `stress`. A stress is defined where some direction is periodic and the three
+    cell vectors are independent; the cell is used as given, vacuum included.
+
+    Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
+    `atoms.info["charge"]`, `["spin"]`, `["bonds"]`. Once a stress was asked for, later evaluations include it, because
+    barostats and cell relaxation ask for forces and stress at every step.
+
+    Args:
+        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is.
+        device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
+        dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
+        skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
+        **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
+
+    Raises:
+        ModelFileError: The model file is missing, broken or newer than this library.
+
+    Evaluating raises `UnknownSpeciesError`, `MissingInputError`, `DataError` (no atoms, NaN positions) and, for a
+    stress without a volume, ASE's `PropertyNotImplementedError`.
+    """
+
+    name = "ik_e3nn"
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "stresses",
+    ]
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | nn.Module,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
+        skin: float = 0.5,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype), skin=skin)
+        self._inputs: Snapshot = {}
+        self._with_stress = False
+
+    @property
+    def model(self) -> nn.Module:
+        """This calculator's own, frozen copy of the potential."""
+        return self.evaluator.model
+
+    @property
+    def r_max(self) -> float:
+        """Cutoff radius of the potential in A."""
+        return self.evaluator.r_max
+
+    @property
+    def neighbour_rebuilds(self) -> int:
+        """How often the neighbour list was built so far."""
+        return self.evaluator.rebuilds
+
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """What changed since the last calculation, the model's declared inputs included.
+
+        Compares bit for bit and only what a model reads: this runs several times in every step of dynamics, where
+        ASE's general comparison costs more than everything else in a calculator.
+
+        Args:
+            atoms: The structure to compare with the last one.
+            tol: Part of ASE's signature; not used.
+
+        Returns:
+            Names of the changes; `info` stands for charge, spin and bonds.
+        """
+        last = self.atoms
+        if last is None:
+            return [*_READ, "info"]
+        pairs = zip(_READ, _arrays(last), _arrays(atoms), strict=True)
+        changes = [name for name, old, new in pairs if not np.array_equal(old, new)]
+        if self.evaluator.inputs and not same_inputs(self._inputs, input_snapshot(atoms, self.evaluator.inputs)):
+            changes.append("info")
+        return changes
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate the model; energies and forces always, stresses where asked for.
+
+        Args:
+            atoms: The structure, or None for the last one.
+            properties: Names out of `implemented_properties`.
+            system_changes: What changed since the last call; with none, earlier results are kept and added to.
+
+        Raises:
+            PropertyNotImplementedError: A stress is asked for, but the structure has no volume.
+        """
+        wanted = {"energy"} if properties is None else set(properties)
+        super().calculate(atoms, sorted(wanted), system_changes)
+        structure = self.atoms
+        volume = has_volume(structure)
+        if not volume and wanted & {"stress", "stresses"}:
+            check_finite(structure)
+            raise PropertyNotImplementedError(_no_volume(structure))
+        self._with_stress = self._with_stress or "stress" in wanted or "stresses" in wanted
+        self._inputs = input_snapshot(structure, self.evaluator.inputs)
+        outputs = self.evaluator.evaluate(
+            structure,
+            self._inputs,
+            stress=volume and self._with_stress,
+            atomic_stress="stresses" in wanted,
+        )
+        fresh = _to_ase(outputs, structure)
+        # Asking for one more property must not change numbers already handed out, not even in the last bit.
+        self.results: dict[str, Any] = fresh if system_changes else {**fresh, **self.results}
+
+    def reset(self) -> None:
+        """Forget the last structure and its results."""
+        super().reset()
+        self._inputs = {}
+
+
+def _arrays(atoms: Atoms) -> tuple[NDArray[Any], ...]:
+    """The arrays named by `_READ`."""
+    return atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc
+
+
+def _to_ase(outputs: dict[str, NDArray[np.float64]], atoms: Atoms) -> dict[str, float | NDArray[np.float64]]:
+    """Model outputs under ASE's names, in ASE's shapes."""
+    energy = float(outputs["energy"].item())
+    results: dict[str, float | NDArray[np.float64]] = {
+        "energy": energy,
+        "free_energy": energy,
+        "energies": outputs["energies"],
+        "forces": outputs["forces"],
+    }
+    if "stress" in outputs:
+        results["stress"] = full_3x3_to_voigt_6_stress(outputs["stress"].reshape(3, 3))
+    if "atomic_virials" in outputs:
+        results["stresses"] = full_3x3_to_voigt_6_stress(outputs["atomic_virials"] / atoms.get_volume())
+    return results
+
+
+def _no_volume(atoms: Atoms) -> str:
+    """Why a structure has no stress."""
+    return (
+        f"a stress needs a volume: pbc is {atoms.pbc.tolist()} and the cell has {atoms.cell.rank} independent vectors; "
+        "set three cell vectors and make at least one direction periodic"
+    )

@@ -1,0 +1,91 @@
+"""The state of a run, written at once or not at all, from which it continues exactly."""
+
+import json
+import os
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything that the next step depends on, and how far the output files had come.
+
+    Args:
+        step: Steps done; negative during equilibration.
+        positions: Positions, (N, 3), in A.
+        momenta: Momenta, (N, 3), in ASE units.
+        cell: Cell vectors as rows, (3, 3), in A.
+        random: State of the random-number generator.
+        integrator: State of the integrator.
+        marks: Ends of the output files.
+    """
+
+    step: int
+    positions: FloatArray
+    momenta: FloatArray
+    cell: FloatArray
+    random: dict[str, Any]
+    integrator: dict[str, float]
+    marks: dict[str, int]
+
+    def apply(self, atoms: Atoms) -> None:
+        """Put a structure into this state, exactly, whatever its constraints.
+
+        Args:
+            atoms: The run's starting structure.
+
+        Raises:
+            DataError: It has another number of atoms.
+        """
+        if len(atoms) != len(self.positions):
+            raise DataError(f"the checkpoint has {len(self.positions)} atoms, the structure {len(atoms)}")
+        atoms.set_cell(self.cell, apply_constraint=False)
+        atoms.set_positions(self.positions, apply_constraint=False)
+        atoms.set_momenta(self.momenta, apply_constraint=False)
+
+
+def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint; a kill at any moment leaves either the old one or the new one.
+
+    Args:
+        path: The file.
+        checkpoint: The state.
+    """
+    arrays = {name: getattr(checkpoint, name) for name in ("positions", "momenta", "cell")}
+    rest = {name: getattr(checkpoint, name) for name in ("step", "random", "integrator", "marks")}
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
+        np.savez(file, rest=np.array(json.dumps(rest)), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The state, with the same bits as were written.
+
+    Raises:
+        DataError: The file is broken.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            rest = json.loads(str(stored["rest"]))
+            return Checkpoint(**rest, **{name: stored[name] for name in ("positions", "momenta", "cell")})
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"the checkpoint {path} cannot be read ({error}); start the run anew with overwrite") from error

@@ -1,0 +1,155 @@
+"""Molecular dynamics from settings to a folder with trajectory, log, plots and summary."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.io.trajectory import Trajectory
+from ase.optimize import FIRE
+
+from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn_calculators.calculator import IKCalculator
+from ik_e3nn_calculators.folder import check_free, claim_folder, make_folder
+from ik_e3nn_calculators.frames import frame_file, snapshot
+from ik_e3nn_calculators.md_run import CHECKPOINT, LAST_FRAMES, LOG, MDRun
+from ik_e3nn_calculators.plots import plot_dynamics
+from ik_e3nn_calculators.settings import ExplosionLimits, MDSettings
+from ik_e3nn_calculators.structures import load_structure
+from ik_e3nn_calculators.summary import MDSummary, table_statistics, write_json
+from ik_e3nn_calculators.velocities import set_thermal_velocities
+
+__all__ = ["ExplosionLimits", "MDSettings", "MDSummary", "run_md"]
+
+_log = logging.getLogger(__name__)
+
+START = "start.traj"
+SETTINGS = "settings.json"
+SUMMARY = "summary.json"
+_FILES = (
+    START, SETTINGS, SUMMARY, LOG, CHECKPOINT, LAST_FRAMES,
+    "trajectory.extxyz", "trajectory.traj", "final.extxyz", "energy.png", "temperature.png",
+)  # fmt: skip
+_RELAX_STEPS = 500
+
+
+def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None) -> MDSummary:
+    """Run molecular dynamics, or continue it.
+
+    The folder receives `log.csv`, the trajectory (the run proper, not the equilibration), `final.extxyz`, `energy.png`,
+    `temperature.png`, `summary.json`, and what a restart needs: `start.traj`, `settings.json` and `checkpoint.npz`. A
+    restart goes on from the last checkpoint with the same bits as an uninterrupted run on the same CPU; rows and frames
+    written after that checkpoint are dropped and written again.
+
+    Args:
+        settings: The settings.
+        atoms: A structure to use instead of `settings.structure`; it is copied.
+        calculator: A calculator to use instead of an `IKCalculator` for `settings.model`; any of ASE's will do.
+
+    Returns:
+        The summary, which is also in `summary.json`.
+
+    Raises:
+        ExplosionError: The structure left the physical range. Trajectory, log, plots and summary are left as they were
+            before that, and the last steps are in `last_frames.extxyz`.
+        DataError: The folder holds a run already, or cannot be written to; a restart differs in its physics from the
+            run's beginning; or the structure does not fit the ensemble.
+        ModelFileError: The model file is missing or broken.
+    """
+    engine = calculator or IKCalculator(settings.model, device=settings.device, dtype=settings.dtype)
+    identity = {} if calculator else {"model_sha256": hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()}
+    folder = Path(settings.output)
+    restarting = settings.restart and (folder / CHECKPOINT).exists()
+    run = _resumed(settings, engine, identity) if restarting else _started(settings, atoms, engine, identity)
+    before = getattr(engine, "neighbour_rebuilds", None)
+    try:
+        run.advance()
+    except ExplosionError as error:
+        _finish(run, before, message=str(error))
+        raise ExplosionError(f"{error} (the last good frames are in {folder / LAST_FRAMES})") from error
+    return _finish(run, before)
+
+
+def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, identity: dict[str, str]) -> MDRun:
+    """A new run, up to its first row."""
+    check_free(settings.output, _FILES, overwrite=settings.overwrite)
+    structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
+    structure.calc = engine
+    if settings.relax_fmax is not None:
+        _relax(structure, settings.relax_fmax)
+    if settings.velocities == "thermal":
+        # A stream of its own: a thermostat seeded alike must not repeat the velocities' random numbers.
+        set_thermal_velocities(structure, settings.temperature, np.random.default_rng([settings.seed, 1]))
+    run = MDRun(structure, settings, Path(settings.output))
+    run.prepare()
+    folder = claim_folder(settings.output, _FILES, overwrite=settings.overwrite)
+    with Trajectory(folder / START, "w") as file:
+        file.write(structure.copy())  # constraints, momenta and info, but no results
+    write_json(folder / SETTINGS, {**settings.physics(), **identity})
+    run.begin()
+    return run
+
+
+def _resumed(settings: MDSettings, engine: Calculator, identity: dict[str, str]) -> MDRun:
+    """A run at its last checkpoint."""
+    folder = make_folder(settings.output)
+    _check_same(folder / SETTINGS, {**settings.physics(), **identity})
+    with Trajectory(folder / START) as file:
+        structure: Atoms = file[0]
+    structure.calc = engine
+    run = MDRun(structure, settings, folder)
+    run.resume()
+    return run
+
+
+def _check_same(path: Path, now: dict[str, Any]) -> None:
+    """Refuse to continue a run with other physics or another model."""
+    before = json.loads(path.read_text())
+    changed = [
+        f"{name}: {before[name]!r} before, {now[name]!r} now"
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name]
+    ]
+    if changed:
+        raise DataError(
+            f"the run in {path.parent} cannot be continued with other settings ({'; '.join(changed)}); "
+            "use those it began with, or another output folder"
+        )
+
+
+def _relax(atoms: Atoms, fmax: float) -> None:
+    """A short relaxation before the velocities are set."""
+    done = FIRE(atoms, logfile=None).run(fmax=fmax, steps=_RELAX_STEPS)
+    if not done:
+        _log.warning("the structure did not relax to %g eV/A in %d steps; going on with it", fmax, _RELAX_STEPS)
+
+
+def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSummary:
+    """Plots, last structure and summary."""
+    settings, folder = run.settings, run.folder
+    table = run.log.columns()
+    rebuilds = getattr(run.atoms.calc, "neighbour_rebuilds", None)
+    if not message:
+        last = frame_file(folder, "final", "extxyz")
+        last.path.unlink(missing_ok=True)
+        last.append(snapshot(run.atoms, step=run.step))
+    summary = MDSummary(
+        status="exploded" if message else "finished",
+        steps=max(run.step, 0),
+        time_ps=max(run.step, 0) * settings.timestep / 1000.0,
+        num_atoms=len(run.atoms),
+        **table_statistics(table, settings.ensemble, len(run.atoms)),
+        ms_per_step=1000.0 * run.seconds / run.steps_made if run.steps_made else None,
+        neighbour_rebuilds=None if rebuilds is None or rebuilds_before is None else rebuilds - rebuilds_before,
+        output=str(folder),
+        trajectory=str(run.frames.path),
+        message=message,
+    )
+    write_json(folder / SUMMARY, summary)
+    if settings.plots:
+        plot_dynamics(folder, table)
+    return summary

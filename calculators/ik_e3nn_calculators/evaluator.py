@@ -1,0 +1,160 @@
+"""Structure in, arrays out: the part of a calculator that knows no simulation engine's conventions."""
+
+import logging
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import Pairs, SkinList, edge_bond_types, fields, get_bonds
+from ik_e3nn_calculators.inputs import Snapshot, check_finite, check_structure, scalar_inputs
+
+_log = logging.getLogger(__name__)
+
+
+class Evaluator:
+    """Evaluates one potential on a sequence of similar structures, as dynamics produces them.
+
+    Tensors that rarely change (atomic numbers, edges, bond types) are kept from call to call, and the neighbour list
+    has a skin. The structure is only read.
+
+    Args:
+        model: A frozen potential, see `prepare_model`.
+        skin: Extra radius of the neighbour list in A.
+
+    Raises:
+        DataError: A negative skin.
+    """
+
+    def __init__(self, model: nn.Module, *, skin: float = 0.5) -> None:
+        self.model = model
+        self.species: tuple[int, ...] = tuple(int(number) for number in _attribute(model, "species"))
+        self.inputs: frozenset[str] = frozenset(_attribute(model, "inputs"))
+        self.r_max = float(_attribute(model, "r_max"))
+        self.dtype: torch.dtype = _attribute(model, "dtype")
+        self.device: torch.device = _attribute(model, "device")
+        self._skin = SkinList(self.r_max, skin)
+        self._atoms: dict[str, Tensor] = {}
+        self._numbers: NDArray[np.int64] | None = None
+        self._pairs: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._bonds: NDArray[np.float64] | None = None
+        self._edges: dict[str, Tensor] = {}
+
+    @property
+    def rebuilds(self) -> int:
+        """How often the neighbour list was built so far."""
+        return self._skin.num_rebuilds
+
+    def evaluate(
+        self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool
+    ) -> dict[str, NDArray[np.float64]]:
+        """Energy and forces, and stresses where asked for.
+
+        Args:
+            atoms: The structure.
+            inputs: Its declared inputs, see `input_snapshot`.
+            stress: Also the stress of the cell.
+            atomic_stress: Also the virial of every atom.
+
+        Returns:
+            Float64 arrays: `energy` (1,) in eV, `energies` (N,) in eV, `forces` (N, 3) in eV/A, `stress` (1, 3, 3) in
+            eV/A^3 and `atomic_virials` (N, 3, 3) in eV.
+
+        Raises:
+            UnknownSpeciesError: An element that the model does not know.
+            MissingInputError: A declared input is absent.
+            DataError: No atoms, NaN positions, or bonds that do not fit.
+        """
+        graph = self.graph(atoms, inputs)
+        outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress)
+        wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
+        return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
+
+    def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
+        """The graph of a structure, as a plain dict of tensors.
+
+        Args:
+            atoms: The structure.
+            inputs: Its declared inputs.
+
+        Returns:
+            Tensors under the names of `ik_e3nn.graph.fields`.
+
+        Raises:
+            IKError: As for `evaluate`.
+        """
+        self._update_atoms(atoms)
+        self._update_edges(atoms, inputs.get("bond_types"))
+        scalars = {name: self._float([value]) for name, value in scalar_inputs(inputs).items()}
+        # Only differences of positions matter; near the origin they lose fewer digits in float32.
+        centred = atoms.positions - atoms.positions.mean(axis=0)
+        moving = {fields.POSITIONS: self._float(centred), fields.CELL: self._float(atoms.cell.array[None])}
+        return {**self._atoms, **self._edges, **moving, **scalars}
+
+    def _update_atoms(self, atoms: Atoms) -> None:
+        """Check the structure; renew what belongs to the atoms when they are different ones."""
+        if self._numbers is not None and np.array_equal(self._numbers, atoms.numbers):
+            check_finite(atoms)
+        else:
+            check_structure(atoms, self.species)
+            self._numbers = atoms.numbers.copy()
+            self._atoms = {
+                fields.ATOMIC_NUMBERS: torch.tensor(atoms.numbers, dtype=torch.int64, device=self.device),
+                fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64, device=self.device),
+            }
+            self._warn_without_bonds(atoms)
+        self._atoms[fields.PBC] = torch.tensor(atoms.pbc[None], dtype=torch.bool, device=self.device)
+
+    def _update_edges(self, atoms: Atoms, bonds: NDArray[np.float64] | None) -> None:
+        """Renew the edges and their bond types where they differ from the last call's."""
+        pairs = self._skin.update(atoms)
+        # With images, which of them is bonded depends on the positions; without, an equal list has equal types.
+        fixed_types = bonds is None or not pairs.shifts.any()
+        if fixed_types and _same(self._bonds, bonds) and self._has_pairs(pairs):
+            return
+        self._pairs, self._bonds = (pairs.edge_index, pairs.shifts), bonds
+        types = np.zeros(pairs.edge_index.shape[1], dtype=np.int64)
+        if bonds is not None:
+            sender, receiver = pairs.edge_index
+            vectors = atoms.positions[receiver] - atoms.positions[sender] + pairs.shifts @ atoms.cell.array
+            types = edge_bond_types(get_bonds(atoms), pairs.edge_index, pairs.shifts, vectors, len(atoms))
+        self._edges = {
+            fields.EDGE_INDEX: torch.from_numpy(np.ascontiguousarray(pairs.edge_index)).to(self.device),
+            fields.EDGE_SHIFTS: self._float(pairs.shifts),
+            fields.BOND_TYPES: torch.from_numpy(types).to(self.device),
+        }
+
+    def _has_pairs(self, pairs: Pairs) -> bool:
+        """Whether the kept edges are these."""
+        kept = self._pairs
+        return kept is not None and _same(kept[0], pairs.edge_index) and _same(kept[1], pairs.shifts)
+
+    def _warn_without_bonds(self, atoms: Atoms) -> None:
+        """Bonds may be absent (a crystal has none), but for a molecule they were more likely forgotten."""
+        if "bond_types" in self.inputs and "bonds" not in atoms.info and len(atoms) > 1 and not atoms.pbc.any():
+            _log.warning(
+                "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
+                "its edges count as non-bonded"
+            )
+
+    def _float(self, values: Any) -> Tensor:
+        """Numbers in the model's precision, on its device."""
+        return torch.tensor(np.asarray(values), dtype=self.dtype, device=self.device)
+
+
+def _same(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:
+    """Equality of two optional arrays."""
+    if first is None or second is None:
+        return first is second
+    return first.shape == second.shape and bool((first == second).all())
+
+
+def _attribute(model: nn.Module, name: str) -> Any:
+    """An attribute of the potential, or an error that says what is not one."""
+    if not hasattr(model, name):
+        raise DataError(f"{type(model).__name__} is not an interatomic potential: it has no {name!r}")
+    return getattr(model, name)

@@ -1,0 +1,122 @@
+"""Trajectory files that can be appended to, and cut back to where a checkpoint left them."""
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io.trajectory import Trajectory
+
+
+def snapshot(atoms: Atoms, **info: float) -> Atoms:
+    """A copy of a structure that carries its energy and forces, but no calculator.
+
+    Args:
+        atoms: Structure with calculator.
+        **info: Extra entries for `info`, such as the step.
+
+    Returns:
+        The copy; forces are those before constraints.
+    """
+    frame: Atoms = atoms.copy()
+    frame.info.update(info)
+    results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(apply_constraint=False)}
+    frame.calc = SinglePointCalculator(frame, **results)
+    return frame
+
+
+class FrameFile(ABC):
+    """A trajectory that grows at its end.
+
+    Args:
+        path: The file; it is made by the first frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @abstractmethod
+    def append(self, frame: Atoms) -> None:
+        """Write one more frame; it is on disk when this returns."""
+
+    @abstractmethod
+    def mark(self) -> int:
+        """The present end, to come back to."""
+
+    @abstractmethod
+    def cut(self, mark: int) -> None:
+        """Drop everything after a mark."""
+
+
+class ExtxyzFile(FrameFile):
+    """Extended XYZ; a mark is a number of bytes.
+
+    Args:
+        path: The file.
+    """
+
+    def append(self, frame: Atoms) -> None:
+        """Write one more frame."""
+        ase.io.write(self.path, frame, format="extxyz", append=True)
+
+    def mark(self) -> int:
+        """Number of bytes."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def cut(self, mark: int) -> None:
+        """Shorten the file to so many bytes."""
+        cut_file(self.path, mark)
+
+
+class AseTrajectoryFile(FrameFile):
+    """ASE's binary `.traj`; a mark is a number of frames.
+
+    Args:
+        path: The file.
+    """
+
+    def append(self, frame: Atoms) -> None:
+        """Write one more frame."""
+        with Trajectory(self.path, "a") as file:
+            file.write(frame)
+
+    def mark(self) -> int:
+        """Number of frames."""
+        if not self.path.exists():
+            return 0
+        with Trajectory(self.path) as file:
+            return len(file)
+
+    def cut(self, mark: int) -> None:
+        """Rewrite the file with the first so many frames."""
+        if self.mark() <= mark:
+            return
+        kept = self.path.with_suffix(".part")
+        with Trajectory(self.path) as old, Trajectory(kept, "w") as new:
+            for index in range(mark):
+                new.write(old[index])
+        os.replace(kept, self.path)
+
+
+def frame_file(folder: Path, name: str, kind: str) -> FrameFile:
+    """The trajectory file `name.kind` in a folder, of kind `extxyz` or `traj`.
+
+    Example:
+        >>> frame_file(Path("run"), "trajectory", "traj").path.as_posix()
+        'run/trajectory.traj'
+    """
+    path = folder / f"{name}.{kind}"
+    return AseTrajectoryFile(path) if kind == "traj" else ExtxyzFile(path)
+
+
+def cut_file(path: Path, size: int) -> None:
+    """Shorten a file to `size` bytes, if it is there and longer.
+
+    Args:
+        path: The file.
+        size: Bytes to keep.
+    """
+    if path.exists() and path.stat().st_size > size:
+        os.truncate(path, size)

@@ -1,0 +1,97 @@
+"""Settings and outcome of a relaxation."""
+
+# ruff: noqa: N815 - units keep their case (eV, GPa)
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+OPTIMIZERS = ("fire", "bfgs", "lbfgs")
+CELLS = ("fixed", "full", "hydrostatic")
+
+
+@dataclass(frozen=True)
+class RelaxSettings:
+    """A relaxation.
+
+    Args:
+        structure: Structure file, or a SMILES string.
+        model: Model file.
+        optimizer: `fire`, `bfgs` or `lbfgs`.
+        fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on it.
+        steps: Largest number of steps.
+        cell: `fixed`, `full` (shape and volume) or `hydrostatic` (volume only).
+        mask: Strain components that may change, six of 0 or 1 in the order xx, yy, zz, yz, xz, xy. By default all, but
+            none that touches an open direction.
+        pressure: Pressure to relax to, in GPa.
+        seed: Seed of the conformer of a SMILES string.
+        output: Folder for everything that is written.
+        trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
+        overwrite: Replace the relaxation in `output`.
+        device: `auto`, `cpu` or `cuda`.
+        dtype: `float32` or `float64`; None keeps the model's.
+        progress: Show a progress bar.
+        plots: Draw the largest force.
+
+    Raises:
+        ValueError: A setting is out of range.
+
+    Example:
+        >>> RelaxSettings("CCO", "model.safetensors").fmax
+        0.02
+    """
+
+    structure: str
+    model: str
+    optimizer: Literal["fire", "bfgs", "lbfgs"] = "fire"
+    fmax: float = 0.02
+    steps: int = 1000
+    cell: Literal["fixed", "full", "hydrostatic"] = "fixed"
+    mask: list[int] | None = None
+    pressure: float = 0.0
+    seed: int = 0
+    output: str = "relax"
+    trajectory: Literal["extxyz", "traj"] = "extxyz"
+    overwrite: bool = False
+    device: str = "auto"
+    dtype: Literal["float32", "float64"] | None = None
+    progress: bool = True
+    plots: bool = True
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fmax) and self.fmax > 0):
+            raise ValueError(f"fmax must be positive, got {self.fmax}")
+        if self.steps < 0:
+            raise ValueError(f"steps must not be negative, got {self.steps}")
+        for name, choices in (("optimizer", OPTIMIZERS), ("cell", CELLS)):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.mask is not None and (len(self.mask) != 6 or not set(self.mask) <= {0, 1}):
+            raise ValueError(f"mask must be six of 0 or 1 (xx, yy, zz, yz, xz, xy), got {self.mask}")
+
+
+@dataclass(frozen=True)
+class RelaxSummary:
+    """What came of a relaxation.
+
+    Args:
+        converged: Whether the forces are below `fmax`.
+        steps: Steps made.
+        energy_eV: Final energy.
+        fmax_eV_per_A: Largest final force on an atom.
+        pressure_GPa: Final pressure; None unless periodic in three directions.
+        volume_A3: Final volume; None likewise.
+        output: The folder.
+        structure: The file of the final structure.
+        message: What to do if it did not converge, or empty.
+    """
+
+    converged: bool
+    steps: int
+    energy_eV: float
+    fmax_eV_per_A: float
+    pressure_GPa: float | None
+    volume_A3: float | None
+    output: str
+    structure: str
+    message: str = ""

@@ -1,0 +1,172 @@
+"""Relaxation of atoms, and of the cell if wanted, to zero force and to a given pressure."""
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS, FIRE, LBFGS
+from tqdm.auto import tqdm
+
+from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn_calculators.calculator import IKCalculator
+from ik_e3nn_calculators.csvlog import CsvLog
+from ik_e3nn_calculators.folder import check_free, claim_folder
+from ik_e3nn_calculators.frames import frame_file, snapshot
+from ik_e3nn_calculators.inputs import has_volume
+from ik_e3nn_calculators.plots import plot_columns
+from ik_e3nn_calculators.relax_settings import RelaxSettings, RelaxSummary
+from ik_e3nn_calculators.structures import load_structure
+from ik_e3nn_calculators.summary import write_json
+
+__all__ = ["RelaxSettings", "RelaxSummary", "run_relax", "strain_mask"]
+
+_log = logging.getLogger(__name__)
+
+_OPTIMIZERS = {"fire": FIRE, "bfgs": BFGS, "lbfgs": LBFGS}
+_VOIGT_AXES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
+_FILES = ("trajectory.extxyz", "trajectory.traj", "log.csv", "final.extxyz", "forces.png", "summary.json")
+
+
+def run_relax(
+    settings: RelaxSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None
+) -> RelaxSummary:
+    """Relax a structure; constraints such as `FixAtoms` are respected.
+
+    The folder receives the trajectory, `log.csv`, `final.extxyz`, `forces.png` and `summary.json`.
+
+    Args:
+        settings: The settings.
+        atoms: A structure to use instead of `settings.structure`; it is copied.
+        calculator: A calculator to use instead of an `IKCalculator` for `settings.model`.
+
+    Returns:
+        The summary; look at `converged`.
+
+    Raises:
+        DataError: The folder holds a relaxation already, or the cell of an open structure is to be relaxed.
+        ExplosionError: Energy or forces became NaN.
+    """
+    check_free(settings.output, _FILES, overwrite=settings.overwrite)
+    engine = calculator or IKCalculator(settings.model, device=settings.device, dtype=settings.dtype)
+    structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
+    structure.calc = engine
+    target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
+    structure.get_forces()
+    folder = claim_folder(settings.output, _FILES, overwrite=settings.overwrite)
+    optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
+    frames, log = frame_file(folder, "trajectory", settings.trajectory), CsvLog(folder / "log.csv")
+    with tqdm(total=settings.steps, unit="step", desc="relax", disable=not settings.progress) as bar:
+
+        def record() -> None:
+            row = _row(structure, optimizer.nsteps)
+            log.append(row)
+            frames.append(snapshot(structure, step=optimizer.nsteps))
+            bar.set_postfix_str(f"fmax {row['fmax']:.3f} eV/A", refresh=False)
+            bar.n = optimizer.nsteps
+            bar.refresh()
+
+        optimizer.attach(record)
+        converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.steps))
+    return _finish(structure, settings, folder, log, converged=converged, steps=int(optimizer.nsteps))
+
+
+def strain_mask(atoms: Atoms) -> list[int]:
+    """Strain components, in Voigt order, that leave the open directions of a structure alone.
+
+    Args:
+        atoms: The structure.
+
+    Returns:
+        Six of 0 or 1.
+
+    Raises:
+        DataError: Open and periodic cell vectors share Cartesian components, so that no such mask exists.
+
+    Example:
+        >>> strain_mask(Atoms("H", cell=[3, 3, 20], pbc=(True, True, False)))
+        [1, 1, 0, 0, 0, 1]
+    """
+    cell = np.abs(atoms.cell.array) > 1e-8
+    open_axes = cell[~atoms.pbc].any(axis=0) | ~cell[atoms.pbc].any(axis=0)
+    if (open_axes & cell[atoms.pbc].any(axis=0)).any():
+        raise DataError(
+            "the open cell vector is not along a Cartesian axis of its own, so the strains that leave it alone are not "
+            "known; turn the cell, or give mask=[xx, yy, zz, yz, xz, xy]"
+        )
+    return [int(not open_axes[first] and not open_axes[second]) for first, second in _VOIGT_AXES]
+
+
+def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> FrechetCellFilter:
+    """ASE's filter that relaxes the cell along with the atoms."""
+    if not has_volume(atoms):
+        raise DataError(
+            f"cell={settings.cell!r} needs a periodic structure with three cell vectors, but pbc is "
+            f"{atoms.pbc.tolist()}; use cell='fixed'"
+        )
+    hydrostatic = settings.cell == "hydrostatic"
+    if hydrostatic and not atoms.pbc.all():
+        raise DataError("cell='hydrostatic' would strain an open direction too; use cell='full'")
+    mask = settings.mask if settings.mask is not None else strain_mask(atoms)
+    return FrechetCellFilter(
+        atoms, mask=mask, hydrostatic_strain=hydrostatic, scalar_pressure=settings.pressure * units.GPa
+    )
+
+
+def _row(atoms: Atoms, step: int) -> dict[str, float | int]:
+    """One row of the log."""
+    energy, largest = float(atoms.get_potential_energy()), _largest_force(atoms)
+    if not (np.isfinite(energy) and np.isfinite(largest)):
+        raise ExplosionError(f"step {step}: energy or forces became NaN or infinite; check the starting structure")
+    row: dict[str, float | int] = {"step": step, "energy": energy, "fmax": largest}
+    if atoms.pbc.all() and has_volume(atoms):
+        row["pressure"] = -float(atoms.get_stress()[:3].mean()) / units.GPa
+        row["volume"] = float(atoms.get_volume())
+    return row
+
+
+def _largest_force(atoms: Atoms) -> float:
+    """Largest force on an atom that may move, in eV/A."""
+    return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+
+
+def _finish(
+    atoms: Atoms, settings: RelaxSettings, folder: Path, log: CsvLog, *, converged: bool, steps: int
+) -> RelaxSummary:
+    """Final structure, plot and summary."""
+    row = _row(atoms, steps)
+    message = "" if converged else (
+        f"not converged: the largest force is {row['fmax']:.4g} eV/A after {steps} steps, the goal was "
+        f"{settings.fmax} eV/A; continue from final.extxyz, allow more steps, or try another optimizer"
+    )  # fmt: skip
+    if message:
+        _log.warning(message)
+    last = frame_file(folder, "final", "extxyz")
+    last.append(snapshot(atoms))
+    summary = RelaxSummary(
+        converged=converged,
+        steps=steps,
+        energy_eV=float(row["energy"]),
+        fmax_eV_per_A=float(row["fmax"]),
+        pressure_GPa=float(row["pressure"]) if "pressure" in row else None,
+        volume_A3=float(row["volume"]) if "volume" in row else None,
+        output=str(folder),
+        structure=str(last.path),
+        message=message,
+    )
+    content: dict[str, Any] = {**asdict(summary), "optimizer": settings.optimizer, "fmax_goal": settings.fmax}
+    write_json(folder / "summary.json", content)
+    if settings.plots:
+        table = log.columns()
+        plot_columns(
+            folder / "forces.png",
+            table["step"],
+            {"largest force": table["fmax"]},
+            labels=("step", "largest force / eV/A"),
+            log_scale=bool((table["fmax"] > 0).all()),
+        )
+    return summary

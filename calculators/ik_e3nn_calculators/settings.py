@@ -1,0 +1,175 @@
+"""Settings of a molecular-dynamics run: what a user may choose, with units, checked when made."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+# Settings that a continued run may change: how long, where, and what is written; never the physics.
+CHANGEABLE = frozenset(
+    {
+        "structure",
+        "model",
+        "steps",
+        "time_ps",
+        "output",
+        "log_interval",
+        "frame_interval",
+        "checkpoint_interval",
+        "restart",
+        "overwrite",
+        "device",
+        "progress",
+        "plots",
+        "limits",
+    }
+)
+
+
+@dataclass(frozen=True)
+class ExplosionLimits:
+    """When dynamics is stopped because it has left the physical range.
+
+    Args:
+        temperature: Highest temperature in K; None means ten times the target, but at least 5000 K.
+        displacement: Farthest that an atom may move in one step, in A.
+        contact: Shortest distance of two atoms, in units of the sum of their covalent radii.
+        leaving: Stop when an atom that had neighbours within the model's cutoff at the start has none any more.
+
+    Raises:
+        ValueError: A limit is not positive.
+    """
+
+    temperature: float | None = None
+    displacement: float = 0.5
+    contact: float = 0.4
+    leaving: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("displacement", "contact"):
+            _positive(name, getattr(self, name))
+        if self.temperature is not None:
+            _positive("temperature", self.temperature)
+
+    def hottest(self, target: float) -> float:
+        """The temperature limit in K for a run at `target` K.
+
+        Example:
+            >>> ExplosionLimits().hottest(300.0), ExplosionLimits().hottest(2000.0)
+            (5000.0, 20000.0)
+        """
+        return max(10.0 * target, 5000.0) if self.temperature is None else self.temperature
+
+
+@dataclass(frozen=True)
+class MDSettings:
+    """A molecular-dynamics run.
+
+    Give the length as `steps` or as `time_ps`. Velocities start as Maxwell-Boltzmann at `temperature`, without drift
+    and, for molecules, rotation. A constant-energy run that starts from a relaxed structure loses half of that to
+    potential energy: let it equilibrate first.
+
+    Args:
+        structure: Structure file, or a SMILES string.
+        model: Model file.
+        ensemble: `nve` (velocity Verlet), `langevin` (constant temperature), or `npt` (constant temperature and
+            pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
+        steps: Number of steps after equilibration.
+        time_ps: Length after equilibration in ps, instead of `steps`.
+        timestep: Time step in fs.
+        temperature: Temperature in K, of the initial velocities and of the thermostat.
+        pressure: Pressure in GPa, for `npt`.
+        friction: Friction of the thermostat in 1/ps.
+        barostat_ps: Response time of the barostat in ps, for `npt`.
+        equilibrate_ps: Langevin dynamics before the run proper, in ps; logged at negative times.
+        velocities: `thermal`, or `file` to keep the momenta in the structure file.
+        relax_fmax: Relax the structure first until no force exceeds this, in eV/A; None does not.
+        seed: Seed of conformer, velocities and thermostat.
+        output: Folder for everything that is written.
+        trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
+        log_interval: Steps between rows of `log.csv`.
+        frame_interval: Steps between frames of the trajectory.
+        checkpoint_interval: Steps between checkpoints; a killed run loses no more than this.
+        restart: Continue the run in `output` from its last checkpoint; starts anew if there is none.
+        overwrite: Replace the run in `output`.
+        device: `auto`, `cpu` or `cuda`.
+        dtype: `float32` or `float64`; None keeps the model's.
+        progress: Show a progress bar.
+        plots: Draw energy and temperature.
+        limits: When to stop because the structure explodes.
+
+    Raises:
+        ValueError: A setting is out of range, or both or none of `steps` and `time_ps` are given.
+
+    Example:
+        >>> MDSettings("CCO", "model.safetensors", time_ps=5.0).num_steps
+        10000
+    """
+
+    structure: str
+    model: str
+    ensemble: Literal["nve", "langevin", "npt"] = "nve"
+    steps: int | None = None
+    time_ps: float | None = None
+    timestep: float = 0.5
+    temperature: float = 300.0
+    pressure: float = 0.0
+    friction: float = 10.0
+    barostat_ps: float = 1.0
+    equilibrate_ps: float = 0.0
+    velocities: Literal["thermal", "file"] = "thermal"
+    relax_fmax: float | None = None
+    seed: int = 0
+    output: str = "md"
+    trajectory: Literal["extxyz", "traj"] = "extxyz"
+    log_interval: int = 10
+    frame_interval: int = 50
+    checkpoint_interval: int = 500
+    restart: bool = False
+    overwrite: bool = False
+    device: str = "auto"
+    dtype: Literal["float32", "float64"] | None = None
+    progress: bool = True
+    plots: bool = True
+    limits: ExplosionLimits = field(default_factory=ExplosionLimits)
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.time_ps is None):
+            raise ValueError(f"give either steps or time_ps, got steps={self.steps} and time_ps={self.time_ps}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        for name in ("timestep", "friction", "barostat_ps", "log_interval", "frame_interval", "checkpoint_interval"):
+            _positive(name, getattr(self, name))
+        for name in ("steps", "time_ps", "temperature", "equilibrate_ps"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must not be negative, got {value}")
+        if self.restart and self.overwrite:
+            raise ValueError("restart continues a run and overwrite replaces it; choose one")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps after equilibration."""
+        return int(self.steps) if self.steps is not None else round(1000.0 * (self.time_ps or 0.0) / self.timestep)
+
+    @property
+    def num_equilibration_steps(self) -> int:
+        """Steps of equilibration."""
+        return round(1000.0 * self.equilibrate_ps / self.timestep)
+
+    def physics(self) -> dict[str, Any]:
+        """The settings that a continued run must share with its beginning."""
+        return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
+
+
+_CHOICES = {
+    "ensemble": ("nve", "langevin", "npt"),
+    "velocities": ("thermal", "file"),
+    "trajectory": ("extxyz", "traj"),
+}
+
+
+def _positive(name: str, value: float) -> None:
+    """Refuse zero, negative and non-finite numbers."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be positive, got {value}")
