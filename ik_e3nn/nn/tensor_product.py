@@ -34,8 +34,8 @@ class CouplingPaths:
     r"""All G-equivariant bilinear maps between the irreps of two types, stacked in one constant matrix.
 
     Args:
-        irreps_1: Irreps of the first factor (multiplicities are ignored).
-        irreps_2: Irreps of the second factor.
+        irreps_1: Type of the first factor; multiplicities only weigh the paths in the normalisation.
+        irreps_2: Type of the second factor.
         irreps_out: Irreps wanted in the product.
         group: The group G.
         symmetric: Both factors are the same vector: maps that vanish on equal arguments are left out, and the
@@ -60,7 +60,7 @@ class CouplingPaths:
         self.irreps_2 = o3.Irreps([(1, ir) for _, ir in irreps_2])
         self.paths: list[tuple[int, int, o3.Irrep, Tensor]] = []
         for ir_out in dict.fromkeys(ir for _, ir in irreps_out):
-            paths, covariance = [], torch.zeros(ir_out.dim, ir_out.dim, dtype=torch.float64)
+            paths, total, covariance = [], 0, torch.zeros(ir_out.dim, ir_out.dim, dtype=torch.float64)
             for a, (_, ir_1) in enumerate(self.irreps_1):
                 for b, (_, ir_2) in enumerate(self.irreps_2):
                     if symmetric and b < a:
@@ -70,9 +70,11 @@ class CouplingPaths:
                         scale = float(moment.trace()) / ir_out.dim
                         if scale > 1e-8:
                             paths.append((a, b, ir_out, T * scale**-0.5))
-                            covariance += moment / scale
-            # the mean over the paths has unit variance in every component; see EquivariantLinear
-            whitening = inverse_square_root(covariance / max(len(paths), 1))
+                            weight = irreps_1[a].mul * irreps_2[b].mul
+                            covariance += moment * weight / scale
+                            total += weight
+            # a random mixture of the paths has unit variance in every component; see EquivariantLinear
+            whitening = inverse_square_root(covariance / max(total, 1))
             self.paths += [(a, b, ir, T @ whitening) for a, b, ir, T in paths]
         self.irreps_mid = o3.Irreps([(1, ir) for _, _, ir, _ in self.paths])
 

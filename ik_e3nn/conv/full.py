@@ -1,0 +1,173 @@
+"""Full mixing: every input channel with every filter field."""
+
+from typing import NamedTuple
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
+from ik_e3nn.kernels import SeparableFilter
+from ik_e3nn.nn.tensor_product import CouplingPaths, to_components
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class Term(NamedTuple):
+    """One input block against all filter fields of one multiplicity."""
+
+    block: int  # in irreps_in
+    fields: int  # in filter_types
+    outputs: list[tuple[o3.Irrep, int]]  # output irreps, and their numbers of paths
+
+    def weight_name(self, ir: o3.Irrep) -> str:
+        return f"weight_{self.block}_{self.fields}_{ir}"
+
+    @property
+    def coupling_name(self) -> str:
+        return f"coupling_{self.block}_{self.fields}"
+
+
+class FullMixing(ExactModule):
+    r"""The sum over neighbours of :math:`L(x \otimes h)` as three GEMMs.
+
+    For an input irrep with C channels, H filter fields, a block of n edges, and the coupling paths :math:`T_p`:
+
+    1. :math:`G_e[m_{in}, (m_{out}, p), H] = \sum_{m_h} T_p[m_{in}, m_h, m_{out}] \, h_e[m_h, H]`
+    2. :math:`Z[(m_{out}, p, H), C] = \sum_{(e, m_{in})} G_e[m_{in}, (m_{out}, p, H)] \, x_e[m_{in}, C]`
+    3. :math:`y[m_{out}, C'] = \sum_{(p, H, C)} Z[m_{out}, (p, H, C)] \, W[(p, H, C), C']`
+
+    Nothing of size (filter dimension) x (input dimension) is stored, and step 3 runs once a block of edges, not once an edge.
+    """
+
+    def __init__(
+        self, irreps_in: o3.Irreps, irreps_filter: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_filter, self.irreps_out = irreps_in, irreps_filter, irreps_out
+        self.mul_out: dict[o3.Irrep, int] = {}
+        for mul, ir in irreps_out:
+            self.mul_out[ir] = self.mul_out.get(ir, 0) + mul
+        muls = sorted({mul for mul, _ in irreps_filter})
+        self.filter_types = [o3.Irreps([(m, ir) for m, ir in irreps_filter if m == mul]) for mul in muls]
+        self.filter_slices = [
+            [s for (m, _), s in zip(irreps_filter, irreps_filter.slices(), strict=True) if m == mul] for mul in muls
+        ]
+        self.terms: list[Term] = []
+        paths = CouplingPaths(irreps_in, irreps_filter, irreps_out, group)
+        for i in range(len(irreps_in)):
+            for g, mul in enumerate(muls):
+                self._add_term(i, g, [f for f, (m, _) in enumerate(irreps_filter) if m == mul], paths)
+        fan = {ir: sum(self._rows(t, ir) for t in self.terms) for ir in self.mul_out}
+        self.scale = {ir: n**-0.5 for ir, n in fan.items() if n}
+        self.weights = nn.ParameterDict(
+            {
+                t.weight_name(ir): nn.Parameter(torch.randn(self._rows(t, ir), self.mul_out[ir]))
+                for t in self.terms
+                for ir, _ in t.outputs
+            }
+        )
+
+    def _add_term(self, i: int, g: int, filters: list[int], paths: CouplingPaths) -> None:
+        """Stack the couplings of input block i with some filter blocks: (m_h of all, m_in, (m_out, p) of all outputs)."""
+        slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in filters]).slices()
+        columns, outputs = [], []
+        for ir in self.mul_out:
+            found = [(filters.index(b), T) for a, b, out, T in paths.paths if a == i and b in filters and out == ir]
+            if not found:
+                continue
+            stack = torch.zeros(slices[-1].stop, self.irreps_in[i].ir.dim, ir.dim, len(found), dtype=torch.float64)
+            for p, (f, T) in enumerate(found):
+                stack[slices[f], :, :, p] = T.transpose(0, 1)
+            columns.append(stack.flatten(2))
+            outputs.append((ir, len(found)))
+        if outputs:
+            self.terms.append(Term(i, g, outputs))
+            self.register_exact(self.terms[-1].coupling_name, torch.cat(columns, 2))
+
+    def _rows(self, term: Term, ir: o3.Irrep) -> int:
+        return dict(term.outputs).get(ir, 0) * self.filter_types[term.fields][0].mul * self.irreps_in[term.block].mul
+
+    def forward(
+        self,
+        features: Tensor,
+        senders: Tensor,
+        filter_fields: Tensor | SeparableFilter,
+        blocks: ReceiverBlocks,
+        num_nodes: int,
+    ) -> Tensor:
+        """Sum of K(h) x over the neighbours, (num_nodes, irreps_out.dim)."""
+        if isinstance(filter_fields, SeparableFilter):
+            filter_fields = filter_fields.fields()
+        count, width = blocks.slots.shape
+        slots = blocks.slots.flatten()
+        filters = [gather(pad_row(h), slots) for h in self._filter_components(filter_fields)]
+        places = pad_row(senders)[slots]
+        result: dict[o3.Irrep, Tensor] = {}
+        for term in self.terms:
+            mul, ir_in = self.irreps_in[term.block]
+            x = features[:, self.irreps_in.slices()[term.block]].unflatten(1, (mul, ir_in.dim)).transpose(1, 2)
+            x = gather(x, places).view(count, width * ir_in.dim, mul)
+            coupling, h = getattr(self, term.coupling_name), filters[term.fields]
+            G = torch.matmul(coupling.flatten(1).T, h).view(count, width * ir_in.dim, coupling.shape[2] * h.shape[2])
+            Z = torch.bmm(G.transpose(1, 2), x)  # (blocks, (output, m_out, p, H), C)
+            parts = Z.split([ir.dim * p * h.shape[2] for ir, p in term.outputs], 1)
+            for (ir, _), z in zip(term.outputs, parts, strict=True):
+                weight = self.weights[term.weight_name(ir)] * self.scale[ir]
+                y = z.reshape(count * ir.dim, weight.shape[0]) @ weight
+                result[ir] = result[ir] + y if ir in result else y
+        return segment_sum(self._collect(result, count, features), blocks.receivers, num_nodes)
+
+    def _filter_components(self, fields: Tensor) -> list[Tensor]:
+        """Filter fields by multiplicity, as (E, sum of 2l+1, H)."""
+        parts = []
+        for irreps, slices in zip(self.filter_types, self.filter_slices, strict=True):
+            flat = fields if len(self.filter_types) == 1 else torch.cat([fields[:, s] for s in slices], 1)
+            parts.append(to_components(flat, irreps))
+        return parts
+
+    def _collect(self, result: dict[o3.Irrep, Tensor], count: int, like: Tensor) -> Tensor:
+        """Rows ((block, m_out), channel) of every irrep to flat features of irreps_out."""
+        blocks, used = [], dict.fromkeys(self.mul_out, 0)
+        for mul, ir in self.irreps_out:
+            if ir not in result:
+                blocks.append(like.new_zeros(count, mul * ir.dim))
+                continue
+            y = result[ir].view(count, ir.dim, self.mul_out[ir])[:, :, used[ir] : used[ir] + mul]
+            used[ir] += mul
+            blocks.append(y.transpose(1, 2).reshape(count, mul * ir.dim))
+        return torch.cat(blocks, 1)
+
+    def matrix(self, filter_fields: Tensor) -> Tensor:
+        """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
+        edges = filter_fields.shape[0]
+        parts: dict[tuple[o3.Irrep, int], Tensor] = {}
+        for term in self.terms:
+            mul_in, ir_in = self.irreps_in[term.block]
+            h = self._filter_components(filter_fields)[term.fields]
+            G = torch.einsum("hac,ehH->eacH", getattr(self, term.coupling_name), h)
+            for (ir, paths), g in zip(term.outputs, G.split([ir.dim * p for ir, p in term.outputs], 2), strict=True):
+                weight = self.weights[term.weight_name(ir)] * self.scale[ir]
+                weight = weight.view(paths, h.shape[2], mul_in, -1)
+                block = torch.einsum("eampH,pHuv->evmua", g.unflatten(2, (ir.dim, paths)), weight)
+                key = (ir, term.block)
+                parts[key] = parts[key] + block if key in parts else block
+        return assemble(parts, self.irreps_in, self.irreps_out, edges, filter_fields)
+
+
+def assemble(
+    parts: dict[tuple[o3.Irrep, int], Tensor], irreps_in: o3.Irreps, irreps_out: o3.Irreps, edges: int, like: Tensor
+) -> Tensor:
+    """Put kernel blocks (E, v, m_out, u, m_in), by output irrep and input block, in their places of one matrix."""
+    rows, used = [], {ir: 0 for _, ir in irreps_out}
+    for mul, ir in irreps_out:
+        row = []
+        for i, (mul_in, ir_in) in enumerate(irreps_in):
+            block = parts.get((ir, i))
+            if block is None:
+                row.append(like.new_zeros(edges, mul * ir.dim, mul_in * ir_in.dim))
+            else:
+                row.append(block[:, used[ir] : used[ir] + mul].reshape(edges, mul * ir.dim, mul_in * ir_in.dim))
+        used[ir] += mul
+        rows.append(torch.cat(row, 2))
+    return torch.cat(rows, 1)

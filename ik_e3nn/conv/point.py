@@ -1,0 +1,120 @@
+"""The steerable point convolution."""
+
+from typing import Literal
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.conv.depthwise import DepthwiseMixing
+from ik_e3nn.conv.full import FullMixing
+from ik_e3nn.conv.receivers import ReceiverBlocks
+from ik_e3nn.kernels import Kernel, SeparableFilter
+
+Mode = Literal["full", "depthwise"]
+
+
+class PointConv(nn.Module):
+    r"""Send features along edges through a kernel, and sum them at the receivers.
+
+    .. math:: y_i = \frac{1}{\sqrt{\bar d}} \sum_{j} K(h_{ij}) \, x_j
+                  = \frac{1}{\sqrt{\bar d}} \, L\Big( \sum_{j} x_j \otimes h_{ij} \Big)
+
+    The kernel matrix is never built: L is one linear map over Clebsch-Gordan products, applied after the sum.
+
+    * *full*: every channel of x with every filter field, as in the paper.
+    * *depthwise*: channel c of x with field c; L then mixes the channels. x and h need the same multiplicity everywhere.
+
+    Args:
+        irreps_in: Type of the node features x.
+        irreps_out: Type of the result.
+        kernel: Gives the type of the filter fields and the group; not called here, so that several convolutions can share
+            the fields.
+        mode: "full" or "depthwise".
+        num_neighbours: Mean number of neighbours d, for unit variance of the sum.
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, section 3.4, eq. 5; for L behind the sum see ``matrix``.
+
+    Example:
+        >>> from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis
+        >>> from ik_e3nn.kernels import ImplicitKernel
+        >>> kernel = ImplicitKernel("", "16x0e + 16x1o", basis=RadialHarmonicBasis(BesselBasis(5.0), 1))
+        >>> conv = PointConv("8x0e + 8x1o", "4x0e + 4x1o", kernel)
+        >>> edge_index = torch.tensor([[0, 1, 2], [1, 0, 0]])  # senders, receivers
+        >>> conv(torch.randn(3, 32), edge_index, kernel(torch.randn(3, 3))).shape
+        torch.Size([3, 16])
+    """
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps | str,
+        irreps_out: o3.Irreps | str,
+        kernel: Kernel,
+        mode: Mode = "full",
+        *,
+        num_neighbours: float = 1.0,
+    ) -> None:
+        super().__init__()
+        modes = {"full": FullMixing, "depthwise": DepthwiseMixing}
+        if mode not in modes:
+            raise ValueError(f"mode must be 'full' or 'depthwise'; got {mode!r}")
+        if not num_neighbours > 0:
+            raise ValueError(f"num_neighbours must be positive; got {num_neighbours}")
+        self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        self.irreps_filter, self.group = kernel.irreps_out, kernel.group
+        self.mode = mode
+        self.mixing = modes[mode](self.irreps_in, self.irreps_filter, self.irreps_out, self.group)
+        self.register_buffer("num_neighbours", torch.tensor(float(num_neighbours)))
+
+    def forward(
+        self,
+        features: Tensor,
+        edge_index: Tensor,
+        filter_fields: Tensor | SeparableFilter,
+        *,
+        num_nodes: int | None = None,
+        blocks: ReceiverBlocks | None = None,
+    ) -> Tensor:
+        """Convolve.
+
+        Args:
+            features: x, (N, irreps_in.dim).
+            edge_index: Sender and receiver of every edge, (2, E), in any order.
+            filter_fields: h, (E, filter dimension), or in factors.
+            num_nodes: Number of receiving nodes, if it is not N.
+            blocks: Edges grouped by receiver, if they are at hand; must belong to edge_index.
+
+        Returns:
+            y, (num_nodes, irreps_out.dim); zero for nodes without edges.
+
+        Raises:
+            ValueError: Features or filter fields are not of the declared types.
+        """
+        self._check(features, edge_index, filter_fields)
+        num_nodes = features.shape[0] if num_nodes is None else num_nodes
+        if blocks is None:
+            blocks = ReceiverBlocks.from_receivers(edge_index[1], num_nodes)
+        return self.mixing(features, edge_index[0], filter_fields, blocks, num_nodes) * self.num_neighbours.rsqrt()
+
+    def matrix(self, filter_fields: Tensor | SeparableFilter) -> Tensor:
+        """The kernel K of every edge as a matrix, (E, irreps_out.dim, irreps_in.dim), without the factor of the sum.
+
+        This is the definition written out, as slow as it looks: for tests and for looking at kernels.
+        """
+        if isinstance(filter_fields, SeparableFilter):
+            filter_fields = filter_fields.fields()
+        return self.mixing.matrix(filter_fields)
+
+    def _check(self, features: Tensor, edge_index: Tensor, filter_fields: Tensor | SeparableFilter) -> None:
+        if features.ndim != 2 or features.shape[1] != self.irreps_in.dim:
+            raise ValueError(
+                f"features must have shape (N, {self.irreps_in.dim}) for {self.irreps_in}; got {tuple(features.shape)}"
+            )
+        if edge_index.ndim != 2 or edge_index.shape[0] != 2:
+            raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
+        if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.irreps_filter.dim):
+            raise ValueError(
+                f"filter fields must have shape ({edge_index.shape[1]}, {self.irreps_filter.dim}): one row an edge, of type "
+                f"{self.irreps_filter}; got {tuple(filter_fields.shape)}"
+            )

@@ -1,0 +1,8 @@
+"""Kernels: steerable filter fields of an edge, the output of a G-equivariant MLP or of a fixed basis."""
+
+from ik_e3nn.kernels.analytic import AnalyticKernel
+from ik_e3nn.kernels.base import Kernel, SeparableFilter
+from ik_e3nn.kernels.implicit import ImplicitKernel
+from ik_e3nn.kernels.radial import RadialKernel
+
+__all__ = ["AnalyticKernel", "ImplicitKernel", "Kernel", "RadialKernel", "SeparableFilter"]

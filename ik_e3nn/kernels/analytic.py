@@ -1,0 +1,42 @@
+"""The classical kernel: a fixed steerable basis, nothing learned before the last linear map."""
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from ik_e3nn.basis.edge import EdgeBasis
+from ik_e3nn.kernels.base import Kernel
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class AnalyticKernel(Kernel):
+    r"""Harmonics times radial shells; for a subgroup of O(3) this is group restriction.
+
+    .. math:: h(r, a) = w(|r|) \, \big( f(r) \oplus a \big)
+
+    Args:
+        attributes: Type of the attributes of an edge. May be empty ("").
+        group: The group G of the convolution, or its name.
+        basis: Features of the edge vector.
+
+    Reference:
+        Cesa et al., A Program to Build E(N)-Equivariant Steerable CNNs, ICLR 2022; Zhdanov et al., section 3.6.
+
+    Example:
+        >>> from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis
+        >>> AnalyticKernel("", "SO2", basis=RadialHarmonicBasis(BesselBasis(5.0, 3), 1)).irreps_out
+        3x0e+3x1o
+    """
+
+    def __init__(self, attributes: o3.Irreps | str, group: SymmetryGroup | str = "O3", *, basis: EdgeBasis) -> None:
+        super().__init__()
+        self.irreps_attributes = o3.Irreps(attributes)
+        self.irreps_out = basis.irreps_out + self.irreps_attributes
+        self.group = SymmetryGroup.from_config(group)
+        self.basis = basis
+
+    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Filter fields (E, irreps_out.dim) of edge vectors (E, 3), in A, and attributes (E, attributes.dim)."""
+        attributes = self.checked(attributes, edge_vectors)
+        features, window = self.basis(edge_vectors)
+        return torch.cat([features, attributes], 1) * window

@@ -1,0 +1,82 @@
+"""What every kernel is to a convolution."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple, Protocol
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class SeparableFilter(NamedTuple):
+    r"""Filter fields that are radial numbers times harmonics: :math:`h^c_{lm} = R_{lc} \, Y_{lm}`.
+
+    Attributes:
+        radial: (E, l_max+1, channels), window included.
+        harmonics: (E, (l_max+1)^2).
+    """
+
+    radial: Tensor
+    harmonics: Tensor
+
+    def fields(self) -> Tensor:
+        """The product, as flat features (E, channels (l_max+1)^2) of ``spherical_irreps(l_max, channels)``."""
+        blocks = [
+            (self.radial[:, l, :, None] * self.harmonics[:, None, l * l : (l + 1) ** 2]).flatten(1)
+            for l in range(self.radial.shape[1])
+        ]
+        return torch.cat(blocks, 1)
+
+
+Filter = Tensor | SeparableFilter
+
+
+class HasMatrix(Protocol):
+    """A convolution: anything that turns filter fields into the kernel matrix."""
+
+    def matrix(self, filter_fields: Filter) -> Tensor:
+        """(E, dim_out, dim_in) from filter fields (E, dim_filter)."""
+        ...
+
+
+class Kernel(nn.Module, ABC):
+    r"""Filter fields :math:`h(r, a)` of every edge; the kernel is a linear function of them.
+
+    .. math:: K(r, a) = L(h(r, a)), \qquad h(g r, g a) = D_h(g) \, h(r, a) \quad \forall g \in G
+
+    The last linear map L belongs to the convolution, which applies it after the sum over neighbours.
+
+    Attributes:
+        irreps_attributes: Type of the attributes a.
+        irreps_out: Type of the filter fields h.
+        group: The symmetry group G.
+    """
+
+    irreps_attributes: o3.Irreps
+    irreps_out: o3.Irreps
+    group: SymmetryGroup
+
+    @abstractmethod
+    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Filter:
+        """Filter fields of edge vectors (E, 3), in A, and attributes (E, irreps_attributes.dim)."""
+
+    def matrix(self, convolution: HasMatrix, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """The kernel itself, (E, dim_out, dim_in), in a given convolution; for looking at it and for tests."""
+        return convolution.matrix(self(edge_vectors, attributes))
+
+    def checked(self, attributes: Tensor | None, edge_vectors: Tensor) -> Tensor:
+        """Attributes as a tensor of the declared type.
+
+        Raises:
+            ValueError: Their number does not match ``irreps_attributes``.
+        """
+        if attributes is None:
+            attributes = edge_vectors.new_zeros(edge_vectors.shape[0], 0)
+        if attributes.shape[-1] != self.irreps_attributes.dim:
+            raise ValueError(
+                f"this kernel takes attributes of type {self.irreps_attributes or '(none)'}, dimension "
+                f"{self.irreps_attributes.dim}; got a tensor of shape {tuple(attributes.shape)}"
+            )
+        return attributes

@@ -1,0 +1,72 @@
+"""The implicit kernel: a G-equivariant MLP of the edge vector and any steerable attributes."""
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.basis.edge import EdgeBasis
+from ik_e3nn.kernels.base import Kernel
+from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear
+from ik_e3nn.nn.mlp import Activation, hidden_layer
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class ImplicitKernel(Kernel):
+    r"""Filter fields as the output of a G-equivariant MLP.
+
+    .. math:: h(r, a) = w(|r|) \; \sigma \circ L_n \circ \dots \circ \sigma \circ L_1 \big( f(r) \oplus a \big)
+
+    with features f and window w from an edge basis. Because the MLP commutes with G, so does the kernel (Lemma 1 of the
+    paper). ``depth`` counts the hidden layers; the MLP's last linear layer is in the convolution. Depth 0 is the analytic
+    kernel, seen through a linear map to ``filter``.
+
+    Args:
+        attributes: Type of the attributes a of an edge: scalars (species, bond types, charges) and steerable ones (fields,
+            normals, node features). May be empty ("").
+        filter: Type of the filter fields h, like "16x0e + 16x1o + 16x2e".
+        group: The group G, or its name.
+        basis: Features of the edge vector.
+        depth: Number of hidden layers.
+        activation: "sphere" (the paper's) or "gate" (exactly equivariant).
+        batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the energy of
+            one structure must not depend on another.
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, sections 3.1-3.3, Lemma 1, appendix B.1.
+
+    Example:
+        >>> from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis
+        >>> basis = RadialHarmonicBasis(BesselBasis(5.0), l_max=2)
+        >>> kernel = ImplicitKernel("4x0e + 1o", "16x0e + 16x1o", "C4v", basis=basis, depth=2)
+        >>> kernel(torch.randn(7, 3), torch.randn(7, 7)).shape
+        torch.Size([7, 64])
+    """
+
+    def __init__(
+        self,
+        attributes: o3.Irreps | str,
+        filter: o3.Irreps | str,  # noqa: A002  (the field's word for it)
+        group: SymmetryGroup | str = "O3",
+        *,
+        basis: EdgeBasis,
+        depth: int = 2,
+        activation: Activation = "sphere",
+        batch_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if depth < 0:
+            raise ValueError(f"depth of a kernel must be 0 (analytic) or more; got {depth}")
+        self.irreps_attributes, self.irreps_out = o3.Irreps(attributes), o3.Irreps(filter)
+        self.group = SymmetryGroup.from_config(group)
+        self.basis = basis
+        self.norm = EquivariantBatchNorm(basis.irreps_out, affine=False) if batch_norm else nn.Identity()
+        irreps_in = basis.irreps_out + self.irreps_attributes
+        types = [irreps_in] + [self.irreps_out] * depth
+        layers = [hidden_layer(t, self.irreps_out, self.group, activation) for t in types[:-1]]
+        self.layers = nn.Sequential(*(layers or [EquivariantLinear(irreps_in, self.irreps_out, self.group)]))
+
+    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Filter fields (E, filter.dim) of edge vectors (E, 3), in A, and attributes (E, attributes.dim)."""
+        attributes = self.checked(attributes, edge_vectors)
+        features, window = self.basis(edge_vectors)
+        return self.layers(torch.cat([self.norm(features), attributes], 1)) * window

@@ -1,0 +1,61 @@
+"""The implicit kernel of O(3) or SO(3) with scalar attributes alone: it can only learn radial functions."""
+
+from collections.abc import Sequence
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from ik_e3nn.basis import BesselBasis, GaussianBasis, distances, harmonics, smooth_envelope, spherical_irreps
+from ik_e3nn.kernels.base import Kernel, SeparableFilter
+from ik_e3nn.nn import ScalarMLP
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class RadialKernel(Kernel):
+    r"""Harmonics times an MLP of the distance and scalar attributes.
+
+    .. math:: h^c_{lm}(r, a) = u(|r|/r_{max}) \, \mathrm{MLP}_{lc}\big(b(|r|), a\big) \, Y_{lm}(r/|r|)
+
+    Every O(3)-equivariant function of one vector and scalars with values in irrep (l, (-1)^l) is of this form, so this is the fast
+    path of :class:`ImplicitKernel` for that case and no approximation (Zhdanov et al., end of section 4).
+
+    Args:
+        attributes: Number of scalar attributes.
+        channels: Number of fields of every l.
+        radial: Basis of functions of the distance; its r_max is the cutoff.
+        l_max: Largest degree.
+        hidden: Sizes of the MLP's hidden layers.
+
+    Example:
+        >>> kernel = RadialKernel(4, 32, radial=BesselBasis(5.0), l_max=1)
+        >>> kernel(torch.randn(7, 3), torch.randn(7, 4)).fields().shape
+        torch.Size([7, 128])
+    """
+
+    def __init__(
+        self,
+        attributes: int,
+        channels: int,
+        *,
+        radial: BesselBasis | GaussianBasis,
+        l_max: int = 2,
+        hidden: Sequence[int] = (64,),
+    ) -> None:
+        super().__init__()
+        self.irreps_attributes = o3.Irreps([(attributes, "0e")])
+        self.irreps_out = spherical_irreps(l_max, channels)
+        self.group = SymmetryGroup("O3")
+        self.radial, self.l_max, self.channels = radial, l_max, channels
+        self.mlp = ScalarMLP([radial.num_basis + attributes, *hidden, (l_max + 1) * channels])
+
+    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> SeparableFilter:
+        """Filter fields of edge vectors (E, 3), in A, and attributes (E, number of attributes)."""
+        attributes = self.checked(attributes, edge_vectors)
+        return self.from_lengths(distances(edge_vectors), harmonics(edge_vectors, self.l_max), attributes)
+
+    def from_lengths(self, lengths: Tensor, Y: Tensor, attributes: Tensor) -> SeparableFilter:
+        """The same from lengths (E, 1) and harmonics (E, (l_max+1)^2) that several kernels share."""
+        weights = self.mlp(torch.cat([self.radial(lengths), attributes], 1))
+        weights = weights * smooth_envelope(lengths / self.radial.r_max)
+        return SeparableFilter(weights.unflatten(1, (self.l_max + 1, self.channels)), Y)
