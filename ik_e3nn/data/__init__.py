@@ -1,0 +1,30 @@
+"""Structures and labels: reading, checking, generating, and data sets of graphs."""
+
+from ik_e3nn.data.bond_perception import perceive_bonds
+from ik_e3nn.data.dataset import StructureDataset, force_rms
+from ik_e3nn.data.energy_reference import EnergyReference, fit_energy_reference
+from ik_e3nn.data.label_keys import LabelKeys
+from ik_e3nn.data.label_values import StructureLabels
+from ik_e3nn.data.labels import LabelCounts, read_labels
+from ik_e3nn.data.molecules import atoms_from_mol, conformers, molecule_from_smiles
+from ik_e3nn.data.pyg import from_pyg
+from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.writing import write_structures
+
+__all__ = [
+    "EnergyReference",
+    "LabelCounts",
+    "LabelKeys",
+    "StructureDataset",
+    "StructureLabels",
+    "atoms_from_mol",
+    "conformers",
+    "fit_energy_reference",
+    "force_rms",
+    "from_pyg",
+    "molecule_from_smiles",
+    "perceive_bonds",
+    "read_labels",
+    "read_structures",
+    "write_structures",
+]

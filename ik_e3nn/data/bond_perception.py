@@ -1,0 +1,58 @@
+"""Bonds from a geometry, when nothing else tells them."""
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDetermineBonds
+from rdkit.Geometry import Point3D
+
+from ik_e3nn.data.molecules import bonds_of_mol
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import check_bonds
+
+
+def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
+    """Bonds and their orders from positions and total charge.
+
+    Args:
+        atoms: A molecule, open in all directions and with all its hydrogens; it is only read.
+        charge: Total charge in e.
+
+    Returns:
+        Rows (i, j, type), (n, 3); store them with `set_bonds`.
+
+    Raises:
+        DataError: Periodic, or no bond orders fit the geometry and the charge.
+
+    Reference:
+        Y. Kim and W. Y. Kim, Bull. Korean Chem. Soc. 36, 1769 (2015), as implemented in RDKit.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> perceive_bonds(molecule("HCN"), charge=0).tolist()
+        [[0, 1, 3], [0, 2, 1]]
+    """
+    if atoms.pbc.any():
+        raise DataError("bonds can be perceived for molecules only; this structure is periodic")
+    editable = Chem.RWMol()
+    conformer = Chem.Conformer(len(atoms))
+    for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
+        editable.AddAtom(Chem.Atom(int(number)))
+        conformer.SetAtomPosition(index, Point3D(*map(float, position)))
+    editable.AddConformer(conformer)
+    molecule = editable.GetMol()
+    for atom in molecule.GetAtoms():
+        atom.SetNoImplicit(True)
+    try:
+        with rdBase.BlockLogs():
+            if len(atoms) > 1:
+                rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False)
+                Chem.SanitizeMol(molecule)
+            rows = bonds_of_mol(molecule)
+    except (ValueError, RuntimeError) as error:
+        raise DataError(
+            f"no bonds fit the geometry of {atoms.get_chemical_formula()} with charge {charge}; check the charge, the "
+            f"hydrogens and the unit of the positions ({str(error).strip():.120})"
+        ) from error
+    return check_bonds(sorted([min(i, j), max(i, j), kind] for i, j, kind in rows), len(atoms))

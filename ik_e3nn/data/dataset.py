@@ -1,0 +1,163 @@
+"""Structures and labels as a torch data set of graphs."""
+
+import copy
+import logging
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch.utils.data import Dataset
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from ik_e3nn.data.label_values import StructureLabels
+from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph import build_graph, fields
+from ik_e3nn.graph.build import CHARGE_KEY, SPIN_KEY, structure_number
+
+logger = logging.getLogger(__name__)
+
+_STRUCTURE_INPUTS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
+
+
+class StructureDataset(Dataset[Data]):
+    """Graphs with labels, one a structure; works with PyG's loaders.
+
+    Neighbour lists are searched on first use and kept in memory. Every graph has `energy` (1,), `forces` (N, 3) and
+    `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge and spin are
+    in all graphs if all structures have them, else in none.
+
+    Args:
+        structures: The structures.
+        labels: Labels of each structure, or None for structures without labels.
+        r_max: Cutoff radius in A.
+        dtype: Floating type of the inputs.
+        inputs: Optional inputs that the model declares ("total_charge", "spin", "bond_types"); those must be there.
+
+    Raises:
+        DataError: Lengths differ, an empty structure, or unknown inputs.
+        MissingInputError: A declared charge or spin is missing in a structure.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> data = StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=5.0)
+        >>> len(data), data[0]["edge_index"].shape, data[1]["energy"]
+        (2, torch.Size([2, 6]), tensor([nan], dtype=torch.float64))
+    """
+
+    def __init__(
+        self,
+        structures: Sequence[Atoms],
+        labels: Sequence[StructureLabels] | None,
+        r_max: float,
+        *,
+        dtype: torch.dtype = torch.float32,
+        inputs: Collection[str] = (),
+    ) -> None:
+        self.structures = list(structures)
+        self.labels = (
+            [StructureLabels.empty(len(atoms)) for atoms in self.structures] if labels is None else list(labels)
+        )
+        self.r_max = float(r_max)
+        self.dtype = dtype
+        if len(self.labels) != len(self.structures):
+            raise DataError(f"{len(self.structures)} structures, but labels for {len(self.labels)}")
+        empty = [number for number, atoms in enumerate(self.structures) if len(atoms) == 0]
+        if empty:
+            raise DataError(f"structure(s) {empty[:5]} have no atoms")
+        self._kept_inputs = _settle_inputs(self.structures, inputs)
+        self._graphs: list[Data | None] = [None] * len(self.structures)
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __getitem__(self, index: int) -> Data:
+        graph = self._graphs[index]
+        if graph is None:
+            graph = self._graphs[index] = self._build(index)
+        # A shallow copy: a caller may add or move tensors without changing what is kept.
+        return copy.copy(graph)
+
+    @property
+    def num_atoms(self) -> list[int]:
+        """Number of atoms of each structure, for batches bounded by atoms."""
+        return [len(atoms) for atoms in self.structures]
+
+    @property
+    def species(self) -> list[int]:
+        """Atomic numbers that occur, sorted."""
+        return sorted({int(number) for atoms in self.structures for number in atoms.numbers})
+
+    def prepare(self, *, progress: bool = False) -> None:
+        """Search all neighbour lists now instead of on first use.
+
+        Args:
+            progress: Show a progress bar.
+        """
+        for index in tqdm(range(len(self)), desc="neighbour lists", disable=not progress):
+            self[index]
+
+    def average_neighbours(self) -> float:
+        """Mean number of neighbours of an atom, over all structures.
+
+        Returns:
+            Edges per atom; 1.0 if there are no edges, so that it can be divided by.
+        """
+        edges = sum(self[index][fields.EDGE_INDEX].shape[1] for index in range(len(self)))
+        return edges / sum(self.num_atoms) if edges else 1.0
+
+    def _build(self, index: int) -> Data:
+        """Graph of one structure, with its labels."""
+        atoms, labels = self.structures[index], self.labels[index]
+        try:
+            graph = build_graph(atoms, self.r_max, dtype=self.dtype)
+        except DataError as error:
+            raise DataError(f"structure {index} ({atoms.get_chemical_formula()}): {error}") from error
+        for name in _STRUCTURE_INPUTS:
+            if name in graph and name not in self._kept_inputs:
+                del graph[name]
+        graph[fields.ENERGY] = torch.tensor([labels.energy], dtype=torch.float64)
+        graph[fields.FORCES] = torch.tensor(labels.forces, dtype=torch.float64)
+        graph[fields.STRESS] = torch.tensor(labels.stress, dtype=torch.float64)[None]
+        return graph
+
+
+def force_rms(labels: Sequence[StructureLabels]) -> float:
+    """Root mean square of all force components.
+
+    Args:
+        labels: Labels of each structure; missing forces do not count.
+
+    Returns:
+        The RMS in eV/A; 0.0 without forces.
+
+    Example:
+        >>> force_rms([StructureLabels(0.0, np.array([[3.0, 0.0, 4.0], [np.nan] * 3]), np.zeros((3, 3)))]).__round__(4)
+        2.8868
+    """
+    components = np.concatenate([one.forces.reshape(-1) for one in labels]) if labels else np.zeros(0)
+    finite = components[np.isfinite(components)]
+    return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
+
+
+def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[str]:
+    """Which of charge and spin go into the graphs: those that all structures have."""
+    unknown = set(inputs) - set(_STRUCTURE_INPUTS) - {fields.BOND_TYPES}
+    if unknown:
+        raise DataError(
+            f"unknown input(s) {sorted(unknown)}; known are {fields.BOND_TYPES}, {', '.join(_STRUCTURE_INPUTS)}"
+        )
+    kept = set()
+    for name, key in _STRUCTURE_INPUTS.items():
+        missing = [number for number, atoms in enumerate(structures) if structure_number(atoms, key) is None]
+        if not missing:
+            kept.add(name)
+        elif name in inputs:
+            raise MissingInputError(
+                f'the model needs {name}, but {len(missing)} of {len(structures)} structures have no info["{key}"] '
+                f"(first: structure {missing[0]}); add it to the file"
+            )
+        elif len(missing) < len(structures):
+            logger.info("%d of %d structures have no %s; it is left out of all", len(missing), len(structures), key)
+    return kept

@@ -1,0 +1,201 @@
+"""Energy of each species by itself (E0), fitted or given, with its provenance."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import ArrayLike, NDArray
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import neighbour_list
+
+logger = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+# An atom whose images are farther away than this is taken to be alone, in A.
+ISOLATION_DISTANCE = 6.0
+# Mean energy per atom relative to E0 outside this range means that E0 and the labels do not belong together, in eV.
+USUAL_BINDING = (-15.0, 3.0)
+
+
+@dataclass(frozen=True)
+class EnergyReference:
+    """Energies per species that the model adds up before it learns the rest.
+
+    Args:
+        values: E0 in eV by atomic number.
+        rank: Rank of the least-squares fit; 0 if nothing was fitted.
+        condition: Ratio of its largest to its smallest non-zero singular value.
+        source: Where the values come from, in words.
+
+    Example:
+        >>> EnergyReference({1: -13.6}, rank=0, condition=1.0, source="isolated atoms (H)").values[1]
+        -13.6
+    """
+
+    values: dict[int, float]
+    rank: int
+    condition: float
+    source: str
+
+
+def fit_energy_reference(
+    structures: Sequence[Atoms], energies: ArrayLike, given: Mapping[int, float] | None = None
+) -> EnergyReference:
+    r"""E0 of every species: given, else of isolated atoms, else by least squares.
+
+    .. math:: \min_{E_0} \sum_s \big(E_s - \sum_Z n_{sZ} E_{0Z}\big)^2
+
+    over the species that are neither given nor seen as isolated atoms. If the compositions do not determine them all
+    (a single compound, say), the smallest solution is taken and the rank says so: sums over whole structures are right,
+    the values of single species are a convention.
+
+    Args:
+        structures: Structures, isolated atoms included.
+        energies: Their energies, (n,), in eV; NaN where missing.
+        given: E0 in eV by atomic number, e.g. from the user; they are checked against the data.
+
+    Returns:
+        The reference for all species of the structures.
+
+    Raises:
+        DataError: Lengths differ, no energy at all where a fit is needed, or a given value is not finite.
+
+    Example:
+        >>> structures = [Atoms("H2"), Atoms("H2O"), Atoms("O2")]
+        >>> reference = fit_energy_reference(structures, [-2.0, -7.0, -10.0])
+        >>> {number: round(value, 6) for number, value in reference.values.items()}, reference.rank
+        ({1: -1.0, 8: -5.0}, 2)
+    """
+    labels = np.asarray(energies, dtype=np.float64).reshape(-1)
+    if len(labels) != len(structures):
+        raise DataError(f"{len(structures)} structures, but {len(labels)} energies")
+    species = sorted({int(number) for atoms in structures for number in atoms.numbers})
+    values = {int(number): float(value) for number, value in (given or {}).items() if number in species}
+    if not np.isfinite(list(values.values())).all():
+        raise DataError(f"given E0 values must be finite, got {values}")
+    sources = [f"given ({_names(values)})"] if values else []
+    seen = _isolated_energies(structures, labels)
+    _compare_with_atoms(values, seen)
+    isolated = {number: value for number, value in seen.items() if number not in values}
+    if isolated:
+        sources.append(f"isolated atoms ({_names(isolated)})")
+    values.update(isolated)
+    unknown = [number for number in species if number not in values]
+    rank, condition = 0, 1.0
+    if unknown:
+        fitted, rank, condition, used = _least_squares(structures, labels, unknown, values)
+        values.update(fitted)
+        sources.append(_fit_source(unknown, rank, condition, used))
+    reference = EnergyReference(dict(sorted(values.items())), rank, condition, "; ".join(sources))
+    logger.info("E0: %s", reference.source)
+    _check_binding(structures, labels, reference)
+    return reference
+
+
+def is_isolated(atoms: Atoms) -> bool:
+    """Whether a structure is one neutral atom, alone.
+
+    Args:
+        atoms: The structure.
+
+    Returns:
+        True for one uncharged atom that is marked `config_type=IsolatedAtom` or has no periodic image within 6 A.
+
+    Example:
+        >>> is_isolated(Atoms("H")), is_isolated(Atoms("Cu", cell=[2.5, 2.5, 2.5], pbc=True))
+        (True, False)
+    """
+    if len(atoms) != 1 or atoms.info.get("charge", 0) != 0:
+        return False
+    kind = str(atoms.info.get("config_type", "")).lower().replace("_", "")
+    if kind == "isolatedatom" or not atoms.pbc.any():
+        return True
+    pairs, _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, ISOLATION_DISTANCE)
+    return pairs.shape[1] == 0
+
+
+def _isolated_energies(structures: Sequence[Atoms], labels: FloatArray) -> dict[int, float]:
+    """Energy of each species that occurs by itself; the lowest where there are several states."""
+    found: dict[int, float] = {}
+    for atoms, energy in zip(structures, labels, strict=True):
+        if np.isfinite(energy) and is_isolated(atoms):
+            number = int(atoms.numbers[0])
+            if number in found and abs(found[number] - energy) > 1e-3:
+                logger.warning(
+                    "several energies for an isolated %s atom (%.4f and %.4f eV); the lowest is taken",
+                    chemical_symbols[number], found[number], energy,
+                )  # fmt: skip
+            found[number] = min(found.get(number, np.inf), float(energy))
+    return found
+
+
+def _compare_with_atoms(given: Mapping[int, float], isolated: Mapping[int, float]) -> None:
+    """Warn where given values are not those of the isolated atoms of the data."""
+    for number in sorted(set(given) & set(isolated)):
+        if abs(given[number] - isolated[number]) > 0.1:
+            logger.warning(
+                "E0 of %s is given as %.4f eV, but the isolated atom in the data has %.4f eV; the given value is used",
+                chemical_symbols[number], given[number], isolated[number],
+            )  # fmt: skip
+
+
+def _least_squares(
+    structures: Sequence[Atoms], labels: FloatArray, unknown: Sequence[int], known: Mapping[int, float]
+) -> tuple[dict[int, float], int, float, int]:
+    """Smallest least-squares solution for the unknown species: values, rank, condition, structures used."""
+    rows, targets = [], []
+    for atoms, energy in zip(structures, labels, strict=True):
+        counts = np.array([np.count_nonzero(atoms.numbers == number) for number in unknown], dtype=np.float64)
+        if np.isfinite(energy) and counts.any():
+            rest = sum(known[int(number)] for number in atoms.numbers if int(number) in known)
+            rows.append(counts)
+            targets.append(energy - rest)
+    if not rows:
+        raise DataError(
+            f"E0 of {_names(unknown)} cannot be fitted: no structure with them has an energy; give their E0"
+        )
+    matrix = np.array(rows)
+    solution, _, rank, singular = np.linalg.lstsq(matrix, np.array(targets), rcond=1e-10)
+    condition = float(singular[0] / singular[rank - 1])
+    return dict(zip(unknown, map(float, solution), strict=True)), int(rank), condition, len(rows)
+
+
+def _fit_source(unknown: Sequence[int], rank: int, condition: float, used: int) -> str:
+    """The fit in words; a warning where the data do not determine it."""
+    quality = f"rank {rank} of {len(unknown)}, condition {condition:.3g}"
+    text = f"least squares over {used} structures ({_names(unknown)}; {quality})"
+    if rank < len(unknown):
+        text += ", smallest solution because the compositions do not determine every species"
+        logger.warning(
+            "the E0 fit has rank %d for %d species: only sums over compositions like those of the data are meaningful, "
+            "not reaction energies; add isolated atoms or more compositions for more",
+            rank, len(unknown),
+        )  # fmt: skip
+    return text
+
+
+def _check_binding(structures: Sequence[Atoms], labels: FloatArray, reference: EnergyReference) -> None:
+    """Warn when the energies that remain after E0 are not those of chemical bonds."""
+    per_atom = [
+        (energy - sum(reference.values[int(number)] for number in atoms.numbers)) / len(atoms)
+        for atoms, energy in zip(structures, labels, strict=True)
+        if np.isfinite(energy) and len(atoms)
+    ]
+    mean = float(np.mean(per_atom)) if per_atom else 0.0
+    if not USUAL_BINDING[0] <= mean <= USUAL_BINDING[1]:
+        logger.warning(
+            "the energies are on average %.3g eV per atom relative to E0 (%s), which no chemical bond explains: "
+            "E0 and labels seem to come from different methods or units",
+            mean, reference.source,
+        )  # fmt: skip
+
+
+def _names(numbers: Mapping[int, float] | Sequence[int]) -> str:
+    """Chemical symbols for a message."""
+    symbols = [chemical_symbols[number] for number in sorted(numbers)]
+    return ", ".join(symbols) if len(symbols) <= 12 else f"{', '.join(symbols[:10])} and {len(symbols) - 10} more"

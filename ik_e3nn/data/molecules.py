@@ -1,0 +1,156 @@
+"""Molecules from SMILES: atoms, bonds, formal charge and conformers, through RDKit."""
+
+import numpy as np
+from ase import Atoms
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import set_bonds
+
+_BOND_TYPES = {
+    Chem.BondType.SINGLE: 1,
+    Chem.BondType.DOUBLE: 2,
+    Chem.BondType.TRIPLE: 3,
+    Chem.BondType.AROMATIC: 4,
+    Chem.BondType.DATIVE: 1,
+}
+
+
+def molecule_from_smiles(smiles: str, seed: int = 0) -> Atoms:
+    """One conformer of a molecule, hydrogens added, with bonds, formal charge and spin multiplicity.
+
+    Args:
+        smiles: SMILES string.
+        seed: Random seed of the embedding.
+
+    Returns:
+        The structure; `info` holds bonds, charge and spin.
+
+    Raises:
+        DataError: The SMILES cannot be read, or no geometry can be made.
+
+    Example:
+        >>> atoms = molecule_from_smiles("CCO")
+        >>> atoms.get_chemical_formula(), atoms.info["charge"], len(atoms.info["bonds"]) // 3
+        ('C2H6O', 0, 8)
+    """
+    return conformers(smiles, 1, seed)[0]
+
+
+def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
+    """Up to n different conformers, by ETKDG and a force field, lowest force-field energy first.
+
+    Args:
+        smiles: SMILES string.
+        n: How many to try; fewer come back from a stiff molecule.
+        seed: Random seed of the embedding.
+
+    Returns:
+        At least one structure.
+
+    Raises:
+        DataError: The SMILES cannot be read, n is not positive, or no geometry can be made.
+
+    Example:
+        >>> len(conformers("C", 3))
+        1
+    """
+    if n < 1:
+        raise DataError(f"the number of conformers must be at least 1, got {n}")
+    molecule = _parse(smiles)
+    with rdBase.BlockLogs():
+        found = _embed(molecule, n, seed, random_start=False) or _embed(molecule, n, seed, random_start=True)
+        if not found:
+            raise DataError(f"no 3D geometry could be made for SMILES {smiles!r}; give a structure file instead")
+        energies = _relax(molecule)
+    order = sorted(found, key=lambda conformer: (energies.get(conformer, 0.0), conformer))
+    return [atoms_from_mol(molecule, conformer) for conformer in order]
+
+
+def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
+    """An RDKit molecule as ASE atoms, in the same order, with bonds, formal charge and spin multiplicity.
+
+    The multiplicity 2S+1 is one more than the number of radical electrons.
+
+    Args:
+        molecule: Molecule with at least one conformer.
+        conformer: Which conformer.
+
+    Returns:
+        The structure; `info` holds bonds, charge and spin.
+
+    Raises:
+        DataError: No conformer, or a bond of a kind that the library does not know.
+
+    Example:
+        >>> molecule = Chem.AddHs(Chem.MolFromSmiles("[NH4+]"))
+        >>> _ = rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+        >>> atoms_from_mol(molecule).info["charge"]
+        1
+    """
+    if molecule.GetNumConformers() == 0:
+        raise DataError("the molecule has no coordinates")
+    numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+    positions = np.array(molecule.GetConformer(conformer).GetPositions(), dtype=np.float64)
+    atoms = Atoms(numbers=numbers, positions=positions)
+    set_bonds(atoms, bonds_of_mol(molecule))
+    atoms.info["charge"] = Chem.GetFormalCharge(molecule)
+    atoms.info["spin"] = 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    return atoms
+
+
+def bonds_of_mol(molecule: Chem.Mol) -> list[list[int]]:
+    """Bonds of an RDKit molecule as rows (i, j, type).
+
+    Args:
+        molecule: The molecule.
+
+    Returns:
+        Rows with types 1 single (also dative), 2 double, 3 triple, 4 aromatic.
+
+    Raises:
+        DataError: A bond of another kind.
+
+    Example:
+        >>> bonds_of_mol(Chem.MolFromSmiles("C#N"))
+        [[0, 1, 3]]
+    """
+    rows = []
+    for bond in molecule.GetBonds():
+        kind = Chem.BondType.AROMATIC if bond.GetIsAromatic() else bond.GetBondType()
+        if kind not in _BOND_TYPES:
+            ends = f"{bond.GetBeginAtomIdx()} and {bond.GetEndAtomIdx()}"
+            raise DataError(f"the bond between atoms {ends} is of kind {kind}; known are single to triple and aromatic")
+        rows.append([bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), _BOND_TYPES[kind]])
+    return rows
+
+
+def _parse(smiles: str) -> Chem.Mol:
+    """The molecule of a SMILES string, with hydrogens."""
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        raise DataError(f"SMILES {smiles!r} cannot be read; check its brackets, rings and valences")
+    return Chem.AddHs(molecule)
+
+
+def _embed(molecule: Chem.Mol, n: int, seed: int, *, random_start: bool) -> list[int]:
+    """Embed conformers into the molecule with ETKDG; their ids."""
+    parameters = rdDistGeom.ETKDGv3()
+    options = {"randomSeed": seed, "numThreads": 1, "pruneRmsThresh": 0.1, "useRandomCoords": random_start}
+    for name, value in options.items():
+        setattr(parameters, name, value)
+    return list(rdDistGeom.EmbedMultipleConfs(molecule, n, parameters))
+
+
+def _relax(molecule: Chem.Mol) -> dict[int, float]:
+    """Relax all conformers with MMFF, or UFF where MMFF lacks parameters; energies in kcal/mol by conformer."""
+    if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(molecule, numThreads=1, maxIters=500)
+    elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):
+        results = rdForceFieldHelpers.UFFOptimizeMoleculeConfs(molecule, numThreads=1, maxIters=500)
+    else:
+        return {}
+    ids = [conformer.GetId() for conformer in molecule.GetConformers()]
+    return {number: float(energy) for number, (_, energy) in zip(ids, results, strict=True)}

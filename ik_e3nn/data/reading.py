@@ -1,0 +1,140 @@
+"""Structures from files, globs and folders."""
+
+import glob
+import gzip
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase.io
+from ase import Atoms
+from ase.io.formats import UnknownFileTypeError, string2index
+
+from ik_e3nn.data.sdf import SDF_SUFFIXES, is_sdf, read_sdf
+from ik_e3nn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+PathLike = str | Path
+
+# What is read from a folder; any other file can be named itself.
+FOLDER_SUFFIXES = (
+    *(
+        ".xyz",
+        ".extxyz",
+        ".traj",
+        ".db",
+        ".cif",
+        ".pdb",
+        ".vasp",
+        ".poscar",
+        ".contcar",
+        ".gen",
+        ".json",
+        ".xsf",
+        ".cfg",
+    ),
+    *SDF_SUFFIXES,
+)
+
+
+def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":") -> list[Atoms]:
+    """All structures of files, globs or folders, in sorted order of files.
+
+    Whatever ASE reads is read, also gzipped; SDF and MOL files keep their bonds and formal charges (`info`).
+
+    Args:
+        paths: One or several files, globs (`runs/*.xyz`) or folders (their structure files, not below).
+        index: Which structures of each file, as in ASE: ":", "-1", "::10", 0.
+
+    Returns:
+        The structures.
+
+    Raises:
+        DataError: Nothing matches, or a file cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ase.io.write(f"{folder}/two.xyz", [Atoms("H"), Atoms("He")])
+        ...     [atoms.get_chemical_formula() for atoms in read_structures(folder)]
+        ['H', 'He']
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    if not given:
+        raise DataError("no data file is given")
+    structures: list[Atoms] = []
+    for path in [file for item in given for file in expand_path(item)]:
+        found = _read_file(path, index)
+        logger.info("read %d structures from %s", len(found), path)
+        structures.extend(found)
+    if not structures:
+        raise DataError(f"there are no structures in {', '.join(map(str, given))} (index {index!r})")
+    return structures
+
+
+def expand_path(path: PathLike) -> list[Path]:
+    """The files that a path, a glob or a folder stands for.
+
+    Args:
+        path: File, glob or folder.
+
+    Returns:
+        Files in sorted order, at least one.
+
+    Raises:
+        DataError: There is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     (Path(folder) / "a.xyz").touch()
+        ...     (Path(folder) / "README.md").touch()
+        ...     [file.name for file in expand_path(folder)]
+        ['a.xyz']
+    """
+    place = Path(path).expanduser()
+    if place.is_dir():
+        files = sorted(file for file in place.iterdir() if file.is_file() and _is_structure_file(file))
+        if not files:
+            raise DataError(f"there is no structure file ({', '.join(FOLDER_SUFFIXES)}, .gz too) in the folder {place}")
+        return files
+    if place.exists():
+        return [place]
+    matches = sorted(Path(match) for match in glob.glob(str(place), recursive=True))
+    files = [match for match in matches if match.is_file()]
+    if not files:
+        raise DataError(f"there is no file {place}" + (" (the pattern matches nothing)" if _is_glob(place) else ""))
+    return files
+
+
+def _is_structure_file(path: Path) -> bool:
+    """Whether a file in a folder looks like structures."""
+    name = path.name.lower().removesuffix(".gz")
+    return not name.startswith(".") and name.endswith(FOLDER_SUFFIXES)
+
+
+def _is_glob(path: Path) -> bool:
+    """Whether a path has wildcards."""
+    return any(sign in str(path) for sign in "*?[")
+
+
+def _read_file(path: Path, index: str | int) -> list[Atoms]:
+    """Structures of one file."""
+    try:
+        if is_sdf(path):
+            chosen = read_sdf(path)[string2index(str(index))]
+        elif path.name.lower().endswith((".xyz.gz", ".extxyz.gz")):
+            # ASE seeks back and forth in these files; out of memory that is some twenty times as fast.
+            with gzip.open(path, "rt") as stream:
+                chosen = ase.io.read(io.StringIO(stream.read()), index=index, format="extxyz")
+        else:
+            chosen = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+    except DataError:
+        raise
+    except UnknownFileTypeError as error:
+        raise DataError(f"ASE does not know the format of {path}; convert it to extxyz") from error
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
+    return chosen if isinstance(chosen, list) else [chosen]

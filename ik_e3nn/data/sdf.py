@@ -1,0 +1,92 @@
+"""SDF and MOL files, with their bonds and formal charges."""
+
+import gzip
+import logging
+from pathlib import Path
+
+from ase import Atoms
+from rdkit import Chem, rdBase
+
+from ik_e3nn.data.molecules import atoms_from_mol
+from ik_e3nn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+SDF_SUFFIXES = (".sdf", ".mol", ".sd")
+
+
+def is_sdf(path: Path) -> bool:
+    """Whether a file name is that of an SDF or MOL file, gzipped or not.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The answer.
+
+    Example:
+        >>> is_sdf(Path("ligand.sdf.gz"))
+        True
+    """
+    return path.name.lower().removesuffix(".gz").endswith(SDF_SUFFIXES)
+
+
+def read_sdf(path: Path) -> list[Atoms]:
+    """All molecules of an SDF or MOL file, hydrogens as in the file.
+
+    A molecule whose chemistry RDKit refuses is kept with the bonds of the file; one that cannot be read at all is
+    skipped. Both are logged.
+
+    Args:
+        path: The file, gzipped or not.
+
+    Returns:
+        One structure a molecule; `info` holds bonds, charge and the molecule's name.
+
+    Raises:
+        DataError: No molecule can be read, or the coordinates are flat drawings.
+
+    Example:
+        >>> import tempfile
+        >>> from rdkit.Chem import rdDistGeom
+        >>> molecule = Chem.AddHs(Chem.MolFromSmiles("O"))
+        >>> _ = rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Chem.MolToMolFile(molecule, f"{folder}/water.mol")
+        ...     [atoms] = read_sdf(Path(folder) / "water.mol")
+        >>> atoms.info["bonds"].tolist()
+        [0, 1, 1, 0, 2, 1]
+    """
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    structures = []
+    with opener(path, "rb") as stream, rdBase.BlockLogs():
+        for number, molecule in enumerate(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)):
+            if molecule is None:
+                logger.warning("molecule %d of %s cannot be read and is skipped", number, path)
+                continue
+            structures.append(_to_atoms(molecule, f"molecule {number} of {path}"))
+    if not structures:
+        raise DataError(f"no molecule in {path} can be read")
+    return structures
+
+
+def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
+    """One molecule as atoms, sanitised if its chemistry allows."""
+    if not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
+        raise DataError(f"{name} is a flat drawing (2D coordinates); make a geometry from its SMILES first")
+    failure = Chem.SanitizeMol(molecule, catchErrors=True)
+    if failure != Chem.SanitizeFlags.SANITIZE_NONE:
+        logger.warning("%s does not pass RDKit's checks (%s); its bonds are taken as in the file", name, failure)
+    atoms = atoms_from_mol(molecule)
+    if any(atom.GetTotalNumHs(includeNeighbors=False) for atom in molecule.GetAtoms() if _counts_hydrogens(failure)):
+        logger.warning("%s lacks hydrogens; add them before you compute anything with it", name)
+    # Radical electrons of a molecule without all its hydrogens mean nothing.
+    del atoms.info["spin"]
+    if molecule.HasProp("_Name") and molecule.GetProp("_Name").strip():
+        atoms.info["name"] = molecule.GetProp("_Name").strip()
+    return atoms
+
+
+def _counts_hydrogens(failure: Chem.SanitizeFlags) -> bool:
+    """Whether implicit hydrogens have been worked out, which only a sanitised molecule has."""
+    return bool(failure == Chem.SanitizeFlags.SANITIZE_NONE)

@@ -1,0 +1,210 @@
+"""SMILES, SDF, bond perception and PyG give the same molecules."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+from rdkit import Chem
+from rdkit.Chem import rdDepictor
+from torch_geometric.data import Data
+
+from ik_e3nn.data import (
+    atoms_from_mol,
+    conformers,
+    from_pyg,
+    molecule_from_smiles,
+    perceive_bonds,
+    read_labels,
+    read_structures,
+    write_structures,
+)
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import build_graph, get_bonds
+
+
+def kinds(atoms):
+    return np.bincount(get_bonds(atoms)[:, 2], minlength=5)[1:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("smiles", "formula", "charge", "spin", "bonds"),
+    [
+        ("CCO", "C2H6O", 0, 1, [8, 0, 0, 0]),
+        ("C=O", "CH2O", 0, 1, [2, 1, 0, 0]),
+        ("C#N", "CHN", 0, 1, [1, 0, 1, 0]),
+        ("c1ccccc1", "C6H6", 0, 1, [6, 0, 0, 6]),
+        ("[NH4+]", "H4N", 1, 1, [4, 0, 0, 0]),
+        ("CC(=O)[O-]", "C2H3O2", -1, 1, [5, 1, 0, 0]),
+        ("[CH3]", "CH3", 0, 2, [3, 0, 0, 0]),
+        ("[Na+]", "Na", 1, 1, [0, 0, 0, 0]),
+        (r"C/C=C\C", "C4H8", 0, 1, [10, 1, 0, 0]),
+    ],
+)
+def test_molecules_from_smiles(tmp_path, smiles, formula, charge, spin, bonds):
+    atoms = molecule_from_smiles(smiles)
+    assert atoms.get_chemical_formula() == formula
+    assert (atoms.info["charge"], atoms.info["spin"]) == (charge, spin)
+    assert kinds(atoms) == bonds
+    rows = get_bonds(atoms)
+    lengths = np.linalg.norm(atoms.positions[rows[:, 0]] - atoms.positions[rows[:, 1]], axis=1)
+    assert np.all((lengths > 0.9) & (lengths < 1.7))
+    write_structures(tmp_path / "a.xyz", [atoms])
+    [copy] = read_structures(tmp_path / "a.xyz")
+    assert np.array_equal(get_bonds(copy), rows)
+    assert copy.info["charge"] == charge
+
+
+def test_conformers_are_different_and_repeatable():
+    first, second = conformers("CCCCO", 5, seed=3), conformers("CCCCO", 5, seed=3)
+    assert len(first) > 1
+    for one, two in zip(first, second, strict=True):
+        assert np.array_equal(one.positions, two.positions)
+    shapes = [np.sort(atoms.get_all_distances().ravel()) for atoms in first]
+    assert all(np.abs(shapes[0] - shape).max() > 0.05 for shape in shapes[1:])
+
+
+@pytest.mark.parametrize("smiles", ["C(", "", "CX", "C1CC"])
+def test_bad_smiles(smiles, capfd):
+    with pytest.raises(DataError, match="cannot be read; check its brackets"):
+        molecule_from_smiles(smiles)
+    assert capfd.readouterr().err == ""
+
+
+def test_impossible_requests():
+    with pytest.raises(DataError, match="number of conformers must be at least 1"):
+        conformers("C", 0)
+    with pytest.raises(DataError, match="no coordinates"):
+        atoms_from_mol(Chem.MolFromSmiles("C"))
+    zero = Chem.RWMol(Chem.MolFromSmiles("C.C"))
+    zero.AddBond(0, 1, Chem.BondType.HYDROGEN)
+    zero.AddConformer(Chem.Conformer(2))
+    with pytest.raises(DataError, match="between atoms 0 and 1 is of kind HYDROGEN"):
+        atoms_from_mol(zero.GetMol())
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "c1ccncc1", "CC(=O)[O-]", "C[NH3+]", "C#N", "[Cl-]"])
+def test_perceived_bonds_are_those_of_the_smiles(smiles):
+    atoms = molecule_from_smiles(smiles)
+    rows = perceive_bonds(atoms, atoms.info["charge"])
+    expected = get_bonds(atoms)
+    expected[:, :2].sort(axis=1)
+    assert sorted(rows[:, :2].tolist()) == sorted(expected[:, :2].tolist())
+    assert sorted(rows[:, 2]) == sorted(expected[:, 2])
+
+
+def test_bonds_that_cannot_be_perceived():
+    with pytest.raises(DataError, match="for molecules only"):
+        perceive_bonds(bulk("Cu"), 0)
+    with pytest.raises(DataError, match="no bonds fit the geometry of CH4 with charge 3"):
+        perceive_bonds(molecule("CH4"), 3)
+
+
+def sdf(*smiles):
+    blocks = []
+    for one in smiles:
+        atoms = molecule_from_smiles(one)
+        mol = Chem.AddHs(Chem.MolFromSmiles(one))
+        conformer = Chem.Conformer(mol.GetNumAtoms())
+        for index, position in enumerate(atoms.positions.tolist()):
+            conformer.SetAtomPosition(index, position)
+        conformer.Set3D(True)
+        mol.AddConformer(conformer)
+        mol.SetProp("_Name", f"name of {one}")
+        blocks.append(Chem.MolToMolBlock(mol))
+    return "".join(f"{block}$$$$\n" for block in blocks)
+
+
+def test_sdf_keeps_bonds_charges_and_names(tmp_path):
+    (tmp_path / "two.sdf").write_text(sdf("CC(=O)[O-]", "c1ccccc1"))
+    acetate, benzene = read_structures(tmp_path)
+    assert (acetate.info["charge"], benzene.info["charge"]) == (-1, 0)
+    assert kinds(acetate) == [5, 1, 0, 0]
+    assert kinds(benzene) == [6, 0, 0, 6]
+    assert benzene.info["name"] == "name of c1ccccc1"
+    assert np.allclose(benzene.positions, molecule_from_smiles("c1ccccc1").positions, atol=1e-3)
+    assert len(read_structures(tmp_path / "two.sdf", index=-1)) == 1
+
+
+def test_sdf_that_fails_sanitisation_is_kept(tmp_path, caplog):
+    text = sdf("CO").replace("  1  2  1  0", "  1  2  3  0")
+    (tmp_path / "bad.sdf").write_text(text)
+    [atoms] = read_structures(tmp_path / "bad.sdf")
+    assert kinds(atoms) == [4, 0, 1, 0]
+    assert "does not pass RDKit's checks" in caplog.text
+
+
+def test_sdf_without_hydrogens_is_noticed(tmp_path, caplog):
+    mol = Chem.RemoveHs(Chem.MolFromMolBlock(sdf("CCO").split("$$$$")[0]))
+    (tmp_path / "heavy.mol").write_text(Chem.MolToMolBlock(mol))
+    assert len(read_structures(tmp_path / "heavy.mol")[0]) == 3
+    assert "lacks hydrogens" in caplog.text
+
+
+def test_sdf_errors(tmp_path):
+    mol = Chem.MolFromSmiles("CCCCO")
+    rdDepictor.Compute2DCoords(mol)
+    (tmp_path / "flat.mol").write_text(Chem.MolToMolBlock(mol))
+    (tmp_path / "broken.sdf").write_text("nonsense\n$$$$\n")
+    with pytest.raises(DataError, match="flat drawing"):
+        read_structures(tmp_path / "flat.mol")
+    with pytest.raises(DataError, match=r"no molecule in .*broken.sdf can be read"):
+        read_structures(tmp_path / "broken.sdf")
+
+
+def test_from_pyg_like_qm9():
+    atoms = molecule_from_smiles("C=O")
+    rows = get_bonds(atoms)
+    both = np.concatenate([rows, rows[:, [1, 0, 2]]])
+    data = Data(
+        z=torch.tensor(atoms.numbers),
+        pos=torch.tensor(atoms.positions, dtype=torch.float32),
+        edge_index=torch.tensor(both[:, :2].T),
+        edge_attr=torch.nn.functional.one_hot(torch.tensor(both[:, 2] - 1), 4).float(),
+        y=torch.zeros(1, 19),
+    )
+    copy = from_pyg(data)
+    assert np.array_equal(copy.numbers, atoms.numbers)
+    assert np.allclose(copy.positions, atoms.positions, atol=1e-6)
+    assert get_bonds(copy).tolist() == sorted(rows.tolist())
+    assert not copy.pbc.any()
+
+
+def test_from_pyg_takes_our_own_graphs_and_labels():
+    atoms = molecule_from_smiles("CCO")
+    atoms.info["charge"] = 1
+    graph = build_graph(atoms, 5.0, dtype=torch.float64)
+    graph["energy"], graph["forces"] = torch.tensor([-3.0]), torch.ones(9, 3)
+    graph["stress"] = torch.full((1, 3, 3), torch.nan)
+    copy = from_pyg(graph)
+    assert np.array_equal(copy.positions, atoms.positions)
+    assert sorted(get_bonds(copy).tolist()) == sorted(get_bonds(atoms).tolist())
+    assert copy.info["charge"] == 1
+    labels, counts = read_labels([copy])
+    assert labels[0].energy == -3.0
+    assert (counts.forces, counts.stress) == (1, 0)
+
+
+def test_from_pyg_crystal():
+    copy = from_pyg(build_graph(bulk("Cu"), 3.0, dtype=torch.float64))
+    assert copy == bulk("Cu")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (Data(pos=torch.zeros(1, 3)), "a Data needs z"),
+        (Data(z=torch.ones(2), pos=torch.zeros(1, 3)), "2 atomic numbers, but positions of shape"),
+        (
+            Data(z=torch.ones(2), pos=torch.eye(2, 3), edge_index=torch.tensor([[0], [1]]), edge_attr=torch.ones(1, 2)),
+            "edge_attr must be one-hot",
+        ),
+    ],
+)
+def test_from_pyg_errors(data, message):
+    with pytest.raises(DataError, match=message):
+        from_pyg(data)
+
+
+def test_single_atoms_from_pyg():
+    assert from_pyg(Data(z=torch.tensor([11]), pos=torch.zeros(1, 3))) == Atoms("Na")

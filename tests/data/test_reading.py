@@ -1,0 +1,99 @@
+"""Files, globs, folders and gzipped files are read; what cannot be is named."""
+
+import gzip
+import shutil
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.io import write
+
+from ik_e3nn.data import read_structures, write_structures
+from ik_e3nn.errors import DataError
+
+
+def zipped(path):
+    with open(path, "rb") as source, gzip.open(f"{path}.gz", "wb") as target:
+        shutil.copyfileobj(source, target)
+    path.unlink()
+    return path.with_name(path.name + ".gz")
+
+
+@pytest.mark.parametrize("suffix", ["xyz", "extxyz", "traj", "cif", "json"])
+def test_formats(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, bulk("Cu", cubic=True))
+    [atoms] = read_structures(path)
+    assert atoms.get_chemical_formula() == "Cu4"
+    assert np.allclose(atoms.cell.array, np.eye(3) * 3.61)
+
+
+@pytest.mark.parametrize("suffix", ["xyz", "extxyz", "cif"])
+def test_gzipped_files(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, bulk("Cu", cubic=True))
+    [atoms] = read_structures(zipped(path))
+    assert len(atoms) == 4
+    assert atoms.pbc.all()
+
+
+def test_plain_xyz_and_index(tmp_path):
+    (tmp_path / "plain.xyz").write_text("2\ncomment\nH 0 0 0\nH 0 0 0.7\n1\n\nHe 0 0 0\n")
+    path = tmp_path / "plain.xyz"
+    assert [len(atoms) for atoms in read_structures(path)] == [2, 1]
+    assert len(read_structures(path, index=-1)) == 1
+    assert len(read_structures(path, index="1:")) == 1
+
+
+def test_folders_globs_and_lists(tmp_path):
+    for number, name in enumerate(["b.xyz", "a.xyz", ".hidden.xyz", "notes.txt"], start=1):
+        (tmp_path / name).write_text(f"{number}\n\n" + "H 0 0 0\n" * number)
+    assert [len(atoms) for atoms in read_structures(tmp_path)] == [2, 1]
+    assert [len(atoms) for atoms in read_structures(f"{tmp_path}/[ab].xyz")] == [2, 1]
+    assert [len(atoms) for atoms in read_structures([tmp_path / "b.xyz", str(tmp_path / "a.xyz")])] == [1, 2]
+
+
+def test_an_at_sign_is_part_of_the_name(tmp_path):
+    write(tmp_path / "run@1.xyz", molecule("H2O"))
+    assert len(read_structures(tmp_path / "run@1.xyz")) == 1
+
+
+def test_errors(tmp_path):
+    (tmp_path / "empty.xyz").touch()
+    (tmp_path / "broken.xyz").write_text("3\n\nH 0 0\n")
+    (tmp_path / "odd.abcdef").write_text("what is this")
+    (tmp_path / "folder").mkdir()
+    for path, message in [
+        (tmp_path / "none.xyz", "there is no file"),
+        (f"{tmp_path}/*.nothing", "the pattern matches nothing"),
+        (tmp_path / "folder", "there is no structure file"),
+        (tmp_path / "empty.xyz", "empty.xyz"),
+        (tmp_path / "broken.xyz", "broken.xyz cannot be read"),
+        (tmp_path / "odd.abcdef", "does not know the format"),
+        ([], "no data file is given"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            read_structures(path)
+
+
+def test_a_truncated_gzip_is_named(tmp_path):
+    write(tmp_path / "a.xyz", [molecule("C6H6")] * 20)
+    path = zipped(tmp_path / "a.xyz")
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"a.xyz.gz cannot be read: EOFError"):
+        read_structures(path)
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.xyz"
+    write_structures(path, [molecule("H2O")])
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="exists already"):
+        write_structures(path, [Atoms("H")])
+    with pytest.raises(TypeError):
+        write_structures(path, [None], overwrite=True)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["a.xyz"]
+    write_structures(path, [Atoms("H")], overwrite=True)
+    assert len(read_structures(path)[0]) == 1
