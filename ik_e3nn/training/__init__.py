@@ -1,0 +1,47 @@
+"""Training and evaluation of potentials, from a configuration to a model file.
+
+Importing this package is cheap; Lightning is loaded when training starts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from ik_e3nn.training.config_file import read_config, write_config
+    from ik_e3nn.training.evaluation import EvalSettings, evaluate
+    from ik_e3nn.training.fit import TrainResult, train
+
+__all__ = [
+    "DataConfig",
+    "EvalSettings",
+    "LossConfig",
+    "OptimizerConfig",
+    "RunConfig",
+    "TrainConfig",
+    "TrainResult",
+    "evaluate",
+    "read_config",
+    "train",
+    "write_config",
+]
+
+_LAZY = {
+    "EvalSettings": "evaluation",
+    "evaluate": "evaluation",
+    "TrainResult": "fit",
+    "train": "fit",
+    "read_config": "config_file",
+    "write_config": "config_file",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs heavy packages only when it is used."""
+    from importlib import import_module
+
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""Checkpoints of the last and of the best epoch."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+MONITOR = "valid/loss"
+
+
+class BestAndLast(Callback):
+    """Writes `last.ckpt` after every epoch and `best.ckpt` after those with the lowest validation loss so far.
+
+    Lightning's `ModelCheckpoint` keeps absolute paths in its state, so that a run folder cannot be moved and resumed,
+    and warns about every folder that it finds again.
+
+    Args:
+        folder: Where the checkpoints go.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.best, self.last = folder / "best.ckpt", folder / "last.ckpt"
+        self.best_loss, self.best_epoch = math.inf, 0
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files; the best one first, so that `last.ckpt` never speaks of a best one that is not there."""
+        loss = float(trainer.callback_metrics[MONITOR])
+        if loss < self.best_loss:
+            self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
+            trainer.save_checkpoint(self.best)
+            if trainer.is_global_zero:
+                partial = self.last.with_name(f".{self.last.name}.partial")
+                shutil.copyfile(self.best, partial)
+                partial.replace(self.last)
+        else:
+            trainer.save_checkpoint(self.last)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best loss and its epoch."""
+        return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]

@@ -1,0 +1,119 @@
+"""What happens around the training loop: the metrics files and the progress bar."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from tqdm import tqdm
+
+_log = logging.getLogger(__name__)
+
+
+class MetricsLog(Callback):
+    """Appends one row an epoch to `metrics.csv` and `metrics.jsonl`, and one line to the log.
+
+    Args:
+        folder: Where the files are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._csv, self._json = folder / "metrics.csv", folder / "metrics.jsonl"
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the rows of the epochs before a restart, and no others."""
+        if trainer.current_epoch and self._json.exists():
+            rows = [json.loads(line) for line in self._json.read_text().splitlines() if line.endswith("}")]
+            self.rows = [row for row in rows if row["epoch"] <= trainer.current_epoch]
+        if trainer.is_global_zero:
+            self._json.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            self._csv.unlink(missing_ok=True)
+            for row in self.rows:
+                self._append_csv(row)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the epoch's row."""
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = round(float(pl_module.clock.seconds), 3)  # type: ignore[union-attr, arg-type]
+        row = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "seconds": seconds} | metrics
+        self.rows.append(row)
+        if not trainer.is_global_zero:
+            return
+        with self._json.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self._append_csv(row)
+        _log.info("%s", _sentence(row))
+
+    def _append_csv(self, row: dict[str, float]) -> None:
+        new = not self._csv.exists()
+        with self._csv.open("a", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row))
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+class ProgressBar(Callback):
+    """One bar for the whole run, in epochs, with the latest errors beside it.
+
+    Args:
+        every: Optimiser steps between two updates.
+    """
+
+    def __init__(self, every: int = 10) -> None:
+        self._every = every
+        self._bar: Any = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the bar where the run stands."""
+        if trainer.is_global_zero:
+            form = "{desc} {percentage:3.0f}%|{bar}| epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
+            self._bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc="train", bar_format=form)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Move the bar."""
+        if self._bar is not None and batch_idx % self._every == 0:
+            done = trainer.current_epoch + (batch_idx + 1) / len(trainer.train_dataloader.sampler)  # type: ignore[union-attr]
+            self._bar.n = min(done, self._bar.total)
+            self._bar.refresh()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Show the new errors."""
+        if self._bar is not None:
+            self._bar.n = trainer.current_epoch + 1
+            metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            self._bar.set_postfix_str(_errors(metrics))
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Close the bar."""
+        if self._bar is not None:
+            self._bar.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Close the bar before the error is shown."""
+        self.on_train_end(trainer, pl_module)
+
+
+_SHORT = {
+    "valid/energy_mae_meV_per_atom": "E {:.2f} meV/atom",
+    "valid/force_mae_meV_per_A": "F {:.1f} meV/A",
+    "valid/stress_mae_meV_per_A3": "S {:.2f} meV/A^3",
+}
+
+
+def _errors(metrics: dict[str, float]) -> str:
+    return ", ".join(text.format(metrics[name]) for name, text in _SHORT.items() if name in metrics)
+
+
+def _sentence(row: dict[str, float]) -> str:
+    return (
+        f"epoch {row['epoch']:g}  {row['seconds']:.0f} s  lr {row['lr']:.2e}  loss {row['train/loss']:.4g}  "
+        f"valid {row['valid/loss']:.4g}  MAE {_errors(row)}"
+    )

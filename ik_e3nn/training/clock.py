@@ -1,0 +1,46 @@
+"""Wall time of a run across restarts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import torch
+
+
+class RunClock:
+    """Counts the seconds of training, including those before a restart.
+
+    Args:
+        limit: Wall time in seconds that training may take in all; None for no limit.
+    """
+
+    def __init__(self, limit: float | None = None) -> None:
+        self.limit = limit
+        self._earlier = 0.0
+        self._start = time.monotonic()
+
+    def start(self, earlier: float = 0.0) -> None:
+        """Start counting, with the seconds of the runs before a restart."""
+        self._earlier = earlier
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self._earlier + time.monotonic() - self._start
+
+
+def agree(values: Sequence[float]) -> list[float]:
+    """Averages over all processes, so that they take the same decisions; the values themselves for one process.
+
+    >>> agree([1.0, 2.0])
+    [1.0, 2.0]
+    """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return list(values)
+    total = torch.tensor(values, dtype=torch.float64)
+    if torch.distributed.get_backend() == "nccl":
+        total = total.cuda()
+    torch.distributed.all_reduce(total)
+    return [float(value) for value in total / torch.distributed.get_world_size()]

@@ -1,0 +1,189 @@
+"""The training configuration: these dataclasses are the YAML schema and the command-line options.
+
+Every field is written `section.field` on the command line (`--run.max_epochs=50`) and as a nested key in YAML.
+The `model` section holds the arguments of `ik_e3nn.models.InteratomicPotential`, checked against its signature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ik_e3nn.errors import ConfigError
+
+
+def _require(ok: bool, name: str, got: object, expected: str) -> None:
+    if not ok:
+        raise ConfigError(f"{name} is {got!r}, but it must be {expected}.")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Structures, their labels and the energies of isolated atoms.
+
+    Args:
+        train: File, glob, folder or list of them to train on (everything ASE reads, also gzipped).
+        valid: Files as for `train`, or a fraction (below 1) or number of the training structures to set aside.
+        test: Files to measure the final model on.
+        isolated_atoms: Files with single atoms, used for E0s only.
+        E0s: "fit" (isolated atoms where there are some, least squares otherwise) or eV per element, {H: -13.6}.
+        energy_key: Name of the energy label.
+        forces_key: Name of the forces label.
+        stress_key: Name of the stress label.
+        virial_key: Name of a virial label, used where a structure has no stress.
+        energy_unit: Unit of the energies, also within forces and stress.
+        length_unit: Unit of length within forces and stress; positions are in A.
+    """
+
+    train: str | list[str]
+    valid: int | float | str | list[str] = 0.1
+    test: str | list[str] | None = None
+    isolated_atoms: str | list[str] | None = None
+    E0s: Literal["fit"] | dict[str, float] = "fit"
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    stress_key: str = "REF_stress"
+    virial_key: str | None = None
+    energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
+    length_unit: Literal["ang", "bohr"] = "ang"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.valid, float):
+            _require(0.0 < self.valid < 1.0, "data.valid", self.valid, "a fraction between 0 and 1, a number or files")
+        elif isinstance(self.valid, int):
+            _require(self.valid >= 1, "data.valid", self.valid, "at least one structure")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The loss: a weighted sum of the means over all labelled energies, force components and stress components.
+
+    Args:
+        kind: Mean squared error, mean absolute error, or Huber's mixture of both.
+        energy_weight: Weight of the energies (eV, or eV/atom with `energy_per_atom`); 0 leaves them out.
+        forces_weight: Weight of the forces (eV/A); 0 leaves them out.
+        stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
+        energy_per_atom: Divide energy errors by the number of atoms.
+        huber_delta: Error at which Huber's loss turns from quadratic to linear, in the units of each term.
+    """
+
+    kind: Literal["mse", "mae", "huber"] = "mse"
+    energy_weight: float = 1.0
+    forces_weight: float = 100.0
+    stress_weight: float = 0.0
+    energy_per_atom: bool = True
+    huber_delta: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name in ("energy_weight", "forces_weight", "stress_weight"):
+            _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or positive")
+        _require(bool(self.labels), "loss", "all weights zero", "given at least one positive weight")
+        _require(self.huber_delta > 0, "loss.huber_delta", self.huber_delta, "positive")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels with a positive weight.
+
+        >>> LossConfig().labels
+        ('energy', 'forces')
+        """
+        weights = {"energy": self.energy_weight, "forces": self.forces_weight, "stress": self.stress_weight}
+        return tuple(name for name, weight in weights.items() if weight > 0)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up, a learning-rate schedule and a moving average of the weights.
+
+    Args:
+        lr: Learning rate after the warm-up.
+        weight_decay: Decoupled weight decay.
+        amsgrad: Use the AMSGrad variant.
+        warmup_steps: Optimiser steps over which the learning rate rises linearly to `lr`.
+        schedule: Cosine over the whole run, lowered on a plateau of the validation loss, or constant.
+        min_lr_ratio: The lowest learning rate of a schedule, as a fraction of `lr`.
+        plateau_factor: Factor of each lowering on a plateau.
+        plateau_patience: Epochs without a better validation loss before a lowering.
+        ema_decay: Decay per step of the moving average of the weights; 0 switches it off.
+        clip_grad: Largest norm of the gradient; null for no clipping.
+    """
+
+    lr: float = 0.005
+    weight_decay: float = 0.0
+    amsgrad: bool = True
+    warmup_steps: int = 100
+    schedule: Literal["cosine", "plateau", "constant"] = "cosine"
+    min_lr_ratio: float = 0.01
+    plateau_factor: float = 0.5
+    plateau_patience: int = 10
+    ema_decay: float = 0.99
+    clip_grad: float | None = 10.0
+
+    def __post_init__(self) -> None:
+        _require(self.lr > 0, "optimizer.lr", self.lr, "positive")
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "zero or positive")
+        _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "zero or positive")
+        _require(0 <= self.min_lr_ratio <= 1, "optimizer.min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
+        _require(0 < self.plateau_factor < 1, "optimizer.plateau_factor", self.plateau_factor, "between 0 and 1")
+        _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
+        _require(self.clip_grad is None or self.clip_grad > 0, "optimizer.clip_grad", self.clip_grad, "positive")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where, how long and on what the training runs.
+
+    Args:
+        output: Folder for everything the run writes.
+        overwrite: Replace an earlier run in that folder.
+        max_epochs: Passes over the training set.
+        max_minutes: Limit on the wall time; the cosine schedule then ends with the earlier of both limits.
+        patience: Stop after this many epochs without a better validation loss.
+        batch_size: Structures per optimiser step, over all processes together.
+        max_atoms: Upper bound on the atoms in a batch, per process.
+        seed: Seed of the weights, the split and the order of batches.
+        device: Where to train.
+        dtype: Precision of weights and activations.
+        num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
+        num_threads: CPU threads per process; null leaves the choice to torch.
+        progress: Show a progress bar.
+    """
+
+    output: str = "run"
+    overwrite: bool = False
+    max_epochs: int = 100
+    max_minutes: float | None = None
+    patience: int | None = None
+    batch_size: int = 8
+    max_atoms: int | None = None
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "float64"] = "float32"
+    num_processes: int = 1
+    num_threads: int | None = None
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "num_processes", "patience", "max_atoms", "num_threads"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"run.{name}", value, "at least 1")
+        _require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "positive")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything a training run needs.
+
+    Args:
+        data: Structures and labels.
+        model: Arguments of `InteratomicPotential` (its species come from the data).
+        loss: What is minimised.
+        optimizer: How it is minimised.
+        run: Where and how long.
+    """
+
+    data: DataConfig
+    model: dict[str, Any] = field(default_factory=dict)
+    loss: LossConfig = field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    run: RunConfig = field(default_factory=RunConfig)

@@ -1,0 +1,165 @@
+"""The Lightning trainer, put together for potentials."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
+
+from ik_e3nn.training.bestlast import MONITOR, BestAndLast
+from ik_e3nn.training.callbacks import MetricsLog, ProgressBar
+from ik_e3nn.training.checkpoint import AtomicCheckpointIO, load_checkpoint
+from ik_e3nn.training.config import RunConfig
+from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms
+from ik_e3nn.training.module import PotentialModule
+from ik_e3nn.training.run_folder import CHECKPOINTS
+from ik_e3nn.training.sampler import EpochSampler
+
+# buffers are constants: sending them round before each pass would only cost time (torch 2.13 renamed the option)
+_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_DDP_OPTIONS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+
+
+def run_training(
+    module: PotentialModule,
+    train: Graphs,
+    valid: Graphs,
+    *,
+    config: RunConfig,
+    folder: Path,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[list[dict[str, float]], BestAndLast]:
+    """Train a module until an epoch, time or patience limit, and leave it with the weights of its best epoch.
+
+    Args:
+        module: What to train.
+        train: Graphs with labels to train on.
+        valid: Graphs with labels to validate on, after every epoch.
+        config: Limits, batches, device and processes.
+        folder: Folder for checkpoints and logs.
+        resume: Continue from the last checkpoint in `folder`.
+        callbacks: More Lightning callbacks.
+
+    Returns:
+        The rows of the metrics log, and the best epoch.
+
+    Raises:
+        TrainingError: The loss is no longer finite, or a checkpoint is broken.
+        KeyboardInterrupt: The user stopped the run; it can be resumed.
+    """
+    checkpoints = BestAndLast(folder / CHECKPOINTS)
+    log = MetricsLog(folder)
+    watch = _Interruptions()
+    stop = [EarlyStopping(MONITOR, patience=config.patience, check_on_train_epoch_end=False)] if config.patience else []
+    bar = [ProgressBar()] if config.progress else []
+    with _quiet():
+        everything = [*stop, log, *bar, *callbacks, checkpoints, watch]
+        trainer = make_trainer(config, folder, everything, clip=module.settings.clip_grad)
+    options: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "max_atoms": config.max_atoms,
+        "rank": trainer.global_rank,
+        "processes": trainer.world_size,
+    }
+    sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
+    if resume:  # Lightning fetches a first batch before it says which epoch it is
+        sampler.set_epoch(load_checkpoint(checkpoints.last)["epoch"] + 1)
+    train_loader = BatchLoader(train, sampler)
+    valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
+    with _random_seed(config.seed + trainer.global_rank), _threads(config.num_threads), watch.reraised(), _quiet():
+        trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
+    module.load_state_dict(load_checkpoint(checkpoints.best)["state_dict"])
+    return log.rows, checkpoints
+
+
+def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, clip: float | None) -> Trainer:
+    """A Lightning trainer with our callbacks and files, and without its own.
+
+    Args:
+        config: Limits, device and processes.
+        folder: Folder for the TensorBoard log.
+        callbacks: All callbacks.
+        clip: Largest norm of the gradient.
+    """
+    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    parallel = config.num_processes > 1
+    return Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=config.num_processes,
+        strategy=DDPStrategy(**_DDP_OPTIONS) if parallel else "auto",
+        max_epochs=config.max_epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        gradient_clip_val=clip,
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,  # forces are gradients, in validation too
+        use_distributed_sampler=False,
+    )
+
+
+class _Interruptions(Callback):
+    """Turns Lightning's `sys.exit(1)` after Ctrl-C back into the interrupt, with the signal as it was before."""
+
+    def __init__(self) -> None:
+        self._interrupted = False
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._interrupted = isinstance(exception, KeyboardInterrupt)
+
+    @contextlib.contextmanager
+    def reraised(self) -> Iterator[None]:
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            yield
+        except SystemExit as error:
+            if not self._interrupted:
+                raise
+            signal.signal(signal.SIGINT, handler)
+            raise KeyboardInterrupt from error
+
+
+@contextlib.contextmanager
+def _random_seed(seed: int) -> Iterator[None]:
+    """Seeded random numbers inside, the caller's own state again afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's warnings, but not its remarks on hardware and checkpoints."""
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@contextlib.contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """`count` CPU threads inside, the caller's own number again afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,153 @@
+"""Predictions of a model file on a data file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from ase import Atoms
+from tqdm import tqdm
+
+from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structures, write_structures
+from ik_e3nn.data.writing import refuse_existing
+from ik_e3nn.errors import ConfigError, UnknownSpeciesError
+from ik_e3nn.training.prediction import Predictions, plot_predictions, predict
+from ik_e3nn.training.run_folder import write_json
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvalSettings:
+    """An evaluation.
+
+    Args:
+        model: Model file.
+        data: File, glob, folder or list of them.
+        output: File for the structures with predictions; errors and plots go beside it under the same name.
+        prefix: Predictions are called `<prefix>_energy`, `<prefix>_forces` and `<prefix>_stress`.
+        energy_key: Name of the energy label.
+        forces_key: Name of the forces label.
+        stress_key: Name of the stress label.
+        virial_key: Name of a virial label, used where a structure has no stress.
+        batch_size: Most structures in a batch.
+        max_atoms: Most atoms in a batch.
+        device: Where to evaluate.
+        dtype: Precision; null keeps the model's.
+        overwrite: Replace an existing output.
+        plots: Draw predicted against reference values.
+        progress: Show a progress bar.
+    """
+
+    model: str
+    data: str | list[str]
+    output: str
+    prefix: str = "IK"
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    stress_key: str = "REF_stress"
+    virial_key: str | None = None
+    batch_size: int = 16
+    max_atoms: int | None = None
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "float64"] | None = None
+    overwrite: bool = False
+    plots: bool = True
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size is {self.batch_size}, but it must be at least 1.")
+        taken = {self.energy_key, self.forces_key, self.stress_key}
+        if {f"{self.prefix}_{label}" for label in ("energy", "forces", "stress")} & taken:
+            raise ConfigError(f"prefix {self.prefix!r} would overwrite the labels {', '.join(sorted(taken))}.")
+
+
+def evaluate(settings: EvalSettings) -> dict[str, Any]:
+    """Predict energies, forces and stress, and compare them with the labels there are.
+
+    Args:
+        settings: Model, data and output.
+
+    Returns:
+        The contents of the metrics file: errors and label counts.
+
+    Raises:
+        DataError: The data cannot be read, or the output exists already.
+        ModelFileError: The model file is broken.
+        UnknownSpeciesError: The data has elements that the model does not know.
+    """
+    from ik_e3nn.models import load_model
+
+    output = Path(settings.output).expanduser()
+    stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
+    metrics_file = output.with_name(f"{stem}_metrics.json")
+    for path in (output, metrics_file):
+        refuse_existing(path, overwrite=settings.overwrite)
+    dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
+    model = load_model(settings.model, device=settings.device, dtype=dtype)
+    structures = read_structures(settings.data)
+    check_species(structures, model.species)
+    keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key, settings.virial_key)
+    labels, counts = read_labels(structures, keys, require=())
+    graphs = StructureDataset(structures, labels, model.r_max, dtype=model.dtype, inputs=model.inputs)
+    with tqdm(total=len(structures), desc="eval", disable=not settings.progress) as bar:
+        result = predict(
+            model,
+            graphs,
+            batch_size=settings.batch_size,
+            max_atoms=settings.max_atoms,
+            device=model.device,
+            on_batch=bar.update,
+        )
+    write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
+    found = {label: getattr(counts, label) for label in ("energy", "forces", "stress")}
+    metrics = {"structures": len(structures), "labels": found, "errors": result.errors}
+    write_json(metrics, metrics_file)
+    if settings.plots:
+        plot_predictions(result, structures, labels, output.parent, stem)
+    _log.info("%s", report(metrics, output))
+    return metrics
+
+
+def check_species(structures: Sequence[Atoms], species: Sequence[int]) -> None:
+    """Raise if the structures hold an element that is not among `species`.
+
+    Raises:
+        UnknownSpeciesError: Names the elements and the first structure.
+    """
+    for number, atoms in enumerate(structures):
+        unknown = set(atoms.numbers.tolist()) - set(species)
+        if unknown:
+            symbols = sorted({atom.symbol for atom in atoms if atom.number in unknown})
+            raise UnknownSpeciesError(f"structure {number} has {', '.join(symbols)}, which the model does not know.")
+
+
+def with_predictions(structures: Sequence[Atoms], predictions: Predictions, prefix: str) -> list[Atoms]:
+    """Copies of the structures, labels included, with the predictions in info and arrays."""
+    result = []
+    for number, atoms in enumerate(structures):
+        copy = atoms.copy()
+        copy.calc = atoms.calc  # results that came with the file are written again
+        copy.info[f"{prefix}_energy"] = predictions.energy[number]
+        copy.arrays[f"{prefix}_forces"] = predictions.forces[number]
+        if atoms.pbc.any() and atoms.cell.rank == 3:
+            copy.info[f"{prefix}_stress"] = predictions.stress[number]
+        result.append(copy)
+    return result
+
+
+def report(metrics: dict[str, Any], output: Path) -> str:
+    """The errors as a short text.
+
+    >>> print(report({"structures": 2, "errors": {"force_mae_meV_per_A": 12.3456}}, Path("out.xyz")))
+    2 structures, predictions in out.xyz
+      force_mae_meV_per_A       12.35
+    """
+    lines = [f"{metrics['structures']} structures, predictions in {output}"]
+    lines += [f"  {name:<25} {value:.4g}" for name, value in metrics["errors"].items()]
+    return "\n".join(lines)

@@ -1,0 +1,199 @@
+"""Training from a configuration to a model file."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import logging
+import os
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ik_e3nn import __version__
+from ik_e3nn.data import StructureDataset
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.training import run_folder
+from ik_e3nn.training.clock import RunClock
+from ik_e3nn.training.config import TrainConfig
+from ik_e3nn.training.config_file import nearest, write_config
+from ik_e3nn.training.engine import run_training
+from ik_e3nn.training.loss import PotentialLoss
+from ik_e3nn.training.module import PotentialModule
+from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
+from ik_e3nn.training.plots import plot_loss
+from ik_e3nn.training.prediction import plot_predictions, predict
+from ik_e3nn.training.prepare import TrainingData, prepare_data
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run left behind.
+
+    Args:
+        folder: The run's folder.
+        model: The model file.
+        metrics: Contents of `metrics.json`: errors on each set, epochs, seconds.
+    """
+
+    folder: Path
+    model: Path
+    metrics: dict[str, Any]
+
+
+def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
+    """Train a potential.
+
+    Args:
+        config: Data, model, loss, optimiser and run; see `TrainConfig`.
+        resume: Continue the run in `config.run.output` from its last finished epoch.
+
+    Returns:
+        The run's folder, model file and errors.
+
+    Raises:
+        ConfigError: A setting is impossible, or the folder holds a run already.
+        DataError: The data cannot be used; in particular a label with a weight is absent everywhere.
+        TrainingError: The loss is no longer finite, or a process died.
+    """
+    folder = Path(config.run.output).expanduser()
+    check_model_arguments(config.model)
+    if is_worker():
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
+        config = dataclasses.replace(config, run=dataclasses.replace(config.run, num_processes=processes))
+    else:
+        run_folder.open_run_folder(folder, resume=resume, overwrite=config.run.overwrite)
+    if config.run.num_processes > 1 and not is_worker():
+        run_in_parallel(_run, config.run.num_processes, config, resume)
+    else:
+        _run(config, resume)
+    metrics = json.loads((folder / run_folder.METRICS).read_text()) if is_main() else {}
+    return TrainResult(folder, folder / run_folder.MODEL, metrics)
+
+
+def check_model_arguments(arguments: dict[str, Any]) -> None:
+    """Raise for an argument that `InteratomicPotential` does not have.
+
+    Raises:
+        ConfigError: Names the argument and the nearest right one.
+    """
+    from ik_e3nn.models import InteratomicPotential
+
+    known = [name for name in inspect.signature(InteratomicPotential).parameters if name != "species"]
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
+
+
+def build_model(config: TrainConfig, data: TrainingData) -> nn.Module:
+    """A new model with the data's species, E0s and scale; the same for the same seed.
+
+    Args:
+        config: The configuration.
+        data: The prepared data.
+
+    Returns:
+        An `InteratomicPotential` on the CPU in the configured precision.
+
+    Raises:
+        ConfigError: The model refuses one of its arguments.
+    """
+    from ik_e3nn.models import InteratomicPotential
+
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        try:
+            model = InteratomicPotential(data.species, **config.model)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model: {error}") from error
+    model = model.to(getattr(torch, config.run.dtype))
+    if data.reference is not None:
+        model.set_energy_reference(data.reference.values, provenance=data.reference.source)
+    if data.force_rms > 0:
+        model.set_scale(data.force_rms)
+    _log.info("RMS force %.4g eV/A; model with %d parameters", data.force_rms, count_parameters(model))
+    return model
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _run(config: TrainConfig, resume: bool) -> None:
+    """One process of a run, from reading the data to the model file."""
+    folder = Path(config.run.output).expanduser()
+    if not is_main():
+        _fit(config, folder, resume)
+        return
+    write_config(config, folder / run_folder.CONFIG)
+    with run_folder.logged_to(folder / run_folder.LOG):
+        _finish(config, folder, _fit(config, folder, resume))
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    data: TrainingData
+    graphs: dict[str, StructureDataset]
+    model: nn.Module
+    rows: list[dict[str, float]]
+    best_epoch: int
+
+
+def _fit(config: TrainConfig, folder: Path, resume: bool) -> _Fitted:
+    if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
+        _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
+        resume = False
+    data = prepare_data(config)
+    model = build_model(config, data)
+    dtype = getattr(torch, config.run.dtype)
+    graphs = {name: data.dataset(name, model, dtype) for name in data.sets}
+    neighbours = graphs["train"].average_neighbours()
+    model.set_average_neighbours(neighbours)
+    _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
+    limit = None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
+    module = PotentialModule(model, PotentialLoss(config.loss), optimizer=config.optimizer, clock=RunClock(limit))
+    rows, best = run_training(module, graphs["train"], graphs["valid"], config=config.run, folder=folder, resume=resume)
+    return _Fitted(data, graphs, module.best_model.cpu(), rows, best.best_epoch)
+
+
+def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
+    """Measure the best model, and write the model file, the plots and `metrics.json`."""
+    from ik_e3nn.models import save_model
+
+    model, last = fitted.model, fitted.rows[-1]
+    metrics: dict[str, Any] = {
+        "best_epoch": fitted.best_epoch,
+        "epochs": int(last["epoch"]),
+        "steps": int(last["step"]),
+        "seconds": last["seconds"],
+        "parameters": count_parameters(model),
+    }
+    for name in ("valid", "test"):
+        if name in fitted.graphs:
+            graphs = fitted.graphs[name]
+            result = predict(model, graphs, batch_size=config.run.batch_size, max_atoms=config.run.max_atoms)
+            metrics[name] = result.errors
+            plot_predictions(result, graphs.structures, graphs.labels, folder, name)
+            _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in result.errors.items()))
+    plot_loss(fitted.rows, folder / "loss.png")
+    summary = metrics | {
+        "labels": {name: dataclasses.asdict(one.counts) for name, one in fitted.data.sets.items()},
+        "versions": versions(),
+        "config": dataclasses.asdict(config),
+    }
+    save_model(model, folder / run_folder.MODEL, summary=summary, overwrite=True)
+    run_folder.write_json(metrics, folder / run_folder.METRICS)
+    _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)
+
+
+def versions() -> dict[str, str]:
+    """Versions of this library and of those that a result depends on."""
+    return {"ik_e3nn": __version__} | {name: version(name) for name in ("torch", "e3nn", "lightning", "ase", "vesin")}

@@ -1,0 +1,92 @@
+"""Loss of energies, forces and stress, with missing labels masked out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ik_e3nn.training.config import LossConfig
+
+
+@dataclass(frozen=True)
+class Term:
+    """Sum of a loss over the labelled values, and how many there are (both scalars)."""
+
+    total: Tensor
+    count: Tensor
+
+
+def residuals(outputs: Mapping[str, Tensor], batch: Any, label: str) -> tuple[Tensor, Tensor]:
+    """Predicted minus reference values of one label, zero where the label is missing.
+
+    Args:
+        outputs: What the model returned.
+        batch: graph with the reference (`energy` (B,) eV, `forces` (N,3) eV/A, `stress` (B,3,3) eV/A^3; NaN = missing).
+        label: "energy", "forces" or "stress".
+
+    Returns:
+        The residuals, in the prediction's shape and in the wider of both dtypes, and the mask of the labelled values.
+    """
+    predicted = outputs[label]
+    reference = batch[label].reshape(predicted.shape)
+    known = ~torch.isnan(reference)
+    if label == "stress":  # no volume, no stress: the model says NaN there
+        known = known & ~torch.isnan(predicted.detach())
+    # both sides are filled before the difference: the gradient of a masked NaN would still be NaN
+    return torch.where(known, predicted, 0.0) - torch.where(known, reference, 0.0), known
+
+
+def atoms_per_structure(batch: Any, num_structures: int) -> Tensor:
+    """Number of atoms of each structure, (B,) int64."""
+    return torch.bincount(batch["batch"], minlength=num_structures)
+
+
+class PotentialLoss:
+    """Weighted sum of mean losses, each mean taken over the labelled values of a batch.
+
+    ```
+    L = w_E <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function
+    ```
+
+    Args:
+        config: Kind of loss, weights, and whether energies count per atom.
+    """
+
+    def __init__(self, config: LossConfig) -> None:
+        self.config = config
+        weights = {"energy": config.energy_weight, "forces": config.forces_weight, "stress": config.stress_weight}
+        self.weights = {label: weights[label] for label in config.labels}
+
+    def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
+        """Sums and counts of each weighted label; differentiable in the outputs."""
+        terms = {}
+        for label in self.weights:
+            error, known = residuals(outputs, batch, label)
+            if label == "energy" and self.config.energy_per_atom:
+                error = error / atoms_per_structure(batch, len(error))
+            terms[label] = Term(self._penalty(error), known.sum())
+        return terms
+
+    def combine(self, terms: Mapping[str, Term]) -> Tensor:
+        """The loss, from sums and counts that may have been added up over several batches."""
+        parts = [
+            weight * terms[label].total / terms[label].count.clamp(min=1) for label, weight in self.weights.items()
+        ]
+        return torch.stack(parts).sum()
+
+    def __call__(self, outputs: Mapping[str, Tensor], batch: Any) -> Tensor:
+        """The loss of one batch, a scalar."""
+        return self.combine(self.terms(outputs, batch))
+
+    def _penalty(self, error: Tensor) -> Tensor:
+        error = error.flatten()
+        if self.config.kind == "mse":
+            return torch.dot(error, error)
+        if self.config.kind == "mae":
+            return error.abs().sum()
+        return functional.huber_loss(error, torch.zeros_like(error), reduction="sum", delta=self.config.huber_delta)

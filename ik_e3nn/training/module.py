@@ -1,0 +1,183 @@
+"""The training loop's step, validation and state, for Lightning."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from ik_e3nn.errors import TrainingError
+from ik_e3nn.training.average import MovingAverage
+from ik_e3nn.training.checkpoint import random_state, set_random_state
+from ik_e3nn.training.clock import RunClock, agree
+from ik_e3nn.training.config import OptimizerConfig
+from ik_e3nn.training.loader import to_device
+from ik_e3nn.training.loss import PotentialLoss, Term
+from ik_e3nn.training.metrics import ErrorSums
+from ik_e3nn.training.schedule import LearningRateSchedule
+
+LOG_EVERY_STEPS = 50
+
+
+class PotentialModule(LightningModule):
+    """Trains a potential on energies, forces and stress; validates, and in the end hands out, its moving average.
+
+    Over several processes each loss is divided by the label counts of all of them, so the gradient equals that of one
+    process with the same batch, however unevenly the labels are shared.
+
+    Args:
+        model: An `InteratomicPotential`, or any module with its call signature.
+        loss: What is minimised.
+        optimizer: How.
+        clock: Seconds so far, and the limit on them.
+    """
+
+    def __init__(self, model: nn.Module, loss: PotentialLoss, *, optimizer: OptimizerConfig, clock: RunClock) -> None:
+        super().__init__()
+        self.model = model
+        self.average = MovingAverage(model, decay=optimizer.ema_decay) if optimizer.ema_decay else None
+        self.loss = loss
+        self.settings = optimizer
+        self.clock = clock
+        self.schedule = LearningRateSchedule(optimizer)
+        self._forces, self._stress = "forces" in loss.weights, "stress" in loss.weights
+        self._train_terms: dict[str, Term] = {}
+        self._valid_sums = ErrorSums(())
+        self._valid_start, self._valid_seconds = 0.0, 0.0
+        self._elapsed, self._earlier = 0.0, 0.0
+        self._random_state: dict[str, Any] | None = None
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The model to validate and to keep: the moving average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def progress(self, batch_idx: int) -> float:
+        """Share of the run that is done before a batch: of its epochs or of its time, whichever is further."""
+        batches = len(self.trainer.train_dataloader.sampler)  # type: ignore[union-attr]
+        epochs = (self.current_epoch + batch_idx / batches) / max(self.trainer.max_epochs or 1, 1)
+        return epochs if self.clock.limit is None else max(epochs, self._elapsed / self._time_for_training)
+
+    @property
+    def _time_for_training(self) -> float:
+        """The time limit less one validation, which must still fit in."""
+        return max((self.clock.limit or math.inf) - self._valid_seconds, 1e-3)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; its learning rate is set before every step."""
+        settings = self.settings
+        return torch.optim.AdamW(
+            self.model.parameters(),
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            amsgrad=settings.amsgrad,
+            fused=True,  # one kernel for all parameters: on the CPU the default is a Python loop over them
+        )
+
+    def transfer_batch_to_device(self, batch: dict[str, Tensor], device: torch.device, _: int) -> dict[str, Tensor]:
+        """Move a batch, if it is not there already."""
+        return to_device(batch, device)
+
+    def on_train_start(self) -> None:
+        """Start the clock, and continue the random numbers of the run before a restart."""
+        self.clock.start(earlier=self._earlier)
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's sums."""
+        self._train_terms = {}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rate of the coming step."""
+        if self.clock.limit is not None:
+            self._elapsed = agree([self.clock.seconds])[0]
+        lr = self.schedule.lr(step=self.global_step, progress=self.progress(batch_idx))
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = lr
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        outputs = self.model(batch, forces=self._forces, stress=self._stress)
+        terms = self.loss.terms(outputs, batch)
+        for label, term in terms.items():
+            total, count = term.total.detach(), term.count
+            old = self._train_terms.get(label)
+            self._train_terms[label] = Term(total, count) if old is None else Term(old.total + total, old.count + count)
+        loss = self.loss.combine(self._share(terms))
+        if self.global_step % LOG_EVERY_STEPS == 0:
+            self._log_step(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Follow the step with the average; stop when the time is over."""
+        if self.average is not None:
+            self.average.update(self.model, step=self.global_step)
+        if self.clock.limit is not None and self._elapsed >= self._time_for_training:
+            self.trainer.should_stop = True
+
+    def on_validation_epoch_start(self) -> None:
+        """Get the averaged model and the sums ready."""
+        self._valid_start = self.clock.seconds
+        if self.average is not None:
+            self.average.copy_buffers(self.model)
+        self._valid_sums = ErrorSums(self.loss.weights, device=self.device, loss=self.loss)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Errors of the averaged model on a batch."""
+        with torch.enable_grad():  # forces are gradients
+            outputs = self.best_model(batch, forces=self._forces, stress=self._stress)
+        self._valid_sums.add(outputs, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's training loss and validation errors."""
+        train_loss, self._valid_seconds = agree([self._epoch_train_loss(), self.clock.seconds - self._valid_start])
+        self._valid_sums.reduce()
+        errors = self._valid_sums.compute()
+        if not (math.isfinite(train_loss) and math.isfinite(errors["loss"])):
+            raise TrainingError(
+                f"The loss became {train_loss:g} (training) and {errors['loss']:g} (validation) in epoch "
+                f"{self.current_epoch + 1}. Try a lower optimizer.lr or a longer optimizer.warmup_steps, and look for "
+                "outliers with `ik-e3nn data check`."
+            )
+        self.schedule.observe(errors["loss"])
+        metrics = {"train/loss": train_loss} | {f"valid/{name}": value for name, value in errors.items()}
+        metrics["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not keep: schedule, clock and random numbers."""
+        checkpoint["ik_e3nn"] = {
+            "schedule": self.schedule.state_dict(),
+            "seconds": self.clock.seconds,
+            "random": random_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what `on_save_checkpoint` added."""
+        state = checkpoint["ik_e3nn"]
+        self.schedule.load_state_dict(state["schedule"])
+        self._earlier = state["seconds"]
+        self._random_state = state["random"]
+
+    def _share(self, terms: dict[str, Term]) -> dict[str, Term]:
+        """Counts over all processes, and sums scaled so that the mean over the processes is the loss of the whole."""
+        if self.trainer.world_size == 1:
+            return terms
+        counts = torch.stack([term.count for term in terms.values()])
+        torch.distributed.all_reduce(counts)
+        scale = self.trainer.world_size
+        return {
+            label: Term(term.total * scale, count) for (label, term), count in zip(terms.items(), counts, strict=True)
+        }
+
+    def _epoch_train_loss(self) -> float:
+        return float(self.loss.combine(self._train_terms)) if self._train_terms else math.nan
+
+    def _log_step(self, loss: Tensor) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics({"train/step_loss": float(loss)}, step=self.global_step)

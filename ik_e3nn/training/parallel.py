@@ -1,0 +1,70 @@
+"""Starting several training processes on this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import torch.multiprocessing as mp
+
+from ik_e3nn import errors
+from ik_e3nn.errors import IKError, TrainingError
+
+
+def is_worker() -> bool:
+    """Whether this process is one of several, started by `run_in_parallel` or by torchrun."""
+    return "LOCAL_RANK" in os.environ
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes files."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def run_in_parallel(function: Callable[..., object], processes: int, *args: Any) -> None:
+    """Run `function(*args)` in several new processes that Lightning recognises as one data-parallel group.
+
+    Args:
+        function: A function of a module (it is pickled by name). As always with new processes, a script that calls this
+            needs an `if __name__ == "__main__":` guard.
+        processes: How many.
+        args: Its arguments.
+
+    Raises:
+        IKError: The error that one of the processes raised on purpose.
+        TrainingError: A process died otherwise.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    reports = mp.get_context("spawn").SimpleQueue()
+    context = mp.start_processes(
+        _worker, (function, processes, port, reports, args), nprocs=processes, join=False, start_method="spawn"
+    )
+    try:
+        while not context.join():
+            pass
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        if not reports.empty():
+            name, message = reports.get()
+            raise getattr(errors, name, TrainingError)(message) from None
+        raise TrainingError(f"A training process died: {error}") from error
+
+
+def _worker(rank: int, function: Callable[..., object], processes: int, port: int, reports: Any, args: Any) -> None:
+    os.environ |= {
+        "LOCAL_RANK": str(rank),
+        "RANK": str(rank),
+        "NODE_RANK": "0",
+        "WORLD_SIZE": str(processes),
+        "LOCAL_WORLD_SIZE": str(processes),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    try:
+        function(*args)
+    except IKError as error:
+        reports.put((type(error).__name__, str(error)))
+        raise

@@ -1,0 +1,70 @@
+"""Pictures of a run: loss curves, and predicted against reference values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+_AXES = {
+    "energy": ("energy less the mean (eV/atom)", 1000.0, "meV/atom"),
+    "forces": ("force component (eV/A)", 1000.0, "meV/A"),
+    "stress": ("stress component (eV/A$^3$)", 1000.0, "meV/A$^3$"),
+}
+
+
+def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Losses and force errors over the epochs.
+
+    Args:
+        rows: One mapping an epoch, as in `metrics.jsonl`.
+        path: PNG file to write.
+    """
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in rows]
+    for name in ("train/loss", "valid/loss"):
+        left.plot(epochs, [row[name] for row in rows], label=name)
+    left.set(xlabel="epoch", ylabel="loss")
+    for name in ("valid/force_mae_meV_per_A", "valid/energy_mae_meV_per_atom", "valid/stress_mae_meV_per_A3"):
+        if name in rows[0]:
+            right.plot(epochs, [row[name] for row in rows], label=name.removeprefix("valid/"))
+    right.set(xlabel="epoch", ylabel="validation error")
+    for axes in (left, right):
+        if all(line.get_ydata().min() > 0 for line in axes.lines):
+            axes.set_yscale("log")
+        axes.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def plot_parity(label: str, reference: NDArray[Any], predicted: NDArray[Any], path: Path) -> None:
+    """Predicted against reference values of one label.
+
+    Args:
+        label: "energy" (eV/atom, less the mean), "forces" (eV/A) or "stress" (eV/A^3).
+        reference: Reference values, any shape.
+        predicted: Predicted values of that shape.
+        path: PNG file to write.
+    """
+    title, scale, unit = _AXES[label]
+    reference, predicted = np.ravel(reference), np.ravel(predicted)
+    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(reference, predicted, ".", markersize=2, alpha=0.5, rasterized=True)
+    ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
+    axes.plot(ends, ends, color="black", linewidth=0.8)
+    error = scale * (predicted - reference)
+    mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
+    axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}", title=f"MAE {mae:.3g}, RMSE {rmse:.3g} {unit}")
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, in one step."""
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, dpi=150, format="png")
+    partial.replace(path)

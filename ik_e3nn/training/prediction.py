@@ -1,0 +1,124 @@
+"""A model's energies, forces and stress on many structures, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import nn
+
+from ik_e3nn.data import StructureLabels
+from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, to_device
+from ik_e3nn.training.metrics import ErrorSums
+from ik_e3nn.training.plots import plot_parity
+from ik_e3nn.training.sampler import EpochSampler
+
+LABELS = ("energy", "forces", "stress")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about a list of structures.
+
+    Args:
+        energy: Energies in eV, one a structure.
+        forces: Forces in eV/A, an (N, 3) array a structure.
+        stress: Stress in eV/A^3, a (3, 3) array a structure, NaN without a volume.
+        errors: Mean errors over the labels there are, see `ErrorSums`.
+    """
+
+    energy: list[float]
+    forces: list[NDArray[np.float64]]
+    stress: list[NDArray[np.float64]]
+    errors: dict[str, float]
+
+
+def predict(
+    model: nn.Module,
+    graphs: Graphs,
+    *,
+    batch_size: int = 16,
+    max_atoms: int | None = None,
+    device: torch.device | str = "cpu",
+    on_batch: Callable[[int], object] = lambda count: None,
+) -> Predictions:
+    """Evaluate a model.
+
+    Args:
+        model: An `InteratomicPotential`; it is evaluated on `device`, where it must be already.
+        graphs: Graphs with the tensors that the model needs, with or without labels.
+        batch_size: Most structures in a batch.
+        max_atoms: Most atoms in a batch.
+        device: Where the model is.
+        on_batch: Called after each batch with the number of its structures (for a progress bar).
+
+    Returns:
+        Predictions in the order of the graphs.
+    """
+    was_training = model.training
+    model.eval()
+    sampler = EpochSampler(count_atoms(graphs), batch_size=batch_size, max_atoms=max_atoms)
+    stress = any(bool(graphs[index]["pbc"].any()) for index in range(len(graphs)))
+    result = Predictions([], [], [], {})
+    sums = ErrorSums(LABELS, device=device)
+    for batch in BatchLoader(graphs, sampler):
+        here = to_device(batch, torch.device(device))
+        outputs = model(here, forces=True, stress=stress)
+        sums.add(outputs, here)
+        count = len(outputs["energy"])
+        sizes = torch.bincount(batch["batch"], minlength=count).tolist()
+        result.energy.extend(outputs["energy"].tolist())
+        result.forces.extend(part.double().cpu().numpy() for part in outputs["forces"].split(sizes))
+        nothing = torch.full((count, 3, 3), torch.nan)
+        result.stress.extend(outputs.get("stress", nothing).double().cpu().numpy())
+        on_batch(count)
+    result.errors.update(sums.compute())
+    model.train(was_training)
+    return result
+
+
+def plot_predictions(
+    predictions: Predictions,
+    structures: Sequence[Atoms],
+    labels: Sequence[StructureLabels],
+    folder: Path,
+    name: str,
+) -> list[Path]:
+    """Draw predicted against reference values of every label there is.
+
+    Args:
+        predictions: What the model says.
+        structures: The structures.
+        labels: Their labels.
+        folder: Where `parity_NAME_energy.png` and the like go.
+        name: Name of the set.
+
+    Returns:
+        The files written.
+    """
+    atoms = np.array([len(one) for one in structures])
+    reference_energy = np.array([one.energy for one in labels]) / atoms
+    # the mean is taken off, or the differences would be lost beside the total energies
+    mean = np.nanmean(reference_energy) if np.isfinite(reference_energy).any() else 0.0
+    pairs = {
+        "energy": (reference_energy - mean, np.array(predictions.energy) / atoms - mean),
+        "forces": (_flat([one.forces for one in labels]), _flat(predictions.forces)),
+        "stress": (_flat([one.stress for one in labels]), _flat(predictions.stress)),
+    }
+    files = []
+    for label, (reference, predicted) in pairs.items():
+        known = np.isfinite(reference) & np.isfinite(predicted)
+        if known.any():
+            files.append(folder / f"parity_{name}_{label}.png")
+            plot_parity(label, reference[known], predicted[known], files[-1])
+    return files
+
+
+def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([np.ravel(array) for array in arrays])

@@ -1,0 +1,210 @@
+"""From the data section of a configuration to labelled sets, E0s and the model's scales."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.data import atomic_numbers, chemical_symbols
+from torch import nn
+
+from ik_e3nn.data import (
+    EnergyReference,
+    LabelCounts,
+    LabelKeys,
+    StructureDataset,
+    StructureLabels,
+    fit_energy_reference,
+    force_rms,
+    read_labels,
+    read_structures,
+)
+from ik_e3nn.data.energy_reference import is_isolated
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.training.config import DataConfig, TrainConfig
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LabelledSet:
+    """Structures with their labels.
+
+    Args:
+        structures: The structures.
+        labels: Labels of each.
+        counts: How many there are of each label.
+    """
+
+    structures: list[Atoms]
+    labels: list[StructureLabels]
+    counts: LabelCounts
+
+    def select(self, indices: Sequence[int]) -> LabelledSet:
+        """Some of the structures, with new counts."""
+        labels = [self.labels[index] for index in indices]
+        counts = LabelCounts(
+            len(labels),
+            energy=sum(bool(np.isfinite(one.energy)) for one in labels),
+            forces=sum(bool(np.isfinite(one.forces).any()) for one in labels),
+            stress=sum(bool(np.isfinite(one.stress).all()) for one in labels),
+            sources=self.counts.sources,
+        )
+        return LabelledSet([self.structures[index] for index in indices], labels, counts)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Everything that a run takes from its files.
+
+    Args:
+        sets: "train", "valid" and, where given, "test".
+        reference: E0s; None without energies.
+        force_rms: Root mean square of the training forces in eV/A; 0 without forces.
+    """
+
+    sets: dict[str, LabelledSet]
+    reference: EnergyReference | None
+    force_rms: float
+    species: list[int] = field(default_factory=list)
+
+    def dataset(self, name: str, model: nn.Module, dtype: torch.dtype) -> StructureDataset:
+        """Graphs of one set, with the model's cutoff and inputs."""
+        chosen = self.sets[name]
+        r_max, inputs = float(model.r_max), model.inputs  # type: ignore[arg-type]
+        return StructureDataset(chosen.structures, chosen.labels, r_max, dtype=dtype, inputs=inputs)  # type: ignore[arg-type]
+
+
+def prepare_data(config: TrainConfig) -> TrainingData:
+    """Read, check and split the data, and fit the E0s.
+
+    Args:
+        config: The whole configuration.
+
+    Returns:
+        The sets, E0s and scales.
+
+    Raises:
+        DataError: A file is missing, a label with a weight is absent everywhere, or too few structures are left.
+        UnknownSpeciesError: The validation or test set has elements that the training set lacks.
+        ConfigError: `data.E0s` names something that is no element.
+    """
+    data = config.data
+    keys = label_keys(data)
+    everything = _read(data.train, keys, require=config.loss.labels)
+    alone = [atoms for atoms in everything.structures if is_isolated(atoms)]
+    train = everything.select([i for i, atoms in enumerate(everything.structures) if not is_isolated(atoms)])
+    if not train.structures:
+        raise DataError("data.train holds single isolated atoms only; there is nothing to learn forces from.")
+    if isinstance(data.valid, int | float):
+        train, valid = _split(train, data.valid, config.run.seed)
+    else:
+        valid = _read(data.valid, keys)
+    sets = {"train": train, "valid": valid}
+    if data.test is not None:
+        sets["test"] = _read(data.test, keys)
+    species = sorted({int(number) for atoms in train.structures for number in atoms.numbers})
+    _check_species(sets, species)
+    _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
+    _check_valid(valid.counts, config.loss.labels)
+    isolated = [_read(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
+    isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
+    return TrainingData(sets, _reference(data, train, isolated, species), force_rms(train.labels), species)
+
+
+def label_keys(data: DataConfig) -> LabelKeys:
+    """Names and units of the labels."""
+    return LabelKeys(
+        energy=data.energy_key,
+        forces=data.forces_key,
+        stress=data.stress_key,
+        virial=data.virial_key,
+        energy_unit=data.energy_unit,
+        length_unit=data.length_unit,
+    )
+
+
+def label_table(counts: dict[str, LabelCounts], isolated: int = 0) -> str:
+    """A table of how many structures of each set have each label.
+
+    >>> print(label_table({"train": LabelCounts(9, energy=9, forces=8, stress=0)}))
+    set    structures  energy  forces  stress
+    train           9       9       8       0
+    """
+    lines = [f"{'set':<6} {'structures':>10} {'energy':>7} {'forces':>7} {'stress':>7}"]
+    for name, one in counts.items():
+        lines.append(f"{name:<6} {one.structures:>10} {one.energy:>7} {one.forces:>7} {one.stress:>7}")
+    if isolated:
+        lines.append(f"({isolated} isolated atoms in the training files are used for E0s only)")
+    return "\n".join(lines)
+
+
+def _read(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabelledSet:
+    structures = read_structures(paths)
+    return LabelledSet(structures, *read_labels(structures, keys, require=require))
+
+
+def _split(train: LabelledSet, valid: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
+    """Set structures aside for validation, at random."""
+    total = len(train.structures)
+    count = valid if isinstance(valid, int) else max(1, round(valid * total))
+    if count >= total:
+        raise DataError(
+            f"data.valid asks for {count} validation structures, but data.train has only {total} in all; "
+            "give fewer, or a validation file."
+        )
+    order = np.random.default_rng(seed).permutation(total)
+    return train.select(sorted(order[count:])), train.select(sorted(order[:count]))
+
+
+def _check_species(sets: dict[str, LabelledSet], species: list[int]) -> None:
+    for name, one in sets.items():
+        extra = {int(number) for atoms in one.structures for number in atoms.numbers} - set(species)
+        if extra:
+            raise UnknownSpeciesError(
+                f"data.{name} has {', '.join(chemical_symbols[number] for number in sorted(extra))}, which no training "
+                "structure has; add training structures with these elements or leave them out."
+            )
+
+
+def _check_valid(counts: LabelCounts, labels: Sequence[str]) -> None:
+    for label in labels:
+        if not getattr(counts, label):
+            _log.warning("the validation set has no %s labels: the validation loss leaves them out", label)
+
+
+def _reference(
+    data: DataConfig, train: LabelledSet, isolated: Sequence[LabelledSet], species: list[int]
+) -> EnergyReference | None:
+    given = {} if data.E0s == "fit" else {element_number(name): float(e0) for name, e0 in data.E0s.items()}
+    structures = list(train.structures)
+    energies = [one.energy for one in train.labels]
+    for part in isolated:
+        for atoms, one in zip(part.structures, part.labels, strict=True):
+            if int(atoms.numbers[0]) in species:
+                structures.append(atoms)
+                energies.append(one.energy)
+    if not np.isfinite(energies).any() and not given:
+        _log.warning("there are no energies: E0s stay zero and predicted energies have no absolute meaning")
+        return None
+    return fit_energy_reference(structures, energies, given or None)
+
+
+def element_number(name: str) -> int:
+    """Atomic number of an element given by symbol or number.
+
+    Raises:
+        ConfigError: It is neither.
+
+    >>> element_number("C"), element_number("8")
+    (6, 8)
+    """
+    if name in atomic_numbers:
+        return int(atomic_numbers[name])
+    if name.isdigit() and 0 < int(name) < len(chemical_symbols):
+        return int(name)
+    raise ConfigError(f"data.E0s has the key {name!r}, which is neither an element's symbol nor its number.")

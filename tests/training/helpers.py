@@ -1,0 +1,55 @@
+"""Small labelled data and module factories shared by the training tests."""
+
+import numpy as np
+import torch
+from ase.build import bulk, molecule
+from ase.calculators.morse import MorsePotential
+
+from ik_e3nn.graph import build_graph
+from ik_e3nn.training.clock import RunClock
+from ik_e3nn.training.config import LossConfig, OptimizerConfig
+from ik_e3nn.training.loss import PotentialLoss
+from ik_e3nn.training.module import PotentialModule
+from tests.training.stand_in import PairModel
+
+R_MAX = 4.0
+
+
+def structures(count=12, seed=0, crystals=True):
+    """Rattled water molecules and copper crystals with the labels of a Morse potential, under REF_ keys."""
+    generator = np.random.default_rng(seed)
+    result = []
+    for number in range(count):
+        atoms = bulk("Cu", cubic=True) if crystals and number % 3 == 2 else molecule("H2O")
+        atoms.positions += 0.1 * generator.standard_normal(atoms.positions.shape)
+        labelled = atoms.copy()
+        labelled.calc = MorsePotential(r0=1.5, epsilon=0.2, rho0=2.0, rcut1=3.0, rcut2=3.9)
+        atoms.info["REF_energy"] = labelled.get_potential_energy()
+        atoms.arrays["REF_forces"] = labelled.get_forces()
+        if atoms.pbc.all():
+            atoms.info["REF_stress"] = labelled.get_stress(voigt=False)
+        result.append(atoms)
+    return result
+
+
+def graphs(atoms_list, dtype=torch.float32):
+    """Graphs with labels, NaN where missing."""
+    result = []
+    for atoms in atoms_list:
+        graph = build_graph(atoms, R_MAX, dtype=dtype)
+        nan = np.full((3, 3), np.nan)
+        graph["energy"] = torch.tensor([atoms.info.get("REF_energy", np.nan)], dtype=torch.float64)
+        graph["forces"] = torch.tensor(atoms.arrays["REF_forces"], dtype=torch.float64)
+        graph["stress"] = torch.tensor(atoms.info.get("REF_stress", nan), dtype=torch.float64)[None]
+        result.append(graph)
+    return result
+
+
+def make_module(*, optimizer=None, loss=None, limit=None, **model):
+    """A module with the stand-in model."""
+    return PotentialModule(
+        PairModel(r_max=R_MAX, **model),
+        PotentialLoss(loss or LossConfig(forces_weight=10.0)),
+        optimizer=optimizer or OptimizerConfig(lr=0.02, warmup_steps=5),
+        clock=RunClock(limit),
+    )
