@@ -1,0 +1,37 @@
+"""From dimensionless readouts to energies."""
+
+import torch
+from torch import Tensor, nn
+
+
+class AtomicEnergy(nn.Module):
+    r"""Site energies: a reference per species plus a scaled readout, in float64.
+
+    .. math:: E_i = E^0_{Z_i} + s \, \epsilon_i
+
+    Energies of large systems are differences of large numbers; float32 sums of them jump from step to step.
+
+    Args:
+        num_species: Number of species.
+
+    Example:
+        >>> AtomicEnergy(2)(torch.zeros(3), torch.tensor([0, 1, 1])).dtype
+        torch.float64
+    """
+
+    def __init__(self, num_species: int) -> None:
+        super().__init__()
+        self.register_buffer("reference", torch.zeros(num_species, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+
+    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        """Follow the module to another device, but stay in float64."""
+        reference, scale = self.reference, self.scale
+        super()._apply(fn, recurse)
+        self.reference = reference.to(self.reference.device)
+        self.scale = scale.to(self.scale.device)
+        return self
+
+    def forward(self, readout: Tensor, species: Tensor) -> Tensor:
+        """Site energies (N,), float64, in eV, from readouts (N,) and species indices (N,)."""
+        return self.reference.index_select(0, species) + self.scale * readout.double()

@@ -1,0 +1,33 @@
+"""From node features to one number a node."""
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.nn import EquivariantLinear, ScalarMLP
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class Readout(nn.Module):
+    r"""A G-invariant number: the G-scalars of the features through a small MLP.
+
+    .. math:: \epsilon_i = \mathrm{MLP}(L_{0e} \, x_i)
+
+    Args:
+        irreps_in: Type of the node features.
+        group: The symmetry group G, or its name.
+        hidden: Size of the MLP's hidden layer.
+
+    Example:
+        >>> Readout("8x0e + 8x1o", "C4v")(torch.randn(5, 32)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, irreps_in: o3.Irreps | str, group: SymmetryGroup | str = "O3", *, hidden: int = 16) -> None:
+        super().__init__()
+        self.scalars = EquivariantLinear(irreps_in, o3.Irreps([(hidden, "0e")]), group)
+        self.mlp = ScalarMLP([hidden, 1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Numbers (N,) from features (N, irreps_in.dim)."""
+        return self.mlp(torch.nn.functional.silu(self.scalars(features))).squeeze(-1)

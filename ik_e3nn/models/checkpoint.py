@@ -1,0 +1,149 @@
+"""Model files: one safetensors file, with everything else as JSON in its header. Loading never runs code from it."""
+
+import json
+import os
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import chemical_symbols
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.potential import InteratomicPotential
+
+FORMAT_VERSION = 1
+KEY = "ik_e3nn"
+UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
+
+
+def save_model(
+    model: InteratomicPotential, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
+) -> None:
+    """Write a model to one file, at once or not at all.
+
+    Args:
+        model: The model.
+        path: Where; ".safetensors" is the usual ending.
+        summary: Anything JSON-able about the training, kept as it is.
+        overwrite: Replace a file that exists.
+
+    Raises:
+        FileExistsError: The file exists and ``overwrite`` is False.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "water.safetensors"
+        ...     save_model(InteratomicPotential(["H", "O"]), file)
+        ...     load_model(file).config["r_max"]
+        5.0
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
+    info = {
+        "format_version": FORMAT_VERSION,
+        "model": type(model).__name__,
+        "config": model.config,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "units": UNITS,
+        "energy_reference": {
+            "values": {
+                chemical_symbols[z]: e
+                for z, e in zip(model.species, model.atomic_energy.reference.tolist(), strict=True)
+            },
+            "provenance": model.energy_reference_provenance,
+        },
+        "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
+        "training": summary or {},
+    }
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    data = save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)})
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def read_model_info(path: str | Path) -> dict[str, Any]:
+    """The JSON part of a model file: configuration, species, E0 and where they come from, units, versions, training.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModelFileError: Not a model file, broken, or written by a newer version.
+    """
+    return _read(Path(path))[0]
+
+
+def load_model(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> InteratomicPotential:
+    """Read a model, ready for prediction.
+
+    Args:
+        path: The file.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        dtype: Floating type; the one it was saved with if absent.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModelFileError: Not a model file, broken, or written by a newer version.
+    """
+    info, tensors = _read(Path(path))
+    saved_dtype = getattr(torch, info["dtype"])
+    try:
+        model = InteratomicPotential(**info["config"]).to(saved_dtype)
+        model.load_state_dict(tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error}") from error
+    model.energy_reference_provenance = info["energy_reference"]["provenance"]
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return model.to(device=device, dtype=dtype or saved_dtype).eval()
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(
+            f"{path} is not a readable model file ({error}); it may be truncated: copy it again or train anew"
+        ) from error
+    if KEY not in metadata:
+        raise ModelFileError(f"{path} is a safetensors file, but not a model of ik_e3nn: it lacks the entry {KEY!r}")
+    try:
+        info: dict[str, Any] = json.loads(metadata[KEY])
+        found = int(info["format_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(f"{path}: the description of the model is broken ({error})") from error
+    if found > FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} has format {found}, written by ik-e3nn {info.get('versions', {}).get('ik-e3nn')}; this version reads "
+            f"up to format {FORMAT_VERSION}: upgrade ik-e3nn"
+        )
+    if not {"model", "config", "dtype", "energy_reference"} <= info.keys():
+        raise ModelFileError(f"{path}: the description of the model is incomplete; got {sorted(info)}")
+    return info, tensors
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,223 @@
+"""The interatomic potential."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.basis import spherical_irreps
+from ik_e3nn.blocks import AtomicEnergy, EdgeEmbedding, Interaction, NodeEmbedding, Readout, differentiate, strained
+from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
+from ik_e3nn.blocks.interaction import Conditioning
+from ik_e3nn.conv import segment_sum
+from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
+from ik_e3nn.graph import edge_vectors, fields
+from ik_e3nn.symmetry import SymmetryGroup
+
+OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS)
+
+
+class InteratomicPotential(nn.Module):
+    r"""Energy, forces and stress of molecules and materials from implicit steerable kernels.
+
+    .. math:: E = \sum_i E^0_{Z_i} + s \sum_i \sum_t \epsilon_t(x_i^{(t)}), \qquad
+              x^{(t+1)} = \mathrm{interaction}_t(x^{(t)})
+
+    Args:
+        species: Atomic numbers or symbols that the model knows.
+        r_max: Cutoff (A).
+        num_channels: Fields of every degree.
+        num_layers: Interactions.
+        l_max: Largest degree of features and filters.
+        correlation: Factors of the convolved features in a message, 1 to 3.
+        group: Symmetry group of the energy, if something outside (a surface, a field) breaks rotations: a name,
+            a :class:`SymmetryGroup` or its configuration.
+        inputs: Optional inputs the model uses, out of "bond_types", "total_charge" and "spin".
+
+    Raises:
+        ValueError: A hyperparameter is out of range.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ik_e3nn.graph import build_graph
+        >>> model = InteratomicPotential(["H", "O"], num_channels=8).eval()
+        >>> out = model(build_graph(molecule("H2O"), model.r_max))
+        >>> out["energy"].shape, out["forces"].shape
+        (torch.Size([1]), torch.Size([3, 3]))
+    """
+
+    def __init__(
+        self,
+        species: Iterable[int | str],
+        r_max: float = 5.0,
+        *,
+        num_channels: int = 32,
+        num_layers: int = 2,
+        l_max: int = 1,
+        correlation: int = 2,
+        group: SymmetryGroup | str | dict[str, Any] = "O3",
+        inputs: Iterable[str] = (),
+    ) -> None:
+        super().__init__()
+        self.species = _parse_species(species)
+        self.inputs = _parse_inputs(inputs)
+        self.r_max = float(r_max)
+        self.group = SymmetryGroup.from_config(group)
+        self.config: dict[str, Any] = {
+            "species": list(self.species), "r_max": self.r_max, "num_channels": num_channels, "num_layers": num_layers,
+            "l_max": l_max, "correlation": correlation, "group": self.group.to_config(), "inputs": sorted(self.inputs),
+        }  # fmt: skip
+        for name, least in (("num_channels", 1), ("num_layers", 1), ("l_max", 0)):
+            if not isinstance(self.config[name], int) or self.config[name] < least:
+                raise ValueError(f"{name} must be a whole number of at least {least}; got {self.config[name]!r}")
+        table = torch.full((len(chemical_symbols),), -1)
+        table[list(self.species)] = torch.arange(len(self.species))
+        self.register_buffer("species_table", table, persistent=False)
+        global_inputs = tuple(name for name in GLOBAL_INPUTS if name in self.inputs)
+        self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
+        self.edge_embedding = EdgeEmbedding(l_max, use_bonds=fields.BOND_TYPES in self.inputs)
+        conditioning = Conditioning(
+            len(self.species), self.edge_embedding.num_bond_types, self.r_max, l_max, self.group
+        )
+        types = [o3.Irreps([(num_channels, "0e")])] + [spherical_irreps(l_max, num_channels)] * num_layers
+        if self.group.is_isotropic:  # nothing but scalars is read out of the last features
+            types[-1] = types[0]
+        self.interactions = nn.ModuleList(
+            Interaction(a, b, conditioning=conditioning, correlation=correlation)
+            for a, b in zip(types[:-1], types[1:], strict=True)
+        )
+        self.readouts = nn.ModuleList(Readout(t, self.group) for t in types[1:])
+        self.atomic_energy = AtomicEnergy(len(self.species))
+
+    def forward(
+        self, graph: Mapping[str, Tensor], *, forces: bool = True, stress: bool = False, atomic_stress: bool = False
+    ) -> dict[str, Tensor]:
+        """Predict.
+
+        Args:
+            graph: Tensors by the names of ``ik_e3nn.graph.fields``; not changed.
+            forces: Compute forces.
+            stress: Compute the stress.
+            atomic_stress: Compute atomic virials.
+
+        Returns:
+            ``energy`` (B,) and ``energies`` (N,) in eV, float64; ``forces`` (N, 3) in eV/A; ``stress`` (B, 3, 3) in eV/A^3,
+            NaN where the cell has no volume; ``atomic_virials`` (N, 3, 3) in eV. In training mode they can be
+            differentiated again.
+
+        Raises:
+            UnknownSpeciesError: An element the model was not made for.
+            MissingInputError: A declared input is not in the graph.
+        """
+        species = self._species_indices(graph)
+        cell, batch = graph[fields.CELL], graph[fields.BATCH]
+        positions, cell_in, strain = graph[fields.POSITIONS], cell, None
+        derive = forces or stress or atomic_stress
+        if derive:
+            positions = positions.detach().requires_grad_(True)
+        with torch.set_grad_enabled(derive or torch.is_grad_enabled()):
+            moved = positions
+            if stress:
+                strain = torch.zeros_like(cell).requires_grad_(True)
+                moved, cell_in = strained(positions, cell, strain, batch)
+            vectors = edge_vectors(moved, graph[fields.EDGE_INDEX], graph[fields.EDGE_SHIFTS], cell_in, batch)
+            energies = self.site_energies(graph, vectors, species)
+            energy = segment_sum(energies, batch, cell.shape[0])
+            out = {"energy": energy, "energies": energies}
+            if derive:
+                edges = (vectors, graph[fields.EDGE_INDEX]) if atomic_stress else None
+                d = differentiate(energy, positions, strain=strain, cell=cell, edges=edges, create_graph=self.training)
+                named = {"forces": d.forces, "stress": d.stress, "atomic_virials": d.atomic_virials}
+                out |= {name: value for name, value in named.items() if value is not None}
+        return out if self.training else {name: value.detach() for name, value in out.items()}
+
+    def site_energies(self, graph: Mapping[str, Tensor], vectors: Tensor, species: Tensor) -> Tensor:
+        """Energy (N,), in eV, float64, of every atom, from edge vectors (E, 3) and species indices (N,)."""
+        bonds = graph[fields.BOND_TYPES] if fields.BOND_TYPES in self.inputs else None
+        features = self.node_embedding(species, graph, graph[fields.BATCH])
+        edges = self.edge_embedding(vectors, graph[fields.EDGE_INDEX], bonds, species.shape[0])
+        readout = vectors.new_zeros(species.shape[0])
+        for interaction, read in zip(self.interactions, self.readouts, strict=True):
+            features = interaction(features, species, edges)
+            readout = readout + read(features)
+        energies: Tensor = self.atomic_energy(readout, species)
+        return energies
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        return self.node_embedding.species.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.node_embedding.species.device
+
+    def set_energy_reference(self, energies: Mapping[int, float], provenance: str) -> None:
+        """Set the energy of every isolated atom.
+
+        Args:
+            energies: E0 (eV) by atomic number; every species of the model.
+            provenance: Where they come from; kept in the model file.
+
+        Raises:
+            ValueError: A species has no energy.
+        """
+        missing = [chemical_symbols[z] for z in self.species if z not in energies]
+        if missing:
+            raise ValueError(
+                f"no reference energy (E0) for {', '.join(missing)}: give one for every species of the model"
+            )
+        values = torch.tensor([float(energies[z]) for z in self.species], dtype=torch.float64)
+        self.atomic_energy.reference.copy_(values)
+        self.energy_reference_provenance = provenance
+
+    energy_reference_provenance: str = "none (all zero)"
+
+    def set_scale(self, scale: float) -> None:
+        """Set the factor from readouts to eV: the root mean square of the forces (eV/A) is a good one."""
+        if not scale > 0:
+            raise ValueError(f"the energy scale must be positive; got {scale}")
+        self.atomic_energy.scale.fill_(float(scale))
+
+    def set_average_neighbours(self, number: float) -> None:
+        """Set the mean number of neighbours that the sums are normalised by."""
+        if not number > 0:
+            raise ValueError(f"the average number of neighbours must be positive; got {number}")
+        for interaction in self.interactions:
+            interaction.conv.num_neighbours.fill_(float(number))
+
+    def _species_indices(self, graph: Mapping[str, Tensor]) -> Tensor:
+        numbers = graph[fields.ATOMIC_NUMBERS]
+        species = self.species_table.index_select(0, numbers)
+        if not torch.compiler.is_compiling():
+            if numbers.numel() and int(species.min()) < 0:
+                unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
+                known = ", ".join(chemical_symbols[z] for z in self.species)
+                raise UnknownSpeciesError(f"the model does not know {', '.join(unknown)}; it was made for {known}")
+            for name in sorted(self.inputs):
+                if name not in graph:
+                    raise MissingInputError(f"the model needs {name!r} and the structure does not give it")
+        return species
+
+
+def _parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
+    numbers = set()
+    for s in species:
+        number = atomic_numbers.get(s) if isinstance(s, str) else int(s)
+        if number is None or not 0 < number < len(chemical_symbols):
+            raise ValueError(f"unknown chemical element {s!r}: give atomic numbers or symbols")
+        numbers.add(number)
+    if not numbers:
+        raise ValueError("a potential needs at least one species")
+    return tuple(sorted(numbers))
+
+
+def _parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
+    unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
+    if unknown:
+        raise ValueError(f"unknown inputs {unknown}: expected some of {list(OPTIONAL_INPUTS)}")
+    return frozenset(inputs)
