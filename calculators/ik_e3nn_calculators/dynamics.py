@@ -76,7 +76,9 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
 
 def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, identity: dict[str, str]) -> MDRun:
     """A new run, up to its first row."""
-    check_free(settings.output, _FILES, overwrite=settings.overwrite)
+    # Asked to continue, but killed before the first checkpoint: there is nothing to lose but these.
+    protected = [name for name in _FILES if not (settings.restart and name in (START, SETTINGS))]
+    check_free(settings.output, protected, overwrite=settings.overwrite)
     structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
     structure.calc = engine
     if settings.relax_fmax is not None:
@@ -86,7 +88,7 @@ def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, iden
         set_thermal_velocities(structure, settings.temperature, np.random.default_rng([settings.seed, 1]))
     run = MDRun(structure, settings, Path(settings.output))
     run.prepare()
-    folder = claim_folder(settings.output, _FILES, overwrite=settings.overwrite)
+    folder = claim_folder(settings.output, _FILES)
     with Trajectory(folder / START, "w") as file:
         file.write(structure.copy())  # constraints, momenta and info, but no results
     write_json(folder / SETTINGS, {**settings.physics(), **identity})

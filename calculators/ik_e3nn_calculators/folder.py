@@ -24,21 +24,19 @@ def check_free(path: str | Path, names: Sequence[str], *, overwrite: bool) -> No
         )
 
 
-def claim_folder(path: str | Path, names: Sequence[str], *, overwrite: bool) -> Path:
-    """Make a folder for a run; refuse one that holds a run already.
+def claim_folder(path: str | Path, names: Sequence[str]) -> Path:
+    """Make a folder for a run and remove what an earlier run left in it; see `check_free`.
 
     Args:
         path: The folder.
-        names: Names of the files that a run leaves; with `overwrite`, these and no others are removed.
-        overwrite: Replace an earlier run.
+        names: Names of the files that a run leaves; no others are removed.
 
     Returns:
         The folder.
 
     Raises:
-        DataError: It holds such files and may not be overwritten, or it cannot be written to.
+        DataError: It cannot be written to.
     """
-    check_free(path, names, overwrite=overwrite)
     folder = make_folder(path)
     for name in names:
         (folder / name).unlink(missing_ok=True)

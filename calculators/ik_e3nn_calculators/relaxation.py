@@ -57,7 +57,7 @@ def run_relax(
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
     structure.get_forces()
-    folder = claim_folder(settings.output, _FILES, overwrite=settings.overwrite)
+    folder = claim_folder(settings.output, _FILES)
     optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
     frames, log = frame_file(folder, "trajectory", settings.trajectory), CsvLog(folder / "log.csv")
     with tqdm(total=settings.steps, unit="step", desc="relax", disable=not settings.progress) as bar:

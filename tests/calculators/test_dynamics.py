@@ -192,7 +192,6 @@ class TestFiles:
 
     def test_velocities_from_the_file(self, box, calculator, tmp_path):
         box.set_momenta(np.random.default_rng(0).normal(size=(32, 3)))
-        box.set_momenta(box.get_momenta() - box.get_momenta().mean(axis=0))
         run_md(settings(tmp_path / "md", velocities="file", steps=0), atoms=box, calculator=calculator)
         frame = ase.io.read(tmp_path / "md" / "trajectory.extxyz")
         np.testing.assert_allclose(frame.get_momenta(), box.get_momenta(), atol=1e-7)
@@ -261,6 +260,15 @@ class TestRestart:
         run_md(settings(tmp_path / "md", timestep=0.5, steps=16), atoms=cluster, calculator=engine())
         run_md(settings(tmp_path / "md", timestep=0.5, restart=True), calculator=engine())
         assert (tmp_path / "md" / "log.csv").read_bytes() == (tmp_path / "straight" / "log.csv").read_bytes()
+
+    def test_killed_before_the_first_checkpoint(self, box, calculator, tmp_path):
+        (tmp_path / "start.traj").write_bytes(b"half")
+        with pytest.raises(DataError, match=r"holds a run already \(start.traj\)"):
+            run_md(settings(tmp_path), atoms=box, calculator=calculator)
+        assert run_md(settings(tmp_path, restart=True), atoms=box, calculator=calculator).status == "finished"
+        (tmp_path / "checkpoint.npz").unlink()
+        with pytest.raises(DataError, match="holds a run already"):
+            run_md(settings(tmp_path, restart=True), atoms=box, calculator=calculator)
 
     def test_what_a_kill_left_half_written_is_dropped(self, box, calculator, tmp_path):
         run_md(settings(tmp_path / "straight"), atoms=box, calculator=calculator)
