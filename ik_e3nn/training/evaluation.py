@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structures, write_structures
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, UnknownSpeciesError
+from ik_e3nn.models import load_model
 from ik_e3nn.training.prediction import Predictions, plot_predictions, predict
 from ik_e3nn.training.run_folder import write_json
 
@@ -81,8 +82,6 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         ModelFileError: The model file is broken.
         UnknownSpeciesError: The data has elements that the model does not know.
     """
-    from ik_e3nn.models import load_model
-
     output = Path(settings.output).expanduser()
     stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
     metrics_file = output.with_name(f"{stem}_metrics.json")

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from torch import nn
 from ik_e3nn import __version__
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn.training import run_folder
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import TrainConfig
@@ -84,15 +85,13 @@ def check_model_arguments(arguments: dict[str, Any]) -> None:
     Raises:
         ConfigError: Names the argument and the nearest right one.
     """
-    from ik_e3nn.models import InteratomicPotential
-
     known = [name for name in inspect.signature(InteratomicPotential).parameters if name != "species"]
     for name in arguments:
         if name not in known:
             raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
 
 
-def build_model(config: TrainConfig, data: TrainingData) -> nn.Module:
+def build_model(config: TrainConfig, data: TrainingData) -> InteratomicPotential:
     """A new model with the data's species, E0s and scale; the same for the same seed.
 
     Args:
@@ -105,8 +104,6 @@ def build_model(config: TrainConfig, data: TrainingData) -> nn.Module:
     Raises:
         ConfigError: The model refuses one of its arguments.
     """
-    from ik_e3nn.models import InteratomicPotential
-
     with torch.random.fork_rng():
         torch.manual_seed(config.run.seed)
         try:
@@ -142,7 +139,7 @@ def _run(config: TrainConfig, resume: bool) -> None:
 class _Fitted:
     data: TrainingData
     graphs: dict[str, StructureDataset]
-    model: nn.Module
+    model: InteratomicPotential
     rows: list[dict[str, float]]
     best_epoch: int
 
@@ -161,13 +158,12 @@ def _fit(config: TrainConfig, folder: Path, resume: bool) -> _Fitted:
     limit = None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
     module = PotentialModule(model, PotentialLoss(config.loss), optimizer=config.optimizer, clock=RunClock(limit))
     rows, best = run_training(module, graphs["train"], graphs["valid"], config=config.run, folder=folder, resume=resume)
-    return _Fitted(data, graphs, module.best_model.cpu(), rows, best.best_epoch)
+    best_model = cast(InteratomicPotential, module.best_model.cpu())
+    return _Fitted(data, graphs, best_model, rows, best.best_epoch)
 
 
 def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
     """Measure the best model, and write the model file, the plots and `metrics.json`."""
-    from ik_e3nn.models import save_model
-
     model, last = fitted.model, fitted.rows[-1]
     metrics: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,

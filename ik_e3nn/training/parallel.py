@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-import torch.multiprocessing as mp
+from torch.multiprocessing import get_context
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException, start_processes
 
 from ik_e3nn import errors
 from ik_e3nn.errors import IKError, TrainingError
@@ -39,14 +40,14 @@ def run_in_parallel(function: Callable[..., object], processes: int, *args: Any)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    reports = mp.get_context("spawn").SimpleQueue()
-    context = mp.start_processes(
+    reports = get_context("spawn").SimpleQueue()
+    context = start_processes(
         _worker, (function, processes, port, reports, args), nprocs=processes, join=False, start_method="spawn"
     )
     try:
         while not context.join():
             pass
-    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+    except (ProcessRaisedException, ProcessExitedException) as error:
         if not reports.empty():
             name, message = reports.get()
             raise getattr(errors, name, TrainingError)(message) from None

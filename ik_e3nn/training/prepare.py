@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols
-from torch import nn
 
 from ik_e3nn.data import (
     EnergyReference,
@@ -25,6 +24,7 @@ from ik_e3nn.data import (
 )
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.config import DataConfig, TrainConfig
 
 _log = logging.getLogger(__name__)
@@ -72,11 +72,10 @@ class TrainingData:
     force_rms: float
     species: list[int] = field(default_factory=list)
 
-    def dataset(self, name: str, model: nn.Module, dtype: torch.dtype) -> StructureDataset:
+    def dataset(self, name: str, model: InteratomicPotential, dtype: torch.dtype) -> StructureDataset:
         """Graphs of one set, with the model's cutoff and inputs."""
         chosen = self.sets[name]
-        r_max, inputs = float(model.r_max), model.inputs  # type: ignore[arg-type]
-        return StructureDataset(chosen.structures, chosen.labels, r_max, dtype=dtype, inputs=inputs)  # type: ignore[arg-type]
+        return StructureDataset(chosen.structures, chosen.labels, model.r_max, dtype=dtype, inputs=model.inputs)
 
 
 def prepare_data(config: TrainConfig) -> TrainingData:

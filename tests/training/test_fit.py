@@ -1,0 +1,235 @@
+import csv
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.io import write
+
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.models import load_model, read_model_info
+from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, read_config, train
+from tests.training.helpers import structures
+
+MODEL = {"r_max": 4.0, "num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 1}
+
+
+@pytest.fixture
+def data(tmp_path):
+    write(tmp_path / "train.xyz", structures(12))
+    write(tmp_path / "test.xyz", structures(4, seed=5))
+    return tmp_path
+
+
+def config(folder, *, data=None, loss=None, model=None, **run):
+    return TrainConfig(
+        data=DataConfig(**({"train": str(folder / "train.xyz"), "valid": 3} | (data or {}))),
+        model=MODEL | (model or {}),
+        loss=LossConfig(**(loss or {})),
+        optimizer=OptimizerConfig(lr=0.02, warmup_steps=2),
+        run=RunConfig(
+            **(
+                {"output": str(folder / "run"), "max_epochs": 3, "batch_size": 3, "device": "cpu", "progress": False}
+                | run
+            )
+        ),
+    )
+
+
+def test_a_run_leaves_model_metrics_logs_and_plots(data) -> None:
+    alone = [
+        Atoms(symbol, info={"REF_energy": e, "config_type": "IsolatedAtom"}) for symbol, e in (("H", 0.1), ("O", 0.2))
+    ]
+    write(data / "atoms.xyz", alone)
+    result = train(
+        config(
+            data,
+            data={"test": str(data / "test.xyz"), "isolated_atoms": str(data / "atoms.xyz")},
+            loss={"stress_weight": 10.0},
+            max_epochs=8,
+        )
+    )
+    files = {path.name for path in result.folder.iterdir()}
+    assert files >= {
+        "config.yaml", "train.log", "metrics.csv", "metrics.jsonl", "metrics.json", "tensorboard", "checkpoints", "loss.png",
+        "model.safetensors", "parity_valid_energy.png", "parity_test_forces.png", "parity_test_stress.png",
+    }  # fmt: skip
+    assert not [name for name in files if "partial" in name]
+    with (result.folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["valid/loss"]) < float(rows[0]["valid/loss"])
+    assert result.metrics == json.loads((result.folder / "metrics.json").read_text())
+    best = rows[result.metrics["best_epoch"] - 1]
+    assert result.metrics["valid"]["force_mae_meV_per_A"] == pytest.approx(
+        float(best["valid/force_mae_meV_per_A"]), rel=1e-4
+    )
+    info = read_model_info(result.model)
+    assert info["training"]["config"]["loss"]["stress_weight"] == 10.0
+    assert info["training"]["labels"]["train"]["energy"] == 9
+    assert info["training"]["versions"]["torch"] == torch.__version__
+    assert info["energy_reference"]["values"]["H"] == pytest.approx(0.1)
+    assert "isolated atoms (H, O)" in info["energy_reference"]["provenance"]
+    log = (result.folder / "train.log").read_text()
+    assert "set    structures  energy  forces  stress" in log
+    assert "train           9       9       9       3" in log
+    assert read_config(result.folder / "config.yaml").run.batch_size == 3
+
+
+def test_the_model_file_is_the_best_average_and_predicts_the_same(data) -> None:
+    result = train(config(data))
+    best = torch.load(result.folder / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    for name, value in load_model(result.model).state_dict().items():
+        assert torch.equal(value, best[f"average.model.{name}"])
+
+
+@pytest.mark.parametrize("ambient", [torch.float32, torch.float64])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtype_is_the_configured_one_whatever_the_ambient_one(data, dtype, ambient) -> None:
+    torch.set_default_dtype(ambient)
+    try:
+        model = load_model(train(config(data, dtype=dtype, max_epochs=1)).model)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert model.dtype == getattr(torch, dtype)
+
+
+def test_the_real_model_resumes_bit_for_bit(data) -> None:
+    straight = train(config(data, output=str(data / "straight"), max_epochs=4))
+    first = config(data, output=str(data / "split"), max_epochs=4)
+    from ik_e3nn.training.callbacks import MetricsLog
+
+    original = MetricsLog.on_validation_end
+
+    def interrupted(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    MetricsLog.on_validation_end = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(first)
+    finally:
+        MetricsLog.on_validation_end = original
+    split = train(first, resume=True)
+    one, two = (load_model(result.model).state_dict() for result in (straight, split))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert {**straight.metrics, "seconds": 0} == {**split.metrics, "seconds": 0}
+
+
+def test_resume_without_a_checkpoint_starts_anew(data, caplog) -> None:
+    (data / "run").mkdir()
+    with caplog.at_level(logging.WARNING):
+        train(config(data, max_epochs=1), resume=True)
+    assert "has no checkpoint yet: starting from the beginning" in caplog.text
+
+
+def test_an_earlier_run_is_not_overwritten(data) -> None:
+    train(config(data, max_epochs=1))
+    with pytest.raises(ConfigError, match=r"already holds a run .* continue it with --resume"):
+        train(config(data, max_epochs=1))
+    (data / "run" / "notes.txt").write_text("mine")
+    again = train(config(data, max_epochs=2, overwrite=True))
+    assert again.metrics["epochs"] == 2
+    assert (data / "run" / "notes.txt").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(data) -> None:
+    (data / "file").touch()
+    with pytest.raises(ConfigError, match=r"run.output: cannot write to the folder .*Not a directory"):
+        train(config(data, output=str(data / "file" / "run")))
+
+
+def test_a_read_only_folder_is_a_clear_error(data, monkeypatch) -> None:
+    from pathlib import Path
+
+    def refuse(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # a superuser may write to read-only folders
+    with pytest.raises(ConfigError, match=r"run.output: cannot write to the folder .*Permission denied"):
+        train(config(data))
+
+
+def test_a_weighted_label_that_is_absent_is_an_error(data) -> None:
+    molecules = structures(6, crystals=False)
+    write(data / "molecules.xyz", molecules)
+    with pytest.raises(DataError, match="has the stress label 'REF_stress'"):
+        train(config(data, data={"train": str(data / "molecules.xyz")}, loss={"stress_weight": 1.0}))
+    with pytest.raises(DataError, match=r"forces label 'REF_force'.*did you mean forces='REF_forces'"):
+        train(config(data, data={"forces_key": "REF_force"}, overwrite=True))
+
+
+def test_partial_labels_are_masked(data) -> None:
+    some = structures(12)
+    for number, atoms in enumerate(some):
+        if number % 2:
+            del atoms.info["REF_energy"]
+        if number % 3 == 0:
+            atoms.arrays["REF_forces"][:] = np.nan
+    write(data / "some.xyz", some)
+    result = train(config(data, data={"train": str(data / "some.xyz")}))
+    counts = read_model_info(result.model)["training"]["labels"]
+    assert counts["train"]["energy"] + counts["valid"]["energy"] == 6
+    assert counts["train"]["forces"] + counts["valid"]["forces"] == 8
+    assert np.isfinite(list(result.metrics["valid"].values())).all()
+
+
+def test_forces_alone(data) -> None:
+    some = structures(8)
+    for atoms in some:
+        del atoms.info["REF_energy"]
+    write(data / "forces.xyz", some)
+    result = train(config(data, data={"train": str(data / "forces.xyz")}, loss={"energy_weight": 0.0}))
+    assert set(result.metrics["valid"]) == {
+        "force_mae_meV_per_A", "force_rmse_meV_per_A", "stress_mae_meV_per_A3", "stress_rmse_meV_per_A3"
+    }  # fmt: skip
+
+
+def test_split_is_random_seeded_and_disjoint(data) -> None:
+    from ik_e3nn.training.prepare import prepare_data
+
+    def energies(seed):
+        sets = prepare_data(config(data, data={"valid": 0.25}, seed=seed)).sets
+        return [{round(one.energy, 9) for one in sets[name].labels} for name in ("train", "valid")]
+
+    train_set, valid_set = energies(0)
+    assert (len(train_set), len(valid_set)) == (9, 3)
+    assert not train_set & valid_set
+    assert energies(0)[1] == valid_set != energies(1)[1]
+
+
+def test_given_e0s_are_used(data) -> None:
+    result = train(config(data, data={"E0s": {"H": -1.0, "8": -2.0, "Cu": -3.0}}, max_epochs=1))
+    assert read_model_info(result.model)["energy_reference"]["values"] == {"H": -1.0, "O": -2.0, "Cu": -3.0}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"data": {"E0s": {"Xyz": 1.0}}}, ConfigError, "data.E0s has the key 'Xyz'"),
+        ({"data": {"train": "nowhere.xyz"}}, DataError, "there is no file nowhere.xyz"),
+        ({"data": {"valid": 12}}, DataError, "asks for 12 validation structures, but data.train has only 12"),
+        ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
+        ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
+        ({"model": {"num_layers": 0}}, ConfigError, "model: num_layers must be a whole number of at least 1"),
+        ({"model": {"cutoff": 3}}, ConfigError, "unknown setting 'model.cutoff'"),
+    ],
+)
+def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -> None:
+    neon = Atoms("Ne", info={"REF_energy": 0.0})
+    neon.arrays["REF_forces"] = np.zeros((1, 3))
+    write(data / "neon.xyz", [neon])
+    monkeypatch.chdir(data)
+    with pytest.raises(error, match=message):
+        train(config(data, **changes))
+
+
+@pytest.mark.slow
+def test_two_processes_from_a_configuration(data) -> None:
+    result = train(config(data, num_processes=2))
+    serial = train(config(data, output=str(data / "serial")))
+    assert result.metrics["steps"] == serial.metrics["steps"] == 9
+    assert result.metrics["valid"] == pytest.approx(serial.metrics["valid"], rel=1e-3)
