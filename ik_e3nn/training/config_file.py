@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import inspect
@@ -74,9 +75,7 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> TrainConfi
     """
     try:
         parsed = parser.parse_args(list(arguments)).as_dict()
-    except Exception as error:
-        if type(error).__name__ not in ("ArgumentError", "ParserError", "TypeError"):
-            raise
+    except (argparse.ArgumentError, TypeError) as error:
         raise ConfigError(one_line(str(error))) from error
     types = typing.get_type_hints(TrainConfig)
     sections = {name: parsed[name] if name == "model" else types[name](**parsed[name]) for name in SECTIONS}

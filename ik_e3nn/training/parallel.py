@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable
@@ -40,9 +41,10 @@ def run_in_parallel(function: Callable[..., object], processes: int, *args: Any)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    console = bool(logging.getLogger("ik_e3nn").handlers)
     reports = get_context("spawn").SimpleQueue()
     context = start_processes(
-        _worker, (function, processes, port, reports, args), nprocs=processes, join=False, start_method="spawn"
+        _worker, (function, processes, port, reports, console, args), nprocs=processes, join=False, start_method="spawn"
     )
     try:
         while not context.join():
@@ -54,7 +56,9 @@ def run_in_parallel(function: Callable[..., object], processes: int, *args: Any)
         raise TrainingError(f"A training process died: {error}") from error
 
 
-def _worker(rank: int, function: Callable[..., object], processes: int, port: int, reports: Any, args: Any) -> None:
+def _worker(
+    rank: int, function: Callable[..., object], processes: int, port: int, reports: Any, console: bool, args: Any
+) -> None:
     os.environ |= {
         "LOCAL_RANK": str(rank),
         "RANK": str(rank),
@@ -64,6 +68,10 @@ def _worker(rank: int, function: Callable[..., object], processes: int, port: in
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
+    if rank == 0 and console:
+        logger = logging.getLogger("ik_e3nn")
+        logger.addHandler(logging.StreamHandler())
+        logger.setLevel(logging.INFO)
     try:
         function(*args)
     except IKError as error:

@@ -84,7 +84,7 @@ def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> No
 def test_mistyped_override_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"command line: unknown setting 'model.l_mx'; did you mean 'model.l_max'\?"):
         read_config(None, ["--data.train=a", "--model.l_mx=2"])
-    with pytest.raises(ConfigError, match="did you mean 'optimizer.ema_decay'"):
+    with pytest.raises(ConfigError, match=r"did you mean 'optimizer.ema_decay'"):
         read_config(None, ["--data.train", "a", "--ema_decay", "0.9"])
 
 

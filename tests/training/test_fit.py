@@ -53,8 +53,8 @@ def test_a_run_leaves_model_metrics_logs_and_plots(data) -> None:
     )
     files = {path.name for path in result.folder.iterdir()}
     assert files >= {
-        "config.yaml", "train.log", "metrics.csv", "metrics.jsonl", "metrics.json", "tensorboard", "checkpoints", "loss.png",
-        "model.safetensors", "parity_valid_energy.png", "parity_test_forces.png", "parity_test_stress.png",
+        "config.yaml", "train.log", "metrics.csv", "metrics.jsonl", "metrics.json", "tensorboard", "checkpoints",
+        "loss.png", "model.safetensors", "parity_valid_energy.png", "parity_test_forces.png", "parity_test_stress.png",
     }  # fmt: skip
     assert not [name for name in files if "partial" in name]
     with (result.folder / "metrics.csv").open() as file:

@@ -1,0 +1,155 @@
+"""Entry point: find the command, run it, and turn expected errors into one line."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import difflib
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ik_e3nn import __version__
+from ik_e3nn.cli.commands import COMMANDS, TRAIN, Command, find_command
+from ik_e3nn.errors import ConfigError, IKError
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+PROGRAM = "ik-e3nn"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: The words after the program's name; by default those of this process.
+
+    Returns:
+        The exit status: 0; 2 for a mistake that the message explains; 130 after Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    words = [word for word in words if word != "--debug"]
+    try:
+        with _console():
+            _dispatch(words)
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        _say(sys.stderr, "interrupted")
+        return INTERRUPTED
+    except (IKError, OSError) as error:
+        if debug:
+            raise
+        _say(sys.stderr, f"{PROGRAM}: error: {_message(error)}")
+        return USAGE_ERROR
+    except SystemExit as error:  # --help
+        return int(error.code or 0)
+    return 0
+
+
+def _dispatch(words: list[str]) -> None:
+    command, rest = find_command(words)
+    if command is not None:
+        _run(command, rest)
+    elif not words or words[0] in ("-h", "--help", "help"):
+        _say(sys.stdout, overview())
+    elif words[0] in ("-V", "--version"):
+        _say(sys.stdout, f"{PROGRAM} {__version__}")
+    else:
+        names = [one.name for one in COMMANDS]
+        near = difflib.get_close_matches(" ".join(words[:2]), names, 1) or difflib.get_close_matches(words[0], names, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(names)}."
+        given = " ".join(words[: 2 if words[0] == "data" else 1])
+        raise ConfigError(f"unknown command {given!r}; {hint}")
+
+
+def overview() -> str:
+    """The help of the program itself."""
+    rows = [f"  {command.name:<14} {command.summary}" for command in COMMANDS]
+    examples = [f"  {PROGRAM} {command.name} {command.example}" for command in COMMANDS]
+    return "\n".join(
+        [
+            f"usage: {PROGRAM} COMMAND [options]",
+            "",
+            "Implicit steerable kernels for interatomic potentials.",
+            "",
+            "commands:",
+            *rows,
+            "",
+            "examples:",
+            *examples,
+            "",
+            f"'{PROGRAM} COMMAND --help' lists a command's options; --debug shows where an error comes from.",
+        ]
+    )
+
+
+def _run(command: Command, words: list[str]) -> None:
+    positional = " ".join(name.upper() for name in command.positional)
+    usage = f"{PROGRAM} {command.name} {positional} [options]".replace("  ", " ")
+    if command.name == TRAIN:
+        from ik_e3nn.cli.train import run_train
+
+        _show(run_train(words, usage=usage))
+        return
+    from ik_e3nn.cli.options import parse_settings
+
+    settings_type, function = command.load()
+    description = f"{command.summary[0].upper()}{command.summary[1:]}."
+    settings = parse_settings(settings_type, command.positional, words, usage=usage, description=description)
+    result = function(settings)
+    if command.shows_result:
+        _show(result)
+
+
+def _show(result: Any) -> None:
+    """Write what a command returned to the standard output."""
+    if isinstance(result, str):
+        _say(sys.stdout, result)
+    elif hasattr(result, "text"):
+        _say(sys.stdout, result.text())
+    elif dataclasses.is_dataclass(result) and not isinstance(result, type):
+        values = {name: value for name, value in dataclasses.asdict(result).items() if value not in (None, "")}
+        width = max(len(name) for name in values)
+        for name, value in values.items():
+            _say(sys.stdout, f"{name:<{width}}  {format(value, '.6g') if isinstance(value, float) else value}")
+
+
+def _message(error: Exception) -> str:
+    text = " ".join(str(error).split("\n"))
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        text = f"{error.strerror}: {error.filename}"
+    return text or type(error).__name__
+
+
+def _say(stream: Any, text: str) -> None:
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+class _BarHandler(logging.Handler):
+    """Writes messages above a progress bar instead of through it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        tqdm.write(f"{prefix}{record.getMessage()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _console() -> Iterator[None]:
+    """Show this library's messages on the standard error stream."""
+    handler = _BarHandler()
+    loggers = [logging.getLogger(name) for name in ("ik_e3nn", "ik_e3nn_calculators")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)

@@ -1,0 +1,115 @@
+"""The commands: for each, the dataclass that its options are made of and the function that takes it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of `ik-e3nn`.
+
+    Args:
+        name: What is typed.
+        summary: One line for the help.
+        settings: "module:Class" of the settings; their fields are the options.
+        function: "module:function" that takes the settings.
+        positional: Fields that are given by position.
+        example: What follows the name in an example.
+        shows_result: Whether the returned object is shown; otherwise the function reports by itself.
+    """
+
+    name: str
+    summary: str
+    settings: str
+    function: str
+    positional: tuple[str, ...] = ()
+    example: str = ""
+    shows_result: bool = True
+
+    def load(self) -> tuple[type[Any], Any]:
+        """The settings' class and the function; imported only now."""
+        return _attribute(self.settings), _attribute(self.function)
+
+
+TRAIN = "train"
+
+COMMANDS = (
+    Command(
+        "data generate",
+        "structures of molecules and crystals, labelled by an ASE calculator or GFN2-xTB",
+        "ik_e3nn.data.generate_settings:GenerateSettings",
+        "ik_e3nn.data.generate:generate",
+        example="--smiles CCO -o ethanol.xyz",
+        shows_result=False,
+    ),
+    Command(
+        "data check",
+        "what a data file holds: labels, E0s, outliers, duplicates, closest contacts",
+        "ik_e3nn.data.check:CheckSettings",
+        "ik_e3nn.data.check:check",
+        positional=("data",),
+        example="train.xyz",
+    ),
+    Command(
+        TRAIN,
+        "train a potential",
+        "ik_e3nn.training.config:TrainConfig",
+        "ik_e3nn.training.fit:train",
+        positional=("config",),
+        example="config.yaml --model.num_channels=64",
+    ),
+    Command(
+        "eval",
+        "predictions and errors of a model on a data file",
+        "ik_e3nn.training.evaluation:EvalSettings",
+        "ik_e3nn.training.evaluation:evaluate",
+        positional=("model", "data"),
+        example="model.safetensors test.xyz -o predicted.xyz",
+        shows_result=False,
+    ),
+    Command(
+        "md",
+        "molecular dynamics of a structure file or a SMILES string",
+        "ik_e3nn_calculators.settings:MDSettings",
+        "ik_e3nn_calculators.dynamics:run_md",
+        positional=("structure",),
+        example="CCO --model model.safetensors --ensemble langevin --time_ps 5",
+    ),
+    Command(
+        "relax",
+        "relaxation of a structure file or a SMILES string",
+        "ik_e3nn_calculators.relax_settings:RelaxSettings",
+        "ik_e3nn_calculators.relaxation:run_relax",
+        positional=("structure",),
+        example="slab.xyz --model model.safetensors",
+    ),
+    Command(
+        "info",
+        "what is in a model file",
+        "ik_e3nn.cli.info:InfoSettings",
+        "ik_e3nn.cli.info:info",
+        positional=("model",),
+        example="model.safetensors",
+    ),
+)
+
+
+def find_command(words: list[str]) -> tuple[Command | None, list[str]]:
+    """The command that the words begin with, and the words after it.
+
+    >>> find_command(["data", "check", "a.xyz"])[0].name, find_command(["data", "check", "a.xyz"])[1]
+    ('data check', ['a.xyz'])
+    """
+    for command in COMMANDS:
+        parts = command.name.split()
+        if words[: len(parts)] == parts:
+            return command, words[len(parts) :]
+    return None, words
+
+
+def _attribute(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,147 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from ase.io import read, write
+
+from ik_e3nn.cli import main
+from ik_e3nn.cli.commands import COMMANDS
+from ik_e3nn.models import InteratomicPotential, save_model
+from tests.training.helpers import structures
+
+CONFIG = """
+data: {train: train.xyz, valid: 3}
+model: {r_max: 4.0, num_channels: 4, num_layers: 1, correlation: 1}
+run: {output: out, max_epochs: 2, batch_size: 4, device: cpu, progress: false}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    write(tmp_path / "train.xyz", structures(9))
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    torch.manual_seed(0)
+    model = InteratomicPotential([1, 8, 29], r_max=4.0, num_channels=4, num_layers=1, correlation=1)
+    save_model(model, tmp_path / "model.safetensors")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(capsys, *words):
+    status = main(list(words))
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_train_eval_and_info(folder, capsys) -> None:
+    status, out, err = run(capsys, "train", "config.yaml", "--run.max_epochs=3", "--loss.stress_weight", "2")
+    assert status == 0
+    assert "model: out/model.safetensors" in out
+    assert "valid force_mae_meV_per_A" in out
+    assert "train           6       6       6" in err
+    assert len((folder / "out/metrics.csv").read_text().splitlines()) == 4
+    status, out, err = run(capsys, "eval", "out/model.safetensors", "train.xyz", "-o", "p.xyz", "--progress=false")
+    assert status == 0
+    assert "force_mae_meV_per_A" in err
+    assert "IK_energy" in read("p.xyz").info
+    assert json.loads((folder / "p_metrics.json").read_text())["structures"] == 9
+    status, out, _ = run(capsys, "info", "out/model.safetensors")
+    assert status == 0
+    assert "  num_channels: 4" in out
+    assert "least squares" in out
+    assert "batch_size" not in out
+    assert "batch_size: 4" in run(capsys, "info", "out/model.safetensors", "--full")[1]
+
+
+def test_resume_and_overwrite(folder, capsys) -> None:
+    assert run(capsys, "train", "config.yaml")[0] == 0
+    status, _, err = run(capsys, "train", "config.yaml")
+    assert status == 2
+    assert "already holds a run" in err
+    assert run(capsys, "train", "config.yaml", "--resume", "--run.max_epochs=3")[0] == 0
+    assert len((folder / "out/metrics.csv").read_text().splitlines()) == 4
+    assert run(capsys, "train", "config.yaml", "--run.overwrite")[0] == 0
+    assert len((folder / "out/metrics.csv").read_text().splitlines()) == 3
+
+
+def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
+    words = ["--model", "model.safetensors", "--device=cpu", "--progress=false", "--plots=false"]
+    status, out, err = run(capsys, "md", "O", *words, "--steps", "3", "--temperature=1", "--limits.leaving=false")
+    assert status == 0, err
+    assert "finished" in out
+    assert (folder / "md/final.extxyz").exists()
+    status, out, err = run(capsys, "relax", "O", *words, "--steps=2", "-o", "relaxed")
+    assert status == 0, err
+    assert (folder / "relaxed/final.extxyz").exists()
+    arguments = ["--smiles", "[OH-]", "O", "--calculator=emt", "--method", "rattle", "--num-frames=2", "-o", "g.xyz"]
+    status, _, err = run(capsys, "data", "generate", *arguments, "--temperatures", "300", "400")
+    assert status == 0, err
+    assert {len(atoms) for atoms in read("g.xyz", ":")} == {2, 3}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian", "c.yaml"], "unknown command 'trian'; did you mean 'train'?"),
+        (["data", "generat"], "unknown command 'data generat'; did you mean 'data generate'?"),
+        (["train", "no.yaml"], "there is no configuration file 'no.yaml'"),
+        (["train", "config.yaml", "--run.max_epoch=3"], "did you mean 'run.max_epochs'?"),
+        (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs"),
+        (["train", "config.yaml", "--data.train=no.xyz"], "there is no file no.xyz"),
+        (["eval", "model.safetensors", "train.xyz"], "output"),
+        (["eval", "model.safetensors", "train.xyz", "-o", "o.xyz", "--batchsize=3"], "did you mean 'batch_size'?"),
+        (["eval", "config.yaml", "train.xyz", "-o", "o.xyz"], "not a readable model file"),
+        (["md", "CCO", "--model=model.safetensors"], "give either steps or time_ps"),
+        (["info", "no.safetensors"], "no model file at no.safetensors"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(folder, capsys, words, message) -> None:
+    status, out, err = run(capsys, *words)
+    assert status == 2
+    assert out == ""
+    assert err.startswith("ik-e3nn: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(folder) -> None:
+    with pytest.raises(FileNotFoundError):
+        main(["info", "no.safetensors", "--debug"])
+
+
+def test_ctrl_c_is_status_130(folder, capsys, monkeypatch) -> None:
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ik_e3nn.training.engine.MetricsLog.on_validation_end", interrupt)
+    status, _, err = run(capsys, "train", "config.yaml")
+    assert status == 130
+    assert err.endswith("interrupted\n")
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.name != "data check"])
+def test_help_of_every_command(command, capsys) -> None:
+    status, out, _ = run(capsys, *command.name.split(), "--help")
+    assert status == 0
+    assert f"ik-e3nn {command.name}" in out
+    for name in command.positional:
+        assert name.upper() in out
+
+
+def test_overview_and_version(capsys) -> None:
+    assert run(capsys)[1] == run(capsys, "--help")[1]
+    assert "ik-e3nn train config.yaml" in run(capsys, "--help")[1]
+    assert run(capsys, "--version")[1].startswith("ik-e3nn ")
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from ik_e3nn.cli import main; main(['--help']); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'numpy', 'lightning', 'ase')))"
+    )
+    start = time.monotonic()
+    assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
+    assert time.monotonic() - start < 5

@@ -1,0 +1,114 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.io import read, write
+
+from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
+from ik_e3nn.graph import build_graph
+from ik_e3nn.models import InteratomicPotential, load_model, save_model
+from ik_e3nn.training import EvalSettings, evaluate
+from tests.training.helpers import structures
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.manual_seed(0)
+    model = InteratomicPotential([1, 8, 29], r_max=4.0, num_channels=4, num_layers=1, correlation=1)
+    save_model(model, tmp_path / "model.safetensors")
+    some = structures(7)
+    del some[0].info["REF_energy"]
+    del some[1].arrays["REF_forces"]
+    write(tmp_path / "data.xyz", some)
+    return tmp_path
+
+
+def settings(folder, **changes):
+    base = {"model": "model.safetensors", "data": "data.xyz", "output": "out.xyz"} | changes
+    paths = {name: str(folder / base[name]) for name in ("model", "data", "output")}
+    return EvalSettings(**(base | paths | {"progress": False, "device": "cpu"}))
+
+
+def test_predictions_are_the_models_and_the_labels_stay(folder) -> None:
+    metrics = evaluate(settings(folder, batch_size=3))
+    model = load_model(folder / "model.safetensors")
+    before, after = read(folder / "data.xyz", ":"), read(folder / "out.xyz", ":")
+    assert len(after) == 7
+    for old, new in zip(before, after, strict=True):
+        out = model(build_graph(old, model.r_max), stress=True)
+        assert new.info["IK_energy"] == pytest.approx(float(out["energy"]), rel=1e-5, abs=1e-6)
+        np.testing.assert_allclose(new.arrays["IK_forces"], out["forces"].numpy(), rtol=1e-3, atol=1e-6)
+        assert ("IK_stress" in new.info) == old.pbc.all()
+        if old.pbc.all():
+            np.testing.assert_allclose(new.info["IK_stress"], out["stress"][0].numpy(), rtol=1e-3, atol=1e-7)
+        assert new.info.get("REF_energy") == old.info.get("REF_energy")
+        np.testing.assert_allclose(new.positions, old.positions)
+    assert any(np.abs(atoms.arrays["IK_forces"]).max() > 1e-3 for atoms in after)
+    assert metrics == json.loads((folder / "out_metrics.json").read_text())
+    assert metrics["labels"] == {"energy": 6, "forces": 6, "stress": 2}
+
+
+def test_errors_equal_those_of_the_written_file(folder) -> None:
+    errors = evaluate(settings(folder))["errors"]
+    after = read(folder / "out.xyz", ":")
+    labelled = [atoms for atoms in after if "REF_forces" in atoms.arrays]
+    differences = np.concatenate([(a.arrays["IK_forces"] - a.arrays["REF_forces"]).ravel() for a in labelled])
+    assert errors["force_mae_meV_per_A"] == pytest.approx(1000 * np.abs(differences).mean(), rel=1e-4)
+    assert errors["force_rmse_meV_per_A"] == pytest.approx(1000 * np.sqrt((differences**2).mean()), rel=1e-4)
+    energies = [(a.info["IK_energy"] - a.info["REF_energy"]) / len(a) for a in after if "REF_energy" in a.info]
+    assert errors["energy_mae_meV_per_atom"] == pytest.approx(1000 * np.abs(energies).mean(), rel=1e-4)
+    stress = [a.info["IK_stress"] - a.info["REF_stress"] for a in after if "REF_stress" in a.info]
+    assert errors["stress_mae_meV_per_A3"] == pytest.approx(1000 * np.abs(stress).mean(), rel=1e-4)
+    plots = {path.name for path in folder.glob("*.png")}
+    assert plots == {f"parity_out_{label}.png" for label in ("energy", "forces", "stress")}
+
+
+def test_without_labels_there_are_predictions_and_no_errors(folder) -> None:
+    write(folder / "bare.xyz", [Atoms("H2O", [[0, 0, 0], [1, 0, 0], [0, 1, 0]]), Atoms("H")])
+    metrics = evaluate(settings(folder, data="bare.xyz", prefix="MODEL"))
+    assert metrics["errors"] == {}
+    atoms = read(folder / "out.xyz", ":")
+    assert np.isfinite(atoms[1].info["MODEL_energy"])
+    np.testing.assert_allclose(atoms[1].arrays["MODEL_forces"], 0.0)
+
+
+def test_other_precision_and_no_plots(folder) -> None:
+    single = evaluate(settings(folder, output="a.xyz"))["errors"]
+    double = evaluate(settings(folder, output="b.xyz", dtype="float64", plots=False))["errors"]
+    assert double == pytest.approx(single, rel=1e-3)
+    assert not list(folder.glob("parity_b_*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"output": "data.xyz"}, DataError, "data.xyz exists already"),
+        ({"data": "neon.xyz"}, UnknownSpeciesError, "structure 0 has Ne, which the model does not know"),
+        ({"model": "data.xyz"}, ModelFileError, "not a readable model file"),
+        ({"model": "no.safetensors"}, FileNotFoundError, "no model file"),
+        ({"data": "no.xyz"}, DataError, "there is no file"),
+        ({"output": "data.xyz/out.xyz"}, (DataError, OSError), "cannot write to the folder|Not a directory"),
+    ],
+)
+def test_mistakes_are_clear_errors_and_change_no_file(folder, changes, error, message) -> None:
+    write(folder / "neon.xyz", Atoms("Ne"))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(error, match=message):
+        evaluate(settings(folder, **changes))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_second_run_needs_overwrite(folder) -> None:
+    evaluate(settings(folder))
+    with pytest.raises(DataError, match="exists already"):
+        evaluate(settings(folder))
+    evaluate(settings(folder, overwrite=True))
+
+
+def test_impossible_settings() -> None:
+    with pytest.raises(ConfigError, match="batch_size is 0, but it must be at least 1"):
+        EvalSettings("m", "d", "o", batch_size=0)
+    with pytest.raises(ConfigError, match="prefix 'REF' would overwrite the labels"):
+        EvalSettings("m", "d", "o", prefix="REF")
