@@ -110,11 +110,11 @@ class FullMixing(ExactModule):
             x = gather(x, places).view(count, width * ir_in.dim, mul)
             coupling, h = getattr(self, term.coupling_name), filters[term.fields]
             G = torch.matmul(coupling.flatten(1).T, h).view(count, width * ir_in.dim, coupling.shape[2] * h.shape[2])
-            Z = torch.bmm(G.transpose(1, 2), x)  # (blocks, (output, m_out, p, H), C)
-            parts = Z.split([ir.dim * p * h.shape[2] for ir, p in term.outputs], 1)
-            for (ir, _), z in zip(term.outputs, parts, strict=True):
+            parts = G.split([ir.dim * paths * h.shape[2] for ir, paths in term.outputs], 2)
+            for (ir, _), g in zip(term.outputs, parts, strict=True):
+                Z = torch.bmm(g.transpose(1, 2), x)  # (blocks, (m_out, p, H), C)
                 weight = self.weights[term.weight_name(ir)] * self.scale[ir]
-                y = z.reshape(count * ir.dim, weight.shape[0]) @ weight
+                y = Z.view(count * ir.dim, weight.shape[0]) @ weight
                 result[ir] = result[ir] + y if ir in result else y
         return segment_sum(self._collect(result, count, features), blocks.receivers, num_nodes)
 

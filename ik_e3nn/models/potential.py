@@ -124,6 +124,7 @@ class InteratomicPotential(nn.Module):
                 strain = torch.zeros_like(cell).requires_grad_(True)
                 moved, cell_in = strained(positions, cell, strain, batch)
             vectors = edge_vectors(moved, graph[fields.EDGE_INDEX], graph[fields.EDGE_SHIFTS], cell_in, batch)
+            vectors = vectors.to(self.dtype)  # positions may be float64: differences of large numbers stay exact
             energies = self.site_energies(graph, vectors, species)
             energy = segment_sum(energies, batch, cell.shape[0])
             out = {"energy": energy, "energies": energies}
