@@ -7,7 +7,7 @@ from ase.calculators.morse import MorsePotential
 
 from ik_e3nn.graph import build_graph
 from ik_e3nn.training.clock import RunClock
-from ik_e3nn.training.config import LossConfig, OptimizerConfig
+from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from tests.training.stand_in import PairModel
@@ -52,4 +52,19 @@ def make_module(*, optimizer=None, loss=None, limit=None, **model):
         PotentialLoss(loss or LossConfig(forces_weight=10.0)),
         optimizer=optimizer or OptimizerConfig(lr=0.02, warmup_steps=5),
         clock=RunClock(limit),
+    )
+
+
+RUN = {"max_epochs": 3, "batch_size": 3, "device": "cpu", "progress": False}
+MODEL = {"r_max": 4.0, "num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 1}
+
+
+def small_config(folder, *, data=None, loss=None, model=None, **run):
+    """A short run of a tiny real model on `train.xyz` in the folder."""
+    return TrainConfig(
+        data=DataConfig(**({"train": str(folder / "train.xyz"), "valid": 3} | (data or {}))),
+        model=MODEL | (model or {}),
+        loss=LossConfig(**(loss or {})),
+        optimizer=OptimizerConfig(lr=0.02, warmup_steps=2),
+        run=RunConfig(**(RUN | {"output": str(folder / "run")} | run)),
     )
