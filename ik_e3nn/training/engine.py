@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import logging
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ik_e3nn.training.checkpoint import AtomicCheckpointIO, load_checkpoint
 from ik_e3nn.training.config import RunConfig
 from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms
 from ik_e3nn.training.module import PotentialModule
+from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.run_folder import CHECKPOINTS
 from ik_e3nn.training.sampler import EpochSampler
 
@@ -93,10 +95,10 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, 
         callbacks: All callbacks.
         clip: Largest norm of the gradient.
     """
-    on_gpu = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+    device = choose_device(config.device)
     parallel = config.num_processes > 1
     return Trainer(
-        accelerator="gpu" if on_gpu else "cpu",
+        accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=config.num_processes,
         strategy=DDPStrategy(**_DDP_OPTIONS) if parallel else "auto",
         max_epochs=config.max_epochs,
@@ -114,13 +116,13 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, 
 
 
 class _Interruptions(Callback):
-    """Turns Lightning's `sys.exit(1)` after Ctrl-C back into the interrupt, with the signal as it was before."""
+    """Turns Lightning's `sys.exit` after Ctrl-C or SIGTERM into an interrupt, with the signal as it was before."""
 
     def __init__(self) -> None:
         self._interrupted = False
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._interrupted = isinstance(exception, KeyboardInterrupt)
+        self._interrupted = isinstance(exception, KeyboardInterrupt | SystemExit)
 
     @contextlib.contextmanager
     def reraised(self) -> Iterator[None]:
@@ -144,12 +146,14 @@ def _random_seed(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's warnings, but not its remarks on hardware and checkpoints."""
+    """Lightning's warnings, but not its remarks on hardware and checkpoints, nor torch's on Lightning's own code."""
     logger = logging.getLogger("lightning.pytorch")
     before = logger.level
     logger.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+            yield
     finally:
         logger.setLevel(before)
 

@@ -16,7 +16,7 @@ from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structur
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, UnknownSpeciesError
 from ik_e3nn.models import load_model
-from ik_e3nn.training.prediction import Predictions, plot_predictions, predict
+from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.run_folder import write_json
 
 _log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     for path in (output, metrics_file):
         refuse_existing(path, overwrite=settings.overwrite)
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
-    model = load_model(settings.model, device=settings.device, dtype=dtype)
+    model = load_model(settings.model, device=choose_device(settings.device), dtype=dtype)
     structures = read_structures(settings.data)
     check_species(structures, model.species)
     keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key, settings.virial_key)
@@ -100,7 +100,6 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
             graphs,
             batch_size=settings.batch_size,
             max_atoms=settings.max_atoms,
-            device=model.device,
             on_batch=bar.update,
         )
     write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)

@@ -28,7 +28,7 @@ from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
-from ik_e3nn.training.prediction import plot_predictions, predict
+from ik_e3nn.training.prediction import choose_device, plot_predictions, predict
 from ik_e3nn.training.prepare import TrainingData, prepare_data
 
 _log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
     """
     folder = Path(config.run.output).expanduser()
     check_model_arguments(config.model)
+    choose_device(config.run.device)
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, num_processes=processes))
@@ -158,7 +159,7 @@ def _fit(config: TrainConfig, folder: Path, resume: bool) -> _Fitted:
     limit = None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
     module = PotentialModule(model, PotentialLoss(config.loss), optimizer=config.optimizer, clock=RunClock(limit))
     rows, best = run_training(module, graphs["train"], graphs["valid"], config=config.run, folder=folder, resume=resume)
-    best_model = cast(InteratomicPotential, module.best_model.cpu())
+    best_model = cast(InteratomicPotential, module.best_model.to(choose_device(config.run.device)))
     return _Fitted(data, graphs, best_model, rows, best.best_epoch)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ik_e3nn.data import StructureLabels
+from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, to_device
 from ik_e3nn.training.metrics import ErrorSums
 from ik_e3nn.training.plots import plot_parity
@@ -39,36 +40,48 @@ class Predictions:
     errors: dict[str, float]
 
 
+def choose_device(name: str) -> torch.device:
+    """The device that a setting stands for: "cpu", "cuda", or "auto" for a GPU where there is one.
+
+    Raises:
+        ConfigError: A GPU was asked for and there is none.
+
+    >>> choose_device("cpu")
+    device(type='cpu')
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device is 'cuda', but torch sees no GPU here; use 'auto' or 'cpu'.")
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
 def predict(
     model: nn.Module,
     graphs: Graphs,
     *,
     batch_size: int = 16,
     max_atoms: int | None = None,
-    device: torch.device | str = "cpu",
     on_batch: Callable[[int], object] = lambda count: None,
 ) -> Predictions:
     """Evaluate a model.
 
     Args:
-        model: An `InteratomicPotential`; it is evaluated on `device`, where it must be already.
+        model: An `InteratomicPotential`; it is evaluated where it is.
         graphs: Graphs with the tensors that the model needs, with or without labels.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
-        device: Where the model is.
         on_batch: Called after each batch with the number of its structures (for a progress bar).
 
     Returns:
         Predictions in the order of the graphs.
     """
-    was_training = model.training
+    was_training, device = model.training, next(model.parameters()).device
     model.eval()
     sampler = EpochSampler(count_atoms(graphs), batch_size=batch_size, max_atoms=max_atoms)
     stress = any(bool(graphs[index]["pbc"].any()) for index in range(len(graphs)))
     result = Predictions([], [], [], {})
     sums = ErrorSums(LABELS, device=device)
     for batch in BatchLoader(graphs, sampler):
-        here = to_device(batch, torch.device(device))
+        here = to_device(batch, device)
         outputs = model(here, forces=True, stress=stress)
         sums.add(outputs, here)
         count = len(outputs["energy"])

@@ -199,6 +199,7 @@ def test_given_e0s_are_used(data) -> None:
         ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
         ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
         ({"model": {"num_layers": 0}}, ConfigError, "model: num_layers must be a whole number of at least 1"),
+        ({"device": "cuda"}, ConfigError, "device is 'cuda', but torch sees no GPU here"),
         ({"model": {"cutoff": 3}}, ConfigError, "unknown setting 'model.cutoff'"),
     ],
 )
@@ -207,6 +208,7 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
     neon.arrays["REF_forces"] = np.zeros((1, 3))
     write(data / "neon.xyz", [neon])
     monkeypatch.chdir(data)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(error, match=message):
         train(config(data, **changes))
 
