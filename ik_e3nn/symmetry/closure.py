@@ -11,7 +11,8 @@ from ik_e3nn.symmetry.named import HORIZONTAL_MIRROR, INVERSION, TWOFOLD_X, VERT
 
 MAX_AXIAL_ORDER = 1200  # C_1200 still counts as finite; what has not closed by then is continuous
 MAX_CUBIC_ORDER = 120  # the largest finite group without a main axis is Ih
-CLOSURE_TOLERANCE = 1e-7
+SAME_ELEMENT = 1e-10  # products of matrices in double precision differ by less from the same element
+OTHER_ELEMENT = 1e-5  # and by more from every other one
 
 Continuous = Literal["none", "axial", "spherical"]
 
@@ -39,6 +40,9 @@ def close(generators: Tensor) -> Closure:
 
     Returns:
         Its components and its connected part. A group with more than 1,200 elements counts as continuous.
+
+    Raises:
+        ValueError: Products come close to each other without being equal, as with generators in single precision.
     """
     z = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     axis = _common_axis(generators)
@@ -50,13 +54,12 @@ def close(generators: Tensor) -> Closure:
         identity = torch.eye(3, dtype=torch.float64)
         return Closure(torch.stack([identity, INVERSION] if improper else [identity]), "spherical", z)
     frame = rotation_to(axis)
-    kinds = {(int(torch.linalg.det(g).sign()), int((axis @ g @ axis).sign())) for g in generators}
-    standard = {(1, -1): TWOFOLD_X, (-1, 1): VERTICAL_MIRROR, (-1, -1): HORIZONTAL_MIRROR}
-    cosets = torch.stack(
-        [frame @ standard[kind] @ frame.T for kind in sorted(kinds) if kind in standard] or [_identity()]
-    )
-    components = _finite_closure(cosets, MAX_AXIAL_ORDER)
-    return Closure(cosets if components is None else components, "axial", axis)
+    # classes of elements by determinant and by what they do to the axis; any two of the last three give the third
+    standard = {(1, 1): _identity(), (1, -1): TWOFOLD_X, (-1, 1): VERTICAL_MIRROR, (-1, -1): HORIZONTAL_MIRROR}
+    kinds = {(int(torch.linalg.det(g).sign()), int((axis @ g @ axis).sign())) for g in generators} | {(1, 1)}
+    present = standard if len(kinds) > 2 else kinds
+    components = torch.stack([frame @ m @ frame.T for kind, m in standard.items() if kind in present])
+    return Closure(components, "axial", axis)
 
 
 def rotation_to(axis: Tensor) -> Tensor:
@@ -80,7 +83,14 @@ def _finite_closure(generators: Tensor, max_order: int) -> Tensor | None:
         fresh: list[Tensor] = []
         for candidate in products:
             known = torch.cat([elements, *[f[None] for f in fresh]])
-            if not bool(((known - candidate).abs().amax((1, 2)) < CLOSURE_TOLERANCE).any()):
+            distance = float((known - candidate).abs().amax((1, 2)).min())
+            if SAME_ELEMENT < distance < OTHER_ELEMENT:
+                raise ValueError(
+                    f"the generators are not exact enough to tell their group: two products differ by {distance:.1e}, "
+                    f"expected below {SAME_ELEMENT:.0e} or above {OTHER_ELEMENT:.0e}; compute the matrices in double "
+                    "precision"
+                )
+            if distance > SAME_ELEMENT:
                 fresh.append(candidate)
         frontier = torch.stack(fresh) if fresh else elements[:0]
         elements = torch.cat([elements, frontier])

@@ -50,20 +50,22 @@ class SymmetryGroup:
         """The smallest closed group that contains the given orthogonal matrices.
 
         Args:
-            matrices: (k, 3, 3), anything ``torch.as_tensor`` takes. A rotation by an irrational fraction of a turn
-                generates all rotations about its axis.
+            matrices: (k, 3, 3), a tensor, an array or a sequence of matrices, in double precision. A rotation by an
+                irrational fraction of a turn generates all rotations about its axis.
             name: What to call it.
 
         Raises:
-            ValueError: A matrix is not 3x3, not finite or not orthogonal.
+            ValueError: A matrix is not 3x3, not finite or not orthogonal, or not exact enough to tell the group.
 
         Example:
             >>> SymmetryGroup.from_generators([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]).order
             4
         """
-        generators = torch.as_tensor(matrices, dtype=torch.float64)
-        if generators.ndim != 3 or generators.shape[1:] != (3, 3):
-            raise ValueError(f"generators must have shape (k, 3, 3); got {tuple(generators.shape)}")
+        single = [torch.as_tensor(m, dtype=torch.float64, device="cpu").detach() for m in matrices]
+        wrong = [tuple(m.shape) for m in single if m.shape != (3, 3)]
+        if wrong:
+            raise ValueError(f"generators must be 3x3 matrices, shape (k, 3, 3); got one of shape {wrong[0]}")
+        generators = torch.stack(single) if single else torch.zeros(0, 3, 3, dtype=torch.float64)
         error = (generators @ generators.mT - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2))
         for index, e in enumerate(error.tolist()):
             if not e < ORTHOGONALITY_TOLERANCE:
@@ -132,7 +134,7 @@ class SymmetryGroup:
         return _cached_invariants(self, l, p)
 
     def intertwiners(self, irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str) -> Tensor:
-        """Orthonormal basis (paths, dim_out, dim_in) of the G-equivariant linear maps; see ``symmetry.intertwiners``."""
+        """Orthonormal basis (paths, dim_out, dim_in) of the G-equivariant maps; see ``symmetry.intertwiners``."""
         from ik_e3nn.symmetry.intertwiners import intertwiners
 
         return intertwiners(irreps_in, irreps_out, self)

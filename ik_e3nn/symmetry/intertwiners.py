@@ -1,9 +1,10 @@
 r"""G-equivariant linear and bilinear maps between irreps of O(3), from 3j symbols and invariant vectors.
 
-.. math:: \mathrm{Hom}_G(l_1, l_2) \simeq \mathrm{Inv}_G(l_1 \otimes l_2) = \bigoplus_{l=|l_1-l_2|}^{l_1+l_2} \mathrm{Inv}_G(l)
+.. math:: \mathrm{Hom}_G(l_1, l_2) \simeq \mathrm{Inv}_G(l_1 \otimes l_2)
+          = \bigoplus_{l=|l_1-l_2|}^{l_1+l_2} \mathrm{Inv}_G(l)
 
-so that every equivariant linear map is a Clebsch-Gordan product with an invariant vector, and every equivariant bilinear
-map is a Clebsch-Gordan product followed by an equivariant linear map.
+so that every equivariant linear map is a Clebsch-Gordan product with an invariant vector, and every equivariant
+bilinear map is a Clebsch-Gordan product followed by an equivariant linear map.
 """
 
 import functools
@@ -19,7 +20,8 @@ from ik_e3nn.symmetry.group import SymmetryGroup
 def irrep_intertwiners(ir_in: o3.Irrep, ir_out: o3.Irrep, group: SymmetryGroup) -> Tensor:
     r"""Orthonormal basis of :math:`\mathrm{Hom}_G(\text{ir\_in}, \text{ir\_out})`.
 
-    .. math:: B_{l,v}[m_2, m_1] = \sqrt{2l+1} \sum_m C^{l_2 l_1 l}_{m_2 m_1 m} v_m, \qquad v \in \mathrm{Inv}_G(l, p_1 p_2)
+    .. math:: B_{l,v}[m_2, m_1] = \sqrt{2l+1} \sum_m C^{l_2 l_1 l}_{m_2 m_1 m} v_m,
+              \qquad v \in \mathrm{Inv}_G(l, p_1 p_2)
 
     Returns:
         Tensor (paths, 2 l_out + 1, 2 l_in + 1), float64, with :math:`\langle B_p, B_q \rangle = \delta_{pq}`.

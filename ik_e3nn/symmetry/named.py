@@ -1,6 +1,6 @@
 """The named point groups as data: Schoenflies symbol -> generators, for a main axis along z.
 
-Secondary twofold axes lie along x, vertical mirrors contain x and z; cubic groups have their twofold axes along x, y, z.
+Secondary twofold axes lie along x, vertical mirrors contain x and z; cubic groups have twofold axes along x, y, z.
 """
 
 import math
