@@ -1,0 +1,208 @@
+"""Reference labels from any ASE calculator, with every failure turned into one kind of error."""
+
+import importlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from numpy.typing import NDArray
+
+from ik_e3nn.data.label_values import stress_matrix
+from ik_e3nn.data.labels import has_stress
+from ik_e3nn.errors import DataError, IKError, MissingDependencyError
+
+FloatArray = NDArray[np.float64]
+
+CALCULATOR_NAMES = ("gfn2-xtb", "gfn1-xtb", "emt", "lj")
+
+
+class LabelError(IKError, RuntimeError):
+    """A calculator could not label a structure."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a calculator says about one structure.
+
+    Args:
+        energy: Energy in eV.
+        forces: Forces, (N, 3), in eV/A, constraints not applied.
+        stress: Stress, (3, 3), in eV/A^3, or None.
+
+    Example:
+        >>> Labels(-1.0, np.zeros((1, 3)), None).energy
+        -1.0
+    """
+
+    energy: float
+    forces: FloatArray
+    stress: FloatArray | None
+
+
+class Labeller:
+    """One calculator, asked for labels.
+
+    Args:
+        calculator: Any ASE calculator with energy and forces.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> labeller = Labeller(make_calculator("emt"))
+        >>> labeller.label(molecule("CO")).forces.shape
+        (2, 3)
+    """
+
+    def __init__(self, calculator: BaseCalculator) -> None:
+        self.calculator = calculator
+
+    def forget(self) -> None:
+        """Drop what the calculator remembers, so that the next label does not depend on those before it."""
+        if hasattr(self.calculator, "reset"):
+            self.calculator.reset()
+
+    def forces(self, atoms: Atoms) -> FloatArray:
+        """Forces of a structure.
+
+        Args:
+            atoms: The structure; it is only read.
+
+        Returns:
+            Forces, (N, 3), in eV/A.
+
+        Raises:
+            LabelError: The calculator fails, or gives values that are not finite.
+        """
+        forces = np.array(self._ask("forces", atoms), dtype=np.float64)
+        if forces.shape != (len(atoms), 3) or not np.isfinite(forces).all():
+            raise LabelError(f"the forces are not {len(atoms)} finite vectors")
+        return forces
+
+    def label(self, atoms: Atoms) -> Labels:
+        """Energy, forces and, for a periodic structure and a calculator that can, stress.
+
+        Args:
+            atoms: The structure; it is only read.
+
+        Returns:
+            The labels.
+
+        Raises:
+            LabelError: The calculator fails, or gives values that are not finite.
+        """
+        # Forces first: many calculators compute them together with the energy, but not the other way round.
+        forces = self.forces(atoms)
+        energy = float(self._ask("energy", atoms))
+        stress = None
+        if has_stress(atoms) and "stress" in self.calculator.implemented_properties:
+            stress = stress_matrix(self._ask("stress", atoms), "the calculator's stress")
+        if not np.isfinite(energy) or (stress is not None and not np.isfinite(stress).all()):
+            raise LabelError("the energy or the stress is not finite")
+        return Labels(energy, forces, stress)
+
+    def _ask(self, name: str, atoms: Atoms) -> Any:
+        """One property, as the calculator gives it."""
+        try:
+            return self.calculator.get_property(name, atoms)
+        except Exception as error:
+            raise LabelError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run a block on one OpenMP thread, unless the user has set OMP_NUM_THREADS.
+
+    A molecule of ten atoms gains nothing from a second thread in xTB, and on a busy machine threads that wait for each
+    other made it a hundred times as slow. torch and tblite share one OpenMP library, so torch's switch serves both.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with one_thread():
+        ...     torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ
+        True
+    """
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def make_calculator(
+    name: str, charge: int = 0, spin: int | None = None, options: Mapping[str, Any] | None = None
+) -> BaseCalculator:
+    """A calculator by name.
+
+    Args:
+        name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", or "module:Class" for any ASE calculator that can be imported, also
+            from the working folder.
+        charge: Total charge in e, for xTB.
+        spin: Multiplicity 2S+1, for xTB; None leaves the lowest.
+        options: Further arguments of the calculator's constructor.
+
+    Returns:
+        A new calculator.
+
+    Raises:
+        DataError: Unknown name, or the class cannot be imported or made.
+        MissingDependencyError: xTB is asked for and not installed.
+
+    Example:
+        >>> type(make_calculator("ase.calculators.lj:LennardJones", options={"rc": 5.0})).__name__
+        'LennardJones'
+    """
+    arguments = dict(options or {})
+    if name in ("gfn2-xtb", "gfn1-xtb"):
+        factory = _xtb_class()
+        arguments = {"charge": charge, "multiplicity": spin, "verbosity": 0, **arguments}
+        arguments["method"] = "GFN2-xTB" if name == "gfn2-xtb" else "GFN1-xTB"
+    else:
+        target = {"emt": "ase.calculators.emt:EMT", "lj": "ase.calculators.lj:LennardJones"}.get(name, name)
+        factory = _import_class(target)
+    try:
+        calculator: BaseCalculator = factory(**arguments)
+    except Exception as error:
+        raise DataError(f"the calculator {name!r} cannot be made with {arguments}: {error}") from error
+    if not hasattr(calculator, "get_property"):
+        raise DataError(f"{name!r} gives a {type(calculator).__name__}, which is not an ASE calculator")
+    return calculator
+
+
+def _xtb_class() -> Any:
+    """The calculator class of tblite."""
+    try:
+        from tblite.ase import TBLite
+    except ImportError as error:
+        raise MissingDependencyError("xTB labels need tblite: pip install 'ik-e3nn[xtb]'") from error
+    return TBLite
+
+
+def _import_class(target: str) -> Any:
+    """The object that "module:Class" names."""
+    module_name, _, class_name = target.partition(":")
+    if not module_name or not class_name:
+        raise DataError(
+            f"unknown calculator {target!r}; known are {', '.join(CALCULATOR_NAMES)}, or give 'module:Class'"
+        )
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        return getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise DataError(f"the calculator {target!r} cannot be imported: {error}") from error
+    finally:
+        if added:
+            sys.path.remove(here)

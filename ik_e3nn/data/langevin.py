@@ -1,0 +1,117 @@
+"""Frames from Langevin dynamics on the reference method itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from ik_e3nn.data.labelling import LabelError, Labeller
+from ik_e3nn.data.sampling import Frame, Sampler, fixed_atoms
+
+FloatArray = NDArray[np.float64]
+
+# A kinetic temperature this far above the thermostat's means that the integration has failed.
+_RUNAWAY_FACTOR, _RUNAWAY_OFFSET = 10.0, 3000.0
+
+
+class LangevinSampler(Sampler):
+    r"""Langevin dynamics by the BAOAB splitting, one frame every so many steps.
+
+    .. math:: dp = F\,dt - \gamma p\,dt + \sqrt{2 m \gamma k_B T}\,dW
+
+    Each frame continues from the last one with random numbers of its own, so a chain can be cut and continued between
+    any two frames with the same result. Equilibration from the starting structure goes before the first frame.
+
+    Args:
+        timestep: Time step in fs.
+        interval: Steps between frames.
+        equilibration: Steps before the first frame.
+        friction: Friction coefficient in 1/fs.
+
+    Reference:
+        B. Leimkuhler and C. Matthews, Appl. Math. Res. Express 2013, 34, for the BAOAB splitting.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from ase.calculators.emt import EMT
+        >>> sampler, rng = LangevinSampler(2.0, interval=5, equilibration=0, friction=0.02), np.random.default_rng(0)
+        >>> sampler.frame(bulk("Cu"), {}, None, 300.0, rng, Labeller(EMT())).labels.energy < 0.1
+        True
+    """
+
+    name = "md"
+    needs_minimum = True
+    uses_temperature = True
+
+    def __init__(self, timestep: float, interval: int, equilibration: int, friction: float) -> None:
+        self.timestep = timestep * units.fs
+        self.interval = interval
+        self.equilibration = equilibration
+        self.friction = friction / units.fs
+
+    def frame(
+        self,
+        start: Atoms,
+        prepared: Mapping[str, Any],
+        previous: Frame | None,
+        temperature: float,
+        rng: np.random.Generator,
+        labeller: Labeller,
+    ) -> Frame:
+        """The next frame; see `Sampler.frame`."""
+        del prepared
+        atoms, steps = start.copy(), self.interval
+        masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
+        labeller.forget()
+        if previous is None:
+            steps += self.equilibration
+            momenta = np.sqrt(masses * units.kB * temperature) * rng.normal(size=(len(atoms), 3))
+            momenta = _constrained(momenta, masses, free)
+            forces = labeller.forces(atoms)
+        else:
+            atoms.positions = previous.positions
+            forces = previous.labels.forces
+            momenta = np.zeros((len(atoms), 3)) if previous.momenta is None else previous.momenta
+        for _ in range(steps):
+            momenta, forces = self._step(atoms, momenta, forces, temperature, rng, labeller)
+        _check_temperature(momenta, masses, free, temperature)
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms), momenta)
+
+    def _step(
+        self,
+        atoms: Atoms,
+        momenta: FloatArray,
+        forces: FloatArray,
+        temperature: float,
+        rng: np.random.Generator,
+        labeller: Labeller,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Half kick, half drift, thermostat, half drift, half kick: moves the atoms; new momenta and forces."""
+        masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
+        decay = np.exp(-self.friction * self.timestep)
+        noise = np.sqrt((1.0 - decay**2) * masses * units.kB * temperature)
+        momenta = (momenta + 0.5 * self.timestep * forces) * free[:, None]
+        atoms.positions += 0.5 * self.timestep * momenta / masses
+        momenta = _constrained(decay * momenta + noise * rng.normal(size=momenta.shape), masses, free)
+        atoms.positions += 0.5 * self.timestep * momenta / masses
+        forces = labeller.forces(atoms)
+        return (momenta + 0.5 * self.timestep * forces) * free[:, None], forces
+
+
+def _constrained(momenta: FloatArray, masses: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
+    """Momenta without those of fixed atoms, or, if none is fixed, without the drift of the whole."""
+    if not free.all():
+        return momenta * free[:, None]
+    if len(momenta) == 1:
+        return momenta
+    return momenta - masses * momenta.sum(axis=0) / masses.sum()
+
+
+def _check_temperature(momenta: FloatArray, masses: FloatArray, free: NDArray[np.bool_], temperature: float) -> None:
+    """Raise when the atoms are much hotter than their bath."""
+    kinetic = 0.5 * (momenta**2 / masses).sum()
+    hot = 2.0 * kinetic / (3.0 * units.kB * max(int(free.sum()), 1))
+    if not hot < _RUNAWAY_FACTOR * temperature + _RUNAWAY_OFFSET:
+        raise LabelError(f"the dynamics ran away ({hot:.0f} K); use a smaller time step")

@@ -1,0 +1,116 @@
+"""The work file of a generation: one line a result, so that a killed run loses at most the result it was at."""
+
+import json
+import logging
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+from ik_e3nn.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = 1
+
+
+class WorkFile:
+    """Results by key, appended to a file as they come and read back when the run is continued.
+
+    Args:
+        path: The file; one JSON object a line, the first telling what run it belongs to.
+        fingerprint: What identifies the run; a file of another run is refused.
+        resume: Whether to continue from an existing file; otherwise it is started anew.
+
+    Raises:
+        DataError: The file belongs to another run, is not a work file, or cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     for result in (1, 2):
+        ...         with WorkFile(Path(folder) / "a.partial", "run 7", resume=True) as work:
+        ...             known = len(work)
+        ...             work.add(f"frame {result}", {"energy": float(result)})
+        ...     known, work.get("frame 1")
+        (1, {'energy': 1.0})
+    """
+
+    def __init__(self, path: Path, fingerprint: str, *, resume: bool) -> None:
+        self.path = path
+        self._results: dict[str, dict[str, Any]] = {}
+        header = {"format": _FORMAT, "run": fingerprint}
+        try:
+            if resume and path.exists() and path.stat().st_size > 0:
+                self._load(header)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(header) + "\n")
+            self._stream: IO[str] = path.open("a")
+        except OSError as error:
+            raise DataError(f"cannot write the work file {path}: {error.strerror}") from error
+
+    def __enter__(self) -> "WorkFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """A result.
+
+        Args:
+            key: Its key.
+
+        Returns:
+            The result, or None if there is none yet.
+        """
+        return self._results.get(key)
+
+    def add(self, key: str, result: dict[str, Any]) -> None:
+        """Keep a result, in memory and in the file.
+
+        Args:
+            key: Its key.
+            result: Anything that JSON can hold.
+        """
+        self._results[key] = result
+        self._stream.write(json.dumps({"key": key, "result": result}) + "\n")
+        self._stream.flush()
+
+    def remove(self) -> None:
+        """Close and delete the file, when its results are safe elsewhere."""
+        self._stream.close()
+        self.path.unlink(missing_ok=True)
+
+    def _load(self, header: dict[str, Any]) -> None:
+        """Read an existing file; a last line that a kill cut short is dropped, from the file too."""
+        whole = 0
+        with self.path.open("rb") as stream:
+            for number, line in enumerate(stream):
+                try:
+                    entry = json.loads(line) if line.endswith(b"\n") else None
+                except ValueError:
+                    entry = None
+                if number == 0:
+                    self._check_header(entry, header)
+                elif entry is None:
+                    break
+                else:
+                    self._results[entry["key"]] = entry["result"]
+                whole += len(line)
+        with self.path.open("r+b") as stream:
+            stream.truncate(whole)
+        logger.info("continuing from %s with %d results", self.path, len(self._results))
+
+    def _check_header(self, entry: object, header: dict[str, Any]) -> None:
+        """Raise unless the first line is that of this run."""
+        if entry != header:
+            raise DataError(
+                f"the work file {self.path} belongs to other settings or structures, or is damaged; "
+                "use the settings it was made with, delete it, or set resume to false to start over"
+            )
