@@ -64,9 +64,10 @@ class BesselBasis(ExactModule):
 
     def forward(self, r: Tensor) -> Tensor:
         """Values (..., num_basis) at distances r (..., 1); finite at r = 0."""
-        x = r / self.r_max
-        # sin(k x)/x = k sinc(k x/pi): finite with all derivatives at 0
-        return torch.sinc(x * self.frequencies) * self.amplitudes
+        phase = math.pi * r / self.r_max * self.frequencies
+        zero = phase == 0
+        # not torch.sinc: its second derivative at 0 is NaN
+        return torch.where(zero, 1.0, torch.sin(phase) / torch.where(zero, 1.0, phase)) * self.amplitudes
 
 
 class GaussianBasis(ExactModule):
