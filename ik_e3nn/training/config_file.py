@@ -78,13 +78,28 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> TrainConfi
     except (argparse.ArgumentError, TypeError) as error:
         raise ConfigError(one_line(str(error))) from error
     types = typing.get_type_hints(TrainConfig)
-    sections = {name: parsed[name] if name == "model" else types[name](**parsed[name]) for name in SECTIONS}
-    return TrainConfig(**sections)
+    sections = {name: types[name](**parsed[name]) for name in SECTIONS if name != "model"}
+    return TrainConfig(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
 def write_config(config: TrainConfig, path: str | Path) -> None:
     """Write a configuration with every setting spelled out; `read_config` reads it back."""
     Path(path).write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+
+
+def flat_values(config: TrainConfig) -> dict[str, Any]:
+    """All settings under their dotted keys, the model's defaults included."""
+    from ik_e3nn.models import InteratomicPotential
+
+    sections = dataclasses.asdict(config)
+    parameters = inspect.signature(InteratomicPotential).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.name != "species"}
+    sections["model"] = {name: _as_yaml(value) for name, value in (defaults | sections["model"]).items()}
+    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
+
+
+def _as_yaml(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def known_keys() -> list[str]:

@@ -22,7 +22,7 @@ from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn.training import run_folder
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import nearest, write_config
+from ik_e3nn.training.config_file import flat_values, nearest, read_config, write_config
 from ik_e3nn.training.engine import run_training
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
@@ -72,6 +72,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, num_processes=processes))
     else:
         run_folder.open_run_folder(folder, resume=resume, overwrite=config.run.overwrite)
+        if resume:
+            check_continues(config, folder)
     if config.run.num_processes > 1 and not is_worker():
         run_in_parallel(_run, config.run.num_processes, config, resume)
     else:
@@ -90,6 +92,24 @@ def check_model_arguments(arguments: dict[str, Any]) -> None:
     for name in arguments:
         if name not in known:
             raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
+
+
+def check_continues(config: TrainConfig, folder: Path) -> None:
+    """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
+
+    Raises:
+        ConfigError: Model or precision differ from those of the run.
+    """
+    if not (folder / run_folder.CONFIG).exists():
+        return
+    before, now = (flat_values(one) for one in (read_config(folder / run_folder.CONFIG), config))
+    changed = [key for key in now if before.get(key) != now[key]]
+    for key in changed:
+        change = f"{key} was {before.get(key)!r} and is now {now[key]!r}"
+        if key.startswith("model.") or key == "run.dtype":
+            raise ConfigError(f"{change}: a run cannot be resumed with another model; choose another run.output.")
+        if not key.startswith("run."):
+            _log.warning("resuming with a change: %s", change)
 
 
 def build_model(config: TrainConfig, data: TrainingData) -> InteratomicPotential:

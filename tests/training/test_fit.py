@@ -103,6 +103,18 @@ def test_the_real_model_resumes_bit_for_bit(data) -> None:
     assert {**straight.metrics, "seconds": 0} == {**split.metrics, "seconds": 0}
 
 
+def test_resume_refuses_another_model_and_reports_other_changes(data, caplog) -> None:
+    train(config(data, max_epochs=1))
+    with pytest.raises(ConfigError, match=r"model.num_channels was 4 and is now 6: a run cannot be resumed"):
+        train(config(data, model={"num_channels": 6}), resume=True)
+    with pytest.raises(ConfigError, match=r"run.dtype was 'float32' and is now 'float64'"):
+        train(config(data, dtype="float64"), resume=True)
+    with caplog.at_level(logging.WARNING):
+        train(config(data, loss={"forces_weight": 5.0}, max_epochs=2), resume=True)
+    assert "resuming with a change: loss.forces_weight was 100.0 and is now 5.0" in caplog.text
+    assert caplog.text.count("resuming with a change") == 1
+
+
 def test_resume_without_a_checkpoint_starts_anew(data, caplog) -> None:
     (data / "run").mkdir()
     with caplog.at_level(logging.WARNING):
