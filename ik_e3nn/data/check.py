@@ -1,0 +1,174 @@
+"""Look at a data set before training on it: `ik-e3nn data check`."""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.check_analysis import (
+    closest_contacts,
+    energy_outliers,
+    find_duplicates,
+    force_outliers,
+    largest_forces,
+    oddities,
+)
+from ik_e3nn.data.check_plot import plot_check
+from ik_e3nn.data.check_report import CheckReport
+from ik_e3nn.data.dataset import force_rms
+from ik_e3nn.data.energy_reference import EnergyReference, fit_energy_reference, is_isolated
+from ik_e3nn.data.label_keys import EnergyUnit, LabelKeys, LengthUnit
+from ik_e3nn.data.label_values import StructureLabels
+from ik_e3nn.data.labels import LabelCounts, read_labels
+from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.writing import refuse_existing, whole_file
+
+__all__ = ["CheckReport", "CheckSettings", "check"]
+
+logger = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CheckSettings:
+    """Settings of a check.
+
+    Args:
+        data: File, glob, folder or list of them.
+        output: Prefix of the files to write, `<output>.json` and `<output>.png`; by default the name of the (first)
+            data file with `_check`, in the working folder.
+        energy_key: Name of the energy label.
+        forces_key: Name of the forces label.
+        stress_key: Name of the stress label.
+        virial_key: Name of a virial label, used where a structure has no stress.
+        energy_unit: Unit of the energies, also within forces and stress.
+        length_unit: Unit of length within forces and stress; positions are in A.
+        overwrite: Whether files of an earlier check may be replaced.
+
+    Example:
+        >>> CheckSettings(data="sets/train.xyz.gz").prefix
+        PosixPath('train_check')
+    """
+
+    data: str | list[str]
+    output: str | None = None
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    stress_key: str = "REF_stress"
+    virial_key: str | None = None
+    energy_unit: EnergyUnit = "eV"
+    length_unit: LengthUnit = "ang"
+    overwrite: bool = False
+
+    @property
+    def prefix(self) -> Path:
+        """Path of the files to write, without suffix."""
+        if self.output is not None:
+            return Path(self.output).expanduser()
+        first = Path(self.data if isinstance(self.data, str) else self.data[0]).name
+        plain = "".join(letter for letter in first if letter not in "*?[]")
+        return Path(f"{plain.split('.')[0] or 'data'}_check")
+
+    @property
+    def keys(self) -> LabelKeys:
+        """Names and units of the labels."""
+        return LabelKeys(
+            self.energy_key, self.forces_key, self.stress_key, self.virial_key, self.energy_unit, self.length_unit
+        )
+
+
+def check(settings: CheckSettings) -> CheckReport:
+    """Look for what spoils a training, and write what was found as JSON and as a picture.
+
+    Args:
+        settings: What to check.
+
+    Returns:
+        The report; its `text()` is for people.
+
+    Raises:
+        DataError: The data cannot be read, a label has the wrong shape, or the files to write exist.
+
+    Example:
+        >>> import tempfile
+        >>> from ik_e3nn.data.writing import write_structures
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], info={"REF_energy": -31.0})
+        ...     write_structures(f"{folder}/a.xyz", [atoms, atoms])
+        ...     report = check(CheckSettings(data=f"{folder}/a.xyz", output=f"{folder}/found"))
+        >>> report.counts.energy, report.duplicates, report.is_clean
+        (2, [[0, 1]], False)
+    """
+    files = [settings.prefix.with_name(settings.prefix.name + suffix) for suffix in (".json", ".png")]
+    for file in files:
+        refuse_existing(file, overwrite=settings.overwrite)
+    structures = read_structures(settings.data)
+    labels, counts = read_labels(structures, settings.keys, require=())
+    report = _examine(structures, labels, counts, [str(file) for file in files])
+    with whole_file(files[0], overwrite=settings.overwrite) as path:
+        path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+    forces = np.concatenate([one.forces.reshape(-1) for one in labels])
+    with whole_file(files[1], overwrite=settings.overwrite) as path:
+        plot_check(report.residuals, forces, report.contacts, [len(atoms) for atoms in structures], path)
+    return report
+
+
+def _examine(
+    structures: Sequence[Atoms], labels: Sequence[StructureLabels], counts: LabelCounts, files: list[str]
+) -> CheckReport:
+    """Everything that is found out, in one report."""
+    contacts, broken = closest_contacts(structures)
+    reference, residuals = _relative_energies(structures, labels, broken)
+    sizes = [len(atoms) for atoms in structures]
+    species = Counter(symbol for atoms in structures for symbol in atoms.symbols)
+    duplicates = find_duplicates(structures)
+    return CheckReport(
+        counts=counts,
+        species=dict(species.most_common()),
+        sizes=(min(sizes), float(np.mean(sizes)), max(sizes)),
+        periodicity=dict(Counter("".join("FT"[int(flag)] for flag in atoms.pbc) for atoms in structures)),
+        config_types=dict(Counter(str(atoms.info.get("config_type", "none")) for atoms in structures)),
+        reference=reference,
+        residuals=residuals,
+        force_rms=force_rms(labels),
+        largest_forces=largest_forces(labels),
+        outliers=energy_outliers(structures, residuals) + force_outliers(labels),
+        duplicates=duplicates,
+        contacts=contacts,
+        broken=broken,
+        notes=[*oddities(structures, labels), *_contradictions(duplicates, labels)],
+        files=files,
+    )
+
+
+def _relative_energies(
+    structures: Sequence[Atoms], labels: Sequence[StructureLabels], broken: Collection[int]
+) -> tuple[EnergyReference | None, FloatArray]:
+    """E0 and energies relative to it per atom; NaN where missing and for isolated atoms."""
+    energies = np.array([one.energy for one in labels])
+    labelled = [number for number in range(len(structures)) if np.isfinite(energies[number]) and number not in broken]
+    residuals = np.full(len(structures), np.nan)
+    if not labelled:
+        return None, residuals
+    reference = fit_energy_reference([structures[number] for number in labelled], energies[labelled])
+    for number in labelled:
+        atoms = structures[number]
+        if not is_isolated(atoms):
+            own = sum(reference.values[int(species)] for species in atoms.numbers)
+            residuals[number] = (energies[number] - own) / len(atoms)
+    return reference, residuals
+
+
+def _contradictions(duplicates: Sequence[Sequence[int]], labels: Sequence[StructureLabels]) -> list[str]:
+    """A sentence about equal structures with different energies."""
+    wrong = [group for group in duplicates if np.ptp([labels[number].energy for number in group]) > 1e-3]
+    if not wrong:
+        return []
+    return [f"{len(wrong)} groups of equal structures have different energies, first {'='.join(map(str, wrong[0]))}"]

@@ -1,0 +1,143 @@
+"""A check finds what is wrong with a data set, and says nothing against a good one."""
+
+import json
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+
+from ik_e3nn.data import write_structures
+from ik_e3nn.data.check import CheckSettings, check
+from ik_e3nn.data.check_analysis import closest_contacts, find_duplicates, robust_scores
+from ik_e3nn.errors import DataError
+
+
+def copper(count=30, seed=0):
+    frames = []
+    for number in range(count):
+        atoms = bulk("Cu", cubic=True)
+        atoms.rattle(0.05, seed=seed + number)
+        atoms.calc = EMT()
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.info["REF_stress"] = atoms.get_stress(voigt=False)
+        atoms.calc = None
+        frames.append(atoms)
+    return frames
+
+
+def run(tmp_path, frames, **changes):
+    write_structures(tmp_path / "set.xyz", frames, overwrite=True)
+    return check(CheckSettings(data=str(tmp_path / "set.xyz"), output=str(tmp_path / "found"), **changes))
+
+
+def test_a_good_set_is_clean(tmp_path):
+    report = run(tmp_path, copper())
+    assert report.is_clean
+    assert report.text().splitlines()[-2] == "nothing suspicious"
+    assert (report.counts.energy, report.counts.forces, report.counts.stress) == (30, 30, 30)
+    assert report.species == {"Cu": 120}
+    assert report.periodicity == {"TTT": 30}
+    assert report.reference.rank == 1
+    assert "E0 (eV): Cu" in report.text()
+    assert (tmp_path / "found.png").stat().st_size > 5000
+    values = json.loads((tmp_path / "found.json").read_text())
+    assert values["is_clean"] is True
+    assert values["counts"]["energy"] == 30
+    assert list(values["reference"]["values"]) == ["Cu"]
+
+
+def test_everything_wrong_is_found(tmp_path):
+    frames = copper()
+    frames[4].info["REF_energy"] += 5.0
+    frames[7].arrays["REF_forces"][2] = 300.0
+    frames[9] = frames[2].copy()
+    frames[9].positions += 0.3
+    frames[9].info["REF_energy"] += 0.5
+    frames[11].positions[1] = frames[11].positions[0] + [0.4, 0, 0]
+    frames[13].arrays["REF_forces"][:2] = 0.0
+    frames[15].positions[0] = np.nan
+    report = run(tmp_path, frames)
+    text = report.text()
+    assert not report.is_clean
+    assert [one.structure for one in report.outliers if "energy" in one.what] == [4, 9]
+    assert [one.structure for one in report.outliers if "force" in one.what] == [7]
+    assert report.duplicates == [[2, 9]]
+    assert report.contacts[0].structure == 11
+    assert list(report.broken) == [15]
+    for sentence in (
+        "1 outliers in the largest force (eV/A): structure 7",
+        "1 groups of equal structures: 2=9",
+        "1 groups of equal structures have different energies, first 2=9",
+        "Cu-Cu 0.40 A in structure 11 (TOO CLOSE)",
+        "1 structures have atoms with forces of exactly zero beside others",
+        "structures have forces that do not sum to zero",
+        "structure 15 cannot be used: the positions hold NaN",
+        "please look at the structures named above",
+    ):
+        assert sentence in text
+    json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_missing_labels_are_reported_not_refused(tmp_path):
+    dummy = molecule("H2O", cell=[50, 50, 50])
+    report = run(tmp_path, [dummy, Atoms("H")])
+    assert report.reference is None
+    assert "energy 0, forces 0, stress 0" in report.text()
+    assert "1 structures have a cell but are open in all directions" in report.text()
+
+
+def test_own_key_names_and_units(tmp_path):
+    report = run(tmp_path, [molecule("H2O", info={"dft": -76.0})], energy_key="dft", energy_unit="Ha")
+    assert report.counts.sources["energy"] == "dft"
+    total = 2 * report.reference.values[1] + report.reference.values[8]
+    assert total == pytest.approx(-76.0 * 27.2114, rel=1e-4)
+
+
+def test_isolated_atoms_are_no_outliers(tmp_path):
+    frames = copper(20)
+    frames.append(Atoms("Cu", info={"REF_energy": 3.5, "config_type": "IsolatedAtom"}))
+    report = run(tmp_path, frames)
+    assert report.reference.source == "isolated atoms (Cu)"
+    assert report.config_types == {"none": 20, "IsolatedAtom": 1}
+    assert not report.outliers
+
+
+def test_files_of_an_earlier_check_are_kept(tmp_path):
+    run(tmp_path, copper(2))
+    before = (tmp_path / "found.json").read_bytes()
+    with pytest.raises(DataError, match=r"found.json exists already"):
+        run(tmp_path, copper(3))
+    assert (tmp_path / "found.json").read_bytes() == before
+    assert run(tmp_path, copper(3), overwrite=True).counts.structures == 3
+
+
+def test_default_names():
+    assert CheckSettings(data=["a/one.extxyz", "b"]).prefix.name == "one_check"
+    assert CheckSettings(data=".").prefix.name == "data_check"
+    assert CheckSettings(data="*.xyz").prefix.name == "data_check"
+
+
+def test_duplicates_up_to_a_shift():
+    atoms = molecule("H2O")
+    moved, turned = atoms.copy(), atoms.copy()
+    moved.positions += 7.0
+    turned.rotate(30, "x")
+    assert find_duplicates([atoms, turned, moved]) == [[0, 2]]
+
+
+def test_contacts_through_periodic_images():
+    atoms = Atoms("NaCl", positions=[[0.1, 0, 0], [4.9, 0, 0]], cell=[5, 5, 5], pbc=True)
+    contacts, broken = closest_contacts([atoms])
+    assert contacts[0].pair == "Na-Cl"
+    assert contacts[0].distance == pytest.approx(0.2)
+    assert not broken
+
+
+def test_robust_scores_ignore_missing_values():
+    scores = robust_scores(np.array([1.0, np.nan, 1.0, 1.0]))
+    assert scores[0] == 0.0
+    assert np.isnan(scores[1])
+    assert np.isnan(robust_scores(np.array([np.nan]))).all()
