@@ -35,6 +35,8 @@ class EvalSettings:
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
         virial_key: Name of a virial label, used where a structure has no stress.
+        energy_unit: Unit of the labels' energies, also within forces and stress; predictions are in eV and A.
+        length_unit: Unit of length within the labels' forces and stress; positions are in A.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
         device: Where to evaluate.
@@ -52,6 +54,8 @@ class EvalSettings:
     forces_key: str = "REF_forces"
     stress_key: str = "REF_stress"
     virial_key: str | None = None
+    energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
+    length_unit: Literal["ang", "bohr"] = "ang"
     batch_size: int = 16
     max_atoms: int | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -91,7 +95,14 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     model = load_model(settings.model, device=choose_device(settings.device), dtype=dtype)
     structures = read_structures(settings.data)
     check_species(structures, model.species)
-    keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key, settings.virial_key)
+    keys = LabelKeys(
+        settings.energy_key,
+        settings.forces_key,
+        settings.stress_key,
+        settings.virial_key,
+        settings.energy_unit,
+        settings.length_unit,
+    )
     labels, counts = read_labels(structures, keys, require=())
     graphs = StructureDataset(structures, labels, model.r_max, dtype=model.dtype, inputs=model.inputs)
     with tqdm(total=len(structures), desc="eval", disable=not settings.progress) as bar:

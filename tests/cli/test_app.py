@@ -80,6 +80,10 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
     status, _, err = run(capsys, "data", "generate", *arguments, "--temperatures", "300", "400")
     assert status == 0, err
     assert {len(atoms) for atoms in read("g.xyz", ":")} == {2, 3}
+    status, out, _ = run(capsys, "data", "check", "train.xyz", "-o", "found")
+    assert status == 0
+    assert "9 structures of 3 to 4 atoms" in out
+    assert (folder / "found.png").exists()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +126,7 @@ def test_ctrl_c_is_status_130(folder, capsys, monkeypatch) -> None:
     assert err.endswith("interrupted\n")
 
 
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command.name != "data check"])
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
 def test_help_of_every_command(command, capsys) -> None:
     status, out, _ = run(capsys, *command.name.split(), "--help")
     assert status == 0

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.io import read, write
 
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
@@ -72,6 +72,22 @@ def test_without_labels_there_are_predictions_and_no_errors(folder) -> None:
     atoms = read(folder / "out.xyz", ":")
     assert np.isfinite(atoms[1].info["MODEL_energy"])
     np.testing.assert_allclose(atoms[1].arrays["MODEL_forces"], 0.0)
+
+
+def test_labels_in_other_units(folder) -> None:
+    some = read(folder / "data.xyz", ":")
+    for atoms in some:
+        if "REF_energy" in atoms.info:
+            atoms.info["REF_energy"] /= units.Hartree
+        if "REF_forces" in atoms.arrays:
+            atoms.arrays["REF_forces"] /= units.Hartree / units.Bohr
+        atoms.info.pop("REF_stress", None)
+    write(folder / "atomic.xyz", some)
+    usual = evaluate(settings(folder))["errors"]
+    other = evaluate(settings(folder, data="atomic.xyz", output="b.xyz", energy_unit="Ha", length_unit="bohr"))[
+        "errors"
+    ]
+    assert other == pytest.approx({name: usual[name] for name in other}, rel=1e-4)
 
 
 def test_other_precision_and_no_plots(folder) -> None:
