@@ -1,13 +1,14 @@
 """Throughput and memory of one point convolution with the kernel that the paper used for QM9.
 
-O(3), 24 channels of l <= 2 in and out, a kernel MLP of 3 linear layers with 16 fields (l <= 4) and the pointwise nonlinearity
-on the sphere, 14 scalar edge attributes, 500 nodes with 4 edges each, float32. The same function is timed in the fast form,
-with unsorted edges of random degree, depthwise, and in the naive form that builds a matrix for every edge, all in turn in one
-process; peak memory comes from a process of its own each.
+O(3), 24 channels of l <= 2 in and out, a kernel MLP of 3 linear layers with 16 fields (l <= 4) and the pointwise
+nonlinearity on the sphere, 14 scalar edge attributes, 500 nodes with 4 edges each, float32. The same function is timed
+in the fast form, with unsorted edges of random degree, depthwise, and in the naive form that builds a matrix for every
+edge, all in turn in one process; peak memory comes from a process of its own each.
 
     python examples/benchmarks/kernel_throughput.py --output kernel_throughput.json [--quick]
 
-The paper's own code (escnn 1.0.11) trained 124 edges/s and ran 1,750 edges/s forward on a machine of this kind, with 2.5 GB.
+The paper's own code (escnn 1.0.11) trained 124 edges/s and ran 1,750 edges/s forward on a machine of this kind, with
+2.5 GB.
 """
 
 import argparse
@@ -111,7 +112,10 @@ def time_in_turn(problems: dict[str, Problem], rounds: int) -> dict[str, dict[st
 
 
 def own_peak_memory() -> float:
-    """Peak resident memory (MB) of this process; Linux counts a parent's in ``ru_maxrss``, so its own file comes first."""
+    """Peak resident memory (MB) of this process.
+
+    Linux counts a parent's in ``ru_maxrss``, so its own file comes first.
+    """
     status = Path("/proc/self/status")
     if status.exists():
         return float(status.read_text().split("VmHWM:")[1].split()[0]) / 1024

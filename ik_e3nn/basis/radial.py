@@ -50,6 +50,9 @@ class BesselBasis(ExactModule):
         torch.Size([10, 8])
     """
 
+    frequencies: Tensor
+    amplitudes: Tensor
+
     def __init__(self, r_max: float, num_basis: int = 8) -> None:
         super().__init__()
         _positive("r_max", r_max)
@@ -83,6 +86,8 @@ class GaussianBasis(ExactModule):
         >>> GaussianBasis(5.0, 8)(torch.rand(10, 1)).shape
         torch.Size([10, 8])
     """
+
+    centres: Tensor
 
     def __init__(self, r_max: float, num_basis: int = 8) -> None:
         super().__init__()

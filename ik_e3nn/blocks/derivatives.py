@@ -4,8 +4,8 @@ r"""Forces and stress as derivatives of the energy.
           \sigma_{\alpha\beta} = \frac{1}{V} \frac{\partial E}{\partial \epsilon_{\alpha\beta}}, \quad
           r \mapsto r (1 + \epsilon), \; h \mapsto h (1 + \epsilon), \; \epsilon = \epsilon^T
 
-with V = |det h|, as in ASE: eV/A^3, tension positive. The cell is never changed or completed: where it has no volume, the
-stress is NaN.
+with V = |det h|, as in ASE: eV/A^3, tension positive. The cell is never changed or completed: where it has no volume,
+the stress is NaN.
 """
 
 from typing import NamedTuple
@@ -22,7 +22,8 @@ class Derivatives(NamedTuple):
     Attributes:
         forces: (N, 3), eV/A.
         stress: (B, 3, 3), eV/A^3.
-        atomic_virials: (N, 3, 3), eV: every edge's dE/d(strain) shared by its two atoms; they sum to stress times volume.
+        atomic_virials: (N, 3, 3), eV: every edge's dE/d(strain) shared by its two atoms; they sum to stress times
+            volume.
     """
 
     forces: Tensor | None

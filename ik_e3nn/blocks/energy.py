@@ -1,5 +1,8 @@
 """From dimensionless readouts to energies."""
 
+from collections.abc import Callable
+from typing import Any, Self
+
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +22,15 @@ class AtomicEnergy(nn.Module):
         torch.float64
     """
 
+    reference: Tensor
+    scale: Tensor
+
     def __init__(self, num_species: int) -> None:
         super().__init__()
         self.register_buffer("reference", torch.zeros(num_species, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
 
-    def _apply(self, fn, recurse=True):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Follow the module to another device, but stay in float64."""
         reference, scale = self.reference, self.scale
         super()._apply(fn, recurse)

@@ -43,8 +43,9 @@ class Interaction(nn.Module):
               B_i &= A_i \oplus (A_i \otimes A_i) \oplus \dots \\
               x_i' &= L_{Z_i} x_i + \mathrm{gate}(L B_i)
 
-    The kernel sees the distance, the species of both atoms, the bond type b and scalars s made from both atoms' features. For
-    O(3) and SO(3) it is a :class:`RadialKernel`, which is exact there; for smaller groups an :class:`ImplicitKernel` with gates.
+    The kernel sees the distance, the species of both atoms, the bond type b and scalars s made from both atoms'
+    features. For O(3) and SO(3) it is a :class:`RadialKernel`, which is exact there; for smaller groups an
+    :class:`ImplicitKernel` with gates.
 
     Args:
         irreps_in: Type of the node features; one multiplicity for all irreps.

@@ -16,11 +16,15 @@ class DepthwiseMixing(ExactModule):
     r"""The sum over neighbours of :math:`L(\bigoplus_p T_p(x^c, h^c))`.
 
     The couplings T are constants, so they too are applied after the sum where the filter is a plain tensor. Where it is
-    separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, T is contracted with Y first, and a batched GEMM over (edge of a block, m_in)
-    sums the neighbours:
+    separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, T is contracted with Y first, and a batched GEMM over (edge of a block,
+    m_in) sums the neighbours:
 
-    .. math:: Z_l[(p, m_{out}), c] = \sum_{(e, m_{in})} \big( T_p Y_e \big)[m_{in}, (p, m_{out})] \; x_e[m_{in}, c] \, R_e[l, c]
+    .. math:: Z_l[(p, m_{out}), c] = \sum_{(e, m_{in})} \big( T_p Y_e \big)[m_{in}, (p, m_{out})] \;
+              x_e[m_{in}, c] \, R_e[l, c]
     """
+
+    coupling: Tensor
+    order: Tensor
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_filter: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup

@@ -21,10 +21,12 @@ class Term(NamedTuple):
     outputs: list[tuple[o3.Irrep, int]]  # output irreps, and their numbers of paths
 
     def weight_name(self, ir: o3.Irrep) -> str:
+        """Name of the weights that lead to an output irrep."""
         return f"weight_{self.block}_{self.fields}_{ir}"
 
     @property
     def coupling_name(self) -> str:
+        """Name of the buffer with the coupling constants."""
         return f"coupling_{self.block}_{self.fields}"
 
 
@@ -37,7 +39,8 @@ class FullMixing(ExactModule):
     2. :math:`Z[(m_{out}, p, H), C] = \sum_{(e, m_{in})} G_e[m_{in}, (m_{out}, p, H)] \, x_e[m_{in}, C]`
     3. :math:`y[m_{out}, C'] = \sum_{(p, H, C)} Z[m_{out}, (p, H, C)] \, W[(p, H, C), C']`
 
-    Nothing of size (filter dimension) x (input dimension) is stored, and step 3 runs once a block of edges, not once an edge.
+    Nothing of size (filter dimension) x (input dimension) is stored, and step 3 runs once a block of edges, not once an
+    edge.
     """
 
     def __init__(
@@ -69,7 +72,10 @@ class FullMixing(ExactModule):
         )
 
     def _add_term(self, i: int, g: int, filters: list[int], paths: CouplingPaths) -> None:
-        """Stack the couplings of input block i with some filter blocks: (m_h of all, m_in, (m_out, p) of all outputs)."""
+        """Stack the couplings of input block i with some filter blocks.
+
+        The stack has the shape (m_h of all, m_in, (m_out, p) of all outputs).
+        """
         slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in filters]).slices()
         columns, outputs = [], []
         for ir in self.mul_out:
@@ -143,7 +149,7 @@ class FullMixing(ExactModule):
         edges = filter_fields.shape[0]
         parts: dict[tuple[o3.Irrep, int], Tensor] = {}
         for term in self.terms:
-            mul_in, ir_in = self.irreps_in[term.block]
+            mul_in, _ = self.irreps_in[term.block]
             h = self._filter_components(filter_fields)[term.fields]
             G = torch.einsum("hac,ehH->eacH", getattr(self, term.coupling_name), h)
             for (ir, paths), g in zip(term.outputs, G.split([ir.dim * p for ir, p in term.outputs], 2), strict=True):

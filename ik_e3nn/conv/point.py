@@ -23,13 +23,14 @@ class PointConv(nn.Module):
     The kernel matrix is never built: L is one linear map over Clebsch-Gordan products, applied after the sum.
 
     * *full*: every channel of x with every filter field, as in the paper.
-    * *depthwise*: channel c of x with field c; L then mixes the channels. x and h need the same multiplicity everywhere.
+    * *depthwise*: channel c of x with field c; L then mixes the channels. x and h need the same multiplicity
+      everywhere.
 
     Args:
         irreps_in: Type of the node features x.
         irreps_out: Type of the result.
-        kernel: Gives the type of the filter fields and the group; not called here, so that several convolutions can share
-            the fields.
+        kernel: Gives the type of the filter fields and the group; not called here, so that several convolutions can
+            share the fields.
         mode: "full" or "depthwise".
         num_neighbours: Mean number of neighbours d, for unit variance of the sum.
 
@@ -46,6 +47,8 @@ class PointConv(nn.Module):
         torch.Size([3, 16])
     """
 
+    num_neighbours: Tensor
+
     def __init__(
         self,
         irreps_in: o3.Irreps | str,
@@ -56,7 +59,7 @@ class PointConv(nn.Module):
         num_neighbours: float = 1.0,
     ) -> None:
         super().__init__()
-        modes = {"full": FullMixing, "depthwise": DepthwiseMixing}
+        modes: dict[str, type[FullMixing] | type[DepthwiseMixing]] = {"full": FullMixing, "depthwise": DepthwiseMixing}
         if mode not in modes:
             raise ValueError(f"mode must be 'full' or 'depthwise'; got {mode!r}")
         if not num_neighbours > 0:
@@ -115,6 +118,6 @@ class PointConv(nn.Module):
             raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
         if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.irreps_filter.dim):
             raise ValueError(
-                f"filter fields must have shape ({edge_index.shape[1]}, {self.irreps_filter.dim}): one row an edge, of type "
-                f"{self.irreps_filter}; got {tuple(filter_fields.shape)}"
+                f"filter fields must have shape ({edge_index.shape[1]}, {self.irreps_filter.dim}): one row an edge, of "
+                f"type {self.irreps_filter}; got {tuple(filter_fields.shape)}"
             )

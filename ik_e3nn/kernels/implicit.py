@@ -17,19 +17,19 @@ class ImplicitKernel(Kernel):
     .. math:: h(r, a) = w(|r|) \; \sigma \circ L_n \circ \dots \circ \sigma \circ L_1 \big( f(r) \oplus a \big)
 
     with features f and window w from an edge basis. Because the MLP commutes with G, so does the kernel (Lemma 1 of the
-    paper). ``depth`` counts the hidden layers; the MLP's last linear layer is in the convolution. Depth 0 is the analytic
-    kernel, seen through a linear map to ``filter``.
+    paper). ``depth`` counts the hidden layers; the MLP's last linear layer is in the convolution. Depth 0 is the
+    analytic kernel, seen through a linear map to ``filter``.
 
     Args:
-        attributes: Type of the attributes a of an edge: scalars (species, bond types, charges) and steerable ones (fields,
-            normals, node features). May be empty ("").
+        attributes: Type of the attributes a of an edge: scalars (species, bond types, charges) and steerable ones
+            (fields, normals, node features). May be empty ("").
         filter: Type of the filter fields h, like "16x0e + 16x1o + 16x2e".
         group: The group G, or its name.
         basis: Features of the edge vector.
         depth: Number of hidden layers.
         activation: "sphere" (the paper's) or "gate" (exactly equivariant).
-        batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the energy of
-            one structure must not depend on another.
+        batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
+            energy of one structure must not depend on another.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, sections 3.1-3.3, Lemma 1, appendix B.1.
@@ -62,7 +62,7 @@ class ImplicitKernel(Kernel):
         self.norm = EquivariantBatchNorm(basis.irreps_out, affine=False) if batch_norm else nn.Identity()
         irreps_in = basis.irreps_out + self.irreps_attributes
         types = [irreps_in] + [self.irreps_out] * depth
-        layers = [hidden_layer(t, self.irreps_out, self.group, activation) for t in types[:-1]]
+        layers: list[nn.Module] = [hidden_layer(t, self.irreps_out, self.group, activation) for t in types[:-1]]
         self.layers = nn.Sequential(*(layers or [EquivariantLinear(irreps_in, self.irreps_out, self.group)]))
 
     def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:

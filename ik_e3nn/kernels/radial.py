@@ -17,8 +17,8 @@ class RadialKernel(Kernel):
 
     .. math:: h^c_{lm}(r, a) = u(|r|/r_{max}) \, \mathrm{MLP}_{lc}\big(b(|r|), a\big) \, Y_{lm}(r/|r|)
 
-    Every O(3)-equivariant function of one vector and scalars with values in irrep (l, (-1)^l) is of this form, so this is the fast
-    path of :class:`ImplicitKernel` for that case and no approximation (Zhdanov et al., end of section 4).
+    Every O(3)-equivariant function of one vector and scalars with values in irrep (l, (-1)^l) is of this form, so this
+    is the fast path of :class:`ImplicitKernel` for that case and no approximation (Zhdanov et al., end of section 4).
 
     Args:
         attributes: Number of scalar attributes.

@@ -120,7 +120,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
             f"{path} is not a readable model file ({error}); it may be truncated: copy it again or train anew"
@@ -134,8 +134,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ModelFileError(f"{path}: the description of the model is broken ({error})") from error
     if found > FORMAT_VERSION:
         raise ModelFileError(
-            f"{path} has format {found}, written by ik-e3nn {info.get('versions', {}).get('ik-e3nn')}; this version reads "
-            f"up to format {FORMAT_VERSION}: upgrade ik-e3nn"
+            f"{path} has format {found}, written by ik-e3nn {info.get('versions', {}).get('ik-e3nn')}; this version "
+            f"reads up to format {FORMAT_VERSION}: upgrade ik-e3nn"
         )
     if not {"model", "config", "dtype", "energy_reference"} <= info.keys():
         raise ModelFileError(f"{path}: the description of the model is incomplete; got {sorted(info)}")

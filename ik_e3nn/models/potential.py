@@ -1,7 +1,8 @@
 """The interatomic potential."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -49,6 +50,8 @@ class InteratomicPotential(nn.Module):
         (torch.Size([1]), torch.Size([3, 3]))
     """
 
+    species_table: Tensor
+
     def __init__(
         self,
         species: Iterable[int | str],
@@ -86,8 +89,7 @@ class InteratomicPotential(nn.Module):
         if self.group.is_isotropic:  # nothing but scalars is read out of the last features
             types[-1] = types[0]
         self.interactions = nn.ModuleList(
-            Interaction(a, b, conditioning=conditioning, correlation=correlation)
-            for a, b in zip(types[:-1], types[1:], strict=True)
+            Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
         )
         self.readouts = nn.ModuleList(Readout(t, self.group) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
@@ -104,8 +106,8 @@ class InteratomicPotential(nn.Module):
             atomic_stress: Compute atomic virials.
 
         Returns:
-            ``energy`` (B,) and ``energies`` (N,) in eV, float64; ``forces`` (N, 3) in eV/A; ``stress`` (B, 3, 3) in eV/A^3,
-            NaN where the cell has no volume; ``atomic_virials`` (N, 3, 3) in eV. In training mode they can be
+            ``energy`` (B,) and ``energies`` (N,) in eV, float64; ``forces`` (N, 3) in eV/A; ``stress`` (B, 3, 3) in
+            eV/A^3, NaN where the cell has no volume; ``atomic_virials`` (N, 3, 3) in eV. In training mode they can be
             differentiated again.
 
         Raises:
@@ -189,7 +191,7 @@ class InteratomicPotential(nn.Module):
         if not number > 0:
             raise ValueError(f"the average number of neighbours must be positive; got {number}")
         for interaction in self.interactions:
-            interaction.conv.num_neighbours.fill_(float(number))
+            cast(Interaction, interaction).conv.num_neighbours.fill_(float(number))
 
     def _species_indices(self, graph: Mapping[str, Tensor]) -> Tensor:
         numbers = graph[fields.ATOMIC_NUMBERS]

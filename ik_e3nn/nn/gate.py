@@ -12,8 +12,8 @@ class Gate(nn.Module):
 
     .. math:: (s, g, x) \mapsto (c_1 \mathrm{silu}(s),\; c_2 \,\mathrm{sigmoid}(g)\, x)
 
-    For a group G smaller than O(3) the scalars s and g are what a G-linear layer made of type 0e: Gate itself need not know
-    G.
+    For a group G smaller than O(3) the scalars s and g are what a G-linear layer made of type 0e: Gate itself need not
+    know G.
 
     Args:
         irreps_out: Type of the output. Its 0e are activated, all other fields are gated.

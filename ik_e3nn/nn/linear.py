@@ -15,13 +15,13 @@ class EquivariantLinear(nn.Module):
     .. math:: y_k = S_k^{-1/2} \sum_i \sum_p (w_{ikp} \otimes B_{ikp}) \, x_i + b_k,
               \qquad B_{ikp} \in \mathrm{Hom}_G(i, k), \; S_k = \sum_{ip} \mathrm{mul}_i \, B_{ikp} B_{ikp}^T
 
-    The weights start as standard normal numbers. :math:`S_k` is the covariance that inputs of unit variance then have at the
-    output; it commutes with G, so that dividing by its root gives *every component* unit variance and keeps equivariance.
-    (Scaling whole blocks is not enough: components that G leaves invariant would grow from layer to layer.) For G = O(3) it is
-    ``o3.Linear``.
+    The weights start as standard normal numbers. :math:`S_k` is the covariance that inputs of unit variance then have
+    at the output; it commutes with G, so that dividing by its root gives *every component* unit variance and keeps
+    equivariance. (Scaling whole blocks is not enough: components that G leaves invariant would grow from layer to
+    layer.) For G = O(3) it is ``o3.Linear``.
 
-    Blocks of x and y that G connects are multiplied in one GEMM; where the only maps are multiples of the identity (always for
-    O(3) and SO(3)), the GEMM runs over channels alone.
+    Blocks of x and y that G connects are multiplied in one GEMM; where the only maps are multiples of the identity
+    (always for O(3) and SO(3)), the GEMM runs over channels alone.
 
     Args:
         irreps_in: Type of the input.
@@ -37,6 +37,8 @@ class EquivariantLinear(nn.Module):
         48
     """
 
+    permutation: Tensor
+
     def __init__(
         self,
         irreps_in: o3.Irreps | str,
@@ -48,16 +50,16 @@ class EquivariantLinear(nn.Module):
         super().__init__()
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         self.group = SymmetryGroup.from_config(group)
-        components = _connected_components(self.irreps_in, self.irreps_out, self.group)
-        self.components = nn.ModuleList(
+        components: list[_ChannelMixing | _DenseMixing] = [
             _ChannelMixing(self.irreps_in, self.irreps_out, rows, columns)
             if _only_identities(self.irreps_in, self.irreps_out, rows, columns, self.group)
             else _DenseMixing(self.irreps_in, self.irreps_out, rows, columns, self.group)
-            for columns, rows in components
-        )
-        self.weight = nn.Parameter(torch.randn(sum(c.num_weights for c in self.components)))
+            for columns, rows in _connected_components(self.irreps_in, self.irreps_out, self.group)
+        ]
+        self.components = nn.ModuleList(components)
+        self.weight = nn.Parameter(torch.randn(sum(c.num_weights for c in components)))
         self.bias = _InvariantBias(self.irreps_out, self.group) if bias else None
-        order = [s for c in self.components for k in c.rows for s in _span(self.irreps_out, k)]
+        order = [s for c in components for k in c.rows for s in _span(self.irreps_out, k)]
         missing = [s for s in range(self.irreps_out.dim) if s not in set(order)]
         self.num_missing = len(missing)
         permutation = torch.tensor(order + missing, dtype=torch.long).argsort()
@@ -189,6 +191,8 @@ class _DenseMixing(ExactModule):
 
 class _InvariantBias(ExactModule):
     """A learnable vector of irreps that G leaves fixed."""
+
+    basis: Tensor
 
     def __init__(self, irreps: o3.Irreps, group: SymmetryGroup) -> None:
         super().__init__()

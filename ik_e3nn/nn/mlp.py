@@ -26,7 +26,8 @@ def hidden_layer(
         l_max, mul = hidden.lmax, hidden[0].mul
         if hidden != spherical_irreps(l_max, mul):
             raise ValueError(
-                f"the sphere activation needs the same number of every harmonic, like {spherical_irreps(2, 16)}; got {hidden}"
+                "the sphere activation needs the same number of every harmonic, like "
+                f"{spherical_irreps(2, 16)}; got {hidden}"
             )
         nonlinearity: nn.Module = SphereActivation(mul, l_max)
         wanted = hidden

@@ -23,7 +23,8 @@ def _expand(scale: Tensor, irreps: o3.Irreps) -> Tensor:
 class EquivariantBatchNorm(nn.Module):
     r"""Divide every field by its root mean square over the batch; scalars (0e) are centred first.
 
-    .. math:: x_k \mapsto \gamma_k \, x_k \big/ \sqrt{\langle |x_k|^2/\dim k \rangle + \epsilon}\; (+ \beta_k \text{ for } 0e)
+    .. math:: x_k \mapsto \gamma_k \, x_k \big/ \sqrt{\langle |x_k|^2/\dim k \rangle + \epsilon}\;
+              (+ \beta_k \text{ for } 0e)
 
     The averages in evaluation are running ones. An empty batch changes nothing.
 
@@ -40,6 +41,10 @@ class EquivariantBatchNorm(nn.Module):
         >>> EquivariantBatchNorm("2x0e + 1o")(torch.randn(10, 5)).shape
         torch.Size([10, 5])
     """
+
+    is_scalar: Tensor
+    running_mean: Tensor
+    running_square: Tensor
 
     def __init__(
         self, irreps: o3.Irreps | str, *, momentum: float = 0.1, affine: bool = True, eps: float = 1e-5
@@ -87,7 +92,8 @@ class EquivariantBatchNorm(nn.Module):
 class EquivariantLayerNorm(nn.Module):
     r"""Divide all fields of one irrep at one point by their common root mean square.
 
-    .. math:: x_{uk} \mapsto \gamma_{uk} \, x_{uk} \big/ \sqrt{\tfrac{1}{U}\textstyle\sum_u |x_{uk}|^2/\dim k + \epsilon}
+    .. math:: x_{uk} \mapsto \gamma_{uk} \, x_{uk} \big/
+              \sqrt{\tfrac{1}{U}\textstyle\sum_u |x_{uk}|^2/\dim k + \epsilon}
 
     Args:
         irreps: Type of the features.

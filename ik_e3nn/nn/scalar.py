@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -53,8 +54,7 @@ class ScalarMLP(nn.Module):
         if len(sizes) < 2:
             raise ValueError(f"an MLP needs at least an input and an output size; got {list(sizes)}")
         self.sizes = list(sizes)
-        pairs = zip(sizes[:-1], sizes[1:], strict=True)
-        self.weights = nn.ParameterList(nn.Parameter(torch.randn(n, m)) for n, m in pairs)
+        self.weights = nn.ParameterList(nn.Parameter(torch.randn(n, m)) for n, m in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., sizes[0]) to (..., sizes[-1])."""

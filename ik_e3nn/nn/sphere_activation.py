@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import torch
-from e3nn import o3
 from torch import Tensor
 
 from ik_e3nn.basis import harmonics, sphere_grid, spherical_irreps
@@ -14,7 +13,8 @@ from ik_e3nn.symmetry import SymmetryGroup, representation_matrix
 class SphereActivation(ExactModule):
     r"""Apply a function pointwise to signals on the sphere (the paper's quotient nonlinearity).
 
-    .. math:: x \mapsto c_l \sum_g w_g \, Y_{lm}(x_g) \; \sigma\!\Big( \tfrac{1}{L+1} \sum_{l'm'} Y_{l'm'}(x_g) \, x_{l'm'} \Big)
+    .. math:: x \mapsto c_l \sum_g w_g \, Y_{lm}(x_g) \;
+              \sigma\!\Big( \tfrac{1}{L+1} \sum_{l'm'} Y_{l'm'}(x_g) \, x_{l'm'} \Big)
 
     A field is a function on the sphere, band-limited to degree L. The result is equivariant up to the part of
     :math:`\sigma(f)` beyond the grid's degree; ``equivariance_error`` measures it. The constants :math:`c_l` give every
@@ -37,6 +37,9 @@ class SphereActivation(ExactModule):
         >>> act.irreps_in, act(torch.randn(5, 144)).shape
         (16x0e+16x1o+16x2e, torch.Size([5, 144]))
     """
+
+    synthesis: Tensor
+    analysis: Tensor
 
     def __init__(
         self,

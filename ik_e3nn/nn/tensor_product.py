@@ -113,6 +113,8 @@ class TensorProduct(ExactModule):
         torch.Size([5, 36])
     """
 
+    coupling: Tensor
+
     symmetric = False
 
     def __init__(
@@ -180,6 +182,7 @@ class PathLinear(nn.Module):
         self.spans = [(starts.get(ir, 0), fan[ir] // mul) for _, ir in irreps_out]
 
     def forward(self, z: Tensor) -> Tensor:
+        """Map (N, irreps_mid.dim, channels) to (N, irreps_out.dim)."""
         blocks = []
         for (m, ir), weight, (start, paths) in zip(self.irreps_out, self.weights, self.spans, strict=True):
             if not paths:
