@@ -11,14 +11,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.check_analysis import (
-    closest_contacts,
-    energy_outliers,
-    find_duplicates,
-    force_outliers,
-    largest_forces,
-    oddities,
-)
+from ik_e3nn.data.check_analysis import energy_outliers, force_outliers, largest_forces, oddities
+from ik_e3nn.data.check_geometry import closest_contacts, find_duplicates
 from ik_e3nn.data.check_plot import plot_check
 from ik_e3nn.data.check_report import CheckReport
 from ik_e3nn.data.dataset import force_rms

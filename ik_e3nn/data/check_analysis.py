@@ -1,4 +1,4 @@
-"""What to look for in a data set: outliers, duplicates, contacts, cells and forces that cannot be right."""
+"""Labels that stand out, and cells and forces that may not be meant as they are."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,22 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from ik_e3nn.data.label_values import StructureLabels
-from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
 
 FloatArray = NDArray[np.float64]
 
 OUTLIER_SCORE = 8.0
 LARGE_FORCE = 50.0
-# Atoms nearer than this share of the sum of their covalent radii are on top of each other.
-CLOSE_RATIO = 0.6
 # Frames of one composition are compared with each other if there are this many.
 _OWN_MEDIAN = 10
-_CONTACT_RADIUS = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,27 +37,6 @@ class Outlier:
     what: str
     value: float
     score: float
-
-
-@dataclass(frozen=True)
-class Contact:
-    """The shortest distance of a pair of species.
-
-    Args:
-        pair: Symbols, as in "C-H".
-        distance: In A.
-        ratio: Distance over the sum of the covalent radii.
-        structure: Where it occurs.
-
-    Example:
-        >>> Contact("H-H", 0.74, 1.19, 0).pair
-        'H-H'
-    """
-
-    pair: str
-    distance: float
-    ratio: float
-    structure: int
 
 
 def robust_scores(values: FloatArray) -> FloatArray:
@@ -106,11 +79,12 @@ def energy_outliers(structures: Sequence[Atoms], residuals: FloatArray) -> list[
     groups: dict[str, list[int]] = defaultdict(list)
     for number, atoms in enumerate(structures):
         groups[atoms.get_chemical_formula()].append(number)
-    scores = np.full(len(residuals), np.nan)
+    scores, chosen = np.full(len(residuals), np.nan), np.zeros(len(residuals), dtype=bool)
     rest = [number for members in groups.values() if len(members) < _OWN_MEDIAN for number in members]
     for members in [*(group for group in groups.values() if len(group) >= _OWN_MEDIAN), rest]:
         scores[members] = robust_scores(residuals[members])
-    return _outliers(scores, np.abs(scores) > OUTLIER_SCORE, residuals, "energy per atom relative to E0 (eV)")
+        chosen[members] = _few(np.abs(scores[members]) > OUTLIER_SCORE)
+    return _outliers(scores, chosen, residuals, "energy per atom relative to E0 (eV)")
 
 
 def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
@@ -131,7 +105,7 @@ def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
     with np.errstate(divide="ignore"):
         logarithms = np.log10(np.where(largest > 0, largest, np.nan))
     scores = robust_scores(logarithms)
-    return _outliers(scores, (scores > OUTLIER_SCORE) | (largest > LARGE_FORCE), largest, "largest force (eV/A)")
+    return _outliers(scores, _few(scores > OUTLIER_SCORE) | (largest > LARGE_FORCE), largest, "largest force (eV/A)")
 
 
 def largest_forces(labels: Sequence[StructureLabels]) -> FloatArray:
@@ -149,66 +123,6 @@ def largest_forces(labels: Sequence[StructureLabels]) -> FloatArray:
     """
     lengths = [np.linalg.norm(one.forces, axis=1) for one in labels]
     return np.array([np.nanmax(one) if np.isfinite(one).any() else np.nan for one in lengths])
-
-
-def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
-    """Groups of structures that are the same to 1e-4 A, up to a shift of the whole.
-
-    Args:
-        structures: The structures.
-
-    Returns:
-        Groups of two or more numbers.
-
-    Example:
-        >>> find_duplicates([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.7, 0.8, 0.7)])
-        [[0, 2]]
-    """
-    groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
-    for number, atoms in enumerate(structures):
-        if not len(atoms) or not np.isfinite(atoms.positions).all():
-            continue
-        # Adding zero turns -0.0 into 0.0, whose bytes differ.
-        geometry = np.round(atoms.positions - atoms.positions[0], 4) + 0.0
-        cell = np.round(atoms.cell.array[atoms.pbc], 4) + 0.0
-        groups[atoms.numbers.tobytes(), atoms.pbc.tobytes(), cell.tobytes(), geometry.tobytes()].append(number)
-    return [members for members in groups.values() if len(members) > 1]
-
-
-def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[int, str]]:
-    """The shortest distance of every pair of species within 3 A, and the structures that have no neighbour list.
-
-    Args:
-        structures: The structures.
-
-    Returns:
-        Contacts, the closest relative to the covalent radii first, and what is wrong with broken structures.
-
-    Example:
-        >>> contacts, broken = closest_contacts([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.74, 0.70)])
-        >>> contacts[0].pair, round(contacts[0].distance, 2), contacts[0].structure
-        ('H-H', 0.7, 1)
-    """
-    best: dict[str, Contact] = {}
-    broken: dict[int, str] = {}
-    for number, atoms in enumerate(structures):
-        try:
-            edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, _CONTACT_RADIUS)
-        except DataError as error:
-            broken[number] = str(error)
-            continue
-        vectors = atoms.positions[edge_index[1]] - atoms.positions[edge_index[0]] + shifts @ atoms.cell.array
-        distances = np.linalg.norm(vectors, axis=1)
-        species = np.sort(atoms.numbers[edge_index], axis=0)
-        codes = species[0] * 1000 + species[1]
-        for code in np.unique(codes):
-            low, high = divmod(int(code), 1000)
-            distance = float(distances[codes == code].min())
-            pair = f"{chemical_symbols[low]}-{chemical_symbols[high]}"
-            if pair not in best or distance < best[pair].distance:
-                ratio = distance / float(covalent_radii[low] + covalent_radii[high])
-                best[pair] = Contact(pair, distance, ratio, number)
-    return sorted(best.values(), key=lambda contact: contact.ratio), broken
 
 
 def oddities(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> list[str]:
@@ -247,6 +161,11 @@ def _has_zeroed_atoms(forces: FloatArray) -> bool:
     """Whether some atoms, but not all, have no force at all in any direction."""
     zero = (forces == 0.0).all(axis=1)
     return bool(zero.any() and (np.abs(forces) > 0.1).any())
+
+
+def _few(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The flags, or none of them if they are more than a tenth: that is a second kind of structure, not outliers."""
+    return flags if flags.sum() <= max(1.0, 0.1 * len(flags)) else np.zeros_like(flags)
 
 
 def _outliers(scores: FloatArray, chosen: NDArray[np.bool_], values: FloatArray, what: str) -> list[Outlier]:

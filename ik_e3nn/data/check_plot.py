@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ik_e3nn.data.check_analysis import CLOSE_RATIO, Contact
+from ik_e3nn.data.check_geometry import CLOSE_RATIO, Contact
 
 
 def plot_check(

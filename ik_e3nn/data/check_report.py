@@ -1,6 +1,7 @@
 """What a check has found, as text and as JSON."""
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +9,8 @@ import numpy as np
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ik_e3nn.data.check_analysis import CLOSE_RATIO, Contact, Outlier
+from ik_e3nn.data.check_analysis import Outlier
+from ik_e3nn.data.check_geometry import CLOSE_RATIO, Contact
 from ik_e3nn.data.energy_reference import EnergyReference
 from ik_e3nn.data.labels import LabelCounts
 
@@ -114,8 +116,8 @@ class CheckReport:
         """E0, energies and forces."""
         lines = []
         if self.reference is not None:
-            values = ", ".join(f"{symbol} {value:.4f}" for symbol, value in _by_symbol(self.reference.values).items())
-            lines.append(f"E0 (eV): {values}; from {self.reference.source}")
+            values = {symbol: f"{value:.4f}" for symbol, value in _by_symbol(self.reference.values).items()}
+            lines.append(f"E0 (eV): {_counts(values)}; from {self.reference.source}")
         rest = self.residuals[np.isfinite(self.residuals)]
         if len(rest):
             spread = f"standard deviation {rest.std():.4f}, from {rest.min():.4f} to {rest.max():.4f}"
@@ -146,9 +148,9 @@ class CheckReport:
         return lines
 
 
-def _counts(values: dict[str, int]) -> str:
-    """Names with counts."""
-    shown = ", ".join(f"{name} {count}" for name, count in list(values.items())[:12])
+def _counts(values: Mapping[str, object]) -> str:
+    """Names with counts or values, not too many."""
+    shown = ", ".join(f"{name} {value}" for name, value in list(values.items())[:12])
     return shown + (f" and {len(values) - 12} more" if len(values) > 12 else "")
 
 

@@ -10,7 +10,8 @@ from ase.calculators.emt import EMT
 
 from ik_e3nn.data import write_structures
 from ik_e3nn.data.check import CheckSettings, check
-from ik_e3nn.data.check_analysis import closest_contacts, find_duplicates, robust_scores
+from ik_e3nn.data.check_analysis import energy_outliers, robust_scores
+from ik_e3nn.data.check_geometry import closest_contacts, find_duplicates
 from ik_e3nn.errors import DataError
 
 
@@ -141,3 +142,11 @@ def test_robust_scores_ignore_missing_values():
     assert scores[0] == 0.0
     assert np.isnan(scores[1])
     assert np.isnan(robust_scores(np.array([np.nan]))).all()
+
+
+def test_a_second_kind_of_structure_is_no_outlier():
+    structures = [Atoms("Si2")] * 40
+    energies = np.r_[np.linspace(0.0, 0.01, 32), np.linspace(0.5, 0.6, 8)]
+    assert energy_outliers(structures, energies) == []
+    energies[33:] = 0.0
+    assert [one.structure for one in energy_outliers(structures, energies)] == [32]

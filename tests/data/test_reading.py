@@ -97,3 +97,13 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["a.xyz"]
     write_structures(path, [Atoms("H")], overwrite=True)
     assert len(read_structures(path)[0]) == 1
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+    def refuse(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    with pytest.raises(DataError, match="cannot write to the folder .*Permission denied"):
+        write_structures(tmp_path / "a.xyz", [Atoms("H")])
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,97 @@
+"""Geometries that stand out: structures that occur twice, and atoms that come too close."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, covalent_radii
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import neighbour_list
+
+# Atoms nearer than this share of the sum of their covalent radii are on top of each other.
+CLOSE_RATIO = 0.6
+_CONTACT_RADIUS = 3.0
+
+
+@dataclass(frozen=True)
+class Contact:
+    """The shortest distance of a pair of species.
+
+    Args:
+        pair: Symbols, as in "C-H".
+        distance: In A.
+        ratio: Distance over the sum of the covalent radii.
+        structure: Where it occurs.
+
+    Example:
+        >>> Contact("H-H", 0.74, 1.19, 0).pair
+        'H-H'
+    """
+
+    pair: str
+    distance: float
+    ratio: float
+    structure: int
+
+
+def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
+    """Groups of structures that are the same to 1e-4 A, up to a shift of the whole.
+
+    Args:
+        structures: The structures.
+
+    Returns:
+        Groups of two or more numbers.
+
+    Example:
+        >>> find_duplicates([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.7, 0.8, 0.7)])
+        [[0, 2]]
+    """
+    groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
+    for number, atoms in enumerate(structures):
+        if not len(atoms) or not np.isfinite(atoms.positions).all():
+            continue
+        # Adding zero turns -0.0 into 0.0, whose bytes differ.
+        geometry = np.round(atoms.positions - atoms.positions[0], 4) + 0.0
+        cell = np.round(atoms.cell.array[atoms.pbc], 4) + 0.0
+        groups[atoms.numbers.tobytes(), atoms.pbc.tobytes(), cell.tobytes(), geometry.tobytes()].append(number)
+    return [members for members in groups.values() if len(members) > 1]
+
+
+def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[int, str]]:
+    """The shortest distance of every pair of species within 3 A, and the structures that have no neighbour list.
+
+    Args:
+        structures: The structures.
+
+    Returns:
+        Contacts, the closest relative to the covalent radii first, and what is wrong with broken structures.
+
+    Example:
+        >>> contacts, broken = closest_contacts([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.74, 0.70)])
+        >>> contacts[0].pair, round(contacts[0].distance, 2), contacts[0].structure
+        ('H-H', 0.7, 1)
+    """
+    best: dict[str, Contact] = {}
+    broken: dict[int, str] = {}
+    for number, atoms in enumerate(structures):
+        try:
+            edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, _CONTACT_RADIUS)
+        except DataError as error:
+            broken[number] = str(error)
+            continue
+        vectors = atoms.positions[edge_index[1]] - atoms.positions[edge_index[0]] + shifts @ atoms.cell.array
+        distances = np.linalg.norm(vectors, axis=1)
+        species = np.sort(atoms.numbers[edge_index], axis=0)
+        codes = species[0] * 1000 + species[1]
+        for code in np.unique(codes):
+            low, high = divmod(int(code), 1000)
+            distance = float(distances[codes == code].min())
+            pair = f"{chemical_symbols[low]}-{chemical_symbols[high]}"
+            if pair not in best or distance < best[pair].distance:
+                ratio = distance / float(covalent_radii[low] + covalent_radii[high])
+                best[pair] = Contact(pair, distance, ratio, number)
+    return sorted(best.values(), key=lambda contact: contact.ratio), broken
