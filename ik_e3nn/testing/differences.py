@@ -1,0 +1,131 @@
+"""Checks of derivatives: forces and stress by finite differences, smoothness where atoms cross the cutoff.
+
+All of them use a copy of the model in float64: they are properties of the function, and float32 would hide them.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from ase import Atoms
+
+from ik_e3nn.graph import neighbour_list
+from ik_e3nn.testing.report import PropertyResult
+from ik_e3nn.testing.subject import FloatArray, Subject, largest
+from ik_e3nn.testing.variants import transformed
+
+FORCE_TOLERANCE = 1e-6  # eV/A
+STRESS_TOLERANCE = 1e-7  # eV/A^3
+ENERGY_JUMP = 1e-6  # eV
+FORCE_JUMP = 1e-5  # eV/A
+COORDINATES = 12  # of a structure whose forces are checked
+PAIRS = 2  # of a structure that are taken across the cutoff
+STEP = 5e-4  # A, or strain
+CROSSING_STEP = 1e-3  # A
+
+# f'(0) = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h, exact for polynomials of degree 4
+STENCIL = {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}
+
+
+def forces_by_differences(subject: Subject) -> list[PropertyResult]:
+    """Forces are minus the gradient of the energy, for some coordinates of every structure."""
+    subject, random = subject.in_double, subject.random()
+    errors = []
+    for index, (atoms, found) in enumerate(zip(subject.structures, subject.reference, strict=True)):
+        size = 3 * len(atoms)
+        for c in random.choice(size, min(size, COORDINATES), replace=False):
+
+            def displaced(h: float, atoms: Atoms = atoms, c: int = c) -> Atoms:
+                new = atoms.copy()
+                new.positions.reshape(-1)[c] += h
+                return new
+
+            errors.append((index, abs(_slope(subject, displaced) + found.forces.reshape(-1)[c])))
+    return [subject.row("forces by finite differences", errors, FORCE_TOLERANCE, "eV/A")] if errors else []
+
+
+def stress_by_differences(subject: Subject) -> list[PropertyResult]:
+    """Stress is the derivative by strain over the volume, where the cell has one."""
+    subject = subject.in_double
+    errors = []
+    for index, (atoms, found) in enumerate(zip(subject.structures, subject.reference, strict=True)):
+        volume = abs(np.linalg.det(atoms.cell.array))
+        if volume == 0 or not len(atoms):
+            continue
+        for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
+
+            def deformed(h: float, atoms: Atoms = atoms, a: int = a, b: int = b) -> Atoms:
+                strain = np.zeros((3, 3))
+                strain[a, b] += h / 2
+                strain[b, a] += h / 2
+                return transformed(atoms, np.eye(3) + strain)
+
+            errors.append((index, abs(_slope(subject, deformed) / volume - found.stress[a, b])))
+            errors.append((index, abs(found.stress[a, b] - found.stress[b, a])))
+    return [subject.row("stress by finite differences", errors, STRESS_TOLERANCE, "eV/A^3")] if errors else []
+
+
+def smoothness_at_cutoff(subject: Subject) -> list[PropertyResult]:
+    """Energy and forces do not jump while the distance of two atoms crosses r_max."""
+    subject = subject.in_double
+    energy, forces = [], []
+    for index, atoms in enumerate(subject.structures):
+        for crossing in _crossings(atoms, subject.r_max):
+            steps = np.arange(1, 4) * CROSSING_STEP
+            inside = subject.predict([crossing(-h) for h in steps])
+            outside = subject.predict([crossing(h) for h in steps])
+            energy.append((index, largest(_limit([p.energy for p in inside]) - _limit([p.energy for p in outside]))))
+            forces.append((index, largest(_limit([p.forces for p in inside]) - _limit([p.forces for p in outside]))))
+    if not energy:
+        return []
+    return [
+        subject.row("cutoff: jump of the energy", energy, ENERGY_JUMP, "eV"),
+        subject.row("cutoff: jump of the forces", forces, FORCE_JUMP, "eV/A"),
+    ]
+
+
+def _slope(subject: Subject, structure: Callable[[float], Atoms]) -> float:
+    """Derivative at 0 of the energy of structure(h)."""
+    found = subject.predict([structure(k * STEP) for k in STENCIL])
+    # the sum over sites keeps digits that a difference of total energies would lose
+    start = found[0].energies
+    return float(sum(w * (p.energies - start).sum() for w, p in zip(STENCIL.values(), found, strict=True)) / STEP)
+
+
+def _limit(values: list[float] | list[FloatArray]) -> FloatArray:
+    """Value at 0 of the parabola through values at h, 2h, 3h."""
+    first, second, third = (np.asarray(v) for v in values)
+    limit: FloatArray = 3 * first - 3 * second + third
+    return limit
+
+
+def _crossings(atoms: Atoms, r_max: float) -> list[Callable[[float], Atoms]]:
+    """Functions that give the structure with a pair of its atoms at r_max + h."""
+    if not len(atoms):
+        return []
+    if len(atoms) == 1:
+        # its own images move with it: a second atom is needed
+        atoms = atoms.repeat([2 if p else 1 for p in atoms.pbc]) if atoms.pbc.any() else _pair(atoms, r_max)
+    edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max + 1.0)
+    sender, receiver = edge_index
+    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
+    lengths = np.linalg.norm(vectors, axis=1)
+    lengths = np.where(sender < receiver, lengths, np.inf)
+    order = np.argsort(np.abs(lengths - r_max))
+    chosen = [edge for edge in order[:PAIRS] if np.isfinite(lengths[edge]) and lengths[edge] > 0]
+
+    def crossing(edge: int) -> Callable[[float], Atoms]:
+        def at(h: float) -> Atoms:
+            new = atoms.copy()
+            new.positions[receiver[edge]] += vectors[edge] * ((r_max + h) / lengths[edge] - 1)
+            return new
+
+        return at
+
+    return [crossing(int(edge)) for edge in chosen]
+
+
+def _pair(atoms: Atoms, r_max: float) -> Atoms:
+    new = atoms.copy()
+    new.extend(atoms)
+    new.positions[1] += [r_max, 0.0, 0.0]
+    return new

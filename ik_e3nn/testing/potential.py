@@ -1,0 +1,108 @@
+"""One call that measures everything a potential must satisfy."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
+
+from ase import Atoms
+
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.testing import calls, differences, invariances
+from ik_e3nn.testing.report import PotentialReport, PropertyResult
+from ik_e3nn.testing.subject import Potential, Subject, evaluation_mode
+
+PROPERTIES: Final[dict[str, Callable[[Subject], list[PropertyResult]]]] = {
+    "equivariance": invariances.equivariance,
+    "permutation": invariances.permutation,
+    "translation": invariances.translation,
+    "lattice translation": invariances.lattice_translation,
+    "batch": invariances.batching,
+    "repeatable": invariances.repetition,
+    "extensivity": invariances.extensivity,
+    "sums": invariances.sums,
+    "cutoff": differences.smoothness_at_cutoff,
+    "forces": differences.forces_by_differences,
+    "stress": differences.stress_by_differences,
+    "inputs": calls.inputs_untouched,
+    "not zero": calls.not_all_zero,
+}
+
+
+def check_potential(
+    model: Potential,
+    structures: Sequence[Atoms],
+    *,
+    group: SymmetryGroup | str | None = None,
+    r_max: float | None = None,
+    properties: Iterable[str] | None = None,
+    seed: int = 0,
+) -> PotentialReport:
+    """Measure what physics demands of a potential, on structures of your own.
+
+    Equivariance of energy, forces and stress; independence from the order of atoms, from where they are, from the
+    periodic image that is given and from what they are batched with; extensivity; smoothness at the cutoff; forces and
+    stress by finite differences; that inputs stay as they are, calls are repeatable, and forces are not all zero.
+
+    Args:
+        model: A potential: ``model(graph, forces=True, stress=True)`` gives ``energy``, ``energies``, ``forces`` and
+            ``stress``, like ``InteratomicPotential``. It is put into evaluation mode meanwhile.
+        structures: Molecules, crystals, slabs that it knows the elements of.
+        group: Symmetry group of the energy; ``model.group`` if absent, else O(3).
+        r_max: Cutoff (A); ``model.r_max`` if absent.
+        properties: Which to measure, by their names in ``PROPERTIES``; all if absent.
+        seed: Of everything random.
+
+    Returns:
+        One row a property; see ``passed`` and ``failures``, or print it.
+
+    Raises:
+        ValueError: An unknown property, no structures, or no cutoff.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ik_e3nn.models import InteratomicPotential
+        >>> model = InteratomicPotential(["H", "O"], num_channels=2, num_layers=1).double()
+        >>> report = check_potential(model, [molecule("H2O")], properties=["equivariance", "forces"])
+        >>> report.passed, len(report.rows)
+        (True, 4)
+    """
+    names = list(PROPERTIES) if properties is None else list(properties)
+    unknown = [name for name in names if name not in PROPERTIES]
+    if unknown:
+        raise ValueError(f"unknown properties {unknown}: expected some of {list(PROPERTIES)}")
+    if not len(structures):
+        raise ValueError("a potential is checked on structures: give at least one")
+    cutoff = getattr(model, "r_max", None) if r_max is None else r_max
+    if cutoff is None:
+        raise ValueError(f"{type(model).__name__} has no attribute r_max: give the cutoff as r_max=")
+    symmetry = SymmetryGroup.from_config(getattr(model, "group", "O3") if group is None else group)
+    with evaluation_mode(model):
+        subject = Subject(model, list(structures), float(cutoff), symmetry, seed)
+        return PotentialReport(tuple(row for name in names for row in PROPERTIES[name](subject)))
+
+
+def assert_potential(model: Potential, structures: Sequence[Atoms], **options: object) -> PotentialReport:
+    """Raise unless a potential passes ``check_potential``.
+
+    Args:
+        model: The potential.
+        structures: Structures to check it on.
+        **options: See ``check_potential``.
+
+    Returns:
+        The report.
+
+    Raises:
+        AssertionError: A property is not within its tolerance; the message is the report's table.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ik_e3nn.models import InteratomicPotential
+        >>> model = InteratomicPotential(["H", "O"], num_channels=2, num_layers=1)
+        >>> assert_potential(model, [molecule("H2O")], properties=["permutation"]).passed
+        True
+    """
+    report = check_potential(model, structures, **options)  # type: ignore[arg-type]
+    if not report.passed:
+        failed = ", ".join(row.name for row in report.failures)
+        raise AssertionError(f"the potential fails: {failed}\n{report}")
+    return report
