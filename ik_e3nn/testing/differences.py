@@ -19,8 +19,9 @@ ENERGY_JUMP = 1e-6  # eV
 FORCE_JUMP = 1e-5  # eV/A
 COORDINATES = 12  # of a structure whose forces are checked
 PAIRS = 2  # of a structure that are taken across the cutoff
-STEP = 5e-4  # A, or strain
-CROSSING_STEP = 1e-3  # A
+STEP = 1e-4  # A
+STRAIN_STEP = 3e-5
+CROSSING_STEP = 2e-4  # A
 
 # f'(0) = (f(-2h) - 8 f(-h) + 8 f(h) - f(2h)) / 12h, exact for polynomials of degree 4
 STENCIL = {-2: 1 / 12, -1: -8 / 12, 1: 8 / 12, 2: -1 / 12}
@@ -39,7 +40,7 @@ def forces_by_differences(subject: Subject) -> list[PropertyResult]:
                 new.positions.reshape(-1)[c] += h
                 return new
 
-            errors.append((index, abs(_slope(subject, displaced) + found.forces.reshape(-1)[c])))
+            errors.append((index, abs(_slope(subject, displaced, STEP) + found.forces.reshape(-1)[c])))
     return [subject.row("forces by finite differences", errors, FORCE_TOLERANCE, "eV/A")] if errors else []
 
 
@@ -59,7 +60,7 @@ def stress_by_differences(subject: Subject) -> list[PropertyResult]:
                 strain[b, a] += h / 2
                 return transformed(atoms, np.eye(3) + strain)
 
-            errors.append((index, abs(_slope(subject, deformed) / volume - found.stress[a, b])))
+            errors.append((index, abs(_slope(subject, deformed, STRAIN_STEP) / volume - found.stress[a, b])))
             errors.append((index, abs(found.stress[a, b] - found.stress[b, a])))
     return [subject.row("stress by finite differences", errors, STRESS_TOLERANCE, "eV/A^3")] if errors else []
 
@@ -83,12 +84,12 @@ def smoothness_at_cutoff(subject: Subject) -> list[PropertyResult]:
     ]
 
 
-def _slope(subject: Subject, structure: Callable[[float], Atoms]) -> float:
+def _slope(subject: Subject, structure: Callable[[float], Atoms], step: float) -> float:
     """Derivative at 0 of the energy of structure(h)."""
-    found = subject.predict([structure(k * STEP) for k in STENCIL])
+    found = subject.predict([structure(k * step) for k in STENCIL])
     # the sum over sites keeps digits that a difference of total energies would lose
     start = found[0].energies
-    return float(sum(w * (p.energies - start).sum() for w, p in zip(STENCIL.values(), found, strict=True)) / STEP)
+    return float(sum(w * (p.energies - start).sum() for w, p in zip(STENCIL.values(), found, strict=True)) / step)
 
 
 def _limit(values: list[float] | list[FloatArray]) -> FloatArray:
