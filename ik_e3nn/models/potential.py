@@ -59,8 +59,8 @@ class InteratomicPotential(nn.Module):
         *,
         num_channels: int = 32,
         num_layers: int = 2,
-        l_max: int = 1,
-        correlation: int = 2,
+        l_max: int = 2,
+        correlation: int = 3,
         group: SymmetryGroup | str | dict[str, Any] = "O3",
         inputs: Iterable[str] = (),
     ) -> None:
