@@ -8,6 +8,7 @@ from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.full import assemble
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
 from ik_e3nn.kernels import SeparableFilter
+from ik_e3nn.nn.layout import layout
 from ik_e3nn.nn.tensor_product import CouplingPaths, PathLinear, channels, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -31,6 +32,7 @@ class DepthwiseMixing(ExactModule):
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_filter, self.irreps_out = irreps_in, irreps_filter, irreps_out
+        self.blocks_in, self.blocks_filter = layout(irreps_in), layout(irreps_filter)
         self.mul = channels(irreps_in, "irreps_in of a depthwise convolution")
         if channels(irreps_filter, "filter fields of a depthwise convolution") != self.mul:
             raise ValueError(
@@ -68,11 +70,11 @@ class DepthwiseMixing(ExactModule):
         """Sum of K(h) x over the neighbours, (num_nodes, irreps_out.dim)."""
         count, width = blocks.slots.shape
         slots = blocks.slots.flatten()
-        x = gather(to_components(features, self.irreps_in), pad_row(senders)[slots])  # (slots, m_in, C)
+        x = gather(to_components(features, self.blocks_in), pad_row(senders)[slots])  # (slots, m_in, C)
         if isinstance(filter_fields, SeparableFilter):
             mid = self._separable(x, filter_fields, slots, count, width)
         else:
-            h = gather(pad_row(to_components(filter_fields, self.irreps_filter)), slots)
+            h = gather(pad_row(to_components(filter_fields, self.blocks_filter)), slots)
             products = (x[:, :, None] * h[:, None]).view(count, width, x.shape[1] * h.shape[1], self.mul).sum(1)
             mid = torch.matmul(self.coupling.flatten(0, 1).T, products)
         return self.linear(segment_sum(mid, blocks.receivers, num_nodes))
@@ -89,8 +91,8 @@ class DepthwiseMixing(ExactModule):
 
     def matrix(self, filter_fields: Tensor) -> Tensor:
         """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
-        h = to_components(filter_fields, self.irreps_filter)
-        parts: dict[tuple[o3.Irrep, int], Tensor] = {}
+        h = to_components(filter_fields, self.blocks_filter)
+        parts: dict[tuple[str, int], Tensor] = {}
         rows = o3.Irreps([(1, ir) for _, ir in self.irreps_in]).slices()
         for (_, ir), weight, (start, paths) in zip(
             self.irreps_out, self.linear.weights, self.linear.spans, strict=True
@@ -99,5 +101,6 @@ class DepthwiseMixing(ExactModule):
                 T = self.coupling[s, :, start : start + paths * ir.dim].unflatten(2, (paths, ir.dim))
                 w = weight.view(paths, self.mul, -1) * (paths * self.mul) ** -0.5
                 block = torch.einsum("ahpm,ehu,puv->evmua", T, h, w)
-                parts[ir, i] = torch.cat([parts[ir, i], block], 1) if (ir, i) in parts else block
+                key = (str(ir), i)
+                parts[key] = torch.cat([parts[key], block], 1) if key in parts else block
         return assemble(parts, self.irreps_in, self.irreps_out, h.shape[0], filter_fields)

@@ -9,8 +9,17 @@ from torch import Tensor, nn
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
 from ik_e3nn.kernels import SeparableFilter
+from ik_e3nn.nn.layout import layout
 from ik_e3nn.nn.tensor_product import CouplingPaths, to_components
 from ik_e3nn.symmetry import SymmetryGroup
+
+
+class Output(NamedTuple):
+    """An output irrep, in plain numbers, and the number of paths that lead to it."""
+
+    name: str
+    dim: int
+    paths: int
 
 
 class Term(NamedTuple):
@@ -18,11 +27,11 @@ class Term(NamedTuple):
 
     block: int  # in irreps_in
     fields: int  # in filter_types
-    outputs: list[tuple[o3.Irrep, int]]  # output irreps, and their numbers of paths
+    outputs: list[Output]
 
-    def weight_name(self, ir: o3.Irrep) -> str:
+    def weight_name(self, output: str) -> str:
         """Name of the weights that lead to an output irrep."""
-        return f"weight_{self.block}_{self.fields}_{ir}"
+        return f"weight_{self.block}_{self.fields}_{output}"
 
     @property
     def coupling_name(self) -> str:
@@ -48,11 +57,12 @@ class FullMixing(ExactModule):
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_filter, self.irreps_out = irreps_in, irreps_filter, irreps_out
-        self.mul_out: dict[o3.Irrep, int] = {}
-        for mul, ir in irreps_out:
-            self.mul_out[ir] = self.mul_out.get(ir, 0) + mul
+        self.blocks_in, self.blocks_out = layout(irreps_in), layout(irreps_out)
+        self.names_out = [str(ir) for _, ir in irreps_out]
+        self.mul_out = {name: irreps_out.count(name) for name in self.names_out}
         muls = sorted({mul for mul, _ in irreps_filter})
         self.filter_types = [o3.Irreps([(m, ir) for m, ir in irreps_filter if m == mul]) for mul in muls]
+        self.filter_blocks = [layout(t) for t in self.filter_types]
         self.filter_slices = [
             [s for (m, _), s in zip(irreps_filter, irreps_filter.slices(), strict=True) if m == mul] for mul in muls
         ]
@@ -61,13 +71,13 @@ class FullMixing(ExactModule):
         for i in range(len(irreps_in)):
             for g, mul in enumerate(muls):
                 self._add_term(i, g, [f for f, (m, _) in enumerate(irreps_filter) if m == mul], paths)
-        fan = {ir: sum(self._rows(t, ir) for t in self.terms) for ir in self.mul_out}
-        self.scale = {ir: n**-0.5 for ir, n in fan.items() if n}
+        fan = {name: sum(self._rows(t, name) for t in self.terms) for name in self.mul_out}
+        self.scale = {name: n**-0.5 for name, n in fan.items() if n}
         self.weights = nn.ParameterDict(
             {
-                t.weight_name(ir): nn.Parameter(torch.randn(self._rows(t, ir), self.mul_out[ir]))
+                t.weight_name(out.name): nn.Parameter(torch.randn(self._rows(t, out.name), self.mul_out[out.name]))
                 for t in self.terms
-                for ir, _ in t.outputs
+                for out in t.outputs
             }
         )
 
@@ -78,7 +88,7 @@ class FullMixing(ExactModule):
         """
         slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in filters]).slices()
         columns, outputs = [], []
-        for ir in self.mul_out:
+        for ir in dict.fromkeys(ir for _, ir in self.irreps_out):
             found = [(filters.index(b), T) for a, b, out, T in paths.paths if a == i and b in filters and out == ir]
             if not found:
                 continue
@@ -86,13 +96,14 @@ class FullMixing(ExactModule):
             for p, (f, T) in enumerate(found):
                 stack[slices[f], :, :, p] = T.transpose(0, 1)
             columns.append(stack.flatten(2))
-            outputs.append((ir, len(found)))
+            outputs.append(Output(str(ir), ir.dim, len(found)))
         if outputs:
             self.terms.append(Term(i, g, outputs))
             self.register_exact(self.terms[-1].coupling_name, torch.cat(columns, 2))
 
-    def _rows(self, term: Term, ir: o3.Irrep) -> int:
-        return dict(term.outputs).get(ir, 0) * self.filter_types[term.fields][0].mul * self.irreps_in[term.block].mul
+    def _rows(self, term: Term, name: str) -> int:
+        paths = sum(out.paths for out in term.outputs if out.name == name)
+        return paths * self.filter_blocks[term.fields][0].mul * self.blocks_in[term.block].mul
 
     def forward(
         self,
@@ -109,67 +120,68 @@ class FullMixing(ExactModule):
         slots = blocks.slots.flatten()
         filters = [gather(pad_row(h), slots) for h in self._filter_components(filter_fields)]
         places = pad_row(senders)[slots]
-        result: dict[o3.Irrep, Tensor] = {}
+        result: dict[str, Tensor] = {}
         for term in self.terms:
-            mul, ir_in = self.irreps_in[term.block]
-            x = features[:, self.irreps_in.slices()[term.block]].unflatten(1, (mul, ir_in.dim)).transpose(1, 2)
-            x = gather(x, places).view(count, width * ir_in.dim, mul)
+            b = self.blocks_in[term.block]
+            x = features[:, b.place].unflatten(1, (b.mul, b.dim)).transpose(1, 2)
+            x = gather(x, places).view(count, width * b.dim, b.mul)
             coupling, h = getattr(self, term.coupling_name), filters[term.fields]
-            G = torch.matmul(coupling.flatten(1).T, h).view(count, width * ir_in.dim, coupling.shape[2] * h.shape[2])
-            parts = G.split([ir.dim * paths * h.shape[2] for ir, paths in term.outputs], 2)
-            for (ir, _), g in zip(term.outputs, parts, strict=True):
+            G = torch.matmul(coupling.flatten(1).T, h).view(count, width * b.dim, coupling.shape[2] * h.shape[2])
+            parts = G.split([out.dim * out.paths * h.shape[2] for out in term.outputs], 2)
+            for (name, dim, _), g in zip(term.outputs, parts, strict=True):
                 Z = torch.bmm(g.transpose(1, 2), x)  # (blocks, (m_out, p, H), C)
-                weight = self.weights[term.weight_name(ir)] * self.scale[ir]
-                y = Z.view(count * ir.dim, weight.shape[0]) @ weight
-                result[ir] = result[ir] + y if ir in result else y
+                weight = self.weights[term.weight_name(name)] * self.scale[name]
+                y = Z.view(count * dim, weight.shape[0]) @ weight
+                result[name] = result[name] + y if name in result else y
         return segment_sum(self._collect(result, count, features), blocks.receivers, num_nodes)
 
     def _filter_components(self, fields: Tensor) -> list[Tensor]:
         """Filter fields by multiplicity, as (E, sum of 2l+1, H)."""
         parts = []
-        for irreps, slices in zip(self.filter_types, self.filter_slices, strict=True):
-            flat = fields if len(self.filter_types) == 1 else torch.cat([fields[:, s] for s in slices], 1)
-            parts.append(to_components(flat, irreps))
+        for filter_blocks, slices in zip(self.filter_blocks, self.filter_slices, strict=True):
+            flat = fields if len(self.filter_blocks) == 1 else torch.cat([fields[:, s] for s in slices], 1)
+            parts.append(to_components(flat, filter_blocks))
         return parts
 
-    def _collect(self, result: dict[o3.Irrep, Tensor], count: int, like: Tensor) -> Tensor:
+    def _collect(self, result: dict[str, Tensor], count: int, like: Tensor) -> Tensor:
         """Rows ((block, m_out), channel) of every irrep to flat features of irreps_out."""
         blocks, used = [], dict.fromkeys(self.mul_out, 0)
-        for mul, ir in self.irreps_out:
-            if ir not in result:
-                blocks.append(like.new_zeros(count, mul * ir.dim))
+        for name, b in zip(self.names_out, self.blocks_out, strict=True):
+            if name not in result:
+                blocks.append(like.new_zeros(count, b.mul * b.dim))
                 continue
-            y = result[ir].view(count, ir.dim, self.mul_out[ir])[:, :, used[ir] : used[ir] + mul]
-            used[ir] += mul
-            blocks.append(y.transpose(1, 2).reshape(count, mul * ir.dim))
+            y = result[name].view(count, b.dim, self.mul_out[name])[:, :, used[name] : used[name] + b.mul]
+            used[name] += b.mul
+            blocks.append(y.transpose(1, 2).reshape(count, b.mul * b.dim))
         return torch.cat(blocks, 1)
 
     def matrix(self, filter_fields: Tensor) -> Tensor:
         """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
         edges = filter_fields.shape[0]
-        parts: dict[tuple[o3.Irrep, int], Tensor] = {}
+        parts: dict[tuple[str, int], Tensor] = {}
         for term in self.terms:
-            mul_in, _ = self.irreps_in[term.block]
+            mul_in = self.blocks_in[term.block].mul
             h = self._filter_components(filter_fields)[term.fields]
             G = torch.einsum("hac,ehH->eacH", getattr(self, term.coupling_name), h)
-            for (ir, paths), g in zip(term.outputs, G.split([ir.dim * p for ir, p in term.outputs], 2), strict=True):
-                weight = self.weights[term.weight_name(ir)] * self.scale[ir]
+            parts_of_G = G.split([out.dim * out.paths for out in term.outputs], 2)
+            for (name, dim, paths), g in zip(term.outputs, parts_of_G, strict=True):
+                weight = self.weights[term.weight_name(name)] * self.scale[name]
                 weight = weight.view(paths, h.shape[2], mul_in, -1)
-                block = torch.einsum("eampH,pHuv->evmua", g.unflatten(2, (ir.dim, paths)), weight)
-                key = (ir, term.block)
+                block = torch.einsum("eampH,pHuv->evmua", g.unflatten(2, (dim, paths)), weight)
+                key = (name, term.block)
                 parts[key] = parts[key] + block if key in parts else block
         return assemble(parts, self.irreps_in, self.irreps_out, edges, filter_fields)
 
 
 def assemble(
-    parts: dict[tuple[o3.Irrep, int], Tensor], irreps_in: o3.Irreps, irreps_out: o3.Irreps, edges: int, like: Tensor
+    parts: dict[tuple[str, int], Tensor], irreps_in: o3.Irreps, irreps_out: o3.Irreps, edges: int, like: Tensor
 ) -> Tensor:
     """Put kernel blocks (E, v, m_out, u, m_in), by output irrep and input block, in their places of one matrix."""
     rows, used = [], {ir: 0 for _, ir in irreps_out}
     for mul, ir in irreps_out:
         row = []
         for i, (mul_in, ir_in) in enumerate(irreps_in):
-            block = parts.get((ir, i))
+            block = parts.get((str(ir), i))
             if block is None:
                 row.append(like.new_zeros(edges, mul * ir.dim, mul_in * ir_in.dim))
             else:

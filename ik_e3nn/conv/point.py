@@ -67,6 +67,7 @@ class PointConv(nn.Module):
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         self.irreps_filter, self.group = kernel.irreps_out, kernel.group
         self.mode = mode
+        self.dim_in, self.dim_filter = self.irreps_in.dim, self.irreps_filter.dim
         self.mixing = modes[mode](self.irreps_in, self.irreps_filter, self.irreps_out, self.group)
         self.register_buffer("num_neighbours", torch.tensor(float(num_neighbours)))
 
@@ -110,14 +111,14 @@ class PointConv(nn.Module):
         return self.mixing.matrix(filter_fields)
 
     def _check(self, features: Tensor, edge_index: Tensor, filter_fields: Tensor | SeparableFilter) -> None:
-        if features.ndim != 2 or features.shape[1] != self.irreps_in.dim:
+        if features.ndim != 2 or features.shape[1] != self.dim_in:
             raise ValueError(
-                f"features must have shape (N, {self.irreps_in.dim}) for {self.irreps_in}; got {tuple(features.shape)}"
+                f"features must have shape (N, {self.dim_in}) for {self.irreps_in}; got {tuple(features.shape)}"
             )
         if edge_index.ndim != 2 or edge_index.shape[0] != 2:
             raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
-        if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.irreps_filter.dim):
+        if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.dim_filter):
             raise ValueError(
-                f"filter fields must have shape ({edge_index.shape[1]}, {self.irreps_filter.dim}): one row an edge, of "
+                f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row an edge, of "
                 f"type {self.irreps_filter}; got {tuple(filter_fields.shape)}"
             )

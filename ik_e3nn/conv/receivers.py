@@ -65,6 +65,8 @@ class ReceiverBlocks(NamedTuple):
     @staticmethod
     def width_for(num_edges: int, num_nodes: int) -> int:
         """A width near the mean degree, at most 4: wider blocks waste more padding than they save."""
+        if torch.compiler.is_compiling():
+            return 4  # a width that depends on the sizes would be a branch on symbols
         return max(1, min(4, round(num_edges / max(num_nodes, 1))))
 
     @classmethod

@@ -74,7 +74,8 @@ class Kernel(nn.Module, ABC):
         """
         if attributes is None:
             attributes = edge_vectors.new_zeros(edge_vectors.shape[0], 0)
-        if attributes.shape[-1] != self.irreps_attributes.dim:
+        # torch.compile cannot guard irreps, see nn.layout
+        if not torch.compiler.is_compiling() and attributes.shape[-1] != self.irreps_attributes.dim:
             raise ValueError(
                 f"this kernel takes attributes of type {self.irreps_attributes or '(none)'}, dimension "
                 f"{self.irreps_attributes.dim}; got a tensor of shape {tuple(attributes.shape)}"

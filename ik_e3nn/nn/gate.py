@@ -4,6 +4,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from ik_e3nn.nn.layout import layout
 from ik_e3nn.nn.scalar import normalised_sigmoid, normalised_silu
 
 
@@ -38,6 +39,8 @@ class Gate(nn.Module):
         self.num_scalars = sum(mul for mul, _ in scalars)
         self.irreps_out = o3.Irreps(scalars) + self.gated
         self.irreps_in = o3.Irreps(scalars) + o3.Irreps([(mul, "0e") for mul, _ in self.gated]) + self.gated
+        self.blocks = layout(self.gated)
+        self.sizes = [self.num_scalars, self.gated.num_irreps, self.gated.dim]
         if self.irreps_out != irreps:
             raise ValueError(
                 f"scalars (0e) must come first in the output of a gate; got {irreps}, use {self.irreps_out}"
@@ -45,14 +48,11 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., irreps_in.dim) to (..., irreps_out.dim)."""
-        if not self.gated.num_irreps:
+        if not self.blocks:
             return normalised_silu(x)
-        scalars, gates, fields = x.split([self.num_scalars, self.gated.num_irreps, self.gated.dim], -1)
+        scalars, gates, fields = x.split(self.sizes, -1)
         gates = normalised_sigmoid(gates)
         pieces = [normalised_silu(scalars)]
-        for (mul, ir), s, g in zip(self.gated, self.gated.slices(), self._gates(gates), strict=True):
-            pieces.append((fields[..., s].unflatten(-1, (mul, ir.dim)) * g[..., None]).flatten(-2))
+        for block, g in zip(self.blocks, gates.split([b.mul for b in self.blocks], -1), strict=True):
+            pieces.append((fields[..., block.place].unflatten(-1, (block.mul, block.dim)) * g[..., None]).flatten(-2))
         return torch.cat(pieces, -1)
-
-    def _gates(self, gates: Tensor) -> tuple[Tensor, ...]:
-        return gates.split([mul for mul, _ in self.gated], -1)

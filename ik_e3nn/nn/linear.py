@@ -49,6 +49,7 @@ class EquivariantLinear(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        self.dim_in = self.irreps_in.dim
         self.group = SymmetryGroup.from_config(group)
         components: list[_ChannelMixing | _DenseMixing] = [
             _ChannelMixing(self.irreps_in, self.irreps_out, rows, columns)
@@ -68,10 +69,8 @@ class EquivariantLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map features (..., irreps_in.dim) to (..., irreps_out.dim)."""
-        if x.shape[-1] != self.irreps_in.dim:
-            raise ValueError(
-                f"expected features of {self.irreps_in}, dimension {self.irreps_in.dim}; got {tuple(x.shape)}"
-            )
+        if x.shape[-1] != self.dim_in:
+            raise ValueError(f"expected features of {self.irreps_in}, dimension {self.dim_in}; got {tuple(x.shape)}")
         weights = self.weight.split([c.num_weights for c in self.components])
         pieces = [c(x, w) for c, w in zip(self.components, weights, strict=True)]
         if self.num_missing:

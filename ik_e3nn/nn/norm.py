@@ -4,20 +4,18 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from ik_e3nn.nn.layout import Block, layout
 
-def _squares(x: Tensor, irreps: o3.Irreps) -> Tensor:
+
+def _squares(x: Tensor, blocks: tuple[Block, ...]) -> Tensor:
     """Mean square over m of every field: (N, irreps.dim) -> (N, irreps.num_irreps)."""
-    blocks = [
-        x[:, s].unflatten(1, (mul, ir.dim)).square().mean(2)
-        for (mul, ir), s in zip(irreps, irreps.slices(), strict=True)
-    ]
-    return torch.cat(blocks, 1)
+    return torch.cat([x[:, b.place].unflatten(1, (b.mul, b.dim)).square().mean(2) for b in blocks], 1)
 
 
-def _expand(scale: Tensor, irreps: o3.Irreps) -> Tensor:
+def _expand(scale: Tensor, blocks: tuple[Block, ...]) -> Tensor:
     """Repeat a number per field over its m: (..., irreps.num_irreps) -> (..., irreps.dim)."""
-    pieces = scale.split([mul for mul, _ in irreps], -1)
-    return torch.cat([p.repeat_interleave(ir.dim, -1) for p, (_, ir) in zip(pieces, irreps, strict=True)], -1)
+    pieces = scale.split([b.mul for b in blocks], -1)
+    return torch.cat([p.repeat_interleave(b.dim, -1) for p, b in zip(pieces, blocks, strict=True)], -1)
 
 
 class EquivariantBatchNorm(nn.Module):
@@ -51,6 +49,7 @@ class EquivariantBatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_in = self.irreps_out = self.irreps = o3.Irreps(irreps)
+        self.blocks = layout(self.irreps)
         self.momentum, self.eps = momentum, eps
         scalar = torch.cat([torch.full((mul,), float(ir == o3.Irrep("0e"))) for mul, ir in self.irreps])
         self.register_buffer("is_scalar", scalar, persistent=False)
@@ -70,23 +69,20 @@ class EquivariantBatchNorm(nn.Module):
         shift = -mean * gamma
         if self.beta is not None:
             shift = shift + self.beta * self.is_scalar
-        return x * _expand(gamma, self.irreps) + _expand(shift, self.irreps)
+        return x * _expand(gamma, self.blocks) + _expand(shift, self.blocks)
 
     def _update(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Averages over the batch; mixes them into the running ones."""
         count = max(x.shape[0], 1)
         # only 0e have a mean that equivariance allows to be subtracted
-        sums = torch.cat([x[:, s].unflatten(1, (mul, ir.dim)).sum((0, 2)) for (mul, ir), s in self._blocks()])
+        sums = torch.cat([x[:, b.place].unflatten(1, (b.mul, b.dim)).sum((0, 2)) for b in self.blocks])
         mean = sums / count * self.is_scalar
-        square = _squares(x - _expand(mean, self.irreps), self.irreps).sum(0) / count
+        square = _squares(x - _expand(mean, self.blocks), self.blocks).sum(0) / count
         rate = self.momentum * min(x.shape[0], 1)
         with torch.no_grad():
             self.running_mean.lerp_(mean, rate)
             self.running_square.lerp_(square, rate)
         return mean, square
-
-    def _blocks(self) -> list[tuple[tuple[int, o3.Irrep], slice]]:
-        return [((mul, ir), s) for (mul, ir), s in zip(self.irreps, self.irreps.slices(), strict=True)]
 
 
 class EquivariantLayerNorm(nn.Module):
@@ -108,11 +104,12 @@ class EquivariantLayerNorm(nn.Module):
     def __init__(self, irreps: o3.Irreps | str, *, affine: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
         self.irreps_in = self.irreps_out = self.irreps = o3.Irreps(irreps)
+        self.blocks = layout(self.irreps)
         self.eps = eps
         self.gamma = nn.Parameter(torch.ones(self.irreps.num_irreps)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, irreps.dim) to the same shape."""
-        squares = _squares(x, self.irreps).split([mul for mul, _ in self.irreps], 1)
+        squares = _squares(x, self.blocks).split([b.mul for b in self.blocks], 1)
         scale = torch.cat([torch.rsqrt(s.mean(1, keepdim=True) + self.eps).expand_as(s) for s in squares], 1)
-        return x * _expand(scale if self.gamma is None else scale * self.gamma, self.irreps)
+        return x * _expand(scale if self.gamma is None else scale * self.gamma, self.blocks)

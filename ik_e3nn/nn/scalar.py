@@ -1,6 +1,5 @@
 """Functions of scalars with unit second moment, and a plain MLP made of them."""
 
-import functools
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -21,19 +20,18 @@ def normalisation(function: Callable[[Tensor], Tensor]) -> float:
     return float((weights @ values / weights.sum()) ** -0.5)
 
 
-@functools.cache
-def _constant(name: str) -> float:
-    return normalisation(getattr(torch.nn.functional, name) if name != "sigmoid" else torch.sigmoid)
+SILU_SCALE = normalisation(torch.nn.functional.silu)
+SIGMOID_SCALE = normalisation(torch.sigmoid)
 
 
 def normalised_silu(x: Tensor) -> Tensor:
     """SiLU scaled to unit second moment for standard normal input."""
-    return torch.nn.functional.silu(x) * _constant("silu")
+    return torch.nn.functional.silu(x) * SILU_SCALE
 
 
 def normalised_sigmoid(x: Tensor) -> Tensor:
     """Sigmoid scaled to unit second moment for standard normal input."""
-    return torch.sigmoid(x) * _constant("sigmoid")
+    return torch.sigmoid(x) * SIGMOID_SCALE
 
 
 class ScalarMLP(nn.Module):

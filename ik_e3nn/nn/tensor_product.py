@@ -5,6 +5,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
+from ik_e3nn.nn.layout import Block, layout
 from ik_e3nn.nn.linear import inverse_square_root
 from ik_e3nn.symmetry import SymmetryGroup, trilinear_invariants
 
@@ -21,13 +22,9 @@ def channels(irreps: o3.Irreps, what: str) -> int:
     return muls.pop()
 
 
-def to_components(x: Tensor, irreps: o3.Irreps) -> Tensor:
-    """Flat e3nn layout (..., irreps.dim) to (..., sum of 2l+1, channels), for irreps of one multiplicity."""
-    blocks = [
-        x[..., s].unflatten(-1, (mul, ir.dim)).transpose(-1, -2)
-        for (mul, ir), s in zip(irreps, irreps.slices(), strict=True)
-    ]
-    return torch.cat(blocks, -2)
+def to_components(x: Tensor, blocks: tuple[Block, ...]) -> Tensor:
+    """Flat e3nn layout (..., irreps.dim) to (..., sum of 2l+1, channels), for blocks of one multiplicity."""
+    return torch.cat([x[..., b.place].unflatten(-1, (b.mul, b.dim)).transpose(-1, -2) for b in blocks], -2)
 
 
 class CouplingPaths:
@@ -127,6 +124,7 @@ class TensorProduct(ExactModule):
         super().__init__()
         self.irreps_1, self.irreps_2, self.irreps_out = o3.Irreps(irreps_1), o3.Irreps(irreps_2), o3.Irreps(irreps_out)
         self.group = SymmetryGroup.from_config(group)
+        self.blocks_1, self.blocks_2 = layout(self.irreps_1), layout(self.irreps_2)
         mul = channels(self.irreps_1, "irreps_1")
         if channels(self.irreps_2, "irreps_2") != mul:
             raise ValueError(f"both factors need the same number of channels; got {self.irreps_1} and {self.irreps_2}")
@@ -136,7 +134,7 @@ class TensorProduct(ExactModule):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Map (N, irreps_1.dim) and (N, irreps_2.dim) to (N, irreps_out.dim)."""
-        x, y = to_components(x, self.irreps_1), to_components(y, self.irreps_2)
+        x, y = to_components(x, self.blocks_1), to_components(y, self.blocks_2)
         products = (x[:, :, None] * y[:, None]).flatten(1, 2)
         return self.linear(self.coupling.T @ products)
 
@@ -180,15 +178,16 @@ class PathLinear(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(fan[ir], m)) for m, ir in irreps_out)
         starts = {ir: s.start for (_, ir), s in reversed(list(zip(irreps_mid, irreps_mid.slices(), strict=True)))}
         self.spans = [(starts.get(ir, 0), fan[ir] // mul) for _, ir in irreps_out]
+        self.blocks = layout(irreps_out)
 
     def forward(self, z: Tensor) -> Tensor:
         """Map (N, irreps_mid.dim, channels) to (N, irreps_out.dim)."""
         blocks = []
-        for (m, ir), weight, (start, paths) in zip(self.irreps_out, self.weights, self.spans, strict=True):
+        for block, weight, (start, paths) in zip(self.blocks, self.weights, self.spans, strict=True):
             if not paths:
-                blocks.append(z.new_zeros(z.shape[0], m * ir.dim))
+                blocks.append(z.new_zeros(z.shape[0], block.mul * block.dim))
                 continue
-            part = z[:, start : start + paths * ir.dim].unflatten(1, (paths, ir.dim))
+            part = z[:, start : start + paths * block.dim].unflatten(1, (paths, block.dim))
             part = part.transpose(1, 2).flatten(2) @ (weight * (paths * self.mul) ** -0.5)  # (N, 2l+1, m)
             blocks.append(part.transpose(1, 2).flatten(1))
         return torch.cat(blocks, 1)
