@@ -42,7 +42,7 @@ def train_model(folder: Path) -> Path:
         config = TrainConfig(
             data=DataConfig(train=str(folder / "train.xyz"), valid=40),
             model={"r_max": 5.0, "num_channels": 32, "num_layers": 2, "l_max": 2, "inputs": ["bond_types"]},
-            optimizer=OptimizerConfig(lr=0.02),
+            optimizer=OptimizerConfig(lr=0.05),
             run=RunConfig(output=str(run), max_epochs=1000, max_minutes=TRAIN_MINUTES, batch_size=8),
         )
         train(config, resume=run.exists())

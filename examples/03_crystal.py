@@ -55,7 +55,7 @@ def train_model(folder: Path) -> Path:
         data=DataConfig(train=str(data), valid=20),
         model={"r_max": 4.5, "num_channels": 16},
         loss=LossConfig(forces_weight=10.0, stress_weight=1000.0),
-        optimizer=OptimizerConfig(lr=0.01),
+        optimizer=OptimizerConfig(lr=0.05),
         run=RunConfig(output=str(folder / "training"), max_epochs=200, max_minutes=2.0, batch_size=4),
     )
     return train(config, resume=model.parent.exists()).model

@@ -47,7 +47,7 @@ class PointConv(nn.Module):
         torch.Size([3, 16])
     """
 
-    num_neighbours: Tensor
+    normalisation: Tensor
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class PointConv(nn.Module):
         self.mode = mode
         self.dim_in, self.dim_filter = self.irreps_in.dim, self.irreps_filter.dim
         self.mixing = modes[mode](self.irreps_in, self.irreps_filter, self.irreps_out, self.group)
-        self.register_buffer("num_neighbours", torch.tensor(float(num_neighbours)))
+        self.register_buffer("normalisation", torch.tensor(float(num_neighbours) ** -0.5))
 
     def forward(
         self,
@@ -99,7 +99,7 @@ class PointConv(nn.Module):
         num_nodes = features.shape[0] if num_nodes is None else num_nodes
         if blocks is None:
             blocks = ReceiverBlocks.from_receivers(edge_index[1], num_nodes)
-        return self.mixing(features, edge_index[0], filter_fields, blocks, num_nodes) * self.num_neighbours.rsqrt()
+        return self.mixing(features, edge_index[0], filter_fields, blocks, num_nodes) * self.normalisation
 
     def matrix(self, filter_fields: Tensor | SeparableFilter) -> Tensor:
         """The kernel K of every edge as a matrix, (E, irreps_out.dim, irreps_in.dim), without the factor of the sum.

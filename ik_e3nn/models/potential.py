@@ -187,11 +187,14 @@ class InteratomicPotential(nn.Module):
         self.atomic_energy.scale.fill_(float(scale))
 
     def set_average_neighbours(self, number: float) -> None:
-        """Set the mean number of neighbours that the sums are normalised by."""
+        """Set the mean number of neighbours, which sums over neighbours are divided by.
+
+        By the number, not its root: radial functions of like neighbours have one sign, so their sums grow in proportion.
+        """
         if not number > 0:
             raise ValueError(f"the average number of neighbours must be positive; got {number}")
         for interaction in self.interactions:
-            cast(Interaction, interaction).conv.num_neighbours.fill_(float(number))
+            cast(Interaction, interaction).conv.normalisation.fill_(1 / float(number))
 
     def _species_indices(self, graph: Mapping[str, Tensor]) -> Tensor:
         numbers = graph[fields.ATOMIC_NUMBERS]

@@ -108,7 +108,7 @@ class OptimizerConfig:
         clip_grad: Largest norm of the gradient; null for no clipping.
     """
 
-    lr: float = 0.02
+    lr: float = 0.05
     weight_decay: float = 0.0
     amsgrad: bool = True
     warmup_steps: int = 100
