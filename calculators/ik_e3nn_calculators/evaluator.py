@@ -1,6 +1,7 @@
 """Structure in, arrays out: the part of a calculator that knows no simulation engine's conventions."""
 
 import logging
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Pairs, SkinList, edge_bond_types, fields, get_bonds
+from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, check_structure, scalar_inputs
 
 _log = logging.getLogger(__name__)
+
+SMALL = 500  # edges; fewer run as fast on one thread, and are not slowed down by other work on the machine
 
 
 class Evaluator:
@@ -70,7 +74,9 @@ class Evaluator:
             DataError: No atoms, NaN positions, or bonds that do not fit.
         """
         graph = self.graph(atoms, inputs)
-        outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress)
+        small = graph[fields.EDGE_INDEX].shape[1] < SMALL
+        with one_thread() if small else nullcontext():
+            outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress)
         wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
         return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
 
@@ -90,9 +96,8 @@ class Evaluator:
         self._update_atoms(atoms)
         self._update_edges(atoms, inputs.get("bond_types"))
         scalars = {name: self._float([value]) for name, value in scalar_inputs(inputs).items()}
-        # Only differences of positions matter; near the origin they lose fewer digits in float32.
-        centred = atoms.positions - atoms.positions.mean(axis=0)
-        moving = {fields.POSITIONS: self._float(centred), fields.CELL: self._float(atoms.cell.array[None])}
+        # float64: the model rounds edge vectors to its precision, not the positions that they are differences of.
+        moving = {fields.POSITIONS: self._float64(atoms.positions), fields.CELL: self._float64(atoms.cell.array[None])}
         return {**self._atoms, **self._edges, **moving, **scalars}
 
     def _update_atoms(self, atoms: Atoms) -> None:
@@ -124,7 +129,7 @@ class Evaluator:
             types = edge_bond_types(get_bonds(atoms), pairs.edge_index, pairs.shifts, vectors, len(atoms))
         self._edges = {
             fields.EDGE_INDEX: torch.from_numpy(np.ascontiguousarray(pairs.edge_index)).to(self.device),
-            fields.EDGE_SHIFTS: self._float(pairs.shifts),
+            fields.EDGE_SHIFTS: self._float64(pairs.shifts),
             fields.BOND_TYPES: torch.from_numpy(types).to(self.device),
         }
 
@@ -144,6 +149,10 @@ class Evaluator:
     def _float(self, values: Any) -> Tensor:
         """Numbers in the model's precision, on its device."""
         return torch.tensor(np.asarray(values), dtype=self.dtype, device=self.device)
+
+    def _float64(self, values: Any) -> Tensor:
+        """Numbers in double precision, on the model's device."""
+        return torch.tensor(values, dtype=torch.float64, device=self.device)
 
 
 def _same(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:

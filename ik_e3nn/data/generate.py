@@ -13,10 +13,11 @@ from tqdm import tqdm
 from ik_e3nn.data.generate_plan import Chain, fingerprint, make_sampler, plan_chains, starting_structures
 from ik_e3nn.data.generate_run import ChainRunner, isolated_atom_frames
 from ik_e3nn.data.generate_settings import GenerateSettings
-from ik_e3nn.data.labelling import make_calculator, one_thread
+from ik_e3nn.data.labelling import make_calculator
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.data.writing import refuse_existing, write_structures
 from ik_e3nn.errors import DataError
+from ik_e3nn.threads import one_thread
 
 __all__ = ["GenerateReport", "GenerateSettings", "generate"]
 

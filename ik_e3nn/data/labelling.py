@@ -1,16 +1,13 @@
 """Reference labels from any ASE calculator, with every failure turned into one kind of error."""
 
 import importlib
-import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
@@ -113,30 +110,6 @@ class Labeller:
             return self.calculator.get_property(name, atoms)
         except Exception as error:
             raise LabelError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Run a block on one OpenMP thread, unless the user has set OMP_NUM_THREADS.
-
-    A molecule of ten atoms gains nothing from a second thread in xTB, and on a busy machine threads that wait for each
-    other made it a hundred times as slow. torch and tblite share one OpenMP library, so torch's switch serves both.
-
-    Yields:
-        Nothing.
-
-    Example:
-        >>> with one_thread():
-        ...     torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ
-        True
-    """
-    before = torch.get_num_threads()
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def make_calculator(

@@ -189,7 +189,7 @@ class InteratomicPotential(nn.Module):
     def set_average_neighbours(self, number: float) -> None:
         """Set the mean number of neighbours, which sums over neighbours are divided by.
 
-        By the number, not its root: radial functions of like neighbours have one sign, so their sums grow in proportion.
+        By the number, not its root: radial functions of like neighbours have one sign, so the sums are coherent.
         """
         if not number > 0:
             raise ValueError(f"the average number of neighbours must be positive; got {number}")

@@ -1,0 +1,31 @@
+"""How many CPU threads small systems run on."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Run a block on one OpenMP thread, unless the user has set OMP_NUM_THREADS.
+
+    A molecule of ten atoms gains nothing from a second thread, and on a busy machine threads that wait for each other
+    made it a hundred times as slow. torch and tblite share one OpenMP library, so torch's switch serves both.
+
+    Yields:
+        Nothing.
+
+    Example:
+        >>> with one_thread():
+        ...     torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ
+        True
+    """
+    before = torch.get_num_threads()
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
