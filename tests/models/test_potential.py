@@ -1,0 +1,117 @@
+"""What the potential refuses, and what its inputs do. The physics is in tests/properties."""
+
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
+from ik_e3nn.graph import build_graph, set_bonds
+from ik_e3nn.models import InteratomicPotential
+
+
+def potential(**options: object) -> InteratomicPotential:
+    torch.manual_seed(1)
+    return InteratomicPotential(["H", "O"], num_channels=4, l_max=1, **options).double().eval()
+
+
+def graph(atoms: Atoms, **info: object):
+    atoms.info.update(info)
+    return build_graph(atoms, 5.0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"species": []}, "at least one species"),
+        ({"species": ["Xx"]}, "unknown chemical element 'Xx'"),
+        ({"species": [0]}, "unknown chemical element 0"),
+        ({"species": [1], "num_channels": 0}, "num_channels must be a whole number of at least 1"),
+        ({"species": [1], "num_layers": 1.5}, "num_layers must be a whole number"),
+        ({"species": [1], "l_max": -1}, "l_max must be a whole number of at least 0"),
+        ({"species": [1], "correlation": 4}, "correlation must be 1, 2 or 3"),
+        ({"species": [1], "r_max": 0.0}, "r_max must be positive"),
+        ({"species": [1], "inputs": ["charge"]}, "unknown inputs"),
+        ({"species": [1], "group": "D7x"}, "unknown symmetry group 'D7x'"),
+    ],
+)
+def test_impossible_hyperparameters(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        InteratomicPotential(**arguments)
+
+
+def test_unknown_species_are_named():
+    with pytest.raises(UnknownSpeciesError, match="does not know C, N; it was made for H, O"):
+        potential()(graph(Atoms("CNH", positions=[[0, 0, 0], [0, 0, 1], [0, 1, 0]])))
+
+
+@pytest.mark.parametrize("name", ["total_charge", "spin"])
+def test_declared_inputs_must_be_there(name):
+    with pytest.raises(MissingInputError, match=f"needs '{name}'"):
+        potential(inputs=[name])(graph(molecule("H2O")))
+
+
+def test_reference_energies():
+    model = potential()
+    with pytest.raises(ValueError, match=r"no reference energy \(E0\) for O"):
+        model.set_energy_reference({1: -13.6}, provenance="")
+    model.set_energy_reference({1: -13.6, 8: -2000.0, 6: 1.0}, provenance="test")
+    alone = model(graph(Atoms("O")))["energy"] - model(graph(Atoms("H")))["energy"]
+    apart = Atoms("OH", positions=[[0, 0, 0], [0, 0, 20]])
+    both = model(graph(apart))
+    torch.testing.assert_close(both["energy"].item(), sum(both["energies"].tolist()))
+    torch.testing.assert_close(both["energies"][0] - both["energies"][1], alone[0])
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, float("nan")])
+def test_scales_must_be_positive(value):
+    with pytest.raises(ValueError, match="energy scale must be positive"):
+        potential().set_scale(value)
+    with pytest.raises(ValueError, match="average number of neighbours must be positive"):
+        potential().set_average_neighbours(value)
+
+
+@pytest.mark.parametrize(("name", "key"), [("total_charge", "charge"), ("spin", "spin")])
+def test_charge_and_spin_change_the_energy(name, key):
+    model = potential(inputs=[name])
+    energies = [float(model(graph(molecule("H2O"), **{key: value}))["energy"]) for value in (1, 2, 3)]
+    assert len({round(e, 8) for e in energies}) == 3
+    assert float(potential()(graph(molecule("H2O"), **{key: 3}))["energy"]) == float(
+        potential()(graph(molecule("H2O"), **{key: 1}))["energy"]
+    )
+
+
+def test_bonds_change_the_energy_only_where_declared():
+    bonded = molecule("H2O")
+    set_bonds(bonded, [[0, 1, 1], [0, 2, 1]])
+    plain, aware = potential(), potential(inputs=["bond_types"])
+    assert float(plain(graph(bonded))["energy"]) == float(plain(graph(molecule("H2O")))["energy"])
+    assert abs(float(aware(graph(bonded))["energy"]) - float(aware(graph(molecule("H2O")))["energy"])) > 1e-4
+
+
+def test_single_atom_and_no_edges():
+    out = potential()(graph(Atoms("H", cell=[9, 9, 9])), stress=True, atomic_stress=True)
+    assert out["forces"].tolist() == [[0, 0, 0]]
+    assert torch.isfinite(out["energy"]).all()
+    assert out["stress"].abs().max() == 0
+
+
+def test_ambient_dtype_changes_nothing():
+    reference = potential()(graph(molecule("H2O")))["energy"]
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float16)
+        same = potential()
+    finally:
+        torch.set_default_dtype(before)
+    assert same.dtype == torch.float64
+    del reference  # weights were drawn in another precision; the constants must not have been rounded to it
+    bessel = same.interactions[0].kernel.radial
+    assert bessel.amplitudes.dtype == torch.float64
+    torch.testing.assert_close(bessel.amplitudes, potential().interactions[0].kernel.radial.amplitudes, rtol=0, atol=0)
+
+
+def test_training_outputs_can_be_differentiated_again():
+    model = potential().train()
+    model(graph(molecule("H2O")))["forces"].square().sum().backward()
+    assert all(p.grad is not None for p in model.interactions.parameters() if p.requires_grad)
