@@ -125,7 +125,7 @@ def make_kernel(attributes: int, channels: int, conditioning: Conditioning) -> K
     radial = BesselBasis(conditioning.r_max, NUM_RADIAL)
     l_max, group = conditioning.l_max, conditioning.group
     if group.is_isotropic:
-        return RadialKernel(attributes, channels, radial=radial, l_max=l_max, hidden=(KERNEL_WIDTH,))
+        return RadialKernel(attributes, channels, radial=radial, l_max=l_max, hidden=(KERNEL_WIDTH,), group=group)
     return ImplicitKernel(
         o3.Irreps([(attributes, "0e")]),
         spherical_irreps(l_max, channels),

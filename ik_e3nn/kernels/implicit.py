@@ -27,7 +27,9 @@ class ImplicitKernel(Kernel):
         group: The group G, or its name.
         basis: Features of the edge vector.
         depth: Number of hidden layers.
-        activation: "sphere" (the paper's) or "gate" (exactly equivariant).
+        activation: "sphere" (the paper's) or "gate" (exactly equivariant). Gates are scalars, and a linear layer makes
+            scalars only of what G leaves invariant: under O(3) a gated kernel never sees the angle between r and a
+            vector attribute, one with the sphere activation does.
         batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
             energy of one structure must not depend on another.
 

@@ -26,6 +26,10 @@ class RadialKernel(Kernel):
         radial: Basis of functions of the distance; its r_max is the cutoff.
         l_max: Largest degree.
         hidden: Sizes of the MLP's hidden layers.
+        group: O(3), or SO(3) for convolutions that may tell mirror images apart.
+
+    Raises:
+        ValueError: Another group; its kernels are not all of this form.
 
     Example:
         >>> kernel = RadialKernel(4, 32, radial=BesselBasis(5.0), l_max=1)
@@ -41,11 +45,14 @@ class RadialKernel(Kernel):
         radial: BesselBasis | GaussianBasis,
         l_max: int = 2,
         hidden: Sequence[int] = (64,),
+        group: SymmetryGroup | str = "O3",
     ) -> None:
         super().__init__()
         self.irreps_attributes = o3.Irreps([(attributes, "0e")])
         self.irreps_out = spherical_irreps(l_max, channels)
-        self.group = SymmetryGroup("O3")
+        self.group = SymmetryGroup.from_config(group)
+        if not self.group.is_isotropic:
+            raise ValueError(f"a radial kernel needs O(3) or SO(3); got {self.group}: use an ImplicitKernel for it")
         self.radial, self.l_max, self.channels = radial, l_max, channels
         self.mlp = ScalarMLP([radial.num_basis + attributes, *hidden, (l_max + 1) * channels])
 

@@ -93,6 +93,7 @@ class InteratomicPotential(nn.Module):
         )
         self.readouts = nn.ModuleList(Readout(t, self.group) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
+        self.set_average_neighbours(10.0)  # of the right order until the data's own number is set
 
     def forward(
         self, graph: Mapping[str, Tensor], *, forces: bool = True, stress: bool = False, atomic_stress: bool = False

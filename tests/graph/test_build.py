@@ -28,7 +28,7 @@ def test_graph_has_the_documented_tensors(name, dtype):
     graph = build_graph(atoms, 4.0, dtype=dtype)
     assert set(graph.keys()) <= set(FIELDS)
     sizes = {"N": len(atoms), "E": graph["edge_index"].shape[1], "B": 1}
-    for key in graph.keys():  # noqa: SIM118 - a Data is not a dict
+    for key in graph.keys():
         field = FIELDS[key]
         shape = tuple(
             sizes.get(word.strip(), word.strip()) for word in field.shape.strip("()").split(",") if word.strip()

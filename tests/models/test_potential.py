@@ -89,6 +89,16 @@ def test_bonds_change_the_energy_only_where_declared():
     assert abs(float(aware(graph(bonded))["energy"]) - float(aware(graph(molecule("H2O")))["energy"])) > 1e-4
 
 
+def test_only_so3_tells_mirror_images_apart():
+    chiral = Atoms("HOOHO", positions=[[1, 0, 0], [0, 0, 0], [0, 1.4, 0], [0, 1.6, 0.9], [-0.7, -0.5, 0.8]])
+    mirrored = chiral.copy()
+    mirrored.positions[:, 0] *= -1
+    for group, differs in (("O3", False), ("SO3", True)):
+        one, two = (float(potential(group=group)(graph(a))["energy"]) for a in (chiral, mirrored))
+        assert (abs(one - two) > 1e-6) == differs
+        assert abs(one - two) < 1e-10 or differs
+
+
 def test_single_atom_and_no_edges():
     out = potential()(graph(Atoms("H", cell=[9, 9, 9])), stress=True, atomic_stress=True)
     assert out["forces"].tolist() == [[0, 0, 0]]
