@@ -23,7 +23,7 @@ from ik_e3nn.training import DataConfig, EvalSettings, OptimizerConfig, RunConfi
 from ik_e3nn_calculators.dynamics import MDSettings, run_md
 
 TRAIN_FRAMES, TEST_FRAMES = 400, 100
-TRAIN_MINUTES = 2.3
+TRAIN_MINUTES = 2.0
 
 
 def make_data(smiles: str, folder: Path) -> None:
@@ -64,7 +64,7 @@ def simulate(smiles: str, model: Path, folder: Path) -> dict[str, float | None]:
         timestep=0.5,
         temperature=300.0,
         relax_fmax=0.05,
-        equilibrate_ps=0.5,
+        equilibrate_ps=0.25,
         output=str(folder / "dynamics"),
         restart=True,
     )

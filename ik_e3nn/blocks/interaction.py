@@ -39,7 +39,7 @@ class Conditioning(NamedTuple):
 class Interaction(nn.Module):
     r"""Implicit kernel, steerable convolution, products for body order, gate, residual.
 
-    .. math:: A_i &= \frac{1}{\sqrt{\bar d}} \sum_j K\big(r_{ij}; Z_i, Z_j, b_{ij}, s_i, s_j\big) \, L x_j \\
+    .. math:: A_i &= \frac{1}{\bar d} \sum_j K\big(r_{ij}; Z_i, Z_j, b_{ij}, s_i, s_j\big) \, L x_j \\
               B_i &= A_i \oplus (A_i \otimes A_i) \oplus \dots \\
               x_i' &= L_{Z_i} x_i + \mathrm{gate}(L B_i)
 
@@ -58,7 +58,7 @@ class Interaction(nn.Module):
     """
 
     def __init__(
-        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, *, conditioning: Conditioning, correlation: int = 2
+        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, *, conditioning: Conditioning, correlation: int
     ) -> None:
         super().__init__()
         if correlation not in (1, 2, 3):

@@ -117,6 +117,10 @@ class PointConv(nn.Module):
             )
         if edge_index.ndim != 2 or edge_index.shape[0] != 2:
             raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
+        if isinstance(filter_fields, SeparableFilter) and filter_fields.radial.shape[0] != edge_index.shape[1]:
+            raise ValueError(
+                f"filter fields must have one row an edge, {edge_index.shape[1]}; got {filter_fields.radial.shape[0]}"
+            )
         if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.dim_filter):
             raise ValueError(
                 f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row an edge, of "

@@ -4,6 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from ik_e3nn.threads import one_thread
 __all__ = ["GenerateReport", "GenerateSettings", "generate"]
 
 logger = logging.getLogger(__name__)
+
+SMALL = 100  # atoms
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ def generate(settings: GenerateSettings) -> GenerateReport:
     with WorkFile(work_path, fingerprint(settings, starts), resume=settings.resume) as work:
         reused = len(work)
         try:
-            with one_thread():
+            small = max(len(atoms) for group in starts for atoms in group) < SMALL
+            with one_thread() if small else nullcontext():
                 frames, failures = _run(settings, starts, chains, work)
         except KeyboardInterrupt:
             logger.warning("interrupted; the same command continues from %s (%d results)", work_path, len(work))

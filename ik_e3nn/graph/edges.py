@@ -29,5 +29,7 @@ def edge_vectors(positions: Tensor, edge_index: Tensor, edge_shifts: Tensor, cel
         [[-0.5, 0.0, 0.0]]
     """
     sender, receiver = edge_index[0], edge_index[1]
-    images = (edge_shifts[:, :, None] * cell[batch[receiver]]).sum(dim=1)
-    return positions[receiver] - positions[sender] + images
+    # index_select, not indexing: its gradient adds up in a fixed order on CPU, whatever the number of threads
+    cells = cell.index_select(0, batch.index_select(0, receiver))
+    images = (edge_shifts[:, :, None] * cells).sum(dim=1)
+    return positions.index_select(0, receiver) - positions.index_select(0, sender) + images

@@ -1,5 +1,6 @@
 """Model files: one safetensors file, with everything else as JSON in its header. Loading never runs code from it."""
 
+import hashlib
 import json
 import os
 import tempfile
@@ -16,6 +17,7 @@ from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.potential import InteratomicPotential
 
 FORMAT_VERSION = 1
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 
@@ -44,11 +46,13 @@ def save_model(
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
+    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     info = {
         "format_version": FORMAT_VERSION,
         "model": type(model).__name__,
         "config": model.config,
         "dtype": str(model.dtype).removeprefix("torch."),
+        "weights_sha256": _digest(tensors),
         "units": UNITS,
         "energy_reference": {
             "values": {
@@ -60,7 +64,6 @@ def save_model(
         "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
         "training": summary or {},
     }
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     data = save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)})
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
@@ -102,13 +105,13 @@ def load_model(
         ModelFileError: Not a model file, broken, or written by a newer version.
     """
     info, tensors = _read(Path(path))
-    saved_dtype = getattr(torch, info["dtype"])
     try:
+        saved_dtype = DTYPES[info["dtype"]]
         model = InteratomicPotential(**info["config"]).to(saved_dtype)
         model.load_state_dict(tensors)
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error}") from error
-    model.energy_reference_provenance = info["energy_reference"]["provenance"]
+        model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+        raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device=device, dtype=dtype or saved_dtype).eval()
@@ -137,9 +140,25 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"{path} has format {found}, written by ik-e3nn {info.get('versions', {}).get('ik-e3nn')}; this version "
             f"reads up to format {FORMAT_VERSION}: upgrade ik-e3nn"
         )
-    if not {"model", "config", "dtype", "energy_reference"} <= info.keys():
-        raise ModelFileError(f"{path}: the description of the model is incomplete; got {sorted(info)}")
+    missing = {"model", "config", "dtype", "energy_reference", "weights_sha256"} - info.keys()
+    if missing:
+        raise ModelFileError(f"{path}: the description of the model is incomplete; it lacks {sorted(missing)}")
+    if info["dtype"] not in DTYPES:
+        raise ModelFileError(f"{path}: unknown dtype {info['dtype']!r}; expected one of {', '.join(DTYPES)}")
+    if info["model"] != InteratomicPotential.__name__:
+        raise ModelFileError(f"{path} holds a {info['model']}, not an {InteratomicPotential.__name__}")
+    if info["weights_sha256"] != _digest(tensors):
+        raise ModelFileError(f"{path}: the weights are damaged (their checksum is wrong): copy it again or train anew")
     return info, tensors
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """Checksum of all weights; safetensors has none of its own."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _version(package: str) -> str:

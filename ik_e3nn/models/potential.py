@@ -199,10 +199,11 @@ class InteratomicPotential(nn.Module):
 
     def _species_indices(self, graph: Mapping[str, Tensor]) -> Tensor:
         numbers = graph[fields.ATOMIC_NUMBERS]
-        species = self.species_table.index_select(0, numbers)
+        species = self.species_table.index_select(0, numbers.clamp(0, len(self.species_table) - 1))
         if not torch.compiler.is_compiling():
             if numbers.numel() and int(species.min()) < 0:
-                unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
+                symbols = dict(enumerate(chemical_symbols))
+                unknown = sorted({symbols.get(z, f"element {z}") for z in numbers[species < 0].tolist()})
                 known = ", ".join(chemical_symbols[z] for z in self.species)
                 raise UnknownSpeciesError(f"the model does not know {', '.join(unknown)}; it was made for {known}")
             for name in sorted(self.inputs):

@@ -103,6 +103,7 @@ class TensorProduct(ExactModule):
         irreps_2: Type of y; the same multiplicity.
         irreps_out: Type of the product.
         group: The group G, or its name.
+        symmetric: x and y will be the same; paths that vanish then are left out. See :class:`SelfTensorProduct`.
 
     Example:
         >>> product = TensorProduct("8x0e + 8x1o", "8x0e + 8x1o", "4x0e + 4x1o + 4x2e")
@@ -112,14 +113,14 @@ class TensorProduct(ExactModule):
 
     coupling: Tensor
 
-    symmetric = False
-
     def __init__(
         self,
         irreps_1: o3.Irreps | str,
         irreps_2: o3.Irreps | str,
         irreps_out: o3.Irreps | str,
         group: SymmetryGroup | str = "O3",
+        *,
+        symmetric: bool = False,
     ) -> None:
         super().__init__()
         self.irreps_1, self.irreps_2, self.irreps_out = o3.Irreps(irreps_1), o3.Irreps(irreps_2), o3.Irreps(irreps_out)
@@ -128,7 +129,7 @@ class TensorProduct(ExactModule):
         mul = channels(self.irreps_1, "irreps_1")
         if channels(self.irreps_2, "irreps_2") != mul:
             raise ValueError(f"both factors need the same number of channels; got {self.irreps_1} and {self.irreps_2}")
-        paths = CouplingPaths(self.irreps_1, self.irreps_2, self.irreps_out, self.group, symmetric=self.symmetric)
+        paths = CouplingPaths(self.irreps_1, self.irreps_2, self.irreps_out, self.group, symmetric=symmetric)
         self.register_exact("coupling", paths.matrix())
         self.linear = PathLinear(paths.irreps_mid, mul, self.irreps_out)
 
@@ -139,7 +140,7 @@ class TensorProduct(ExactModule):
         return self.linear(self.coupling.T @ products)
 
 
-class SelfTensorProduct(TensorProduct):
+class SelfTensorProduct(nn.Module):
     """The product of features with themselves: raises the body order of a message by one factor.
 
     Args:
@@ -152,17 +153,17 @@ class SelfTensorProduct(TensorProduct):
         torch.Size([5, 32])
     """
 
-    symmetric = True
-
     def __init__(
         self, irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str, group: SymmetryGroup | str = "O3"
     ) -> None:
-        super().__init__(irreps_in, irreps_in, irreps_out, group)
-        self.irreps_in = self.irreps_1
+        super().__init__()
+        self.product = TensorProduct(irreps_in, irreps_in, irreps_out, group, symmetric=True)
+        self.irreps_in, self.irreps_out = self.product.irreps_1, self.product.irreps_out
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
-        return super().forward(x, x if y is None else y)
+        result: Tensor = self.product(x, x)
+        return result
 
 
 class PathLinear(nn.Module):

@@ -131,7 +131,7 @@ class SymmetryGroup:
 
     def invariants(self, l: int, p: int) -> Tensor:
         """Orthonormal basis (n, 2l+1), float64, of the vectors of irrep (l, p) that every element leaves fixed."""
-        return _cached_invariants(self, l, p)
+        return _cached_invariants(self, l, p).clone()
 
     def intertwiners(self, irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str) -> Tensor:
         """Orthonormal basis (paths, dim_out, dim_in) of the G-equivariant maps; see ``symmetry.intertwiners``."""

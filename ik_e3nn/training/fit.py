@@ -108,7 +108,9 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
         change = f"{key} was {before.get(key)!r} and is now {now[key]!r}"
         if key.startswith("model.") or key == "run.dtype":
             raise ConfigError(f"{change}: a run cannot be resumed with another model; choose another run.output.")
-        if not key.startswith("run."):
+        if key == "run.seed":
+            raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
+        if not key.startswith("run.") or key in ("run.batch_size", "run.max_atoms"):
             _log.warning("resuming with a change: %s", change)
 
 

@@ -110,9 +110,18 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     _check_species(sets, species)
     _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
     _check_valid(valid.counts, config.loss.labels)
+    _warn_unused_inputs(train.structures, config.model.get("inputs") or ())
     isolated = [_read(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
     return TrainingData(sets, _reference(data, train, isolated, species), force_rms(train.labels), species)
+
+
+def _warn_unused_inputs(structures: Sequence[Atoms], inputs: Sequence[str]) -> None:
+    """Say when the data carry something that the model could know and is not told to use."""
+    for key, name in (("bonds", "bond_types"), ("charge", "total_charge"), ("spin", "spin")):
+        values = {str(atoms.info.get(key)) for atoms in structures}
+        if len(values) > 1 - (key == "bonds") and values != {"None"} and name not in inputs:
+            _log.warning("the data carry %s and the model does not use them: model.inputs lacks %s", key, name)
 
 
 def label_keys(data: DataConfig) -> LabelKeys:

@@ -126,7 +126,9 @@ def rewrite(path, change):
         (lambda info: info.update(format_version="new"), "description of the model is broken"),
         (lambda info: info["config"].update(num_channels=5), "weights do not fit the configuration"),
         (lambda info: info["config"].update(surprise=1), "weights do not fit the configuration"),
-        (lambda info: info.update(dtype="load"), "dtype"),
+        (lambda info: info.update(dtype="load"), "unknown dtype 'load'"),
+        (lambda info: info.update(model="Other"), "holds a Other, not an InteratomicPotential"),
+        (lambda info: info["energy_reference"].pop("provenance"), "weights do not fit the configuration"),
     ],
 )
 def test_descriptions_that_do_not_fit(tmp_path, change, message):
@@ -134,4 +136,14 @@ def test_descriptions_that_do_not_fit(tmp_path, change, message):
     save_model(small(), path)
     rewrite(path, change)
     with pytest.raises(ModelFileError, match=message):
+        load_model(path)
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(small(), path)
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match="checksum is wrong"):
         load_model(path)
