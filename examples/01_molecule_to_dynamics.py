@@ -80,6 +80,10 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args.output.mkdir(parents=True, exist_ok=True)
+    done = args.output / "summary.json"
+    if done.exists():
+        print(f"done already; delete {args.output.resolve()} to run again\n{done.read_text()}")
+        return
     start = time.perf_counter()
     make_data(args.smiles, args.output)
     model = train_model(args.output)
@@ -92,7 +96,7 @@ def main() -> None:
         "ms_per_step": dynamics["ms"],
         "seconds_total": time.perf_counter() - start,
     }
-    (args.output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    done.write_text(json.dumps(summary, indent=1) + "\n")
     print(f"\n{args.smiles}: implicit-kernel potential trained on GFN2-xTB, {TEST_FRAMES} test frames")
     for name, value in summary.items():
         print(f"  {name:32s}{value:10.3f}" if value is not None else f"  {name:32s}{'-':>10s}")
