@@ -13,6 +13,8 @@ from ik_e3nn.nn.layout import layout
 from ik_e3nn.nn.tensor_product import CouplingPaths, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 
+TILE = 128  # blocks of edges
+
 
 class Output(NamedTuple):
     """An output irrep, in plain numbers, and the number of paths that lead to it."""
@@ -116,16 +118,24 @@ class FullMixing(ExactModule):
         """Sum of K(h) x over the neighbours, (num_nodes, irreps_out.dim)."""
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = filter_fields.fields()
-        count, width = blocks.slots.shape
-        slots = blocks.slots.flatten()
-        filters = [gather(pad_row(h), slots) for h in self._filter_components(filter_fields)]
-        places = pad_row(senders)[slots]
+        filters = [pad_row(h) for h in self._filter_components(filter_fields)]
+        senders = pad_row(senders)
+        # a tile at a time: what a step makes is still in the cache when the next one reads it
+        tiles = (blocks.slots,) if torch.compiler.is_compiling() else blocks.slots.split(TILE)
+        sums = [self._sums(features, senders, filters, slots) for slots in tiles]
+        return segment_sum(torch.cat(sums), blocks.receivers, num_nodes)
+
+    def _sums(self, features: Tensor, senders: Tensor, filters: list[Tensor], slots: Tensor) -> Tensor:
+        """Sum of K(h) x over the edges of every block, (blocks, irreps_out.dim), for slots (blocks, width)."""
+        (count, width), slots = slots.shape, slots.flatten()
+        places = senders[slots]
+        fields = [gather(h, slots) for h in filters]
         result: dict[str, Tensor] = {}
         for term in self.terms:
             b = self.blocks_in[term.block]
             x = features[:, b.place].unflatten(1, (b.mul, b.dim)).transpose(1, 2)
             x = gather(x, places).view(count, width * b.dim, b.mul)
-            coupling, h = getattr(self, term.coupling_name), filters[term.fields]
+            coupling, h = getattr(self, term.coupling_name), fields[term.fields]
             G = torch.matmul(coupling.flatten(1).T, h).view(count, width * b.dim, coupling.shape[2] * h.shape[2])
             parts = G.split([out.dim * out.paths * h.shape[2] for out in term.outputs], 2)
             for (name, dim, _), g in zip(term.outputs, parts, strict=True):
@@ -133,7 +143,7 @@ class FullMixing(ExactModule):
                 weight = self.weights[term.weight_name(name)] * self.scale[name]
                 y = Z.view(count * dim, weight.shape[0]) @ weight
                 result[name] = result[name] + y if name in result else y
-        return segment_sum(self._collect(result, count, features), blocks.receivers, num_nodes)
+        return self._collect(result, count, features)
 
     def _filter_components(self, fields: Tensor) -> list[Tensor]:
         """Filter fields by multiplicity, as (E, sum of 2l+1, H)."""
