@@ -16,6 +16,7 @@ from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.folder import check_free, claim_folder, make_folder
 from ik_e3nn_calculators.frames import frame_file, snapshot
+from ik_e3nn_calculators.inputs import check_finite
 from ik_e3nn_calculators.md_run import CHECKPOINT, LAST_FRAMES, LOG, MDRun
 from ik_e3nn_calculators.plots import plot_dynamics
 from ik_e3nn_calculators.settings import ExplosionLimits, MDSettings
@@ -80,6 +81,7 @@ def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, iden
     protected = [name for name in _FILES if not (settings.restart and name in (START, SETTINGS))]
     check_free(settings.output, protected, overwrite=settings.overwrite)
     structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
+    check_finite(structure)
     structure.calc = engine
     if settings.relax_fmax is not None:
         _relax(structure, settings.relax_fmax)

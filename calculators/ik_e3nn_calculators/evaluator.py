@@ -112,6 +112,7 @@ class Evaluator:
                 fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64, device=self.device),
             }
             self._warn_without_bonds(atoms)
+            self._warn_unused(atoms)
         self._atoms[fields.PBC] = torch.tensor(atoms.pbc[None], dtype=torch.bool, device=self.device)
 
     def _update_edges(self, atoms: Atoms, bonds: NDArray[np.float64] | None) -> None:
@@ -145,6 +146,17 @@ class Evaluator:
                 "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
                 "its edges count as non-bonded"
             )
+
+    def _warn_unused(self, atoms: Atoms) -> None:
+        """A charge or spin that the model was not made to know changes nothing, which is worth saying."""
+        for key, name, neutral in (("charge", "total_charge", 0), ("spin", "spin", 1)):
+            if name not in self.inputs and atoms.info.get(key, neutral) != neutral:
+                _log.warning(
+                    "atoms.info[%r] is %s, but the model does not use it (its inputs lack %s)",
+                    key,
+                    atoms.info[key],
+                    name,
+                )
 
     def _float(self, values: Any) -> Tensor:
         """Numbers in the model's precision, on its device."""

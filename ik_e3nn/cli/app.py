@@ -8,6 +8,7 @@ import difflib
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Threads that spin while they wait made steps thirty times as slow on a machine that is not idle. This must be
     # said before torch is imported, which only the commands do.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Nothing a user can act on: torch's news about functions that torch_geometric and e3nn decorate on import.
+    warnings.filterwarnings("ignore", "`torch.jit", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]

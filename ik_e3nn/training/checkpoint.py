@@ -48,7 +48,11 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise TrainingError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TrainingError(
+            f"{path} cannot be read as a checkpoint: {reason}. Copy best.ckpt over it, or start anew with "
+            "--run.overwrite=true"
+        ) from error
     return checkpoint
 
 

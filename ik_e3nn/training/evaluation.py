@@ -115,6 +115,10 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         )
     write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
     found = {label: getattr(counts, label) for label in ("energy", "forces", "stress")}
+    for label, number in found.items():
+        key = getattr(settings, f"{label}_key")
+        if not number and key != getattr(EvalSettings, f"{label}_key"):
+            _log.warning("no structure has the %s label %r that was asked for", label, key)
     metrics = {"structures": len(structures), "labels": found, "errors": result.errors}
     write_json(metrics, metrics_file)
     if settings.plots:

@@ -74,12 +74,32 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
         run_folder.open_run_folder(folder, resume=resume, overwrite=config.run.overwrite)
         if resume:
             check_continues(config, folder)
-    if config.run.num_processes > 1 and not is_worker():
-        run_in_parallel(_run, config.run.num_processes, config, resume)
-    else:
-        _run(config, resume)
+    if resume and _is_complete(config, folder):
+        _log.info("the run in %s is complete; raise run.max_epochs or run.max_minutes to go on", folder)
+        return TrainResult(folder, folder / run_folder.MODEL, json.loads((folder / run_folder.METRICS).read_text()))
+    try:
+        if config.run.num_processes > 1 and not is_worker():
+            run_in_parallel(_run, config.run.num_processes, config, resume)
+        else:
+            _run(config, resume)
+    except BaseException:
+        if not is_worker() and not resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
+            run_folder.abandon(folder)
+        raise
+    if not is_worker():
+        run_folder.settle(folder)
     metrics = json.loads((folder / run_folder.METRICS).read_text()) if is_main() else {}
     return TrainResult(folder, folder / run_folder.MODEL, metrics)
+
+
+def _is_complete(config: TrainConfig, folder: Path) -> bool:
+    """Whether a run has its model and has reached one of its limits."""
+    if not ((folder / run_folder.METRICS).exists() and (folder / run_folder.MODEL).exists()):
+        return False
+    metrics = json.loads((folder / run_folder.METRICS).read_text())
+    minutes = config.run.max_minutes
+    out_of_time = minutes is not None and metrics["seconds"] >= 60.0 * minutes
+    return out_of_time or bool(metrics["epochs"] >= config.run.max_epochs)
 
 
 def check_model_arguments(arguments: dict[str, Any]) -> None:

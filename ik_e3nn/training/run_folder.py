@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ METRICS = "metrics.json"
 LOG = "train.log"
 CHECKPOINTS = "checkpoints"
 
+_ASIDE = ".replaced"
 _OURS = (CONFIG, MODEL, METRICS, LOG, CHECKPOINTS, "metrics.csv", "metrics.jsonl", "tensorboard")
 
 
@@ -27,7 +28,7 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
     Args:
         path: The folder.
         resume: Continue the run that is there.
-        overwrite: Remove an earlier run's files first.
+        overwrite: Put an earlier run's files aside: `settle` removes them, `abandon` brings them back.
 
     Returns:
         The folder.
@@ -46,14 +47,48 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CHECKPOINTS).mkdir(exist_ok=True)
         if overwrite and not resume:
-            for name in earlier:
-                place = folder / name
-                shutil.rmtree(place) if place.is_dir() else place.unlink()
+            _set_aside(folder, earlier)
             (folder / CHECKPOINTS).mkdir(exist_ok=True)
         (folder / LOG).touch()
     except OSError as error:
         raise ConfigError(f"run.output: cannot write to the folder {folder}: {error.strerror}.") from error
     return folder
+
+
+def abandon(folder: Path) -> None:
+    """Undo `open_run_folder` after a run that failed before its first checkpoint; an earlier run is there again."""
+    _remove(folder, _OURS)
+    aside = folder / _ASIDE
+    if aside.exists():
+        for place in aside.iterdir():
+            place.replace(folder / place.name)
+        aside.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def settle(folder: Path) -> None:
+    """Remove what an overwritten run had left, now that the new one has a model."""
+    _remove(folder, [_ASIDE])
+
+
+def _set_aside(folder: Path, names: Sequence[str]) -> None:
+    aside = folder / _ASIDE
+    if aside.exists():  # a run that was killed while it replaced another: the older one is worth keeping
+        _remove(folder, names)
+        return
+    aside.mkdir()
+    for name in names:
+        (folder / name).replace(aside / name)
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        place = folder / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:

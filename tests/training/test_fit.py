@@ -235,3 +235,23 @@ def test_several_processes_are_started(data, monkeypatch) -> None:
     monkeypatch.setattr("ik_e3nn.training.fit.run_in_parallel", start)
     train(config(data, num_processes=2))
     assert started == [2]
+
+
+def test_a_failed_start_leaves_nothing_and_an_overwritten_run_comes_back(tmp_path):
+    from ik_e3nn.training import run_folder
+
+    folder = run_folder.open_run_folder(tmp_path / "run", resume=False, overwrite=False)
+    run_folder.abandon(folder)
+    assert not folder.exists()
+    folder = run_folder.open_run_folder(folder, resume=False, overwrite=False)
+    (folder / run_folder.MODEL).write_text("old model")
+    (folder / run_folder.CHECKPOINTS / "last.ckpt").write_text("old state")
+    (folder / "mine.txt").write_text("the user's")
+    run_folder.open_run_folder(folder, resume=False, overwrite=True)
+    assert not (folder / run_folder.MODEL).exists()
+    run_folder.abandon(folder)
+    assert (folder / run_folder.MODEL).read_text() == "old model"
+    assert (folder / run_folder.CHECKPOINTS / "last.ckpt").read_text() == "old state"
+    run_folder.open_run_folder(folder, resume=False, overwrite=True)
+    run_folder.settle(folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "mine.txt", "train.log"]
