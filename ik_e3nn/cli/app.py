@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; by default those of this process.
 
     Returns:
-        The exit status: 0; 2 for a mistake that the message explains; 130 after Ctrl-C.
+        The exit status: 0; 1 for a relaxation that did not converge; 2 for a mistake that the message explains; 130
+        after Ctrl-C.
     """
     # Threads that spin while they wait made steps thirty times as slow on a machine that is not idle. This must be
     # said before torch is imported, which only the commands do.
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [word for word in words if word != "--debug"]
     try:
         with _console():
-            _dispatch(words)
+            return _dispatch(words)
     except KeyboardInterrupt:
         if debug:
             raise
@@ -53,23 +54,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except SystemExit as error:  # --help
         return int(error.code or 0)
-    return 0
 
 
-def _dispatch(words: list[str]) -> None:
+def _dispatch(words: list[str]) -> int:
     command, rest = find_command(words)
     if command is not None:
-        _run(command, rest)
+        return _run(command, rest)
     elif not words or words[0] in ("-h", "--help", "help"):
         _say(sys.stdout, overview())
+        return 0
     elif words[0] in ("-V", "--version"):
         _say(sys.stdout, f"{PROGRAM} {__version__}")
-    else:
-        names = [one.name for one in COMMANDS]
-        near = difflib.get_close_matches(" ".join(words[:2]), names, 1) or difflib.get_close_matches(words[0], names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(names)}."
-        given = " ".join(words[: 2 if words[0] == "data" else 1])
-        raise ConfigError(f"unknown command {given!r}; {hint}")
+        return 0
+    names = [one.name for one in COMMANDS]
+    near = difflib.get_close_matches(" ".join(words[:2]), names, 1) or difflib.get_close_matches(words[0], names, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(names)}."
+    given = " ".join(words[: 2 if words[0] == "data" else 1])
+    raise ConfigError(f"unknown command {given!r}; {hint}")
 
 
 def overview() -> str:
@@ -93,14 +94,14 @@ def overview() -> str:
     )
 
 
-def _run(command: Command, words: list[str]) -> None:
+def _run(command: Command, words: list[str]) -> int:
     positional = " ".join(name.upper() for name in command.positional)
     usage = f"{PROGRAM} {command.name} {positional} [options]".replace("  ", " ")
     if command.name == TRAIN:
         from ik_e3nn.cli.train import run_train
 
         _show(run_train(words, usage=usage))
-        return
+        return 0
     from ik_e3nn.cli.options import parse_settings
 
     settings_type, function = command.load()
@@ -109,6 +110,7 @@ def _run(command: Command, words: list[str]) -> None:
     result = function(settings)
     if command.shows_result:
         _show(result)
+    return int(getattr(result, "converged", True) is False)
 
 
 def _show(result: Any) -> None:

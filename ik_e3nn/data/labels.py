@@ -236,4 +236,10 @@ def _count_labels(
         bad = given - meaningless - counted[label]
         if bad > 0 and not sources.get(label, "").startswith("-"):
             notes.append(f"{bad} {label} labels are NaN or infinite and left out")
+    partial = [i for i, one in enumerate(labels) if 0 < np.isfinite(one.forces).sum() < one.forces.size]
+    if partial:
+        notes.append(
+            f"{len(partial)} structures (the first is {partial[0]}) have NaN force components, which are left out"
+        )
+        logger.warning("%s", notes[-1])
     return LabelCounts(len(structures), sources=dict(sources), notes=tuple(notes), **counted)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from ase.build import molecule
 from ase.io import read, write
 
 from ik_e3nn.cli import main
@@ -149,3 +150,11 @@ def test_help_imports_nothing_heavy() -> None:
     start = time.monotonic()
     assert subprocess.run([sys.executable, "-c", code], check=False, capture_output=True).returncode == 0
     assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(("fmax", "status"), [("1e-9", 1), ("1e3", 0)])
+def test_exit_status_tells_whether_a_relaxation_converged(tmp_path, fmax, status):
+    write(tmp_path / "water.xyz", molecule("H2O"))
+    save_model(InteratomicPotential(["H", "O"], num_channels=4, l_max=1), tmp_path / "m.safetensors")
+    words = ["relax", str(tmp_path / "water.xyz"), "--model", str(tmp_path / "m.safetensors")]
+    assert main([*words, "--steps", "1", "--fmax", fmax, "-o", str(tmp_path / "out")]) == status

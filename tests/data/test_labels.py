@@ -247,3 +247,14 @@ def test_units(energy_unit, length_unit, energy, length):
 def test_keys_are_checked(arguments, message):
     with pytest.raises(DataError, match=message):
         LabelKeys(**arguments)
+
+
+def test_single_nan_force_components_are_told(caplog):
+    structures = [molecule("H2O") for _ in range(3)]
+    for atoms in structures:
+        atoms.info["REF_energy"] = 1.0
+        atoms.arrays["REF_forces"] = np.ones((3, 3))
+    structures[1].arrays["REF_forces"][2, 0] = np.nan
+    _, counts = read_labels(structures, LabelKeys())
+    assert "1 structures (the first is 1) have NaN force components" in caplog.text
+    assert counts.forces == 3
