@@ -32,7 +32,8 @@ class Field:
 
     Args:
         shape: Dimensions in symbols: N atoms, E edges, B structures.
-        dtype: Kind of number; "float" is the dtype the graph was built with.
+        dtype: Kind of number; "float" is the dtype the graph was built with, or float64 for
+            positions, cell and shifts in a graph that a calculator makes.
         unit: Physical unit, empty where there is none.
         meaning: What it holds.
 
