@@ -1,0 +1,206 @@
+"""Rows, page and plot from a work folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from potentials.recipes import BATCH, MODELS, VALID_BATCH, settings_of
+from potentials.runs import Bench, read_json
+from potentials.sets import SETS
+from potentials.speed import COMPILED
+
+Row = dict[str, Any]
+
+COLUMNS = {
+    "model": "model",
+    "parameters": "parameters",
+    "force_rmse_meV_per_A": "F RMSE (meV/A)",
+    "force_mae_meV_per_A": "F MAE",
+    "energy_rmse_meV_per_atom": "E RMSE (meV/atom)",
+    "energy_mae_meV_per_atom": "E MAE",
+    "stress_rmse_meV_per_A3": "stress RMSE (meV/A^3)",
+    "train_edges_per_s": "training edges/s",
+    "train_steps": "steps",
+    "latency_ms": "latency (ms)",
+    "latency_one_thread_ms": "latency, 1 thread",
+    "calculator_ms": "ASE call (ms)",
+    "throughput_edges_per_s": "inference edges/s",
+    "peak_memory_MB": "memory (MB)",
+    "train_peak_memory_MB": "training memory (MB)",
+}
+CURVE_POINTS = 60
+
+
+def collect(bench: Bench) -> list[Row]:
+    """A row for every trained model of every set, and for every compiled form."""
+    rows = []
+    for data_set in SETS:
+        speed_file = bench.work / data_set / "speed.json"
+        speed = read_json(speed_file) if speed_file.exists() else {"forms": {}}
+        for model in MODELS:
+            if bench.done(data_set, model, "predict"):
+                row = _row(bench, data_set, model)
+                rows.append(row | _speed(speed, model))
+                name = f"{model} (compiled)"
+                if name in speed["forms"]:
+                    rows.append(_compiled_row(bench, row, speed, name))
+    return rows
+
+
+def _row(bench: Bench, data_set: str, model: str) -> Row:
+    folder = bench.folder(data_set, model)
+    trained, predicted, job = (read_json(folder / f"{name}.json") for name in ("train", "predict", "train_job"))
+    versions = predicted.pop("versions")
+    trained["machine"] += f", torch {versions['torch']}"
+    curve = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    return {
+        "set": data_set,
+        "model": model,
+        **predicted,
+        **trained,
+        "minutes": job["minutes"],
+        "threads": job["threads"],
+        "frames": job["set"]["frames"],
+        "edges_per_frame": job["set"]["edges_per_frame"],
+        "E0s_from": job["set"]["E0s_from"],
+        "settings": job["settings"],
+        "versions": versions,
+        "curve": curve[:: max(1, len(curve) // CURVE_POINTS)],
+    }
+
+
+def _speed(speed: Row, name: str) -> Row:
+    measured = {key: value for key, value in speed["forms"].get(name, {}).items() if key != "samples_seconds"}
+    if "error" in measured:
+        measured["notes"] = measured.pop("error")
+    return measured | {"throughput_structures": speed["structures"]} if measured else {}
+
+
+def _compiled_row(bench: Bench, row: Row, speed: Row, name: str) -> Row:
+    """The row of a compiled form: the errors of its model, a speed of its own."""
+    how = COMPILED[row["model"]]
+    if how.ahead:
+        compiled = read_json(bench.folder(row["set"], row["model"]) / "compile.json")
+    else:  # it happens in the first calls
+        measured = speed["forms"][name]
+        compiled = {"compile_seconds": measured.get("first_call_seconds", 0) + measured.get("warm_up_seconds", 0)}
+    extra = {"compile_seconds": compiled.get("compile_seconds"), "compiled_with": how.documented}
+    training = ("curve", "train_steps", "train_edges_per_s", "train_peak_memory_MB", "last_validation_seconds")
+    kept = {key: value for key, value in row.items() if key not in training}
+    failed = {"notes": compiled["error"]} if "error" in compiled else {}
+    return kept | {"model": name} | extra | _speed(speed, name) | failed
+
+
+def write(bench: Bench, output: Path, page: Path) -> None:
+    """Write the JSON file, the page and the plot."""
+    rows = collect(bench)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(rows, indent=1) + "\n")
+    page.write_text(_page(rows, output))
+    if rows:
+        plot(rows, output.with_suffix(".png"))
+
+
+def table(rows: list[Row]) -> str:
+    """A Markdown table of rows of one set."""
+    columns = {key: title for key, title in COLUMNS.items() if any(row.get(key) is not None for row in rows)}
+    lines = ["| " + " | ".join(columns.values()) + " |", "|" + "---|" * len(columns)]
+    for row in rows:
+        lines.append("| " + " | ".join(_cell(row.get(key)) for key in columns) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float | int):
+        return str(value or "")
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _page(rows: list[Row], output: Path) -> str:
+    parts = [_INTRODUCTION.format(json=output.name, png=f"{output.parent.name}/{output.stem}.png")]
+    for data_set, chosen in SETS.items():
+        mine = [row for row in rows if row["set"] == data_set]
+        if mine:
+            first = mine[0]
+            parts += [
+                f"## {chosen.title}",
+                f"{chosen.split}. Training frames have {first['edges_per_frame']['train']:,.0f} edges on average; E0s: "
+                f"{first['E0s_from']}. {first['minutes']:g} minutes of training each on {first['machine']}.",
+                table(mine),
+                *[f"{row['model']}: `{row['notes'].splitlines()[-1]}`" for row in mine if row.get("notes")],
+            ]
+    sizes = {"batches": _listed(BATCH), "valid_batches": _listed(VALID_BATCH)}
+    parts += ["## Settings", _SETTINGS.format(**sizes)]
+    for model in dict.fromkeys(row["model"] for row in rows if row["model"] in MODELS):
+        versions = next(row["versions"] for row in rows if row["model"] == model)
+        parts += [
+            f"### {model}",
+            ", ".join(f"{name} {version}" for name, version in versions.items()),
+            f"```json\n{json.dumps(settings_of(model, 'acac') | {'by_set': MODELS[model].by_set}, indent=1)}\n```",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _listed(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{size} ({data_set})" for data_set, size in sizes.items())
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """Error against cost, and learning curves, a column for each set."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in SETS if any(row["set"] == name for row in rows)]
+    figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.5), squeeze=False)
+    colours = {model: f"C{number}" for number, model in enumerate(MODELS)}
+    for column, data_set in enumerate(names):
+        cost, curves = axes[0][column], axes[1][column]
+        for row in [row for row in rows if row["set"] == data_set]:
+            colour = colours[row["model"].removesuffix(" (compiled)")]
+            if row.get("throughput_edges_per_s"):
+                x, y = 1e6 / row["throughput_edges_per_s"], row["force_rmse_meV_per_A"]
+                cost.loglog(x, y, "o", color=colour, mfc="none" if "(" in row["model"] else colour)
+                cost.annotate(row["model"], (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
+            if len(row.get("curve", [])) > 1:
+                minutes = [point["seconds"] / 60 for point in row["curve"]]
+                force = [point["force_rmse_meV_per_A"] for point in row["curve"]]
+                curves.semilogy(minutes, force, color=colour, label=row["model"])
+        cost.set(title=SETS[data_set].title, xlabel="inference, microseconds per edge", ylabel="test F RMSE (meV/A)")
+        curves.set(xlabel="training time (minutes)", ylabel="validation F RMSE (meV/A)")
+        curves.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+    plt.close(figure)
+
+
+_INTRODUCTION = """# Potentials side by side
+
+Written by `potentials.py`; all figures are in `{json}`. Every model had the same frames, the same E0s, the same cores
+and the same training time. The clock starts with the first training step, so it leaves out starting the interpreter,
+reading data and building models; it includes each package's own validation after every epoch. All train and run in
+float32. Errors are those of the test frames, computed by one piece of code from the predictions of each package.
+Speed was measured after all training, all models of a set in turn, medians of several rounds: *latency* is a call of
+the model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
+neighbour list included, after a small step; *inference edges/s* a batch of about 8,000 edges; *memory* the largest
+resident size of a process that did only that. NequIP's model computes the stress too in all of these. Edges are
+counted within 5 A for all models, both directions. *(compiled)* rows are the same trained model after its package's
+compilation, whose time is not part of the figures.
+
+![error against cost, learning curves]({png})"""
+
+_SETTINGS = """Settings not listed are each package's defaults; `potentials/recipes.py` says how each recipe was chosen.
+`by_set` lists what differs for a set. Batch sizes are shown for acetylacetone; unless `by_set` says otherwise they are
+{batches} in training and {valid_batches} in validation.
+
+Run again, in an environment that holds this library, with one more for each of the other packages:
+
+```bash
+python3 -m venv mace && mace/bin/pip install torch==2.13.0 && mace/bin/pip install mace-torch==0.3.16 e3nn==0.4.4
+python3 -m venv nequip && nequip/bin/pip install torch==2.13.0 && nequip/bin/pip install "nequip>=0.19,<0.20"
+python examples/benchmarks/potentials.py --data-root DATA --work WORK \\
+    --mace-python mace/bin/python --nequip-python nequip/bin/python
+```
+
+A stopped run goes on with the same command; finished models are kept."""

@@ -1,0 +1,183 @@
+"""Times all models of a set in turn, A B C A B C ..., in processes that hold one model each."""
+
+import json
+import math
+import statistics
+import subprocess
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any
+
+from ase.io import read
+from tqdm import tqdm
+
+from potentials.runs import Bench, WorkerError, read_json
+from potentials.sets import count_edges
+
+REPLY = "REPLY "
+BATCH_EDGES = 8000
+REPEATS = {"throughput": 3, "latency": 20, "calculator": 20}
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """How a package compiles its models.
+
+    Args:
+        documented: The documented way.
+        ahead: Whether that is a step of its own, done by `Worker.compile`.
+    """
+
+    documented: str
+    ahead: bool
+
+
+COMPILED = {
+    "mace": Compiled("MACECalculator(compile_mode='default', fullgraph=False)", ahead=False),
+    "nequip": Compiled("nequip-compile --mode aotinductor, targets ase and batch", ahead=True),
+}
+
+
+@dataclass
+class Form:
+    """A model in one form, eager or compiled, and what was measured of it.
+
+    Args:
+        model: Name of the model.
+        compiled: Whether this is its compiled form.
+    """
+
+    model: str
+    compiled: bool = False
+    samples: dict[str, list[float]] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name in the table."""
+        return f"{self.model} (compiled)" if self.compiled else self.model
+
+
+class Served:
+    """A worker process that answers one request at a time.
+
+    Args:
+        bench: Where and how.
+        data_set: The set.
+        form: What it holds.
+        structures: Test frames in the large batch.
+    """
+
+    def __init__(self, bench: Bench, data_set: str, form: Form, structures: int) -> None:
+        job = bench.job(
+            data_set, form.model, "serve", compiled=form.compiled, throughput_structures=structures, result=""
+        )
+        self._log = (bench.folder(data_set, form.model) / f"serve{'_compiled' * form.compiled}.log").open("w")
+        self._process = bench.start(form.model, job, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
+        self._lines: Queue[str] = Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        for line in self._process.stdout or ():
+            if line.startswith(REPLY):
+                self._lines.put(line)
+        self._lines.put("")
+
+    def ask(self, line: str, timeout: float = 1800.0) -> dict[str, Any]:
+        """Answer to a request.
+
+        Raises:
+            WorkerError: The package raised an error, the process ended, or nothing came in time.
+        """
+        if self._process.stdin is None or self._process.poll() is not None:
+            raise WorkerError(f"the process ended before {line!r}")
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        try:
+            reply = self._lines.get(timeout=timeout)
+        except Empty:
+            raise WorkerError(f"no answer to {line!r} within {timeout:.0f} s") from None
+        answer: dict[str, Any] = json.loads(reply[len(REPLY) :]) if reply else {"error": "the process ended"}
+        if "error" in answer:
+            raise WorkerError(f"{line}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+        self._log.close()
+
+
+def compile_model(bench: Bench, data_set: str, model: str) -> None:
+    """Make the compiled form of a model ahead of its use, if it has one; an error is kept as the result."""
+    if model not in COMPILED or not COMPILED[model].ahead:
+        return
+    if bench.done(data_set, model, "compile") or not bench.done(data_set, model, "train"):
+        return
+    try:
+        result = bench.run(data_set, model, "compile")
+    except WorkerError as error:
+        result = {"error": str(error)}
+    bench.finish(data_set, model, "compile", result)
+
+
+def measure(bench: Bench, data_set: str, models: list[str], rounds: int) -> None:
+    """Measure all trained models of a set, eager and compiled, and write WORK/SET/speed.json."""
+    trained = [model for model in models if bench.done(data_set, model, "predict")]
+    forms = [Form(model) for model in trained] + [Form(model, compiled=True) for model in trained if model in COMPILED]
+    path = bench.work / data_set / "speed.json"
+    stamps = {model: (bench.folder(data_set, model) / "train.json").stat().st_mtime for model in trained}
+    if not forms or (path.exists() and read_json(path)["of"] == stamps):
+        return
+    frames = read(bench.data(data_set) / "test.xyz", ":")
+    count = min(len(frames), math.ceil(BATCH_EDGES / bench.summary(data_set)["edges_per_frame"]["test"]))
+    edges = sum(count_edges(atoms) for atoms in frames[:count])
+    servers: dict[str, Served] = {}
+    try:
+        for form in tqdm(forms, desc=f"loading {data_set}", unit="model"):
+            servers[form.name] = Served(bench, data_set, form, count)
+            _guarded(form, lambda f=form: _warm_up(f, servers[f.name]))
+        for _ in tqdm(range(rounds), desc=f"speed {data_set}", unit="round"):
+            for form in forms:
+                _guarded(form, lambda f=form: _sample(f, servers[f.name], bench.threads))
+    finally:
+        for server in servers.values():
+            server.close()
+    _write(path, forms, stamps, count, edges)
+
+
+def _guarded(form: Form, function: Any) -> None:
+    """Call unless this form failed before; keep the error as a note."""
+    if "error" not in form.result:
+        try:
+            function()
+        except WorkerError as error:
+            form.result["error"] = str(error)
+
+
+def _warm_up(form: Form, server: Served) -> None:
+    form.result |= server.ask("prepare_throughput") | server.ask("prepare_latency")
+
+
+def _sample(form: Form, server: Served, threads: int) -> None:
+    for what, repeats in REPEATS.items():
+        seconds = server.ask(f"{what} {repeats} {threads}")["seconds"]
+        form.samples.setdefault(what, []).append(seconds)
+    if not form.compiled:  # compiled code has its number of threads built in
+        seconds = server.ask(f"latency {REPEATS['latency']} 1")["seconds"]
+        form.samples.setdefault("latency_one_thread", []).append(seconds)
+
+
+def _write(path: Path, forms: list[Form], stamps: dict[str, float], count: int, edges: int) -> None:
+    names = {"latency": "latency_ms", "calculator": "calculator_ms", "latency_one_thread": "latency_one_thread_ms"}
+    for form in forms:
+        medians = {what: statistics.median(samples) for what, samples in form.samples.items()}
+        form.result |= {names[what]: 1e3 * value for what, value in medians.items() if what in names}
+        if "throughput" in medians:
+            form.result["throughput_edges_per_s"] = edges / medians["throughput"]
+        form.result["samples_seconds"] = form.samples
+    content = {"of": stamps, "structures": count, "edges": edges, "forms": {form.name: form.result for form in forms}}
+    path.write_text(json.dumps(content, indent=1))
