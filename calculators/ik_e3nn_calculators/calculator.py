@@ -36,6 +36,8 @@ class IKCalculator(Calculator):
         model: A model file or a potential; an instance is copied, so the caller's stays where and as it is.
         device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
         dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
+        compile: Compile the model, see `ik_e3nn.models.compile_potential`; where that fails it runs as it is, with a
+            warning.
         skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
         **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
 
@@ -62,11 +64,12 @@ class IKCalculator(Calculator):
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
+        compile: bool = False,  # noqa: A002  (torch's word for it)
         skin: float = 0.5,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype), skin=skin)
+        self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype, compile=compile), skin=skin)
         self._inputs: Snapshot = {}
         self._with_stress = False
 

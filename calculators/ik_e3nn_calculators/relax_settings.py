@@ -30,6 +30,7 @@ class RelaxSettings:
         overwrite: Replace the relaxation in `output`.
         device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`; None keeps the model's.
+        compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         progress: Show a progress bar.
         plots: Draw the largest force.
 
@@ -55,6 +56,7 @@ class RelaxSettings:
     overwrite: bool = False
     device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
+    compile: bool = False
     progress: bool = True
     plots: bool = True
 

@@ -1,7 +1,7 @@
 """Functions of an edge vector: radial bases, envelopes, harmonics, and quadrature grids on the sphere."""
 
 from ik_e3nn.basis.edge import PolynomialBasis, RadialHarmonicBasis
-from ik_e3nn.basis.harmonics import distances, harmonics, spherical_irreps
+from ik_e3nn.basis.harmonics import Harmonics, distances, harmonics, spherical_irreps
 from ik_e3nn.basis.radial import BesselBasis, GaussianBasis, GaussianShell, smooth_envelope
 from ik_e3nn.basis.sphere import sphere_grid
 
@@ -9,6 +9,7 @@ __all__ = [
     "BesselBasis",
     "GaussianBasis",
     "GaussianShell",
+    "Harmonics",
     "PolynomialBasis",
     "RadialHarmonicBasis",
     "distances",

@@ -1,14 +1,13 @@
-r"""Forces and stress as derivatives of the energy.
+r"""Forces, stress and atomic virials from the derivatives of the energy with respect to the edge vectors.
 
-.. math:: F_i = -\frac{\partial E}{\partial r_i}, \qquad
-          \sigma_{\alpha\beta} = \frac{1}{V} \frac{\partial E}{\partial \epsilon_{\alpha\beta}}, \quad
-          r \mapsto r (1 + \epsilon), \; h \mapsto h (1 + \epsilon), \; \epsilon = \epsilon^T
+.. math:: g_e = \frac{\partial E}{\partial r_e}, \qquad
+          F_i = -\frac{\partial E}{\partial r_i} = \sum_{e: \text{from } i} g_e - \sum_{e: \text{to } i} g_e, \qquad
+          \sigma = \frac{1}{V} \frac{\partial E}{\partial \epsilon} = \frac{1}{V} \sum_e \mathrm{sym}(r_e \otimes g_e)
 
-with V = |det h|, as in ASE: eV/A^3, tension positive. The cell is never changed or completed: where it has no volume,
-the stress is NaN.
+with the strain :math:`r \mapsto r (1 + \epsilon), h \mapsto h (1 + \epsilon)` and V = |det h|, as in ASE: eV/A^3,
+tension positive. Every derivative of the model is a linear function of the same g. The cell is never changed or
+completed: where it has no volume, the stress is NaN.
 """
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,64 +15,24 @@ from torch import Tensor
 from ik_e3nn.conv import segment_sum
 
 
-class Derivatives(NamedTuple):
-    """Derivatives of the energy; absent where not asked for.
-
-    Attributes:
-        forces: (N, 3), eV/A.
-        stress: (B, 3, 3), eV/A^3.
-        atomic_virials: (N, 3, 3), eV: every edge's dE/d(strain) shared by its two atoms; they sum to stress times
-            volume.
-    """
-
-    forces: Tensor | None
-    stress: Tensor | None
-    atomic_virials: Tensor | None
+def forces(gradient: Tensor, senders: Tensor, receivers: Tensor, num_nodes: int) -> Tensor:
+    """Forces (N, 3), eV/A, from dE/d(edge vectors) (E, 3)."""
+    return segment_sum(gradient, senders, num_nodes) - segment_sum(gradient, receivers, num_nodes)
 
 
-def strained(positions: Tensor, cell: Tensor, strain: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
-    """Positions and cells under a strain (B, 3, 3), which is symmetrised so that rotations drop out."""
-    symmetric = 0.5 * (strain + strain.mT)
-    moved = positions + torch.bmm(positions[:, None], symmetric.index_select(0, batch)).squeeze(1)
-    return moved, cell + torch.bmm(cell, symmetric)
+def edge_virials(vectors: Tensor, gradient: Tensor) -> Tensor:
+    """What every edge adds to dE/d(strain), (E, 3, 3), eV; symmetric, so that rotations drop out."""
+    virials = vectors[:, :, None] * gradient[:, None, :]
+    return 0.5 * (virials + virials.mT)
 
 
-def differentiate(
-    energy: Tensor,
-    positions: Tensor,
-    *,
-    strain: Tensor | None = None,
-    cell: Tensor | None = None,
-    edges: tuple[Tensor, Tensor] | None = None,
-    create_graph: bool = False,
-) -> Derivatives:
-    """Differentiate the total energy.
-
-    Args:
-        energy: (B,), in eV.
-        positions: (N, 3), part of the energy's graph.
-        strain: (B, 3, 3), zero, part of the energy's graph; gives the stress.
-        cell: Unstrained cells (B, 3, 3), in A; needed for the stress.
-        edges: Edge vectors (E, 3), part of the energy's graph, and edge_index (2, E); gives the atomic virials.
-        create_graph: Keep what is needed to differentiate the result again.
-    """
-    wanted = [positions] + ([] if strain is None else [strain]) + ([] if edges is None else [edges[0]])
-    grads = list(
-        torch.autograd.grad(energy.sum(), wanted, create_graph=create_graph, allow_unused=True, materialize_grads=True)
-    )
-    forces = -grads.pop(0)
-    stress = None
-    if strain is not None and cell is not None:
-        volume = torch.linalg.det(cell).abs()[:, None, None]
-        has_volume = volume > 0
-        stress = torch.where(has_volume, grads.pop(0) / torch.where(has_volume, volume, 1.0), torch.nan)
-    virials = None
-    if edges is not None:
-        virials = _atomic_virials(edges[0], grads.pop(0), edges[1], positions.shape[0])
-    return Derivatives(forces, stress, virials)
+def stress(virials: Tensor, structures: Tensor, cell: Tensor) -> Tensor:
+    """Stress (B, 3, 3), eV/A^3, from the virials (E, 3, 3) and structures (E,) of the edges."""
+    volume = torch.linalg.det(cell).abs()[:, None, None]
+    total = segment_sum(virials, structures, cell.shape[0])
+    return torch.where(volume > 0, total / torch.where(volume > 0, volume, 1.0), torch.nan)
 
 
-def _atomic_virials(vectors: Tensor, gradient: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
-    virial = vectors[:, :, None] * gradient[:, None, :]
-    virial = 0.25 * (virial + virial.mT)  # symmetric, and half for either atom
-    return segment_sum(virial, edge_index[0], num_nodes) + segment_sum(virial, edge_index[1], num_nodes)
+def atomic_virials(virials: Tensor, senders: Tensor, receivers: Tensor, num_nodes: int) -> Tensor:
+    """Virials of atoms (N, 3, 3), eV: every edge's is shared by its two atoms; they sum to stress times volume."""
+    return 0.5 * (segment_sum(virials, senders, num_nodes) + segment_sum(virials, receivers, num_nodes))

@@ -1,14 +1,16 @@
 """What a model knows before its first interaction: species and global inputs on nodes, geometry and bonds on edges."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
+from e3nn import o3
 from torch import Tensor, nn
 
-from ik_e3nn.basis import distances, harmonics
-from ik_e3nn.conv import ReceiverBlocks
-from ik_e3nn.graph import BOND_NAMES, fields
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.graph import fields
+from ik_e3nn.nn import EquivariantLinear
+from ik_e3nn.symmetry import SymmetryGroup
 
 GLOBAL_INPUTS = (fields.TOTAL_CHARGE, fields.SPIN)
 
@@ -24,7 +26,7 @@ class NodeEmbedding(nn.Module):
         inputs: Which global inputs are used, out of ``total_charge`` and ``spin`` (as 2S, zero for a singlet).
 
     Example:
-        >>> NodeEmbedding(3, 8)(torch.tensor([0, 2]), {}, torch.zeros(2, dtype=torch.long)).shape
+        >>> NodeEmbedding(3, 8)(torch.tensor([0, 2]), {}).shape
         torch.Size([2, 8])
     """
 
@@ -34,63 +36,67 @@ class NodeEmbedding(nn.Module):
         self.species = nn.Parameter(torch.randn(num_species, channels))
         self.responses = nn.ParameterDict({name: nn.Parameter(torch.randn(num_species, channels)) for name in inputs})
 
-    def forward(self, species: Tensor, graph: Mapping[str, Tensor], batch: Tensor) -> Tensor:
-        """Scalars (N, channels) from species indices (N,)."""
+    def forward(self, species: Tensor, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Scalars (N, channels) from species indices (N,) and the global inputs, (N,) each."""
         x = self.species.index_select(0, species)
         for name in self.inputs:
-            value = graph[name].to(x.dtype) - (1.0 if name == fields.SPIN else 0.0)
-            x = x + value[batch, None] * self.responses[name].index_select(0, species)
+            value = inputs[name].to(x.dtype) - (1.0 if name == fields.SPIN else 0.0)
+            x = x + value[:, None] * self.responses[name].index_select(0, species)
         return x
 
 
-class EdgeContext(NamedTuple):
-    """Everything about the edges that all interactions share.
-
-    Attributes:
-        edge_index: Senders and receivers, (2, E).
-        vectors: Edge vectors, (E, 3), in A.
-        lengths: (E, 1), in A.
-        harmonics: (E, (l_max+1)^2).
-        bonds: One-hot bond types, (E, 5); or (E, 0) if the model does not use them.
-        blocks: Edges grouped by receiver.
-    """
-
-    edge_index: Tensor
-    vectors: Tensor
-    lengths: Tensor
-    harmonics: Tensor
-    bonds: Tensor
-    blocks: ReceiverBlocks
-
-
-class EdgeEmbedding(nn.Module):
-    """Geometry and bond types of edges.
+class TypeEmbedding(ExactModule):
+    """A learnable G-invariant vector of unit variance for every type of atom or bond.
 
     Args:
-        l_max: Largest degree of the harmonics.
-        use_bonds: Whether kernels see bond types.
+        num_types: Number of types.
+        irreps: Type of the vectors.
+        group: The group G.
 
     Example:
-        >>> context = EdgeEmbedding(1)(torch.randn(2, 3), torch.tensor([[0, 1], [1, 0]]), None, 2)
-        >>> context.harmonics.shape
-        torch.Size([2, 4])
+        >>> TypeEmbedding(3, "4x0e + 1o", SymmetryGroup("Cinfv"))().shape
+        torch.Size([3, 7])
     """
 
-    def __init__(self, l_max: int, *, use_bonds: bool = False) -> None:
-        super().__init__()
-        self.l_max = l_max
-        self.num_bond_types = len(BOND_NAMES) if use_bonds else 0
+    one_hot: Tensor
 
-    def forward(self, vectors: Tensor, edge_index: Tensor, bond_types: Tensor | None, num_nodes: int) -> EdgeContext:
-        """The context of edges with vectors (E, 3)."""
-        bonds = vectors.new_zeros(vectors.shape[0], self.num_bond_types)
-        if self.num_bond_types and bond_types is not None:
-            bonds = nn.functional.one_hot(bond_types, self.num_bond_types).to(vectors.dtype)
-        return EdgeContext(
-            edge_index=edge_index,
-            vectors=vectors,
-            lengths=distances(vectors),
-            harmonics=harmonics(vectors, self.l_max),
-            bonds=bonds,
-            blocks=ReceiverBlocks.from_receivers(edge_index[1], num_nodes),
-        )
+    def __init__(self, num_types: int, irreps: o3.Irreps | str, group: SymmetryGroup) -> None:
+        super().__init__()
+        self.linear = EquivariantLinear(o3.Irreps([(num_types, "0e")]), irreps, group)
+        self.register_exact("one_hot", num_types**0.5 * torch.eye(num_types, dtype=torch.float64))
+
+    def forward(self) -> Tensor:
+        """All vectors, (num_types, irreps.dim)."""
+        result: Tensor = self.linear(self.one_hot)
+        return result
+
+
+class Edges(NamedTuple):
+    """Edges in blocks of w with one receiver.
+
+    A place without an edge has a vector longer than the cutoff: it contributes exact zeros.
+
+    Attributes:
+        senders: (B, w).
+        owners: Receivers of the blocks, (B,), sorted.
+        vectors: Edge vectors, (B, w, 3), in A.
+        bonds: Bond types, (B, w), or none if the model does not use them.
+    """
+
+    senders: Tensor
+    owners: Tensor
+    vectors: Tensor
+    bonds: Tensor | None
+
+    def tiles(self, max_edges: int, num_nodes: int) -> Iterator[tuple[slice, "Edges"]]:
+        """The same edges in parts of at most max_edges, or of one receiver: a range of receivers and their edges."""
+        counts = torch.bincount(self.owners, minlength=num_nodes).cpu()
+        ends, blocks = counts.cumsum(0), max(max_edges // self.senders.shape[1], 1)
+        node = first = 0
+        while node < num_nodes:
+            stop = max(int(torch.searchsorted(ends, first + blocks, right=True)), node + 1)
+            last = int(ends[stop - 1])
+            bonds = None if self.bonds is None else self.bonds[first:last]
+            part = Edges(self.senders[first:last], self.owners[first:last] - node, self.vectors[first:last], bonds)
+            yield slice(node, stop), part
+            node, first = stop, last

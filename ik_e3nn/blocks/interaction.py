@@ -5,17 +5,19 @@ from typing import NamedTuple
 import torch
 from e3nn import o3
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis, spherical_irreps
-from ik_e3nn.blocks.embedding import EdgeContext
-from ik_e3nn.conv import PointConv, gather
-from ik_e3nn.kernels import ImplicitKernel, Kernel, RadialKernel, SeparableFilter
-from ik_e3nn.nn import EquivariantLinear, Gate, SelfTensorProduct, TensorProduct
+from ik_e3nn.blocks.embedding import Edges, TypeEmbedding
+from ik_e3nn.conv import gather
+from ik_e3nn.conv.depthwise import DepthwiseMixing
+from ik_e3nn.kernels import ImplicitKernel, RadialKernel
+from ik_e3nn.nn import EquivariantLinear, SphereProduct, TensorPowers, normalised_sigmoid, normalised_silu
+from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 
 NUM_RADIAL = 8  # Bessel functions
 KERNEL_WIDTH = 64  # hidden layer of the kernel's MLP
-SCALARS_PER_NODE = 16  # scalars of either atom that a kernel sees
 
 
 class Conditioning(NamedTuple):
@@ -25,7 +27,7 @@ class Conditioning(NamedTuple):
         num_species: Number of species.
         num_bond_types: 5, or 0 if kernels do not see bonds.
         r_max: Cutoff (A).
-        l_max: Largest degree of filters and features.
+        l_max: Largest degree of filters and of the features that are multiplied.
         group: The symmetry group.
     """
 
@@ -39,95 +41,123 @@ class Conditioning(NamedTuple):
 class Interaction(nn.Module):
     r"""Implicit kernel, steerable convolution, products for body order, gate, residual.
 
-    .. math:: A_i &= \frac{1}{\bar d} \sum_j K\big(r_{ij}; Z_i, Z_j, b_{ij}, s_i, s_j\big) \, L x_j \\
-              B_i &= A_i \oplus (A_i \otimes A_i) \oplus \dots \\
-              x_i' &= L_{Z_i} x_i + \mathrm{gate}(L B_i)
+    .. math:: A_i &= \frac{1}{\bar d} \, s_{Z_i} \sum_j K\big(r_{ij}; Z_i, Z_j, b_{ij}, x_i, x_j\big) \, L x_j \\
+              B_i &= \textstyle\sum_{k=1}^{n} L_k A_i^{\otimes k} \\
+              x_i' &= L x_i + \mathrm{gate}(B_i)
 
-    The kernel sees the distance, the species of both atoms, the bond type b and scalars s made from both atoms'
-    features. For O(3) and SO(3) it is a :class:`RadialKernel`, which is exact there; for smaller groups an
-    :class:`ImplicitKernel` with gates.
+    The kernel sees the distance, the species of both atoms, the bond type b and both atoms' features. For O(3) and
+    SO(3) it is a :class:`RadialKernel`, which sees scalars alone and is exact then; for smaller groups an
+    :class:`ImplicitKernel` with gates. The products are taken on the sphere for O(3), and with all bilinear maps of
+    the group otherwise.
 
     Args:
-        irreps_in: Type of the node features; one multiplicity for all irreps.
-        irreps_out: Type of the new node features.
+        irreps_in: Type of the node features: one number of channels of every harmonic up to some degree.
+        irreps_out: Type of the new node features, of the same kind.
         conditioning: What the kernel sees.
-        correlation: Number of factors of A in B, 1 to 3.
-
-    Raises:
-        ValueError: The correlation is not 1, 2 or 3.
+        correlation: Number of factors n.
     """
+
+    normalisation: Tensor
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, *, conditioning: Conditioning, correlation: int
     ) -> None:
         super().__init__()
-        if correlation not in (1, 2, 3):
-            raise ValueError(f"correlation must be 1, 2 or 3; got {correlation}")
         c, group = conditioning, conditioning.group
         channels = irreps_in[0].mul
         hidden = spherical_irreps(c.l_max, channels)
-        scalars = o3.Irreps([(SCALARS_PER_NODE, "0e")])
-        self.sender_scalars = EquivariantLinear(irreps_in, scalars, group)
-        self.receiver_scalars = EquivariantLinear(irreps_in, scalars, group)
-        self.sender_species = nn.Parameter(torch.randn(c.num_species, SCALARS_PER_NODE))
-        self.receiver_species = nn.Parameter(torch.randn(c.num_species, SCALARS_PER_NODE))
-        self.kernel = make_kernel(2 * SCALARS_PER_NODE + c.num_bond_types, channels, c)
+        self.kernel = make_kernel(channels, c)
+        self.sender = EquivariantLinear(irreps_in, self.kernel.irreps_hidden, group)
+        self.receiver = EquivariantLinear(irreps_in, self.kernel.irreps_hidden, group)
+        self.sender_species = TypeEmbedding(c.num_species, self.kernel.irreps_hidden, group)
+        self.receiver_species = TypeEmbedding(c.num_species, self.kernel.irreps_hidden, group)
+        self.bonds = TypeEmbedding(c.num_bond_types, self.kernel.irreps_hidden, group) if c.num_bond_types else None
         self.up = EquivariantLinear(irreps_in, irreps_in, group)
-        self.conv = PointConv(irreps_in, hidden, self.kernel, "depthwise")
-        self.species_scale = nn.Parameter(1 + 0.1 * torch.randn(c.num_species, (c.l_max + 1) * channels))
-        self.gate = Gate(irreps_out)
-        self.linear = EquivariantLinear(hidden, self.gate.irreps_in, group)
-        self.square = SelfTensorProduct(hidden, hidden, group) if correlation >= 2 else None
-        self.linear_square = EquivariantLinear(hidden, self.gate.irreps_in, group) if correlation >= 2 else None
-        self.cube = TensorProduct(hidden, hidden, self.gate.irreps_in, group) if correlation >= 3 else None
+        self.conv = DepthwiseMixing(irreps_in, self.kernel.irreps_out, hidden, group)
+        self.register_buffer("normalisation", torch.tensor(1.0))
+        self.species_scale = nn.Parameter(1 + 0.1 * torch.randn(c.l_max + 1, c.num_species, channels))
+        self.product = make_product(hidden, irreps_out, group, correlation)
+        self.gates = nn.Parameter(torch.randn(channels, irreps_out.lmax * channels)) if irreps_out.lmax else None
         self.skip = EquivariantLinear(irreps_in, irreps_out, group)
-        self.norm = correlation**-0.5
-        self.degrees = [(2 * l + 1, channels) for l in range(c.l_max + 1)]
+        self.blocks_in, self.blocks_out = layout(irreps_in), layout(irreps_out)
 
-    def forward(self, features: Tensor, species: Tensor, edges: EdgeContext) -> Tensor:
-        """New node features (N, irreps_out.dim) from (N, irreps_in.dim)."""
-        filters = self.filter_fields(features, species, edges)
-        A = self.conv(self.up(features), edges.edge_index, filters, blocks=edges.blocks)
-        A = self.scaled_by_species(A, species)
-        message = self.linear(A)
-        if self.square is not None and self.linear_square is not None:
-            AA = self.square(A)
-            message = message + self.linear_square(AA)
-            if self.cube is not None:
-                message = message + self.cube(AA, A)
-        return self.skip(features) + self.gate(message * self.norm)
+    def forward(self, features: Tensor, species: Tensor, edges: Edges, max_edges: int | None = None) -> Tensor:
+        """New node features.
 
-    def filter_fields(self, features: Tensor, species: Tensor, edges: EdgeContext) -> Tensor | SeparableFilter:
-        """Filter fields of all edges: the kernel of geometry, species, bonds and node scalars."""
-        s = self.sender_scalars(features) + self.sender_species.index_select(0, species)
-        r = self.receiver_scalars(features) + self.receiver_species.index_select(0, species)
-        attributes = torch.cat([gather(s, edges.edge_index[0]), gather(r, edges.edge_index[1]), edges.bonds], 1)
-        if isinstance(self.kernel, RadialKernel):
-            return self.kernel.from_lengths(edges.lengths, edges.harmonics, attributes)
-        fields: Tensor = self.kernel(edges.vectors, attributes)
-        return fields
+        Args:
+            features: (N, irreps_in.dim).
+            species: Species indices, (N,).
+            edges: All edges.
+            max_edges: Edges to treat at once, tile by tile of receivers, none of whose intermediate results are kept
+                for the gradient but computed again: bounds the memory.
 
-    def scaled_by_species(self, A: Tensor, species: Tensor) -> Tensor:
-        """Multiply every channel of every degree by a number of the receiver's species."""
-        scale = self.species_scale.index_select(0, species)
-        scale = torch.cat(
-            [
-                s.repeat_interleave(d, 1)
-                for s, (d, _) in zip(scale.split([c for _, c in self.degrees], 1), self.degrees, strict=True)
-            ],
-            1,
-        )
-        return A * scale
+        Returns:
+            (N, irreps_out.dim).
+        """
+        x = to_components(features, self.blocks_in)
+        senders = self.sender(features) + self.sender_species().index_select(0, species)
+        receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
+        nodes = self.up.on_components(x), senders, receivers, self.species_scale.index_select(1, species)
+        if max_edges is None or edges.senders.numel() <= max_edges:
+            message = self.messages(*nodes, edges)
+        else:
+            tiles = edges.tiles(max_edges, features.shape[0])
+            up, senders, receivers, scale = nodes
+            message = torch.cat(
+                [
+                    checkpoint(self.messages, up, senders, receivers[rows], scale[:, rows], tile, use_reentrant=False)
+                    for rows, tile in tiles
+                ],
+                1,
+            )
+        return from_components(self.skip.on_components(x) + self.gated(message), self.blocks_out)
+
+    def messages(self, x: Tensor, senders: Tensor, receivers: Tensor, scale: Tensor, edges: Edges) -> Tensor:
+        """B of some receivers, (M_out, R, C), from all senders.
+
+        Args:
+            x: Features to send, components first, (M, N, C).
+            senders: What senders add to the kernel's hidden layer, (N, hidden).
+            receivers: What receivers add to it, (R, hidden).
+            scale: Factor of every degree and channel of A, (l_max+1, R, C).
+            edges: The receivers' edges.
+        """
+        s = gather(senders, edges.senders.flatten()).view(*edges.senders.shape, senders.shape[1])
+        hidden = (s + gather(receivers, edges.owners)[:, None]).flatten(0, 1) * 0.5
+        if self.bonds is not None and edges.bonds is not None:
+            hidden = (hidden + self.bonds().index_select(0, edges.bonds.flatten())) * 0.5**0.5
+        filter_fields = self.kernel(edges.vectors.flatten(0, 1), hidden=hidden)
+        A = self.conv.on_components(x, edges.senders, filter_fields, edges.owners, receivers.shape[0])
+        scales = (scale * self.normalisation).unbind()
+        return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))
+
+    def gated(self, message: Tensor) -> Tensor:
+        """SiLU of the scalars; the other degrees times sigmoids of mixed scalars: (M, N, C) to the same."""
+        scalars, *others = message.split([b.dim for b in self.blocks_out])
+        parts = [normalised_silu(scalars)]
+        if self.gates is not None:
+            gates = normalised_sigmoid(scalars @ (self.gates * self.gates.shape[0] ** -0.5))
+            parts += [m * g for m, g in zip(others, gates.split(message.shape[2], 2), strict=True)]
+        return torch.cat(parts)
 
 
-def make_kernel(attributes: int, channels: int, conditioning: Conditioning) -> Kernel:
+def make_product(
+    irreps_in: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup, correlation: int
+) -> SphereProduct | TensorPowers:
+    """Sums of powers: on the sphere where all even couplings are all there are, with the group's couplings else."""
+    if group == SymmetryGroup("O3"):
+        return SphereProduct(irreps_in, irreps_out, correlation=correlation)
+    return TensorPowers(irreps_in, irreps_out, group, correlation=correlation)
+
+
+def make_kernel(channels: int, conditioning: Conditioning) -> RadialKernel | ImplicitKernel:
     """The kernel of an interaction: radial where that is exact, implicit for smaller groups."""
     radial = BesselBasis(conditioning.r_max, NUM_RADIAL)
     l_max, group = conditioning.l_max, conditioning.group
     if group.is_isotropic:
-        return RadialKernel(attributes, channels, radial=radial, l_max=l_max, hidden=(KERNEL_WIDTH,), group=group)
+        return RadialKernel(0, channels, radial=radial, l_max=l_max, hidden=(KERNEL_WIDTH,), group=group)
     return ImplicitKernel(
-        o3.Irreps([(attributes, "0e")]),
+        "",
         spherical_irreps(l_max, channels),
         group,
         basis=RadialHarmonicBasis(radial, l_max),

@@ -8,24 +8,22 @@ from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.full import assemble
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
 from ik_e3nn.kernels import SeparableFilter
-from ik_e3nn.nn.layout import layout
-from ik_e3nn.nn.tensor_product import CouplingPaths, PathLinear, channels, to_components
+from ik_e3nn.nn.layout import from_components, layout, to_components
+from ik_e3nn.nn.tensor_product import CouplingPaths, PathLinear, channels
 from ik_e3nn.symmetry import SymmetryGroup
 
 
 class DepthwiseMixing(ExactModule):
-    r"""The sum over neighbours of :math:`L(\bigoplus_p T_p(x^c, h^c))`.
+    r"""The sum over neighbours of :math:`L(\bigoplus_p T_p(x^c, h^c))`, as :math:`L(\bigoplus_p T_p(\sum x^c h^c))`.
 
-    The couplings T are constants, so they too are applied after the sum where the filter is a plain tensor. Where it is
-    separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, T is contracted with Y first, and a batched GEMM over (edge of a block,
-    m_in) sums the neighbours:
+    The couplings T are constants and L is linear, so both act after the sum, once a node; what is summed are outer
+    products of components. Where the filter is separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, the sum over the edges of a
+    block is a batched GEMM:
 
-    .. math:: Z_l[(p, m_{out}), c] = \sum_{(e, m_{in})} \big( T_p Y_e \big)[m_{in}, (p, m_{out})] \;
-              x_e[m_{in}, c] \, R_e[l, c]
+    .. math:: Z_b[m_h, (m_{in}, c)] = \sum_{e \in b} Y_e[m_h] \; \big( R_e[l, c] \, x_e[m_{in}, c] \big)
     """
 
     coupling: Tensor
-    order: Tensor
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_filter: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup
@@ -40,23 +38,10 @@ class DepthwiseMixing(ExactModule):
                 f"{irreps_filter} need one multiplicity; change one of them or use mode='full'"
             )
         paths = CouplingPaths(irreps_in, irreps_filter, irreps_out, group)
-        self.irreps_mid = paths.irreps_mid
-        self.register_exact("coupling", paths.matrix().view(paths.irreps_1.dim, paths.irreps_2.dim, -1))
-        # paths grouped by the filter block they use, for the separable form
-        self.columns = [
-            [
-                c
-                for (_, b, _, _), s in zip(paths.paths, paths.irreps_mid.slices(), strict=True)
-                if b == f
-                for c in range(s.start, s.stop)
-            ]
-            for f in range(len(irreps_filter))
-        ]
-        order = torch.tensor([c for columns in self.columns for c in columns], dtype=torch.long)
-        self.register_buffer("order", order.argsort(), persistent=False)
-        for f, (columns, s) in enumerate(zip(self.columns, paths.irreps_2.slices(), strict=True)):
-            self.register_exact(f"coupling_{f}", self._exact["coupling"][:, s][:, :, columns].transpose(0, 1))
-        self.filter_slices = paths.irreps_2.slices()
+        self.dims = paths.irreps_1.dim, paths.irreps_2.dim
+        matrix = paths.matrix().view(*self.dims, -1)
+        self.register_exact("coupling", matrix.permute(2, 1, 0).flatten(1))  # (paths, (m_h, m_in))
+        self.filter_dims = [ir.dim for _, ir in paths.irreps_2]
         self.linear = PathLinear(paths.irreps_mid, self.mul, irreps_out)
 
     def forward(
@@ -68,39 +53,62 @@ class DepthwiseMixing(ExactModule):
         num_nodes: int,
     ) -> Tensor:
         """Sum of K(h) x over the neighbours, (num_nodes, irreps_out.dim)."""
-        count, width = blocks.slots.shape
         slots = blocks.slots.flatten()
-        x = gather(to_components(features, self.blocks_in), pad_row(senders)[slots])  # (slots, m_in, C)
         if isinstance(filter_fields, SeparableFilter):
-            mid = self._separable(x, filter_fields, slots, count, width)
+            filter_fields = SeparableFilter(*(gather(pad_row(part), slots) for part in filter_fields))
         else:
-            h = gather(pad_row(to_components(filter_fields, self.blocks_filter)), slots)
-            products = (x[:, :, None] * h[:, None]).view(count, width, x.shape[1] * h.shape[1], self.mul).sum(1)
-            mid = torch.matmul(self.coupling.flatten(0, 1).T, products)
-        return self.linear(segment_sum(mid, blocks.receivers, num_nodes))
+            filter_fields = gather(pad_row(filter_fields), slots)
+        x = to_components(features, self.blocks_in)
+        parts = self.on_components(x, pad_row(senders)[blocks.slots], filter_fields, blocks.receivers, num_nodes)
+        return from_components(parts, self.linear.blocks)
 
-    def _separable(self, x: Tensor, filter: SeparableFilter, slots: Tensor, count: int, width: int) -> Tensor:  # noqa: A002
-        Y, R = gather(pad_row(filter.harmonics), slots), gather(pad_row(filter.radial), slots)
-        parts = []
-        for f, s in enumerate(self.filter_slices):
-            coupling = getattr(self, f"coupling_{f}")  # (m_h, m_in, (p, m_out))
-            A = (Y[:, s] @ coupling.flatten(1)).view(count, width * coupling.shape[1], coupling.shape[2])
-            B = (x * R[:, f, None]).view(count, width * coupling.shape[1], self.mul)
-            parts.append(torch.bmm(A.transpose(1, 2), B))
-        return torch.cat(parts, 1)[:, self.order]
+    def on_components(
+        self,
+        x: Tensor,
+        senders: Tensor,
+        filter_fields: Tensor | SeparableFilter,
+        owners: Tensor,
+        num_nodes: int,
+    ) -> list[Tensor]:
+        """The same with components first and with edges that already are in the order of the blocks.
+
+        Args:
+            x: Features, (M, N, C).
+            senders: Senders of the edges of every block, (B, w).
+            filter_fields: h of these edges, (B w, filter dimension) or in factors; zero where there is none.
+            owners: Receivers of the blocks, (B,).
+            num_nodes: Number of receiving nodes.
+
+        Returns:
+            One (2l+1, num_nodes, mul) an output irrep.
+        """
+        (M, _, C), (count, width), H = x.shape, senders.shape, self.dims[1]
+        rows = gather(x.transpose(0, 1).flatten(1), senders.flatten())
+        if isinstance(filter_fields, SeparableFilter):
+            Rx = (filter_fields.radial[:, :, None] * rows.view(-1, 1, M, C)).view(
+                count, width, len(self.filter_dims), M * C
+            )
+            Y = filter_fields.harmonics.view(count, width, H).transpose(1, 2).split(self.filter_dims, 1)
+            Z = torch.cat([torch.bmm(y, x) for y, x in zip(Y, Rx.unbind(2), strict=True)], 1)
+        else:
+            h = torch.cat([filter_fields[:, b.place].unflatten(1, (C, b.dim)).mT for b in self.blocks_filter], 1)
+            Z = (h[:, :, None] * rows.view(-1, 1, M, C)).view(count, width, H, M * C).sum(1)
+        Z = segment_sum(Z, owners, num_nodes).view(num_nodes, H * M, C).transpose(0, 1)
+        return self.linear((self.coupling @ Z.flatten(1)).view(len(self.coupling), num_nodes, C))
 
     def matrix(self, filter_fields: Tensor) -> Tensor:
         """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
-        h = to_components(filter_fields, self.blocks_filter)
+        h = to_components(filter_fields, self.blocks_filter)  # (components, E, channels)
+        coupling = self.coupling.view(len(self.coupling), *self.dims[::-1])
         parts: dict[tuple[str, int], Tensor] = {}
         rows = o3.Irreps([(1, ir) for _, ir in self.irreps_in]).slices()
         for (_, ir), weight, (start, paths) in zip(
             self.irreps_out, self.linear.weights, self.linear.spans, strict=True
         ):
             for i, s in enumerate(rows if paths else []):
-                T = self.coupling[s, :, start : start + paths * ir.dim].unflatten(2, (paths, ir.dim))
+                T = coupling[start : start + paths * ir.dim, :, s].unflatten(0, (paths, ir.dim))
                 w = weight.view(paths, self.mul, -1) * (paths * self.mul) ** -0.5
-                block = torch.einsum("ahpm,ehu,puv->evmua", T, h, w)
+                block = torch.einsum("pmha,heu,puv->evmua", T, h, w)
                 key = (str(ir), i)
                 parts[key] = torch.cat([parts[key], block], 1) if key in parts else block
-        return assemble(parts, self.irreps_in, self.irreps_out, h.shape[0], filter_fields)
+        return assemble(parts, self.irreps_in, self.irreps_out, h.shape[1], filter_fields)

@@ -10,7 +10,7 @@ from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
 from ik_e3nn.kernels import SeparableFilter
 from ik_e3nn.nn.layout import layout
-from ik_e3nn.nn.tensor_product import CouplingPaths, to_components
+from ik_e3nn.nn.tensor_product import CouplingPaths
 from ik_e3nn.symmetry import SymmetryGroup
 
 TILE = 128  # blocks of edges
@@ -150,7 +150,7 @@ class FullMixing(ExactModule):
         parts = []
         for filter_blocks, slices in zip(self.filter_blocks, self.filter_slices, strict=True):
             flat = fields if len(self.filter_blocks) == 1 else torch.cat([fields[:, s] for s in slices], 1)
-            parts.append(to_components(flat, filter_blocks))
+            parts.append(torch.cat([flat[:, b.place].unflatten(1, (b.mul, b.dim)).mT for b in filter_blocks], 1))
         return parts
 
     def _collect(self, result: dict[str, Tensor], count: int, like: Tensor) -> Tensor:

@@ -5,48 +5,63 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-
-class _Gather(torch.autograd.Function):
-    """x[index] whose gradient is ``_SegmentSum``: faster than autograd's own on CPU, and twice differentiable."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
-        ctx.save_for_backward(index)
-        ctx.size = x.shape[0]
-        return x.index_select(0, index)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        (index,) = ctx.saved_tensors
-        return _SegmentSum.apply(grads[0], index, ctx.size), None
+# Each other's derivative. Operators of their own, because autograd's gradient of an index and a compiler's code for
+# a scatter are both several times slower on a CPU than ``index_add_``; whole rows are added, in a fixed order there.
+_LIBRARY = torch.library.Library("ik_e3nn", "DEF")
+_LIBRARY.define("gather(Tensor x, Tensor index) -> Tensor")
+_LIBRARY.define("segment_sum(Tensor x, Tensor index, SymInt size) -> Tensor")
 
 
-class _SegmentSum(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, index: Tensor, size: int) -> Tensor:
-        ctx.save_for_backward(index)
-        flat = x.reshape(x.shape[0], x.shape[1:].numel())
-        return flat.new_zeros(size, flat.shape[1]).index_add_(0, index, flat).view(size, *x.shape[1:])
+def _gather(x: Tensor, index: Tensor) -> Tensor:
+    return x.index_select(0, index)
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        (index,) = ctx.saved_tensors
-        return _Gather.apply(grads[0], index), None, None
+
+def _segment_sum(x: Tensor, index: Tensor, size: int) -> Tensor:
+    rows = x.reshape(x.shape[0], x.shape[1:].numel())
+    return rows.new_zeros(size, rows.shape[1]).index_add_(0, index, rows).view(size, *x.shape[1:])
+
+
+def _gather_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    return segment_sum(gradient, ctx.saved_tensors[0], ctx.size), None
+
+
+def _segment_sum_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    return gather(gradient, ctx.saved_tensors[0]), None, None
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.size = inputs[0].shape[0]
+    ctx.save_for_backward(inputs[1])
+
+
+_LIBRARY.impl("gather", _gather, "CompositeExplicitAutograd")
+_LIBRARY.impl("segment_sum", _segment_sum, "CompositeExplicitAutograd")
+torch.library.register_fake("ik_e3nn::gather", lambda x, index: x.new_empty(index.shape[0], *x.shape[1:]), lib=_LIBRARY)
+torch.library.register_fake(
+    "ik_e3nn::segment_sum", lambda x, index, size: x.new_empty(size, *x.shape[1:]), lib=_LIBRARY
+)
+torch.library.register_autograd("ik_e3nn::gather", _gather_gradient, setup_context=_save, lib=_LIBRARY)
+torch.library.register_autograd("ik_e3nn::segment_sum", _segment_sum_gradient, setup_context=_save, lib=_LIBRARY)
 
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
     """Rows x[index], shape (len(index), ...)."""
-    return _Gather.apply(x, index)
+    result: Tensor = torch.ops.ik_e3nn.gather(x, index)
+    return result
 
 
 def segment_sum(x: Tensor, index: Tensor, size: int) -> Tensor:
     """Sum rows of x (E, ...) that share an index into (size, ...); the order of summation is fixed on CPU."""
-    return _SegmentSum.apply(x, index, size)
+    result: Tensor = torch.ops.ik_e3nn.segment_sum(x, index, size)
+    return result
 
 
 def pad_row(x: Tensor) -> Tensor:
     """Append one row of zeros: what an empty place of a block refers to."""
     return torch.cat([x, x.new_zeros(1, *x.shape[1:])])
+
+
+WIDTH = 4  # edges a block: wider ones waste more on places without an edge than they save
 
 
 class ReceiverBlocks(NamedTuple):
@@ -62,15 +77,8 @@ class ReceiverBlocks(NamedTuple):
     slots: Tensor
     receivers: Tensor
 
-    @staticmethod
-    def width_for(num_edges: int, num_nodes: int) -> int:
-        """A width near the mean degree, at most 4: wider blocks waste more padding than they save."""
-        if torch.compiler.is_compiling():
-            return 4  # a width that depends on the sizes would be a branch on symbols
-        return max(1, min(4, round(num_edges / max(num_nodes, 1))))
-
     @classmethod
-    def from_receivers(cls, receivers: Tensor, num_nodes: int, width: int | None = None) -> "ReceiverBlocks":
+    def from_receivers(cls, receivers: Tensor, num_nodes: int, width: int = WIDTH) -> "ReceiverBlocks":
         """Group edges by receiver.
 
         Args:
@@ -85,7 +93,6 @@ class ReceiverBlocks(NamedTuple):
                     [3, 4]])
         """
         num_edges = receivers.shape[0]
-        width = cls.width_for(num_edges, num_nodes) if width is None else width
         order = torch.argsort(receivers, stable=True)
         degrees = torch.zeros(num_nodes, dtype=torch.long, device=receivers.device)
         degrees = degrees.index_add(0, receivers, torch.ones_like(receivers))

@@ -32,6 +32,7 @@ class AnalyticKernel(Kernel):
         super().__init__()
         self.irreps_attributes = o3.Irreps(attributes)
         self.irreps_out = basis.irreps_out + self.irreps_attributes
+        self.irreps_hidden = o3.Irreps()  # there is no layer
         self.group = SymmetryGroup.from_config(group)
         self.basis = basis
 

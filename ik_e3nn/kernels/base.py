@@ -51,11 +51,14 @@ class Kernel(nn.Module, ABC):
     Attributes:
         irreps_attributes: Type of the attributes a.
         irreps_out: Type of the filter fields h.
+        irreps_hidden: Type of the MLP's first layer, to which a caller can add linear maps of more attributes: those
+            of nodes are cheaper there, because the map acts once a node and not once an edge.
         group: The symmetry group G.
     """
 
     irreps_attributes: o3.Irreps
     irreps_out: o3.Irreps
+    irreps_hidden: o3.Irreps
     group: SymmetryGroup
 
     @abstractmethod

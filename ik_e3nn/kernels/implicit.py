@@ -64,11 +64,24 @@ class ImplicitKernel(Kernel):
         self.norm = EquivariantBatchNorm(basis.irreps_out, affine=False) if batch_norm else nn.Identity()
         irreps_in = basis.irreps_out + self.irreps_attributes
         types = [irreps_in] + [self.irreps_out] * depth
-        layers: list[nn.Module] = [hidden_layer(t, self.irreps_out, self.group, activation) for t in types[:-1]]
-        self.layers = nn.Sequential(*(layers or [EquivariantLinear(irreps_in, self.irreps_out, self.group)]))
+        layers = [hidden_layer(t, self.irreps_out, self.group, activation) for t in types[:-1]]
+        self.first, *rest = [part for layer in layers for part in layer] or [
+            EquivariantLinear(irreps_in, self.irreps_out, self.group)
+        ]
+        self.rest = nn.Sequential(*rest)
+        self.irreps_hidden = o3.Irreps(self.first.irreps_out)
 
-    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """Filter fields (E, filter.dim) of edge vectors (E, 3), in A, and attributes (E, attributes.dim)."""
+    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None) -> Tensor:
+        """Filter fields (E, filter.dim).
+
+        Args:
+            edge_vectors: (E, 3), in A.
+            attributes: (E, attributes.dim).
+            hidden: Added to the first layer's output, (E, irreps_hidden.dim).
+        """
         attributes = self.checked(attributes, edge_vectors)
         features, window = self.basis(edge_vectors)
-        return self.layers(torch.cat([self.norm(features), attributes], 1)) * window
+        x = self.first(torch.cat([self.norm(features), attributes], 1))
+        if hidden is not None:
+            x = (x + hidden) * 0.5**0.5
+        return self.rest(x) * window

@@ -6,7 +6,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from ik_e3nn.basis import BesselBasis, GaussianBasis, distances, harmonics, smooth_envelope, spherical_irreps
+from ik_e3nn.basis import BesselBasis, GaussianBasis, Harmonics, distances, smooth_envelope, spherical_irreps
 from ik_e3nn.kernels.base import Kernel, SeparableFilter
 from ik_e3nn.nn import ScalarMLP
 from ik_e3nn.symmetry import SymmetryGroup
@@ -54,15 +54,23 @@ class RadialKernel(Kernel):
         if not self.group.is_isotropic:
             raise ValueError(f"a radial kernel needs O(3) or SO(3); got {self.group}: use an ImplicitKernel for it")
         self.radial, self.l_max, self.channels = radial, l_max, channels
+        self.harmonics = Harmonics(l_max)
         self.mlp = ScalarMLP([radial.num_basis + attributes, *hidden, (l_max + 1) * channels])
+        self.irreps_hidden = o3.Irreps([(self.mlp.sizes[1], "0e")])
 
-    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> SeparableFilter:
-        """Filter fields of edge vectors (E, 3), in A, and attributes (E, number of attributes)."""
+    def forward(
+        self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None
+    ) -> SeparableFilter:
+        """Filter fields.
+
+        Args:
+            edge_vectors: (E, 3), in A.
+            attributes: (E, number of attributes).
+            hidden: Added to the first layer's output, (E, irreps_hidden.dim).
+        """
         attributes = self.checked(attributes, edge_vectors)
-        return self.from_lengths(distances(edge_vectors), harmonics(edge_vectors, self.l_max), attributes)
-
-    def from_lengths(self, lengths: Tensor, Y: Tensor, attributes: Tensor) -> SeparableFilter:
-        """The same from lengths (E, 1) and harmonics (E, (l_max+1)^2) that several kernels share."""
-        weights = self.mlp(torch.cat([self.radial(lengths), attributes], 1))
+        lengths = distances(edge_vectors)
+        Y = self.harmonics(edge_vectors / torch.where(lengths == 0, 1.0, lengths))
+        weights = self.mlp(torch.cat([self.radial(lengths), attributes], 1), hidden)
         weights = weights * smooth_envelope(lengths / self.radial.r_max)
         return SeparableFilter(weights.unflatten(1, (self.l_max + 1, self.channels)), Y)

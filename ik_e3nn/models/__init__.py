@@ -1,6 +1,15 @@
 """Models and their files."""
 
 from ik_e3nn.models.checkpoint import load_model, read_model_info, save_model
+from ik_e3nn.models.compiled import CompileWarning, compile_for_training, compile_potential
 from ik_e3nn.models.potential import InteratomicPotential
 
-__all__ = ["InteratomicPotential", "load_model", "read_model_info", "save_model"]
+__all__ = [
+    "CompileWarning",
+    "InteratomicPotential",
+    "compile_for_training",
+    "compile_potential",
+    "load_model",
+    "read_model_info",
+    "save_model",
+]

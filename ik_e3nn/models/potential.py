@@ -1,8 +1,8 @@
 """The interatomic potential."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -10,15 +10,21 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.basis import spherical_irreps
-from ik_e3nn.blocks import AtomicEnergy, EdgeEmbedding, Interaction, NodeEmbedding, Readout, differentiate, strained
+from ik_e3nn.blocks import AtomicEnergy, Edges, Interaction, NodeEmbedding, Readout, derivatives
 from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
 from ik_e3nn.blocks.interaction import Conditioning
-from ik_e3nn.conv import segment_sum
+from ik_e3nn.conv import ReceiverBlocks, segment_sum
+from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
-from ik_e3nn.graph import edge_vectors, fields
+from ik_e3nn.graph import BOND_NAMES, edge_vectors, fields
 from ik_e3nn.symmetry import SymmetryGroup
 
+LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
 OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS)
+
+
+Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
+"""What can stand in for ``energies_and_gradient``; see ``ik_e3nn.models.compiled``."""
 
 
 class InteratomicPotential(nn.Module):
@@ -32,11 +38,16 @@ class InteratomicPotential(nn.Module):
         r_max: Cutoff (A).
         num_channels: Fields of every degree.
         num_layers: Interactions.
-        l_max: Largest degree of features and filters.
-        correlation: Factors of the convolved features in a message, 1 to 3.
+        l_max: Largest degree of the filters and of the convolved features, which are multiplied.
+        l_features: Largest degree of the node features that a later layer sees; at most l_max.
+        correlation: Factors of the convolved features in a message: a layer sees correlation + 1 atoms at once.
         group: Symmetry group of the energy, if something outside (a surface, a field) breaks rotations: a name,
             a :class:`SymmetryGroup` or its configuration.
         inputs: Optional inputs the model uses, out of "bond_types", "total_charge" and "spin".
+
+    Attributes:
+        max_edges: Edges to treat at once; more are treated tile by tile, which bounds the memory and costs a third
+            more time. None for no bound.
 
     Raises:
         ValueError: A hyperparameter is out of range.
@@ -51,6 +62,9 @@ class InteratomicPotential(nn.Module):
     """
 
     species_table: Tensor
+    max_edges: int | None = None
+    compiled: Core | None = None
+    compiled_for_training: Core | None = None
 
     def __init__(
         self,
@@ -59,7 +73,8 @@ class InteratomicPotential(nn.Module):
         *,
         num_channels: int = 32,
         num_layers: int = 2,
-        l_max: int = 2,
+        l_max: int = 3,
+        l_features: int = 1,
         correlation: int = 3,
         group: SymmetryGroup | str | dict[str, Any] = "O3",
         inputs: Iterable[str] = (),
@@ -71,21 +86,22 @@ class InteratomicPotential(nn.Module):
         self.group = SymmetryGroup.from_config(group)
         self.config: dict[str, Any] = {
             "species": list(self.species), "r_max": self.r_max, "num_channels": num_channels, "num_layers": num_layers,
-            "l_max": l_max, "correlation": correlation, "group": self.group.to_config(), "inputs": sorted(self.inputs),
+            "l_max": l_max, "l_features": l_features, "correlation": correlation,
+            "group": self.group.to_config(), "inputs": sorted(self.inputs),
         }  # fmt: skip
-        for name, least in (("num_channels", 1), ("num_layers", 1), ("l_max", 0)):
+        for name, least in LEAST.items():
             if not isinstance(self.config[name], int) or self.config[name] < least:
                 raise ValueError(f"{name} must be a whole number of at least {least}; got {self.config[name]!r}")
+        if l_features > l_max:
+            raise ValueError(f"l_features must be at most l_max, {l_max}; got {l_features}")
         table = torch.full((len(chemical_symbols),), -1)
         table[list(self.species)] = torch.arange(len(self.species))
         self.register_buffer("species_table", table, persistent=False)
         global_inputs = tuple(name for name in GLOBAL_INPUTS if name in self.inputs)
         self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
-        self.edge_embedding = EdgeEmbedding(l_max, use_bonds=fields.BOND_TYPES in self.inputs)
-        conditioning = Conditioning(
-            len(self.species), self.edge_embedding.num_bond_types, self.r_max, l_max, self.group
-        )
-        types = [o3.Irreps([(num_channels, "0e")])] + [spherical_irreps(l_max, num_channels)] * num_layers
+        bonds = len(BOND_NAMES) if fields.BOND_TYPES in self.inputs else 0
+        conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, self.group)
+        types = [o3.Irreps([(num_channels, "0e")])] + [spherical_irreps(l_features, num_channels)] * num_layers
         if self.group.is_isotropic:  # nothing but scalars is read out of the last features
             types[-1] = types[0]
         self.interactions = nn.ModuleList(
@@ -115,40 +131,88 @@ class InteratomicPotential(nn.Module):
             UnknownSpeciesError: An element the model was not made for.
             MissingInputError: A declared input is not in the graph.
         """
-        species = self._species_indices(graph)
-        cell, batch = graph[fields.CELL], graph[fields.BATCH]
-        positions, cell_in, strain = graph[fields.POSITIONS], cell, None
+        edges = self.prepare(graph)
         derive = forces or stress or atomic_stress
         if derive:
-            positions = positions.detach().requires_grad_(True)
-        with torch.set_grad_enabled(derive or torch.is_grad_enabled()):
-            moved = positions
+            energies, gradient = self.energies_and_gradient(edges, create_graph=self.training)
+        else:
+            energies, gradient = self.site_energies(edges, edges["vectors"]), None
+        batch, cell, positions = graph[fields.BATCH], graph[fields.CELL], graph[fields.POSITIONS]
+        out = {"energy": segment_sum(energies, batch, cell.shape[0]), "energies": energies}
+        if gradient is not None:
+            senders, owners = edges["senders"].flatten(), edges["owners"]
+            receivers = owners.repeat_interleave(edges["senders"].shape[1])
+            gradient, ends = gradient.flatten(0, 1).to(positions.dtype), (senders, receivers)
+            if forces:
+                out["forces"] = derivatives.forces(gradient, *ends, positions.shape[0])
+            if stress or atomic_stress:
+                virials = derivatives.edge_virials(edges["vectors"].flatten(0, 1).to(positions.dtype), gradient)
             if stress:
-                strain = torch.zeros_like(cell).requires_grad_(True)
-                moved, cell_in = strained(positions, cell, strain, batch)
-            vectors = edge_vectors(moved, graph[fields.EDGE_INDEX], graph[fields.EDGE_SHIFTS], cell_in, batch)
-            vectors = vectors.to(self.dtype)  # positions may be float64: differences of large numbers stay exact
-            energies = self.site_energies(graph, vectors, species)
-            energy = segment_sum(energies, batch, cell.shape[0])
-            out = {"energy": energy, "energies": energies}
-            if derive:
-                edges = (vectors, graph[fields.EDGE_INDEX]) if atomic_stress else None
-                d = differentiate(energy, positions, strain=strain, cell=cell, edges=edges, create_graph=self.training)
-                named = {"forces": d.forces, "stress": d.stress, "atomic_virials": d.atomic_virials}
-                out |= {name: value for name, value in named.items() if value is not None}
+                out["stress"] = derivatives.stress(virials, batch.index_select(0, receivers), cell)
+            if atomic_stress:
+                out["atomic_virials"] = derivatives.atomic_virials(virials, *ends, positions.shape[0])
         return out if self.training else {name: value.detach() for name, value in out.items()}
 
-    def site_energies(self, graph: Mapping[str, Tensor], vectors: Tensor, species: Tensor) -> Tensor:
-        """Energy (N,), in eV, float64, of every atom, from edge vectors (E, 3) and species indices (N,)."""
-        bonds = graph[fields.BOND_TYPES] if fields.BOND_TYPES in self.inputs else None
-        features = self.node_embedding(species, graph, graph[fields.BATCH])
-        edges = self.edge_embedding(vectors, graph[fields.EDGE_INDEX], bonds, species.shape[0])
+    def prepare(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the network reads of a graph: species and inputs of atoms, and the edges in blocks of one receiver.
+
+        Places that no edge fills have a vector longer than the cutoff.
+
+        Raises:
+            UnknownSpeciesError: An element the model was not made for.
+            MissingInputError: A declared input is not in the graph.
+        """
+        species, batch, edge_index = self._species_indices(graph), graph[fields.BATCH], graph[fields.EDGE_INDEX]
+        vectors = edge_vectors(
+            graph[fields.POSITIONS], edge_index, graph[fields.EDGE_SHIFTS], graph[fields.CELL], batch
+        ).to(self.dtype)  # positions may be float64: differences of large numbers stay exact
+        blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0])
+        nowhere = vectors.new_full((1, 3), 2 * self.r_max)
+        edges = {
+            "species": species,
+            "vectors": torch.cat([vectors, nowhere])[blocks.slots],
+            "senders": pad_row(edge_index[0])[blocks.slots],
+            "owners": blocks.receivers,
+        }
+        if fields.BOND_TYPES in self.inputs:
+            edges["bonds"] = pad_row(graph[fields.BOND_TYPES])[blocks.slots]
+        for name in self.node_embedding.inputs:
+            edges[name] = graph[name].index_select(0, batch)
+        return edges
+
+    def energies_and_gradient(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, Tensor]:
+        """Site energies (N,), eV, float64, and the derivative (B, w, 3) of their sum by the edge vectors."""
+        core = self.compiled_for_training if create_graph else self.compiled
+        if core is not None and (self.max_edges is None or edges["senders"].numel() <= self.max_edges):
+            result: tuple[Tensor, Tensor] = core(edges)
+            return result
+        with torch.enable_grad():
+            vectors = edges["vectors"].detach().requires_grad_(True)
+            energies = self.site_energies(edges, vectors)
+            (gradient,) = torch.autograd.grad(
+                energies.sum(), vectors, create_graph=create_graph, allow_unused=True, materialize_grads=True
+            )
+        return energies, gradient
+
+    def site_energies(self, edges: Mapping[str, Tensor], vectors: Tensor) -> Tensor:
+        """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives and its edge vectors (B, w, 3)."""
+        species = edges["species"]
+        neighbours = Edges(edges["senders"], edges["owners"], vectors, edges.get("bonds"))
+        features = self.node_embedding(species, edges)
         readout = vectors.new_zeros(species.shape[0])
         for interaction, read in zip(self.interactions, self.readouts, strict=True):
-            features = interaction(features, species, edges)
+            features = interaction(features, species, neighbours, self.max_edges)
             readout = readout + read(features)
         energies: Tensor = self.atomic_energy(readout, species)
         return energies
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        self.compiled = self.compiled_for_training = None  # made for one device and dtype
+        return super()._apply(fn, recurse)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: everything but machine code."""
+        return {**self.__dict__, "compiled": None, "compiled_for_training": None}
 
     @property
     def dtype(self) -> torch.dtype:
@@ -195,7 +259,7 @@ class InteratomicPotential(nn.Module):
         if not number > 0:
             raise ValueError(f"the average number of neighbours must be positive; got {number}")
         for interaction in self.interactions:
-            cast(Interaction, interaction).conv.normalisation.fill_(1 / float(number))
+            cast(Interaction, interaction).normalisation.fill_(1 / float(number))
 
     def _species_indices(self, graph: Mapping[str, Tensor]) -> Tensor:
         numbers = graph[fields.ATOMIC_NUMBERS]

@@ -4,9 +4,10 @@ from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
 from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
-from ik_e3nn.nn.scalar import ScalarMLP, normalised_silu
+from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
 from ik_e3nn.nn.sphere_activation import SphereActivation
-from ik_e3nn.nn.tensor_product import SelfTensorProduct, TensorProduct
+from ik_e3nn.nn.sphere_product import SphereProduct
+from ik_e3nn.nn.tensor_product import SelfTensorProduct, TensorPowers, TensorProduct
 
 __all__ = [
     "EquivariantBatchNorm",
@@ -17,6 +18,9 @@ __all__ = [
     "ScalarMLP",
     "SelfTensorProduct",
     "SphereActivation",
+    "SphereProduct",
+    "TensorPowers",
     "TensorProduct",
+    "normalised_sigmoid",
     "normalised_silu",
 ]

@@ -1,12 +1,19 @@
-"""Where the blocks of flat features are, as plain numbers.
+"""Layouts of steerable features.
+
+*Flat* is e3nn's: (N, irreps.dim), block after block, channels before components. *Components first* is (M, N, C) for
+types whose irreps all have the same number of channels C, with M the sum of all 2l+1: what acts on components alone
+(couplings, harmonics) and what mixes the channels of one irrep are then plain matrix products without copies.
 
 ``torch.compile`` cannot guard e3nn's irreps (their ``Irrep`` is a tuple without a length), so what ``forward`` needs of
 them is written down once, when a module is made.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from e3nn import o3
+from torch import Tensor
 
 
 class Block(NamedTuple):
@@ -38,3 +45,24 @@ def layout(irreps: o3.Irreps | str) -> tuple[Block, ...]:
     irreps = o3.Irreps(irreps)
     blocks = zip(irreps, irreps.slices(), strict=True)
     return tuple(Block(mul, ir.dim, s.start, s.stop) for (mul, ir), s in blocks)
+
+
+def to_components(x: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """Flat (N, irreps.dim) to components first (sum of 2l+1, N, channels), for blocks of one multiplicity.
+
+    Example:
+        >>> to_components(torch.zeros(5, 8), layout("2x0e + 2x1o")).shape
+        torch.Size([4, 5, 2])
+    """
+    return torch.cat([x[:, b.place].unflatten(1, (b.mul, b.dim)).permute(2, 0, 1) for b in blocks])
+
+
+def from_components(x: Tensor | Sequence[Tensor], blocks: Sequence[Block]) -> Tensor:
+    """Components first, whole or as one (2l+1, N, mul) an irrep, to flat (N, irreps.dim).
+
+    Example:
+        >>> from_components(torch.zeros(4, 5, 2), layout("2x0e + 2x1o")).shape
+        torch.Size([5, 8])
+    """
+    parts = x.split([b.dim for b in blocks]) if isinstance(x, Tensor) else x
+    return torch.cat([part.permute(1, 2, 0).flatten(1) for part in parts], 1)

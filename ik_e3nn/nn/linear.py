@@ -1,10 +1,13 @@
 """The G-equivariant linear layer."""
 
+from typing import cast
+
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
+from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.symmetry.intertwiners import irrep_intertwiners
 
@@ -60,6 +63,10 @@ class EquivariantLinear(nn.Module):
         self.components = nn.ModuleList(components)
         self.weight = nn.Parameter(torch.randn(sum(c.num_weights for c in components)))
         self.bias = _InvariantBias(self.irreps_out, self.group) if bias else None
+        self.blocks_in, self.blocks_out = layout(self.irreps_in), layout(self.irreps_out)
+        self.block_by_block = bias is False and all(
+            isinstance(c, _ChannelMixing) and len(c.rows) == len(c.columns) == 1 for c in components
+        )
         order = [s for c in components for k in c.rows for s in _span(self.irreps_out, k)]
         missing = [s for s in range(self.irreps_out.dim) if s not in set(order)]
         self.num_missing = len(missing)
@@ -79,6 +86,19 @@ class EquivariantLinear(nn.Module):
         if not self.in_order:
             y = y[..., self.permutation]
         return y if self.bias is None else y + self.bias()
+
+    def on_components(self, x: Tensor) -> Tensor:
+        """The same map with components first, (M_in, N, C_in) to (M_out, N, C_out), for types of one multiplicity."""
+        if not self.block_by_block:
+            return to_components(self(from_components(x, self.blocks_in)), self.blocks_out)
+        nodes = x.shape[1]
+        parts = x.split([b.dim for b in self.blocks_in])
+        results = [x.new_zeros(b.dim, nodes, b.mul) for b in self.blocks_out]
+        weights = self.weight.split([c.num_weights for c in self.components])
+        for c, weight in zip(cast(list[_ChannelMixing], list(self.components)), weights, strict=True):
+            y = parts[c.columns[0]].reshape(c.dim * nodes, c.mul_in) @ c.matrix(weight)
+            results[c.rows[0]] = y.view(c.dim, nodes, c.mul_out)
+        return results[0] if len(results) == 1 else torch.cat(results)
 
     def extra_repr(self) -> str:
         """One line for ``print``."""
@@ -136,11 +156,15 @@ class _ChannelMixing(nn.Module):
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         x = x[..., self.slices[0]] if len(self.slices) == 1 else torch.cat([x[..., s] for s in self.slices], -1)
-        matrix = weight.view(self.mul_in, self.mul_out) * self.mul_in**-0.5
+        matrix = self.matrix(weight)
         if self.dim == 1:
             return x @ matrix
         y = x.unflatten(-1, (self.mul_in, self.dim)).transpose(-1, -2) @ matrix
         return y.transpose(-1, -2).flatten(-2)
+
+    def matrix(self, weight: Tensor) -> Tensor:
+        """The weights as a matrix (mul_in, mul_out) of unit fan-in."""
+        return weight.view(self.mul_in, self.mul_out) * self.mul_in**-0.5
 
 
 class _DenseMixing(ExactModule):

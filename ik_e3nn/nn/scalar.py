@@ -54,10 +54,17 @@ class ScalarMLP(nn.Module):
         self.sizes = list(sizes)
         self.weights = nn.ParameterList(nn.Parameter(torch.randn(n, m)) for n, m in pairwise(sizes))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., sizes[0]) to (..., sizes[-1])."""
+    def forward(self, x: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """Map (..., sizes[0]) to (..., sizes[-1]).
+
+        Args:
+            x: Input.
+            hidden: What other inputs, seen through linear maps of their own, add to the first layer's output.
+        """
         for index, weight in enumerate(self.weights):
             if index:
                 x = normalised_silu(x)
             x = x @ (weight * weight.shape[0] ** -0.5)
+            if index == 0 and hidden is not None:
+                x = (x + hidden) * 0.5**0.5
         return x

@@ -1,12 +1,15 @@
 """Channelwise products of steerable features, followed by a G-linear layer."""
 
+from itertools import zip_longest
+from typing import cast
+
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
-from ik_e3nn.nn.layout import Block, layout
-from ik_e3nn.nn.linear import inverse_square_root
+from ik_e3nn.nn.layout import from_components, layout, to_components
+from ik_e3nn.nn.linear import EquivariantLinear, inverse_square_root
 from ik_e3nn.symmetry import SymmetryGroup, trilinear_invariants
 
 
@@ -20,11 +23,6 @@ def channels(irreps: o3.Irreps, what: str) -> int:
     if len(muls) != 1:
         raise ValueError(f"{what} must have one multiplicity for all irreps, like 8x0e+8x1o; got {irreps}")
     return muls.pop()
-
-
-def to_components(x: Tensor, blocks: tuple[Block, ...]) -> Tensor:
-    """Flat e3nn layout (..., irreps.dim) to (..., sum of 2l+1, channels), for blocks of one multiplicity."""
-    return torch.cat([x[..., b.place].unflatten(-1, (b.mul, b.dim)).transpose(-1, -2) for b in blocks], -2)
 
 
 class CouplingPaths:
@@ -135,9 +133,13 @@ class TensorProduct(ExactModule):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Map (N, irreps_1.dim) and (N, irreps_2.dim) to (N, irreps_out.dim)."""
-        x, y = to_components(x, self.blocks_1), to_components(y, self.blocks_2)
-        products = (x[:, :, None] * y[:, None]).flatten(1, 2)
-        return self.linear(self.coupling.T @ products)
+        blocks = self.on_components(to_components(x, self.blocks_1), to_components(y, self.blocks_2))
+        return from_components(blocks, self.linear.blocks)
+
+    def on_components(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """The same with components first: (M_1, N, C) and (M_2, N, C) to one (2l+1, N, mul) an output irrep."""
+        products = (x[:, None] * y[None]).flatten(0, 1)
+        return self.linear((self.coupling.T @ products.flatten(1)).view(self.coupling.shape[1], *x.shape[1:]))
 
 
 class SelfTensorProduct(nn.Module):
@@ -166,8 +168,62 @@ class SelfTensorProduct(nn.Module):
         return result
 
 
+class TensorPowers(nn.Module):
+    r"""Sum of powers of features with all bilinear maps of a group.
+
+    .. math:: y = \sum_{k=1}^{n} L_k x^{(k)}, \qquad x^{(1)} = x, \quad x^{(k)} = L(x^{(k-1)} \otimes x)
+
+    Args:
+        irreps_in: Type of x; all irreps have the same multiplicity.
+        irreps_out: Type of y; the same.
+        group: The group G, or its name.
+        correlation: Number of factors n, at least 1.
+
+    Example:
+        >>> TensorPowers("8x0e + 8x1o", "4x0e + 4x1o", "C4v", correlation=3)(torch.randn(5, 32)).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps | str,
+        irreps_out: o3.Irreps | str,
+        group: SymmetryGroup | str = "O3",
+        *,
+        correlation: int = 2,
+    ) -> None:
+        super().__init__()
+        if correlation < 1:
+            raise ValueError(f"a product needs at least 1 factor; got correlation={correlation}")
+        self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        self.blocks_in, self.blocks_out = layout(self.irreps_in), layout(self.irreps_out)
+        targets = [self.irreps_in] * (correlation - 2) + [self.irreps_out] * (correlation > 1)
+        self.products = nn.ModuleList(
+            TensorProduct(self.irreps_in, self.irreps_in, target, group, symmetric=k == 0)
+            for k, target in enumerate(targets)
+        )
+        self.linear = nn.ModuleList(
+            EquivariantLinear(self.irreps_in, self.irreps_out, group) for _ in range(max(correlation - 1, 1))
+        )
+        self.norm = correlation**-0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
+        return from_components(self.on_components(to_components(x, self.blocks_in)), self.blocks_out)
+
+    def on_components(self, x: Tensor) -> Tensor:
+        """Map (M_in, N, C_in) to (M_out, N, C_out), components first."""
+        products = cast(list[TensorProduct], list(self.products))
+        first, *others = cast(list[EquivariantLinear], list(self.linear))
+        power, y = x, first.on_components(x)
+        for product, linear in zip_longest(products, others):
+            power = torch.cat(product.on_components(power, x))
+            y = y + (power if linear is None else linear.on_components(power))
+        return y * self.norm
+
+
 class PathLinear(nn.Module):
-    """Mixes paths and channels: (N, components of irreps_mid, channels) -> flat features of irreps_out.
+    """Mixes paths and channels: (components of irreps_mid, N, channels) to one (2l+1, N, mul) an irrep of irreps_out.
 
     The paths already are of the irreps wanted and already G-equivariant, so only channels mix here, for every group.
     """
@@ -180,15 +236,19 @@ class PathLinear(nn.Module):
         starts = {ir: s.start for (_, ir), s in reversed(list(zip(irreps_mid, irreps_mid.slices(), strict=True)))}
         self.spans = [(starts.get(ir, 0), fan[ir] // mul) for _, ir in irreps_out]
         self.blocks = layout(irreps_out)
+        kinds = list(dict.fromkeys(ir for _, ir in irreps_mid))  # paths to one irrep are neighbours
+        self.sizes = [ir.dim * irreps_mid.count(ir) for ir in kinds]
+        self.sources = [kinds.index(ir) if ir in kinds else None for _, ir in irreps_out]
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Map (N, irreps_mid.dim, channels) to (N, irreps_out.dim)."""
-        blocks = []
-        for block, weight, (start, paths) in zip(self.blocks, self.weights, self.spans, strict=True):
-            if not paths:
-                blocks.append(z.new_zeros(z.shape[0], block.mul * block.dim))
+    def forward(self, z: Tensor) -> list[Tensor]:
+        """Map (irreps_mid.dim, N, channels) to the irreps of irreps_out."""
+        nodes, results, parts = z.shape[1], [], z.split(self.sizes)
+        for block, weight, source in zip(self.blocks, self.weights, self.sources, strict=True):
+            if source is None:
+                results.append(z.new_zeros(block.dim, nodes, block.mul))
                 continue
-            part = z[:, start : start + paths * block.dim].unflatten(1, (paths, block.dim))
-            part = part.transpose(1, 2).flatten(2) @ (weight * (paths * self.mul) ** -0.5)  # (N, 2l+1, m)
-            blocks.append(part.transpose(1, 2).flatten(1))
-        return torch.cat(blocks, 1)
+            paths = self.sizes[source] // block.dim
+            part = parts[source].unflatten(0, (paths, block.dim))
+            part = part.permute(1, 2, 0, 3).reshape(block.dim * nodes, paths * self.mul)
+            results.append((part @ (weight * (paths * self.mul) ** -0.5)).view(block.dim, nodes, block.mul))
+        return results

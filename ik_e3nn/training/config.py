@@ -144,6 +144,8 @@ class RunConfig:
         seed: Seed of the weights, the split and the order of batches.
         device: Where to train.
         dtype: Precision of weights and activations.
+        compile: Compile the training step first. It takes minutes (less when done before) and makes steps two or three
+            times faster: worth it for trainings of half an hour and more.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
         num_threads: CPU threads per process; null leaves the choice to torch.
         progress: Show a progress bar.
@@ -159,6 +161,7 @@ class RunConfig:
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     dtype: Literal["float32", "float64"] = "float32"
+    compile: bool = False
     num_processes: int = 1
     num_threads: int | None = None
     progress: bool = True

@@ -199,7 +199,9 @@ def _fit(config: TrainConfig, folder: Path, resume: bool) -> _Fitted:
     model.set_average_neighbours(neighbours)
     _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
     limit = None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
-    module = PotentialModule(model, PotentialLoss(config.loss), optimizer=config.optimizer, clock=RunClock(limit))
+    module = PotentialModule(
+        model, PotentialLoss(config.loss), optimizer=config.optimizer, clock=RunClock(limit), compile=config.run.compile
+    )
     rows, best = run_training(module, graphs["train"], graphs["valid"], config=config.run, folder=folder, resume=resume)
     best_model = cast(InteratomicPotential, module.best_model.to(choose_device(config.run.device)))
     return _Fitted(data, graphs, best_model, rows, best.best_epoch)

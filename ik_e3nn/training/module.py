@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any
 
@@ -10,6 +11,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ik_e3nn.errors import TrainingError
+from ik_e3nn.models import InteratomicPotential, compile_for_training
 from ik_e3nn.training.average import MovingAverage
 from ik_e3nn.training.checkpoint import random_state, set_random_state
 from ik_e3nn.training.clock import RunClock, agree
@@ -18,6 +20,8 @@ from ik_e3nn.training.loader import to_device
 from ik_e3nn.training.loss import PotentialLoss, Term
 from ik_e3nn.training.metrics import ErrorSums
 from ik_e3nn.training.schedule import LearningRateSchedule
+
+_log = logging.getLogger(__name__)
 
 LOG_EVERY_STEPS = 50
 
@@ -33,15 +37,25 @@ class PotentialModule(LightningModule):
         loss: What is minimised.
         optimizer: How.
         clock: Seconds so far, and the limit on them.
+        compile: Compile the training step.
     """
 
-    def __init__(self, model: nn.Module, loss: PotentialLoss, *, optimizer: OptimizerConfig, clock: RunClock) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: PotentialLoss,
+        *,
+        optimizer: OptimizerConfig,
+        clock: RunClock,
+        compile: bool = False,  # noqa: A002
+    ) -> None:
         super().__init__()
         self.model = model
         self.average = MovingAverage(model, decay=optimizer.ema_decay) if optimizer.ema_decay else None
         self.loss = loss
         self.settings = optimizer
         self.clock = clock
+        self.compile_step = compile
         self.schedule = LearningRateSchedule(optimizer)
         self._forces, self._stress = "forces" in loss.weights, "stress" in loss.weights
         self._train_terms: dict[str, Term] = {}
@@ -87,6 +101,10 @@ class PotentialModule(LightningModule):
         if self._random_state is not None:
             set_random_state(self._random_state)
             self._random_state = None
+        if self.compile_step and isinstance(self.model, InteratomicPotential):
+            _log.info("compiling the training step; this takes minutes")
+            compile_for_training(self.model)
+            _log.info("compiled after %.0f s", self.clock.seconds)
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""

@@ -44,7 +44,7 @@ def graph_of(atoms, dtype=torch.float64):
         {},
         {"correlation": 1, "num_layers": 1},
         {"correlation": 3, "l_max": 1},
-        {"l_max": 0},
+        {"l_max": 0, "l_features": 0},
         {"num_layers": 3, "num_channels": 2},
         {"group": "SO3"},
         {"group": "C4v", "l_max": 1},

@@ -1,0 +1,229 @@
+"""Compiled potentials: energies and their gradient as one graph of plain tensor operations, turned into machine code.
+
+``torch.compile`` alone stops at ``torch.autograd.grad``. Here the gradient is traced together with the energies, for
+any number of atoms and edges, and the graph is compiled:
+
+* for inference by AOTInductor into a package that is kept on disk, one for every architecture: the weights are inputs
+  of the graph, so models that differ only in them share it;
+* for training by ``torch.compile``, which differentiates the graph once more, with respect to the weights.
+
+Both are checked against the eager model on a random structure before they are used.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
+
+from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.models.potential import Core, InteratomicPotential
+
+_log = logging.getLogger(__name__)
+
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # of the largest energy or gradient
+
+
+class CompileWarning(UserWarning):
+    """A model could not be compiled and runs eagerly."""
+
+
+def compile_potential(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
+    """Compile a model for inference, in place; where that fails, warn and leave it as it is.
+
+    Forces, stress and atomic virials all come out of the same graph. Moving the model to another device or dtype
+    makes it eager again.
+
+    Args:
+        model: The model, on its device and in its dtype.
+        cache: Folder of compiled packages; ``$IK_E3NN_CACHE`` or the user's cache folder if absent.
+
+    Returns:
+        Whether the model is compiled now. The first time takes a minute or two, later ones less than a second.
+
+    Example:
+        >>> model = InteratomicPotential(["H", "O"], num_channels=8).eval()
+        >>> compile_potential(model)  # doctest: +SKIP
+        True
+    """
+    path = _cache_folder(cache) / f"{_key(model)}.pt2"
+
+    def build() -> Core:
+        if not path.exists():
+            _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
+            _package(model, path)
+        return _Runner(torch._inductor.aoti_load_package(str(path)), model)
+
+    model.compiled = None
+    model.compiled = _checked(model, build, "inference")
+    return model.compiled is not None
+
+
+def compile_for_training(model: InteratomicPotential) -> bool:
+    """Compile a model for training, in place; where that fails, warn and leave it as it is.
+
+    Args:
+        model: The model, on its device and in its dtype.
+
+    Returns:
+        Whether training steps are compiled now. The first time takes some minutes, later ones about one.
+    """
+
+    def build() -> Core:
+        return _Runner(torch.compile(_trace(model, training=True), dynamic=True), model)
+
+    model.compiled_for_training = None
+    model.compiled_for_training = _checked(model, build, "training")
+    return model.compiled_for_training is not None
+
+
+class _Runner:
+    """A compiled graph with the weights of a model."""
+
+    def __init__(self, graph: Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]], model: InteratomicPotential):
+        self.graph, self.r_max = graph, model.r_max
+        self.state = list(_state(model).values())
+
+    def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        padded = _padded(edges, self.r_max)
+        energies, gradient = self.graph(self.state, [padded[key] for key in sorted(padded)])
+        return energies[: edges["species"].shape[0]], gradient[: edges["owners"].shape[0]]
+
+
+def _checked(model: InteratomicPotential, build: Callable[[], Core], purpose: str) -> Core | None:
+    """What ``build`` makes, if it can be made and agrees with the eager model; None and a warning else."""
+    training, edges = purpose == "training", _random_edges(model)
+    wanted = _results(model, model.energies_and_gradient(edges, create_graph=training), training)
+    try:
+        core = build()
+        got = _results(model, core(edges), training)
+    except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; none matters for the results)
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    else:
+        scales = [max(float(w.abs().max()), 1e-3) for w in wanted]
+        worst = max(float((g - w).abs().max()) / scale for g, w, scale in zip(got, wanted, scales, strict=True))
+        if worst <= TOLERANCE[model.dtype]:
+            return core
+        reason = f"its results differ from the eager model's by {worst:.1e} of their size"
+    warnings.warn(f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=3)
+    return None
+
+
+def _results(model: InteratomicPotential, outputs: tuple[Tensor, Tensor], training: bool) -> list[Tensor]:
+    """Energies, gradient, and in training the derivatives of a function of both with respect to all weights."""
+    results = [output.detach() for output in outputs]
+    if training:
+        weights = [p for p in model.parameters() if p.requires_grad]
+        loss = outputs[0].square().sum() + outputs[1].square().sum()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        results.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    return results
+
+
+def _state(model: InteratomicPotential) -> dict[str, Tensor]:
+    """All tensors of a model, inputs of its graph."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
+    """Energies and gradient as one graph of (state, edges), for any number of atoms and blocks of edges."""
+    state = _state(model)
+    example = _padded(_random_edges(model), model.r_max)
+    keys = sorted(example)
+
+    def core(tensors: list[Tensor], edges: list[Tensor]) -> tuple[Tensor, Tensor]:
+        with _reparametrize_module(model, dict(zip(state, tensors, strict=True))):
+            return model.energies_and_gradient(dict(zip(keys, edges, strict=True)), create_graph=training)
+
+    tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
+    graph = make_fx(core, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])  # autograd detaches what it saves; the weights' gradient goes through
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _package(model: InteratomicPotential, path: Path) -> None:
+    """Compile the graph ahead of time and keep it, at once or not at all."""
+    graph = _trace(model, training=False)
+    example = _padded(_random_edges(model), model.r_max)
+    edges = [example[key] for key in sorted(example)]
+    atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
+    state = [t.detach() for t in _state(model).values()]
+    shapes: tuple[list[Any], list[Any]] = ([{}] * len(state), [atoms_or_blocks] * len(edges))
+    with torch.no_grad():
+        program = torch.export.export(graph, (state, edges), dynamic_shapes=shapes)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        package = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(Path(folder) / path.name),
+            inductor_configs={"cpp.dynamic_threads": True},
+        )
+        os.replace(package, path)
+
+
+def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
+    """One more atom, and two blocks of edges beyond the cutoff that belong to it: no dimension is 0 or 1."""
+    padded = {}
+    for key, value in edges.items():
+        if key in ("senders", "owners"):
+            fill: float = edges["species"].shape[0]
+        else:
+            fill = 2 * r_max if key == "vectors" else 0
+        rows = 2 if key in ("senders", "owners", "vectors", "bonds") else 1
+        padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
+    return padded
+
+
+def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
+    """Some atoms with random neighbours."""
+    generator = torch.Generator().manual_seed(0)
+    atoms, blocks, width = 11, 23, WIDTH
+    edges = {
+        "species": torch.randint(len(model.species), (atoms,), generator=generator),
+        "owners": torch.randint(atoms, (blocks,), generator=generator).sort().values,
+        "senders": torch.randint(atoms, (blocks, width), generator=generator),
+        "vectors": torch.randn(blocks, width, 3, generator=generator, dtype=torch.float64) * model.r_max / 3,
+    }
+    if "bond_types" in model.inputs:
+        edges["bonds"] = torch.randint(5, (blocks, width), generator=generator)
+    for name in model.node_embedding.inputs:
+        edges[name] = torch.ones(atoms)
+    return {
+        key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
+    }
+
+
+def _key(model: InteratomicPotential) -> str:
+    """Everything the machine code depends on: architecture, dtype, device, and the versions of all code involved."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.parent.rglob("*.py")):
+        digest.update(source.read_bytes())
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
+    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__]
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _processor() -> str:
+    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+
+
+def _cache_folder(cache: str | Path | None) -> Path:
+    if cache is not None:
+        return Path(cache)
+    if "IK_E3NN_CACHE" in os.environ:
+        return Path(os.environ["IK_E3NN_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ik_e3nn"
