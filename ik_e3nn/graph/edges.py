@@ -31,5 +31,6 @@ def edge_vectors(positions: Tensor, edge_index: Tensor, edge_shifts: Tensor, cel
     sender, receiver = edge_index[0], edge_index[1]
     # index_select, not indexing: its gradient adds up in a fixed order on CPU, whatever the number of threads
     cells = cell.index_select(0, batch.index_select(0, receiver))
-    images = (edge_shifts[:, :, None] * cells).sum(dim=1)
-    return positions.index_select(0, receiver) - positions.index_select(0, sender) + images
+    # three terms: on CPU several times faster than one product that is summed over an axis of three
+    a, b, c = (edge_shifts[:, k : k + 1] * cells[:, k] for k in range(3))
+    return positions.index_select(0, receiver) - positions.index_select(0, sender) + (a + b + c)

@@ -80,9 +80,12 @@ class SkinList:
         if rebuilt:
             self._rebuild(atoms)
         sender, receiver = self._edge_index
-        vectors = positions[receiver] - positions[sender] + self._shifts @ cell
-        near = np.einsum("ij,ij->i", vectors, vectors) < self.r_max**2
-        return Pairs(self._edge_index[:, near], self._shifts[near], rebuilt)
+        # `take` is several times faster than an index or a mask, and this runs in every step of dynamics.
+        vectors = positions.take(receiver, axis=0)
+        vectors -= positions.take(sender, axis=0)
+        vectors += self._shifts @ cell
+        near = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < self.r_max**2)
+        return Pairs(self._edge_index.take(near, axis=1), self._shifts.take(near, axis=0), rebuilt)
 
     def _is_valid(self, atoms: Atoms) -> bool:
         """Whether the kept pairs still hold every pair within r_max."""
