@@ -2,7 +2,8 @@
 
 import copy
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Data
 from tqdm import tqdm
 
+from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import build_graph, fields
@@ -18,13 +20,15 @@ from ik_e3nn.graph.build import CHARGE_KEY, SPIN_KEY, structure_number
 
 logger = logging.getLogger(__name__)
 
+_NO_PAIRS = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
 _STRUCTURE_INPUTS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
 
 
 class StructureDataset(Dataset[Data]):
     """Graphs with labels, one a structure; works with PyG's loaders.
 
-    Neighbour lists are searched on first use and kept in memory. Every graph has `energy` (1,), `forces` (N, 3) and
+    Neighbour lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
+    that the next data set of the same structures finds. Every graph has `energy` (1,), `forces` (N, 3) and
     `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge and spin are
     in all graphs if all structures have them, else in none.
 
@@ -34,6 +38,7 @@ class StructureDataset(Dataset[Data]):
         r_max: Cutoff radius in A.
         dtype: Floating type of the inputs.
         inputs: Optional inputs that the model declares ("total_charge", "spin", "bond_types"); those must be there.
+        cache: Folder for the files of neighbour lists; None for memory.
 
     Raises:
         DataError: Lengths differ, an empty structure, or unknown inputs.
@@ -54,6 +59,7 @@ class StructureDataset(Dataset[Data]):
         *,
         dtype: torch.dtype = torch.float32,
         inputs: Collection[str] = (),
+        cache: str | Path | None = None,
     ) -> None:
         self.structures = list(structures)
         self.labels = (
@@ -61,6 +67,7 @@ class StructureDataset(Dataset[Data]):
         )
         self.r_max = float(r_max)
         self.dtype = dtype
+        self.cache = None if cache is None else Path(cache).expanduser()
         if len(self.labels) != len(self.structures):
             raise DataError(f"{len(self.structures)} structures, but labels for {len(self.labels)}")
         empty = [number for number, atoms in enumerate(self.structures) if len(atoms) == 0]
@@ -68,6 +75,7 @@ class StructureDataset(Dataset[Data]):
             raise DataError(f"structure(s) {empty[:5]} have no atoms")
         self._kept_inputs = _settle_inputs(self.structures, inputs)
         self._graphs: list[Data | None] = [None] * len(self.structures)
+        self._edges: EdgeFile | None = None
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -95,7 +103,9 @@ class StructureDataset(Dataset[Data]):
         Args:
             progress: Show a progress bar.
         """
-        for index in tqdm(range(len(self)), desc="neighbour lists", disable=not progress):
+        if self.cache is not None and self._edges is None:
+            self._edges = self._edge_file(self.cache, progress=progress)
+        for index in tqdm(range(len(self)), desc="graphs", disable=not progress):
             self[index]
 
     def average_neighbours(self) -> float:
@@ -110,10 +120,14 @@ class StructureDataset(Dataset[Data]):
     def _build(self, index: int) -> Data:
         """Graph of one structure, with its labels."""
         atoms, labels = self.structures[index], self.labels[index]
-        try:
-            graph = build_graph(atoms, self.r_max, dtype=self.dtype)
-        except DataError as error:
-            raise DataError(f"structure {index} ({atoms.get_chemical_formula()}): {error}") from error
+        if self.cache is None:
+            graph = self._search(index)
+        else:
+            if self._edges is None:
+                self._edges = self._edge_file(self.cache)
+            graph = build_graph(atoms, self.r_max, dtype=self.dtype, bonds=[], pairs=_NO_PAIRS)
+            for name, tensor in self._edges[index].items():
+                graph[name] = tensor
         for name in _STRUCTURE_INPUTS:
             if name in graph and name not in self._kept_inputs:
                 del graph[name]
@@ -121,6 +135,28 @@ class StructureDataset(Dataset[Data]):
         graph[fields.FORCES] = torch.tensor(labels.forces, dtype=torch.float64)
         graph[fields.STRESS] = torch.tensor(labels.stress, dtype=torch.float64)[None]
         return graph
+
+    def _search(self, index: int) -> Data:
+        """Graph of one structure without labels, its neighbour list searched."""
+        atoms = self.structures[index]
+        try:
+            return build_graph(atoms, self.r_max, dtype=self.dtype)
+        except DataError as error:
+            raise DataError(f"structure {index} ({atoms.get_chemical_formula()}): {error}") from error
+
+    def _edge_file(self, folder: Path, *, progress: bool = False) -> EdgeFile:
+        """The file of these structures' edges, made if it is not there."""
+        path = folder / f"{edge_key(self.structures, self.r_max, self.dtype)}.edges"
+
+        def edges() -> Iterator[dict[str, torch.Tensor]]:
+            for index in tqdm(range(len(self)), desc="neighbour lists", disable=not progress):
+                graph = self._search(index)
+                yield {name: graph[name] for name in EDGE_FIELDS}
+
+        if not path.exists():
+            write_edges(path, len(self), edges())
+        logger.info("neighbour lists are in %s", path)
+        return EdgeFile(path, len(self), self.dtype)
 
 
 def force_rms(labels: Sequence[StructureLabels]) -> float:

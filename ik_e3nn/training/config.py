@@ -33,6 +33,8 @@ class DataConfig:
         virial_key: Name of a virial label, used where a structure has no stress.
         energy_unit: Unit of the energies, also within forces and stress.
         length_unit: Unit of length within forces and stress; positions are in A.
+        cache: Folder in which neighbour lists are kept in memory-mapped files, for data that do not fit into memory and
+            for trainings that shall start faster the next time; null keeps them in memory. It may be deleted any time.
     """
 
     train: str | list[str]
@@ -46,6 +48,7 @@ class DataConfig:
     virial_key: str | None = None
     energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
     length_unit: Literal["ang", "bohr"] = "ang"
+    cache: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.valid, float):

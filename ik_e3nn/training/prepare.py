@@ -65,17 +65,22 @@ class TrainingData:
         sets: "train", "valid" and, where given, "test".
         reference: E0s; None without energies.
         force_rms: Root mean square of the training forces in eV/A; 0 without forces.
+        species: Atomic numbers in the training set.
+        cache: Folder for neighbour lists; None for memory.
     """
 
     sets: dict[str, LabelledSet]
     reference: EnergyReference | None
     force_rms: float
     species: list[int] = field(default_factory=list)
+    cache: str | None = None
 
     def dataset(self, name: str, model: InteratomicPotential, dtype: torch.dtype) -> StructureDataset:
         """Graphs of one set, with the model's cutoff and inputs."""
         chosen = self.sets[name]
-        return StructureDataset(chosen.structures, chosen.labels, model.r_max, dtype=dtype, inputs=model.inputs)
+        return StructureDataset(
+            chosen.structures, chosen.labels, model.r_max, dtype=dtype, inputs=model.inputs, cache=self.cache
+        )
 
 
 def prepare_data(config: TrainConfig) -> TrainingData:
@@ -113,7 +118,8 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     _warn_unused_inputs(train.structures, config.model.get("inputs") or ())
     isolated = [_read(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
-    return TrainingData(sets, _reference(data, train, isolated, species), force_rms(train.labels), species)
+    reference = _reference(data, train, isolated, species)
+    return TrainingData(sets, reference, force_rms(train.labels), species, data.cache)
 
 
 def _warn_unused_inputs(structures: Sequence[Atoms], inputs: Sequence[str]) -> None:

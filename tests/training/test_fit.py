@@ -255,3 +255,14 @@ def test_a_failed_start_leaves_nothing_and_an_overwritten_run_comes_back(tmp_pat
     run_folder.open_run_folder(folder, resume=False, overwrite=True)
     run_folder.settle(folder)
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "mine.txt", "train.log"]
+
+
+def test_neighbour_lists_on_the_disk_change_nothing(data) -> None:
+    results = []
+    for name, cache in (("memory", None), ("written", "cache"), ("found", "cache")):
+        chosen = {"cache": None if cache is None else str(data / cache)}
+        results.append(train(config(data, data=chosen, output=str(data / name), max_epochs=2)).metrics)
+    assert len(list((data / "cache").iterdir())) == 2
+    for one in results:
+        del one["seconds"]
+    assert results[0] == results[1] == results[2]

@@ -1,0 +1,134 @@
+"""Neighbour lists of many structures in one memory-mapped file, for data sets larger than the memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fields, get_bonds
+
+FORMAT = 1  # goes into the key: raise it when what a neighbour list holds, or its order, changes
+_WORD = 8  # bytes; everything in the file starts at a multiple of it
+_COLUMNS = {fields.EDGE_INDEX: 2, fields.BOND_TYPES: 1, fields.EDGE_SHIFTS: 3}
+EDGE_FIELDS = tuple(_COLUMNS)
+
+
+class EdgeFile:
+    """Edges of structures, read from the disk when they are used; the system keeps in memory what fits.
+
+    The file holds, as 64-bit integers, where each structure begins and where the last one ends, and then for each
+    structure its `edge_index` (2, E), `bond_types` (E,) and `edge_shifts` (E, 3).
+
+    Args:
+        path: A file that `write_edges` made.
+        count: Number of structures.
+        dtype: Floating type of the shifts.
+
+    Raises:
+        DataError: The file is damaged.
+
+    Example:
+        >>> edges = {"edge_index": torch.tensor([[1, 0], [0, 1]]), "bond_types": torch.zeros(2, dtype=torch.long)}
+        >>> edges["edge_shifts"] = torch.zeros(2, 3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_edges(Path(folder) / "edges", 1, [edges])
+        ...     EdgeFile(Path(folder) / "edges", 1, torch.float32)[0]["edge_index"].tolist()
+        [[1, 0], [0, 1]]
+    """
+
+    def __init__(self, path: Path, count: int, dtype: torch.dtype) -> None:
+        size, table = path.stat().st_size, _WORD * (count + 1)
+        self._dtype = dtype
+        self._starts: list[int] = []
+        if size >= table:
+            # private: what is written to a tensor stays in this process and never reaches the file
+            self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+            self._starts = self._bytes[:table].view(torch.int64).tolist()
+        if not self._starts or self._starts[-1] != size:
+            raise DataError(f"the neighbour lists in {path} are damaged: delete the file, it is made again")
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Edge tensors of one structure, under the names of `ik_e3nn.graph.fields`; views of the file."""
+        place = self._bytes[self._starts[index] : self._starts[index + 1]]
+        edges = len(place) // (3 * _WORD + 3 * self._dtype.itemsize)  # less than an edge is padding
+        tensors = {}
+        for name, columns in _COLUMNS.items():
+            dtype = self._dtype if name == fields.EDGE_SHIFTS else torch.int64
+            values, place = place.tensor_split([columns * edges * dtype.itemsize])
+            tensors[name] = values.view(dtype)
+        tensors[fields.EDGE_INDEX] = tensors[fields.EDGE_INDEX].view(2, edges)
+        tensors[fields.EDGE_SHIFTS] = tensors[fields.EDGE_SHIFTS].view(edges, 3)
+        return tensors
+
+
+def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> None:
+    """Write the edges of structures one after the other, at once or not at all.
+
+    Args:
+        path: The file; its folder is made if it is not there.
+        count: Number of structures.
+        graphs: The structures' graphs, of which the tensors of edges are kept.
+
+    Raises:
+        DataError: The file cannot be written.
+    """
+    starts = np.zeros(count + 1, dtype=np.int64)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            try:
+                file.write(starts.tobytes())
+                for number, graph in enumerate(graphs):
+                    starts[number] = file.tell()
+                    for name in EDGE_FIELDS:
+                        file.write(graph[name].numpy().tobytes())
+                    file.write(bytes(-file.tell() % _WORD))
+                starts[count] = file.tell()
+                file.seek(0)
+                file.write(starts.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(file.name, 0o644)
+                os.replace(file.name, path)
+            except BaseException:
+                os.unlink(file.name)
+                raise
+    except OSError as error:
+        raise DataError(f"cannot write the neighbour lists to {path}: {error.strerror}") from error
+
+
+def edge_key(structures: Sequence[Atoms], r_max: float, dtype: torch.dtype) -> str:
+    """A name for the edges of structures: it differs where anything they depend on does.
+
+    Args:
+        structures: The structures; positions, cells, periodicity and bonds count, in this order.
+        r_max: Cutoff radius in A.
+        dtype: Floating type of the shifts.
+
+    Returns:
+        32 hexadecimal digits.
+
+    Example:
+        >>> edge_key([Atoms("H")], 5.0, torch.float32) == edge_key([Atoms("H")], 6.0, torch.float32)
+        False
+    """
+    digest = hashlib.sha256(f"{FORMAT} {sys.byteorder} {len(structures)} {float(r_max).hex()} {dtype}".encode())
+    for number, atoms in enumerate(structures):
+        try:
+            bonds = get_bonds(atoms)
+        except DataError as error:
+            raise DataError(f"structure {number} ({atoms.get_chemical_formula()}): {error}") from error
+        digest.update(np.array([len(atoms), len(bonds)]).tobytes())
+        for array in (atoms.positions, atoms.cell.array, atoms.pbc, bonds):
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:32]
