@@ -86,6 +86,6 @@ class SphereProduct(ExactModule):
         product, *more = factors.unbind(2)
         for k, (linear, factor) in enumerate(zip(others, more, strict=True), start=2):
             product = product * factor
-            projected = getattr(self, f"from_grid_{k}") @ product.reshape(-1, nodes * mul)
+            projected = getattr(self, f"from_grid_{k}") @ product.flatten(1)
             y = y + linear.on_components(projected.view(len(projected), nodes, mul))
         return y * self.correlation**-0.5

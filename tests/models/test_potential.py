@@ -3,7 +3,7 @@
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
 from ik_e3nn.graph import build_graph, set_bonds
@@ -126,3 +126,20 @@ def test_training_outputs_can_be_differentiated_again():
     model = potential().train()
     model(graph(molecule("H2O")))["forces"].square().sum().backward()
     assert all(p.grad is not None for p in model.interactions.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("max_edges", [1, 20, 10_000])
+@pytest.mark.parametrize("group", ["O3", "C4v"])
+def test_tiles_give_the_same_in_any_size(max_edges, group):
+    torch.manual_seed(0)
+    model = InteratomicPotential(["Cu"], 4.0, num_channels=4, l_max=1, group=group).double().eval()
+    crystal = bulk("Cu", cubic=True).repeat(2)
+    crystal.rattle(0.1, seed=1)
+    for structure in (crystal, Atoms("Cu")):
+        graph = build_graph(structure, 4.0, dtype=torch.float64)
+        model.max_edges = None
+        whole = model(graph, stress=True)
+        model.max_edges = max_edges
+        tiled = model(graph, stress=True)
+        for name, value in whole.items():
+            assert torch.allclose(tiled[name], value, atol=1e-11, equal_nan=True)

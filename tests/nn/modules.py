@@ -43,7 +43,15 @@ def sphere(group):
     return nn.SphereActivation(4, 2)
 
 
-EXACT = (linear, product, square, gated_mlp, gate, batch_norm, layer_norm)
+def powers(group):
+    return nn.TensorPowers(SAME, "3x0e + 3x1o + 3x1e", group, correlation=3)
+
+
+def sphere_product(group):
+    return nn.SphereProduct(SAME, "3x0e + 3x1o + 3x2e + 3x3o", correlation=3)
+
+
+EXACT = (linear, product, square, powers, sphere_product, gated_mlp, gate, batch_norm, layer_norm)
 ALL = (*EXACT, sphere_mlp, sphere)
 
 

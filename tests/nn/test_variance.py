@@ -47,12 +47,13 @@ def test_every_component_of_linear_maps_and_products(make, group):
     "make",
     [
         lambda: nn.Gate("64x0e + 64x1o + 64x2e"),
+        lambda: nn.SphereProduct("64x0e + 64x1o + 64x2e", "64x0e + 64x1o + 64x2e", correlation=2),
         lambda: nn.SphereActivation(64, 2),
         lambda: nn.SphereActivation(64, 4),
         lambda: nn.EquivariantBatchNorm("64x0e + 64x1o + 64x2e"),
         lambda: nn.EquivariantLayerNorm("64x0e + 64x1o + 64x2e"),
     ],
-    ids=["gate", "sphere 2", "sphere 4", "batch norm", "layer norm"],
+    ids=["gate", "sphere product", "sphere 2", "sphere 4", "batch norm", "layer norm"],
 )
 def test_nonlinearities_and_normalisations(make):
     for component in moments(make, samples=1000, seeds=3):

@@ -1,0 +1,126 @@
+"""Compiled potentials give what eager ones give, for structures of any size, or say why they are not compiled."""
+
+import copy
+import functools
+import logging
+
+import pytest
+import torch
+
+from ik_e3nn.graph import batch_graphs, build_graph
+from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
+from tests.properties import structures
+
+CUTOFF = 3.5
+
+
+def potential(**options):
+    torch.manual_seed(0)
+    options = {"num_channels": 2, "num_layers": 1, "l_max": 1, "l_features": 1, "correlation": 2} | options
+    model = InteratomicPotential(structures.SPECIES, CUTOFF, **options)
+    model.set_energy_reference(dict.fromkeys(model.species, -1.0), "test")
+    return model.double().eval()
+
+
+def graphs(charge=False):
+    family = [make() for make in structures.ALL.values()]
+    for atoms in family:
+        atoms.info["charge"] = 1
+    singles = [build_graph(atoms, CUTOFF, dtype=torch.float64) for atoms in family]
+    return [*singles, batch_graphs(singles)]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    model = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    folder = tmp_path_factory.mktemp("cache")
+    assert compile_potential(model, cache=folder)
+    return model, folder
+
+
+@pytest.fixture(scope="module")
+def eager(compiled):
+    return copy.deepcopy(compiled[0])
+
+
+def test_every_structure_in_float64(compiled, eager):
+    model, _ = compiled
+    assert eager.compiled is None  # a copy is eager
+    for graph in graphs():
+        options = {"stress": True, "atomic_stress": True}
+        got, wanted = model(graph, **options), eager(graph, **options)
+        assert got.keys() == wanted.keys()
+        for name in wanted:
+            assert torch.allclose(got[name], wanted[name], atol=1e-10, rtol=1e-10, equal_nan=True), name
+    assert max(float(eager(graph)["forces"].abs().max()) for graph in graphs()) > 1e-2
+
+
+def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, caplog):
+    _, folder = compiled
+    (package,) = folder.glob("*.pt2")
+    before = package.stat().st_mtime_ns
+    other = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    expected = [other(graph)["forces"] for graph in graphs()]
+    with caplog.at_level(logging.INFO):
+        assert compile_potential(other, cache=folder)
+    assert not caplog.records
+    assert package.stat().st_mtime_ns == before
+    assert [package] == list(folder.iterdir())
+    for graph, forces in zip(graphs(), expected, strict=True):
+        assert torch.allclose(other(graph)["forces"], forces, atol=1e-10)
+    with torch.no_grad():
+        other.atomic_energy.scale.mul_(2.0)  # weights are read at every call
+    assert torch.allclose(other(graphs()[0])["forces"], 2 * expected[0], atol=1e-10)
+
+
+def test_another_dtype_is_eager_again(compiled):
+    model = potential()
+    model.compiled = compiled[0].compiled
+    assert model.float().compiled is None
+
+
+def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise RuntimeError("g++ not found\nmore")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    model = potential()
+    with pytest.warns(CompileWarning, match=r"runs eagerly \(RuntimeError: g\+\+ not found\)"):
+        assert not compile_potential(model, cache=tmp_path / "new")
+    assert model.compiled is None
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_wrong_results_are_not_used(monkeypatch, compiled):
+    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
+    load = torch._inductor.aoti_load_package
+    monkeypatch.setattr(
+        torch._inductor, "aoti_load_package", lambda path: lambda *a: [x * 1.001 for x in load(path)(*a)]
+    )
+    with pytest.warns(CompileWarning, match="differ from the eager model's by 1.0e-03"):
+        assert not compile_potential(model, cache=folder)
+    assert model.compiled is None
+
+
+def test_training_goes_through_the_graph(monkeypatch):
+    """Gradients of a loss of energies and forces with respect to all weights, from the graph that is compiled."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    model = potential(num_channels=3, l_max=2, correlation=3, num_layers=2).train()
+    results = []
+    for step in range(2):
+        if step:
+            assert compile_for_training(model)
+        gradients = []
+        for graph in graphs()[-3:]:
+            out = model(graph, stress=True)
+            stress = torch.nan_to_num(out["stress"], nan=0.0)
+            loss = out["energy"].square().sum() + out["forces"].square().sum() + stress.square().sum()
+            weights = list(model.parameters())
+            gradients += torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        results.append(gradients)
+    assert model.compiled_for_training is not None
+    for got, wanted in zip(*results, strict=True):
+        assert torch.allclose(got, wanted, rtol=1e-9, atol=1e-9 * max(1.0, float(wanted.abs().max())))
