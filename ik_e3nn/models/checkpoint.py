@@ -16,7 +16,7 @@ from safetensors.torch import save
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.potential import InteratomicPotential
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: the potential with products on the sphere
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
@@ -139,6 +139,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ModelFileError(
             f"{path} has format {found}, written by ik-e3nn {info.get('versions', {}).get('ik-e3nn')}; this version "
             f"reads up to format {FORMAT_VERSION}: upgrade ik-e3nn"
+        )
+    if found < FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} has format {found}, from before the architecture changed; this version reads format "
+            f"{FORMAT_VERSION}: train the model again, or use the version that wrote it, ik-e3nn "
+            f"{info.get('versions', {}).get('ik-e3nn')}"
         )
     missing = {"model", "config", "dtype", "energy_reference", "weights_sha256"} - info.keys()
     if missing:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 import torch
 from ase.data import atomic_numbers, chemical_symbols
@@ -19,6 +19,11 @@ from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
 from ik_e3nn.graph import BOND_NAMES, edge_vectors, fields
 from ik_e3nn.symmetry import SymmetryGroup
 
+PRESETS: dict[str, dict[str, int]] = {
+    "small": {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 3},
+    "medium": {"num_channels": 32, "num_layers": 2, "l_max": 3, "l_features": 1, "correlation": 3},
+    "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
+}
 LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
 OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS)
 
@@ -36,6 +41,7 @@ class InteratomicPotential(nn.Module):
     Args:
         species: Atomic numbers or symbols that the model knows.
         r_max: Cutoff (A).
+        preset: Size, "small", "medium" or "large": what the next five are where they are not given; see ``PRESETS``.
         num_channels: Fields of every degree.
         num_layers: Interactions.
         l_max: Largest degree of the filters and of the convolved features, which are multiplied.
@@ -71,11 +77,12 @@ class InteratomicPotential(nn.Module):
         species: Iterable[int | str],
         r_max: float = 5.0,
         *,
-        num_channels: int = 32,
-        num_layers: int = 2,
-        l_max: int = 3,
-        l_features: int = 1,
-        correlation: int = 3,
+        preset: Literal["small", "medium", "large"] = "medium",
+        num_channels: int | None = None,
+        num_layers: int | None = None,
+        l_max: int | None = None,
+        l_features: int | None = None,
+        correlation: int | None = None,
         group: SymmetryGroup | str | dict[str, Any] = "O3",
         inputs: Iterable[str] = (),
     ) -> None:
@@ -84,16 +91,16 @@ class InteratomicPotential(nn.Module):
         self.inputs = _parse_inputs(inputs)
         self.r_max = float(r_max)
         self.group = SymmetryGroup.from_config(group)
-        self.config: dict[str, Any] = {
-            "species": list(self.species), "r_max": self.r_max, "num_channels": num_channels, "num_layers": num_layers,
+        given = {
+            "num_channels": num_channels, "num_layers": num_layers,
             "l_max": l_max, "l_features": l_features, "correlation": correlation,
+        }  # fmt: skip
+        sizes = _parse_sizes(preset, given)
+        self.config: dict[str, Any] = {
+            "species": list(self.species), "r_max": self.r_max, **sizes,
             "group": self.group.to_config(), "inputs": sorted(self.inputs),
         }  # fmt: skip
-        for name, least in LEAST.items():
-            if not isinstance(self.config[name], int) or self.config[name] < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}; got {self.config[name]!r}")
-        if l_features > l_max:
-            raise ValueError(f"l_features must be at most l_max, {l_max}; got {l_features}")
+        num_channels, num_layers, l_max, l_features, correlation = sizes.values()
         table = torch.full((len(chemical_symbols),), -1)
         table[list(self.species)] = torch.arange(len(self.species))
         self.register_buffer("species_table", table, persistent=False)
@@ -286,6 +293,20 @@ def _parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
     if not numbers:
         raise ValueError("a potential needs at least one species")
     return tuple(sorted(numbers))
+
+
+def _parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
+    sizes = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
+    for name, least in LEAST.items():
+        if not isinstance(sizes[name], int) or sizes[name] < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {sizes[name]!r}")
+    if given["l_features"] is None:
+        sizes["l_features"] = min(sizes["l_features"], sizes["l_max"])
+    elif sizes["l_features"] > sizes["l_max"]:
+        raise ValueError(f"l_features must be at most l_max, {sizes['l_max']}; got {sizes['l_features']}")
+    return sizes
 
 
 def _parse_inputs(inputs: Iterable[str]) -> frozenset[str]:

@@ -74,7 +74,7 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
     assert status == 0, err
     assert "finished" in out
     assert (folder / "md/final.extxyz").exists()
-    status, out, err = run(capsys, "relax", "O", *words, "--steps=2", "-o", "relaxed")
+    status, out, err = run(capsys, "relax", "O", *words, "--steps=2", "--fmax=1e3", "-o", "relaxed")
     assert status == 0, err
     assert (folder / "relaxed/final.extxyz").exists()
     arguments = ["--smiles", "[OH-]", "O", "--calculator=emt", "--method", "rattle", "--num-frames=2", "-o", "g.xyz"]

@@ -122,6 +122,7 @@ def rewrite(path, change):
     ("change", "message"),
     [
         (lambda info: info.update(format_version=FORMAT_VERSION + 1), "upgrade ik-e3nn"),
+        (lambda info: info.update(format_version=FORMAT_VERSION - 1), "train the model again"),
         (lambda info: info.pop("config"), "description of the model is incomplete"),
         (lambda info: info.update(format_version="new"), "description of the model is broken"),
         (lambda info: info["config"].update(num_channels=5), "weights do not fit the configuration"),
