@@ -3,6 +3,8 @@
 import copy
 import functools
 import logging
+import os
+import shutil
 
 import pytest
 import torch
@@ -12,6 +14,9 @@ from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_tra
 from tests.properties import structures
 
 CUTOFF = 3.5
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler, which torch needs to compile"
+)
 
 
 def potential(**options):
@@ -43,6 +48,7 @@ def eager(compiled):
     return copy.deepcopy(compiled[0])
 
 
+@needs_compiler
 def test_every_structure_in_float64(compiled, eager):
     model, _ = compiled
     assert eager.compiled is None  # a copy is eager
@@ -55,6 +61,7 @@ def test_every_structure_in_float64(compiled, eager):
     assert max(float(eager(graph)["forces"].abs().max()) for graph in graphs()) > 1e-2
 
 
+@needs_compiler
 def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, caplog):
     _, folder = compiled
     (package,) = folder.glob("*.pt2")
@@ -76,6 +83,7 @@ def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, c
     assert torch.allclose(other(graphs()[0])["forces"], 2 * expected[0], atol=1e-10)
 
 
+@needs_compiler
 def test_another_dtype_is_eager_again(compiled):
     model = potential()
     model.compiled = compiled[0].compiled
@@ -94,6 +102,7 @@ def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
+@needs_compiler
 def test_wrong_results_are_not_used(monkeypatch, compiled):
     model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
     load = torch._inductor.aoti_load_package

@@ -1,0 +1,198 @@
+"""Long molecular dynamics with every preset: energy drift, and whether a molecule survives at 500 K.
+
+    python examples/benchmarks/dynamics.py --work WORK [--aspirin rmd17_aspirin.npz]
+
+Ethanol (GFN2-xTB frames) and a copper crystal of 64 atoms (EMT frames) are generated, every preset is trained on each,
+and runs 20 ps at constant energy from 300 K, in single and double precision. With the published rMD17 file of aspirin,
+the default preset is trained on its first split and runs 25 ps at 500 K (Langevin) from three seeds. Finished rows are
+kept in the work folder; the results go to results/dynamics.json and dynamics.md.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from ase.build import bulk
+from ase.io import write
+from potentials import sets
+from tqdm import tqdm
+
+from ik_e3nn.data.generate import generate
+from ik_e3nn.data.generate_settings import GenerateSettings
+from ik_e3nn.errors import ExplosionError
+from ik_e3nn.models import PRESETS
+from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, train
+from ik_e3nn_calculators.dynamics import MDSettings, run_md
+
+HERE = Path(__file__).parent
+OUTPUT = HERE / "results" / "dynamics.json"
+DRIFT_PS, DRIFT_K = 20.0, 300.0
+SURVIVAL_PS, SURVIVAL_K, SURVIVAL_SEEDS = 25.0, 500.0, (0, 1, 2)
+Row = dict[str, Any]
+
+
+def ethanol(folder: Path) -> tuple[Path, str, LossConfig]:
+    """Training frames, starting structure and loss."""
+    frames = folder / "ethanol.xyz"
+    if not frames.exists():
+        generate(GenerateSettings(str(frames), smiles=["CCO"], num_frames=400, interval=10, seed=1))
+    return frames, "CCO", LossConfig()
+
+
+def copper(folder: Path) -> tuple[Path, str, LossConfig]:
+    """The same for a crystal of 64 atoms."""
+    frames, start = folder / "copper.xyz", folder / "copper_start.xyz"
+    if not frames.exists():
+        write(start, bulk("Cu") * (4, 4, 4))
+        generate(
+            GenerateSettings(
+                str(frames),
+                structures=[str(start)],
+                calculator="emt",
+                method="rattle",
+                num_frames=120,
+                displacement=0.1,
+                strain=0.03,
+            )
+        )
+    return frames, str(start), LossConfig(forces_weight=10.0, stress_weight=1000.0)
+
+
+def trained(data: DataConfig, loss: LossConfig, preset: str, folder: Path, minutes: float, batch: int) -> Path:
+    """A model file, trained if it is not there."""
+    if not (folder / "model.safetensors").exists():
+        config = TrainConfig(
+            data=data,
+            model={"preset": preset},
+            loss=loss,
+            optimizer=OptimizerConfig(),
+            run=RunConfig(output=str(folder), max_epochs=100_000, max_minutes=minutes, batch_size=batch),
+        )
+        train(config, resume=folder.exists())
+    return folder / "model.safetensors"
+
+
+def simulated(settings: MDSettings) -> Row:
+    """What came of a run."""
+    try:
+        summary = run_md(settings)
+    except ExplosionError as error:
+        return {"status": "exploded", "message": str(error)}
+    log = np.genfromtxt(Path(settings.output) / "log.csv", delimiter=",", names=True)
+    return {
+        "status": summary.status,
+        "time_ps": summary.time_ps,
+        "num_atoms": summary.num_atoms,
+        "drift_meV_per_atom_per_ps": summary.drift_meV_per_atom_per_ps,
+        "mean_temperature_K": summary.mean_temperature_K,
+        "ms_per_step": summary.ms_per_step,
+        "rows": len(log),
+    }
+
+
+def drifts(work: Path, minutes: float) -> list[Row]:
+    """Constant energy: every preset, system and precision."""
+    rows = []
+    systems: dict[str, Callable[[Path], tuple[Path, str, LossConfig]]] = {"ethanol": ethanol, "copper": copper}
+    jobs = [(s, p, d) for s in systems for p in PRESETS for d in ("float32", "float64")]
+    for system, preset, dtype in tqdm(jobs, desc="constant energy"):
+        frames, start, loss = systems[system](work)
+        data = DataConfig(train=str(frames), valid=0.1)
+        model = trained(data, loss, preset, work / f"{system}_{preset}", minutes, 8 if system == "ethanol" else 2)
+        settings = MDSettings(
+            start, str(model), time_ps=DRIFT_PS, timestep=0.5 if system == "ethanol" else 2.0, temperature=DRIFT_K,
+            relax_fmax=0.05, equilibrate_ps=0.5, output=str(work / f"nve_{system}_{preset}_{dtype}"),
+            dtype=dtype, compile=True, restart=True, seed=0,
+        )  # fmt: skip
+        rows.append(kept(work, f"nve_{system}_{preset}_{dtype}", system, preset, dtype, settings))
+    return rows
+
+
+def survival(work: Path, file: Path, minutes: float) -> list[Row]:
+    """Aspirin at 500 K."""
+    folder = work / "aspirin_data"
+    sets.prepare("aspirin", file.parent.parent, folder, "fit")
+    data = DataConfig(train=str(folder / "train.xyz"), valid=str(folder / "valid.xyz"))
+    model = trained(data, LossConfig(), "medium", work / "aspirin_medium", minutes, 5)
+    rows = []
+    for seed in tqdm(SURVIVAL_SEEDS, desc="aspirin"):
+        settings = MDSettings(
+            "CC(=O)Oc1ccccc1C(=O)O", str(model), ensemble="langevin", time_ps=SURVIVAL_PS, timestep=0.5,
+            temperature=SURVIVAL_K, relax_fmax=0.05, equilibrate_ps=0.5, output=str(work / f"aspirin_{seed}"),
+            compile=True, restart=True, seed=seed,
+        )  # fmt: skip
+        rows.append(kept(work, f"aspirin_{seed}", "aspirin", "medium", "float32", settings) | {"seed": seed})
+    return rows
+
+
+def kept(work: Path, name: str, system: str, preset: str, dtype: str, settings: MDSettings) -> Row:
+    """A row, from an earlier call if there was one."""
+    file = work / f"{name}.json"
+    if not file.exists():
+        row = {
+            "system": system, "preset": preset, "dtype": dtype, "ensemble": settings.ensemble,
+            "temperature_K": settings.temperature, "timestep_fs": settings.timestep, **simulated(settings),
+        }  # fmt: skip
+        file.write_text(json.dumps(row, indent=1))
+    row = json.loads(file.read_text())
+    tqdm.write(f"{name:32s} {row['status']:10s} drift {row.get('drift_meV_per_atom_per_ps')}")
+    return row
+
+
+def report(rows: list[Row], work: Path, output: Path) -> None:
+    """JSON, table and a plot of the total energy."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(rows, indent=1) + "\n")
+    lines = [
+        "# Long dynamics\n",
+        "Made by `dynamics.py`. Drift: slope of the total energy at constant energy, by linear regression. Compiled.\n",
+        "| system | preset | precision | run | time ps | drift meV/atom/ps | mean T K | ms/step | outcome |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        drift = row.get("drift_meV_per_atom_per_ps")
+        lines.append(
+            f"| {row['system']} | {row['preset']} | {row['dtype']} | {row['ensemble']} {row['temperature_K']:g} K | "
+            f"{row.get('time_ps', 0):g} | {'-' if drift is None else f'{drift:+.4f}'} | "
+            f"{row.get('mean_temperature_K') or 0:.0f} | {row.get('ms_per_step') or 0:.1f} | "
+            f"{row.get('message') or row['status']} |"
+        )
+    (HERE / "dynamics.md" if output == OUTPUT else output.with_suffix(".md")).write_text("\n".join(lines) + "\n")
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for system, axes in zip(("ethanol", "copper"), panels, strict=True):
+        for folder in sorted(work.glob(f"nve_{system}_*/log.csv")):
+            log = np.genfromtxt(folder, delimiter=",", names=True)
+            time, energy = log["time_ps"], log["etot"]
+            later = time >= 0
+            label = folder.parent.name.removeprefix(f"nve_{system}_")
+            axes.plot(time[later], 1e3 * (energy - energy[later][0])[later], lw=0.7, label=label)
+        axes.set(title=system, xlabel="time (ps)", ylabel="total energy (meV)")
+        axes.legend(fontsize=7)
+    figure.savefig(output.with_suffix(".png"), dpi=150)
+
+
+def main() -> None:
+    """Run what is missing and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
+    parser.add_argument("--aspirin", type=Path, help="rmd17/rmd17_aspirin.npz")
+    parser.add_argument("--minutes", type=float, default=3.0, help="training time on ethanol and copper")
+    parser.add_argument("--aspirin-minutes", type=float, default=12.0, help="training time on aspirin")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    rows = drifts(args.work, args.minutes)
+    if args.aspirin is not None:
+        rows += survival(args.work, args.aspirin, args.aspirin_minutes)
+    report(rows, args.work, args.output)
+
+
+if __name__ == "__main__":
+    main()
