@@ -38,6 +38,8 @@ class IKCalculator(Calculator):
         dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
         compile: Compile the model, see `ik_e3nn.models.compile_potential`; where that fails it runs as it is, with a
             warning.
+        max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
+            more time. None treats all at once.
         skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
         **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
 
@@ -65,11 +67,16 @@ class IKCalculator(Calculator):
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
         compile: bool = False,  # noqa: A002  (torch's word for it)
+        max_edges: int | None = None,
         skin: float = 0.5,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype, compile=compile), skin=skin)
+        if max_edges is not None:
+            if max_edges < 1:
+                raise ValueError(f"max_edges must be at least 1, got {max_edges}")
+            self.evaluator.model.max_edges = max_edges  # type: ignore[assignment]
         self._inputs: Snapshot = {}
         self._with_stress = False
 

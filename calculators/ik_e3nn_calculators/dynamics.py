@@ -62,7 +62,11 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
         ModelFileError: The model file is missing or broken.
     """
     engine = calculator or IKCalculator(
-        settings.model, device=settings.device, dtype=settings.dtype, compile=settings.compile
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        compile=settings.compile,
+        max_edges=settings.max_edges,
     )
     identity = {} if calculator else {"model_sha256": hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()}
     folder = Path(settings.output)

@@ -31,6 +31,7 @@ class RelaxSettings:
         device: `auto`, `cpu` or `cuda`.
         dtype: `float32` or `float64`; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
+        max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.
         progress: Show a progress bar.
         plots: Draw the largest force.
 
@@ -57,6 +58,7 @@ class RelaxSettings:
     device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
     compile: bool = False
+    max_edges: int | None = None
     progress: bool = True
     plots: bool = True
 

@@ -53,7 +53,11 @@ def run_relax(
     """
     check_free(settings.output, _FILES, overwrite=settings.overwrite)
     engine = calculator or IKCalculator(
-        settings.model, device=settings.device, dtype=settings.dtype, compile=settings.compile
+        settings.model,
+        device=settings.device,
+        dtype=settings.dtype,
+        compile=settings.compile,
+        max_edges=settings.max_edges,
     )
     structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
     structure.calc = engine

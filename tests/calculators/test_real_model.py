@@ -125,3 +125,13 @@ def test_relaxation_goes_downhill(tmp_path):
     run_relax(RelaxSettings("CO", model, steps=8, output=output, device="cpu", progress=False))
     energies = np.loadtxt(tmp_path / "relax" / "log.csv", delimiter=",", skiprows=1)[:, 1]
     assert energies[-1] < energies[0]
+
+
+def test_tiles_bound_what_is_treated_at_once(periodic, argon):
+    periodic.calc = argon
+    expected = periodic.get_forces(), periodic.get_stress()
+    periodic.calc = IKCalculator(argon.model, device="cpu", max_edges=10)
+    np.testing.assert_allclose(periodic.get_forces(), expected[0], atol=1e-10)
+    np.testing.assert_allclose(periodic.get_stress(), expected[1], atol=1e-11)
+    with pytest.raises(ValueError, match="max_edges must be at least 1"):
+        IKCalculator(argon.model, device="cpu", max_edges=0)
