@@ -1,5 +1,9 @@
 """Which atoms see which: exact neighbour lists for any mix of periodic and open directions."""
 
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from vesin import NeighborList
@@ -61,7 +65,8 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
         points = _close_gaps(points, box[~periodic], r_max)
     threads = 1 if len(points) < _ATOMS_PER_THREADED_LIST else 0
     search = NeighborList(cutoff=float(r_max), full_list=True, n_threads=threads)
-    first, second, images = search.compute(points, box, periodic, quantities="ijS")
+    with _forgotten_pointer_types():
+        first, second, images = search.compute(points, box, periodic, quantities="ijS")
     sender, receiver = first.astype(np.int64), second.astype(np.int64)
     order = _pair_order(receiver, sender, images.astype(np.int64), len(points))
     return np.stack([sender[order], receiver[order]]), images[order].astype(np.float64)
@@ -99,6 +104,24 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
         raise DataError(f"the periodic cell vectors {given.tolist()} are linearly dependent; check the cell")
     box[~periodic] = right[len(given) :]
     return box
+
+
+@contextmanager
+def _forgotten_pointer_types() -> Iterator[None]:
+    """Forget the pointers to arrays that ctypes meets in a block.
+
+    vesin reads its results through a type of its own for every number of pairs, and before 3.14 Python keeps such types
+    for ever: 11 kB for each search of a long run of dynamics (python/cpython#100926, numpy/numpy#6511).
+    """
+    types = getattr(ctypes, "_pointer_type_cache", None)
+    known = set(types) if isinstance(types, dict) else set()
+    try:
+        yield
+    finally:
+        if isinstance(types, dict):
+            for new in set(types) - known:
+                if isinstance(new, type) and issubclass(new, ctypes.Array):
+                    types.pop(new, None)
 
 
 def _close_gaps(points: FloatArray, normals: FloatArray, r_max: float) -> FloatArray:

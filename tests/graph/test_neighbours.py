@@ -1,5 +1,6 @@
 """Neighbour lists equal ASE's on cells made to break them."""
 
+import gc
 import itertools
 
 import numpy as np
@@ -123,6 +124,18 @@ def test_no_atoms_no_pairs():
     edge_index, shifts = neighbour_list(np.zeros((0, 3)), np.eye(3), True, 3.0)
     assert edge_index.shape == (2, 0)
     assert shifts.shape == (0, 3)
+
+
+def test_nothing_is_left_behind_however_many_searches():
+    rng = np.random.default_rng(0)
+    objects, counts = [], set()
+    for _ in range(2):
+        for number in range(20, 60):
+            counts.add(neighbour_list(rng.uniform(0, 8, (number, 3)), 8 * np.eye(3), True, 3.0)[0].shape[1])
+        gc.collect()
+        objects.append(len(gc.get_objects()))
+    assert len(counts) > 60
+    assert objects[1] - objects[0] < 20
 
 
 def test_search_cell_keeps_periodic_vectors():
