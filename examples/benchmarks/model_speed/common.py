@@ -1,0 +1,93 @@
+"""What is measured: sizes, the model, structures and batches; and the clock."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch import Tensor
+
+from ik_e3nn.data import StructureDataset, StructureLabels, molecule_from_smiles
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.training.loader import BatchLoader
+from ik_e3nn.training.sampler import EpochSampler
+
+ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sizes of everything that is measured.
+
+    Args:
+        seconds: Least time to spend on a measurement.
+        molecules: Molecules in a batch.
+        md_repeats: Cells of copper along each axis; water has 1.2 times as many molecules along each.
+        md_steps: Steps of dynamics.
+        crystals: Cells of silicon along each axis, for the scaling.
+        unbounded: Largest crystal that is also treated in one piece.
+        bandwidth_mib: Sizes of memory whose bandwidth is measured.
+    """
+
+    seconds: float = 2.0
+    molecules: int = 16
+    md_repeats: int = 6
+    md_steps: int = 300
+    crystals: tuple[int, ...] = (2, 3, 5, 8, 13, 23)
+    unbounded: int = 8
+    bandwidth_mib: tuple[float, ...] = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+QUICK = Plan(0.05, 2, 2, 30, (1, 2, 3), 2, (0.5, 2, 8))
+
+
+def make_model(quick: bool = False) -> InteratomicPotential:
+    """The potential with its default settings; forces so weak that an untrained one keeps a structure together."""
+    torch.manual_seed(0)
+    species = ["H", "C", "O", "Si", "Cu"]
+    model = InteratomicPotential(species, num_channels=8) if quick else InteratomicPotential(species)
+    model.set_scale(1e-3)
+    return model.eval()
+
+
+def molecules(count: int) -> list[Atoms]:
+    """Rattled copies of aspirin, 21 atoms."""
+    copies = [molecule_from_smiles(ASPIRIN) for _ in range(count)]
+    for seed, atoms in enumerate(copies):
+        atoms.rattle(0.05, seed=seed)
+    return copies
+
+
+def dataset(structures: list[Atoms], model: InteratomicPotential, cache: Path | None = None) -> StructureDataset:
+    """Graphs of structures with random labels."""
+    rng = np.random.default_rng(0)
+    labels = [StructureLabels(0.0, rng.standard_normal((len(a), 3)), np.full((3, 3), np.nan)) for a in structures]
+    return StructureDataset(structures, labels, model.r_max, cache=cache)
+
+
+def batch_of(structures: list[Atoms], model: InteratomicPotential) -> dict[str, Tensor]:
+    """One batch of structures."""
+    return next(iter(BatchLoader(dataset(structures, model), EpochSampler([1] * len(structures), batch_size=10**6))))
+
+
+def in_turn(functions: dict[str, Callable[[], Any]], least: float) -> dict[str, float]:
+    """Median seconds of each function; A B C A B C ..., so that a busy machine is unfair to none."""
+    samples: list[list[float]] = []
+    for function in functions.values():  # warm up
+        function()
+    end = time.perf_counter() + least * len(functions)
+    while len(samples) < 3 or time.perf_counter() < end:
+        samples.append([seconds(function) for function in functions.values()])
+    return dict(zip(functions, map(statistics.median, zip(*samples, strict=True)), strict=True))
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start

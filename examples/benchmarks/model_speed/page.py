@@ -1,0 +1,222 @@
+"""The page and the plots, from the results alone."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+Results = dict[str, Any]
+
+
+def write(results: Results, stem: Path, path: Path) -> None:
+    """Write the page, and the plots beside the results.
+
+    Args:
+        results: Contents of the JSON file.
+        stem: The JSON file without its ending.
+        path: The page.
+    """
+    machine = results["machine"]
+    lines = [
+        "# Speed of the interatomic potential",
+        "",
+        "Written by `potential_speed.py`; all structures are generated, the model has its defaults and float32. "
+        f"CPU ({machine['processor']}, {machine['instructions']}), {machine['threads']} thread(s), torch "
+        f"{machine['torch']}." + " **A quick trial with a small model: no figures to quote.**" * machine["quick"],
+    ]
+    plots = {"floor": plot_floor, "md": plot_md, "scaling": plot_scaling}
+    for part, section in SECTIONS.items():
+        if part in results:
+            lines += ["", *section(results[part])]
+            if part in plots:
+                image = stem.with_name(f"{stem.name}_{part}.png")
+                plots[part](results[part], image)
+                lines += ["", f"![{part}]({os.path.relpath(image.resolve(), path.resolve().parent)})"]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def table(header: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    """A Markdown table; all columns but the first are numbers."""
+    names = list(header)
+    align = ["---"] + ["---:"] * (len(names) - 1)
+    cells = [[_text(cell) for cell in row] for row in rows]
+    return ["| " + " | ".join(row) + " |" for row in (names, align, *cells)]
+
+
+def _text(cell: Any) -> str:
+    if not isinstance(cell, float):
+        return f"{cell:,}" if isinstance(cell, int) else str(cell)
+    return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
+
+
+def floor(part: Results) -> list[str]:
+    """Blocks against their floor."""
+    peaks, sizes = part["peaks"], list(part["peaks"]["bytes_per_s"])
+    edges, nodes = part["edges"], part["atoms"]
+    rows = [
+        [
+            f"{row['layer']} {row['block']}", *(float(row[k][0]) for k in ("edge", "node")),
+            *(4.0 * (row[k][1] + row[k][2]) for k in ("edge", "node")),
+            *(1e3 * row[kind][f"{what}_s"] for kind in ("forward", "gradient") for what in ("ideal", "measured")),
+            row["gradient"]["measured_s"] / row["gradient"]["ideal_s"],
+        ]
+        for row in part["blocks"]
+    ]  # fmt: skip
+    sums = [sum(row[column] for row in rows) for column in range(5, 9)]
+    rows.append(["sum", "", "", "", "", *sums, sums[3] / sums[2]])
+    whole = (["whole model, " + form, "", "", "", "", "", "", 1e3 * part["ideal_s"], 1e3 * s, part["ratio"][form]]
+             for form, s in part["measured_s"].items())  # fmt: skip
+    names = ("block", "FLOPs/edge", "FLOPs/node", "bytes/edge", "bytes/node")
+    times = ("ideal forward, ms", "measured", "ideal with gradient, ms", "measured", "measured/ideal")
+    return [
+        "## Floor",
+        "",
+        f"A batch of molecules: {nodes:,} atoms, {edges:,} edges in {part['places']:,} places of the blocks of edges. "
+        f"Peaks measured on the spot: {peaks['flops_per_s'] / 1e9:.0f} GFLOP/s (GEMM), "
+        + ", ".join(f"{peaks['bytes_per_s'][size] / 1e9:.0f} GB/s ({size} MiB)" for size in (sizes[0], sizes[-1]))
+        + ". The ideal time is that of the FLOPs at the GEMM's speed or of the bytes at the bandwidth of that much "
+        "memory, whichever is longer. Ideally a block reads its inputs and writes its outputs once, a place without an "
+        "edge costs nothing, and a sine or an exponential is ten FLOPs. FLOPs and bytes are those of a forward pass; "
+        "the gradient by positions doubles the FLOPs (triples those of the outer sums), reads the inputs again and the "
+        "gradient of the outputs, and writes that of the inputs. Every layer computes the geometry, which counts once. "
+        "The target is a ratio of 3 for the whole model.",
+        "",
+        *table((*names, *times), [*rows, *whole]),
+    ]
+
+
+def compiling(part: Results) -> list[str]:
+    """Eager against compiled."""
+    atoms = part["atoms"]
+    rows = []
+    for name, title in (
+        ("latency_s", f"latency: energy and forces of one molecule of {atoms['one']} atoms"),
+        ("batch_s", f"throughput: a batch of {atoms['batch']:,} atoms"),
+        ("training_s", "a training step: 5 molecules"),
+    ):
+        eager, compiled = part[name]["eager"], part[name].get("compiled")
+        fast = ["not measured", ""] if compiled is None else [1e3 * compiled, eager / compiled]
+        rows.append([title, 1e3 * eager, *fast])
+        if name == "batch_s":
+            speeds = [atoms["batch"] / t for t in (eager, compiled) if t is not None]
+            rows.append(["throughput, atoms/s", *speeds, *[""] * (3 - len(speeds))])
+    lines = ["## Compiling", "", *table(("", "eager, ms", "compiled, ms", "gain"), rows)]
+    for kind, seconds in part["compiling_s"].items():
+        note = "" if seconds["done"] else " (it failed: the model ran eagerly)"
+        lines += ["", f"Compiling for {kind} takes {seconds['first']:.0f} s the first time, {seconds['again']:.1f} s "
+                      f"in a later process{note}."]  # fmt: skip
+    return lines
+
+
+def md(part: list[Results]) -> list[str]:
+    """Dynamics."""
+    names = list(part[0]["seconds_per_step"])
+    rows = [
+        [f"{run['system']}, {run['form']}", run["atoms"], run["edges"],
+         *(1e3 * run["seconds_per_step"][name] for name in names),
+         f"{100 * run['not_model']:.1f} %", f"{run['rebuilds']} in {run['steps']}",
+         *(" to ".join(f"{n:,.0f}" for n in run[what]) for what in ("half_mib", "objects"))]
+        for run in part
+    ]  # fmt: skip
+    return [
+        "## Dynamics",
+        "",
+        "One step of ASE's VelocityVerlet with an IKCalculator at 300 K, ms. All that is not the model must stay "
+        "below 10 %; grouping edges into blocks of one receiver does not count as the model here. Memory: mean "
+        "resident memory of the first and second half of the steps, MiB; objects: Python objects before and after.",
+        "",
+        *table(("system", "atoms", "edges", *names, "not the model", "list rebuilt", "memory", "objects"), rows),
+    ]
+
+
+def scaling(part: Results) -> list[str]:
+    """Time and memory per atom."""
+    rows = [
+        [f"{row['atoms']:,}", row["edges"], row["max_edges"] or "none", 1e6 * row["seconds"] / row["atoms"],
+         row["peak_mib"], 1024 * (row["peak_mib"] - row["before_mib"]) / row["atoms"]]
+        for row in part["rows"]
+    ]  # fmt: skip
+    sizes = [f"{n:,.0f} atoms per GiB in {kind}" for kind, n in part["atoms_per_gib"].items() if n]
+    return [
+        "## Scaling",
+        "",
+        "Energy, forces and stress of a rattled crystal of silicon, neighbour list included, each in a process of its "
+        "own. With `max_edges` so many edges are treated at once, and their intermediate results are computed twice. "
+        f"From the growth of the peak between the two largest: {' and '.join(sizes)}.",
+        "",
+        *table(("atoms", "edges", "max_edges", "us/atom", "peak, MiB", "KiB/atom above an idle process"), rows),
+    ]
+
+
+def loader(part: Results) -> list[str]:
+    """Data loading."""
+    seconds = part["loader_s"]
+    return [
+        "## Data loading",
+        "",
+        f"A batch of {part['batch']} molecules takes the loader {1e6 * seconds['memory']:.0f} us with all in "
+        f"memory and {1e6 * seconds['disk']:.0f} us with neighbour lists in a memory-mapped file; an eager training "
+        f"step takes {1e3 * part['step_s']:.1f} ms. That is {100 * part['share']:.2f} %; 5 % are allowed.",
+    ]
+
+
+SECTIONS = {"floor": floor, "compile": compiling, "md": md, "scaling": scaling, "loader": loader}
+
+
+def _figure(columns: int) -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    return plt.subplots(1, columns, figsize=(5.2 * columns, 3.6), squeeze=False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
+
+
+def plot_floor(part: Results, path: Path) -> None:
+    """Ideal and measured time of every block."""
+    figure, [[axis]] = _figure(1)
+    names = [f"{row['layer']} {row['block']}" for row in part["blocks"]][::-1]
+    for what, colour in (("measured", "C0"), ("ideal", "C1")):
+        axis.barh(names, [1e3 * row["gradient"][f"{what}_s"] for row in part["blocks"]][::-1], color=colour, label=what)
+    axis.set_xlabel("forward and gradient, ms")
+    axis.tick_params(axis="y", labelsize=7)
+    axis.legend()
+    _save(figure, path)
+
+
+def plot_md(part: list[Results], path: Path) -> None:
+    """Shares of a step, and memory over the steps."""
+    figure, [[shares, memory]] = _figure(2)
+    labels, left = [f"{run['system']}, {run['form']}" for run in part], [0.0] * len(part)
+    for name in part[0]["seconds_per_step"]:
+        values = [100 * run["seconds_per_step"][name] / sum(run["seconds_per_step"].values()) for run in part]
+        shares.barh(labels, values, left=left, label=name)
+        left = [a + b for a, b in zip(left, values, strict=True)]
+    shares.set_xlabel("share of a step, %")
+    shares.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    for label, run in zip(labels, part, strict=True):
+        memory.plot(*zip(*run["memory_mib"], strict=True), label=label)
+    highest = max(mib for run in part for _, mib in run["memory_mib"])
+    memory.set(xlabel="step", ylabel="resident memory, MiB", ylim=(0, 1.1 * highest))
+    memory.legend(fontsize=7)
+    _save(figure, path)
+
+
+def plot_scaling(part: Results, path: Path) -> None:
+    """Time and memory per atom against the number of atoms."""
+    figure, [[time, memory]] = _figure(2)
+    for bounded, label in ((True, "tiles of edges"), (False, "in one piece")):
+        rows = [row for row in part["rows"] if (row["max_edges"] is not None) == bounded]
+        atoms = [row["atoms"] for row in rows]
+        time.loglog(atoms, [1e6 * row["seconds"] / row["atoms"] for row in rows], "o-", label=label)
+        above = [max(1024 * (row["peak_mib"] - row["before_mib"]), 1.0) / row["atoms"] for row in rows]
+        memory.loglog(atoms, above, "o-", label=label)
+    time.set(xlabel="atoms", ylabel="time per atom, us")
+    memory.set(xlabel="atoms", ylabel="peak memory per atom, KiB")
+    time.legend()
+    _save(figure, path)
