@@ -223,8 +223,7 @@ def md(plan: Plan, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
     """Time and memory of energy, forces and stress of a crystal of silicon, neighbour list included."""
-    calculator = IKCalculator(make_model(options["quick"]), device="cpu")
-    calculator.model.max_edges = options["max_edges"]
+    calculator = IKCalculator(make_model(options["quick"]), device="cpu", max_edges=options["max_edges"])
     small = bulk("Si", cubic=True)
     small.calc = calculator
     small.get_stress()
