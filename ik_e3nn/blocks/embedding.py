@@ -1,6 +1,6 @@
 """What a model knows before its first interaction: species and global inputs on nodes, geometry and bonds on edges."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -87,16 +87,3 @@ class Edges(NamedTuple):
     owners: Tensor
     vectors: Tensor
     bonds: Tensor | None
-
-    def tiles(self, max_edges: int, num_nodes: int) -> Iterator[tuple[slice, "Edges"]]:
-        """The same edges in parts of at most max_edges, or of one receiver: a range of receivers and their edges."""
-        counts = torch.bincount(self.owners, minlength=num_nodes).cpu()
-        ends, blocks = counts.cumsum(0), max(max_edges // self.senders.shape[1], 1)
-        node = first = 0
-        while node < num_nodes:
-            stop = max(int(torch.searchsorted(ends, first + blocks, right=True)), node + 1)
-            last = int(ends[stop - 1])
-            bonds = None if self.bonds is None else self.bonds[first:last]
-            part = Edges(self.senders[first:last], self.owners[first:last] - node, self.vectors[first:last], bonds)
-            yield slice(node, stop), part
-            node, first = stop, last

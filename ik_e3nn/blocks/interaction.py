@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from e3nn import o3
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis, spherical_irreps
 from ik_e3nn.blocks.embedding import Edges, TypeEmbedding
+from ik_e3nn.blocks.tiles import by_tiles
 from ik_e3nn.conv import gather
 from ik_e3nn.conv.depthwise import DepthwiseMixing
 from ik_e3nn.kernels import ImplicitKernel, RadialKernel
@@ -88,8 +88,7 @@ class Interaction(nn.Module):
             features: (N, irreps_in.dim).
             species: Species indices, (N,).
             edges: All edges.
-            max_edges: Edges to treat at once, tile by tile of receivers, none of whose intermediate results are kept
-                for the gradient but computed again: bounds the memory.
+            max_edges: Edges to treat at once; see ``by_tiles``.
 
         Returns:
             (N, irreps_out.dim).
@@ -97,19 +96,11 @@ class Interaction(nn.Module):
         x = to_components(features, self.blocks_in)
         senders = self.sender(features) + self.sender_species().index_select(0, species)
         receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
-        nodes = self.up.on_components(x), senders, receivers, self.species_scale.index_select(1, species)
+        up, scale = self.up.on_components(x), self.species_scale.index_select(1, species)
         if max_edges is None or edges.senders.numel() <= max_edges:
-            message = self.messages(*nodes, edges)
+            message = self.messages(up, senders, receivers, scale, edges)
         else:
-            tiles = edges.tiles(max_edges, features.shape[0])
-            up, senders, receivers, scale = nodes
-            message = torch.cat(
-                [
-                    checkpoint(self.messages, up, senders, receivers[rows], scale[:, rows], tile, use_reentrant=False)
-                    for rows, tile in tiles
-                ],
-                1,
-            )
+            message = by_tiles(self.messages, up, senders, receivers, scale, edges, max_edges)
         return from_components(self.skip.on_components(x) + self.gated(message), self.blocks_out)
 
     def messages(self, x: Tensor, senders: Tensor, receivers: Tensor, scale: Tensor, edges: Edges) -> Tensor:

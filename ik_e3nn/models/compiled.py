@@ -209,8 +209,10 @@ def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
 def _key(model: InteratomicPotential) -> str:
     """Everything the machine code depends on: architecture, dtype, device, and the versions of all code involved."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.parent.rglob("*.py")):
-        digest.update(source.read_bytes())
+    package = Path(__file__).parent.parent
+    for layer in ("symmetry", "basis", "nn", "kernels", "conv", "blocks", "models"):
+        for source in sorted((package / layer).glob("*.py")):
+            digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
     parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__]
     digest.update(json.dumps(parts, sort_keys=True).encode())

@@ -52,8 +52,8 @@ class InteratomicPotential(nn.Module):
         inputs: Optional inputs the model uses, out of "bond_types", "total_charge" and "spin".
 
     Attributes:
-        max_edges: Edges to treat at once; more are treated tile by tile, which bounds the memory and costs a third
-            more time. None for no bound.
+        max_edges: Edges to treat at once in evaluation; more are treated tile by tile, which bounds the memory and
+            costs a third more time. None for no bound.
 
     Raises:
         ValueError: A hyperparameter is out of range.
@@ -190,7 +190,8 @@ class InteratomicPotential(nn.Module):
     def energies_and_gradient(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, Tensor]:
         """Site energies (N,), eV, float64, and the derivative (B, w, 3) of their sum by the edge vectors."""
         core = self.compiled_for_training if create_graph else self.compiled
-        if core is not None and (self.max_edges is None or edges["senders"].numel() <= self.max_edges):
+        tiled = not create_graph and self.max_edges is not None and edges["senders"].numel() > self.max_edges
+        if core is not None and not tiled:
             result: tuple[Tensor, Tensor] = core(edges)
             return result
         with torch.enable_grad():
@@ -208,7 +209,7 @@ class InteratomicPotential(nn.Module):
         features = self.node_embedding(species, edges)
         readout = vectors.new_zeros(species.shape[0])
         for interaction, read in zip(self.interactions, self.readouts, strict=True):
-            features = interaction(features, species, neighbours, self.max_edges)
+            features = interaction(features, species, neighbours, None if self.training else self.max_edges)
             readout = readout + read(features)
         energies: Tensor = self.atomic_energy(readout, species)
         return energies
