@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from potentials.recipes import BATCH, MODELS, VALID_BATCH, settings_of
+from potentials.recipes import BATCH, MODELS, VALID_BATCH
 from potentials.runs import Bench, read_json
 from potentials.sets import SETS
 from potentials.speed import COMPILED
@@ -132,12 +132,11 @@ def _page(rows: list[Row], output: Path) -> str:
     sizes = {"batches": _listed(BATCH), "valid_batches": _listed(VALID_BATCH)}
     parts += ["## Settings", _SETTINGS.format(**sizes)]
     for model in dict.fromkeys(row["model"] for row in rows if row["model"] in MODELS):
-        versions = next(row["versions"] for row in rows if row["model"] == model)
-        parts += [
-            f"### {model}",
-            ", ".join(f"{name} {version}" for name, version in versions.items()),
-            f"```json\n{json.dumps(settings_of(model, 'acac') | {'by_set': MODELS[model].by_set}, indent=1)}\n```",
-        ]
+        row = next(row for row in rows if row["model"] == model)
+        settings = row["settings"] | {"by_set": MODELS[model].by_set}
+        versions = ", ".join(f"{name} {version}" for name, version in row["versions"].items())
+        parts += [f"### {model}", f"{versions}; commit {row['commit']}"]
+        parts.append(f"```json\n{json.dumps(settings, indent=1)}\n```")
     return "\n\n".join(parts) + "\n"
 
 
@@ -151,6 +150,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     names = [name for name in SETS if any(row["set"] == name for row in rows)]
     figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.5), squeeze=False)
@@ -169,7 +169,12 @@ def plot(rows: list[Row], path: Path) -> None:
                 curves.semilogy(minutes, force, color=colour, label=row["model"])
         cost.set(title=SETS[data_set].title, xlabel="inference, microseconds per edge", ylabel="test F RMSE (meV/A)")
         curves.set(xlabel="training time (minutes)", ylabel="validation F RMSE (meV/A)")
-        curves.legend(fontsize=7)
+        if curves.lines:
+            curves.legend(fontsize=7)
+        for axis in (cost.xaxis, cost.yaxis, curves.yaxis):
+            if axis.get_scale() == "log":
+                axis.set(major_locator=LogLocator(subs=(1, 1.5, 2, 3, 5, 7)), major_formatter=ScalarFormatter())
+                axis.set(minor_formatter=NullFormatter())
     figure.tight_layout()
     figure.savefig(path, dpi=130)
     plt.close(figure)
@@ -178,20 +183,22 @@ def plot(rows: list[Row], path: Path) -> None:
 _INTRODUCTION = """# Potentials side by side
 
 Written by `potentials.py`; all figures are in `{json}`. Every model had the same frames, the same E0s, the same cores
-and the same training time. The clock starts with the first training step, so it leaves out starting the interpreter,
-reading data and building models; it includes each package's own validation after every epoch. All train and run in
-float32. Errors are those of the test frames, computed by one piece of code from the predictions of each package.
-Speed was measured after all training, all models of a set in turn, medians of several rounds: *latency* is a call of
+and the same training time. The clock starts with the first training step: starting the interpreter, reading data,
+building and compiling models are not part of it (`seconds_before_training` of the rows), each package's own validation
+after every epoch is. All train and run in float32. Errors are those of the test frames, computed by one piece of code
+from the predictions of each package.
+
+Speed was measured after all training, all models of a set in turn, medians of several rounds. *Latency* is a call of
 the model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
-neighbour list included, after a small step; *inference edges/s* a batch of about 8,000 edges; *memory* the largest
-resident size of a process that did only that. NequIP's model computes the stress too in all of these. Edges are
-counted within 5 A for all models, both directions. *(compiled)* rows are the same trained model after its package's
-compilation, whose time is not part of the figures.
+neighbour list included, after a small step of all atoms; *inference edges/s* a batch of about 8,000 edges; *memory* the
+largest resident size of a process that did only that. NequIP's model computes the stress too in all of these. Edges are
+counted within 5 A for all models, both directions. Rows with *(compiled)* are the same trained model after its
+package's compilation for inference, which took `compile_seconds` and is not part of the figures.
 
 ![error against cost, learning curves]({png})"""
 
 _SETTINGS = """Settings not listed are each package's defaults; `potentials/recipes.py` says how each recipe was chosen.
-`by_set` lists what differs for a set. Batch sizes are shown for acetylacetone; unless `by_set` says otherwise they are
+`by_set` lists what differs for a set. Batch sizes are shown for the first set; unless `by_set` says otherwise they are
 {batches} in training and {valid_batches} in validation.
 
 Run again, in an environment that holds this library, with one more for each of the other packages:

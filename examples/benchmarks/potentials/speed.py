@@ -34,7 +34,11 @@ class Compiled:
     ahead: bool
 
 
+_OURS = Compiled("compile_potential(model), IKCalculator(compile=True)", ahead=True)
 COMPILED = {
+    "ours-small": _OURS,
+    "ours-medium": _OURS,
+    "ours-large": _OURS,
     "mace": Compiled("MACECalculator(compile_mode='default', fullgraph=False)", ahead=False),
     "nequip": Compiled("nequip-compile --mode aotinductor, targets ase and batch", ahead=True),
 }
@@ -74,7 +78,8 @@ class Served:
         job = bench.job(
             data_set, form.model, "serve", compiled=form.compiled, throughput_structures=structures, result=""
         )
-        self._log = (bench.folder(data_set, form.model) / f"serve{'_compiled' * form.compiled}.log").open("w")
+        self._log_file = bench.folder(data_set, form.model) / f"serve{'_compiled' * form.compiled}.log"
+        self._log = self._log_file.open("w")
         self._process = bench.start(form.model, job, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
         self._lines: Queue[str] = Queue()
         threading.Thread(target=self._listen, daemon=True).start()
@@ -91,15 +96,19 @@ class Served:
         Raises:
             WorkerError: The package raised an error, the process ended, or nothing came in time.
         """
-        if self._process.stdin is None or self._process.poll() is not None:
-            raise WorkerError(f"the process ended before {line!r}")
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
         try:
+            if self._process.stdin is not None:
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
             reply = self._lines.get(timeout=timeout)
         except Empty:
             raise WorkerError(f"no answer to {line!r} within {timeout:.0f} s") from None
-        answer: dict[str, Any] = json.loads(reply[len(REPLY) :]) if reply else {"error": "the process ended"}
+        except BrokenPipeError:
+            reply = ""
+        if not reply:
+            end = self._log_file.read_text(errors="replace").strip().splitlines()[-1:]
+            raise WorkerError(f"{line}: the process ended: {' '.join(end)[:1000]}")
+        answer: dict[str, Any] = json.loads(reply[len(REPLY) :])
         if "error" in answer:
             raise WorkerError(f"{line}: {answer['error']}")
         return answer

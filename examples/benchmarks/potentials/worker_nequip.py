@@ -4,6 +4,7 @@
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,14 @@ class TimeLimit(lightning.Callback):
         self.clock = Clock(minutes, Path(folder))
         self.cosine = cosine
         self.peak_memory = 0.0
+        self.seconds_before: float | None = None
+        self._created = time.perf_counter()
         TimeLimit.last = self
 
     def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
         """Start the clock with the first batch; set the learning rate."""
+        if self.seconds_before is None:  # the sanity check has compiled the model
+            self.seconds_before = time.perf_counter() - self._created
         self.clock.start()
         if self.cosine:
             for group in trainer.optimizers[0].param_groups:
@@ -80,7 +85,11 @@ class Nequip(Worker):
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self._config(), sort_keys=False))
         sys.argv = ["nequip-train", "-cp", str(self.folder), "-cn", "config", f"hydra.run.dir={self.folder}/run"]
         nequip_train()
-        return TimeLimit.last.clock.result() | {"train_peak_memory_MB": TimeLimit.last.peak_memory}
+        limit = TimeLimit.last
+        return limit.clock.result() | {
+            "train_peak_memory_MB": limit.peak_memory,
+            "seconds_before_training": limit.seconds_before,
+        }
 
     def _config(self) -> dict[str, Any]:
         s, energies = self.settings, self.job["set"]["E0s"]

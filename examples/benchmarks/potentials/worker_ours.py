@@ -3,6 +3,7 @@
 # ruff: noqa: D102 - the methods are documented in `worker.Worker`
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from worker import VALID_ROWS, Worker, main, peak_memory_MB
 
 from ik_e3nn.cli import main as command
 from ik_e3nn.graph import batch_graphs, build_graph
-from ik_e3nn.models import load_model
+from ik_e3nn.models import compile_potential, load_model
 from ik_e3nn_calculators import IKCalculator
 
 
@@ -71,11 +72,18 @@ class Ours(Worker):
         per_epoch = rows[0]["step"] if len(rows) > 1 else -(-frames // self.settings["batch_size"])
         return float(rows[-1]["step"] / per_epoch * frames * mean)
 
+    def compile(self) -> None:
+        self.load(compiled=True)
+
     def load(self, compiled: bool) -> None:
+        os.environ["IK_E3NN_CACHE"] = str(self.folder / "compiled")
         self.file = self.folder / "run" / "model.safetensors"
         self.model = load_model(self.file)
+        self.compiled = compiled
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)
+        if compiled and not compile_potential(self.model):
+            raise RuntimeError("the model could not be compiled; the log has the warning")
 
     def batch(self, structures: Sequence[Atoms]) -> Any:
         graphs = batch_graphs([build_graph(atoms, self.model.r_max) for atoms in structures])
@@ -86,7 +94,7 @@ class Ours(Worker):
         return out["energy"], out["forces"], out.get("stress")
 
     def calculator(self) -> Any:
-        return IKCalculator(self.file, device="cpu")
+        return IKCalculator(self.file, device="cpu", compile=self.compiled)
 
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
