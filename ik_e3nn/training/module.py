@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ik_e3nn.errors import TrainingError
-from ik_e3nn.models import InteratomicPotential, compile_for_training
+from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.training.average import MovingAverage
 from ik_e3nn.training.checkpoint import random_state, set_random_state
 from ik_e3nn.training.clock import RunClock, agree
@@ -104,6 +104,7 @@ class PotentialModule(LightningModule):
         if self.compile_step and isinstance(self.model, InteratomicPotential):
             _log.info("compiling the training step; this takes minutes")
             compile_for_training(self.model)
+            compile_potential(cast(InteratomicPotential, self.best_model))  # for validation
             _log.info("compiled after %.0f s", self.clock.seconds)
 
     def on_train_epoch_start(self) -> None:
