@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from ik_e3nn.data.generate import GenerateSettings, generate
-from ik_e3nn.training import DataConfig, EvalSettings, OptimizerConfig, RunConfig, TrainConfig, evaluate, train
+from ik_e3nn.training import DataConfig, EvalSettings, LossConfig, OptimizerConfig, RunConfig, TrainConfig, evaluate, train
 from ik_e3nn_calculators.dynamics import MDSettings, run_md
 
 TRAIN_FRAMES, TEST_FRAMES = 400, 100
@@ -42,6 +42,7 @@ def train_model(folder: Path) -> Path:
         config = TrainConfig(
             data=DataConfig(train=str(folder / "train.xyz"), valid=40),
             model={"r_max": 5.0, "num_channels": 32, "num_layers": 2, "l_max": 2, "inputs": ["bond_types"]},
+            loss=LossConfig(kind="huber"),
             optimizer=OptimizerConfig(lr=0.05),
             run=RunConfig(output=str(run), max_epochs=1000, max_minutes=TRAIN_MINUTES, batch_size=8),
         )
