@@ -19,7 +19,16 @@ import time
 from pathlib import Path
 
 from ik_e3nn.data.generate import GenerateSettings, generate
-from ik_e3nn.training import DataConfig, EvalSettings, LossConfig, OptimizerConfig, RunConfig, TrainConfig, evaluate, train
+from ik_e3nn.training import (
+    DataConfig,
+    EvalSettings,
+    LossConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+    evaluate,
+    train,
+)
 from ik_e3nn_calculators.dynamics import MDSettings, run_md
 
 TRAIN_FRAMES, TEST_FRAMES = 400, 100
