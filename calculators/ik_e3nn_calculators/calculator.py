@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import nn
 from ik_e3nn_calculators.evaluator import Evaluator
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
 from ik_e3nn_calculators.model import prepare_model
+from ik_e3nn_calculators.relax_settings import RelaxSettings
+from ik_e3nn_calculators.settings import MDSettings
 
 # What every model reads of a structure; ASE's initial charges and magnetic moments are not among it.
 _READ = ("positions", "numbers", "cell", "pbc")
@@ -79,6 +81,12 @@ class IKCalculator(Calculator):
             self.evaluator.model.max_edges = max_edges  # type: ignore[assignment]
         self._inputs: Snapshot = {}
         self._with_stress = False
+
+    @classmethod
+    def from_settings(cls, settings: MDSettings | RelaxSettings) -> Self:
+        """The calculator that a run's settings ask for."""
+        names = ("model", "device", "dtype", "compile", "max_edges")
+        return cls(**{name: getattr(settings, name) for name in names})
 
     @property
     def model(self) -> nn.Module:

@@ -61,13 +61,7 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
             run's beginning; or the structure does not fit the ensemble.
         ModelFileError: The model file is missing or broken.
     """
-    engine = calculator or IKCalculator(
-        settings.model,
-        device=settings.device,
-        dtype=settings.dtype,
-        compile=settings.compile,
-        max_edges=settings.max_edges,
-    )
+    engine = calculator or IKCalculator.from_settings(settings)
     identity = {} if calculator else {"model_sha256": hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()}
     folder = Path(settings.output)
     restarting = settings.restart and (folder / CHECKPOINT).exists()

@@ -52,13 +52,7 @@ def run_relax(
         ExplosionError: Energy or forces became NaN.
     """
     check_free(settings.output, _FILES, overwrite=settings.overwrite)
-    engine = calculator or IKCalculator(
-        settings.model,
-        device=settings.device,
-        dtype=settings.dtype,
-        compile=settings.compile,
-        max_edges=settings.max_edges,
-    )
+    engine = calculator or IKCalculator.from_settings(settings)
     structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)

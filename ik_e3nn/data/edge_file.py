@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields, get_bonds
 
@@ -40,6 +39,7 @@ class EdgeFile:
     Example:
         >>> edges = {"edge_index": torch.tensor([[1, 0], [0, 1]]), "bond_types": torch.zeros(2, dtype=torch.long)}
         >>> edges["edge_shifts"] = torch.zeros(2, 3)
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_edges(Path(folder) / "edges", 1, [edges])
         ...     EdgeFile(Path(folder) / "edges", 1, torch.float32)[0]["edge_index"].tolist()
@@ -85,24 +85,16 @@ def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> 
     starts = np.zeros(count + 1, dtype=np.int64)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(starts.tobytes())
-                for number, graph in enumerate(graphs):
-                    starts[number] = file.tell()
-                    for name in EDGE_FIELDS:
-                        file.write(graph[name].numpy().tobytes())
-                    file.write(bytes(-file.tell() % _WORD))
-                starts[count] = file.tell()
-                file.seek(0)
-                file.write(starts.tobytes())
-                file.flush()
-                os.fsync(file.fileno())
-                os.chmod(file.name, 0o644)
-                os.replace(file.name, path)
-            except BaseException:
-                os.unlink(file.name)
-                raise
+        with written_at_once(path) as file:
+            file.write(starts.tobytes())
+            for number, graph in enumerate(graphs):
+                starts[number] = file.tell()
+                for name in EDGE_FIELDS:
+                    file.write(graph[name].numpy().tobytes())
+                file.write(bytes(-file.tell() % _WORD))
+            starts[count] = file.tell()
+            file.seek(0)
+            file.write(starts.tobytes())
     except OSError as error:
         raise DataError(f"cannot write the neighbour lists to {path}: {error.strerror}") from error
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from ase.data import chemical_symbols
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.potential import InteratomicPotential
 
@@ -37,6 +36,7 @@ def save_model(
         FileExistsError: The file exists and ``overwrite`` is False.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "water.safetensors"
         ...     save_model(InteratomicPotential(["H", "O"]), file)
@@ -65,16 +65,8 @@ def save_model(
         "training": summary or {},
     }
     data = save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)})
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    with written_at_once(path) as file:
+        file.write(data)
 
 
 def read_model_info(path: str | Path) -> dict[str, Any]:

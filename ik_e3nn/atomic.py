@@ -1,0 +1,29 @@
+"""Files that are written at once or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+@contextmanager
+def written_at_once(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to that takes its place when all is written and on disk; after an error, nothing has changed.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder, written_at_once(Path(folder) / "a.bin") as file:
+        ...     file.write(b"abc")
+        3
+    """
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
