@@ -12,6 +12,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 from torch import nn
 
+from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn_calculators.evaluator import Evaluator
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
 from ik_e3nn_calculators.model import prepare_model
@@ -38,8 +39,8 @@ class IKCalculator(Calculator):
         model: A model file or a potential; an instance is copied, so the caller's stays where and as it is.
         device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
         dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
-        compile: Compile the model, see `ik_e3nn.models.compile_potential`; where that fails it runs as it is, with a
-            warning.
+        compile: Compile the model at the first calculation, see `ik_e3nn.models.compile_potential`; where that fails
+            it runs as it is, with a warning.
         max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
             more time. None treats all at once.
         skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
@@ -74,7 +75,8 @@ class IKCalculator(Calculator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype, compile=compile), skin=skin)
+        keep_freed_memory()
+        self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype), skin=skin, compile=compile)
         if max_edges is not None:
             if max_edges < 1:
                 raise ValueError(f"max_edges must be at least 1, got {max_edges}")

@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Pairs, SkinList, edge_bond_types, fields, get_bonds
+from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, check_structure, scalar_inputs
 
@@ -29,18 +30,29 @@ class Evaluator:
     Args:
         model: A frozen potential, see `prepare_model`.
         skin: Extra radius of the neighbour list in A.
+        compile: Compile the model when the first structure comes: small ones get code for one thread.
 
     Raises:
-        DataError: A negative skin.
+        DataError: A negative skin, or a model that cannot be compiled.
     """
 
-    def __init__(self, model: nn.Module, *, skin: float = 0.5) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        skin: float = 0.5,
+        compile: bool = False,  # noqa: A002  (torch's word for it)
+    ) -> None:
+        if compile and not isinstance(model, InteratomicPotential):
+            raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
         self.model = model
         self.species: tuple[int, ...] = tuple(int(number) for number in _attribute(model, "species"))
         self.inputs: frozenset[str] = frozenset(_attribute(model, "inputs"))
         self.r_max = float(_attribute(model, "r_max"))
         self.dtype: torch.dtype = _attribute(model, "dtype")
         self.device: torch.device = _attribute(model, "device")
+        self._compile = compile
+        self._compiled_for: bool | None = None  # for small systems?
         self._skin = SkinList(self.r_max, skin)
         self._atoms: dict[str, Tensor] = {}
         self._numbers: NDArray[np.int64] | None = None
@@ -76,9 +88,16 @@ class Evaluator:
         graph = self.graph(atoms, inputs)
         small = graph[fields.EDGE_INDEX].shape[1] < SMALL
         with one_thread() if small else nullcontext():
+            self._prepare_code(small)
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress)
         wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
         return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
+
+    def _prepare_code(self, small: bool) -> None:
+        """Compile for the threads of this moment: at first, and once more when a small system has grown."""
+        if self._compile and (self._compiled_for is None or (self._compiled_for and not small)):
+            self._compiled_for = small
+            compile_potential(cast(InteratomicPotential, self.model))
 
     def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
         """The graph of a structure, as a plain dict of tensors.

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ik_e3nn.errors import IKError, ModelFileError
-from ik_e3nn.models import InteratomicPotential, compile_potential, load_model
+from ik_e3nn.models import load_model
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -18,7 +18,6 @@ def prepare_model(
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
-    compile: bool = False,  # noqa: A002  (torch's word for it)
 ) -> nn.Module:
     """Load or copy a potential, move it, and freeze it for evaluation.
 
@@ -26,7 +25,6 @@ def prepare_model(
         model: A model file, or an `InteratomicPotential`, which is copied and stays as it is.
         device: `"cpu"`, `"cuda"`, `"cuda:1"` ..., or `"auto"`: a GPU where there is one.
         dtype: Precision of the evaluation; None keeps the model's.
-        compile: Compile it.
 
     Returns:
         A model in evaluation mode whose parameters need no gradients.
@@ -45,12 +43,7 @@ def prepare_model(
     else:
         raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
-    frozen = frozen.eval().requires_grad_(False)
-    if compile:
-        if not isinstance(frozen, InteratomicPotential):
-            raise TypeError(f"only an InteratomicPotential can be compiled, got {type(frozen).__name__}")
-        compile_potential(frozen)
-    return frozen
+    return frozen.eval().requires_grad_(False)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -81,9 +81,11 @@ class Edges(NamedTuple):
         owners: Receivers of the blocks, (B,), sorted.
         vectors: Edge vectors, (B, w, 3), in A.
         bonds: Bond types, (B, w), or none if the model does not use them.
+        geometry: What kernels see of the vectors, if it has been computed for all interactions at once.
     """
 
     senders: Tensor
     owners: Tensor
     vectors: Tensor
     bonds: Tensor | None
+    geometry: tuple[Tensor, ...] | None = None

@@ -46,14 +46,23 @@ torch.library.register_autograd("ik_e3nn::segment_sum", _segment_sum_gradient, s
 
 def gather(x: Tensor, index: Tensor) -> Tensor:
     """Rows x[index], shape (len(index), ...)."""
+    if _is_plain(x):
+        return _gather(x, index)
     result: Tensor = torch.ops.ik_e3nn.gather(x, index)
     return result
 
 
 def segment_sum(x: Tensor, index: Tensor, size: int) -> Tensor:
     """Sum rows of x (E, ...) that share an index into (size, ...); the order of summation is fixed on CPU."""
+    if _is_plain(x):
+        return _segment_sum(x, index, size)
     result: Tensor = torch.ops.ik_e3nn.segment_sum(x, index, size)
     return result
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Neither differentiated nor traced: no need of an operator, which costs more than a small sum itself."""
+    return type(x) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def pad_row(x: Tensor) -> Tensor:
@@ -93,22 +102,21 @@ class ReceiverBlocks(NamedTuple):
                     [3, 4]])
         """
         num_edges = receivers.shape[0]
-        edges = torch.arange(num_edges, device=receivers.device)
-        sorted_already = not torch.compiler.is_compiling() and bool((receivers[1:] >= receivers[:-1]).all())
-        order = edges if sorted_already else torch.argsort(receivers, stable=True)
+        edges = order = torch.arange(num_edges, device=receivers.device)
+        if torch.compiler.is_compiling() or not bool((receivers[1:] >= receivers[:-1]).all()):
+            order = torch.argsort(receivers, stable=True)
+            receivers = receivers[order]
         degrees = torch.zeros(num_nodes, dtype=torch.long, device=receivers.device)
         degrees = degrees.index_add(0, receivers, torch.ones_like(receivers))
         blocks = (degrees + width - 1) // width
-        first_edge, first_block = degrees.cumsum(0) - degrees, blocks.cumsum(0) - blocks
+        empty = blocks * width - degrees  # places at the end of a node's last block
+        place = edges + (empty.cumsum(0) - empty)[receivers]
         if torch.compiler.is_compiling():
             total = num_edges // width + num_nodes  # the number itself would be a shape that depends on data
         else:
             total = int(blocks.sum())
-        node = receivers[order]
-        rank = edges - first_edge[node]
-        place = (first_block[node] + rank // width) * width + rank % width
         slots = torch.full((total * width,), num_edges, device=receivers.device)
         slots = slots.index_copy(0, place, order)
         owner = torch.zeros(total, dtype=torch.long, device=receivers.device)
-        owner = owner.index_copy(0, place // width, node)
+        owner = owner.index_copy(0, place // width, receivers)
         return cls(slots.view(total, width), owner)

@@ -30,7 +30,7 @@ def edge_vectors(positions: Tensor, edge_index: Tensor, edge_shifts: Tensor, cel
     """
     sender, receiver = edge_index[0], edge_index[1]
     # index_select, not indexing: its gradient adds up in a fixed order on CPU, whatever the number of threads
-    cells = cell.index_select(0, batch.index_select(0, receiver))
+    cells = cell if cell.shape[0] == 1 else cell.index_select(0, batch.index_select(0, receiver))
     # three terms: on CPU several times faster than one product that is summed over an axis of three
     a, b, c = (edge_shifts[:, k : k + 1] * cells[:, k] for k in range(3))
     return positions.index_select(0, receiver) - positions.index_select(0, sender) + (a + b + c)

@@ -36,8 +36,13 @@ class AnalyticKernel(Kernel):
         self.group = SymmetryGroup.from_config(group)
         self.basis = basis
 
+    def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """The basis: features and window."""
+        result: tuple[Tensor, Tensor] = self.basis(edge_vectors)
+        return result
+
     def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
         """Filter fields (E, irreps_out.dim) of edge vectors (E, 3), in A, and attributes (E, attributes.dim)."""
         attributes = self.checked(attributes, edge_vectors)
-        features, window = self.basis(edge_vectors)
+        features, window = self.geometry(edge_vectors)
         return torch.cat([features, attributes], 1) * window

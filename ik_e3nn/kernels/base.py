@@ -62,6 +62,10 @@ class Kernel(nn.Module, ABC):
     group: SymmetryGroup
 
     @abstractmethod
+    def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, ...]:
+        """What the kernel sees of edge vectors (E, 3), in A; nothing in it is learned by potentials' kernels."""
+
+    @abstractmethod
     def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Filter:
         """Filter fields of edge vectors (E, 3), in A, and attributes (E, irreps_attributes.dim)."""
 

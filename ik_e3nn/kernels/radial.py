@@ -58,8 +58,18 @@ class RadialKernel(Kernel):
         self.mlp = ScalarMLP([radial.num_basis + attributes, *hidden, (l_max + 1) * channels])
         self.irreps_hidden = o3.Irreps([(self.mlp.sizes[1], "0e")])
 
+    def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Radial functions (E, number), window (E, 1) and harmonics (E, (l_max+1)^2)."""
+        lengths = distances(edge_vectors)
+        Y = self.harmonics(edge_vectors / torch.where(lengths == 0, 1.0, lengths))
+        return self.radial(lengths), smooth_envelope(lengths / self.radial.r_max), Y
+
     def forward(
-        self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None
+        self,
+        edge_vectors: Tensor,
+        attributes: Tensor | None = None,
+        hidden: Tensor | None = None,
+        geometry: tuple[Tensor, ...] | None = None,
     ) -> SeparableFilter:
         """Filter fields.
 
@@ -67,10 +77,9 @@ class RadialKernel(Kernel):
             edge_vectors: (E, 3), in A.
             attributes: (E, number of attributes).
             hidden: Added to the first layer's output, (E, irreps_hidden.dim).
+            geometry: Of the edge vectors, if it is known already.
         """
         attributes = self.checked(attributes, edge_vectors)
-        lengths = distances(edge_vectors)
-        Y = self.harmonics(edge_vectors / torch.where(lengths == 0, 1.0, lengths))
-        weights = self.mlp(torch.cat([self.radial(lengths), attributes], 1), hidden)
-        weights = weights * smooth_envelope(lengths / self.radial.r_max)
+        shells, window, Y = self.geometry(edge_vectors) if geometry is None else geometry
+        weights = self.mlp(torch.cat([shells, attributes], 1), hidden) * window
         return SeparableFilter(weights.unflatten(1, (self.l_max + 1, self.channels)), Y)

@@ -42,7 +42,7 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
     """Compile a model for inference, in place; where that fails, warn and leave it as it is.
 
     Forces, stress and atomic virials all come out of the same graph. Moving the model to another device or dtype
-    makes it eager again.
+    makes it eager again. Where torch has one CPU thread the code is made for one, otherwise for any number.
 
     Args:
         model: The model, on its device and in its dtype.
@@ -62,7 +62,9 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
         if not path.exists():
             _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
             _package(model, path)
-        return _Runner(torch._inductor.aoti_load_package(str(path)), model)
+        package = torch._inductor.aoti_load_package(str(path))
+        # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
+        return _Runner(lambda state, edges: package.loader.run([*state, *edges]), model)
 
     model.compiled = None
     model.compiled = _checked(model, build, "inference")
@@ -85,6 +87,28 @@ def compile_for_training(model: InteratomicPotential) -> bool:
     model.compiled_for_training = None
     model.compiled_for_training = _checked(model, build, "training")
     return model.compiled_for_training is not None
+
+
+class _Fusable(torch.fx.Transformer):
+    """The same graph from operations that the compiler joins with what is before and after them.
+
+    In eager mode and in gradients of gradients the ones that it replaces are faster.
+    """
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Replace gathers, sums over segments, and the small matrix products of blocks of edges."""
+        if target is torch.ops.ik_e3nn.gather.default:
+            x, index = args
+            return x.index_select(0, index)
+        if target is torch.ops.ik_e3nn.segment_sum.default:
+            x, index, size = args
+            rows = x.flatten(1)
+            sums = rows.new_zeros(size, rows.size(1)).scatter_reduce(0, index[:, None].expand_as(rows), rows, "sum")
+            return sums.unflatten(1, x.shape[1:])
+        if target is torch.ops.aten.bmm.default:
+            a, b = args
+            return (a[:, :, :, None] * b[:, None]).sum(2)
+        return super().call_function(target, args, kwargs)
 
 
 class _Runner:
@@ -156,7 +180,7 @@ def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModu
 
 def _package(model: InteratomicPotential, path: Path) -> None:
     """Compile the graph ahead of time and keep it, at once or not at all."""
-    graph = _trace(model, training=False)
+    graph = _Fusable(_trace(model, training=False)).transform()
     example = _padded(_random_edges(model), model.r_max)
     edges = [example[key] for key in sorted(example)]
     atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
@@ -169,7 +193,7 @@ def _package(model: InteratomicPotential, path: Path) -> None:
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder) / path.name),
-            inductor_configs={"cpp.dynamic_threads": True},
+            inductor_configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
         )
         os.replace(package, path)
 
@@ -214,9 +238,14 @@ def _key(model: InteratomicPotential) -> str:
         for source in sorted((package / layer).glob("*.py")):
             digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
-    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__]
+    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:32]
+
+
+def _one_thread(model: InteratomicPotential) -> bool:
+    """Whether there is one thread: starting it in every loop would take a tenth of a small molecule's time."""
+    return model.device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def _processor() -> str:

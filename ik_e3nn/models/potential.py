@@ -138,6 +138,12 @@ class InteratomicPotential(nn.Module):
             UnknownSpeciesError: An element the model was not made for.
             MissingInputError: A declared input is not in the graph.
         """
+        with torch.set_grad_enabled(self.training):
+            return self._predict(graph, forces, stress, atomic_stress)
+
+    def _predict(
+        self, graph: Mapping[str, Tensor], forces: bool, stress: bool, atomic_stress: bool
+    ) -> dict[str, Tensor]:
         edges = self.prepare(graph)
         derive = forces or stress or atomic_stress
         if derive:
@@ -158,7 +164,7 @@ class InteratomicPotential(nn.Module):
                 out["stress"] = derivatives.stress(virials, batch.index_select(0, receivers), cell)
             if atomic_stress:
                 out["atomic_virials"] = derivatives.atomic_virials(virials, *ends, positions.shape[0])
-        return out if self.training else {name: value.detach() for name, value in out.items()}
+        return out
 
     def prepare(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the network reads of a graph: species and inputs of atoms, and the edges in blocks of one receiver.
@@ -200,16 +206,20 @@ class InteratomicPotential(nn.Module):
             (gradient,) = torch.autograd.grad(
                 energies.sum(), vectors, create_graph=create_graph, allow_unused=True, materialize_grads=True
             )
-        return energies, gradient
+        return energies if create_graph else energies.detach(), gradient
 
     def site_energies(self, edges: Mapping[str, Tensor], vectors: Tensor) -> Tensor:
         """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives and its edge vectors (B, w, 3)."""
         species = edges["species"]
         neighbours = Edges(edges["senders"], edges["owners"], vectors, edges.get("bonds"))
+        max_edges = None if self.training else self.max_edges
+        if max_edges is None or edges["senders"].numel() <= max_edges:  # every kernel sees the same
+            first = cast(Interaction, self.interactions[0])
+            neighbours = neighbours._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
         features = self.node_embedding(species, edges)
         readout = vectors.new_zeros(species.shape[0])
         for interaction, read in zip(self.interactions, self.readouts, strict=True):
-            features = interaction(features, species, neighbours, None if self.training else self.max_edges)
+            features = interaction(features, species, neighbours, max_edges)
             readout = readout + read(features)
         energies: Tensor = self.atomic_energy(readout, species)
         return energies

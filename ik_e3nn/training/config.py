@@ -140,7 +140,8 @@ class RunConfig:
         output: Folder for everything the run writes.
         overwrite: Replace an earlier run in that folder.
         max_epochs: Passes over the training set.
-        max_minutes: Limit on the wall time; the cosine schedule then ends with the earlier of both limits.
+        max_minutes: Limit on the time for training and validation, without compilation; the cosine schedule then ends
+            with the earlier of both limits.
         patience: Stop after this many epochs without a better validation loss.
         batch_size: Structures per optimiser step, over all processes together.
         max_atoms: Upper bound on the atoms in a batch, per process.

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
+from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn.training.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.callbacks import MetricsLog, ProgressBar
 from ik_e3nn.training.checkpoint import AtomicCheckpointIO, load_checkpoint
@@ -61,6 +62,7 @@ def run_training(
         TrainingError: The loss is no longer finite, or a checkpoint is broken.
         KeyboardInterrupt: The user stopped the run; it can be resumed.
     """
+    keep_freed_memory()
     checkpoints = BestAndLast(folder / CHECKPOINTS)
     log = MetricsLog(folder)
     watch = _Interruptions()

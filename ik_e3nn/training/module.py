@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from typing import Any, cast
 
 import torch
@@ -96,16 +97,17 @@ class PotentialModule(LightningModule):
         return to_device(batch, device)
 
     def on_train_start(self) -> None:
-        """Start the clock, and continue the random numbers of the run before a restart."""
+        """Compile, start the clock, and continue the random numbers of the run before a restart."""
+        if self.compile_step and isinstance(self.model, InteratomicPotential):
+            start = time.monotonic()
+            _log.info("compiling the training step; this takes minutes")
+            compile_for_training(self.model)
+            compile_potential(cast(InteratomicPotential, self.best_model))  # for validation
+            _log.info("compiled in %.0f s", time.monotonic() - start)
         self.clock.start(earlier=self._earlier)
         if self._random_state is not None:
             set_random_state(self._random_state)
             self._random_state = None
-        if self.compile_step and isinstance(self.model, InteratomicPotential):
-            _log.info("compiling the training step; this takes minutes")
-            compile_for_training(self.model)
-            compile_potential(cast(InteratomicPotential, self.best_model))  # for validation
-            _log.info("compiled after %.0f s", self.clock.seconds)
 
     def on_train_epoch_start(self) -> None:
         """Forget the last epoch's sums."""

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -106,9 +107,12 @@ def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
 def test_wrong_results_are_not_used(monkeypatch, compiled):
     model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
     load = torch._inductor.aoti_load_package
-    monkeypatch.setattr(
-        torch._inductor, "aoti_load_package", lambda path: lambda *a: [x * 1.001 for x in load(path)(*a)]
-    )
+
+    def wrong(path):
+        run = load(path).loader.run
+        return SimpleNamespace(loader=SimpleNamespace(run=lambda inputs: [x * 1.001 for x in run(inputs)]))
+
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", wrong)
     with pytest.warns(CompileWarning, match="differ from the eager model's by 1.0e-03"):
         assert not compile_potential(model, cache=folder)
     assert model.compiled is None

@@ -17,6 +17,8 @@ from tqdm import tqdm
 from potentials.recipes import MODELS, settings_of
 from potentials.sets import SETS
 
+# What `ik_e3nn.memory` does for ours, for everyone: NequIP trained up to 1.4 times as fast with it.
+KEPT_MEMORY = str(1 << 30)
 HERE = Path(__file__).parent
 
 
@@ -79,7 +81,8 @@ class Bench:
         package = MODELS[model].package
         # Threads are set in each worker. OMP_NUM_THREADS stays unset, as it is for users: our calculator minds it.
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {
-            "OMP_WAIT_POLICY": "PASSIVE",
+            "MALLOC_TRIM_THRESHOLD_": KEPT_MEMORY,
+            "MALLOC_MMAP_THRESHOLD_": KEPT_MEMORY,
             "OPENBLAS_NUM_THREADS": str(self.threads),
             "PYTHONUNBUFFERED": "1",
         }

@@ -4,6 +4,7 @@
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,8 +47,10 @@ class Ours(Worker):
                 sections.setdefault(section, {})[key] = value
         config = self.folder / "config.yaml"
         config.write_text(yaml.safe_dump(sections))
+        start = time.perf_counter()
         if command(["train", str(config)]):
             raise RuntimeError("the training command failed; see the log")
+        wall = time.perf_counter() - start
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         self._write_curve(rows)
         seconds = rows[-1]["seconds"]
@@ -56,6 +59,7 @@ class Ours(Worker):
             "train_steps": rows[-1]["step"],
             "train_edges_per_s": self._edges(rows) / seconds,
             "train_peak_memory_MB": peak_memory_MB(),
+            "seconds_before_training": wall - seconds,
         }
 
     def _write_curve(self, rows: Sequence[dict[str, Any]]) -> None:
