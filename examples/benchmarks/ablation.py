@@ -31,11 +31,15 @@ from tqdm import tqdm
 
 from ik_e3nn.basis import BesselBasis, GaussianBasis, spherical_irreps
 from ik_e3nn.blocks import interaction
+from ik_e3nn.conv import ReceiverBlocks
+from ik_e3nn.conv.full import FullMixing
 from ik_e3nn.graph import batch_graphs, build_graph
-from ik_e3nn.kernels import ImplicitKernel, RadialKernel, radial
+from ik_e3nn.kernels import ImplicitKernel, RadialKernel, SeparableFilter, radial
 from ik_e3nn.models import InteratomicPotential, load_model
 from ik_e3nn.nn import TensorPowers
+from ik_e3nn.nn.layout import from_components, to_components
 from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.training.module import PotentialModule
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "ablation.json"
@@ -122,6 +126,45 @@ def deep_kernel() -> None:
     interaction.make_kernel = make  # type: ignore[assignment]
 
 
+class LowRankMixing(FullMixing):
+    """Every channel with every filter field, for features with components first."""
+
+    def on_components(
+        self, x: Tensor, senders: Tensor, filter_fields: SeparableFilter, owners: Tensor, num_nodes: int
+    ) -> list[Tensor]:
+        """See `DepthwiseMixing.on_components`."""
+        blocks = ReceiverBlocks(torch.arange(senders.numel()).view(senders.shape), owners)
+        y = self(from_components(x, self.blocks_in), senders.flatten(), filter_fields, blocks, num_nodes)
+        return list(to_components(y, self.blocks_out).split([b.dim for b in self.blocks_out]))
+
+
+def low_rank() -> None:
+    """Full mixing of all channels with eight filter fields of each degree."""
+
+    def make(_: int, c: interaction.Conditioning) -> RadialKernel:
+        basis = BesselBasis(c.r_max, interaction.NUM_RADIAL)
+        return RadialKernel(0, 8, radial=basis, l_max=c.l_max, hidden=(interaction.KERNEL_WIDTH,), group=c.group)
+
+    interaction.make_kernel = make  # type: ignore[assignment]
+    interaction.DepthwiseMixing = LowRankMixing  # type: ignore[misc,assignment]
+
+
+def energy_ramp() -> None:
+    """Raise the weight of energies from 1 to 100 in training; validation keeps 1."""
+    step, validate = PotentialModule.on_train_batch_start, PotentialModule.on_validation_epoch_start
+
+    def ramped(self: PotentialModule, batch: Any, batch_idx: int) -> None:
+        step(self, batch, batch_idx)
+        self.loss.weights["energy"] = 100.0 ** self.progress(batch_idx)
+
+    def constant(self: PotentialModule) -> None:
+        self.loss.weights["energy"] = 1.0
+        validate(self)
+
+    PotentialModule.on_train_batch_start = ramped  # type: ignore[method-assign]
+    PotentialModule.on_validation_epoch_start = constant  # type: ignore[method-assign]
+
+
 def root_of_neighbours() -> None:
     """Divide sums by the root of the number of neighbours."""
     original = InteratomicPotential.set_average_neighbours
@@ -175,6 +218,8 @@ VARIANTS = {
         after=lambda m: freeze_at_zero(m, "sender", "receiver", "sender_species", "receiver_species"),
     ),
     "energy weight 10": Variant("energy weight 10", {"loss.energy_weight": 10.0}),
+    "energy ramp": Variant("energy weight from 1 to 100", patch=energy_ramp),
+    "low rank": Variant("full mixing of channels with 8 filter fields (low rank), not depthwise", patch=low_rank),
     "lr 0.1": Variant("learning rate 0.1", {"optimizer.lr": 0.1}),
     "envelope": Variant("shorter polynomial window", patch=envelope_of_degree_5),
     "no amsgrad": Variant("Adam without AMSGrad", {"optimizer.amsgrad": False}),

@@ -96,7 +96,8 @@ def main() -> None:
         for data_set in args.sets:
             models = [model for model in MODELS if MODELS[model].package == "ours" or pythons[MODELS[model].package]]
             for model in models:
-                speed.compile_model(bench, data_set, model)
+                for threads in bench.thread_counts:
+                    speed.compile_model(bench, data_set, model, threads)
             speed.measure(bench, data_set, models, args.rounds)
     if "table" in stages:
         page = args.page or (HERE / "potentials.md" if args.output == OUTPUT else args.output.with_suffix(".md"))

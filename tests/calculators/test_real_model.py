@@ -11,7 +11,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models import InteratomicPotential, save_model
-from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
+from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, evaluator, run_md, run_relax
 
 
 def potential(species, **hyperparameters) -> InteratomicPotential:
@@ -41,6 +41,22 @@ def test_parts_sum_to_the_whole(periodic, argon):
     assert periodic.get_potential_energies().sum() == pytest.approx(periodic.get_potential_energy(), abs=1e-9)
     np.testing.assert_allclose(periodic.get_stresses().sum(axis=0), periodic.get_stress(), atol=1e-12)
     assert np.abs(periodic.get_forces().sum(axis=0)).max() < 1e-10
+
+
+def test_code_is_made_for_the_threads_that_a_system_gets(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    threads, before = [], torch.get_num_threads()
+    monkeypatch.setattr(evaluator, "compile_potential", lambda model: threads.append(torch.get_num_threads()))
+    calculator = IKCalculator(potential([18]), device="cpu", compile=True)
+    torch.set_num_threads(2)
+    try:
+        for repeat in (1, 1, 3, 3, 1):  # 48 edges, or 1,296
+            atoms = bulk("Ar", "fcc", a=5.4, cubic=True) * repeat
+            atoms.calc = calculator
+            atoms.get_potential_energy()
+    finally:
+        torch.set_num_threads(before)
+    assert threads == [1, 2]
 
 
 def test_single_atom_has_its_reference_energy(argon):

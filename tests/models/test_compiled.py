@@ -12,6 +12,7 @@ import torch
 
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.models.compiled import _Fusable, _padded, _random_edges, _state, _trace
 from tests.properties import structures
 
 CUTOFF = 3.5
@@ -47,6 +48,16 @@ def compiled(tmp_path_factory):
 @pytest.fixture(scope="module")
 def eager(compiled):
     return copy.deepcopy(compiled[0])
+
+
+def test_the_graph_for_the_compiler_is_the_same_function():
+    model = potential(inputs=["bond_types"], num_layers=2).eval().double()
+    graph, edges = _trace(model, training=False), _padded(_random_edges(model), model.r_max)
+    fusable = _Fusable(graph).transform()
+    inputs = list(_state(model).values()), [edges[key] for key in sorted(edges)]
+    for got, wanted in zip(fusable(*inputs), graph(*inputs), strict=True):
+        assert torch.allclose(got, wanted, rtol=1e-12, atol=1e-12 * float(wanted.abs().max()))
+    assert not [node for node in fusable.graph.nodes if "ik_e3nn" in str(node.target) or "bmm" in str(node.target)]
 
 
 @needs_compiler

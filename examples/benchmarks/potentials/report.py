@@ -7,7 +7,7 @@ from typing import Any
 from potentials.recipes import BATCH, MODELS, VALID_BATCH
 from potentials.runs import Bench, read_json
 from potentials.sets import SETS
-from potentials.speed import COMPILED
+from potentials.speed import COMPILED, compiled_name
 
 Row = dict[str, Any]
 
@@ -41,9 +41,9 @@ def collect(bench: Bench) -> list[Row]:
             if bench.done(data_set, model, "predict"):
                 row = _row(bench, data_set, model)
                 rows.append(row | _speed(speed, model))
-                name = f"{model} (compiled)"
-                if name in speed["forms"]:
-                    rows.append(_compiled_row(bench, row, speed, name))
+                for threads in bench.thread_counts:
+                    if model + compiled_name(threads) in speed["forms"]:
+                        rows.append(_compiled_row(bench, row, speed, threads))
     return rows
 
 
@@ -76,11 +76,11 @@ def _speed(speed: Row, name: str) -> Row:
     return measured | {"throughput_structures": speed["structures"]} if measured else {}
 
 
-def _compiled_row(bench: Bench, row: Row, speed: Row, name: str) -> Row:
+def _compiled_row(bench: Bench, row: Row, speed: Row, threads: int) -> Row:
     """The row of a compiled form: the errors of its model, a speed of its own."""
-    how = COMPILED[row["model"]]
+    how, name = COMPILED[row["model"]], row["model"] + compiled_name(threads)
     if how.ahead:
-        compiled = read_json(bench.folder(row["set"], row["model"]) / "compile.json")
+        compiled = read_json(bench.folder(row["set"], row["model"]) / f"compile_{threads}.json")
     else:  # it happens in the first calls
         measured = speed["forms"][name]
         compiled = {"compile_seconds": measured.get("first_call_seconds", 0) + measured.get("warm_up_seconds", 0)}
@@ -88,7 +88,7 @@ def _compiled_row(bench: Bench, row: Row, speed: Row, name: str) -> Row:
     training = ("curve", "train_steps", "train_edges_per_s", "train_peak_memory_MB", "last_validation_seconds")
     kept = {key: value for key, value in row.items() if key not in training}
     failed = {"notes": compiled["error"]} if "error" in compiled else {}
-    return kept | {"model": name} | extra | _speed(speed, name) | failed
+    return kept | {"model": name, "threads": threads} | extra | _speed(speed, name) | failed
 
 
 def write(bench: Bench, output: Path, page: Path) -> None:
@@ -110,6 +110,44 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def comparison(rows: list[Row]) -> str:
+    """For every set: whose errors are lowest, and how fast our models that are as accurate as the others are."""
+    lines = [
+        "| set | force error, ours / others' best | energy error, ours / others' best | as accurate and fastest | "
+        "one structure, ms | batch, edges/s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for data_set in dict.fromkeys(row["set"] for row in rows):
+        here = [row for row in rows if row["set"] == data_set]
+        ours = [row for row in here if row["model"].startswith("ours")]
+        others = [row for row in here if row not in ours]
+        if not ours or not others:
+            continue
+        cells = [data_set]
+        for key in ("force_rmse_meV_per_A", "energy_rmse_meV_per_atom"):
+            cells.append(" / ".join(_cell(min(row[key] for row in group)) for group in (ours, others)))
+        bar = min(row["force_rmse_meV_per_A"] for row in others)
+        able = [row for row in ours if row["force_rmse_meV_per_A"] <= bar and row.get("latency_ms")]
+        cells.append(min(able, key=_latency)["model"] if able else "none")
+        for value, better in ((_latency, min), (_throughput, max)):
+            if not able or not any(row.get("latency_ms") for row in others):
+                cells.append("")
+                continue
+            mine, theirs = (better(value(row) for row in group if row.get("latency_ms")) for group in (able, others))
+            ratio = max(mine, theirs) / min(mine, theirs) * (1 if mine == better(mine, theirs) else -1)
+            cells.append(f"{_cell(mine)} / {_cell(theirs)}: {'' if ratio > 0 else '1/'}{abs(ratio):.1f}x")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _latency(row: Row) -> float:
+    return float(min(row["latency_ms"], row.get("latency_one_thread_ms", row["latency_ms"])))
+
+
+def _throughput(row: Row) -> float:
+    return float(row["throughput_edges_per_s"])
+
+
 def _cell(value: Any) -> str:
     if not isinstance(value, float | int):
         return str(value or "")
@@ -118,6 +156,8 @@ def _cell(value: Any) -> str:
 
 def _page(rows: list[Row], output: Path) -> str:
     parts = [_INTRODUCTION.format(json=output.name, png=f"{output.parent.name}/{output.stem}.png")]
+    if rows:
+        parts += [comparison(rows), _COMPARISON]
     for data_set, chosen in SETS.items():
         mine = [row for row in rows if row["set"] == data_set]
         if mine:
@@ -158,7 +198,7 @@ def plot(rows: list[Row], path: Path) -> None:
     for column, data_set in enumerate(names):
         cost, curves = axes[0][column], axes[1][column]
         for row in [row for row in rows if row["set"] == data_set]:
-            colour = colours[row["model"].removesuffix(" (compiled)")]
+            colour = colours[row["model"].partition(" (")[0]]
             if row.get("throughput_edges_per_s"):
                 x, y = 1e6 / row["throughput_edges_per_s"], row["force_rmse_meV_per_A"]
                 cost.loglog(x, y, "o", color=colour, mfc="none" if "(" in row["model"] else colour)
@@ -192,10 +232,17 @@ Speed was measured after all training, all models of a set in turn, medians of s
 the model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
 neighbour list included, after a small step of all atoms; *inference edges/s* a batch of about 8,000 edges; *memory* the
 largest resident size of a process that did only that. NequIP's model computes the stress too in all of these. Edges are
-counted within 5 A for all models, both directions. Rows with *(compiled)* are the same trained model after its
-package's compilation for inference, which took `compile_seconds` and is not part of the figures.
+counted within 5 A for all models, both directions. Rows with *(compiled ...)* are the same trained model after its
+package's compilation for inference, which took `compile_seconds` and is not part of the figures; machine code is made
+for a number of threads, and which is faster depends on the package and the system. Every process keeps the memory that
+it frees (glibc's thresholds at 1 GiB, which our calculator and training set themselves), and OpenMP threads wait as
+they do by default: both made the others faster, by up to 1.4 and 10 times.
 
 ![error against cost, learning curves]({png})"""
+
+_COMPARISON = """Errors are root mean squares of forces (meV/A) and energies (meV/atom). The last three columns compare
+the fastest form of each package, whatever its threads and compiled or not: of ours only models whose force error is at
+most the lowest of the others."""
 
 _SETTINGS = """Settings not listed are each package's defaults; `potentials/recipes.py` says how each recipe was chosen.
 `by_set` lists what differs for a set. Batch sizes are shown for the first set; unless `by_set` says otherwise they are

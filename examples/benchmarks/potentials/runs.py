@@ -42,6 +42,11 @@ class Bench:
     minutes: float
     threads: int
 
+    @property
+    def thread_counts(self) -> list[int]:
+        """One thread and all of them: which is faster depends on the package and the size of the system."""
+        return sorted({1, self.threads})
+
     def folder(self, data_set: str, model: str) -> Path:
         """Where a model of a set lives."""
         return self.work / data_set / model
@@ -91,7 +96,7 @@ class Bench:
         command = [self.pythons[package], str(HERE / f"worker_{package}.py"), str(job)]
         return subprocess.Popen(command, env=environment, cwd=job.parent, text=True, **streams)
 
-    def run(self, data_set: str, model: str, task: str) -> dict[str, Any]:
+    def run(self, data_set: str, model: str, task: str, **more: Any) -> dict[str, Any]:
         """Run a task to its end, with a progress bar.
 
         Raises:
@@ -100,7 +105,8 @@ class Bench:
         folder = self.folder(data_set, model)
         log = folder / f"{task}.log"
         with log.open("w") as stream:
-            process = self.start(model, self.job(data_set, model, task), stdout=stream, stderr=subprocess.STDOUT)
+            job = self.job(data_set, model, task, **more)
+            process = self.start(model, job, stdout=stream, stderr=subprocess.STDOUT)
             try:
                 _watch(process, f"{task} {data_set}:{model}", folder, 60 * self.minutes if task == "train" else None)
             except BaseException:

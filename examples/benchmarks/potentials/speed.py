@@ -50,10 +50,12 @@ class Form:
 
     Args:
         model: Name of the model.
-        compiled: Whether this is its compiled form.
+        threads: CPU threads; compiled code has their number built in.
+        compiled: Whether this is a compiled form.
     """
 
     model: str
+    threads: int
     compiled: bool = False
     samples: dict[str, list[float]] = field(default_factory=dict)
     result: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +63,12 @@ class Form:
     @property
     def name(self) -> str:
         """Name in the table."""
-        return f"{self.model} (compiled)" if self.compiled else self.model
+        return f"{self.model}{compiled_name(self.threads) if self.compiled else ''}"
+
+
+def compiled_name(threads: int) -> str:
+    """What the name of a model gets for its compiled form."""
+    return f" (compiled, {threads} thread{'s' * (threads > 1)})"
 
 
 class Served:
@@ -76,9 +83,15 @@ class Served:
 
     def __init__(self, bench: Bench, data_set: str, form: Form, structures: int) -> None:
         job = bench.job(
-            data_set, form.model, "serve", compiled=form.compiled, throughput_structures=structures, result=""
+            data_set,
+            form.model,
+            "serve",
+            compiled=form.compiled,
+            threads=form.threads,
+            throughput_structures=structures,
+            result="",
         )
-        self._log_file = bench.folder(data_set, form.model) / f"serve{'_compiled' * form.compiled}.log"
+        self._log_file = bench.folder(data_set, form.model) / f"serve{f'_compiled_{form.threads}' * form.compiled}.log"
         self._log = self._log_file.open("w")
         self._process = bench.start(form.model, job, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
         self._lines: Queue[str] = Queue()
@@ -120,23 +133,26 @@ class Served:
         self._log.close()
 
 
-def compile_model(bench: Bench, data_set: str, model: str) -> None:
-    """Make the compiled form of a model ahead of its use, if it has one; an error is kept as the result."""
+def compile_model(bench: Bench, data_set: str, model: str, threads: int) -> None:
+    """Make a compiled form of a model ahead of its use, if it has one; an error is kept as the result."""
+    task = f"compile_{threads}"
     if model not in COMPILED or not COMPILED[model].ahead:
         return
-    if bench.done(data_set, model, "compile") or not bench.done(data_set, model, "train"):
+    if bench.done(data_set, model, task) or not bench.done(data_set, model, "train"):
         return
     try:
-        result = bench.run(data_set, model, "compile")
+        result = bench.run(data_set, model, task, threads=threads)
     except WorkerError as error:
         result = {"error": str(error)}
-    bench.finish(data_set, model, "compile", result)
+    bench.finish(data_set, model, task, result)
 
 
 def measure(bench: Bench, data_set: str, models: list[str], rounds: int) -> None:
     """Measure all trained models of a set, eager and compiled, and write WORK/SET/speed.json."""
     trained = [model for model in models if bench.done(data_set, model, "predict")]
-    forms = [Form(model) for model in trained] + [Form(model, compiled=True) for model in trained if model in COMPILED]
+    forms = [Form(model, bench.threads) for model in trained]
+    for threads in bench.thread_counts:
+        forms += [Form(model, threads, compiled=True) for model in trained if model in COMPILED]
     path = bench.work / data_set / "speed.json"
     stamps = {model: (bench.folder(data_set, model) / "train.json").stat().st_mtime for model in trained}
     if not forms or (path.exists() and read_json(path)["of"] == stamps):
@@ -151,7 +167,7 @@ def measure(bench: Bench, data_set: str, models: list[str], rounds: int) -> None
             _guarded(form, lambda f=form: _warm_up(f, servers[f.name]))
         for _ in tqdm(range(rounds), desc=f"speed {data_set}", unit="round"):
             for form in forms:
-                _guarded(form, lambda f=form: _sample(f, servers[f.name], bench.threads))
+                _guarded(form, lambda f=form: _sample(f, servers[f.name]))
     finally:
         for server in servers.values():
             server.close()
@@ -171,11 +187,11 @@ def _warm_up(form: Form, server: Served) -> None:
     form.result |= server.ask("prepare_throughput") | server.ask("prepare_latency")
 
 
-def _sample(form: Form, server: Served, threads: int) -> None:
+def _sample(form: Form, server: Served) -> None:
     for what, repeats in REPEATS.items():
-        seconds = server.ask(f"{what} {repeats} {threads}")["seconds"]
+        seconds = server.ask(f"{what} {repeats} {form.threads}")["seconds"]
         form.samples.setdefault(what, []).append(seconds)
-    if not form.compiled:  # compiled code has its number of threads built in
+    if not form.compiled:
         seconds = server.ask(f"latency {REPEATS['latency']} 1")["seconds"]
         form.samples.setdefault("latency_one_thread", []).append(seconds)
 

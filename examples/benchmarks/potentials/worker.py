@@ -236,7 +236,7 @@ def main(package: type[Worker]) -> None:
     started = time.perf_counter()
     if job["task"] == "train":
         result = worker.train()
-    elif job["task"] == "compile":
+    elif job["task"].startswith("compile"):
         worker.compile()
         result = {"compile_seconds": time.perf_counter() - started}
     else:

@@ -17,7 +17,6 @@ from nequip.data import AtomicDataDict
 from nequip.integrations.ase import NequIPCalculator
 from worker import Clock, Worker, main, peak_memory_MB
 
-COMPILED = {"ase": "compiled_ase.nequip.pt2", "batch": "compiled_batch.nequip.pt2"}
 MONITOR = "val0_epoch/weighted_sum"
 
 
@@ -157,20 +156,23 @@ class Nequip(Worker):
     def compile(self) -> None:
         from nequip.scripts.compile import main as nequip_compile
 
-        for target, name in COMPILED.items():
+        for target in ("ase", "batch"):
             words = ["--mode", "aotinductor", "--device", "cpu", "--target", target]
-            nequip_compile([str(self.folder / "best.ckpt"), str(self.folder / name), *words])
+            nequip_compile([str(self.folder / "best.ckpt"), str(self._package(target)), *words])
 
     def load(self, compiled: bool) -> None:
         if compiled:
             self.calc = NequIPCalculator.from_compiled_model(
-                self.folder / COMPILED["ase"], device="cpu", chemical_species_to_atom_type_map=True
+                self._package("ase"), device="cpu", chemical_species_to_atom_type_map=True
             )
         else:
             self.calc = NequIPCalculator._from_saved_model(
                 self.folder / "best.ckpt", device="cpu", chemical_species_to_atom_type_map=True
             )
-        self.for_batches = _compiled_for_batches(self.folder) if compiled else self.calc.model
+        self.for_batches = _compiled_for_batches(self._package("batch")) if compiled else self.calc.model
+
+    def _package(self, target: str) -> Path:
+        return self.folder / f"{target}_{self.job['threads']}.nequip.pt2"
 
     def batch(self, structures: Sequence[Atoms]) -> Any:
         graphs = [self.calc.atoms_to_data(atoms) for atoms in structures]
@@ -191,13 +193,13 @@ class Nequip(Worker):
         return ["nequip", "lightning"]
 
 
-def _compiled_for_batches(folder: Path) -> Any:
+def _compiled_for_batches(package: Path) -> Any:
     from nequip.model.inference_models import load_compiled_model
     from nequip.scripts._compile_utils import COMPILE_TARGET_DICT
 
     target = COMPILE_TARGET_DICT["batch"]
     keys = list(target["input"]), list(target["output"])
-    return load_compiled_model(str(folder / COMPILED["batch"]), "cpu", *keys)[0]
+    return load_compiled_model(str(package), "cpu", *keys)[0]
 
 
 if __name__ == "__main__":
