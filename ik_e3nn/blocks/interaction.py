@@ -17,7 +17,7 @@ from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 
 NUM_RADIAL = 8  # Bessel functions
-KERNEL_WIDTH = 64  # hidden layer of the kernel's MLP
+KERNEL_WIDTH = 64  # hidden layer of the kernel's MLP; twice the channels where that is less
 
 
 class Conditioning(NamedTuple):
@@ -146,7 +146,8 @@ def make_kernel(channels: int, conditioning: Conditioning) -> RadialKernel | Imp
     radial = BesselBasis(conditioning.r_max, NUM_RADIAL)
     l_max, group = conditioning.l_max, conditioning.group
     if group.is_isotropic:
-        return RadialKernel(0, channels, radial=radial, l_max=l_max, hidden=(KERNEL_WIDTH,), group=group)
+        width = min(KERNEL_WIDTH, 2 * channels)
+        return RadialKernel(0, channels, radial=radial, l_max=l_max, hidden=(width,), group=group)
     return ImplicitKernel(
         "",
         spherical_irreps(l_max, channels),

@@ -10,6 +10,7 @@ any number of atoms and edges, and the graph is compiled:
 Both are checked against the eager model on a random structure before they are used.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -58,13 +59,18 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
     """
     path = _cache_folder(cache) / f"{_key(model)}.pt2"
 
-    def build() -> Core:
-        if not path.exists():
-            _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
-            _package(model, path)
+    def load() -> Core:
         package = torch._inductor.aoti_load_package(str(path))
         # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
         return _Runner(lambda state, edges: package.loader.run([*state, *edges]), model)
+
+    def build() -> Core:
+        if path.exists():
+            with contextlib.suppress(Exception):  # a damaged file is written again
+                return load()
+        _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
+        _package(model, path)
+        return load()
 
     model.compiled = None
     model.compiled = _checked(model, build, "inference")

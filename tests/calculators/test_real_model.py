@@ -30,7 +30,7 @@ def argon():
 def test_forces_and_stress_are_derivatives_of_the_energy(periodic, argon):
     periodic.calc = argon
     forces, stress = periodic.get_forces(), periodic.get_stress()
-    assert np.abs(forces).max() > 1e-2
+    assert np.abs(forces).max() > 1e-3
     assert np.abs(stress).max() > 1e-5
     np.testing.assert_allclose(forces, calculate_numerical_forces(periodic, eps=1e-4), atol=1e-6)
     np.testing.assert_allclose(stress, calculate_numerical_stress(periodic, eps=1e-4), atol=1e-7)

@@ -12,6 +12,7 @@ import torch
 
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.models import compiled as compiled_module
 from ik_e3nn.models.compiled import _Fusable, _padded, _random_edges, _state, _trace
 from tests.properties import structures
 
@@ -55,7 +56,9 @@ def test_the_graph_for_the_compiler_is_the_same_function():
     graph, edges = _trace(model, training=False), _padded(_random_edges(model), model.r_max)
     fusable = _Fusable(graph).transform()
     inputs = list(_state(model).values()), [edges[key] for key in sorted(edges)]
-    for got, wanted in zip(fusable(*inputs), graph(*inputs), strict=True):
+    with torch.no_grad():
+        results = zip(fusable(*inputs), graph(*inputs), strict=True)
+    for got, wanted in results:
         assert torch.allclose(got, wanted, rtol=1e-12, atol=1e-12 * float(wanted.abs().max()))
     assert not [node for node in fusable.graph.nodes if "ik_e3nn" in str(node.target) or "bmm" in str(node.target)]
 
@@ -93,6 +96,16 @@ def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, c
     with torch.no_grad():
         other.atomic_energy.scale.mul_(2.0)  # weights are read at every call
     assert torch.allclose(other(graphs()[0])["forces"], 2 * expected[0], atol=1e-10)
+
+
+@needs_compiler
+def test_a_damaged_package_is_made_again(monkeypatch, compiled):
+    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
+    (package,) = folder.iterdir()
+    good = package.read_bytes()
+    package.write_bytes(good[:1000])
+    monkeypatch.setattr(compiled_module, "_package", lambda model, path: path.write_bytes(good))
+    assert compile_potential(model, cache=folder)
 
 
 @needs_compiler
