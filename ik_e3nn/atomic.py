@@ -17,13 +17,16 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
         ...     file.write(b"abc")
         3
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+    try:
+        with file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o644)
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+        hidden = os.umask(0)  # temporary files are for their owner alone; this one gets what the user's files get
+        os.umask(hidden)
+        os.chmod(file.name, 0o666 & ~hidden)
+        os.replace(file.name, path)
+    except BaseException:
+        os.unlink(file.name)
+        raise

@@ -5,7 +5,7 @@ import platform
 from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-LIMIT = 1 << 30  # bytes
+LIMITS = 1 << 30, 32 << 20  # bytes; older versions of glibc refuse the first
 
 
 @cache
@@ -25,4 +25,4 @@ def keep_freed_memory() -> bool:
     if platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    return bool(mallopt(M_MMAP_THRESHOLD, LIMIT)) and bool(mallopt(M_TRIM_THRESHOLD, LIMIT))
+    return bool(mallopt(M_TRIM_THRESHOLD, LIMITS[0])) and any(mallopt(M_MMAP_THRESHOLD, limit) for limit in LIMITS)

@@ -1,10 +1,14 @@
 """How many CPU threads small systems run on."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+_lock = threading.Lock()
+_outside: list[int] = []  # for every block that is running, in any Python thread, the number of threads outside of it
 
 
 @contextmanager
@@ -22,10 +26,12 @@ def one_thread() -> Iterator[None]:
         ...     torch.get_num_threads() == 1 or "OMP_NUM_THREADS" in os.environ
         True
     """
-    before = torch.get_num_threads()
+    with _lock:
+        _outside.append(_outside[0] if _outside else torch.get_num_threads())
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_num_threads(before)
+        with _lock:
+            torch.set_num_threads(_outside.pop())  # the same for all blocks that overlap

@@ -26,6 +26,8 @@ _READ = ("positions", "numbers", "cell", "pbc")
 class IKCalculator(Calculator):
     """ASE calculator for an `InteratomicPotential`; needs no compile step and never writes to the caller's atoms.
 
+    On Linux the process keeps up to 1 GiB of what it frees, see `ik_e3nn.memory.keep_freed_memory`.
+
     Properties: `energy` and `free_energy` (eV; equal), `energies` (N,) site energies that sum to `energy`, `forces`
     (N, 3) in eV/A, `stress` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy,
     and `stresses` (N, 6), which sum to `stress`. A stress is defined where some direction is periodic and the three

@@ -65,6 +65,12 @@ class Evaluator:
         """How often the neighbour list was built so far."""
         return self._skin.num_rebuilds
 
+    @property
+    def max_edges(self) -> int | None:
+        """Edges that the model treats at once, or no bound."""
+        bound: int | None = getattr(self.model, "max_edges", None)
+        return bound
+
     def evaluate(
         self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool
     ) -> dict[str, NDArray[np.float64]]:
@@ -86,9 +92,11 @@ class Evaluator:
             DataError: No atoms, NaN positions, or bonds that do not fit.
         """
         graph = self.graph(atoms, inputs)
-        small = graph[fields.EDGE_INDEX].shape[1] < SMALL
+        num_edges = graph[fields.EDGE_INDEX].shape[1]
+        small = num_edges < SMALL
         with one_thread() if small else nullcontext():
-            self._prepare_code(small)
+            if self.max_edges is None or num_edges <= self.max_edges:  # more are treated in tiles, without such code
+                self._prepare_code(small)
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress)
         wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
         return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}

@@ -114,7 +114,7 @@ class Interaction(nn.Module):
             edges: The receivers' edges.
         """
         s = gather(senders, edges.senders.flatten()).view(*edges.senders.shape, senders.shape[1])
-        hidden = (s + gather(receivers, edges.owners)[:, None]).flatten(0, 1) * 0.5
+        hidden = (s + gather(receivers, edges.owners)[:, None]).flatten(0, 1) * 0.5  # four terms of unit variance
         if self.bonds is not None and edges.bonds is not None:
             hidden = (hidden + self.bonds().index_select(0, edges.bonds.flatten())) * 0.5**0.5
         filter_fields = self.kernel(edges.vectors.flatten(0, 1), hidden=hidden, geometry=edges.geometry)

@@ -41,8 +41,16 @@ class AnalyticKernel(Kernel):
         result: tuple[Tensor, Tensor] = self.basis(edge_vectors)
         return result
 
-    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """Filter fields (E, irreps_out.dim) of edge vectors (E, 3), in A, and attributes (E, attributes.dim)."""
+    def forward(
+        self,
+        edge_vectors: Tensor,
+        attributes: Tensor | None = None,
+        hidden: Tensor | None = None,
+        geometry: tuple[Tensor, ...] | None = None,
+    ) -> Tensor:
+        """Filter fields (E, irreps_out.dim); there is no hidden layer to add to."""
+        if hidden is not None:
+            raise ValueError("an analytic kernel has no hidden layer; give what it should see as attributes")
         attributes = self.checked(attributes, edge_vectors)
-        features, window = self.geometry(edge_vectors)
+        features, window = self.geometry(edge_vectors) if geometry is None else geometry
         return torch.cat([features, attributes], 1) * window

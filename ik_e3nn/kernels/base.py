@@ -66,8 +66,21 @@ class Kernel(nn.Module, ABC):
         """What the kernel sees of edge vectors (E, 3), in A; nothing in it is learned by potentials' kernels."""
 
     @abstractmethod
-    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None) -> Filter:
-        """Filter fields of edge vectors (E, 3), in A, and attributes (E, irreps_attributes.dim)."""
+    def forward(
+        self,
+        edge_vectors: Tensor,
+        attributes: Tensor | None = None,
+        hidden: Tensor | None = None,
+        geometry: tuple[Tensor, ...] | None = None,
+    ) -> Filter:
+        """Filter fields.
+
+        Args:
+            edge_vectors: (E, 3), in A.
+            attributes: (E, irreps_attributes.dim).
+            hidden: Added to the first layer's output, (E, irreps_hidden.dim).
+            geometry: Of the edge vectors, if it is known already.
+        """
 
     def matrix(self, convolution: HasMatrix, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
         """The kernel itself, (E, dim_out, dim_in), in a given convolution; for looking at it and for tests."""

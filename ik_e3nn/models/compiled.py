@@ -11,6 +11,7 @@ Both are checked against the eager model on a random structure before they are u
 """
 
 import contextlib
+import copy
 import hashlib
 import json
 import logging
@@ -32,6 +33,9 @@ from ik_e3nn.models.potential import Core, InteratomicPotential
 
 _log = logging.getLogger(__name__)
 
+Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
+"""Energies and gradient from a model's tensors and the edges, both in fixed orders."""
+
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # of the largest energy or gradient
 
 
@@ -42,8 +46,9 @@ class CompileWarning(UserWarning):
 def compile_potential(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
     """Compile a model for inference, in place; where that fails, warn and leave it as it is.
 
-    Forces, stress and atomic virials all come out of the same graph. Moving the model to another device or dtype
-    makes it eager again. Where torch has one CPU thread the code is made for one, otherwise for any number.
+    Forces, stress and atomic virials all come out of the same graph; energies without any of them are computed as
+    before. ``model.to(...)`` and copies are eager again. Where torch has one CPU thread the code is made for one,
+    otherwise for any number.
 
     Args:
         model: The model, on its device and in its dtype.
@@ -52,6 +57,9 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
     Returns:
         Whether the model is compiled now. The first time takes a minute or two, later ones less than a second.
 
+    Warns:
+        CompileWarning: The model could not be compiled; the message says why.
+
     Example:
         >>> model = InteratomicPotential(["H", "O"], num_channels=8).eval()
         >>> compile_potential(model)  # doctest: +SKIP
@@ -59,21 +67,18 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
     """
     path = _cache_folder(cache) / f"{_key(model)}.pt2"
 
-    def load() -> Core:
-        package = torch._inductor.aoti_load_package(str(path))
-        # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
-        return _Runner(lambda state, edges: package.loader.run([*state, *edges]), model)
-
-    def build() -> Core:
+    def build(probe: InteratomicPotential) -> Graph:
         if path.exists():
             with contextlib.suppress(Exception):  # a damaged file is written again
-                return load()
+                return _load(path, model.device)
         _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
-        _package(model, path)
-        return load()
+        _package(probe, path)
+        return _load(path, model.device)
 
     model.compiled = None
     model.compiled = _checked(model, build, "inference")
+    if model.compiled is None:
+        path.unlink(missing_ok=True)
     return model.compiled is not None
 
 
@@ -85,20 +90,72 @@ def compile_for_training(model: InteratomicPotential) -> bool:
 
     Returns:
         Whether training steps are compiled now. The first time takes some minutes, later ones about one.
+
+    Warns:
+        CompileWarning: The model could not be compiled; the message says why.
     """
 
-    def build() -> Core:
-        return _Runner(torch.compile(_trace(model, training=True), dynamic=True), model)
+    def build(probe: InteratomicPotential) -> Graph:
+        return torch.compile(_trace(probe, training=True), dynamic=True)
 
     model.compiled_for_training = None
     model.compiled_for_training = _checked(model, build, "training")
     return model.compiled_for_training is not None
 
 
+class _Runner:
+    """A compiled graph with the weights that a model has at the time of a call."""
+
+    def __init__(self, graph: Graph, model: InteratomicPotential) -> None:
+        self.graph, self.r_max, self.places = graph, model.r_max, list(_places(model).values())
+
+    def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        padded = _padded(edges, self.r_max)
+        state = [store[name] for store, name in self.places]
+        energies, gradient = self.graph(state, [padded[key] for key in sorted(padded)])
+        return energies[: edges["species"].shape[0]], gradient[: edges["owners"].shape[0]]
+
+
+def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential], Graph], purpose: str) -> Core | None:
+    """What ``build`` makes, if it can be made and agrees with the eager model; None and a warning else.
+
+    Both run with random weights and without E0s: weights of a model may give no forces at all, and its E0s would hide
+    errors of its energies.
+    """
+    try:
+        probe, training = _probe(model), purpose == "training"
+        graph, edges = build(probe), _random_edges(model)
+        wanted = _results(probe, probe.energies_and_gradient(edges, create_graph=training), training)
+        got = _results(probe, _Runner(graph, probe)(edges), training)
+    except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; none matters for the results)
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    else:
+        worst = torch.stack([(g - w).abs().max() / w.abs().max() for g, w in zip(got, wanted, strict=True)]).max()
+        if worst <= TOLERANCE[model.dtype]:  # false for NaN too
+            return _Runner(graph, model)
+        reason = f"its results differ from the eager model's by {worst:.1e} of their size"
+    warnings.warn(f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=3)
+    return None
+
+
+def _probe(model: InteratomicPotential) -> InteratomicPotential:
+    """A copy with random weights, without E0s and bounds, all of whose weights are trained."""
+    probe = copy.deepcopy(model).train(model.training).requires_grad_(True)
+    probe.max_edges = None
+    probe.atomic_energy.reference.zero_()
+    probe.set_scale(1.0)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for weight in probe.parameters():
+            weight.normal_()
+    return probe
+
+
 class _Fusable(torch.fx.Transformer):
     """The same graph from operations that the compiler joins with what is before and after them.
 
-    In eager mode and in gradients of gradients the ones that it replaces are faster.
+    In eager mode and in gradients of gradients the ones that it replaces are faster. Every batched product of the graph
+    is one of blocks of edges.
     """
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -117,38 +174,6 @@ class _Fusable(torch.fx.Transformer):
         return super().call_function(target, args, kwargs)
 
 
-class _Runner:
-    """A compiled graph with the weights of a model."""
-
-    def __init__(self, graph: Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]], model: InteratomicPotential):
-        self.graph, self.r_max = graph, model.r_max
-        self.state = list(_state(model).values())
-
-    def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        padded = _padded(edges, self.r_max)
-        energies, gradient = self.graph(self.state, [padded[key] for key in sorted(padded)])
-        return energies[: edges["species"].shape[0]], gradient[: edges["owners"].shape[0]]
-
-
-def _checked(model: InteratomicPotential, build: Callable[[], Core], purpose: str) -> Core | None:
-    """What ``build`` makes, if it can be made and agrees with the eager model; None and a warning else."""
-    training, edges = purpose == "training", _random_edges(model)
-    wanted = _results(model, model.energies_and_gradient(edges, create_graph=training), training)
-    try:
-        core = build()
-        got = _results(model, core(edges), training)
-    except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; none matters for the results)
-        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-    else:
-        scales = [max(float(w.abs().max()), 1e-3) for w in wanted]
-        worst = max(float((g - w).abs().max()) / scale for g, w, scale in zip(got, wanted, scales, strict=True))
-        if worst <= TOLERANCE[model.dtype]:
-            return core
-        reason = f"its results differ from the eager model's by {worst:.1e} of their size"
-    warnings.warn(f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=3)
-    return None
-
-
 def _results(model: InteratomicPotential, outputs: tuple[Tensor, Tensor], training: bool) -> list[Tensor]:
     """Energies, gradient, and in training the derivatives of a function of both with respect to all weights."""
     results = [output.detach() for output in outputs]
@@ -160,14 +185,20 @@ def _results(model: InteratomicPotential, outputs: tuple[Tensor, Tensor], traini
     return results
 
 
-def _state(model: InteratomicPotential) -> dict[str, Tensor]:
-    """All tensors of a model, inputs of its graph."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+def _places(model: InteratomicPotential) -> dict[str, tuple[dict[str, Any], str]]:
+    """Where a model keeps its tensors, the inputs of its graph, by their full names."""
+    return {
+        f"{prefix}.{name}".lstrip("."): (store, name)
+        for prefix, module in model.named_modules()
+        for store in (module._parameters, module._buffers)
+        for name, value in store.items()
+        if value is not None
+    }
 
 
 def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
     """Energies and gradient as one graph of (state, edges), for any number of atoms and blocks of edges."""
-    state = _state(model)
+    state = {name: store[key] for name, (store, key) in _places(model).items()}
     example = _padded(_random_edges(model), model.r_max)
     keys = sorted(example)
 
@@ -190,7 +221,7 @@ def _package(model: InteratomicPotential, path: Path) -> None:
     example = _padded(_random_edges(model), model.r_max)
     edges = [example[key] for key in sorted(example)]
     atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
-    state = [t.detach() for t in _state(model).values()]
+    state = [store[name].detach() for store, name in _places(model).values()]
     shapes: tuple[list[Any], list[Any]] = ([{}] * len(state), [atoms_or_blocks] * len(edges))
     with torch.no_grad():
         program = torch.export.export(graph, (state, edges), dynamic_shapes=shapes)
@@ -202,6 +233,14 @@ def _package(model: InteratomicPotential, path: Path) -> None:
             inductor_configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
         )
         os.replace(package, path)
+
+
+def _load(path: Path, device: torch.device) -> Graph:
+    """A package as a function of (state, edges)."""
+    where = {} if device.index is None else {"device_index": device.index}
+    package = torch._inductor.aoti_load_package(str(path), **where)
+    # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
+    return lambda state, edges: package.loader.run([*state, *edges])
 
 
 def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
@@ -240,7 +279,7 @@ def _key(model: InteratomicPotential) -> str:
     """Everything the machine code depends on: architecture, dtype, device, and the versions of all code involved."""
     digest = hashlib.sha256()
     package = Path(__file__).parent.parent
-    for layer in ("symmetry", "basis", "nn", "kernels", "conv", "blocks", "models"):
+    for layer in ("", "symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "models"):
         for source in sorted((package / layer).glob("*.py")):
             digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
@@ -255,7 +294,11 @@ def _one_thread(model: InteratomicPotential) -> bool:
 
 
 def _processor() -> str:
-    return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    """The instructions that this processor has: code is made for all of them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    return f"{platform.machine()} {flags}"
 
 
 def _cache_folder(cache: str | Path | None) -> Path:

@@ -1,6 +1,7 @@
 """The interatomic potential."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, Literal, Self, cast
 
@@ -132,13 +133,13 @@ class InteratomicPotential(nn.Module):
         Returns:
             ``energy`` (B,) and ``energies`` (N,) in eV, float64; ``forces`` (N, 3) in eV/A; ``stress`` (B, 3, 3) in
             eV/A^3, NaN where the cell has no volume; ``atomic_virials`` (N, 3, 3) in eV. In training mode they can be
-            differentiated again.
+            differentiated by the weights; by positions only energies that were asked for without forces.
 
         Raises:
             UnknownSpeciesError: An element the model was not made for.
             MissingInputError: A declared input is not in the graph.
         """
-        with torch.set_grad_enabled(self.training):
+        with nullcontext() if self.training else torch.no_grad():
             return self._predict(graph, forces, stress, atomic_stress)
 
     def _predict(
@@ -190,7 +191,7 @@ class InteratomicPotential(nn.Module):
         if fields.BOND_TYPES in self.inputs:
             edges["bonds"] = pad_row(graph[fields.BOND_TYPES])[blocks.slots]
         for name in self.node_embedding.inputs:
-            edges[name] = graph[name].index_select(0, batch)
+            edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         return edges
 
     def energies_and_gradient(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, Tensor]:

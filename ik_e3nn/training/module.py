@@ -150,8 +150,7 @@ class PotentialModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the averaged model on a batch."""
-        with torch.enable_grad():  # forces are gradients
-            outputs = self.best_model(batch, forces=self._forces, stress=self._stress)
+        outputs = self.best_model(batch, forces=self._forces, stress=self._stress)
         self._valid_sums.add(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -13,7 +13,7 @@ import torch
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.models import compiled as compiled_module
-from ik_e3nn.models.compiled import _Fusable, _padded, _random_edges, _state, _trace
+from ik_e3nn.models.compiled import _Fusable, _padded, _places, _random_edges, _trace
 from tests.properties import structures
 
 CUTOFF = 3.5
@@ -30,7 +30,7 @@ def potential(**options):
     return model.double().eval()
 
 
-def graphs(charge=False):
+def graphs():
     family = [make() for make in structures.ALL.values()]
     for atoms in family:
         atoms.info["charge"] = 1
@@ -55,7 +55,7 @@ def test_the_graph_for_the_compiler_is_the_same_function():
     model = potential(inputs=["bond_types"], num_layers=2).eval().double()
     graph, edges = _trace(model, training=False), _padded(_random_edges(model), model.r_max)
     fusable = _Fusable(graph).transform()
-    inputs = list(_state(model).values()), [edges[key] for key in sorted(edges)]
+    inputs = [store[name] for store, name in _places(model).values()], [edges[key] for key in sorted(edges)]
     with torch.no_grad():
         results = zip(fusable(*inputs), graph(*inputs), strict=True)
     for got, wanted in results:
@@ -109,6 +109,22 @@ def test_a_damaged_package_is_made_again(monkeypatch, compiled):
 
 
 @needs_compiler
+def test_weights_and_inputs_are_those_of_the_call(compiled, eager):
+    """New weights in the same model, and a single-precision charge for a model in double precision."""
+    model, edges = compiled[0], graphs()[-1]
+    edges["total_charge"] = edges["total_charge"].float()
+    other = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    for weight in other.parameters():
+        weight.data.normal_()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    for assign in (False, True):
+        model.load_state_dict(other.state_dict(), assign=assign)
+        assert torch.allclose(model(edges)["forces"], other(edges)["forces"], rtol=1e-9, atol=1e-9)
+        model.load_state_dict(before, assign=assign)
+        assert torch.allclose(model(edges)["forces"], eager(edges)["forces"], rtol=1e-9, atol=1e-9)
+
+
+@needs_compiler
 def test_another_dtype_is_eager_again(compiled):
     model = potential()
     model.compiled = compiled[0].compiled
@@ -128,18 +144,21 @@ def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
 
 
 @needs_compiler
-def test_wrong_results_are_not_used(monkeypatch, compiled):
-    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
+@pytest.mark.parametrize(("factor", "size"), [(1.001, "1.0e-03"), (float("nan"), "nan")])
+def test_wrong_results_are_not_used(monkeypatch, compiled, tmp_path, factor, size):
+    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), tmp_path / "cache"
+    shutil.copytree(compiled[1], folder)
     load = torch._inductor.aoti_load_package
 
     def wrong(path):
         run = load(path).loader.run
-        return SimpleNamespace(loader=SimpleNamespace(run=lambda inputs: [x * 1.001 for x in run(inputs)]))
+        return SimpleNamespace(loader=SimpleNamespace(run=lambda inputs: [x * factor for x in run(inputs)]))
 
     monkeypatch.setattr(torch._inductor, "aoti_load_package", wrong)
-    with pytest.warns(CompileWarning, match="differ from the eager model's by 1.0e-03"):
+    with pytest.warns(CompileWarning, match=f"differ from the eager model's by {size}"):
         assert not compile_potential(model, cache=folder)
     assert model.compiled is None
+    assert not list(folder.iterdir())  # the next call makes it anew
 
 
 def test_training_goes_through_the_graph(monkeypatch):

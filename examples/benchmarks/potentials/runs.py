@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ class Bench:
             "MALLOC_TRIM_THRESHOLD_": KEPT_MEMORY,
             "MALLOC_MMAP_THRESHOLD_": KEPT_MEMORY,
             "OPENBLAS_NUM_THREADS": str(self.threads),
+            "TORCHINDUCTOR_CACHE_DIR": str(job.parent / "inductor"),  # compilation is timed without earlier results
             "PYTHONUNBUFFERED": "1",
         }
         if package == "mace":  # e3nn 0.4.4 and whole models in pickles
@@ -137,7 +139,8 @@ def train(bench: Bench, data_set: str, model: str, *, redo: bool = False) -> Non
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    origin = {"commit": commit(), "machine": machine(bench.threads), "load_before": round(os.getloadavg()[0], 2)}
+    threads = settings_of(model, data_set).get("run.num_threads", bench.threads)
+    origin = {"commit": commit(), "machine": machine(threads), "busy_before": round(busy(), 3)}
     bench.finish(data_set, model, "train", bench.run(data_set, model, "train") | origin)
 
 
@@ -188,6 +191,19 @@ def commit() -> str:
     sources = [str(top / name) for name in ("ik_e3nn", "calculators")]
     changes = subprocess.run([*git, "status", "--porcelain", *sources], capture_output=True, text=True, check=False)
     return (head.stdout.strip() or "unknown") + "+" * bool(changes.stdout.strip())
+
+
+def busy(interval: float = 3.0) -> float:
+    """Share of the processor's time that something else takes, over some seconds; Linux only."""
+
+    def times() -> tuple[int, int]:
+        numbers = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+        return sum(numbers), numbers[3] + numbers[4]
+
+    total, idle = times()
+    time.sleep(interval)
+    later_total, later_idle = times()
+    return 1 - (later_idle - idle) / (later_total - total)
 
 
 def machine(threads: int) -> str:

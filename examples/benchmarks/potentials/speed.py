@@ -13,7 +13,7 @@ from typing import Any
 from ase.io import read
 from tqdm import tqdm
 
-from potentials.runs import Bench, WorkerError, read_json
+from potentials.runs import Bench, WorkerError, commit, read_json
 from potentials.sets import count_edges
 
 REPLY = "REPLY "
@@ -192,17 +192,28 @@ def _sample(form: Form, server: Served) -> None:
         seconds = server.ask(f"{what} {repeats} {form.threads}")["seconds"]
         form.samples.setdefault(what, []).append(seconds)
     if not form.compiled:
-        seconds = server.ask(f"latency {REPEATS['latency']} 1")["seconds"]
-        form.samples.setdefault("latency_one_thread", []).append(seconds)
+        for what in ("latency", "calculator"):
+            seconds = server.ask(f"{what} {REPEATS[what]} 1")["seconds"]
+            form.samples.setdefault(f"{what}_one_thread", []).append(seconds)
 
 
 def _write(path: Path, forms: list[Form], stamps: dict[str, float], count: int, edges: int) -> None:
-    names = {"latency": "latency_ms", "calculator": "calculator_ms", "latency_one_thread": "latency_one_thread_ms"}
+    names = {
+        f"{what}{threads}": f"{what}{threads}_ms"
+        for what in ("latency", "calculator")
+        for threads in ("", "_one_thread")
+    }
     for form in forms:
         medians = {what: statistics.median(samples) for what, samples in form.samples.items()}
         form.result |= {names[what]: 1e3 * value for what, value in medians.items() if what in names}
         if "throughput" in medians:
             form.result["throughput_edges_per_s"] = edges / medians["throughput"]
         form.result["samples_seconds"] = form.samples
-    content = {"of": stamps, "structures": count, "edges": edges, "forms": {form.name: form.result for form in forms}}
+    content = {
+        "of": stamps,
+        "commit": commit(),
+        "structures": count,
+        "edges": edges,
+        "forms": {form.name: form.result for form in forms},
+    }
     path.write_text(json.dumps(content, indent=1))

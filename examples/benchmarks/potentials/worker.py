@@ -163,7 +163,7 @@ class Server:
         The forces are compared with those of `predict`, because a fast model may be a wrong one.
         """
         batch = self.worker.batch(self.structures)
-        self.calls["throughput"] = lambda: self.worker.call(batch, False)
+        self.calls["throughput"] = lambda: self.worker.call(batch, self.worker.stress)
         first = seconds(self.calls["throughput"])
         self.calls["throughput"]()
         forces = self.calls["throughput"]()[1].detach().double().numpy()
@@ -175,7 +175,7 @@ class Server:
     def prepare_latency(self) -> dict[str, float]:
         """Make the single structure's graph and the calculator, and warm both up."""
         batch = self.worker.batch([self.structure])
-        self.calls["latency"] = lambda: self.worker.call(batch, False)
+        self.calls["latency"] = lambda: self.worker.call(batch, self.worker.stress)
         self.structure.calc = self.worker.calculator()
         self.calls["calculator"] = self._calculate
         start = time.perf_counter()

@@ -169,6 +169,7 @@ class Nequip(Worker):
             self.calc = NequIPCalculator._from_saved_model(
                 self.folder / "best.ckpt", device="cpu", chemical_species_to_atom_type_map=True
             )
+        self.calc.model.requires_grad_(False)
         self.for_batches = _compiled_for_batches(self._package("batch")) if compiled else self.calc.model
 
     def _package(self, target: str) -> Path:
