@@ -148,8 +148,8 @@ class RunConfig:
         seed: Seed of the weights, the split and the order of batches.
         device: Where to train.
         dtype: Precision of weights and activations.
-        compile: Compile the training step first, which takes minutes (less when done before). Worth it for trainings of
-            half an hour and more; with small batches on a CPU only with `num_threads: 1`.
+        compile: Compile the training step first, which takes about two minutes (less when done before) and halves the
+            time of a step; with small batches on a CPU only with `num_threads: 1`.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
         num_threads: CPU threads per process; null leaves the choice to torch.
         progress: Show a progress bar.

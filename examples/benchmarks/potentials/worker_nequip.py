@@ -133,7 +133,7 @@ class Nequip(Worker):
         return {"run": ["train"], "data": self._data(types), "trainer": trainer, "training_module": module}
 
     def _data(self, types: list[str]) -> dict[str, Any]:
-        loader = {"_target_": "torch.utils.data.DataLoader", "num_workers": 0}
+        loader = {"_target_": "torch.utils.data.DataLoader", "num_workers": 5, "persistent_workers": True}
         return {
             "_target_": "nequip.data.datamodule.ASEDataModule",
             "seed": 456,
