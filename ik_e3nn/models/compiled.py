@@ -237,7 +237,7 @@ def _package(model: InteratomicPotential, path: Path) -> None:
 
 def _load(path: Path, device: torch.device) -> Graph:
     """A package as a function of (state, edges)."""
-    where = {} if device.index is None else {"device_index": device.index}
+    where: dict[str, Any] = {} if device.index is None else {"device_index": device.index}
     package = torch._inductor.aoti_load_package(str(path), **where)
     # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
     return lambda state, edges: package.loader.run([*state, *edges])
