@@ -117,7 +117,8 @@ class Interaction(nn.Module):
         hidden = (s + gather(receivers, edges.owners)[:, None]).flatten(0, 1) * 0.5  # four terms of unit variance
         if self.bonds is not None and edges.bonds is not None:
             hidden = (hidden + self.bonds().index_select(0, edges.bonds.flatten())) * 0.5**0.5
-        filter_fields = self.kernel(edges.vectors.flatten(0, 1), hidden=hidden, geometry=edges.geometry)
+        geometry = self.kernel.geometry(edges.vectors.flatten(0, 1)) if edges.geometry is None else edges.geometry
+        filter_fields = self.kernel.from_geometry(geometry, hidden=hidden)
         A = self.conv.on_components(x, edges.senders, filter_fields, edges.owners, receivers.shape[0])
         scales = (scale * self.normalisation).unbind()
         return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))

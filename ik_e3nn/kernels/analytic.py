@@ -36,21 +36,12 @@ class AnalyticKernel(Kernel):
         self.group = SymmetryGroup.from_config(group)
         self.basis = basis
 
-    def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The basis: features and window."""
-        result: tuple[Tensor, Tensor] = self.basis(edge_vectors)
-        return result
-
-    def forward(
-        self,
-        edge_vectors: Tensor,
-        attributes: Tensor | None = None,
-        hidden: Tensor | None = None,
-        geometry: tuple[Tensor, ...] | None = None,
+    def from_geometry(
+        self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
-        """Filter fields (E, irreps_out.dim); there is no hidden layer to add to."""
+        """Filter fields; there is no hidden layer to add to."""
         if hidden is not None:
             raise ValueError("an analytic kernel has no hidden layer; give what it should see as attributes")
-        attributes = self.checked(attributes, edge_vectors)
-        features, window = self.geometry(edge_vectors) if geometry is None else geometry
+        features, window = geometry
+        attributes = self.checked(attributes, features)
         return torch.cat([features, attributes], 1) * window

@@ -54,46 +54,48 @@ class Kernel(nn.Module, ABC):
         irreps_hidden: Type of the MLP's first layer, to which a caller can add linear maps of more attributes: those
             of nodes are cheaper there, because the map acts once a node and not once an edge.
         group: The symmetry group G.
+        basis: What makes features of an edge vector; a kernel without one has a ``geometry`` of its own.
     """
 
+    basis: nn.Module
     irreps_attributes: o3.Irreps
     irreps_out: o3.Irreps
     irreps_hidden: o3.Irreps
     group: SymmetryGroup
 
-    @abstractmethod
     def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, ...]:
-        """What the kernel sees of edge vectors (E, 3), in A; nothing in it is learned by potentials' kernels."""
+        """What the kernel sees of edge vectors (E, 3), in A: features and window of its basis."""
+        result: tuple[Tensor, ...] = self.basis(edge_vectors)
+        return result
 
     @abstractmethod
-    def forward(
-        self,
-        edge_vectors: Tensor,
-        attributes: Tensor | None = None,
-        hidden: Tensor | None = None,
-        geometry: tuple[Tensor, ...] | None = None,
+    def from_geometry(
+        self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Filter:
-        """Filter fields.
+        """Filter fields of edges whose geometry is known; see ``forward``."""
+
+    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None) -> Filter:
+        """Filter fields, (E, irreps_out.dim) or in factors.
 
         Args:
             edge_vectors: (E, 3), in A.
             attributes: (E, irreps_attributes.dim).
             hidden: Added to the first layer's output, (E, irreps_hidden.dim).
-            geometry: Of the edge vectors, if it is known already.
         """
+        return self.from_geometry(self.geometry(edge_vectors), attributes, hidden)
 
     def matrix(self, convolution: HasMatrix, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
         """The kernel itself, (E, dim_out, dim_in), in a given convolution; for looking at it and for tests."""
         return convolution.matrix(self(edge_vectors, attributes))
 
-    def checked(self, attributes: Tensor | None, edge_vectors: Tensor) -> Tensor:
+    def checked(self, attributes: Tensor | None, like: Tensor) -> Tensor:
         """Attributes as a tensor of the declared type.
 
         Raises:
             ValueError: Their number does not match ``irreps_attributes``.
         """
         if attributes is None:
-            attributes = edge_vectors.new_zeros(edge_vectors.shape[0], 0)
+            attributes = like.new_zeros(like.shape[0], 0)
         # torch.compile cannot guard irreps, see nn.layout
         if not torch.compiler.is_compiling() and attributes.shape[-1] != self.irreps_attributes.dim:
             raise ValueError(

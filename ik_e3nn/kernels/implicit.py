@@ -71,28 +71,12 @@ class ImplicitKernel(Kernel):
         self.rest = nn.Sequential(*rest)
         self.irreps_hidden = o3.Irreps(self.first.irreps_out)
 
-    def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, Tensor]:
-        """The basis: features and window."""
-        result: tuple[Tensor, Tensor] = self.basis(edge_vectors)
-        return result
-
-    def forward(
-        self,
-        edge_vectors: Tensor,
-        attributes: Tensor | None = None,
-        hidden: Tensor | None = None,
-        geometry: tuple[Tensor, ...] | None = None,
+    def from_geometry(
+        self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
-        """Filter fields (E, filter.dim).
-
-        Args:
-            edge_vectors: (E, 3), in A.
-            attributes: (E, attributes.dim).
-            hidden: Added to the first layer's output, (E, irreps_hidden.dim).
-            geometry: Of the edge vectors, if it is known already.
-        """
-        attributes = self.checked(attributes, edge_vectors)
-        features, window = self.geometry(edge_vectors) if geometry is None else geometry
+        """Filter fields; see the base class."""
+        features, window = geometry
+        attributes = self.checked(attributes, features)
         x = self.first(torch.cat([self.norm(features), attributes], 1))
         if hidden is not None:
             x = (x + hidden) * 0.5**0.5

@@ -64,22 +64,11 @@ class RadialKernel(Kernel):
         Y = self.harmonics(edge_vectors / torch.where(lengths == 0, 1.0, lengths))
         return self.radial(lengths), smooth_envelope(lengths / self.radial.r_max), Y
 
-    def forward(
-        self,
-        edge_vectors: Tensor,
-        attributes: Tensor | None = None,
-        hidden: Tensor | None = None,
-        geometry: tuple[Tensor, ...] | None = None,
+    def from_geometry(
+        self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> SeparableFilter:
-        """Filter fields.
-
-        Args:
-            edge_vectors: (E, 3), in A.
-            attributes: (E, number of attributes).
-            hidden: Added to the first layer's output, (E, irreps_hidden.dim).
-            geometry: Of the edge vectors, if it is known already.
-        """
-        attributes = self.checked(attributes, edge_vectors)
-        shells, window, Y = self.geometry(edge_vectors) if geometry is None else geometry
+        """Filter fields; see the base class."""
+        shells, window, Y = geometry
+        attributes = self.checked(attributes, shells)
         weights = self.mlp(torch.cat([shells, attributes], 1), hidden) * window
         return SeparableFilter(weights.unflatten(1, (self.l_max + 1, self.channels)), Y)

@@ -150,7 +150,8 @@ class PotentialModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the averaged model on a batch."""
-        outputs = self.best_model(batch, forces=self._forces, stress=self._stress)
+        with torch.enable_grad():  # forces are gradients, and another model may not see to that itself
+            outputs = self.best_model(batch, forces=self._forces, stress=self._stress)
         self._valid_sums.add(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -78,7 +78,7 @@ def floor(part: Results) -> list[str]:
         "memory, whichever is longer. Ideally a block reads its inputs and writes its outputs once, a place without an "
         "edge costs nothing, and a sine or an exponential is ten FLOPs. FLOPs and bytes are those of a forward pass; "
         "the gradient by positions doubles the FLOPs (triples those of the outer sums), reads the inputs again and the "
-        "gradient of the outputs, and writes that of the inputs. Every layer computes the geometry, which counts once. "
+        "gradient of the outputs, and writes that of the inputs. The geometry is computed once for all layers. "
         "The target is a ratio of 3 for the whole model.",
         "",
         *table((*names, *times), [*rows, *whole]),
