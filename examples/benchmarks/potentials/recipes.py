@@ -9,7 +9,7 @@ tutorial; the documentation warns of that on CPUs, but with torch 2.13 it gave t
 twice its speed. Five workers load data, as in the tutorial: none and one gave 19-20 thousand edges/s, five 23.
 `nequip-cosine` differs in the schedule alone: the tutorial's lowers the learning rate whenever six epochs bring less
 than 20 %, which is long before the end; here it falls with the clock, as ours does.
-Ours: the presets with the Huber loss and compiled training, on one thread (a second gains nothing in small batches).
+Ours: the presets with the Huber loss and compiled training.
 """
 
 from dataclasses import dataclass, field
@@ -64,7 +64,6 @@ OURS: Settings = {
     "optimizer.lr": 0.05,
     "optimizer.ema_decay": 0.99,
     "run.compile": True,
-    "run.num_threads": 1,
     "run.dtype": "float32",
     "run.seed": 0,
 }
