@@ -31,7 +31,7 @@ help:
 	@sed -n '/^# /s/^# //p;/^$$/q' Makefile
 
 demo: $(VENV)/.installed
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python examples/01_molecule_to_dynamics.py --output $(OUTPUT)
+	$(BIN)/python examples/01_molecule_to_dynamics.py --output $(OUTPUT)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

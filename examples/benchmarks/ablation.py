@@ -299,7 +299,7 @@ def run_all(jobs: list[tuple[str, str, int]], args: argparse.Namespace) -> list[
             core = cores.get()
             command = [sys.executable, __file__, "--run", name, "--set", data_set, "--seed", str(seed)]
             command += ["--data-root", args.data_root, "--work", args.work, "--minutes", args.minutes]
-            environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+            environment = os.environ | {"OMP_NUM_THREADS": "1"}
             with open(result.with_suffix(".log"), "w") as log:
                 subprocess.run(
                     ["taskset", "-c", str(core), *map(str, command)],

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import difflib
 import logging
-import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -30,9 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 1 for a relaxation that did not converge; 2 for a mistake that the message explains; 130
         after Ctrl-C.
     """
-    # Threads that spin while they wait made steps thirty times as slow on a machine that is not idle. This must be
-    # said before torch is imported, which only the commands do.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Nothing a user can act on: torch's news about functions that torch_geometric and e3nn decorate on import.
     warnings.filterwarnings("ignore", "`torch.jit", category=DeprecationWarning)
     warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)

@@ -23,11 +23,13 @@ from ik_e3nn.training.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.callbacks import MetricsLog, ProgressBar
 from ik_e3nn.training.checkpoint import AtomicCheckpointIO, load_checkpoint
 from ik_e3nn.training.config import RunConfig
-from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms
+from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, count_edges
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.run_folder import CHECKPOINTS
 from ik_e3nn.training.sampler import EpochSampler
+
+EDGES_PER_THREAD = 500
 
 # buffers are constants: sending them round before each pass would only cost time (torch 2.13 renamed the option)
 _NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
@@ -78,14 +80,27 @@ def run_training(
         "processes": trainer.world_size,
     }
     sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
+    threads = config.num_threads or useful_threads(count_edges(train) / len(sampler) / trainer.world_size)
     if resume:  # Lightning fetches a first batch before it says which epoch it is
         sampler.set_epoch(load_checkpoint(checkpoints.last)["epoch"] + 1)
     train_loader = BatchLoader(train, sampler)
     valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
-    with _random_seed(config.seed + trainer.global_rank), _threads(config.num_threads), watch.reraised(), _quiet():
+    with _random_seed(config.seed + trainer.global_rank), _threads(threads), watch.reraised(), _quiet():
         trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
     module.load_state_dict(load_checkpoint(checkpoints.best)["state_dict"])
     return log.rows, checkpoints
+
+
+def useful_threads(edges: float) -> int:
+    """CPU threads for steps of so many edges: one for every 500, at most torch's number.
+
+    More wait for each other longer than they compute. The number follows from the data alone, because it decides how
+    sums are rounded: a training that is run again gives the same bits.
+
+    >>> useful_threads(100.0)
+    1
+    """
+    return min(max(round(edges / EDGES_PER_THREAD), 1), torch.get_num_threads())
 
 
 def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, clip: float | None) -> Trainer:
@@ -161,10 +176,10 @@ def _quiet() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def _threads(count: int) -> Iterator[None]:
     """`count` CPU threads inside, the caller's own number again afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:

@@ -89,5 +89,10 @@ def count_atoms(graphs: Graphs) -> list[int]:
     return [len(graphs[index][fields.ATOMIC_NUMBERS]) for index in range(len(graphs))]
 
 
+def count_edges(graphs: Graphs) -> int:
+    """Edges of all graphs together."""
+    return sum(graphs[index][fields.EDGE_INDEX].shape[1] for index in range(len(graphs)))
+
+
 def _tensors(graph: Graph) -> dict[str, Tensor]:
     return {key: graph[key] for key in fields.FIELDS if key in graph}

@@ -8,7 +8,7 @@ from lightning.pytorch import Callback
 
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.training.config import LossConfig, OptimizerConfig, RunConfig
-from ik_e3nn.training.engine import run_training
+from ik_e3nn.training.engine import run_training, useful_threads
 from tests.training.helpers import graphs, make_module, structures
 
 RUN = {"max_epochs": 4, "batch_size": 4, "device": "cpu", "progress": False}
@@ -202,6 +202,28 @@ def test_ambient_dtype_changes_nothing(data, tmp_path) -> None:
         torch.set_default_dtype(torch.float32)
     assert same_state(plain.state_dict(), hostile.state_dict())
     assert next(hostile.model.parameters()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, 1), (2, 2)])
+def test_a_step_of_few_edges_takes_one_thread_unless_told_otherwise(data, tmp_path, given, expected) -> None:
+    used, before = [], torch.get_num_threads()
+    watch = Watch(lambda *_: used.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        train(make_module(), data, tmp_path, max_epochs=1, num_threads=given, callbacks=[watch])
+    finally:
+        torch.set_num_threads(before)
+    assert set(used) == {expected}
+
+
+@pytest.mark.parametrize(("edges", "threads"), [(0.0, 1), (700.0, 1), (900.0, 2), (1e6, 3)])
+def test_threads_grow_with_the_edges_of_a_step(edges, threads) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert useful_threads(edges) == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_callers_random_state_and_threads_are_left_alone(data, tmp_path) -> None:
