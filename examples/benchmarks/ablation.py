@@ -149,20 +149,24 @@ def low_rank() -> None:
     interaction.DepthwiseMixing = LowRankMixing  # type: ignore[misc,assignment]
 
 
-def energy_ramp() -> None:
-    """Raise the weight of energies from 1 to 100 in training; validation keeps 1."""
-    step, validate = PotentialModule.on_train_batch_start, PotentialModule.on_validation_epoch_start
+def energy_ramp(end: float) -> Callable[[], None]:
+    """Raise the weight of energies from 1 to `end` in training; validation keeps 1."""
 
-    def ramped(self: PotentialModule, batch: Any, batch_idx: int) -> None:
-        step(self, batch, batch_idx)
-        self.loss.weights["energy"] = 100.0 ** self.progress(batch_idx)
+    def patch() -> None:
+        step, validate = PotentialModule.on_train_batch_start, PotentialModule.on_validation_epoch_start
 
-    def constant(self: PotentialModule) -> None:
-        self.loss.weights["energy"] = 1.0
-        validate(self)
+        def ramped(self: PotentialModule, batch: Any, batch_idx: int) -> None:
+            step(self, batch, batch_idx)
+            self.loss.weights["energy"] = end ** self.progress(batch_idx)
 
-    PotentialModule.on_train_batch_start = ramped  # type: ignore[method-assign]
-    PotentialModule.on_validation_epoch_start = constant  # type: ignore[method-assign]
+        def constant(self: PotentialModule) -> None:
+            self.loss.weights["energy"] = 1.0
+            validate(self)
+
+        PotentialModule.on_train_batch_start = ramped  # type: ignore[method-assign]
+        PotentialModule.on_validation_epoch_start = constant  # type: ignore[method-assign]
+
+    return patch
 
 
 def root_of_neighbours() -> None:
@@ -200,7 +204,7 @@ VARIANTS = {
     "correlation 4": Variant("4 factors", {"model.correlation": 4}),
     "l_features 0": Variant("scalar node features", {"model.l_features": 0}),
     "3 layers": Variant("3 layers", {"model.num_layers": 3}),
-    "huber": Variant("Huber loss (0.01)", {"loss.kind": "huber"}),
+    "squares": Variant("mean squared error instead of Huber's loss (0.01)", {"loss.kind": "mse"}),
     "plateau": Variant("learning rate halved at plateaus", {"optimizer.schedule": "plateau"}),
     "constant lr": Variant("constant learning rate", {"optimizer.schedule": "constant"}),
     "lr 0.02": Variant("learning rate 0.02", {"optimizer.lr": 0.02}),
@@ -208,6 +212,8 @@ VARIANTS = {
     "gaussian": Variant("Gaussian radial basis", patch=gaussian_radial),
     "kernel width 32": Variant("kernel with 32 hidden units", patch=kernel_width(32)),
     "last readout": Variant("readout after the last layer alone", after=last_readout),
+    "longer average": Variant("moving average over 1,000 steps instead of 100", {"optimizer.ema_decay": 0.999}),
+    "weight decay": Variant("decoupled weight decay of 0.01", {"optimizer.weight_decay": 0.01}),
     "no average": Variant("no moving average", {"optimizer.ema_decay": 0.0}),
     "zero start": Variant("readouts start at zero", after=zero_readouts),
     "steerable kernel": Variant("kernel also sees steerable features (no longer separable)", patch=steerable_kernel),
@@ -220,7 +226,9 @@ VARIANTS = {
         after=lambda m: freeze_at_zero(m, "sender", "receiver", "sender_species", "receiver_species"),
     ),
     "energy weight 10": Variant("energy weight 10", {"loss.energy_weight": 10.0}),
-    "energy ramp": Variant("energy weight from 1 to 100", patch=energy_ramp),
+    "energy weight 100": Variant("energy weight 100", {"loss.energy_weight": 100.0}),
+    "energy ramp": Variant("energy weight from 1 to 100 in the course", patch=energy_ramp(100.0)),
+    "steep energy ramp": Variant("energy weight from 1 to 1,000 in the course", patch=energy_ramp(1000.0)),
     "low rank": Variant("full mixing of channels with 8 filter fields (low rank), not depthwise", patch=low_rank),
     "lr 0.1": Variant("learning rate 0.1", {"optimizer.lr": 0.1}),
     "envelope": Variant("shorter polynomial window", patch=envelope_of_degree_5),

@@ -62,7 +62,7 @@ class LossConfig:
     """The loss: a weighted sum of the means over all labelled energies, force components and stress components.
 
     Args:
-        kind: Mean squared error, mean absolute error, or Huber's mixture of both.
+        kind: Huber's mixture of squared and absolute error, or one of both.
         energy_weight: Weight of the energies (eV, or eV/atom with `energy_per_atom`); 0 leaves them out.
         forces_weight: Weight of the forces (eV/A); 0 leaves them out.
         stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
@@ -70,7 +70,7 @@ class LossConfig:
         huber_delta: Error at which Huber's loss turns from quadratic to linear, in the units of each term.
     """
 
-    kind: Literal["mse", "mae", "huber"] = "mse"
+    kind: Literal["mse", "mae", "huber"] = "huber"
     energy_weight: float = 1.0
     forces_weight: float = 100.0
     stress_weight: float = 0.0
