@@ -39,7 +39,6 @@ from ik_e3nn.models import InteratomicPotential, load_model
 from ik_e3nn.nn import TensorPowers
 from ik_e3nn.nn.layout import from_components, to_components
 from ik_e3nn.symmetry import SymmetryGroup
-from ik_e3nn.training.module import PotentialModule
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "ablation.json"
@@ -149,26 +148,6 @@ def low_rank() -> None:
     interaction.DepthwiseMixing = LowRankMixing  # type: ignore[misc,assignment]
 
 
-def energy_ramp(end: float) -> Callable[[], None]:
-    """Raise the weight of energies from 1 to `end` in training; validation keeps 1."""
-
-    def patch() -> None:
-        step, validate = PotentialModule.on_train_batch_start, PotentialModule.on_validation_epoch_start
-
-        def ramped(self: PotentialModule, batch: Any, batch_idx: int) -> None:
-            step(self, batch, batch_idx)
-            self.loss.weights["energy"] = end ** self.progress(batch_idx)
-
-        def constant(self: PotentialModule) -> None:
-            self.loss.weights["energy"] = 1.0
-            validate(self)
-
-        PotentialModule.on_train_batch_start = ramped  # type: ignore[method-assign]
-        PotentialModule.on_validation_epoch_start = constant  # type: ignore[method-assign]
-
-    return patch
-
-
 def root_of_neighbours() -> None:
     """Divide sums by the root of the number of neighbours."""
     original = InteratomicPotential.set_average_neighbours
@@ -225,10 +204,9 @@ VARIANTS = {
         "kernel sees the distance alone",
         after=lambda m: freeze_at_zero(m, "sender", "receiver", "sender_species", "receiver_species"),
     ),
-    "energy weight 10": Variant("energy weight 10", {"loss.energy_weight": 10.0}),
-    "energy weight 100": Variant("energy weight 100", {"loss.energy_weight": 100.0}),
-    "energy ramp": Variant("energy weight from 1 to 100 in the course", patch=energy_ramp(100.0)),
-    "steep energy ramp": Variant("energy weight from 1 to 1,000 in the course", patch=energy_ramp(1000.0)),
+    "energy weight 1": Variant("constant energy weight of 1", {"loss.energy_growth": 1.0}),
+    "energy weight 10": Variant("constant weight of 10", {"loss.energy_weight": 10.0, "loss.energy_growth": 1.0}),
+    "energy weight to 1000": Variant("energy weight from 1 to 1,000", {"loss.energy_growth": 1000.0}),
     "low rank": Variant("full mixing of channels with 8 filter fields (low rank), not depthwise", patch=low_rank),
     "lr 0.1": Variant("learning rate 0.1", {"optimizer.lr": 0.1}),
     "envelope": Variant("shorter polynomial window", patch=envelope_of_degree_5),

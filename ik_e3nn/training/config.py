@@ -63,7 +63,10 @@ class LossConfig:
 
     Args:
         kind: Huber's mixture of squared and absolute error, or one of both.
-        energy_weight: Weight of the energies (eV, or eV/atom with `energy_per_atom`); 0 leaves them out.
+        energy_weight: Weight of the energies (eV, or eV/atom with `energy_per_atom`) at the start; 0 leaves them out.
+        energy_growth: Factor by which that weight has grown at the end of the run, evenly on a logarithmic scale; the
+            validation loss has the weight of the end. Forces teach a model most of what it learns; the few energies
+            are best fitted by one that knows it.
         forces_weight: Weight of the forces (eV/A); 0 leaves them out.
         stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
         energy_per_atom: Divide energy errors by the number of atoms.
@@ -72,6 +75,7 @@ class LossConfig:
 
     kind: Literal["mse", "mae", "huber"] = "huber"
     energy_weight: float = 1.0
+    energy_growth: float = 100.0
     forces_weight: float = 100.0
     stress_weight: float = 0.0
     energy_per_atom: bool = True
@@ -80,6 +84,7 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("energy_weight", "forces_weight", "stress_weight"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or positive")
+        _require(self.energy_growth > 0, "loss.energy_growth", self.energy_growth, "positive")
         _require(bool(self.labels), "loss", "all weights zero", "given at least one positive weight")
         _require(self.huber_delta > 0, "loss.huber_delta", self.huber_delta, "positive")
 

@@ -50,8 +50,10 @@ class PotentialLoss:
     """Weighted sum of mean losses, each mean taken over the labelled values of a batch.
 
     ```
-    L = w_E <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function
+    L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function
     ```
+
+    with t in [0, 1] the progress of the run and g the growth of the energies' weight; `weights` are those of t = 1.
 
     Args:
         config: Kind of loss, weights, and whether energies count per atom.
@@ -59,7 +61,8 @@ class PotentialLoss:
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
-        weights = {"energy": config.energy_weight, "forces": config.forces_weight, "stress": config.stress_weight}
+        energy = config.energy_weight * config.energy_growth
+        weights = {"energy": energy, "forces": config.forces_weight, "stress": config.stress_weight}
         self.weights = {label: weights[label] for label in config.labels}
 
     def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
@@ -72,11 +75,12 @@ class PotentialLoss:
             terms[label] = Term(self._penalty(error), known.sum())
         return terms
 
-    def combine(self, terms: Mapping[str, Term]) -> Tensor:
-        """The loss, from sums and counts that may have been added up over several batches."""
-        parts = [
-            weight * terms[label].total / terms[label].count.clamp(min=1) for label, weight in self.weights.items()
-        ]
+    def combine(self, terms: Mapping[str, Term], *, progress: float = 1.0) -> Tensor:
+        """The loss at some progress of the run, from sums and counts that may have been added up over batches."""
+        weights = dict(self.weights)
+        if "energy" in weights:
+            weights["energy"] *= self.config.energy_growth ** (min(progress, 1.0) - 1.0)
+        parts = [weight * terms[label].total / terms[label].count.clamp(min=1) for label, weight in weights.items()]
         return torch.stack(parts).sum()
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Any) -> Tensor:

@@ -62,7 +62,7 @@ class PotentialModule(LightningModule):
         self._train_terms: dict[str, Term] = {}
         self._valid_sums = ErrorSums(())
         self._valid_start, self._valid_seconds = 0.0, 0.0
-        self._elapsed, self._earlier = 0.0, 0.0
+        self._elapsed, self._earlier, self._progress = 0.0, 0.0, 0.0
         self._random_state: dict[str, Any] | None = None
 
     @property
@@ -117,7 +117,8 @@ class PotentialModule(LightningModule):
         """Set the learning rate of the coming step."""
         if self.clock.limit is not None:
             self._elapsed = agree([self.clock.seconds])[0]
-        lr = self.schedule.lr(step=self.global_step, progress=self.progress(batch_idx))
+        self._progress = self.progress(batch_idx)
+        lr = self.schedule.lr(step=self.global_step, progress=self._progress)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = lr
 
@@ -129,7 +130,7 @@ class PotentialModule(LightningModule):
             total, count = term.total.detach(), term.count
             old = self._train_terms.get(label)
             self._train_terms[label] = Term(total, count) if old is None else Term(old.total + total, old.count + count)
-        loss = self.loss.combine(self._share(terms))
+        loss = self.loss.combine(self._share(terms), progress=self._progress)
         if self.global_step % LOG_EVERY_STEPS == 0:
             self._log_step(loss.detach())
         return loss

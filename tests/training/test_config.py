@@ -29,10 +29,10 @@ def file(tmp_path):
 
 def test_file_and_overrides(file) -> None:
     config = read_config(
-        file, ["--model.num_channels=64", "--run.dtype=float64", "--data.valid=7", "--loss.kind=huber"]
+        file, ["--model.num_channels=64", "--run.dtype=float64", "--data.valid=7", "--loss.kind=mae"]
     )
     assert config.data == DataConfig(train="train.xyz", valid=7, E0s={"H": -13.6, "C": -1029.0})
-    assert config.loss == LossConfig(kind="huber", forces_weight=30.0)
+    assert config.loss == LossConfig(kind="mae", forces_weight=30.0)
     assert config.optimizer == OptimizerConfig()
     assert config.run == RunConfig(output="out", dtype="float64")
     assert config.model["num_channels"] == 64
@@ -100,6 +100,7 @@ def test_missing_file(tmp_path) -> None:
         (DataConfig, {"train": "a", "valid": 0}, "data.valid is 0, but it must be at least one structure"),
         (LossConfig, {"forces_weight": -1.0}, "loss.forces_weight is -1.0, but it must be zero or positive"),
         (LossConfig, {"energy_weight": 0.0, "forces_weight": 0.0}, "given at least one positive weight"),
+        (LossConfig, {"energy_growth": 0.0}, "loss.energy_growth is 0.0, but it must be positive"),
         (LossConfig, {"huber_delta": 0.0}, "loss.huber_delta is 0.0, but it must be positive"),
         (OptimizerConfig, {"lr": 0.0}, "optimizer.lr is 0.0, but it must be positive"),
         (OptimizerConfig, {"ema_decay": 1.0}, "optimizer.ema_decay is 1.0, but it must be at least 0 and below 1"),

@@ -3,7 +3,7 @@ import torch
 
 from ik_e3nn.training.config import LossConfig
 from ik_e3nn.training.loader import collate
-from ik_e3nn.training.loss import PotentialLoss
+from ik_e3nn.training.loss import PotentialLoss, Term
 from ik_e3nn.training.metrics import ErrorSums
 from tests.training.helpers import graphs, structures
 from tests.training.stand_in import PairModel
@@ -28,7 +28,8 @@ def make_outputs(batch, **options):
 def test_loss_equals_torch(kind) -> None:
     batch = make_batch()
     outputs, _ = make_outputs(batch)
-    config = LossConfig(kind=kind, energy_weight=2.0, forces_weight=3.0, stress_weight=5.0, huber_delta=0.02)
+    weights = {"energy_weight": 0.5, "energy_growth": 4.0, "forces_weight": 3.0, "stress_weight": 5.0}
+    config = LossConfig(kind=kind, **weights, huber_delta=0.02)
     atoms = torch.bincount(batch["batch"])
     crystals = batch["pbc"].all(1)
     assert crystals.any()
@@ -42,10 +43,18 @@ def test_loss_equals_torch(kind) -> None:
     torch.testing.assert_close(PotentialLoss(config)(outputs, batch), expected)
 
 
+@pytest.mark.parametrize(("progress", "weight"), [(0.0, 2.0), (0.5, 20.0), (1.0, 200.0), (1.1, 200.0)])
+def test_the_weight_of_energies_grows_in_the_course(progress, weight) -> None:
+    terms = {label: Term(torch.tensor(total), torch.tensor(5)) for label, total in (("energy", 5.0), ("forces", 15.0))}
+    loss = PotentialLoss(LossConfig(energy_weight=2.0, energy_growth=100.0, forces_weight=7.0))
+    assert loss.combine(terms, progress=progress).item() == pytest.approx(weight + 21.0)
+
+
 def test_total_energies_without_per_atom() -> None:
     batch = make_batch()
     outputs, _ = make_outputs(batch)
-    loss = PotentialLoss(LossConfig(energy_per_atom=False, forces_weight=0.0))(outputs, batch)
+    config = LossConfig(kind="mse", energy_growth=1.0, energy_per_atom=False, forces_weight=0.0)
+    loss = PotentialLoss(config)(outputs, batch)
     torch.testing.assert_close(loss, (outputs["energy"] - batch["energy"]).square().mean())
 
 
@@ -55,7 +64,7 @@ def test_missing_labels_bring_neither_loss_nor_gradient() -> None:
     batch["forces"][2] = torch.nan
     batch["forces"][5, 1] = torch.nan
     outputs, model = make_outputs(batch)
-    loss = PotentialLoss(LossConfig(energy_weight=1.0, forces_weight=1.0, stress_weight=1.0))
+    loss = PotentialLoss(LossConfig(kind="mse", forces_weight=1.0, stress_weight=1.0))
     total = loss(outputs, batch)
     total.backward()
     assert torch.isfinite(total)
