@@ -107,12 +107,13 @@ def test_gradients_are_clipped(data, tmp_path) -> None:
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])
 def test_two_and_two_epochs_equal_four_bit_for_bit(data, tmp_path, schedule) -> None:
     optimizer = OptimizerConfig(lr=0.02, warmup_steps=5, schedule=schedule, plateau_patience=1)
-    straight = make_module(optimizer=optimizer, noise=0.1)
+    options = {"optimizer": optimizer, "loss": LossConfig(forces_weight=10.0, energy_growth=1.0), "noise": 0.1}
+    straight = make_module(**options)
     rows, best = train(straight, data, tmp_path / "straight")
     for epochs in (2, 4):
-        split = make_module(optimizer=optimizer, noise=0.1, seed=epochs)  # weights come from the checkpoint
+        split = make_module(**options, seed=epochs)  # weights come from the checkpoint
         if epochs == 2:
-            split = make_module(optimizer=optimizer, noise=0.1)
+            split = make_module(**options)
         split_rows, split_best = train(split, data, tmp_path / "split", max_epochs=epochs, resume=epochs == 4)
     assert same_state(straight.state_dict(), split.state_dict())
     last = [torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("straight", "split")]
