@@ -153,8 +153,8 @@ class RunConfig:
         seed: Seed of the weights, the split and the order of batches.
         device: Where to train.
         dtype: Precision of weights and activations.
-        compile: Compile the training step first, which takes about two minutes (less when done before) and takes a third
-            to a half off the time of a step.
+        compile: Compile the training step first, which takes about two minutes (less when done before); a step then
+            takes a half to two thirds of the time.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
         num_threads: CPU threads per process; null is one for every 500 edges of a step, at most torch's number.
         progress: Show a progress bar.
