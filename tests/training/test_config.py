@@ -28,9 +28,7 @@ def file(tmp_path):
 
 
 def test_file_and_overrides(file) -> None:
-    config = read_config(
-        file, ["--model.num_channels=64", "--run.dtype=float64", "--data.valid=7", "--loss.kind=mae"]
-    )
+    config = read_config(file, ["--model.num_channels=64", "--run.dtype=float64", "--data.valid=7", "--loss.kind=mae"])
     assert config.data == DataConfig(train="train.xyz", valid=7, E0s={"H": -13.6, "C": -1029.0})
     assert config.loss == LossConfig(kind="mae", forces_weight=30.0)
     assert config.optimizer == OptimizerConfig()
