@@ -1,0 +1,1 @@
+"""Parts of the ablation: the variants and the page."""
