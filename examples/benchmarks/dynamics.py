@@ -1,11 +1,12 @@
 """Long molecular dynamics with every preset: energy drift, and whether a molecule survives at 500 K.
 
-    python examples/benchmarks/dynamics.py --work WORK [--aspirin rmd17_aspirin.npz]
+    python examples/benchmarks/dynamics.py --work WORK [--aspirin rmd17_aspirin.npz] [--systems ethanol copper]
 
 Ethanol (GFN2-xTB frames) and a copper crystal of 64 atoms (EMT frames) are generated, every preset is trained on each,
 and runs 20 ps at constant energy from 300 K, in single and double precision. With the published rMD17 file of aspirin,
 the default preset is trained on its first split and runs 25 ps at 500 K (Langevin) from three seeds. Finished rows are
-kept in the work folder; the results go to results/dynamics.json and dynamics.md.
+kept in the work folder, and several calls with different --systems may share it; all rows that are there go to
+results/dynamics.json and dynamics.md.
 """
 
 import argparse
@@ -94,13 +95,14 @@ def simulated(settings: MDSettings) -> Row:
     }
 
 
-def drifts(work: Path, minutes: float) -> list[Row]:
-    """Constant energy: every preset, system and precision."""
-    rows = []
-    systems: dict[str, Callable[[Path], tuple[Path, str, LossConfig]]] = {"ethanol": ethanol, "copper": copper}
-    jobs = [(s, p, d) for s in systems for p in PRESETS for d in ("float32", "float64")]
-    for system, preset, dtype in tqdm(jobs, desc="constant energy"):
-        frames, start, loss = systems[system](work)
+SYSTEMS: dict[str, Callable[[Path], tuple[Path, str, LossConfig]]] = {"ethanol": ethanol, "copper": copper}
+
+
+def drifts(work: Path, minutes: float, system: str) -> None:
+    """Constant energy: every preset and precision."""
+    jobs = [(preset, dtype) for preset in PRESETS for dtype in ("float32", "float64")]
+    for preset, dtype in tqdm(jobs, desc=f"constant energy, {system}"):
+        frames, start, loss = SYSTEMS[system](work)
         data = DataConfig(train=str(frames), valid=0.1)
         model = trained(data, loss, preset, work / f"{system}_{preset}", minutes, 8 if system == "ethanol" else 2)
         settings = MDSettings(
@@ -108,39 +110,40 @@ def drifts(work: Path, minutes: float) -> list[Row]:
             relax_fmax=0.05, equilibrate_ps=0.5, output=str(work / f"nve_{system}_{preset}_{dtype}"),
             dtype=dtype, compile=True, restart=True, seed=0,
         )  # fmt: skip
-        rows.append(kept(work, f"nve_{system}_{preset}_{dtype}", system, preset, dtype, settings))
-    return rows
+        keep(work / f"nve_{system}_{preset}_{dtype}.json", settings, system=system, preset=preset, dtype=dtype)
 
 
-def survival(work: Path, file: Path, minutes: float) -> list[Row]:
+def survival(work: Path, file: Path, minutes: float) -> None:
     """Aspirin at 500 K."""
     folder = work / "aspirin_data"
     sets.prepare("aspirin", file.parent.parent, folder, "fit")
     data = DataConfig(train=str(folder / "train.xyz"), valid=str(folder / "valid.xyz"))
     model = trained(data, LossConfig(), "medium", work / "aspirin_medium", minutes, 5)
-    rows = []
     for seed in tqdm(SURVIVAL_SEEDS, desc="aspirin"):
         settings = MDSettings(
             "CC(=O)Oc1ccccc1C(=O)O", str(model), ensemble="langevin", time_ps=SURVIVAL_PS, timestep=0.5,
             temperature=SURVIVAL_K, relax_fmax=0.05, equilibrate_ps=0.5, output=str(work / f"aspirin_{seed}"),
             compile=True, restart=True, seed=seed,
         )  # fmt: skip
-        rows.append(kept(work, f"aspirin_{seed}", "aspirin", "medium", "float32", settings) | {"seed": seed})
-    return rows
+        keep(work / f"nvt_aspirin_{seed}.json", settings, system="aspirin", preset="medium", dtype="float32", seed=seed)
 
 
-def kept(work: Path, name: str, system: str, preset: str, dtype: str, settings: MDSettings) -> Row:
-    """A row, from an earlier call if there was one."""
-    file = work / f"{name}.json"
+def keep(file: Path, settings: MDSettings, **what: Any) -> None:
+    """Run, and write the row, unless it is there."""
     if not file.exists():
-        row = {
-            "system": system, "preset": preset, "dtype": dtype, "ensemble": settings.ensemble,
-            "temperature_K": settings.temperature, "timestep_fs": settings.timestep, **simulated(settings),
+        row = what | {
+            "ensemble": settings.ensemble, "temperature_K": settings.temperature, "timestep_fs": settings.timestep,
+            **simulated(settings),
         }  # fmt: skip
         file.write_text(json.dumps(row, indent=1))
     row = json.loads(file.read_text())
-    tqdm.write(f"{name:32s} {row['status']:10s} drift {row.get('drift_meV_per_atom_per_ps')}")
-    return row
+    tqdm.write(f"{file.stem:32s} {row['status']:10s} drift {row.get('drift_meV_per_atom_per_ps')}")
+
+
+def finished(work: Path) -> list[Row]:
+    """All rows of a work folder: systems and presets in their order, single precision first."""
+    rows = [json.loads(file.read_text()) for file in sorted(work.glob("nv[et]_*.json"))]
+    return sorted(rows, key=lambda row: (row["ensemble"] != "nve", row["system"], list(PRESETS).index(row["preset"])))
 
 
 def report(rows: list[Row], work: Path, output: Path) -> None:
@@ -152,7 +155,8 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
     output.write_text(json.dumps(rows, indent=1) + "\n")
     lines = [
         "# Long dynamics\n",
-        "Made by `dynamics.py`. Drift: slope of the total energy at constant energy, by linear regression. Compiled.\n",
+        "Made by `dynamics.py`, compiled. Drift: slope of the total energy, by linear regression; plotted below.\n",
+        f"![total energy]({output.parent.name}/{output.stem}.png)\n",
         "| system | preset | precision | run | time ps | drift meV/atom/ps | mean T K | ms/step | outcome |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
@@ -183,15 +187,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--aspirin", type=Path, help="rmd17/rmd17_aspirin.npz")
+    parser.add_argument("--systems", nargs="+", choices=[*SYSTEMS, "aspirin"], default=[*SYSTEMS, "aspirin"])
     parser.add_argument("--minutes", type=float, default=3.0, help="training time on ethanol and copper")
     parser.add_argument("--aspirin-minutes", type=float, default=12.0, help="training time on aspirin")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    rows = drifts(args.work, args.minutes)
-    if args.aspirin is not None:
-        rows += survival(args.work, args.aspirin, args.aspirin_minutes)
-    report(rows, args.work, args.output)
+    for system in args.systems:
+        if system in SYSTEMS:
+            drifts(args.work, args.minutes, system)
+        elif args.aspirin is None:
+            tqdm.write("no --aspirin file: aspirin is left out")
+        else:
+            survival(args.work, args.aspirin, args.aspirin_minutes)
+    report(finished(args.work), args.work, args.output)
 
 
 if __name__ == "__main__":
