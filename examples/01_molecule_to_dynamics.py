@@ -22,8 +22,6 @@ from ik_e3nn.data.generate import GenerateSettings, generate
 from ik_e3nn.training import (
     DataConfig,
     EvalSettings,
-    LossConfig,
-    OptimizerConfig,
     RunConfig,
     TrainConfig,
     evaluate,
@@ -51,8 +49,6 @@ def train_model(folder: Path) -> Path:
         config = TrainConfig(
             data=DataConfig(train=str(folder / "train.xyz"), valid=40),
             model={"r_max": 5.0, "num_channels": 32, "num_layers": 2, "l_max": 2, "inputs": ["bond_types"]},
-            loss=LossConfig(kind="huber"),
-            optimizer=OptimizerConfig(lr=0.05),
             run=RunConfig(output=str(run), max_epochs=1000, max_minutes=TRAIN_MINUTES, batch_size=8),
         )
         train(config, resume=run.exists())

@@ -3,9 +3,9 @@
     python examples/benchmarks/ablation.py --data-root DATA --work WORK [--minutes 5] [--lanes 2]
 
 Every variant is the default model with one thing changed, trained eagerly on one core, `--lanes` at a time. All have
-the same budget, that of the default in `--minutes`: first the time of an epoch is measured in turn with the default's,
-both at once on two cores, and the ratio gives the number of epochs. The best four by validation error then train on
-aspirin and with a second seed. Finished parts are kept in the work folder and skipped; the results go to
+the same budget, that of the default in `--minutes`: first the time of an epoch is measured while the default trains on
+another core, and the ratio gives the number of epochs. The best four by validation error, and the default, then train
+on aspirin and with a second seed. Finished parts are kept in the work folder and skipped; the results go to
 results/ablation.json and ablation.md.
 """
 
@@ -22,15 +22,10 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-import torch
 from ablation import report
 from ablation.variants import VARIANTS
-from ase.io import read
 from potentials import sets
 from tqdm import tqdm
-
-from ik_e3nn.graph import batch_graphs, build_graph
-from ik_e3nn.models import load_model
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "ablation.json"
@@ -41,7 +36,7 @@ Row = dict[str, Any]
 
 
 def train(name: str, data: Path, folder: Path, epochs: int, seed: int) -> Row:
-    """Train a variant in this process; its errors, and seconds of every epoch and of a call on a batch."""
+    """Train and test a variant in this process."""
     from ik_e3nn.cli import main as command
 
     VARIANTS[name].apply()
@@ -55,7 +50,6 @@ def train(name: str, data: Path, folder: Path, epochs: int, seed: int) -> Row:
     if command(["train", str(config), *(f"--{k}={v}" for k, v in (settings | VARIANTS[name].settings).items())]):
         raise RuntimeError(f"training of {name!r} failed")
     metrics = json.loads((folder / "metrics.json").read_text())
-    seconds = [0.0, *(json.loads(line)["seconds"] for line in (folder / "metrics.jsonl").read_text().splitlines())]
     return {
         "valid_force_rmse_meV_per_A": metrics["valid"]["force_rmse_meV_per_A"],
         "force_rmse_meV_per_A": metrics["test"]["force_rmse_meV_per_A"],
@@ -63,22 +57,7 @@ def train(name: str, data: Path, folder: Path, epochs: int, seed: int) -> Row:
         "epochs": metrics["epochs"],
         "train_seconds": metrics["seconds"],
         "parameters": metrics["parameters"],
-        "epoch_seconds": statistics.median(b - a for a, b in itertools.pairwise(seconds)),
-        "call_seconds": call_seconds(folder / "model.safetensors", data),
     }
-
-
-def call_seconds(file: Path, data: Path) -> float:
-    """Energies and forces of a batch on one thread: median of repeated calls."""
-    torch.set_num_threads(1)
-    model = load_model(file).requires_grad_(False)
-    graph = batch_graphs([build_graph(atoms, model.r_max) for atoms in read(data / "test.xyz", ":16")])
-    times = []
-    for _ in range(12):
-        start = time.perf_counter()
-        model(graph)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
 
 
 class Lab:
@@ -108,52 +87,76 @@ class Lab:
                 text=True,
             )
 
-    def timed(self, name: str, data_set: str) -> tuple[Row, Row]:
-        """Short trainings of a variant and of the default, both at once on two cores."""
-        stem = f"{name.replace(' ', '_')}_timed"
-        results = [self.args.work / data_set / f"{stem}_{side}.json" for side in ("itself", "default")]
-        if not all(result.exists() for result in results):
-            pairs = zip((name, "default"), (self.cores[0], self.cores[-1]), results, strict=True)
-            running = [self.start(variant, data_set, 0, TIMED_EPOCHS, core, file) for variant, core, file in pairs]
-            for process in running:
-                process.wait()
-        first, second = (json.loads(result.read_text()) for result in results)
-        return first, second
+    def timed(self, name: str, data_set: str) -> tuple[float, float]:
+        """Seconds of an epoch of a variant and of the default, while both train at once on two cores.
 
-    def costs(self, name: str, data_set: str) -> tuple[float, float]:
-        """Time of an epoch and of a call, as multiples of the default's."""
+        Raises:
+            RuntimeError: One of them failed.
+        """
+        file = self.args.work / data_set / f"{name.replace(' ', '_')}_timed.json"
+        if not file.exists():
+            sides = [(name, self.cores[0], "itself"), ("default", self.cores[-1], "default")]
+            results = [file.with_name(f"{file.stem}_{side}.json") for *_, side in sides]
+            running = [
+                self.start(variant, data_set, 0, 100_000, core, result)
+                for (variant, core, _), result in zip(sides, results, strict=True)
+            ]
+            try:
+                seconds = self._epochs_of(running, [result.with_suffix("") / "metrics.jsonl" for result in results])
+            finally:
+                for process in running:
+                    process.kill()
+                    process.wait()
+            file.write_text(json.dumps(seconds))
+        mine, default = json.loads(file.read_text())
+        return mine, default
+
+    def _epochs_of(self, running: list[subprocess.Popen[str]], logs: list[Path]) -> list[float]:
+        """Median seconds of the epochs of some trainings, as soon as all have had enough of them."""
+        for log in logs:
+            log.unlink(missing_ok=True)
+        while True:
+            time.sleep(0.5)
+            for process, log in zip(running, logs, strict=True):
+                if process.poll() is not None:
+                    raise RuntimeError(f"a training ended too early, see {log.parent}.log")
+            lines = [log.read_text().splitlines() if log.exists() else [] for log in logs]
+            if min(map(len, lines)) > TIMED_EPOCHS:
+                rows = [[json.loads(line)["seconds"] for line in part if line.endswith("}")] for part in lines]
+                return [statistics.median(b - a for a, b in itertools.pairwise(part)) for part in rows]
+
+    def cost(self, name: str, data_set: str) -> float:
+        """Time of an epoch as a multiple of the default's; 1 where nothing but loss or optimiser differs."""
         if VARIANTS[name].costs_the_same:
-            return 1.0, 1.0
+            return 1.0
         mine, default = self.timed(name, data_set)
-        return tuple(mine[key] / default[key] for key in ("epoch_seconds", "call_seconds"))  # type: ignore[return-value]
+        return mine / default
 
     def rows(self, jobs: list[tuple[str, str, int]]) -> list[Row]:
         """Rows of (variant, set, seed); a training that fails is reported and left out."""
         budgets = {}
         for data_set in dict.fromkeys(data_set for _, data_set, _ in jobs):
-            alone = statistics.mean(row["epoch_seconds"] for row in self.timed("default", data_set))
-            budgets[data_set] = 60 * self.args.minutes / alone
-        costs = {}
+            budgets[data_set] = 60 * self.args.minutes / statistics.mean(self.timed("default", data_set))
+        costs: dict[tuple[str, str], float] = {}
         for name, data_set in tqdm(list(dict.fromkeys(job[:2] for job in jobs)), desc="costs", unit="variant"):
             try:
-                costs[name, data_set] = self.costs(name, data_set)
-            except FileNotFoundError:
-                tqdm.write(f"{name} on {data_set} failed, see its log in {self.args.work / data_set}")
+                costs[name, data_set] = self.cost(name, data_set)
+            except RuntimeError as error:
+                tqdm.write(f"{name} on {data_set}: {error}")
         jobs = [job for job in jobs if job[:2] in costs]
 
         def work(job: tuple[str, str, int]) -> Row:
             name, data_set, seed = job
-            cost, inference_cost = costs[name, data_set]
-            epochs = max(1, round(budgets[data_set] / cost))
-            row = self.trained(name, data_set, seed, epochs)
-            return row and row | {"cost": cost, "inference_cost": inference_cost}
+            cost = costs[name, data_set]
+            row = self.trained(name, data_set, seed, max(1, round(budgets[data_set] / cost)))
+            return row and row | {"cost": cost}
 
         with ThreadPoolExecutor(self.args.lanes) as pool:
             return [row for row in tqdm(pool.map(work, jobs), total=len(jobs), unit="training") if row]
 
     def trained(self, name: str, data_set: str, seed: int, epochs: int) -> Row:
         """Result of a training on the next free core, or from an earlier call; empty if it failed."""
-        result = self.args.work / data_set / f"{name.replace(' ', '_')}_{seed}.json"
+        result = self.args.work / data_set / f"{name.replace(' ', '_')}_seed{seed}_epochs{epochs}.json"
         if not result.exists():
             core = self.free.get()
             self.start(name, data_set, seed, epochs, core, result).wait()
@@ -182,14 +185,17 @@ def main() -> None:
     if args.run:
         row = {"variant": args.run, "what": VARIANTS[args.run].what, "set": args.set, "seed": args.seed}
         row |= train(args.run, args.work / args.set / "data", args.result.with_suffix(""), args.epochs, args.seed)
-        args.result.write_text(json.dumps(row, indent=1))
+        partial = args.result.with_suffix(".partial")
+        partial.write_text(json.dumps(row, indent=1))
+        partial.rename(args.result)
         return
     for data_set in ("acac", "aspirin"):
         sets.prepare(data_set, args.data_root, args.work / data_set / "data", "fit")
     lab = Lab(args)
     rows = lab.rows([(name, "acac", 0) for name in args.variants])
-    best = sorted(rows, key=lambda row: row["valid_force_rmse_meV_per_A"])[:BEST]
-    rows += lab.rows([(row["variant"], *where) for where in (("aspirin", 0), ("acac", 1)) for row in best])
+    ranked = [row["variant"] for row in sorted(rows, key=lambda row: row["valid_force_rmse_meV_per_A"])]
+    best = dict.fromkeys([*ranked[:BEST], "default"])
+    rows += lab.rows([(name, *where) for where in (("aspirin", 0), ("acac", 1)) for name in best])
     page = HERE / "ablation.md" if args.output == OUTPUT else args.output.with_suffix(".md")
     report.write(rows, args.output, page, minutes=args.minutes, batch=BATCH, best=BEST)
 

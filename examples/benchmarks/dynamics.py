@@ -142,8 +142,10 @@ def keep(file: Path, settings: MDSettings, **what: Any) -> None:
 
 def finished(work: Path) -> list[Row]:
     """All rows of a work folder: systems and presets in their order, single precision first."""
-    rows = [json.loads(file.read_text()) for file in sorted(work.glob("nv[et]_*.json"))]
-    return sorted(rows, key=lambda row: (row["ensemble"] != "nve", row["system"], list(PRESETS).index(row["preset"])))
+    names = [f"nve_{s}_{p}_{d}" for s in SYSTEMS for p in PRESETS for d in ("float32", "float64")]
+    names += [f"nvt_aspirin_{seed}" for seed in SURVIVAL_SEEDS]
+    files = [work / f"{name}.json" for name in names]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
 
 
 def report(rows: list[Row], work: Path, output: Path) -> None:
@@ -155,7 +157,8 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
     output.write_text(json.dumps(rows, indent=1) + "\n")
     lines = [
         "# Long dynamics\n",
-        "Made by `dynamics.py`, compiled. Drift: slope of the total energy, by linear regression; plotted below.\n",
+        "Made by `dynamics.py`, compiled. Drift: slope of the total energy, by linear regression; plotted below. "
+        "Systems may have run side by side, which lengthens steps and shortens training.\n",
         f"![total energy]({output.parent.name}/{output.stem}.png)\n",
         "| system | preset | precision | run | time ps | drift meV/atom/ps | mean T K | ms/step | outcome |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -171,11 +174,11 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
     (HERE / "dynamics.md" if output == OUTPUT else output.with_suffix(".md")).write_text("\n".join(lines) + "\n")
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for system, axes in zip(("ethanol", "copper"), panels, strict=True):
-        for folder in sorted(work.glob(f"nve_{system}_*/log.csv")):
-            log = np.genfromtxt(folder, delimiter=",", names=True)
+        for file in sorted(work.glob(f"nve_{system}_*.json")):  # of finished runs
+            log = np.genfromtxt(file.with_suffix("") / "log.csv", delimiter=",", names=True)
             time, energy = log["time_ps"], log["etot"]
             later = time >= 0
-            label = folder.parent.name.removeprefix(f"nve_{system}_")
+            label = file.stem.removeprefix(f"nve_{system}_")
             axes.plot(time[later], 1e3 * (energy - energy[later][0])[later], lw=0.7, label=label)
         axes.set(title=system, xlabel="time (ps)", ylabel="total energy (meV)")
         axes.legend(fontsize=7)

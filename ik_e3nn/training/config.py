@@ -62,11 +62,12 @@ class LossConfig:
     """The loss: a weighted sum of the means over all labelled energies, force components and stress components.
 
     Args:
-        kind: Huber's mixture of squared and absolute error, or one of both.
+        kind: Squared error, absolute error, or Huber's mixture of both.
         energy_weight: Weight of the energies (eV, or eV/atom with `energy_per_atom`) at the start; 0 leaves them out.
-        energy_growth: Factor by which that weight has grown at the end of the run, evenly on a logarithmic scale; the
-            validation loss has the weight of the end. Forces teach a model most of what it learns; the few energies
-            are best fitted by one that knows it.
+        energy_growth: Factor by which that weight has grown at the end of the run (of `max_epochs` or `max_minutes`),
+            evenly on a logarithmic scale; 1 for a constant weight. Losses of epochs, in training and validation, have
+            the weight of the end. Forces teach a model most of what it learns; the few energies are best fitted by one
+            that knows it. Without forces and stress there is nothing to weigh, and nothing grows.
         forces_weight: Weight of the forces (eV/A); 0 leaves them out.
         stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
         energy_per_atom: Divide energy errors by the number of atoms.
@@ -147,7 +148,8 @@ class RunConfig:
         max_epochs: Passes over the training set.
         max_minutes: Limit on the time for training and validation, without compilation; the cosine schedule then ends
             with the earlier of both limits.
-        patience: Stop after this many epochs without a better validation loss.
+        patience: Stop after this many epochs without a better validation loss. Schedules that follow the course of the
+            run (the learning rate's cosine, the energies' weight) are cut off then.
         batch_size: Structures per optimiser step, over all processes together.
         max_atoms: Upper bound on the atoms in a batch, per process.
         seed: Seed of the weights, the split and the order of batches.
@@ -156,7 +158,7 @@ class RunConfig:
         compile: Compile the training step first, which takes about two minutes (less when done before); a step then
             takes a half to two thirds of the time.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
-        num_threads: CPU threads per process; null is one for every 500 edges of a step, at most torch's number.
+        num_threads: CPU threads per process; null is one for about every 500 edges of a step, at most torch's number.
         progress: Show a progress bar.
     """
 

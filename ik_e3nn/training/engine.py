@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import os
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,7 @@ from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.run_folder import CHECKPOINTS
 from ik_e3nn.training.sampler import EpochSampler
 
+# Measured on two cores: below, a second thread gains less than a quarter, and more threads only wait for each other.
 EDGES_PER_THREAD = 500
 
 # buffers are constants: sending them round before each pass would only cost time (torch 2.13 renamed the option)
@@ -80,27 +82,31 @@ def run_training(
         "processes": trainer.world_size,
     }
     sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
-    threads = config.num_threads or useful_threads(count_edges(train) / len(sampler) / trainer.world_size)
+    threads = config.num_threads or useful_threads(
+        count_edges(train) / len(sampler) / trainer.world_size, processes=config.num_processes
+    )
+    trainer.callbacks.append(_Threads(threads))
     if resume:  # Lightning fetches a first batch before it says which epoch it is
         sampler.set_epoch(load_checkpoint(checkpoints.last)["epoch"] + 1)
     train_loader = BatchLoader(train, sampler)
     valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
-    with _random_seed(config.seed + trainer.global_rank), _threads(threads), watch.reraised(), _quiet():
+    with _random_seed(config.seed + trainer.global_rank), _threads_kept(), watch.reraised(), _quiet():
         trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
     module.load_state_dict(load_checkpoint(checkpoints.best)["state_dict"])
     return log.rows, checkpoints
 
 
-def useful_threads(edges: float) -> int:
-    """CPU threads for steps of so many edges: one for every 500, at most torch's number.
+def useful_threads(edges: float, *, processes: int = 1) -> int:
+    """CPU threads for steps of so many edges: one for about every 500, at most a process's share of torch's number.
 
-    More wait for each other longer than they compute. The number follows from the data alone, because it decides how
-    sums are rounded: a training that is run again gives the same bits.
+    It follows from the data and the machine and is not measured, because the number of threads decides how sums are
+    rounded: a training that is run again there gives the same bits.
 
     >>> useful_threads(100.0)
     1
     """
-    return min(max(round(edges / EDGES_PER_THREAD), 1), torch.get_num_threads())
+    share = torch.get_num_threads() // (1 if "OMP_NUM_THREADS" in os.environ else processes)
+    return max(min(round(edges / EDGES_PER_THREAD), share), 1)
 
 
 def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, clip: float | None) -> Trainer:
@@ -175,11 +181,20 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
+class _Threads(Callback):
+    """Sets the number of CPU threads; Lightning has set its own when it has started several processes."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        torch.set_num_threads(self._count)
+
+
 @contextlib.contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """`count` CPU threads inside, the caller's own number again afterwards."""
+def _threads_kept() -> Iterator[None]:
+    """The caller's own number of CPU threads again afterwards."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
     try:
         yield
     finally:

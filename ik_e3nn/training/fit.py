@@ -164,7 +164,7 @@ def build_model(config: TrainConfig, data: TrainingData) -> InteratomicPotential
 
 def count_parameters(model: nn.Module) -> int:
     """Number of trained values."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _run(config: TrainConfig, resume: bool) -> None:

@@ -61,8 +61,12 @@ class PotentialLoss:
 
     def __init__(self, config: LossConfig) -> None:
         self.config = config
-        energy = config.energy_weight * config.energy_growth
-        weights = {"energy": energy, "forces": config.forces_weight, "stress": config.stress_weight}
+        self._growth = config.energy_growth if config.labels != ("energy",) else 1.0
+        weights = {
+            "energy": config.energy_weight * self._growth,
+            "forces": config.forces_weight,
+            "stress": config.stress_weight,
+        }
         self.weights = {label: weights[label] for label in config.labels}
 
     def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
@@ -79,7 +83,7 @@ class PotentialLoss:
         """The loss at some progress of the run, from sums and counts that may have been added up over batches."""
         weights = dict(self.weights)
         if "energy" in weights:
-            weights["energy"] *= self.config.energy_growth ** (min(progress, 1.0) - 1.0)
+            weights["energy"] *= self._growth ** (progress - 1)
         parts = [weight * terms[label].total / terms[label].count.clamp(min=1) for label, weight in weights.items()]
         return torch.stack(parts).sum()
 

@@ -74,7 +74,8 @@ class PotentialModule(LightningModule):
         """Share of the run that is done before a batch: of its epochs or of its time, whichever is further."""
         batches = len(self.trainer.train_dataloader.sampler)  # type: ignore[union-attr]
         epochs = (self.current_epoch + batch_idx / batches) / max(self.trainer.max_epochs or 1, 1)
-        return epochs if self.clock.limit is None else max(epochs, self._elapsed / self._time_for_training)
+        time = 0.0 if self.clock.limit is None else self._elapsed / self._time_for_training
+        return min(max(epochs, time), 1.0)
 
     @property
     def _time_for_training(self) -> float:
@@ -114,7 +115,7 @@ class PotentialModule(LightningModule):
         self._train_terms = {}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate of the coming step."""
+        """Set the learning rate of the coming step, and note how far the run is."""
         if self.clock.limit is not None:
             self._elapsed = agree([self.clock.seconds])[0]
         self._progress = self.progress(batch_idx)

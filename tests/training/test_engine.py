@@ -7,8 +7,10 @@ import torch
 from lightning.pytorch import Callback
 
 from ik_e3nn.errors import TrainingError
+from ik_e3nn.training import engine
 from ik_e3nn.training.config import LossConfig, OptimizerConfig, RunConfig
 from ik_e3nn.training.engine import run_training, useful_threads
+from ik_e3nn.training.loss import PotentialLoss
 from tests.training.helpers import graphs, make_module, structures
 
 RUN = {"max_epochs": 4, "batch_size": 4, "device": "cpu", "progress": False}
@@ -107,7 +109,8 @@ def test_gradients_are_clipped(data, tmp_path) -> None:
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])
 def test_two_and_two_epochs_equal_four_bit_for_bit(data, tmp_path, schedule) -> None:
     optimizer = OptimizerConfig(lr=0.02, warmup_steps=5, schedule=schedule, plateau_patience=1)
-    options = {"optimizer": optimizer, "loss": LossConfig(forces_weight=10.0, energy_growth=1.0), "noise": 0.1}
+    loss = LossConfig(forces_weight=10.0, energy_growth=1.0)  # growth, like a cosine, follows max_epochs
+    options = {"optimizer": optimizer, "loss": loss, "noise": 0.1}
     straight = make_module(**options)
     rows, best = train(straight, data, tmp_path / "straight")
     for epochs in (2, 4):
@@ -205,11 +208,31 @@ def test_ambient_dtype_changes_nothing(data, tmp_path) -> None:
     assert next(hostile.model.parameters()).dtype == torch.float32
 
 
-@pytest.mark.parametrize(("given", "expected"), [(None, 1), (2, 2)])
-def test_a_step_of_few_edges_takes_one_thread_unless_told_otherwise(data, tmp_path, given, expected) -> None:
+def test_training_steps_weigh_energies_by_the_progress_of_the_run(data, tmp_path, monkeypatch) -> None:
+    combine, seen = PotentialLoss.combine, []
+
+    def watched(self, terms, **progress):
+        seen.extend(progress.values())
+        return combine(self, terms, **progress)
+
+    monkeypatch.setattr(PotentialLoss, "combine", watched)
+    module = make_module()
+    train(module, data, tmp_path, max_epochs=2)
+    steps = module.trainer.global_step
+    assert seen == pytest.approx([step / steps for step in range(steps)])
+
+
+@pytest.mark.parametrize(
+    ("given", "edges_per_thread", "expected"), [(None, 10_000, 1), (None, "half a step", 2), (2, 10_000, 2)]
+)
+def test_threads_of_a_step(data, tmp_path, monkeypatch, given, edges_per_thread, expected) -> None:
+    if edges_per_thread == "half a step":
+        batches = -(-len(data[0]) // RUN["batch_size"])
+        edges_per_thread = sum(graph["edge_index"].shape[1] for graph in data[0]) / batches / 2
+    monkeypatch.setattr(engine, "EDGES_PER_THREAD", edges_per_thread)
     used, before = [], torch.get_num_threads()
     watch = Watch(lambda *_: used.append(torch.get_num_threads()))
-    torch.set_num_threads(2)
+    torch.set_num_threads(4)
     try:
         train(make_module(), data, tmp_path, max_epochs=1, num_threads=given, callbacks=[watch])
     finally:
@@ -217,12 +240,16 @@ def test_a_step_of_few_edges_takes_one_thread_unless_told_otherwise(data, tmp_pa
     assert set(used) == {expected}
 
 
-@pytest.mark.parametrize(("edges", "threads"), [(0.0, 1), (700.0, 1), (900.0, 2), (1e6, 3)])
-def test_threads_grow_with_the_edges_of_a_step(edges, threads) -> None:
+@pytest.mark.parametrize(
+    ("edges", "processes", "threads"),
+    [(0.0, 1, 1), (700.0, 1, 1), (900.0, 1, 2), (1e6, 1, 5), (1e6, 2, 2), (1e6, 9, 1)],
+)
+def test_threads_grow_with_the_edges_of_a_step(monkeypatch, edges, processes, threads) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
-    torch.set_num_threads(3)
+    torch.set_num_threads(5)
     try:
-        assert useful_threads(edges) == threads
+        assert useful_threads(edges, processes=processes) == threads
     finally:
         torch.set_num_threads(before)
 

@@ -76,7 +76,7 @@ def gaussian_radial() -> None:
 
 
 def envelope_of_degree_5() -> None:
-    """A window with one vanishing derivative at the cutoff less."""
+    """The same kind of window with p = 3 instead of 6: flat at the cutoff, but not at the centre."""
 
     def window(x: Tensor) -> Tensor:
         inside = x < 1
@@ -106,7 +106,7 @@ def steerable_kernel() -> None:
 
 
 def kernel_width(width: int) -> Callable[[], None]:
-    """Another hidden layer of the kernel."""
+    """Another width of the kernel's hidden layer."""
 
     def patch() -> None:
         interaction.KERNEL_WIDTH = width
@@ -208,7 +208,7 @@ VARIANTS = {
     "energy weight to 1000": Variant("energy weight from 1 to 1,000", {"loss.energy_growth": 1000.0}),
     "low rank": Variant("full mixing of channels with 8 filter fields (low rank), not depthwise", patch=low_rank),
     "lr 0.1": Variant("learning rate 0.1", {"optimizer.lr": 0.1}),
-    "envelope": Variant("shorter polynomial window", patch=envelope_of_degree_5),
+    "envelope": Variant("polynomial window with p = 3 instead of 6", patch=envelope_of_degree_5),
     "float64": Variant("double precision (by default site energies alone)", {"run.dtype": "float64"}),
     "no amsgrad": Variant("Adam without AMSGrad", {"optimizer.amsgrad": False}),
 }
