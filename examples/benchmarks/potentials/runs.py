@@ -139,8 +139,7 @@ def train(bench: Bench, data_set: str, model: str, *, redo: bool = False) -> Non
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    threads = settings_of(model, data_set).get("run.num_threads", bench.threads)
-    origin = {"commit": commit(), "machine": machine(threads), "busy_before": round(busy(), 3)}
+    origin = {"commit": commit(), "machine": machine(bench.threads), "busy_before": round(busy(), 3)}
     bench.finish(data_set, model, "train", bench.run(data_set, model, "train") | origin)
 
 
