@@ -119,8 +119,8 @@ DEFAULT = "ours-medium"  # the default preset
 def comparison(rows: list[Row]) -> str:
     """For every set: whose errors are lowest, and how fast our models that are as accurate as the others are."""
     lines = [
-        "| set | force error, ours / others' best | energy error, ours / others' best | ours with no larger force error | "
-        "one structure, ms: ours / others' fastest | batch, edges/s |",
+        "| set | force error, ours / others' best | energy error, ours / others' best | of no larger force error | "
+        "one structure, ms: it / others' fastest | batch, edges/s |",
         "|---|---|---|---|---|---|",
     ]
     for data_set in dict.fromkeys(row["set"] for row in rows):
