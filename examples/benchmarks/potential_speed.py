@@ -101,14 +101,19 @@ def compile_gain(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"atoms": {"one": one["batch"].numel(), "batch": batch["batch"].numel()}}
     for name, graph in (("latency_s", one), ("batch_s", batch)):
         result[name] = in_turn({k: lambda m=m, g=graph: m(g) for k, m in models.items()}, plan.seconds)
+    result["training_s"] = training_times(few, plan, args)
+    result["compiling_s"] = args.compiling
+    return result
+
+
+def training_times(batch: dict[str, Tensor], plan: Plan, args: argparse.Namespace) -> dict[str, float]:
+    """Seconds of a training step, eager and, where asked for, compiled."""
     models = {"eager": make_model(args.quick)}
     if args.train_compile:
         trained = make_model(args.quick)
         if compile_for_training(trained):
             models["compiled"] = trained
-    result["training_s"] = in_turn({k: training_step(m, few) for k, m in models.items()}, plan.seconds)
-    result["compiling_s"] = args.compiling
-    return result
+    return in_turn({k: training_step(m, batch) for k, m in models.items()}, plan.seconds)
 
 
 def loader(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
@@ -122,7 +127,7 @@ def loader(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
             batches = BatchLoader(data, EpochSampler(data.num_atoms, batch_size=TRAINING_BATCH, seed=0))
             epoch = in_turn({"epoch": lambda batches=batches: list(batches)}, plan.seconds)["epoch"]
             taken[name] = epoch / len(batches.sampler)
-        step = in_turn({"step": training_step(model, next(iter(batches)))}, plan.seconds)["step"]
+        step = min(training_times(next(iter(batches)), plan, args).values())
     return {"batch": TRAINING_BATCH, "loader_s": taken, "step_s": step, "share": taken["memory"] / step}
 
 

@@ -191,7 +191,7 @@ VARIANTS = {
     "kernel width 32": Variant("kernel with 32 hidden units", patch=kernel_width(32)),
     "last readout": Variant("readout after the last layer alone", after=last_readout),
     "longer average": Variant("moving average over 1,000 steps instead of 100", {"optimizer.ema_decay": 0.999}),
-    "weight decay": Variant("decoupled weight decay of 0.01", {"optimizer.weight_decay": 0.01}),
+    "weight decay": Variant("decoupled weight decay of 0.001", {"optimizer.weight_decay": 0.001}),
     "no average": Variant("no moving average", {"optimizer.ema_decay": 0.0}),
     "zero start": Variant("readouts start at zero", after=zero_readouts),
     "steerable kernel": Variant("kernel also sees steerable features (no longer separable)", patch=steerable_kernel),
