@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbours import FloatArray, IntArray, neighbour_list
 
+SAME_PLACE = 1e-4  # A
+
 
 class Pairs(NamedTuple):
     """Pairs of atoms within the cutoff.
@@ -73,7 +75,7 @@ class SkinList:
             The pairs, and whether they were searched anew.
 
         Raises:
-            DataError: Positions or cell are not finite, or the cell does not fit pbc.
+            DataError: Positions or cell are not finite, the cell does not fit pbc, or two atoms are in the same place.
         """
         positions, cell = atoms.positions, atoms.cell.array
         rebuilt = not self._is_valid(atoms)
@@ -84,7 +86,14 @@ class SkinList:
         vectors = positions.take(receiver, axis=0)
         vectors -= positions.take(sender, axis=0)
         vectors += self._shifts @ cell
-        near = np.flatnonzero(np.einsum("ij,ij->i", vectors, vectors) < self.r_max**2)
+        squares = np.einsum("ij,ij->i", vectors, vectors)
+        if squares.min(initial=np.inf) < SAME_PLACE**2:
+            first, second = sorted(self._edge_index[:, squares.argmin()].tolist())
+            raise DataError(
+                f"atoms {first} ({atoms.symbols[first]}) and {second} ({atoms.symbols[second]}) are in the same place, "
+                "where no direction points from one to the other; remove one of them or move it"
+            )
+        near = np.flatnonzero(squares < self.r_max**2)
         return Pairs(self._edge_index.take(near, axis=1), self._shifts.take(near, axis=0), rebuilt)
 
     def _is_valid(self, atoms: Atoms) -> bool:

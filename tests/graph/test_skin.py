@@ -94,3 +94,10 @@ def test_no_skin_and_one_atom():
 def test_lengths_are_checked(r_max, skin):
     with pytest.raises(DataError, match="r_max must be positive and skin not negative"):
         SkinList(r_max=r_max, skin=skin)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0], ids=["in the cell", "through its boundary"])
+def test_atoms_in_the_same_place_are_named(shift):
+    atoms = Atoms("CHCO", positions=[[0, 0, 0], [1, 0, 0], [0, 1.2, 0], [shift, 1.2, 0]], cell=[3.0] * 3, pbc=True)
+    with pytest.raises(DataError, match=r"atoms 2 \(C\) and 3 \(O\) are in the same place"):
+        SkinList(r_max=2.0).update(atoms)
