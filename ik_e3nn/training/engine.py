@@ -69,11 +69,11 @@ def run_training(
     keep_freed_memory()
     checkpoints = BestAndLast(folder / CHECKPOINTS)
     log = MetricsLog(folder)
-    watch = _Interruptions()
+    watch, threads = _Interruptions(), _Threads()
     stop = [EarlyStopping(MONITOR, patience=config.patience, check_on_train_epoch_end=False)] if config.patience else []
     bar = [ProgressBar()] if config.progress else []
     with _quiet():
-        everything = [*stop, log, *bar, *callbacks, checkpoints, watch]
+        everything = [threads, *stop, log, *bar, *callbacks, checkpoints, watch]
         trainer = make_trainer(config, folder, everything, clip=module.settings.clip_grad)
     options: dict[str, Any] = {
         "batch_size": config.batch_size,
@@ -82,10 +82,8 @@ def run_training(
         "processes": trainer.world_size,
     }
     sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
-    threads = config.num_threads or useful_threads(
-        count_edges(train) / len(sampler) / trainer.world_size, processes=config.num_processes
-    )
-    trainer.callbacks.append(_Threads(threads))
+    edges = count_edges(train) / len(sampler) / trainer.world_size
+    threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
     if resume:  # Lightning fetches a first batch before it says which epoch it is
         sampler.set_epoch(load_checkpoint(checkpoints.last)["epoch"] + 1)
     train_loader = BatchLoader(train, sampler)
@@ -184,11 +182,10 @@ def _quiet() -> Iterator[None]:
 class _Threads(Callback):
     """Sets the number of CPU threads; Lightning has set its own when it has started several processes."""
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    count = 1
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        torch.set_num_threads(self._count)
+        torch.set_num_threads(self.count)
 
 
 @contextlib.contextmanager
