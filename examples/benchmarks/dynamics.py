@@ -178,6 +178,8 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
             log = np.genfromtxt(file.with_suffix("") / "log.csv", delimiter=",", names=True)
             time, energy = log["time_ps"], log["etot"]
             later = time >= 0
+            if not later.any():  # it exploded before
+                continue
             label = file.stem.removeprefix(f"nve_{system}_")
             axes.plot(time[later], 1e3 * (energy - energy[later][0])[later], lw=0.7, label=label)
         axes.set(title=system, xlabel="time (ps)", ylabel="total energy (meV)")

@@ -30,7 +30,7 @@ from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.run_folder import CHECKPOINTS
 from ik_e3nn.training.sampler import EpochSampler
 
-# Measured on two cores: below, a second thread gains less than a quarter, and more threads only wait for each other.
+# Measured on two cores: a second thread gains a tenth (eager) to a quarter (compiled) at 900 edges, a third at 3,200.
 EDGES_PER_THREAD = 500
 
 # buffers are constants: sending them round before each pass would only cost time (torch 2.13 renamed the option)

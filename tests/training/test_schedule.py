@@ -56,6 +56,6 @@ def test_warm_up_is_linear_and_multiplies_the_schedule() -> None:
     assert cosine.lr(step=1, progress=0.25) == pytest.approx(2.0 * 0.5 * 0.5 * (1 + math.cos(math.pi / 4)))
 
 
-def test_the_end_has_the_lowest_rate() -> None:
+def test_progress_beyond_the_end_keeps_the_lowest_rate() -> None:
     schedule = LearningRateSchedule(OptimizerConfig(lr=1.0, warmup_steps=0, min_lr_ratio=0.1))
-    assert schedule.lr(step=0, progress=1.0) == pytest.approx(0.1)
+    assert schedule.lr(step=0, progress=1.7) == pytest.approx(0.1)
