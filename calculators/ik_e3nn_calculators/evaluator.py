@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Pairs, SkinList, edge_bond_types, fields, get_bonds
+from ik_e3nn.graph import SURROUNDINGS, Pairs, SkinList, edge_bond_types, fields, get_bonds, surface_vectors
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, check_structure, scalar_inputs
@@ -124,8 +124,10 @@ class Evaluator:
         self._update_edges(atoms, inputs.get("bond_types"))
         scalars = {name: self._float([value]) for name, value in scalar_inputs(inputs).items()}
         # float64: the model rounds edge vectors to its precision, not the positions that they are differences of.
+        vectors = surface_vectors(atoms) if self.inputs.intersection(SURROUNDINGS) else {}
+        surface = {name: self._float64(vector[None]) for name, vector in vectors.items()}
         moving = {fields.POSITIONS: self._float64(atoms.positions), fields.CELL: self._float64(atoms.cell.array[None])}
-        return {**self._atoms, **self._edges, **moving, **scalars}
+        return {**self._atoms, **self._edges, **moving, **scalars, **surface}
 
     def _update_atoms(self, atoms: Atoms) -> None:
         """Check the structure; renew what belongs to the atoms when they are different ones."""

@@ -1,4 +1,4 @@
-"""What a model reads from a structure besides its atoms: charge, spin and bonds, and whether they are usable."""
+"""What a model reads from a structure besides its atoms: charge, spin, bonds, surface, and whether they are usable."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -9,10 +9,11 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError, MissingInputError, UnknownSpeciesError
-from ik_e3nn.graph import get_bonds
+from ik_e3nn.graph import SURROUNDINGS, get_bonds
+from ik_e3nn.graph.build import SURFACE_FIELDS
 
-# The key of `Atoms.info` behind each input that a model may declare.
-INFO_KEYS = {"total_charge": "charge", "spin": "spin", "bond_types": "bonds"}
+# The keys of `Atoms.info` behind each input that a model may declare.
+INFO_KEYS = {"total_charge": "charge", "spin": "spin", "bond_types": "bonds", **{key: key for key in SURFACE_FIELDS}}
 _NUMBERS = {"total_charge": "total charge in e", "spin": "spin multiplicity 2S+1"}
 
 Snapshot = dict[str, NDArray[np.float64] | None]
@@ -65,10 +66,11 @@ def input_snapshot(atoms: Atoms, declared: Collection[str]) -> Snapshot:
 
     Args:
         atoms: The structure.
-        declared: Names out of `INFO_KEYS`.
+        declared: Names of inputs of a model.
 
     Returns:
-        One flat array for each declared input, None where the structure does not carry it.
+        One flat array for each declared input, None where the structure does not carry it; a surface, wire or site
+        stands for its three vectors.
 
     Raises:
         DataError: A value is not made of numbers.
@@ -78,7 +80,8 @@ def input_snapshot(atoms: Atoms, declared: Collection[str]) -> Snapshot:
         {'spin': None, 'total_charge': array([1.])}
     """
     snapshot: Snapshot = {}
-    for name in sorted(declared):
+    names = set(declared).difference(SURROUNDINGS).union(SURFACE_FIELDS if set(declared) & set(SURROUNDINGS) else ())
+    for name in sorted(names):
         value = atoms.info.get(INFO_KEYS[name])
         if name == "bond_types" and isinstance(value, str):
             value = get_bonds(atoms)  # an empty list comes back from some files as an empty string

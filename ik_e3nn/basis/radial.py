@@ -55,8 +55,8 @@ class BesselBasis(ExactModule):
 
     def __init__(self, r_max: float, num_basis: int = 8) -> None:
         super().__init__()
-        _positive("r_max", r_max)
-        _positive("num_basis", num_basis)
+        positive("r_max", r_max)
+        positive("num_basis", num_basis)
         self.r_max = float(r_max)
         self.num_basis = num_basis
         x = (torch.arange(4096, dtype=torch.float64) + 0.5)[:, None] / 4096
@@ -91,7 +91,7 @@ class GaussianBasis(ExactModule):
 
     def __init__(self, r_max: float, num_basis: int = 8) -> None:
         super().__init__()
-        _positive("r_max", r_max)
+        positive("r_max", r_max)
         if num_basis < 2:
             raise ValueError(f"num_basis of a Gaussian basis must be at least 2; got {num_basis}")
         self.r_max = float(r_max)
@@ -124,7 +124,7 @@ class GaussianShell(nn.Module):
 
     def __init__(self, sigma: float = 1.0) -> None:
         super().__init__()
-        _positive("sigma", sigma)
+        positive("sigma", sigma)
         self.log_sigma = nn.Parameter(torch.tensor(math.log(sigma)))
 
     def forward(self, r: Tensor) -> Tensor:
@@ -132,6 +132,7 @@ class GaussianShell(nn.Module):
         return torch.exp(-0.5 * r.square() * torch.exp(-2 * self.log_sigma))
 
 
-def _positive(name: str, value: float) -> None:
+def positive(name: str, value: float) -> None:
+    """Raise ValueError unless a parameter is positive."""
     if not value > 0:
         raise ValueError(f"{name} must be positive; got {value}")

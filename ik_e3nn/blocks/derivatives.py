@@ -6,7 +6,8 @@ r"""Forces, stress and atomic virials from the derivatives of the energy with re
 
 with the strain :math:`r \mapsto r (1 + \epsilon), h \mapsto h (1 + \epsilon)` and V = |det h|, as in ASE: eV/A^3,
 tension positive. Every derivative of the model is a linear function of the same g. The cell is never changed or
-completed: where it has no volume, the stress is NaN.
+completed: where it has no volume, the stress is NaN. Beside a surface, which no strain moves, only strains along it
+are defined; the other components are zero.
 """
 
 import torch
@@ -24,6 +25,12 @@ def edge_virials(vectors: Tensor, gradient: Tensor) -> Tensor:
     """What every edge adds to dE/d(strain), (E, 3, 3), eV; symmetric, so that rotations drop out."""
     virials = vectors[:, :, None] * gradient[:, None, :]
     return 0.5 * (virials + virials.mT)
+
+
+def projected(virials: Tensor, projectors: Tensor, structures: Tensor) -> Tensor:
+    """Virials (E, 3, 3) of structures (E,) by strains along some directions alone, with projectors (B, 3, 3) on them."""
+    P = projectors if projectors.shape[0] == 1 else projectors.index_select(0, structures)
+    return P @ virials @ P
 
 
 def stress(virials: Tensor, structures: Tensor, cell: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ from tqdm import tqdm
 from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import build_graph, fields
-from ik_e3nn.graph.build import CHARGE_KEY, SPIN_KEY, structure_number
+from ik_e3nn.graph import SURROUNDINGS, build_graph, fields
+from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 
 logger = logging.getLogger(__name__)
 
 _NO_PAIRS = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
-_STRUCTURE_INPUTS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
+_INFO_KEYS = {**NUMBER_KEYS, **{name: name for name in SURFACE_FIELDS}}
 
 
 class StructureDataset(Dataset[Data]):
@@ -29,20 +29,21 @@ class StructureDataset(Dataset[Data]):
 
     Neighbour lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
     that the next data set of the same structures finds. Every graph has `energy` (1,), `forces` (N, 3) and
-    `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge and spin are
-    in all graphs if all structures have them, else in none.
+    `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge, spin and the
+    vectors of a surface are in all graphs if all structures have them, else in none.
 
     Args:
         structures: The structures.
         labels: Labels of each structure, or None for structures without labels.
         r_max: Cutoff radius in A.
         dtype: Floating type of the inputs.
-        inputs: Optional inputs that the model declares ("total_charge", "spin", "bond_types"); those must be there.
+        inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
+            declared surface in all structures or in none.
         cache: Folder for the files of neighbour lists; None for memory.
 
     Raises:
         DataError: Lengths differ, an empty structure, or unknown inputs.
-        MissingInputError: A declared charge or spin is missing in a structure.
+        MissingInputError: A declared input is missing in a structure.
 
     Example:
         >>> from ase.build import molecule
@@ -128,7 +129,7 @@ class StructureDataset(Dataset[Data]):
             graph = build_graph(atoms, self.r_max, dtype=self.dtype, bonds=[], pairs=_NO_PAIRS)
             for name, tensor in self._edges[index].items():
                 graph[name] = tensor
-        for name in _STRUCTURE_INPUTS:
+        for name in _INFO_KEYS:
             if name in graph and name not in self._kept_inputs:
                 del graph[name]
         graph[fields.ENERGY] = torch.tensor([labels.energy], dtype=torch.float64)
@@ -178,22 +179,23 @@ def force_rms(labels: Sequence[StructureLabels]) -> float:
 
 
 def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[str]:
-    """Which of charge and spin go into the graphs: those that all structures have."""
-    unknown = set(inputs) - set(_STRUCTURE_INPUTS) - {fields.BOND_TYPES}
+    """Which inputs of structures go into the graphs: those that all structures have."""
+    known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]
+    unknown = sorted(set(inputs) - set(known))
     if unknown:
-        raise DataError(
-            f"unknown input(s) {sorted(unknown)}; known are {fields.BOND_TYPES}, {', '.join(_STRUCTURE_INPUTS)}"
-        )
+        raise DataError(f"unknown input(s) {unknown}; known are {', '.join(known)}")
+    beside = any(name in inputs for name in SURROUNDINGS)
     kept = set()
-    for name, key in _STRUCTURE_INPUTS.items():
-        missing = [number for number, atoms in enumerate(structures) if structure_number(atoms, key) is None]
+    for name, key in _INFO_KEYS.items():
+        missing = [number for number, atoms in enumerate(structures) if atoms.info.get(key) is None]
+        some = 0 < len(missing) < len(structures)
         if not missing:
             kept.add(name)
-        elif name in inputs:
+        elif name in inputs or (some and beside and name in SURFACE_FIELDS):
             raise MissingInputError(
                 f'the model needs {name}, but {len(missing)} of {len(structures)} structures have no info["{key}"] '
                 f"(first: structure {missing[0]}); add it to the file"
             )
-        elif len(missing) < len(structures):
+        elif some:
             logger.info("%d of %d structures have no %s; it is left out of all", len(missing), len(structures), key)
     return kept

@@ -12,6 +12,7 @@ from ik_e3nn.data.generate_settings import GenerateSettings
 from ik_e3nn.data.langevin import LangevinSampler
 from ik_e3nn.data.molecules import conformers
 from ik_e3nn.data.normal_modes import NormalModeSampler
+from ik_e3nn.data.over_surface import RandomPlacement, lifted
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.sampling import RattleSampler, Sampler
 from ik_e3nn.errors import DataError
@@ -69,7 +70,12 @@ def starting_structures(settings: GenerateSettings) -> list[list[Atoms]]:
     starts = [conformers(smiles, settings.num_conformers, settings.seed) for smiles in settings.smiles]
     if settings.structures:
         starts.extend([atoms] for atoms in read_structures(list(settings.structures)))
-    return [[_plain_copy(atoms, settings) for atoms in group] for group in starts]
+    starts = [[_plain_copy(atoms, settings) for atoms in group] for group in starts]
+    if settings.heights:
+        if any(atoms.pbc.any() for group in starts for atoms in group):
+            raise DataError("heights are for molecules: a start is periodic, and a turned cell makes no sense")
+        starts = [[lifted(atoms, settings.heights[1]) for atoms in group] for group in starts]
+    return starts
 
 
 def plan_chains(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -> list[Chain]:
@@ -112,11 +118,14 @@ def make_sampler(settings: GenerateSettings) -> Sampler:
         >>> make_sampler(GenerateSettings(output="a.xyz", smiles=["C"], method="rattle")).name
         'rattle'
     """
+    sampler: Sampler
     if settings.method == "rattle":
-        return RattleSampler(settings.displacement, settings.strain)
-    if settings.method == "normal-modes":
-        return NormalModeSampler()
-    return LangevinSampler(settings.timestep, settings.interval, settings.equilibration, settings.friction)
+        sampler = RattleSampler(settings.displacement, settings.strain)
+    elif settings.method == "normal-modes":
+        sampler = NormalModeSampler()
+    else:
+        sampler = LangevinSampler(settings.timestep, settings.interval, settings.equilibration, settings.friction)
+    return RandomPlacement(sampler, settings.heights, settings.lateral) if settings.heights else sampler
 
 
 def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -> str:

@@ -13,6 +13,8 @@ from ase.optimize import BFGS
 from ik_e3nn.data.generate_plan import Chain
 from ik_e3nn.data.generate_settings import GenerateSettings
 from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.over_surface import OverSubstrate
+from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.sampling import Frame, Sampler
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.graph import get_bonds
@@ -23,6 +25,8 @@ logger = logging.getLogger(__name__)
 _BROKEN_BOND = 1.6
 # After so many failures in a row a chain is given up.
 _FAILURES_IN_A_ROW = 10
+# Where an isolated atom does not feel a surface, in A.
+_FAR = 1000.0
 _RELAX_FMAX, _RELAX_STEPS = 0.03, 300
 
 
@@ -172,7 +176,8 @@ def isolated_atom_frames(
     frames = []
     for symbol in sorted({symbol for group in starts for atoms in group for symbol in atoms.symbols}):
         spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
-        atoms = Atoms(symbol, info={"charge": 0, "spin": spin})
+        height = _FAR if settings.heights else 0.0
+        atoms = Atoms(symbol, [[0.0, 0.0, height]], info={"charge": 0, "spin": spin})
         key = f"atom {symbol}"
         result = work.get(key)
         if result is None:
@@ -194,7 +199,10 @@ def isolated_atom_frames(
 def _calculator_for(settings: GenerateSettings, atoms: Atoms) -> Any:
     """A new calculator for a structure's charge and spin."""
     charge, spin = atoms.info.get("charge", 0), atoms.info.get("spin")
-    return make_calculator(settings.calculator, charge, spin, settings.calculator_options)
+    calculator = make_calculator(settings.calculator, charge, spin, settings.calculator_options)
+    if settings.substrate is None:
+        return calculator
+    return OverSubstrate(calculator, read_structures(settings.substrate)[-1])
 
 
 def _check_bonds(start: Atoms, frame: Frame) -> None:

@@ -18,8 +18,9 @@ class GenerateSettings:
         output: File to write, extxyz.
         smiles: Molecules as SMILES strings.
         structures: Files, globs or folders with starting structures.
-        calculator: Reference method: "gfn2-xtb", "gfn1-xtb", "emt", "lj", or "module:Class" for any ASE calculator.
-        calculator_options: Further arguments of the calculator.
+        calculator: Reference method: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite at z = 0),
+            "module:Class" for any ASE calculator, or a sum of them, as in "gfn2-xtb+steele".
+        calculator_options: Further arguments of the calculator; for a sum, those of each by its name.
         num_frames: Frames for each molecule or starting structure, shared evenly by its conformers and temperatures.
         method: "md" (Langevin dynamics), "normal-modes" (harmonic displacements; one calculation a frame, for expensive
             methods), or "rattle" (random displacements and strains, for crystals).
@@ -34,6 +35,11 @@ class GenerateSettings:
         relax: Whether to relax the start with the reference method (positions only; never for "rattle").
         charge: Total charge in e; by default that of the molecule.
         spin: Multiplicity 2S+1; by default that of the molecule.
+        heights: Least and largest height in A of the lowest atom over a surface at z = 0: every frame is turned at random
+            and put there. By default frames stay where they are.
+        lateral: Largest random shift of such frames along x and along y in A.
+        substrate: Structure file of a surface with atoms: frames are labelled over it, its top at z = 0, and written
+            without it, with its energy taken off.
         isolated_atoms: Whether to label each species as an isolated atom too, for E0.
         seed: Random seed.
         resume: Whether to continue an interrupted run from `<output>.partial`.
@@ -65,6 +71,9 @@ class GenerateSettings:
     relax: bool = True
     charge: int | None = None
     spin: int | None = None
+    heights: Sequence[float] = ()
+    lateral: float = 0.0
+    substrate: str | None = None
     isolated_atoms: bool = False
     seed: int = 0
     resume: bool = True
@@ -83,7 +92,11 @@ class GenerateSettings:
         for name in ("num_frames", "timestep", "interval", "friction", "num_conformers"):
             if not getattr(self, name) > 0:
                 raise DataError(f"{name} must be positive, got {getattr(self, name)}")
-        for name in ("equilibration", "displacement", "strain"):
+        if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):
+            raise DataError(f"heights must be two numbers, the least and the largest in A, got {list(self.heights)}")
+        if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
+            raise DataError("a surface needs heights, for example [2.4, 9]: how far over it the molecules are put")
+        for name in ("equilibration", "displacement", "strain", "lateral"):
             if not getattr(self, name) >= 0:
                 raise DataError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.temperatures or not all(temperature > 0 for temperature in self.temperatures):

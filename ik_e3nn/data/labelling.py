@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from ase.calculators.mixing import SumCalculator
 from numpy.typing import NDArray
 
 from ik_e3nn.data.label_values import stress_matrix
@@ -18,7 +19,14 @@ from ik_e3nn.errors import DataError, IKError, MissingDependencyError
 
 FloatArray = NDArray[np.float64]
 
-CALCULATOR_NAMES = ("gfn2-xtb", "gfn1-xtb", "emt", "lj")
+CALCULATOR_NAMES = ("gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele")
+
+
+_CLASSES = {
+    "emt": "ase.calculators.emt:EMT",
+    "lj": "ase.calculators.lj:LennardJones",
+    "steele": "ik_e3nn.data.steele:SteeleWall",
+}
 
 
 class LabelError(IKError, RuntimeError):
@@ -62,8 +70,9 @@ class Labeller:
 
     def forget(self) -> None:
         """Drop what the calculator remembers, so that the next label does not depend on those before it."""
-        if hasattr(self.calculator, "reset"):
-            self.calculator.reset()
+        for calculator in (self.calculator, *getattr(getattr(self.calculator, "mixer", None), "calcs", ())):
+            if hasattr(calculator, "reset"):
+                calculator.reset()
 
     def forces(self, atoms: Atoms) -> FloatArray:
         """Forces of a structure.
@@ -118,11 +127,11 @@ def make_calculator(
     """A calculator by name.
 
     Args:
-        name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", or "module:Class" for any ASE calculator that can be imported, also
-            from the working folder.
+        name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite), or "module:Class" for any ASE
+            calculator that can be imported, also from the working folder; or a sum of them, as in "gfn2-xtb+steele".
         charge: Total charge in e, for xTB.
         spin: Multiplicity 2S+1, for xTB; None leaves the lowest.
-        options: Further arguments of the calculator's constructor.
+        options: Further arguments of the calculator's constructor; for a sum, those of each calculator by its name.
 
     Returns:
         A new calculator.
@@ -136,13 +145,18 @@ def make_calculator(
         'LennardJones'
     """
     arguments = dict(options or {})
+    if "+" in name:
+        names = name.split("+")
+        unknown = sorted(arguments.keys() - set(names))
+        if unknown:
+            raise DataError(f"options of the sum {name!r} go by the names in it; got {', '.join(unknown)}")
+        return SumCalculator([make_calculator(part, charge, spin, arguments.get(part)) for part in names])
     if name in ("gfn2-xtb", "gfn1-xtb"):
         factory = _xtb_class()
         arguments = {"charge": charge, "multiplicity": spin, "verbosity": 0, **arguments}
         arguments["method"] = "GFN2-xTB" if name == "gfn2-xtb" else "GFN1-xTB"
     else:
-        target = {"emt": "ase.calculators.emt:EMT", "lj": "ase.calculators.lj:LennardJones"}.get(name, name)
-        factory = _import_class(target)
+        factory = _import_class(_CLASSES.get(name, name))
     try:
         calculator: BaseCalculator = factory(**arguments)
     except Exception as error:

@@ -1,15 +1,16 @@
 """Atomic structures as graphs: neighbour lists, edge vectors, bonds and batches."""
 
 from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bonds, set_bonds
-from ik_e3nn.graph.build import batch_graphs, build_graph
+from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
 from ik_e3nn.graph.edges import edge_vectors
-from ik_e3nn.graph.fields import FIELDS, Field
+from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.neighbours import neighbour_list
 from ik_e3nn.graph.skin import Pairs, SkinList
 
 __all__ = [
     "BOND_NAMES",
     "FIELDS",
+    "SURROUNDINGS",
     "Field",
     "Pairs",
     "SkinList",
@@ -21,4 +22,5 @@ __all__ = [
     "get_bonds",
     "neighbour_list",
     "set_bonds",
+    "surface_vectors",
 ]

@@ -18,6 +18,8 @@ IntArray = NDArray[np.int64]
 
 CHARGE_KEY = "charge"
 SPIN_KEY = "spin"
+NUMBER_KEYS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
+SURFACE_FIELDS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)  # their keys are their names
 
 
 def build_graph(
@@ -41,8 +43,8 @@ def build_graph(
         A `torch_geometric.data.Data`.
 
     Raises:
-        DataError: Positions or cell are not finite, the cell does not fit pbc, the bonds do not fit the atoms, or the
-            charge or spin is not a number.
+        DataError: Positions or cell are not finite, the cell does not fit pbc, the bonds do not fit the atoms, the
+            charge or spin is not a number, or a vector of the surface is none.
 
     Example:
         >>> from ase.build import molecule
@@ -68,10 +70,12 @@ def build_graph(
         fields.BOND_TYPES: torch.from_numpy(bond_types),
         fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64),
     }
-    for name, key in ((fields.TOTAL_CHARGE, CHARGE_KEY), (fields.SPIN, SPIN_KEY)):
+    for name, key in NUMBER_KEYS.items():
         value = structure_number(atoms, key)
         if value is not None:
             tensors[name] = torch.tensor([value], dtype=dtype)
+    for name, vector in surface_vectors(atoms).items():
+        tensors[name] = torch.tensor(vector[None], dtype=dtype)
     return Data.from_dict(tensors)
 
 
@@ -102,6 +106,44 @@ def structure_number(atoms: Atoms, key: str) -> float | None:
     if not np.isfinite(value):
         raise DataError(f'atoms.info["{key}"] must be one finite number, got {stored!r:.80}')
     return value
+
+
+def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:
+    """Where the surface (or wire, or site) is that a structure stands by: what `atoms.info` says of it.
+
+    Args:
+        atoms: The structure.
+
+    Returns:
+        "surface_normal", "surface_origin" and "surface_x", three numbers each, as far as they are there.
+
+    Raises:
+        DataError: A value is not three finite numbers, a direction has no length, or x is not across the normal.
+
+    Example:
+        >>> surface_vectors(Atoms("Na", info={"surface_normal": [0, 0, 2]}))
+        {'surface_normal': array([0., 0., 2.])}
+    """
+    vectors = {key: _vector(atoms, key) for key in SURFACE_FIELDS if atoms.info.get(key) is not None}
+    if fields.SURFACE_X in vectors:
+        normal = vectors.get(fields.SURFACE_NORMAL)
+        if normal is None or not np.cross(normal, vectors[fields.SURFACE_X]).any():
+            raise DataError('atoms.info["surface_x"] must be given with a "surface_normal" that is not along it')
+    return vectors
+
+
+def _vector(atoms: Atoms, key: str) -> FloatArray:
+    """Three finite numbers from `atoms.info`; a direction must not be zero."""
+    stored = atoms.info[key]
+    try:
+        vector = np.array(stored, dtype=np.float64)
+    except (TypeError, ValueError):
+        vector = np.zeros(0)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise DataError(f'atoms.info["{key}"] must be three finite numbers, got {stored!r:.80}')
+    if key != fields.SURFACE_ORIGIN and not vector.any():
+        raise DataError(f'atoms.info["{key}"] is a direction and must not be zero')
+    return vector
 
 
 def batch_graphs(graphs: Sequence[Data]) -> Batch:

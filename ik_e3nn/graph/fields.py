@@ -21,6 +21,10 @@ BOND_TYPES: Final = "bond_types"
 BATCH: Final = "batch"
 TOTAL_CHARGE: Final = "total_charge"
 SPIN: Final = "spin"
+SURFACE_NORMAL: Final = "surface_normal"
+SURFACE_ORIGIN: Final = "surface_origin"
+SURFACE_X: Final = "surface_x"
+SURROUNDINGS: Final = ("surface", "wire", "site")  # what a model may declare to stand outside its structures
 ENERGY: Final = "energy"
 FORCES: Final = "forces"
 STRESS: Final = "stress"
@@ -59,6 +63,9 @@ FIELDS: Final[dict[str, Field]] = {
     BATCH: Field("(N,)", "int64", "", "structure that each atom belongs to"),
     TOTAL_CHARGE: Field("(B,)", "float", "e", "total charge; only where it is known"),
     SPIN: Field("(B,)", "float", "", "spin multiplicity 2S+1; only where it is known"),
+    SURFACE_NORMAL: Field("(B, 3)", "float", "", "direction of a surface's normal, a wire, a site's main axis; optional"),
+    SURFACE_ORIGIN: Field("(B, 3)", "float", "A", "a point of the surface or wire, or the site; optional"),
+    SURFACE_X: Field("(B, 3)", "float", "", "direction across the normal that groups like C4v need; optional"),
     ENERGY: Field("(B,)", "float64", "eV", "label; NaN where missing"),
     FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN where missing"),
     STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN where missing"),

@@ -34,7 +34,7 @@ from ik_e3nn.models.potential import Core, InteratomicPotential
 _log = logging.getLogger(__name__)
 
 Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
-"""Energies and gradient from a model's tensors and the edges, both in fixed orders."""
+"""Energies and gradients from a model's tensors and the edges, both in fixed orders."""
 
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # of the largest energy or gradient
 
@@ -109,11 +109,12 @@ class _Runner:
     def __init__(self, graph: Graph, model: InteratomicPotential) -> None:
         self.graph, self.r_max, self.places = graph, model.r_max, list(_places(model).values())
 
-    def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
         padded = _padded(edges, self.r_max)
         state = [store[name] for store, name in self.places]
-        energies, gradient = self.graph(state, [padded[key] for key in sorted(padded)])
-        return energies[: edges["species"].shape[0]], gradient[: edges["owners"].shape[0]]
+        energies, by_edges, *by_atoms = self.graph(state, [padded[key] for key in sorted(padded)])
+        atoms, blocks = edges["species"].shape[0], edges["owners"].shape[0]
+        return energies[:atoms], by_edges[:blocks], *(gradient[:atoms] for gradient in by_atoms)
 
 
 def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential], Graph], purpose: str) -> Core | None:
@@ -125,7 +126,7 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     try:
         probe, training = _probe(model), purpose == "training"
         graph, edges = build(probe), _random_edges(model)
-        wanted = _results(probe, probe.energies_and_gradient(edges, create_graph=training), training)
+        wanted = _results(probe, probe.energies_and_gradients(edges, create_graph=training), training)
         got = _results(probe, _Runner(graph, probe)(edges), training)
     except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; none matters for the results)
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
@@ -174,12 +175,12 @@ class _Fusable(torch.fx.Transformer):
         return super().call_function(target, args, kwargs)
 
 
-def _results(model: InteratomicPotential, outputs: tuple[Tensor, Tensor], training: bool) -> list[Tensor]:
-    """Energies, gradient, and in training the derivatives of a function of both with respect to all weights."""
+def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training: bool) -> list[Tensor]:
+    """Energies, gradients, and in training the derivatives of a function of both with respect to all weights."""
     results = [output.detach() for output in outputs]
     if training:
         weights = [p for p in model.parameters() if p.requires_grad]
-        loss = outputs[0].square().sum() + outputs[1].square().sum()
+        loss = torch.stack([output.double().square().sum() for output in outputs]).sum()
         gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         results.append(torch.cat([gradient.flatten() for gradient in gradients]))
     return results
@@ -202,9 +203,9 @@ def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModu
     example = _padded(_random_edges(model), model.r_max)
     keys = sorted(example)
 
-    def core(tensors: list[Tensor], edges: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def core(tensors: list[Tensor], edges: list[Tensor]) -> tuple[Tensor, ...]:
         with _reparametrize_module(model, dict(zip(state, tensors, strict=True))):
-            return model.energies_and_gradient(dict(zip(keys, edges, strict=True)), create_graph=training)
+            return model.energies_and_gradients(dict(zip(keys, edges, strict=True)), create_graph=training)
 
     tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
     graph = make_fx(core, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
@@ -270,6 +271,9 @@ def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
         edges["bonds"] = torch.randint(5, (blocks, width), generator=generator)
     for name in model.node_embedding.inputs:
         edges[name] = torch.ones(atoms)
+    if model.surroundings is not None:
+        edges["displacements"] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
+        edges["frames"] = torch.eye(3).expand(atoms, 3, 3)
     return {
         key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
     }

@@ -1,6 +1,6 @@
 """The interatomic potential."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, Literal, Self, cast
@@ -14,10 +14,11 @@ from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.blocks import AtomicEnergy, Edges, Interaction, NodeEmbedding, Readout, derivatives
 from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
 from ik_e3nn.blocks.interaction import Conditioning
+from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
-from ik_e3nn.graph import BOND_NAMES, edge_vectors, fields
+from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.symmetry import SymmetryGroup
 
 PRESETS: dict[str, dict[str, int]] = {
@@ -26,11 +27,11 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
 }
 LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
-OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS)
+OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS, *SURROUNDINGS)
 
 
-Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, Tensor]]
-"""What can stand in for ``energies_and_gradient``; see ``ik_e3nn.models.compiled``."""
+Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
+"""What can stand in for ``energies_and_gradients``; see ``ik_e3nn.models.compiled``."""
 
 
 class InteratomicPotential(nn.Module):
@@ -50,7 +51,8 @@ class InteratomicPotential(nn.Module):
         correlation: Factors of the convolved features in a message: a layer sees correlation + 1 atoms at once.
         group: Symmetry group of the energy, if something outside (a surface, a field) breaks rotations: a name,
             a :class:`SymmetryGroup` or its configuration.
-        inputs: Optional inputs the model uses, out of "bond_types", "total_charge" and "spin".
+        inputs: Optional inputs the model uses, out of "bond_types", "total_charge", "spin", and one of "surface",
+            "wire" and "site", if the energy depends on where the atoms are; see :class:`Surroundings`.
 
     Attributes:
         max_edges: Edges to treat at once in evaluation; more are treated tile by tile, which bounds the memory and
@@ -109,7 +111,15 @@ class InteratomicPotential(nn.Module):
         self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
         bonds = len(BOND_NAMES) if fields.BOND_TYPES in self.inputs else 0
         conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, self.group)
-        types = [o3.Irreps([(num_channels, "0e")])] + [spherical_irreps(l_features, num_channels)] * num_layers
+        first = o3.Irreps([(num_channels, "0e")])
+        self.surroundings, self.place_embedding = None, None
+        for kind in self.inputs.intersection(SURROUNDINGS):
+            self.surroundings = Surroundings(kind, self.group)
+            self.place_embedding = PlaceEmbedding(
+                len(self.species), num_channels, l_features, self.r_max, self.surroundings
+            )
+            first = self.place_embedding.irreps_out
+        types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
         if self.group.is_isotropic:  # nothing but scalars is read out of the last features
             types[-1] = types[0]
         self.interactions = nn.ModuleList(
@@ -146,23 +156,29 @@ class InteratomicPotential(nn.Module):
         self, graph: Mapping[str, Tensor], forces: bool, stress: bool, atomic_stress: bool
     ) -> dict[str, Tensor]:
         edges = self.prepare(graph)
-        derive = forces or stress or atomic_stress
-        if derive:
-            energies, gradient = self.energies_and_gradient(edges, create_graph=self.training)
+        gradients: Sequence[Tensor] = ()
+        if forces or stress or atomic_stress:
+            energies, *gradients = self.energies_and_gradients(edges, create_graph=self.training)
         else:
-            energies, gradient = self.site_energies(edges, edges["vectors"]), None
+            energies = self.site_energies(edges)
         batch, cell, positions = graph[fields.BATCH], graph[fields.CELL], graph[fields.POSITIONS]
         out = {"energy": segment_sum(energies, batch, cell.shape[0]), "energies": energies}
-        if gradient is not None:
+        if gradients:
             senders, owners = edges["senders"].flatten(), edges["owners"]
             receivers = owners.repeat_interleave(edges["senders"].shape[1])
-            gradient, ends = gradient.flatten(0, 1).to(positions.dtype), (senders, receivers)
+            gradient, ends = gradients[0].flatten(0, 1).to(positions.dtype), (senders, receivers)
             if forces:
                 out["forces"] = derivatives.forces(gradient, *ends, positions.shape[0])
+                for direct in gradients[1:]:  # by where the atoms are
+                    out["forces"] = out["forces"] - direct.to(positions.dtype)
             if stress or atomic_stress:
+                structures = batch.index_select(0, receivers)
                 virials = derivatives.edge_virials(edges["vectors"].flatten(0, 1).to(positions.dtype), gradient)
+                if self.surroundings is not None:
+                    free = self.surroundings.free_directions(self.surroundings.frames(graph))
+                    virials = derivatives.projected(virials, free, structures)
             if stress:
-                out["stress"] = derivatives.stress(virials, batch.index_select(0, receivers), cell)
+                out["stress"] = derivatives.stress(virials, structures, cell)
             if atomic_stress:
                 out["atomic_virials"] = derivatives.atomic_virials(virials, *ends, positions.shape[0])
         return out
@@ -175,6 +191,7 @@ class InteratomicPotential(nn.Module):
         Raises:
             UnknownSpeciesError: An element the model was not made for.
             MissingInputError: A declared input is not in the graph.
+            DataError: The structure is periodic where the surroundings are not.
         """
         species, batch, edge_index = self._species_indices(graph), graph[fields.BATCH], graph[fields.EDGE_INDEX]
         vectors = edge_vectors(
@@ -192,32 +209,48 @@ class InteratomicPotential(nn.Module):
             edges["bonds"] = pad_row(graph[fields.BOND_TYPES])[blocks.slots]
         for name in self.node_embedding.inputs:
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
+        if self.surroundings is not None:
+            frames = self.surroundings.checked(graph)
+            edges["displacements"] = self.surroundings.displacements(graph).to(self.dtype)
+            edges["frames"] = frames.to(self.dtype).index_select(0, batch)
         return edges
 
-    def energies_and_gradient(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, Tensor]:
-        """Site energies (N,), eV, float64, and the derivative (B, w, 3) of their sum by the edge vectors."""
+    def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+        """Site energies (N,), eV, float64, and derivatives of their sum.
+
+        By the edge vectors, (B, w, 3), and, where there are surroundings, by the displacements from them, (N, 3).
+        """
         core = self.compiled_for_training if create_graph else self.compiled
         tiled = not create_graph and self.max_edges is not None and edges["senders"].numel() > self.max_edges
         if core is not None and not tiled:
-            result: tuple[Tensor, Tensor] = core(edges)
-            return result
+            return core(edges)
         with torch.enable_grad():
-            vectors = edges["vectors"].detach().requires_grad_(True)
-            energies = self.site_energies(edges, vectors)
-            (gradient,) = torch.autograd.grad(
-                energies.sum(), vectors, create_graph=create_graph, allow_unused=True, materialize_grads=True
+            moving = [name for name in ("vectors", "displacements") if name in edges]
+            variables = {name: edges[name].detach().requires_grad_(True) for name in moving}
+            energies = self.site_energies({**edges, **variables})
+            gradients = torch.autograd.grad(
+                energies.sum(),
+                list(variables.values()),
+                create_graph=create_graph,
+                allow_unused=True,
+                materialize_grads=True,
             )
-        return energies if create_graph else energies.detach(), gradient
+        return energies if create_graph else energies.detach(), *gradients
 
-    def site_energies(self, edges: Mapping[str, Tensor], vectors: Tensor) -> Tensor:
-        """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives and its edge vectors (B, w, 3)."""
-        species = edges["species"]
+    def site_energies(self, edges: Mapping[str, Tensor]) -> Tensor:
+        """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
+        species, vectors = edges["species"], edges["vectors"]
+        if self.surroundings is not None:
+            vectors = vectors @ edges["frames"].index_select(0, edges["owners"]).mT
         neighbours = Edges(edges["senders"], edges["owners"], vectors, edges.get("bonds"))
         max_edges = None if self.training else self.max_edges
         if max_edges is None or edges["senders"].numel() <= max_edges:  # every kernel sees the same
             first = cast(Interaction, self.interactions[0])
             neighbours = neighbours._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
         features = self.node_embedding(species, edges)
+        if self.surroundings is not None and self.place_embedding is not None:
+            places = self.surroundings(edges["displacements"], edges["frames"])
+            features = self.place_embedding(features, places, species)
         readout = vectors.new_zeros(species.shape[0])
         for interaction, read in zip(self.interactions, self.readouts, strict=True):
             features = interaction(features, species, neighbours, max_edges)
@@ -289,7 +322,7 @@ class InteratomicPotential(nn.Module):
                 unknown = sorted({symbols.get(z, f"element {z}") for z in numbers[species < 0].tolist()})
                 known = ", ".join(chemical_symbols[z] for z in self.species)
                 raise UnknownSpeciesError(f"the model does not know {', '.join(unknown)}; it was made for {known}")
-            for name in sorted(self.inputs):
+            for name in sorted(self.inputs.difference(SURROUNDINGS)):
                 if name not in graph:
                     raise MissingInputError(f"the model needs {name!r} and the structure does not give it")
         return species
@@ -325,4 +358,7 @@ def _parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
     unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
     if unknown:
         raise ValueError(f"unknown inputs {unknown}: expected some of {list(OPTIONAL_INPUTS)}")
+    outside = sorted(set(inputs) & set(SURROUNDINGS))
+    if len(outside) > 1:
+        raise ValueError(f"a model has one kind of surroundings; got {', '.join(outside)}")
     return frozenset(inputs)

@@ -93,6 +93,18 @@ class Subject:
         stress = max((float(np.nan_to_num(np.abs(p.stress)).max()) for p in self.reference), default=0.0)
         return POTENTIAL_TOLERANCE[self.dtype] * max(0.1, stress)
 
+    @cached_property
+    def free_directions(self) -> FloatArray:
+        """Projector (3, 3) on the directions along which moving a structure changes nothing.
+
+        All of them, but for a model that knows where its atoms are; its structures must use the group's own axis.
+        """
+        surroundings = getattr(self.model, "surroundings", None)
+        if surroundings is None:
+            return np.eye(3)
+        projector: FloatArray = np.eye(3) - surroundings.projector.detach().cpu().double().numpy()
+        return projector
+
     def random(self) -> np.random.Generator:
         """A new source of random numbers, the same for every check."""
         return np.random.default_rng(self.seed)

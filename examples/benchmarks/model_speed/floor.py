@@ -189,11 +189,11 @@ def floor(plan: Plan, *, quick: bool, compiled: bool) -> dict[str, Any]:
                 times = {"ideal_s": ideal(flops, size, peak), "measured_s": measured[name][kind]}
                 row[kind] = {"flops": flops, "bytes": size, **times}
             rows.append(row)
-    functions = {"eager": lambda: model.energies_and_gradient(edges, create_graph=False)}
+    functions = {"eager": lambda: model.energies_and_gradients(edges, create_graph=False)}
     if compiled:
         fast = make_model(quick).requires_grad_(False)
         if compile_potential(fast):
-            functions["compiled"] = lambda: fast.energies_and_gradient(edges, create_graph=False)
+            functions["compiled"] = lambda: fast.energies_and_gradients(edges, create_graph=False)
     least = sum(row["gradient"]["ideal_s"] for row in rows)
     measured = in_turn(functions, plan.seconds)
     return {

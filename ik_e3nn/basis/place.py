@@ -1,0 +1,66 @@
+"""Functions of where a point is, relative to something outside: a plane, a line, a site."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.basis.harmonics import harmonics, spherical_irreps
+from ik_e3nn.basis.radial import positive
+from ik_e3nn.constants import ExactModule
+
+SOFTENING = 0.01  # A; makes the distance smooth at zero
+
+
+class PlaceBasis(ExactModule):
+    r"""Shells of a displacement u times harmonics of its direction: bounded, smooth everywhere, zero far away.
+
+    .. math:: f_{nlm}(u) = c \, \frac{g^{\pm}_n(\rho)}{\rho^{s} \, (\rho^2 + \Delta^2)^{(l-s)/2}} \; |u|^l Y_{lm}(u/|u|),
+              \qquad g^{\pm}_n(\rho) = e^{-(\rho - c_n)^2 / 2 \Delta^2} \pm e^{-(\rho + c_n)^2 / 2 \Delta^2}
+
+    with :math:`\rho^2 = |u|^2 + \epsilon^2`, the plus sign and s = 0 for even l, the minus sign and s = 1 for odd l, and
+    centres :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line the functions of l = 0 and l = 1 together are
+    Gaussians on equidistant centres on both sides of zero: whatever tells the two sides apart can use them so.
+
+    Args:
+        reach: Distance (A) from which on the functions vanish, as a Gaussian's tail does.
+        num_basis: Number of shells.
+        l_max: Largest degree.
+
+    Raises:
+        ValueError: A reach or a number that is not positive.
+
+    Example:
+        >>> basis = PlaceBasis(10.0, 16, l_max=1)
+        >>> basis.irreps_out
+        16x0e+16x1o
+        >>> basis(torch.tensor([[0.0, 0.0, 2.5]])).shape
+        torch.Size([1, 64])
+    """
+
+    centres: Tensor
+
+    def __init__(self, reach: float, num_basis: int = 16, *, l_max: int = 1) -> None:
+        super().__init__()
+        positive("reach", reach)
+        positive("num_basis", num_basis)
+        self.reach, self.num_basis, self.l_max = float(reach), num_basis, l_max
+        self.spacing = self.reach / num_basis
+        self.irreps_out = spherical_irreps(l_max, num_basis)
+        self.register_exact("centres", self.spacing * (torch.arange(num_basis, dtype=torch.float64) + 0.5))
+
+    def forward(self, displacements: Tensor) -> Tensor:
+        """Values (N, irreps_out.dim) at displacements (N, 3), in A."""
+        square = displacements.square().sum(-1, keepdim=True)
+        rho = (square + SOFTENING**2).sqrt()
+        above, below = (torch.exp(-0.5 * ((rho - c) / self.spacing) ** 2) for c in (self.centres, -self.centres))
+        shells = (above + below, (above - below) / rho)
+        bounded = (square + self.spacing**2).rsqrt()
+        Y = harmonics(displacements, self.l_max, normalize=False)
+        # mean over rho of exp(-t^2) is sqrt(pi) spacing / reach for an inner centre
+        norm = (math.sqrt(math.pi) / self.num_basis) ** -0.5
+        blocks = []
+        for l in range(self.l_max + 1):
+            radial = norm * shells[l % 2] * bounded ** (l - l % 2)
+            blocks.append((radial[:, :, None] * Y[:, None, l * l : (l + 1) ** 2]).flatten(1))
+        return torch.cat(blocks, 1)

@@ -1,0 +1,167 @@
+"""What stands outside a structure and breaks its symmetry: a surface, a wire or a site, with a direction and an origin."""
+
+from collections.abc import Mapping
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.basis import PlaceBasis, spherical_irreps
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph import fields
+from ik_e3nn.nn import EquivariantLinear
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.symmetry.closure import rotation_to
+
+REACH = 2.0  # of the surroundings, in cutoffs
+COMMUTES = 1e-9
+
+
+class Surroundings(ExactModule):
+    r"""Where atoms are relative to something that the structure does not contain.
+
+    .. math:: u_i = P F (r_i - o)
+
+    o is the origin and F the rotation that takes the normal to the main axis of the group. P keeps what the
+    surroundings fix: the height over a "surface" (or in a slit), the displacement from a "wire", or all of it, from a
+    "site". Along the other directions the structure may be moved without any change. F and o come with the graph:
+    ``surface_normal`` (the group's axis if absent), ``surface_origin`` (zero if absent) and, for groups that tell
+    directions across the normal apart, ``surface_x``, which becomes the direction of the group's twofold axes and
+    mirrors.
+
+    Args:
+        kind: "surface", "wire" or "site".
+        group: The group G of everything in the frame of the surroundings.
+
+    Raises:
+        ValueError: The group does not keep what the surroundings fix, as inversion does not keep a side of a surface
+            apart from its normal.
+
+    Example:
+        >>> from ase import Atoms
+        >>> from ik_e3nn.graph import build_graph
+        >>> atoms = Atoms("H", [[1.0, 2.0, 3.0]], info={"surface_normal": [0, 1, 0], "surface_origin": [0, 0.5, 0]})
+        >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
+        >>> graph = build_graph(atoms, 5.0)
+        >>> surface(surface.displacements(graph), surface.frames(graph))
+        tensor([[0.0000, 0.0000, 1.5000]])
+    """
+
+    projector: Tensor
+    triad: Tensor
+
+    def __init__(self, kind: str, group: SymmetryGroup) -> None:
+        super().__init__()
+        frame = rotation_to(torch.tensor(group.axis, dtype=torch.float64))  # its columns: across, across, along
+        axis = frame[:, 2]
+        along = torch.outer(axis, axis)
+        identity = torch.eye(3, dtype=torch.float64)
+        projector = {"surface": along, "wire": identity - along, "site": identity}[kind]
+        for g in group.generators:
+            if (g @ projector - projector @ g).abs().max() > COMMUTES:
+                raise ValueError(
+                    f"the group {group.name} does not keep a {kind} along its axis: choose one that does "
+                    '("Cinfv", "SO2", "C4v", ... for a surface, "Dinfh" for a slit or a wire)'
+                )
+        self.kind, self.group = kind, group
+        self.keeps_places = all(bool((g @ projector - projector).abs().max() < COMMUTES) for g in group.generators)
+        self.needs_x = group.is_finite
+        self.register_exact("projector", projector)
+        self.register_exact("triad", frame)
+
+    def forward(self, displacements: Tensor, frames: Tensor) -> Tensor:
+        """u of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
+        return (frames @ displacements[:, :, None]).squeeze(-1) @ self.projector
+
+    def frames(self, graph: Mapping[str, Tensor]) -> Tensor:
+        """F of every structure, (B, 3, 3), in the dtype of the positions.
+
+        Raises:
+            MissingInputError: The group tells directions across the normal apart, and only a normal is given.
+        """
+        dtype = graph[fields.POSITIONS].dtype
+        if fields.SURFACE_NORMAL not in graph:
+            return torch.eye(3, dtype=dtype, device=self.triad.device).expand(graph[fields.CELL].shape[0], 3, 3)
+        normal = nn.functional.normalize(graph[fields.SURFACE_NORMAL].to(dtype), dim=1)
+        if fields.SURFACE_X in graph:
+            x = graph[fields.SURFACE_X].to(dtype)
+        elif self.needs_x:
+            raise MissingInputError(
+                f"the group {self.group.name} tells directions across the normal apart: beside surface_normal the "
+                'structure must give atoms.info["surface_x"], the direction of the twofold axes and mirrors'
+            )
+        else:  # any direction across will do: from the coordinate axis that is farthest from the normal
+            x = nn.functional.one_hot(normal.abs().argmin(1), 3).to(dtype)
+        x = nn.functional.normalize(x - (x * normal).sum(1, keepdim=True) * normal, dim=1)
+        own = torch.stack([x, torch.linalg.cross(normal, x), normal], 1)
+        return self.triad.to(dtype) @ own
+
+    def checked(self, graph: Mapping[str, Tensor]) -> Tensor:
+        """The frames, of structures that repeat themselves in free directions only.
+
+        Raises:
+            DataError: A structure is periodic where the surroundings are not.
+            MissingInputError: See ``frames``.
+        """
+        frames = self.frames(graph)
+        if not torch.compiler.is_compiling():
+            periodic = graph[fields.CELL].to(frames.dtype) * graph[fields.PBC][:, :, None]
+            fixed = periodic - periodic @ self.free_directions(frames)
+            if fixed.numel() and float(fixed.abs().max()) > 1e-6 * float(periodic.abs().max()):
+                raise DataError(
+                    f"the structure is periodic in a direction in which the {self.kind} of the model fixes positions; "
+                    "set pbc to False there, as in atoms.pbc = (True, True, False) for a surface across z"
+                )
+        return frames
+
+    def displacements(self, graph: Mapping[str, Tensor]) -> Tensor:
+        """r - o of every atom, (N, 3), A, in the dtype of the positions."""
+        positions = graph[fields.POSITIONS]
+        if fields.SURFACE_ORIGIN not in graph:
+            return positions
+        return positions - graph[fields.SURFACE_ORIGIN].to(positions.dtype).index_select(0, graph[fields.BATCH])
+
+    def free_directions(self, frames: Tensor) -> Tensor:
+        """Projectors (B, 3, 3) on the directions along which a structure may be moved without any change."""
+        identity = torch.eye(3, dtype=frames.dtype, device=frames.device)
+        return frames.mT @ (identity - self.projector.to(frames.dtype)) @ frames
+
+
+class PlaceEmbedding(nn.Module):
+    r"""What the places of atoms add to their features, for every species in its own way.
+
+    .. math:: x_i \mathrel{+}= L_{Z_i} f(u_i)
+
+    Args:
+        num_species: Number of species.
+        channels: Number of fields.
+        l_max: Largest degree of the fields, where the group does not leave all places as they are.
+        r_max: Cutoff (A); the surroundings reach twice as far.
+        surroundings: What the places refer to.
+
+    Example:
+        >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
+        >>> embedding = PlaceEmbedding(3, 8, 1, 5.0, surface)
+        >>> embedding.irreps_out, embedding(torch.zeros(2, 8), torch.zeros(2, 3), torch.tensor([0, 2])).shape
+        (8x0e, torch.Size([2, 8]))
+    """
+
+    def __init__(self, num_species: int, channels: int, l_max: int, r_max: float, surroundings: Surroundings) -> None:
+        super().__init__()
+        self.basis = PlaceBasis(REACH * r_max, l_max=1 if surroundings.kind == "surface" else max(l_max, 1))
+        self.num_species = num_species
+        self.irreps_out = spherical_irreps(0 if surroundings.keeps_places else max(l_max, 1), channels)
+        self.dim = self.irreps_out.dim
+        irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in self.basis.irreps_out])
+        self.sizes = [mul * ir.dim for mul, ir in self.basis.irreps_out]
+        self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.group)
+
+    def forward(self, scalars: Tensor, places: Tensor, species: Tensor) -> Tensor:
+        """Features (N, irreps_out.dim) from scalars (N, channels), places (N, 3) and species indices (N,)."""
+        types = self.num_species**0.5 * torch.eye(self.num_species, dtype=places.dtype, device=places.device)
+        one_hot = types.index_select(0, species)
+        blocks = self.basis(places).split(self.sizes, 1)
+        x = torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)
+        added: Tensor = self.linear(x)
+        return nn.functional.pad(scalars, (0, self.dim - scalars.shape[1])) + added
