@@ -1,7 +1,18 @@
 """Simulation engines for `ik_e3nn` potentials: the ASE calculator, molecular dynamics and relaxation."""
 
+from ik_e3nn_calculators.adsorption import adsorption_energy, surface_stress
 from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.dynamics import MDSettings, MDSummary, run_md
 from ik_e3nn_calculators.relaxation import RelaxSettings, RelaxSummary, run_relax
 
-__all__ = ["IKCalculator", "MDSettings", "MDSummary", "RelaxSettings", "RelaxSummary", "run_md", "run_relax"]
+__all__ = [
+    "IKCalculator",
+    "MDSettings",
+    "MDSummary",
+    "RelaxSettings",
+    "RelaxSummary",
+    "adsorption_energy",
+    "run_md",
+    "run_relax",
+    "surface_stress",
+]

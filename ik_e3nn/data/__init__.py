@@ -9,6 +9,7 @@ from ik_e3nn.data.labels import LabelCounts, read_labels
 from ik_e3nn.data.molecules import atoms_from_mol, conformers, molecule_from_smiles
 from ik_e3nn.data.pyg import from_pyg
 from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.slab_symmetry import suggest_group
 from ik_e3nn.data.writing import write_structures
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "perceive_bonds",
     "read_labels",
     "read_structures",
+    "suggest_group",
     "write_structures",
 ]

@@ -46,13 +46,16 @@ class SymmetryGroup:
         self._named = True
 
     @classmethod
-    def from_generators(cls, matrices: Tensor | Any, name: str = "custom") -> "SymmetryGroup":
+    def from_generators(
+        cls, matrices: Tensor | Any, name: str = "custom", axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    ) -> "SymmetryGroup":
         """The smallest closed group that contains the given orthogonal matrices.
 
         Args:
             matrices: (k, 3, 3), a tensor, an array or a sequence of matrices, in double precision. A rotation by an
                 irrational fraction of a turn generates all rotations about its axis.
             name: What to call it.
+            axis: Its main axis, for a finite group: what the normal of a surface is turned to. A continuous one has one.
 
         Raises:
             ValueError: A matrix is not 3x3, not finite or not orthogonal, or not exact enough to tell the group.
@@ -73,7 +76,7 @@ class SymmetryGroup:
                     f"generator {index} is not orthogonal: max |g g^T - 1| = {e:.2e}, expected below "
                     f"{ORTHOGONALITY_TOLERANCE:.0e}; give rotations and reflections as orthogonal 3x3 matrices"
                 )
-        group = cls("C1")
+        group = cls("C1", axis)
         group.name = name
         u, _, vh = torch.linalg.svd(generators)
         group.generators = u @ vh  # the nearest orthogonal matrices
@@ -143,7 +146,7 @@ class SymmetryGroup:
         """Plain data from which ``from_config`` makes the same group again."""
         if self._named:
             return {"name": self.name, "axis": list(self.axis)}
-        return {"name": self.name, "generators": self.generators.tolist()}
+        return {"name": self.name, "generators": self.generators.tolist(), "axis": list(self.axis)}
 
     @classmethod
     def from_config(cls, config: "SymmetryGroup | str | dict[str, Any]") -> "SymmetryGroup":
@@ -157,9 +160,10 @@ class SymmetryGroup:
             return config
         if isinstance(config, str):
             return cls(config)
+        axis = tuple(config.get("axis", (0.0, 0.0, 1.0)))
         if "generators" in config:
-            return cls.from_generators(config["generators"], config.get("name", "custom"))
-        return cls(config["name"], tuple(config.get("axis", (0.0, 0.0, 1.0))))
+            return cls.from_generators(config["generators"], config.get("name", "custom"), axis)
+        return cls(config["name"], axis)
 
     @property
     def _key(self) -> tuple[float, ...]:

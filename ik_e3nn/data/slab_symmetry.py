@@ -1,0 +1,67 @@
+"""The point group of a slab, as a suggestion for the symmetry group of a potential that does not contain its atoms."""
+
+import numpy as np
+from ase import Atoms
+
+from ik_e3nn.errors import DataError, MissingDependencyError
+from ik_e3nn.symmetry import SymmetryGroup
+
+SCHOENFLIES = {
+    "1": "C1", "-1": "Ci", "2": "C2", "m": "Cs", "2/m": "C2h", "222": "D2", "mm2": "C2v", "mmm": "D2h",
+    "4": "C4", "-4": "S4", "4/m": "C4h", "422": "D4", "4mm": "C4v", "-42m": "D2d", "4/mmm": "D4h",
+    "3": "C3", "-3": "S6", "32": "D3", "3m": "C3v", "-3m": "D3d",
+    "6": "C6", "-6": "C3h", "6/m": "C6h", "622": "D6", "6mm": "C6v", "-6m2": "D3h", "6/mmm": "D6h",
+    "23": "T", "m-3": "Th", "432": "O", "-43m": "Td", "m-3m": "Oh",
+}  # fmt: skip
+
+
+def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
+    """Point group of what a slab does to a molecule on its upper side.
+
+    The operations of the slab's space group that keep its normal, as a group of rotations and mirrors about the third
+    cell vector's side. Where the molecule moves over several cells and the corrugation does not matter, "Cinfv" is the
+    simpler choice.
+
+    Args:
+        slab: Periodic along its first two cell vectors.
+        tolerance: How far atoms may be from their symmetric places in A.
+
+    Returns:
+        The group, oriented as the slab is, named by its Schoenflies symbol; its axis is the normal.
+
+    Raises:
+        DataError: The structure is not a slab, or spglib finds no symmetry.
+        MissingDependencyError: spglib is not installed.
+
+    Example:
+        >>> from ase.build import fcc100
+        >>> suggest_group(fcc100("Cu", (1, 1, 3), vacuum=8.0)).name  # doctest: +SKIP
+        'C4v'
+    """
+    try:
+        import spglib
+    except ImportError as error:
+        raise MissingDependencyError("the symmetry of a slab needs spglib: pip install 'ik-e3nn[slab]'") from error
+    cell = slab.cell.array.copy()
+    if not slab.pbc[:2].all() or np.linalg.norm(np.cross(cell[0], cell[1])) == 0:
+        raise DataError(f"a slab is periodic along its first two cell vectors; pbc is {slab.pbc.tolist()}")
+    normal = np.cross(cell[0], cell[1])
+    normal /= np.linalg.norm(normal)
+    heights = slab.positions @ normal
+    cell[2] = normal * (np.ptp(heights) + 30.0)  # a box across: a skewed one would hide mirrors
+    scaled = np.linalg.solve(cell.T, slab.positions.T).T
+    symmetry = spglib.get_symmetry((cell, scaled, slab.numbers), symprec=tolerance)
+    if symmetry is None:
+        raise DataError("spglib finds no symmetry in the slab; are atoms in the same place?")
+    rotations = symmetry["rotations"]
+    matrices = cell.T @ rotations @ np.linalg.inv(cell.T)
+    kept = np.abs(matrices @ normal - normal).max(1) < 1e-3
+    symbol = spglib.get_pointgroup(rotations[kept])[0].strip()
+    return SymmetryGroup.from_generators(_orthogonal(matrices[kept]), SCHOENFLIES[symbol], tuple(normal.tolist()))
+
+
+def _orthogonal(matrices: np.ndarray) -> np.ndarray:
+    """The nearest orthogonal matrices: a relaxed cell keeps its symmetry to the tolerance only."""
+    u, _, vh = np.linalg.svd(matrices)
+    nearest: np.ndarray = u @ vh
+    return nearest

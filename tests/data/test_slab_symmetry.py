@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bcc110, fcc100, fcc111, graphene, molecule
+from scipy.spatial.transform import Rotation
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.symmetry import SymmetryGroup
+
+pytest.importorskip("spglib")
+
+from ik_e3nn.data import suggest_group  # noqa: E402
+
+
+@pytest.mark.parametrize(
+    ("slab", "name", "order"),
+    [
+        (fcc100("Cu", (1, 1, 3), vacuum=8.0), "C4v", 8),
+        (fcc100("Cu", (2, 2, 3), vacuum=8.0), "C4v", 8),
+        (fcc111("Cu", (1, 1, 4), vacuum=8.0), "C3v", 6),
+        (bcc110("Fe", (1, 1, 3), vacuum=8.0), "C2v", 4),
+        (graphene("C2", vacuum=8.0), "C6v", 12),
+    ],
+    ids=["fcc100", "fcc100 2x2", "fcc111", "bcc110", "graphene"],
+)
+def test_textbook_surfaces(slab, name, order):
+    slab.pbc = (True, True, False)
+    group = suggest_group(slab)
+    assert (group.name, group.order) == (name, order)
+    for g in group.random_elements(8).numpy():
+        np.testing.assert_allclose(g @ [0, 0, 1], [0, 0, 1], atol=1e-10)
+
+
+def test_the_group_lies_as_the_slab_does():
+    slab = fcc100("Cu", (1, 1, 3), vacuum=8.0)
+    turn = Rotation.from_rotvec([0.4, -0.9, 0.3])
+    slab.positions, slab.cell = turn.apply(slab.positions), turn.apply(slab.cell.array)
+    group = suggest_group(slab)
+    np.testing.assert_allclose(group.axis, turn.apply([0, 0, 1]), atol=1e-10)
+    plain = suggest_group(fcc100("Cu", (1, 1, 3), vacuum=8.0))
+    R = turn.as_matrix()
+    expected = SymmetryGroup.from_generators(R @ plain.generators.numpy() @ R.T, axis=group.axis)
+    for l, p in ((2, 1), (4, 1), (3, -1)):
+        assert len(group.invariants(l, p)) == len(expected.invariants(l, p))
+        overlap = group.invariants(l, p) @ expected.invariants(l, p).T
+        np.testing.assert_allclose((overlap @ overlap.T).numpy(), np.eye(len(overlap)), atol=1e-6)
+
+
+def test_an_adsorbate_lowers_the_symmetry():
+    slab = fcc100("Cu", (2, 2, 3), vacuum=8.0)
+    slab.append("O")
+    slab.positions[-1] = slab.positions[-2] + [0.3, 0.1, 1.5]
+    assert suggest_group(slab).name == "C1"
+
+
+def test_what_is_no_slab_is_refused():
+    with pytest.raises(DataError, match="periodic along its first two cell vectors"):
+        suggest_group(molecule("H2O"))
+    with pytest.raises(DataError, match="periodic along its first two cell vectors"):
+        suggest_group(Atoms("Cu", cell=[3, 0, 3], pbc=True))
