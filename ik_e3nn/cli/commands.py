@@ -87,6 +87,14 @@ COMMANDS = (
         example="slab.xyz --model model.safetensors",
     ),
     Command(
+        "dock",
+        "poses of a molecule over a surface or in a site",
+        "ik_e3nn_calculators.dock:DockSettings",
+        "ik_e3nn_calculators.dock:run_dock",
+        positional=("ligand",),
+        example="c1ccccc1 --model graphite.safetensors --host surface",
+    ),
+    Command(
         "info",
         "what is in a model file",
         "ik_e3nn.cli.info:InfoSettings",

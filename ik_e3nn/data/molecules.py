@@ -2,11 +2,13 @@
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import ArrayLike
 from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+from rdkit.Geometry import Point3D
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import set_bonds
+from ik_e3nn.graph import check_bonds, set_bonds
 
 _BOND_TYPES = {
     Chem.BondType.SINGLE: 1,
@@ -15,6 +17,9 @@ _BOND_TYPES = {
     Chem.BondType.AROMATIC: 4,
     Chem.BondType.DATIVE: 1,
 }
+_RDKIT_TYPES = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE, 4: Chem.BondType.AROMATIC}
+# Formal charge of an atom with all its bonds given, by atomic number and valence, where it is not neutral.
+_CHARGED = {(7, 4): 1, (7, 2): -1, (8, 3): 1, (8, 1): -1, (5, 4): -1, (16, 1): -1, (16, 3): 1, (15, 4): 1}
 
 
 def molecule_from_smiles(smiles: str, seed: int = 0) -> Atoms:
@@ -58,14 +63,100 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
     """
     if n < 1:
         raise DataError(f"the number of conformers must be at least 1, got {n}")
-    molecule = _parse(smiles)
+    return embed_conformers(mol_from_smiles(smiles), n, seed)
+
+
+def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
+    """Up to n different conformers of an RDKit molecule with hydrogens, see `conformers`; its own are replaced.
+
+    Args:
+        molecule: The molecule; its conformers are changed.
+        n: How many to try.
+        seed: Random seed of the embedding.
+
+    Returns:
+        At least one structure.
+
+    Raises:
+        DataError: No geometry can be made.
+
+    Example:
+        >>> len(embed_conformers(mol_from_smiles("CCO"), 1)[0])
+        9
+    """
     with rdBase.BlockLogs():
         found = _embed(molecule, n, seed, random_start=False) or _embed(molecule, n, seed, random_start=True)
         if not found:
-            raise DataError(f"no 3D geometry could be made for SMILES {smiles!r}; give a structure file instead")
+            raise DataError(f"no 3D geometry could be made for {Chem.MolToSmiles(molecule)!r}; give a structure file instead")
         energies = _relax(molecule)
     order = sorted(found, key=lambda conformer: (energies.get(conformer, 0.0), conformer))
     return [atoms_from_mol(molecule, conformer) for conformer in order]
+
+
+def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
+    """A structure as an RDKit molecule with one conformer, the inverse of `atoms_from_mol`.
+
+    Args:
+        atoms: A molecule with all its hydrogens.
+        bonds: Rows (i, j, type), (n, 3).
+
+    Returns:
+        The molecule, sanitised; formal charges are where the valences ask for them.
+
+    Raises:
+        DataError: RDKit cannot make sense of atoms and bonds.
+
+    Example:
+        >>> molecule = mol_from_atoms(molecule_from_smiles("CC=O"), molecule_from_smiles("CC=O").info["bonds"])
+        >>> Chem.MolToSmiles(Chem.RemoveHs(molecule))
+        'CC=O'
+    """
+    editable = Chem.RWMol()
+    conformer = Chem.Conformer(len(atoms))
+    for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
+        atom = Chem.Atom(int(number))
+        atom.SetNoImplicit(True)
+        editable.AddAtom(atom)
+        conformer.SetAtomPosition(index, Point3D(*map(float, position)))
+    for i, j, kind in check_bonds(bonds, len(atoms)).tolist():
+        editable.AddBond(i, j, _RDKIT_TYPES[kind])
+        if kind == 4:
+            for index in (i, j):
+                editable.GetAtomWithIdx(index).SetIsAromatic(True)
+    editable.AddConformer(conformer)
+    molecule: Chem.Mol = editable.GetMol()
+    for atom in molecule.GetAtoms():
+        valence = sum(bond.GetBondTypeAsDouble() for bond in atom.GetBonds())
+        if (atom.GetAtomicNum(), valence) in _CHARGED:
+            atom.SetFormalCharge(_CHARGED[atom.GetAtomicNum(), valence])
+    with rdBase.BlockLogs():
+        failure = Chem.SanitizeMol(molecule, catchErrors=True)
+    if failure != Chem.SanitizeFlags.SANITIZE_NONE:
+        raise DataError(f"the bonds of {atoms.get_chemical_formula()} make no molecule for RDKit ({failure})")
+    return molecule
+
+
+def mol_from_smiles(smiles: str) -> Chem.Mol:
+    """The molecule of a SMILES string, with hydrogens.
+
+    Args:
+        smiles: SMILES string.
+
+    Returns:
+        The molecule, without coordinates.
+
+    Raises:
+        DataError: The SMILES cannot be read.
+
+    Example:
+        >>> mol_from_smiles("C").GetNumAtoms()
+        5
+    """
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or molecule.GetNumAtoms() == 0:
+        raise DataError(f"SMILES {smiles!r} cannot be read; check its brackets, rings and valences")
+    return Chem.AddHs(molecule)
 
 
 def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
@@ -124,15 +215,6 @@ def bonds_of_mol(molecule: Chem.Mol) -> list[list[int]]:
             raise DataError(f"the bond between atoms {ends} is of kind {kind}; known are single to triple and aromatic")
         rows.append([bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), _BOND_TYPES[kind]])
     return rows
-
-
-def _parse(smiles: str) -> Chem.Mol:
-    """The molecule of a SMILES string, with hydrogens."""
-    with rdBase.BlockLogs():
-        molecule = Chem.MolFromSmiles(smiles)
-    if molecule is None or molecule.GetNumAtoms() == 0:
-        raise DataError(f"SMILES {smiles!r} cannot be read; check its brackets, rings and valences")
-    return Chem.AddHs(molecule)
 
 
 def _embed(molecule: Chem.Mol, n: int, seed: int, *, random_start: bool) -> list[int]:

@@ -109,6 +109,11 @@ class SymmetryGroup:
         """Number of elements; infinity for continuous groups."""
         return len(self._closure.components) if self.is_finite else float("inf")
 
+    @property
+    def components(self) -> Tensor:
+        """One element of every connected component, (n, 3, 3), float64: of a finite group all its elements."""
+        return self._closure.components.clone()
+
     def random_elements(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Elements drawn from the uniform (Haar) distribution on the group.
 

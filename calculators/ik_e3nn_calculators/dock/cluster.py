@@ -1,0 +1,86 @@
+"""Which poses are the same: distances of poses that know the symmetry of the molecule and of its surroundings."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ik_e3nn.symmetry import SymmetryGroup
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PoseDistance:
+    """Root mean square distance of two poses, over the atoms and symmetries given.
+
+    Attributes:
+        maps: Ways to map the atoms onto themselves, (maps, n).
+        group: Symmetry of a surface without atoms, its axis the normal along z; poses that differ by one of its
+            elements or by a shift sideways are the same. None for hosts with atoms.
+        lattice: Periodic cell vectors of a slab, (k, 3); poses that differ by one are the same.
+    """
+
+    maps: IntArray
+    group: SymmetryGroup | None = None
+    lattice: FloatArray | None = None
+
+    def __call__(self, first: FloatArray, second: FloatArray) -> float:
+        """The distance of poses (n, 3), A."""
+        images = second[self.maps]  # (maps, n, 3)
+        if self.lattice is not None and len(self.lattice):
+            shift = np.linalg.lstsq(self.lattice.T, first.mean(axis=0) - second.mean(axis=0), rcond=None)[0]
+            images = images + np.round(shift) @ self.lattice
+        if self.group is None:
+            squares = ((first - images) ** 2).sum((1, 2))
+            return float(np.sqrt(squares.min() / len(first)))
+        return min(self._over_surface(first, images, mirror) for mirror in self._mirrors())
+
+    def _mirrors(self) -> list[FloatArray]:
+        """One element of every coset of the rotations about z, or every element of a finite group."""
+        group = self.group or SymmetryGroup("C1")
+        return list(group.components.numpy())
+
+    def _over_surface(self, first: FloatArray, images: FloatArray, element: FloatArray) -> float:
+        """Least distance over all turns about z, where the group has them, and shifts along the surface."""
+        images = images @ element.T
+        a, b = (x - np.concatenate([x[..., :2].mean(-2, keepdims=True), np.zeros_like(x[..., :1, 2:])], -1) for x in (first, images))
+        heights = ((a[..., 2] - b[..., 2]) ** 2).sum(-1)
+        if self.group is None or self.group.is_finite:
+            sideways = ((a[..., :2] - b[..., :2]) ** 2).sum((-1, -2))
+        else:
+            za, zb = (x[..., 0] + 1j * x[..., 1] for x in (a, b))
+            sideways = (np.abs(za) ** 2).sum(-1) + (np.abs(zb) ** 2).sum(-1) - 2 * np.abs((za.conj() * zb).sum(-1))
+        squares = np.maximum(heights + sideways, 0.0)
+        return float(np.sqrt(squares.min() / len(first)))
+
+
+def cluster(poses: FloatArray, order: IntArray, distance: PoseDistance, distinct: float) -> IntArray:
+    """Number of the cluster of every pose: of the first pose before it, in a given order, that is the same.
+
+    Args:
+        poses: (P, n, 3), A.
+        order: Poses from best to worst; those that are left out get -1.
+        distance: Measures two poses.
+        distinct: Poses closer than this are the same, in A.
+
+    Returns:
+        (P,), clusters counted from 0 in the given order.
+
+    Example:
+        >>> poses = np.array([[[0.0, 0, 0]], [[0.1, 0, 0]], [[5.0, 0, 0]]])
+        >>> cluster(poses, np.array([2, 0, 1]), PoseDistance(np.array([[0]])), 0.5).tolist()
+        [1, 1, 0]
+    """
+    numbers = np.full(len(poses), -1)
+    leaders: list[int] = []
+    for pose in order.tolist():
+        for number, leader in enumerate(leaders):
+            if distance(poses[leader], poses[pose]) < distinct:
+                numbers[pose] = number
+                break
+        else:
+            numbers[pose] = len(leaders)
+            leaders.append(pose)
+    return numbers

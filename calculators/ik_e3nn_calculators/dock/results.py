@@ -1,0 +1,151 @@
+"""What came of a pose search: energies, geometry, clusters; the table, the structures and the pictures of it."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from rdkit import Chem
+from rdkit.Geometry import Point3D
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.data.writing import whole_file
+from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.ligand import Ligand
+
+FloatArray = NDArray[np.float64]
+
+PICTURES = 4
+LINEAR = 0.1  # A; a molecule thinner than this has an axis but no plane
+
+
+@dataclass(frozen=True)
+class Pose:
+    """One relaxed pose.
+
+    Attributes:
+        pose: Its number in the order of placement.
+        conformer: The conformer that it began from.
+        cluster: Its distinct pose, 0 for the best; -1 where the relaxation failed.
+        converged: Whether the forces are below the goal.
+        steps: Steps of the relaxation.
+        interaction_eV: Energy of host and molecule together, minus that of the host and of the relaxed molecule alone.
+        strain_eV: Energy of the molecule alone as it is in the pose, minus that of the relaxed one.
+        height_A: Height of the molecule's middle over the surface; NaN where there is none.
+        tilt_deg: Angle of its plane (of its axis, if it is linear) with the surface; NaN where there is none.
+        rmsd_A: Root mean square distance of heavy atoms from a reference pose; NaN where there is none.
+    """  # noqa: N815
+
+    pose: int
+    conformer: int
+    cluster: int
+    converged: bool
+    steps: int
+    interaction_eV: float  # noqa: N815
+    strain_eV: float  # noqa: N815
+    height_A: float  # noqa: N815
+    tilt_deg: float
+    rmsd_A: float  # noqa: N815
+
+
+def tilt(positions: FloatArray) -> float:
+    """Angle in degrees of a molecule's plane, or of its axis if it is linear, with the plane z = 0.
+
+    Example:
+        >>> tilt(np.array([[0, 0, 0], [1, 0, 0], [0, 2, 0.0]])), tilt(np.array([[0, 0, 0], [0, 0, 1.0]]))
+        (0.0, 90.0)
+    """
+    if len(positions) < 2:
+        return 0.0
+    _, spreads, axes = np.linalg.svd(positions - positions.mean(axis=0))
+    if len(positions) == 2 or spreads[1] < LINEAR:
+        return float(np.degrees(np.arcsin(min(abs(axes[0, 2]), 1.0))))
+    return float(np.degrees(np.arccos(min(abs(axes[2, 2]), 1.0))))
+
+
+def write_table(path: Path, poses: Sequence[Pose]) -> None:
+    """All poses, best first, as CSV."""
+    names = [field.name for field in fields(Pose)]
+    with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        for pose in poses:
+            values = [getattr(pose, name) for name in names]
+            writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
+
+
+def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: FloatArray) -> None:
+    """Poses of the molecule as SDF, with their numbers as properties."""
+    molecule = Chem.Mol(ligand.molecule)
+    molecule.RemoveAllConformers()
+    with whole_file(path, overwrite=True) as temporary:
+        writer = Chem.SDWriter(str(temporary))
+        writer.SetKekulize(False)
+        for pose, place in zip(poses, positions, strict=True):
+            conformer = Chem.Conformer(len(ligand))
+            for index, point in enumerate(place):
+                conformer.SetAtomPosition(index, Point3D(*map(float, point)))
+            molecule.RemoveAllConformers()
+            molecule.AddConformer(conformer)
+            molecule.SetProp("_Name", ligand.name)
+            for field in fields(Pose):
+                molecule.SetProp(field.name, str(getattr(pose, field.name)))
+            writer.write(molecule)
+        writer.close()
+
+
+def write_extxyz(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms]) -> None:
+    """Host and molecule of poses as extxyz."""
+    for pose, atoms in zip(poses, structures, strict=True):
+        atoms.info.update({field.name: getattr(pose, field.name) for field in fields(Pose)})
+    with whole_file(path, overwrite=True) as temporary:
+        ase.io.write(temporary, list(structures), format="extxyz")
+
+
+def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
+    """Interaction energy against height and tilt, or against the distance from the reference, coloured by cluster."""
+    from matplotlib.figure import Figure
+
+    columns = {"height_A": "height / A", "tilt_deg": "tilt / degrees", "rmsd_A": "distance from the reference / A"}
+    shown = [name for name in columns if any(np.isfinite(getattr(pose, name)) for pose in poses)] or ["strain_eV"]
+    columns["strain_eV"] = "strain / eV"
+    good = [pose for pose in poses if pose.cluster >= 0]
+    figure = Figure(figsize=(4.2 * len(shown), 3.6), layout="constrained")
+    for index, name in enumerate(shown):
+        axes = figure.add_subplot(1, len(shown), index + 1)
+        axes.scatter(
+            [getattr(pose, name) for pose in good],
+            [pose.interaction_eV for pose in good],
+            c=[min(pose.cluster, 9) for pose in good],
+            cmap="tab10", vmin=-0.5, vmax=9.5, s=18, alpha=0.8,
+        )  # fmt: skip
+        axes.set(xlabel=columns[name], ylabel="interaction energy / eV")
+    with written_at_once(path) as file:
+        figure.savefig(file, dpi=150, format="png")
+
+
+def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], host: Host) -> None:
+    """The best poses, from the side and from above."""
+    from ase.visualize.plot import plot_atoms
+    from matplotlib.figure import Figure
+
+    count = min(len(poses), PICTURES)
+    figure = Figure(figsize=(3.0 * count, 5.4), layout="constrained")
+    for index in range(count):
+        atoms = structures[index].copy()
+        atoms.cell, atoms.pbc = None, False
+        size = len(atoms) - len(host.atoms)
+        middle = atoms.positions[-size:].mean(axis=0)
+        near = np.linalg.norm(atoms.positions - middle, axis=1) < np.ptp(atoms.positions[-size:], axis=0).max() / 2 + 5.0
+        for row, rotation in enumerate(("-90x", "")):
+            axes = figure.add_subplot(2, count, row * count + index + 1)
+            plot_atoms(atoms[near], axes, rotation=rotation, show_unit_cell=0)
+            axes.set_axis_off()
+            if row == 0:
+                axes.set_title(f"{poses[index].interaction_eV:.3f} eV", fontsize=9)
+    with written_at_once(path) as file:
+        figure.savefig(file, dpi=150, format="png")

@@ -1,0 +1,233 @@
+"""A pose search from settings to files."""
+
+import json
+import logging
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.models import InteratomicPotential, compile_potential
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
+from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
+from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
+from ik_e3nn_calculators.dock.reference import reference_pose
+from ik_e3nn_calculators.dock.region import make_region, starting_poses
+from ik_e3nn_calculators.dock.relax import FireState, relax
+from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
+from ik_e3nn_calculators.dock.settings import DockSettings
+from ik_e3nn_calculators.folder import check_free, make_folder
+from ik_e3nn_calculators.model import prepare_model
+from ik_e3nn_calculators.summary import write_json
+
+_log = logging.getLogger(__name__)
+
+STATE = "state.npz"
+_FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "energies.png", "best.png", "summary.json")
+SAVE_INTERVAL = 10  # steps of all poses
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DockSummary:
+    """What came of a pose search.
+
+    Attributes:
+        poses: Number of poses.
+        converged: Number of those whose relaxation converged.
+        failed: Number of those whose energy or forces became infinite.
+        distinct: Number of distinct poses.
+        best_interaction_eV: Interaction energy of the best.
+        evaluations: Energies and forces computed.
+        output: The folder.
+    """
+
+    poses: int
+    converged: int
+    failed: int
+    distinct: int
+    best_interaction_eV: float  # noqa: N815
+    evaluations: int
+    output: str
+
+
+def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) -> DockSummary:
+    """Search for poses: place at random, relax with the host fixed, cluster, rank by interaction energy.
+
+    The folder receives `poses.csv` (all poses), `poses.sdf` and `poses.extxyz` (the distinct ones), `energies.png`,
+    `best.png` and `summary.json`; a search that was killed continues from `state.npz` there.
+
+    Args:
+        settings: The settings.
+        calculator: Any ASE calculator to use instead of `settings.model`, one pose after the other.
+
+    Returns:
+        The summary.
+
+    Raises:
+        DataError: The ligand or host cannot be used, the region has no room, the model does not know such a host, or
+            the folder holds another search.
+        UnknownSpeciesError: The model does not know an element.
+    """
+    state_file = Path(settings.output) / STATE
+    known = None if settings.overwrite else _read_state(state_file, settings)
+    if known is None:
+        check_free(settings.output, (*_FILES, STATE), overwrite=settings.overwrite)
+    ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), read_host(settings.host)
+    region = make_region(settings.region, host)
+    extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
+    host = pocket_of(host, region.corners, settings.pocket + extent)
+    energies = _energies(settings, ligand, host, calculator)
+    make_folder(settings.output)
+    if known is None:
+        positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
+        state = FireState.start(positions)
+    else:
+        state, kinds = known
+    _relax(settings, state, kinds, energies, state_file)
+    return _finish(settings, ligand, host, energies, state, kinds)
+
+
+def _energies(settings: DockSettings, ligand: Ligand, host: Host, calculator: Calculator | None) -> PoseEnergies:
+    """What computes energies, after checking that it can."""
+    molecule = ligand.conformers[0]
+    if calculator is not None:
+        return CalculatorEnergies(molecule, host, calculator)
+    model = cast(InteratomicPotential, prepare_model(settings.model, device=settings.device))
+    unknown = sorted({*molecule.numbers.tolist(), *host.atoms.numbers.tolist()} - set(model.species))
+    if unknown:
+        names, known = (", ".join(chemical_symbols[z] for z in numbers) for numbers in (unknown, model.species))
+        raise UnknownSpeciesError(f"the model knows {known}; it cannot dock with {names} in the ligand or host")
+    surface = model.surroundings is not None
+    if surface != (len(host.atoms) == 0):
+        raise DataError(
+            f"the model was made for a {model.surroundings.kind} without atoms; its host is --host surface"
+            if model.surroundings is not None
+            else "the model knows no surface without atoms (inputs: surface); give the host as a structure file"
+        )
+    if model.surroundings is not None and (model.surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
+        raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
+    if settings.compile:
+        compile_potential(model)
+    return ModelEnergies(molecule, host, model, settings.batch_atoms)
+
+
+def _relax(
+    settings: DockSettings, state: FireState, kinds: NDArray[np.int64], energies: PoseEnergies, file: Path
+) -> None:
+    """Relax all poses, with progress and with the state on disk."""
+    _write_state(file, settings, state, kinds)
+    rounds = 0
+    with tqdm(total=len(kinds), unit="pose", desc="relax", disable=not settings.progress) as bar:
+
+        def after_step(state: FireState) -> None:
+            nonlocal rounds
+            rounds += 1
+            bar.n = int((~(state.fmax > settings.fmax)).sum())
+            bar.set_postfix_str(f"step {rounds}, best {np.nanmin(state.energies):.3f} eV", refresh=False)
+            bar.refresh()
+            if rounds % SAVE_INTERVAL == 0:
+                _write_state(file, settings, state, kinds)
+
+        relax(state, energies, fmax=settings.fmax, steps=settings.steps, after_step=after_step)
+    _write_state(file, settings, state, kinds)
+
+
+def _finish(
+    settings: DockSettings, ligand: Ligand, host: Host, energies: PoseEnergies, state: FireState, kinds: NDArray[np.int64]
+) -> DockSummary:
+    """Energies against the references, clusters, files."""
+    folder = Path(settings.output)
+    good = np.isfinite(state.energies) & np.isfinite(state.fmax)
+    if not good.any():
+        raise DataError("every relaxation ended with energies or forces that are not finite; the region may be too close")
+    free = _relaxed_alone(settings, ligand, energies)
+    alone = np.full(len(kinds), np.nan)
+    alone[good] = energies.alone(state.positions[good])[0]
+    interaction, strain = state.energies - energies.of_host() - free, alone - free
+    order = np.flatnonzero(good)[np.argsort(interaction[good], kind="stable")]
+    clusters = cluster(state.positions[:, ligand.heavy], order, _distance(ligand, host, energies), settings.distinct)
+    reference = reference_pose(ligand, settings.region.around)
+    rmsd = PoseDistance(ligand.automorphisms())
+    poses = []
+    for number in [*order.tolist(), *np.flatnonzero(~good).tolist()]:
+        place = state.positions[number]
+        heavy = place[ligand.heavy]
+        poses.append(
+            Pose(
+                number, int(kinds[number]), int(clusters[number]), bool(state.fmax[number] <= settings.fmax),
+                int(state.steps[number]), float(interaction[number]), float(strain[number]),
+                float(place[:, 2].mean() - host.top) if host.is_surface else np.nan,
+                tilt(heavy) if host.is_surface and clusters[number] >= 0 else np.nan,
+                np.nan if reference is None else rmsd(reference, heavy),
+            )
+        )  # fmt: skip
+    write_table(folder / "poses.csv", poses)
+    seen: set[int] = set()
+    kept = [pose for pose in poses if pose.cluster >= 0 and not (pose.cluster in seen or seen.add(pose.cluster))]  # type: ignore[func-returns-value]
+    kept = kept[: settings.keep]
+    places = state.positions[[pose.pose for pose in kept]]
+    structures = [energies.structure(place) for place in places]
+    write_sdf(folder / "poses.sdf", ligand, kept, places)
+    write_extxyz(folder / "poses.extxyz", kept, structures)
+    if settings.plots:
+        plot_energies(folder / "energies.png", poses)
+        plot_best(folder / "best.png", kept, structures, host)
+    converged = int((state.fmax <= settings.fmax).sum())
+    if converged < len(poses):
+        _log.warning("%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps)
+    summary = DockSummary(
+        len(poses), converged, int((~good).sum()), int(clusters.max()) + 1, poses[0].interaction_eV, energies.calls,
+        str(folder),
+    )  # fmt: skip
+    write_json(folder / "summary.json", {**asdict(summary), "settings": asdict(settings)})
+    return summary
+
+
+def _relaxed_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> float:
+    """Energy of the molecule alone in eV, the lowest of its relaxed conformers."""
+    state = FireState.start(np.array([conformer.positions for conformer in ligand.conformers]))
+    relax(state, energies.alone, fmax=settings.fmax, steps=settings.steps)
+    return float(np.nanmin(state.energies))
+
+
+def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
+    """What makes two poses the same, for this host."""
+    if len(host.atoms) > 0:
+        return PoseDistance(ligand.automorphisms(), None, host.atoms.cell.array[host.atoms.pbc])
+    group = energies.model.group if isinstance(energies, ModelEnergies) else SymmetryGroup("Cinfv")
+    return PoseDistance(ligand.automorphisms(), group)
+
+
+def _write_state(file: Path, settings: DockSettings, state: FireState, kinds: NDArray[np.int64]) -> None:
+    """Everything that a continued search needs, at once or not at all."""
+    identity = np.array(json.dumps(settings.identity(), sort_keys=True))
+    with written_at_once(file) as stream:
+        np.savez(stream, identity=identity, kinds=kinds, **state.arrays())  # type: ignore[arg-type]
+
+
+def _read_state(file: Path, settings: DockSettings) -> tuple[FireState, NDArray[np.int64]] | None:
+    """The state of a search that was killed, if it is one with these settings and not finished."""
+    if not file.exists() or (file.parent / "summary.json").exists():
+        return None
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{file} cannot be read ({error}); start anew with overwrite") from error
+    identity, kinds = str(arrays.pop("identity")), arrays.pop("kinds")
+    if json.loads(identity) != json.loads(json.dumps(settings.identity())):
+        raise DataError(f"{file.parent} holds another search; choose another output folder, or set overwrite")
+    _log.info("continuing the search in %s", file.parent)
+    return FireState(**arrays), kinds

@@ -1,0 +1,121 @@
+"""Settings of a pose search: what a user may choose, with units, checked when made."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ik_e3nn.errors import ConfigError
+
+CHANGEABLE = frozenset({"output", "overwrite", "device", "progress", "plots", "batch_atoms", "steps", "fmax"})
+
+
+@dataclass(frozen=True)
+class RegionSettings:
+    """Where the middle or the lowest atom of a molecule may be put.
+
+    Over a surface it is a range of heights; around a site, one of a sphere, a box or the place of another molecule.
+
+    Args:
+        heights: Least and largest height of the lowest atom over a surface or over the highest atom of a slab, in A.
+        lateral: Largest shift along the two directions of a surface, in A; over a periodic slab the whole cell is used.
+        sphere: Centre and radius of a sphere for the middle of the molecule: x, y, z, r in A.
+        box: Corners of a box for it: x, y, z of the first, then of the second, in A.
+        around: Structure file of a molecule; a sphere about its middle.
+        radius: Radius of that sphere in A.
+
+    Raises:
+        ConfigError: More than one region, or numbers that make none.
+    """
+
+    heights: Sequence[float] = (2.0, 5.0)
+    lateral: float = 0.0
+    sphere: Sequence[float] | None = None
+    box: Sequence[float] | None = None
+    around: str | None = None
+    radius: float = 3.0
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("sphere", "box", "around") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ConfigError(f"a search has one region; got {' and '.join(given)}")
+        if len(self.heights) != 2 or not 0 < self.heights[0] <= self.heights[1]:
+            raise ConfigError(f"region.heights must be two numbers, the least and the largest in A; got {self.heights}")
+        if self.sphere is not None and (len(self.sphere) != 4 or not self.sphere[3] >= 0):
+            raise ConfigError(f"region.sphere must be x, y, z and a radius in A; got {self.sphere}")
+        if self.box is not None and len(self.box) != 6:
+            raise ConfigError(f"region.box must be x, y, z of two corners in A; got {self.box}")
+        for name in ("lateral", "radius"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"region.{name} must not be negative; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class DockSettings:
+    """A search for poses of a molecule.
+
+    Args:
+        ligand: The molecule: an SDF, MOL or structure file, or a SMILES string.
+        model: Model file.
+        host: "surface", for a model that knows a surface without atoms, or a structure file of a slab, cluster or
+            protein, which is held fixed.
+        region: Where poses begin.
+        poses: Number of poses.
+        conformers: Number of conformers that they begin from.
+        fmax: A pose is converged when no force exceeds this, in eV/A.
+        steps: Largest number of steps of a relaxation.
+        pocket: Atoms of the host farther than this from all places where a ligand may begin are left out, in A;
+            whole residues are kept.
+        distinct: Poses closer than this are one, root mean square over heavy atoms in A.
+        keep: Number of distinct poses to write.
+        batch_atoms: Largest number of atoms in one call of the model.
+        seed: Random seed of conformers and places.
+        output: Folder for everything that is written; a search that was killed continues from there.
+        overwrite: Replace the search in `output`.
+        device: `auto`, `cpu` or `cuda`.
+        compile: Compile the model first.
+        progress: Show a progress bar.
+        plots: Draw energies and the best poses.
+
+    Raises:
+        ConfigError: A setting is out of range.
+
+    Example:
+        >>> DockSettings("c1ccccc1", "graphite.safetensors").host
+        'surface'
+    """
+
+    ligand: str
+    model: str
+    host: str = "surface"
+    region: RegionSettings = field(default_factory=RegionSettings)
+    poses: int = 100
+    conformers: int = 5
+    fmax: float = 0.02
+    steps: int = 500
+    pocket: float = 8.0
+    distinct: float = 0.5
+    keep: int = 10
+    batch_atoms: int = 2000
+    seed: int = 0
+    output: str = "dock"
+    overwrite: bool = False
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: bool = False
+    progress: bool = True
+    plots: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("poses", "conformers", "keep", "batch_atoms"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("fmax", "pocket", "distinct"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ConfigError(f"{name} must be positive, got {value}")
+        if self.steps < 0:
+            raise ConfigError(f"steps must not be negative, got {self.steps}")
+
+    def identity(self) -> dict[str, Any]:
+        """What a continued search must have in common with the one that it continues."""
+        return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
