@@ -1,0 +1,238 @@
+"""The pieces of a pose search: molecules and their symmetry, regions, relaxation, distances of poses."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import fcc111, molecule
+from ase.calculators.lj import LennardJones
+from ase.io import write
+from ase.optimize import FIRE
+from scipy.spatial.transform import Rotation
+
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
+from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.ligand import read_ligand
+from ik_e3nn_calculators.dock.region import clashes, make_region, starting_poses
+from ik_e3nn_calculators.dock.relax import FireState, relax
+from ik_e3nn_calculators.dock.results import tilt
+from ik_e3nn_calculators.dock.settings import DockSettings, RegionSettings
+
+SURFACE = Host(Atoms(), "surface")
+
+
+@pytest.mark.parametrize(
+    ("smiles", "maps"), [("c1ccccc1", 12), ("CCO", 1), ("CC", 2), ("C", 1), ("CC(=O)[O-]", 2), ("Cc1ccccc1", 2), ("[H][H]", 2)]
+)
+def test_automorphisms_of_heavy_atoms(smiles, maps):
+    assert len(read_ligand(smiles, 1, 0).automorphisms()) == maps
+
+
+def test_a_file_gives_the_first_conformer_and_its_bonds(tmp_path):
+    atoms = molecule("CH3CH2OH")
+    write(tmp_path / "a.xyz", atoms)
+    ligand = read_ligand(str(tmp_path / "a.xyz"), 3, 0)
+    np.testing.assert_allclose(ligand.conformers[0].positions, atoms.positions, atol=1e-6)
+    assert len(ligand.molecule.GetBonds()) == 8
+    assert len(ligand.conformers) > 1
+
+
+def test_ligands_that_are_none_are_named(tmp_path):
+    with pytest.raises(DataError, match="there is no file gone.sdf"):
+        read_ligand("gone.sdf", 1, 0)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_ligand("C1CC", 1, 0)
+    block = "\n  bad\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n" + "".join(
+        f"    {x:.4f}    0.0000    0.1000 {s}   0  0  0  0  0  0  0  0  0  0  0  0\n" for x, s in ((0, "F"), (1.4, "N"))
+    )
+    (tmp_path / "bad.sdf").write_text(block + "  1  2  3  0\nM  END\n$$$$\n")
+    with pytest.raises(DataError, match="fails RDKit's sanitisation"):
+        read_ligand(str(tmp_path / "bad.sdf"), 1, 0)
+    write(tmp_path / "slab.xyz", fcc111("Cu", (1, 1, 2), vacuum=5))
+    with pytest.raises(DataError, match="is periodic"):
+        read_ligand(str(tmp_path / "slab.xyz"), 1, 0)
+
+
+def test_places_are_uniform_in_the_region_and_orientations_on_the_sphere():
+    ligand, rng = read_ligand("CC", 1, 0), np.random.default_rng(0)
+    region = make_region(RegionSettings(sphere=[1.0, 2.0, 3.0, 4.0]), SURFACE)
+    poses, _ = starting_poses(ligand, SURFACE, region, 2000, rng)
+    middle = poses.mean(axis=1) - [1, 2, 3]
+    radii = np.linalg.norm(middle, axis=1)
+    assert radii.max() <= 4.0 + 1e-9
+    assert np.quantile(radii, [0.125, 0.5]) == pytest.approx([2.0, 4 * 0.5 ** (1 / 3)], abs=0.15)
+    axes = poses[:, 1] - poses[:, 0]
+    axes /= np.linalg.norm(axes, axis=1)[:, None]
+    assert np.abs(axes.mean(0)).max() < 0.05
+    np.testing.assert_allclose((axes**2).mean(0), 1 / 3, atol=0.03)
+
+
+def test_over_a_surface_the_lowest_atom_has_the_height():
+    ligand = read_ligand("CCO", 2, 0)
+    region = make_region(RegionSettings(heights=[2.0, 3.0], lateral=1.5), SURFACE)
+    poses, kinds = starting_poses(ligand, SURFACE, region, 50, np.random.default_rng(0))
+    lowest = poses[:, :, 2].min(1)
+    assert (lowest >= 2).all()
+    assert (lowest <= 3).all()
+    assert np.abs(poses.mean(1)[:, :2]).max() <= 1.5
+    assert set(kinds) <= {0, 1}
+
+
+def test_poses_over_a_slab_cover_the_cell_and_do_not_clash():
+    slab = fcc111("Cu", (3, 3, 2), vacuum=8.0)
+    host = Host(slab, "slab.xyz")
+    ligand = read_ligand("O", 1, 0)
+    poses, _ = starting_poses(ligand, host, make_region(RegionSettings(heights=[1.0, 3.0]), host), 60, np.random.default_rng(0))
+    scaled = np.linalg.solve(slab.cell.array.T, poses.mean(1).T).T[:, :2] % 1
+    assert np.ptp(scaled, axis=0).min() > 0.8
+    assert not any(clashes(pose, ligand.conformers[0].numbers, host) for pose in poses)
+    shifted = poses[0] - slab.cell.array[0]
+    inside = slab.positions[-1] + [0, 0, 0.5] + poses[0] - poses[0].mean(0)
+    assert not clashes(shifted, ligand.conformers[0].numbers, host)
+    assert clashes(inside - slab.cell.array[0], ligand.conformers[0].numbers, host)
+
+
+def test_a_region_without_room_is_named():
+    lump = Host(Atoms("Cu", [[0, 0, 0]]), "lump.xyz")
+    with pytest.raises(DataError, match=r"no room for O: 0 of 2000 random places .* clash with lump.xyz"):
+        region = make_region(RegionSettings(sphere=[0, 0, 0, 0.1]), lump)
+        starting_poses(read_ligand("O", 1, 0), lump, region, 10, np.random.default_rng(0))
+    with pytest.raises(DataError, match="no surface, so it needs a region"):
+        make_region(RegionSettings(), lump)
+    with pytest.raises(DataError, match=r"no atom of lump.xyz is within 5.0 A of the region; the nearest is at 50"):
+        pocket_of(lump, np.array([[50.0, 0, 0]]), 5.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sphere": [0, 0, 0, 1], "around": "a.sdf"}, "one region; got sphere and around"),
+        ({"heights": [3, 2]}, "the least and the largest"),
+        ({"sphere": [0, 0, 1]}, "x, y, z and a radius"),
+        ({"box": [0, 0, 1]}, "x, y, z of two corners"),
+        ({"radius": -1}, "radius must not be negative"),
+    ],
+)
+def test_impossible_regions(options, message):
+    with pytest.raises(ConfigError, match=message):
+        RegionSettings(**options)
+    with pytest.raises(ConfigError, match="poses must be at least 1"):
+        DockSettings("C", "m", poses=0)
+
+
+def test_crystal_water_is_left_out_and_residues_stay_whole(tmp_path):
+    lines = [
+        ("ATOM", 1, "N", "ALA", 1, 0.0), ("ATOM", 2, "CA", "ALA", 1, 1.5), ("ATOM", 3, "N", "GLY", 2, 9.0),
+        ("ATOM", 4, "CA", "GLY", 2, 10.5), ("HETATM", 5, "O", "HOH", 3, 1.0),
+    ]  # fmt: skip
+    text = "".join(
+        f"{kind:<6}{serial:>5} {name:<4} {residue} A{number:>4}    {x:8.3f}{0:8.3f}{0:8.3f}  1.00  0.00          {name[0]:>2}\n"
+        for kind, serial, name, residue, number, x in lines
+    )
+    (tmp_path / "a.pdb").write_text(text + "END\n")
+    host = read_host(str(tmp_path / "a.pdb"))
+    assert len(host.atoms) == 4
+    pocket = pocket_of(host, np.array([[-1.0, 0, 0]]), 1.2)
+    assert pocket.atoms.symbols.get_chemical_formula() == "CN"
+    assert not host.is_surface
+
+
+def spring(scale):
+    return lambda x: (0.5 * scale * (x**2).sum((1, 2)), -scale * x)
+
+
+def test_relaxation_is_that_of_ase_pose_by_pose():
+    """The same path as ASE's FIRE, however many poses are relaxed together."""
+    clusters = [Atoms("Ar4", np.array([[0, 0, 0], [1.2, 0, 0], [0.1, 1.3, 0], [0.5, 0.4, 1.1]]) + 0.05 * k) for k in range(2)]
+    clusters[1].rattle(0.05, seed=1)
+
+    def energies(poses):
+        found = []
+        for pose in poses:
+            atoms = Atoms("Ar4", pose, calculator=LennardJones(rc=8.0))
+            found.append((atoms.get_potential_energy(), atoms.get_forces()))
+        return np.array([e for e, _ in found]), np.array([f for _, f in found])
+
+    state = FireState.start(np.array([atoms.positions for atoms in clusters]))
+    relax(state, energies, fmax=0.01, steps=500)
+    for k, atoms in enumerate(clusters):
+        atoms.calc = LennardJones(rc=8.0)
+        optimizer = FIRE(atoms, logfile=None)
+        assert optimizer.run(fmax=0.01, steps=500)
+        np.testing.assert_allclose(state.positions[k], atoms.positions, atol=1e-9)
+        assert state.energies[k] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+
+
+def test_poses_end_one_by_one_and_failures_stay_alone():
+    start = np.zeros((3, 1, 3))
+    start[:, 0, 0] = 0.001, 1.0, 2.0
+
+    def energies(x):
+        energy, force = spring(1.0)(x)
+        return np.where(x[:, 0, 0] > 1.5, np.nan, energy), force
+
+    state = FireState.start(start)
+    relax(state, energies, fmax=0.01, steps=200)
+    assert state.steps[0] == 1
+    assert state.fmax[1] <= 0.01
+    assert np.isnan(state.fmax[2])
+
+
+def test_the_number_of_steps_is_bounded():
+    state = FireState.start(np.full((2, 1, 3), 5.0))
+    relax(state, spring(1e-3), fmax=1e-9, steps=7)
+    assert (state.steps == 8).all()
+    assert (state.fmax > 1e-9).all()
+
+
+def benzene():
+    ring = molecule("C6H6").positions[:6]
+    return ring, np.array([np.roll(np.arange(6), k)[::s] for k in range(6) for s in (1, -1)])
+
+
+def test_numbering_turns_and_shifts_of_benzene_make_no_other_pose():
+    ring, maps = benzene()
+    ring = ring + [0, 0, 3.3]
+    plain, surface = PoseDistance(maps), PoseDistance(maps, SymmetryGroup("Cinfv"))
+    assert plain(ring, ring[[2, 3, 4, 5, 0, 1]]) == pytest.approx(0, abs=1e-6)
+    moved = Rotation.from_rotvec([0, 0, 0.3]).apply(ring) + [4.0, -2.0, 0]
+    assert plain(ring, moved) > 3
+    assert surface(ring, moved) == pytest.approx(0, abs=1e-6)
+    assert surface(ring, ring + [0, 0, 0.4]) == pytest.approx(0.4)
+    tilted = Rotation.from_rotvec([0.5, 0, 0]).apply(ring - [0, 0, 3.3]) + [0, 0, 3.3]
+    assert surface(ring, tilted) > 0.3
+
+
+def test_mirror_images_are_the_same_only_where_the_surface_has_mirrors():
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    mirrored = points * [-1, 1, 1]
+    maps = np.arange(5)[None]
+    assert PoseDistance(maps, SymmetryGroup("Cinfv"))(points, mirrored) == pytest.approx(0, abs=1e-6)
+    assert PoseDistance(maps, SymmetryGroup("SO2"))(points, mirrored) > 0.1
+    quarter = Rotation.from_rotvec([0, 0, np.pi / 2]).apply(points)
+    assert PoseDistance(maps, SymmetryGroup("C4"))(points, quarter) == pytest.approx(0, abs=1e-6)
+    assert PoseDistance(maps, SymmetryGroup("C3"))(points, quarter) > 0.1
+
+
+def test_lattice_images_are_the_same():
+    points = np.random.default_rng(0).normal(size=(5, 3))
+    lattice = np.array([[4.0, 0, 0], [1.0, 5.0, 0]])
+    distance = PoseDistance(np.arange(5)[None], None, lattice)
+    assert distance(points, points + lattice[0] - 2 * lattice[1]) == pytest.approx(0, abs=1e-6)
+    assert distance(points, points + 0.5 * lattice[0]) == pytest.approx(2.0)
+
+
+def test_clusters_are_numbered_from_the_best():
+    poses = np.array([[[0.0, 0, 0]], [[3.0, 0, 0]], [[0.2, 0, 0]], [[3.1, 0, 0]], [[9.0, 0, 0]]])
+    numbers = cluster(poses, np.array([3, 0, 1, 2]), PoseDistance(np.array([[0]])), 0.5)
+    assert numbers.tolist() == [1, 0, 1, 0, -1]
+
+
+def test_tilt_of_planes_and_axes():
+    ring, _ = benzene()
+    assert tilt(ring) == pytest.approx(0, abs=1e-4)
+    assert tilt(Rotation.from_rotvec([0.5, 0, 0]).apply(ring)) == pytest.approx(np.degrees(0.5), abs=1e-3)
+    line = np.array([[0, 0, 0], [0, 0, 1.0], [0, 0, 2.0]])
+    assert tilt(line) == pytest.approx(90)
+    assert tilt(line[:, [2, 1, 0]]) == pytest.approx(0)

@@ -1,0 +1,208 @@
+"""A pose search finds what is known to be there."""
+
+import csv
+import json
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import add_adsorbate, fcc111
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.calculators.mixing import SumCalculator
+from rdkit import Chem
+from scipy.optimize import minimize_scalar
+
+from ik_e3nn.cli.app import main
+from ik_e3nn.data.steele import SteeleWall, steele
+from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.models import InteratomicPotential, save_model
+from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
+
+
+def options(folder, **others):
+    return {"model": "", "output": str(folder / "dock"), "progress": False, "plots": False, **others}
+
+
+def rows(folder):
+    with (folder / "dock" / "poses.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def surface_model(seed=0):
+    torch.manual_seed(seed)
+    return InteratomicPotential(
+        ["H", "C", "O"], 4.0, num_channels=4, num_layers=1, l_max=1, correlation=1, group="Cinfv", inputs=["surface"]
+    ).eval()
+
+
+def test_a_probe_finds_the_minimum_of_a_known_potential(tmp_path):
+    """A single argon atom over the wall: one pose, at the minimum of Steele's formula."""
+    best = minimize_scalar(lambda z: steele(np.array([z]), Atoms("Ar").numbers)[0][0], bounds=(2.5, 5), method="bounded")
+    settings = DockSettings("[Ar]", **options(tmp_path, poses=10, fmax=1e-5, region=RegionSettings(heights=[2.5, 6.0])))
+    summary = run_dock(settings, calculator=SteeleWall())
+    assert summary.converged == 10
+    assert summary.distinct == 1
+    assert summary.best_interaction_eV == pytest.approx(best.fun, abs=1e-6)
+    assert float(rows(tmp_path)[0]["height_A"]) == pytest.approx(best.x, abs=1e-3)
+
+
+def test_a_rigid_dimer_lies_down(tmp_path):
+    """Stiff springs and the wall: both atoms at the height of their minimum is better than any other orientation."""
+    wall = SumCalculator([SteeleWall(), LennardJones(sigma=3.3, epsilon=0.5, rc=20.0)])
+    argon = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.7]])
+    ase.io.write(tmp_path / "dimer.sdf", argon, format="xyz")
+    block = Chem.MolToMolBlock(_dimer())
+    (tmp_path / "dimer.sdf").write_text(block + "$$$$\n")
+    settings = DockSettings(
+        str(tmp_path / "dimer.sdf"),
+        **options(tmp_path, poses=12, conformers=1, fmax=1e-3, region=RegionSettings(heights=[2.5, 5.0])),
+    )
+    run_dock(settings, calculator=wall)
+    best = rows(tmp_path)[0]
+    assert float(best["tilt_deg"]) < 1.0
+    single = minimize_scalar(lambda z: steele(np.array([z]), Atoms("Ar").numbers)[0][0], bounds=(2.5, 5), method="bounded")
+    assert float(best["interaction_eV"]) == pytest.approx(2 * single.fun, abs=1e-3)
+    assert abs(float(best["strain_eV"])) < 1e-3
+
+
+def _dimer():
+    from rdkit.Geometry import Point3D
+
+    molecule = Chem.RWMol()
+    for _ in range(2):
+        molecule.AddAtom(Chem.Atom(18))
+    conformer = Chem.Conformer(2)
+    conformer.SetAtomPosition(1, Point3D(0, 0, 3.7))
+    molecule.AddConformer(conformer)
+    return molecule
+
+
+def test_a_learned_surface(tmp_path):
+    """All files, references and clusters with a model that knows the wall without atoms."""
+    save_model(surface_model(), tmp_path / "model.safetensors")
+    settings = DockSettings(
+        "CO", **options(tmp_path, model=str(tmp_path / "model.safetensors"), poses=6, steps=30, plots=True, keep=3)
+    )
+    summary = run_dock(settings)
+    folder = tmp_path / "dock"
+    table = rows(tmp_path)
+    assert len(table) == 6
+    energies = [float(row["interaction_eV"]) for row in table]
+    assert energies == sorted(energies)
+    assert [int(row["cluster"]) for row in table][0] == 0
+    assert all((folder / name).stat().st_size > 5000 for name in ("energies.png", "best.png"))
+    frames = ase.io.read(folder / "poses.extxyz", ":")
+    molecules = list(Chem.SDMolSupplier(str(folder / "poses.sdf"), removeHs=False))
+    assert len(frames) == len(molecules) == min(3, summary.distinct)
+    np.testing.assert_allclose(molecules[0].GetConformer().GetPositions(), frames[0].positions, atol=1e-3)
+    assert float(molecules[0].GetProp("interaction_eV")) == pytest.approx(energies[0], abs=1e-5)
+    assert json.loads((folder / "summary.json").read_text())["poses"] == 6
+
+
+def test_batches_do_not_matter(tmp_path):
+    save_model(surface_model(), tmp_path / "model.safetensors")
+    tables = []
+    for number, size in enumerate((1, 10_000)):
+        where = tmp_path / str(number)
+        where.mkdir()
+        run_dock(DockSettings("CO", **options(where, model=str(tmp_path / "model.safetensors"), poses=4, steps=10, batch_atoms=size)))
+        tables.append([float(row["interaction_eV"]) for row in rows(where)])
+    np.testing.assert_allclose(*tables, atol=1e-4)
+
+
+def test_a_slab_with_atoms(tmp_path):
+    """Oxygen on copper ends in a hollow site, whatever the lattice image."""
+    slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
+    slab.pbc = (True, True, False)
+    ase.io.write(tmp_path / "slab.xyz", slab)
+    settings = DockSettings(
+        "[O]", **options(tmp_path, host=str(tmp_path / "slab.xyz"), poses=8, region=RegionSettings(heights=[1.2, 2.0]), fmax=0.01)
+    )
+    run_dock(settings, calculator=EMT())
+    sites = {}
+    for site in ("fcc", "hcp"):
+        both = slab.copy()
+        add_adsorbate(both, "O", 1.2, site)
+        from ase.constraints import FixAtoms
+        from ase.optimize import BFGS
+
+        both.set_constraint(FixAtoms(range(len(slab))))
+        both.calc = EMT()
+        BFGS(both, logfile=None).run(fmax=0.005)
+        alone, atom = slab.copy(), Atoms("O")
+        alone.calc, atom.calc = EMT(), EMT()
+        sites[site] = both.get_potential_energy() - alone.get_potential_energy() - atom.get_potential_energy()
+    assert float(rows(tmp_path)[0]["interaction_eV"]) == pytest.approx(min(sites.values()), abs=2e-3)
+
+
+class Killed(Exception):
+    pass
+
+
+class Fragile(SteeleWall):
+    """Dies after some evaluations."""
+
+    left = 10**9
+
+    def calculate(self, *args, **kwargs):
+        Fragile.left -= 1
+        if Fragile.left < 0:
+            raise Killed
+        super().calculate(*args, **kwargs)
+
+
+def test_a_killed_search_continues_with_the_same_result(tmp_path):
+    tables = []
+    for number, lives in enumerate((10**9, 150)):
+        where = tmp_path / str(number)
+        where.mkdir()
+        settings = DockSettings("[Ar]", **options(where, poses=5, fmax=1e-4, region=RegionSettings(heights=[2.5, 6.0])))
+        Fragile.left = lives
+        if number:
+            with pytest.raises(Killed):
+                run_dock(settings, calculator=Fragile())
+            Fragile.left = 10**9
+        run_dock(settings, calculator=Fragile())
+        tables.append(rows(where))
+    assert tables[0] == tables[1]
+
+
+def test_another_search_is_not_overwritten(tmp_path):
+    settings = options(tmp_path, poses=2, steps=3)
+    run_dock(DockSettings("[Ar]", **settings), calculator=SteeleWall())
+    with pytest.raises(DataError, match="holds a run already"):
+        run_dock(DockSettings("[Ne]", **settings), calculator=SteeleWall())
+    run_dock(DockSettings("[Ne]", **settings, overwrite=True), calculator=SteeleWall())
+    (tmp_path / "dock" / "summary.json").unlink()
+    with pytest.raises(DataError, match="holds another search"):
+        run_dock(DockSettings("[Kr]", **settings), calculator=SteeleWall())
+
+
+def test_hosts_and_models_must_fit(tmp_path):
+    save_model(surface_model(), tmp_path / "wall.safetensors")
+    save_model(InteratomicPotential(["H", "C", "O"], 4.0, num_channels=2, num_layers=1), tmp_path / "free.safetensors")
+    ase.io.write(tmp_path / "slab.xyz", fcc111("Cu", (2, 2, 2), vacuum=8.0))
+    wall, free = (options(tmp_path, model=str(tmp_path / f"{name}.safetensors"), poses=1) for name in ("wall", "free"))
+    with pytest.raises(DataError, match="knows no surface without atoms"):
+        run_dock(DockSettings("C", **free))
+    with pytest.raises(UnknownSpeciesError, match="cannot dock with Cu"):
+        run_dock(DockSettings("C", host=str(tmp_path / "slab.xyz"), **free))
+    with pytest.raises(UnknownSpeciesError, match="cannot dock with N"):
+        run_dock(DockSettings("N", **wall))
+    ase.io.write(tmp_path / "carbon.xyz", Atoms("C", [[0, 0, 0]]))
+    with pytest.raises(DataError, match="made for a surface without atoms"):
+        sphere = RegionSettings(sphere=[0, 0, 4, 1])
+        run_dock(DockSettings("C", host=str(tmp_path / "carbon.xyz"), region=sphere, **wall))
+
+
+def test_the_command(tmp_path, capsys):
+    save_model(surface_model(), tmp_path / "model.safetensors")
+    code = main(
+        ["dock", "CO", "--model", str(tmp_path / "model.safetensors"), "--poses", "3", "--steps", "5", "--region.heights",
+         "[2.5, 4]", "--output", str(tmp_path / "dock"), "--progress", "false"]
+    )  # fmt: skip
+    assert code in (0, None)
+    assert len(rows(tmp_path)) == 3
