@@ -1,4 +1,4 @@
-"""What adsorption needs beside energies and forces: adsorption energies with checked references, stress of a surface."""
+"""Adsorption energies with checked references, and the stress of a surface."""
 
 from collections import Counter
 
@@ -97,8 +97,8 @@ def surface_stress(atoms: Atoms) -> NDArray[np.float64]:
     """
     if atoms.pbc.sum() != 2 or not has_volume(atoms):
         raise DataError(
-            f"the stress of a surface needs two periodic directions and three cell vectors; pbc is {atoms.pbc.tolist()} "
-            f"and the cell has {atoms.cell.rank} independent vectors"
+            "the stress of a surface needs two periodic directions and three cell vectors; "
+            f"pbc is {atoms.pbc.tolist()} and the cell has {atoms.cell.rank} independent vectors"
         )
     first, second = atoms.cell.array[atoms.pbc]
     area = np.linalg.norm(np.cross(first, second))
@@ -112,5 +112,7 @@ def _kind(atoms: Atoms) -> str:
     parameters = dict(getattr(calculator, "parameters", {}))
     kept = {key: value for key, value in parameters.items() if key not in ("charge", "multiplicity", "spin")}
     model = getattr(calculator, "model", None)
-    weights = "" if model is None else f" with weights of sum {sum(float(p.double().sum()) for p in model.parameters())!r}"
+    weights = (
+        "" if model is None else f" with weights of sum {sum(float(p.double().sum()) for p in model.parameters())!r}"
+    )
     return f"{type(calculator).__name__} {kept or ''}{weights}"

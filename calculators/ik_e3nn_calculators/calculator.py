@@ -34,9 +34,10 @@ class IKCalculator(Calculator):
     cell vectors are independent; the cell is used as given, vacuum included.
 
     Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
-    `atoms.info["charge"]`, `["spin"]`, `["bonds"]`, `["surface_normal"]`, `["surface_origin"]`, `["surface_x"]`. Beside a
-    surface, stresses have components along it alone, the others are zero. Once a stress was asked for, later evaluations include it, because
-    barostats and cell relaxation ask for forces and stress at every step.
+    `atoms.info["charge"]`, `["spin"]`, `["bonds"]`, and `["surface_normal"]`, `["surface_origin"]`, `["surface_x"]` of
+    a model that knows a surface, whose stresses have components along the surface alone (the others are zero). Once a
+    stress was asked for, later evaluations include it, because barostats and cell relaxation ask for forces and stress
+    at every step.
 
     Args:
         model: A model file or a potential; an instance is copied, so the caller's stays where and as it is.

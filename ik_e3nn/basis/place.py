@@ -15,11 +15,12 @@ SOFTENING = 0.01  # A; makes the distance smooth at zero
 class PlaceBasis(ExactModule):
     r"""Shells of a displacement u times harmonics of its direction: bounded, smooth everywhere, zero far away.
 
-    .. math:: f_{nlm}(u) = c \, \frac{g^{\pm}_n(\rho)}{\rho^{s} \, (\rho^2 + \Delta^2)^{(l-s)/2}} \; |u|^l Y_{lm}(u/|u|),
-              \qquad g^{\pm}_n(\rho) = e^{-(\rho - c_n)^2 / 2 \Delta^2} \pm e^{-(\rho + c_n)^2 / 2 \Delta^2}
+    .. math:: f_{nlm}(u) &= c \, \frac{g^{\pm}_n(\rho)}{\rho^{s} \, (\rho^2 + \Delta^2)^{(l-s)/2}} \;
+                            |u|^l Y_{lm}(u/|u|) \\
+              g^{\pm}_n(\rho) &= e^{-(\rho - c_n)^2 / 2 \Delta^2} \pm e^{-(\rho + c_n)^2 / 2 \Delta^2}
 
-    with :math:`\rho^2 = |u|^2 + \epsilon^2`, the plus sign and s = 0 for even l, the minus sign and s = 1 for odd l, and
-    centres :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line the functions of l = 0 and l = 1 together are
+    with :math:`\rho^2 = |u|^2 + \epsilon^2`, the plus sign and s = 0 for even l, the minus sign and s = 1 for odd l,
+    and centres :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line the functions of l = 0 and l = 1 together are
     Gaussians on equidistant centres on both sides of zero: whatever tells the two sides apart can use them so.
 
     Args:

@@ -28,7 +28,7 @@ def edge_virials(vectors: Tensor, gradient: Tensor) -> Tensor:
 
 
 def projected(virials: Tensor, projectors: Tensor, structures: Tensor) -> Tensor:
-    """Virials (E, 3, 3) of structures (E,) by strains along some directions alone, with projectors (B, 3, 3) on them."""
+    """Virials (E, 3, 3) of structures (E,) by strains along some directions alone; projectors on them are (B, 3, 3)."""
     P = projectors if projectors.shape[0] == 1 else projectors.index_select(0, structures)
     return P @ virials @ P
 

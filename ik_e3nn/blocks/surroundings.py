@@ -1,4 +1,4 @@
-"""What stands outside a structure and breaks its symmetry: a surface, a wire or a site, with a direction and an origin."""
+"""What stands outside a structure and breaks its symmetry: a surface, a wire or a site, with direction and origin."""
 
 from collections.abc import Mapping
 
@@ -71,7 +71,7 @@ class Surroundings(ExactModule):
         self.register_exact("triad", frame)
 
     def forward(self, displacements: Tensor, frames: Tensor) -> Tensor:
-        """u of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
+        """U of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
         return (frames @ displacements[:, :, None]).squeeze(-1) @ self.projector
 
     def frames(self, graph: Mapping[str, Tensor]) -> Tensor:
@@ -116,7 +116,7 @@ class Surroundings(ExactModule):
         return frames
 
     def displacements(self, graph: Mapping[str, Tensor]) -> Tensor:
-        """r - o of every atom, (N, 3), A, in the dtype of the positions."""
+        """R - o of every atom, (N, 3), A, in the dtype of the positions."""
         positions = graph[fields.POSITIONS]
         if fields.SURFACE_ORIGIN not in graph:
             return positions

@@ -35,8 +35,8 @@ class GenerateSettings:
         relax: Whether to relax the start with the reference method (positions only; never for "rattle").
         charge: Total charge in e; by default that of the molecule.
         spin: Multiplicity 2S+1; by default that of the molecule.
-        heights: Least and largest height in A of the lowest atom over a surface at z = 0: every frame is turned at random
-            and put there. By default frames stay where they are.
+        heights: Least and largest height in A of the lowest atom over a surface at z = 0: every frame is turned at
+            random and put there. By default frames stay where they are.
         lateral: Largest random shift of such frames along x and along y in A.
         substrate: Structure file of a surface with atoms: frames are labelled over it, its top at z = 0, and written
             without it, with its energy taken off.

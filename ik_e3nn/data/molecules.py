@@ -87,7 +87,9 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
     with rdBase.BlockLogs():
         found = _embed(molecule, n, seed, random_start=False) or _embed(molecule, n, seed, random_start=True)
         if not found:
-            raise DataError(f"no 3D geometry could be made for {Chem.MolToSmiles(molecule)!r}; give a structure file instead")
+            raise DataError(
+                f"no 3D geometry could be made for {Chem.MolToSmiles(molecule)!r}; give a structure file instead"
+            )
         energies = _relax(molecule)
     order = sorted(found, key=lambda conformer: (energies.get(conformer, 0.0), conformer))
     return [atoms_from_mol(molecule, conformer) for conformer in order]

@@ -116,7 +116,9 @@ def _mixed(numbers: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
     known = {atomic_numbers[symbol]: values for symbol, values in UFF.items()}
     unknown = sorted({chemical_symbols[z] for z in numbers.tolist() if z not in known})
     if unknown:
-        raise UnknownSpeciesError(f"no parameters of the Steele wall for {', '.join(unknown)}; known are {', '.join(UFF)}")
+        raise UnknownSpeciesError(
+            f"no parameters of the Steele wall for {', '.join(unknown)}; known are {', '.join(UFF)}"
+        )
     minimum, well = np.array([known[z] for z in numbers.tolist()]).reshape(-1, 2).T
     sigma = 0.5 * (minimum / 2 ** (1 / 6) + SIGMA_SURFACE)
     epsilon = np.sqrt(well * units.kcal / units.mol * EPSILON_SURFACE)

@@ -63,7 +63,9 @@ FIELDS: Final[dict[str, Field]] = {
     BATCH: Field("(N,)", "int64", "", "structure that each atom belongs to"),
     TOTAL_CHARGE: Field("(B,)", "float", "e", "total charge; only where it is known"),
     SPIN: Field("(B,)", "float", "", "spin multiplicity 2S+1; only where it is known"),
-    SURFACE_NORMAL: Field("(B, 3)", "float", "", "direction of a surface's normal, a wire, a site's main axis; optional"),
+    SURFACE_NORMAL: Field(
+        "(B, 3)", "float", "", "direction of a surface's normal, a wire, a site's main axis; optional"
+    ),
     SURFACE_ORIGIN: Field("(B, 3)", "float", "A", "a point of the surface or wire, or the site; optional"),
     SURFACE_X: Field("(B, 3)", "float", "", "direction across the normal that groups like C4v need; optional"),
     ENERGY: Field("(B,)", "float64", "eV", "label; NaN where missing"),

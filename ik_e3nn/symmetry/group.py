@@ -55,7 +55,7 @@ class SymmetryGroup:
             matrices: (k, 3, 3), a tensor, an array or a sequence of matrices, in double precision. A rotation by an
                 irrational fraction of a turn generates all rotations about its axis.
             name: What to call it.
-            axis: Its main axis, for a finite group: what the normal of a surface is turned to. A continuous one has one.
+            axis: Main axis of a finite group: what the normal of a surface is turned to.
 
         Raises:
             ValueError: A matrix is not 3x3, not finite or not orthogonal, or not exact enough to tell the group.

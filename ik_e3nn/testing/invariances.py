@@ -89,9 +89,7 @@ def sums(subject: Subject) -> list[PropertyResult]:
     """Site energies sum to the energy; where nothing outside holds the structure, forces sum to zero."""
     pairs = list(enumerate(subject.reference))
     energy = [(index, abs(p.energies.sum() - p.energy) / max(len(p.energies), 1)) for index, p in pairs]
-    forces = [
-        (index, largest(subject.free_directions @ p.forces.sum(0)) / max(len(p.forces), 1)) for index, p in pairs
-    ]
+    forces = [(index, largest(subject.free_directions @ p.forces.sum(0)) / max(len(p.forces), 1)) for index, p in pairs]
     return [
         subject.row("site energies sum to the energy", energy, subject.tolerance, "eV/atom"),
         subject.row("forces sum to zero", forces, subject.tolerance, "eV/A"),

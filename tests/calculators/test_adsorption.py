@@ -43,7 +43,9 @@ def test_far_molecules_do_not_bind_and_two_share_their_energy():
 
 def test_references_that_do_not_match_are_named():
     combined, slab, molecule = with_calculators(EMT, *structures())
-    with pytest.raises(DataError, match=r"do not make up the combined structure \(C: 1 instead of 2, O: 1 instead of 2\)"):
+    with pytest.raises(
+        DataError, match=r"do not make up the combined structure \(C: 1 instead of 2, O: 1 instead of 2\)"
+    ):
         adsorption_energy(combined, slab, molecule, molecules=2)
     with pytest.raises(DataError, match="at least 1, got 0"):
         adsorption_energy(combined, slab, molecule, molecules=0)
@@ -94,7 +96,9 @@ def test_the_stress_of_a_film_does_not_depend_on_the_vacuum():
         energies.append(strained.get_potential_energy())
     area = np.linalg.norm(np.cross(*films[0].cell.array[:2]))
     joule_per_square_metre = units.m**2 / units.J
-    assert first[0, 0] == pytest.approx((energies[0] - energies[1]) / (2 * step) / area * joule_per_square_metre, rel=1e-4)
+    assert first[0, 0] == pytest.approx(
+        (energies[0] - energies[1]) / (2 * step) / area * joule_per_square_metre, rel=1e-4
+    )
 
 
 def test_only_films_have_one():

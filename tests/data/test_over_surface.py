@@ -14,7 +14,11 @@ from ik_e3nn.errors import DataError
 
 
 def test_frames_are_turned_at_random_and_put_at_all_heights():
-    sampler, labeller, start = RandomPlacement(RattleSampler(0.0, 0.0), (2.5, 9.0), 2.0), Labeller(SteeleWall()), molecule("CH3OH")
+    sampler, labeller, start = (
+        RandomPlacement(RattleSampler(0.0, 0.0), (2.5, 9.0), 2.0),
+        Labeller(SteeleWall()),
+        molecule("CH3OH"),
+    )
     frames = [sampler.frame(start, {}, None, 0.0, np.random.default_rng(seed), labeller) for seed in range(300)]
     heights = np.array([frame.positions[:, 2].min() for frame in frames])
     assert heights.min() >= 2.5

@@ -9,7 +9,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 pytest.importorskip("spglib")
 
-from ik_e3nn.data import suggest_group  # noqa: E402
+from ik_e3nn.data import suggest_group
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def test_the_energy_has_the_symmetry_of_the_group_and_no_more(kind, group):
 
 
 @pytest.mark.parametrize(
-    ("kind", "group"), [("surface", "Cinfv"), ("surface", "Dinfh"), ("wire", "Dinfh"), ("site", "Td"), ("surface", "C4v")]
+    ("kind", "group"),
+    [("surface", "Cinfv"), ("surface", "Dinfh"), ("wire", "Dinfh"), ("site", "Td"), ("surface", "C4v")],
 )
 def test_everything_else_that_physics_demands(kind, group):
     family = [lifted(), lifted(2.5), structures.methanol(charge=0, spin=1, bonds=False)]
@@ -108,7 +109,9 @@ def test_far_from_the_surface_it_is_not_felt():
     assert total.abs().max() < 1e-12
 
 
-@pytest.mark.parametrize(("kind", "group"), [("surface", "Cinfv"), ("surface", "C4v"), ("wire", "Dinfh"), ("site", "Oh")])
+@pytest.mark.parametrize(
+    ("kind", "group"), [("surface", "Cinfv"), ("surface", "C4v"), ("wire", "Dinfh"), ("site", "Oh")]
+)
 def test_molecule_and_surroundings_may_be_turned_together(kind, group):
     """Any orientation and place: forces and stresses come out in the laboratory's frame."""
     model = beside(kind, group)

@@ -45,7 +45,10 @@ class PoseDistance:
     def _over_surface(self, first: FloatArray, images: FloatArray, element: FloatArray) -> float:
         """Least distance over all turns about z, where the group has them, and shifts along the surface."""
         images = images @ element.T
-        a, b = (x - np.concatenate([x[..., :2].mean(-2, keepdims=True), np.zeros_like(x[..., :1, 2:])], -1) for x in (first, images))
+        a, b = (
+            x - np.concatenate([x[..., :2].mean(-2, keepdims=True), np.zeros_like(x[..., :1, 2:])], -1)
+            for x in (first, images)
+        )
         heights = ((a[..., 2] - b[..., 2]) ** 2).sum(-1)
         if self.group is None or self.group.is_finite:
             sideways = ((a[..., :2] - b[..., :2]) ** 2).sum((-1, -2))

@@ -91,8 +91,8 @@ def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
     near = distances < reach
     if not near.any():
         raise DataError(
-            f"no atom of {host.name} is within {reach:.1f} A of the region; the nearest is at {distances.min():.1f} A. Is "
-            "the region in the host's coordinates?"
+            f"no atom of {host.name} is within {reach:.1f} A of the region; the nearest is at {distances.min():.1f} A. "
+            "Is the region in the host's coordinates?"
         )
     residues = host.atoms.arrays.get("residuenumbers")
     if residues is not None:

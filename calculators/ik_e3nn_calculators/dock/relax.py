@@ -86,7 +86,9 @@ def relax(
             return
         state.energies[active], forces = energies(state.positions[active])
         state.fmax[active] = np.linalg.norm(forces, axis=2).max(1)
-        state.fmax[active] = np.where(np.isfinite(state.fmax[active] + state.energies[active]), state.fmax[active], np.nan)
+        state.fmax[active] = np.where(
+            np.isfinite(state.fmax[active] + state.energies[active]), state.fmax[active], np.nan
+        )
         state.steps[active] += 1
         going = (state.fmax[active] > fmax) & (state.steps[active] <= steps)
         _step(state, active[going], forces[going])
@@ -106,7 +108,9 @@ def _step(state: FireState, poses: NDArray[np.int64], forces: FloatArray) -> Non
     v = np.where(down[:, None, None], mixed, 0.0)
     patient = down & (state.downhill[poses] > PATIENCE)
     timestep, small = state.timestep[poses], state.alpha[poses]
-    timestep = np.where(patient, np.minimum(timestep * FASTER, MAX_TIMESTEP), np.where(turn, timestep * SLOWER, timestep))
+    timestep = np.where(
+        patient, np.minimum(timestep * FASTER, MAX_TIMESTEP), np.where(turn, timestep * SLOWER, timestep)
+    )
     state.alpha[poses] = np.where(patient, small * LESS_ALPHA, np.where(turn, ALPHA, small))
     state.downhill[poses] = np.where(down, state.downhill[poses] + 1, 0)
     state.timestep[poses] = timestep

@@ -38,7 +38,7 @@ class Pose:
         height_A: Height of the molecule's middle over the surface; NaN where there is none.
         tilt_deg: Angle of its plane (of its axis, if it is linear) with the surface; NaN where there is none.
         rmsd_A: Root mean square distance of heavy atoms from a reference pose; NaN where there is none.
-    """  # noqa: N815
+    """
 
     pose: int
     conformer: int
@@ -140,7 +140,9 @@ def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], ho
         atoms.cell, atoms.pbc = None, False
         size = len(atoms) - len(host.atoms)
         middle = atoms.positions[-size:].mean(axis=0)
-        near = np.linalg.norm(atoms.positions - middle, axis=1) < np.ptp(atoms.positions[-size:], axis=0).max() / 2 + 5.0
+        near = (
+            np.linalg.norm(atoms.positions - middle, axis=1) < np.ptp(atoms.positions[-size:], axis=0).max() / 2 + 5.0
+        )
         for row, rotation in enumerate(("-90x", "")):
             axes = figure.add_subplot(2, count, row * count + index + 1)
             plot_atoms(atoms[near], axes, rotation=rotation, show_unit_cell=0)

@@ -145,13 +145,20 @@ def _relax(
 
 
 def _finish(
-    settings: DockSettings, ligand: Ligand, host: Host, energies: PoseEnergies, state: FireState, kinds: NDArray[np.int64]
+    settings: DockSettings,
+    ligand: Ligand,
+    host: Host,
+    energies: PoseEnergies,
+    state: FireState,
+    kinds: NDArray[np.int64],
 ) -> DockSummary:
     """Energies against the references, clusters, files."""
     folder = Path(settings.output)
     good = np.isfinite(state.energies) & np.isfinite(state.fmax)
     if not good.any():
-        raise DataError("every relaxation ended with energies or forces that are not finite; the region may be too close")
+        raise DataError(
+            "every relaxation ended with energies or forces that are not finite; the region may be too close"
+        )
     free = _relaxed_alone(settings, ligand, energies)
     alone = np.full(len(kinds), np.nan)
     alone[good] = energies.alone(state.positions[good])[0]
@@ -186,7 +193,9 @@ def _finish(
         plot_best(folder / "best.png", kept, structures, host)
     converged = int((state.fmax <= settings.fmax).sum())
     if converged < len(poses):
-        _log.warning("%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps)
+        _log.warning(
+            "%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps
+        )
     summary = DockSummary(
         len(poses), converged, int((~good).sum()), int(clusters.max()) + 1, poses[0].interaction_eV, energies.calls,
         str(folder),

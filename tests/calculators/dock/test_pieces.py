@@ -23,7 +23,8 @@ SURFACE = Host(Atoms(), "surface")
 
 
 @pytest.mark.parametrize(
-    ("smiles", "maps"), [("c1ccccc1", 12), ("CCO", 1), ("CC", 2), ("C", 1), ("CC(=O)[O-]", 2), ("Cc1ccccc1", 2), ("[H][H]", 2)]
+    ("smiles", "maps"),
+    [("c1ccccc1", 12), ("CCO", 1), ("CC", 2), ("C", 1), ("CC(=O)[O-]", 2), ("Cc1ccccc1", 2), ("[H][H]", 2)],
 )
 def test_automorphisms_of_heavy_atoms(smiles, maps):
     assert len(read_ligand(smiles, 1, 0).automorphisms()) == maps
@@ -83,7 +84,9 @@ def test_poses_over_a_slab_cover_the_cell_and_do_not_clash():
     slab = fcc111("Cu", (3, 3, 2), vacuum=8.0)
     host = Host(slab, "slab.xyz")
     ligand = read_ligand("O", 1, 0)
-    poses, _ = starting_poses(ligand, host, make_region(RegionSettings(heights=[1.0, 3.0]), host), 60, np.random.default_rng(0))
+    poses, _ = starting_poses(
+        ligand, host, make_region(RegionSettings(heights=[1.0, 3.0]), host), 60, np.random.default_rng(0)
+    )
     scaled = np.linalg.solve(slab.cell.array.T, poses.mean(1).T).T[:, :2] % 1
     assert np.ptp(scaled, axis=0).min() > 0.8
     assert not any(clashes(pose, ligand.conformers[0].numbers, host) for pose in poses)
@@ -95,8 +98,8 @@ def test_poses_over_a_slab_cover_the_cell_and_do_not_clash():
 
 def test_a_region_without_room_is_named():
     lump = Host(Atoms("Cu", [[0, 0, 0]]), "lump.xyz")
+    region = make_region(RegionSettings(sphere=[0, 0, 0, 0.1]), lump)
     with pytest.raises(DataError, match=r"no room for O: 0 of 2000 random places .* clash with lump.xyz"):
-        region = make_region(RegionSettings(sphere=[0, 0, 0, 0.1]), lump)
         starting_poses(read_ligand("O", 1, 0), lump, region, 10, np.random.default_rng(0))
     with pytest.raises(DataError, match="no surface, so it needs a region"):
         make_region(RegionSettings(), lump)
@@ -127,7 +130,8 @@ def test_crystal_water_is_left_out_and_residues_stay_whole(tmp_path):
         ("ATOM", 4, "CA", "GLY", 2, 10.5), ("HETATM", 5, "O", "HOH", 3, 1.0),
     ]  # fmt: skip
     text = "".join(
-        f"{kind:<6}{serial:>5} {name:<4} {residue} A{number:>4}    {x:8.3f}{0:8.3f}{0:8.3f}  1.00  0.00          {name[0]:>2}\n"
+        f"{kind:<6}{serial:>5} {name:<4} {residue} A{number:>4}    {x:8.3f}{0:8.3f}{0:8.3f}"
+        f"  1.00  0.00          {name[0]:>2}\n"
         for kind, serial, name, residue, number, x in lines
     )
     (tmp_path / "a.pdb").write_text(text + "END\n")
@@ -144,7 +148,9 @@ def spring(scale):
 
 def test_relaxation_is_that_of_ase_pose_by_pose():
     """The same path as ASE's FIRE, however many poses are relaxed together."""
-    clusters = [Atoms("Ar4", np.array([[0, 0, 0], [1.2, 0, 0], [0.1, 1.3, 0], [0.5, 0.4, 1.1]]) + 0.05 * k) for k in range(2)]
+    clusters = [
+        Atoms("Ar4", np.array([[0, 0, 0], [1.2, 0, 0], [0.1, 1.3, 0], [0.5, 0.4, 1.1]]) + 0.05 * k) for k in range(2)
+    ]
     clusters[1].rattle(0.05, seed=1)
 
     def energies(poses):
@@ -193,14 +199,15 @@ def benzene():
 
 def test_numbering_turns_and_shifts_of_benzene_make_no_other_pose():
     ring, maps = benzene()
-    ring = ring + [0, 0, 3.3]
+    lift = np.array([0, 0, 3.3])
+    ring = ring + lift
     plain, surface = PoseDistance(maps), PoseDistance(maps, SymmetryGroup("Cinfv"))
     assert plain(ring, ring[[2, 3, 4, 5, 0, 1]]) == pytest.approx(0, abs=1e-6)
-    moved = Rotation.from_rotvec([0, 0, 0.3]).apply(ring) + [4.0, -2.0, 0]
+    moved = Rotation.from_rotvec([0, 0, 0.3]).apply(ring) + np.array([4.0, -2.0, 0])
     assert plain(ring, moved) > 3
     assert surface(ring, moved) == pytest.approx(0, abs=1e-6)
-    assert surface(ring, ring + [0, 0, 0.4]) == pytest.approx(0.4)
-    tilted = Rotation.from_rotvec([0.5, 0, 0]).apply(ring - [0, 0, 3.3]) + [0, 0, 3.3]
+    assert surface(ring, ring + np.array([0, 0, 0.4])) == pytest.approx(0.4)
+    tilted = Rotation.from_rotvec([0.5, 0, 0]).apply(ring - lift) + lift
     assert surface(ring, tilted) > 0.3
 
 
