@@ -9,9 +9,10 @@ from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
 from ik_e3nn.nn.sphere_activation import SphereActivation
+from ik_e3nn.nn.tensor_product import TensorPowers
 from ik_e3nn.symmetry import SymmetryGroup
 
-Activation = Literal["gate", "sphere"]
+Activation = Literal["gate", "sphere", "product"]
 
 
 def hidden_layer(
@@ -19,8 +20,10 @@ def hidden_layer(
 ) -> nn.Sequential:
     """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``.
 
+    "product" is a gate after all products of two fields of a channel: it sees angles between fields, exactly.
+
     Raises:
-        ValueError: The sphere activation was asked for and ``hidden`` is not spherical.
+        ValueError: ``hidden`` is not a type that the activation takes.
     """
     if activation == "sphere":
         l_max, mul = hidden.lmax, hidden[0].mul
@@ -34,8 +37,16 @@ def hidden_layer(
     elif activation == "gate":
         nonlinearity = Gate(hidden)
         wanted = nonlinearity.irreps_in
+    elif activation == "product":
+        gate = Gate(hidden)
+        nonlinearity = nn.Sequential(
+            TensorPowers(hidden, hidden, group, correlation=2),
+            EquivariantLinear(hidden, gate.irreps_in, group, bias=True),
+            gate,
+        )
+        wanted = hidden
     else:
-        raise ValueError(f"activation must be 'gate' or 'sphere'; got {activation!r}")
+        raise ValueError(f"activation must be 'gate', 'sphere' or 'product'; got {activation!r}")
     return nn.Sequential(EquivariantLinear(irreps_in, wanted, group, bias=True), nonlinearity)
 
 
@@ -50,7 +61,8 @@ class EquivariantMLP(nn.Module):
         irreps_out: Type of the output.
         group: The group G, or its name.
         layers: Number of linear layers, at least 1.
-        activation: "gate" (exact) or "sphere" (the paper's; equivariant up to its grid).
+        activation: "gate" (exact), "sphere" (the paper's; equivariant up to its grid) or "product" (exact; sees angles
+            between the fields of a channel).
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.3.
