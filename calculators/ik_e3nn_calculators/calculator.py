@@ -14,6 +14,7 @@ from torch import nn
 
 from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn_calculators.evaluator import Evaluator
+from ik_e3nn_calculators.frozen import FrozenEvaluator
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.relax_settings import RelaxSettings
@@ -48,6 +49,8 @@ class IKCalculator(Calculator):
         max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
             more time. None treats all at once.
         skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
+        skip_fixed: Leave out atoms held by `FixAtoms` that are too far from the others to matter; forces on held atoms
+            are zero then.
         **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
 
     Raises:
@@ -76,11 +79,16 @@ class IKCalculator(Calculator):
         compile: bool = False,  # noqa: A002  (torch's word for it)
         max_edges: int | None = None,
         skin: float = 0.5,
+        skip_fixed: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         keep_freed_memory()
-        self.evaluator = Evaluator(prepare_model(model, device=device, dtype=dtype), skin=skin, compile=compile)
+        ready = prepare_model(model, device=device, dtype=dtype)
+        whole = Evaluator(ready, skin=skin, compile=compile)
+        self.evaluator: Evaluator | FrozenEvaluator = whole
+        if skip_fixed:
+            self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin)
         if max_edges is not None:
             if max_edges < 1:
                 raise ValueError(f"max_edges must be at least 1, got {max_edges}")
