@@ -2,7 +2,8 @@
 
 from ik_e3nn.models.checkpoint import load_model, read_model_info, save_model
 from ik_e3nn.models.compiled import CompileWarning, compile_for_training, compile_potential
-from ik_e3nn.models.potential import PRESETS, InteratomicPotential
+from ik_e3nn.models.hyperparameters import PRESETS
+from ik_e3nn.models.potential import InteratomicPotential
 
 __all__ = [
     "PRESETS",

@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any, Literal, Self, cast
 
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from e3nn import o3
 from torch import Tensor, nn
 
@@ -19,16 +19,8 @@ from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
+from ik_e3nn.models.hyperparameters import parse_inputs, parse_sizes, parse_species
 from ik_e3nn.symmetry import SymmetryGroup
-
-PRESETS: dict[str, dict[str, int]] = {
-    "small": {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 3},
-    "medium": {"num_channels": 32, "num_layers": 2, "l_max": 3, "l_features": 1, "correlation": 3},
-    "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
-}
-LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
-OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS, *SURROUNDINGS)
-
 
 Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
 """What can stand in for ``energies_and_gradients``; see ``ik_e3nn.models.compiled``."""
@@ -90,15 +82,15 @@ class InteratomicPotential(nn.Module):
         inputs: Iterable[str] = (),
     ) -> None:
         super().__init__()
-        self.species = _parse_species(species)
-        self.inputs = _parse_inputs(inputs)
+        self.species = parse_species(species)
+        self.inputs = parse_inputs(inputs)
         self.r_max = float(r_max)
         self.group = SymmetryGroup.from_config(group)
         given = {
             "num_channels": num_channels, "num_layers": num_layers,
             "l_max": l_max, "l_features": l_features, "correlation": correlation,
         }  # fmt: skip
-        sizes = _parse_sizes(preset, given)
+        sizes = parse_sizes(preset, given)
         self.config: dict[str, Any] = {
             "species": list(self.species), "r_max": self.r_max, **sizes,
             "group": self.group.to_config(), "inputs": sorted(self.inputs),
@@ -326,39 +318,3 @@ class InteratomicPotential(nn.Module):
                 if name not in graph:
                     raise MissingInputError(f"the model needs {name!r} and the structure does not give it")
         return species
-
-
-def _parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
-    numbers = set()
-    for s in species:
-        number = atomic_numbers.get(s) if isinstance(s, str) else int(s)
-        if number is None or not 0 < number < len(chemical_symbols):
-            raise ValueError(f"unknown chemical element {s!r}: give atomic numbers or symbols")
-        numbers.add(number)
-    if not numbers:
-        raise ValueError("a potential needs at least one species")
-    return tuple(sorted(numbers))
-
-
-def _parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
-    if preset not in PRESETS:
-        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
-    sizes = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
-    for name, least in LEAST.items():
-        if not isinstance(sizes[name], int) or sizes[name] < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}; got {sizes[name]!r}")
-    if given["l_features"] is None:
-        sizes["l_features"] = min(sizes["l_features"], sizes["l_max"])
-    elif sizes["l_features"] > sizes["l_max"]:
-        raise ValueError(f"l_features must be at most l_max, {sizes['l_max']}; got {sizes['l_features']}")
-    return sizes
-
-
-def _parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
-    unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
-    if unknown:
-        raise ValueError(f"unknown inputs {unknown}: expected some of {list(OPTIONAL_INPUTS)}")
-    outside = sorted(set(inputs) & set(SURROUNDINGS))
-    if len(outside) > 1:
-        raise ValueError(f"a model has one kind of surroundings; got {', '.join(outside)}")
-    return frozenset(inputs)

@@ -1,0 +1,71 @@
+"""What a potential is made of: presets of its size, and the checks of its hyperparameters."""
+
+from collections.abc import Iterable, Mapping
+
+from ase.data import atomic_numbers, chemical_symbols
+
+from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
+from ik_e3nn.graph import SURROUNDINGS, fields
+
+PRESETS: dict[str, dict[str, int]] = {
+    "small": {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 3},
+    "medium": {"num_channels": 32, "num_layers": 2, "l_max": 3, "l_features": 1, "correlation": 3},
+    "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
+}
+LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
+OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS, *SURROUNDINGS)
+
+
+def parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
+    """Atomic numbers, sorted, of elements given by number or symbol.
+
+    Raises:
+        ValueError: Not an element, or none at all.
+
+    Example:
+        >>> parse_species(["O", 1])
+        (1, 8)
+    """
+    numbers = set()
+    for s in species:
+        number = atomic_numbers.get(s) if isinstance(s, str) else int(s)
+        if number is None or not 0 < number < len(chemical_symbols):
+            raise ValueError(f"unknown chemical element {s!r}: give atomic numbers or symbols")
+        numbers.add(number)
+    if not numbers:
+        raise ValueError("a potential needs at least one species")
+    return tuple(sorted(numbers))
+
+
+def parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
+    """The sizes of a preset, but for those that are given.
+
+    Raises:
+        ValueError: An unknown preset, or a size out of range.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
+    sizes = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
+    for name, least in LEAST.items():
+        if not isinstance(sizes[name], int) or sizes[name] < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}; got {sizes[name]!r}")
+    if given["l_features"] is None:
+        sizes["l_features"] = min(sizes["l_features"], sizes["l_max"])
+    elif sizes["l_features"] > sizes["l_max"]:
+        raise ValueError(f"l_features must be at most l_max, {sizes['l_max']}; got {sizes['l_features']}")
+    return sizes
+
+
+def parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
+    """Optional inputs of a model.
+
+    Raises:
+        ValueError: An unknown one, or more than one kind of surroundings.
+    """
+    unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
+    if unknown:
+        raise ValueError(f"unknown inputs {unknown}: expected some of {list(OPTIONAL_INPUTS)}")
+    outside = sorted(set(inputs) & set(SURROUNDINGS))
+    if len(outside) > 1:
+        raise ValueError(f"a model has one kind of surroundings; got {', '.join(outside)}")
+    return frozenset(inputs)
