@@ -1,0 +1,144 @@
+"""A molecule over graphite whose atoms are not there: data, a potential with the surface's symmetry, dynamics, docking.
+
+Which group? The one of everything that leaves your surroundings as they are:
+
+    what stands outside                      group        inputs      where
+    a flat wall (graphite, a liquid)         Cinfv        surface     over the plane through surface_origin
+    a wall of a chiral liquid                SO2          surface
+    a crystal face, corrugation kept         C4v, C3v..   site        see ik_e3nn.data.suggest_group
+    a slit between two equal walls           Dinfh        surface     heights from the middle
+    a wire or a pore                         Dinfh        wire        distances from the line
+    a crystal field, a binding site          Td, Oh, C1   site        displacements from the centre
+    a uniform field                          Cinfv        (none)
+
+1. generate: GFN2-xTB dynamics of benzene over Steele's graphite wall, turned at random at random heights;
+2. train: the group is Cinfv, the input "surface";
+3. scan: the energy of a flat and of an upright molecule against the height, and the reference's;
+4. simulate: an adsorbed molecule at constant energy;
+5. dock: random poses, relaxed in one batch, clustered with the symmetry of molecule and surface.
+
+    python examples/05_over_a_surface.py [--output surface_output] [--minutes 3]
+"""
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from ase import Atoms
+
+from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn.data.generate import GenerateSettings, generate
+from ik_e3nn.data.labelling import make_calculator
+from ik_e3nn.training import DataConfig, EvalSettings, RunConfig, TrainConfig, evaluate, train
+from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
+from ik_e3nn_calculators.dynamics import MDSettings, run_md
+
+REFERENCE = "gfn2-xtb+steele"
+HEIGHTS = (2.4, 9.0)
+
+
+def make_data(smiles: str, folder: Path) -> None:
+    """Labelled frames for training and testing, from different trajectories."""
+    for name, frames, seed in (("train", 240, 1), ("test", 100, 2)):
+        file = folder / f"{name}.xyz"
+        if not file.exists():
+            generate(
+                GenerateSettings(
+                    str(file), smiles=[smiles], calculator=REFERENCE, heights=HEIGHTS, num_frames=frames,
+                    temperatures=(300.0, 500.0), interval=10, seed=seed, isolated_atoms=name == "train",
+                )
+            )  # fmt: skip
+
+
+def train_model(folder: Path, minutes: float) -> Path:
+    """Train for a fixed time; returns the model file."""
+    run = folder / "training"
+    model = run / "model.safetensors"
+    if not model.exists():
+        config = TrainConfig(
+            data=DataConfig(train=str(folder / "train.xyz"), valid=40),
+            model={
+                "group": "Cinfv", "inputs": ["surface"],
+                "num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2,
+            },
+            run=RunConfig(output=str(run), max_epochs=1000, max_minutes=minutes, batch_size=5),
+        )  # fmt: skip
+        train(config, resume=run.exists())
+    return model
+
+
+def scan(smiles: str, model: Path, path: Path) -> None:
+    """Draw the energy of the flat and the upright molecule against the height of its middle."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    flat = lying(molecule_from_smiles(smiles))
+    upright = flat.copy()
+    upright.rotate(90, "x")
+    heights = np.linspace(2.8, 10.0, 40)
+    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
+    for number, (name, atoms) in enumerate({"flat": flat, "upright": upright}.items()):
+        for calculator, style in ((IKCalculator(model, device="cpu"), "-"), (make_calculator(REFERENCE), "o")):
+            energies = []
+            for height in [*heights, 100.0]:
+                moved = atoms.copy()
+                moved.positions[:, 2] += height + (0.0 if name == "flat" else -atoms.positions[:, 2].min() - 0.6)
+                moved.calc = calculator
+                energies.append(moved.get_potential_energy())
+            label = f"{name}, {'model' if style == '-' else 'GFN2-xTB + Steele'}"
+            axes.plot(
+                heights, np.array(energies[:-1]) - energies[-1], style, color=f"C{number}", markersize=3, label=label
+            )
+    axes.set(xlabel="height / A", ylabel="interaction energy / eV", ylim=(-0.7, 0.5))
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def lying(atoms: Atoms) -> Atoms:
+    """The molecule with its plane across z, its middle at the origin."""
+    centred = atoms.positions - atoms.positions.mean(axis=0)
+    axes = np.linalg.svd(centred)[2]
+    flat = atoms.copy()
+    flat.positions = centred @ axes.T
+    return flat
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--smiles", default="c1ccccc1", help="the molecule")
+    parser.add_argument("--minutes", type=float, default=3.0, help="training time")
+    parser.add_argument("--output", type=Path, default=Path("surface_output"), help="folder for everything")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    args.output.mkdir(parents=True, exist_ok=True)
+    make_data(args.smiles, args.output)
+    model = train_model(args.output, args.minutes)
+    test, predicted = args.output / "test.xyz", args.output / "test_predicted.xyz"
+    errors = evaluate(EvalSettings(str(model), str(test), str(predicted), overwrite=True))["errors"]
+    scan(args.smiles, model, args.output / "scan.png")
+    dock = run_dock(
+        DockSettings(
+            args.smiles, str(model), poses=60, conformers=1, region=RegionSettings(heights=(2.4, 6.0)),
+            output=str(args.output / "dock"), overwrite=True,
+        )
+    )  # fmt: skip
+    dynamics = run_md(
+        MDSettings(
+            str(args.output / "dock" / "poses.extxyz"), str(model), time_ps=5.0, timestep=0.5, temperature=300.0,
+            equilibrate_ps=0.25, output=str(args.output / "dynamics"), restart=True,
+        )
+    )  # fmt: skip
+    print(f"\n{args.smiles} over graphite")
+    print(f"  force error           {errors['force_mae_meV_per_A']:8.2f} meV/A")
+    print(f"  best pose             {dock.best_interaction_eV:8.3f} eV, {dock.distinct} distinct of {dock.poses}")
+    print(f"  drift                 {dynamics.drift_meV_per_atom_per_ps or 0.0:8.4f} meV/atom/ps")
+    print(f"\nscan.png, dock/best.png, dynamics/energy.png: {args.output.resolve()}")
+
+
+if __name__ == "__main__":
+    main()
