@@ -1,0 +1,216 @@
+"""The paper's N-body table: where particles will be, for springs of every stiffness to a plane.
+
+    python examples/benchmarks/nbody.py                                                  # the whole table, resumable
+    python examples/benchmarks/nbody.py --stiffness 10 --group SO2 --seed 3 --output row.json  # one row
+
+Five particles; half of the pairs are joined by springs, but which is not told; each is tied to the plane z = 0 by a
+spring of the given stiffness and of a length that is told. From positions and velocities at one time the network says
+the positions one unit of time later. The plane leaves only turns about z and mirrors that contain z. Groups: "Cinfv"
+(the right one), "SO2", "O3" (does not know of the plane), "C1" (no symmetry: a plain message-passing network of about
+the same number of weights). The weights kept are those best on the validation set; the test set is used once.
+
+Zhdanov et al., NeurIPS 2023, section 5.2 and table A2.
+"""
+
+import argparse
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ik_e3nn.data.nbody import simulate_nbody
+from ik_e3nn.models.forecaster import Forecaster
+from ik_e3nn.training.average import MovingAverage
+
+HERE = Path(__file__).parent
+OUTPUT = HERE / "results" / "nbody.json"
+CONFIG = HERE.parent / "configs" / "nbody.yaml"
+STIFFNESSES = (0, 1, 5, 10, 25, 50, 100, 200, 1000)
+CONTROLS = (0, 10, 100, 1000)  # stiffnesses of the groups that are not the right one
+SIZES = (300, 1000, 3000)  # training trajectories, for data efficiency
+EFFICIENCY = 10  # stiffness at which it is measured
+GROUP = "Cinfv"
+PAPER = {  # table A2
+    "MPNN": (0.0022, 0.0031, 0.0068, 0.0087, 0.0030, 0.0162, 0.0560, 0.0978, 0.1065),
+    "O(3)-SEGNN": (0.0009, 0.0092, 0.0117, 0.0183, 0.0291, 0.0151, 0.0229, 0.0938, 0.1313),
+    "SO(2)-CNN-IK": (0.0010, 0.0010, 0.0009, 0.0008, 0.0008, 0.0008, 0.0014, 0.0043, 0.0162),
+}
+Row = dict[str, Any]
+Part = tuple[Tensor, Tensor, Tensor, Tensor]
+
+
+def make_part(stiffness: float, count: int, seed: int, data: Row) -> Part:
+    """Positions, velocities, heights and later positions of some systems."""
+    last = data["frame"] + data["ahead"]
+    t = simulate_nbody(count, stiffness=stiffness, seed=seed, num_frames=last + 1)
+    arrays = (
+        t.positions[:, data["frame"]], t.velocities[:, data["frame"]] * t.interval * data["ahead"],
+        t.heights[..., None], t.positions[:, last],
+    )  # fmt: skip
+    return tuple(torch.tensor(array, dtype=torch.float32) for array in arrays)  # type: ignore[return-value]
+
+
+def mean_square_error(model: nn.Module, part: Part) -> float:
+    """Mean over systems, particles and coordinates."""
+    with torch.no_grad():
+        chunks = zip(*(array.split(500) for array in part), strict=True)
+        total = sum(float((model(x, v, s) - y).double().square().sum()) for x, v, s, y in chunks)
+    return total / part[3].numel()
+
+
+def train_row(stiffness: float, group: str, seed: int, trajectories: int, config: Row) -> Row:
+    """Make data, train, choose on validation, test."""
+    data, settings = config["data"], config["train"]
+    seeds = [10 * seed + part for part in range(3)]
+    sizes = (trajectories, data["valid"], data["test"])
+    train, valid, test = (make_part(stiffness, n, s, data) for n, s in zip(sizes, seeds, strict=True))
+    torch.manual_seed(seed)
+    model = Forecaster(group, 1, **config["plain" if group == "C1" else "model"])
+    average = MovingAverage(model, decay=settings["ema_decay"])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"])
+    best, state, epoch, step, start, done = math.inf, {}, 0, 0, time.perf_counter(), 0.0
+    with tqdm(total=round(60 * settings["minutes"]), unit="s", desc=f"{stiffness:g} {group} seed {seed}") as bar:
+        while done < 1:
+            for batch in torch.randperm(trajectories).split(settings["batch_size"]):
+                done = min((time.perf_counter() - start) / (60 * settings["minutes"]), 1.0)
+                warm = min(1.0, (step + 1) / settings["warmup_steps"])
+                optimizer.param_groups[0]["lr"] = settings["lr"] * warm * (0.505 + 0.495 * math.cos(math.pi * done))
+                x, v, s, y = (array[batch] for array in train)
+                loss = (model(x, v, s) - y).square().mean()
+                optimizer.zero_grad()
+                loss.backward()
+                nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+                optimizer.step()
+                step += 1
+                average.update(model, step=step)
+            epoch += 1
+            if epoch % 10 == 0 or done >= 1:
+                error = mean_square_error(average.model, valid)
+                if error < best:
+                    best, state = error, {k: t.clone() for k, t in average.model.state_dict().items()}
+                bar.n = round(60 * settings["minutes"] * done)
+                bar.set_postfix_str(f"epoch {epoch}, valid {error:.5f}")
+    average.model.load_state_dict(state)
+    return {
+        "stiffness": stiffness,
+        "group": group,
+        "seed": seed,
+        "trajectories": trajectories,
+        "test_mse": mean_square_error(average.model, test),
+        "valid_mse": best,
+        "train_seconds": round(time.perf_counter() - start, 1),
+        "epochs": epoch,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def jobs() -> list[tuple[float, str, int, int]]:
+    """All rows: stiffness, group, seed, trajectories."""
+    rows: list[tuple[float, str, int, int]] = [(k, GROUP, seed, 3000) for seed in (0, 1) for k in STIFFNESSES]
+    rows += [(k, group, 0, 3000) for group in ("O3", "C1") for k in CONTROLS]
+    rows += [(EFFICIENCY, group, 0, n) for n in SIZES for group in (GROUP, "O3", "C1")]
+    return list(dict.fromkeys(rows))
+
+
+def write(rows: list[Row], output: Path) -> None:
+    """JSON, page and plots."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps(rows, indent=1) + "\n")
+    page = HERE / "nbody.md" if output == OUTPUT else output.with_suffix(".md")
+    full = [row for row in rows if row["trajectories"] == 3000]
+    names = list(dict.fromkeys((row["group"], row["seed"]) for row in full))
+    lines = ["| | " + " | ".join(map(str, STIFFNESSES)) + " |", "|---|" + "---:|" * len(STIFFNESSES)]
+    for name, values in PAPER.items():
+        lines.append(f"| paper, {name} | " + " | ".join(f"{value:.4f}" for value in values) + " |")
+    for group, seed in names:
+        found = {row["stiffness"]: row["test_mse"] for row in full if (row["group"], row["seed"]) == (group, seed)}
+        cells = (f"{found[k]:.5f}" if k in found else "" for k in STIFFNESSES)
+        lines.append(f"| ours, {group}, seed {seed} | " + " | ".join(cells) + " |")
+    more = ["| trajectories | " + " | ".join((GROUP, "O3", "C1")) + " |", "|---:|---:|---:|---:|"]
+    for n in SIZES:
+        found = {row["group"]: row["test_mse"] for row in rows
+                 if (row["stiffness"], row["trajectories"], row["seed"]) == (EFFICIENCY, n, 0)}  # fmt: skip
+        more.append(
+            f"| {n} | " + " | ".join(f"{found[g]:.5f}" if g in found else "" for g in (GROUP, "O3", "C1")) + " |"
+        )
+    text = f"""# N-body: springs to a plane
+
+Made by `nbody.py`; settings in `examples/configs/nbody.yaml`. Test mean square error of positions, by stiffness.
+
+{chr(10).join(lines)}
+
+![error against stiffness](results/{output.stem}.png)
+
+## Data efficiency at stiffness {EFFICIENCY}
+
+{chr(10).join(more)}
+"""
+    page.write_text(text)
+    plot(full, output.with_suffix(".png"))
+
+
+def plot(rows: list[Row], path: Path) -> None:
+    """The paper's figure: error against stiffness."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    places = np.arange(len(STIFFNESSES))
+    for name, values in PAPER.items():
+        axes.plot(places, values, ":", marker="s", markersize=4, label=f"paper, {name}")
+    for group in dict.fromkeys(row["group"] for row in rows):
+        shown = [k for k in STIFFNESSES if any(row["group"] == group and row["stiffness"] == k for row in rows)]
+        means = [np.mean([r["test_mse"] for r in rows if r["group"] == group and r["stiffness"] == k]) for k in shown]
+        axes.plot([STIFFNESSES.index(k) for k in shown], means, "-o", label=f"ours, {group}")
+    axes.set_xticks(places, [str(k) for k in STIFFNESSES])
+    axes.set(yscale="log", xlabel="stiffness", ylabel="test mean square error")
+    axes.legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    """One row, or all that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stiffness", type=float, help="one row alone, with --group and --seed")
+    parser.add_argument("--group", default=GROUP)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--trajectories", type=int, default=3000)
+    parser.add_argument("--minutes", type=float, help="instead of the config's")
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--work", type=Path, default=Path("nbody_work"), help="folder for finished rows of the table")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    args = parser.parse_args()
+    config = yaml.safe_load(args.config.read_text())
+    if args.minutes is not None:
+        config["train"]["minutes"] = args.minutes
+    if args.stiffness is not None:
+        if args.output == OUTPUT:
+            parser.error("give --output for a single row")
+        row = train_row(args.stiffness, args.group, args.seed, args.trajectories, config)
+        args.output.write_text(json.dumps([row], indent=1) + "\n")
+        tqdm.write(json.dumps(row))
+        return
+    args.work.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for k, group, seed, n in tqdm(jobs(), unit="row", desc="table"):
+        file = args.work / f"{k:g}_{group}_{seed}_{n}.json"
+        if not file.exists():
+            row = train_row(k, group, seed, n, config)
+            partial = file.with_suffix(".partial")
+            partial.write_text(json.dumps(row))
+            os.replace(partial, file)
+        rows.append(json.loads(file.read_text()))
+    write(rows, args.output)
+
+
+if __name__ == "__main__":
+    main()
