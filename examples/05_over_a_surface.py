@@ -79,14 +79,14 @@ def scan(smiles: str, model: Path, path: Path) -> None:
     flat = lying(molecule_from_smiles(smiles))
     upright = flat.copy()
     upright.rotate(90, "x")
-    heights = np.linspace(2.8, 10.0, 40)
+    heights = np.linspace(3.0, 10.0, 40)
     figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for number, (name, atoms) in enumerate({"flat": flat, "upright": upright}.items()):
         for calculator, style in ((IKCalculator(model, device="cpu"), "-"), (make_calculator(REFERENCE), "o")):
             energies = []
             for height in [*heights, 100.0]:
                 moved = atoms.copy()
-                moved.positions[:, 2] += height + (0.0 if name == "flat" else -atoms.positions[:, 2].min() - 0.6)
+                moved.positions[:, 2] += height
                 moved.calc = calculator
                 energies.append(moved.get_potential_energy())
             label = f"{name}, {'model' if style == '-' else 'GFN2-xTB + Steele'}"
@@ -102,6 +102,7 @@ def lying(atoms: Atoms) -> Atoms:
     """The molecule with its plane across z, its middle at the origin."""
     centred = atoms.positions - atoms.positions.mean(axis=0)
     axes = np.linalg.svd(centred)[2]
+    axes[2] *= np.linalg.det(axes)  # a turn, not a mirror
     flat = atoms.copy()
     flat.positions = centred @ axes.T
     return flat
@@ -129,13 +130,13 @@ def main() -> None:
     )  # fmt: skip
     dynamics = run_md(
         MDSettings(
-            str(args.output / "dock" / "poses.extxyz"), str(model), time_ps=5.0, timestep=0.5, temperature=300.0,
+            str(args.output / "dock" / "best.extxyz"), str(model), time_ps=5.0, timestep=0.5, temperature=300.0,
             equilibrate_ps=0.25, output=str(args.output / "dynamics"), restart=True,
         )
     )  # fmt: skip
     print(f"\n{args.smiles} over graphite")
     print(f"  force error           {errors['force_mae_meV_per_A']:8.2f} meV/A")
-    print(f"  best pose             {dock.best_interaction_eV:8.3f} eV, {dock.distinct} distinct of {dock.poses}")
+    print(f"  best pose             {dock.best_binding_eV:8.3f} eV, {dock.distinct} distinct of {dock.poses}")
     print(f"  drift                 {dynamics.drift_meV_per_atom_per_ps or 0.0:8.4f} meV/atom/ps")
     print(f"\nscan.png, dock/best.png, dynamics/energy.png: {args.output.resolve()}")
 

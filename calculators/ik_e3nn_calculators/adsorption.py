@@ -115,4 +115,6 @@ def _kind(atoms: Atoms) -> str:
     weights = (
         "" if model is None else f" with weights of sum {sum(float(p.double().sum()) for p in model.parameters())!r}"
     )
-    return f"{type(calculator).__name__} {kept or ''}{weights}"
+    parts = getattr(getattr(calculator, "mixer", None), "calcs", ())
+    names = " + ".join(type(part).__name__ for part in parts) or type(calculator).__name__
+    return f"{names} {kept or ''}{weights}".strip()

@@ -14,7 +14,7 @@ from torch import nn
 
 from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn_calculators.evaluator import Evaluator
-from ik_e3nn_calculators.frozen import FrozenEvaluator
+from ik_e3nn_calculators.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.relax_settings import RelaxSettings
@@ -88,7 +88,7 @@ class IKCalculator(Calculator):
         whole = Evaluator(ready, skin=skin, compile=compile)
         self.evaluator: Evaluator | FrozenEvaluator = whole
         if skip_fixed:
-            self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin)
+            self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
         if max_edges is not None:
             if max_edges < 1:
                 raise ValueError(f"max_edges must be at least 1, got {max_edges}")
@@ -99,13 +99,18 @@ class IKCalculator(Calculator):
     @classmethod
     def from_settings(cls, settings: MDSettings | RelaxSettings) -> Self:
         """The calculator that a run's settings ask for."""
-        names = ("model", "device", "dtype", "compile", "max_edges")
+        names = ("model", "device", "dtype", "compile", "max_edges", "skip_fixed")
         return cls(**{name: getattr(settings, name) for name in names})
 
     @property
     def model(self) -> nn.Module:
         """This calculator's own, frozen copy of the potential."""
         return self.evaluator.model
+
+    @property
+    def feels_surroundings(self) -> bool:
+        """Whether something outside holds the structure, so that momentum is not conserved."""
+        return getattr(self.model, "surroundings", None) is not None
 
     @property
     def r_max(self) -> float:
@@ -137,6 +142,8 @@ class IKCalculator(Calculator):
         changes = [name for name, old, new in pairs if not np.array_equal(old, new)]
         if self.evaluator.inputs and not same_inputs(self._inputs, input_snapshot(atoms, self.evaluator.inputs)):
             changes.append("info")
+        if isinstance(self.evaluator, FrozenEvaluator) and not np.array_equal(moving_atoms(last), moving_atoms(atoms)):
+            changes.append("constraints")
         return changes
 
     def calculate(

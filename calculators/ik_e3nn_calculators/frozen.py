@@ -1,14 +1,14 @@
 """Large systems of which a small part moves: what cannot change is computed once."""
 
-from typing import Any
-
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
+from torch import nn
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbour_list
+from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.evaluator import Evaluator
 from ik_e3nn_calculators.inputs import INFO_KEYS, Snapshot, same_inputs
 
@@ -37,11 +37,13 @@ class FrozenEvaluator:
         DataError: The model sees bonds, which a part of a system does not have.
     """
 
-    def __init__(self, whole: Evaluator, part: Evaluator, skin: float) -> None:
+    def __init__(self, whole: Evaluator, part: Evaluator, *, skin: float) -> None:
         if "bond_types" in whole.inputs:
             raise DataError("a model that sees bonds cannot leave out held atoms; use skip_fixed=False")
         self.whole, self.part, self.skin = whole, part, skin
-        self.reach = len(whole.model.interactions)  # type: ignore[arg-type]
+        if not isinstance(whole.model, InteratomicPotential):
+            raise DataError(f"only an InteratomicPotential can leave out held atoms, got {type(whole.model).__name__}")
+        self.reach = len(whole.model.interactions)
         self._start: Atoms | None = None
         self._inputs: Snapshot = {}
         self._energies: FloatArray = np.zeros(0)
@@ -49,9 +51,25 @@ class FrozenEvaluator:
         self._needed: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._changing: BoolArray = np.zeros(0, dtype=bool)
 
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is asked of the whole system's evaluator."""
-        return getattr(self.whole, name)
+    @property
+    def model(self) -> nn.Module:
+        """The potential."""
+        return self.whole.model
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Inputs that the potential declares."""
+        return self.whole.inputs
+
+    @property
+    def r_max(self) -> float:
+        """Cutoff radius in A."""
+        return self.whole.r_max
+
+    @property
+    def rebuilds(self) -> int:
+        """How often the neighbour list of the whole system was built so far."""
+        return self.whole.rebuilds
 
     def evaluate(self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool) -> dict[str, FloatArray]:
         """Energy and forces, and stresses where asked for; see `Evaluator.evaluate`."""

@@ -32,6 +32,7 @@ class RelaxSettings:
         dtype: `float32` or `float64`; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.
+        skip_fixed: Leave out atoms held fixed that are too far from the others to matter; for large substrates.
         progress: Show a progress bar.
         plots: Draw the largest force.
 
@@ -59,6 +60,7 @@ class RelaxSettings:
     dtype: Literal["float32", "float64"] | None = None
     compile: bool = False
     max_edges: int | None = None
+    skip_fixed: bool = False
     progress: bool = True
     plots: bool = True
 

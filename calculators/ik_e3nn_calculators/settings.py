@@ -95,6 +95,7 @@ class MDSettings:
         dtype: `float32` or `float64`; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.
+        skip_fixed: Leave out atoms held fixed that are too far from the others to matter; for large substrates.
         progress: Show a progress bar.
         plots: Draw energy and temperature.
         limits: When to stop because the structure explodes.
@@ -132,6 +133,7 @@ class MDSettings:
     dtype: Literal["float32", "float64"] | None = None
     compile: bool = False
     max_edges: int | None = None
+    skip_fixed: bool = False
     progress: bool = True
     plots: bool = True
     limits: ExplosionLimits = field(default_factory=ExplosionLimits)

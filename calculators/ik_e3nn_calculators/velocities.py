@@ -97,8 +97,8 @@ def kinetic_temperature(atoms: Atoms, freedom: int) -> float:
 
 
 def _keeps_momentum(atoms: Atoms) -> bool:
-    """Whether drift is a conserved nuisance: several atoms, nothing held fixed."""
-    return len(atoms) > 1 and not atoms.constraints
+    """Whether drift is a conserved nuisance: several atoms, nothing held fixed, nothing outside that holds them."""
+    return len(atoms) > 1 and not atoms.constraints and not getattr(atoms.calc, "feels_surroundings", False)
 
 
 def _inertia(atoms: Atoms) -> FloatArray:

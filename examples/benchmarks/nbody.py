@@ -33,7 +33,7 @@ from ik_e3nn.training.average import MovingAverage
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "nbody.json"
-CONFIG = HERE.parent / "configs" / "nbody.yaml"
+CONFIG = HERE / "nbody.yaml"
 STIFFNESSES = (0, 1, 5, 10, 25, 50, 100, 200, 1000)
 CONTROLS = (0, 10, 100, 1000)  # stiffnesses of the groups that are not the right one
 SIZES = (300, 1000, 3000)  # training trajectories, for data efficiency
@@ -144,7 +144,7 @@ def write(rows: list[Row], output: Path) -> None:
         )
     text = f"""# N-body: springs to a plane
 
-Made by `nbody.py`; settings in `examples/configs/nbody.yaml`. Test mean square error of positions, by stiffness.
+Made by `nbody.py`; settings in `nbody.yaml`. Test mean square error of positions, by stiffness.
 
 {chr(10).join(lines)}
 

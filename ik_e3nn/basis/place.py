@@ -15,7 +15,7 @@ SOFTENING = 0.01  # A; makes the distance smooth at zero
 class PlaceBasis(ExactModule):
     r"""Shells of a displacement u times harmonics of its direction: bounded, smooth everywhere, zero far away.
 
-    .. math:: f_{nlm}(u) &= c \, \frac{g^{\pm}_n(\rho)}{\rho^{s} \, (\rho^2 + \Delta^2)^{(l-s)/2}} \;
+    .. math:: f_{nlm}(u) &= c \, \frac{g^{\pm}_n(\rho)}{\rho^{s} \, (|u|^2 + \Delta^2)^{(l-s)/2}} \;
                             |u|^l Y_{lm}(u/|u|) \\
               g^{\pm}_n(\rho) &= e^{-(\rho - c_n)^2 / 2 \Delta^2} \pm e^{-(\rho + c_n)^2 / 2 \Delta^2}
 
@@ -24,7 +24,7 @@ class PlaceBasis(ExactModule):
     Gaussians on equidistant centres on both sides of zero: whatever tells the two sides apart can use them so.
 
     Args:
-        reach: Distance (A) from which on the functions vanish, as a Gaussian's tail does.
+        reach: Distance (A) up to which there are shells; beyond it the last ones fall off as Gaussians do.
         num_basis: Number of shells.
         l_max: Largest degree.
 

@@ -35,8 +35,8 @@ class Surroundings(ExactModule):
         group: The group G of everything in the frame of the surroundings.
 
     Raises:
-        ValueError: The group does not keep what the surroundings fix, as inversion does not keep a side of a surface
-            apart from its normal.
+        ValueError: An unknown kind, or a group that does not keep what the surroundings fix, as O(3) does not keep the
+            normal of a surface.
 
     Example:
         >>> from ase import Atoms
@@ -57,7 +57,10 @@ class Surroundings(ExactModule):
         axis = frame[:, 2]
         along = torch.outer(axis, axis)
         identity = torch.eye(3, dtype=torch.float64)
-        projector = {"surface": along, "wire": identity - along, "site": identity}[kind]
+        projectors = {"surface": along, "wire": identity - along, "site": identity}
+        if kind not in projectors:
+            raise ValueError(f"surroundings must be one of {', '.join(projectors)}; got {kind!r}")
+        projector = projectors[kind]
         for g in group.generators:
             if (g @ projector - projector @ g).abs().max() > COMMUTES:
                 raise ValueError(
@@ -142,12 +145,14 @@ class PlaceEmbedding(nn.Module):
 
     Example:
         >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
-        >>> embedding = PlaceEmbedding(3, 8, 1, 5.0, surface)
+        >>> embedding = PlaceEmbedding(3, 8, l_max=1, r_max=5.0, surroundings=surface)
         >>> embedding.irreps_out, embedding(torch.zeros(2, 8), torch.zeros(2, 3), torch.tensor([0, 2])).shape
         (8x0e, torch.Size([2, 8]))
     """
 
-    def __init__(self, num_species: int, channels: int, l_max: int, r_max: float, surroundings: Surroundings) -> None:
+    def __init__(
+        self, num_species: int, channels: int, *, l_max: int, r_max: float, surroundings: Surroundings
+    ) -> None:
         super().__init__()
         self.basis = PlaceBasis(REACH * r_max, l_max=1 if surroundings.kind == "surface" else max(l_max, 1))
         self.num_species = num_species

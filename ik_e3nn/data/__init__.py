@@ -7,17 +7,21 @@ from ik_e3nn.data.label_keys import LabelKeys
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, read_labels
 from ik_e3nn.data.molecules import atoms_from_mol, conformers, molecule_from_smiles
+from ik_e3nn.data.nbody import Trajectories, simulate_nbody
 from ik_e3nn.data.pyg import from_pyg
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.slab_symmetry import suggest_group
+from ik_e3nn.data.steele import SteeleWall
 from ik_e3nn.data.writing import write_structures
 
 __all__ = [
     "EnergyReference",
     "LabelCounts",
     "LabelKeys",
+    "SteeleWall",
     "StructureDataset",
     "StructureLabels",
+    "Trajectories",
     "atoms_from_mol",
     "conformers",
     "fit_energy_reference",
@@ -27,6 +31,7 @@ __all__ = [
     "perceive_bonds",
     "read_labels",
     "read_structures",
+    "simulate_nbody",
     "suggest_group",
     "write_structures",
 ]

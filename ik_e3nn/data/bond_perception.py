@@ -33,6 +33,28 @@ def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
         >>> perceive_bonds(molecule("HCN"), charge=0).tolist()
         [[0, 1, 3], [0, 2, 1]]
     """
+    rows = bonds_of_mol(perceive_molecule(atoms, charge))
+    return check_bonds(sorted([min(i, j), max(i, j), kind] for i, j, kind in rows), len(atoms))
+
+
+def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
+    """The RDKit molecule that a geometry and a total charge make; see `perceive_bonds`.
+
+    Args:
+        atoms: A molecule, open in all directions and with all its hydrogens; it is only read.
+        charge: Total charge in e.
+
+    Returns:
+        The molecule, sanitised, with the geometry as its conformer.
+
+    Raises:
+        DataError: Periodic, or no bond orders fit the geometry and the charge.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> Chem.MolToSmiles(Chem.RemoveHs(perceive_molecule(molecule("CH3CHO"), 0)))
+        'CC=O'
+    """
     if atoms.pbc.any():
         raise DataError("bonds can be perceived for molecules only; this structure is periodic")
     editable = Chem.RWMol()
@@ -41,7 +63,7 @@ def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
         editable.AddAtom(Chem.Atom(int(number)))
         conformer.SetAtomPosition(index, Point3D(*map(float, position)))
     editable.AddConformer(conformer)
-    molecule = editable.GetMol()
+    molecule: Chem.Mol = editable.GetMol()
     for atom in molecule.GetAtoms():
         atom.SetNoImplicit(True)
     try:
@@ -49,10 +71,9 @@ def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
             if len(atoms) > 1:
                 rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False)
                 Chem.SanitizeMol(molecule)
-            rows = bonds_of_mol(molecule)
     except (ValueError, RuntimeError) as error:
         raise DataError(
             f"no bonds fit the geometry of {atoms.get_chemical_formula()} with charge {charge}; check the charge, the "
             f"hydrogens and the unit of the positions ({str(error).strip():.120})"
         ) from error
-    return check_bonds(sorted([min(i, j), max(i, j), kind] for i, j, kind in rows), len(atoms))
+    return molecule

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ase import Atoms
 
@@ -125,7 +126,7 @@ def make_sampler(settings: GenerateSettings) -> Sampler:
         sampler = NormalModeSampler()
     else:
         sampler = LangevinSampler(settings.timestep, settings.interval, settings.equilibration, settings.friction)
-    return RandomPlacement(sampler, settings.heights, settings.lateral) if settings.heights else sampler
+    return RandomPlacement(sampler, heights=settings.heights, lateral=settings.lateral) if settings.heights else sampler
 
 
 def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -> str:
@@ -144,6 +145,8 @@ def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
         True
     """
     values = {key: value for key, value in dataclasses.asdict(settings).items() if key not in _NOT_PART_OF_THE_RUN}
+    if settings.substrate is not None:
+        values["substrate"] = hashlib.sha256(Path(settings.substrate).read_bytes()).hexdigest()
     structures = [
         [atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.array.tolist(), atoms.pbc.tolist()]
         for group in starts

@@ -92,12 +92,17 @@ class GenerateSettings:
         for name in ("num_frames", "timestep", "interval", "friction", "num_conformers"):
             if not getattr(self, name) > 0:
                 raise DataError(f"{name} must be positive, got {getattr(self, name)}")
-        if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):
-            raise DataError(f"heights must be two numbers, the least and the largest in A, got {list(self.heights)}")
-        if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
-            raise DataError("a surface needs heights, for example [2.4, 9]: how far over it the molecules are put")
+        self._check_surface()
         for name in ("equilibration", "displacement", "strain", "lateral"):
             if not getattr(self, name) >= 0:
                 raise DataError(f"{name} must not be negative, got {getattr(self, name)}")
         if not self.temperatures or not all(temperature > 0 for temperature in self.temperatures):
             raise DataError(f"temperatures must be positive, in K, got {list(self.temperatures)}")
+
+    def _check_surface(self) -> None:
+        if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):
+            raise DataError(f"heights must be two numbers, the least and the largest in A, got {list(self.heights)}")
+        if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
+            raise DataError("a surface needs heights, for example [2.4, 9]: how far over it the molecules are put")
+        if self.lateral and not self.heights:
+            raise DataError("lateral shifts frames over a surface, whose heights are not given")

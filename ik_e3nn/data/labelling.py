@@ -70,9 +70,8 @@ class Labeller:
 
     def forget(self) -> None:
         """Drop what the calculator remembers, so that the next label does not depend on those before it."""
-        for calculator in (self.calculator, *getattr(getattr(self.calculator, "mixer", None), "calcs", ())):
-            if hasattr(calculator, "reset"):
-                calculator.reset()
+        if hasattr(self.calculator, "reset"):
+            self.calculator.reset()
 
     def forces(self, atoms: Atoms) -> FloatArray:
         """Forces of a structure.
@@ -150,7 +149,7 @@ def make_calculator(
         unknown = sorted(arguments.keys() - set(names))
         if unknown:
             raise DataError(f"options of the sum {name!r} go by the names in it; got {', '.join(unknown)}")
-        return SumCalculator([make_calculator(part, charge, spin, arguments.get(part)) for part in names])
+        return _Sum([make_calculator(part, charge, spin, arguments.get(part)) for part in names])
     if name in ("gfn2-xtb", "gfn1-xtb"):
         factory = _xtb_class()
         arguments = {"charge": charge, "multiplicity": spin, "verbosity": 0, **arguments}
@@ -164,6 +163,23 @@ def make_calculator(
     if not hasattr(calculator, "get_property"):
         raise DataError(f"{name!r} gives a {type(calculator).__name__}, which is not an ASE calculator")
     return calculator
+
+
+class _Sum(SumCalculator):
+    """A sum of calculators that notices a surface that has moved, and that can forget all that its parts remember."""
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation."""
+        changes: list[str] = super().check_state(atoms, tol)
+        if self.atoms is not None and str(self.atoms.info) != str(atoms.info):
+            changes.append("info")
+        return changes
+
+    def reset(self) -> None:
+        """Forget everything."""
+        super().reset()
+        for calculator in self.mixer.calcs:
+            calculator.reset()
 
 
 def _xtb_class() -> Any:

@@ -67,10 +67,10 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
 
 
 def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
-    """Up to n different conformers of an RDKit molecule with hydrogens, see `conformers`; its own are replaced.
+    """Up to n different conformers of an RDKit molecule with hydrogens, see `conformers`; its own are not among them.
 
     Args:
-        molecule: The molecule; its conformers are changed.
+        molecule: The molecule; it is only read.
         n: How many to try.
         seed: Random seed of the embedding.
 
@@ -84,6 +84,7 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
         >>> len(embed_conformers(mol_from_smiles("CCO"), 1)[0])
         9
     """
+    molecule = Chem.Mol(molecule)
     with rdBase.BlockLogs():
         found = _embed(molecule, n, seed, random_start=False) or _embed(molecule, n, seed, random_start=True)
         if not found:
@@ -103,7 +104,7 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
         bonds: Rows (i, j, type), (n, 3).
 
     Returns:
-        The molecule, sanitised; formal charges are where the valences ask for them.
+        The molecule, sanitised; formal charges are where the valences ask for them, but not in aromatic rings.
 
     Raises:
         DataError: RDKit cannot make sense of atoms and bonds.
@@ -129,7 +130,7 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
     molecule: Chem.Mol = editable.GetMol()
     for atom in molecule.GetAtoms():
         valence = sum(bond.GetBondTypeAsDouble() for bond in atom.GetBonds())
-        if (atom.GetAtomicNum(), valence) in _CHARGED:
+        if not atom.GetIsAromatic() and (atom.GetAtomicNum(), valence) in _CHARGED:
             atom.SetFormalCharge(_CHARGED[atom.GetAtomicNum(), valence])
     with rdBase.BlockLogs():
         failure = Chem.SanitizeMol(molecule, catchErrors=True)

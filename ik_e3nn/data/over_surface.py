@@ -15,6 +15,8 @@ from ik_e3nn.data.sampling import Frame, Sampler
 class RandomPlacement(Sampler):
     """Frames of another sampler, each turned at random and put at a random height over the plane z = 0.
 
+    Every frame is labelled twice: where the other sampler made it, and where it is put.
+
     Args:
         frames: Makes the frames; the next one starts from the last one, where it was put.
         heights: Least and largest height of the lowest atom in A.
@@ -24,14 +26,15 @@ class RandomPlacement(Sampler):
         >>> from ase.build import molecule
         >>> from ase.calculators.lj import LennardJones
         >>> from ik_e3nn.data.sampling import RattleSampler
-        >>> sampler, rng = RandomPlacement(RattleSampler(0.1, 0.0), (2.0, 5.0)), np.random.default_rng(0)
+        >>> sampler, rng = RandomPlacement(RattleSampler(0.1, 0.0), heights=(2.0, 5.0)), np.random.default_rng(0)
         >>> frame = sampler.frame(molecule("H2O"), {}, None, 0.0, rng, Labeller(LennardJones()))
         >>> bool(2.0 < frame.positions[:, 2].min() < 5.0)
         True
     """
 
-    def __init__(self, frames: Sampler, heights: Sequence[float], lateral: float = 0.0) -> None:
-        self.frames, self.heights, self.lateral = frames, tuple(heights), lateral
+    def __init__(self, frames: Sampler, *, heights: Sequence[float], lateral: float = 0.0) -> None:
+        self.frames, self.lateral = frames, lateral
+        self.lowest, self.highest = heights
         self.name, self.needs_minimum = frames.name, frames.needs_minimum
         self.uses_temperature = frames.uses_temperature
 
@@ -50,11 +53,11 @@ class RandomPlacement(Sampler):
     ) -> Frame:
         """The next frame; see `Sampler.frame`."""
         made = self.frames.frame(start, prepared, previous, temperature, rng, labeller)
-        turn = Rotation.random(random_state=rng)
+        turn = Rotation.random(rng=rng)
         atoms = start.copy()
         atoms.positions = turn.apply(made.positions - made.positions.mean(axis=0))
         atoms.positions[:, :2] += rng.uniform(-self.lateral, self.lateral, 2)
-        atoms.positions = lifted(atoms, rng.uniform(*self.heights)).positions
+        atoms.positions = lifted(atoms, rng.uniform(self.lowest, self.highest)).positions
         labeller.forget()
         momenta = None if made.momenta is None else turn.apply(made.momenta)
         return Frame(atoms.positions.copy(), made.cell, labeller.label(atoms), momenta)

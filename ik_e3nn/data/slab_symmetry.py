@@ -2,9 +2,12 @@
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError, MissingDependencyError
 from ik_e3nn.symmetry import SymmetryGroup
+
+FloatArray = NDArray[np.float64]
 
 SCHOENFLIES = {
     "1": "C1", "-1": "Ci", "2": "C2", "m": "Cs", "2/m": "C2h", "222": "D2", "mm2": "C2v", "mmm": "D2h",
@@ -54,14 +57,21 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
     if symmetry is None:
         raise DataError("spglib finds no symmetry in the slab; are atoms in the same place?")
     rotations = symmetry["rotations"]
-    matrices = cell.T @ rotations @ np.linalg.inv(cell.T)
-    kept = np.abs(matrices @ normal - normal).max(1) < 1e-3
+    kept = np.abs(cell.T @ rotations @ np.linalg.inv(cell.T) @ normal - normal).max(1) < 1e-3
+    exact = _symmetric_cell(cell, rotations[kept])
     symbol = spglib.get_pointgroup(rotations[kept])[0].strip()
-    return SymmetryGroup.from_generators(_orthogonal(matrices[kept]), SCHOENFLIES[symbol], tuple(normal.tolist()))
+    matrices = exact.T @ rotations[kept] @ np.linalg.inv(exact.T)
+    return SymmetryGroup.from_generators(matrices, SCHOENFLIES[symbol], tuple(normal.tolist()))
 
 
-def _orthogonal(matrices: np.ndarray) -> np.ndarray:
-    """The nearest orthogonal matrices: a relaxed cell keeps its symmetry to the tolerance only."""
-    u, _, vh = np.linalg.svd(matrices)
-    nearest: np.ndarray = u @ vh
-    return nearest
+def _symmetric_cell(cell: FloatArray, rotations: NDArray[np.int64]) -> FloatArray:
+    """The cell that the rotations map exactly onto itself, and that lies as the given one does.
+
+    A relaxed cell has its symmetry to a tolerance only, and the products of its operations would be no group.
+    """
+    metric = np.mean([r.T @ cell @ cell.T @ r for r in rotations], axis=0)  # of vectors with fractional coordinates
+    values, vectors = np.linalg.eigh(metric)
+    root = (vectors * np.sqrt(values)) @ vectors.T  # rows of a cell with this metric
+    u, _, vh = np.linalg.svd(np.linalg.inv(root) @ cell)
+    symmetric: FloatArray = root @ (u @ vh)
+    return symmetric

@@ -56,7 +56,7 @@ class SteeleWall(Calculator):
     Example:
         >>> atoms = Atoms("Ar", [[0, 0, 3.3]], calculator=SteeleWall())
         >>> round(atoms.get_potential_energy(), 3)
-        -0.113
+        -0.083
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "energies", "forces"]

@@ -2,12 +2,14 @@
 
 from ik_e3nn.models.checkpoint import load_model, read_model_info, save_model
 from ik_e3nn.models.compiled import CompileWarning, compile_for_training, compile_potential
+from ik_e3nn.models.forecaster import Forecaster
 from ik_e3nn.models.hyperparameters import PRESETS
 from ik_e3nn.models.potential import InteratomicPotential
 
 __all__ = [
     "PRESETS",
     "CompileWarning",
+    "Forecaster",
     "InteratomicPotential",
     "compile_for_training",
     "compile_potential",

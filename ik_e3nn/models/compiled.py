@@ -254,6 +254,8 @@ def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
             fill = 2 * r_max if key == "vectors" else 0
         rows = 2 if key in ("senders", "owners", "vectors", "bonds") else 1
         padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
+    if "frames" in padded:
+        padded["frames"][-1] = torch.eye(3, dtype=padded["frames"].dtype, device=padded["frames"].device)
     return padded
 
 

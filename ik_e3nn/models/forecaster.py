@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.basis.edge import PolynomialBasis
+from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv import PointConv, ReceiverBlocks
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantLinear, EquivariantMLP
@@ -14,7 +15,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 REACH = 4.0  # initial width of the kernels' shell, in the unit of the positions
 
 
-class Forecaster(nn.Module):
+class Forecaster(ExactModule):
     r"""Positions after some time of particles that all act on each other and feel something outside.
 
     .. math:: h_{ij}^{(t)} &= K_t\big(r_{ij}; h_{ij}^{(t-1)}, f_i^{(t)}, f_j^{(t)}\big) \\
@@ -41,6 +42,8 @@ class Forecaster(nn.Module):
         torch.Size([3, 5, 3])
     """
 
+    fixed: Tensor
+
     def __init__(
         self,
         group: SymmetryGroup | str,
@@ -54,7 +57,7 @@ class Forecaster(nn.Module):
         self.group = SymmetryGroup.from_config(group)
         hidden = spherical_irreps(l_max, channels)
         fixed = self.group.invariants(1, -1)
-        self.register_buffer("fixed", (fixed.T @ fixed).to(torch.get_default_dtype()))
+        self.register_exact("fixed", fixed.T @ fixed)
         irreps_in = o3.Irreps([(num_scalars, "0e"), (2, "1o")])
         self.embedding = EquivariantMLP(irreps_in, hidden, hidden, self.group, layers=2, activation="product")
         self.layers = nn.ModuleList(Message(hidden, self.group, first=t == 0) for t in range(num_layers))
@@ -63,8 +66,6 @@ class Forecaster(nn.Module):
         with torch.no_grad():  # at first every particle keeps its velocity
             self.linear.weight.zero_()
             self.readout.last.weight.mul_(0.1)
-
-    fixed: Tensor
 
     def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor) -> Tensor:
         """Positions after one unit of time.
@@ -98,7 +99,7 @@ class Message(nn.Module):
     def __init__(self, hidden: o3.Irreps, group: SymmetryGroup, *, first: bool) -> None:
         super().__init__()
         attributes = o3.Irreps() if first else hidden
-        basis = PolynomialBasis(hidden.lmax, sigma=REACH)
+        basis = PolynomialBasis(max(hidden.lmax, 1), sigma=REACH)
         self.kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=2, activation="product")
         self.sender = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
         self.receiver = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)

@@ -108,12 +108,16 @@ class InteratomicPotential(nn.Module):
         for kind in self.inputs.intersection(SURROUNDINGS):
             self.surroundings = Surroundings(kind, self.group)
             self.place_embedding = PlaceEmbedding(
-                len(self.species), num_channels, l_features, self.r_max, self.surroundings
+                len(self.species),
+                num_channels,
+                l_max=l_features,
+                r_max=self.r_max,
+                surroundings=self.surroundings,
             )
             first = self.place_embedding.irreps_out
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
         if self.group.is_isotropic:  # nothing but scalars is read out of the last features
-            types[-1] = types[0]
+            types[-1] = o3.Irreps([(num_channels, "0e")])
         self.interactions = nn.ModuleList(
             Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
         )

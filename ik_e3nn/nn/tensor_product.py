@@ -208,8 +208,9 @@ class TensorPowers(nn.Module):
         self.norm = correlation**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
-        return from_components(self.on_components(to_components(x, self.blocks_in)), self.blocks_out)
+        """Map (..., irreps_in.dim) to (..., irreps_out.dim)."""
+        flat = to_components(x.reshape(-1, x.shape[-1]), self.blocks_in)
+        return from_components(self.on_components(flat), self.blocks_out).view(*x.shape[:-1], -1)
 
     def on_components(self, x: Tensor) -> Tensor:
         """Map (M_in, N, C_in) to (M_out, N, C_out), components first."""

@@ -5,6 +5,7 @@ from typing import Final
 
 from ase import Atoms
 
+from ik_e3nn.graph import surface_vectors
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.testing import calls, differences, invariances
 from ik_e3nn.testing.report import PotentialReport, PropertyResult
@@ -55,7 +56,7 @@ def check_potential(
         One row a property; see ``passed`` and ``failures``, or print it.
 
     Raises:
-        ValueError: An unknown property, no structures, or no cutoff.
+        ValueError: An unknown property, no structures, no cutoff, or structures with a surface of their own.
 
     Example:
         >>> from ase.build import molecule
@@ -74,6 +75,8 @@ def check_potential(
     cutoff = getattr(model, "r_max", None) if r_max is None else r_max
     if cutoff is None:
         raise ValueError(f"{type(model).__name__} has no attribute r_max: give the cutoff as r_max=")
+    if getattr(model, "surroundings", None) is not None and any(surface_vectors(atoms) for atoms in structures):
+        raise ValueError("a surface is checked where it lies by itself: leave surface_normal and the like out of info")
     symmetry = SymmetryGroup.from_config(getattr(model, "group", "O3") if group is None else group)
     with evaluation_mode(model):
         subject = Subject(model, list(structures), float(cutoff), symmetry, seed)

@@ -19,6 +19,7 @@ from ik_e3nn.data import (
     read_structures,
     write_structures,
 )
+from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import build_graph, get_bonds
 
@@ -208,3 +209,17 @@ def test_from_pyg_errors(data, message):
 
 def test_single_atoms_from_pyg():
     assert from_pyg(Data(z=torch.tensor([11]), pos=torch.zeros(1, 3))) == Atoms("Na")
+
+
+@pytest.mark.parametrize("smiles", ["CC=O", "c1ccoc1", "c1cc[nH]c1", "C[NH3+]", "CC(=O)[O-]", "c1ccncc1", "C#N"])
+def test_structure_and_bonds_make_the_molecule_again(smiles):
+    atoms = molecule_from_smiles(smiles)
+    again = Chem.RemoveHs(mol_from_atoms(atoms, atoms.info["bonds"]))
+    assert Chem.MolToSmiles(again) == Chem.MolToSmiles(Chem.MolFromSmiles(smiles))
+
+
+def test_bonds_that_make_no_molecule_are_refused():
+    atoms = molecule_from_smiles("C")
+    rows = [[0, 1, 2], [0, 2, 2], [0, 3, 2], [0, 4, 2]]
+    with pytest.raises(DataError, match="make no molecule for RDKit"):
+        mol_from_atoms(atoms, rows)

@@ -15,9 +15,9 @@ from ik_e3nn.errors import DataError
 
 def test_frames_are_turned_at_random_and_put_at_all_heights():
     sampler, labeller, start = (
-        RandomPlacement(RattleSampler(0.0, 0.0), (2.5, 9.0), 2.0),
+        RandomPlacement(RattleSampler(0.0, 0.0), heights=(2.5, 9.0), lateral=2.0),
         Labeller(SteeleWall()),
-        molecule("CH3OH"),
+        lifted(molecule("CH3OH"), 5.0),
     )
     frames = [sampler.frame(start, {}, None, 0.0, np.random.default_rng(seed), labeller) for seed in range(300)]
     heights = np.array([frame.positions[:, 2].min() for frame in frames])
@@ -37,13 +37,17 @@ def test_labels_and_momenta_belong_to_the_turned_frame():
     from ik_e3nn.data.langevin import LangevinSampler
 
     start = lifted(molecule("CO"), 6.0)
-    sampler = RandomPlacement(LangevinSampler(0.5, 2, 0, 0.01), (3.0, 3.0))
+    sampler = RandomPlacement(LangevinSampler(0.5, 2, 0, 0.01), heights=(3.0, 3.0))
     frame = sampler.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeller(EMT()))
     again = start.copy()
     again.positions, again.calc = frame.positions, EMT()
     np.testing.assert_allclose(frame.labels.forces, again.get_forces(), atol=1e-10)
-    assert frame.momenta is not None
+    plain = sampler.frames.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeller(EMT()))
     axis = frame.positions[1] - frame.positions[0]
+    before = plain.positions[1] - plain.positions[0]
+    np.testing.assert_allclose(frame.momenta @ axis, plain.momenta @ before, atol=1e-10)  # turned with the molecule
+    np.testing.assert_allclose(np.linalg.norm(frame.momenta, axis=1), np.linalg.norm(plain.momenta, axis=1))
+    assert np.abs(frame.momenta - plain.momenta).max() > 0.1
     assert abs(frame.labels.forces[0] @ axis) > 0.99 * np.linalg.norm(frame.labels.forces[0]) * np.linalg.norm(axis)
 
 
@@ -101,7 +105,8 @@ def test_generate_over_a_substrate(tmp_path):
         ({"calculator": "emt+steele"}, "a surface needs heights"),
         ({"heights": [5.0]}, "two numbers, the least and the largest"),
         ({"heights": [5.0, 2.0]}, "two numbers, the least and the largest"),
-        ({"lateral": -1.0}, "lateral must not be negative"),
+        ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral must not be negative"),
+        ({"lateral": 1.0}, "whose heights are not given"),
     ],
 )
 def test_impossible_settings_are_named(wrong, message):

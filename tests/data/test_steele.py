@@ -19,7 +19,7 @@ def pair(symbol):
 
 @pytest.mark.parametrize(("symbol", "z"), [("C", 3.4), ("H", 2.7), ("Ar", 5.0)])
 def test_it_is_the_integral_of_lennard_jones_over_layers(symbol, z):
-    """The first terms are exact for one smeared layer; the last one stands for the layers below, to about 2 %."""
+    """The first terms are exact for one smeared layer; the last one stands for the layers below, to about 5 %."""
     sigma, epsilon = pair(symbol)
 
     def layer(height):

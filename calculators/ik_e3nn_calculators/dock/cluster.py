@@ -31,7 +31,9 @@ class PoseDistance:
         images = second[self.maps]  # (maps, n, 3)
         if self.lattice is not None and len(self.lattice):
             shift = np.linalg.lstsq(self.lattice.T, first.mean(axis=0) - second.mean(axis=0), rcond=None)[0]
-            images = images + np.round(shift) @ self.lattice
+            around = np.stack(np.meshgrid(*[[-1, 0, 1]] * len(self.lattice), indexing="ij"), -1)
+            shifts = (np.round(shift) + around.reshape(-1, len(self.lattice))) @ self.lattice  # cells may be skewed
+            images = (images[:, None] + shifts[None, :, None]).reshape(-1, *second.shape)
         if self.group is None:
             squares = ((first - images) ** 2).sum((1, 2))
             return float(np.sqrt(squares.min() / len(first)))

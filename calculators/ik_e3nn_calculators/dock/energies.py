@@ -1,5 +1,6 @@
 """Energies and forces of many poses, with the host held fixed."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
@@ -9,13 +10,15 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
-from ik_e3nn.graph import batch_graphs, build_graph
+from ik_e3nn.graph import batch_graphs, build_graph, get_bonds, set_bonds
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.host import Host
 
+_log = logging.getLogger(__name__)
+
 FloatArray = NDArray[np.float64]
 
-FAR = 100.0  # A; a molecule so far over a surface does not feel it
+FAR = 1000.0  # A; a molecule so far over a surface does not feel it
 
 
 class PoseEnergies(ABC):
@@ -51,10 +54,14 @@ class PoseEnergies(ABC):
         ligand = self._ligand(pose)
         atoms.extend(ligand)
         atoms.info.update(ligand.info)
+        bonds = get_bonds(self.ligand)
+        if len(bonds):
+            first = len(self.host.atoms)
+            set_bonds(atoms, bonds + np.array([first, first, 0]))
         return atoms
 
     def _ligand(self, pose: FloatArray) -> Atoms:
-        info = {key: self.ligand.info[key] for key in ("charge", "spin") if key in self.ligand.info}
+        info = {key: self.ligand.info[key] for key in ("charge", "spin", "bonds") if key in self.ligand.info}
         return Atoms(self.ligand.numbers, pose, info=info)
 
     @staticmethod
@@ -83,7 +90,7 @@ class ModelEnergies(PoseEnergies):
         batch_atoms: Largest number of atoms in a call.
     """
 
-    def __init__(self, ligand: Atoms, host: Host, model: InteratomicPotential, batch_atoms: int = 2000) -> None:
+    def __init__(self, ligand: Atoms, host: Host, *, model: InteratomicPotential, batch_atoms: int = 2000) -> None:
         super().__init__(ligand, host)
         self.model, self.batch_atoms = model, batch_atoms
 
@@ -112,15 +119,17 @@ class CalculatorEnergies(PoseEnergies):
         calculator: The calculator.
     """
 
-    def __init__(self, ligand: Atoms, host: Host, calculator: BaseCalculator) -> None:
+    def __init__(self, ligand: Atoms, host: Host, *, calculator: BaseCalculator) -> None:
         super().__init__(ligand, host)
         self.calculator = calculator
 
     def evaluate(self, structures: list[Atoms]) -> tuple[FloatArray, FloatArray]:
         """See the base class."""
-        energies, forces = [], []
-        for atoms in structures:
+        energies, forces = np.full(len(structures), np.nan), np.full((len(structures), len(structures[0]), 3), np.nan)
+        for number, atoms in enumerate(structures):
             atoms.calc = self.calculator
-            forces.append(atoms.get_forces())
-            energies.append(atoms.get_potential_energy())
-        return np.array(energies), np.array(forces)
+            try:
+                forces[number], energies[number] = atoms.get_forces(), atoms.get_potential_energy()
+            except Exception as error:  # noqa: BLE001  (calculators fail in many ways; one pose must not end the search)
+                _log.warning("a pose fails: %s: %s", type(error).__name__, " ".join(str(error).split()))
+        return energies, forces

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data import read_structures
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import neighbour_list
 
 _log = logging.getLogger(__name__)
 
@@ -16,6 +17,7 @@ FloatArray = NDArray[np.float64]
 
 SURFACE = "surface"
 WATER = ("HOH", "WAT", "H2O", "DOD")
+SAME_PLACE = 0.6  # A; shorter than any bond: alternate places of one atom
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Host:
     @property
     def is_surface(self) -> bool:
         """Whether there is a plane to measure heights from: a surface without atoms, or a slab."""
-        return len(self.atoms) == 0 or self.atoms.pbc.sum() >= 2
+        return len(self.atoms) == 0 or bool(self.atoms.pbc[:2].all())
 
     @property
     def top(self) -> float:
@@ -60,15 +62,24 @@ def read_host(source: str) -> Host:
     if source == SURFACE:
         return Host(Atoms(), SURFACE)
     atoms = read_structures(source)[-1]
-    names = atoms.arrays.get("residuenames")
-    if names is not None:
-        water = np.isin([str(name).strip() for name in names], WATER)
-        if water.any():
-            _log.info("%d atoms of crystal water are left out", int(water.sum()))
-            atoms = atoms[~water]
+    if "residuenames" in atoms.arrays:
+        atoms = _protein(atoms)
     if len(atoms) == 0:
         raise DataError(f"{source} holds no atoms")
     return Host(atoms, source)
+
+
+def _protein(atoms: Atoms) -> Atoms:
+    """A protein alone: without the crystal's cell, crystal water, and second places of the same atom."""
+    atoms = atoms.copy()
+    atoms.cell, atoms.pbc = None, False
+    water = np.isin([str(name).strip() for name in atoms.arrays["residuenames"]], WATER)
+    first, second = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)[0]
+    left_out = water.copy()
+    left_out[np.maximum(first, second)] = True
+    if left_out.any():
+        _log.info("%d atoms of crystal water and of alternate places are left out", int(left_out.sum()))
+    return atoms[~left_out]
 
 
 def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
@@ -94,7 +105,8 @@ def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
             f"no atom of {host.name} is within {reach:.1f} A of the region; the nearest is at {distances.min():.1f} A. "
             "Is the region in the host's coordinates?"
         )
-    residues = host.atoms.arrays.get("residuenumbers")
-    if residues is not None:
+    numbers = host.atoms.arrays.get("residuenumbers")
+    if numbers is not None:  # another chain has the same numbers again: a residue is a run of equal ones
+        residues = np.cumsum(np.diff(numbers, prepend=numbers[0]) != 0)
         near = np.isin(residues, residues[near])
     return Host(host.atoms[near], host.name)

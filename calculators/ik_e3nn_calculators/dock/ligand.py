@@ -1,5 +1,6 @@
 """The molecule of a pose search: conformers, its graph, and its symmetry."""
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from ik_e3nn.data import atoms_from_mol, perceive_bonds, read_structures
+from ik_e3nn.data import atoms_from_mol, read_structures
+from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
@@ -89,31 +91,43 @@ def read_ligand(source: str, conformers: int, seed: int) -> Ligand:
         >>> len(ligand), len(ligand.heavy), len(ligand.automorphisms())
         (12, 6, 12)
     """
-    path = Path(source)
-    if not path.is_file():
-        if path.suffix in (".sdf", ".mol", ".xyz", ".pdb"):
+    if not _is_file(source):
+        if source.lower().endswith((".sdf", ".mol", ".xyz", ".pdb", ".gz")):
             raise DataError(f"there is no file {source}")
         molecule = mol_from_smiles(source)
         return Ligand(embed_conformers(molecule, conformers, seed), molecule, source)
+    path = Path(source)
     molecule = _from_sdf(path) if is_sdf(path) else _from_structure(path)
-    given = atoms_from_mol(molecule)
-    others = embed_conformers(Chem.Mol(molecule), conformers - 1, seed) if conformers > 1 else []
-    return Ligand([given, *others], molecule, path.stem)
+    Chem.AssignStereochemistryFrom3D(molecule)  # so that embedded conformers are of the same isomer
+    others = embed_conformers(molecule, conformers - 1, seed) if conformers > 1 else []
+    return Ligand([atoms_from_mol(molecule), *others], molecule, path.stem)
+
+
+def _is_file(source: str) -> bool:
+    """Whether there is such a file; a long SMILES string is no name of one."""
+    try:
+        return Path(source).is_file()
+    except OSError:
+        return False
 
 
 def _from_sdf(path: Path) -> Chem.Mol:
     """The first molecule of an SDF file, sanitised, with hydrogens."""
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream, rdBase.BlockLogs():
+        molecule = next(iter(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)), None)
+    if molecule is None:
+        raise DataError(f"no molecule in {path} can be read")
+    if not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
+        raise DataError(f"{path} is a flat drawing (2D coordinates); give its SMILES instead")
     with rdBase.BlockLogs():
-        molecule = next(iter(Chem.SDMolSupplier(str(path), sanitize=False, removeHs=False)), None)
-        if molecule is None:
-            raise DataError(f"no molecule in {path} can be read")
         failure = Chem.SanitizeMol(molecule, catchErrors=True)
-        if failure != Chem.SanitizeFlags.SANITIZE_NONE:
-            raise DataError(
-                f"{path} fails RDKit's sanitisation ({failure}): its valences, charges or rings make no molecule; mend "
-                "the file, or give a SMILES string"
-            )
-        return Chem.AddHs(molecule, addCoords=True)
+    if failure != Chem.SanitizeFlags.SANITIZE_NONE:
+        raise DataError(
+            f"{path} fails RDKit's sanitisation ({failure}): its valences, charges or rings make no molecule; mend the "
+            "file, or give a SMILES string"
+        )
+    return Chem.AddHs(molecule, addCoords=True)
 
 
 def _from_structure(path: Path) -> Chem.Mol:
@@ -121,8 +135,6 @@ def _from_structure(path: Path) -> Chem.Mol:
     atoms = read_structures(path)[-1]
     if atoms.pbc.any():
         raise DataError(f"{path} is periodic; a ligand is a molecule")
-    if "bonds" not in atoms.info:
-        rows = perceive_bonds(atoms, int(atoms.info.get("charge", 0)))
-    else:
-        rows = np.array(atoms.info["bonds"]).reshape(-1, 3)
-    return mol_from_atoms(atoms, rows)
+    if "bonds" in atoms.info:
+        return mol_from_atoms(atoms, atoms.info["bonds"])
+    return perceive_molecule(atoms, int(atoms.info.get("charge", 0)))

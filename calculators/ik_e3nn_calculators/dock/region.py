@@ -29,12 +29,14 @@ class Region:
         lower, upper: Corners of a box that holds all points, (3,), in A.
         sphere: Whether the points are in the largest sphere of the box instead.
         layer: Whether z is the height of the lowest atom, not of the middle of the molecule.
+        lattice: Two cell vectors of a slab, (2, 3): the points are uniform over the cell instead.
     """
 
     lower: FloatArray
     upper: FloatArray
     sphere: bool = False
     layer: bool = False
+    lattice: FloatArray | None = None
 
     @property
     def corners(self) -> FloatArray:
@@ -44,12 +46,14 @@ class Region:
 
     def place(self, positions: FloatArray, rng: np.random.Generator) -> FloatArray:
         """A molecule turned at random, with its middle at a random point; positions (N, 3) in A."""
-        turned = Rotation.random(random_state=rng).apply(positions - positions.mean(axis=0))
+        turned = Rotation.random(rng=rng).apply(positions - positions.mean(axis=0))
         while True:
             point = rng.uniform(-1.0, 1.0, 3)
             if not self.sphere or point @ point <= 1.0:
                 break
         point = 0.5 * (self.lower + self.upper) + 0.5 * point * (self.upper - self.lower)
+        if self.lattice is not None:
+            point[:2] = (rng.random(2) @ self.lattice)[:2]
         if self.layer:
             point[2] -= turned[:, 2].min()
         moved: FloatArray = turned + point
@@ -88,11 +92,9 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
             "region.sphere or region.box"
         )
     lower, upper = np.full(3, -settings.lateral), np.full(3, settings.lateral)
-    if host.atoms.pbc.any():
-        span = host.atoms.cell.array[:2].sum(axis=0)  # the cell's parallelogram is in this box; images do no harm
-        lower, upper = np.minimum(span, 0.0), np.maximum(span, 0.0)
+    lattice = host.atoms.cell.array[:2] if host.atoms.pbc[:2].all() else None
     lower[2], upper[2] = (host.top + height for height in settings.heights)
-    return Region(lower, upper, layer=True)
+    return Region(lower, upper, layer=True, lattice=lattice)
 
 
 def starting_poses(

@@ -33,7 +33,9 @@ class Pose:
         cluster: Its distinct pose, 0 for the best; -1 where the relaxation failed.
         converged: Whether the forces are below the goal.
         steps: Steps of the relaxation.
-        interaction_eV: Energy of host and molecule together, minus that of the host and of the relaxed molecule alone.
+        binding_eV: Energy of host and molecule together, minus that of the host and of the relaxed molecule alone: the
+            sum of the next two, and what poses are ranked by.
+        interaction_eV: The same, minus that of the molecule alone as it is in the pose.
         strain_eV: Energy of the molecule alone as it is in the pose, minus that of the relaxed one.
         height_A: Height of the molecule's middle over the surface; NaN where there is none.
         tilt_deg: Angle of its plane (of its axis, if it is linear) with the surface; NaN where there is none.
@@ -45,6 +47,7 @@ class Pose:
     cluster: int
     converged: bool
     steps: int
+    binding_eV: float  # noqa: N815
     interaction_eV: float  # noqa: N815
     strain_eV: float  # noqa: N815
     height_A: float  # noqa: N815
@@ -84,7 +87,6 @@ def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: Floa
     molecule.RemoveAllConformers()
     with whole_file(path, overwrite=True) as temporary:
         writer = Chem.SDWriter(str(temporary))
-        writer.SetKekulize(False)
         for pose, place in zip(poses, positions, strict=True):
             conformer = Chem.Conformer(len(ligand))
             for index, point in enumerate(place):
@@ -100,14 +102,17 @@ def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: Floa
 
 def write_extxyz(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms]) -> None:
     """Host and molecule of poses as extxyz."""
+    frames = []
     for pose, atoms in zip(poses, structures, strict=True):
-        atoms.info.update({field.name: getattr(pose, field.name) for field in fields(Pose)})
+        frame = atoms.copy()
+        frame.info.update({field.name: getattr(pose, field.name) for field in fields(Pose)})
+        frames.append(frame)
     with whole_file(path, overwrite=True) as temporary:
-        ase.io.write(temporary, list(structures), format="extxyz")
+        ase.io.write(temporary, frames, format="extxyz")
 
 
 def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
-    """Interaction energy against height and tilt, or against the distance from the reference, coloured by cluster."""
+    """Binding energy against height and tilt, or against the distance from the reference, coloured by cluster."""
     from matplotlib.figure import Figure
 
     columns = {"height_A": "height / A", "tilt_deg": "tilt / degrees", "rmsd_A": "distance from the reference / A"}
@@ -119,11 +124,11 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
         axes = figure.add_subplot(1, len(shown), index + 1)
         axes.scatter(
             [getattr(pose, name) for pose in good],
-            [pose.interaction_eV for pose in good],
+            [pose.binding_eV for pose in good],
             c=[min(pose.cluster, 9) for pose in good],
             cmap="tab10", vmin=-0.5, vmax=9.5, s=18, alpha=0.8,
         )  # fmt: skip
-        axes.set(xlabel=columns[name], ylabel="interaction energy / eV")
+        axes.set(xlabel=columns[name], ylabel="binding energy / eV")
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")
 
@@ -148,6 +153,6 @@ def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], ho
             plot_atoms(atoms[near], axes, rotation=rotation, show_unit_cell=0)
             axes.set_axis_off()
             if row == 0:
-                axes.set_title(f"{poses[index].interaction_eV:.3f} eV", fontsize=9)
+                axes.set_title(f"{poses[index].binding_eV:.3f} eV", fontsize=9)
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")

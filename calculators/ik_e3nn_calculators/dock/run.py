@@ -3,6 +3,7 @@
 import json
 import logging
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ik_e3nn.atomic import written_at_once
+from ik_e3nn.data.labelling import make_calculator
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.symmetry import SymmetryGroup
@@ -26,14 +28,14 @@ from ik_e3nn_calculators.dock.region import make_region, starting_poses
 from ik_e3nn_calculators.dock.relax import FireState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
-from ik_e3nn_calculators.folder import check_free, make_folder
+from ik_e3nn_calculators.folder import check_free, claim_folder
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.summary import write_json
 
 _log = logging.getLogger(__name__)
 
 STATE = "state.npz"
-_FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "energies.png", "best.png", "summary.json")
+FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "best.extxyz", "energies.png", "best.png", "summary.json", STATE)
 SAVE_INTERVAL = 10  # steps of all poses
 
 FloatArray = NDArray[np.float64]
@@ -48,7 +50,7 @@ class DockSummary:
         converged: Number of those whose relaxation converged.
         failed: Number of those whose energy or forces became infinite.
         distinct: Number of distinct poses.
-        best_interaction_eV: Interaction energy of the best.
+        best_binding_eV: Binding energy of the best.
         evaluations: Energies and forces computed.
         output: The folder.
     """
@@ -57,20 +59,21 @@ class DockSummary:
     converged: int
     failed: int
     distinct: int
-    best_interaction_eV: float  # noqa: N815
+    best_binding_eV: float  # noqa: N815
     evaluations: int
     output: str
 
 
 def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) -> DockSummary:
-    """Search for poses: place at random, relax with the host fixed, cluster, rank by interaction energy.
+    """Search for poses: place at random, relax with the host fixed, cluster, rank by binding energy.
 
-    The folder receives `poses.csv` (all poses), `poses.sdf` and `poses.extxyz` (the distinct ones), `energies.png`,
-    `best.png` and `summary.json`; a search that was killed continues from `state.npz` there.
+    The folder receives `poses.csv` (all poses), `poses.sdf` and `poses.extxyz` (the distinct ones, with the host in the
+    latter), `best.extxyz`, `energies.png`, `best.png` and `summary.json`; a search that was killed continues from
+    `state.npz` there.
 
     Args:
         settings: The settings.
-        calculator: Any ASE calculator to use instead of `settings.model`, one pose after the other.
+        calculator: Any ASE calculator to use instead of that of the settings.
 
     Returns:
         The summary.
@@ -83,16 +86,16 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
     state_file = Path(settings.output) / STATE
     known = None if settings.overwrite else _read_state(state_file, settings)
     if known is None:
-        check_free(settings.output, (*_FILES, STATE), overwrite=settings.overwrite)
+        check_free(settings.output, FILES, overwrite=settings.overwrite)
     ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), read_host(settings.host)
     region = make_region(settings.region, host)
     extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
     host = pocket_of(host, region.corners, settings.pocket + extent)
     energies = _energies(settings, ligand, host, calculator)
-    make_folder(settings.output)
     if known is None:
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
         state = FireState.start(positions)
+        claim_folder(settings.output, FILES)
     else:
         state, kinds = known
     _relax(settings, state, kinds, energies, state_file)
@@ -102,25 +105,38 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 def _energies(settings: DockSettings, ligand: Ligand, host: Host, calculator: Calculator | None) -> PoseEnergies:
     """What computes energies, after checking that it can."""
     molecule = ligand.conformers[0]
+    if calculator is None and settings.calculator is not None:
+        charge, spin = molecule.info.get("charge", 0), molecule.info.get("spin")
+        calculator = make_calculator(settings.calculator, charge, spin)
     if calculator is not None:
-        return CalculatorEnergies(molecule, host, calculator)
+        return CalculatorEnergies(molecule, host, calculator=calculator)
+    if settings.model is None:
+        raise DataError("a search needs energies: give a model or a calculator")
     model = cast(InteratomicPotential, prepare_model(settings.model, device=settings.device))
     unknown = sorted({*molecule.numbers.tolist(), *host.atoms.numbers.tolist()} - set(model.species))
     if unknown:
         names, known = (", ".join(chemical_symbols[z] for z in numbers) for numbers in (unknown, model.species))
         raise UnknownSpeciesError(f"the model knows {known}; it cannot dock with {names} in the ligand or host")
-    surface = model.surroundings is not None
-    if surface != (len(host.atoms) == 0):
-        raise DataError(
-            f"the model was made for a {model.surroundings.kind} without atoms; its host is --host surface"
-            if model.surroundings is not None
-            else "the model knows no surface without atoms (inputs: surface); give the host as a structure file"
-        )
-    if model.surroundings is not None and (model.surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
-        raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
+    check_host(model, host)
     if settings.compile:
         compile_potential(model)
-    return ModelEnergies(molecule, host, model, settings.batch_atoms)
+    return ModelEnergies(molecule, host, model=model, batch_atoms=settings.batch_atoms)
+
+
+def check_host(model: InteratomicPotential, host: Host) -> None:
+    """Refuse a host that a model was not made for.
+
+    Raises:
+        DataError: Atoms for a model that knows a surface without them, or the other way round, or a surface that does
+            not lie across z.
+    """
+    surroundings = model.surroundings
+    if surroundings is None and len(host.atoms) == 0:
+        raise DataError("the model knows no surface without atoms (inputs: surface); give the host as a structure file")
+    if surroundings is not None and len(host.atoms) > 0:
+        raise DataError(f"the model was made for a {surroundings.kind} without atoms; its host is --host surface")
+    if surroundings is not None and (surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
+        raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
 
 
 def _relax(
@@ -152,8 +168,37 @@ def _finish(
     state: FireState,
     kinds: NDArray[np.int64],
 ) -> DockSummary:
-    """Energies against the references, clusters, files."""
-    folder = Path(settings.output)
+    """Ranked poses, files, summary."""
+    poses = _ranked(settings, ligand, host, energies, state, kinds)
+    distinct = _leaders(poses)
+    _write(settings, ligand, host, energies, poses, distinct[: settings.keep], state.positions)
+    converged = int((state.fmax <= settings.fmax).sum())
+    if converged < len(poses):
+        _log.warning(
+            "%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps
+        )
+    summary = DockSummary(
+        poses=len(poses),
+        converged=converged,
+        failed=sum(pose.cluster < 0 for pose in poses),
+        distinct=len(distinct),
+        best_binding_eV=poses[0].binding_eV,
+        evaluations=energies.calls,
+        output=settings.output,
+    )
+    write_json(Path(settings.output) / "summary.json", {**asdict(summary), "settings": asdict(settings)})
+    return summary
+
+
+def _ranked(
+    settings: DockSettings,
+    ligand: Ligand,
+    host: Host,
+    energies: PoseEnergies,
+    state: FireState,
+    kinds: NDArray[np.int64],
+) -> list[Pose]:
+    """All poses, best first, those that failed at the end."""
     good = np.isfinite(state.energies) & np.isfinite(state.fmax)
     if not good.any():
         raise DataError(
@@ -162,46 +207,60 @@ def _finish(
     free = _relaxed_alone(settings, ligand, energies)
     alone = np.full(len(kinds), np.nan)
     alone[good] = energies.alone(state.positions[good])[0]
-    interaction, strain = state.energies - energies.of_host() - free, alone - free
-    order = np.flatnonzero(good)[np.argsort(interaction[good], kind="stable")]
-    clusters = cluster(state.positions[:, ligand.heavy], order, _distance(ligand, host, energies), settings.distinct)
-    reference = reference_pose(ligand, settings.region.around)
-    rmsd = PoseDistance(ligand.automorphisms())
-    poses = []
-    for number in [*order.tolist(), *np.flatnonzero(~good).tolist()]:
-        place = state.positions[number]
-        heavy = place[ligand.heavy]
-        poses.append(
-            Pose(
-                number, int(kinds[number]), int(clusters[number]), bool(state.fmax[number] <= settings.fmax),
-                int(state.steps[number]), float(interaction[number]), float(strain[number]),
-                float(place[:, 2].mean() - host.top) if host.is_surface else np.nan,
-                tilt(heavy) if host.is_surface and clusters[number] >= 0 else np.nan,
-                np.nan if reference is None else rmsd(reference, heavy),
-            )
-        )  # fmt: skip
-    write_table(folder / "poses.csv", poses)
-    seen: set[int] = set()
-    kept = [pose for pose in poses if pose.cluster >= 0 and not (pose.cluster in seen or seen.add(pose.cluster))]  # type: ignore[func-returns-value]
-    kept = kept[: settings.keep]
-    places = state.positions[[pose.pose for pose in kept]]
+    binding = state.energies - energies.of_host() - free
+    order = np.flatnonzero(good)[np.argsort(binding[good], kind="stable")]
+    heavy = state.positions[:, ligand.heavy]
+    clusters = cluster(heavy, order, _distance(ligand, host, energies), settings.distinct)
+    reference, rmsd = reference_pose(ligand, settings.region.around), PoseDistance(ligand.automorphisms())
+
+    def pose(number: int) -> Pose:
+        place, has_surface = state.positions[number], host.is_surface and good[number]
+        return Pose(
+            pose=number,
+            conformer=int(kinds[number]),
+            cluster=int(clusters[number]),
+            converged=bool(state.fmax[number] <= settings.fmax),
+            steps=int(state.steps[number]),
+            binding_eV=float(binding[number]),
+            interaction_eV=float(binding[number] - (alone[number] - free)),
+            strain_eV=float(alone[number] - free),
+            height_A=float(place[:, 2].mean() - host.top) if has_surface else np.nan,
+            tilt_deg=tilt(heavy[number]) if has_surface else np.nan,
+            rmsd_A=np.nan if reference is None or not good[number] else rmsd(reference, heavy[number]),
+        )
+
+    return [pose(number) for number in [*order.tolist(), *np.flatnonzero(~good).tolist()]]
+
+
+def _leaders(poses: Sequence[Pose]) -> list[Pose]:
+    """The best pose of every cluster."""
+    leaders: dict[int, Pose] = {}
+    for pose in poses:
+        if pose.cluster >= 0:
+            leaders.setdefault(pose.cluster, pose)
+    return list(leaders.values())
+
+
+def _write(
+    settings: DockSettings,
+    ligand: Ligand,
+    host: Host,
+    energies: PoseEnergies,
+    poses: Sequence[Pose],
+    kept: Sequence[Pose],
+    positions: FloatArray,
+) -> None:
+    """Tables, structures and pictures."""
+    folder = Path(settings.output)
+    places = positions[[pose.pose for pose in kept]]
     structures = [energies.structure(place) for place in places]
+    write_table(folder / "poses.csv", poses)
     write_sdf(folder / "poses.sdf", ligand, kept, places)
     write_extxyz(folder / "poses.extxyz", kept, structures)
+    write_extxyz(folder / "best.extxyz", kept[:1], structures[:1])
     if settings.plots:
         plot_energies(folder / "energies.png", poses)
         plot_best(folder / "best.png", kept, structures, host)
-    converged = int((state.fmax <= settings.fmax).sum())
-    if converged < len(poses):
-        _log.warning(
-            "%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps
-        )
-    summary = DockSummary(
-        len(poses), converged, int((~good).sum()), int(clusters.max()) + 1, poses[0].interaction_eV, energies.calls,
-        str(folder),
-    )  # fmt: skip
-    write_json(folder / "summary.json", {**asdict(summary), "settings": asdict(settings)})
-    return summary
 
 
 def _relaxed_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> float:

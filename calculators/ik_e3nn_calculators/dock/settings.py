@@ -57,6 +57,8 @@ class DockSettings:
     Args:
         ligand: The molecule: an SDF, MOL or structure file, or a SMILES string.
         model: Model file.
+        calculator: What to use instead of a model, one pose after the other: "gfn2-xtb", "gfn2-xtb+steele", "emt", "lj"
+            or "module:Class" for any ASE calculator.
         host: "surface", for a model that knows a surface without atoms, or a structure file of a slab, cluster or
             protein, which is held fixed.
         region: Where poses begin.
@@ -86,8 +88,9 @@ class DockSettings:
     """
 
     ligand: str
-    model: str
+    model: str | None = None
     host: str = "surface"
+    calculator: str | None = None
     region: RegionSettings = field(default_factory=RegionSettings)
     poses: int = 100
     conformers: int = 5
@@ -113,6 +116,8 @@ class DockSettings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be positive, got {value}")
+        if self.model is not None and self.calculator is not None:
+            raise ConfigError("give a model or a calculator, not both")
         if self.steps < 0:
             raise ConfigError(f"steps must not be negative, got {self.steps}")
 

@@ -25,7 +25,7 @@ from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 
 
 def options(folder, **others):
-    return {"model": "", "output": str(folder / "dock"), "progress": False, "plots": False, **others}
+    return {"output": str(folder / "dock"), "progress": False, "plots": False, **others}
 
 
 def rows(folder):
@@ -49,15 +49,13 @@ def test_a_probe_finds_the_minimum_of_a_known_potential(tmp_path):
     summary = run_dock(settings, calculator=SteeleWall())
     assert summary.converged == 10
     assert summary.distinct == 1
-    assert summary.best_interaction_eV == pytest.approx(best.fun, abs=1e-6)
+    assert summary.best_binding_eV == pytest.approx(best.fun, abs=1e-6)
     assert float(rows(tmp_path)[0]["height_A"]) == pytest.approx(best.x, abs=1e-3)
 
 
 def test_a_rigid_dimer_lies_down(tmp_path):
     """Stiff springs and the wall: both atoms at the height of their minimum is better than any other orientation."""
     wall = SumCalculator([SteeleWall(), LennardJones(sigma=3.3, epsilon=0.5, rc=20.0)])
-    argon = Atoms("Ar2", [[0, 0, 0], [0, 0, 3.7]])
-    ase.io.write(tmp_path / "dimer.sdf", argon, format="xyz")
     block = Chem.MolToMolBlock(_dimer())
     (tmp_path / "dimer.sdf").write_text(block + "$$$$\n")
     settings = DockSettings(
@@ -70,7 +68,7 @@ def test_a_rigid_dimer_lies_down(tmp_path):
     single = minimize_scalar(
         lambda z: steele(np.array([z]), Atoms("Ar").numbers)[0][0], bounds=(2.5, 5), method="bounded"
     )
-    assert float(best["interaction_eV"]) == pytest.approx(2 * single.fun, abs=1e-3)
+    assert float(best["binding_eV"]) == pytest.approx(2 * single.fun, abs=1e-3)
     assert abs(float(best["strain_eV"])) < 1e-3
 
 
@@ -96,7 +94,7 @@ def test_a_learned_surface(tmp_path):
     folder = tmp_path / "dock"
     table = rows(tmp_path)
     assert len(table) == 6
-    energies = [float(row["interaction_eV"]) for row in table]
+    energies = [float(row["binding_eV"]) for row in table]
     assert energies == sorted(energies)
     assert table[0]["cluster"] == "0"
     assert all((folder / name).stat().st_size > 5000 for name in ("energies.png", "best.png"))
@@ -104,7 +102,7 @@ def test_a_learned_surface(tmp_path):
     molecules = list(Chem.SDMolSupplier(str(folder / "poses.sdf"), removeHs=False))
     assert len(frames) == len(molecules) == min(3, summary.distinct)
     np.testing.assert_allclose(molecules[0].GetConformer().GetPositions(), frames[0].positions, atol=1e-3)
-    assert float(molecules[0].GetProp("interaction_eV")) == pytest.approx(energies[0], abs=1e-5)
+    assert float(molecules[0].GetProp("binding_eV")) == pytest.approx(energies[0], abs=1e-5)
     assert json.loads((folder / "summary.json").read_text())["poses"] == 6
 
 
@@ -119,7 +117,7 @@ def test_batches_do_not_matter(tmp_path):
                 "CO", **options(where, model=str(tmp_path / "model.safetensors"), poses=4, steps=10, batch_atoms=size)
             )
         )
-        tables.append([float(row["interaction_eV"]) for row in rows(where)])
+        tables.append([float(row["binding_eV"]) for row in rows(where)])
     np.testing.assert_allclose(*tables, atol=1e-4)
 
 
@@ -131,7 +129,7 @@ def test_a_slab_with_atoms(tmp_path):
     settings = DockSettings(
         "[O]",
         **options(
-            tmp_path, host=str(tmp_path / "slab.xyz"), poses=8, region=RegionSettings(heights=[1.2, 2.0]), fmax=0.01
+            tmp_path, host=str(tmp_path / "slab.xyz"), poses=8, region=RegionSettings(heights=[2.2, 3.0]), fmax=0.01
         ),
     )
     run_dock(settings, calculator=EMT())
@@ -145,7 +143,7 @@ def test_a_slab_with_atoms(tmp_path):
         alone, atom = slab.copy(), Atoms("O")
         alone.calc, atom.calc = EMT(), EMT()
         sites[site] = both.get_potential_energy() - alone.get_potential_energy() - atom.get_potential_energy()
-    assert float(rows(tmp_path)[0]["interaction_eV"]) == pytest.approx(min(sites.values()), abs=2e-3)
+    assert float(rows(tmp_path)[0]["binding_eV"]) == pytest.approx(min(sites.values()), abs=2e-3)
 
 
 class Fragile(SteeleWall):
@@ -202,6 +200,49 @@ def test_hosts_and_models_must_fit(tmp_path):
     sphere = RegionSettings(sphere=[0, 0, 4, 1])
     with pytest.raises(DataError, match="made for a surface without atoms"):
         run_dock(DockSettings("C", host=str(tmp_path / "carbon.xyz"), region=sphere, **wall))
+
+
+def test_the_failure_of_one_pose_does_not_end_the_search(tmp_path):
+    class Moody(SteeleWall):
+        """Refuses atoms that are low."""
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            if atoms.positions[:, 2].min() < 3.2:
+                raise RuntimeError("no convergence")
+            super().calculate(atoms, properties, system_changes)
+
+    settings = DockSettings("[Ar]", **options(tmp_path, poses=6, region=RegionSettings(heights=[2.5, 6.0])))
+    summary = run_dock(settings, calculator=Moody())
+    assert 0 < summary.failed < 6
+    assert [row["cluster"] for row in rows(tmp_path)][-1] == "-1"
+
+
+def test_energies_must_come_from_somewhere(tmp_path):
+    with pytest.raises(DataError, match="give a model or a calculator"):
+        run_dock(DockSettings("[Ar]", **options(tmp_path)))
+    run_dock(DockSettings("[Ar]", calculator="steele", **options(tmp_path, poses=2)))
+    assert float(rows(tmp_path)[0]["binding_eV"]) < -0.05
+
+
+def test_a_site_in_a_cluster_of_atoms(tmp_path):
+    """A probe in a cage: the reference pose is in the middle, and so is the best pose found."""
+    cage = Atoms("Ar8", 3.4 * np.array(list(np.ndindex(2, 2, 2)), dtype=float))
+    ase.io.write(tmp_path / "cage.xyz", cage)
+    block = Chem.RWMol()
+    block.AddAtom(Chem.Atom(2))
+    conformer = Chem.Conformer(1)
+    conformer.SetAtomPosition(0, [1.7, 1.7, 1.7])
+    block.AddConformer(conformer)
+    (tmp_path / "known.sdf").write_text(Chem.MolToMolBlock(block) + "$$$$\n")
+    settings = DockSettings(
+        "[He]",
+        host=str(tmp_path / "cage.xyz"),
+        **options(tmp_path, poses=4, fmax=1e-4, region=RegionSettings(around=str(tmp_path / "known.sdf"), radius=0.4)),
+    )
+    run_dock(settings, calculator=LennardJones(sigma=2.6, epsilon=0.01, rc=10.0))
+    best = rows(tmp_path)[0]
+    assert float(best["rmsd_A"]) < 0.01
+    assert best["height_A"] == "nan"
 
 
 def test_the_command(tmp_path, capsys):
