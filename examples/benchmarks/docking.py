@@ -40,7 +40,8 @@ from ik_e3nn_calculators.dock.relax import FireState, relax
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "gfn2-xtb+steele"
 TRAINED = [
-    "CO", "CC=O", "CC(=O)O", "CCN", "CC#N", "c1ccccc1", "NC=O", "COC", "CC", "C=C", "CCO", "c1ccncc1", "CC(C)=O", "C1CC1",
+    "CO", "CC=O", "CC(=O)O", "CCN", "CC#N", "c1ccccc1", "NC=O", "COC", "CC", "C=C", "CCO", "c1ccncc1", "CC(C)=O",
+    "C1CC1",
 ]  # fmt: skip
 UNSEEN = {"propane": "CCC", "furan": "c1ccoc1", "propanal": "CCC=O", "toluene": "Cc1ccccc1", "propylamine": "CCCN",
           "methyl acetate": "COC(C)=O"}  # fmt: skip
@@ -171,7 +172,7 @@ def site(args: argparse.Namespace) -> None:
     ligand = folder / f"{args.complex}_ligand.sdf"
     host = args.work / protein.name.removesuffix(".gz")
     host.parent.mkdir(parents=True, exist_ok=True)
-    host.write_bytes(gzip.open(protein).read())
+    host.write_bytes(gzip.decompress(protein.read_bytes()))
     molecule = Chem.AddHs(next(iter(Chem.SDMolSupplier(str(ligand)))), addCoords=True)
     output = args.work / f"site_{args.complex}"
     settings = DockSettings(
