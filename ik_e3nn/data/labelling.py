@@ -177,7 +177,7 @@ class _Sum(SumCalculator):
 
     def reset(self) -> None:
         """Forget everything."""
-        super().reset()
+        self.atoms, self.results = None, {}
         for calculator in self.mixer.calcs:
             calculator.reset()
 

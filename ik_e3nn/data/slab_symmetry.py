@@ -1,5 +1,7 @@
 """The point group of a slab, as a suggestion for the symmetry group of a potential that does not contain its atoms."""
 
+import warnings
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -53,13 +55,20 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
     heights = slab.positions @ normal
     cell[2] = normal * (np.ptp(heights) + 30.0)  # a box across: a skewed one would hide mirrors
     scaled = np.linalg.solve(cell.T, slab.positions.T).T
-    symmetry = spglib.get_symmetry((cell, scaled, slab.numbers), symprec=tolerance)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of the way in which spglib >= 2.7 tells of failures
+        try:
+            symmetry = spglib.get_symmetry((cell, scaled, slab.numbers), symprec=tolerance)
+        except Exception as error:
+            raise DataError(f"spglib finds no symmetry in the slab: {error}") from error
     if symmetry is None:
         raise DataError("spglib finds no symmetry in the slab; are atoms in the same place?")
     rotations = symmetry["rotations"]
     kept = np.abs(cell.T @ rotations @ np.linalg.inv(cell.T) @ normal - normal).max(1) < 1e-3
     exact = _symmetric_cell(cell, rotations[kept])
-    symbol = spglib.get_pointgroup(rotations[kept])[0].strip()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        symbol = spglib.get_pointgroup(rotations[kept])[0].strip()
     matrices = exact.T @ rotations[kept] @ np.linalg.inv(exact.T)
     return SymmetryGroup.from_generators(matrices, SCHOENFLIES[symbol], tuple(normal.tolist()))
 

@@ -65,7 +65,7 @@ class Forecaster(ExactModule):
         self.linear = EquivariantLinear(irreps_in, "1o", self.group, bias=True)
         with torch.no_grad():  # at first every particle keeps its velocity
             self.linear.weight.zero_()
-            self.readout.last.weight.mul_(0.1)
+            self.readout.last.weight.zero_()
 
     def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor) -> Tensor:
         """Positions after one unit of time.

@@ -7,9 +7,10 @@ from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
 from ik_e3nn.nn.sphere_activation import SphereActivation
 from ik_e3nn.nn.sphere_product import SphereProduct
-from ik_e3nn.nn.tensor_product import SelfTensorProduct, TensorPowers, TensorProduct
+from ik_e3nn.nn.tensor_product import DampedSquare, SelfTensorProduct, TensorPowers, TensorProduct
 
 __all__ = [
+    "DampedSquare",
     "EquivariantBatchNorm",
     "EquivariantLayerNorm",
     "EquivariantLinear",

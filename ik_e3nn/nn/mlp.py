@@ -9,7 +9,7 @@ from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
 from ik_e3nn.nn.sphere_activation import SphereActivation
-from ik_e3nn.nn.tensor_product import TensorPowers
+from ik_e3nn.nn.tensor_product import DampedSquare
 from ik_e3nn.symmetry import SymmetryGroup
 
 Activation = Literal["gate", "sphere", "product"]
@@ -40,7 +40,7 @@ def hidden_layer(
     elif activation == "product":
         gate = Gate(hidden)
         nonlinearity = nn.Sequential(
-            TensorPowers(hidden, hidden, group, correlation=2),
+            DampedSquare(hidden, group),
             EquivariantLinear(hidden, gate.irreps_in, group, bias=True),
             gate,
         )

@@ -208,9 +208,8 @@ class TensorPowers(nn.Module):
         self.norm = correlation**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., irreps_in.dim) to (..., irreps_out.dim)."""
-        flat = to_components(x.reshape(-1, x.shape[-1]), self.blocks_in)
-        return from_components(self.on_components(flat), self.blocks_out).view(*x.shape[:-1], -1)
+        """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
+        return from_components(self.on_components(to_components(x, self.blocks_in)), self.blocks_out)
 
     def on_components(self, x: Tensor) -> Tensor:
         """Map (M_in, N, C_in) to (M_out, N, C_out), components first."""
@@ -221,6 +220,38 @@ class TensorPowers(nn.Module):
             power = torch.cat(product.on_components(power, x))
             y = y + (power if linear is None else linear.on_components(power))
         return y * self.norm
+
+
+class DampedSquare(nn.Module):
+    r"""Products of the fields of a channel with each other that grow no faster than the fields.
+
+    .. math:: y = \tfrac{1}{\sqrt2} \Big( L x + L' \bigoplus_c \frac{x^c \otimes x^c}{\sqrt{1 + |x^c|^2 / M}} \Big)
+
+    with M components x^c of channel c. Quadratic for small fields, linear for large ones: such layers can be stacked,
+    where powers alone would run away.
+
+    Args:
+        irreps: Type of x and y; all irreps have the same multiplicity.
+        group: The group G, or its name.
+
+    Example:
+        >>> DampedSquare("8x0e + 8x1o", "SO2")(torch.randn(5, 32)).shape
+        torch.Size([5, 32])
+    """
+
+    def __init__(self, irreps: o3.Irreps | str, group: SymmetryGroup | str = "O3") -> None:
+        super().__init__()
+        self.irreps_in = self.irreps_out = o3.Irreps(irreps)
+        self.blocks = layout(self.irreps_in)
+        self.linear = EquivariantLinear(self.irreps_in, self.irreps_out, group)
+        self.product = TensorProduct(self.irreps_in, self.irreps_in, self.irreps_out, group, symmetric=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., irreps.dim) to the same shape."""
+        parts = to_components(x.reshape(-1, x.shape[-1]), self.blocks)
+        damped = parts * (1 + parts.square().mean(0)).rsqrt()
+        y = self.linear.on_components(parts) + torch.cat(self.product.on_components(parts, damped))
+        return from_components(y * 0.5**0.5, self.blocks).view(x.shape)
 
 
 class PathLinear(nn.Module):

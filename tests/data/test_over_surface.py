@@ -87,7 +87,7 @@ def test_generate_over_a_wall(tmp_path):
 
 
 def test_generate_over_a_substrate(tmp_path):
-    write(tmp_path / "slab.xyz", fcc111("Cu", (3, 3, 2), vacuum=8.0))
+    write(tmp_path / "slab.xyz", bare(fcc111("Cu", (3, 3, 2), vacuum=8.0)))
     path = tmp_path / "a.xyz"
     settings = GenerateSettings(
         output=str(path), smiles=["C"], calculator="emt", heights=[2.0, 4.0], lateral=1.0, num_frames=3,
@@ -115,12 +115,18 @@ def test_impossible_settings_are_named(wrong, message):
 
 
 def test_a_crystal_is_not_turned(tmp_path):
-    write(tmp_path / "cu.xyz", fcc111("Cu", (1, 1, 2), vacuum=8.0))
+    write(tmp_path / "cu.xyz", bare(fcc111("Cu", (1, 1, 2), vacuum=8.0)))
     settings = GenerateSettings(
         output=str(tmp_path / "a.xyz"), structures=[str(tmp_path / "cu.xyz")], calculator="emt", heights=[2, 3]
     )
     with pytest.raises(DataError, match="heights are for molecules"):
         generate(settings)
+
+
+def bare(atoms):
+    """Without ASE's notes on adsorption sites, which extxyz cannot hold."""
+    atoms.info = {}
+    return atoms
 
 
 def _emt(atoms):

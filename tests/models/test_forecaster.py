@@ -27,7 +27,7 @@ def test_it_commutes_with_its_group_and_with_no_more(group):
     for g in SymmetryGroup(group).random_elements(4, torch.Generator().manual_seed(0)):
         torch.testing.assert_close(model(x @ g.T, v @ g.T, s), y @ g.T, atol=1e-10, rtol=0)
     if group != "O3":
-        g = SymmetryGroup("O3").random_elements(3, torch.Generator().manual_seed(1))[-1]
+        g = -SymmetryGroup("SO3").random_elements(1, torch.Generator().manual_seed(1))[0]
         assert (model(x @ g.T, v @ g.T, s) - y @ g.T).abs().max() > 1e-4
 
 
@@ -53,7 +53,7 @@ def test_at_first_particles_keep_their_velocity():
     x, v, s = inputs()
     torch.manual_seed(0)
     y = Forecaster("SO2", 1, channels=8).double()(x, v, s)
-    assert (y - x - v).abs().mean() < 0.3
+    torch.testing.assert_close(y, x + v)
 
 
 def test_one_particle_is_a_system_too():

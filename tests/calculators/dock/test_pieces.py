@@ -50,7 +50,9 @@ def test_ligands_that_are_none_are_named(tmp_path):
     (tmp_path / "bad.sdf").write_text(block + "  1  2  3  0\nM  END\n$$$$\n")
     with pytest.raises(DataError, match="fails RDKit's sanitisation"):
         read_ligand(str(tmp_path / "bad.sdf"), 1, 0)
-    write(tmp_path / "slab.xyz", fcc111("Cu", (1, 1, 2), vacuum=5))
+    slab = fcc111("Cu", (1, 1, 2), vacuum=5)
+    slab.info = {}
+    write(tmp_path / "slab.xyz", slab)
     with pytest.raises(DataError, match="is periodic"):
         read_ligand(str(tmp_path / "slab.xyz"), 1, 0)
 

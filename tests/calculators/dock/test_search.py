@@ -125,6 +125,8 @@ def test_a_slab_with_atoms(tmp_path):
     """Oxygen on copper ends in a hollow site, whatever the lattice image."""
     slab = fcc111("Cu", (2, 2, 3), vacuum=8.0)
     slab.pbc = (True, True, False)
+    sites_known = slab.copy()
+    slab.info = {}
     ase.io.write(tmp_path / "slab.xyz", slab)
     settings = DockSettings(
         "[O]",
@@ -135,7 +137,7 @@ def test_a_slab_with_atoms(tmp_path):
     run_dock(settings, calculator=EMT())
     sites = {}
     for site in ("fcc", "hcp"):
-        both = slab.copy()
+        both = sites_known.copy()
         add_adsorbate(both, "O", 1.2, site)
         both.set_constraint(FixAtoms(range(len(slab))))
         both.calc = EMT()
@@ -188,7 +190,9 @@ def test_another_search_is_not_overwritten(tmp_path):
 def test_hosts_and_models_must_fit(tmp_path):
     save_model(surface_model(), tmp_path / "wall.safetensors")
     save_model(InteratomicPotential(["H", "C", "O"], 4.0, num_channels=2, num_layers=1), tmp_path / "free.safetensors")
-    ase.io.write(tmp_path / "slab.xyz", fcc111("Cu", (2, 2, 2), vacuum=8.0))
+    slab = fcc111("Cu", (2, 2, 2), vacuum=8.0)
+    slab.info = {}
+    ase.io.write(tmp_path / "slab.xyz", slab)
     wall, free = (options(tmp_path, model=str(tmp_path / f"{name}.safetensors"), poses=1) for name in ("wall", "free"))
     with pytest.raises(DataError, match="knows no surface without atoms"):
         run_dock(DockSettings("C", **free))
