@@ -159,7 +159,7 @@ ERRORS = {
     "the sphere activation needs the same number of every harmonic.*got 4x0e": lambda: nn.EquivariantMLP(
         "0e", "4x0e + 2x1o", "0e", activation="sphere"
     ),
-    "activation must be 'gate' or 'sphere'; got 'relu'": lambda: nn.EquivariantMLP(
+    "activation must be 'gate', 'sphere' or 'product'; got 'relu'": lambda: nn.EquivariantMLP(
         "0e", "4x0e", "0e", activation="relu"
     ),
     "an MLP needs at least 1 linear layer; got layers=0": lambda: nn.EquivariantMLP("0e", "0e", "0e", layers=0),
