@@ -177,7 +177,8 @@ class _Sum(SumCalculator):
 
     def reset(self) -> None:
         """Forget everything."""
-        self.atoms, self.results = None, {}
+        self.atoms = None
+        self.results: dict[str, Any] = {}
         for calculator in self.mixer.calcs:
             calculator.reset()
 

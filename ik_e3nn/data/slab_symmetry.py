@@ -58,7 +58,7 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of the way in which spglib >= 2.7 tells of failures
         try:
-            symmetry = spglib.get_symmetry((cell, scaled, slab.numbers), symprec=tolerance)
+            symmetry = spglib.get_symmetry((cell.tolist(), scaled.tolist(), slab.numbers.tolist()), symprec=tolerance)
         except Exception as error:
             raise DataError(f"spglib finds no symmetry in the slab: {error}") from error
     if symmetry is None:
@@ -68,7 +68,10 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
     exact = _symmetric_cell(cell, rotations[kept])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        symbol = spglib.get_pointgroup(rotations[kept])[0].strip()
+        found = spglib.get_pointgroup(rotations[kept])
+    if found is None:
+        raise DataError("the operations that keep the normal of the slab are no point group; try another tolerance")
+    symbol = found[0].strip()
     matrices = exact.T @ rotations[kept] @ np.linalg.inv(exact.T)
     return SymmetryGroup.from_generators(matrices, SCHOENFLIES[symbol], tuple(normal.tolist()))
 

@@ -74,8 +74,8 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
         DataError: No region is given for a host that has no surface.
 
     Example:
-        >>> make_region(RegionSettings(heights=[2, 4]), Host(Atoms(), "surface")).lower
-        array([0., 0., 2.])
+        >>> make_region(RegionSettings(heights=[2, 4]), Host(Atoms(), "surface")).upper
+        array([0., 0., 4.])
     """
     if settings.around is not None:
         centre = read_structures(settings.around)[-1].positions.mean(axis=0)
@@ -115,7 +115,9 @@ def starting_poses(
     Raises:
         DataError: The region has no room for the molecule.
     """
-    poses, kinds, tries = [], [], 0
+    poses: list[FloatArray] = []
+    kinds: list[int] = []
+    tries = 0
     while len(poses) < count:
         if tries >= TRIES * count or (tries >= 10 * TRIES and not poses):
             raise DataError(
