@@ -159,9 +159,8 @@ class Nequip(Worker):
 
         for target in ("ase", "batch"):
             words = ["--mode", "aotinductor", "--device", "cpu", "--target", target]
-            with (
-                suppress(AssertionError) if target == "batch" else nullcontext()
-            ):  # NaN stresses, where there is no cell
+            # its own check of batches finds NaN stresses where there is no cell
+            with suppress(AssertionError) if target == "batch" else nullcontext():
                 nequip_compile([str(self.folder / "best.ckpt"), str(self._package(target)), *words])
 
     def load(self, compiled: bool) -> None:
