@@ -35,12 +35,14 @@ class Compiled:
 
 
 _OURS = Compiled("compile_potential(model), IKCalculator(compile=True)", ahead=True)
+_NEQUIP = Compiled("nequip-compile --mode aotinductor, targets ase and batch", ahead=True)
 COMPILED = {
     "ours-small": _OURS,
     "ours-medium": _OURS,
     "ours-large": _OURS,
     "mace": Compiled("MACECalculator(compile_mode='default', fullgraph=False)", ahead=False),
-    "nequip": Compiled("nequip-compile --mode aotinductor, targets ase and batch", ahead=True),
+    "nequip": _NEQUIP,
+    "nequip-cosine": _NEQUIP,
 }
 
 
