@@ -137,7 +137,8 @@ def comparison(rows: list[Row]) -> str:
             cells.append(" / ".join(f"{_cell(row[key])} ({row['model']})" for row in best))
         bar = min(row["force_rmse_meV_per_A"] for row in others)
         able = [row for row in ours if row["force_rmse_meV_per_A"] <= bar and row.get("latency_ms")]
-        cells.append(min(able, key=_latency)["model"] if able else "none")
+        measured = any(row.get("latency_ms") for row in ours)
+        cells.append(min(able, key=_latency)["model"] if able else "none" if measured else "not measured")
         for value, better in ((_latency, min), (_throughput, max)):
             if not able or not any(row.get("latency_ms") for row in others):
                 cells.append("")
