@@ -9,8 +9,6 @@ NequIP: `configs/tutorial.yaml` of 0.19 without early stopping (so that it train
 with what its comments and documentation advise: parity off for speed, E0s per species. Training is compiled as in the
 tutorial; the documentation warns of that on CPUs, but with torch 2.13 it gave the learning curve of the eager run at
 twice its speed. Five workers load data, as in the tutorial: none and one gave 19-20 thousand edges/s, five 23.
-`nequip-compile` refuses batches of structures without a cell (its own check finds NaN stresses): there a compiled
-NequIP runs batches eagerly.
 `nequip-cosine` differs in the schedule alone: the tutorial's lowers the learning rate whenever six epochs bring less
 than 20 %, which is long before the end; here it falls with the clock, as ours does. MACE has no such schedule; its lr
 falls to a tenth in stage two, by the clock.

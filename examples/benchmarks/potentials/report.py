@@ -75,8 +75,9 @@ def _speed(speed: Row, name: str) -> Row:
     measured = {key: value for key, value in speed["forms"].get(name, {}).items() if key != "samples_seconds"}
     if "error" in measured:
         measured["notes"] = measured.pop("error")
-    of = {"throughput_structures": speed["structures"], "speed_commit": speed["commit"]}
-    return measured | of if measured else {}
+    if not measured:
+        return {}
+    return measured | {"throughput_structures": speed["structures"], "speed_commit": speed["commit"]}
 
 
 def _compiled_row(bench: Bench, row: Row, speed: Row, threads: int) -> Row:
@@ -136,7 +137,8 @@ def comparison(rows: list[Row]) -> str:
             cells.append(" / ".join(f"{_cell(row[key])} ({row['model']})" for row in best))
         bar = min(row["force_rmse_meV_per_A"] for row in others)
         able = [row for row in ours if row["force_rmse_meV_per_A"] <= bar and row.get("latency_ms")]
-        cells.append(min(able, key=_latency)["model"] if able else "none")
+        measured = any(row.get("latency_ms") for row in ours)
+        cells.append(min(able, key=_latency)["model"] if able else "none" if measured else "not measured")
         for value, better in ((_latency, min), (_throughput, max)):
             if not able or not any(row.get("latency_ms") for row in others):
                 cells.append("")
@@ -245,10 +247,10 @@ so does MACE's calculator; ours and MACE's model only where the set has stresses
 list with a skin, the others search in every call. Edges are counted within 5 A for all models, both directions. Rows
 with *(compiled ...)* are the same trained model after its package's compilation for inference, which took
 `compile_seconds` and is not part of the figures; machine code is made for a number of threads, and which is faster
-depends on the package and the system. NequIP compiles a model for single structures and once more for batches; the
-latter it refuses where structures have no cell (its check finds NaN stresses), and such batches run eagerly. Every
-process keeps the memory that it frees (glibc's thresholds at 1 GiB, which our calculator and training set
-themselves), and OpenMP threads wait as they do by default: both made the others faster, by up to 1.4 and 10 times.
+depends on the package and the system. Where structures have no cell NequIP's compiler finds NaN stresses in its own
+check; the package that it has written by then is used. Every process keeps the memory that it frees (glibc's
+thresholds at 1 GiB, which our calculator and training set themselves), and OpenMP threads wait as they do by default:
+both made the others faster, by up to 1.4 and 10 times.
 
 ![error against cost, learning curves]({png})"""
 
