@@ -74,7 +74,7 @@ class Surroundings(ExactModule):
         self.register_exact("triad", frame)
 
     def forward(self, displacements: Tensor, frames: Tensor) -> Tensor:
-        """U of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
+        """Places u of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
         return (frames @ displacements[:, :, None]).squeeze(-1) @ self.projector
 
     def frames(self, graph: Mapping[str, Tensor]) -> Tensor:
@@ -119,7 +119,7 @@ class Surroundings(ExactModule):
         return frames
 
     def displacements(self, graph: Mapping[str, Tensor]) -> Tensor:
-        """R - o of every atom, (N, 3), A, in the dtype of the positions."""
+        """Displacements r - o of every atom, (N, 3), A, in the dtype of the positions."""
         positions = graph[fields.POSITIONS]
         if fields.SURFACE_ORIGIN not in graph:
             return positions
