@@ -11,7 +11,7 @@ from ik_e3nn.blocks.embedding import Edges, TypeEmbedding
 from ik_e3nn.blocks.tiles import by_tiles
 from ik_e3nn.conv import gather
 from ik_e3nn.conv.depthwise import DepthwiseMixing
-from ik_e3nn.kernels import ImplicitKernel, RadialKernel
+from ik_e3nn.kernels import ImplicitKernel, RadialKernel, SeparableFilter
 from ik_e3nn.nn import EquivariantLinear, SphereProduct, TensorPowers, normalised_sigmoid, normalised_silu
 from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.symmetry import SymmetryGroup
@@ -94,8 +94,7 @@ class Interaction(nn.Module):
             (N, irreps_out.dim).
         """
         x = to_components(features, self.blocks_in)
-        senders = self.sender(features) + self.sender_species().index_select(0, species)
-        receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
+        senders, receivers = self.ends(features, species)
         up, scale = self.up.on_components(x), self.species_scale.index_select(1, species)
         if max_edges is None or edges.senders.numel() <= max_edges:
             message = self.messages(up, senders, receivers, scale, edges)
@@ -113,15 +112,25 @@ class Interaction(nn.Module):
             scale: Factor of every degree and channel of A, (l_max+1, R, C).
             edges: The receivers' edges.
         """
+        filter_fields = self.filter_fields(senders, receivers, edges)
+        A = self.conv.on_components(x, edges.senders, filter_fields, edges.owners, receivers.shape[0])
+        scales = (scale * self.normalisation).unbind()
+        return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))
+
+    def ends(self, features: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
+        """What atoms add to the kernel's hidden layer as senders and as receivers, (N, hidden) each."""
+        senders = self.sender(features) + self.sender_species().index_select(0, species)
+        receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
+        return senders, receivers
+
+    def filter_fields(self, senders: Tensor, receivers: Tensor, edges: Edges) -> Tensor | SeparableFilter:
+        """Filter fields of all edges, from what their senders (N, hidden) and receivers (R, hidden) add."""
         s = gather(senders, edges.senders.flatten()).view(*edges.senders.shape, senders.shape[1])
         hidden = (s + gather(receivers, edges.owners)[:, None]).flatten(0, 1) * 0.5  # four terms of unit variance
         if self.bonds is not None and edges.bonds is not None:
             hidden = (hidden + self.bonds().index_select(0, edges.bonds.flatten())) * 0.5**0.5
         geometry = self.kernel.geometry(edges.vectors.flatten(0, 1)) if edges.geometry is None else edges.geometry
-        filter_fields = self.kernel.from_geometry(geometry, hidden=hidden)
-        A = self.conv.on_components(x, edges.senders, filter_fields, edges.owners, receivers.shape[0])
-        scales = (scale * self.normalisation).unbind()
-        return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))
+        return self.kernel.from_geometry(geometry, hidden=hidden)
 
     def gated(self, message: Tensor) -> Tensor:
         """SiLU of the scalars; the other degrees times sigmoids of mixed scalars: (M, N, C) to the same."""

@@ -102,6 +102,14 @@ COMMANDS = (
         positional=("model",),
         example="model.safetensors",
     ),
+    Command(
+        "show-kernel",
+        "pictures of the kernels of a model, or of random ones of a group",
+        "ik_e3nn.cli.show_kernel:ShowKernelSettings",
+        "ik_e3nn.cli.show_kernel:show_kernel",
+        positional=("model",),
+        example="--group C4v --irreps-in 0e --irreps-out 0e+1o+2e -o kernel",
+    ),
 )
 
 

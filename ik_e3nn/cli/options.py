@@ -32,8 +32,12 @@ def settings_parser(settings: type[Any], positional: Sequence[str], **options: A
     parser.add_argument("--config", action="config", help="YAML file with some of the settings below.")
     hints = typing.get_type_hints(settings)
     by_hand = set(positional)
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     for name in positional:
-        parser.add_argument(name, type=hints[name])
+        may_be_absent = defaults[name] is not dataclasses.MISSING
+        parser.add_argument(
+            name, type=hints[name], **({"nargs": "?", "default": defaults[name]} if may_be_absent else {})
+        )
     output = next((field for field in dataclasses.fields(settings) if field.name == "output"), None)
     if output is not None:
         by_hand.add("output")

@@ -1,6 +1,9 @@
 """Steerable convolutions."""
 
+from ik_e3nn.conv.grid import GridConv
+from ik_e3nn.conv.grid_pool import GridPool
 from ik_e3nn.conv.point import PointConv
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, segment_sum
+from ik_e3nn.conv.stencil import Stencil
 
-__all__ = ["PointConv", "ReceiverBlocks", "gather", "segment_sum"]
+__all__ = ["GridConv", "GridPool", "PointConv", "ReceiverBlocks", "Stencil", "gather", "segment_sum"]

@@ -4,6 +4,7 @@ from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
 from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
+from ik_e3nn.nn.on_grid import OnGrid
 from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
 from ik_e3nn.nn.sphere_activation import SphereActivation
 from ik_e3nn.nn.sphere_product import SphereProduct
@@ -16,6 +17,7 @@ __all__ = [
     "EquivariantLinear",
     "EquivariantMLP",
     "Gate",
+    "OnGrid",
     "ScalarMLP",
     "SelfTensorProduct",
     "SphereActivation",

@@ -12,6 +12,7 @@ from ik_e3nn.symmetry.invariants import invariants as invariant_vectors
 from ik_e3nn.symmetry.named import generators_of, rotation
 
 ORTHOGONALITY_TOLERANCE = 1e-6
+SAME_MATRIX = 1e-6
 
 
 class SymmetryGroup:
@@ -113,6 +114,23 @@ class SymmetryGroup:
     def components(self) -> Tensor:
         """One element of every connected component, (n, 3, 3), float64: of a finite group all its elements."""
         return self._closure.components.clone()
+
+    def contains(self, g: Tensor) -> bool:
+        """Whether an orthogonal matrix (3, 3) is an element of the group.
+
+        Example:
+            >>> mirror = torch.diag(torch.tensor([1.0, -1.0, 1.0]))
+            >>> SymmetryGroup("Cinfv").contains(mirror), SymmetryGroup("SO2").contains(mirror)
+            (True, False)
+        """
+        closure = self._closure
+        rest = closure.components.mT @ g.detach().to("cpu", torch.float64)  # in the connected part for one component
+        proper = torch.linalg.det(rest) > 0
+        if closure.continuous == "spherical":
+            return bool(proper.any())
+        if closure.continuous == "axial":
+            return bool((proper & ((rest @ closure.axis - closure.axis).abs().amax(1) < SAME_MATRIX)).any())
+        return bool(((rest - torch.eye(3, dtype=torch.float64)).abs().amax((1, 2)) < SAME_MATRIX).any())
 
     def random_elements(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Elements drawn from the uniform (Haar) distribution on the group.

@@ -9,6 +9,7 @@ from ik_e3nn.testing.equivariance import (
     assert_not_equivariant,
     equivariance_error,
 )
+from ik_e3nn.testing.grid import grid_equivariance_error, grid_symmetries, move_grid
 from ik_e3nn.testing.potential import PROPERTIES, assert_potential, check_potential
 from ik_e3nn.testing.report import PotentialReport, PropertyResult
 from ik_e3nn.testing.representation import representation
@@ -25,5 +26,8 @@ __all__ = [
     "assert_potential",
     "check_potential",
     "equivariance_error",
+    "grid_equivariance_error",
+    "grid_symmetries",
+    "move_grid",
     "representation",
 ]

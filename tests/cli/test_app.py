@@ -87,6 +87,20 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
     assert (folder / "found.png").exists()
 
 
+def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
+    status, out, err = run(capsys, "show-kernel", "model.safetensors", "--pairs", "O-H", "O-O", "-o", "learned")
+    assert status == 0, err
+    assert {path.name for path in (folder / "learned").iterdir()} == {"slices.png", "sphere.png", "rotation.png", "cases.png"}
+    words = ["--group", "C4v", "--irreps-in", "0e", "--irreps-out", "0e+1o", "-o", "random"]
+    status, out, err = run(capsys, "show-kernel", *words)
+    assert status == 0, err
+    assert "turned by an element inside of C4v: relative error" in out
+    assert float(out.split("inside of C4v: relative error ")[1].split()[0]) < 1e-9
+    assert not (folder / "random/cases.png").exists()
+    assert "exists: choose another folder" in run(capsys, "show-kernel", *words)[2]
+    assert run(capsys, "show-kernel", *words, "--overwrite")[0] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -101,6 +115,9 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
         (["eval", "config.yaml", "train.xyz", "-o", "o.xyz"], "not a readable model file"),
         (["md", "CCO", "--model=model.safetensors"], "give either steps or time_ps"),
         (["info", "no.safetensors"], "no model file at no.safetensors"),
+        (["show-kernel", "--group=C4x"], "unknown symmetry group 'C4x'"),
+        (["show-kernel", "--pairs", "O-H"], "pairs and channels are those of a model; give a model file"),
+        (["show-kernel", "model.safetensors", "--channels", "1"], "channels are two numbers"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(folder, capsys, words, message) -> None:

@@ -1,0 +1,108 @@
+"""Pictures of kernels, learned or random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ik_e3nn.show import ShownKernel
+
+
+@dataclass(frozen=True)
+class ShowKernelSettings:
+    """Settings of `ik-e3nn show-kernel`.
+
+    Args:
+        model: Model file. Without one, kernels with random weights of the group and types below.
+        output: Folder for the pictures.
+        group: Symmetry group of a random kernel, like C4v, SO2 or O3.
+        irreps_in: Type of its input.
+        irreps_out: Type of its output.
+        attributes: Type of what it is conditioned on, like 2x0e+1o.
+        r_max: Its cutoff (A).
+        seed: Seed of its weights.
+        layer: Layer of a model.
+        pairs: Receivers and senders in a model, like C-O, or C-O:double where it sees bonds.
+        channels: Channels of input and output of a model; the strongest ones if absent.
+        plane: Axes of the plane that is drawn.
+        height: Its coordinate (A) along the third axis.
+        overwrite: Replace pictures that exist.
+    """
+
+    model: str | None = None
+    output: str = "kernel"
+    group: str = "O3"
+    irreps_in: str = "0e"
+    irreps_out: str = "0e + 1o + 2e"
+    attributes: str = ""
+    r_max: float = 3.0
+    seed: int = 0
+    layer: int = 0
+    pairs: Sequence[str] = ()
+    channels: Sequence[int] | None = None
+    plane: str = "xy"
+    height: float = 0.4
+    overwrite: bool = False
+
+
+def show_kernel(settings: ShowKernelSettings) -> str:
+    """Draw slices, spheres, the cases of what the kernel is conditioned on, and the check that it turns.
+
+    Args:
+        settings: What to draw.
+
+    Returns:
+        The files, and how exactly the kernel turns with what it sees.
+
+    Raises:
+        ConfigError: An impossible group, type, pair or plane.
+        FileExistsError: The pictures exist, and overwrite is False.
+    """
+    from ik_e3nn.show import Plane, cases_figure, inside, most_moved, rotation_figure, slices_figure, sphere_figure
+
+    kernel = _kernel(settings)
+    plane = Plane(settings.plane, settings.height, kernel.reach)
+    folder = Path(settings.output)
+    names = ["slices", "sphere", "rotation"] + ["cases"] * (len(kernel.cases) > 1)
+    paths = {name: folder / f"{name}.png" for name in names}
+    existing = [path for path in paths.values() if path.exists()]
+    if existing and not settings.overwrite:
+        raise FileExistsError(f"{existing[0]} exists: choose another folder with -o, or say --overwrite")
+    folder.mkdir(parents=True, exist_ok=True)
+    turning, errors = rotation_figure(kernel, plane, most_moved(kernel, inside(kernel.group)))
+    figures = {"slices": slices_figure(kernel, plane), "sphere": sphere_figure(kernel, 0.5 * kernel.reach)}
+    figures["rotation"] = turning
+    if "cases" in paths:
+        figures["cases"] = cases_figure(kernel, plane)
+    for name, figure in figures.items():
+        with written_at_once(paths[name]) as file:
+            figure.savefig(file, format="png", dpi=110)
+    lines = [str(path) for path in paths.values()]
+    lines += [f"turned by an element {name} of {kernel.group.name}: relative error {e:.1e}" for name, e in errors.items()]
+    return "\n".join(lines)
+
+
+def _kernel(settings: ShowKernelSettings) -> ShownKernel:
+    from ik_e3nn.show import potential_kernel, random_kernel
+
+    if settings.model is not None:
+        from ik_e3nn.models import load_model
+
+        channels = None if settings.channels is None else tuple(settings.channels)
+        if channels is not None and len(channels) != 2:
+            raise ConfigError(f"channels are two numbers, of the input and of the output; got {list(channels)}")
+        model = load_model(settings.model)
+        return potential_kernel(model, layer=settings.layer, pairs=settings.pairs, channels=channels)
+    if settings.pairs or settings.channels is not None:
+        raise ConfigError("pairs and channels are those of a model; give a model file")
+    types = {"attributes": settings.attributes, "r_max": settings.r_max, "seed": settings.seed}
+    try:
+        return random_kernel(settings.group, settings.irreps_in, settings.irreps_out, **types)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -1,0 +1,214 @@
+"""The steerable convolution of dense fields: pixels and voxels."""
+
+import copy
+from typing import Any
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.conv.point import Mode, PointConv
+from ik_e3nn.conv.stencil import Stencil
+from ik_e3nn.kernels import Kernel, SeparableFilter
+
+CONVOLUTIONS = {2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
+
+
+class GridConv(ExactModule):
+    r"""The point convolution between the points of a grid, with the kernel sampled once and folded into one tensor.
+
+    .. math:: y(x) = \frac{1}{\sqrt d} \sum_{\delta \in \text{stencil}} K(-\delta, a) \, f(x + \delta)
+
+    Features have the shape (B, irreps.dim, \*grid): the channels of e3nn's flat layout, then the axes x, y(, z). A
+    subgroup acts on a plane as on the points (x, y, 0). Fields outside the grid count as zero; for periodic ones pad
+    with ``torch.nn.functional.pad(f, ..., mode="circular")`` and convolve with padding 0.
+
+    The result is exactly equivariant to those elements of the group that map the grid to itself, and to others as far
+    as the grid resolves kernel and field.
+
+    In evaluation the folded kernel is kept until a weight changes, by an optimiser, ``load_state_dict`` or any other
+    operation that torch counts; edits through ``.data`` are none. It is not kept where weights may need a gradient:
+    use ``torch.no_grad()``.
+
+    Args:
+        irreps_in: Type of the input.
+        irreps_out: Type of the result.
+        kernel: The kernel. A Gaussian shell (``PolynomialBasis``) or an envelope that ends at ``stencil.reach`` keeps
+            it smooth at the mask.
+        stencil: Where it is sampled.
+        mode: "full" or "depthwise"; see :class:`PointConv`.
+        stride: Steps of the grid from one result to the next.
+        padding: Zeros on both sides of every axis; ``stencil.padding(stride)`` if absent.
+        channel_groups: Split the channels of every irrep into so many parts that do not see each other.
+
+    Raises:
+        ValueError: A number out of range, or multiplicities that are not divisible by channel_groups.
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, section 3.5.
+
+    Example:
+        >>> from ik_e3nn.basis import PolynomialBasis
+        >>> from ik_e3nn.kernels import ImplicitKernel
+        >>> kernel = ImplicitKernel("", "4x0e + 4x1o", "C4v", basis=PolynomialBasis(2), batch_norm=True)
+        >>> conv = GridConv("1x0e", "4x0e + 4x1o", kernel, stencil=Stencil(5))
+        >>> conv(torch.randn(2, 1, 12, 12)).shape
+        torch.Size([2, 16, 12, 12])
+    """
+
+    vectors: Tensor
+    places: Tensor
+    order_in: Tensor
+    order_out: Tensor
+
+    def __init__(
+        self,
+        irreps_in: o3.Irreps | str,
+        irreps_out: o3.Irreps | str,
+        kernel: Kernel,
+        *,
+        stencil: Stencil = Stencil(),  # noqa: B008  (frozen)
+        mode: Mode = "full",
+        stride: int = 1,
+        padding: int | None = None,
+        channel_groups: int = 1,
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
+        self.kernel, self.stencil, self.group = kernel, stencil, kernel.group
+        self.stride, self.channel_groups = stride, channel_groups
+        self.padding = stencil.padding(stride) if padding is None else padding
+        least = {"stride": 1, "padding": 0, "channel_groups": 1}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise ValueError(f"{name} of a convolution must be {bound} or more; got {getattr(self, name)}")
+        self.symmetric = self.group.order > 1
+        self.dim_in, self.dim_out = self.irreps_in.dim, self.irreps_out.dim
+        self.conv = PointConv(_part(self.irreps_in, channel_groups), self.irreps_out, kernel, mode)
+        self.register_exact("vectors", stencil.vectors())
+        self.register_buffer("places", stencil.places(), persistent=False)
+        self.register_buffer("order_in", _by_parts(self.irreps_in, channel_groups), persistent=False)
+        self.register_buffer("order_out", _by_parts(self.irreps_out, channel_groups), persistent=False)
+        self.conv.normalisation.fill_(self._normalisation())
+        self._kept: tuple[list[Tensor], list[int], Tensor] | None = None
+
+    def forward(self, features: Tensor, attributes: Tensor | None = None) -> Tensor:
+        """Convolve.
+
+        Args:
+            features: (B, irreps_in.dim, \\*grid).
+            attributes: What the kernel of every sample is conditioned on, (B, dimension of the kernel's attributes).
+
+        Returns:
+            (B, irreps_out.dim, \\*grid), the grid made smaller by the stride.
+
+        Raises:
+            ValueError: Features or attributes do not fit, or the strided grid would not be symmetric.
+        """
+        self._check(features, attributes)
+        batch = features.shape[0]
+        if self.channel_groups > 1:
+            features = features.index_select(1, self.order_in)
+        if attributes is None or not batch:
+            result = self._convolve(features, self._folded() if attributes is None else self._nothing(), 1)
+        else:  # one sample a group of channels
+            result = self._convolve(features.flatten(0, 1)[None], self.weight(attributes).flatten(0, 1), batch)
+            result = result.unflatten(1, (batch, self.dim_out)).squeeze(0)
+        return result.index_select(1, self.order_out.argsort()) if self.channel_groups > 1 else result
+
+    def weight(self, attributes: Tensor | None = None) -> Tensor:
+        """The folded kernel, as ``torch.nn.functional.conv2d`` and ``conv3d`` take it.
+
+        Args:
+            attributes: (B, dimension), for kernels that have any.
+
+        Returns:
+            (irreps_out.dim, irreps_in.dim / channel_groups, \\*stencil), or one of them a sample. With several
+            channel_groups the channels are ordered part by part.
+        """
+        samples, (points, _) = 1 if attributes is None else attributes.shape[0], self.vectors.shape
+        if attributes is not None:
+            attributes = attributes.repeat_interleave(points, 0)
+        K = self.kernel.matrix(self.conv, self.vectors.repeat(samples, 1), attributes) * self.conv.normalisation
+        K = K.view(samples, points, *K.shape[1:])
+        if self.channel_groups > 1:
+            K = K.index_select(2, self.order_out)
+        cube = K.new_zeros(samples, self.stencil.size**self.stencil.dims, *K.shape[2:]).index_copy(1, self.places, K)
+        weight = cube.permute(0, 2, 3, 1).reshape(samples, *K.shape[2:], *self.stencil.shape)
+        return weight[0] if attributes is None else weight
+
+    def _convolve(self, x: Tensor, weight: Tensor, samples: int) -> Tensor:
+        options = (self.stride, self.padding, self.stencil.dilation, samples * self.channel_groups)
+        return CONVOLUTIONS[self.stencil.dims](x, weight, None, *options)
+
+    def _folded(self) -> Tensor:
+        """The kernel without attributes: the one that is kept, if it still holds."""
+        tensors = [*self.parameters(), *self.buffers()]
+        needed = self.training or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
+        if needed or torch.compiler.is_compiling():
+            return self.weight()
+        versions = [t._version for t in tensors]
+        kept = self._kept
+        # the tensors themselves are kept and compared too: others may have taken their place
+        if kept is None or kept[1] != versions or any(a is not b for a, b in zip(kept[0], tensors, strict=True)):
+            with torch.inference_mode(False), torch.no_grad():  # a later call may need a gradient by the features
+                self._kept = kept = tensors, versions, self.weight()
+        return kept[2]
+
+    def _nothing(self) -> Tensor:
+        """A kernel of the right shape for no samples."""
+        shape = (self.dim_out, self.dim_in // self.channel_groups, *self.stencil.shape)
+        return self.vectors.new_zeros(shape)
+
+    def _normalisation(self) -> float:
+        """One over the root of d, the sum over the stencil of the mean square of the filter fields.
+
+        With standard normal features the result then has unit variance, whatever window ends the kernel.
+        """
+        generator = torch.Generator().manual_seed(0)
+        kernel = copy.deepcopy(self.kernel)  # batch norm must not count this
+        dim, samples = kernel.irreps_attributes.dim, 64 if kernel.irreps_attributes.dim else 1
+        points = self.vectors.shape[0]
+        attributes = torch.randn(samples, dim, generator=generator, dtype=torch.float64).to(self.vectors)
+        with torch.no_grad():
+            h = kernel(self.vectors.repeat(samples, 1), attributes.repeat_interleave(points, 0))
+            h = h.fields() if isinstance(h, SeparableFilter) else h
+        return float(points * h.double().square().mean()) ** -0.5
+
+    def _check(self, features: Tensor, attributes: Tensor | None) -> None:
+        dims, wanted = self.stencil.dims, self.kernel.irreps_attributes
+        if features.ndim != dims + 2 or features.shape[1] != self.dim_in:
+            axes = ", ".join("XYZ"[:dims])
+            raise ValueError(
+                f"features must have shape (B, {self.dim_in}, {axes}) for {self.irreps_in} on a grid of {dims} "
+                f"dimensions; got {tuple(features.shape)}"
+            )
+        if attributes is not None and attributes.shape != (features.shape[0], wanted.dim):
+            raise ValueError(
+                f"attributes must have shape ({features.shape[0]}, {wanted.dim}): one row a sample, of type "
+                f"{wanted}; got {tuple(attributes.shape)}"
+            )
+        self.stencil.check(features.shape[2:], self.stride, self.padding, symmetric=self.symmetric)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or another process gets: everything but the folded kernel."""
+        return {**self.__dict__, "_kept": None}
+
+
+def _part(irreps: o3.Irreps, parts: int) -> o3.Irreps:
+    """The type of one part of the channels.
+
+    Raises:
+        ValueError: A multiplicity cannot be divided.
+    """
+    if any(mul % parts for mul, _ in irreps):
+        raise ValueError(f"channel_groups must divide all multiplicities; got {parts} for {irreps}")
+    return o3.Irreps([(mul // parts, ir) for mul, ir in irreps])
+
+
+def _by_parts(irreps: o3.Irreps, parts: int) -> Tensor:
+    """Flat indices of irreps, (irreps.dim,), all of the first part of the channels first."""
+    _part(irreps, parts)
+    blocks = [torch.arange(s.start, s.stop).view(parts, -1) for s in irreps.slices()]
+    return torch.cat(blocks, 1).flatten()

@@ -1,0 +1,92 @@
+"""One block of a kernel on a plane: a map, arrows, tensor glyphs, or all components."""
+
+import torch
+from e3nn import o3
+from matplotlib.axes import Axes
+from torch import Tensor
+
+from ik_e3nn.show.plane import AXES, Plane
+
+COLOURS = "RdBu"
+EVERY = 6  # a glyph at every sixth point
+LONGEST = 0.5  # of the scale: longer glyphs are drawn as this long, lest a few at the centre hide the others
+
+
+def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None = None) -> None:
+    """Draw a kernel from one field to one other.
+
+    Between a scalar and a scalar: colour. A vector: arrows in the plane and colour for the component across. l = 2: the
+    symmetric tensor's principal axes in the plane, red for positive ones, and colour for its component across. All
+    others: a map for every component.
+
+    Args:
+        axes: Where to draw.
+        values: (points, points, 2 l_out + 1, 2 l_in + 1), on the plane's points.
+        plane: The plane.
+        scale: Value of the strongest colour; the largest value if absent.
+
+    Example:
+        >>> from matplotlib.figure import Figure
+        >>> draw_block(Figure().subplots(), torch.randn(31, 31, 3, 1), Plane(points=31))
+    """
+    scale = float(values.abs().max()) if scale is None else scale
+    scale = scale if scale > 0 else 1.0
+    if min(values.shape[2:]) > 1 or max(values.shape[2:]) > 5:
+        _draw_components(axes, values, plane, scale)
+        return
+    fields = values.flatten(2)
+    draw = {1: _draw_map, 3: _draw_arrows, 5: _draw_tensors}[fields.shape[2]]
+    draw(axes, fields, plane, scale)
+
+
+def _draw_map(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
+    _image(axes, fields[..., 0], plane, scale)
+
+
+def _draw_arrows(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
+    a, b, c = plane.across
+    _image(axes, fields[..., c], plane, scale)
+    ticks, (u, v) = _ticks(plane), (_thinned(fields[..., k]) for k in (a, b))
+    size = LONGEST * scale
+    shorter = size / torch.hypot(u, v).clamp(min=size)
+    axes.quiver(ticks, ticks, u * shorter, v * shorter, width=0.006, scale=0.7 * size * len(ticks), pivot="mid")
+
+
+def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
+    tensors = torch.einsum("ijm,yxm->yxij", o3.wigner_3j(1, 1, 2, dtype=torch.float64), fields)
+    a, b, c = plane.across
+    _image(axes, tensors[..., c, c], plane, scale)
+    inside = torch.stack([_thinned(tensors[..., i, j]) for i in (a, b) for j in (a, b)], -1).unflatten(-1, (2, 2))
+    sizes, directions = torch.linalg.eigh(inside)
+    limit, ticks = LONGEST * scale, _ticks(plane)
+    for k in range(2):
+        line = directions[..., k] * sizes[..., k : k + 1].abs().clamp(max=limit) / limit
+        colours = ["tab:red" if s > 0 else "tab:blue" for s in sizes[..., k].flatten().tolist()]
+        axes.quiver(
+            ticks, ticks, line[..., 0], line[..., 1], color=colours, pivot="mid", width=0.006, units="width",
+            headwidth=0, headlength=0, headaxislength=0, scale=1.3 * len(ticks),
+        )  # fmt: skip
+
+
+def _draw_components(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:
+    """One small map a component, rows for the output."""
+    points, rows, columns = values.shape[0], values.shape[2], values.shape[3]
+    padded = torch.nn.functional.pad(values.permute(2, 3, 0, 1), (1, 1, 1, 1), value=float("nan"))
+    tiles = padded.flip(0).permute(0, 2, 1, 3).reshape(rows * (points + 2), columns * (points + 2))
+    axes.imshow(tiles, origin="lower", cmap=COLOURS, vmin=-scale, vmax=scale)
+    axes.set(xticks=[], yticks=[], xlabel=f"{rows} x {columns} components over {plane.axes}")
+
+
+def _image(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:
+    extent = (-plane.reach, plane.reach) * 2
+    axes.imshow(values, origin="lower", extent=extent, cmap=COLOURS, vmin=-scale, vmax=scale)
+    a, b, _ = plane.across
+    axes.set(xlabel=f"{AXES[a]} (Å)", ylabel=f"{AXES[b]} (Å)")
+
+
+def _thinned(values: Tensor) -> Tensor:
+    return values[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
+
+
+def _ticks(plane: Plane) -> Tensor:
+    return plane.ticks()[EVERY // 2 :: EVERY]

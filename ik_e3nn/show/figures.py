@@ -1,0 +1,119 @@
+"""Figures of kernels, made of blocks."""
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ik_e3nn.show.blocks import COLOURS, draw_block
+from ik_e3nn.show.plane import Plane
+from ik_e3nn.show.subject import ShownKernel
+from ik_e3nn.show.turning import inside, outside, rotation_error, turned
+
+MOST_ON_SPHERE = 9  # components drawn on the sphere
+
+
+def slices_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> Figure:
+    """Every block on a plane: rows are types of the output, columns types of the input."""
+    outs, ins = len(kernel.irreps_out), len(kernel.irreps_in)
+    figure = Figure(figsize=(3.1 * ins + 0.4, 2.9 * outs + 0.4), layout="constrained")
+    axes = figure.subplots(outs, ins, squeeze=False)
+    K = _on(kernel, plane, case)
+    for i, (_, ir_out) in enumerate(kernel.irreps_out):
+        for j, (_, ir_in) in enumerate(kernel.irreps_in):
+            draw_block(axes[i, j], kernel.block(K, i, j), plane)
+            axes[i, j].set_title(f"{ir_in} to {ir_out}", fontsize=10)
+    figure.suptitle(_title(kernel, case))
+    return figure
+
+
+def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
+    """How the kernel moves with what it is conditioned on: a column for every case, one scale of colours a row."""
+    blocks = [(i, j) for j in range(len(kernel.irreps_in)) for i in range(len(kernel.irreps_out))][:4]
+    count = len(kernel.cases)
+    figure = Figure(figsize=(2.7 * count + 0.4, 2.7 * len(blocks) + 0.4), layout="constrained")
+    axes = figure.subplots(len(blocks), count, squeeze=False)
+    values = [_on(kernel, plane, case) for case in range(count)]
+    for row, (i, j) in enumerate(blocks):
+        scale = max(float(kernel.block(K, i, j).abs().max()) for K in values)
+        for column, K in enumerate(values):
+            draw_block(axes[row, column], kernel.block(K, i, j), plane, scale=scale)
+            if row == 0:
+                axes[row, column].set_title(kernel.cases[column], fontsize=10)
+        label = f"{kernel.irreps_in[j].ir} to {kernel.irreps_out[i].ir}"
+        axes[row, 0].set_ylabel(f"{label}\n{axes[row, 0].get_ylabel()}")
+    figure.suptitle(_title(kernel))
+    return figure
+
+
+def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
+    """Components of the kernel as colours on a sphere around the centre."""
+    names = _component_names(kernel)[:MOST_ON_SPHERE]
+    polar, around = np.meshgrid(np.linspace(0, np.pi, 41), np.linspace(0, 2 * np.pi, 81), indexing="ij")
+    x, y, z = np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)
+    points = torch.from_numpy(np.stack([x, y, z], -1)).reshape(-1, 3)
+    K = kernel.matrix(radius * points, case, None)
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure = Figure(figsize=(2.9 * columns, 2.9 * rows + 0.4), layout="constrained")
+    for k, (name, i, j) in enumerate(names):
+        axes: Any = figure.add_subplot(rows, columns, k + 1, projection="3d")
+        values = K[:, i, j].reshape(x.shape).numpy()
+        scale = max(float(np.abs(values).max()), 1e-12)
+        colours = mpl.colormaps[COLOURS](0.5 + 0.5 * values / scale)
+        axes.plot_surface(x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False)
+        axes.set_box_aspect((1, 1, 1))
+        axes.set_axis_off()
+        axes.set_title(name, fontsize=9)
+    figure.suptitle(f"{_title(kernel, case)}, at {radius:.2g} Å")
+    return figure
+
+
+def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[Figure, dict[str, float]]:
+    """Turning what the kernel sees turns the kernel, for an element of the group; not so for others.
+
+    Returns:
+        The figure, and the largest relative error for an element "inside" of the group, and "outside" if there is one.
+    """
+    elements = {"inside": inside(kernel.group), "outside": outside(kernel.group)}
+    rows = {name: g for name, g in elements.items() if g is not None}
+    errors = {name: rotation_error(kernel, g, case) for name, g in rows.items()}
+    titles = ("K(r, a)", "K(r, g a)", "the kernel turned: (g K)(r)", "difference")
+    figure = Figure(figsize=(11, 2.9 * len(rows) + 0.5), layout="constrained")
+    axes = figure.subplots(len(rows), 4, squeeze=False)
+    i = max(range(len(kernel.irreps_out)), key=lambda k: kernel.irreps_out[k].ir.l == 1)  # arrows show a turn best
+    points = plane.positions().reshape(-1, 3)
+    for row, (name, g) in enumerate(rows.items()):
+        first, second = kernel.matrix(points, case, None), kernel.matrix(points, case, g)
+        third = turned(kernel, points, g, case)
+        scale = float(kernel.block(first, i, 0).abs().max())
+        for column, K in enumerate((first, second, third, third - second)):
+            block = kernel.block(K, i, 0).unflatten(0, (plane.points, plane.points))
+            draw_block(axes[row, column], block, plane, scale=scale)
+            axes[row, column].set_title(titles[column] if row == 0 else "", fontsize=10)
+        label = f"g {name} of {kernel.group.name}\nrelative error {errors[name]:.1e}"
+        axes[row, 0].set_ylabel(f"{label}\n{axes[row, 0].get_ylabel()}")
+    figure.suptitle(_title(kernel, case))
+    return figure, errors
+
+
+def _on(kernel: ShownKernel, plane: Plane, case: int) -> Tensor:
+    K = kernel.matrix(plane.positions().reshape(-1, 3), case, None)
+    return K.unflatten(0, (plane.points, plane.points))
+
+
+def _title(kernel: ShownKernel, case: int | None = None) -> str:
+    name = kernel.cases[case] if case is not None else ""
+    return f"{kernel.group.name}{f': {name}' if name else ''}"
+
+
+def _component_names(kernel: ShownKernel) -> list[tuple[str, int, int]]:
+    """Name, row and column of every component."""
+    sides = []
+    for irreps in (kernel.irreps_out, kernel.irreps_in):
+        names = ["xyz" if ir.l == 1 else [f"m={m}" if ir.l else "" for m in range(-ir.l, ir.l + 1)] for _, ir in irreps]
+        sides.append([f"{ir} {n}".strip() for (_, ir), block in zip(irreps, names, strict=True) for n in block])
+    return [(f"{into} to {out}", i, j) for j, into in enumerate(sides[1]) for i, out in enumerate(sides[0])]

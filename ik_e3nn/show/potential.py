@@ -1,0 +1,176 @@
+"""The kernels of a potential, between pairs of atoms that have no other neighbours."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from ase.data import atomic_numbers, chemical_symbols
+from e3nn import o3
+from torch import Tensor
+
+from ik_e3nn.blocks import Edges, Interaction
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.graph import BOND_NAMES, fields
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.show.subject import MOST_CASES, ShownKernel
+
+PROBES = 24  # points at which channels are compared
+
+
+class Pair(NamedTuple):
+    """Species (indices in the model) of both ends, and the type of their bond."""
+
+    receiver: int
+    sender: int
+    bond: int
+
+
+Whole = Callable[[Tensor, Pair, Sequence[int]], Tensor]
+"""From points, a pair and columns to the kernel of all fields, (n, dim_out, columns)."""
+
+
+def potential_kernel(
+    model: InteratomicPotential,
+    *,
+    layer: int = 0,
+    pairs: Sequence[str] = (),
+    channels: tuple[int, int] | None = None,
+) -> ShownKernel:
+    """What a field of a sender becomes at a receiver, by the place of the receiver relative to the sender.
+
+    Later layers see features; here they are those of isolated atoms.
+
+    Args:
+        model: The model.
+        layer: Number of the interaction.
+        pairs: Receiver and sender, like "C-O", and the type of the bond for models that see bonds, like
+            "C-O:double"; a selection if absent.
+        channels: Channel of the input and of the output; those between which the first pair's kernel is strongest, if
+            absent.
+
+    Raises:
+        ConfigError: No such layer, species, bond or channel.
+
+    Example:
+        >>> model = InteratomicPotential(["H", "O"], num_channels=8)
+        >>> shown = potential_kernel(model, pairs=["H-O", "O-O"])
+        >>> shown.irreps_in, shown.matrix(torch.randn(5, 3), 0, None).shape
+        (1x0e, torch.Size([5, 16, 1]))
+    """
+    if not 0 <= layer < len(model.interactions):
+        raise ConfigError(f"the model has layers 0 to {len(model.interactions) - 1}; got layer {layer}")
+    chosen = [_pair(model, text) for text in pairs] or _some_pairs(model)
+    interaction = cast(Interaction, model.interactions[layer])
+    irreps_in, irreps_out = interaction.conv.irreps_in, interaction.conv.irreps_out
+    features = _isolated(model, layer)
+    dtype = features.dtype
+
+    def whole(points: Tensor, pair: Pair, columns: Sequence[int]) -> Tensor:
+        with torch.no_grad():
+            return _columns(interaction, features, pair, points.to(model.device, dtype), columns).double().cpu()
+
+    if channels is None:
+        channels = _strongest(whole, chosen[0], irreps_in, irreps_out, model.r_max)
+    rows, columns = (_fields(t, c) for t, c in zip((irreps_out, irreps_in), reversed(channels), strict=True))
+
+    def matrix(points: Tensor, case: int, g: Tensor | None) -> Tensor:
+        return whole(points, chosen[case], columns)[:, rows]  # species and bonds do not turn
+
+    single = [o3.Irreps([(1, ir) for _, ir in t]) for t in (irreps_in, irreps_out)]
+    return ShownKernel(*single, model.group, model.r_max, tuple(_name(model, pair) for pair in chosen), matrix)
+
+
+def _isolated(model: InteratomicPotential, layer: int) -> Tensor:
+    """Features that isolated atoms have before a layer, (species, dim)."""
+    species = torch.arange(len(model.species), device=model.device)
+    neutral = {fields.TOTAL_CHARGE: 0.0, fields.SPIN: 1.0}
+    like = model.node_embedding.species
+    with torch.no_grad():
+        inputs = {name: like.new_full(species.shape, value) for name, value in neutral.items()}
+        features: Tensor = model.node_embedding(species, inputs)
+        if model.place_embedding is not None:
+            features = model.place_embedding(features, like.new_zeros(len(species), 3), species)
+        nothing = torch.zeros(0, 1, dtype=torch.long, device=model.device)
+        edges = Edges(nothing, nothing[:, 0], like.new_zeros(0, 1, 3), nothing)
+        for interaction in list(model.interactions)[:layer]:
+            features = interaction(features, species, edges)
+    return features
+
+
+def _columns(interaction: Interaction, features: Tensor, pair: Pair, points: Tensor, columns: Sequence[int]) -> Tensor:
+    """The convolution of unit fields, an edge of its own for every point and column: (n, dim_out, columns)."""
+    species = torch.tensor([pair.receiver, pair.sender], device=features.device)
+    senders, receivers = interaction.ends(features[species], species)
+    n, many = len(points), len(points) * len(columns)
+    units = torch.eye(interaction.conv.irreps_in.dim, dtype=features.dtype, device=features.device)[list(columns)]
+    sender_of = torch.arange(len(columns), device=features.device).repeat(n)[:, None]
+    bonds = torch.full_like(sender_of, pair.bond)
+    edges = Edges(
+        sender_of, torch.arange(many, device=features.device), points.repeat_interleave(len(columns), 0)[:, None], bonds
+    )
+    h = interaction.filter_fields(senders[1:].expand(len(columns), -1), receivers[:1].expand(many, -1), edges)
+    x = torch.cat([units[:, b.place].unflatten(1, (b.mul, b.dim)).permute(2, 0, 1) for b in interaction.conv.blocks_in])
+    parts = interaction.conv.on_components(x, edges.senders, h, edges.owners, many)
+    return torch.cat([part.permute(1, 2, 0).flatten(1) for part in parts], 1).unflatten(0, (n, -1)).mT
+
+
+def _strongest(
+    whole: Whole, pair: Pair, irreps_in: o3.Irreps, irreps_out: o3.Irreps, r_max: float
+) -> tuple[int, int]:
+    """Channels of the input and the output between which the kernel is largest, in the mean over some points."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(PROBES, 3, generator=generator, dtype=torch.float64))
+    points = directions * (0.2 + 0.6 * torch.rand(PROBES, 1, generator=generator, dtype=torch.float64)) * r_max
+    K = whole(points, pair, range(irreps_in.dim))
+    outs, ins = irreps_out[0].mul, irreps_in[0].mul
+    size = torch.zeros(outs, ins, dtype=torch.float64)
+    for (_, ir_out), s_out in zip(irreps_out, irreps_out.slices(), strict=True):
+        for (_, ir_in), s_in in zip(irreps_in, irreps_in.slices(), strict=True):
+            block = K[:, s_out, s_in].reshape(PROBES, outs, ir_out.dim, ins, ir_in.dim)
+            size += block.square().mean((0, 2, 4))
+    best = int(size.argmax())
+    return best % ins, best // ins
+
+
+def _fields(irreps: o3.Irreps, channel: int) -> list[int]:
+    """Flat places of one channel of every irrep."""
+    if not 0 <= channel < irreps[0].mul:
+        raise ConfigError(f"the model has channels 0 to {irreps[0].mul - 1}; got channel {channel}")
+    return [
+        k
+        for (_, ir), s in zip(irreps, irreps.slices(), strict=True)
+        for k in range(s.start + channel * ir.dim, s.start + (channel + 1) * ir.dim)
+    ]
+
+
+def _pair(model: InteratomicPotential, text: str) -> Pair:
+    """A pair from text like "C-O" or "C-O:double"."""
+    ends, _, bond = text.partition(":")
+    names = ends.split("-")
+    numbers = [atomic_numbers.get(name) for name in names]
+    if len(names) != 2 or any(number not in model.species for number in numbers):
+        known = ", ".join(chemical_symbols[z] for z in model.species)
+        raise ConfigError(f"pairs are two of the model's species ({known}), like C-O or C-O:double; got {text!r}")
+    if bond and (bond not in BOND_NAMES or not _sees_bonds(model)):
+        kinds = f"one of {', '.join(BOND_NAMES)}" if _sees_bonds(model) else "none, since the model does not see bonds"
+        raise ConfigError(f"the bond of a pair must be {kinds}; got {text!r}")
+    receiver, sender = (model.species.index(cast(int, number)) for number in numbers)
+    return Pair(receiver, sender, BOND_NAMES.index(bond) if bond else 0)
+
+
+def _some_pairs(model: InteratomicPotential) -> list[Pair]:
+    """One species, carbon if there is any, with itself by all types of bonds, or else with all species."""
+    count = len(model.species)
+    middle = model.species.index(6) if 6 in model.species else count - 1
+    if _sees_bonds(model):
+        return [Pair(middle, middle, bond) for bond in range(len(BOND_NAMES))]
+    return [Pair(middle, sender, 0) for sender in range(count)][:MOST_CASES]
+
+
+def _sees_bonds(model: InteratomicPotential) -> bool:
+    return fields.BOND_TYPES in model.inputs
+
+
+def _name(model: InteratomicPotential, pair: Pair) -> str:
+    ends = "-".join(chemical_symbols[model.species[k]] for k in (pair.receiver, pair.sender))
+    return f"{ends}, {BOND_NAMES[pair.bond]}" if _sees_bonds(model) else ends

@@ -1,0 +1,135 @@
+"""A kernel with what its pictures need to know of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from e3nn import o3
+from torch import Tensor
+
+from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis, spherical_irreps
+from ik_e3nn.conv import PointConv
+from ik_e3nn.kernels import ImplicitKernel, Kernel
+from ik_e3nn.nn.mlp import Activation
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.testing import representation
+
+MOST_CASES = 5
+MOST_OF_ONE_IRREP = 3
+
+
+@dataclass(frozen=True)
+class ShownKernel:
+    """A kernel between single fields, for some settings of what it is conditioned on.
+
+    Attributes:
+        irreps_in: Types of the input, one field each.
+        irreps_out: Types of the output, one field each.
+        group: The group that the kernel commutes with.
+        reach: Distance (A) at which it ends.
+        cases: Names of the settings.
+        matrix: From points (n, 3), the number of a case, and an orthogonal matrix that turns the case's attributes or
+            None, to the kernel there, (n, irreps_out.dim, irreps_in.dim).
+    """
+
+    irreps_in: o3.Irreps
+    irreps_out: o3.Irreps
+    group: SymmetryGroup
+    reach: float
+    cases: tuple[str, ...]
+    matrix: Callable[[Tensor, int, Tensor | None], Tensor]
+
+    def block(self, K: Tensor, out: int, into: int) -> Tensor:
+        """The part of matrices (..., irreps_out.dim, irreps_in.dim) between two of the fields."""
+        return K[..., self.irreps_out.slices()[out], self.irreps_in.slices()[into]]
+
+
+def convolution_kernel(
+    kernel: Kernel, conv: PointConv, *, reach: float, cases: Mapping[str, Tensor] | None = None
+) -> ShownKernel:
+    """The kernel of a convolution, between the first fields of every block.
+
+    Args:
+        kernel: The kernel.
+        conv: The convolution.
+        reach: Distance (A) up to which to show it.
+        cases: Attributes (dimension,) by name; none for a kernel without attributes.
+
+    Example:
+        >>> kernel = ImplicitKernel("", "4x0e + 4x1o", basis=RadialHarmonicBasis(BesselBasis(3.0), 1))
+        >>> shown = convolution_kernel(kernel, PointConv("2x0e", "2x0e + 2x1o", kernel), reach=3.0)
+        >>> shown.irreps_out, shown.matrix(torch.randn(5, 3), 0, None).shape
+        (1x0e+1x1o, torch.Size([5, 4, 1]))
+    """
+    chosen = dict(cases or {"": torch.zeros(0)})
+    rows, columns = _first_fields(conv.irreps_out), _first_fields(conv.irreps_in)
+    dtype = next(conv.parameters()).dtype
+
+    def matrix(points: Tensor, case: int, g: Tensor | None) -> Tensor:
+        a = list(chosen.values())[case].double()
+        if g is not None:
+            a = representation(kernel.irreps_attributes, g) @ a
+        with torch.no_grad():
+            K = kernel.matrix(conv, points.to(dtype), a.to(dtype).expand(len(points), -1))
+        return K[:, rows][:, :, columns].double()
+
+    return ShownKernel(
+        _single(conv.irreps_in), _single(conv.irreps_out), conv.group, reach, tuple(chosen), matrix
+    )
+
+
+def random_kernel(
+    group: SymmetryGroup | str,
+    irreps_in: o3.Irreps | str,
+    irreps_out: o3.Irreps | str,
+    *,
+    attributes: o3.Irreps | str = "",
+    r_max: float = 3.0,
+    seed: int = 0,
+) -> ShownKernel:
+    """An implicit kernel with random weights.
+
+    Args:
+        group: The group, or its name.
+        irreps_in: Type of the input.
+        irreps_out: Type of the output.
+        attributes: Type of what it is conditioned on; the cases are no attribute, and single components of it.
+        r_max: Cutoff (A).
+        seed: Of the weights.
+
+    Example:
+        >>> random_kernel("C4v", "0e", "0e + 1o", attributes="2x0e + 1o").cases
+        ('none', '0e, 1', '0e, 2', '1o x', '1o y')
+    """
+    # products of fields see the angle between r and a vector attribute; gates do not, but are cheaper
+    steerable = o3.Irreps(attributes).lmax > 0 if o3.Irreps(attributes).dim else False
+    activation: Activation = "product" if steerable else "gate"
+    l_max = 2 if steerable else 4
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        basis = RadialHarmonicBasis(BesselBasis(r_max, 6), l_max)
+        hidden = spherical_irreps(l_max, 8)
+        kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=2, activation=activation).double()
+        conv = PointConv(irreps_in, irreps_out, kernel).double()
+    return convolution_kernel(kernel, conv, reach=r_max, cases=_unit_attributes(kernel.irreps_attributes))
+
+
+def _unit_attributes(irreps: o3.Irreps) -> dict[str, Tensor]:
+    """No attribute, then single components."""
+    cases = {"none": torch.zeros(irreps.dim)}
+    for (mul, ir), place in zip(irreps, irreps.slices(), strict=True):
+        names = "xyz" if ir.l == 1 else [f"m={m}" for m in range(-ir.l, ir.l + 1)]
+        for k in range(min(mul * ir.dim, MOST_OF_ONE_IRREP)):
+            name = f"{ir}, {k + 1}" if ir.l == 0 else f"{ir} {names[k % ir.dim]}"
+            if len(cases) < MOST_CASES:
+                cases[name] = torch.eye(irreps.dim)[place.start + k]
+    return cases
+
+
+def _single(irreps: o3.Irreps) -> o3.Irreps:
+    return o3.Irreps([(1, ir) for _, ir in irreps])
+
+
+def _first_fields(irreps: o3.Irreps) -> list[int]:
+    """Flat places of the first field of every block."""
+    return [k for (_, ir), s in zip(irreps, irreps.slices(), strict=True) for k in range(s.start, s.start + ir.dim)]
