@@ -84,7 +84,9 @@ def show_kernel(settings: ShowKernelSettings) -> str:
         with written_at_once(paths[name]) as file:
             figure.savefig(file, format="png", dpi=110)
     lines = [str(path) for path in paths.values()]
-    lines += [f"turned by an element {name} of {kernel.group.name}: relative error {e:.1e}" for name, e in errors.items()]
+    lines += [
+        f"turned by an element {name} of {kernel.group.name}: relative error {e:.1e}" for name, e in errors.items()
+    ]
     return "\n".join(lines)
 
 

@@ -31,6 +31,8 @@ class DepthwiseMixing(ExactModule):
         super().__init__()
         self.irreps_in, self.irreps_filter, self.irreps_out = irreps_in, irreps_filter, irreps_out
         self.blocks_in, self.blocks_filter = layout(irreps_in), layout(irreps_filter)
+        self.names_out = [str(ir) for _, ir in irreps_out]
+        self.rows_in = o3.Irreps([(1, ir) for _, ir in irreps_in]).slices()
         self.mul = channels(irreps_in, "irreps_in of a depthwise convolution")
         if channels(irreps_filter, "filter fields of a depthwise convolution") != self.mul:
             raise ValueError(
@@ -101,14 +103,12 @@ class DepthwiseMixing(ExactModule):
         h = to_components(filter_fields, self.blocks_filter)  # (components, E, channels)
         coupling = self.coupling.view(len(self.coupling), *self.dims[::-1])
         parts: dict[tuple[str, int], Tensor] = {}
-        rows = o3.Irreps([(1, ir) for _, ir in self.irreps_in]).slices()
-        for (_, ir), weight, (start, paths) in zip(
-            self.irreps_out, self.linear.weights, self.linear.spans, strict=True
-        ):
-            for i, s in enumerate(rows if paths else []):
-                T = coupling[start : start + paths * ir.dim, :, s].unflatten(0, (paths, ir.dim))
+        outputs = list(zip(self.names_out, self.linear.blocks, strict=True))
+        for (name, out), weight, (start, paths) in zip(outputs, self.linear.weights, self.linear.spans, strict=True):
+            for i, s in enumerate(self.rows_in if paths else []):
+                T = coupling[start : start + paths * out.dim, :, s].unflatten(0, (paths, out.dim))
                 w = weight.view(paths, self.mul, -1) * (paths * self.mul) ** -0.5
                 block = torch.einsum("pmha,heu,puv->evmua", T, h, w)
-                key = (str(ir), i)
+                key = (name, i)
                 parts[key] = torch.cat([parts[key], block], 1) if key in parts else block
-        return assemble(parts, self.irreps_in, self.irreps_out, h.shape[1], filter_fields)
+        return assemble(parts, self.blocks_in, outputs, filter_fields)

@@ -1,5 +1,6 @@
 """Full mixing: every input channel with every filter field."""
 
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
 from ik_e3nn.kernels import SeparableFilter
-from ik_e3nn.nn.layout import layout
+from ik_e3nn.nn.layout import Block, layout
 from ik_e3nn.nn.tensor_product import CouplingPaths
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -167,7 +168,6 @@ class FullMixing(ExactModule):
 
     def matrix(self, filter_fields: Tensor) -> Tensor:
         """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
-        edges = filter_fields.shape[0]
         parts: dict[tuple[str, int], Tensor] = {}
         for term in self.terms:
             mul_in = self.blocks_in[term.block].mul
@@ -180,22 +180,26 @@ class FullMixing(ExactModule):
                 block = torch.einsum("eampH,pHuv->evmua", g.unflatten(2, (dim, paths)), weight)
                 key = (name, term.block)
                 parts[key] = parts[key] + block if key in parts else block
-        return assemble(parts, self.irreps_in, self.irreps_out, edges, filter_fields)
+        return assemble(parts, self.blocks_in, zip(self.names_out, self.blocks_out, strict=True), filter_fields)
 
 
 def assemble(
-    parts: dict[tuple[str, int], Tensor], irreps_in: o3.Irreps, irreps_out: o3.Irreps, edges: int, like: Tensor
+    parts: dict[tuple[str, int], Tensor],
+    blocks_in: Sequence[Block],
+    blocks_out: Iterable[tuple[str, Block]],
+    filter_fields: Tensor,
 ) -> Tensor:
     """Put kernel blocks (E, v, m_out, u, m_in), by output irrep and input block, in their places of one matrix."""
-    rows, used = [], {ir: 0 for _, ir in irreps_out}
-    for mul, ir in irreps_out:
-        row = []
-        for i, (mul_in, ir_in) in enumerate(irreps_in):
-            block = parts.get((str(ir), i))
-            if block is None:
-                row.append(like.new_zeros(edges, mul * ir.dim, mul_in * ir_in.dim))
-            else:
-                row.append(block[:, used[ir] : used[ir] + mul].reshape(edges, mul * ir.dim, mul_in * ir_in.dim))
-        used[ir] += mul
+    edges, rows = filter_fields.shape[0], []
+    used: dict[str, int] = {}
+    for name, b in blocks_out:
+        row, first = [], used.get(name, 0)
+        used[name] = first + b.mul
+        for i, a in enumerate(blocks_in):
+            shape = edges, b.mul * b.dim, a.mul * a.dim
+            block = parts.get((name, i))
+            row.append(
+                filter_fields.new_zeros(shape) if block is None else block[:, first : first + b.mul].reshape(shape)
+            )
         rows.append(torch.cat(row, 2))
     return torch.cat(rows, 1)

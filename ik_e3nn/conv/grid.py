@@ -85,6 +85,7 @@ class GridConv(ExactModule):
                 raise ValueError(f"{name} of a convolution must be {bound} or more; got {getattr(self, name)}")
         self.symmetric = self.group.order > 1
         self.dim_in, self.dim_out = self.irreps_in.dim, self.irreps_out.dim
+        self.dim_attributes = kernel.irreps_attributes.dim
         self.conv = PointConv(_part(self.irreps_in, channel_groups), self.irreps_out, kernel, mode)
         self.register_exact("vectors", stencil.vectors())
         self.register_buffer("places", stencil.places(), persistent=False)
@@ -177,17 +178,17 @@ class GridConv(ExactModule):
         return float(points * h.double().square().mean()) ** -0.5
 
     def _check(self, features: Tensor, attributes: Tensor | None) -> None:
-        dims, wanted = self.stencil.dims, self.kernel.irreps_attributes
+        dims = self.stencil.dims
         if features.ndim != dims + 2 or features.shape[1] != self.dim_in:
             axes = ", ".join("XYZ"[:dims])
             raise ValueError(
                 f"features must have shape (B, {self.dim_in}, {axes}) for {self.irreps_in} on a grid of {dims} "
                 f"dimensions; got {tuple(features.shape)}"
             )
-        if attributes is not None and attributes.shape != (features.shape[0], wanted.dim):
+        if attributes is not None and attributes.shape != (features.shape[0], self.dim_attributes):
             raise ValueError(
-                f"attributes must have shape ({features.shape[0]}, {wanted.dim}): one row a sample, of type "
-                f"{wanted}; got {tuple(attributes.shape)}"
+                f"attributes must have shape ({features.shape[0]}, {self.dim_attributes}): one row a sample, of type "
+                f"{self.kernel.irreps_attributes}; got {tuple(attributes.shape)}"
             )
         self.stencil.check(features.shape[2:], self.stride, self.padding, symmetric=self.symmetric)
 

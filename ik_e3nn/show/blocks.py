@@ -1,8 +1,10 @@
 """One block of a kernel on a plane: a map, arrows, tensor glyphs, or all components."""
 
+import numpy as np
 import torch
 from e3nn import o3
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ik_e3nn.show.plane import AXES, Plane
@@ -29,6 +31,7 @@ def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None 
         >>> from matplotlib.figure import Figure
         >>> draw_block(Figure().subplots(), torch.randn(31, 31, 3, 1), Plane(points=31))
     """
+    values = values.double()
     scale = float(values.abs().max()) if scale is None else scale
     scale = scale if scale > 0 else 1.0
     if min(values.shape[2:]) > 1 or max(values.shape[2:]) > 5:
@@ -49,7 +52,15 @@ def _draw_arrows(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None
     ticks, (u, v) = _ticks(plane), (_thinned(fields[..., k]) for k in (a, b))
     size = LONGEST * scale
     shorter = size / torch.hypot(u, v).clamp(min=size)
-    axes.quiver(ticks, ticks, u * shorter, v * shorter, width=0.006, scale=0.7 * size * len(ticks), pivot="mid")
+    axes.quiver(
+        ticks,
+        ticks,
+        (u * shorter).numpy(),
+        (v * shorter).numpy(),
+        width=0.006,
+        scale=0.7 * size * len(ticks),
+        pivot="mid",
+    )
 
 
 def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
@@ -60,7 +71,7 @@ def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> Non
     sizes, directions = torch.linalg.eigh(inside)
     limit, ticks = LONGEST * scale, _ticks(plane)
     for k in range(2):
-        line = directions[..., k] * sizes[..., k : k + 1].abs().clamp(max=limit) / limit
+        line = (directions[..., k] * sizes[..., k : k + 1].abs().clamp(max=limit) / limit).numpy()
         colours = ["tab:red" if s > 0 else "tab:blue" for s in sizes[..., k].flatten().tolist()]
         axes.quiver(
             ticks, ticks, line[..., 0], line[..., 1], color=colours, pivot="mid", width=0.006, units="width",
@@ -73,13 +84,13 @@ def _draw_components(axes: Axes, values: Tensor, plane: Plane, scale: float) -> 
     points, rows, columns = values.shape[0], values.shape[2], values.shape[3]
     padded = torch.nn.functional.pad(values.permute(2, 3, 0, 1), (1, 1, 1, 1), value=float("nan"))
     tiles = padded.flip(0).permute(0, 2, 1, 3).reshape(rows * (points + 2), columns * (points + 2))
-    axes.imshow(tiles, origin="lower", cmap=COLOURS, vmin=-scale, vmax=scale)
+    axes.imshow(tiles.numpy(), origin="lower", cmap=COLOURS, vmin=-scale, vmax=scale)
     axes.set(xticks=[], yticks=[], xlabel=f"{rows} x {columns} components over {plane.axes}")
 
 
 def _image(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:
     extent = (-plane.reach, plane.reach) * 2
-    axes.imshow(values, origin="lower", extent=extent, cmap=COLOURS, vmin=-scale, vmax=scale)
+    axes.imshow(values.numpy(), origin="lower", extent=extent, cmap=COLOURS, vmin=-scale, vmax=scale)
     a, b, _ = plane.across
     axes.set(xlabel=f"{AXES[a]} (Å)", ylabel=f"{AXES[b]} (Å)")
 
@@ -88,5 +99,5 @@ def _thinned(values: Tensor) -> Tensor:
     return values[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
 
 
-def _ticks(plane: Plane) -> Tensor:
-    return plane.ticks()[EVERY // 2 :: EVERY]
+def _ticks(plane: Plane) -> NDArray[np.float64]:
+    return plane.ticks()[EVERY // 2 :: EVERY].numpy()

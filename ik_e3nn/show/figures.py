@@ -64,7 +64,9 @@ def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
         values = K[:, i, j].reshape(x.shape).numpy()
         scale = max(float(np.abs(values).max()), 1e-12)
         colours = mpl.colormaps[COLOURS](0.5 + 0.5 * values / scale)
-        axes.plot_surface(x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False)
+        axes.plot_surface(
+            x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False
+        )
         axes.set_box_aspect((1, 1, 1))
         axes.set_axis_off()
         axes.set_title(name, fontsize=9)

@@ -50,7 +50,7 @@ class Plane:
     def positions(self) -> Tensor:
         """All points, (points, points, 3), rows along the vertical axis."""
         vertical, horizontal = torch.meshgrid(self.ticks(), self.ticks(), indexing="ij")
-        a, b, c = self.across
+        a, b, _ = self.across
         result = torch.full((*vertical.shape, 3), self.height, dtype=torch.float64)
         result[..., a], result[..., b] = horizontal, vertical
         return result

@@ -114,10 +114,8 @@ def _columns(interaction: Interaction, features: Tensor, pair: Pair, points: Ten
     return torch.cat([part.permute(1, 2, 0).flatten(1) for part in parts], 1).unflatten(0, (n, -1)).mT
 
 
-def _strongest(
-    whole: Whole, pair: Pair, irreps_in: o3.Irreps, irreps_out: o3.Irreps, r_max: float
-) -> tuple[int, int]:
-    """Channels of the input and the output between which the kernel is largest, in the mean over some points."""
+def _strongest(whole: Whole, pair: Pair, irreps_in: o3.Irreps, irreps_out: o3.Irreps, r_max: float) -> tuple[int, int]:
+    """Channels of the input and the output between which the kernel is largest, summed over some points."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.nn.functional.normalize(torch.randn(PROBES, 3, generator=generator, dtype=torch.float64))
     points = directions * (0.2 + 0.6 * torch.rand(PROBES, 1, generator=generator, dtype=torch.float64)) * r_max
@@ -127,7 +125,7 @@ def _strongest(
     for (_, ir_out), s_out in zip(irreps_out, irreps_out.slices(), strict=True):
         for (_, ir_in), s_in in zip(irreps_in, irreps_in.slices(), strict=True):
             block = K[:, s_out, s_in].reshape(PROBES, outs, ir_out.dim, ins, ir_in.dim)
-            size += block.square().mean((0, 2, 4))
+            size += block.square().sum((0, 2, 4))
     best = int(size.argmax())
     return best % ins, best // ins
 

@@ -73,9 +73,7 @@ def convolution_kernel(
             K = kernel.matrix(conv, points.to(dtype), a.to(dtype).expand(len(points), -1))
         return K[:, rows][:, :, columns].double()
 
-    return ShownKernel(
-        _single(conv.irreps_in), _single(conv.irreps_out), conv.group, reach, tuple(chosen), matrix
-    )
+    return ShownKernel(_single(conv.irreps_in), _single(conv.irreps_out), conv.group, reach, tuple(chosen), matrix)
 
 
 def random_kernel(

@@ -90,7 +90,12 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
 def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
     status, out, err = run(capsys, "show-kernel", "model.safetensors", "--pairs", "O-H", "O-O", "-o", "learned")
     assert status == 0, err
-    assert {path.name for path in (folder / "learned").iterdir()} == {"slices.png", "sphere.png", "rotation.png", "cases.png"}
+    assert {path.name for path in (folder / "learned").iterdir()} == {
+        "slices.png",
+        "sphere.png",
+        "rotation.png",
+        "cases.png",
+    }
     words = ["--group", "C4v", "--irreps-in", "0e", "--irreps-out", "0e+1o", "-o", "random"]
     status, out, err = run(capsys, "show-kernel", *words)
     assert status == 0, err

@@ -159,9 +159,12 @@ def test_channel_groups_do_not_see_each_other(attributes):
     x = features(conv, 2, 6, 6)
     a = (torch.randn(2, 3, dtype=torch.float64),) if attributes else ()
     y = conv(x, *a)
-    assert grid_equivariance_error(
-        conv, *types, plane_symmetries("C4v"), features=x, attributes=(attributes, *a) if a else None
-    ) < TOLERANCE[torch.float64]
+    assert (
+        grid_equivariance_error(
+            conv, *types, plane_symmetries("C4v"), features=x, attributes=(attributes, *a) if a else None
+        )
+        < TOLERANCE[torch.float64]
+    )
     changed = x.clone()
     changed[:, [0, *range(2, 8)]] += 1  # the first 0e, the first two 1o
     moved = (conv(changed, *a) - y).abs().amax((0, 2, 3)) > 1e-9
@@ -275,7 +278,9 @@ def test_a_random_layer_keeps_unit_variance(dims, attributes, kind):
             kernel = RadialKernel(count, 4, radial=BesselBasis(stencil.reach, 4), l_max=2)
         else:
             basis = (
-                RadialHarmonicBasis(BesselBasis(stencil.reach, 4), 2) if kind == "bessel" else PolynomialBasis(2, sigma=1.2)
+                RadialHarmonicBasis(BesselBasis(stencil.reach, 4), 2)
+                if kind == "bessel"
+                else PolynomialBasis(2, sigma=1.2)
             )
             norm = kind.endswith("normalised")
             kernel = ImplicitKernel(attributes, hidden, "C4v", basis=basis, batch_norm=norm)
@@ -332,7 +337,9 @@ def test_inputs_are_not_changed():
 def test_what_does_not_fit_is_refused():
     conv = make("C4v", attributes="1x1o")
     x = torch.randn(2, 10, 6, 6)
-    with pytest.raises(ValueError, match=r"features must have shape \(B, 10, X, Y\) for 2x0e\+1x1o\+1x2e.*\(2, 9, 6, 6\)"):
+    with pytest.raises(
+        ValueError, match=r"features must have shape \(B, 10, X, Y\) for 2x0e\+1x1o\+1x2e.*\(2, 9, 6, 6\)"
+    ):
         conv(x[:, 1:], torch.randn(2, 3))
     with pytest.raises(ValueError, match=r"features must have shape \(B, 10, X, Y, Z\).*got \(2, 10, 6, 6\)"):
         make("C4v", 3)(x)

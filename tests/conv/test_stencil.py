@@ -38,7 +38,9 @@ def test_symmetries_of_the_grid_permute_the_points(size, dims):
         assert (distance.amin(1) < 1e-12).all()
 
 
-@pytest.mark.parametrize(("size", "stride", "points", "results"), [(5, 1, 8, 8), (4, 2, 8, 4), (5, 2, 9, 5), (3, 3, 9, 3)])
+@pytest.mark.parametrize(
+    ("size", "stride", "points", "results"), [(5, 1, 8, 8), (4, 2, 8, 4), (5, 2, 9, 5), (3, 3, 9, 3)]
+)
 def test_the_padding_keeps_points_over_stride(size, stride, points, results):
     stencil = Stencil(size)
     padding = stencil.padding(stride)

@@ -118,7 +118,8 @@ def test_a_potentials_kernel_turns(group):
 def test_the_strongest_channels_are_shown():
     model = InteratomicPotential(["H", "O"], **SMALL)
     generator = torch.Generator().manual_seed(3)
-    points = torch.nn.functional.normalize(torch.randn(30, 3, generator=generator)) * 1.5
+    directions = torch.nn.functional.normalize(torch.randn(60, 3, generator=generator))
+    points = directions * (0.6 + 1.8 * torch.rand(60, 1, generator=generator))
     sizes = {
         (i, o): float(potential_kernel(model, pairs=["O-O"], channels=(i, o)).matrix(points, 0, None).norm())
         for i in range(4)
@@ -190,7 +191,10 @@ def test_mistakes_are_explained():
     for options, message in (
         ({"layer": 2}, "the model has layers 0 to 1; got layer 2"),
         ({"pairs": ["H-C"]}, r"pairs are two of the model's species \(H, O\).*got 'H-C'"),
-        ({"pairs": ["H-O:double"]}, "the bond of a pair must be none, since the model does not see bonds; got 'H-O:double'"),
+        (
+            {"pairs": ["H-O:double"]},
+            "the bond of a pair must be none, since the model does not see bonds; got 'H-O:double'",
+        ),
         ({"channels": (0, 4)}, "the model has channels 0 to 3; got channel 4"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -64,4 +64,6 @@ def test_a_group_contains_its_elements_and_no_others(name, axis):
     for g in group.random_elements(6, torch.Generator().manual_seed(0)):
         assert group.contains(g)
     others = SymmetryGroup("O3").random_elements(6, torch.Generator().manual_seed(1))
-    assert [group.contains(g) for g in others] == [name == "O3" or (name == "SO3" and bool(g.det() > 0)) for g in others]
+    assert [group.contains(g) for g in others] == [
+        name == "O3" or (name == "SO3" and bool(g.det() > 0)) for g in others
+    ]
