@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ik_e3nn.show import ShownKernel
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,8 @@ def show_kernel(settings: ShowKernelSettings) -> str:
     return "\n".join(lines)
 
 
-def _kernel(settings: ShowKernelSettings) -> ShownKernel:
+def _kernel(settings: ShowKernelSettings) -> Any:
+    """A ShownKernel; the help must not import it."""
     from ik_e3nn.show import potential_kernel, random_kernel
 
     if settings.model is not None:

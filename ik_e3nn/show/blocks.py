@@ -11,7 +11,7 @@ from ik_e3nn.show.plane import AXES, Plane
 
 COLOURS = "RdBu"
 EVERY = 6  # a glyph at every sixth point
-LONGEST = 0.5  # of the scale: longer glyphs are drawn as this long, lest a few at the centre hide the others
+LONGEST = 0.7  # of the scale: longer glyphs are drawn as this long, lest a few at the centre hide the others
 
 
 def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None = None) -> None:
@@ -25,21 +25,26 @@ def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None 
         axes: Where to draw.
         values: (points, points, 2 l_out + 1, 2 l_in + 1), on the plane's points.
         plane: The plane.
-        scale: Value of the strongest colour; the largest value if absent.
+        scale: Value of the strongest colour; see ``colour_scale`` if absent.
 
     Example:
         >>> from matplotlib.figure import Figure
         >>> draw_block(Figure().subplots(), torch.randn(31, 31, 3, 1), Plane(points=31))
     """
     values = values.double()
-    scale = float(values.abs().max()) if scale is None else scale
-    scale = scale if scale > 0 else 1.0
+    scale = colour_scale(values) if scale is None else scale
     if min(values.shape[2:]) > 1 or max(values.shape[2:]) > 5:
         _draw_components(axes, values, plane, scale)
         return
     fields = values.flatten(2)
     draw = {1: _draw_map, 3: _draw_arrows, 5: _draw_tensors}[fields.shape[2]]
     draw(axes, fields, plane, scale)
+
+
+def colour_scale(values: Tensor) -> float:
+    """Value of the strongest colour: exceeded by a fiftieth of the values, lest a peak hide everything else."""
+    sizes = values.abs().flatten().sort().values
+    return max(float(sizes[int(0.98 * (len(sizes) - 1))]), 0.1 * float(sizes[-1])) or 1.0
 
 
 def _draw_map(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
@@ -58,13 +63,15 @@ def _draw_arrows(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None
         (u * shorter).numpy(),
         (v * shorter).numpy(),
         width=0.006,
-        scale=0.7 * size * len(ticks),
+        scale=1.1 * size * len(ticks),
+        minlength=0.1,
         pivot="mid",
     )
 
 
 def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
-    tensors = torch.einsum("ijm,yxm->yxij", o3.wigner_3j(1, 1, 2, dtype=torch.float64), fields)
+    coupling = 5**0.5 * o3.wigner_3j(1, 1, 2, dtype=torch.float64)  # of tensors of the same norm
+    tensors = torch.einsum("ijm,yxm->yxij", coupling, fields)
     a, b, c = plane.across
     _image(axes, tensors[..., c, c], plane, scale)
     inside = torch.stack([_thinned(tensors[..., i, j]) for i in (a, b) for j in (a, b)], -1).unflatten(-1, (2, 2))

@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ik_e3nn.show.blocks import COLOURS, draw_block
+from ik_e3nn.show.blocks import COLOURS, colour_scale, draw_block
 from ik_e3nn.show.plane import Plane
 from ik_e3nn.show.subject import ShownKernel
 from ik_e3nn.show.turning import inside, outside, rotation_error, turned
@@ -38,7 +38,7 @@ def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
     axes = figure.subplots(len(blocks), count, squeeze=False)
     values = [_on(kernel, plane, case) for case in range(count)]
     for row, (i, j) in enumerate(blocks):
-        scale = max(float(kernel.block(K, i, j).abs().max()) for K in values)
+        scale = max(colour_scale(kernel.block(K, i, j)) for K in values)
         for column, K in enumerate(values):
             draw_block(axes[row, column], kernel.block(K, i, j), plane, scale=scale)
             if row == 0:
@@ -52,7 +52,7 @@ def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
 def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
     """Components of the kernel as colours on a sphere around the centre."""
     names = _component_names(kernel)[:MOST_ON_SPHERE]
-    polar, around = np.meshgrid(np.linspace(0, np.pi, 41), np.linspace(0, 2 * np.pi, 81), indexing="ij")
+    polar, around = np.meshgrid(np.linspace(0, np.pi, 31), np.linspace(0, 2 * np.pi, 61), indexing="ij")
     x, y, z = np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)
     points = torch.from_numpy(np.stack([x, y, z], -1)).reshape(-1, 3)
     K = kernel.matrix(radius * points, case, None)
@@ -91,7 +91,7 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
     for row, (name, g) in enumerate(rows.items()):
         first, second = kernel.matrix(points, case, None), kernel.matrix(points, case, g)
         third = turned(kernel, points, g, case)
-        scale = float(kernel.block(first, i, 0).abs().max())
+        scale = colour_scale(kernel.block(first, i, 0))
         for column, K in enumerate((first, second, third, third - second)):
             block = kernel.block(K, i, 0).unflatten(0, (plane.points, plane.points))
             draw_block(axes[row, column], block, plane, scale=scale)
@@ -116,6 +116,6 @@ def _component_names(kernel: ShownKernel) -> list[tuple[str, int, int]]:
     """Name, row and column of every component."""
     sides = []
     for irreps in (kernel.irreps_out, kernel.irreps_in):
-        names = ["xyz" if ir.l == 1 else [f"m={m}" if ir.l else "" for m in range(-ir.l, ir.l + 1)] for _, ir in irreps]
+        names = ["xyz" if ir.l == 1 else [f"({m + 1})" if ir.l else "" for m in range(ir.dim)] for _, ir in irreps]
         sides.append([f"{ir} {n}".strip() for (_, ir), block in zip(irreps, names, strict=True) for n in block])
     return [(f"{into} to {out}", i, j) for j, into in enumerate(sides[1]) for i, out in enumerate(sides[0])]

@@ -7,7 +7,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis, spherical_irreps
+from ik_e3nn.basis import GaussianBasis, RadialHarmonicBasis, spherical_irreps
 from ik_e3nn.conv import PointConv
 from ik_e3nn.kernels import ImplicitKernel, Kernel
 from ik_e3nn.nn.mlp import Activation
@@ -16,6 +16,7 @@ from ik_e3nn.testing import representation
 
 MOST_CASES = 5
 MOST_OF_ONE_IRREP = 3
+STRENGTH = 5.0  # of attributes that are shown: comparable with all features of the place together
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def convolution_kernel(
         cases: Attributes (dimension,) by name; none for a kernel without attributes.
 
     Example:
-        >>> kernel = ImplicitKernel("", "4x0e + 4x1o", basis=RadialHarmonicBasis(BesselBasis(3.0), 1))
+        >>> kernel = ImplicitKernel("", "4x0e + 4x1o", basis=RadialHarmonicBasis(GaussianBasis(3.0), 1))
         >>> shown = convolution_kernel(kernel, PointConv("2x0e", "2x0e + 2x1o", kernel), reach=3.0)
         >>> shown.irreps_out, shown.matrix(torch.randn(5, 3), 0, None).shape
         (1x0e+1x1o, torch.Size([5, 4, 1]))
@@ -105,7 +106,7 @@ def random_kernel(
     l_max = 2 if steerable else 4
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        basis = RadialHarmonicBasis(BesselBasis(r_max, 6), l_max)
+        basis = RadialHarmonicBasis(GaussianBasis(r_max, 6), l_max)
         hidden = spherical_irreps(l_max, 8)
         kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=2, activation=activation).double()
         conv = PointConv(irreps_in, irreps_out, kernel).double()
@@ -116,11 +117,11 @@ def _unit_attributes(irreps: o3.Irreps) -> dict[str, Tensor]:
     """No attribute, then single components."""
     cases = {"none": torch.zeros(irreps.dim)}
     for (mul, ir), place in zip(irreps, irreps.slices(), strict=True):
-        names = "xyz" if ir.l == 1 else [f"m={m}" for m in range(-ir.l, ir.l + 1)]
+        names = "xyz" if ir.l == 1 else [f"({m + 1})" for m in range(ir.dim)]
         for k in range(min(mul * ir.dim, MOST_OF_ONE_IRREP)):
             name = f"{ir}, {k + 1}" if ir.l == 0 else f"{ir} {names[k % ir.dim]}"
             if len(cases) < MOST_CASES:
-                cases[name] = torch.eye(irreps.dim)[place.start + k]
+                cases[name] = STRENGTH * torch.eye(irreps.dim)[place.start + k]
     return cases
 
 
