@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.point import Mode, PointConv
+from ik_e3nn.conv.snapshot import Snapshot
 from ik_e3nn.conv.stencil import Stencil
 from ik_e3nn.kernels import Kernel, SeparableFilter
 
@@ -92,7 +93,7 @@ class GridConv(ExactModule):
         self.register_buffer("order_in", _by_parts(self.irreps_in, channel_groups), persistent=False)
         self.register_buffer("order_out", _by_parts(self.irreps_out, channel_groups), persistent=False)
         self.conv.normalisation.fill_(self._normalisation())
-        self._kept: tuple[list[Tensor], list[int], Tensor] | None = None
+        self._kept: tuple[Snapshot, Tensor] | None = None
 
     def forward(self, features: Tensor, attributes: Tensor | None = None) -> Tensor:
         """Convolve.
@@ -145,17 +146,13 @@ class GridConv(ExactModule):
 
     def _folded(self) -> Tensor:
         """The kernel without attributes: the one that is kept, if it still holds."""
-        tensors = [*self.parameters(), *self.buffers()]
-        needed = self.training or (torch.is_grad_enabled() and any(t.requires_grad for t in tensors))
-        if needed or torch.compiler.is_compiling():
+        learning = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters())
+        if self.training or learning or torch.compiler.is_compiling():
             return self.weight()
-        versions = [t._version for t in tensors]
-        kept = self._kept
-        # the tensors themselves are kept and compared too: others may have taken their place
-        if kept is None or kept[1] != versions or any(a is not b for a, b in zip(kept[0], tensors, strict=True)):
+        if self._kept is None or not self._kept[0].holds():
             with torch.inference_mode(False), torch.no_grad():  # a later call may need a gradient by the features
-                self._kept = kept = tensors, versions, self.weight()
-        return kept[2]
+                self._kept = Snapshot(self), self.weight()
+        return self._kept[1]
 
     def _nothing(self) -> Tensor:
         """A kernel of the right shape for no samples."""

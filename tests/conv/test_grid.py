@@ -188,13 +188,17 @@ def assigned_state(conv, x):
     conv.load_state_dict(state, assign=True)
 
 
+def other_kernel(conv, x):
+    conv.kernel = make("C4v").double().kernel
+
+
 def other_dtype(conv, x):
     conv.float().double()
     with torch.no_grad():
         conv.kernel.basis.shell.log_sigma += 0.3
 
 
-@pytest.mark.parametrize("change", [trained_step, through_state, assigned_state, other_dtype])
+@pytest.mark.parametrize("change", [trained_step, through_state, assigned_state, other_kernel, other_dtype])
 def test_the_folded_kernel_is_kept_until_a_weight_changes(change):
     conv = make("C4v").double().eval()
     x = features(conv, 1, 6, 6)
