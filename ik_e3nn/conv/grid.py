@@ -21,7 +21,7 @@ class GridConv(ExactModule):
 
     .. math:: y(x) = \frac{1}{\sqrt d} \sum_{\delta \in \text{stencil}} K(-\delta, a) \, f(x + \delta)
 
-    Features have the shape (B, irreps.dim, \*grid): the channels of e3nn's flat layout, then the axes x, y(, z). A
+    Features have the shape (B, irreps.dim, *grid): the channels of e3nn's flat layout, then the axes x, y(, z). A
     subgroup acts on a plane as on the points (x, y, 0). Fields outside the grid count as zero; for periodic ones pad
     with ``torch.nn.functional.pad(f, ..., mode="circular")`` and convolve with padding 0.
 
@@ -99,11 +99,11 @@ class GridConv(ExactModule):
         """Convolve.
 
         Args:
-            features: (B, irreps_in.dim, \\*grid).
+            features: (B, irreps_in.dim, *grid).
             attributes: What the kernel of every sample is conditioned on, (B, dimension of the kernel's attributes).
 
         Returns:
-            (B, irreps_out.dim, \\*grid), the grid made smaller by the stride.
+            (B, irreps_out.dim, *grid), the grid made smaller by the stride.
 
         Raises:
             ValueError: Features or attributes do not fit, or the strided grid would not be symmetric.
@@ -126,7 +126,7 @@ class GridConv(ExactModule):
             attributes: (B, dimension), for kernels that have any.
 
         Returns:
-            (irreps_out.dim, irreps_in.dim / channel_groups, \\*stencil), or one of them a sample. With several
+            (irreps_out.dim, irreps_in.dim / channel_groups, *stencil), or one of them a sample. With several
             channel_groups the channels are ordered part by part.
         """
         samples, (points, _) = 1 if attributes is None else attributes.shape[0], self.vectors.shape

@@ -62,7 +62,7 @@ class GridPool(ExactModule):
         self.register_exact("gaussian", cube.view(1, 1, *stencil.shape))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, irreps.dim, \\*grid) to the same on the coarser grid."""
+        """Map (B, irreps.dim, *grid) to the same on the coarser grid."""
         if features.ndim != self.stencil.dims + 2 or features.shape[1] != self.dim:
             axes = ", ".join("XYZ"[: self.stencil.dims])
             raise ValueError(

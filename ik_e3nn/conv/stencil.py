@@ -94,8 +94,8 @@ class Stencil:
             rest = points + 2 * padding - self.extent
             if rest < 0:
                 raise ValueError(
-                    f"a stencil of {self.extent} points does not fit on a grid of {points} with {padding} zeros on both "
-                    "sides; pad more or take a smaller stencil"
+                    f"a stencil of {self.extent} points does not fit on a grid of {points} with {padding} zeros on "
+                    "both sides; pad more or take a smaller stencil"
                 )
             if symmetric and rest % stride:
                 raise ValueError(

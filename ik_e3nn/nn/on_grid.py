@@ -35,10 +35,11 @@ class OnGrid(nn.Module):
         self.dim_in, self.dim_out = self.irreps_in.dim, self.irreps_out.dim
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, irreps_in.dim, \\*grid) to (B, irreps_out.dim, \\*grid)."""
+        """Map (B, irreps_in.dim, *grid) to (B, irreps_out.dim, *grid)."""
         if features.ndim < 3 or features.shape[1] != self.dim_in:
             raise ValueError(
-                f"features must have shape (B, {self.dim_in}, grid...) for {self.irreps_in}; got {tuple(features.shape)}"
+                f"features must have shape (B, {self.dim_in}, grid...) for {self.irreps_in}; "
+                f"got {tuple(features.shape)}"
             )
         points = features.movedim(1, -1)
         result: Tensor = self.module(points.flatten(0, -2))

@@ -41,7 +41,7 @@ def move_grid(features: Tensor, irreps: o3.Irreps | str, g: Tensor) -> Tensor:
     with x counted from the grid's centre.
 
     Args:
-        features: (B, irreps.dim, \*grid).
+        features: (B, irreps.dim, *grid).
         irreps: Their type.
         g: Signed permutation matrix (3, 3).
 
@@ -81,7 +81,7 @@ def grid_equivariance_error(
         irreps_in: Type of the features.
         irreps_out: Type of the result.
         elements: Symmetries of the grid, (n, 3, 3).
-        features: (B, irreps_in.dim, \*grid).
+        features: (B, irreps_in.dim, *grid).
         attributes: Type and values (B, dimension) of attributes of the samples.
 
     Raises:

@@ -1,0 +1,95 @@
+"""Two networks for small images: steerable under a group, and plain."""
+
+from itertools import pairwise
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.basis import PolynomialBasis, spherical_irreps
+from ik_e3nn.conv import GridConv, GridPool, Stencil
+from ik_e3nn.kernels import ImplicitKernel
+from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear, Gate, OnGrid, normalised_silu
+
+L_MAX = 2
+READ = 64  # scalars that are read out
+
+
+def layer(
+    irreps_in: o3.Irreps | str, channels: int, group: str, *, stencil: Stencil, fields: int = 4, sigma: float = 1.2
+) -> nn.Sequential:
+    """Convolution with an implicit kernel, norm, gate: to the same number of channels of every degree."""
+    gate = Gate(spherical_irreps(L_MAX, channels))
+    basis = PolynomialBasis(L_MAX, sigma=sigma)
+    kernel = ImplicitKernel(
+        "", spherical_irreps(L_MAX, fields), group, basis=basis, depth=1, activation="gate", batch_norm=True
+    )
+    conv = GridConv(irreps_in, gate.irreps_in, kernel, stencil=stencil)
+    return nn.Sequential(conv, OnGrid(EquivariantBatchNorm(gate.irreps_in)), OnGrid(gate))
+
+
+class SteerableNetwork(nn.Module):
+    """Three layers with pooling between them, the mean over the image, and what of it the group leaves as it is."""
+
+    def __init__(self, group: str, channels: int, fields: int, *, classes: int = 10) -> None:
+        super().__init__()
+        hidden = spherical_irreps(L_MAX, channels)
+        layers: list[nn.Module] = []
+        for a, b in pairwise([o3.Irreps("0e"), hidden, hidden, hidden]):
+            layers += [GridPool(a)] * (a == b) + [layer(a, channels, group, stencil=Stencil(5), fields=fields)]
+        self.layers = nn.Sequential(*layers)
+        self.invariants = EquivariantLinear(hidden, o3.Irreps([(READ, "0e")]), group)
+        self.classes = nn.Linear(READ, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, 1, N, N)."""
+        features = self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
+        return self.classes(normalised_silu(self.invariants(features)))
+
+
+class PlainNetwork(nn.Module):
+    """The same with plain convolutions of all pixels of the square, and batch norm and ReLU."""
+
+    def __init__(self, channels: int, *, classes: int = 10) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for a, b in pairwise([1, channels, channels, channels]):
+            layers += [nn.AvgPool2d(2)] * (a == b)
+            layers += [nn.Conv2d(a, b, 5, padding=2, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        self.layers = nn.Sequential(*layers)
+        self.read = nn.Sequential(nn.Linear(channels, READ), nn.ReLU(), nn.Linear(READ, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, 1, N, N)."""
+        return self.read(self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3)))
+
+
+def make_network(name: str, budget: int) -> nn.Module:
+    """The network, plain or of a group, whose number of parameters is nearest to a budget."""
+    sizes = [(c, 0) for c in range(8, 80)] if name == "plain" else [(c, f) for c in range(3, 13) for f in (3, 4, 5, 6)]
+
+    def build(size: tuple[int, int]) -> nn.Module:
+        torch.manual_seed(0)
+        return PlainNetwork(size[0]) if name == "plain" else SteerableNetwork(name, *size)
+
+    return build(min(sizes, key=lambda size: abs(_estimate(name, *size) - budget)))
+
+
+def count(network: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in network.parameters())
+
+
+def _estimate(name: str, channels: int, fields: int) -> float:
+    """Number of parameters: exact, as a polynomial of the number of channels, of which it is one of degree two."""
+    key = name, fields
+    if key not in _FITS:
+        networks = [(c, PlainNetwork(c) if name == "plain" else SteerableNetwork(name, c, fields)) for c in (1, 2, 3)]
+        rows = [(c, count(network)) for c, network in networks]
+        matrix = torch.tensor([[1.0, c, c * c] for c, _ in rows], dtype=torch.float64)
+        _FITS[key] = torch.linalg.solve(matrix, torch.tensor([float(n) for _, n in rows], dtype=torch.float64))
+    a, b, c = _FITS[key].tolist()
+    return a + b * channels + c * channels**2
+
+
+_FITS: dict[tuple[str, int], Tensor] = {}
