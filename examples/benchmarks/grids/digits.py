@@ -19,7 +19,7 @@ BUDGET = 50_000  # parameters
 POINTS, SCALE = 16, 1.6  # pixels of an image, and of one original pixel
 TRAIN = 1200
 BATCH = 32
-LR = 3e-3
+LR = {"plain": 3e-3, "steerable": 1e-2}  # weights of steerable layers start as standard normal numbers
 MAX_EPOCHS = 60
 Row = dict[str, Any]
 
@@ -69,14 +69,15 @@ def train_row(model: str, seed: int, minutes: float) -> Row:
     for module in network.modules():
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LR, weight_decay=1e-2)
+    lr = LR["plain" if model == "plain" else "steerable"]
+    optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-2)
     start, epoch, done = time.perf_counter(), 0, 0.0
     with tqdm(total=100, unit="%", desc=f"{model} seed {seed}") as bar:
         while done < 1:
             for batch in torch.randperm(TRAIN).split(BATCH):
                 passed = (time.perf_counter() - start) / (60 * minutes)
                 done = min(max(passed, epoch / MAX_EPOCHS), 1.0)
-                optimizer.param_groups[0]["lr"] = LR * (0.505 + 0.495 * math.cos(math.pi * done))
+                optimizer.param_groups[0]["lr"] = lr * (0.505 + 0.495 * math.cos(math.pi * done))
                 loss = nn.functional.cross_entropy(network(images[batch]), labels[batch], label_smoothing=0.1)
                 optimizer.zero_grad()
                 loss.backward()

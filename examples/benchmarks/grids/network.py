@@ -9,18 +9,19 @@ from torch import Tensor, nn
 from ik_e3nn.basis import PolynomialBasis, spherical_irreps
 from ik_e3nn.conv import GridConv, GridPool, Stencil
 from ik_e3nn.kernels import ImplicitKernel
-from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear, Gate, OnGrid, normalised_silu
+from ik_e3nn.nn import EquivariantBatchNorm, Gate, OnGrid
 
 L_MAX = 2
 READ = 64  # scalars that are read out
+SIGMA = 1.2  # pixels
 
 
 def layer(
-    irreps_in: o3.Irreps | str, channels: int, group: str, *, stencil: Stencil, fields: int = 4, sigma: float = 1.2
+    irreps_in: o3.Irreps | str, irreps_out: o3.Irreps, group: str, *, stencil: Stencil, fields: int = 4
 ) -> nn.Sequential:
-    """Convolution with an implicit kernel, norm, gate: to the same number of channels of every degree."""
-    gate = Gate(spherical_irreps(L_MAX, channels))
-    basis = PolynomialBasis(L_MAX, sigma=sigma)
+    """Convolution with an implicit kernel, norm, gate."""
+    gate = Gate(irreps_out)
+    basis = PolynomialBasis(L_MAX, sigma=SIGMA)
     kernel = ImplicitKernel(
         "", spherical_irreps(L_MAX, fields), group, basis=basis, depth=1, activation="gate", batch_norm=True
     )
@@ -29,22 +30,21 @@ def layer(
 
 
 class SteerableNetwork(nn.Module):
-    """Three layers with pooling between them, the mean over the image, and what of it the group leaves as it is."""
+    """Three layers with pooling between them, the last one to scalars, and their mean over the image."""
 
     def __init__(self, group: str, channels: int, fields: int, *, classes: int = 10) -> None:
         super().__init__()
         hidden = spherical_irreps(L_MAX, channels)
         layers: list[nn.Module] = []
-        for a, b in pairwise([o3.Irreps("0e"), hidden, hidden, hidden]):
-            layers += [GridPool(a)] * (a == b) + [layer(a, channels, group, stencil=Stencil(5), fields=fields)]
+        for a, b in pairwise([o3.Irreps("0e"), hidden, hidden, o3.Irreps([(READ, "0e")])]):
+            layers += [GridPool(a)] * (a == hidden) + [layer(a, b, group, stencil=Stencil(5), fields=fields)]
         self.layers = nn.Sequential(*layers)
-        self.invariants = EquivariantLinear(hidden, o3.Irreps([(READ, "0e")]), group)
         self.classes = nn.Linear(READ, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 1, N, N)."""
         features = self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3))
-        return self.classes(normalised_silu(self.invariants(features)))
+        return self.classes(features)
 
 
 class PlainNetwork(nn.Module):
@@ -53,15 +53,15 @@ class PlainNetwork(nn.Module):
     def __init__(self, channels: int, *, classes: int = 10) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for a, b in pairwise([1, channels, channels, channels]):
-            layers += [nn.AvgPool2d(2)] * (a == b)
+        for a, b in pairwise([1, channels, channels, READ]):
+            layers += [nn.AvgPool2d(2)] * (a == channels)
             layers += [nn.Conv2d(a, b, 5, padding=2, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
-        self.read = nn.Sequential(nn.Linear(channels, READ), nn.ReLU(), nn.Linear(READ, classes))
+        self.classes = nn.Linear(READ, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, classes) of images (B, 1, N, N)."""
-        return self.read(self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3)))
+        return self.classes(self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3)))
 
 
 def make_network(name: str, budget: int) -> nn.Module:

@@ -29,7 +29,7 @@ def measure(name: str, device: str) -> Row:
     dims, points, channels, batch, group = CASES[name]
     torch.manual_seed(0)
     irreps = spherical_irreps(L_MAX, channels)
-    steerable = layer(irreps, channels, group, stencil=Stencil(5, dims=dims)).eval().to(device)
+    steerable = layer(irreps, irreps, group, stencil=Stencil(5, dims=dims)).eval().to(device)
     conv = steerable[0]
     convolution, norm = ((nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d))[dims - 2]
     plain = convolution(conv.dim_in, conv.dim_out, 5, padding=2, bias=False)
