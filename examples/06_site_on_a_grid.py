@@ -1,7 +1,7 @@
 """Where in a binding site is room for a ligand? Steerable convolutions of an occupancy grid.
 
 A site comes as a density on voxels: Gaussians at its carbon, nitrogen and oxygen (and sulphur) atoms, a scalar field
-each. Three layers with implicit kernels of O(3), which carry scalars, vectors and tensors at every voxel, say the
+each. Four layers with implicit kernels of O(3), which carry scalars and vectors at every voxel, say the
 density of the ligand. The sites are small generated ones: a branched molecule, and atoms packed around it, with an
 opening on one side and polar atoms opposite of polar ones. Trained upright, the network is tested on sites that it has
 not seen, as they are and turned.
@@ -35,7 +35,7 @@ from ik_e3nn.testing import grid_equivariance_error, grid_symmetries
 POINTS, SPACING = 16, 1.25  # voxels along an axis, and their size (A)
 WIDTH = 1.0  # of the Gaussians (A)
 ELEMENTS = ({6}, {7}, {8, 16})  # of the three fields of a site
-CHANNELS, L_MAX = 4, 2
+CHANNELS = 4  # of scalars and of vectors
 Floats = NDArray[np.float64]
 
 
@@ -108,35 +108,35 @@ def fields(sites: Sequence[Site], rotation: Floats | None = None) -> tuple[Tenso
     return torch.tensor(np.array(inputs)).float(), torch.tensor(np.array(targets)).float()
 
 
-def layer(irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str) -> GridConv:
+def layer(irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str, dilation: int = 1) -> GridConv:
     """A convolution with an implicit kernel of O(3), in A."""
-    kernel = ImplicitKernel(
-        "", spherical_irreps(L_MAX, 4), "O3", basis=PolynomialBasis(L_MAX, sigma=1.3), depth=1, activation="gate",
-        batch_norm=True,
-    )  # fmt: skip
-    return GridConv(irreps_in, irreps_out, kernel, stencil=Stencil(5, dims=3, spacing=SPACING))
+    basis = PolynomialBasis(2, sigma=SPACING * dilation)
+    kernel = ImplicitKernel("", spherical_irreps(2, 4), "O3", basis=basis, depth=1, activation="gate", batch_norm=True)
+    return GridConv(irreps_in, irreps_out, kernel, stencil=Stencil(5, dims=3, spacing=SPACING, dilation=dilation))
 
 
 def network() -> nn.Sequential:
-    """Three convolutions: three scalar fields in, one out."""
-    hidden = spherical_irreps(L_MAX, CHANNELS)
+    """Four convolutions, the middle ones with a wider view: three scalar fields in, one out."""
+    hidden = spherical_irreps(1, CHANNELS)
     parts: list[nn.Module] = []
-    for irreps in (o3.Irreps("3x0e"), hidden):
+    for irreps, dilation in ((o3.Irreps("3x0e"), 1), (hidden, 2), (hidden, 2)):
         gate = Gate(hidden)
-        parts += [layer(irreps, gate.irreps_in), OnGrid(EquivariantBatchNorm(gate.irreps_in)), OnGrid(gate)]
-    return nn.Sequential(*parts, layer(hidden, "1x0e"))
+        parts += [layer(irreps, gate.irreps_in, dilation), OnGrid(EquivariantBatchNorm(gate.irreps_in)), OnGrid(gate)]
+    last = layer(hidden, "1x0e")
+    last.conv.normalisation *= 0.1  # densities are small
+    return nn.Sequential(*parts, last)
 
 
 def train(model: nn.Module, sites: Sequence[Site], minutes: float) -> None:
     """Fit the ligands' densities."""
     inputs, targets = fields(sites)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     start, done = time.perf_counter(), 0.0
     with tqdm(total=100, unit="%", desc="training") as bar:
         while done < 1:
-            for batch in torch.randperm(len(sites)).split(4):
+            for batch in torch.randperm(len(sites)).split(2):
                 done = min((time.perf_counter() - start) / (60 * minutes), 1.0)
-                optimizer.param_groups[0]["lr"] = 5e-3 * (1 - 0.98 * done)
+                optimizer.param_groups[0]["lr"] = 1e-2 * (1 - 0.98 * done)
                 loss = (model(inputs[batch]) - targets[batch]).square().mean()
                 optimizer.zero_grad()
                 loss.backward()
