@@ -34,10 +34,8 @@ def settings_parser(settings: type[Any], positional: Sequence[str], **options: A
     by_hand = set(positional)
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     for name in positional:
-        may_be_absent = defaults[name] is not dataclasses.MISSING
-        parser.add_argument(
-            name, type=hints[name], **({"nargs": "?", "default": defaults[name]} if may_be_absent else {})
-        )
+        absent: dict[str, Any] = {"nargs": "?", "default": defaults[name]}
+        parser.add_argument(name, type=hints[name], **(absent if defaults[name] is not dataclasses.MISSING else {}))
     output = next((field for field in dataclasses.fields(settings) if field.name == "output"), None)
     if output is not None:
         by_hand.add("output")

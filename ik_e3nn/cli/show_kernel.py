@@ -101,8 +101,8 @@ def _kernel(settings: ShowKernelSettings) -> Any:
         return potential_kernel(model, layer=settings.layer, pairs=settings.pairs, channels=channels)
     if settings.pairs or settings.channels is not None:
         raise ConfigError("pairs and channels are those of a model; give a model file")
-    types = {"attributes": settings.attributes, "r_max": settings.r_max, "seed": settings.seed}
+    s = settings
     try:
-        return random_kernel(settings.group, settings.irreps_in, settings.irreps_out, **types)
+        return random_kernel(s.group, s.irreps_in, s.irreps_out, attributes=s.attributes, r_max=s.r_max, seed=s.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error

@@ -1,5 +1,7 @@
 """Whether a module is still what it was."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 
@@ -21,16 +23,22 @@ class Snapshot:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        stores = [s for m in module.modules() for s in (m._parameters, m._buffers, m._modules)]
-        self.entries = [(s, name, value, _version(value)) for s in stores for name, value in s.items()]
+        stores: list[dict[str, Any]] = [s for m in module.modules() for s in (m._parameters, m._buffers, m._modules)]
+        values = [(s, name, value) for s in stores for name, value in s.items()]
+        tensors = [value for _, _, value in values if isinstance(value, Tensor)]
+        self.counted = not any(t.is_inference() for t in tensors)  # those made in inference mode have no count
+        self.entries: list[tuple[dict[str, Any], str, Any, int]] = [
+            (*entry, self._version(entry[2])) for entry in values
+        ]
 
     def holds(self) -> bool:
         """Whether nothing has changed."""
+        if not self.counted:
+            return False
         for store, name, value, version in self.entries:  # a plain loop: this runs at every call of a small module
             if store.get(name) is not value or (version >= 0 and value._version != version):
                 return False
         return True
 
-
-def _version(value: object) -> int:
-    return value._version if isinstance(value, Tensor) else -1
+    def _version(self, value: object) -> int:
+        return value._version if self.counted and isinstance(value, Tensor) else -1

@@ -76,8 +76,9 @@ def potential_kernel(
     def matrix(points: Tensor, case: int, g: Tensor | None) -> Tensor:
         return whole(points, chosen[case], columns)[:, rows]  # species and bonds do not turn
 
-    single = [o3.Irreps([(1, ir) for _, ir in t]) for t in (irreps_in, irreps_out)]
-    return ShownKernel(*single, model.group, model.r_max, tuple(_name(model, pair) for pair in chosen), matrix)
+    single_in, single_out = (o3.Irreps([(1, ir) for _, ir in t]) for t in (irreps_in, irreps_out))
+    names = tuple(_name(model, pair) for pair in chosen)
+    return ShownKernel(single_in, single_out, model.group, model.r_max, names, matrix)
 
 
 def _isolated(model: InteratomicPotential, layer: int) -> Tensor:

@@ -33,8 +33,8 @@ from ik_e3nn.symmetry import SymmetryGroup
 SMALL = {"num_channels": 4, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2, "r_max": 3.0}
 
 
-@pytest.mark.parametrize("group", ["C1", "Cs", "C4v", "D3", "Td", "SO2", "Cinfv", "SO3", "O3"])
-@pytest.mark.parametrize("attributes", ["", "2x0e", "1x1o"])
+@pytest.mark.parametrize("group", ["Cs", "C4v", "Td", "SO2", "SO3", "O3"])
+@pytest.mark.parametrize("attributes", ["2x0e", "1x1o"])
 def test_random_kernels_turn_with_what_they_see(group, attributes):
     kernel = random_kernel(group, "0e + 1o", "0e + 1o", attributes=attributes)
     for case in range(len(kernel.cases)):
