@@ -36,7 +36,7 @@ class Snapshot:
         if not self.counted:
             return False
         for store, name, value, version in self.entries:  # a plain loop: this runs at every call of a small module
-            if store.get(name) is not value or (version >= 0 and value._version != version):
+            if store.get(name) is not value or self._version(value) != version:
                 return False
         return True
 
