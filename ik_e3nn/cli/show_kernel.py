@@ -92,12 +92,14 @@ def _kernel(settings: ShowKernelSettings) -> Any:
     from ik_e3nn.show import potential_kernel, random_kernel
 
     if settings.model is not None:
+        import torch
+
         from ik_e3nn.models import load_model
 
         channels = None if settings.channels is None else tuple(settings.channels)
         if channels is not None and len(channels) != 2:
             raise ConfigError(f"channels are two numbers, of the input and of the output; got {list(channels)}")
-        model = load_model(settings.model)
+        model = load_model(settings.model, dtype=torch.float64)
         return potential_kernel(model, layer=settings.layer, pairs=settings.pairs, channels=channels)
     if settings.pairs or settings.channels is not None:
         raise ConfigError("pairs and channels are those of a model; give a model file")

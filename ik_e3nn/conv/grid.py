@@ -29,8 +29,8 @@ class GridConv(ExactModule):
     as the grid resolves kernel and field.
 
     In evaluation the folded kernel is kept until a weight changes, by an optimiser, ``load_state_dict`` or any other
-    operation that torch counts; edits through ``.data`` are none. It is not kept where weights may need a gradient:
-    use ``torch.no_grad()``.
+    operation that torch counts; edits through ``.data`` are none. It is not kept where weights may need a gradient
+    (use ``torch.no_grad()``), nor where every sample has a kernel of its own, by its attributes.
 
     Args:
         irreps_in: Type of the input.

@@ -38,7 +38,8 @@ def potential_kernel(
 ) -> ShownKernel:
     """What a field of a sender becomes at a receiver, by the place of the receiver relative to the sender.
 
-    Later layers see features; here they are those of isolated atoms.
+    The kernel alone, without the linear map of the features before it and the factors after it. Later layers see
+    features; here they are those of isolated atoms.
 
     Args:
         model: The model.

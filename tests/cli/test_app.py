@@ -90,6 +90,7 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
 def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
     status, out, err = run(capsys, "show-kernel", "model.safetensors", "--pairs", "O-H", "O-O", "-o", "learned")
     assert status == 0, err
+    assert float(out.split("inside of O3: relative error ")[1].split()[0]) < 1e-9
     assert {path.name for path in (folder / "learned").iterdir()} == {
         "slices.png",
         "sphere.png",

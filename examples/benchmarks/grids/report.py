@@ -50,7 +50,8 @@ in pixels (scalars and vectors), and random kernels up to l = 2.
 {angles}
 
 The error falls with the width of the shell until the stencil cuts the shell off: for n x n points the best width is
-about n / 7 pixels. Smooth fields help where the kernel is coarse.
+about n / 7 pixels. What then counts is how round the mask's own set of pixels is: for wide shells 5 x 5 beats 7 x 7.
+Smooth fields help where the kernel is coarse.
 
 ## Speed
 
