@@ -66,7 +66,7 @@ class PlainNetwork(nn.Module):
 
 def make_network(name: str, budget: int) -> nn.Module:
     """The network, plain or of a group, whose number of parameters is nearest to a budget."""
-    sizes = [(c, 0) for c in range(8, 80)] if name == "plain" else [(c, f) for c in range(3, 13) for f in (3, 4, 5, 6)]
+    sizes = [(c, 0) for c in range(8, 80)] if name == "plain" else [(c, f) for c in range(2, 13) for f in (3, 4, 5, 6)]
 
     def build(size: tuple[int, int]) -> nn.Module:
         torch.manual_seed(0)
