@@ -32,6 +32,7 @@ from ik_e3nn_calculators.dynamics import MDSettings, run_md
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "dynamics.json"
 DRIFT_PS, DRIFT_K = 20.0, 300.0
+R_MAX = {"ethanol": 5.0, "copper": 4.0}  # two shells of copper: it is about the integrator, not about EMT
 SURVIVAL_PS, SURVIVAL_K, SURVIVAL_SEEDS = 25.0, 500.0, (0, 1, 2)
 Row = dict[str, Any]
 
@@ -63,12 +64,12 @@ def copper(folder: Path) -> tuple[Path, str, LossConfig]:
     return frames, str(start), LossConfig(forces_weight=10.0, stress_weight=1000.0)
 
 
-def trained(data: DataConfig, loss: LossConfig, preset: str, folder: Path, minutes: float, batch: int) -> Path:
+def trained(data: DataConfig, loss: LossConfig, model: Row, folder: Path, minutes: float, batch: int) -> Path:
     """A model file, trained if it is not there."""
     if not (folder / "model.safetensors").exists():
         config = TrainConfig(
             data=data,
-            model={"preset": preset},
+            model=model,
             loss=loss,
             optimizer=OptimizerConfig(),
             run=RunConfig(output=str(folder), max_epochs=100_000, max_minutes=minutes, batch_size=batch),
@@ -104,7 +105,8 @@ def drifts(work: Path, minutes: float, system: str) -> None:
     for preset, dtype in tqdm(jobs, desc=f"constant energy, {system}"):
         frames, start, loss = SYSTEMS[system](work)
         data = DataConfig(train=str(frames), valid=0.1)
-        model = trained(data, loss, preset, work / f"{system}_{preset}", minutes, 8 if system == "ethanol" else 2)
+        sizes = {"preset": preset, "r_max": R_MAX[system]}
+        model = trained(data, loss, sizes, work / f"{system}_{preset}", minutes, 8 if system == "ethanol" else 2)
         settings = MDSettings(
             start, str(model), time_ps=DRIFT_PS, timestep=0.5 if system == "ethanol" else 2.0, temperature=DRIFT_K,
             relax_fmax=0.05, equilibrate_ps=0.5, output=str(work / f"nve_{system}_{preset}_{dtype}"),
@@ -118,7 +120,7 @@ def survival(work: Path, file: Path, minutes: float) -> None:
     folder = work / "aspirin_data"
     sets.prepare("aspirin", file.parent.parent, folder, "fit")
     data = DataConfig(train=str(folder / "train.xyz"), valid=str(folder / "valid.xyz"))
-    model = trained(data, LossConfig(), "medium", work / "aspirin_medium", minutes, 5)
+    model = trained(data, LossConfig(), {"preset": "medium"}, work / "aspirin_medium", minutes, 5)
     for seed in tqdm(SURVIVAL_SEEDS, desc="aspirin"):
         settings = MDSettings(
             "CC(=O)Oc1ccccc1C(=O)O", str(model), ensemble="langevin", time_ps=SURVIVAL_PS, timestep=0.5,

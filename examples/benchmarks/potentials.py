@@ -23,6 +23,7 @@ from potentials.recipes import DEFAULT_MODELS, MODELS
 from tqdm import tqdm
 
 HERE = Path(__file__).parent
+SPEED_ONLY_MINUTES = 0.1
 STAGES = ("prepare", "train", "evaluate", "speed", "table")
 OUTPUT = HERE / "results" / "potentials.json"
 
@@ -43,6 +44,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="rounds of the speed measurement")
     parser.add_argument(
         "--e0", choices=["isolated", "fit"], default="isolated", help="where E0s come from, if possible"
+    )
+    parser.add_argument(
+        "--speed-only",
+        action="store_true",
+        help="trains for seconds, for the speed of models whose errors are in --output from another work folder",
     )
     parser.add_argument("--redo", action="store_true", help="train again what is trained already")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="JSON file; a plot goes beside it")
@@ -74,9 +80,11 @@ def main() -> None:
     """Run the stages."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the worker is stopped too
     args = parse()
-    stages = args.stages or STAGES
+    stages = set(args.stages or STAGES)
+    if args.speed_only:
+        args.minutes, stages = SPEED_ONLY_MINUTES, stages - {"evaluate"}
     pythons = {"ours": sys.executable, "mace": args.mace_python or "", "nequip": args.nequip_python or ""}
-    bench = runs.Bench(args.work.resolve(), pythons, args.minutes, args.threads)
+    bench = runs.Bench(args.work.resolve(), pythons, args.minutes, args.threads, args.speed_only)
     pairs = chosen(args)
     failed = []
     for data_set in dict.fromkeys(data_set for data_set, _ in pairs):
@@ -93,7 +101,7 @@ def main() -> None:
             tqdm.write(str(error))
             failed.append(f"{data_set}:{model}")
     if "speed" in stages:
-        for data_set in args.sets:
+        for data_set in dict.fromkeys(data_set for data_set, _ in pairs):
             models = [model for model in MODELS if MODELS[model].package == "ours" or pythons[MODELS[model].package]]
             for model in models:
                 for threads in bench.thread_counts:

@@ -43,13 +43,14 @@ class Model:
     by_set: dict[str, Settings] = field(default_factory=dict)
 
 
-def settings_of(model: str, data_set: str) -> Settings:
-    """All settings of a model on a set."""
+def settings_of(model: str, data_set: str, *, eager: bool = False) -> Settings:
+    """All settings of a model on a set; ``eager`` trains without compiling."""
     chosen = MODELS[model]
     batches = {"batch_size": BATCH[data_set], "valid_batch_size": VALID_BATCH[data_set]}
     if chosen.package == "ours":  # validates with the training batch size
         del batches["valid_batch_size"]
-    return _merged(chosen.settings | batches, chosen.by_set.get(data_set, {}))
+    settings = _merged(chosen.settings | batches, chosen.by_set.get(data_set, {}))
+    return _merged(settings, EAGER[chosen.package]) if eager else settings
 
 
 def _merged(base: Settings, changes: Settings) -> Settings:
@@ -137,6 +138,12 @@ NEQUIP_BY_SET: dict[str, Settings] = {
         "loss": {"_target_": "nequip.train.EnergyForceStressLoss", "coeffs": {"stress": 1.0}},
         "val_metrics": {"_target_": "nequip.train.EnergyForceStressMetrics", "coeffs": {"stress_mae": 1.0}},
     },
+}
+
+EAGER: dict[str, Settings] = {
+    "ours": {"run.compile": False},
+    "mace": {},
+    "nequip": {"model": {"compile_mode": "eager"}},
 }
 
 MODELS = {

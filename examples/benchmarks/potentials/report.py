@@ -33,19 +33,31 @@ COLUMNS = {
 CURVE_POINTS = 60
 
 
-def collect(bench: Bench) -> list[Row]:
-    """A row for every trained model of every set, and for every compiled form."""
+def collect(bench: Bench, earlier: list[Row]) -> list[Row]:
+    """A row for every trained model of every set, and for every compiled form.
+
+    Args:
+        bench: The work folder.
+        earlier: Rows of models that were trained in another work folder. They are kept where this one has no errors
+            of that model, with the speed that was measured here, if it was.
+    """
     rows = []
     for data_set in SETS:
         speed_file = bench.work / data_set / "speed.json"
         speed = read_json(speed_file) if speed_file.exists() else {"forms": {}}
         for model in MODELS:
+            known = [row for row in earlier if (row["set"], row["model"].partition(" (")[0]) == (data_set, model)]
             if bench.done(data_set, model, "predict"):
                 row = _row(bench, data_set, model)
-                rows.append(row | _speed(speed, model))
-                for threads in bench.thread_counts:
-                    if model + compiled_name(threads) in speed["forms"]:
-                        rows.append(_compiled_row(bench, row, speed, threads))
+            elif known and model in speed["forms"]:
+                row = known[0]
+            else:
+                rows += known
+                continue
+            rows.append(row | _speed(speed, model))
+            for threads in bench.thread_counts:
+                if model + compiled_name(threads) in speed["forms"]:
+                    rows.append(_compiled_row(bench, row, speed, threads))
     return rows
 
 
@@ -97,7 +109,8 @@ def _compiled_row(bench: Bench, row: Row, speed: Row, threads: int) -> Row:
 
 def write(bench: Bench, output: Path, page: Path) -> None:
     """Write the JSON file, the page and the plot."""
-    rows = collect(bench)
+    earlier = json.loads(output.read_text()) if output.exists() else []
+    rows = collect(bench, earlier)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
     page.write_text(_page(rows, output))

@@ -36,12 +36,18 @@ class Bench:
         pythons: Interpreter of each package.
         minutes: Training time of each model.
         threads: Threads of each process.
+        eager: Train without compiling.
     """
 
     work: Path
     pythons: dict[str, str]
     minutes: float
     threads: int
+    eager: bool = False
+
+    def settings(self, data_set: str, model: str) -> dict[str, Any]:
+        """Settings of a model."""
+        return settings_of(model, data_set, eager=self.eager)
 
     @property
     def thread_counts(self) -> list[int]:
@@ -72,7 +78,7 @@ class Bench:
             "folder": str(folder),
             "data": str(self.data(data_set)),
             "set": self.summary(data_set),
-            "settings": settings_of(model, data_set),
+            "settings": self.settings(data_set, model),
             "stress": SETS[data_set].stress,
             "minutes": self.minutes,
             "threads": self.threads,
@@ -132,7 +138,7 @@ def train(bench: Bench, data_set: str, model: str, *, redo: bool = False) -> Non
     folder = bench.folder(data_set, model)
     if bench.done(data_set, model, "train") and not redo:
         before = read_json(folder / "train_job.json")
-        now = {"settings": settings_of(model, data_set), "minutes": bench.minutes, "threads": bench.threads}
+        now = {"settings": bench.settings(data_set, model), "minutes": bench.minutes, "threads": bench.threads}
         changed = [name for name, value in now.items() if before[name] != value]
         note = f" with other {', '.join(changed)}; --redo trains it anew" if changed else ""
         tqdm.write(f"{data_set}:{model} is trained{note}")

@@ -151,7 +151,7 @@ def compile_model(bench: Bench, data_set: str, model: str, threads: int) -> None
 
 def measure(bench: Bench, data_set: str, models: list[str], rounds: int) -> None:
     """Measure all trained models of a set, eager and compiled, and write WORK/SET/speed.json."""
-    trained = [model for model in models if bench.done(data_set, model, "predict")]
+    trained = [model for model in models if bench.done(data_set, model, "train")]
     forms = [Form(model, bench.threads) for model in trained]
     for threads in bench.thread_counts:
         forms += [Form(model, threads, compiled=True) for model in trained if model in COMPILED]
