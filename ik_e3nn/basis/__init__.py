@@ -2,7 +2,7 @@
 
 from ik_e3nn.basis.edge import PolynomialBasis, RadialHarmonicBasis
 from ik_e3nn.basis.harmonics import Harmonics, distances, harmonics, spherical_irreps
-from ik_e3nn.basis.legendre import angular_harmonics
+from ik_e3nn.basis.legendre import angular_harmonics, fixed_harmonics
 from ik_e3nn.basis.place import PlaceBasis
 from ik_e3nn.basis.radial import BesselBasis, GaussianBasis, GaussianShell, smooth_envelope
 from ik_e3nn.basis.rings import SphereRings, equiangular_rings, gauss_legendre_rings
@@ -22,6 +22,7 @@ __all__ = [
     "angular_harmonics",
     "distances",
     "equiangular_rings",
+    "fixed_harmonics",
     "gauss_legendre_rings",
     "harmonics",
     "smooth_envelope",

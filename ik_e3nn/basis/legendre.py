@@ -4,6 +4,9 @@ import torch
 from scipy.special import sph_legendre_p_all
 from torch import Tensor
 
+from ik_e3nn.basis.harmonics import harmonics
+
+E3NN_L_MAX = 11  # degrees up to which every supported e3nn has polynomials
 
 def polar_functions(polar: Tensor, l_max: int) -> Tensor:
     r"""The part of the harmonics that depends on the polar angle, in "component" normalisation.
@@ -55,3 +58,26 @@ def angular_harmonics(polar: Tensor, azimuth: Tensor, l_max: int) -> Tensor:
         for l in range(l_max + 1)
     ]
     return torch.cat(columns).T
+
+
+def fixed_harmonics(points: Tensor, l_max: int) -> Tensor:
+    """Harmonics of any degree at fixed points of the unit sphere, where no gradient is wanted.
+
+    e3nn's polynomials as far as they go, angles beyond.
+
+    Args:
+        points: Unit vectors (N, 3).
+        l_max: Largest degree.
+
+    Returns:
+        Tensor (N, (l_max+1)^2), float64, as of ``harmonics``.
+
+    Example:
+        >>> fixed_harmonics(torch.tensor([[0.0, 1.0, 0.0]]), 20).square().sum().round()
+        tensor(441., dtype=torch.float64)
+    """
+    points = points.double()
+    if l_max <= E3NN_L_MAX:
+        return harmonics(points, l_max)
+    x, y, z = points.unbind(1)
+    return angular_harmonics(torch.atan2(torch.hypot(x, z), y), torch.atan2(x, z), l_max)
