@@ -8,6 +8,7 @@ from ik_e3nn.basis.harmonics import harmonics
 
 E3NN_L_MAX = 11  # degrees up to which every supported e3nn has polynomials
 
+
 def polar_functions(polar: Tensor, l_max: int) -> Tensor:
     r"""The part of the harmonics that depends on the polar angle, in "component" normalisation.
 

@@ -4,8 +4,8 @@ Of a kernel h on the sphere, a convolution over rotations leaves only the part t
 
 .. math:: (f * h)(x) = \int_{SO(3)} f(g\eta) \, h(g^{-1} x) \, dg
 
-*Which constant is right.* Write every rotation as :math:`g = R(\omega) R_\eta(\gamma)`, where :math:`R(\omega)` takes the
-pole :math:`\eta` to :math:`\omega`, and the measure as :math:`dg = d\omega \, d\gamma`, of volume :math:`8\pi^2`. Then
+*Which constant is right.* Write every rotation as :math:`g = R(\omega) R_\eta(\gamma)`, where :math:`R(\omega)` takes
+the pole :math:`\eta` to :math:`\omega`, and the measure as :math:`dg = d\omega \, d\gamma`, of volume :math:`8\pi^2`. Then
 :math:`f(g\eta) = f(\omega)`, and the integral over :math:`\gamma` replaces h by :math:`2\pi` times its mean about the
 pole, :math:`\sum_l h_{l0} Y_{l0}`. For harmonics that are orthonormal in :math:`d\omega`,
 :math:`Y_{l0} = \sqrt{(2l+1)/4\pi} \, P_l`, and the addition theorem says
@@ -75,8 +75,8 @@ def zonal_convolution(signals: Tensor, kernel: Tensor) -> Tensor:
         )
     degrees, channels = kernel.shape[-3:-1]
     parts = []
-    for l, x in enumerate(signals.split([channels * (2 * l + 1) for l in range(degrees)], -1)):
-        x = x.unflatten(-1, (channels, 2 * l + 1))
+    for l, block in enumerate(signals.split([channels * (2 * l + 1) for l in range(degrees)], -1)):
+        x = block.unflatten(-1, (channels, 2 * l + 1))
         parts.append((kernel[..., l, :, :].mT @ x).flatten(-2) * (2 * l + 1) ** -0.5)
     return torch.cat(parts, -1)
 
@@ -132,9 +132,9 @@ class ImplicitSphereConv(nn.Module):
     .. math:: y_{lm} = \frac{1}{\sqrt{2l+1}} \, h_{l0}(a) \, x_{lm}, \qquad
               h_{l0}(a) = \sqrt{\tfrac{2l+1}{C_{in}}} \, \mathrm{MLP}_l(a)
 
-    The MLP's output are scalars under G. It commutes with G acting on signals and attributes together. Scalar attributes
-    leave all of O(3). With a gate, steerable attributes matter only by what G makes scalars of (an axis, say); "product"
-    also sees their lengths and angles.
+    What the MLP gives are scalars under G, so that the convolution commutes with G acting on signals and attributes
+    together; scalar attributes leave all of O(3). With a gate, steerable attributes matter only by what G leaves
+    invariant of them (the part along an axis, say); "product" also sees their lengths and angles.
 
     Args:
         irreps_in: Type of the signals.

@@ -52,8 +52,8 @@ class Bispectrum(ExactModule):
               \qquad l_1 \le l_2 \le l_3 \le l_1 + l_2
 
     They see how the degrees are oriented to each other, which norms do not: nearly all signals are determined by them
-    up to a rotation. Products with an even sum of degrees are scalars; those with an odd sum change sign in a mirror and
-    are left out under O(3). All have unit second moment for standard normal signals.
+    up to a rotation. Products with an even sum of degrees are scalars; those with an odd sum change sign in a mirror
+    and are left out under O(3). All have unit second moment for standard normal signals.
 
     Args:
         irreps_in: Type of the signals.

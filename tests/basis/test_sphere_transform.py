@@ -66,7 +66,7 @@ def test_it_is_e3nns_transform_on_e3nns_grid(l_max):
 
 @pytest.mark.parametrize("l_max", [0, 3, 12, 40])
 def test_harmonics_are_scipys(l_max):
-    """Real harmonics from complex ones without the Condon-Shortley phase, the polar axis being y, azimuth from z to x."""
+    """Real harmonics from complex ones without the Condon-Shortley phase; the polar axis is y, azimuth from z to x."""
     rng = np.random.default_rng(1)
     polar, azimuth = np.arccos(rng.uniform(-1, 1, 20)), rng.uniform(0, 2 * np.pi, 20)
     found = angular_harmonics(torch.from_numpy(polar), torch.from_numpy(azimuth), l_max)

@@ -7,7 +7,6 @@ from e3nn import o3
 from ik_e3nn.basis import equiangular_rings, gauss_legendre_rings, harmonics, spherical_irreps
 from ik_e3nn.conv import ImplicitSphereConv, SphereConv, zonal_convolution
 from ik_e3nn.nn import EquivariantLinear
-from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.testing import assert_equivariant, assert_not_equivariant
 
 POLE = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64)

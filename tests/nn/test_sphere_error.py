@@ -52,9 +52,7 @@ def test_the_error_falls_with_oversampling_for_every_function_and_grid():
 @pytest.mark.parametrize("grid", GRIDS)
 def test_the_error_depends_on_the_ratio_of_degree_and_bandwidth(grid):
     """Three times the bandwidth: the same few per cent for signals of degree 3, 5 and 7."""
-    errors = [
-        sphere_errors(l, (3,), functions=ELU, grids={grid: GRIDS[grid]}, samples=24)[0].error for l in (3, 5, 7)
-    ]
+    errors = [sphere_errors(l, (3,), functions=ELU, grids={grid: GRIDS[grid]}, samples=24)[0].error for l in (3, 5, 7)]
     assert max(errors) < 0.06
     assert max(errors) < 2 * min(errors)
 

@@ -39,7 +39,7 @@ def test_pooling_is_a_low_pass_filter(l_out):
 @pytest.mark.parametrize("irreps", TYPES)
 def test_invariants_do_not_change_under_rotations_and_mirrors(irreps, dtype):
     for module in (SphereNorms(irreps), Bispectrum(irreps)):
-        assert set(ir for _, ir in module.irreps_out) == {spherical_irreps(0)[0].ir}
+        assert {ir for _, ir in module.irreps_out} == {spherical_irreps(0)[0].ir}
         assert_equivariant(module.to(dtype), group="O3", dtype=dtype)
     assert_equivariant(Bispectrum(irreps, "SO3").to(dtype), group="O3", dtype=dtype)  # with signs of mirrors
     assert_equivariant(SpectralPool(irreps, 0), group="O3", dtype=dtype)
