@@ -3,8 +3,8 @@
 Handwritten digits (8 x 8 pixels, of scikit-learn) are projected on the northern hemisphere and turned by rotations of
 all of SO(3). The spherical network sees harmonics up to degree 10: zonal convolutions, the activation on the sphere,
 spectral pooling, and invariants at the end, so that its answer hardly depends on how the sphere is turned. The planar
-one sees the same signals as images of azimuth and polar angle (cyclic in the azimuth), with as many parameters. Both are
-trained on upright digits; the planar one also on turned ones.
+one sees the same signals as images of azimuth and polar angle (cyclic in the azimuth), with as many parameters. Both
+are trained on upright digits; the planar one also on turned ones.
 
     python examples/07_digits_on_the_sphere.py [--minutes 1.5] [--seed 0] [--output digits_sphere.json]
 
@@ -57,7 +57,7 @@ def load_digits() -> tuple[Tensor, Tensor]:
 
 def project(images: Tensor) -> Tensor:
     """Coefficients (N, (L_MAX+1)^2) of images on the sphere, by stereographic projection about the pole y."""
-    transform = SphereTransform(3 * L_MAX)
+    transform = SphereTransform(3 * L_MAX + 1)  # 64 x 64 points
     x, y, z = transform.rings.points().float().unbind(-1)
     places = torch.stack([x, -z], -1) / (1 + y)[..., None].clamp(min=1e-3) / RADIUS
     grid = places.expand(len(images), -1, -1, -1)

@@ -165,8 +165,8 @@ Gauss-Legendre one, Lebedev's grids have two thirds of those.
 ![equivariance error](results/{stem}.png)
 
 `SphereActivation` takes Lebedev's grid of degree 2 l_max + 3, at least 3 l_max: below 4 % for ELU and SiLU at every
-bandwidth. 2 l_max + 3 alone would not do: its error grows with the bandwidth. `sphere_degree` finds the degree for another
-error, `sphere_errors` makes tables like this one.
+bandwidth. 2 l_max + 3 alone would not do: its error grows with the bandwidth. `sphere_degree` finds the degree for
+another error, `sphere_errors` makes tables like this one.
 
 {error_table(result["errors"])}
 

@@ -5,7 +5,8 @@ Of a kernel h on the sphere, a convolution over rotations leaves only the part t
 .. math:: (f * h)(x) = \int_{SO(3)} f(g\eta) \, h(g^{-1} x) \, dg
 
 *Which constant is right.* Write every rotation as :math:`g = R(\omega) R_\eta(\gamma)`, where :math:`R(\omega)` takes
-the pole :math:`\eta` to :math:`\omega`, and the measure as :math:`dg = d\omega \, d\gamma`, of volume :math:`8\pi^2`. Then
+the pole :math:`\eta` to :math:`\omega`, and the measure as :math:`dg = d\omega \, d\gamma`, of volume
+:math:`8\pi^2`. Then
 :math:`f(g\eta) = f(\omega)`, and the integral over :math:`\gamma` replaces h by :math:`2\pi` times its mean about the
 pole, :math:`\sum_l h_{l0} Y_{l0}`. For harmonics that are orthonormal in :math:`d\omega`,
 :math:`Y_{l0} = \sqrt{(2l+1)/4\pi} \, P_l`, and the addition theorem says
