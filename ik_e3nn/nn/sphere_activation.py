@@ -112,5 +112,7 @@ def _moments(synthesis: Tensor, analysis: Tensor, l_max: int, function: Callable
     """Second moment of every degree after the activation, for standard normal fields; ((l_max+1)^2,)."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16384, synthesis.shape[0], generator=generator, dtype=torch.float64)
-    squares = (function(x @ synthesis) @ analysis).square().mean(0)
+    chunks = x.split(max(1, 2**24 // synthesis.shape[1]))  # 128 MB of values at a time
+    sums = [(function(chunk @ synthesis) @ analysis).square().sum(0) for chunk in chunks]
+    squares = torch.stack(sums).sum(0) / len(x)
     return torch.cat([squares[l * l : (l + 1) ** 2].mean().expand(2 * l + 1) for l in range(l_max + 1)])
