@@ -7,10 +7,14 @@ from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.on_grid import OnGrid
 from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
 from ik_e3nn.nn.sphere_activation import SphereActivation
+from ik_e3nn.nn.sphere_error import SphereError, sphere_degree, sphere_errors
+from ik_e3nn.nn.sphere_invariants import Bispectrum, SphereNorms
 from ik_e3nn.nn.sphere_product import SphereProduct
+from ik_e3nn.nn.sphere_signal import SpectralPool, from_fields, to_fields
 from ik_e3nn.nn.tensor_product import DampedSquare, SelfTensorProduct, TensorPowers, TensorProduct
 
 __all__ = [
+    "Bispectrum",
     "DampedSquare",
     "EquivariantBatchNorm",
     "EquivariantLayerNorm",
@@ -20,10 +24,17 @@ __all__ = [
     "OnGrid",
     "ScalarMLP",
     "SelfTensorProduct",
+    "SpectralPool",
     "SphereActivation",
+    "SphereError",
+    "SphereNorms",
     "SphereProduct",
     "TensorPowers",
     "TensorProduct",
+    "from_fields",
     "normalised_sigmoid",
     "normalised_silu",
+    "sphere_degree",
+    "sphere_errors",
+    "to_fields",
 ]

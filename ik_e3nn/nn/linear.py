@@ -68,7 +68,8 @@ class EquivariantLinear(nn.Module):
             isinstance(c, _ChannelMixing) and len(c.rows) == len(c.columns) == 1 for c in components
         )
         order = [s for c in components for k in c.rows for s in _span(self.irreps_out, k)]
-        missing = [s for s in range(self.irreps_out.dim) if s not in set(order)]
+        present = set(order)
+        missing = [s for s in range(self.irreps_out.dim) if s not in present]
         self.num_missing = len(missing)
         permutation = torch.tensor(order + missing, dtype=torch.long).argsort()
         self.in_order = bool((permutation == torch.arange(len(permutation))).all())
@@ -219,12 +220,17 @@ class _InvariantBias(ExactModule):
 
     def __init__(self, irreps: o3.Irreps, group: SymmetryGroup) -> None:
         super().__init__()
+        # of scalars alone it is the weights: a basis would be an identity matrix as large as the number of them squared
+        self.only_scalars = all(ir == o3.Irrep("0e") for _, ir in irreps)
+        if self.only_scalars:
+            self.weight = nn.Parameter(torch.zeros(irreps.dim))
+            return
         rows = [_fixed_vectors(mul, ir, group) for mul, ir in irreps]
         self.register_exact("basis", torch.block_diag(*rows))
         self.weight = nn.Parameter(torch.zeros(self.basis.shape[0]))
 
     def forward(self) -> Tensor:
-        return self.weight @ self.basis
+        return self.weight if self.only_scalars else self.weight @ self.basis
 
 
 def inverse_square_root(matrix: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ def irrep_intertwiners(ir_in: o3.Irrep, ir_out: o3.Irrep, group: SymmetryGroup) 
     basis = [torch.zeros(0, ir_out.dim, ir_in.dim, dtype=torch.float64)]
     for l in range(abs(ir_in.l - ir_out.l), ir_in.l + ir_out.l + 1):
         fixed = group.invariants(l, parity)
+        if not len(fixed):
+            continue  # before the 3j symbols, which take seconds for high degrees
         cg = o3.wigner_3j(ir_out.l, ir_in.l, l, dtype=torch.float64) * (2 * l + 1) ** 0.5
         maps = torch.einsum("pm,jim->pji", fixed, cg)
         # one overall sign a map: make the trace-like part of the identity positive so that O(3) gives +1, not -1

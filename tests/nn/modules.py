@@ -51,7 +51,20 @@ def sphere_product(group):
     return nn.SphereProduct(SAME, "3x0e + 3x1o + 3x2e + 3x3o", correlation=3)
 
 
-EXACT = (linear, product, square, powers, sphere_product, gated_mlp, gate, batch_norm, layer_norm)
+def spectral_pool(group):
+    return nn.SpectralPool(SAME, 1)
+
+
+def sphere_norms(group):
+    return nn.SphereNorms(SAME)
+
+
+def bispectrum(group):
+    return nn.Bispectrum(SAME, "SO3")
+
+
+SPHERE = (sphere_product, spectral_pool, sphere_norms, bispectrum)
+EXACT = (linear, product, square, powers, gated_mlp, gate, batch_norm, layer_norm, *SPHERE)
 ALL = (*EXACT, sphere_mlp, sphere)
 
 
