@@ -147,7 +147,7 @@ def half_ring(height: float, radii: tuple[float, float], depth: float, *, segmen
         segments: Number of flat pieces.
 
     Example:
-        >>> half_ring(0.0, (0.5, 1.0), 0.2).vertices[:, 2].min() > -1e-12
+        >>> half_ring(0.0, (0.5, 1.0), 0.2).volume() > 0
         True
     """
     angles = np.pi * np.arange(segments + 1) / segments

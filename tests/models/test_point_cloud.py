@@ -55,7 +55,7 @@ def _quadratic(x):
 def clouds(dtype=torch.float64, sizes=(40, 33)):
     generator = torch.Generator().manual_seed(0)
     x, n = (torch.randn(sum(sizes), 3, generator=generator, dtype=torch.float64) for _ in range(2))
-    x = x / x.norm(dim=1).amax()
+    x = x / 3
     n = torch.nn.functional.normalize(n, dim=1)
     return x.to(dtype), n.to(dtype), torch.repeat_interleave(torch.tensor(sizes))
 
@@ -67,8 +67,9 @@ def change(model, g):
     return float((after - before).abs().max() / before.std())
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("kernel", [implicit, analytic], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    ("kernel", "dtype"), [(implicit, torch.float32), (implicit, torch.float64), (analytic, torch.float64)]
+)
 @pytest.mark.parametrize("group", GROUPS)
 @torch.no_grad()
 def test_scores_are_invariant_under_the_group_and_under_no_more(group, kernel, dtype):
@@ -171,24 +172,25 @@ def test_the_maximum_is_over_the_points_of_each_cloud():
 
 
 def test_it_learns_to_tell_up_from_down_only_without_that_symmetry():
-    """Half balls with the flat side up or down: one batch, a few steps."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(16, 40, 3, generator=generator)
-    x[..., 2] = x[..., 2].abs() * torch.tensor([1.0, -1.0]).repeat(8)[:, None]
+    """Half spheres, each also turned upside down: what is invariant under this turn is no better than chance."""
+    x = torch.randn(4, 30, 3, generator=torch.Generator().manual_seed(0))
+    x[..., 2] = x[..., 2].abs()
     x = torch.nn.functional.normalize(x, dim=2)
-    labels, batch = torch.tensor([0, 1]).repeat(8), torch.arange(16).repeat_interleave(40)
+    x = torch.stack([x, x * torch.tensor([1.0, -1.0, -1.0])]).flatten(0, 2)
+    labels, batch = torch.tensor([0, 1]).repeat_interleave(4), torch.arange(8).repeat_interleave(30)
     losses = {}
-    for group in ("SO2", "SO3"):
+    for group in ("SO2", "D4"):
         torch.manual_seed(0)
         model = PointCloudClassifier(2, group, channels=3, l_max=1, scalars=8, kernel=implicit, pyramid=FARTHEST)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-        for _ in range(25):
-            loss = torch.nn.functional.cross_entropy(model(x.flatten(0, 1), x.flatten(0, 1), batch), labels)
+        for _ in range(15):
+            loss = torch.nn.functional.cross_entropy(model(x, x, batch), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         losses[group] = loss.item()
-    assert losses["SO2"] < 0.2 < losses["SO3"], losses
+    assert losses["SO2"] < 0.2
+    assert losses["D4"] > 0.69  # log 2
 
 
 def test_what_does_not_fit_is_named():

@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch_geometric.data import Data
 
-from ik_e3nn.data import furniture_clouds, read_modelnet
+from ik_e3nn.data import FURNITURE, furniture_clouds, read_modelnet
 
+__all__ = ["FURNITURE", "load", "prepare", "save"]
 SEEDS = {"train": 0, "test": 1}
 
 
