@@ -1,7 +1,7 @@
-"""Implicit against analytic kernels on point clouds, for many symmetry groups: the paper's figure 3.
+r"""Implicit against analytic kernels on point clouds, for many symmetry groups: the paper's figure 3.
 
     python examples/benchmarks/point_clouds.py --work WORK                        # procedural furniture, on CPU
-    python examples/benchmarks/point_clouds.py --work WORK --modelnet ModelNet40 --device cuda --lanes 1 \\
+    python examples/benchmarks/point_clouds.py --work WORK --modelnet ModelNet40 --device cuda --lanes 1 \
         --epochs 200 --minutes 600
 
 Every training runs in a process of its own, `--lanes` at a time, one core each. Training clouds are turned about z; the
@@ -35,7 +35,7 @@ def settings_of(args: argparse.Namespace) -> Row:
     return {
         "size": "furniture" if args.modelnet is None else "modelnet",
         "classes": len(sets.FURNITURE) if args.modelnet is None else args.classes,
-        **{key: getattr(args, key) for key in ("sampling", "depth", "epochs", "minutes", "batch", "device")},
+        **{key: getattr(args, key) for key in ("sampling", "depth", "epochs", "minutes", "batch", "lr", "device")},
     }
 
 
@@ -104,9 +104,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--depth", type=int, default=1, help="hidden layers of the implicit kernels")
     parser.add_argument("--sampling", choices=("random", "farthest"), default="farthest")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--minutes", type=float, default=10.0, help="most that a training may take")
+    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--minutes", type=float, default=8.0, help="most that a training may take")
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=0.005)
     parser.add_argument("--points", type=int, help="of a cloud: 256 for furniture, 1024 for ModelNet")
     parser.add_argument("--train-clouds", type=int, default=960, help="furniture only")
     parser.add_argument("--test-clouds", type=int, default=1280, help="furniture only")

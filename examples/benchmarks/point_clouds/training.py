@@ -18,7 +18,7 @@ from point_clouds import networks, sets
 
 Row = dict[str, Any]
 ROTATIONS = {"none": "C1", "z": "SO2", "any": "SO3"}  # and "group": elements of the model's own
-LR, WEIGHT_DECAY, WARMUP, SMOOTHING, CLIP = 0.01, 0.01, 30, 0.2, 1.0
+WEIGHT_DECAY, WARMUP, SMOOTHING, CLIP = 0.01, 30, 0.2, 1.0
 
 
 def run(group: str, kernel: str, seed: int, folder: Path, settings: Row) -> list[Row]:
@@ -29,7 +29,7 @@ def run(group: str, kernel: str, seed: int, folder: Path, settings: Row) -> list
         kernel: "implicit" or "analytic".
         seed: Of the weights, the order and the turns.
         folder: Where the clouds are.
-        settings: size, classes, sampling, depth, epochs, minutes, batch, device.
+        settings: size, classes, sampling, depth, epochs, minutes, batch, lr, device.
     """
     keep_freed_memory()
     start = time.perf_counter()
@@ -68,7 +68,7 @@ def run(group: str, kernel: str, seed: int, folder: Path, settings: Row) -> list
 def fit(model: PointCloudClassifier, clouds: list[Data], seed: int, settings: Row, title: str) -> tuple[float, float]:
     """AdamW with a cosine that ends with the epochs or the minutes, whichever is first; epochs done and last loss."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=WEIGHT_DECAY)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=WEIGHT_DECAY)
     criterion = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
     steps_per_epoch = -(-len(clouds) // settings["batch"])
     total, budget = settings["epochs"] * steps_per_epoch, 60 * settings["minutes"]
@@ -81,7 +81,7 @@ def fit(model: PointCloudClassifier, clouds: list[Data], seed: int, settings: Ro
                 if done >= 1:
                     break
                 warm = min(1.0, (step + 1) / WARMUP)
-                optimizer.param_groups[0]["lr"] = LR * warm * (0.505 + 0.495 * math.cos(math.pi * done))
+                optimizer.param_groups[0]["lr"] = settings["lr"] * warm * (0.505 + 0.495 * math.cos(math.pi * done))
                 about_z = turned([clouds[k] for k in part.tolist()], SymmetryGroup("SO2"), seed=seed * 1_000_003 + step)
                 batch = Batch.from_data_list(about_z).to(settings["device"])
                 loss = criterion(model(batch.pos, batch.normal, batch.batch, num_clouds=len(part)), batch.y)
