@@ -163,8 +163,8 @@ def _text(path: Path, listed: Path) -> Iterator[Shape]:
                 raise DataError(f"{file} cannot be read as lines of x,y,z,nx,ny,nz: {error}") from error
             if rows.shape[1] != 6:
                 raise DataError(f"{file} must have six columns x,y,z,nx,ny,nz; it has {rows.shape[1]}")
-            rows = torch.from_numpy(rows)
-            return _chosen(rows[:, :3], rows[:, 3:], str(file), points, label, seed)
+            table = torch.from_numpy(rows)
+            return _chosen(table[:, :3], table[:, 3:], str(file), points, label, seed)
 
         yield Shape(kind, read)
 

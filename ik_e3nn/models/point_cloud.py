@@ -99,18 +99,17 @@ class PointCloudClassifier(nn.Module):
                 raise ValueError(f"{name} must be at least 1; got {number}")
         types = [spherical_irreps(l_max, mul) for mul in self.channels] + [spherical_irreps(0, scalars)]
         self.embedding = EquivariantLinear(self.irreps_in, types[0], self.group, bias=True)
-        self.layers = nn.ModuleList(
-            CloudLayer(types[t], types[t + 1], kernel(self.group, self.pyramid.reach(t + 1)), self.pyramid.neighbours)
-            for t in range(layers)
-        )
+        kernels = [kernel(self.group, self.pyramid.reach(t + 1)) for t in range(layers)]
         ends = (self.irreps_in + self.irreps_in).simplify()
-        for layer in self.layers:
-            wanted = layer.kernel.irreps_attributes.simplify()
+        for wanted in (k.irreps_attributes.simplify() for k in kernels):
             if wanted.dim and wanted != ends:
                 raise ValueError(
                     f"attributes of the kernels must be the input features of both ends, {ends}, or nothing; got "
                     f"{wanted}"
                 )
+        self.layers = nn.ModuleList(
+            CloudLayer(types[t], types[t + 1], k, self.pyramid.neighbours) for t, k in enumerate(kernels)
+        )
         self.head = nn.Sequential(nn.Linear(scalars, scalars), nn.ELU(), nn.Linear(scalars, num_classes))
 
     def forward(

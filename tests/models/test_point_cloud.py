@@ -57,7 +57,7 @@ def clouds(dtype=torch.float64, sizes=(40, 33)):
     x, n = (torch.randn(sum(sizes), 3, generator=generator, dtype=torch.float64) for _ in range(2))
     x = x / 3
     n = torch.nn.functional.normalize(n, dim=1)
-    return x.to(dtype), n.to(dtype), torch.repeat_interleave(torch.tensor(sizes))
+    return x.to(dtype), n.to(dtype), torch.repeat_interleave(torch.tensor(sizes, dtype=torch.long))
 
 
 def change(model, g):
