@@ -69,7 +69,10 @@ def matched(group: str, kernel: str, classes: int, *, size: str, sampling: str, 
         RuntimeError: Even that one is more than a tenth away.
     """
     make = functools.partial(network, group, kernel, classes, size=size, sampling=sampling, depth=depth)
-    wanted, low, high = SIZES[size]["parameters"], len(SIZES[size]["pyramid"]["points"]) - 1, 1024
+    wanted, low = SIZES[size]["parameters"], len(SIZES[size]["pyramid"]["points"]) - 1
+    high = 2 * low
+    while parameters(make(high)) <= wanted:
+        low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if parameters(make(middle)) <= wanted else (low, middle)

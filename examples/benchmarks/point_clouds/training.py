@@ -89,7 +89,7 @@ def fit(model: PointCloudClassifier, clouds: list[Data], seed: int, settings: Ro
                 loss.backward()
                 nn.utils.clip_grad_norm_(model.parameters(), CLIP)
                 optimizer.step()
-                average += 0.05 * (float(loss) - average)
+                average += 0.05 * (loss.item() - average)
                 step += 1
                 bar.update()
                 bar.set_postfix_str(f"loss {average:.3f}", refresh=False)
