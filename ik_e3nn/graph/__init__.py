@@ -1,10 +1,12 @@
-"""Atomic structures as graphs: neighbour lists, edge vectors, bonds and batches."""
+"""Atomic structures and point clouds as graphs: neighbours, edge vectors, bonds, batches, downsampling."""
 
 from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bonds, set_bonds
 from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
+from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.pyramid import Level, Pyramid
 from ik_e3nn.graph.skin import Pairs, SkinList
 
 __all__ = [
@@ -12,15 +14,21 @@ __all__ = [
     "FIELDS",
     "SURROUNDINGS",
     "Field",
+    "Level",
     "Pairs",
+    "Pyramid",
     "SkinList",
     "batch_graphs",
     "build_graph",
     "check_bonds",
     "edge_bond_types",
     "edge_vectors",
+    "farthest_points",
     "get_bonds",
+    "nearest_edges",
     "neighbour_list",
+    "radius_edges",
+    "random_points",
     "set_bonds",
     "surface_vectors",
 ]

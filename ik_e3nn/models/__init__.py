@@ -4,6 +4,7 @@ from ik_e3nn.models.checkpoint import load_model, read_model_info, save_model
 from ik_e3nn.models.compiled import CompileWarning, compile_for_training, compile_potential
 from ik_e3nn.models.forecaster import Forecaster
 from ik_e3nn.models.hyperparameters import PRESETS
+from ik_e3nn.models.point_cloud import PointCloudClassifier
 from ik_e3nn.models.potential import InteratomicPotential
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "CompileWarning",
     "Forecaster",
     "InteratomicPotential",
+    "PointCloudClassifier",
     "compile_for_training",
     "compile_potential",
     "load_model",

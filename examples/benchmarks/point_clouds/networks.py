@@ -1,0 +1,96 @@
+"""Classifiers of (nearly) the same number of parameters for every group and kernel."""
+
+import functools
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ik_e3nn.basis import GaussianBasis, PolynomialBasis, RadialHarmonicBasis, spherical_irreps
+from ik_e3nn.graph import Pyramid
+from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, Kernel
+from ik_e3nn.models import PointCloudClassifier
+from ik_e3nn.symmetry import SymmetryGroup
+
+GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "C1", "Dinf", "Oh")
+KERNELS = ("implicit", "analytic")
+TOLERANCE = 0.1
+RINGS_END = 2.5  # outermost shell of an analytic kernel, in units of the distance of the farthest neighbour
+SIZES = {  # furniture: minutes on a core; modelnet: as in the paper, for a GPU
+    "furniture": {
+        "l_max": 1, "scalars": 32, "fields": 4, "parameters": 60_000,
+        "pyramid": {"points": (256, 40, 24, 16, 10, 6, 4), "neighbours": 8},
+    },
+    "modelnet": {
+        "l_max": 2, "scalars": 128, "fields": 8, "parameters": 1_000_000,
+        "pyramid": {"points": (1024, 512, 256, 128, 64, 32, 16), "neighbours": 10},
+    },
+}  # fmt: skip
+
+
+def implicit(group: SymmetryGroup, reach: float, *, fields: int, depth: int) -> Kernel:
+    """An MLP of the polynomials of the edge."""
+    basis = PolynomialBasis(3, sigma=reach)
+    return ImplicitKernel("", spherical_irreps(2, fields), group, basis=basis, depth=depth, batch_norm=True)
+
+
+def analytic(group: SymmetryGroup, reach: float, *, fields: int) -> Kernel:
+    """Harmonics times Gaussian shells: group restriction."""
+    basis = RadialHarmonicBasis(GaussianBasis(RINGS_END * reach, fields), l_max=2)
+    return AnalyticKernel("", group, basis=basis)
+
+
+def network(
+    group: str, kernel: str, classes: int, total: int, *, size: str, sampling: str, depth: int = 1
+) -> PointCloudClassifier:
+    """A classifier whose layers have ``total`` channels together, as evenly as can be."""
+    s = SIZES[size]
+    layers = len(s["pyramid"]["points"]) - 1
+    channels = [total // layers + (k < total % layers) for k in range(layers)]
+    maker = (
+        functools.partial(implicit, fields=s["fields"], depth=depth)
+        if kernel == "implicit"
+        else functools.partial(analytic, fields=s["fields"])
+    )
+    pyramid = Pyramid(**s["pyramid"], sampling=sampling)
+    return PointCloudClassifier(
+        classes, group, channels=channels, l_max=s["l_max"], scalars=s["scalars"], kernel=maker, pyramid=pyramid
+    )
+
+
+def parameters(model: torch.nn.Module) -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def matched(group: str, kernel: str, classes: int, *, size: str, sampling: str, depth: int = 1) -> PointCloudClassifier:
+    """The classifier whose number of parameters is nearest to the wanted one.
+
+    Raises:
+        RuntimeError: Even that one is more than a tenth away.
+    """
+    make = functools.partial(network, group, kernel, classes, size=size, sampling=sampling, depth=depth)
+    wanted, low = SIZES[size]["parameters"], len(SIZES[size]["pyramid"]["points"]) - 1
+    high = 2 * low
+    while parameters(make(high)) <= wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if parameters(make(middle)) <= wanted else (low, middle)
+    model = min((make(total) for total in (low, high)), key=lambda m: abs(parameters(m) - wanted))
+    deviation = parameters(model) / wanted - 1
+    if abs(deviation) > TOLERANCE:
+        raise RuntimeError(
+            f"{group} {kernel}: {parameters(model):,} parameters are {deviation:+.0%} off the {wanted:,} wanted; "
+            "change SIZES"
+        )
+    return model
+
+
+def flops_per_cloud(model: PointCloudClassifier, points: int = 256) -> int:
+    """Floating-point operations of matrix products in one evaluation of one cloud."""
+    x = torch.randn(points, 3)
+    training = model.training
+    with FlopCounterMode(display=False) as counter:
+        model.eval()(x, torch.nn.functional.normalize(x, dim=1))
+    model.train(training)
+    return counter.get_total_flops()

@@ -1,0 +1,188 @@
+"""Neighbours and downsampling of point clouds, batched, through torch-cluster."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.errors import MissingDependencyError
+
+
+def nearest_edges(
+    positions: Tensor,
+    batch: Tensor,
+    k: int,
+    *,
+    receivers: Tensor | None = None,
+    max_distance: float | None = None,
+) -> Tensor:
+    """Edges to some points from the k nearest points of the same cloud, the point itself among them.
+
+    Args:
+        positions: Points of all clouds, (N, 3).
+        batch: Cloud of every point, (N,), ascending.
+        k: Number of neighbours; a cloud of fewer points gives all it has.
+        receivers: Points that receive, indices (M,) in ascending order; all points if absent.
+        max_distance: Leave out those farther away: a radius graph with at most k neighbours, the nearest ones.
+
+    Returns:
+        edge_index (2, E): senders among the N points, and receivers counted from 0 to M-1; sorted by receiver.
+
+    Raises:
+        MissingDependencyError: torch-cluster is not installed.
+        ValueError: Shapes do not fit, the batch is not ascending, or k or the distance is not positive.
+
+    Example:
+        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
+        >>> positions = torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]])
+        >>> nearest_edges(positions, torch.zeros(3, dtype=torch.long), 2, receivers=torch.tensor([1])).tolist()
+        [[1, 0], [0, 0]]
+    """
+    check_cloud(positions, batch)
+    if k < 1:
+        raise ValueError(f"the number of neighbours must be at least 1; got {k}")
+    if max_distance is not None and not max_distance > 0:
+        raise ValueError(f"max_distance must be positive; got {max_distance}")
+    points = positions.detach()
+    centres, owners = (points, batch) if receivers is None else (points[receivers], batch[receivers])
+    receiver, sender = _torch_cluster().knn(points, centres, k, batch, owners)
+    if max_distance is not None:
+        # torch-cluster's own radius graph picks any k where there are more: the result would depend on the order
+        near = (points[sender] - centres[receiver]).norm(dim=1) <= max_distance
+        receiver, sender = receiver[near], sender[near]
+    return torch.stack([sender, receiver])
+
+
+def radius_edges(
+    positions: Tensor, batch: Tensor, radius: float, *, receivers: Tensor | None = None, max_neighbours: int = 32
+) -> Tensor:
+    """Edges to some points from all points of the same cloud within a radius, at most so many: the nearest.
+
+    Args:
+        positions: Points of all clouds, (N, 3).
+        batch: Cloud of every point, (N,), ascending.
+        radius: In the unit of the positions.
+        receivers: Points that receive, indices (M,) in ascending order; all points if absent.
+        max_neighbours: Limit of edges to a point, the point itself counted.
+
+    Returns:
+        edge_index (2, E), see `nearest_edges`.
+
+    Raises:
+        MissingDependencyError: torch-cluster is not installed.
+        ValueError: Shapes do not fit, or a number is not positive.
+
+    Example:
+        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
+        >>> radius_edges(torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), torch.zeros(3, dtype=torch.long), 2.0).shape
+        torch.Size([2, 5])
+    """
+    return nearest_edges(positions, batch, max_neighbours, receivers=receivers, max_distance=radius)
+
+
+def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
+    """Some points of every cloud, each as far as can be from those before it.
+
+    The first one is the farthest from the cloud's centroid, so that the choice depends neither on the order of the
+    points nor on how the cloud is turned.
+
+    Args:
+        positions: Points of all clouds, (N, 3).
+        batch: Cloud of every point, (N,), ascending.
+        count: Number of points; a cloud of fewer gives all it has.
+
+    Returns:
+        Indices, ascending.
+
+    Raises:
+        MissingDependencyError: torch-cluster is not installed.
+        ValueError: Shapes do not fit, or the count is not positive.
+
+    Reference:
+        Qi et al., PointNet++, NeurIPS 2017, section 3.2.
+
+    Example:
+        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
+        >>> farthest_points(torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), torch.zeros(3, dtype=torch.long), 2)
+        tensor([0, 2])
+    """
+    check_cloud(positions, batch)
+    _check_count(count)
+    cluster = _torch_cluster()
+    if not len(batch):
+        return batch.clone()
+    clouds, batch = torch.unique_consecutive(batch, return_inverse=True)  # torch-cluster takes no empty clouds
+    sizes = torch.bincount(batch, minlength=len(clouds))
+    if int(sizes.max()) <= count:
+        return torch.arange(len(batch), device=batch.device)
+    points = positions.detach()
+    centroids = points.new_zeros(len(clouds), 3).index_add_(0, batch, points) / sizes[:, None]
+    order = torch.argsort((points - centroids[batch]).norm(dim=1), descending=True, stable=True)
+    order = order[torch.argsort(batch[order], stable=True)]
+    # it rounds ratio times size up
+    ratio = ((sizes.clamp(max=count) - 0.5) / sizes).to(points.dtype)
+    ends = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+    chosen: Tensor = order[cluster.fps(points[order], ratio=ratio, random_start=False, ptr=ends)]
+    return chosen.sort().values
+
+
+def random_points(batch: Tensor, count: int, *, seed: int | None = None) -> Tensor:
+    """Some points of every cloud, chosen at random.
+
+    Args:
+        batch: Cloud of every point, (N,), ascending.
+        count: Number of points; a cloud of fewer gives all it has.
+        seed: With it, the choice depends on a point's place in its cloud alone, and a cloud is treated alike alone and
+            among others; without, torch's generator gives another choice each time.
+
+    Returns:
+        Indices, ascending.
+
+    Raises:
+        ValueError: The count is not positive.
+
+    Example:
+        >>> random_points(torch.tensor([0, 0, 0, 0, 1]), 2, seed=0).shape
+        torch.Size([3])
+    """
+    _check_count(count)
+    if not len(batch):
+        return batch.clone()
+    place = torch.arange(len(batch), device=batch.device) - torch.searchsorted(batch, batch)
+    if seed is None:
+        keys = torch.rand(len(batch), device=batch.device)
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        keys = torch.rand(int(place.max()) + 1, generator=generator, dtype=torch.float64).to(batch.device)[place]
+    order = torch.argsort(keys)
+    order = order[torch.argsort(batch[order], stable=True)]
+    return order[place < count].sort().values
+
+
+def check_cloud(positions: Tensor, batch: Tensor) -> None:
+    """Raise ValueError unless positions (N, 3) and an ascending batch (N,) belong together."""
+    if positions.ndim != 2 or positions.shape[1] != 3:
+        raise ValueError(f"positions of point clouds must have shape (N, 3); got {tuple(positions.shape)}")
+    if batch.shape != positions.shape[:1]:
+        raise ValueError(
+            f"batch must name the cloud of each of the {len(positions)} points; got shape {tuple(batch.shape)}"
+        )
+    if bool((batch[1:] < batch[:-1]).any()):
+        raise ValueError("batch must be ascending: the points of a cloud one after the other")
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise ValueError(f"the number of points to keep must be at least 1; got {count}")
+
+
+def _torch_cluster() -> Any:
+    """The library, or an error that says how to get it."""
+    try:
+        import torch_cluster
+    except (ImportError, OSError) as error:  # OSError: compiled against another torch
+        raise MissingDependencyError(
+            f"graphs of point clouds need torch-cluster, compiled against the installed torch ({error}): run "
+            "`make cluster`, or `pip install --no-build-isolation 'ik-e3nn[cluster]'`"
+        ) from error
+    return torch_cluster
