@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self, get_args
+from typing import Any, Self, cast, get_args
 
 import torch
 from ase.data import chemical_symbols
@@ -169,10 +169,9 @@ class MolecularPropertyModel(nn.Module):
         if edges is None:
             edges = "both" if fields.BOND_TYPES in potential.inputs else "radius"
         model = cls(potential.species, targets, edges=edges, r_max=potential.r_max, potential=options)
-        body = model.body
-        if isinstance(body, PotentialBody):
-            body.take_weights(potential)
-        return model.to(device=potential.device, dtype=potential.dtype)
+        model = model.to(device=potential.device, dtype=potential.dtype)
+        cast(PotentialBody, model.body).take_weights(potential)
+        return model
 
 
 def _make_body(
