@@ -78,7 +78,7 @@ class PropertyScale(nn.Module):
         return self
 
     def references(self, molecules: Molecules) -> Tensor:
-        """b + sums of a and c, (B, T), float64."""
+        """B + sums of a and c, (B, T), float64."""
         atoms = self.per_atom.T.index_select(0, molecules.species)
         squares = molecules.places.double().square().sum(1, keepdim=True)
         whole = molecules.sum(atoms + squares * self.per_square.T.index_select(0, molecules.species))

@@ -51,7 +51,13 @@ class SteerableSettings:
     batch_norm: bool = True
 
     def __post_init__(self) -> None:
-        for name, least in (("channels", 1), ("num_layers", 1), ("l_max", 0), ("kernel_depth", 0), ("kernel_fields", 1)):
+        for name, least in (
+            ("channels", 1),
+            ("num_layers", 1),
+            ("l_max", 0),
+            ("kernel_depth", 0),
+            ("kernel_fields", 1),
+        ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}; got {getattr(self, name)}")
         unknown = sorted(set(self.conditions) - set(CONDITIONS))
@@ -183,4 +189,3 @@ def _basis(r_max: float | None, l_max: int) -> EdgeBasis:
     if r_max is None:
         return PolynomialBasis(l_max, sigma=SHELL)
     return RadialHarmonicBasis(BesselBasis(r_max, NUM_RADIAL), l_max)
-

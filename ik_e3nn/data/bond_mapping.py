@@ -21,9 +21,9 @@ PLACE = "_place"  # of an atom of the heavy graph, in the whole molecule
 def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
     """Bonds of a geometry with the orders that a SMILES string gives.
 
-    Which atoms are neighbours is read off the distances, as many pairs as the SMILES has bonds; the graph of the heavy atoms, each with its number of
-    hydrogens, is then matched with that of the SMILES. Where several matches are possible (the two oxygens of a
-    carboxylate) the one is taken whose bonds of high order are the short ones.
+    Which atoms are neighbours is read off the distances, as many pairs as the SMILES has bonds; the graph of the heavy
+    atoms, each with its number of hydrogens, is then matched with that of the SMILES. Where several matches are
+    possible (the two oxygens of a carboxylate) the one is taken whose bonds of high order are the short ones.
 
     Args:
         atoms: A molecule with all its hydrogens, in any order of atoms; it is only read.
@@ -111,9 +111,7 @@ def _relative_length(atoms: Atoms, pair: tuple[int, int]) -> float:
     return float(np.linalg.norm(atoms.positions[i] - atoms.positions[j]) / radii)
 
 
-def _heavy_graph(
-    numbers: Sequence[int], pairs: Sequence[tuple[int, int]]
-) -> tuple[Chem.Mol, list[tuple[int, int]]]:
+def _heavy_graph(numbers: Sequence[int], pairs: Sequence[tuple[int, int]]) -> tuple[Chem.Mol, list[tuple[int, int]]]:
     """The graph of the heavy atoms, with one more than their hydrogens as isotopes; and the bonds to hydrogens."""
     hydrogens = [(i, j) for i, j in pairs if numbers[i] == 1 or numbers[j] == 1]
     attached = np.zeros(len(numbers), dtype=int)

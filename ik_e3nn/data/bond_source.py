@@ -69,7 +69,10 @@ def with_bonds(
         >>> found.structures[0].info["bonds"].tolist(), report.sources
         ([0, 1, 1, 0, 2, 1], {'smiles': 1})
     """
-    for name, value, known in (("bonds", source, get_args(BondSource)), ("on_failure", on_failure, get_args(OnFailure))):
+    for name, value, known in (
+        ("bonds", source, get_args(BondSource)),
+        ("on_failure", on_failure, get_args(OnFailure)),
+    ):
         if value not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     report, structures, kept = BondReport(), [], []
@@ -84,7 +87,7 @@ def with_bonds(
             if on_failure == "error":
                 raise DataError(
                     f"molecule {molecules.ids[index]}: {error}. Say what shall become of such molecules: leave them "
-                    'out (on_failure: skip) or treat their bonds as single ones (on_failure: single)'
+                    "out (on_failure: skip) or treat their bonds as single ones (on_failure: single)"
                 ) from error
             used = "skipped"
             if on_failure == "single":
@@ -155,4 +158,3 @@ def perception_counts(structures: Sequence[Atoms], smiles: Sequence[str], *, pro
 
 def _canonical(molecule: Chem.Mol) -> str:
     return str(Chem.MolToSmiles(molecule, isomericSmiles=False))
-

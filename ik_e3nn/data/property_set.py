@@ -48,7 +48,9 @@ class PropertySet:
         for target in self.targets:
             shape = self.values[target.name].shape
             if shape != (count, *target.shape):
-                raise DataError(f"{target.name} is a {target.kind}: values must be {(count, *target.shape)}; got {shape}")
+                raise DataError(
+                    f"{target.name} is a {target.kind}: values must be {(count, *target.shape)}; got {shape}"
+                )
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -98,8 +100,7 @@ def known_rows(values: FloatArray) -> NDArray[np.bool_]:
     >>> known_rows(np.array([1.0, np.nan])).tolist()
     [True, False]
     """
-    known: NDArray[np.bool_] = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    return known
+    return np.asarray(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
 
 
 def joined(sets: Sequence[PropertySet]) -> PropertySet:

@@ -80,7 +80,7 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
         raw = read_xyz(place)
     values = {name: raw.values[:, k] * (units.Hartree if name in HARTREE else 1.0) for k, name in enumerate(NAMES)}
     listed = _uncharacterised_beside(place) if uncharacterised is None else Path(uncharacterised)
-    molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.index], raw.smiles)
+    molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)
     if listed is None:
         if len(molecules) > 130_831:
             _log.warning("no list of uncharacterised molecules is given: the 3,054 that are in it are not left out")
@@ -134,7 +134,7 @@ def with_atomisation(
 
 
 def read_uncharacterised(path: str | Path) -> list[int]:
-    """Numbers of dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterised ones.
+    r"""Numbers of dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterised ones.
 
     Args:
         path: The file: lines of text, then one line a molecule that begins with its number, then the total.
@@ -149,7 +149,7 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "uncharacterized.txt"
-        ...     _ = file.write_text("some text\\n===\\n    21 C#N  C#N 0.1\\n    58 CC C 0.2\\n2 compounds\\n")
+        ...     _ = file.write_text("some text\n===\n    21 C#N  C#N 0.1\n    58 CC C 0.2\n2 compounds\n")
         ...     read_uncharacterised(file)
         [21, 58]
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import tarfile
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,13 +26,13 @@ class RawQM9(NamedTuple):
 
     Attributes:
         structures: The molecules.
-        index: Their numbers in dsgdb9nsd, from 1.
+        numbers: Their numbers in dsgdb9nsd, from 1.
         values: (M, 12), in the order of `NAMES`.
         smiles: SMILES, where the form has them.
     """
 
     structures: list[Atoms]
-    index: list[int]
+    numbers: list[int]
     values: NDArray[np.float64]
     smiles: list[str] | None
 
@@ -53,9 +54,7 @@ def read_arrays(path: Path) -> RawQM9:
         raise DataError(f"{path} must have the targets {list(zip(NAMES, UNITS, strict=True))}; got {found}")
     ends = arrays["offsets"]
     numbers, positions = arrays["Z"].astype(int), arrays["R"].astype(np.float64)
-    structures = [
-        Atoms(numbers=numbers[a:b], positions=positions[a:b]) for a, b in zip(ends[:-1], ends[1:], strict=True)
-    ]
+    structures = [Atoms(numbers=numbers[a:b], positions=positions[a:b]) for a, b in pairwise(ends)]
     smiles = [s.decode() if isinstance(s, bytes) else str(s) for s in arrays["smiles"]] if "smiles" in arrays else None
     return RawQM9(structures, arrays["index"].tolist(), arrays["targets"].astype(np.float64), smiles)
 
@@ -97,14 +96,14 @@ def read_xyz(path: Path) -> RawQM9:
 
 
 def parse_xyz(name: str, text: str) -> tuple[Atoms, int, list[float], str]:
-    """One of the published files: structure, number, twelve targets and the SMILES of the relaxed geometry.
+    r"""One of the published files: structure, number, twelve targets and the SMILES of the relaxed geometry.
 
     Raises:
         DataError: The file is damaged.
 
     Example:
-        >>> text = "1\\ngdb 7\\t1 2 3 0.5 6.3 -0.3 0.1 0.4 35.4 0.04 -40.5 -40.4 -40.3 -40.2 6.5\\n"
-        >>> text += "H\\t0.1\\t2.0*^-6\\t0.3\\t0.0\\n1000.0\\n[H]\\t[H]\\nInChI\\n"
+        >>> text = "1\ngdb 7\t1 2 3 0.5 6.3 -0.3 0.1 0.4 35.4 0.04 -40.5 -40.4 -40.3 -40.2 6.5\n"
+        >>> text += "H\t0.1\t2.0*^-6\t0.3\t0.0\n1000.0\n[H]\t[H]\nInChI\n"
         >>> atoms, number, values, smiles = parse_xyz("a.xyz", text)
         >>> number, values[0], values[-1], atoms.positions.tolist()
         (7, 0.5, 6.5, [[0.1, 2e-06, 0.3]])

@@ -86,7 +86,7 @@ def paper_split(
         >>> [len(part) for part in vars(paper_split(130_831)).values()]
         [100000, 17748, 13083]
     """
-    order = np.random.RandomState(seed).permutation(count)  # noqa: NPY002 - the published split is made with it
+    order = np.random.RandomState(seed).permutation(count)
     num_test = int(TEST_FRACTION * count)
     num_train = min(PAPER_TRAIN, round(count * PAPER_TRAIN / 130_831))
     parts = np.split(order, [num_train, count - num_test])

@@ -45,7 +45,9 @@ class SteerableBody(Body):
         r_max: Cutoff in A.
     """
 
-    def __init__(self, species: Sequence[int], settings: SteerableSettings, *, edges: Connectivity, r_max: float) -> None:
+    def __init__(
+        self, species: Sequence[int], settings: SteerableSettings, *, edges: Connectivity, r_max: float
+    ) -> None:
         super().__init__()
         self.network = SteerableNetwork(len(species), settings, None if edges == "bonds" else r_max)
         self.irreps_out = self.network.irreps_out

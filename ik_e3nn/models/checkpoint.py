@@ -114,9 +114,7 @@ def load_property_model(
     return _load(Path(path), MolecularPropertyModel, device, dtype)[0]
 
 
-def _load(
-    path: Path, kind: type[M], device: str | torch.device, dtype: torch.dtype | None
-) -> tuple[M, dict[str, Any]]:
+def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dtype | None) -> tuple[M, dict[str, Any]]:
     """A model of one kind, and what is in its file."""
     info, tensors = _read(path)
     if info["model"] != kind.__name__:

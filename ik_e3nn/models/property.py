@@ -114,7 +114,7 @@ class MolecularPropertyModel(nn.Module):
         molecules = self.molecules(graph)
         features = self.body(graph, molecules.species)
         atoms = Atomwise(features, self.invariants(features))
-        readouts = {}
+        readouts: dict[str, Tensor] = {}
         for kind, names in self.names.items():
             readouts.update(zip(names, self.heads[kind](atoms, molecules).unbind(1), strict=True))
         out: dict[str, Tensor] = self.scales(readouts, molecules)

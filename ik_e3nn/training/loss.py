@@ -26,8 +26,13 @@ class Loss(Protocol):
 
     weights: dict[str, float]
 
-    def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]: ...
-    def combine(self, terms: Mapping[str, Term], *, progress: float = 1.0) -> Tensor: ...
+    def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
+        """Sums and counts of each label."""
+        ...
+
+    def combine(self, terms: Mapping[str, Term], *, progress: float = 1.0) -> Tensor:
+        """The loss, from sums and counts that may have been added up over batches."""
+        ...
 
 
 def residuals(outputs: Mapping[str, Tensor], batch: Any, label: str) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,17 @@ NAMES = {"energy": "energy_{}_meV_per_atom", "forces": "force_{}_meV_per_A", "st
 class Errors(Protocol):
     """Sums of errors over any number of batches."""
 
-    def add(self, outputs: Mapping[str, Tensor], batch: Any) -> None: ...
-    def reduce(self) -> None: ...
-    def compute(self) -> dict[str, float]: ...
+    def add(self, outputs: Mapping[str, Tensor], batch: Any) -> None:
+        """Add the errors of one batch."""
+        ...
+
+    def reduce(self) -> None:
+        """Add up the sums of all processes."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The errors and the loss."""
+        ...
 
 
 class ErrorSums:
@@ -31,9 +39,7 @@ class ErrorSums:
         loss: Adds its own terms where given.
     """
 
-    def __init__(
-        self, labels: Iterable[str], *, device: torch.device | str = "cpu", loss: Loss | None = None
-    ) -> None:
+    def __init__(self, labels: Iterable[str], *, device: torch.device | str = "cpu", loss: Loss | None = None) -> None:
         self._labels = tuple(labels)
         self._loss = loss
         # rows: labels; columns: sum |e|, sum e^2, count, sum of the loss, count of the loss

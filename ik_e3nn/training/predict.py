@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from ase import Atoms
 from tqdm import tqdm
 
@@ -88,8 +87,8 @@ class _Asked:
 def predict_file(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
-    A molecule that cannot be predicted (a SMILES that cannot be read, an element that the model does not know) keeps its
-    row, without values and with the reason in the column `problem`.
+    A molecule that cannot be predicted (a SMILES that cannot be read, an element that the model does not know) keeps
+    its row, without values and with the reason in the column `problem`.
 
     Args:
         settings: Model, molecules and output.
@@ -143,9 +142,7 @@ def _read(settings: PredictSettings) -> _Asked:
     return asked
 
 
-def _checked(
-    asked: _Asked, model: MolecularPropertyModel, settings: PredictSettings
-) -> tuple[PropertySet, list[int]]:
+def _checked(asked: _Asked, model: MolecularPropertyModel, settings: PredictSettings) -> tuple[PropertySet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
     good = []
     for index, atoms in enumerate(asked.structures):
@@ -169,9 +166,7 @@ def _checked(
     return molecules, [asked.owners[int(name)] for name in molecules.ids]
 
 
-def _write(
-    path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray
-) -> None:
+def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray) -> None:
     """The table: columns of the input, predictions, problems."""
     rows = []
     for number, row in enumerate(asked.rows):
@@ -200,4 +195,3 @@ def column_names(target: Target) -> list[str]:
     if axes is None:
         axes = [f"_{a}{b}" for a in "xyz" for b in "xyz"]
     return [f"{target.name}{axis}{unit}" for axis in axes]
-

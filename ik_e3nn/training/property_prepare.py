@@ -135,4 +135,3 @@ def _table(sets: dict[str, PropertySet]) -> str:
         counts = one.counts()
         lines.append("  ".join([f"{name:<6}", f"{len(one):>9}", *(f"{counts[target]:>8}" for target in names)]))
     return "\n".join(lines)
-

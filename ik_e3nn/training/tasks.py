@@ -69,9 +69,7 @@ class PotentialTask(Task):
         model.set_average_neighbours(neighbours)
         _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
         loss, clock = PotentialLoss(config.loss), RunClock(time_limit(config))
-        self.module = PotentialModule(
-            model, loss, optimizer=config.optimizer, clock=clock, compile=config.run.compile
-        )
+        self.module = PotentialModule(model, loss, optimizer=config.optimizer, clock=clock, compile=config.run.compile)
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""
@@ -100,9 +98,7 @@ class PropertyTask(Task):
             graphs.prepare(progress=config.run.progress)
         model.set_average_neighbours(self.graphs["train"].average_neighbours())
         self.loss = PropertyLoss(config.loss, model.targets, model.scales.scale.tolist())
-        self.module = PropertyModule(
-            model, self.loss, optimizer=config.optimizer, clock=RunClock(time_limit(config))
-        )
+        self.module = PropertyModule(model, self.loss, optimizer=config.optimizer, clock=RunClock(time_limit(config)))
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""

@@ -17,9 +17,7 @@ TARGETS = resolve_targets({"logS": "intensive log(mol/L)", "E": "extensive eV", 
 
 
 def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
-    (tmp_path / "a.csv").write_text(
-        "id,smiles,logS,E,d_0,d_1,d_2\nx,CO,-1.5,,0.1,0.2,0.3\ny,C#N,NA,-2.25,,,\n"
-    )
+    (tmp_path / "a.csv").write_text("id,smiles,logS,E,d_0,d_1,d_2\nx,CO,-1.5,,0.1,0.2,0.3\ny,C#N,NA,-2.25,,,\n")
     with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
         for text, name, fields in (
             ("CO", "x", {"logS": "-1.5", "d": "0.1 0.2 0.3"}), ("C#N", "y", {"logS": "nan", "E": "-2.25"})
@@ -43,7 +41,8 @@ def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
         np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
         assert all("bonds" in atoms.info for atoms in found.structures)
     both = read_properties([tmp_path / "a.csv", tmp_path / "a.xyz"], TARGETS)
-    assert len(both) == 4 and both.smiles is None
+    assert len(both) == 4
+    assert both.smiles is None
 
 
 def test_mistakes_in_tables_are_named(tmp_path) -> None:

@@ -20,8 +20,10 @@ SMILES = ("C", "N", "C=O")
 VALUES = np.array(
     [
         [0.0, 13.21, -0.3877, 0.1171, 0.5048, 35.3641, 0.044749, -40.47893, -40.476062, -40.475117, -40.498597, 6.469],
-        [1.6256, 9.46, -0.257, 0.0829, 0.3399, 26.1563, 0.034358, -56.525887, -56.523026, -56.522082, -56.544961, 6.316],
-        [2.1089, 14.18, -0.267, -0.0406, 0.2263, 59.9891, 0.026603, -114.483613, -114.480746, -114.479802, -114.505268, 6.413],
+        [1.6256, 9.46, -0.257, 0.0829, 0.3399, 26.1563, 0.034358, -56.525887, -56.523026, -56.522082, -56.544961,
+         6.316],
+        [2.1089, 14.18, -0.267, -0.0406, 0.2263, 59.9891, 0.026603, -114.483613, -114.480746, -114.479802,
+         -114.505268, 6.413],
     ]
 )  # fmt: skip
 STRUCTURES = [molecule_from_smiles(text) for text in SMILES]
@@ -168,7 +170,7 @@ def test_a_full_set_with_uncharacterised_molecules_is_pointed_out(tmp_path, monk
     count = 130_832
     raw = module.read_arrays(write_arrays(tmp_path))
     many = raw._replace(
-        structures=[Atoms("H")] * count, index=list(range(count)), values=np.zeros((count, 12)), smiles=["[H]"] * count
+        structures=[Atoms("H")] * count, numbers=list(range(count)), values=np.zeros((count, 12)), smiles=["[H]"] * count
     )
     monkeypatch.setattr(module, "read_arrays", lambda path: many)
     read_qm9(tmp_path / "qm9.npz")

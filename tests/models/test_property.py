@@ -90,7 +90,8 @@ def test_extensive_properties_add_up_and_intensive_ones_do_not_change(name) -> N
     far = atoms.copy()
     far.positions += 100.0
     twice += far
-    twice.info["bonds"] = [*atoms.info["bonds"], *(np.reshape(atoms.info["bonds"], (-1, 3)) + [9, 9, 0]).reshape(-1)]
+    rows = np.reshape(atoms.info["bonds"], (-1, 3))
+    twice.info["bonds"] = np.concatenate([rows, rows + np.array([9, 9, 0])]).reshape(-1)
     with torch.no_grad():
         one, two = model(graph_of(atoms, model)), model(graph_of(twice, model))
     assert torch.allclose(two["energy"], 2 * one["energy"], rtol=1e-12)
@@ -202,7 +203,9 @@ def test_reloaded_models_predict_the_same_bits(tmp_path, name, dtype) -> None:
     with torch.no_grad():
         one, two = model(graph), again(graph)
     assert all(torch.equal(one[key], two[key]) for key in one)
-    assert again.config == model.config and again.dtype == dtype and not again.training
+    assert again.config == model.config
+    assert again.dtype == dtype
+    assert not again.training
     info = read_model_info(tmp_path / "m.safetensors")
     assert info["units"]["r2"] == "a0^2"
     assert info["training"] == {"split_hash": "abc"}
@@ -223,7 +226,8 @@ def test_a_potentials_blocks_and_weights_are_a_body() -> None:
     potential = InteratomicPotential([1, 6, 8], 4.0, **POTENTIAL).double().eval()
     potential.set_average_neighbours(6.0)
     model = MolecularPropertyModel.from_potential(potential, TARGETS)
-    assert model.edges == "both" and model.dtype == torch.float64
+    assert model.edges == "both"
+    assert model.dtype == torch.float64
     graph = build_graph(ethanol(), 4.0, dtype=torch.float64)
     edges = potential.prepare(graph)
     with torch.no_grad():
@@ -257,8 +261,8 @@ def test_impossible_models_are_refused() -> None:
         MolecularPropertyModel(["H"], gap, steerable={"kernel_depth": 0})
     with pytest.raises(ValueError, match="average number of neighbours must be positive"):
         make("bonds").set_average_neighbours(0.0)
+    model = make("radius")
     with pytest.raises(UnknownSpeciesError, match="does not know F; it was made for H, C, N, O"):
-        model = make("radius")
         model(graph_of(molecule("CF4"), model))
     model = make("potential")
     graph = graph_of(ethanol(), model)

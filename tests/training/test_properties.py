@@ -71,7 +71,8 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
     ]  # fmt: skip
     assert [row["note"] for row in table] == ["one", "broken", "unknown", "four"]
     assert all(math.isfinite(float(table[k]["size_eV"])) for k in (0, 3))
-    assert table[1]["size_eV"] == "" and "SMILES 'C1' cannot be read" in table[1]["problem"]
+    assert table[1]["size_eV"] == ""
+    assert "SMILES 'C1' cannot be read" in table[1]["problem"]
     assert "F, which the model does not know" in table[2]["problem"]
     assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv"]) == 2
     assert "p.csv" in capsys.readouterr().err
@@ -145,7 +146,11 @@ def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> N
     with pytest.raises(ConfigError, match=r"loss.weights.mu is -1.0, but it must be zero or positive"):
         PropertyLossConfig(weights={"mu": -1.0})
     with pytest.raises(ConfigError, match="model: .*unexpected keyword argument 'size'"):
-        train(read_config("config.yaml", ['--model.steerable=null', '--model.potential={"size": 3}', "--model.edges=both"]))
+        train(
+            read_config(
+                "config.yaml", ["--model.steerable=null", '--model.potential={"size": 3}', "--model.edges=both"]
+            )
+        )
 
 
 def test_what_the_data_lack_is_said(folder) -> None:
