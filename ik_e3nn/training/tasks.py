@@ -137,6 +137,8 @@ def check_model_arguments(arguments: dict[str, Any], kind: type[nn.Module] = Int
 def check_task(config: TrainConfig | PropertyConfig) -> None:
     """Raise for what is impossible in a configuration, before any data is read."""
     check_model_arguments(config.model, model_type(type(config)))
+    if isinstance(config, PropertyConfig) and config.run.compile:
+        raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
 
 
 def build_model(config: TrainConfig, data: TrainingData) -> InteratomicPotential:

@@ -169,9 +169,8 @@ def test_a_full_set_with_uncharacterised_molecules_is_pointed_out(tmp_path, monk
 
     count = 130_832
     raw = module.read_arrays(write_arrays(tmp_path))
-    many = raw._replace(
-        structures=[Atoms("H")] * count, numbers=list(range(count)), values=np.zeros((count, 12)), smiles=["[H]"] * count
-    )
+    numbers, values = list(range(count)), np.zeros((count, 12))
+    many = raw._replace(structures=[Atoms("H")] * count, numbers=numbers, values=values, smiles=["[H]"] * count)
     monkeypatch.setattr(module, "read_arrays", lambda path: many)
     read_qm9(tmp_path / "qm9.npz")
     assert "3,054 that are in it are not left out" in caplog.text

@@ -145,6 +145,8 @@ def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> N
         PropertyLossConfig(huber_delta=0.0)
     with pytest.raises(ConfigError, match=r"loss.weights.mu is -1.0, but it must be zero or positive"):
         PropertyLossConfig(weights={"mu": -1.0})
+    with pytest.raises(ConfigError, match="run.compile is true, but models of properties are not compiled"):
+        train(read_config("config.yaml", ["--run.compile=true"]))
     with pytest.raises(ConfigError, match="model: .*unexpected keyword argument 'size'"):
         train(
             read_config(

@@ -25,8 +25,8 @@ VARIANTS = {  # the steps of the paper's figure
 PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16)
 OURS = {"edges": "both", "r_max": 5.0, "potential": {"preset": "medium", "inputs": ["bond_types"]}}
 OPTIMIZERS = {
-    "ours": OptimizerConfig(lr=0.01, ema_decay=0.995),
-    "steerable": OptimizerConfig(lr=0.01, ema_decay=0.99),
+    "ours": OptimizerConfig(lr=0.02, ema_decay=0.995),
+    "steerable": OptimizerConfig(lr=0.02, ema_decay=0.995),
     "peer": OptimizerConfig(lr=5e-4, ema_decay=0.995, amsgrad=False),
 }
 
@@ -59,33 +59,34 @@ def _network(species: Sequence[int], targets: Sequence[Target], settings: Steera
 class Peer(nn.Module):
     """A network of PyG that gives numbers of every atom, pooled as each target wants it.
 
-    Sums over atoms for extensive targets, means for the others; references and scales are those of our model.
+    Sums over atoms for extensive targets, means for the others; references and scales are those of our model. Edges
+    come with the batch, which spares it the search in every step.
 
     Args:
         species: Atomic numbers.
         targets: The targets, all of one number.
     """
 
-    edges, r_max = "radius", 5.0  # its own graph is made in every step, as PyG does
+    edges = "radius"
     species_table: Tensor
 
     def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
         super().__init__()
         self.species, self.targets = tuple(species), tuple(targets)
         self.scales = PropertyScale(targets, len(species))
-        self.molecules_of = MolecularPropertyModel(
-            species, targets, edges="radius", steerable={"channels": 1}
-        ).molecules
+        # makes of a graph what references need; it has a body that is not used
+        self.helper = MolecularPropertyModel(species, targets, edges="radius", steerable={"channels": 1})
+        self.helper.requires_grad_(False)
         self.summed = [t.kind in ("extensive", "spatial_extent") for t in targets]
 
-    def atoms(self, z: Tensor, positions: Tensor, batch: Tensor) -> Tensor:
+    def atoms(self, graph: dict[str, Tensor]) -> Tensor:
         """Numbers of every atom, (N, targets)."""
         raise NotImplementedError
 
     def forward(self, graph: dict[str, Tensor]) -> dict[str, Tensor]:
         """Properties by name, as `MolecularPropertyModel` gives them."""
-        molecules = self.molecules_of(graph)
-        values = self.atoms(graph["atomic_numbers"], graph["positions"], graph["batch"])
+        molecules = self.helper.molecules(graph)
+        values = self.atoms(graph)
         sums, means = molecules.sum(values) * 18**-0.5, molecules.mean(values)
         readouts = {
             t.name: (sums if s else means)[:, k] for k, (t, s) in enumerate(zip(self.targets, self.summed, strict=True))
@@ -94,6 +95,31 @@ class Peer(nn.Module):
 
     def set_average_neighbours(self, number: float) -> None:
         """Peers do not use it."""
+
+
+class GivenEdges(nn.Module):
+    """The edges of the batch in place of a search: what SchNet and ViSNet expect of one.
+
+    Args:
+        loops: Whether atoms are their own neighbours, and vectors are wanted.
+    """
+
+    def __init__(self, *, loops: bool) -> None:
+        super().__init__()
+        self.loops, self.edge_index = loops, torch.zeros(2, 0, dtype=torch.long)
+
+    def forward(self, positions: Tensor, batch: Tensor) -> tuple[Tensor, ...]:
+        """Edges, lengths and, with loops, vectors."""
+        vectors = positions[self.edge_index[0]] - positions[self.edge_index[1]]
+        lengths = vectors.norm(dim=1)
+        if not self.loops:
+            return self.edge_index, lengths
+        atoms = torch.arange(len(positions), device=positions.device)
+        return (
+            torch.cat([self.edge_index, torch.stack([atoms, atoms])], 1),
+            torch.cat([lengths, lengths.new_zeros(len(atoms))]),
+            torch.cat([vectors, vectors.new_zeros(len(atoms), 3)]),
+        )
 
 
 class Keep(nn.Module):
@@ -111,13 +137,16 @@ class SchNetPeer(Peer):
         from torch_geometric.nn import SchNet
 
         super().__init__(species, targets)
-        self.network = SchNet()
+        self.given = GivenEdges(loops=False)
+        self.network = SchNet(interaction_graph=self.given)
+        self.r_max = self.network.cutoff
         self.network.lin2 = nn.Linear(self.network.lin2.in_features, len(targets))
         self.network.readout = Keep()
 
-    def atoms(self, z: Tensor, positions: Tensor, batch: Tensor) -> Tensor:
+    def atoms(self, graph: dict[str, Tensor]) -> Tensor:
         """See the base class."""
-        return self.network(z, positions, batch)
+        self.given.edge_index = graph["edge_index"]
+        return self.network(graph["atomic_numbers"], graph["positions"], graph["batch"])
 
 
 class ViSNetPeer(Peer):
@@ -130,12 +159,15 @@ class ViSNetPeer(Peer):
         super().__init__(species, targets)
         whole = ViSNet()
         self.network, self.output = whole.representation_model, whole.output_model
+        self.given = self.network.distance = GivenEdges(loops=True)
+        self.r_max = self.network.cutoff
         half = whole.representation_model.embedding.embedding_dim // 2
         self.output.output_network[1] = GatedEquivariantBlock(half, len(targets), scalar_activation=False)
 
-    def atoms(self, z: Tensor, positions: Tensor, batch: Tensor) -> Tensor:
+    def atoms(self, graph: dict[str, Tensor]) -> Tensor:
         """See the base class."""
-        return self.output.pre_reduce(*self.network(z, positions, batch))
+        self.given.edge_index = graph["edge_index"]
+        return self.output.pre_reduce(*self.network(graph["atomic_numbers"], graph["positions"], graph["batch"]))
 
 
 PEERS = {"SchNet": SchNetPeer, "ViSNet": ViSNetPeer}
