@@ -15,6 +15,7 @@ from ik_e3nn.nn import EquivariantLinear, ScalarMLP, normalised_silu
 POOLED = 128  # hidden size of the MLP behind the pooling, as in the paper
 TYPICAL_ATOMS = 18.0  # sums over atoms are divided by its root
 TYPICAL_SQUARE = 6.0  # |r - R|^2 in A^2
+FAINT = 0.1  # last weights of vectors at the start: the length of a zero vector has no gradient
 
 
 class Atomwise(NamedTuple):
@@ -86,7 +87,7 @@ class Dipole(Head):
 
     def __init__(self, irreps_in: o3.Irreps, hidden: int, count: int) -> None:
         super().__init__(irreps_in, hidden, count)
-        self.mlp = ScalarMLP([hidden, hidden, 2 * count])
+        self.mlp = quiet(ScalarMLP([hidden, hidden, 2 * count]), FAINT)
         self.vectors = EquivariantLinear(irreps_in, o3.Irreps([(count, "1o")]))
 
     def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
@@ -118,7 +119,7 @@ class Polarisability(Head):
 
     def __init__(self, irreps_in: o3.Irreps, hidden: int, count: int) -> None:
         super().__init__(irreps_in, hidden, count)
-        self.mlp = ScalarMLP([hidden, hidden, 3 * count])
+        self.mlp = quiet(ScalarMLP([hidden, hidden, 3 * count]), FAINT)
         self.vectors = EquivariantLinear(irreps_in, o3.Irreps([(count, "1o")]))
         self.tensors = EquivariantLinear(irreps_in, o3.Irreps([(count, "2e")]))
         basis = o3.wigner_3j(2, 1, 1, dtype=torch.float64).to(torch.get_default_dtype())
@@ -184,8 +185,8 @@ class Invariants(nn.Module):
         return normalised_silu(self.linear(features))
 
 
-def quiet(mlp: ScalarMLP) -> ScalarMLP:
-    """The MLP with zeros as its last weights: a model's first guess is then the reference, which is a good one."""
+def quiet(mlp: ScalarMLP, factor: float = 0.0) -> ScalarMLP:
+    """The MLP with its last weights scaled down: a model's first guess is then the reference, which is a good one."""
     with torch.no_grad():
-        mlp.weights[-1].zero_()
+        mlp.weights[-1].mul_(factor)
     return mlp
