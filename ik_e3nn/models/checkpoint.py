@@ -93,7 +93,10 @@ def load_model(
         ModelFileError: Not a model file, broken, or written by a newer version.
     """
     model, info = _load(Path(path), InteratomicPotential, device, dtype)
-    model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
+    try:
+        model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
+    except (TypeError, KeyError) as error:
+        raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     return model
 
 
