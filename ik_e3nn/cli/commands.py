@@ -55,7 +55,7 @@ COMMANDS = (
     ),
     Command(
         TRAIN,
-        "train a potential",
+        "train a potential, or properties of molecules where the configuration names data.targets",
         "ik_e3nn.training.config:TrainConfig",
         "ik_e3nn.training.fit:train",
         positional=("config",),
@@ -69,6 +69,14 @@ COMMANDS = (
         positional=("model", "data"),
         example="model.safetensors test.xyz -o predicted.xyz",
         shows_result=False,
+    ),
+    Command(
+        "predict",
+        "properties of the molecules in a file, as a table",
+        "ik_e3nn.training.predict:PredictSettings",
+        "ik_e3nn.training.predict:predict_file",
+        positional=("model", "data"),
+        example="properties.safetensors smiles.csv -o out.csv",
     ),
     Command(
         "md",

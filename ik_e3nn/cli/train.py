@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import config_parser, read_config
+from ik_e3nn.training.config_file import config_parser, config_type, flatten, read_config, read_yaml
+from ik_e3nn.training.property_config import PropertyConfig
 
 
 def run_train(words: Sequence[str], *, usage: str) -> str:
@@ -25,12 +25,16 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     """
     rest = list(words)
     if "-h" in rest or "--help" in rest:
-        parser = config_parser(usage=f"{usage} [--resume]", description="Train a potential.")
+        kind = config_type(word.lstrip("-") for word in rest)
+        what = "properties" if kind is PropertyConfig else "a potential (properties: --help --data.targets)"
+        parser = config_parser(kind, usage=f"{usage} [--resume]", description=f"Train {what}.")
         return str(parser.format_help())
     resume = "--resume" in rest
     rest = [word for word in rest if word != "--resume"]
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    config = read_config(path, tidy(rest, TrainConfig))
+    content = list(flatten(read_yaml(path))) if path is not None else []
+    kind = config_type([*content, *(word.lstrip("-").split("=")[0] for word in rest)])
+    config = read_config(path, tidy(rest, kind))
     from ik_e3nn.training.fit import train
 
     result = train(config, resume=resume)

@@ -1,6 +1,6 @@
 """The interatomic potential."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
 from typing import Any, Literal, Self, cast
@@ -47,6 +47,7 @@ class InteratomicPotential(nn.Module):
             "wire" and "site", if the energy depends on where the atoms are; see :class:`Surroundings`.
 
     Attributes:
+        irreps_features: Types of the features after each interaction; see ``node_features``.
         max_edges: Edges to treat at once in evaluation; more are treated tile by tile, which bounds the memory and
             costs a third more time. None for no bound.
 
@@ -118,6 +119,7 @@ class InteratomicPotential(nn.Module):
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
         if self.group.is_isotropic:  # nothing but scalars is read out of the last features
             types[-1] = o3.Irreps([(num_channels, "0e")])
+        self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
             Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
         )
@@ -235,6 +237,15 @@ class InteratomicPotential(nn.Module):
 
     def site_energies(self, edges: Mapping[str, Tensor]) -> Tensor:
         """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
+        species = edges["species"]
+        readout = edges["vectors"].new_zeros(species.shape[0])
+        for features, read in zip(self.node_features(edges), self.readouts, strict=True):
+            readout = readout + read(features)
+        energies: Tensor = self.atomic_energy(readout, species)
+        return energies
+
+    def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
+        """Features of all atoms after each interaction, (N, its irreps_out.dim), from what ``prepare`` gives."""
         species, vectors = edges["species"], edges["vectors"]
         if self.surroundings is not None:
             vectors = vectors @ edges["frames"].index_select(0, edges["owners"]).mT
@@ -247,12 +258,9 @@ class InteratomicPotential(nn.Module):
         if self.surroundings is not None and self.place_embedding is not None:
             places = self.surroundings(edges["displacements"], edges["frames"])
             features = self.place_embedding(features, places, species)
-        readout = vectors.new_zeros(species.shape[0])
-        for interaction, read in zip(self.interactions, self.readouts, strict=True):
+        for interaction in self.interactions:
             features = interaction(features, species, neighbours, max_edges)
-            readout = readout + read(features)
-        energies: Tensor = self.atomic_energy(readout, species)
-        return energies
+            yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         self.compiled = self.compiled_for_training = None  # made for one device and dtype

@@ -1,4 +1,4 @@
-"""Training and evaluation of potentials, from a configuration to a model file.
+"""Training and evaluation of potentials and models of properties, from a configuration to a model file.
 
 Importing this package is cheap; Lightning is loaded when training starts.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
+from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig, PropertyLossConfig
 
 if TYPE_CHECKING:
     from ik_e3nn.training.config_file import read_config, write_config
@@ -19,6 +20,9 @@ __all__ = [
     "EvalSettings",
     "LossConfig",
     "OptimizerConfig",
+    "PropertyConfig",
+    "PropertyDataConfig",
+    "PropertyLossConfig",
     "RunConfig",
     "TrainConfig",
     "TrainResult",
