@@ -76,6 +76,15 @@ def chosen(args: argparse.Namespace) -> list[tuple[str, str]]:
     return [(data_set, model) for data_set, model in pairs if MODELS[model].package not in absent]
 
 
+def measure_speed(bench: runs.Bench, data_set: str, rounds: int) -> None:
+    """Compile and time all trained models of a set."""
+    models = [model for model in MODELS if bench.pythons[MODELS[model].package]]
+    for model in models:
+        for threads in bench.thread_counts:
+            speed.compile_model(bench, data_set, model, threads)
+    speed.measure(bench, data_set, models, rounds)
+
+
 def main() -> None:
     """Run the stages."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the worker is stopped too
@@ -102,11 +111,7 @@ def main() -> None:
             failed.append(f"{data_set}:{model}")
     if "speed" in stages:
         for data_set in dict.fromkeys(data_set for data_set, _ in pairs):
-            models = [model for model in MODELS if MODELS[model].package == "ours" or pythons[MODELS[model].package]]
-            for model in models:
-                for threads in bench.thread_counts:
-                    speed.compile_model(bench, data_set, model, threads)
-            speed.measure(bench, data_set, models, args.rounds)
+            measure_speed(bench, data_set, args.rounds)
     if "table" in stages:
         page = args.page or (HERE / "potentials.md" if args.output == OUTPUT else args.output.with_suffix(".md"))
         report.write(bench, args.output, page)
