@@ -15,8 +15,8 @@ Cohen et al., Spherical CNNs, ICLR 2018, section 5.2, for the experiment.
 """
 
 import argparse
-import itertools
 import functools
+import itertools
 import json
 import math
 import time
