@@ -15,6 +15,7 @@ Cohen et al., Spherical CNNs, ICLR 2018, section 5.2, for the experiment.
 """
 
 import argparse
+import functools
 import itertools
 import json
 import math
@@ -68,11 +69,20 @@ def project(images: Tensor) -> Tensor:
     return coefficients * smooth
 
 
+@functools.cache
+def rotations(seed: int) -> Tensor:
+    """Matrices D(g) (64, (L_MAX+1)^2, (L_MAX+1)^2) of random rotations."""
+    elements = SymmetryGroup("SO3").random_elements(64, torch.Generator().manual_seed(seed))
+    return torch.stack([representation(spherical_irreps(L_MAX), g) for g in elements]).float()
+
+
 def turn(signals: Tensor, seed: int) -> Tensor:
-    """Every signal turned by a random rotation of its own, exactly: coefficients are multiplied by D(g)."""
-    rotations = SymmetryGroup("SO3").random_elements(64, torch.Generator().manual_seed(seed))
-    matrices = torch.stack([representation(spherical_irreps(L_MAX), g) for g in rotations]).float()
-    picks = torch.randint(64, (len(signals),), generator=torch.Generator().manual_seed(seed + 1))
+    """Every signal turned by a random rotation of its own, exactly: coefficients are multiplied by D(g).
+
+    Seeds of one thousand share 16 sets of rotations.
+    """
+    matrices = rotations(seed - seed % 1000 + seed % 16)
+    picks = torch.randint(len(matrices), (len(signals),), generator=torch.Generator().manual_seed(seed + 1))
     return torch.einsum("nij,nj->ni", matrices[picks], signals)
 
 

@@ -114,12 +114,14 @@ def plot(result: dict[str, list[Row]], path: Path) -> None:
         places = [(r["points"] / (r["l_max"] + 1) ** 2, r["error"]) for r in chosen]
         axes[1].plot(*zip(*places, strict=True), f"C{colour}o", markersize=3, label=kind)
     axes[1].set(xlabel="points / coefficients", xscale="log", title="ELU, l_max = 3 to 12")
+    axes[1].set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+    axes[1].minorticks_off()
     for colour, name in enumerate(("ELU", "SiLU")):
         for label, style in (("default", "o-"), ("2 l_max + 3", "x:")):
             line = [(r["l_max"], r["error"]) for r in rows if r["function"] == name and r["grid"] == label]
             axes[2].plot(*zip(*line, strict=True), f"C{colour + 1}{style}", label=f"{name}, {label}")
     axes[2].axhline(0.04, c="k", lw=0.5)
-    axes[2].set(xlabel="l_max", title="grid of the sphere activation")
+    axes[2].set(xlabel="l_max", xticks=sorted({r["l_max"] for r in rows}), title="grid of the sphere activation")
     for axis in axes:
         axis.set_yscale("log")
         axis.legend(frameon=False, fontsize=8)
