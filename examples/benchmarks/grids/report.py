@@ -22,10 +22,13 @@ NAMES = {
     "Cinfv": "O(2) (C_inf,v)",
 }
 
-_PAGE = """# Steerable convolutions on grids
+_HEAD = """# Steerable convolutions on grids
 
 Made by `grids.py`; the numbers are in `results/grids.json`.
+"""
 
+_SECTIONS = {
+    "digits": """
 ## Digits, trained upright
 
 The 8 x 8 digits of scikit-learn on {points} x {points} pixels: 1,200 to train on, upright, 597 to test. All networks
@@ -34,10 +37,11 @@ group. Accuracy in per cent, mean over seeds (with half of the difference betwee
 does not change when the image turns cannot tell a 6 from a turned 9; one that does not change under mirror images has
 more of such pairs.
 
-{digits}
+{table}
 
 ![accuracy](results/{stem}_digits.png)
-
+""",
+    "angles": """
 ## Other angles
 
 The grid's own symmetries are exact, to rounding, for every kernel: the tests say so. For other angles a kernel of SO(2)
@@ -47,20 +51,22 @@ in pixels (scalars and vectors), and random kernels up to l = 2.
 
 ![error against shell width](results/{stem}_angles.png)
 
-{angles}
+{table}
 
 The error falls with the width of the shell until the stencil cuts the shell off: for n x n points the best width is
 about n / 7 pixels. What then counts is how round the mask's own set of pixels is: for wide shells 5 x 5 beats 7 x 7.
 Smooth fields help where the kernel is coarse.
-
+""",
+    "speed": """
 ## Speed
 
 Inference, in ms, in turn with torch's own convolution of the same dense shape; the kernel is folded once and kept. The
 layer is convolution, norm and gate beside convolution, batch norm and ReLU. Folding is what every step of a training
 pays beside the convolution.
 
-{speed}
-"""
+{table}
+""",
+}
 
 
 def write(rows: dict[str, list[Row]], output: Path, page: Path, *, points: int) -> None:
@@ -74,17 +80,16 @@ def write(rows: dict[str, list[Row]], output: Path, page: Path, *, points: int) 
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
-    page.write_text(
-        _PAGE.format(
-            points=points,
-            stem=output.stem,
-            digits=_digits_table(rows["digits"]),
-            angles=_angles_table(rows["angles"]),
-            speed=_speed_table(rows["speed"]),
-        )
-    )
-    _plot_digits(rows["digits"], output.with_name(f"{output.stem}_digits.png"))
-    _plot_angles(rows["angles"], output.with_name(f"{output.stem}_angles.png"))
+    tables = {"digits": _digits_table, "angles": _angles_table, "speed": _speed_table}
+    plots = {"digits": _plot_digits, "angles": _plot_angles}
+    parts = [name for name in _SECTIONS if rows[name]]
+    sections = [
+        _SECTIONS[name].format(points=points, stem=output.stem, table=tables[name](rows[name])) for name in parts
+    ]
+    page.write_text("".join([_HEAD, *sections]))
+    for name in parts:
+        if name in plots:
+            plots[name](rows[name], output.with_name(f"{output.stem}_{name}.png"))
 
 
 def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
