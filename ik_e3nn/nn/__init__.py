@@ -2,6 +2,7 @@
 
 from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.lora import LowRankUpdate, add_lora, lora_layers, merge_lora
 from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
@@ -16,12 +17,16 @@ __all__ = [
     "EquivariantLinear",
     "EquivariantMLP",
     "Gate",
+    "LowRankUpdate",
     "ScalarMLP",
     "SelfTensorProduct",
     "SphereActivation",
     "SphereProduct",
     "TensorPowers",
     "TensorProduct",
+    "add_lora",
+    "lora_layers",
+    "merge_lora",
     "normalised_sigmoid",
     "normalised_silu",
 ]

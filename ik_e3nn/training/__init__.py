@@ -8,21 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
+from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig
 
 if TYPE_CHECKING:
     from ik_e3nn.training.config_file import read_config, write_config
     from ik_e3nn.training.evaluation import EvalSettings, evaluate
+    from ik_e3nn.training.finetuning import finetune
     from ik_e3nn.training.fit import TrainResult, train
 
 __all__ = [
     "DataConfig",
     "EvalSettings",
+    "FinetuneConfig",
     "LossConfig",
+    "MethodConfig",
     "OptimizerConfig",
     "RunConfig",
     "TrainConfig",
     "TrainResult",
     "evaluate",
+    "finetune",
     "read_config",
     "train",
     "write_config",
@@ -31,6 +36,7 @@ __all__ = [
 _LAZY = {
     "EvalSettings": "evaluation",
     "evaluate": "evaluation",
+    "finetune": "finetuning",
     "TrainResult": "fit",
     "train": "fit",
     "read_config": "config_file",

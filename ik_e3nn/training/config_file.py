@@ -9,7 +9,7 @@ import inspect
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -19,13 +19,19 @@ from ik_e3nn.training.config import TrainConfig
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-SECTIONS = tuple(field.name for field in dataclasses.fields(TrainConfig))
+Config = TypeVar("Config", bound=TrainConfig)
 
 
-def config_parser(**options: Any) -> ArgumentParser:
-    """The parser whose options are the fields of `TrainConfig`; the model's come from its constructor.
+def sections_of(kind: type[TrainConfig]) -> tuple[str, ...]:
+    """Names of a configuration's sections."""
+    return tuple(field.name for field in dataclasses.fields(kind))
+
+
+def config_parser(kind: type[TrainConfig] = TrainConfig, **options: Any) -> ArgumentParser:
+    """The parser whose options are the fields of a configuration; the model's come from its constructor.
 
     Args:
+        kind: `TrainConfig`, or another with the same and more sections.
         options: Passed on to `jsonargparse.ArgumentParser`.
     """
     from jsonargparse import ArgumentParser
@@ -34,21 +40,29 @@ def config_parser(**options: Any) -> ArgumentParser:
 
     parser = ArgumentParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with all or some of the settings below.")
-    types = typing.get_type_hints(TrainConfig)
-    for section in SECTIONS:
-        if section == "model":
+    types = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.name == "model" and kind.model_is_given:
+            parser.add_argument("--model", type=dict[str, Any], default={}, help="What the base's arguments must be.")
+        elif field.name == "model":
             parser.add_class_arguments(InteratomicPotential, "model", skip={"species"})
         else:
-            parser.add_class_arguments(types[section], section)
+            parser.add_class_arguments(types[field.name], field.name)
+            if field.default_factory is not dataclasses.MISSING:
+                own = dataclasses.asdict(field.default_factory())
+                parser.set_defaults({f"{field.name}.{name}": value for name, value in own.items()})
     return parser
 
 
-def read_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+def read_config(
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, kind: type[Config] = TrainConfig  # type: ignore[assignment]
+) -> Config:
     """Read a configuration file and apply dotted overrides.
 
     Args:
         path: YAML file; None for overrides alone.
         overrides: `--section.field=value` strings, as on the command line.
+        kind: What configuration it is.
 
     Returns:
         The checked configuration.
@@ -57,17 +71,17 @@ def read_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
         ConfigError: An unknown or repeated key, with the nearest right one; or a value of the wrong type.
         FileNotFoundError: There is no such file.
     """
-    parser = config_parser()
-    known = known_keys()
+    parser = config_parser(kind)
+    known = known_keys(kind)
     arguments = []
     if path is not None:
         check_keys(flatten(read_yaml(path)), known, where=str(path))
         arguments = [f"--config={path}"]
     check_keys((word[2:].split("=")[0] for word in overrides if word.startswith("--")), known, where="command line")
-    return parse_config(parser, [*arguments, *overrides])
+    return parse_config(parser, [*arguments, *overrides], kind)
 
 
-def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> TrainConfig:
+def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Config]) -> Config:
     """Parse checked arguments into a configuration.
 
     Raises:
@@ -77,9 +91,9 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str]) -> TrainConfi
         parsed = parser.parse_args(list(arguments)).as_dict()
     except (argparse.ArgumentError, TypeError) as error:
         raise ConfigError(one_line(str(error))) from error
-    types = typing.get_type_hints(TrainConfig)
-    sections = {name: types[name](**parsed[name]) for name in SECTIONS if name != "model"}
-    return TrainConfig(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
+    types = typing.get_type_hints(kind)
+    sections = {name: types[name](**parsed[name]) for name in sections_of(kind) if name != "model"}
+    return kind(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
 def write_config(config: TrainConfig, path: str | Path) -> None:
@@ -93,7 +107,7 @@ def flat_values(config: TrainConfig) -> dict[str, Any]:
 
     sections = dataclasses.asdict(config)
     parameters = inspect.signature(InteratomicPotential).parameters.values()
-    defaults = {one.name: one.default for one in parameters if one.name != "species"}
+    defaults = {} if config.model_is_given else {one.name: one.default for one in parameters if one.name != "species"}
     sections["model"] = {name: _as_yaml(value) for name, value in (defaults | sections["model"]).items()}
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
@@ -102,15 +116,15 @@ def _as_yaml(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def known_keys() -> list[str]:
+def known_keys(kind: type[TrainConfig] = TrainConfig) -> list[str]:
     """All dotted keys of a configuration."""
     from ik_e3nn.models import InteratomicPotential
 
-    types = typing.get_type_hints(TrainConfig)
+    types = typing.get_type_hints(kind)
     model = [name for name in inspect.signature(InteratomicPotential).parameters if name != "species"]
     return [
         f"{section}.{name}"
-        for section in SECTIONS
+        for section in sections_of(kind)
         for name in (model if section == "model" else [field.name for field in dataclasses.fields(types[section])])
     ]
 
@@ -162,7 +176,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {one_line(str(error))}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections ({', '.join(SECTIONS)}), got {type(content).__name__}.")
+        sections = ", ".join(sections_of(TrainConfig))
+        raise ConfigError(f"{path} must hold sections ({sections}), got {type(content).__name__}.")
     return content
 
 

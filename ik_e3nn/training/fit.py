@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import nn
 
 from ik_e3nn import __version__
-from ik_e3nn.data import StructureDataset
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn.training import run_folder
@@ -29,7 +27,7 @@ from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
 from ik_e3nn.training.prediction import choose_device, plot_predictions, predict
-from ik_e3nn.training.prepare import TrainingData, prepare_data
+from ik_e3nn.training.recipe import Fitted, Recipe, count_parameters
 
 _log = logging.getLogger(__name__)
 
@@ -49,12 +47,13 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
+def train(config: TrainConfig, *, resume: bool = False, recipe: Recipe | None = None) -> TrainResult:
     """Train a potential.
 
     Args:
         config: Data, model, loss, optimiser and run; see `TrainConfig`.
         resume: Continue the run in `config.run.output` from its last finished epoch.
+        recipe: What is trained, and what becomes of it; by default a new model.
 
     Returns:
         The run's folder, model file and errors.
@@ -64,6 +63,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
         DataError: The data cannot be used; in particular a label with a weight is absent everywhere.
         TrainingError: The loss is no longer finite, or a process died.
     """
+    recipe = recipe or Recipe()
     folder = Path(config.run.output).expanduser()
     check_model_arguments(config.model)
     choose_device(config.run.device)
@@ -79,9 +79,9 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
         return TrainResult(folder, folder / run_folder.MODEL, json.loads((folder / run_folder.METRICS).read_text()))
     try:
         if config.run.num_processes > 1 and not is_worker():
-            run_in_parallel(_run, config.run.num_processes, config, resume)
+            run_in_parallel(_run, config.run.num_processes, config, resume, recipe)
         else:
-            _run(config, resume)
+            _run(config, resume, recipe)
     except BaseException:
         if not is_worker() and not resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
             run_folder.abandon(folder)
@@ -122,11 +122,11 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
     """
     if not (folder / run_folder.CONFIG).exists():
         return
-    before, now = (flat_values(one) for one in (read_config(folder / run_folder.CONFIG), config))
+    before, now = (flat_values(one) for one in (read_config(folder / run_folder.CONFIG, kind=type(config)), config))
     changed = [key for key in now if before.get(key) != now[key]]
     for key in changed:
         change = f"{key} was {before.get(key)!r} and is now {now[key]!r}"
-        if key.startswith("model.") or key == "run.dtype":
+        if key.startswith(("model.", "finetune.")) or key == "run.dtype":
             raise ConfigError(f"{change}: a run cannot be resumed with another model; choose another run.output.")
         if key == "run.seed":
             raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
@@ -134,80 +134,42 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
             _log.warning("resuming with a change: %s", change)
 
 
-def build_model(config: TrainConfig, data: TrainingData) -> InteratomicPotential:
-    """A new model with the data's species, E0s and scale; the same for the same seed.
-
-    Args:
-        config: The configuration.
-        data: The prepared data.
-
-    Returns:
-        An `InteratomicPotential` on the CPU in the configured precision.
-
-    Raises:
-        ConfigError: The model refuses one of its arguments.
-    """
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        try:
-            model = InteratomicPotential(data.species, **config.model)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"model: {error}") from error
-    model = model.to(getattr(torch, config.run.dtype))
-    if data.reference is not None:
-        model.set_energy_reference(data.reference.values, provenance=data.reference.source)
-    if data.force_rms > 0:
-        model.set_scale(data.force_rms)
-    _log.info("RMS force %.4g eV/A; model with %d parameters", data.force_rms, count_parameters(model))
-    return model
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of trained values."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
-def _run(config: TrainConfig, resume: bool) -> None:
+def _run(config: TrainConfig, resume: bool, recipe: Recipe) -> None:
     """One process of a run, from reading the data to the model file."""
     folder = Path(config.run.output).expanduser()
     if not is_main():
-        _fit(config, folder, resume)
+        _fit(config, folder, resume, recipe)
         return
     write_config(config, folder / run_folder.CONFIG)
     with run_folder.logged_to(folder / run_folder.LOG):
-        _finish(config, folder, _fit(config, folder, resume))
+        _finish(config, folder, _fit(config, folder, resume, recipe), recipe)
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    data: TrainingData
-    graphs: dict[str, StructureDataset]
-    model: InteratomicPotential
-    rows: list[dict[str, float]]
-    best_epoch: int
-
-
-def _fit(config: TrainConfig, folder: Path, resume: bool) -> _Fitted:
+def _fit(config: TrainConfig, folder: Path, resume: bool, recipe: Recipe) -> Fitted:
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
         resume = False
-    data = prepare_data(config)
-    model = build_model(config, data)
+    data = recipe.prepare(config)
+    model = recipe.start(config, data)
     dtype = getattr(torch, config.run.dtype)
     graphs = {name: data.dataset(name, model, dtype) for name in data.sets}
-    neighbours = graphs["train"].average_neighbours()
-    model.set_average_neighbours(neighbours)
-    _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
+    recipe.scale(model, graphs["train"])
     limit = None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
     module = PotentialModule(
-        model, PotentialLoss(config.loss), optimizer=config.optimizer, clock=RunClock(limit), compile=config.run.compile
+        model,
+        PotentialLoss(config.loss),
+        optimizer=config.optimizer,
+        clock=RunClock(limit),
+        compile=config.run.compile,
+        lr_factors=recipe.lr_factors(model),
     )
     rows, best = run_training(module, graphs["train"], graphs["valid"], config=config.run, folder=folder, resume=resume)
     best_model = cast(InteratomicPotential, module.best_model.to(choose_device(config.run.device)))
-    return _Fitted(data, graphs, best_model, rows, best.best_epoch)
+    recipe.finish(best_model)
+    return Fitted(data, graphs, best_model, rows, best.best_epoch)
 
 
-def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
+def _finish(config: TrainConfig, folder: Path, fitted: Fitted, recipe: Recipe) -> None:
     """Measure the best model, and write the model file, the plots and `metrics.json`."""
     model, last = fitted.model, fitted.rows[-1]
     metrics: dict[str, Any] = {
@@ -225,7 +187,7 @@ def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
             plot_predictions(result, graphs.structures, graphs.labels, folder, name)
             _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in result.errors.items()))
     plot_loss(fitted.rows, folder / "loss.png")
-    summary = metrics | {
+    summary = metrics | recipe.report(config, folder, fitted, metrics) | {
         "labels": {name: dataclasses.asdict(one.counts) for name, one in fitted.data.sets.items()},
         "versions": versions(),
         "config": dataclasses.asdict(config),

@@ -1,0 +1,68 @@
+"""The parts of a model that fine-tuning treats differently: embedding, blocks and heads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from ik_e3nn.errors import ConfigError
+
+BLOCKS = ("interactions", "blocks")
+HEADS = ("readouts", "heads")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Names of a model's parameters by part.
+
+    Args:
+        embedding: What comes before the blocks, and whatever else is in no block and no head.
+        blocks: Those of every block, the nearest to the input first.
+        heads: What reads results from features.
+    """
+
+    embedding: list[str]
+    blocks: list[list[str]]
+    heads: list[str]
+
+    def lr_factors(self, decay: float) -> dict[str, float]:
+        """Factors of the learning rate: 1 for heads, and one more `decay` for every step towards the input.
+
+        >>> Parts(["e"], [["a"], ["b"]], ["h"]).lr_factors(0.5)
+        {'h': 1.0, 'b': 0.5, 'a': 0.25, 'e': 0.125}
+        """
+        steps = [self.heads, *reversed(self.blocks), self.embedding]
+        return {name: decay**number for number, names in enumerate(steps) for name in names}
+
+
+def parts_of(model: nn.Module) -> Parts:
+    """The parts of a model whose blocks are a list called `interactions` or `blocks`, and heads `readouts` or `heads`.
+
+    Args:
+        model: The model.
+
+    Raises:
+        ConfigError: It has no such parts.
+
+    >>> from ik_e3nn.models import InteratomicPotential
+    >>> parts = parts_of(InteratomicPotential(["H"], num_channels=4))
+    >>> parts.embedding, len(parts.blocks), parts.heads[0]
+    (['node_embedding.species'], 2, 'readouts.0.scalars.weight')
+    """
+    found: dict[str, str] = {}
+    for part, names in (("blocks", BLOCKS), ("heads", HEADS)):
+        there = [name for name in names if isinstance(getattr(model, name, None), nn.Module)]
+        if not there:
+            raise ConfigError(
+                f"{type(model).__name__} cannot be fine-tuned: it has no {part}, which would be called "
+                f"{' or '.join(names)}."
+            )
+        found[part] = there[0]
+    children = [name for name, _ in model.get_submodule(found["blocks"]).named_children()]
+    prefixes = [f"{found['blocks']}.{name}." for name in children]
+    parameters = [name for name, _ in model.named_parameters()]
+    blocks = [[name for name in parameters if name.startswith(prefix)] for prefix in prefixes]
+    heads = [name for name in parameters if name.startswith(f"{found['heads']}.")]
+    taken = {*heads, *(name for block in blocks for name in block)}
+    return Parts([name for name in parameters if name not in taken], blocks, heads)
