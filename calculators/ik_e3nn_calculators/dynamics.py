@@ -63,7 +63,9 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
         ModelFileError: The model file is missing or broken.
     """
     engine = calculator or IKCalculator.from_settings(settings)
-    identity = {} if calculator else {"model_sha256": hashlib.sha256(model_path(settings.model).read_bytes()).hexdigest()}
+    identity = (
+        {} if calculator else {"model_sha256": hashlib.sha256(model_path(settings.model).read_bytes()).hexdigest()}
+    )
     folder = Path(settings.output)
     restarting = settings.restart and (folder / CHECKPOINT).exists()
     run = _resumed(settings, engine, identity) if restarting else _started(settings, atoms, engine, identity)

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import torch
 from torch import nn

@@ -79,6 +79,14 @@ COMMANDS = (
         shows_result=False,
     ),
     Command(
+        "calibrate",
+        "how sure a model or a committee of models is, calibrated on validation data",
+        "ik_e3nn.training.calibration:CalibrationSettings",
+        "ik_e3nn.training.calibration:calibrate",
+        positional=("model", "data"),
+        example="model.safetensors valid.xyz --train train.xyz -o uncertainty.safetensors",
+    ),
+    Command(
         "md",
         "molecular dynamics of a structure file or a SMILES string",
         "ik_e3nn_calculators.settings:MDSettings",

@@ -71,7 +71,9 @@ def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Ma
                 for row, taken_row in zip(rows, taken, strict=True):
                     tensor[types[1] == row] = source[types[0] == taken_row]
             else:
-                axis = next(i for i, sizes in enumerate(zip(source.shape, tensor.shape, strict=True)) if sizes == counts)
+                axis = next(
+                    i for i, sizes in enumerate(zip(source.shape, tensor.shape, strict=True)) if sizes == counts
+                )
                 tensor.index_copy_(
                     axis,
                     torch.tensor(rows, device=tensor.device),

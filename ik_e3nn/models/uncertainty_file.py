@@ -76,7 +76,9 @@ def with_uncertainty(models: Sequence[InteratomicPotential], path: str | Path) -
         info: dict[str, Any] = json.loads(metadata[KEY])
         version, digests, kind = int(info["format_version"]), sorted(info["models_sha256"]), info["kind"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise ModelFileError(f"{path} is no file of an uncertainty, or is damaged: calibrate again ({error})") from error
+        raise ModelFileError(
+            f"{path} is no file of an uncertainty, or is damaged: calibrate again ({error})"
+        ) from error
     if version > FORMAT_VERSION:
         raise ModelFileError(f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade ik-e3nn")
     if digests != sorted(weights_digest(model) for model in models):

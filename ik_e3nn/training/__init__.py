@@ -11,12 +11,14 @@ from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, Run
 from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig
 
 if TYPE_CHECKING:
+    from ik_e3nn.training.calibration import CalibrationSettings, calibrate
     from ik_e3nn.training.config_file import read_config, write_config
     from ik_e3nn.training.evaluation import EvalSettings, evaluate
     from ik_e3nn.training.finetuning import finetune
     from ik_e3nn.training.fit import TrainResult, train
 
 __all__ = [
+    "CalibrationSettings",
     "DataConfig",
     "EvalSettings",
     "FinetuneConfig",
@@ -26,6 +28,7 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "TrainResult",
+    "calibrate",
     "evaluate",
     "finetune",
     "read_config",
@@ -34,6 +37,8 @@ __all__ = [
 ]
 
 _LAZY = {
+    "CalibrationSettings": "calibration",
+    "calibrate": "calibration",
     "EvalSettings": "evaluation",
     "evaluate": "evaluation",
     "finetune": "finetuning",

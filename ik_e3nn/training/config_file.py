@@ -55,7 +55,10 @@ def config_parser(kind: type[TrainConfig] = TrainConfig, **options: Any) -> Argu
 
 
 def read_config(
-    path: str | Path | None = None, overrides: Sequence[str] = (), *, kind: type[Config] = TrainConfig  # type: ignore[assignment]
+    path: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    kind: type[Config] = TrainConfig,  # type: ignore[assignment]
 ) -> Config:
     """Read a configuration file and apply dotted overrides.
 

@@ -179,9 +179,7 @@ class Finetuning(Recipe):
         write_page(report, folder / run_folder.FINETUNE_PAGE)
         return {"finetune": report}
 
-    def _refit(
-        self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]
-    ) -> EnergyReference | None:
+    def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
         del data
         labels = [one.energy for part in (train, *isolated) for one in part.labels]
         if not any(energy == energy for energy in labels):  # all are NaN
@@ -201,7 +199,10 @@ class Finetuning(Recipe):
     def _settle(self, config: TrainConfig, data: TrainingData, model: InteratomicPotential) -> None:
         """Note what the settings have come to, and say it."""
         path = model_path(self.method.base)
-        trained, total = trained_parameters(model), sum(p.numel() for p in extended(self.base, data.species).parameters())
+        trained, total = (
+            trained_parameters(model),
+            sum(p.numel() for p in extended(self.base, data.species).parameters()),
+        )
         resolved: dict[str, Any] = {f"model.{name}": value for name, value in model.config.items()}
         resolved |= {"finetune.base": str(path), "run.device": choose_device(config.run.device).type}
         resolved["data.E0s"] = {

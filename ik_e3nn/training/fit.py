@@ -187,11 +187,15 @@ def _finish(config: TrainConfig, folder: Path, fitted: Fitted, recipe: Recipe) -
             plot_predictions(result, graphs.structures, graphs.labels, folder, name)
             _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in result.errors.items()))
     plot_loss(fitted.rows, folder / "loss.png")
-    summary = metrics | recipe.report(config, folder, fitted, metrics) | {
-        "labels": {name: dataclasses.asdict(one.counts) for name, one in fitted.data.sets.items()},
-        "versions": versions(),
-        "config": dataclasses.asdict(config),
-    }
+    summary = (
+        metrics
+        | recipe.report(config, folder, fitted, metrics)
+        | {
+            "labels": {name: dataclasses.asdict(one.counts) for name, one in fitted.data.sets.items()},
+            "versions": versions(),
+            "config": dataclasses.asdict(config),
+        }
+    )
     save_model(model, folder / run_folder.MODEL, summary=summary, overwrite=True)
     run_folder.write_json(metrics, folder / run_folder.METRICS)
     _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.nn import add_lora
 from ik_e3nn.training.finetune_config import LORA_RANK, MethodConfig
-from ik_e3nn.training.parts import parts_of
+from ik_e3nn.training.parts import block_modules, parts_of
 
 
 def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[str, Tensor]) -> None:
@@ -42,7 +42,7 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
         else:
             parameters[name].requires_grad_(False)
     if method.method == "lora":
-        for block in _block_modules(model, method.frozen_blocks):
+        for block in block_modules(model)[method.frozen_blocks :]:
             kept = {id(p) for p in block.parameters() if p.requires_grad}
             add_lora(block, method.lora_rank or LORA_RANK)
             for parameter in block.parameters():  # new elements
@@ -53,11 +53,6 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
 def trained_parameters(model: nn.Module) -> int:
     """Number of values that the optimiser may change, those under a mask of `apply_method` included."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-
-
-def _block_modules(model: nn.Module, first: int) -> list[nn.Module]:
-    name = parts_of(model).blocks[0][0].split(".")[0]
-    return list(model.get_submodule(name).children())[first:]
 
 
 def _train_some(parameter: nn.Parameter, mask: Tensor) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from ik_e3nn.errors import ConfigError
 
-BLOCKS = ("interactions", "blocks")
-HEADS = ("readouts", "heads")
+BLOCKS = ("interactions", "blocks", "layers")
+HEADS = ("heads", "readouts")
 
 
 @dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Parts:
 
 
 def parts_of(model: nn.Module) -> Parts:
-    """The parts of a model whose blocks are a list called `interactions` or `blocks`, and heads `readouts` or `heads`.
+    """The parts of a model whose blocks are a list called `interactions`, and whose heads are `heads` or `readouts`.
 
     Args:
-        model: The model.
+        model: The model; the list may be within another part of it.
 
     Raises:
         ConfigError: It has no such parts.
@@ -50,19 +51,34 @@ def parts_of(model: nn.Module) -> Parts:
     >>> parts.embedding, len(parts.blocks), parts.heads[0]
     (['node_embedding.species'], 2, 'readouts.0.scalars.weight')
     """
-    found: dict[str, str] = {}
-    for part, names in (("blocks", BLOCKS), ("heads", HEADS)):
-        there = [name for name in names if isinstance(getattr(model, name, None), nn.Module)]
-        if not there:
-            raise ConfigError(
-                f"{type(model).__name__} cannot be fine-tuned: it has no {part}, which would be called "
-                f"{' or '.join(names)}."
-            )
-        found[part] = there[0]
-    children = [name for name, _ in model.get_submodule(found["blocks"]).named_children()]
-    prefixes = [f"{found['blocks']}.{name}." for name in children]
+    blocks_name, heads_name = (_find(model, *wanted) for wanted in (("blocks", BLOCKS), ("heads", HEADS)))
+    children = [name for name, _ in model.get_submodule(blocks_name).named_children()]
     parameters = [name for name, _ in model.named_parameters()]
-    blocks = [[name for name in parameters if name.startswith(prefix)] for prefix in prefixes]
-    heads = [name for name in parameters if name.startswith(f"{found['heads']}.")]
+    blocks = [[name for name in parameters if name.startswith(f"{blocks_name}.{child}.")] for child in children]
+    heads = [name for name in parameters if name.startswith(f"{heads_name}.")]
     taken = {*heads, *(name for block in blocks for name in block)}
     return Parts([name for name in parameters if name not in taken], blocks, heads)
+
+
+def block_modules(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model, the nearest to the input first.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    return list(model.get_submodule(_find(model, "blocks", BLOCKS)).children())
+
+
+def _find(model: nn.Module, part: str, names: Sequence[str]) -> str:
+    """Full name of the outermost list or mapping of modules with one of the names."""
+    found = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList | nn.ModuleDict) and name.rpartition(".")[2] in names
+    ]
+    if not found:
+        raise ConfigError(
+            f"{type(model).__name__} cannot be fine-tuned: it has no {part}, which would be called "
+            f"{' or '.join(names)}."
+        )
+    return min(found, key=lambda name: (name.count("."), names.index(name.rpartition(".")[2])))

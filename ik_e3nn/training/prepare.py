@@ -87,9 +87,7 @@ ReferenceFit = Callable[[DataConfig, LabelledSet, Sequence[LabelledSet], list[in
 """E0s from the data section, the training set, the sets of isolated atoms, and the elements of the training set."""
 
 
-def prepare_data(
-    config: TrainConfig, *, fit: ReferenceFit | None = None, known: Sequence[int] = ()
-) -> TrainingData:
+def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known: Sequence[int] = ()) -> TrainingData:
     """Read, check and split the data, and fit the E0s.
 
     Args:

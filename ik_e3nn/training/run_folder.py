@@ -20,7 +20,18 @@ CHECKPOINTS = "checkpoints"
 FINETUNE, FINETUNE_PAGE = "finetune.json", "finetune.md"
 
 _ASIDE = ".replaced"
-_OURS = (CONFIG, MODEL, METRICS, LOG, CHECKPOINTS, FINETUNE, FINETUNE_PAGE, "metrics.csv", "metrics.jsonl", "tensorboard")
+_OURS = (
+    CONFIG,
+    MODEL,
+    METRICS,
+    LOG,
+    CHECKPOINTS,
+    FINETUNE,
+    FINETUNE_PAGE,
+    "metrics.csv",
+    "metrics.jsonl",
+    "tensorboard",
+)
 
 
 def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:

@@ -14,8 +14,8 @@ from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model
 from ik_e3nn.nn import lora_layers
 from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, finetune
-from ik_e3nn.training.finetuning import Finetuning
 from ik_e3nn.training.finetune_config import LORA_RANK
+from ik_e3nn.training.finetuning import Finetuning
 from ik_e3nn.training.methods import apply_method
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prepare import prepare_data, read_set
@@ -138,7 +138,8 @@ def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(d
     assert after.species == (1, 8, 29)
     base = base_model()
     scale, old = after.state_dict()["interactions.0.species_scale"], base.state_dict()["interactions.0.species_scale"]
-    assert not torch.equal(scale[:, 2], old[:, 1]) and not torch.equal(scale[:, 2], old[:, 0])
+    assert not torch.equal(scale[:, 2], old[:, 1])
+    assert not torch.equal(scale[:, 2], old[:, 0])
     embedding = after.node_embedding.species
     assert not any(torch.equal(embedding[2], row) for row in base.node_embedding.species)
     kept = torch.equal(scale[:, :2], old)
@@ -160,7 +161,8 @@ def test_refitted_E0s_are_exact_for_another_level_that_differs_by_E0s(data) -> N
     mixed = [*sets.structures, molecule("OH"), molecule("H2")]
     shift = {1: -13.1, 8: 40.7}
     energies = [
-        float(base(build_graph(atoms, base.r_max, dtype=torch.float64))["energy"]) + sum(shift[z] for z in atoms.numbers)
+        float(base(build_graph(atoms, base.r_max, dtype=torch.float64))["energy"])
+        + sum(shift[z] for z in atoms.numbers)
         for atoms in mixed
     ]
     labels = [dataclasses.replace(sets.labels[0], energy=energy) for energy in energies]
@@ -180,7 +182,9 @@ def prepare_keys(folder):
 
 
 def test_isolated_atoms_are_where_a_refit_begins(data) -> None:
-    alone = [Atoms(s, info={"REF_energy": e, "config_type": "IsolatedAtom"}) for s, e in (("H", -500.0), ("O", -2000.0))]
+    alone = [
+        Atoms(s, info={"REF_energy": e, "config_type": "IsolatedAtom"}) for s, e in (("H", -500.0), ("O", -2000.0))
+    ]
     write(data / "train.xyz", [*structures(12, crystals=False), *alone])
     model, *_ = started(data)
     e0 = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
@@ -251,7 +255,9 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     assert "| old domain | force_mae_meV_per_A |" in page
     assert "finetune.lora_rank: not asked for, is 2 (the default)" in page
     assert "Nothing says what was forgotten" not in page
-    assert "not as asked for:\n  data.E0s: asked for 'fit'" in caplog.text or "  data.E0s: asked for 'fit'" in caplog.text
+    assert (
+        "not as asked for:\n  data.E0s: asked for 'fit'" in caplog.text or "  data.E0s: asked for 'fit'" in caplog.text
+    )
     assert "nothing says what the model has forgotten" not in caplog.text
     assert "trained: " in (data / "run/train.log").read_text()
 
@@ -363,7 +369,9 @@ def test_labels_without_energies_keep_the_bases_E0s(data) -> None:
     for atoms in some:
         del atoms.info["REF_energy"]
     write(data / "forces.xyz", some)
-    chosen = dataclasses.replace(config(data, train="forces.xyz"), loss=dataclasses.replace(config(data).loss, energy_weight=0.0))
+    chosen = dataclasses.replace(
+        config(data, train="forces.xyz"), loss=dataclasses.replace(config(data).loss, energy_weight=0.0)
+    )
     model = load_model(finetune(chosen).model)
     assert model.atomic_energy.reference.tolist() == [-0.5, -4.0]
     with pytest.raises(ConfigError, match="there are no energies to fit E0s to"):
