@@ -35,9 +35,9 @@ class IKCalculator(Calculator):
     and `stresses` (N, 6), which sum to `stress`. A stress is defined where some direction is periodic and the three
     cell vectors are independent; the cell is used as given, vacuum included.
 
-    A committee (several models) or a model with an uncertainty file also has `energy_std` in eV and `forces_std` (N, 3) in
-    eV/A, standard deviations of the energy and of every force component: `atoms.calc.get_property("energy_std", atoms)`.
-    They are calibrated if the file is given, and are those of the total energy, not per atom.
+    A committee (several models) or a model with an uncertainty file also has `energy_std` in eV, the standard deviation
+    of the total energy, and `forces_std` (N, 3) in eV/A, those of all force components, both calibrated if the file is
+    given: `atoms.calc.get_property("energy_std", atoms)`.
 
     Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
     `atoms.info["charge"]`, `["spin"]`, `["bonds"]`, and `["surface_normal"]`, `["surface_origin"]`, `["surface_x"]` of
@@ -46,8 +46,8 @@ class IKCalculator(Calculator):
     at every step.
 
     Args:
-        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is. A list makes
-            a committee, whose mean is used. None is the base model that comes with the package.
+        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is. A list
+            makes a committee, whose mean is used. None is the base model that comes with the package.
         device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
         dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
         compile: Compile the model at the first calculation, see `ik_e3nn.models.compile_potential`; where that fails

@@ -39,7 +39,7 @@ def page(facts: dict[str, Any]) -> str:
                 ),
             ]
         ),
-        f"Dynamics: {md['survived']} of {md['molecules']} held-out molecules kept all their bonds for {md['time_ps']:g} "
+        f"Dynamics: {md['survived']} of {md['molecules']} held-out molecules kept all bonds for {md['time_ps']:g} "
         f"ps at {md['temperature_K']:g} K. Relaxations: {relax['within_0.1_A']} of {relax['molecules']} ended within "
         f"0.1 A (RMSD of all atoms) of the minimum of GFN2-xTB from the same start; median {relax['median_A']:.3f} A.",
         "## Limits",

@@ -38,8 +38,8 @@ def survival(
 ) -> dict[str, Any]:
     """Langevin dynamics of all molecules in one batch, from force-field geometries.
 
-    A molecule has survived if all bonds are between 0.5 and 1.6 times as long as at the start, all the time. All pairs of
-    atoms of a molecule are edges: those beyond the cutoff add exact zeros, so that no list need be renewed.
+    A molecule has survived if all bonds are between 0.5 and 1.6 times as long as at the start, all the time. All pairs
+    of atoms of a molecule are edges: those beyond the cutoff add exact zeros, so that no list need be renewed.
     """
     starts = [conformers(name, 1, seed=1)[0] for name in smiles]
     graph = collate([_all_pairs(atoms, model) for atoms in starts])

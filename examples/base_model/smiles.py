@@ -12,10 +12,12 @@ c1nc[nH]n1 c1ccc2[nH]ccc2c1 c1ccc2ccccc2c1 c1ccc2occc2c1 c1ccc2ncccc2c1
 C1CO1 C1CN1 C1COC1 C1CNC1 C1CCOC1 C1CCNC1 C1CCSC1 C1CCOCC1 C1CCNCC1 C1CNCCN1 C1COCCN1 C1COCO1
 O N S CO CN CS COC CNC CSC CN(C)C C=O CC=O CC(C)=O OC=O CC(=O)O COC=O CC(=O)OC NC=O CC(N)=O CC(=O)NC NC(N)=O COC(N)=O
 CC#N C=NC C=NO CC(C)=NO CNN CSSC CS(C)=O CS(C)(=O)=O CS(N)(=O)=O C[N+](=O)[O-] CC(=O)S CC(N)=S NC(=N)N C=CC=O C=CC(=O)O
-O=C1CCCC1 O=C1CCCCC1 O=C1CCCN1 O=C1CCCO1 O=C1C=CC(=O)N1 O=c1cccc[nH]1 CF CCl C=CF C=CCl FC(F)F CC(=O)C(C)=O OCC=O NCC(=O)O
+O=C1CCCC1 O=C1CCCCC1 O=C1CCCN1 O=C1CCCO1 O=C1C=CC(=O)N1 O=c1cccc[nH]1 CF CCl C=CF C=CCl FC(F)F CC(=O)C(C)=O OCC=O
+NCC(=O)O
 """.split()  # noqa: SIM905
 GROUPS = """
-C CC C(C)C C(C)(C)C C=C C#C C1CC1 O OC OCC CO N NC N(C)C CN S SC F Cl C(F)(F)F CF CCl C#N C=O C(C)=O C(=O)O C(=O)OC C(N)=O
+C CC C(C)C C(C)(C)C C=C C#C C1CC1 O OC OCC CO N NC N(C)C CN S SC F Cl C(F)(F)F CF CCl C#N C=O C(C)=O C(=O)O C(=O)OC
+C(N)=O
 NC(C)=O NC=O OC(C)=O [N+](=O)[O-] S(C)(=O)=O S(C)=O S(N)(=O)=O c1ccccc1 c1ccncc1 c1ccoc1 CCO CCN CC#N C(=O)NC NC(N)=O
 """.split()  # noqa: SIM905
 UNWANTED = [
@@ -28,7 +30,7 @@ UNWANTED = [
 
 
 def molecules(count: int, *, seed: int = 0, max_atoms: int = 20) -> list[str]:
-    """Canonical SMILES of different neutral molecules of C, H, N, O, F, S and Cl, in a random order that is always the same.
+    """Canonical SMILES of neutral molecules of C, H, N, O, F, S and Cl, in a random order that is always the same.
 
     Args:
         count: How many; fewer where there are no more.

@@ -37,8 +37,9 @@ class LastLayerEnsemble(UncertainPotential):
         DataError: The matrices do not fit the model.
 
     Reference:
-        Bigi et al., A prediction rigidity formalism for low-cost uncertainties in trained neural networks, Mach. Learn.:
-        Sci. Technol. 5, 045018 (2024), for the idea; Daxberger et al., Laplace Redux, NeurIPS 2021, for its Bayesian form.
+        Bigi et al., A prediction rigidity formalism for low-cost uncertainties in trained neural networks, Mach.
+        Learn.: Sci. Technol. 5, 045018 (2024), for the idea; Daxberger et al., Laplace Redux, NeurIPS 2021, for its
+        Bayesian form.
 
     Example:
         >>> from ase.build import molecule

@@ -18,8 +18,8 @@ STDS = ("energy_std", "forces_std")
 class UncertainPotential(nn.Module):
     r"""A potential whose energies and forces come with standard deviations.
 
-    Its outputs are those of an :class:`InteratomicPotential`, and ``energy_std`` (B,) in eV and ``forces_std`` (N, 3) in
-    eV/A: the standard deviation of every component. Both are raw numbers times calibrated factors:
+    Its outputs are those of an :class:`InteratomicPotential`, and ``energy_std`` (B,) in eV and ``forces_std`` (N, 3)
+    in eV/A: the standard deviation of every component. Both are raw numbers times calibrated factors:
 
     .. math:: \sigma_E = a_E \, s_E, \qquad \sigma_F = a_F \, s_F, \qquad
               a^2 = \big\langle (\Delta / s)^2 \big\rangle_{validation}

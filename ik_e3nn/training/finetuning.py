@@ -10,6 +10,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 
@@ -79,8 +80,8 @@ def check_architecture(asked: dict[str, Any], base: InteratomicPotential) -> Non
             wanted = sorted(value)
         if name in base.config and wanted != base.config[name]:
             raise ConfigError(
-                f"model.{name} is {value!r}, but the base has {base.config[name]!r}: fine-tuning keeps the architecture "
-                "of the base; leave the setting out, or train a new model."
+                f"model.{name} is {value!r}, but the base has {base.config[name]!r}: fine-tuning keeps the "
+                "architecture of the base; leave the setting out, or train a new model."
             )
 
 
@@ -182,7 +183,7 @@ class Finetuning(Recipe):
     def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
         del data
         labels = [one.energy for part in (train, *isolated) for one in part.labels]
-        if not any(energy == energy for energy in labels):  # all are NaN
+        if not np.isfinite(labels).any():
             return self._base_reference(None, train, isolated, species)
         return refit_reference(extended(self.base, species), train, isolated)
 
@@ -191,7 +192,8 @@ class Finetuning(Recipe):
         new = [chemical_symbols[z] for z in species if z not in self.base.species]
         if new:
             raise ConfigError(
-                f"the base has no E0 of {', '.join(new)}; set finetune.E0s to 'refit', with labelled energies, or 'data'."
+                f"the base has no E0 of {', '.join(new)}; set finetune.E0s to 'refit', with labelled energies, or "
+                "'data'."
             )
         values = dict(zip(self.base.species, self.base.atomic_energy.reference.tolist(), strict=True))
         return EnergyReference(values, 0, 1.0, self.base.energy_reference_provenance)
@@ -234,8 +236,8 @@ class Finetuning(Recipe):
         before, now = json.loads(notes.read_text())["base"]["sha256"], _digest(model_path(self.method.base))
         if before != now:
             raise ConfigError(
-                f"finetune.base: {model_path(self.method.base)} is not the file that the run began with; bring that one "
-                "back, or choose another run.output."
+                f"finetune.base: {model_path(self.method.base)} is not the file that the run began with; bring that "
+                "one back, or choose another run.output."
             )
 
 

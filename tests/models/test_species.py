@@ -16,8 +16,14 @@ def predict(model, atoms):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"group": "C4v"}, {"group": "Cinfv", "inputs": ["surface"]}, {"inputs": ["total_charge", "bond_types"]}]
-)  # fmt: skip
+    "options",
+    [
+        {},
+        {"group": "C4v"},
+        {"group": "Cinfv", "inputs": ["surface"]},
+        {"inputs": ["total_charge", "bond_types"]},
+    ],
+)
 def test_old_elements_keep_energies_and_forces(options) -> None:
     model = InteratomicPotential(["H", "O"], **SIZES, **options).double().eval()
     model.set_energy_reference({1: -3.0, 8: -7.0}, "test")

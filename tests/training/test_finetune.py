@@ -78,7 +78,7 @@ def changed_names(before, after):
     ],
 )
 def test_a_method_changes_its_weights_and_no_others(data, method, expected) -> None:
-    result = finetune(config(data, **method))
+    result = finetune(config(data, run={"max_epochs": 1}, **method))
     after = load_model(result.model)
     changed = changed_names(base_model(), after)
     parts = {".".join(name.split(".")[: 1 if name.startswith("node") else 2]) for name in changed}
@@ -133,7 +133,7 @@ def test_learning_rates_fall_towards_the_input(data) -> None:
 
 @pytest.mark.parametrize("method", [{}, {"method": "head"}, {"method": "lora"}, {"frozen_blocks": 2}])
 def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(data, method) -> None:
-    result = finetune(config(data, train="all.xyz", **method))
+    result = finetune(config(data, train="all.xyz", run={"max_epochs": 1}, **method))
     after = load_model(result.model)
     assert after.species == (1, 8, 29)
     base = base_model()
@@ -269,8 +269,10 @@ def test_without_old_data_the_report_says_so(data, caplog) -> None:
 
 
 def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
-    merged = load_model(finetune(config(data, method="lora")).model)
-    apart = load_model(finetune(config(data, method="lora", merge=False, run={"output": str(data / "apart")})).model)
+    short = {"max_epochs": 1}
+    merged = load_model(finetune(config(data, method="lora", run=short)).model)
+    elsewhere = short | {"output": str(data / "apart")}
+    apart = load_model(finetune(config(data, method="lora", merge=False, run=elsewhere)).model)
     assert not lora_layers(merged)
     assert lora_layers(apart)
     graph = build_graph(molecule("H2O"), merged.r_max)

@@ -1,7 +1,7 @@
 """What is fine-tuned for: new labels, and how a method is trained and measured on some of them.
 
-A problem is all that a row needs to know. Properties of QM9 are another one: a class with the same attributes and `run`,
-whose trainings start from the same base, added to `PROBLEMS`.
+A problem is all that a row needs to know. Properties of QM9 are another one: a class with the same attributes and
+`run`, whose trainings start from the same base, added to `PROBLEMS`.
 """
 
 import json

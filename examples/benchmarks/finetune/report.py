@@ -16,7 +16,7 @@ LORA_SHARE, LORA_GAIN = 0.1, 0.8
 _INTRODUCTION = """# Fine-tuning from the base model
 
 Made by `finetune.py`. Every training takes {minutes:g} minutes, whether it starts from the base or from random weights
-("scratch", the same architecture with the defaults of `ik-e3nn train`); validation and test frames are the same for all.
+("scratch", the same architecture with the defaults of `ik-e3nn train`); all have the same validation and test frames.
 *Gain* is the part of the error from scratch that is saved. *Old domain* is the force error on data like the base's own,
 before and after. Numbers are means over {seeds} seed(s)."""
 
