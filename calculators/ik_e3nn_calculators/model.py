@@ -3,6 +3,8 @@
 import copy
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -48,7 +50,7 @@ def prepare_model(
         frozen = copy.deepcopy(model)
     else:
         several = isinstance(model, Sequence) and not isinstance(model, str)
-        members = [_member(one) for one in (model if several else [model])]  # type: ignore[union-attr, list-item]
+        members = [_member(one) for one in (cast(Sequence[Any], model) if several else [model])]
         frozen = members[0]
         if uncertainty is not None:
             frozen = with_uncertainty(members, uncertainty)
@@ -96,7 +98,7 @@ def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     raise ValueError(f"dtype must be 'float32' or 'float64', got {str(dtype)!r}")
 
 
-def _member(model: str | PathLike[str] | nn.Module | None) -> InteratomicPotential:
+def _member(model: Any) -> InteratomicPotential:
     """A copy of a potential, or what is in a model file, on the CPU."""
     if isinstance(model, InteratomicPotential):
         return copy.deepcopy(model)

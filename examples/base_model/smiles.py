@@ -1,7 +1,7 @@
 """Small molecules by construction: scaffolds, and functional groups in place of their hydrogens."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from rdkit import Chem, rdBase
 
@@ -37,26 +37,30 @@ def molecules(count: int, *, seed: int = 0, max_atoms: int = 20) -> list[str]:
         seed: Seed of the order.
         max_atoms: Most atoms, hydrogens included.
     """
-    small = {name for name in map(_canonical, SCAFFOLDS) if name}
-    once = {name for core in sorted(small) for name in substituted(core, max_atoms)}
-    found = small | once
-    for core in _shuffled(once, seed):
-        if len(found) >= 3 * count:
+    names = {name for name in map(_canonical, SCAFFOLDS) if name}
+    small = _shuffled([name for name in names if _count(Chem.MolFromSmiles(name)) <= max_atoms], seed)
+    found, layer = dict.fromkeys(small), small
+    for tries in (40, 6, 3):  # groups at every scaffold, then at some of what has one already, and so on
+        layer = [name for core in layer for name in substituted(core, tries, max_atoms=max_atoms, seed=seed)]
+        layer = _shuffled(set(layer) - found.keys(), seed)[:count]
+        found |= dict.fromkeys(layer)
+        if len(found) >= 2 * count:
             break
-        found.update(_shuffled(set(substituted(core, max_atoms)), seed)[:4])
-    return sorted(small & found) + list(_shuffled(found - small, seed))[: max(count - len(small), 0)]
+    return (small + _shuffled(found.keys() - set(small), seed))[:count]
 
 
-def substituted(core: str, max_atoms: int) -> Iterator[str]:
-    """A molecule with each group in place of a hydrogen of each heavy atom."""
+def substituted(core: str, tries: int, *, max_atoms: int, seed: int = 0) -> list[str]:
+    """A molecule with one of the groups in place of a hydrogen of one of its heavy atoms, in some of all the ways."""
     molecule = Chem.MolFromSmiles(core)
     ranks = list(Chem.CanonicalRankAtoms(molecule, breakTies=False))
     sites = {rank: atom.GetIdx() for rank, atom in zip(ranks, molecule.GetAtoms(), strict=True) if atom.GetTotalNumHs()}
-    for site in sites.values():
-        for group in GROUPS:
-            name = _joined(molecule, site, Chem.MolFromSmiles(group))
-            if name and Chem.AddHs(Chem.MolFromSmiles(name)).GetNumAtoms() <= max_atoms:
-                yield name
+    ways = [f"{site} {group}" for site in sites.values() for group in GROUPS]
+    found = []
+    for way in sorted(ways, key=lambda way: _number(f"{core} {way}", str(seed)))[:tries]:
+        site, group = way.split()
+        name = _joined(molecule, int(site), Chem.MolFromSmiles(group), max_atoms)
+        found += [name] if name else []
+    return found
 
 
 def held_out(smiles: str, share: float) -> bool:
@@ -64,7 +68,7 @@ def held_out(smiles: str, share: float) -> bool:
     return _number(smiles, "held out") < share
 
 
-def _joined(core: Chem.Mol, site: int, group: Chem.Mol) -> str:
+def _joined(core: Chem.Mol, site: int, group: Chem.Mol, max_atoms: int) -> str:
     combined = Chem.RWMol(Chem.CombineMols(core, group))
     combined.AddBond(site, core.GetNumAtoms(), Chem.BondType.SINGLE)
     atom = combined.GetAtomWithIdx(site)
@@ -73,7 +77,14 @@ def _joined(core: Chem.Mol, site: int, group: Chem.Mol) -> str:
     with rdBase.BlockLogs():
         if Chem.SanitizeMol(combined, catchErrors=True) != Chem.SanitizeFlags.SANITIZE_NONE:
             return ""
+        if _count(combined) > max_atoms:
+            return ""
         return _canonical(Chem.MolToSmiles(combined))
+
+
+def _count(molecule: Chem.Mol) -> int:
+    """Atoms of a molecule, hydrogens included."""
+    return sum(1 + atom.GetTotalNumHs() for atom in molecule.GetAtoms())
 
 
 def _canonical(smiles: str) -> str:

@@ -29,7 +29,7 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     if "-h" in rest or "--help" in rest:
         return _help(TrainConfig, usage, "Train a potential.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    config = read_config(path, tidy(rest, TrainConfig))
+    config: TrainConfig = read_config(path, tidy(rest, TrainConfig))
     from ik_e3nn.training.fit import train
 
     return _text(train(config, resume=resume))
@@ -52,7 +52,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
         return _help(FinetuneConfig, usage, "Train a model further, on new data.")
-    given = []
+    given: list[str] = []
     while rest and not rest[0].startswith("-") and len(given) < 2:
         given.append(rest.pop(0))
     path = given.pop() if given and given[-1].endswith((".yaml", ".yml")) else None

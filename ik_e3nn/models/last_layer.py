@@ -101,7 +101,7 @@ def last_layer_derivatives(
         Features of the atoms, (N, K), and for every change the forces' change, (N, 3), one after the other.
     """
     edges = model.prepare(graph)
-    moving = [name for name in ("vectors", "displacements") if name in edges]
+    moving: list[str] = [name for name in ("vectors", "displacements") if name in edges]
     with torch.enable_grad():
         variables = {name: edges[name].detach().requires_grad_(True) for name in moving}
         features = model.last_layer({**edges, **variables})

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -44,7 +45,7 @@ def save_uncertainty(
     info = {
         "format_version": FORMAT_VERSION,
         "kind": type(potential).__name__,
-        "models_sha256": [weights_digest(model) for model in potential.members],
+        "models_sha256": [weights_digest(cast(InteratomicPotential, model)) for model in potential.members],
         "calibration": summary or {},
     }
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
@@ -52,7 +53,7 @@ def save_uncertainty(
         file.write(save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)}))
 
 
-def with_uncertainty(models: Sequence[InteratomicPotential], path: str | Path) -> UncertainPotential:
+def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLike[str]) -> UncertainPotential:
     """Models as they are in their files, with the uncertainty that was calibrated for them.
 
     Args:

@@ -1,6 +1,7 @@
 """Low-rank changes of equivariant linear layers, for fine-tuning with few trained weights."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class LowRankUpdate(nn.Module):
         if rank < 1:
             raise ValueError(f"the rank of an update must be at least 1; got {rank}")
         ranks = [min(rank, *shape) for shape in shapes]
-        options = {"dtype": like.dtype, "device": like.device}
+        options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
         self.down = nn.ParameterList(
             nn.Parameter(torch.randn(m, r, **options)) for (m, _), r in zip(shapes, ranks, strict=True)
         )
