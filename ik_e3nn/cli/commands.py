@@ -55,7 +55,7 @@ COMMANDS = (
     ),
     Command(
         TRAIN,
-        "train a potential",
+        "train a potential, or properties of molecules where the configuration names data.targets",
         "ik_e3nn.training.config:TrainConfig",
         "ik_e3nn.training.fit:train",
         positional=("config",),
@@ -85,6 +85,14 @@ COMMANDS = (
         "ik_e3nn.training.calibration:calibrate",
         positional=("model", "data"),
         example="model.safetensors valid.xyz --train train.xyz -o uncertainty.safetensors",
+    ),
+    Command(
+        "predict",
+        "properties of the molecules in a file, as a table",
+        "ik_e3nn.training.predict:PredictSettings",
+        "ik_e3nn.training.predict:predict_file",
+        positional=("model", "data"),
+        example="properties.safetensors smiles.csv -o out.csv",
     ),
     Command(
         "md",

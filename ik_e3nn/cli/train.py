@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import config_parser, read_config
+from ik_e3nn.training.config_file import Config, config_parser, config_type, flatten, read_config, read_yaml
 from ik_e3nn.training.finetune_config import FinetuneConfig
+from ik_e3nn.training.property_config import PropertyConfig
 
 
 def run_train(words: Sequence[str], *, usage: str) -> str:
@@ -27,9 +27,13 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        return _help(TrainConfig, usage, "Train a potential.")
+        kind = config_type(word.lstrip("-") for word in rest)
+        what = "properties" if kind is PropertyConfig else "a potential (properties: --help --data.targets)"
+        return _help(kind, usage, f"Train {what}.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    config: TrainConfig = read_config(path, tidy(rest, TrainConfig))
+    content = list(flatten(read_yaml(path))) if path is not None else []
+    kind = config_type([*content, *(word.lstrip("-").split("=")[0] for word in rest)])
+    config = read_config(path, tidy(rest, kind))
     from ik_e3nn.training.fit import train
 
     return _text(train(config, resume=resume))
@@ -61,7 +65,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     from ik_e3nn.training.finetuning import finetune
     from ik_e3nn.training.run_folder import FINETUNE_PAGE
 
-    result = finetune(config, resume=resume)
+    result = finetune(cast(FinetuneConfig, config), resume=resume)
     return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
 
 
@@ -69,7 +73,7 @@ def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:
     return [word for word in words if word != "--resume"], "--resume" in words
 
 
-def _help(kind: type[TrainConfig], usage: str, description: str) -> str:
+def _help(kind: type[Config], usage: str, description: str) -> str:
     return str(config_parser(kind, usage=f"{usage} [--resume]", description=description).format_help())
 
 

@@ -3,6 +3,7 @@
 import gzip
 import logging
 from pathlib import Path
+from typing import NamedTuple
 
 from ase import Atoms
 from rdkit import Chem, rdBase
@@ -57,17 +58,47 @@ def read_sdf(path: Path) -> list[Atoms]:
         >>> atoms.info["bonds"].tolist()
         [0, 1, 1, 0, 2, 1]
     """
+    return [record.atoms for record in read_sdf_records(path)]
+
+
+class SDFRecord(NamedTuple):
+    """One molecule of an SDF file.
+
+    Attributes:
+        number: Its place in the file, from 0.
+        atoms: The structure.
+        fields: The data fields of the record, as text.
+    """
+
+    number: int
+    atoms: Atoms
+    fields: dict[str, str]
+
+
+def read_sdf_records(path: Path) -> list[SDFRecord]:
+    """All molecules of an SDF or MOL file with their data fields; see `read_sdf`.
+
+    Args:
+        path: The file, gzipped or not.
+
+    Returns:
+        The records that can be read.
+
+    Raises:
+        DataError: No molecule can be read, or the coordinates are flat drawings.
+    """
     opener = gzip.open if path.name.lower().endswith(".gz") else open
-    structures = []
+    records = []
     with opener(path, "rb") as stream, rdBase.BlockLogs():
         for number, molecule in enumerate(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)):
             if molecule is None:
                 logger.warning("molecule %d of %s cannot be read and is skipped", number, path)
                 continue
-            structures.append(_to_atoms(molecule, f"molecule {number} of {path}"))
-    if not structures:
+            fields = {name: str(molecule.GetProp(name)) for name in molecule.GetPropNames()}
+            records.append(SDFRecord(number, _to_atoms(molecule, f"molecule {number} of {path}"), fields))
+    if not records:
         raise DataError(f"no molecule in {path} can be read")
-    return structures
+    return records
 
 
 def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:

@@ -4,18 +4,23 @@ from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bo
 from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
+from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
 from ik_e3nn.graph.neighbours import neighbour_list
 from ik_e3nn.graph.skin import Pairs, SkinList
+from ik_e3nn.graph.targets import Target
 
 __all__ = [
     "BOND_NAMES",
     "FIELDS",
     "SURROUNDINGS",
+    "Connectivity",
     "Field",
     "Pairs",
     "SkinList",
+    "Target",
     "batch_graphs",
     "build_graph",
+    "build_molecular_graph",
     "check_bonds",
     "edge_bond_types",
     "edge_vectors",

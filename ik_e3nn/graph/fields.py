@@ -28,6 +28,7 @@ SURROUNDINGS: Final = ("surface", "wire", "site")  # what a model may declare to
 ENERGY: Final = "energy"
 FORCES: Final = "forces"
 STRESS: Final = "stress"
+TARGETS: Final = "targets"
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,5 @@ FIELDS: Final[dict[str, Field]] = {
     ENERGY: Field("(B,)", "float64", "eV", "label; NaN where missing"),
     FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN where missing"),
     STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN where missing"),
+    TARGETS: Field("(B, T)", "float64", "each its own", "properties of molecules side by side; NaN where missing"),
 }

@@ -4,7 +4,7 @@ import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ase.data import chemical_symbols
@@ -14,21 +14,24 @@ from safetensors.torch import save
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.potential import InteratomicPotential
+from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.nn import add_lora, lora_layers
 
 FORMAT_VERSION = 2  # 2: the potential with products on the sphere
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
+Model = InteratomicPotential | MolecularPropertyModel
+M = TypeVar("M", InteratomicPotential, MolecularPropertyModel)
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 
 
 def save_model(
-    model: InteratomicPotential, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
+    model: Model, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
 ) -> None:
     """Write a model to one file, at once or not at all.
 
     Args:
-        model: The model.
+        model: A potential, or a model of properties.
         path: Where; ".safetensors" is the usual ending.
         summary: Anything JSON-able about the training, kept as it is.
         overwrite: Replace a file that exists.
@@ -55,14 +58,7 @@ def save_model(
         "lora": lora_layers(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "weights_sha256": _digest(tensors),
-        "units": UNITS,
-        "energy_reference": {
-            "values": {
-                chemical_symbols[z]: e
-                for z, e in zip(model.species, model.atomic_energy.reference.tolist(), strict=True)
-            },
-            "provenance": model.energy_reference_provenance,
-        },
+        **_units_and_references(model),
         "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
         "training": summary or {},
     }
@@ -98,19 +94,59 @@ def load_model(
         FileNotFoundError: There is no such file.
         ModelFileError: Not a model file, broken, or written by a newer version.
     """
-    info, tensors = _read(Path(path))
+    model, info = _load(Path(path), InteratomicPotential, device, dtype)
+    model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
+    return model
+
+
+def load_property_model(
+    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> MolecularPropertyModel:
+    """Read a model of properties, ready for prediction; arguments and errors are those of `load_model`.
+
+    Example:
+        >>> import tempfile
+        >>> from ik_e3nn.graph import Target
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "gap.safetensors"
+        ...     save_model(MolecularPropertyModel(["H", "C"], [Target("gap", "intensive", "eV")]), file)
+        ...     load_property_model(file).targets[0].unit
+        'eV'
+    """
+    return _load(Path(path), MolecularPropertyModel, device, dtype)[0]
+
+
+def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dtype | None) -> tuple[M, dict[str, Any]]:
+    """A model of one kind, and what is in its file."""
+    info, tensors = _read(path)
+    if info["model"] != kind.__name__:
+        article = "an" if kind is InteratomicPotential else "a"
+        raise ModelFileError(f"{path} holds a {info['model']}, not {article} {kind.__name__}")
     try:
         saved_dtype = DTYPES[info["dtype"]]
-        model = InteratomicPotential(**info["config"]).to(saved_dtype)
+        model = kind(**info["config"]).to(saved_dtype)
         for name, rank in info.get("lora", {}).items():
             add_lora(model.get_submodule(name), rank)
         model.load_state_dict(tensors)
-        model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
     except (AttributeError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device=device, dtype=dtype or saved_dtype).eval()
+    return model.to(device=device, dtype=dtype or saved_dtype).eval(), info
+
+
+def _units_and_references(model: Model) -> dict[str, Any]:
+    """What a model's numbers mean."""
+    symbols = [chemical_symbols[z] for z in model.species]
+    if isinstance(model, MolecularPropertyModel):
+        rows = zip(model.targets, model.scales.per_atom.tolist(), model.scales.shift.tolist(), strict=True)
+        references = {t.name: {"shift": b, **dict(zip(symbols, a, strict=True))} for t, a, b in rows}
+        return {"units": {"length": "A", **{t.name: t.unit for t in model.targets}}, "references": references}
+    values = dict(zip(symbols, model.atomic_energy.reference.tolist(), strict=True))
+    return {
+        "units": UNITS,
+        "energy_reference": {"values": values, "provenance": model.energy_reference_provenance},
+    }
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -142,24 +178,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"{FORMAT_VERSION}: train the model again, or use the version that wrote it, ik-e3nn "
             f"{info.get('versions', {}).get('ik-e3nn')}"
         )
-    missing = {"model", "config", "dtype", "energy_reference", "weights_sha256"} - info.keys()
+    reference = "references" if info.get("model") == MolecularPropertyModel.__name__ else "energy_reference"
+    missing = {"model", "config", "dtype", reference, "weights_sha256"} - info.keys()
     if missing:
         raise ModelFileError(f"{path}: the description of the model is incomplete; it lacks {sorted(missing)}")
     if info["dtype"] not in DTYPES:
         raise ModelFileError(f"{path}: unknown dtype {info['dtype']!r}; expected one of {', '.join(DTYPES)}")
-    if info["model"] != InteratomicPotential.__name__:
-        raise ModelFileError(f"{path} holds a {info['model']}, not an {InteratomicPotential.__name__}")
     if info["weights_sha256"] != _digest(tensors):
         raise ModelFileError(f"{path}: the weights are damaged (their checksum is wrong): copy it again or train anew")
     return info, tensors
 
 
-def weights_digest(model: InteratomicPotential) -> str:
+def weights_digest(model: Model) -> str:
     """The checksum of all weights that the model's file has."""
     return _digest(_tensors(model))
 
 
-def _tensors(model: InteratomicPotential) -> dict[str, torch.Tensor]:
+def _tensors(model: Model) -> dict[str, torch.Tensor]:
     return {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
 
 

@@ -47,6 +47,7 @@ class InteratomicPotential(nn.Module):
             "wire" and "site", if the energy depends on where the atoms are; see :class:`Surroundings`.
 
     Attributes:
+        irreps_features: Types of the features after each interaction; see ``node_features``.
         max_edges: Edges to treat at once in evaluation; more are treated tile by tile, which bounds the memory and
             costs a third more time. None for no bound.
 
@@ -118,6 +119,7 @@ class InteratomicPotential(nn.Module):
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
         if self.group.is_isotropic:  # nothing but scalars is read out of the last features
             types[-1] = o3.Irreps([(num_channels, "0e")])
+        self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
             Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
         )
@@ -269,7 +271,7 @@ class InteratomicPotential(nn.Module):
         return torch.cat([cast(Readout, read).mlp.weights[-1].flatten() for read in self.readouts])
 
     def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
-        """Features of the atoms after every interaction."""
+        """Features of all atoms after each interaction, (N, its irreps_out.dim), from what ``prepare`` gives."""
         species, vectors = edges["species"], edges["vectors"]
         if self.surroundings is not None:
             vectors = vectors @ edges["frames"].index_select(0, edges["owners"]).mT

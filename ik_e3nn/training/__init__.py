@@ -1,4 +1,4 @@
-"""Training and evaluation of potentials, from a configuration to a model file.
+"""Training and evaluation of potentials and models of properties, from a configuration to a model file.
 
 Importing this package is cheap; Lightning is loaded when training starts.
 """
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
 from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig
+from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig, PropertyLossConfig
 
 if TYPE_CHECKING:
     from ik_e3nn.training.calibration import CalibrationSettings, calibrate
@@ -25,6 +26,9 @@ __all__ = [
     "LossConfig",
     "MethodConfig",
     "OptimizerConfig",
+    "PropertyConfig",
+    "PropertyDataConfig",
+    "PropertyLossConfig",
     "RunConfig",
     "TrainConfig",
     "TrainResult",

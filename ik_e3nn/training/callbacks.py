@@ -105,6 +105,7 @@ _SHORT = {
     "valid/energy_mae_meV_per_atom": "E {:.2f} meV/atom",
     "valid/force_mae_meV_per_A": "F {:.1f} meV/A",
     "valid/stress_mae_meV_per_A3": "S {:.2f} meV/A^3",
+    "valid/mean_mae_over_spread": "{:.4f} of the spread",
 }
 
 

@@ -9,43 +9,62 @@ import inspect
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.config import TrainConfig
+from ik_e3nn.training.property_config import PropertyConfig
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
+    from torch import nn
 
-Config = TypeVar("Config", bound=TrainConfig)
+Config = TrainConfig | PropertyConfig
+GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are no settings
 
 
-def sections_of(kind: type[TrainConfig]) -> tuple[str, ...]:
+def sections_of(kind: type[Config]) -> tuple[str, ...]:
     """Names of a configuration's sections."""
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
-def config_parser(kind: type[TrainConfig] = TrainConfig, **options: Any) -> ArgumentParser:
+def model_type(kind: type[Config]) -> type[nn.Module]:
+    """The class that the model section of a configuration is for."""
+    from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+
+    return MolecularPropertyModel if kind is PropertyConfig else InteratomicPotential
+
+
+def config_type(keys: Iterable[str]) -> type[Config]:
+    """What a configuration with some dotted keys is for: properties if it names `data.targets`, a potential if not.
+
+    >>> config_type(["data.train", "data.targets"]).__name__
+    'PropertyConfig'
+    """
+    return PropertyConfig if any(f"{key}.".startswith("data.targets.") for key in keys) else TrainConfig
+
+
+def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentParser:
     """The parser whose options are the fields of a configuration; the model's come from its constructor.
 
     Args:
-        kind: `TrainConfig`, or another with the same and more sections.
+        kind: `TrainConfig`, `PropertyConfig` or `FinetuneConfig`.
         options: Passed on to `jsonargparse.ArgumentParser`.
     """
     from jsonargparse import ArgumentParser
 
-    from ik_e3nn.models import InteratomicPotential
-
     parser = ArgumentParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with all or some of the settings below.")
     types = typing.get_type_hints(kind)
+    model = model_type(kind)
+    given = GIVEN_BY_DATA & set(inspect.signature(model).parameters)
     for field in dataclasses.fields(kind):
         if field.name == "model" and kind.model_is_given:
             parser.add_argument("--model", type=dict[str, Any], default={}, help="What the base's arguments must be.")
         elif field.name == "model":
-            parser.add_class_arguments(InteratomicPotential, "model", skip={"species"})
+            parser.add_class_arguments(model, "model", skip=given)
         else:
             parser.add_class_arguments(types[field.name], field.name)
             if field.default_factory is not dataclasses.MISSING:
@@ -55,17 +74,16 @@ def config_parser(kind: type[TrainConfig] = TrainConfig, **options: Any) -> Argu
 
 
 def read_config(
-    path: str | Path | None = None,
-    overrides: Sequence[str] = (),
-    *,
-    kind: type[Config] = TrainConfig,  # type: ignore[assignment]
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, kind: type[Config] | None = None
 ) -> Config:
     """Read a configuration file and apply dotted overrides.
+
+    A configuration that names `data.targets` is one of properties, every other one of a potential.
 
     Args:
         path: YAML file; None for overrides alone.
         overrides: `--section.field=value` strings, as on the command line.
-        kind: What configuration it is.
+        kind: What configuration it is, if that is not to be told from the keys.
 
     Returns:
         The checked configuration.
@@ -74,17 +92,17 @@ def read_config(
         ConfigError: An unknown or repeated key, with the nearest right one; or a value of the wrong type.
         FileNotFoundError: There is no such file.
     """
-    parser = config_parser(kind)
+    keys = [] if path is None else list(flatten(read_yaml(path)))
+    words = [word[2:].split("=")[0] for word in overrides if word.startswith("--")]
+    kind = kind or config_type([*keys, *words])
     known = known_keys(kind)
-    arguments = []
-    if path is not None:
-        check_keys(flatten(read_yaml(path)), known, where=str(path))
-        arguments = [f"--config={path}"]
-    check_keys((word[2:].split("=")[0] for word in overrides if word.startswith("--")), known, where="command line")
-    return parse_config(parser, [*arguments, *overrides], kind)
+    check_keys(keys, known, where=str(path))
+    check_keys(words, known, where="command line")
+    arguments = [] if path is None else [f"--config={path}"]
+    return parse_config(config_parser(kind), [*arguments, *overrides], kind)
 
 
-def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Config]) -> Config:
+def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Config] = TrainConfig) -> Config:
     """Parse checked arguments into a configuration.
 
     Raises:
@@ -99,32 +117,33 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Co
     return kind(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
-def write_config(config: TrainConfig, path: str | Path) -> None:
+def write_config(config: Config, path: str | Path) -> None:
     """Write a configuration with every setting spelled out; `read_config` reads it back."""
-    Path(path).write_text(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False))
+    Path(path).write_text(yaml.safe_dump(_as_yaml(dataclasses.asdict(config)), sort_keys=False))
 
 
-def flat_values(config: TrainConfig) -> dict[str, Any]:
+def flat_values(config: Config) -> dict[str, Any]:
     """All settings under their dotted keys, the model's defaults included."""
-    from ik_e3nn.models import InteratomicPotential
-
     sections = dataclasses.asdict(config)
-    parameters = inspect.signature(InteratomicPotential).parameters.values()
-    defaults = {} if config.model_is_given else {one.name: one.default for one in parameters if one.name != "species"}
+    parameters = () if config.model_is_given else inspect.signature(model_type(type(config))).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.name not in GIVEN_BY_DATA}
     sections["model"] = {name: _as_yaml(value) for name, value in (defaults | sections["model"]).items()}
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 
 def _as_yaml(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    """Plain lists and mappings in place of tuples and dataclasses, at every depth."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {key: _as_yaml(item) for key, item in value.items()}
+    return [_as_yaml(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def known_keys(kind: type[TrainConfig] = TrainConfig) -> list[str]:
+def known_keys(kind: type[Config] = TrainConfig) -> list[str]:
     """All dotted keys of a configuration."""
-    from ik_e3nn.models import InteratomicPotential
-
     types = typing.get_type_hints(kind)
-    model = [name for name in inspect.signature(InteratomicPotential).parameters if name != "species"]
+    model = [name for name in inspect.signature(model_type(kind)).parameters if name not in GIVEN_BY_DATA]
     return [
         f"{section}.{name}"
         for section in sections_of(kind)

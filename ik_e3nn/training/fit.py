@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import json
 import logging
 import os
@@ -12,22 +11,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-
 from ik_e3nn import __version__
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import InteratomicPotential, save_model
+from ik_e3nn.models import save_model
+from ik_e3nn.models.checkpoint import Model
 from ik_e3nn.training import run_folder
-from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import flat_values, nearest, read_config, write_config
+from ik_e3nn.training.config_file import flat_values, read_config, write_config
 from ik_e3nn.training.engine import run_training
-from ik_e3nn.training.loss import PotentialLoss
-from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
-from ik_e3nn.training.prediction import choose_device, plot_predictions, predict
-from ik_e3nn.training.recipe import Fitted, Recipe, count_parameters
+from ik_e3nn.training.prediction import choose_device
+from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.recipe import Recipe, count_parameters
+from ik_e3nn.training.tasks import Task, check_task, make_task
 
 _log = logging.getLogger(__name__)
 
@@ -47,13 +44,13 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def train(config: TrainConfig, *, resume: bool = False, recipe: Recipe | None = None) -> TrainResult:
-    """Train a potential.
+def train(config: TrainConfig | PropertyConfig, *, resume: bool = False, recipe: Recipe | None = None) -> TrainResult:
+    """Train a potential, or a model of properties.
 
     Args:
-        config: Data, model, loss, optimiser and run; see `TrainConfig`.
+        config: Data, model, loss, optimiser and run; see `TrainConfig` and `PropertyConfig`.
         resume: Continue the run in `config.run.output` from its last finished epoch.
-        recipe: What is trained, and what becomes of it; by default a new model.
+        recipe: What a potential starts from, and what becomes of it; by default a new model.
 
     Returns:
         The run's folder, model file and errors.
@@ -63,9 +60,8 @@ def train(config: TrainConfig, *, resume: bool = False, recipe: Recipe | None = 
         DataError: The data cannot be used; in particular a label with a weight is absent everywhere.
         TrainingError: The loss is no longer finite, or a process died.
     """
-    recipe = recipe or Recipe()
     folder = Path(config.run.output).expanduser()
-    check_model_arguments(config.model)
+    check_task(config)
     choose_device(config.run.device)
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
@@ -92,7 +88,7 @@ def train(config: TrainConfig, *, resume: bool = False, recipe: Recipe | None = 
     return TrainResult(folder, folder / run_folder.MODEL, metrics)
 
 
-def _is_complete(config: TrainConfig, folder: Path) -> bool:
+def _is_complete(config: TrainConfig | PropertyConfig, folder: Path) -> bool:
     """Whether a run has its model and has reached one of its limits."""
     if not ((folder / run_folder.METRICS).exists() and (folder / run_folder.MODEL).exists()):
         return False
@@ -102,19 +98,7 @@ def _is_complete(config: TrainConfig, folder: Path) -> bool:
     return out_of_time or bool(metrics["epochs"] >= config.run.max_epochs)
 
 
-def check_model_arguments(arguments: dict[str, Any]) -> None:
-    """Raise for an argument that `InteratomicPotential` does not have.
-
-    Raises:
-        ConfigError: Names the argument and the nearest right one.
-    """
-    known = [name for name in inspect.signature(InteratomicPotential).parameters if name != "species"]
-    for name in arguments:
-        if name not in known:
-            raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
-
-
-def check_continues(config: TrainConfig, folder: Path) -> None:
+def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
     """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
 
     Raises:
@@ -134,7 +118,7 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
             _log.warning("resuming with a change: %s", change)
 
 
-def _run(config: TrainConfig, resume: bool, recipe: Recipe) -> None:
+def _run(config: TrainConfig | PropertyConfig, resume: bool, recipe: Recipe | None) -> None:
     """One process of a run, from reading the data to the model file."""
     folder = Path(config.run.output).expanduser()
     if not is_main():
@@ -142,36 +126,31 @@ def _run(config: TrainConfig, resume: bool, recipe: Recipe) -> None:
         return
     write_config(config, folder / run_folder.CONFIG)
     with run_folder.logged_to(folder / run_folder.LOG):
-        _finish(config, folder, _fit(config, folder, resume, recipe), recipe)
+        _finish(config, folder, _fit(config, folder, resume, recipe))
 
 
-def _fit(config: TrainConfig, folder: Path, resume: bool, recipe: Recipe) -> Fitted:
+@dataclass(frozen=True)
+class _Fitted:
+    task: Task
+    rows: list[dict[str, float]]
+    best_epoch: int
+
+
+def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, recipe: Recipe | None) -> _Fitted:
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
         resume = False
-    data = recipe.prepare(config)
-    model = recipe.start(config, data)
-    dtype = getattr(torch, config.run.dtype)
-    graphs = {name: data.dataset(name, model, dtype) for name in data.sets}
-    recipe.scale(model, graphs["train"])
-    limit = None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
-    module = PotentialModule(
-        model,
-        PotentialLoss(config.loss),
-        optimizer=config.optimizer,
-        clock=RunClock(limit),
-        compile=config.run.compile,
-        lr_factors=recipe.lr_factors(model),
-    )
-    rows, best = run_training(module, graphs["train"], graphs["valid"], config=config.run, folder=folder, resume=resume)
-    best_model = cast(InteratomicPotential, module.best_model.to(choose_device(config.run.device)))
-    recipe.finish(best_model)
-    return Fitted(data, graphs, best_model, rows, best.best_epoch)
+    task = make_task(config, recipe)
+    train, valid = task.graphs["train"], task.graphs["valid"]
+    rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
+    return _Fitted(task, rows, best.best_epoch)
 
 
-def _finish(config: TrainConfig, folder: Path, fitted: Fitted, recipe: Recipe) -> None:
+def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted) -> None:
     """Measure the best model, and write the model file, the plots and `metrics.json`."""
-    model, last = fitted.model, fitted.rows[-1]
+    task, last = fitted.task, fitted.rows[-1]
+    model = task.module.best_model.to(choose_device(config.run.device))
+    task.finish(model)
     metrics: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,
         "epochs": int(last["epoch"]),
@@ -180,23 +159,17 @@ def _finish(config: TrainConfig, folder: Path, fitted: Fitted, recipe: Recipe) -
         "parameters": count_parameters(model),
     }
     for name in ("valid", "test"):
-        if name in fitted.graphs:
-            graphs = fitted.graphs[name]
-            result = predict(model, graphs, batch_size=config.run.batch_size, max_atoms=config.run.max_atoms)
-            metrics[name] = result.errors
-            plot_predictions(result, graphs.structures, graphs.labels, folder, name)
-            _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in result.errors.items()))
+        if name in task.graphs:
+            metrics[name] = task.measure(model, name, folder)
+            _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in metrics[name].items()))
     plot_loss(fitted.rows, folder / "loss.png")
     summary = (
         metrics
-        | recipe.report(config, folder, fitted, metrics)
-        | {
-            "labels": {name: dataclasses.asdict(one.counts) for name, one in fitted.data.sets.items()},
-            "versions": versions(),
-            "config": dataclasses.asdict(config),
-        }
+        | task.report(model, folder, metrics)
+        | task.summary()
+        | {"versions": versions(), "config": dataclasses.asdict(config)}
     )
-    save_model(model, folder / run_folder.MODEL, summary=summary, overwrite=True)
+    save_model(cast(Model, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
     run_folder.write_json(metrics, folder / run_folder.METRICS)
     _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)
 

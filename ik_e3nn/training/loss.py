@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,6 +19,20 @@ class Term:
 
     total: Tensor
     count: Tensor
+
+
+class Loss(Protocol):
+    """A weighted sum of terms, one a label."""
+
+    weights: dict[str, float]
+
+    def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
+        """Sums and counts of each label."""
+        ...
+
+    def combine(self, terms: Mapping[str, Term], *, progress: float = 1.0) -> Tensor:
+        """The loss, from sums and counts that may have been added up over batches."""
+        ...
 
 
 def residuals(outputs: Mapping[str, Tensor], batch: Any, label: str) -> tuple[Tensor, Tensor]:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ik_e3nn.training.loss import PotentialLoss, atoms_per_structure, residuals
+from ik_e3nn.training.loss import Loss, atoms_per_structure, residuals
 
 NAMES = {"energy": "energy_{}_meV_per_atom", "forces": "force_{}_meV_per_A", "stress": "stress_{}_meV_per_A3"}
+
+
+class Errors(Protocol):
+    """Sums of errors over any number of batches."""
+
+    def add(self, outputs: Mapping[str, Tensor], batch: Any) -> None:
+        """Add the errors of one batch."""
+        ...
+
+    def reduce(self) -> None:
+        """Add up the sums of all processes."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The errors and the loss."""
+        ...
 
 
 class ErrorSums:
@@ -23,9 +39,7 @@ class ErrorSums:
         loss: Adds its own terms where given.
     """
 
-    def __init__(
-        self, labels: Iterable[str], *, device: torch.device | str = "cpu", loss: PotentialLoss | None = None
-    ) -> None:
+    def __init__(self, labels: Iterable[str], *, device: torch.device | str = "cpu", loss: Loss | None = None) -> None:
         self._labels = tuple(labels)
         self._loss = loss
         # rows: labels; columns: sum |e|, sum e^2, count, sum of the loss, count of the loss

@@ -19,8 +19,8 @@ from ik_e3nn.training.checkpoint import random_state, set_random_state
 from ik_e3nn.training.clock import RunClock, agree
 from ik_e3nn.training.config import OptimizerConfig
 from ik_e3nn.training.loader import to_device
-from ik_e3nn.training.loss import PotentialLoss, Term
-from ik_e3nn.training.metrics import ErrorSums
+from ik_e3nn.training.loss import Loss, Term
+from ik_e3nn.training.metrics import Errors, ErrorSums
 from ik_e3nn.training.schedule import LearningRateSchedule
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ class PotentialModule(LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        loss: PotentialLoss,
+        loss: Loss,
         *,
         optimizer: OptimizerConfig,
         clock: RunClock,
@@ -64,10 +64,18 @@ class PotentialModule(LightningModule):
         self.schedule = LearningRateSchedule(optimizer)
         self._forces, self._stress = "forces" in loss.weights, "stress" in loss.weights
         self._train_terms: dict[str, Term] = {}
-        self._valid_sums = ErrorSums(())
+        self._valid_sums: Errors = ErrorSums(())
         self._valid_start, self._valid_seconds = 0.0, 0.0
         self._elapsed, self._earlier, self._progress = 0.0, 0.0, 0.0
         self._random_state: dict[str, Any] | None = None
+
+    def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
+        """What a model says of a batch."""
+        return model(batch, forces=self._forces, stress=self._stress)
+
+    def errors(self) -> Errors:
+        """Sums of errors, all zero."""
+        return ErrorSums(self.loss.weights, device=self.device, loss=self.loss)
 
     @property
     def best_model(self) -> nn.Module:
@@ -133,7 +141,7 @@ class PotentialModule(LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch."""
-        outputs = self.model(batch, forces=self._forces, stress=self._stress)
+        outputs = self.outputs(self.model, batch)
         terms = self.loss.terms(outputs, batch)
         for label, term in terms.items():
             total, count = term.total.detach(), term.count
@@ -156,12 +164,12 @@ class PotentialModule(LightningModule):
         self._valid_start = self.clock.seconds
         if self.average is not None:
             self.average.copy_buffers(self.model)
-        self._valid_sums = ErrorSums(self.loss.weights, device=self.device, loss=self.loss)
+        self._valid_sums = self.errors()
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the averaged model on a batch."""
         with torch.enable_grad():  # forces are gradients, and another model may not see to that itself
-            outputs = self.best_model(batch, forces=self._forces, stress=self._stress)
+            outputs = self.outputs(self.best_model, batch)
         self._valid_sums.add(outputs, batch)
 
     def on_validation_epoch_end(self) -> None:

@@ -16,6 +16,8 @@ _AXES = {
     "stress": ("stress component (eV/A$^3$)", 1000.0, "meV/A$^3$"),
 }
 
+_SHOWN = ("valid/force_mae_meV_per_A", "valid/energy_mae_meV_per_atom", "valid/stress_mae_meV_per_A3")
+
 
 def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Losses and force errors over the epochs.
@@ -30,9 +32,9 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     for name in ("train/loss", "valid/loss"):
         left.plot(epochs, [row[name] for row in rows], label=name)
     left.set(xlabel="epoch", ylabel="loss")
-    for name in ("valid/force_mae_meV_per_A", "valid/energy_mae_meV_per_atom", "valid/stress_mae_meV_per_A3"):
-        if name in rows[0]:
-            right.plot(epochs, [row[name] for row in rows], label=name.removeprefix("valid/"))
+    shown = [name for name in _SHOWN if name in rows[0]]
+    for name in shown or [name for name in rows[0] if name.startswith("valid/") and "_mae" in name]:
+        right.plot(epochs, [row[name] for row in rows], label=name.removeprefix("valid/"))
     right.set(xlabel="epoch", ylabel="validation error")
     for axes in (left, right):
         if all(line.get_ydata().min() > 0 for line in axes.lines):
@@ -41,16 +43,19 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_parity(label: str, reference: NDArray[Any], predicted: NDArray[Any], path: Path) -> None:
+def plot_parity(
+    label: str, reference: NDArray[Any], predicted: NDArray[Any], path: Path, *, unit: str | None = None
+) -> None:
     """Predicted against reference values of one label.
 
     Args:
-        label: "energy" (eV/atom, less the mean), "forces" (eV/A) or "stress" (eV/A^3).
+        label: "energy" (eV/atom, less the mean), "forces" (eV/A) or "stress" (eV/A^3), or a property with ``unit``.
         reference: Reference values, any shape.
         predicted: Predicted values of that shape.
         path: PNG file to write.
+        unit: Unit of a property.
     """
-    title, scale, unit = _AXES[label]
+    title, scale, shown = _AXES[label] if unit is None else (f"{label} ({unit})" if unit else label, 1.0, unit)
     reference, predicted = np.ravel(reference), np.ravel(predicted)
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -59,7 +64,7 @@ def plot_parity(label: str, reference: NDArray[Any], predicted: NDArray[Any], pa
     axes.plot(ends, ends, color="black", linewidth=0.8)
     error = scale * (predicted - reference)
     mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
-    axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}", title=f"MAE {mae:.3g}, RMSE {rmse:.3g} {unit}")
+    axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}", title=f"MAE {mae:.3g}, RMSE {rmse:.3g} {shown}")
     save_figure(figure, path)
 
 

@@ -27,15 +27,11 @@ class Fitted:
         data: The data.
         graphs: Graphs of every set.
         model: The model of the best epoch.
-        rows: One row of metrics an epoch.
-        best_epoch: The epoch.
     """
 
     data: TrainingData
     graphs: dict[str, StructureDataset]
     model: InteratomicPotential
-    rows: list[dict[str, float]]
-    best_epoch: int
 
 
 class Recipe:

@@ -4,7 +4,7 @@ import pytest
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, read_config, write_config
-from ik_e3nn.training.fit import check_model_arguments
+from ik_e3nn.training.tasks import check_model_arguments
 
 YAML = """
 data:

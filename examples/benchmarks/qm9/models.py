@@ -1,0 +1,198 @@
+"""The models that are compared: ours in all variants, and PyG's behind the same references and scales."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ik_e3nn.blocks.property_scale import PropertyScale
+from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.data import PropertySet
+from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.graph import Target
+from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.training.config import OptimizerConfig
+
+NETWORK = SteerableSettings(channels=16, num_layers=4, kernel_fields=8)
+VARIANTS = {  # the steps of the paper's figure
+    "standard kernel": {"kernel_depth": 0, "conditions": (), "kernel_fields": 1},
+    "implicit kernel": {"conditions": ()},
+    "+ bond type": {"conditions": ("bonds",)},
+    "+ both atom types": {"conditions": ("bonds", "species")},
+}
+PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16)
+OURS = {"edges": "both", "r_max": 5.0, "potential": {"preset": "medium", "inputs": ["bond_types"]}}
+OPTIMIZERS = {
+    "ours": OptimizerConfig(lr=0.03, ema_decay=0.995),
+    "steerable": OptimizerConfig(lr=0.03, ema_decay=0.995),
+    "peer": OptimizerConfig(lr=5e-4, ema_decay=0.995, amsgrad=False),
+}
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def variant(name: str, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
+    """A variant of the flexibility figure, its channels chosen so that it has the parameters of the last one.
+
+    A standard kernel with one window has one function a degree: its other fields would be copies. Its parameters go
+    into more channels instead.
+    """
+    wanted = parameters(_network(species, targets, dataclasses.replace(NETWORK, **VARIANTS["+ both atom types"])))
+    settings = dataclasses.replace(NETWORK, **VARIANTS[name])
+    if settings.kernel_depth:
+        return _network(species, targets, settings)
+    sizes = {c: parameters(_network(species, targets, dataclasses.replace(settings, channels=c)))
+             for c in range(NETWORK.channels, 5 * NETWORK.channels, 2)}  # fmt: skip
+    best = min(sizes, key=lambda c: abs(sizes[c] - wanted))
+    return _network(species, targets, dataclasses.replace(settings, channels=best))
+
+
+def _network(species: Sequence[int], targets: Sequence[Target], settings: SteerableSettings) -> MolecularPropertyModel:
+    return MolecularPropertyModel(species, targets, edges="bonds", steerable=settings)
+
+
+class Peer(nn.Module):
+    """A network of PyG that gives numbers of every atom, pooled as each target wants it.
+
+    Sums over atoms for extensive targets, means for the others; references and scales are those of our model. Edges
+    come with the batch, which spares it the search in every step.
+
+    Args:
+        species: Atomic numbers.
+        targets: The targets, all of one number.
+    """
+
+    edges = "radius"
+    species_table: Tensor
+
+    def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
+        super().__init__()
+        self.species, self.targets = tuple(species), tuple(targets)
+        self.scales = PropertyScale(targets, len(species))
+        # makes of a graph what references need; it has a body that is not used
+        self.helper = MolecularPropertyModel(species, targets, edges="radius", steerable={"channels": 1})
+        self.helper.requires_grad_(False)
+        self.summed = [t.kind in ("extensive", "spatial_extent") for t in targets]
+
+    def atoms(self, graph: dict[str, Tensor]) -> Tensor:
+        """Numbers of every atom, (N, targets)."""
+        raise NotImplementedError
+
+    def forward(self, graph: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Properties by name, as `MolecularPropertyModel` gives them."""
+        molecules = self.helper.molecules(graph)
+        values = self.atoms(graph)
+        sums, means = molecules.sum(values) * 18**-0.5, molecules.mean(values)
+        readouts = {
+            t.name: (sums if s else means)[:, k] for k, (t, s) in enumerate(zip(self.targets, self.summed, strict=True))
+        }
+        return self.scales(readouts, molecules)
+
+    def set_average_neighbours(self, number: float) -> None:
+        """Peers do not use it."""
+
+
+class GivenEdges(nn.Module):
+    """The edges of the batch in place of a search: what SchNet and ViSNet expect of one.
+
+    Args:
+        loops: Whether atoms are their own neighbours, and vectors are wanted.
+    """
+
+    def __init__(self, *, loops: bool) -> None:
+        super().__init__()
+        self.loops, self.edge_index = loops, torch.zeros(2, 0, dtype=torch.long)
+
+    def forward(self, positions: Tensor, batch: Tensor) -> tuple[Tensor, ...]:
+        """Edges, lengths and, with loops, vectors."""
+        vectors = positions[self.edge_index[0]] - positions[self.edge_index[1]]
+        lengths = vectors.norm(dim=1)
+        if not self.loops:
+            return self.edge_index, lengths
+        atoms = torch.arange(len(positions), device=positions.device)
+        return (
+            torch.cat([self.edge_index, torch.stack([atoms, atoms])], 1),
+            torch.cat([lengths, lengths.new_zeros(len(atoms))]),
+            torch.cat([vectors, vectors.new_zeros(len(atoms), 3)]),
+        )
+
+
+class Keep(nn.Module):
+    """A pooling that leaves the numbers of atoms as they are."""
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        """The same."""
+        return x
+
+
+class SchNetPeer(Peer):
+    """`torch_geometric.nn.SchNet` with its default sizes, and one output a target."""
+
+    def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
+        from torch_geometric.nn import SchNet
+
+        super().__init__(species, targets)
+        self.given = GivenEdges(loops=False)
+        self.network = SchNet(interaction_graph=self.given)
+        self.r_max = self.network.cutoff
+        self.network.lin2 = nn.Linear(self.network.lin2.in_features, len(targets))
+        self.network.readout = Keep()
+
+    def atoms(self, graph: dict[str, Tensor]) -> Tensor:
+        """See the base class."""
+        self.given.edge_index = graph["edge_index"]
+        return self.network(graph["atomic_numbers"], graph["positions"], graph["batch"])
+
+
+class ViSNetPeer(Peer):
+    """`torch_geometric.nn.ViSNet` with its default sizes, and one output a target."""
+
+    def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
+        from torch_geometric.nn.models import ViSNet
+        from torch_geometric.nn.models.visnet import GatedEquivariantBlock
+
+        super().__init__(species, targets)
+        whole = ViSNet()
+        self.network, self.output = whole.representation_model, whole.output_model
+        self.given = self.network.distance = GivenEdges(loops=True)
+        self.r_max = self.network.cutoff
+        half = whole.representation_model.embedding.embedding_dim // 2
+        self.output.output_network[1] = GatedEquivariantBlock(half, len(targets), scalar_activation=False)
+
+    def atoms(self, graph: dict[str, Tensor]) -> Tensor:
+        """See the base class."""
+        self.given.edge_index = graph["edge_index"]
+        return self.output.pre_reduce(*self.network(graph["atomic_numbers"], graph["positions"], graph["batch"]))
+
+
+PEERS = {"SchNet": SchNetPeer, "ViSNet": ViSNetPeer}
+
+
+def make(name: str, train: PropertySet, seed: int) -> nn.Module:
+    """A model by its name, with the references of a training set; the same for the same seed."""
+    species, targets = train.species, train.targets
+    torch.manual_seed(seed)
+    if name in VARIANTS:
+        model: nn.Module = variant(name, species, targets)
+    elif name == "paper's network":
+        model = _network(species, targets, PAPER)
+    elif name == "ours":
+        model = MolecularPropertyModel(species, targets, **OURS)
+    else:
+        model = PEERS[name](species, targets)
+    scales = model.scales
+    for column, one in enumerate(fit_references(train, species)):
+        scales.per_atom[column] = torch.from_numpy(one.per_atom)
+        scales.per_square[column] = torch.from_numpy(one.per_square)
+        scales.shift[column], scales.scale[column] = one.shift, one.scale
+    return model
+
+
+def optimizer_of(name: str) -> OptimizerConfig:
+    """How a model is trained."""
+    return OPTIMIZERS["steerable" if name in VARIANTS else "peer" if name in PEERS else "ours"]

@@ -1,0 +1,167 @@
+"""Trainings and timings: every part is kept in the work folder and skipped when it is there."""
+
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from tqdm import tqdm
+
+from ik_e3nn.data import PropertyDataset, PropertySet, paper_split, perception_counts, read_qm9, with_bonds
+from ik_e3nn.data.splits import fingerprint
+from ik_e3nn.training.clock import RunClock
+from ik_e3nn.training.config import RunConfig
+from ik_e3nn.training.engine import run_training
+from ik_e3nn.training.loader import collate
+from ik_e3nn.training.property_config import PropertyLossConfig
+from ik_e3nn.training.property_loss import PropertyLoss
+from ik_e3nn.training.property_module import PropertyModule
+from ik_e3nn.training.property_prediction import predict_properties
+from qm9 import models
+
+Row = dict[str, Any]
+ALL_TARGETS = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
+FIGURE_TARGETS = ("homo", "U0_atom", "mu")
+BATCH = 64
+
+
+class Sets(NamedTuple):
+    """Molecules with bonds: to train, validate and test on, and the fingerprint of the split."""
+
+    train: PropertySet
+    valid: PropertySet
+    test: PropertySet
+    split_hash: str
+    bonds: dict[str, int]
+
+
+def kept(file: Path, make: Callable[[], Any]) -> Any:
+    """What a file holds; made and written at once if it is not there."""
+    if not file.exists():
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(make(), indent=1))
+        os.replace(partial, file)
+    return json.loads(file.read_text())
+
+
+def load(path: Path, targets: tuple[str, ...], train: int, valid: int, test: int) -> Sets:
+    """The paper's split of what is there, molecules without bonds left out and counted."""
+    whole = read_qm9(path).only(targets)
+    split = paper_split(len(whole), train, valid=valid, test=test)
+    parts, sources = {}, {}
+    for name, indices in vars(split).items():
+        parts[name], report = with_bonds(whole.select(indices), "auto", "skip", progress=True)
+        for source, count in report.sources.items():
+            sources[source] = sources.get(source, 0) + count
+    ids = {name: part.ids for name, part in parts.items()}
+    return Sets(parts["train"], parts["valid"], parts["test"], fingerprint(ids), sources)
+
+
+def graphs_of(model: Any, molecules: PropertySet) -> PropertyDataset:
+    """Graphs of the model's kind, made now."""
+    graphs = PropertyDataset(molecules, model.edges, model.r_max)
+    graphs.prepare(progress=True)
+    return graphs
+
+
+def train(name: str, sets: Sets, *, seed: int, minutes: float, folder: Path, key: str) -> list[Row]:
+    """Train a model for some minutes on all cores, and test it: one row a target."""
+    model: Any = models.make(name, sets.train, seed)
+    train_graphs, valid_graphs = graphs_of(model, sets.train), graphs_of(model, sets.valid)
+    model.set_average_neighbours(train_graphs.average_neighbours())
+    loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
+    clock = RunClock(60 * minutes)
+    module = PropertyModule(model, loss, optimizer=models.optimizer_of(name), clock=clock)
+    batch = min(BATCH, max(len(sets.train) // 50, 8))
+    config = RunConfig(
+        output=str(folder), max_epochs=100_000, max_minutes=minutes, batch_size=batch, seed=seed, device="auto",
+        num_threads=torch.get_num_threads(),
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, best = run_training(module, train_graphs, valid_graphs, config=config, folder=folder)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    _, errors = predict_properties(module.best_model.to(device), graphs_of(model, sets.test), loss=loss)
+    whole = {
+        "seed": seed, "train_size": len(sets.train), "train_seconds": rows[-1]["seconds"], "epochs": rows[-1]["epoch"],
+        "best_epoch": best.best_epoch, "parameters": models.parameters(model), "split_hash": sets.split_hash,
+        "mean_mae_over_spread": errors["mean_mae_over_spread"],
+    }  # fmt: skip
+    return [
+        {key: name, "target": t.name, "mae": errors[f"{t.name}_mae_{t.unit}"], "unit": t.unit, **whole}
+        for t in model.targets
+    ]
+
+
+def flexibility(args: Any, work: Path) -> list[Row]:
+    """The paper's figure."""
+    load_once = cache(lambda: load(args.data, FIGURE_TARGETS, args.train, args.valid, args.test))
+
+    def one(name: str, seed: int) -> list[Row]:
+        file = work / f"flexibility_{name.replace(' ', '_').replace('+', 'and')}_{seed}.json"
+        options: dict[str, Any] = {"seed": seed, "minutes": args.minutes, "folder": file.with_suffix("")}
+        found: list[Row] = kept(file, lambda: train(name, load_once(), **options, key="variant"))
+        return found
+
+    jobs = [(name, seed) for seed in range(args.seeds) for name in models.VARIANTS]
+    return [row for name, seed in tqdm(jobs, desc="flexibility", unit="training") for row in one(name, seed)]
+
+
+def learning(args: Any, work: Path) -> list[Row]:
+    """All targets at once, against PyG's models at equal time."""
+    load_once = lru_cache(1)(lambda size: load(args.data, ALL_TARGETS, size, args.valid, args.test))
+
+    def one(size: int, minutes: float, name: str) -> list[Row]:
+        file = work / f"learning_{name}_{size}.json"
+        options: dict[str, Any] = {"seed": 0, "minutes": minutes, "folder": file.with_suffix("")}
+        found: list[Row] = kept(file, lambda: train(name, load_once(size), **options, key="model"))
+        return found
+
+    jobs = [(size, minutes, name) for size, minutes in args.sizes for name in ("ours", *models.PEERS)]
+    return [row for job in tqdm(jobs, desc="learning", unit="training") for row in one(*job)]
+
+
+def speed(args: Any, work: Path) -> list[Row]:
+    """Molecules a second, A B C A B C ..., so that a busy machine is unfair to none."""
+    sets = load(args.data, FIGURE_TARGETS, 1000, 100, 100)
+    names = ["paper's network", *models.VARIANTS, "ours", *models.PEERS]
+    problems: dict[str, Any] = {}
+    for name in names:
+        model: Any = models.make(name, sets.train, 0)
+        graphs = graphs_of(model, sets.train.select(range(BATCH)))
+        batch = collate([graphs[k].to_dict() for k in range(BATCH)])
+        loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
+        problems[name] = (model, batch, loss)
+    samples: dict[str, dict[str, list[float]]] = {name: {"train": [], "infer": []} for name in names}
+    for _ in tqdm(range(args.rounds + 1), desc="timing", unit="round"):
+        for name, (model, batch, loss) in problems.items():
+            start = time.perf_counter()
+            loss.combine(loss.terms(model.train()(batch), batch)).backward()
+            middle = time.perf_counter()
+            with torch.no_grad():
+                model.eval()(batch)
+            samples[name]["train"].append(middle - start)
+            samples[name]["infer"].append(time.perf_counter() - middle)
+    return [
+        {
+            "model": name,
+            **{f"{kind}_molecules_per_s": round(BATCH / statistics.median(values[1:]), 2)
+               for kind, values in samples[name].items()},
+            "edges_per_molecule": problems[name][1]["edge_index"].shape[1] / BATCH,
+            "parameters": models.parameters(problems[name][0]),
+            "threads": torch.get_num_threads(),
+        }
+        for name in names
+    ]  # fmt: skip
+
+
+def bonds(args: Any, work: Path) -> Row:
+    """How often bonds perceived from the geometry are those of the published SMILES."""
+    whole = read_qm9(args.data)
+    chosen = whole.select(paper_split(len(whole)).train[: args.perceived])
+    counts = perception_counts(chosen.structures, chosen.smiles or [], progress=True)
+    return {"molecules": len(chosen), **counts}

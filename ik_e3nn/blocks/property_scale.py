@@ -1,0 +1,97 @@
+"""From dimensionless readouts to properties in their units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from ik_e3nn.conv import segment_sum
+from ik_e3nn.graph import Target
+
+
+class Molecules(NamedTuple):
+    """What readouts need to know of the atoms of a batch.
+
+    Attributes:
+        species: Species indices, (N,).
+        batch: Molecule of every atom, (N,).
+        sizes: Atoms of every molecule, (B,).
+        places: Positions relative to the centre of nuclear charge, (N, 3), in A.
+    """
+
+    species: Tensor
+    batch: Tensor
+    sizes: Tensor
+    places: Tensor
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sums over the atoms of every molecule, (B, ...)."""
+        return segment_sum(values, self.batch, self.sizes.shape[0])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Means over the atoms of every molecule, (B, ...)."""
+        return self.sum(values) / self.sizes.clamp(min=1).to(values.dtype)[:, None]
+
+
+class PropertyScale(nn.Module):
+    r"""Properties as a reference that depends on composition and size, plus a scaled readout; in float64.
+
+    .. math:: P_t = b_t + \sum_i \big( a_{t Z_i} + c_{t Z_i} |r_i - R|^2 \big) + s_t \, y_t
+
+    with R the centre of nuclear charge: a for extensive properties (and the isotropic part of tensors), c for the
+    electronic spatial extent, b for intensive ones. All are found by least squares on the training set and are no
+    parameters. Total energies are differences of large numbers: in float32 they would be off by several meV.
+
+    Args:
+        targets: The properties.
+        num_species: Number of species.
+
+    Example:
+        >>> scale = PropertyScale([Target("gap", "intensive", "eV")], 2)
+        >>> scale.shift.dtype
+        torch.float64
+    """
+
+    per_atom: Tensor
+    per_square: Tensor
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, targets: Sequence[Target], num_species: int) -> None:
+        super().__init__()
+        self.targets = tuple(targets)
+        count = len(self.targets)
+        self.register_buffer("per_atom", torch.zeros(count, num_species, dtype=torch.float64))
+        self.register_buffer("per_square", torch.zeros(count, num_species, dtype=torch.float64))
+        self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))
+        self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Follow the module to another device, but stay in float64."""
+        kept = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            setattr(self, name, value.to(getattr(self, name).device))
+        return self
+
+    def references(self, molecules: Molecules) -> Tensor:
+        """B + sums of a and c, (B, T), float64."""
+        atoms = self.per_atom.T.index_select(0, molecules.species)
+        squares = molecules.places.double().square().sum(1, keepdim=True)
+        whole = molecules.sum(atoms + squares * self.per_square.T.index_select(0, molecules.species))
+        return self.shift + whole
+
+    def forward(self, readouts: dict[str, Tensor], molecules: Molecules) -> dict[str, Tensor]:
+        """Properties in their units, (B, *shape) float64 each, from dimensionless readouts of the same shapes."""
+        references = self.references(molecules)
+        out = {}
+        for column, target in enumerate(self.targets):
+            value = readouts[target.name].double() * self.scale[column]
+            reference = references[:, column]
+            if target.kind == "polarisability":
+                reference = reference[:, None, None] * torch.eye(3, dtype=torch.float64, device=reference.device)
+            out[target.name] = value if target.kind in ("dipole", "dipole_norm") else value + reference
+        return out

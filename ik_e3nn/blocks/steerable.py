@@ -1,0 +1,191 @@
+"""The paper's network of residual steerable convolutions with implicit kernels, up to its pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis, spherical_irreps
+from ik_e3nn.basis.edge import EdgeBasis, PolynomialBasis
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.conv import PointConv, ReceiverBlocks
+from ik_e3nn.conv.point import Mode
+from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.graph import BOND_NAMES
+from ik_e3nn.kernels import ImplicitKernel
+from ik_e3nn.nn import EquivariantLinear, SelfTensorProduct, SphereActivation
+
+NUM_RADIAL = 8  # Bessel functions, where there is a cutoff
+SHELL = 2.0  # initial width of the Gaussian window in A, where there is none
+BOND_WIDTH = 4  # edges a block: hardly any atom has more bonds
+CONDITIONS = ("bonds", "species")
+
+
+@dataclass(frozen=True)
+class SteerableSettings:
+    """Sizes of the network, and what its kernels see.
+
+    Args:
+        channels: Fields of every degree.
+        num_layers: Steerable convolutions.
+        l_max: Largest degree of features and of filters.
+        kernel_depth: Hidden layers of the kernel's MLP. 0 is the standard steerable kernel: harmonics times a window.
+        kernel_fields: Fields of every degree in that MLP; the channels in mode "depthwise".
+        conditions: What kernels see beside the relative position: "bonds" (types of bonds), "species" (of both atoms).
+        mode: "full" mixes every channel with every field of the kernel, as the paper does; "depthwise" pairs them.
+        batch_norm: Normalise the relative position's harmonics over the batch, as the paper does.
+    """
+
+    channels: int = 24
+    num_layers: int = 4
+    l_max: int = 2
+    kernel_depth: int = 2
+    kernel_fields: int = 16
+    conditions: tuple[str, ...] = field(default=CONDITIONS)
+    mode: Mode = "full"
+    batch_norm: bool = True
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("channels", 1),
+            ("num_layers", 1),
+            ("l_max", 0),
+            ("kernel_depth", 0),
+            ("kernel_fields", 1),
+        ):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        unknown = sorted(set(self.conditions) - set(CONDITIONS))
+        if unknown:
+            raise ConfigError(f"conditions must be some of {', '.join(CONDITIONS)}; got {', '.join(unknown)}")
+        if self.conditions and not self.kernel_depth:
+            raise ConfigError(
+                "a standard steerable kernel (kernel_depth 0) is linear and can see nothing but the relative position; "
+                f"got conditions {list(self.conditions)}: give it at least one layer, or no conditions"
+            )
+
+
+class SteerableLayer(nn.Module):
+    r"""A residual steerable convolution.
+
+    .. math:: x_i' = \tfrac{1}{\sqrt 2} \Big( x_i + \sigma\big( \tfrac{1}{\sqrt 2} ( L x_i + \sum_j K(r_{ij}, a_{ij})
+              \, x_j ) \big) \Big)
+
+    with the pointwise nonlinearity on the sphere, and implicit kernels K.
+
+    Args:
+        irreps_in: Type of the features.
+        kernel: The kernel K.
+        settings: Sizes.
+    """
+
+    def __init__(self, irreps_in: o3.Irreps, kernel: ImplicitKernel, settings: SteerableSettings) -> None:
+        super().__init__()
+        irreps_out = spherical_irreps(settings.l_max, settings.channels)
+        self.kernel = kernel
+        self.conv = PointConv(irreps_in, irreps_out, kernel, settings.mode)
+        self.skip = EquivariantLinear(irreps_in, irreps_out, bias=True)
+        self.activation = SphereActivation(settings.channels, settings.l_max)
+        self.missing = irreps_out.dim - irreps_in.dim  # features begin as scalars
+
+    def forward(
+        self, x: Tensor, vectors: Tensor, attributes: Tensor | None, edge_index: Tensor, blocks: ReceiverBlocks
+    ) -> Tensor:
+        """New features (N, irreps_out.dim)."""
+        message = self.conv(x, edge_index, self.kernel(vectors, attributes), blocks=blocks)
+        y = self.activation((self.skip(x) + message) * 0.5**0.5)
+        return (nn.functional.pad(x, (0, self.missing)) + y) * 0.5**0.5
+
+
+class SteerableNetwork(ExactModule):
+    """Embedding and residual steerable convolutions.
+
+    The embedding is a linear layer on the one-hot species, a learnable product with itself, and the nonlinearity.
+    Scalars have no other products than scalars, so it is done on these; higher degrees come with the first convolution.
+
+    Args:
+        num_species: Number of species.
+        settings: Sizes, and what kernels see.
+        r_max: Cutoff in A: kernels then are Bessel functions times harmonics, and end smoothly there. None for graphs
+            of bonds, which end by themselves: kernels are then those of the paper, polynomials times a Gaussian window.
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, appendix B.
+
+    Example:
+        >>> network = SteerableNetwork(5, SteerableSettings(channels=4, num_layers=2), None)
+        >>> edges = torch.tensor([[0, 1], [1, 0]])
+        >>> network(torch.tensor([0, 2]), edges, torch.randn(2, 3), torch.tensor([1, 1])).shape
+        torch.Size([2, 36])
+    """
+
+    types: Tensor
+    bond_types: Tensor
+
+    def __init__(self, num_species: int, settings: SteerableSettings, r_max: float | None) -> None:
+        super().__init__()
+        s = self.settings = settings
+        scalars = o3.Irreps([(s.channels, "0e")])
+        self.width = BOND_WIDTH if r_max is None else WIDTH
+        self.irreps_out = spherical_irreps(s.l_max, s.channels)
+        self.register_exact("types", num_species**0.5 * torch.eye(num_species, dtype=torch.float64))
+        self.register_exact("bond_types", len(BOND_NAMES) ** 0.5 * torch.eye(len(BOND_NAMES), dtype=torch.float64))
+        self.embedding = nn.Sequential(
+            EquivariantLinear(o3.Irreps([(num_species, "0e")]), scalars, bias=True),
+            SelfTensorProduct(scalars, scalars),
+            SphereActivation(s.channels, 0),
+        )
+        sizes = {"bonds": len(BOND_NAMES), "species": 2 * num_species}
+        attributes = o3.Irreps([(sum(sizes[name] for name in s.conditions), "0e")] if s.conditions else [])
+        fields = spherical_irreps(s.l_max, s.channels if s.mode == "depthwise" else s.kernel_fields)
+        layers = []
+        for number in range(s.num_layers):
+            kernel = ImplicitKernel(
+                attributes,
+                fields,
+                basis=_basis(r_max, s.l_max),
+                depth=s.kernel_depth,
+                batch_norm=s.batch_norm and s.kernel_depth > 0,  # it would take a linear kernel's scalar part away
+            )
+            layers.append(SteerableLayer(self.irreps_out if number else scalars, kernel, s))
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, species: Tensor, edge_index: Tensor, vectors: Tensor, bonds: Tensor) -> Tensor:
+        """Features (N, irreps_out.dim).
+
+        Args:
+            species: Species indices, (N,).
+            edge_index: Senders and receivers, (2, E).
+            vectors: Edge vectors, (E, 3), in A.
+            bonds: Bond types, (E,).
+        """
+        types = self.types.index_select(0, species)
+        blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0], self.width)
+        parts = []
+        if "bonds" in self.settings.conditions:
+            parts.append(self.bond_types.index_select(0, bonds))
+        if "species" in self.settings.conditions:
+            parts += [types.index_select(0, edge_index[0]), types.index_select(0, edge_index[1])]
+        attributes = torch.cat(parts, 1) if parts else None
+        x: Tensor = self.embedding(types)
+        for layer in self.layers:
+            x = layer(x, vectors, attributes, edge_index, blocks)
+        return x
+
+    def set_average_neighbours(self, number: float) -> None:
+        """Set the mean number of neighbours, by whose root sums over neighbours are divided."""
+        if not number > 0:
+            raise ValueError(f"the average number of neighbours must be positive; got {number}")
+        for layer in self.layers:
+            cast(SteerableLayer, layer).conv.normalisation.fill_(float(number) ** -0.5)
+
+
+def _basis(r_max: float | None, l_max: int) -> EdgeBasis:
+    if r_max is None:
+        return PolynomialBasis(l_max, sigma=SHELL)
+    return RadialHarmonicBasis(BesselBasis(r_max, NUM_RADIAL), l_max)

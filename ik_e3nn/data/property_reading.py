@@ -1,0 +1,178 @@
+"""Properties of molecules from a user's files: csv with SMILES, SDF, anything that ASE reads, and QM9."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ik_e3nn.data.molecules import conformers
+from ik_e3nn.data.property_set import PropertySet, joined
+from ik_e3nn.data.qm9 import TARGETS, read_qm9
+from ik_e3nn.data.reading import expand_path, read_structures
+from ik_e3nn.data.sdf import is_sdf, read_sdf_records
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import Target
+
+_log = logging.getLogger(__name__)
+
+TABLES = (".csv", ".smi", ".smiles")
+SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles")
+MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null")
+
+
+def resolve_targets(given: Sequence[str] | Mapping[str, str]) -> tuple[Target, ...]:
+    """Targets from a configuration: names of QM9's, or of one's own with "kind unit".
+
+    Raises:
+        ConfigError: A name that is not one of QM9's and comes without a kind.
+
+    Example:
+        >>> resolve_targets(["homo"])
+        (Target(name='homo', kind='intensive', unit='eV'),)
+        >>> resolve_targets({"logS": "intensive log(mol/L)"})[0].unit
+        'log(mol/L)'
+    """
+    if isinstance(given, Mapping):
+        return tuple(Target.parse(name, text) for name, text in given.items())
+    unknown = [name for name in given if name not in TARGETS]
+    if unknown or not given:
+        raise ConfigError(
+            f"targets: {', '.join(unknown) or 'none given'}; a list may name those of QM9 ({', '.join(TARGETS)}). For "
+            "your own say what they are, as in {solubility: intensive log(mol/L)}"
+        )
+    return tuple(TARGETS[name] for name in given)
+
+
+def read_properties(
+    paths: str | Path | Sequence[str | Path], targets: Sequence[Target], *, seed: int = 0, progress: bool = False
+) -> PropertySet:
+    """Molecules and their properties, whatever the form of the files.
+
+    | file | properties | geometry | bonds |
+    |---|---|---|---|
+    | `.csv` with a column `smiles` | columns by the targets' names | a conformer from the SMILES | from the SMILES |
+    | `.smi` | none | the same | the same |
+    | `.sdf`, `.mol` | data fields | of the file | of the file |
+    | extxyz and what else ASE reads | `atoms.info` | of the file | `info["bonds"]`, if there |
+    | QM9 (see `read_qm9`) | published | published | from SMILES, or of the SDF |
+
+    A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
+    names the molecules; otherwise they are named by file and place.
+
+    Args:
+        paths: File, glob, folder, or several.
+        targets: The properties wanted, under the names that the files use.
+        seed: Seed of the conformers.
+        progress: Show a progress bar.
+
+    Returns:
+        The molecules.
+
+    Raises:
+        DataError: A property is nowhere in the files, or a value is no number of its shape.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    sets = []
+    for item in given:
+        if is_qm9(Path(item).expanduser()):
+            sets.append(read_qm9(item).only([target.name for target in targets]))
+            continue
+        sets += [_read_file(file, tuple(targets), seed, progress) for file in expand_path(item)]
+    whole = joined(sets)
+    absent = [name for name, count in whole.counts().items() if not count]
+    if absent:
+        raise DataError(
+            f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(absent)}; check the names of "
+            "columns, data fields or info keys"
+        )
+    return whole
+
+
+def is_qm9(path: Path) -> bool:
+    """Whether a path is one of the forms that `read_qm9` takes.
+
+    >>> is_qm9(Path("gdb9.sdf")), is_qm9(Path("mine.sdf"))
+    (True, False)
+    """
+    if path.is_dir():
+        return (path / "gdb9.sdf").exists() or any(path.glob("dsgdb9nsd_*.xyz"))
+    return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """SMILES and rows of a `.csv` file with a SMILES column, or of a `.smi` file of SMILES and names.
+
+    Raises:
+        DataError: There is no SMILES column, or no row.
+    """
+    if path.suffix != ".csv":
+        words = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+        rows = [{"smiles": word[0], **({"name": word[1]} if len(word) > 1 else {})} for word in words]
+    else:
+        with path.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    if not rows:
+        raise DataError(f"{path} has no rows")
+    column = next((name for name in SMILES_COLUMNS if name in rows[0]), None)
+    if column is None:
+        raise DataError(f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(rows[0])}")
+    return [(row[column] or "").strip() for row in rows], rows
+
+
+def _read_file(path: Path, targets: tuple[Target, ...], seed: int, progress: bool) -> PropertySet:
+    """Molecules of one file."""
+    stem = path.name
+    smiles: list[str] | None = None
+    if path.suffix in TABLES:
+        smiles, rows = read_table(path)
+        structures = [
+            _conformer(text, f"row {number} of {path}", seed)
+            for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress))
+        ]
+        sources: Sequence[Mapping[str, Any]] = rows
+    elif is_sdf(path):
+        records = read_sdf_records(path)
+        structures = [record.atoms for record in records]
+        sources = [{"name": record.atoms.info.get("name"), **record.fields} for record in records]
+    else:
+        structures = read_structures(path)
+        sources = [atoms.info for atoms in structures]
+    values = {
+        target.name: np.array([_value(source, target, f"{path}, molecule {k}") for k, source in enumerate(sources)])
+        for target in targets
+    }
+    ids = [str(source.get("id") or source.get("name") or f"{stem}:{k}") for k, source in enumerate(sources)]
+    return PropertySet(structures, targets, values, ids, smiles)
+
+
+def _conformer(smiles: str, where: str, seed: int) -> Atoms:
+    try:
+        return conformers(smiles, 1, seed)[0]
+    except DataError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:
+    """The value of one molecule, NaN if missing; vectors and tensors may be text, lists or columns `mu_0`, `mu_1`."""
+    found = source.get(target.name)
+    if found is None and target.shape:
+        parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]
+        found = None if any(part is None for part in parts) else parts
+    if found is None or (isinstance(found, str) and found.strip() in MISSING):
+        return np.full(target.shape, np.nan)
+    if isinstance(found, str):
+        found = found.replace(",", " ").split()
+    try:
+        numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(found, object))]
+        return np.array(numbers).reshape(target.shape)
+    except (TypeError, ValueError) as error:
+        expected = f"{target.width} number(s)"
+        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error

@@ -1,0 +1,91 @@
+"""What composition and size alone say of a property: the reference that a model adds its readouts to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.property_set import PropertySet, known_rows
+from ik_e3nn.errors import DataError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PropertyReference:
+    """Coefficients of one property's reference; see `ik_e3nn.blocks.property_scale.PropertyScale`.
+
+    Args:
+        per_atom: By species.
+        per_square: By species, per A^2.
+        shift: Constant.
+        scale: Root mean square of what is left.
+    """
+
+    per_atom: FloatArray
+    per_square: FloatArray
+    shift: float
+    scale: float
+
+
+def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[PropertyReference]:
+    """References of all targets by least squares, from the molecules that have values.
+
+    Args:
+        molecules: The training set.
+        species: Atomic numbers, in the model's order.
+
+    Returns:
+        One a target.
+
+    Raises:
+        DataError: No molecule has a value of a target.
+
+    Example:
+        >>> from ik_e3nn.graph import Target
+        >>> energies = {"E": np.array([-2.0, -1.0, -4.0])}
+        >>> hydrogens = [Atoms("H2"), Atoms("H"), Atoms("H4")]
+        >>> set_ = PropertySet(hydrogens, (Target("E", "extensive", "eV"),), energies, ["a", "b", "c"])
+        >>> fit_references(set_, [1])[0].per_atom.round(6).tolist()
+        [-1.0]
+    """
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])
+    squares = np.array([_squares(atoms, species) for atoms in molecules.structures])
+    nothing = np.zeros(len(species))
+    references = []
+    for target in molecules.targets:
+        values = molecules.values[target.name]
+        known = known_rows(values)
+        if not known.any():
+            raise DataError(f"no molecule to train on has a value of {target.name}")
+        values = values[known]
+        per_atom, per_square, shift = nothing, nothing, 0.0
+        if target.kind in ("extensive", "polarisability"):
+            traces = values if target.kind == "extensive" else np.trace(values, axis1=1, axis2=2) / 3
+            per_atom = np.linalg.lstsq(counts[known].astype(float), traces, rcond=None)[0]
+            rest = traces - counts[known] @ per_atom
+            if target.kind == "polarisability":
+                rest = values - (counts[known] @ per_atom)[:, None, None] * np.eye(3)
+        elif target.kind == "spatial_extent":
+            features = np.concatenate([counts[known], squares[known]], 1)
+            per_atom, per_square = np.split(np.linalg.lstsq(features, values, rcond=None)[0], 2)
+            rest = values - features @ np.concatenate([per_atom, per_square])
+        elif target.kind == "intensive":
+            shift = float(values.mean())
+            rest = values - shift
+        else:
+            rest = values
+        scale = float(np.sqrt(np.mean(rest**2)))
+        references.append(PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0))
+    return references
+
+
+def _squares(atoms: Atoms, species: Sequence[int]) -> FloatArray:
+    """Sums of squared distances from the centre of nuclear charge, by species, in A^2."""
+    centre = np.average(atoms.positions, axis=0, weights=atoms.numbers)
+    distances = ((atoms.positions - centre) ** 2).sum(1)
+    return np.array([distances[atoms.numbers == z].sum() for z in species])

@@ -1,0 +1,136 @@
+"""The published forms of QM9: numbers as they are in the files, without any change of units."""
+
+from __future__ import annotations
+
+import csv
+import tarfile
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.sdf import read_sdf_records
+from ik_e3nn.errors import DataError
+
+NAMES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
+UNITS = ("D", "a0^3", "Ha", "Ha", "Ha", "a0^2", "Ha", "Ha", "Ha", "Ha", "Ha", "cal/mol/K")
+CSV_NAMES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "u0", "u298", "h298", "g298", "cv")
+
+
+class RawQM9(NamedTuple):
+    """Molecules with the twelve targets in the published units.
+
+    Attributes:
+        structures: The molecules.
+        numbers: Their numbers in dsgdb9nsd, from 1.
+        values: (M, 12), in the order of `NAMES`.
+        smiles: SMILES, where the form has them.
+    """
+
+    structures: list[Atoms]
+    numbers: list[int]
+    values: NDArray[np.float64]
+    smiles: list[str] | None
+
+
+def read_arrays(path: Path) -> RawQM9:
+    """QM9 from one npz file of arrays, see `ik_e3nn.data.read_qm9`.
+
+    Raises:
+        DataError: Arrays are missing, or the targets are others or in other units.
+    """
+    wanted = ("Z", "R", "offsets", "index", "targets", "target_names", "target_units")
+    with np.load(path, allow_pickle=False) as file:
+        missing = [name for name in wanted if name not in file]
+        if missing:
+            raise DataError(f"{path} lacks the array(s) {', '.join(missing)}")
+        arrays = {name: file[name] for name in (*wanted, "smiles") if name in file}
+    found = list(zip(map(str, arrays["target_names"]), map(str, arrays["target_units"]), strict=True))
+    if found != list(zip(NAMES, UNITS, strict=True)):
+        raise DataError(f"{path} must have the targets {list(zip(NAMES, UNITS, strict=True))}; got {found}")
+    ends = arrays["offsets"]
+    numbers, positions = arrays["Z"].astype(int), arrays["R"].astype(np.float64)
+    structures = [Atoms(numbers=numbers[a:b], positions=positions[a:b]) for a, b in pairwise(ends)]
+    smiles = [s.decode() if isinstance(s, bytes) else str(s) for s in arrays["smiles"]] if "smiles" in arrays else None
+    return RawQM9(structures, arrays["index"].tolist(), arrays["targets"].astype(np.float64), smiles)
+
+
+def read_sdf_table(path: Path) -> RawQM9:
+    """QM9 from `gdb9.sdf`, with bonds, and the table `gdb9.sdf.csv` beside it.
+
+    Raises:
+        DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules.
+    """
+    table = path.with_name(f"{path.name}.csv")
+    if not table.exists():
+        raise DataError(f"there is no {table.name} beside {path}; the properties are in it")
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    missing = [name for name in ("mol_id", *CSV_NAMES) if not rows or name not in rows[0]]
+    if missing:
+        raise DataError(f"{table} lacks the column(s) {', '.join(missing)}")
+    records = read_sdf_records(path)
+    if records[-1].number >= len(rows):
+        raise DataError(f"{path} has {records[-1].number + 1} molecules or more, {table.name} only {len(rows)} rows")
+    chosen = [rows[record.number] for record in records]  # a molecule that RDKit cannot read is left out
+    index = [int(row["mol_id"].removeprefix("gdb_")) for row in chosen]
+    values = np.array([[float(row[name]) for name in CSV_NAMES] for row in chosen])
+    return RawQM9([record.atoms for record in records], index, values, None)
+
+
+def read_xyz(path: Path) -> RawQM9:
+    """QM9 from a folder, or an archive, of the published `dsgdb9nsd_*.xyz`.
+
+    Raises:
+        DataError: There are none, or one is damaged.
+    """
+    found = [parse_xyz(name, text) for name, text in _xyz_texts(path)]
+    if not found:
+        raise DataError(f"there is neither an npz file, nor gdb9.sdf, nor any dsgdb9nsd_*.xyz in {path}")
+    structures, index, values, smiles = zip(*found, strict=True)
+    return RawQM9(list(structures), list(index), np.array(values), list(smiles))
+
+
+def parse_xyz(name: str, text: str) -> tuple[Atoms, int, list[float], str]:
+    r"""One of the published files: structure, number, twelve targets and the SMILES of the relaxed geometry.
+
+    Raises:
+        DataError: The file is damaged.
+
+    Example:
+        >>> text = "1\ngdb 7\t1 2 3 0.5 6.3 -0.3 0.1 0.4 35.4 0.04 -40.5 -40.4 -40.3 -40.2 6.5\n"
+        >>> text += "H\t0.1\t2.0*^-6\t0.3\t0.0\n1000.0\n[H]\t[H]\nInChI\n"
+        >>> atoms, number, values, smiles = parse_xyz("a.xyz", text)
+        >>> number, values[0], values[-1], atoms.positions.tolist()
+        (7, 0.5, 6.5, [[0.1, 2e-06, 0.3]])
+    """
+    try:
+        lines = text.replace("*^", "e").splitlines()
+        count = int(lines[0])
+        words = lines[1].split()
+        rows = [line.split() for line in lines[2 : 2 + count]]
+        atoms = Atoms([row[0] for row in rows], [[float(x) for x in row[1:4]] for row in rows])
+        values = [float(word) for word in words[5:17]]
+        smiles = lines[3 + count].split()[-1]
+        if len(values) != len(NAMES) or len(atoms) != count:
+            raise ValueError(f"{len(values)} values, {len(atoms)} atoms")
+        return atoms, int(words[1]), values, smiles
+    except (IndexError, ValueError, KeyError) as error:
+        raise DataError(f"{name} is not a file of dsgdb9nsd: {error}") from error
+
+
+def _xyz_texts(path: Path) -> Iterator[tuple[str, str]]:
+    """Names and contents of the files, in sorted order."""
+    if path.is_dir():
+        for file in sorted(path.glob("dsgdb9nsd_*.xyz")):
+            yield file.name, file.read_text()
+    elif path.name.endswith((".tar.bz2", ".tar", ".tar.gz")):
+        with tarfile.open(path) as archive:
+            for member in archive:
+                stream = archive.extractfile(member) if member.name.endswith(".xyz") else None
+                if stream is not None:
+                    yield member.name, stream.read().decode()

@@ -1,0 +1,128 @@
+"""Which molecules are trained on, validated on and tested on, with a fingerprint to store beside every result."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError
+
+IntArray = NDArray[np.int64]
+PAPER_TRAIN = 100_000
+TEST_FRACTION = 0.1
+
+
+@dataclass(frozen=True)
+class Split:
+    """Indices of the three parts of a data set.
+
+    Args:
+        train: Indices to train on.
+        valid: Indices to validate on.
+        test: Indices to test on.
+    """
+
+    train: IntArray
+    valid: IntArray
+    test: IntArray
+
+    def hash(self, ids: Sequence[str]) -> str:
+        """Fingerprint of the split: it differs where any part holds other molecules; their order does not matter.
+
+        Args:
+            ids: What the source calls each molecule.
+
+        Returns:
+            16 hexadecimal digits.
+
+        Example:
+            >>> one, two = Split(*np.split(np.arange(6), [3, 4])), Split(*np.split(np.arange(6), [2, 4]))
+            >>> one.hash("abcdef") == two.hash("abcdef")
+            False
+        """
+        return fingerprint({name: [ids[i] for i in getattr(self, name)] for name in ("train", "valid", "test")})
+
+
+def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
+    """Fingerprint of named parts of a data set, from the ids of their molecules in any order: 16 hexadecimal digits.
+
+    >>> fingerprint({"train": ["a", "b"]}) == fingerprint({"train": ["b", "a"]})
+    True
+    """
+    digest = hashlib.sha256()
+    for name, ids in parts.items():
+        digest.update(f"{name}:{','.join(sorted(map(str, ids)))};".encode())
+    return digest.hexdigest()[:16]
+
+
+def paper_split(
+    count: int, train: int | None = None, *, valid: int | None = None, test: int | None = None, seed: int = 0
+) -> Split:
+    """The split of the paper's QM9 table: a permutation by numpy's legacy generator, cut in three.
+
+    With all 130,831 characterised molecules and no sizes given: 100,000 to train on, a tenth to test on, the rest to
+    validate on. For fewer molecules the training part shrinks in proportion. The parts begin where those of the full
+    split do, so a smaller training set is the beginning of a larger one, and the test set stays the same.
+
+    Args:
+        count: Number of molecules.
+        train: Molecules to train on, if not all of that part.
+        valid: Molecules to validate on, if not all of that part.
+        test: Molecules to test on, if not all of that part.
+        seed: Seed of the permutation.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: More molecules are asked for than a part has.
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, section 5.4; the permutation is that of Anderson et al., Cormorant, 2019.
+
+    Example:
+        >>> [len(part) for part in vars(paper_split(130_831)).values()]
+        [100000, 17748, 13083]
+    """
+    order = np.random.RandomState(seed).permutation(count)
+    num_test = int(TEST_FRACTION * count)
+    num_train = min(PAPER_TRAIN, round(count * PAPER_TRAIN / 130_831))
+    parts = np.split(order, [num_train, count - num_test])
+    chosen = []
+    for name, part, wanted in zip(("train", "valid", "test"), parts, (train, valid, test), strict=True):
+        if wanted is not None and not 0 < wanted <= len(part):
+            raise DataError(f"the split of {count} molecules has {len(part)} to {name} on; {wanted} were asked for")
+        chosen.append(part[:wanted].astype(np.int64))
+    return Split(*chosen)
+
+
+def random_split(count: int, valid: int | float, test: int | float = 0, *, seed: int = 0) -> Split:
+    """A random split.
+
+    Args:
+        count: Number of molecules.
+        valid: Number, or fraction below 1, to validate on.
+        test: The same for testing; may be 0.
+        seed: Seed of the permutation.
+
+    Returns:
+        The split.
+
+    Raises:
+        DataError: Nothing would be left to train or to validate on.
+
+    Example:
+        >>> [len(part) for part in vars(random_split(20, 0.1, 5)).values()]
+        [13, 2, 5]
+    """
+    sizes = [max(round(size * count), 1) if isinstance(size, float) and size else int(size) for size in (valid, test)]
+    if sizes[0] < 1 or sum(sizes) >= count:
+        raise DataError(
+            f"{sizes[0]} molecules to validate and {sizes[1]} to test on are asked for, but there are only {count} in "
+            "all; give fewer, or a file"
+        )
+    order = np.random.default_rng(seed).permutation(count)
+    test_part, valid_part, train_part = np.split(order, [sizes[1], sum(sizes)])
+    return Split(np.sort(train_part), np.sort(valid_part), np.sort(test_part))

@@ -1,0 +1,86 @@
+"""Graphs of molecules along covalent bonds, within a radius, or both."""
+
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch_geometric.data import Data
+
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph.bonds import get_bonds
+from ik_e3nn.graph.build import build_graph
+from ik_e3nn.graph.neighbours import neighbour_list
+
+Connectivity = Literal["bonds", "radius", "both"]
+
+
+def build_molecular_graph(
+    atoms: Atoms, edges: Connectivity = "bonds", r_max: float = 5.0, *, dtype: torch.dtype = torch.float32
+) -> Data:
+    """Graph of a molecule.
+
+    Args:
+        atoms: The molecule; it is only read.
+        edges: "bonds": both directions of every stored bond; "radius": all neighbours, bonds are not looked at;
+            "both": bonds and neighbours, where a pair that is not bonded has bond type 0, "none".
+        r_max: Cutoff radius in A, for all but "bonds".
+        dtype: Floating type of positions, cell and shifts.
+
+    Returns:
+        A `torch_geometric.data.Data` with the tensors of `ik_e3nn.graph.fields`.
+
+    Raises:
+        ConfigError: An unknown kind of graph.
+        DataError: Bonds are needed and not stored, or the structure is periodic and "bonds" alone were asked for.
+
+    Example:
+        >>> water = Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]], info={"bonds": [0, 1, 1, 0, 2, 1]})
+        >>> [build_molecular_graph(water, edges)["edge_index"].shape[1] for edges in ("bonds", "radius")]
+        [4, 6]
+    """
+    if edges not in get_args(Connectivity):
+        raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
+    if edges == "radius":
+        return build_graph(atoms, r_max, dtype=dtype, bonds=[])
+    if "bonds" not in atoms.info and len(atoms) > 1:
+        raise DataError(
+            f"{atoms.get_chemical_formula()} has no bonds stored: read it from SDF, give its SMILES, have its bonds "
+            'perceived, or use a graph with edges="radius"'
+        )
+    if edges == "bonds":
+        if atoms.pbc.any():
+            raise DataError('a graph of bonds alone is for molecules; this structure is periodic: use edges="both"')
+        pairs = bonded_pairs(get_bonds(atoms))
+    else:
+        pairs = _joined(neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max), get_bonds(atoms))
+    return build_graph(atoms, r_max, dtype=dtype, pairs=pairs)
+
+
+def bonded_pairs(bonds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Both directions of all bonds as an edge list, sorted by receiver, and shifts of zero.
+
+    Example:
+        >>> bonded_pairs(np.array([[0, 2, 1]]))[0].tolist()
+        [[2, 0], [0, 2]]
+    """
+    ends = bonds[:, :2]
+    both = np.concatenate([ends, ends[:, ::-1]])  # sender, receiver
+    both = both[np.lexsort((both[:, 0], both[:, 1]))]
+    return np.ascontiguousarray(both.T), np.zeros((len(both), 3))
+
+
+def _joined(
+    pairs: tuple[NDArray[np.int64], NDArray[np.float64]], bonds: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """A neighbour list with the bonded pairs that it lacks: a bond may be longer than the cutoff."""
+    edge_index, shifts = pairs
+    found = set(map(tuple, edge_index.T.tolist()))
+    more = [pair for pair in bonded_pairs(bonds)[0].T.tolist() if tuple(pair) not in found]
+    if not more:
+        return pairs
+    edge_index = np.concatenate([edge_index, np.array(more, dtype=np.int64).T], 1)
+    shifts = np.concatenate([shifts, np.zeros((len(more), 3))])
+    order = np.lexsort((edge_index[0], edge_index[1]))
+    return np.ascontiguousarray(edge_index[:, order]), shifts[order]

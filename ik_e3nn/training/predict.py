@@ -1,0 +1,197 @@
+"""Properties of the molecules in a file, as a table."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from tqdm import tqdm
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
+from ik_e3nn.data.property_reading import TABLES, read_table
+from ik_e3nn.data.reading import expand_path
+from ik_e3nn.data.writing import refuse_existing
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.graph import Target
+from ik_e3nn.models import MolecularPropertyModel, load_property_model
+from ik_e3nn.training.evaluation import check_species
+from ik_e3nn.training.prediction import choose_device
+from ik_e3nn.training.property_prediction import Values, predict_properties
+
+_log = logging.getLogger(__name__)
+
+PROBLEM = "problem"
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Predictions of properties for a file of molecules.
+
+    Args:
+        model: Model file, of `ik-e3nn train` with targets.
+        data: csv file with a column `smiles`, file of SMILES (`.smi`), SDF, or anything that ASE reads.
+        output: csv file to write: the columns of the input, then one a property, `NAME_UNIT`.
+        conformers: Conformers of each SMILES to average over, lowest force-field energies first.
+        seed: Seed of the conformers.
+        bonds: Where the bonds of structures come from, if the model needs them.
+        batch_size: Most molecules in a batch.
+        device: Where to predict.
+        overwrite: Replace an existing output.
+        progress: Show a progress bar.
+    """
+
+    model: str
+    data: str
+    output: str
+    conformers: int = 1
+    seed: int = 0
+    bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
+    batch_size: int = 128
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    overwrite: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("conformers", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+
+
+@dataclass
+class _Asked:
+    """What is to be predicted: rows of the table, and geometries with the row that each belongs to.
+
+    Args:
+        rows: Columns of the input.
+        structures: Geometries.
+        smiles: Their SMILES, where the input gives them.
+        owners: Rows of the geometries.
+        problems: Reasons why a row has no prediction.
+    """
+
+    rows: list[dict[str, Any]]
+    structures: list[Atoms] = field(default_factory=list)
+    smiles: list[str] = field(default_factory=list)
+    owners: list[int] = field(default_factory=list)
+    problems: dict[int, str] = field(default_factory=dict)
+
+
+def predict_file(settings: PredictSettings) -> str:
+    """Predict, and write the table.
+
+    A molecule that cannot be predicted (a SMILES that cannot be read, an element that the model does not know) keeps
+    its row, without values and with the reason in the column `problem`.
+
+    Args:
+        settings: Model, molecules and output.
+
+    Returns:
+        How many molecules have a prediction, and where it is.
+
+    Raises:
+        DataError: The input cannot be read, or the output exists already.
+        ModelFileError: The model file is broken, or that of a potential.
+    """
+    output = Path(settings.output).expanduser()
+    refuse_existing(output, overwrite=settings.overwrite)
+    model = load_property_model(settings.model, device=choose_device(settings.device))
+    asked = _read(settings)
+    molecules, owners = _checked(asked, model, settings)
+    sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in model.targets}
+    counts = np.zeros(len(asked.rows))
+    if len(molecules):
+        graphs = PropertyDataset(molecules, model.edges, model.r_max, dtype=model.dtype)
+        with tqdm(total=len(molecules), desc="predict", disable=not settings.progress) as bar:
+            values, _ = predict_properties(model, graphs, batch_size=settings.batch_size, on_batch=bar.update)
+        np.add.at(counts, owners, 1)
+        for name, array in values.items():
+            np.add.at(sums[name], owners, array)
+    _write(output, asked, model.targets, sums, counts)
+    done = int((counts > 0).sum())
+    if done < len(asked.rows):
+        _log.warning("%d molecules have no prediction; column %r says why", len(asked.rows) - done, PROBLEM)
+    return f"{done} of {len(asked.rows)} molecules predicted: {output}"
+
+
+def _read(settings: PredictSettings) -> _Asked:
+    """Rows and geometries of the input."""
+    paths = expand_path(settings.data)
+    if paths[0].suffix not in TABLES:
+        structures = read_structures(settings.data)
+        rows = [{"molecule": str(atoms.info.get("name", number))} for number, atoms in enumerate(structures)]
+        return _Asked(rows, structures, owners=list(range(len(rows))))
+    smiles, table = read_table(paths[0])
+    asked = _Asked([dict(row) for row in table])
+    for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not settings.progress)):
+        try:
+            found = conformers(text, settings.conformers, settings.seed)
+        except DataError as error:
+            asked.problems[number] = str(error)
+            continue
+        asked.structures += found
+        asked.smiles += [text] * len(found)
+        asked.owners += [number] * len(found)
+    return asked
+
+
+def _checked(asked: _Asked, model: MolecularPropertyModel, settings: PredictSettings) -> tuple[PropertySet, list[int]]:
+    """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
+    good = []
+    for index, atoms in enumerate(asked.structures):
+        try:
+            check_species([atoms], model.species)
+            good.append(index)
+        except UnknownSpeciesError as error:
+            asked.problems[asked.owners[index]] = str(error).removeprefix("structure 0 has ")
+    ids = [str(index) for index in good]
+    smiles = [asked.smiles[index] for index in good] if asked.smiles else None
+    molecules = PropertySet([asked.structures[index] for index in good], (), {}, ids, smiles)
+    if model.edges != "radius" and good:
+        every, failures = molecules, {}
+        try:
+            molecules, report = with_bonds(every, settings.bonds, "skip", progress=settings.progress)
+            failures = report.failures
+        except DataError as error:  # for none of them
+            molecules, failures = every.select([]), dict.fromkeys(ids, str(error))
+        for name, reason in failures.items():
+            asked.problems[asked.owners[int(name)]] = reason
+    return molecules, [asked.owners[int(name)] for name in molecules.ids]
+
+
+def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray) -> None:
+    """The table: columns of the input, predictions, problems."""
+    rows = []
+    for number, row in enumerate(asked.rows):
+        predicted: dict[str, Any] = {}
+        for target in targets:
+            mean = np.ravel(sums[target.name][number]) / max(counts[number], 1)
+            names = column_names(target)
+            predicted |= dict(zip(names, [f"{x:.8g}" if counts[number] else "" for x in mean], strict=True))
+        rows.append({**row, **predicted, PROBLEM: asked.problems.get(number, "")})
+    text = StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    with written_at_once(path) as file:
+        file.write(text.getvalue().encode())
+
+
+def column_names(target: Target) -> list[str]:
+    """Columns of one property.
+
+    >>> column_names(Target("gap", "intensive", "eV")), column_names(Target("mu", "dipole", "D"))
+    (['gap_eV'], ['mu_x_D', 'mu_y_D', 'mu_z_D'])
+    """
+    unit = f"_{target.unit}" if target.unit else ""
+    axes = {(): [""], (3,): ["_x", "_y", "_z"]}.get(target.shape)
+    if axes is None:
+        axes = [f"_{a}{b}" for a in "xyz" for b in "xyz"]
+    return [f"{target.name}{axis}{unit}" for axis in axes]

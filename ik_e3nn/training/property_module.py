@@ -1,0 +1,35 @@
+"""The training loop's step for properties."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from ik_e3nn.training.clock import RunClock
+from ik_e3nn.training.config import OptimizerConfig
+from ik_e3nn.training.module import PotentialModule
+from ik_e3nn.training.property_loss import PropertyErrors, PropertyLoss
+
+
+class PropertyModule(PotentialModule):
+    """Trains a model of properties; validates, and in the end hands out, its moving average.
+
+    Args:
+        model: A `MolecularPropertyModel`, or any module with its call signature.
+        loss: What is minimised.
+        optimizer: How.
+        clock: Seconds so far, and the limit on them.
+    """
+
+    def __init__(self, model: nn.Module, loss: PropertyLoss, *, optimizer: OptimizerConfig, clock: RunClock) -> None:
+        super().__init__(model, loss, optimizer=optimizer, clock=clock)
+        self._property_loss = loss
+
+    def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
+        """What a model says of a batch."""
+        return model(batch)
+
+    def errors(self) -> PropertyErrors:
+        """Sums of errors, all zero."""
+        return PropertyErrors(self._property_loss, device=self.device)

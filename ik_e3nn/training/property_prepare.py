@@ -1,0 +1,137 @@
+"""From the data section of a configuration to sets of molecules with bonds and properties."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ase.data import chemical_symbols
+
+from ik_e3nn.data import (
+    PropertyDataset,
+    PropertySet,
+    paper_split,
+    random_split,
+    read_properties,
+    resolve_targets,
+    with_bonds,
+)
+from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.data.splits import fingerprint
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PropertyData:
+    """What a run takes from its files.
+
+    Args:
+        sets: "train", "valid" and, where asked for, "test".
+        split_hash: Fingerprint of which molecule is in which set.
+        bonds: Where the bonds come from, by set; see `BondReport`.
+    """
+
+    sets: dict[str, PropertySet]
+    split_hash: str
+    bonds: dict[str, dict[str, int]]
+
+    def datasets(self, model: MolecularPropertyModel, dtype: torch.dtype) -> dict[str, PropertyDataset]:
+        """Graphs of all sets, of the model's kind."""
+        return {n: PropertyDataset(s, model.edges, model.r_max, dtype=dtype) for n, s in self.sets.items()}
+
+    def summary(self) -> dict[str, Any]:
+        """What to keep of them beside a result."""
+        counts = {name: {"molecules": len(one), **one.counts()} for name, one in self.sets.items()}
+        return {"sets": counts, "split_hash": self.split_hash, "bonds": self.bonds}
+
+
+def prepare_properties(config: PropertyConfig) -> PropertyData:
+    """Read, split and check the data, and give every molecule its bonds.
+
+    Args:
+        config: The whole configuration.
+
+    Returns:
+        The sets.
+
+    Raises:
+        DataError: Files or values are missing, or bonds cannot be found.
+        UnknownSpeciesError: The validation or test set has elements that the training set lacks.
+    """
+    data, progress = config.data, config.run.progress
+    targets = resolve_targets(data.targets)
+    whole = read_properties(data.train, targets, seed=config.run.seed, progress=progress)
+    sets = split_sets(whole, data, config.run.seed)
+    for name in ("valid", "test"):
+        files = getattr(data, name)
+        if isinstance(files, str | list):
+            sets[name] = read_properties(files, targets, seed=config.run.seed, progress=progress)
+    sources: dict[str, dict[str, int]] = {}
+    if config.model.get("edges", "bonds") != "radius":
+        for name, one in sets.items():
+            sets[name], report = with_bonds(one, data.bonds, data.on_failure, progress=progress)
+            sources[name] = report.sources
+    _check_species(sets)
+    result = PropertyData(sets, fingerprint({name: one.ids for name, one in sets.items()}), sources)
+    _log.info("molecules with values:\n%s\nsplit %s", _table(sets), result.split_hash)
+    return result
+
+
+def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[str, PropertySet]:
+    """The parts that are set aside from the training files.
+
+    Raises:
+        DataError: Too few molecules.
+        ConfigError: The paper's split with fractions or files.
+    """
+    sizes = {name: getattr(data, name) for name in ("valid", "test")}
+    if data.split == "paper":
+        wrong = [name for name, size in sizes.items() if size is not None and not isinstance(size, int)]
+        if wrong:
+            raise ConfigError(f"data.{wrong[0]} must be a number of molecules with data.split 'paper'")
+        split = paper_split(len(whole), data.train_size, valid=sizes["valid"], test=sizes["test"])
+        return {name: whole.select(indices) for name, indices in vars(split).items()}
+    inside = {name: size for name, size in sizes.items() if isinstance(size, int | float)}
+    if not inside:
+        return {"train": whole.select(range(len(whole))[: data.train_size])}
+    split = random_split(len(whole), inside.get("valid", 0), inside.get("test", 0), seed=seed)
+    if data.train_size is not None and data.train_size > len(split.train):
+        raise DataError(f"data.train_size is {data.train_size}, but {len(split.train)} molecules are left to train on")
+    sets = {"train": whole.select(split.train[: data.train_size])}
+    return sets | {name: whole.select(getattr(split, name)) for name in inside}
+
+
+def set_references(model: MolecularPropertyModel, train: PropertySet) -> None:
+    """Fit the references and scales of a model's properties to a training set."""
+    scales = model.scales
+    for column, one in enumerate(fit_references(train, model.species)):
+        scales.per_atom[column] = torch.from_numpy(one.per_atom)
+        scales.per_square[column] = torch.from_numpy(one.per_square)
+        scales.shift[column], scales.scale[column] = one.shift, one.scale
+
+
+def _check_species(sets: dict[str, PropertySet]) -> None:
+    known = set(sets["train"].species)
+    for name, one in sets.items():
+        extra = sorted(set(one.species) - known)
+        if extra:
+            raise UnknownSpeciesError(
+                f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}, which no molecule to train on has; "
+                "add such molecules or leave them out"
+            )
+
+
+def _table(sets: dict[str, PropertySet]) -> str:
+    """How many molecules of each set have each property."""
+    names = [target.name for target in sets["train"].targets]
+    lines = ["  ".join([f"{'set':<6}", "molecules", *(f"{name:>8}" for name in names)])]
+    for name, one in sets.items():
+        counts = one.counts()
+        lines.append("  ".join([f"{name:<6}", f"{len(one):>9}", *(f"{counts[target]:>8}" for target in names)]))
+    return "\n".join(lines)

@@ -1,0 +1,189 @@
+"""What differs between trainings: of a potential, or of properties of molecules."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from ik_e3nn.data import PropertyDataset, StructureDataset
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+from ik_e3nn.training.clock import RunClock
+from ik_e3nn.training.config import TrainConfig
+from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
+from ik_e3nn.training.loss import PotentialLoss
+from ik_e3nn.training.module import PotentialModule
+from ik_e3nn.training.prediction import plot_predictions, predict
+from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.property_loss import PropertyLoss
+from ik_e3nn.training.property_module import PropertyModule
+from ik_e3nn.training.property_prediction import plot_properties, predict_properties
+from ik_e3nn.training.property_prepare import PropertyData, prepare_properties, set_references
+from ik_e3nn.training.recipe import Fitted, Recipe, count_parameters
+
+_log = logging.getLogger(__name__)
+
+
+class Task(ABC):
+    """One training: its data, its model, and how that is measured. Made, it has read the data.
+
+    Attributes:
+        graphs: Data sets of graphs: "train", "valid" and, where there is one, "test".
+        module: What Lightning trains.
+    """
+
+    graphs: Mapping[str, Any]
+    module: PotentialModule
+
+    @abstractmethod
+    def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
+        """Errors of a model on one of the sets, which are also drawn into the folder."""
+
+    def finish(self, model: nn.Module) -> None:
+        """Change the best model, in place, into what is measured and written."""
+        del model
+
+    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Write reports of the kind; what the model file keeps of them."""
+        del model, folder, metrics
+        return {}
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What the model file keeps of the data."""
+
+
+class PotentialTask(Task):
+    """Training of a potential.
+
+    Args:
+        config: Its configuration.
+        recipe: What it starts from and what becomes of it.
+    """
+
+    def __init__(self, config: TrainConfig, recipe: Recipe) -> None:
+        self.config, self.recipe = config, recipe
+        self.run, self.data = config.run, recipe.prepare(config)
+        model, dtype = recipe.start(config, self.data), getattr(torch, config.run.dtype)
+        self.graphs: dict[str, StructureDataset] = {
+            name: self.data.dataset(name, model, dtype) for name in self.data.sets
+        }
+        recipe.scale(model, self.graphs["train"])
+        loss, clock = PotentialLoss(config.loss), RunClock(time_limit(config))
+        self.module = PotentialModule(
+            model,
+            loss,
+            optimizer=config.optimizer,
+            clock=clock,
+            compile=config.run.compile,
+            lr_factors=recipe.lr_factors(model),
+        )
+
+    def finish(self, model: nn.Module) -> None:
+        """See the base class."""
+        self.recipe.finish(cast(InteratomicPotential, model))
+
+    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+        """See the base class."""
+        fitted = Fitted(self.data, self.graphs, cast(InteratomicPotential, model))
+        return self.recipe.report(self.config, folder, fitted, metrics)
+
+    def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
+        """See the base class."""
+        graphs = self.graphs[name]
+        result = predict(model, graphs, batch_size=self.run.batch_size, max_atoms=self.run.max_atoms)
+        plot_predictions(result, graphs.structures, graphs.labels, folder, name)
+        return result.errors
+
+    def summary(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"labels": {name: dataclasses.asdict(one.counts) for name, one in self.data.sets.items()}}
+
+
+class PropertyTask(Task):
+    """Training of properties of molecules.
+
+    Args:
+        config: Its configuration.
+    """
+
+    def __init__(self, config: PropertyConfig) -> None:
+        self.run, self.data = config.run, prepare_properties(config)
+        model = build_property_model(config, self.data)
+        self.graphs: dict[str, PropertyDataset] = self.data.datasets(model, getattr(torch, config.run.dtype))
+        for graphs in self.graphs.values():
+            graphs.prepare(progress=config.run.progress)
+        model.set_average_neighbours(self.graphs["train"].average_neighbours())
+        self.loss = PropertyLoss(config.loss, model.targets, model.scales.scale.tolist())
+        self.module = PropertyModule(model, self.loss, optimizer=config.optimizer, clock=RunClock(time_limit(config)))
+
+    def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
+        """See the base class."""
+        graphs, options = self.graphs[name], {"batch_size": max(self.run.batch_size, 64), "loss": self.loss}
+        values, errors = predict_properties(model, graphs, max_atoms=self.run.max_atoms, **options)  # type: ignore[arg-type]
+        plot_properties(values, graphs.molecules, folder, name)
+        return errors
+
+    def summary(self) -> dict[str, Any]:
+        """See the base class."""
+        return {"data": self.data.summary()}
+
+
+def make_task(config: TrainConfig | PropertyConfig, recipe: Recipe | None = None) -> Task:
+    """The task of a configuration, with its data read; a recipe is for potentials."""
+    return PropertyTask(config) if isinstance(config, PropertyConfig) else PotentialTask(config, recipe or Recipe())
+
+
+def time_limit(config: TrainConfig | PropertyConfig) -> float | None:
+    """Seconds that a run may take."""
+    return None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
+
+
+def check_model_arguments(arguments: dict[str, Any], kind: type[nn.Module] = InteratomicPotential) -> None:
+    """Raise for an argument that a model does not have.
+
+    Raises:
+        ConfigError: Names the argument and the nearest right one.
+    """
+    known = [name for name in inspect.signature(kind).parameters if name not in GIVEN_BY_DATA]
+    for name in arguments:
+        if name not in known:
+            raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
+
+
+def check_task(config: TrainConfig | PropertyConfig) -> None:
+    """Raise for what is impossible in a configuration, before any data is read."""
+    check_model_arguments(config.model, model_type(type(config)))
+    if isinstance(config, PropertyConfig) and config.run.compile:
+        raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
+
+
+def build_property_model(config: PropertyConfig, data: PropertyData) -> MolecularPropertyModel:
+    """A new model with the data's species, references and scales; the same for the same seed.
+
+    Raises:
+        ConfigError: The model refuses one of its arguments.
+    """
+    train = data.sets["train"]
+    model = cast(MolecularPropertyModel, _seeded(config, MolecularPropertyModel, train.species, train.targets))
+    set_references(model, train)
+    _log.info("model with %d parameters", count_parameters(model))
+    return model
+
+
+def _seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given: Any) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        try:
+            model = kind(*given, **config.model)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"model: {error}") from error
+    return model.to(getattr(torch, config.run.dtype))

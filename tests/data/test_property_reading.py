@@ -1,0 +1,107 @@
+"""One's own tables: csv, SDF and extxyz give the same, and gaps stay gaps."""
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets
+from ik_e3nn.data.property_set import PropertySet, joined
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import Target
+from tests.data.molecule_sets import property_set
+
+TARGETS = resolve_targets({"logS": "intensive log(mol/L)", "E": "extensive eV", "d": "dipole D"})
+
+
+def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("id,smiles,logS,E,d_0,d_1,d_2\nx,CO,-1.5,,0.1,0.2,0.3\ny,C#N,NA,-2.25,,,\n")
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for text, name, fields in (
+            ("CO", "x", {"logS": "-1.5", "d": "0.1 0.2 0.3"}), ("C#N", "y", {"logS": "nan", "E": "-2.25"})
+        ):  # fmt: skip
+            molecule = Chem.AddHs(Chem.MolFromSmiles(text))
+            rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+            molecule.SetProp("_Name", name)
+            for key, value in fields.items():
+                molecule.SetProp(key, value)
+            writer.write(molecule)
+    one, two = molecule_from_smiles("CO"), molecule_from_smiles("C#N")
+    one.info |= {"logS": -1.5, "d": [0.1, 0.2, 0.3], "name": "x"}
+    two.info |= {"E": -2.25, "name": "y"}
+    write(tmp_path / "a.xyz", [one, two])
+    for name in ("a.csv", "a.sdf", "a.xyz"):
+        found = read_properties(tmp_path / name, TARGETS)
+        assert found.ids == ["x", "y"], name
+        assert found.counts() == {"logS": 1, "E": 1, "d": 1}
+        np.testing.assert_array_equal(found.matrix()[:, 0], [-1.5, np.nan])
+        np.testing.assert_array_equal(found.matrix()[:, 1], [np.nan, -2.25])
+        np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
+        assert all("bonds" in atoms.info for atoms in found.structures)
+    both = read_properties([tmp_path / "a.csv", tmp_path / "a.xyz"], TARGETS)
+    assert len(both) == 4
+    assert both.smiles is None
+
+
+def test_mistakes_in_tables_are_named(tmp_path) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("smiles,logS\nCO,high\n")
+    with pytest.raises(DataError, match=r"a.csv, molecule 0: logS must be 1 number\(s\) or empty; got \['high'\]"):
+        read_properties(table, TARGETS[:1])
+    table.write_text("smiles,other\nCO,1\n")
+    with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
+        read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS\nC1,1\n")
+    with pytest.raises(DataError, match=r"row 0 of .*a.csv: SMILES 'C1' cannot be read"):
+        read_properties(table, TARGETS[:1])
+    table.write_text("molecule,logS\nC,1\n")
+    with pytest.raises(DataError, match="has no column smiles or SMILES .*its columns are molecule, logS"):
+        read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS\n")
+    with pytest.raises(DataError, match="has no rows"):
+        read_properties(table, TARGETS[:1])
+
+
+def test_targets_of_a_configuration() -> None:
+    assert [target.unit for target in resolve_targets(["mu", "U0", "U0_atom"])] == ["D", "eV", "eV"]
+    with pytest.raises(ConfigError, match=r"logS; a list may name those of QM9 .*For your own say what they are"):
+        resolve_targets(["logS"])
+    with pytest.raises(ConfigError, match="target 'a' is of kind 'big', but it must be one of extensive"):
+        resolve_targets({"a": "big eV"})
+    with pytest.raises(ConfigError, match="a target needs a name"):
+        Target("", "extensive")
+
+
+def test_sets_are_checked_selected_and_joined() -> None:
+    whole = property_set(("C", "CO", "CC"))
+    assert whole.select([2, 0]).ids == ["m2", "m0"]
+    assert whole.only(["moment"]).matrix().shape == (3, 3)
+    assert joined([whole, whole.select([1])]).ids == ["m0", "m1", "m2", "m1"]
+    with pytest.raises(DataError, match="there is no target z; there are size"):
+        whole.only(["z"])
+    with pytest.raises(DataError, match="files with different targets"):
+        joined([whole, whole.only(["size"])])
+    with pytest.raises(DataError, match=r"moment is a dipole: values must be \(3, 3\); got \(3,\)"):
+        PropertySet(whole.structures, whole.targets, {**whole.values, "moment": np.zeros(3)}, whole.ids)
+    with pytest.raises(DataError, match="3 structures, but 1 ids"):
+        PropertySet(whole.structures, (), {}, ["a"])
+
+
+def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
+    whole = property_set(("CO", "CC"))
+    bonds, radius, both = (PropertyDataset(whole, edges, 2.0)[0] for edges in ("bonds", "radius", "both"))
+    assert bonds["edge_index"].shape[1] == 2 * 5
+    assert int(bonds["bond_types"].min()) == 1
+    assert int(radius["bond_types"].max()) == 0
+    assert both["edge_index"].shape == radius["edge_index"].shape
+    assert int((both["bond_types"] > 0).sum()) == 2 * 5
+    assert bonds["targets"].shape == (1, 5)
+    assert bonds["targets"][0, 0] == pytest.approx(whole.values["size"][0], rel=1e-15)
+    dataset = PropertyDataset(whole, "bonds")
+    assert dataset.average_neighbours() == pytest.approx((10 + 14) / (6 + 8))
+    mixed = PropertySet([Atoms("H", info={"charge": 1}), Atoms("H")], (), {}, ["a", "b"])
+    assert "total_charge" not in PropertyDataset(mixed, "bonds")[0]
+    with pytest.raises(DataError, match="molecule a: H2 has no bonds stored"):
+        PropertyDataset(PropertySet([Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])], (), {}, ["a"]), "bonds")[0]

@@ -1,0 +1,229 @@
+"""Training of properties: one YAML, the same engine, model files, predictions."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ik_e3nn.cli import main
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.graph import Target
+from ik_e3nn.models import load_property_model, read_model_info
+from ik_e3nn.training import PropertyConfig, PropertyDataConfig, PropertyLossConfig, read_config, train, write_config
+from ik_e3nn.training.property_loss import PropertyErrors, PropertyLoss
+from ik_e3nn.training.property_prepare import prepare_properties
+from tests.data.molecule_sets import SMILES
+
+CONFIG = """
+data:
+  train: train.csv
+  targets: {size: extensive eV, heteroatoms: intensive, moment: dipole D}
+  valid: 4
+  test: 3
+model: {steerable: {channels: 4, num_layers: 1, kernel_fields: 4}}
+optimizer: {lr: 0.02, warmup_steps: 2}
+run: {output: out, max_epochs: 6, batch_size: 4, device: cpu, progress: false}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    rows = ["id,smiles,size,heteroatoms,moment"]
+    for k, text in enumerate(SMILES):
+        size = "" if k == 2 else str(len(text) + 0.5)
+        rows.append(f"m{k},{text},{size},{sum(c in 'NO' for c in text)},0.1 {k} 0.3")
+    (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
+    assert main(["train", "config.yaml", "--run.seed=3"]) == 0
+    captured = capsys.readouterr()
+    assert "model: out/model.safetensors" in captured.out
+    assert "valid size_mae_eV" in captured.out
+    assert "split " in captured.err
+    files = {path.name for path in (folder / "out").iterdir()}
+    assert files >= {"config.yaml", "metrics.json", "loss.png", "model.safetensors", "parity_test_size.png"}
+    rows = [json.loads(line) for line in (folder / "out/metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train/loss"] < rows[0]["train/loss"]
+    info = read_model_info(folder / "out/model.safetensors")
+    data = info["training"]["data"]
+    assert data["bonds"]["train"] == {"given": 9}  # conformers of SMILES have them
+    assert len(data["split_hash"]) == 16
+    assert {name: one["molecules"] for name, one in data["sets"].items()} == {"train": 9, "valid": 4, "test": 3}
+    assert main(["info", "out/model.safetensors"]) == 0
+    assert "split_hash" in capsys.readouterr().out
+
+    (folder / "new.csv").write_text("smiles,note\nCCO,one\nC1,broken\nCF,unknown\nC=O,four\n")
+    assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv", "--progress=false"]) == 0
+    captured = capsys.readouterr()
+    assert "2 of 4 molecules predicted: p.csv" in captured.out
+    assert "2 molecules have no prediction; column 'problem' says why" in captured.err
+    with (folder / "p.csv").open() as file:
+        table = list(csv.DictReader(file))
+    assert list(table[0]) == [
+        "smiles", "note", "size_eV", "heteroatoms", "moment_x_D", "moment_y_D", "moment_z_D", "problem",
+    ]  # fmt: skip
+    assert [row["note"] for row in table] == ["one", "broken", "unknown", "four"]
+    assert all(math.isfinite(float(table[k]["size_eV"])) for k in (0, 3))
+    assert table[1]["size_eV"] == ""
+    assert "SMILES 'C1' cannot be read" in table[1]["problem"]
+    assert "F, which the model does not know" in table[2]["problem"]
+    assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv"]) == 2
+    assert "p.csv" in capsys.readouterr().err
+    (folder / "bad.smi").write_text("C1\n")
+    assert main(["predict", "out/model.safetensors", "bad.smi", "-o", "b.csv", "--progress=false"]) == 0
+    assert "0 of 1 molecules predicted" in capsys.readouterr().out
+
+
+def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
+    assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
+    from ase.io import write
+
+    from ik_e3nn.data import molecule_from_smiles
+    from ik_e3nn.graph import build_molecular_graph
+
+    structures = [molecule_from_smiles(text) for text in ("CCO", "CC#N")]
+    write(folder / "two.xyz", structures)
+    assert main(["predict", "out/model.safetensors", "two.xyz", "-o", "p.csv", "--progress=false"]) == 0
+    with (folder / "p.csv").open() as file:
+        table = list(csv.DictReader(file))
+    model = load_property_model(folder / "out/model.safetensors")
+    for row, atoms in zip(table, structures, strict=True):
+        with torch.no_grad():
+            out = model(build_molecular_graph(atoms, model.edges, model.r_max))
+        assert float(row["size_eV"]) == pytest.approx(float(out["size"]), rel=1e-4)
+        assert float(row["moment_y_D"]) == pytest.approx(float(out["moment"][0, 1]), rel=1e-3, abs=1e-4)
+
+
+def test_a_resumed_run_is_the_straight_one_bit_for_bit(folder) -> None:
+    from ik_e3nn.training.callbacks import MetricsLog
+
+    straight = train(read_config("config.yaml", ["--run.output=straight"]))
+    split = read_config("config.yaml", ["--run.output=split"])
+    original = MetricsLog.on_validation_end
+
+    def interrupted(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+
+    MetricsLog.on_validation_end = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(split)
+    finally:
+        MetricsLog.on_validation_end = original
+    resumed = train(split, resume=True)
+    one, two = (load_property_model(result.model).state_dict() for result in (straight, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
+    with pytest.raises(ConfigError, match="a run cannot be resumed with another model"):
+        train(read_config("config.yaml", ["--run.output=split", "--model.hidden=32"]), resume=True)
+
+
+def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> None:
+    config = read_config("config.yaml")
+    assert isinstance(config, PropertyConfig)
+    write_config(config, folder / "again.yaml")
+    assert read_config(folder / "again.yaml") == config
+    with pytest.raises(ConfigError, match="unknown setting 'model.stearable'; did you mean 'model.steerable'"):
+        read_config("config.yaml", ["--model.stearable={}"])
+    for bad, message in (
+        ({"valid": 1.5}, "data.valid is 1.5, but a fraction must be between 0 and 1"),
+        ({"test": 0}, "data.test is 0, but it must be at least one molecule"),
+        ({"train_size": 0}, "data.train_size is 0, but it must be at least one molecule"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            PropertyDataConfig("a.csv", ["mu"], **bad)
+    with pytest.raises(ConfigError, match=r"loss.huber_delta is 0.0, but it must be positive"):
+        PropertyLossConfig(huber_delta=0.0)
+    with pytest.raises(ConfigError, match=r"loss.weights.mu is -1.0, but it must be zero or positive"):
+        PropertyLossConfig(weights={"mu": -1.0})
+    with pytest.raises(ConfigError, match="run.compile is true, but models of properties are not compiled"):
+        train(read_config("config.yaml", ["--run.compile=true"]))
+    with pytest.raises(ConfigError, match="model: .*unexpected keyword argument 'size'"):
+        train(
+            read_config(
+                "config.yaml", ["--model.steerable=null", '--model.potential={"size": 3}', "--model.edges=both"]
+            )
+        )
+
+
+def test_what_the_data_lack_is_said(folder) -> None:
+    def prepared(**options):
+        data = PropertyDataConfig("train.csv", {"size": "extensive eV"}, **options)
+        return prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))
+
+    with pytest.raises(DataError, match="there are only 16 in all"):
+        prepared(valid=16)
+    with pytest.raises(DataError, match="data.train_size is 14, but 12 molecules are left"):
+        prepared(valid=4, train_size=14)
+    with pytest.raises(ConfigError, match="data.valid must be a number of molecules with data.split 'paper'"):
+        prepared(valid=0.2, split="paper")
+    (folder / "other.csv").write_text("smiles,size\nCF,1.0\n")
+    with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no molecule to train on has"):
+        prepared(valid="other.csv")
+    same = [prepared(valid=4, test=2).split_hash for _ in range(2)]
+    assert same[0] == same[1] != prepared(valid=5, test=2).split_hash
+
+
+TARGETS = [Target("a", "extensive", "eV"), Target("b", "dipole", "D"), Target("c", "intensive")]
+
+
+def batch_and_outputs(rng):
+    targets = rng.normal(size=(5, 5))
+    targets[1, 0] = targets[2, 1:4] = np.nan
+    targets[:, 4] = np.nan  # c is missing in the whole batch
+    outputs = {
+        "a": torch.tensor(rng.normal(size=5), requires_grad=True),
+        "b": torch.tensor(rng.normal(size=(5, 3)), requires_grad=True),
+        "c": torch.tensor(rng.normal(size=5), requires_grad=True),
+    }
+    return {"targets": torch.tensor(targets)}, outputs
+
+
+@pytest.mark.parametrize("kind", ["mse", "mae", "huber"])
+def test_the_loss_is_the_weighted_mean_over_targets_of_known_values(rng, kind) -> None:
+    batch, outputs = batch_and_outputs(rng)
+    loss = PropertyLoss(PropertyLossConfig(kind, 0.3, {"b": 3.0}), TARGETS, [2.0, 0.5, 1.0])
+    value = loss.combine(loss.terms(outputs, batch))
+    value.backward()
+
+    def penalty(x):
+        x = np.abs(x)
+        return {"mse": x**2 / 2, "mae": x, "huber": np.where(x < 0.3, x**2 / 0.6, x - 0.15)}[kind]
+
+    reference = batch["targets"].numpy()
+    a = (outputs["a"].detach().numpy() - reference[:, 0]) / 2.0
+    b = (outputs["b"].detach().numpy() - reference[:, 1:4]) / 0.5
+    wanted = (np.nanmean(penalty(a)) + 3 * np.nanmean(penalty(b))) / 5
+    assert float(value.detach()) == pytest.approx(wanted, rel=1e-12)
+    for name, rows in (("a", [1]), ("b", [2]), ("c", range(5))):
+        gradient = outputs[name].grad
+        assert bool(torch.isfinite(gradient).all())
+        assert all(float(gradient[row].abs().sum()) == 0 for row in rows)
+
+
+def test_errors_add_up_over_batches_in_the_targets_units(rng) -> None:
+    loss = PropertyLoss(PropertyLossConfig(weights={"c": 0.0}), TARGETS, [2.0, 0.5, 1.0])
+    errors, residuals = PropertyErrors(loss), []
+    for _ in range(3):
+        batch, outputs = batch_and_outputs(rng)
+        errors.add(outputs, batch)
+        residuals.append(outputs["a"].detach().numpy() - batch["targets"].numpy()[:, 0])
+    found = errors.compute()
+    a = np.concatenate(residuals)
+    assert found["a_mae_eV"] == pytest.approx(np.nanmean(np.abs(a)))
+    assert found["a_rmse_eV"] == pytest.approx(np.sqrt(np.nanmean(a**2)))
+    assert found["mean_mae_over_spread"] == pytest.approx((found["a_mae_eV"] / 2 + found["b_mae_D"] / 0.5) / 2)
+    assert not any(name.startswith("c_") for name in found)
+    with pytest.raises(ConfigError, match="loss.weights names z; the targets are a, b, c"):
+        PropertyLoss(PropertyLossConfig(weights={"z": 1.0}), TARGETS, [1.0] * 3)
+    with pytest.raises(ConfigError, match="loss.weights are all zero"):
+        PropertyLoss(PropertyLossConfig(weights=dict.fromkeys("abc", 0.0)), TARGETS, [1.0] * 3)
