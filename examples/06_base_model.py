@@ -87,24 +87,32 @@ def make_data(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
 
 def join_shards(shards: Path, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """Divide by molecules: to train on, to validate with, and held out."""
+    frames = [atoms for path in sorted(shards.glob("*.xyz")) if path.stat().st_size for atoms in read(path, ":")]
+    part_of = divided({atoms.info["smiles"] for atoms in frames}, args.held_out)
     parts: dict[str, list[Atoms]] = {"train": [], "valid": [], "heldout": []}
-    seen: dict[str, set[str]] = {name: set() for name in parts}
-    for path in sorted(shards.glob("*.xyz")):
-        for atoms in read(path, ":") if path.stat().st_size else []:
-            smiles = atoms.info["smiles"]
-            out = held_out(smiles, args.held_out)
-            part = "heldout" if out else "valid" if held_out(f"{smiles} valid", 0.04) else "train"
-            parts[part].append(atoms)
-            seen[part].add(smiles)
-    for name, frames in parts.items():
-        write(args.work / f"{name}.xyz", frames, format="extxyz")
+    for atoms in frames:
+        parts[part_of[atoms.info["smiles"]]].append(atoms)
+    seen = {name: {atoms.info["smiles"] for atoms in part} for name, part in parts.items()}
+    for name, part in parts.items():
+        write(args.work / f"{name}.xyz", part, format="extxyz")
     write(args.work / "atoms.xyz", isolated_atoms(plan.calculator), format="extxyz")
-    (args.work / "heldout.txt").write_text("\n".join(sorted(seen["heldout"])) + "\n")
     return {
         "molecules": sum(map(len, seen.values())),
         "held_out": len(seen["heldout"]),
         "train_frames": len(parts["train"]),
     }
+
+
+def divided(names: set[str], share: float) -> dict[str, str]:
+    """The part of every molecule: its own SMILES decides, but no part is empty."""
+    parts = {
+        name: "heldout" if held_out(name, share) else "valid" if held_out(f"{name} valid", 0.04) else "train"
+        for name in sorted(names)
+    }
+    for part in ("heldout", "valid"):
+        if part not in parts.values():
+            parts[next(name for name, other in parts.items() if other == "train")] = part
+    return parts
 
 
 def fit(args: argparse.Namespace) -> dict[str, Any]:
@@ -151,7 +159,9 @@ def main() -> None:
     file = args.work / "run" / "model.safetensors"
     model = load_model(file)
     heldout = read_set(str(args.work / "heldout.xyz"), LabelKeys())
-    names = (args.work / "heldout.txt").read_text().split()[:: max(1, data["held_out"] // args.checks)][: args.checks]
+    heldout = heldout.select([i for i, one in enumerate(heldout.structures) if {*one.numbers} <= {*model.species}])
+    names = sorted({atoms.info["smiles"] for atoms in heldout.structures})
+    names = names[:: max(1, len(names) // args.checks)][: args.checks]
     facts = {
         "elements": list(ELEMENTS), "data": data, "r_max": model.r_max, "cores": args.processes,
         "parameters": sum(p.numel() for p in model.parameters()), "file_kB": file.stat().st_size // 1000,
