@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.models.uncertain import STDS
 from ik_e3nn_calculators.evaluator import Evaluator
 from ik_e3nn_calculators.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
-from ik_e3nn_calculators.model import prepare_model
+from ik_e3nn_calculators.model import ModelLike, prepare_model
 from ik_e3nn_calculators.relax_settings import RelaxSettings
 from ik_e3nn_calculators.settings import MDSettings
 
@@ -34,6 +35,10 @@ class IKCalculator(Calculator):
     and `stresses` (N, 6), which sum to `stress`. A stress is defined where some direction is periodic and the three
     cell vectors are independent; the cell is used as given, vacuum included.
 
+    A committee (several models) or a model with an uncertainty file also has `energy_std` in eV, the standard deviation
+    of the total energy, and `forces_std` (N, 3) in eV/A, those of all force components, both calibrated if the file is
+    given: `atoms.calc.get_property("energy_std", atoms)`.
+
     Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
     `atoms.info["charge"]`, `["spin"]`, `["bonds"]`, and `["surface_normal"]`, `["surface_origin"]`, `["surface_x"]` of
     a model that knows a surface, whose stresses have components along the surface alone (the others are zero). Once a
@@ -41,7 +46,8 @@ class IKCalculator(Calculator):
     at every step.
 
     Args:
-        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is.
+        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is. A list
+            makes a committee, whose mean is used. None is the base model that comes with the package.
         device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
         dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
         compile: Compile the model at the first calculation, see `ik_e3nn.models.compile_potential`; where that fails
@@ -51,10 +57,13 @@ class IKCalculator(Calculator):
         skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
         skip_fixed: Leave out atoms held by `FixAtoms` that are too far from the others to matter; forces on held atoms
             are zero then.
+        uncertainty: A file of `ik-e3nn calibrate`, made for this model or committee.
         **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
 
     Raises:
-        ModelFileError: The model file is missing, broken or newer than this library.
+        ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty is another
+            model's.
+        DataError: The models of a committee do not fit together.
 
     Evaluating raises `UnknownSpeciesError`, `MissingInputError`, `DataError` (no atoms, NaN positions) and, for a
     stress without a volume, ASE's `PropertyNotImplementedError`.
@@ -72,7 +81,7 @@ class IKCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | PathLike[str] | nn.Module,
+        model: ModelLike = None,
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
@@ -80,13 +89,16 @@ class IKCalculator(Calculator):
         max_edges: int | None = None,
         skin: float = 0.5,
         skip_fixed: bool = False,
+        uncertainty: str | PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         keep_freed_memory()
-        ready = prepare_model(model, device=device, dtype=dtype)
+        ready = prepare_model(model, device=device, dtype=dtype, uncertainty=uncertainty)
         whole = Evaluator(ready, skin=skin, compile=compile)
         self.evaluator: Evaluator | FrozenEvaluator = whole
+        if whole.has_std:
+            self.implemented_properties = [*type(self).implemented_properties, *STDS]  # type: ignore[misc]
         if skip_fixed:
             self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
         if max_edges is not None:
@@ -176,6 +188,7 @@ class IKCalculator(Calculator):
             self._inputs,
             stress=volume and self._with_stress,
             atomic_stress="stresses" in wanted,
+            **({"std": True} if wanted.intersection(STDS) else {}),
         )
         fresh = _to_ase(outputs, structure)
         # Asking for one more property must not change numbers already handed out, not even in the last bit.
@@ -201,6 +214,8 @@ def _to_ase(outputs: dict[str, NDArray[np.float64]], atoms: Atoms) -> dict[str, 
         "energies": outputs["energies"],
         "forces": outputs["forces"],
     }
+    if "energy_std" in outputs:
+        results |= {"energy_std": float(outputs["energy_std"].item()), "forces_std": outputs["forces_std"]}
     if "stress" in outputs:
         results["stress"] = full_3x3_to_voigt_6_stress(outputs["stress"].reshape(3, 3))
     if "atomic_virials" in outputs:

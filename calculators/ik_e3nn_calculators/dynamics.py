@@ -13,6 +13,7 @@ from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
 from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.models import model_path
 from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.folder import check_free, claim_folder, make_folder
 from ik_e3nn_calculators.frames import frame_file, snapshot
@@ -62,7 +63,9 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
         ModelFileError: The model file is missing or broken.
     """
     engine = calculator or IKCalculator.from_settings(settings)
-    identity = {} if calculator else {"model_sha256": hashlib.sha256(Path(settings.model).read_bytes()).hexdigest()}
+    identity = (
+        {} if calculator else {"model_sha256": hashlib.sha256(model_path(settings.model).read_bytes()).hexdigest()}
+    )
     folder = Path(settings.output)
     restarting = settings.restart and (folder / CHECKPOINT).exists()
     run = _resumed(settings, engine, identity) if restarting else _started(settings, atoms, engine, identity)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import SURROUNDINGS, Pairs, SkinList, edge_bond_types, fields, get_bonds, surface_vectors
-from ik_e3nn.models import InteratomicPotential, compile_potential
+from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
+from ik_e3nn.models.uncertain import STDS
 from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, check_structure, scalar_inputs
 
@@ -43,7 +44,7 @@ class Evaluator:
         skin: float = 0.5,
         compile: bool = False,  # noqa: A002  (torch's word for it)
     ) -> None:
-        if compile and not isinstance(model, InteratomicPotential):
+        if compile and not isinstance(model, InteratomicPotential | UncertainPotential):
             raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
         self.model = model
         self.species: tuple[int, ...] = tuple(int(number) for number in _attribute(model, "species"))
@@ -51,6 +52,7 @@ class Evaluator:
         self.r_max = float(_attribute(model, "r_max"))
         self.dtype: torch.dtype = _attribute(model, "dtype")
         self.device: torch.device = _attribute(model, "device")
+        self.has_std = isinstance(model, UncertainPotential)
         self._compile = compile
         self._compiled_for: bool | None = None  # for small systems?
         self._skin = SkinList(self.r_max, skin)
@@ -72,19 +74,20 @@ class Evaluator:
         return bound
 
     def evaluate(
-        self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool
+        self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool, std: bool = False
     ) -> dict[str, NDArray[np.float64]]:
-        """Energy and forces, and stresses where asked for.
+        """Energy and forces, and stresses and standard deviations where asked for.
 
         Args:
             atoms: The structure.
             inputs: Its declared inputs, see `input_snapshot`.
             stress: Also the stress of the cell.
             atomic_stress: Also the virial of every atom.
+            std: Also standard deviations, of a model that has them.
 
         Returns:
             Float64 arrays: `energy` (1,) in eV, `energies` (N,) in eV, `forces` (N, 3) in eV/A, `stress` (1, 3, 3) in
-            eV/A^3 and `atomic_virials` (N, 3, 3) in eV.
+            eV/A^3, `atomic_virials` (N, 3, 3) in eV, `energy_std` (1,) in eV and `forces_std` (N, 3) in eV/A.
 
         Raises:
             UnknownSpeciesError: An element that the model does not know.
@@ -97,15 +100,18 @@ class Evaluator:
         with one_thread() if small else nullcontext():
             if self.max_edges is None or num_edges <= self.max_edges:  # more are treated in tiles, without such code
                 self._prepare_code(small)
-            outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress)
+            options = {"std": std} if self.has_std else {}
+            outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
         wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
+        wanted += [*STDS] * (std and self.has_std)
         return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
 
     def _prepare_code(self, small: bool) -> None:
         """Compile for the threads of this moment: at first, and once more when a small system has grown."""
         if self._compile and (self._compiled_for is None or (self._compiled_for and not small)):
             self._compiled_for = small
-            compile_potential(cast(InteratomicPotential, self.model))
+            for model in self.model.members if isinstance(self.model, UncertainPotential) else [self.model]:
+                compile_potential(cast(InteratomicPotential, model))
 
     def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
         """The graph of a structure, as a plain dict of tensors.

@@ -1,47 +1,61 @@
 """A private, frozen copy of a potential for running simulations, from a file or from an instance."""
 
 import copy
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from ik_e3nn.errors import IKError, ModelFileError
-from ik_e3nn.models import load_model
+from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_path, with_uncertainty
+
+ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential] | None
+"""A model file or a potential, several of them, or None for the base model that comes with the package."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def prepare_model(
-    model: str | PathLike[str] | nn.Module,
+    model: ModelLike = None,
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
+    uncertainty: str | PathLike[str] | None = None,
 ) -> nn.Module:
     """Load or copy a potential, move it, and freeze it for evaluation.
 
     Args:
-        model: A model file, or an `InteratomicPotential`, which is copied and stays as it is.
+        model: A model file, or an `InteratomicPotential`, which is copied and stays as it is; several of them make a
+            committee, and None stands for the base model that comes with the package.
         device: `"cpu"`, `"cuda"`, `"cuda:1"` ..., or `"auto"`: a GPU where there is one.
         dtype: Precision of the evaluation; None keeps the model's.
+        uncertainty: A file of `ik-e3nn calibrate` that was made for this model or these models.
 
     Returns:
         A model in evaluation mode whose parameters need no gradients.
 
     Raises:
-        ModelFileError: The file is missing, broken or newer than this library.
-        TypeError: `model` is neither a path nor a module.
+        ModelFileError: The file is missing, broken, newer than this library, or made for other models.
+        TypeError: `model` is neither a path nor a module, nor some of them.
+        DataError: A committee of one, or of models that differ in their inputs.
         ValueError: An unknown device or dtype.
     """
     where = resolve_device(device)
     precision = resolve_dtype(dtype)
-    if isinstance(model, nn.Module):
+    frozen: nn.Module
+    if isinstance(model, nn.Module) and uncertainty is None:
         frozen = copy.deepcopy(model)
-    elif isinstance(model, str | PathLike):
-        frozen = _load(Path(model))
     else:
-        raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
+        several = isinstance(model, Sequence) and not isinstance(model, str)
+        members = [_member(one) for one in (cast(Sequence[Any], model) if several else [model])]
+        frozen = members[0]
+        if uncertainty is not None:
+            frozen = with_uncertainty(members, uncertainty)
+        elif several:
+            frozen = Committee(members)
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
     return frozen.eval().requires_grad_(False)
 
@@ -84,11 +98,13 @@ def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     raise ValueError(f"dtype must be 'float32' or 'float64', got {str(dtype)!r}")
 
 
-def _load(path: Path) -> nn.Module:
-    """Read a model file on the CPU."""
+def _member(model: Any) -> InteratomicPotential:
+    """A copy of a potential, or what is in a model file, on the CPU."""
+    if isinstance(model, InteratomicPotential):
+        return copy.deepcopy(model)
+    if isinstance(model, nn.Module) or not isinstance(model, str | PathLike | None):
+        raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
+    path = model_path(model)
     if not path.is_file():
         raise ModelFileError(f"there is no model file {str(path)!r}")
-    model = load_model(path, device="cpu")
-    if not isinstance(model, nn.Module):
-        raise IKError(f"{path} holds no potential")
-    return model
+    return load_model(path, device="cpu")

@@ -16,7 +16,7 @@ class RelaxSettings:
 
     Args:
         structure: Structure file, or a SMILES string.
-        model: Model file.
+        model: Model file; None is the base model that comes with the package.
         optimizer: `fire`, `bfgs` or `lbfgs`.
         fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on it.
         steps: Largest number of steps.
@@ -45,7 +45,7 @@ class RelaxSettings:
     """
 
     structure: str
-    model: str
+    model: str | None = None
     optimizer: Literal["fire", "bfgs", "lbfgs"] = "fire"
     fmax: float = 0.02
     steps: int = 1000

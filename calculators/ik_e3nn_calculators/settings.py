@@ -70,7 +70,7 @@ class MDSettings:
 
     Args:
         structure: Structure file, or a SMILES string.
-        model: Model file.
+        model: Model file; None is the base model that comes with the package.
         ensemble: `nve` (velocity Verlet), `langevin` (constant temperature), or `npt` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
         steps: Number of steps after equilibration.
@@ -109,7 +109,7 @@ class MDSettings:
     """
 
     structure: str
-    model: str
+    model: str | None = None
     ensemble: Literal["nve", "langevin", "npt"] = "nve"
     steps: int | None = None
     time_ps: float | None = None

@@ -71,6 +71,30 @@ class TypeEmbedding(ExactModule):
         return result
 
 
+def types_of_weights(linear: EquivariantLinear, num_types: int) -> Tensor:
+    """The type of atom or bond that every weight belongs to, in a layer whose input fields are one set a type.
+
+    A layer that sees the fields of one type at a time, times the root of the number of types, has for each of them
+    weights of its own that do not depend on how many others there are.
+
+    Args:
+        linear: A layer each of whose input blocks holds the fields of the first type, then those of the second, ...
+        num_types: Number of types.
+
+    Returns:
+        One type a weight.
+
+    Example:
+        >>> types_of_weights(EquivariantLinear("3x0e", "2x0e"), 3)
+        tensor([0, 0, 1, 1, 2, 2])
+    """
+    parts = []
+    for blocks, columns in linear.weight_matrices():
+        fields_of = [linear.irreps_in[i].mul // num_types for i in blocks]
+        parts += [torch.arange(num_types).repeat_interleave(number * columns) for number in fields_of]
+    return torch.cat(parts)
+
+
 class Edges(NamedTuple):
     """Edges in blocks of w with one receiver.
 

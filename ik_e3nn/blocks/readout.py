@@ -30,4 +30,8 @@ class Readout(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Numbers (N,) from features (N, irreps_in.dim)."""
-        return self.mlp(torch.nn.functional.silu(self.scalars(features))).squeeze(-1)
+        return self.mlp(self.hidden(features)).squeeze(-1)
+
+    def hidden(self, features: Tensor) -> Tensor:
+        """What the MLP sees, (N, hidden)."""
+        return torch.nn.functional.silu(self.scalars(features))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ik_e3nn import __version__
-from ik_e3nn.cli.commands import COMMANDS, TRAIN, Command, find_command
+from ik_e3nn.cli.commands import COMMANDS, FINETUNE, TRAIN, Command, find_command
 from ik_e3nn.errors import ConfigError, IKError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
@@ -93,10 +93,10 @@ def overview() -> str:
 def _run(command: Command, words: list[str]) -> int:
     positional = " ".join(name.upper() for name in command.positional)
     usage = f"{PROGRAM} {command.name} {positional} [options]".replace("  ", " ")
-    if command.name == TRAIN:
-        from ik_e3nn.cli.train import run_train
+    if command.name in (TRAIN, FINETUNE):
+        from ik_e3nn.cli.train import run_finetune, run_train
 
-        _show(run_train(words, usage=usage))
+        _show((run_train if command.name == TRAIN else run_finetune)(words, usage=usage))
         return 0
     from ik_e3nn.cli.options import parse_settings
 

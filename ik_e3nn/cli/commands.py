@@ -34,7 +34,7 @@ class Command:
         return _attribute(self.settings), _attribute(self.function)
 
 
-TRAIN = "train"
+TRAIN, FINETUNE = "train", "finetune"
 
 COMMANDS = (
     Command(
@@ -62,6 +62,14 @@ COMMANDS = (
         example="config.yaml --model.num_channels=64",
     ),
     Command(
+        FINETUNE,
+        "train a model further, on new data",
+        "ik_e3nn.training.finetune_config:FinetuneConfig",
+        "ik_e3nn.training.finetuning:finetune",
+        positional=("base", "config"),
+        example="base.safetensors config.yaml --finetune.method=lora",
+    ),
+    Command(
         "eval",
         "predictions and errors of a model on a data file",
         "ik_e3nn.training.evaluation:EvalSettings",
@@ -69,6 +77,14 @@ COMMANDS = (
         positional=("model", "data"),
         example="model.safetensors test.xyz -o predicted.xyz",
         shows_result=False,
+    ),
+    Command(
+        "calibrate",
+        "how sure a model or a committee of models is, calibrated on validation data",
+        "ik_e3nn.training.calibration:CalibrationSettings",
+        "ik_e3nn.training.calibration:calibrate",
+        positional=("model", "data"),
+        example="model.safetensors valid.xyz --train train.xyz -o uncertainty.safetensors",
     ),
     Command(
         "predict",
@@ -84,7 +100,7 @@ COMMANDS = (
         "ik_e3nn_calculators.settings:MDSettings",
         "ik_e3nn_calculators.dynamics:run_md",
         positional=("structure",),
-        example="CCO --model model.safetensors --ensemble langevin --time_ps 5",
+        example="CCO --ensemble langevin --time_ps 5",
     ),
     Command(
         "relax",

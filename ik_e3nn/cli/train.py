@@ -1,12 +1,14 @@
-"""`ik-e3nn train CONFIG [--section.field=value ...] [--resume]`."""
+"""`ik-e3nn train CONFIG` and `ik-e3nn finetune BASE CONFIG`, with `--section.field=value ...` and `--resume`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config_file import config_parser, config_type, flatten, read_config, read_yaml
+from ik_e3nn.training.config_file import Config, config_parser, config_type, flatten, read_config, read_yaml
+from ik_e3nn.training.finetune_config import FinetuneConfig
 from ik_e3nn.training.property_config import PropertyConfig
 
 
@@ -23,21 +25,59 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     Raises:
         ConfigError: An unknown or impossible setting.
     """
-    rest = list(words)
+    rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
         kind = config_type(word.lstrip("-") for word in rest)
         what = "properties" if kind is PropertyConfig else "a potential (properties: --help --data.targets)"
-        parser = config_parser(kind, usage=f"{usage} [--resume]", description=f"Train {what}.")
-        return str(parser.format_help())
-    resume = "--resume" in rest
-    rest = [word for word in rest if word != "--resume"]
+        return _help(kind, usage, f"Train {what}.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
     content = list(flatten(read_yaml(path))) if path is not None else []
     kind = config_type([*content, *(word.lstrip("-").split("=")[0] for word in rest)])
     config = read_config(path, tidy(rest, kind))
     from ik_e3nn.training.fit import train
 
-    result = train(config, resume=resume)
+    return _text(train(config, resume=resume))
+
+
+def run_finetune(words: Sequence[str], *, usage: str) -> str:
+    """Fine-tune as the words say.
+
+    Args:
+        words: What follows the command's name: the base (a model file, or "base" for the one that comes with the
+            package) unless the configuration names it, the configuration file, then overrides.
+        usage: First line of the help.
+
+    Returns:
+        Where the model is, how good it is, and where the report is.
+
+    Raises:
+        ConfigError: An unknown or impossible setting.
+    """
+    rest, resume = _without_resume(words)
+    if "-h" in rest or "--help" in rest:
+        return _help(FinetuneConfig, usage, "Train a model further, on new data.")
+    given: list[str] = []
+    while rest and not rest[0].startswith("-") and len(given) < 2:
+        given.append(rest.pop(0))
+    path = given.pop() if given and given[-1].endswith((".yaml", ".yml")) else None
+    overrides = tidy(rest, FinetuneConfig)
+    config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=FinetuneConfig)
+    from ik_e3nn.training.finetuning import finetune
+    from ik_e3nn.training.run_folder import FINETUNE_PAGE
+
+    result = finetune(cast(FinetuneConfig, config), resume=resume)
+    return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
+
+
+def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:
+    return [word for word in words if word != "--resume"], "--resume" in words
+
+
+def _help(kind: type[Config], usage: str, description: str) -> str:
+    return str(config_parser(kind, usage=f"{usage} [--resume]", description=description).format_help())
+
+
+def _text(result: Any) -> str:
     return "\n".join([f"model: {result.model}", *_errors(result.metrics)])
 
 

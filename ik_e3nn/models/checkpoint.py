@@ -15,6 +15,7 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.property import MolecularPropertyModel
+from ik_e3nn.nn import add_lora, lora_layers
 
 FORMAT_VERSION = 2  # 2: the potential with products on the sphere
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -49,11 +50,12 @@ def save_model(
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
-    tensors = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    tensors = _tensors(model)
     info = {
         "format_version": FORMAT_VERSION,
         "model": type(model).__name__,
         "config": model.config,
+        "lora": lora_layers(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "weights_sha256": _digest(tensors),
         **_units_and_references(model),
@@ -126,8 +128,10 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
     try:
         saved_dtype = DTYPES[info["dtype"]]
         model = kind(**info["config"]).to(saved_dtype)
+        for name, rank in info.get("lora", {}).items():
+            add_lora(model.get_submodule(name), rank)
         model.load_state_dict(tensors)
-    except (RuntimeError, TypeError, ValueError, KeyError) as error:
+    except (AttributeError, RuntimeError, TypeError, ValueError, KeyError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -186,6 +190,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if info["weights_sha256"] != _digest(tensors):
         raise ModelFileError(f"{path}: the weights are damaged (their checksum is wrong): copy it again or train anew")
     return info, tensors
+
+
+def weights_digest(model: Model) -> str:
+    """The checksum of all weights that the model's file has."""
+    return _digest(_tensors(model))
+
+
+def _tensors(model: Model) -> dict[str, torch.Tensor]:
+    return {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

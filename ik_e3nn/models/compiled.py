@@ -290,6 +290,7 @@ def _key(model: InteratomicPotential) -> str:
             digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
     parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
+    parts.append(list(_places(model)))  # low-rank updates are further inputs of the graph
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:32]
 

@@ -166,9 +166,7 @@ class InteratomicPotential(nn.Module):
             receivers = owners.repeat_interleave(edges["senders"].shape[1])
             gradient, ends = gradients[0].flatten(0, 1).to(positions.dtype), (senders, receivers)
             if forces:
-                out["forces"] = derivatives.forces(gradient, *ends, positions.shape[0])
-                for direct in gradients[1:]:  # by where the atoms are
-                    out["forces"] = out["forces"] - direct.to(positions.dtype)
+                out["forces"] = self.forces_of(gradients, edges, positions.dtype)
             if stress or atomic_stress:
                 structures = batch.index_select(0, receivers)
                 virials = derivatives.edge_virials(edges["vectors"].flatten(0, 1).to(positions.dtype), gradient)
@@ -180,6 +178,16 @@ class InteratomicPotential(nn.Module):
             if atomic_stress:
                 out["atomic_virials"] = derivatives.atomic_virials(virials, *ends, positions.shape[0])
         return out
+
+    def forces_of(self, gradients: Sequence[Tensor], edges: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+        """Forces (N, 3) from derivatives of an energy by edge vectors and, beside surroundings, by where atoms are."""
+        senders, owners = edges["senders"].flatten(), edges["owners"]
+        receivers = owners.repeat_interleave(edges["senders"].shape[1])
+        by_edges, *by_places = (gradient.to(dtype) for gradient in gradients)
+        forces = derivatives.forces(by_edges.flatten(0, 1), senders, receivers, edges["species"].shape[0])
+        for gradient in by_places:
+            forces = forces - gradient
+        return forces
 
     def prepare(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the network reads of a graph: species and inputs of atoms, and the edges in blocks of one receiver.
@@ -243,6 +251,24 @@ class InteratomicPotential(nn.Module):
             readout = readout + read(features)
         energies: Tensor = self.atomic_energy(readout, species)
         return energies
+
+    def last_layer(self, edges: Mapping[str, Tensor]) -> Tensor:
+        r"""Features that site energies are linear in, (N, K), float64, in eV.
+
+        .. math:: E_i = E^0_{Z_i} + \sum_k \phi_{ik} w_k
+
+        with w the weights of the readouts' last layers, ``last_weights``, which start as standard normal numbers.
+        """
+        parts = [
+            cast(Readout, read).hidden(features) * cast(Readout, read).mlp.sizes[-2] ** -0.5
+            for features, read in zip(self.node_features(edges), self.readouts, strict=True)
+        ]
+        return self.atomic_energy.scale * torch.cat(parts, 1).double()
+
+    @property
+    def last_weights(self) -> Tensor:
+        """Weights of the readouts' last layers, (K,)."""
+        return torch.cat([cast(Readout, read).mlp.weights[-1].flatten() for read in self.readouts])
 
     def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
         """Features of all atoms after each interaction, (N, its irreps_out.dim), from what ``prepare`` gives."""

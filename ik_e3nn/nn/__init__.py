@@ -2,6 +2,7 @@
 
 from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.lora import LowRankUpdate, add_lora, lora_layers, merge_lora
 from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.on_grid import OnGrid
@@ -21,6 +22,7 @@ __all__ = [
     "EquivariantLinear",
     "EquivariantMLP",
     "Gate",
+    "LowRankUpdate",
     "OnGrid",
     "ScalarMLP",
     "SelfTensorProduct",
@@ -31,7 +33,10 @@ __all__ = [
     "SphereProduct",
     "TensorPowers",
     "TensorProduct",
+    "add_lora",
     "from_fields",
+    "lora_layers",
+    "merge_lora",
     "normalised_sigmoid",
     "normalised_silu",
     "sphere_degree",

@@ -101,6 +101,30 @@ class EquivariantLinear(nn.Module):
             results[c.rows[0]] = y.view(c.dim, nodes, c.mul_out)
         return results[0] if len(results) == 1 else torch.cat(results)
 
+    def weight_matrices(self) -> list[tuple[list[int], int]]:
+        """The matrices that ``weight`` holds one after the other, (channels in, channels out) each.
+
+        Any values of them make an equivariant map.
+
+        Returns:
+            The input blocks whose channels are a matrix's rows, and the number of its columns.
+
+        Example:
+            >>> EquivariantLinear("4x0e + 4x1o", "2x0e + 2x1o").weight_matrices()
+            [([0], 2), ([1], 2)]
+        """
+        components = cast(list[_ChannelMixing | _DenseMixing], list(self.components))
+        return [matrix for c in components for matrix in c.matrices]
+
+    def weight_shapes(self) -> list[tuple[int, int]]:
+        """Shapes (channels in, channels out) of these matrices.
+
+        Example:
+            >>> EquivariantLinear("4x0e + 4x1o", "2x0e + 2x1o").weight_shapes()
+            [(4, 2), (4, 2)]
+        """
+        return [(sum(self.irreps_in[i].mul for i in blocks), size) for blocks, size in self.weight_matrices()]
+
     def extra_repr(self) -> str:
         """One line for ``print``."""
         return f"{self.irreps_in} -> {self.irreps_out}, {self.group.name}, {self.weight.numel()} weights"
@@ -154,6 +178,7 @@ class _ChannelMixing(nn.Module):
         self.mul_in = sum(irreps_in[i].mul for i in columns)
         self.mul_out = sum(irreps_out[k].mul for k in rows)
         self.num_weights = self.mul_in * self.mul_out
+        self.matrices = [(columns, self.mul_out)]
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         x = x[..., self.slices[0]] if len(self.slices) == 1 else torch.cat([x[..., s] for s in self.slices], -1)
@@ -178,6 +203,7 @@ class _DenseMixing(ExactModule):
         self.rows, self.columns = rows, columns
         self.slices = [irreps_in.slices()[i] for i in columns]
         self.num_weights = 0
+        self.matrices: list[tuple[list[int], int]] = []
         self.blocks: list[list[tuple[str, int, int, int]]] = []
         for k in rows:
             mul_out, ir_out = irreps_out[k]
@@ -192,6 +218,7 @@ class _DenseMixing(ExactModule):
                 self.register_exact(name, whitening @ m)
                 row.append((name, len(m), irreps_in[i].mul, mul_out))
                 self.num_weights += len(m) * irreps_in[i].mul * mul_out
+                self.matrices += [([i], mul_out)] * len(m)
             self.blocks.append(row)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:

@@ -8,17 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
+from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig, PropertyLossConfig
 
 if TYPE_CHECKING:
+    from ik_e3nn.training.calibration import CalibrationSettings, calibrate
     from ik_e3nn.training.config_file import read_config, write_config
     from ik_e3nn.training.evaluation import EvalSettings, evaluate
+    from ik_e3nn.training.finetuning import finetune
     from ik_e3nn.training.fit import TrainResult, train
 
 __all__ = [
+    "CalibrationSettings",
     "DataConfig",
     "EvalSettings",
+    "FinetuneConfig",
     "LossConfig",
+    "MethodConfig",
     "OptimizerConfig",
     "PropertyConfig",
     "PropertyDataConfig",
@@ -26,15 +32,20 @@ __all__ = [
     "RunConfig",
     "TrainConfig",
     "TrainResult",
+    "calibrate",
     "evaluate",
+    "finetune",
     "read_config",
     "train",
     "write_config",
 ]
 
 _LAZY = {
+    "CalibrationSettings": "calibration",
+    "calibrate": "calibration",
     "EvalSettings": "evaluation",
     "evaluate": "evaluation",
+    "finetune": "finetuning",
     "TrainResult": "fit",
     "train": "fit",
     "read_config": "config_file",

@@ -7,7 +7,7 @@ The `model` section holds the arguments of `ik_e3nn.models.InteratomicPotential`
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
 
@@ -195,6 +195,8 @@ class TrainConfig:
         optimizer: How it is minimised.
         run: Where and how long.
     """
+
+    model_is_given: ClassVar[bool] = False  # whether the model's arguments come from a file, not from these settings
 
     data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)

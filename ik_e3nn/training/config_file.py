@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 Config = TrainConfig | PropertyConfig
 GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are no settings
-SECTIONS = tuple(field.name for field in dataclasses.fields(TrainConfig))
+
+
+def sections_of(kind: type[Config]) -> tuple[str, ...]:
+    """Names of a configuration's sections."""
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def model_type(kind: type[Config]) -> type[nn.Module]:
@@ -46,7 +50,7 @@ def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentP
     """The parser whose options are the fields of a configuration; the model's come from its constructor.
 
     Args:
-        kind: `TrainConfig` or `PropertyConfig`.
+        kind: `TrainConfig`, `PropertyConfig` or `FinetuneConfig`.
         options: Passed on to `jsonargparse.ArgumentParser`.
     """
     from jsonargparse import ArgumentParser
@@ -56,15 +60,22 @@ def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentP
     types = typing.get_type_hints(kind)
     model = model_type(kind)
     given = GIVEN_BY_DATA & set(inspect.signature(model).parameters)
-    for section in SECTIONS:
-        if section == "model":
+    for field in dataclasses.fields(kind):
+        if field.name == "model" and kind.model_is_given:
+            parser.add_argument("--model", type=dict[str, Any], default={}, help="What the base's arguments must be.")
+        elif field.name == "model":
             parser.add_class_arguments(model, "model", skip=given)
         else:
-            parser.add_class_arguments(types[section], section)
+            parser.add_class_arguments(types[field.name], field.name)
+            if field.default_factory is not dataclasses.MISSING:
+                own = dataclasses.asdict(field.default_factory())
+                parser.set_defaults({f"{field.name}.{name}": value for name, value in own.items()})
     return parser
 
 
-def read_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -> Config:
+def read_config(
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, kind: type[Config] | None = None
+) -> Config:
     """Read a configuration file and apply dotted overrides.
 
     A configuration that names `data.targets` is one of properties, every other one of a potential.
@@ -72,6 +83,7 @@ def read_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     Args:
         path: YAML file; None for overrides alone.
         overrides: `--section.field=value` strings, as on the command line.
+        kind: What configuration it is, if that is not to be told from the keys.
 
     Returns:
         The checked configuration.
@@ -82,7 +94,7 @@ def read_config(path: str | Path | None = None, overrides: Sequence[str] = ()) -
     """
     keys = [] if path is None else list(flatten(read_yaml(path)))
     words = [word[2:].split("=")[0] for word in overrides if word.startswith("--")]
-    kind = config_type([*keys, *words])
+    kind = kind or config_type([*keys, *words])
     known = known_keys(kind)
     check_keys(keys, known, where=str(path))
     check_keys(words, known, where="command line")
@@ -101,7 +113,7 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Co
     except (argparse.ArgumentError, TypeError) as error:
         raise ConfigError(one_line(str(error))) from error
     types = typing.get_type_hints(kind)
-    sections = {name: types[name](**parsed[name]) for name in SECTIONS if name != "model"}
+    sections = {name: types[name](**parsed[name]) for name in sections_of(kind) if name != "model"}
     return kind(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
@@ -113,7 +125,7 @@ def write_config(config: Config, path: str | Path) -> None:
 def flat_values(config: Config) -> dict[str, Any]:
     """All settings under their dotted keys, the model's defaults included."""
     sections = dataclasses.asdict(config)
-    parameters = inspect.signature(model_type(type(config))).parameters.values()
+    parameters = () if config.model_is_given else inspect.signature(model_type(type(config))).parameters.values()
     defaults = {one.name: one.default for one in parameters if one.name not in GIVEN_BY_DATA}
     sections["model"] = {name: _as_yaml(value) for name, value in (defaults | sections["model"]).items()}
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
@@ -134,7 +146,7 @@ def known_keys(kind: type[Config] = TrainConfig) -> list[str]:
     model = [name for name in inspect.signature(model_type(kind)).parameters if name not in GIVEN_BY_DATA]
     return [
         f"{section}.{name}"
-        for section in SECTIONS
+        for section in sections_of(kind)
         for name in (model if section == "model" else [field.name for field in dataclasses.fields(types[section])])
     ]
 
@@ -186,7 +198,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {one_line(str(error))}") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold sections ({', '.join(SECTIONS)}), got {type(content).__name__}.")
+        sections = ", ".join(sections_of(TrainConfig))
+        raise ConfigError(f"{path} must hold sections ({sections}), got {type(content).__name__}.")
     return content
 
 

@@ -23,7 +23,8 @@ from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.tasks import Task, check_task, count_parameters, make_task
+from ik_e3nn.training.recipe import Recipe, count_parameters
+from ik_e3nn.training.tasks import Task, check_task, make_task
 
 _log = logging.getLogger(__name__)
 
@@ -43,12 +44,13 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> TrainResult:
+def train(config: TrainConfig | PropertyConfig, *, resume: bool = False, recipe: Recipe | None = None) -> TrainResult:
     """Train a potential, or a model of properties.
 
     Args:
         config: Data, model, loss, optimiser and run; see `TrainConfig` and `PropertyConfig`.
         resume: Continue the run in `config.run.output` from its last finished epoch.
+        recipe: What a potential starts from, and what becomes of it; by default a new model.
 
     Returns:
         The run's folder, model file and errors.
@@ -73,9 +75,9 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
         return TrainResult(folder, folder / run_folder.MODEL, json.loads((folder / run_folder.METRICS).read_text()))
     try:
         if config.run.num_processes > 1 and not is_worker():
-            run_in_parallel(_run, config.run.num_processes, config, resume)
+            run_in_parallel(_run, config.run.num_processes, config, resume, recipe)
         else:
-            _run(config, resume)
+            _run(config, resume, recipe)
     except BaseException:
         if not is_worker() and not resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
             run_folder.abandon(folder)
@@ -104,11 +106,11 @@ def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
     """
     if not (folder / run_folder.CONFIG).exists():
         return
-    before, now = (flat_values(one) for one in (read_config(folder / run_folder.CONFIG), config))
+    before, now = (flat_values(one) for one in (read_config(folder / run_folder.CONFIG, kind=type(config)), config))
     changed = [key for key in now if before.get(key) != now[key]]
     for key in changed:
         change = f"{key} was {before.get(key)!r} and is now {now[key]!r}"
-        if key.startswith("model.") or key == "run.dtype":
+        if key.startswith(("model.", "finetune.")) or key == "run.dtype":
             raise ConfigError(f"{change}: a run cannot be resumed with another model; choose another run.output.")
         if key == "run.seed":
             raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
@@ -116,15 +118,15 @@ def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
             _log.warning("resuming with a change: %s", change)
 
 
-def _run(config: TrainConfig | PropertyConfig, resume: bool) -> None:
+def _run(config: TrainConfig | PropertyConfig, resume: bool, recipe: Recipe | None) -> None:
     """One process of a run, from reading the data to the model file."""
     folder = Path(config.run.output).expanduser()
     if not is_main():
-        _fit(config, folder, resume)
+        _fit(config, folder, resume, recipe)
         return
     write_config(config, folder / run_folder.CONFIG)
     with run_folder.logged_to(folder / run_folder.LOG):
-        _finish(config, folder, _fit(config, folder, resume))
+        _finish(config, folder, _fit(config, folder, resume, recipe))
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,11 @@ class _Fitted:
     best_epoch: int
 
 
-def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> _Fitted:
+def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, recipe: Recipe | None) -> _Fitted:
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
         resume = False
-    task = make_task(config)
+    task = make_task(config, recipe)
     train, valid = task.graphs["train"], task.graphs["valid"]
     rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
     return _Fitted(task, rows, best.best_epoch)
@@ -148,6 +150,7 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
     """Measure the best model, and write the model file, the plots and `metrics.json`."""
     task, last = fitted.task, fitted.rows[-1]
     model = task.module.best_model.to(choose_device(config.run.device))
+    task.finish(model)
     metrics: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,
         "epochs": int(last["epoch"]),
@@ -160,7 +163,12 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
             metrics[name] = task.measure(model, name, folder)
             _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in metrics[name].items()))
     plot_loss(fitted.rows, folder / "loss.png")
-    summary = metrics | task.summary() | {"versions": versions(), "config": dataclasses.asdict(config)}
+    summary = (
+        metrics
+        | task.report(model, folder, metrics)
+        | task.summary()
+        | {"versions": versions(), "config": dataclasses.asdict(config)}
+    )
     save_model(cast(Model, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
     run_folder.write_json(metrics, folder / run_folder.METRICS)
     _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -39,6 +40,7 @@ class PotentialModule(LightningModule):
         optimizer: How.
         clock: Seconds so far, and the limit on them.
         compile: Compile the training step.
+        lr_factors: Factors of the learning rate by the names of the model's parameters, where they are not 1.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class PotentialModule(LightningModule):
         optimizer: OptimizerConfig,
         clock: RunClock,
         compile: bool = False,  # noqa: A002
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.lr_factors = dict(lr_factors or {})
         self.average = MovingAverage(model, decay=optimizer.ema_decay) if optimizer.ema_decay else None
         self.loss = loss
         self.settings = optimizer
@@ -93,8 +97,12 @@ class PotentialModule(LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; its learning rate is set before every step."""
         settings = self.settings
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(self.lr_factors.get(name, 1.0), []).append(parameter)
         return torch.optim.AdamW(
-            self.model.parameters(),
+            [{"params": groups[factor], "lr_factor": factor} for factor in sorted(groups, reverse=True)],
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             amsgrad=settings.amsgrad,
@@ -129,7 +137,7 @@ class PotentialModule(LightningModule):
         self._progress = self.progress(batch_idx)
         lr = self.schedule.lr(step=self.global_step, progress=self._progress)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("lr_factor", 1.0)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of a batch."""

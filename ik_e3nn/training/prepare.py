@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,11 +83,17 @@ class TrainingData:
         )
 
 
-def prepare_data(config: TrainConfig) -> TrainingData:
+ReferenceFit = Callable[[DataConfig, LabelledSet, Sequence[LabelledSet], list[int]], EnergyReference | None]
+"""E0s from the data section, the training set, the sets of isolated atoms, and the elements of the training set."""
+
+
+def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known: Sequence[int] = ()) -> TrainingData:
     """Read, check and split the data, and fit the E0s.
 
     Args:
         config: The whole configuration.
+        fit: How E0s are found, if not from the data alone.
+        known: Elements that need not be in the training set.
 
     Returns:
         The sets, E0s and scales.
@@ -99,7 +105,7 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     """
     data = config.data
     keys = label_keys(data)
-    everything = _read(data.train, keys, require=config.loss.labels)
+    everything = read_set(data.train, keys, require=config.loss.labels)
     alone = [atoms for atoms in everything.structures if is_isolated(atoms)]
     train = everything.select([i for i, atoms in enumerate(everything.structures) if not is_isolated(atoms)])
     if not train.structures:
@@ -107,18 +113,18 @@ def prepare_data(config: TrainConfig) -> TrainingData:
     if isinstance(data.valid, int | float):
         train, valid = _split(train, data.valid, config.run.seed)
     else:
-        valid = _read(data.valid, keys)
+        valid = read_set(data.valid, keys)
     sets = {"train": train, "valid": valid}
     if data.test is not None:
-        sets["test"] = _read(data.test, keys)
+        sets["test"] = read_set(data.test, keys)
     species = sorted({int(number) for atoms in train.structures for number in atoms.numbers})
-    _check_species(sets, species)
+    _check_species(sets, [*species, *known])
     _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
     _check_valid(valid.counts, config.loss.labels)
     _warn_unused_inputs(train.structures, config.model.get("inputs") or ())
-    isolated = [_read(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
+    isolated = [read_set(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
-    reference = _reference(data, train, isolated, species)
+    reference = (fit or reference_from_data)(data, train, isolated, species)
     return TrainingData(sets, reference, force_rms(train.labels), species, data.cache)
 
 
@@ -157,7 +163,8 @@ def label_table(counts: dict[str, LabelCounts], isolated: int = 0) -> str:
     return "\n".join(lines)
 
 
-def _read(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabelledSet:
+def read_set(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabelledSet:
+    """Structures and labels of some files; labels that are required must be there."""
     structures = read_structures(paths)
     return LabelledSet(structures, *read_labels(structures, keys, require=require))
 
@@ -191,9 +198,10 @@ def _check_valid(counts: LabelCounts, labels: Sequence[str]) -> None:
             _log.warning("the validation set has no %s labels: the validation loss leaves them out", label)
 
 
-def _reference(
+def reference_from_data(
     data: DataConfig, train: LabelledSet, isolated: Sequence[LabelledSet], species: list[int]
 ) -> EnergyReference | None:
+    """E0s: given, else of isolated atoms, else by least squares; None without energies."""
     given = {} if data.E0s == "fit" else {element_number(name): float(e0) for name, e0 in data.E0s.items()}
     structures = list(train.structures)
     energies = [one.energy for one in train.labels]

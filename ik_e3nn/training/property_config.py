@@ -7,7 +7,7 @@ A YAML file whose `data` section names `targets` is of this kind. The `model` se
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.config import OptimizerConfig, RunConfig
@@ -83,6 +83,8 @@ class PropertyConfig:
         optimizer: How it is minimised.
         run: Where and how long.
     """
+
+    model_is_given: ClassVar[bool] = False
 
     data: PropertyDataConfig
     model: dict[str, Any] = field(default_factory=dict)

@@ -17,9 +17,21 @@ MODEL = "model.safetensors"
 METRICS = "metrics.json"
 LOG = "train.log"
 CHECKPOINTS = "checkpoints"
+FINETUNE, FINETUNE_PAGE = "finetune.json", "finetune.md"
 
 _ASIDE = ".replaced"
-_OURS = (CONFIG, MODEL, METRICS, LOG, CHECKPOINTS, "metrics.csv", "metrics.jsonl", "tensorboard")
+_OURS = (
+    CONFIG,
+    MODEL,
+    METRICS,
+    LOG,
+    CHECKPOINTS,
+    FINETUNE,
+    FINETUNE_PAGE,
+    "metrics.csv",
+    "metrics.jsonl",
+    "tensorboard",
+)
 
 
 def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:

@@ -22,12 +22,12 @@ from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import plot_predictions, predict
-from ik_e3nn.training.prepare import TrainingData, prepare_data
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_module import PropertyModule
 from ik_e3nn.training.property_prediction import plot_properties, predict_properties
 from ik_e3nn.training.property_prepare import PropertyData, prepare_properties, set_references
+from ik_e3nn.training.recipe import Fitted, Recipe, count_parameters
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +47,15 @@ class Task(ABC):
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """Errors of a model on one of the sets, which are also drawn into the folder."""
 
+    def finish(self, model: nn.Module) -> None:
+        """Change the best model, in place, into what is measured and written."""
+        del model
+
+    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Write reports of the kind; what the model file keeps of them."""
+        del model, folder, metrics
+        return {}
+
     @abstractmethod
     def summary(self) -> dict[str, Any]:
         """What the model file keeps of the data."""
@@ -57,19 +66,35 @@ class PotentialTask(Task):
 
     Args:
         config: Its configuration.
+        recipe: What it starts from and what becomes of it.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.run, self.data = config.run, prepare_data(config)
-        model, dtype = build_model(config, self.data), getattr(torch, config.run.dtype)
+    def __init__(self, config: TrainConfig, recipe: Recipe) -> None:
+        self.config, self.recipe = config, recipe
+        self.run, self.data = config.run, recipe.prepare(config)
+        model, dtype = recipe.start(config, self.data), getattr(torch, config.run.dtype)
         self.graphs: dict[str, StructureDataset] = {
             name: self.data.dataset(name, model, dtype) for name in self.data.sets
         }
-        neighbours = self.graphs["train"].average_neighbours()
-        model.set_average_neighbours(neighbours)
-        _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
+        recipe.scale(model, self.graphs["train"])
         loss, clock = PotentialLoss(config.loss), RunClock(time_limit(config))
-        self.module = PotentialModule(model, loss, optimizer=config.optimizer, clock=clock, compile=config.run.compile)
+        self.module = PotentialModule(
+            model,
+            loss,
+            optimizer=config.optimizer,
+            clock=clock,
+            compile=config.run.compile,
+            lr_factors=recipe.lr_factors(model),
+        )
+
+    def finish(self, model: nn.Module) -> None:
+        """See the base class."""
+        self.recipe.finish(cast(InteratomicPotential, model))
+
+    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+        """See the base class."""
+        fitted = Fitted(self.data, self.graphs, cast(InteratomicPotential, model))
+        return self.recipe.report(self.config, folder, fitted, metrics)
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""
@@ -112,9 +137,9 @@ class PropertyTask(Task):
         return {"data": self.data.summary()}
 
 
-def make_task(config: TrainConfig | PropertyConfig) -> Task:
-    """The task of a configuration, with its data read."""
-    return PropertyTask(config) if isinstance(config, PropertyConfig) else PotentialTask(config)
+def make_task(config: TrainConfig | PropertyConfig, recipe: Recipe | None = None) -> Task:
+    """The task of a configuration, with its data read; a recipe is for potentials."""
+    return PropertyTask(config) if isinstance(config, PropertyConfig) else PotentialTask(config, recipe or Recipe())
 
 
 def time_limit(config: TrainConfig | PropertyConfig) -> float | None:
@@ -141,28 +166,6 @@ def check_task(config: TrainConfig | PropertyConfig) -> None:
         raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
 
 
-def build_model(config: TrainConfig, data: TrainingData) -> InteratomicPotential:
-    """A new model with the data's species, E0s and scale; the same for the same seed.
-
-    Args:
-        config: The configuration.
-        data: The prepared data.
-
-    Returns:
-        An `InteratomicPotential` on the CPU in the configured precision.
-
-    Raises:
-        ConfigError: The model refuses one of its arguments.
-    """
-    model = cast(InteratomicPotential, _seeded(config, InteratomicPotential, data.species))
-    if data.reference is not None:
-        model.set_energy_reference(data.reference.values, provenance=data.reference.source)
-    if data.force_rms > 0:
-        model.set_scale(data.force_rms)
-    _log.info("RMS force %.4g eV/A; model with %d parameters", data.force_rms, count_parameters(model))
-    return model
-
-
 def build_property_model(config: PropertyConfig, data: PropertyData) -> MolecularPropertyModel:
     """A new model with the data's species, references and scales; the same for the same seed.
 
@@ -184,8 +187,3 @@ def _seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"model: {error}") from error
     return model.to(getattr(torch, config.run.dtype))
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Number of trained values."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

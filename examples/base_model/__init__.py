@@ -1,0 +1,1 @@
+"""Parts of the recipe of the base model: molecules, frames, checks and card."""

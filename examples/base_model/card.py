@@ -1,0 +1,51 @@
+"""The model card: data, errors on molecules that the model has not seen, limits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+BARS = {"force_mae_meV_per_A": 60.0, "survived": 50, "within_0.1_A": 45}
+
+
+def write_card(facts: dict[str, Any], folder: Path) -> None:
+    """Write `card.json` and `README.md`."""
+    (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / "README.md").write_text(page(facts))
+
+
+def page(facts: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    data, md, relax = facts["data"], facts["dynamics"], facts["relaxations"]
+    lines = [
+        "# Base model of ik_e3nn",
+        f"GFN2-xTB energies and forces of neutral, closed-shell molecules of {', '.join(facts['elements'])}, up to "
+        f"{data['max_atoms']} atoms. {facts['parameters']:,} parameters, cutoff {facts['r_max']:g} A, "
+        f"{facts['file_kB']:,} kB. Made by `examples/08_base_model.py` with `examples/configs/base_model.yaml`.",
+        "## Data",
+        f"{data['molecules']:,} molecules, enumerated from scaffolds and functional groups (no data set was used), "
+        f"{data['held_out']:,} of them held out; {data['train_frames']:,} frames to train on: Langevin dynamics at "
+        "300 to 1000 K, minima, force-field geometries, rattled, strained, and with one bond stretched or broken; and "
+        f"isolated atoms. Labels took {data['hours']:.1f} h, training {facts['train_hours']:.1f} h of "
+        f"{facts['cores']} cores.",
+        "## Errors on molecules that were held out",
+        "\n".join(
+            [
+                "| frames | number | force MAE (meV/A) | energy MAE (meV/atom) |",
+                "|---|---:|---:|---:|",
+                *(
+                    f"| {kind} | {row['frames']} | {row['force_mae_meV_per_A']:.1f} | "
+                    f"{row['energy_mae_meV_per_atom']:.2f} |"
+                    for kind, row in facts["errors"].items()
+                ),
+            ]
+        ),
+        f"Dynamics: {md['survived']} of {md['molecules']} held-out molecules kept all bonds for {md['time_ps']:g} "
+        f"ps at {md['temperature_K']:g} K. Relaxations: {relax['within_0.1_A']} of {relax['molecules']} ended within "
+        f"0.1 A (RMSD of all atoms) of the minimum of GFN2-xTB from the same start; median {relax['median_A']:.3f} A.",
+        "## Limits",
+        "It is an approximation of GFN2-xTB, with the errors of that method and its own. It knows no charges, spins, "
+        "other elements, metals, solids or liquids: molecules that lie against each other were not in the data. "
+        "Reactions and dissociation are only hinted at by stretched bonds. For work that matters, fine-tune it on "
+        "labels of your own (`ik-e3nn finetune base config.yaml`) and look at its uncertainty.",
+    ]
+    return "\n\n".join(lines) + "\n"

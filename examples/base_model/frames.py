@@ -1,0 +1,158 @@
+"""Labelled frames of one molecule: dynamics, rattled, strained and dissociated."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, ground_state_magnetic_moments
+from ase.optimize import BFGS
+
+from ik_e3nn.data import conformers
+from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.langevin import LangevinSampler
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import get_bonds
+
+ELEMENTS = ("H", "C", "N", "O", "F", "S", "Cl")
+LARGEST_FORCE = 25.0  # eV/A; beyond that nothing is to be learned that a simulation would ever see
+
+log = logging.getLogger("base_model")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many frames of each kind.
+
+    Args:
+        calculator: Reference method, see `ik_e3nn.data.labelling.make_calculator`.
+        temperatures: Temperatures of the dynamics in K.
+        md: Frames at each temperature.
+        interval: Steps of 1 fs between them.
+        equilibration: Steps before the first.
+        rattled: Frames with random displacements.
+        stretched: Frames with one bond shortened, stretched or broken.
+        scaled: Frames that are compressed or blown up.
+    """
+
+    calculator: str = "gfn2-xtb"
+    temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)
+    md: int = 2
+    interval: int = 20
+    equilibration: int = 60
+    rattled: int = 2
+    stretched: int = 2
+    scaled: int = 1
+
+
+def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
+    """All frames of a molecule; those that cannot be labelled are left out."""
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "big"))
+    try:
+        start = conformers(smiles, 1, seed=0)[0]
+        labeller = Labeller(make_calculator(plan.calculator, 0, 1))
+        minimum = relaxed(start, labeller)
+    except (DataError, LabelError) as error:
+        log.warning("%s is left out: %s", smiles, error)
+        return []
+    chosen = [*_dynamics(minimum, labeller, plan, rng)]
+    chosen += [("minimum", minimum), ("force field", start)]
+    chosen += [("rattled", _rattled(minimum, amplitude, rng)) for amplitude in rng.uniform(0.03, 0.15, plan.rattled)]
+    chosen += [("stretched", atoms) for _ in range(plan.stretched) if (atoms := _stretched(minimum, rng)) is not None]
+    chosen += [("scaled", _rattled(_scaled(minimum, rng), 0.03, rng)) for _ in range(plan.scaled)]
+    return [frame for kind, atoms in chosen if (frame := labelled(atoms, labeller, kind, smiles)) is not None]
+
+
+def isolated_atoms(calculator: str) -> list[Atoms]:
+    """Every element by itself, in its ground state."""
+    frames = []
+    for symbol in ELEMENTS:
+        spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
+        labels = Labeller(make_calculator(calculator, 0, spin)).label(Atoms(symbol))
+        frames.append(Atoms(symbol, info={"REF_energy": labels.energy, "config_type": "IsolatedAtom"}))
+        frames[-1].arrays["REF_forces"] = labels.forces
+    return frames
+
+
+def relaxed(start: Atoms, labeller: Labeller, *, fmax: float = 0.03, steps: int = 200) -> Atoms:
+    """A copy at the nearest minimum of the reference method."""
+    atoms = start.copy()
+    labeller.forget()
+    labeller.forces(atoms)  # a failure has a clear message here
+    atoms.calc = labeller.calculator
+    try:
+        BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps)
+    except Exception as error:
+        raise LabelError(f"relaxation: {error}") from error
+    atoms.calc = None
+    return atoms
+
+
+def labelled(atoms: Atoms, labeller: Labeller, kind: str, smiles: str) -> Atoms | None:
+    """A frame with labels, or None where the method fails or forces are beyond all use."""
+    labeller.forget()
+    try:
+        labels = labeller.label(atoms)
+    except LabelError:
+        return None
+    if np.abs(labels.forces).max() > LARGEST_FORCE:
+        return None
+    frame = Atoms(atoms.numbers, atoms.positions)
+    frame.info |= {"config_type": kind, "smiles": smiles, "REF_energy": labels.energy}
+    frame.arrays["REF_forces"] = labels.forces
+    return frame
+
+
+def _dynamics(minimum: Atoms, labeller: Labeller, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[str, Atoms]]:
+    sampler = LangevinSampler(1.0, plan.interval, plan.equilibration, 0.02)
+    for temperature in plan.temperatures:
+        previous = None
+        for _ in range(plan.md):
+            try:
+                previous = sampler.frame(minimum, {}, previous, temperature, rng, labeller)
+            except LabelError:
+                break
+            atoms = minimum.copy()
+            atoms.positions = previous.positions
+            yield f"md {temperature:.0f} K", atoms
+
+
+def _rattled(atoms: Atoms, amplitude: float, rng: np.random.Generator) -> Atoms:
+    moved = atoms.copy()
+    moved.positions += amplitude * rng.normal(size=moved.positions.shape)
+    return moved
+
+
+def _scaled(atoms: Atoms, rng: np.random.Generator) -> Atoms:
+    scaled = atoms.copy()
+    scaled.positions *= rng.uniform(0.9, 1.15)
+    return scaled
+
+
+def _stretched(minimum: Atoms, rng: np.random.Generator) -> Atoms | None:
+    """One bond, not in a ring, at 0.75 to 3 times its length; None if there is none."""
+    bonds = get_bonds(minimum)[:, :2]
+    splits = [(i, j, side) for i, j in bonds.tolist() if (side := _side(bonds, i, j, len(minimum))) is not None]
+    if not splits:
+        return None
+    i, j, side = splits[rng.integers(len(splits))]
+    atoms = minimum.copy()
+    bond = atoms.positions[j] - atoms.positions[i]
+    atoms.positions[side] += (np.exp(rng.uniform(np.log(0.75), np.log(3.0))) - 1.0) * bond
+    return _rattled(atoms, 0.03, rng)
+
+
+def _side(bonds: np.ndarray, i: int, j: int, count: int) -> np.ndarray | None:
+    """Atoms that hang on j when the bond to i is cut; None if they hold together otherwise."""
+    reached, border = {j}, [j]
+    while border:
+        atom = border.pop()
+        for a, b in bonds.tolist():
+            if atom in (a, b) and {a, b} != {i, j}:
+                other = b if atom == a else a
+                if other not in reached:
+                    reached.add(other)
+                    border.append(other)
+    return None if i in reached else np.isin(np.arange(count), list(reached))

@@ -1,0 +1,71 @@
+"""What starting from the base model is worth: fine-tuned models beside models trained from scratch, at equal time.
+
+    python examples/benchmarks/finetune.py --data-root DATA --work WORK [--base MODEL] [--old HELDOUT.xyz] [--minutes 4]
+
+Every training has its own folder in the work folder: finished ones are skipped, one that was killed goes on. Rows go to
+results/finetune.json as they come, and the page finetune.md is made from that file.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from finetune import report
+from finetune.problems import METHODS, PROBLEMS, Job, Row
+from tqdm import tqdm
+
+from ik_e3nn.models import model_path
+
+HERE = Path(__file__).parent
+OUTPUT = HERE / "results" / "finetune.json"
+
+
+def trained(name: str, job: Job, args: argparse.Namespace) -> Row:
+    """The row of a training, from its folder if it is finished."""
+    place = f"{name}_{job.method.replace(' ', '_')}_{job.train_size}_{job.seed}"
+    folder = args.work / place
+    file = folder / "row.json"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        row = {"problem": name, **PROBLEMS[name].run(job, args.data_root, folder)}
+        partial = file.with_suffix(".partial")
+        partial.write_text(json.dumps(row, indent=1))
+        partial.rename(file)
+    return json.loads(file.read_text())
+
+
+def main() -> None:
+    """All trainings, then the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-root", type=Path, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--base", help="model file; that of the package if absent")
+    parser.add_argument("--old", type=Path, help="data like the base's own, for replay and for what is forgotten")
+    parser.add_argument("--minutes", type=float, default=4.0, help="time of a training")
+    parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--sizes", nargs="+", type=int, help="instead of a problem's own")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("override", nargs="*", help="--section.field=value of all trainings, after --")
+    args = parser.parse_args()
+    args.work, base = args.work.resolve(), model_path(args.base).resolve()
+    old = None if args.old is None else args.old.resolve()
+    methods = [method for method in args.methods if method != "replay" or old is not None]
+    jobs = [
+        (name, Job(method, size, seed, base, old, args.minutes, tuple(args.override)))
+        for name in args.problems
+        for seed in args.seeds
+        for size in args.sizes or PROBLEMS[name].sizes
+        for method in methods
+    ]
+    rows: list[Row] = []
+    page = HERE / "finetune.md" if args.output == OUTPUT else args.output.with_suffix(".md")
+    for name, job in tqdm(jobs, desc="trainings"):
+        rows.append(trained(name, job, args))
+        report.write(rows, args.output, page, minutes=args.minutes, base=base.name)
+    print(page.read_text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,164 @@
+"""What is fine-tuned for: new labels, and how a method is trained and measured on some of them.
+
+A problem is all that a row needs to know. Properties of QM9 are another one: a class with the same attributes and
+`run`, whose trainings start from the same base, added to `PROBLEMS`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ase import Atoms
+from ase.io import read, write
+
+from ik_e3nn.cli import main as command
+from ik_e3nn.models import read_model_info
+
+Row = dict[str, Any]
+
+# Settings of `ik-e3nn finetune` by method; "scratch" is `ik-e3nn train` with the base's architecture.
+METHODS: dict[str, dict[str, Any] | None] = {
+    "scratch": None,
+    "full": {},
+    "lora": {"finetune.method": "lora", "optimizer.lr": 0.02},
+    "head": {"finetune.method": "head", "optimizer.lr": 0.02},
+    "frozen 1": {"finetune.frozen_blocks": 1},
+    "falling rates": {"finetune.lr_decay": 0.5},
+    "replay": {"finetune.replay_ratio": 1.0},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training.
+
+    Args:
+        method: Key of `METHODS`.
+        train_size: Structures to train on.
+        seed: Seed of the choice of structures and of the training.
+        base: Model file.
+        old: Labelled data that the base was trained on or held out, or None.
+        minutes: Time for the training.
+        options: Further settings of both commands.
+    """
+
+    method: str
+    train_size: int
+    seed: int
+    base: Path
+    old: Path | None
+    minutes: float
+    options: tuple[str, ...] = ()
+
+
+class Problem(Protocol):
+    """New labels to learn.
+
+    Attributes:
+        title: For plots and tables.
+        target: Name of what is measured.
+        unit: Its unit.
+        sizes: Numbers of structures to train on.
+        bar: By which part the error must fall from scratch to the base, at equal time.
+    """
+
+    title: str
+    target: str
+    unit: str
+    sizes: tuple[int, ...]
+    bar: float
+
+    def run(self, job: Job, root: Path, folder: Path) -> Row:
+        """Train and test; files go into the folder, data come from the root."""
+
+
+class AcetylacetoneForces:
+    """DFT forces of acetylacetone: another level of theory than the base's."""
+
+    title, target, unit = "acetylacetone, DFT (300 K)", "forces", "meV/A"
+    sizes, bar = (50, 200), 0.4
+
+    def run(self, job: Job, root: Path, folder: Path) -> Row:
+        """See `Problem`."""
+        data = folder / "data"
+        self.prepare(job, root, data)
+        settings: dict[str, Any] = {
+            "data.train": data / "train.xyz", "data.valid": data / "valid.xyz", "data.test": data / "test.xyz",
+            "run.output": folder / "run", "run.max_minutes": job.minutes, "run.max_epochs": 100_000,
+            "run.batch_size": 5, "run.seed": job.seed,
+        }  # fmt: skip
+        words = ["train"]
+        chosen = METHODS[job.method]
+        if chosen is None:
+            settings |= architecture(job.base)
+        else:
+            words = ["finetune", str(job.base)]
+            settings |= chosen
+            if job.old is not None:
+                settings["finetune.replay" if job.method == "replay" else "finetune.old_domain"] = job.old
+        config = folder / "config.yaml"
+        config.write_text("{}\n")
+        words += [str(config), *(f"--{key}={value}" for key, value in settings.items()), *job.options]
+        if command([*words, "--resume"]):
+            raise RuntimeError(f"training of {job.method!r} with {job.train_size} structures failed")
+        return self.row(job, folder / "run")
+
+    def row(self, job: Job, run: Path) -> Row:
+        """The numbers of a finished run."""
+        metrics = json.loads((run / "metrics.json").read_text())
+        report = run / "finetune.json"
+        tuned = json.loads(report.read_text()) if report.exists() else {}
+        total = count_weights(run / "model.safetensors")
+        old = tuned.get("errors", {}).get("old domain")
+        return {
+            "method": job.method, "target": self.target, "train_size": job.train_size, "seed": job.seed,
+            "mae": metrics["test"]["force_mae_meV_per_A"], "unit": self.unit,
+            "energy_mae_meV_per_atom": metrics["test"]["energy_mae_meV_per_atom"],
+            "train_seconds": metrics["seconds"], "epochs": metrics["epochs"],
+            "parameters": tuned.get("trained_parameters", total), "all_parameters": total,
+            "before": tuned.get("errors", {}).get("test", {}).get("before", {}).get("force_mae_meV_per_A"),
+            "old_before": old and old["before"]["force_mae_meV_per_A"],
+            "old_after": old and old["after"]["force_mae_meV_per_A"],
+        }  # fmt: skip
+
+    def prepare(self, job: Job, root: Path, data: Path) -> None:
+        """Write train, valid and test; frames are spread evenly over the published training set.
+
+        Without the isolated atoms: from scratch, a model would have to learn 4 eV/atom of binding first.
+        """
+        if (data / "test.xyz").exists():
+            return
+        data.mkdir(parents=True, exist_ok=True)
+        source = root / "acac_3bpa_ethanol" / "dataset_acac"
+        frames, test = read(source / "train_300K.xyz.gz", ":"), read(source / "test_MD_300K.xyz.gz", ":")
+        valid = frames[job.seed :: 10]
+        rest = [atoms for number, atoms in enumerate(frames) if number % 10 != job.seed % 10]
+        train = [rest[round((number + 0.5) * len(rest) / job.train_size)] for number in range(job.train_size)]
+        for name, part in (("train", train), ("valid", valid), ("test", test)):
+            write(data / f"{name}.xyz", [labelled(atoms) for atoms in part], format="extxyz")
+
+
+PROBLEMS: dict[str, Problem] = {"acac": AcetylacetoneForces()}
+
+
+def architecture(base: Path) -> dict[str, Any]:
+    """Settings of a new model like the base, but for its elements."""
+    config = read_model_info(base)["config"]
+    names = ("r_max", "num_channels", "num_layers", "l_max", "l_features", "correlation")
+    return {f"model.{name}": config[name] for name in names}
+
+
+def count_weights(path: Path) -> int:
+    """Number of weights of the model in a file."""
+    from ik_e3nn.models import load_model
+
+    return sum(parameter.numel() for parameter in load_model(path).parameters())
+
+
+def labelled(atoms: Atoms) -> Atoms:
+    """A copy with labels under the usual names, and nothing else."""
+    copy = Atoms(atoms.numbers, atoms.positions)
+    copy.info["REF_energy"] = float(atoms.get_potential_energy())
+    copy.arrays["REF_forces"] = atoms.get_forces(apply_constraint=False)
+    return copy

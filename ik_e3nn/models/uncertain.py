@@ -1,0 +1,157 @@
+"""Potentials that say how sure they are: what all of them have in common, and committees."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.models.potential import InteratomicPotential
+
+STDS = ("energy_std", "forces_std")
+
+
+class UncertainPotential(nn.Module):
+    r"""A potential whose energies and forces come with standard deviations.
+
+    Its outputs are those of an :class:`InteratomicPotential`, and ``energy_std`` (B,) in eV and ``forces_std`` (N, 3)
+    in eV/A: the standard deviation of every component. Both are raw numbers times calibrated factors:
+
+    .. math:: \sigma_E = a_E \, s_E, \qquad \sigma_F = a_F \, s_F, \qquad
+              a^2 = \big\langle (\Delta / s)^2 \big\rangle_{validation}
+
+    Args:
+        members: Models that know the same inputs.
+
+    Raises:
+        DataError: No models, or models that differ in their inputs.
+    """
+
+    energy_factor: Tensor
+    forces_factor: Tensor
+
+    def __init__(self, members: Sequence[InteratomicPotential]) -> None:
+        super().__init__()
+        if not members:
+            raise DataError("an uncertain potential needs at least one model, got none")
+        different = [sorted(model.inputs) for model in members if model.inputs != members[0].inputs]
+        if different:
+            raise DataError(
+                f"models of a committee must have the same inputs, got {sorted(members[0].inputs)} and {different[0]}"
+            )
+        self.members = nn.ModuleList(members)
+        self.species = tuple(z for z in members[0].species if all(z in model.species for model in members))
+        self.inputs = members[0].inputs
+        self.r_max = max(model.r_max for model in members)  # edges beyond a model's own cutoff add exact zeros
+        for name in ("energy_factor", "forces_factor"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float64))
+
+    @abstractmethod
+    def forward(
+        self,
+        graph: Mapping[str, Tensor],
+        *,
+        forces: bool = True,
+        stress: bool = False,
+        atomic_stress: bool = False,
+        std: bool = True,
+    ) -> dict[str, Tensor]:
+        """Predict; see :class:`InteratomicPotential`. ``std``: standard deviations of energies and forces too."""
+
+    def calibrate(self, energy: float, forces: float) -> None:
+        """Set the factors of the standard deviations.
+
+        Raises:
+            ValueError: A factor is not positive.
+        """
+        for name, value in (("energy", energy), ("forces", forces)):
+            if not value > 0:
+                raise ValueError(f"the factor of the standard deviation of {name} must be positive; got {value}")
+            getattr(self, f"{name}_factor").fill_(value)
+
+    @property
+    def first(self) -> InteratomicPotential:
+        """The first model."""
+        return cast(InteratomicPotential, self.members[0])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the first model's parameters."""
+        return self.first.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.first.device
+
+    @property
+    def surroundings(self) -> nn.Module | None:
+        """What the models know of something outside."""
+        return self.first.surroundings
+
+    @property
+    def max_edges(self) -> int | None:
+        """Edges that a model treats at once."""
+        return self.first.max_edges
+
+    @max_edges.setter
+    def max_edges(self, value: int | None) -> None:
+        for model in self.members:
+            model.max_edges = value  # type: ignore[assignment]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        """Follow to another device, but keep factors in float64."""
+        factors = self.energy_factor, self.forces_factor
+        super()._apply(fn, recurse)
+        self.energy_factor, self.forces_factor = (factor.to(self.device) for factor in factors)
+        return self
+
+
+class Committee(UncertainPotential):
+    r"""Several models, trained with different seeds or on different data, and how far they differ.
+
+    .. math:: \bar y = \frac 1 M \sum_m y_m, \qquad s^2 = \frac{1}{M-1} \sum_m (y_m - \bar y)^2
+
+    for the energy of a structure and for every component of the forces.
+
+    Args:
+        members: At least two models.
+
+    Raises:
+        DataError: Fewer models, or models that differ in their inputs.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ik_e3nn.graph import build_graph
+        >>> committee = Committee([InteratomicPotential(["H", "O"], num_channels=4).eval() for _ in range(3)])
+        >>> committee(build_graph(molecule("H2O"), committee.r_max))["forces_std"].shape
+        torch.Size([3, 3])
+    """
+
+    def __init__(self, members: Sequence[InteratomicPotential]) -> None:
+        super().__init__(members)
+        if len(members) < 2:
+            raise DataError(f"a committee needs at least two models, got {len(members)}")
+
+    def forward(
+        self,
+        graph: Mapping[str, Tensor],
+        *,
+        forces: bool = True,
+        stress: bool = False,
+        atomic_stress: bool = False,
+        std: bool = True,
+    ) -> dict[str, Tensor]:
+        """Predict; the standard deviations cost nothing."""
+        outputs = [model(graph, forces=forces, stress=stress, atomic_stress=atomic_stress) for model in self.members]
+        stacked = {name: torch.stack([output[name] for output in outputs]) for name in outputs[0]}
+        result = {name: values.mean(0) for name, values in stacked.items()}
+        if std:
+            result["energy_std"] = self.energy_factor * stacked["energy"].std(0)
+            if forces:
+                result["forces_std"] = self.forces_factor * stacked["forces"].double().std(0)
+        return result

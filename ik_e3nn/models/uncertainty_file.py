@@ -1,0 +1,96 @@
+"""Files that say how sure models are: they belong to model files and hold no weights of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.checkpoint import weights_digest
+from ik_e3nn.models.last_layer import LastLayerEnsemble
+from ik_e3nn.models.potential import InteratomicPotential
+from ik_e3nn.models.uncertain import Committee, UncertainPotential
+
+KEY, FORMAT_VERSION = "ik_e3nn_uncertainty", 1
+
+
+def save_uncertainty(
+    potential: UncertainPotential, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
+) -> None:
+    """Write what a calibration has found, at once or not at all.
+
+    Args:
+        potential: A committee or a last-layer ensemble.
+        path: Where; ".safetensors" is the usual ending.
+        summary: Anything JSON-able about the calibration, kept as it is.
+        overwrite: Replace a file that exists.
+
+    Raises:
+        FileExistsError: The file exists and ``overwrite`` is False.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
+    tensors = {"factors": torch.stack([potential.energy_factor, potential.forces_factor]).cpu()}
+    if isinstance(potential, LastLayerEnsemble):
+        tensors |= {"root": potential.root.cpu(), "directions": potential.directions.cpu()}
+    info = {
+        "format_version": FORMAT_VERSION,
+        "kind": type(potential).__name__,
+        "models_sha256": [weights_digest(cast(InteratomicPotential, model)) for model in potential.members],
+        "calibration": summary or {},
+    }
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    with written_at_once(path) as file:
+        file.write(save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)}))
+
+
+def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLike[str]) -> UncertainPotential:
+    """Models as they are in their files, with the uncertainty that was calibrated for them.
+
+    Args:
+        models: One model, or the members of a committee in any order.
+        path: A file that `save_uncertainty` has written.
+
+    Returns:
+        A potential with standard deviations, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModelFileError: It is broken, newer than this library, or was made for other models.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
+        info: dict[str, Any] = json.loads(metadata[KEY])
+        version, digests, kind = int(info["format_version"]), sorted(info["models_sha256"]), info["kind"]
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(
+            f"{path} is no file of an uncertainty, or is damaged: calibrate again ({error})"
+        ) from error
+    if version > FORMAT_VERSION:
+        raise ModelFileError(f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade ik-e3nn")
+    if digests != sorted(weights_digest(model) for model in models):
+        raise ModelFileError(
+            f"{path} was made for {len(digests)} model(s) with other weights than the {len(models)} given: calibrate "
+            "these with `ik-e3nn calibrate`"
+        )
+    potential = (
+        LastLayerEnsemble(models[0], tensors["root"], tensors["directions"])
+        if kind == LastLayerEnsemble.__name__
+        else Committee(models)
+    )
+    potential.calibrate(*tensors["factors"].tolist())
+    return potential.to(device=models[0].device).eval()

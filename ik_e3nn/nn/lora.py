@@ -1,0 +1,108 @@
+"""Low-rank changes of equivariant linear layers, for fine-tuning with few trained weights."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ik_e3nn.nn.linear import EquivariantLinear
+
+
+class LowRankUpdate(nn.Module):
+    r"""Adds a matrix of low rank to every matrix of weights of an equivariant linear layer.
+
+    .. math:: w_q \mapsto w_q + r^{-1/2} \, A_q B_q, \qquad A_q \in R^{m \times r}, \; B_q \in R^{r \times n}
+
+    The weights :math:`w_q` multiply intertwiners, so the layer stays equivariant whatever A and B are. A starts as
+    standard normal numbers and B as zero: nothing changes at the start, and a step of B changes w by about as much as a
+    step of w itself would.
+
+    Args:
+        shapes: Shapes (m, n) of the matrices.
+        rank: Rank r; a matrix with a smaller side gets that rank.
+        like: A tensor of the dtype and on the device that the factors shall have.
+
+    Reference:
+        Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, section 4.1.
+
+    Example:
+        >>> LowRankUpdate([(4, 2)], 1, like=torch.ones(8))(torch.ones(8)).sum()
+        tensor(8., grad_fn=<SumBackward0>)
+    """
+
+    def __init__(self, shapes: Sequence[tuple[int, int]], rank: int, *, like: Tensor) -> None:
+        super().__init__()
+        if rank < 1:
+            raise ValueError(f"the rank of an update must be at least 1; got {rank}")
+        ranks = [min(rank, *shape) for shape in shapes]
+        options: dict[str, Any] = {"dtype": like.dtype, "device": like.device}
+        self.down = nn.ParameterList(
+            nn.Parameter(torch.randn(m, r, **options)) for (m, _), r in zip(shapes, ranks, strict=True)
+        )
+        self.up = nn.ParameterList(
+            nn.Parameter(torch.zeros(r, n, **options)) for (_, n), r in zip(shapes, ranks, strict=True)
+        )
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The changed weights, of the same shape."""
+        pairs = zip(self.down, self.up, strict=True)
+        return weight + torch.cat([(A @ B).flatten() * A.shape[1] ** -0.5 for A, B in pairs])
+
+
+def add_lora(module: nn.Module, rank: int) -> None:
+    """Give every equivariant linear layer in a module a low-rank update, in place; the layers' own weights are frozen.
+
+    Args:
+        module: The module; layers that have an update already keep it.
+        rank: Rank of the updates.
+
+    Raises:
+        ValueError: The rank is not positive.
+
+    Example:
+        >>> linear = EquivariantLinear("4x0e + 4x1o", "4x0e + 4x1o")
+        >>> add_lora(linear, 1)
+        >>> sum(p.numel() for p in linear.parameters() if p.requires_grad), linear.weight.numel()
+        (16, 32)
+    """
+    for layer in list(module.modules()):
+        if isinstance(layer, EquivariantLinear) and not parametrize.is_parametrized(layer, "weight"):
+            update = LowRankUpdate(layer.weight_shapes(), rank, like=layer.weight)
+            layer.weight.requires_grad_(False)
+            parametrize.register_parametrization(layer, "weight", update)
+
+
+def merge_lora(module: nn.Module) -> None:
+    """Add all low-rank updates in a module to the weights, in place; the layers are ordinary ones then.
+
+    Example:
+        >>> linear = EquivariantLinear("4x0e", "4x0e")
+        >>> add_lora(linear, 1)
+        >>> merge_lora(linear)
+        >>> [name for name, _ in linear.named_parameters()]
+        ['weight']
+    """
+    for _, layer in _updated(module):
+        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
+        layer.weight.requires_grad_(True)
+
+
+def lora_layers(module: nn.Module) -> dict[str, int]:
+    """Ranks of the low-rank updates in a module, by the names of the layers.
+
+    Example:
+        >>> lora_layers(EquivariantLinear("4x0e", "4x0e"))
+        {}
+    """
+    return {
+        name: max(A.shape[1] for A in layer.parametrizations["weight"][0].down)  # type: ignore[index, union-attr]
+        for name, layer in _updated(module)
+    }
+
+
+def _updated(module: nn.Module) -> Iterator[tuple[str, EquivariantLinear]]:
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, EquivariantLinear) and parametrize.is_parametrized(layer, "weight"):
+            yield name, layer

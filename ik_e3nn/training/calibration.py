@@ -1,0 +1,277 @@
+"""How sure a model is: a committee's or a last layer's standard deviations, calibrated on validation data."""
+
+from __future__ import annotations
+
+import glob
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+from tqdm import tqdm
+
+from ik_e3nn.data import LabelKeys, StructureDataset
+from ik_e3nn.data.writing import refuse_existing
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.models import (
+    Committee,
+    InteratomicPotential,
+    LastLayerEnsemble,
+    UncertainPotential,
+    load_model,
+    model_path,
+    save_uncertainty,
+)
+from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
+from ik_e3nn.training.calibration_plot import plot_calibration
+from ik_e3nn.training.evaluation import check_species
+from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
+from ik_e3nn.training.loss import residuals
+from ik_e3nn.training.prediction import choose_device, predict
+from ik_e3nn.training.prepare import LabelledSet, read_set
+from ik_e3nn.training.run_folder import write_json
+from ik_e3nn.training.sampler import EpochSampler
+
+_log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+LEAST = 4  # structures to calibrate on and test with
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """A calibration.
+
+    Args:
+        model: Model file; a glob or list of several makes a committee. "base" is the model of the package.
+        data: Labelled structures that none of the models was trained on: file, glob, folder or list of them. Every
+            other structure calibrates, the rest tests the calibration.
+        train: What the model was trained on; a single model needs it.
+        output: File to write; metrics and plots go beside it under the same name.
+        members: Directions in which forces of a single model are varied; more cost more and are more exact.
+        max_structures: Most training structures to use, chosen at random.
+        energy_key: Name of the energy label.
+        forces_key: Name of the forces label.
+        energy_unit: Unit of the labels' energies, also within forces.
+        length_unit: Unit of length within the labels' forces; positions are in A.
+        batch_size: Most structures in a batch.
+        seed: Random seed.
+        device: Where to compute.
+        overwrite: Replace an existing output.
+        progress: Show a progress bar.
+    """
+
+    model: str | list[str]
+    data: str | list[str]
+    train: str | list[str] | None = None
+    output: str = "uncertainty.safetensors"
+    members: int = 8
+    max_structures: int = 300
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
+    length_unit: Literal["ang", "bohr"] = "ang"
+    batch_size: int = 16
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    overwrite: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("members", "max_structures", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+
+    @property
+    def keys(self) -> LabelKeys:
+        """Names and units of the labels."""
+        return LabelKeys(
+            energy=self.energy_key,
+            forces=self.forces_key,
+            energy_unit=self.energy_unit,
+            length_unit=self.length_unit,
+        )
+
+
+@dataclass(frozen=True)
+class CalibrationResult:
+    """What a calibration has found.
+
+    Args:
+        kind: `Committee` or `LastLayerEnsemble`.
+        output: The file.
+        energy_factor: What raw standard deviations of energies are multiplied by.
+        forces_factor: The same of forces.
+        energy_spearman: Rank correlation of standard deviations and absolute errors of the tested energies.
+        forces_spearman: The same of force components.
+        energy_within_std: Share of tested energies whose error is below their standard deviation; 0.68 for a Gaussian.
+        forces_within_std: The same of force components.
+    """
+
+    kind: str
+    output: str
+    energy_factor: float
+    forces_factor: float
+    energy_spearman: float
+    forces_spearman: float
+    energy_within_std: float
+    forces_within_std: float
+
+
+def calibrate(settings: CalibrationSettings) -> CalibrationResult:
+    """Find how sure a model or a committee is, and scale that to the errors on validation data.
+
+    Writes the file that `IKCalculator(model, uncertainty=file)` takes, `NAME_metrics.json` and `NAME_calibration.png`.
+
+    Args:
+        settings: Models and data.
+
+    Returns:
+        The factors, and how good the standard deviations are on structures that were not calibrated on.
+
+    Raises:
+        ConfigError: One model and no training data.
+        DataError: Too few labelled structures, or the output exists already.
+        UnknownSpeciesError: The data have elements that the models do not know.
+    """
+    output = Path(settings.output).expanduser()
+    metrics_file, plot_file = (output.with_name(f"{output.stem}_{end}") for end in ("metrics.json", "calibration.png"))
+    for path in (output, metrics_file):
+        refuse_existing(path, overwrite=settings.overwrite)
+    device = choose_device(settings.device)
+    models = [load_model(path, device=device).requires_grad_(False) for path in _files(settings.model)]
+    data = read_set(settings.data, settings.keys, require=("energy", "forces"))
+    check_species(data.structures, [z for z in models[0].species if all(z in model.species for model in models)])
+    if len(data.structures) < LEAST:
+        raise DataError(
+            f"data holds {len(data.structures)} structures; calibrating and testing takes at least {LEAST}."
+        )
+    if len(models) > 1:
+        potential: UncertainPotential = Committee(models)
+    elif settings.train is None:
+        raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
+    else:
+        potential = last_layer_of(models[0], settings, data)
+    halves = [data.select(range(start, len(data.structures), 2)) for start in (0, 1)]
+    fitted = errors_and_stds(potential, halves[0], settings.batch_size)
+    factors = {label: float(np.sqrt(np.mean((error / std) ** 2))) for label, (error, std) in fitted.items()}
+    potential.calibrate(**factors)
+    tested = errors_and_stds(potential, halves[1], settings.batch_size)
+    quality = {label: quality_of(*pair) for label, pair in tested.items()}
+    plot_calibration(tested, plot_file)
+    counts = [len(half.structures) for half in halves]
+    summary = {"factors": factors, "quality": quality, "calibrated_on": counts[0], "tested_on": counts[1]}
+    save_uncertainty(potential, output, summary=summary, overwrite=settings.overwrite)
+    write_json({"kind": type(potential).__name__, **summary}, metrics_file)
+    figures = {f"{label}_{name}": quality[label][name] for label in quality for name in ("spearman", "within_std")}
+    _log.info("the calibration plot is in %s", plot_file)
+    return CalibrationResult(type(potential).__name__, str(output), factors["energy"], factors["forces"], **figures)
+
+
+def last_layer_of(model: InteratomicPotential, settings: CalibrationSettings, valid: LabelledSet) -> LastLayerEnsemble:
+    """The posterior of a model's last layer, from the structures that it was trained on and its errors on others.
+
+    Args:
+        model: The model.
+        settings: Where the training data are, and how many to use.
+        valid: Structures that tell the noise.
+
+    Returns:
+        An ensemble, not calibrated yet.
+    """
+    train = read_set(settings.train or [], settings.keys)
+    order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
+    chosen = train.select(sorted(order.tolist()))
+    check_species(chosen.structures, model.species)
+    errors = predict(model, _graphs(model, valid), batch_size=settings.batch_size).errors
+    posterior = LastLayerPosterior(
+        model,
+        energy_noise=max(errors["energy_rmse_meV_per_atom"] / 1000.0, 1e-6),
+        forces_noise=max(errors["force_rmse_meV_per_A"] / 1000.0, 1e-6),
+    )
+    with tqdm(total=len(chosen.structures), desc="last layer", disable=not settings.progress) as bar:
+        for batch in _batches(_graphs(model, chosen), settings.batch_size):
+            here = to_device(batch, model.device)
+            posterior.add(here)
+            bar.update(len(batch["energy"]))
+    root = posterior.root(len(train.structures) / len(chosen.structures))
+    return LastLayerEnsemble(model, *members_of(root, settings.members, seed=settings.seed)).to(model.device).eval()
+
+
+def errors_and_stds(
+    potential: UncertainPotential, data: LabelledSet, batch_size: int = 16
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """Errors (prediction less label) and standard deviations of all labelled energies and force components.
+
+    Args:
+        potential: A potential with standard deviations.
+        data: Labelled structures.
+        batch_size: Most structures in a batch.
+
+    Returns:
+        By label, "energy" (eV) and "forces" (eV/A): two arrays of one length.
+    """
+    found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {"energy": ([], []), "forces": ([], [])}
+    for batch in _batches(_graphs(potential, data), batch_size):
+        here = to_device(batch, potential.device)
+        outputs = potential(here, forces=True, std=True)
+        for label, (errors, stds) in found.items():
+            error, known = residuals(outputs, here, label)
+            errors.append(error[known].double().cpu().numpy())
+            stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
+    return {label: (np.concatenate(errors), np.concatenate(stds)) for label, (errors, stds) in found.items()}
+
+
+def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
+    r"""How well standard deviations tell errors.
+
+    Args:
+        error: Errors.
+        std: Their standard deviations.
+
+    Returns:
+        `spearman`: rank correlation of std and |error|; `within_std`: share of errors below their std, 0.683 for a
+        Gaussian; `z_rms`: root mean square of error/std, 1 if calibrated; `nll`: mean negative log-likelihood of a
+        Gaussian less that of one common std, negative if single stds tell more than none.
+
+    >>> rng = np.random.default_rng(0)
+    >>> std = rng.uniform(0.1, 1.0, 20000)
+    >>> quality = quality_of(std * rng.normal(size=20000), std)
+    >>> abs(quality["within_std"] - 0.683) < 0.01, abs(quality["z_rms"] - 1) < 0.02, quality["nll"] < 0
+    (True, True, True)
+    """
+    from scipy.stats import spearmanr
+
+    z = error / std
+    common = np.sqrt(np.mean(error**2))
+    correlation = spearmanr(std, np.abs(error)).statistic if np.ptp(std) > 0 else 0.0
+    return {
+        "spearman": float(correlation),
+        "within_std": float(np.mean(np.abs(z) < 1)),
+        "z_rms": float(np.sqrt(np.mean(z**2))),
+        "nll": float(np.mean(0.5 * z**2 + np.log(std)) - (0.5 + np.log(common))),
+        "rmse": float(common),
+    }
+
+
+def _graphs(model: nn.Module, data: LabelledSet) -> StructureDataset:
+    options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs}
+    return StructureDataset(data.structures, data.labels, model.r_max, **options)  # type: ignore[arg-type]
+
+
+def _batches(graphs: StructureDataset, batch_size: int) -> BatchLoader:
+    return BatchLoader(graphs, EpochSampler(count_atoms(graphs), batch_size=batch_size))
+
+
+def _files(model: str | Sequence[str]) -> list[Path]:
+    """Model files of names and globs."""
+    names = [model] if isinstance(model, str) else list(model)
+    found: list[Path] = []
+    for name in names:
+        matches = sorted(glob.glob(str(Path(name).expanduser())))
+        found += [Path(match) for match in matches] or [model_path(name)]
+    return found

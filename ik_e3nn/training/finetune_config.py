@@ -1,0 +1,88 @@
+"""The configuration of a fine-tuning: that of a training, and how the base model is adapted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.training.config import OptimizerConfig, TrainConfig, _require
+
+LORA_RANK = 2
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """How a base model is adapted.
+
+    Args:
+        base: Model file to start from; "base" is the model that comes with the package.
+        method: What is trained: all weights ("full"), those of the heads, which read energies from features ("head"),
+            or the heads and low-rank updates of the equivariant linear layers ("lora").
+        frozen_blocks: The embedding and so many of the first blocks (interactions) keep their weights.
+        lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
+            it; below 1, what is nearest to the input changes least.
+        lora_rank: Rank of the low-rank updates; null is 2.
+        merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
+        E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
+            so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
+            the data alone; "base": the base's. Elements that the data lack keep the base's.
+        replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
+            energies are moved from the base's E0s to the new ones.
+        replay_ratio: Replayed structures for every new one.
+        old_domain: Data on which errors before and after are compared, labelled as the base's training set was; null
+            takes what is left of `replay`.
+    """
+
+    base: str = "base"
+    method: Literal["full", "head", "lora"] = "full"
+    frozen_blocks: int = 0
+    lr_decay: float = 1.0
+    lora_rank: int | None = None
+    merge: bool = True
+    E0s: Literal["refit", "data", "base"] = "refit"
+    replay: str | list[str] | None = None
+    replay_ratio: float = 1.0
+    old_domain: str | list[str] | None = None
+
+    def __post_init__(self) -> None:
+        _require(self.frozen_blocks >= 0, "finetune.frozen_blocks", self.frozen_blocks, "zero or positive")
+        _require(0 < self.lr_decay <= 1, "finetune.lr_decay", self.lr_decay, "above 0 and at most 1")
+        _require(self.replay_ratio > 0, "finetune.replay_ratio", self.replay_ratio, "positive")
+        _require(self.lora_rank is None or self.lora_rank >= 1, "finetune.lora_rank", self.lora_rank, "at least 1")
+        self._refuse("frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head': all are frozen")
+        self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
+        self._refuse("lora_rank", self.lora_rank, self.method != "lora", f"method is {self.method!r}, not 'lora'")
+        self._refuse("merge", not self.merge, self.method != "lora", f"method is {self.method!r}, not 'lora'")
+
+    def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:
+        """No setting is without effect."""
+        if given and useless:
+            value = getattr(self, name)
+            raise ConfigError(f"finetune.{name} is {value!r}, but has no effect, because {reason}; leave it out.")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig(TrainConfig):
+    """Everything a fine-tuning needs.
+
+    Args:
+        data: New structures and labels.
+        model: Arguments of the base model. They cannot be changed: one that is given must be the base's.
+        loss: What is minimised.
+        optimizer: How it is minimised.
+        run: Where and how long.
+        finetune: What is adapted, and how.
+    """
+
+    model_is_given: ClassVar[bool] = True
+
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=0.01))
+    finetune: MethodConfig = field(default_factory=MethodConfig)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.data.E0s, dict) and self.finetune.E0s != "data":
+            raise ConfigError(
+                f"data.E0s gives values, but finetune.E0s is {self.finetune.E0s!r} and would replace them; "
+                "set finetune.E0s to 'data', or leave data.E0s out."
+            )

@@ -1,0 +1,84 @@
+"""The parts of a model that fine-tuning treats differently: embedding, blocks and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ik_e3nn.errors import ConfigError
+
+BLOCKS = ("interactions", "blocks", "layers")
+HEADS = ("heads", "readouts")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Names of a model's parameters by part.
+
+    Args:
+        embedding: What comes before the blocks, and whatever else is in no block and no head.
+        blocks: Those of every block, the nearest to the input first.
+        heads: What reads results from features.
+    """
+
+    embedding: list[str]
+    blocks: list[list[str]]
+    heads: list[str]
+
+    def lr_factors(self, decay: float) -> dict[str, float]:
+        """Factors of the learning rate: 1 for heads, and one more `decay` for every step towards the input.
+
+        >>> Parts(["e"], [["a"], ["b"]], ["h"]).lr_factors(0.5)
+        {'h': 1.0, 'b': 0.5, 'a': 0.25, 'e': 0.125}
+        """
+        steps = [self.heads, *reversed(self.blocks), self.embedding]
+        return {name: decay**number for number, names in enumerate(steps) for name in names}
+
+
+def parts_of(model: nn.Module) -> Parts:
+    """The parts of a model whose blocks are a list called `interactions`, and whose heads are `heads` or `readouts`.
+
+    Args:
+        model: The model; the list may be within another part of it.
+
+    Raises:
+        ConfigError: It has no such parts.
+
+    >>> from ik_e3nn.models import InteratomicPotential
+    >>> parts = parts_of(InteratomicPotential(["H"], num_channels=4))
+    >>> parts.embedding, len(parts.blocks), parts.heads[0]
+    (['node_embedding.species'], 2, 'readouts.0.scalars.weight')
+    """
+    blocks_name, heads_name = (_find(model, *wanted) for wanted in (("blocks", BLOCKS), ("heads", HEADS)))
+    children = [name for name, _ in model.get_submodule(blocks_name).named_children()]
+    parameters = [name for name, _ in model.named_parameters()]
+    blocks = [[name for name in parameters if name.startswith(f"{blocks_name}.{child}.")] for child in children]
+    heads = [name for name in parameters if name.startswith(f"{heads_name}.")]
+    taken = {*heads, *(name for block in blocks for name in block)}
+    return Parts([name for name in parameters if name not in taken], blocks, heads)
+
+
+def block_modules(model: nn.Module) -> list[nn.Module]:
+    """The blocks of a model, the nearest to the input first.
+
+    Raises:
+        ConfigError: It has none.
+    """
+    return list(model.get_submodule(_find(model, "blocks", BLOCKS)).children())
+
+
+def _find(model: nn.Module, part: str, names: Sequence[str]) -> str:
+    """Full name of the outermost list or mapping of modules with one of the names."""
+    found = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList | nn.ModuleDict) and name.rpartition(".")[2] in names
+    ]
+    if not found:
+        raise ConfigError(
+            f"{type(model).__name__} cannot be fine-tuned: it has no {part}, which would be called "
+            f"{' or '.join(names)}."
+        )
+    return min(found, key=lambda name: (name.count("."), names.index(name.rpartition(".")[2])))

@@ -1,0 +1,82 @@
+"""The base model's own data in a fine-tuning: some to learn again, some to see what is forgotten."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from ik_e3nn.data import LabelKeys
+from ik_e3nn.data.energy_reference import is_isolated
+from ik_e3nn.errors import UnknownSpeciesError
+from ik_e3nn.training.finetune_config import MethodConfig
+from ik_e3nn.training.prepare import LabelledSet, read_set
+
+_log = logging.getLogger(__name__)
+
+MOST_OLD = 1000  # structures to measure the old domain on
+
+
+def read_old_data(
+    method: MethodConfig, keys: LabelKeys, shift: Mapping[int, float], *, count: int, seed: int
+) -> tuple[LabelledSet | None, LabelledSet | None]:
+    """Structures to replay, and others of the old domain to measure errors on.
+
+    Args:
+        method: Which files, and how much of them.
+        keys: Names and units of the labels.
+        shift: New less old E0 (eV) of every element that the base knows; energies are moved by them.
+        count: Number of new structures.
+        seed: Seed of the choice.
+
+    Returns:
+        The replayed set and the old domain, which share no structure of `method.replay`; None where there is none.
+
+    Raises:
+        UnknownSpeciesError: The files hold an element that the base does not know.
+        DataError: They cannot be read.
+    """
+    replayed = old = None
+    if method.replay is not None:
+        everything = _moved(read_set(method.replay, keys), shift, "finetune.replay")
+        order = np.random.default_rng([seed, 1]).permutation(len(everything.structures))
+        wanted = max(1, round(method.replay_ratio * count))
+        if wanted > len(order):
+            _log.warning("finetune.replay holds %d structures; %d were asked for", len(order), wanted)
+        replayed = everything.select(sorted(order[:wanted].tolist()))
+        if len(order) > wanted:
+            old = everything.select(sorted(order[wanted : wanted + MOST_OLD].tolist()))
+    if method.old_domain is not None:
+        old = _moved(read_set(method.old_domain, keys), shift, "finetune.old_domain")
+    return replayed, old
+
+
+def joined(first: LabelledSet, second: LabelledSet) -> LabelledSet:
+    """Two sets in one."""
+    counts = dataclasses.replace(
+        first.counts,
+        **{
+            name: getattr(first.counts, name) + getattr(second.counts, name)
+            for name in ("structures", "energy", "forces", "stress")
+        },
+    )
+    return LabelledSet(first.structures + second.structures, first.labels + second.labels, counts)
+
+
+def _moved(data: LabelledSet, shift: Mapping[int, float], setting: str) -> LabelledSet:
+    """Without single atoms, and with energies that belong to the new E0s."""
+    data = data.select([i for i, atoms in enumerate(data.structures) if not is_isolated(atoms)])
+    unknown = {int(z) for atoms in data.structures for z in atoms.numbers} - set(shift)
+    if unknown:
+        raise UnknownSpeciesError(
+            f"{setting} has {', '.join(chemical_symbols[z] for z in sorted(unknown))}, which the base does not know; "
+            "the base cannot have learned it: leave these structures out."
+        )
+    labels = [
+        dataclasses.replace(one, energy=one.energy + sum(shift[int(z)] for z in atoms.numbers))
+        for atoms, one in zip(data.structures, data.labels, strict=True)
+    ]
+    return dataclasses.replace(data, labels=labels)

@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase.io import write
+
+from ik_e3nn.cli import main
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.models import InteratomicPotential, load_model, save_model, with_uncertainty
+from ik_e3nn.training import CalibrationSettings, calibrate
+from ik_e3nn.training.calibration import errors_and_stds
+from ik_e3nn.training.prepare import read_set
+from tests.training.helpers import MODEL, structures
+
+
+@pytest.fixture
+def files(tmp_path):
+    write(tmp_path / "train.xyz", structures(12, crystals=False))
+    write(tmp_path / "valid.xyz", structures(30, seed=4, crystals=False))
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = InteratomicPotential(["H", "O"], **MODEL)
+        model.set_scale(0.05)
+        save_model(model, tmp_path / f"model_{seed}.safetensors")
+    return tmp_path
+
+
+def settings(folder, model="model_0.safetensors", **options):
+    chosen = {"output": str(folder / "u.safetensors"), "device": "cpu", "progress": False} | options
+    return CalibrationSettings(str(folder / model), str(folder / "valid.xyz"), **chosen)
+
+
+@pytest.mark.parametrize("kind", ["Committee", "LastLayerEnsemble"])
+def test_calibrated_stds_are_the_errors_of_the_calibrating_half(files, kind) -> None:
+    if kind == "Committee":
+        chosen = settings(files, "model_*.safetensors")
+    else:
+        chosen = settings(files, train=str(files / "train.xyz"), members=4)
+    result = calibrate(chosen)
+    assert result.kind == kind
+    paths = sorted(files.glob("model_*.safetensors"))[: 3 if kind == "Committee" else 1]
+    potential = with_uncertainty([load_model(path) for path in paths], files / "u.safetensors")
+    data = read_set(str(files / "valid.xyz"), chosen.keys)
+    half = data.select(range(0, 30, 2))
+    for label, (error, std) in errors_and_stds(potential, half).items():
+        assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4), label
+    metrics = json.loads((files / "u_metrics.json").read_text())
+    assert metrics["calibrated_on"] == metrics["tested_on"] == 15
+    other = errors_and_stds(potential, data.select(range(1, 30, 2)))
+    error, std = other["energy"]
+    assert metrics["quality"]["energy"]["within_std"] == pytest.approx(np.mean(np.abs(error) < std))
+    assert metrics["quality"]["energy"]["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+    assert (files / "u_calibration.png").stat().st_size > 10_000
+
+
+def test_the_command(files, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(files)
+    words = ["calibrate", "model_*.safetensors", "valid.xyz", "-o", "c.safetensors", "--progress=false"]
+    assert main(words) == 0
+    assert "Committee" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "c.safetensors" in capsys.readouterr().err
+
+
+def test_mistakes_are_clear_errors(files) -> None:
+    with pytest.raises(ConfigError, match="the uncertainty of a single model comes from what it was trained on"):
+        calibrate(settings(files))
+    write(files / "valid.xyz", structures(3, crystals=False))
+    with pytest.raises(DataError, match="data holds 3 structures; calibrating and testing takes at least 4"):
+        calibrate(settings(files, "model_*.safetensors"))
+    with pytest.raises(ConfigError, match="members is 0, but it must be at least 1"):
+        settings(files, members=0)
