@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Any, cast
 
 import torch
