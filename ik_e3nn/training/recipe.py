@@ -89,5 +89,5 @@ class Recipe:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of trained values."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    """Number of weights; those of an average, which are not trained, count too."""
+    return sum(parameter.numel() for parameter in model.parameters())
