@@ -1,11 +1,15 @@
 """Small labelled data and module factories shared by the training tests."""
 
+import contextlib
+
 import numpy as np
+import pytest
 import torch
 from ase.build import bulk, molecule
 from ase.calculators.morse import MorsePotential
 
 from ik_e3nn.graph import build_graph
+from ik_e3nn.training.callbacks import MetricsLog
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
 from ik_e3nn.training.loss import PotentialLoss
@@ -43,6 +47,24 @@ def graphs(atoms_list, dtype=torch.float32):
         graph["stress"] = torch.tensor(atoms.info.get("REF_stress", nan), dtype=torch.float64)[None]
         result.append(graph)
     return result
+
+
+@contextlib.contextmanager
+def interrupted_in_epoch(epoch):
+    """Training in this block is killed, as by Ctrl-C, after the validation of an epoch; the first is 0."""
+    original = MetricsLog.on_validation_end
+
+    def interrupted(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.current_epoch == epoch:
+            raise KeyboardInterrupt
+
+    MetricsLog.on_validation_end = interrupted
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        MetricsLog.on_validation_end = original
 
 
 def make_module(*, optimizer=None, loss=None, limit=None, **model):

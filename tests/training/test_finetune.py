@@ -20,7 +20,7 @@ from ik_e3nn.training.methods import apply_method
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prepare import prepare_data, read_set
 from ik_e3nn.training.refit import refit_reference
-from tests.training.helpers import MODEL, RUN, structures
+from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, structures
 from tests.training.stand_in import PairModel
 
 
@@ -283,24 +283,11 @@ def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
 
 @pytest.mark.parametrize("method", [{"method": "lora"}, {"frozen_blocks": 1, "lr_decay": 0.5}])
 def test_a_split_run_is_a_straight_run(data, method) -> None:
-    from ik_e3nn.training.callbacks import MetricsLog
-
     options = {"train": "all.xyz", "replay": str(data / "old.xyz"), **method}
     straight = finetune(config(data, run={"output": str(data / "straight"), "max_epochs": 4}, **options))
     split = config(data, run={"output": str(data / "split"), "max_epochs": 4}, **options)
-    original = MetricsLog.on_validation_end
-
-    def interrupted(self, trainer, module):
-        original(self, trainer, module)
-        if trainer.current_epoch == 2:
-            raise KeyboardInterrupt
-
-    MetricsLog.on_validation_end = interrupted
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            finetune(split)
-    finally:
-        MetricsLog.on_validation_end = original
+    with interrupted_in_epoch(2):
+        finetune(split)
     resumed = finetune(split, resume=True)
     one, two = (load_model(result.model).state_dict() for result in (straight, resumed))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -11,8 +11,8 @@ from ase.io import write
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.models import load_model, read_model_info
 from ik_e3nn.training import read_config, train
+from tests.training.helpers import interrupted_in_epoch, structures
 from tests.training.helpers import small_config as config
-from tests.training.helpers import structures
 
 
 @pytest.fixture
@@ -84,21 +84,8 @@ def test_dtype_is_the_configured_one_whatever_the_ambient_one(data, dtype, ambie
 def test_the_real_model_resumes_bit_for_bit(data) -> None:
     straight = train(config(data, output=str(data / "straight"), max_epochs=4))
     first = config(data, output=str(data / "split"), max_epochs=4)
-    from ik_e3nn.training.callbacks import MetricsLog
-
-    original = MetricsLog.on_validation_end
-
-    def interrupted(self, trainer, module):
-        original(self, trainer, module)
-        if trainer.current_epoch == 2:
-            raise KeyboardInterrupt
-
-    MetricsLog.on_validation_end = interrupted
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(first)
-    finally:
-        MetricsLog.on_validation_end = original
+    with interrupted_in_epoch(2):
+        train(first)
     split = train(first, resume=True)
     one, two = (load_model(result.model).state_dict() for result in (straight, split))
     assert all(torch.equal(one[name], two[name]) for name in one)

@@ -16,6 +16,7 @@ from ik_e3nn.training import PropertyConfig, PropertyDataConfig, PropertyLossCon
 from ik_e3nn.training.property_loss import PropertyErrors, PropertyLoss
 from ik_e3nn.training.property_prepare import prepare_properties
 from tests.data.molecule_sets import SMILES
+from tests.training.helpers import interrupted_in_epoch
 
 CONFIG = """
 data:
@@ -102,23 +103,10 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
 
 
 def test_a_resumed_run_is_the_straight_one_bit_for_bit(folder) -> None:
-    from ik_e3nn.training.callbacks import MetricsLog
-
     straight = train(read_config("config.yaml", ["--run.output=straight"]))
     split = read_config("config.yaml", ["--run.output=split"])
-    original = MetricsLog.on_validation_end
-
-    def interrupted(self, trainer, module):
-        original(self, trainer, module)
-        if trainer.current_epoch == 2:
-            raise KeyboardInterrupt
-
-    MetricsLog.on_validation_end = interrupted
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train(split)
-    finally:
-        MetricsLog.on_validation_end = original
+    with interrupted_in_epoch(2):
+        train(split)
     resumed = train(split, resume=True)
     one, two = (load_property_model(result.model).state_dict() for result in (straight, resumed))
     assert all(torch.equal(one[name], two[name]) for name in one)
