@@ -31,4 +31,5 @@ def test_later_steps_find_the_memory_of_the_first_one():
         int(subprocess.run([sys.executable, "-c", SCRIPT, how], check=True, capture_output=True, text=True).stdout)
         for how in ("keep", "give back")
     )
-    assert keep < 0.1 * give_back
+    # about 0.03 with pages of 4 KiB, up to 0.1 where the system joins them into huge ones; 1 without the switch
+    assert keep < 0.3 * give_back
