@@ -91,7 +91,7 @@ def main() -> None:
     args = parse()
     stages = set(args.stages or STAGES)
     if args.speed_only:
-        args.minutes, stages = SPEED_ONLY_MINUTES, stages - {"evaluate"}
+        args.minutes = SPEED_ONLY_MINUTES
     pythons = {"ours": sys.executable, "mace": args.mace_python or "", "nequip": args.nequip_python or ""}
     bench = runs.Bench(args.work.resolve(), pythons, args.minutes, args.threads, args.speed_only)
     pairs = chosen(args)

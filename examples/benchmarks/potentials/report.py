@@ -14,6 +14,7 @@ Row = dict[str, Any]
 COLUMNS = {
     "model": "model",
     "parameters": "parameters",
+    "minutes": "training (min)",
     "force_rmse_meV_per_A": "F RMSE (meV/A)",
     "force_mae_meV_per_A": "F MAE",
     "energy_rmse_meV_per_atom": "E RMSE (meV/atom)",
@@ -188,7 +189,7 @@ def _page(rows: list[Row], output: Path) -> str:
             parts += [
                 f"## {chosen.title}",
                 f"{chosen.split}. Training frames have {first['edges_per_frame']['train']:,.0f} edges on average; E0s: "
-                f"{first['E0s_from']}. {first['minutes']:g} minutes of training each on {first['machine']}.",
+                f"{first['E0s_from']}. Trained on {first['machine']}.",
                 table(mine),
                 *[f"{row['model']}: `{row['notes'].splitlines()[-1]}`" for row in mine if row.get("notes")],
             ]
@@ -246,14 +247,15 @@ def plot(rows: list[Row], path: Path) -> None:
 _INTRODUCTION = """# Potentials side by side
 
 Written by `potentials.py`; all figures are in `{json}`. Every model had the same frames, the same E0s, the same cores
-and the same training time. The clock starts with the first training step: starting the interpreter, reading data,
-building and compiling models are not part of it (*before training*, without earlier results in the compilers' caches;
-ours has the writing of the model and its plots in it), each package's own validation after every epoch is. All train
-and run in float32. Errors are those of the test frames, computed by one piece of code from the predictions of each
-package.
+and the training time in the tables: the same, but for rows of ours that say less. The clock starts with the first
+training step: starting the interpreter, reading data, building and compiling models are not part of it (*before
+training*, without earlier results in the compilers' caches; ours has the writing of the model and its plots in it),
+each package's own validation after every epoch is. All train and run in float32. Errors are those of the test frames,
+computed by one piece of code from the predictions of each package.
 
-Speed was measured after all training, all models of a set in turn, medians of several rounds. *Latency* is a call of
-the model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
+Speed was measured after all training, all models of a set in turn, medians of several rounds; where the errors are of
+an earlier work folder, with the same models after seconds of training (`--speed-only`). *Latency* is a call of the
+model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
 neighbour list included, after a small step of all atoms; *inference edges/s* a batch of about 8,000 edges; *memory*
 the largest resident size of a process that did only that. NequIP's model computes the stress too in all of these, and
 so does MACE's calculator; ours and MACE's model only where the set has stresses. Our calculator keeps a neighbour
