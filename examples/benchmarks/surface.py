@@ -6,7 +6,8 @@ Data: GFN2-xTB dynamics of small molecules, every frame turned at random and put
 through `ik-e3nn data generate`. The energy is then invariant under all turns about the normal and all mirrors that
 contain it: "Cinfv" is its symmetry, "SO2" leaves the mirrors out, "C1" everything, and "O3" is a potential that does
 not know of the wall. The same hyperparameters for all; only the group changes. Tested on other frames of the same
-molecules and on molecules that no model has seen. Finished parts are kept in the work folder and skipped.
+molecules and on molecules that no model has seen. With the model of the first group, a molecule that it has not seen
+then flies at the wall from above, at constant energy. Finished parts are kept in the work folder and skipped.
 """
 
 import argparse
@@ -17,9 +18,13 @@ from typing import Any
 import ase.io
 import matplotlib as mpl
 import numpy as np
+from ase import Atoms, units
 from tqdm import tqdm
 
 from ik_e3nn.cli import main as command
+from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn_calculators.dynamics import MDSettings, run_md
+from ik_e3nn_calculators.velocities import set_thermal_velocities
 
 OUTPUT = Path(__file__).parent / "results" / "surface.json"
 MOLECULES = {
@@ -30,6 +35,8 @@ UNSEEN = {"ethanol": "CCO", "furan": "c1ccoc1"}
 HEIGHTS = "[2.4, 9.0]"
 GROUPS = ("Cinfv", "SO2", "C1", "O3")
 VALID, TEST = 80, 400
+LAUNCH, SPEEDS = 8.0, (2.0, 6.0, 10.0)  # height in A and speeds in A/ps of a molecule that flies at the wall
+FLIGHT_PS, TIMESTEP = 10.0, 0.5
 MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
 Row = dict[str, Any]
 
@@ -118,6 +125,81 @@ def errors(predicted: Path) -> Row:
     }
 
 
+def launched(smiles: str, speed: float, seed: int) -> Atoms:
+    """A molecule at 300 K on its way down."""
+    atoms = molecule_from_smiles(smiles)
+    set_thermal_velocities(atoms, 300.0, np.random.default_rng(seed))
+    atoms.positions[:, 2] += LAUNCH - atoms.get_center_of_mass()[2]
+    atoms.set_velocities(atoms.get_velocities() - [0.0, 0.0, speed * 1e-3 / units.fs])
+    return atoms
+
+
+def flights(work: Path, model: Path) -> list[Row]:
+    """Drift of the total energy of molecules that reach the wall, and how near and how far they were."""
+    rows = []
+    for number, speed in enumerate(tqdm(SPEEDS, desc="dynamics", unit="run")):
+        file = work / f"flight_{speed:g}.json"
+        if not file.exists():
+            start, folder = work / f"launch_{speed:g}.xyz", work / f"flight_{speed:g}"
+            launched(UNSEEN["ethanol"], speed, number).write(start, format="extxyz")
+            settings = MDSettings(
+                str(start), str(model), time_ps=FLIGHT_PS, timestep=TIMESTEP, velocities="file", overwrite=True,
+                output=str(folder), device="cpu",
+            )  # fmt: skip
+            summary = run_md(settings)
+            heights = [atoms.get_center_of_mass()[2] for atoms in ase.io.read(summary.trajectory, ":")]
+            log = np.genfromtxt(folder / "log.csv", delimiter=",", names=True)
+            row = {
+                "molecule": "ethanol",
+                "speed_A_per_ps": speed,
+                "time_ps": summary.time_ps,
+                "timestep_fs": TIMESTEP,
+                "lowest_A": min(heights),
+                "last_A": heights[-1],
+                "drift_meV_per_atom_per_ps": summary.drift_meV_per_atom_per_ps,
+                "largest_deviation_meV_per_atom": 1000
+                * float(np.abs(log["etot"] - log["etot"][0]).max())
+                / summary.num_atoms,
+            }
+            file.write_text(json.dumps(row, indent=1))
+        rows.append(json.loads(file.read_text()))
+    return rows
+
+
+def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
+    """JSON, page and plot."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({"errors": rows, "dynamics": dynamics}, indent=1) + "\n")
+    plot(rows, output.with_suffix(".png"))
+    lines = [
+        "# Molecules over graphite that has no atoms\n",
+        f"Made by `surface.py`: GFN2-xTB over Steele's wall, {rows[0]['frames']} training frames, "
+        f"{rows[0]['epochs']} epochs, one model but for the group. Root mean square errors.\n",
+        f"![force errors](results/{output.stem}.png)\n",
+        "| group | seed | force (meV/A) | energy (meV/atom) | unseen, force | unseen, energy | parameters | time (s) |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {r['group']} | {r['seed']} | {r['force_rmse_meV_per_A']:.1f} | {r['energy_rmse_meV_per_atom']:.2f} | "
+        f"{r['unseen_force_rmse_meV_per_A']:.1f} | {r['unseen_energy_rmse_meV_per_atom']:.2f} | {r['parameters']:,} | "
+        f"{r['train_seconds']:.0f} |"
+        for r in rows
+    ]
+    lines += [
+        f"\nEthanol, which no model has seen, flies at the wall from {LAUNCH:g} A; {rows[0]['group']}, constant "
+        f"energy, {TIMESTEP:g} fs, float32; deviation of the total energy from its start in meV/atom.\n",
+        "| speed (A/ps) | lowest height (A) | height after | time (ps) | drift (meV/atom/ps) | largest deviation |",
+        "|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {r['speed_A_per_ps']:g} | {r['lowest_A']:.2f} | {r['last_A']:.1f} | {r['time_ps']:g} | "
+        f"{r['drift_meV_per_atom_per_ps']:+.4f} | {r['largest_deviation_meV_per_atom']:.3f} |"
+        for r in dynamics
+    ]
+    page = Path(__file__).with_suffix(".md") if output == OUTPUT else output.with_suffix(".md")
+    page.write_text("\n".join(lines) + "\n")
+
+
 def plot(rows: list[Row], path: Path) -> None:
     """Force errors of every group on seen and unseen molecules."""
     mpl.use("Agg")
@@ -165,9 +247,8 @@ def main() -> None:
                 f"{group:6s} {row['force_rmse_meV_per_A']:7.1f} meV/A, unseen {row['unseen_force_rmse_meV_per_A']:7.1f}"
             )
             rows.append(row)
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    args.output.write_text(json.dumps(rows, indent=1) + "\n")
-    plot(rows, args.output.with_suffix(".png"))
+    dynamics = flights(work, work / f"{args.groups[0]}_seed{args.seeds[0]}" / "model.safetensors")
+    report(rows, dynamics, args.output)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ def collect(bench: Bench, earlier: list[Row]) -> list[Row]:
             if bench.done(data_set, model, "predict"):
                 row = _row(bench, data_set, model)
             elif known and model in speed["forms"]:
-                row = known[0]
+                measured = {"notes"}.union(*speed["forms"].values())
+                row = {key: value for key, value in known[0].items() if key not in measured}
             else:
                 rows += known
                 continue
