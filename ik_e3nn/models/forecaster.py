@@ -1,5 +1,7 @@
 """Where particles will be: a steerable message-passing network for systems whose symmetry is that of a group."""
 
+from collections.abc import Sequence
+
 import torch
 from e3nn import o3
 from torch import Tensor, nn
@@ -20,11 +22,12 @@ class Forecaster(ExactModule):
 
     .. math:: h_{ij}^{(t)} &= K_t\big(r_{ij}; h_{ij}^{(t-1)}, f_i^{(t)}, f_j^{(t)}\big) \\
               f_i^{(t+1)} &= f_i^{(t)} + \mathrm{MLP}\Big( L f_i^{(t)} + \sum_j K(h_{ij}^{(t)}) f_j^{(t)} \Big) \\
-              x_i' &= x_i + v_i + L(f_i^{(0)}) + \mathrm{MLP}(f_i^{(T)})
+              x_i(t) &= x_i + t v_i + L_t(f_i^{(0)}) + \mathrm{MLP}_t(f_i^{(T)})
 
     Each kernel is an implicit one: a G-equivariant MLP of the edge, of what the last kernel made of it, and of the
     features of both ends. Along directions that G leaves alone the network sees where the particles are, along the
-    others only how they lie to each other.
+    others only how they lie to each other. Several times t share all but their last maps: where the particles were long
+    ago says much about the forces between them, and teaches the network what it needs for the time of interest.
 
     Args:
         group: Symmetry group G of the dynamics, or its name.
@@ -32,6 +35,10 @@ class Forecaster(ExactModule):
         channels: Fields of every degree.
         num_layers: Number of messages T.
         l_max: Largest degree of all fields. With 0 and the group "C1" it is a plain message-passing network.
+        times: When, in the unit of time of the velocities; may be negative.
+
+    Raises:
+        ValueError: No times are given.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 5.2.
@@ -39,10 +46,11 @@ class Forecaster(ExactModule):
     Example:
         >>> model = Forecaster("SO2", 1, channels=4, num_layers=2)
         >>> model(torch.randn(3, 5, 3), torch.randn(3, 5, 3), torch.rand(3, 5, 1)).shape
-        torch.Size([3, 5, 3])
+        torch.Size([3, 1, 5, 3])
     """
 
     fixed: Tensor
+    times: Tensor
 
     def __init__(
         self,
@@ -52,8 +60,12 @@ class Forecaster(ExactModule):
         channels: int = 16,
         num_layers: int = 4,
         l_max: int = 1,
+        times: Sequence[float] = (1.0,),
     ) -> None:
         super().__init__()
+        if not times:
+            raise ValueError("a forecaster needs at least one time; got none")
+        self.register_exact("times", torch.tensor(list(times), dtype=torch.float64).view(-1, 1, 1))
         self.group = SymmetryGroup.from_config(group)
         hidden = spherical_irreps(l_max, channels)
         fixed = self.group.invariants(1, -1)
@@ -61,14 +73,15 @@ class Forecaster(ExactModule):
         irreps_in = o3.Irreps([(num_scalars, "0e"), (2, "1o")])
         self.embedding = EquivariantMLP(irreps_in, hidden, hidden, self.group, layers=2, activation="product")
         self.layers = nn.ModuleList(Message(hidden, self.group, first=t == 0) for t in range(num_layers))
-        self.readout = EquivariantMLP(hidden, hidden, "1o", self.group, layers=2, activation="product")
-        self.linear = EquivariantLinear(irreps_in, "1o", self.group, bias=True)
+        out = o3.Irreps([(len(times), "1o")])
+        self.readout = EquivariantMLP(hidden, hidden, out, self.group, layers=2, activation="product")
+        self.linear = EquivariantLinear(irreps_in, out, self.group, bias=True)
         with torch.no_grad():  # at first every particle keeps its velocity
             self.linear.weight.zero_()
             self.readout.last.weight.zero_()
 
     def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor) -> Tensor:
-        """Positions after one unit of time.
+        """Positions at all times.
 
         Args:
             positions: (B, N, 3).
@@ -76,7 +89,7 @@ class Forecaster(ExactModule):
             scalars: (B, N, num_scalars).
 
         Returns:
-            (B, N, 3).
+            (B, T, N, 3), like the frames of a trajectory.
         """
         systems, particles, _ = positions.shape
         edge_index = _all_pairs(systems, particles, positions.device)
@@ -89,8 +102,8 @@ class Forecaster(ExactModule):
         features, fields = self.embedding(inputs), None
         for layer in self.layers:
             features, fields = layer(features, fields, vectors, edge_index, blocks)
-        step = self.linear(inputs) + self.readout(features)
-        return positions + velocities + step.view_as(positions)
+        steps = (self.linear(inputs) + self.readout(features)).view(systems, particles, -1, 3).transpose(1, 2)
+        return positions[:, None] + velocities[:, None] * self.times + steps
 
 
 class Message(nn.Module):
@@ -100,7 +113,7 @@ class Message(nn.Module):
         super().__init__()
         attributes = o3.Irreps() if first else hidden
         basis = PolynomialBasis(max(hidden.lmax, 1), sigma=REACH)
-        self.kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=2, activation="product")
+        self.kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=1, activation="product")
         self.sender = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
         self.receiver = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
         self.conv = PointConv(hidden, hidden, self.kernel, "depthwise", num_neighbours=4.0)

@@ -45,7 +45,7 @@ def test_shifts_matter_only_along_directions_that_the_group_leaves_alone(group, 
 def test_the_order_of_particles_and_the_other_systems_do_not_matter():
     model, (x, v, s) = forecaster("SO2"), inputs()
     y, order = model(x, v, s), torch.tensor([3, 1, 4, 0, 2])
-    torch.testing.assert_close(model(x[:, order], v[:, order], s[:, order]), y[:, order], atol=1e-10, rtol=0)
+    torch.testing.assert_close(model(x[:, order], v[:, order], s[:, order]), y[:, :, order], atol=1e-10, rtol=0)
     torch.testing.assert_close(model(x[:1], v[:1], s[:1]), y[:1], atol=1e-10, rtol=0)
 
 
@@ -53,7 +53,18 @@ def test_at_first_particles_keep_their_velocity():
     x, v, s = inputs()
     torch.manual_seed(0)
     y = Forecaster("SO2", 1, channels=8).double()(x, v, s)
-    torch.testing.assert_close(y, x + v)
+    torch.testing.assert_close(y, (x + v)[:, None])
+
+
+def test_every_time_has_its_own_answer_that_starts_as_a_straight_line():
+    x, v, s = inputs()
+    torch.manual_seed(0)
+    model = Forecaster("Cinfv", 1, channels=4, num_layers=1, times=(1.0, -3.0)).double()
+    torch.testing.assert_close(model(x, v, s), torch.stack([x + v, x - 3 * v], 1))
+    model(x, v, s)[:, 1].sum().backward()
+    assert model.linear.weight.grad.any()
+    with pytest.raises(ValueError, match="at least one time"):
+        Forecaster("Cinfv", 1, times=())
 
 
 def test_one_particle_is_a_system_too():
