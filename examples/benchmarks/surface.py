@@ -35,6 +35,7 @@ UNSEEN = {"ethanol": "CCO", "furan": "c1ccoc1"}
 HEIGHTS = "[2.4, 9.0]"
 GROUPS = ("Cinfv", "SO2", "C1", "O3")
 VALID, TEST = 80, 400
+LR = 0.02  # the default, 0.05, diverges without symmetry
 LAUNCH, SPEEDS = 8.0, (2.0, 6.0, 10.0)  # height in A and speeds in A/ps of a molecule that flies at the wall
 FLIGHT_PS, TIMESTEP = 10.0, 0.5
 MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
@@ -74,7 +75,7 @@ def train(work: Path, group: str, seed: int, epochs: int) -> Row:
         settings: dict[str, Any] = {
             "data.train": work / "train.xyz", "data.valid": work / "valid.xyz", "data.test": work / "test.xyz",
             "run.output": folder, "run.overwrite": True, "run.max_epochs": epochs, "run.seed": seed,
-            "run.device": "cpu", "run.batch_size": 5, "run.progress": False, "model.group": group,
+            "run.device": "cpu", "run.batch_size": 5, "run.progress": False, "optimizer.lr": LR, "model.group": group,
             "model.inputs": json.dumps([] if group == "O3" else ["surface"]),
         }  # fmt: skip
         settings |= {f"model.{name}": value for name, value in MODEL.items()}

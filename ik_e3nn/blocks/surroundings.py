@@ -30,6 +30,10 @@ class Surroundings(ExactModule):
     directions across the normal apart, ``surface_x``, which becomes the direction of the group's twofold axes and
     mirrors.
 
+    Attributes:
+        is_normal: G is all that keeps the normal of a surface, C-infinity-v: then every function of G's symmetry is one
+            of O(3)'s that sees the normal beside the atoms.
+
     Args:
         kind: "surface", "wire" or "site".
         group: The group G of everything in the frame of the surroundings.
@@ -70,6 +74,8 @@ class Surroundings(ExactModule):
         self.kind, self.group = kind, group
         self.keeps_places = all(bool((g @ projector - projector).abs().max() < COMMUTES) for g in group.generators)
         self.needs_x = group.is_finite
+        keeps_vector, keeps_axial_vector = (len(group.invariants(1, p)) > 0 for p in (-1, 1))
+        self.is_normal = kind == "surface" and keeps_vector and not keeps_axial_vector and not group.is_finite
         self.register_exact("projector", projector)
         self.register_exact("triad", frame)
 
@@ -139,13 +145,13 @@ class PlaceEmbedding(nn.Module):
     Args:
         num_species: Number of species.
         channels: Number of fields.
-        l_max: Largest degree of the fields, where the group does not leave all places as they are.
+        l_max: Largest degree of the fields.
         r_max: Cutoff (A); the surroundings reach twice as far.
         surroundings: What the places refer to.
 
     Example:
         >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
-        >>> embedding = PlaceEmbedding(3, 8, l_max=1, r_max=5.0, surroundings=surface)
+        >>> embedding = PlaceEmbedding(3, 8, l_max=0, r_max=5.0, surroundings=surface)
         >>> embedding.irreps_out, embedding(torch.zeros(2, 8), torch.zeros(2, 3), torch.tensor([0, 2])).shape
         (8x0e, torch.Size([2, 8]))
     """
@@ -156,11 +162,12 @@ class PlaceEmbedding(nn.Module):
         super().__init__()
         self.basis = PlaceBasis(REACH * r_max, l_max=1 if surroundings.kind == "surface" else max(l_max, 1))
         self.num_species = num_species
-        self.irreps_out = spherical_irreps(0 if surroundings.keeps_places else max(l_max, 1), channels)
+        self.irreps_out = spherical_irreps(l_max, channels)
         self.dim = self.irreps_out.dim
         irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in self.basis.irreps_out])
         self.sizes = [mul * ir.dim for mul, ir in self.basis.irreps_out]
         self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.group)
+        nn.init.zeros_(self.linear.weight)  # at first nothing stands outside
 
     def forward(self, scalars: Tensor, places: Tensor, species: Tensor) -> Tensor:
         """Features (N, irreps_out.dim) from scalars (N, channels), places (N, 3) and species indices (N,)."""

@@ -32,6 +32,9 @@ class InteratomicPotential(nn.Module):
     .. math:: E = \sum_i E^0_{Z_i} + s \sum_i \sum_t \epsilon_t(x_i^{(t)}), \qquad
               x^{(t+1)} = \mathrm{interaction}_t(x^{(t)})
 
+    Layers are equivariant under the group. Beside a surface that leaves "Cinfv" they are those of O(3), and it is the
+    features of the atoms that know the normal: the same functions, from cheaper layers.
+
     Args:
         species: Atomic numbers or symbols that the model knows.
         r_max: Cutoff (A).
@@ -103,27 +106,30 @@ class InteratomicPotential(nn.Module):
         global_inputs = tuple(name for name in GLOBAL_INPUTS if name in self.inputs)
         self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
         bonds = len(BOND_NAMES) if fields.BOND_TYPES in self.inputs else 0
-        conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, self.group)
-        first = o3.Irreps([(num_channels, "0e")])
+        first, group = o3.Irreps([(num_channels, "0e")]), self.group
         self.surroundings, self.place_embedding = None, None
         for kind in self.inputs.intersection(SURROUNDINGS):
             self.surroundings = Surroundings(kind, self.group)
+            if self.surroundings.is_normal:
+                group = SymmetryGroup("O3")
+            scalars = self.surroundings.keeps_places and not self.surroundings.is_normal
             self.place_embedding = PlaceEmbedding(
                 len(self.species),
                 num_channels,
-                l_max=l_features,
+                l_max=0 if scalars else max(l_features, 1),
                 r_max=self.r_max,
                 surroundings=self.surroundings,
             )
             first = self.place_embedding.irreps_out
+        conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, group)
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
-        if self.group.is_isotropic:  # nothing but scalars is read out of the last features
+        if group.is_isotropic:  # nothing but scalars is read out of the last features
             types[-1] = o3.Irreps([(num_channels, "0e")])
         self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
             Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
         )
-        self.readouts = nn.ModuleList(Readout(t, self.group) for t in types[1:])
+        self.readouts = nn.ModuleList(Readout(t, group) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
         self.set_average_neighbours(10.0)  # of the right order until the data's own number is set
 
