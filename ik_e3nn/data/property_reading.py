@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,8 @@ SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles")
 MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null")
 
 
-def resolve_targets(given: Sequence[str] | Mapping[str, str]) -> tuple[Target, ...]:
-    """Targets from a configuration: names of QM9's, or of one's own with "kind unit".
+def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]) -> tuple[Target, ...]:
+    """Targets from a configuration: names of QM9's, or of one's own with "kind unit" or {kind: ..., unit: ...}.
 
     Raises:
         ConfigError: A name that is not one of QM9's and comes without a kind.
@@ -41,7 +42,7 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str]) -> tuple[Target, .
         'log(mol/L)'
     """
     if isinstance(given, Mapping):
-        return tuple(Target.parse(name, text) for name, text in given.items())
+        return tuple(_own_target(name, what) for name, what in given.items())
     unknown = [name for name in given if name not in TARGETS]
     if unknown or not given:
         raise ConfigError(
@@ -49,6 +50,17 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str]) -> tuple[Target, .
             "your own say what they are, as in {solubility: intensive log(mol/L)}"
         )
     return tuple(TARGETS[name] for name in given)
+
+
+def _own_target(name: str, what: str | Mapping[str, str]) -> Target:
+    """A target from "kind unit" or a mapping."""
+    if isinstance(what, str):
+        return Target.parse(name, what)
+    if not isinstance(what, Mapping) or "kind" not in what or set(what) - {"kind", "unit"}:
+        raise ConfigError(
+            f"target {name!r} is {what!r}, but it must be like 'intensive eV' or {{kind: intensive, unit: eV}}"
+        )
+    return Target(name, what["kind"], what.get("unit") or "")  # type: ignore[arg-type]
 
 
 def read_properties(
@@ -78,12 +90,13 @@ def read_properties(
 
     Raises:
         DataError: A property is nowhere in the files, or a value is no number of its shape.
+        ConfigError: A target of QM9 under its name is said to be something else than it is.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     sets = []
     for item in given:
         if is_qm9(Path(item).expanduser()):
-            sets.append(read_qm9(item).only([target.name for target in targets]))
+            sets.append(read_qm9(item).only([_as_in_qm9(target).name for target in targets]))
             continue
         sets += [_read_file(file, tuple(targets), seed, progress) for file in expand_path(item)]
     whole = joined(sets)
@@ -94,6 +107,19 @@ def read_properties(
             "columns, data fields or info keys"
         )
     return whole
+
+
+def _as_in_qm9(target: Target) -> Target:
+    """A target of QM9, if it is one and the same."""
+    known = TARGETS.get(target.name)
+    if known is None:
+        raise ConfigError(f"QM9 has no {target.name!r}; its targets are {', '.join(TARGETS)}")
+    if target != known:
+        raise ConfigError(
+            f"target {target.name!r} is given as {target.kind} {target.unit}, but QM9's is {known.kind} {known.unit}: "
+            "give the name alone, as in [homo, lumo]"
+        )
+    return target
 
 
 def is_qm9(path: Path) -> bool:
@@ -111,14 +137,22 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """SMILES and rows of a `.csv` file with a SMILES column, or of a `.smi` file of SMILES and names.
 
     Raises:
-        DataError: There is no SMILES column, or no row.
+        DataError: There is no SMILES column, or no row; a row is longer than the header; the file is not UTF-8.
     """
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text ({error}); save it with that encoding") from error
     if path.suffix != ".csv":
-        words = [line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip()]
+        words = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
         rows = [{"smiles": word[0], **({"name": word[1]} if len(word) > 1 else {})} for word in words]
     else:
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(StringIO(text, newline="")))
+        for number, row in enumerate(rows):
+            if None in row:
+                raise DataError(
+                    f"row {number} of {path} has more values than the header has names: quote values that hold commas"
+                )
     if not rows:
         raise DataError(f"{path} has no rows")
     column = next((name for name in SMILES_COLUMNS if name in rows[0]), None)
@@ -144,7 +178,8 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, progress: boo
         sources = [{"name": record.atoms.info.get("name"), **record.fields} for record in records]
     else:
         structures = read_structures(path)
-        sources = [atoms.info for atoms in structures]
+        # ASE keeps what it knows, like "energy" and "dipole", with the calculator
+        sources = [{**getattr(atoms.calc, "results", {}), **atoms.info} for atoms in structures]
     values = {
         target.name: np.array([_value(source, target, f"{path}, molecule {k}") for k, source in enumerate(sources)])
         for target in targets

@@ -103,7 +103,7 @@ def random_split(count: int, valid: int | float, test: int | float = 0, *, seed:
 
     Args:
         count: Number of molecules.
-        valid: Number, or fraction below 1, to validate on.
+        valid: Number, or fraction below 1, to validate on; may be 0 where there is something to test on.
         test: The same for testing; may be 0.
         seed: Seed of the permutation.
 
@@ -111,14 +111,14 @@ def random_split(count: int, valid: int | float, test: int | float = 0, *, seed:
         The split.
 
     Raises:
-        DataError: Nothing would be left to train or to validate on.
+        DataError: Nothing would be set aside, or nothing left to train on.
 
     Example:
         >>> [len(part) for part in vars(random_split(20, 0.1, 5)).values()]
         [13, 2, 5]
     """
     sizes = [max(round(size * count), 1) if isinstance(size, float) and size else int(size) for size in (valid, test)]
-    if sizes[0] < 1 or sum(sizes) >= count:
+    if sum(sizes) < 1 or min(sizes) < 0 or sum(sizes) >= count:
         raise DataError(
             f"{sizes[0]} molecules to validate and {sizes[1]} to test on are asked for, but there are only {count} in "
             "all; give fewer, or a file"

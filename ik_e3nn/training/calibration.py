@@ -15,6 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ik_e3nn.data import LabelKeys, StructureDataset
+from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import (
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 LEAST = 4  # structures to calibrate on and test with
+CERTAIN = 1e-6  # of the root mean square of standard deviations: what is below is zero by symmetry
 
 
 @dataclass(frozen=True)
@@ -140,23 +142,31 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
     """
     output = Path(settings.output).expanduser()
     metrics_file, plot_file = (output.with_name(f"{output.stem}_{end}") for end in ("metrics.json", "calibration.png"))
-    for path in (output, metrics_file):
+    for path in (output, metrics_file, plot_file):
         refuse_existing(path, overwrite=settings.overwrite)
     device = choose_device(settings.device)
     models = [load_model(path, device=device).requires_grad_(False) for path in _files(settings.model)]
-    data = read_set(settings.data, settings.keys, require=("energy", "forces"))
+    data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
     check_species(data.structures, [z for z in models[0].species if all(z in model.species for model in models)])
     if len(data.structures) < LEAST:
         raise DataError(
-            f"data holds {len(data.structures)} structures; calibrating and testing takes at least {LEAST}."
+            f"data holds {len(data.structures)} structures that are no single atoms; calibrating and testing takes at "
+            f"least {LEAST}."
         )
+    halves = [data.select(range(start, len(data.structures), 2)) for start in (0, 1)]
+    for half in halves:
+        for label in ("energy", "forces"):
+            if not getattr(half.counts, label):
+                raise DataError(
+                    f"every other structure of data calibrates and the rest tests, but one of these halves has no "
+                    f"{label} labels; give more structures with {label}, or mix them with the others."
+                )
     if len(models) > 1:
         potential: UncertainPotential = Committee(models)
     elif settings.train is None:
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
     else:
-        potential = last_layer_of(models[0], settings, data)
-    halves = [data.select(range(start, len(data.structures), 2)) for start in (0, 1)]
+        potential = last_layer_of(models[0], settings, halves[0])
     fitted = errors_and_stds(potential, halves[0], settings.batch_size)
     factors = {label: float(np.sqrt(np.mean((error / std) ** 2))) for label, (error, std) in fitted.items()}
     potential.calibrate(**factors)
@@ -183,7 +193,7 @@ def last_layer_of(model: InteratomicPotential, settings: CalibrationSettings, va
     Returns:
         An ensemble, not calibrated yet.
     """
-    train = read_set(settings.train or [], settings.keys)
+    train = _molecules(read_set(settings.train or [], settings.keys))
     order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
     chosen = train.select(sorted(order.tolist()))
     check_species(chosen.structures, model.species)
@@ -207,6 +217,8 @@ def errors_and_stds(
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Errors (prediction less label) and standard deviations of all labelled energies and force components.
 
+    Those that cannot differ from zero, like forces that symmetry forbids, are left out: they are no question of chance.
+
     Args:
         potential: A potential with standard deviations.
         data: Labelled structures.
@@ -223,7 +235,13 @@ def errors_and_stds(
             error, known = residuals(outputs, here, label)
             errors.append(error[known].double().cpu().numpy())
             stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
-    return {label: (np.concatenate(errors), np.concatenate(stds)) for label, (errors, stds) in found.items()}
+    return {label: _uncertain(*map(np.concatenate, pair)) for label, pair in found.items()}
+
+
+def _uncertain(error: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Those that can differ from zero."""
+    free = std > CERTAIN * np.linalg.norm(std) / max(len(std), 1) ** 0.5
+    return error[free], std[free]
 
 
 def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
@@ -256,6 +274,11 @@ def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
         "nll": float(np.mean(0.5 * z**2 + np.log(std)) - (0.5 + np.log(common))),
         "rmse": float(common),
     }
+
+
+def _molecules(data: LabelledSet) -> LabelledSet:
+    """Without isolated atoms, whose energies are constants of the model."""
+    return data.select([index for index, atoms in enumerate(data.structures) if not is_isolated(atoms)])
 
 
 def _graphs(model: nn.Module, data: LabelledSet) -> StructureDataset:

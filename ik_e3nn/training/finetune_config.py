@@ -8,6 +8,8 @@ from typing import ClassVar, Literal
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.config import OptimizerConfig, TrainConfig, _require
 
+LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
+
 LORA_RANK = 2
 
 
@@ -32,6 +34,8 @@ class MethodConfig:
         replay_ratio: Replayed structures for every new one.
         old_domain: Data on which errors before and after are compared, labelled as the base's training set was; null
             takes what is left of `replay`.
+        old_labels: Names and units of the labels of `replay` and `old_domain` where they are not those of the new data:
+            {energy_key: REF_energy, energy_unit: eV}, the settings of `data` for this.
     """
 
     base: str = "base"
@@ -44,6 +48,7 @@ class MethodConfig:
     replay: str | list[str] | None = None
     replay_ratio: float = 1.0
     old_domain: str | list[str] | None = None
+    old_labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(self.frozen_blocks >= 0, "finetune.frozen_blocks", self.frozen_blocks, "zero or positive")
@@ -53,6 +58,13 @@ class MethodConfig:
         self._refuse("frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head': all are frozen")
         self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
         self._refuse("lora_rank", self.lora_rank, self.method != "lora", f"method is {self.method!r}, not 'lora'")
+        no_old_data = self.replay is None and self.old_domain is None
+        self._refuse("old_labels", self.old_labels, no_old_data, "there is neither replay nor old_domain")
+        unknown = set(self.old_labels) - set(LABEL_SETTINGS)
+        if unknown:
+            raise ConfigError(
+                f"finetune.old_labels has {', '.join(sorted(unknown))}, but it may hold {', '.join(LABEL_SETTINGS)}."
+            )
         self._refuse("merge", not self.merge, self.method != "lora", f"method is {self.method!r}, not 'lora'")
 
     def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:

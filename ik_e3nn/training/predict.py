@@ -39,7 +39,8 @@ class PredictSettings:
         model: Model file, of `ik-e3nn train` with targets.
         data: csv file with a column `smiles`, file of SMILES (`.smi`), SDF, or anything that ASE reads.
         output: csv file to write: the columns of the input, then one a property, `NAME_UNIT`.
-        conformers: Conformers of each SMILES to average over, lowest force-field energies first.
+        conformers: Conformers of each SMILES to average over, lowest force-field energies first; not for vectors and
+            tensors, whose conformers all have orientations of their own.
         seed: Seed of the conformers.
         bonds: Where the bonds of structures come from, if the model needs them.
         batch_size: Most molecules in a batch.
@@ -97,13 +98,22 @@ def predict_file(settings: PredictSettings) -> str:
         How many molecules have a prediction, and where it is.
 
     Raises:
-        DataError: The input cannot be read, or the output exists already.
+        ConfigError: An average over conformers of a model that predicts vectors or tensors.
+        DataError: The input cannot be read, it has a column of a prediction's name, or the output exists already.
         ModelFileError: The model file is broken, or that of a potential.
     """
     output = Path(settings.output).expanduser()
     refuse_existing(output, overwrite=settings.overwrite)
     model = load_property_model(settings.model, device=choose_device(settings.device))
+    turning = [target.name for target in model.targets if target.shape]
+    if settings.conformers > 1 and turning:
+        raise ConfigError(
+            f"conformers is {settings.conformers}, but the model predicts {', '.join(turning)}, which turn with the "
+            "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
+        )
+    output.parent.mkdir(parents=True, exist_ok=True)
     asked = _read(settings)
+    _check_names(asked.rows, model.targets)
     molecules, owners = _checked(asked, model, settings)
     sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in model.targets}
     counts = np.zeros(len(asked.rows))
@@ -124,7 +134,13 @@ def predict_file(settings: PredictSettings) -> str:
 def _read(settings: PredictSettings) -> _Asked:
     """Rows and geometries of the input."""
     paths = expand_path(settings.data)
-    if paths[0].suffix not in TABLES:
+    tables = [path for path in paths if path.suffix in TABLES]
+    if tables and len(paths) > 1:
+        raise DataError(
+            f"data is {len(paths)} files, {tables[0]} among them; one table of SMILES is predicted at a time: give "
+            "one file, or join them."
+        )
+    if not tables:
         structures = read_structures(settings.data)
         rows = [{"molecule": str(atoms.info.get("name", number))} for number, atoms in enumerate(structures)]
         return _Asked(rows, structures, owners=list(range(len(rows))))
@@ -140,6 +156,17 @@ def _read(settings: PredictSettings) -> _Asked:
         asked.smiles += [text] * len(found)
         asked.owners += [number] * len(found)
     return asked
+
+
+def _check_names(rows: Sequence[dict[str, Any]], targets: Sequence[Target]) -> None:
+    """Refuse to put predictions in the place of what the input says."""
+    columns = {name for row in rows for name in row}
+    taken = columns & {PROBLEM, *(name for target in targets for name in column_names(target))}
+    if taken:
+        raise DataError(
+            f"the input has a column {', '.join(sorted(taken))}, which is the name of a column of predictions; rename "
+            "it, say to measured_..., so that nothing is replaced."
+        )
 
 
 def _checked(asked: _Asked, model: MolecularPropertyModel, settings: PredictSettings) -> tuple[PropertySet, list[int]]:
@@ -177,7 +204,9 @@ def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, c
             predicted |= dict(zip(names, [f"{x:.8g}" if counts[number] else "" for x in mean], strict=True))
         rows.append({**row, **predicted, PROBLEM: asked.problems.get(number, "")})
     text = StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), restval="", lineterminator="\n")
+    given = [name for row in asked.rows for name in row]
+    columns = dict.fromkeys([*given, *(name for target in targets for name in column_names(target)), PROBLEM])
+    writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     with written_at_once(path) as file:

@@ -20,7 +20,8 @@ class PropertyDataConfig:
     Args:
         train: File, folder, glob or list: csv with SMILES, SDF, extxyz, or QM9 in any of its forms.
         targets: Names of QM9's targets (mu alpha homo lumo gap r2 zpve U0 U H G Cv U0_atom U_atom H_atom G_atom), or
-            one's own with their kind and unit: {solubility: intensive log(mol/L)}. Kinds are extensive, intensive,
+            one's own with their kind and unit: {solubility: intensive log(mol/L)}, or {solubility: {kind: intensive,
+            unit: log(mol/L)}}. Kinds are extensive, intensive,
             dipole, dipole_norm, polarisability and spatial_extent. Values may be missing.
         valid: Files as for `train`, or a fraction (below 1) or number of molecules to set aside.
         test: The same for testing; null for none.
@@ -31,7 +32,7 @@ class PropertyDataConfig:
     """
 
     train: str | list[str]
-    targets: list[str] | dict[str, str]
+    targets: list[str] | dict[str, Any]
     valid: int | float | str | list[str] = 0.1
     test: int | float | str | list[str] | None = None
     split: Literal["random", "paper"] = "random"

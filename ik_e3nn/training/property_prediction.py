@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def plot_properties(predicted: Values, molecules: PropertySet, folder: Path, nam
     Args:
         predicted: What the model says.
         molecules: The molecules with their values.
-        folder: Where `parity_NAME_TARGET.png` go.
+        folder: Where `parity_NAME_TARGET.png` go, with "_" for what file names may not hold.
         name: Name of the set.
 
     Returns:
@@ -78,6 +79,6 @@ def plot_properties(predicted: Values, molecules: PropertySet, folder: Path, nam
         reference = molecules.values[target.name]
         known = known_rows(reference)
         if known.any():
-            files.append(folder / f"parity_{name}_{target.name}.png")
+            files.append(folder / f"parity_{name}_{re.sub(r'[^A-Za-z0-9.+-]', '_', target.name)}.png")
             plot_parity(target.name, reference[known], predicted[target.name][known], files[-1], unit=target.unit)
     return files

@@ -96,7 +96,8 @@ def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[
         if wrong:
             raise ConfigError(f"data.{wrong[0]} must be a number of molecules with data.split 'paper'")
         split = paper_split(len(whole), data.train_size, valid=sizes["valid"], test=sizes["test"])
-        return {name: whole.select(indices) for name, indices in vars(split).items()}
+        parts = {name: indices for name, indices in vars(split).items() if name != "test" or data.test is not None}
+        return {name: whole.select(indices) for name, indices in parts.items()}
     inside = {name: size for name, size in sizes.items() if isinstance(size, int | float)}
     if not inside:
         return {"train": whole.select(range(len(whole))[: data.train_size])}

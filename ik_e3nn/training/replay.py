@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from ase.data import chemical_symbols
 
 from ik_e3nn.data import LabelKeys
 from ik_e3nn.data.energy_reference import is_isolated
-from ik_e3nn.errors import UnknownSpeciesError
+from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.training.finetune_config import MethodConfig
 from ik_e3nn.training.prepare import LabelledSet, read_set
 
@@ -27,7 +28,7 @@ def read_old_data(
 
     Args:
         method: Which files, and how much of them.
-        keys: Names and units of the labels.
+        keys: Names and units of the labels of the new data; `method.old_labels` replaces some.
         shift: New less old E0 (eV) of every element that the base knows; energies are moved by them.
         count: Number of new structures.
         seed: Seed of the choice.
@@ -37,11 +38,13 @@ def read_old_data(
 
     Raises:
         UnknownSpeciesError: The files hold an element that the base does not know.
-        DataError: They cannot be read.
+        DataError: They cannot be read, or have no labels.
     """
     replayed = old = None
+    own: dict[str, Any] = {name.removesuffix("_key"): key for name, key in method.old_labels.items()}
+    keys = dataclasses.replace(keys, **own)
     if method.replay is not None:
-        everything = _moved(read_set(method.replay, keys), shift, "finetune.replay")
+        everything = _moved(_labelled(method.replay, keys, "finetune.replay"), shift, "finetune.replay")
         order = np.random.default_rng([seed, 1]).permutation(len(everything.structures))
         wanted = max(1, round(method.replay_ratio * count))
         if wanted > len(order):
@@ -50,7 +53,7 @@ def read_old_data(
         if len(order) > wanted:
             old = everything.select(sorted(order[wanted : wanted + MOST_OLD].tolist()))
     if method.old_domain is not None:
-        old = _moved(read_set(method.old_domain, keys), shift, "finetune.old_domain")
+        old = _moved(_labelled(method.old_domain, keys, "finetune.old_domain"), shift, "finetune.old_domain")
     return replayed, old
 
 
@@ -64,6 +67,17 @@ def joined(first: LabelledSet, second: LabelledSet) -> LabelledSet:
         },
     )
     return LabelledSet(first.structures + second.structures, first.labels + second.labels, counts)
+
+
+def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> LabelledSet:
+    """Structures of the old domain, with labels."""
+    data = read_set(files, keys)
+    if not (data.counts.energy or data.counts.forces or data.counts.stress):
+        raise DataError(
+            f"{setting} has no labels: no structure has {keys.energy}, {keys.forces} or {keys.stress}; "
+            "finetune.old_labels says what they are called, as in {energy_key: REF_energy}."
+        )
+    return data
 
 
 def _moved(data: LabelledSet, shift: Mapping[int, float], setting: str) -> LabelledSet:

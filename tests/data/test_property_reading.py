@@ -62,10 +62,32 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table.write_text("smiles,logS\n")
     with pytest.raises(DataError, match="has no rows"):
         read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS\nCO,1,5\n")
+    with pytest.raises(DataError, match=r"row 0 of .*a.csv has more values than the header has names"):
+        read_properties(table, TARGETS[:1])
+    table.write_bytes("smiles,logS,city\nCO,1,K\u00f6ln\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a.csv is not UTF-8 text"):
+        read_properties(table, TARGETS[:1])
+
+
+def test_tables_of_spreadsheets_are_read(tmp_path) -> None:
+    (tmp_path / "a.csv").write_bytes("\ufeffsmiles,logS\r\nCO,-1.5\r\n".encode())
+    assert read_properties(tmp_path / "a.csv", TARGETS[:1]).values["logS"].tolist() == [-1.5]
+
+
+def test_what_ase_takes_for_results_is_found_too(tmp_path) -> None:
+    atoms = molecule_from_smiles("CO")
+    atoms.info |= {"energy": -2.5, "dipole": np.array([0.1, 0.2, 0.3])}
+    write(tmp_path / "a.xyz", atoms)
+    found = read_properties(tmp_path / "a.xyz", resolve_targets({"energy": "extensive eV", "dipole": "dipole D"}))
+    assert found.matrix().tolist() == [[-2.5, 0.1, 0.2, 0.3]]
 
 
 def test_targets_of_a_configuration() -> None:
     assert [target.unit for target in resolve_targets(["mu", "U0", "U0_atom"])] == ["D", "eV", "eV"]
+    assert resolve_targets({"a": {"kind": "intensive", "unit": "eV"}}) == resolve_targets({"a": "intensive eV"})
+    with pytest.raises(ConfigError, match=r"target 'a' is .*, but it must be like 'intensive eV' or"):
+        resolve_targets({"a": {"type": "intensive"}})
     with pytest.raises(ConfigError, match=r"logS; a list may name those of QM9 .*For your own say what they are"):
         resolve_targets(["logS"])
     with pytest.raises(ConfigError, match="target 'a' is of kind 'big', but it must be one of extensive"):

@@ -3,7 +3,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.io import write
+from safetensors.torch import load_file
 
 from ik_e3nn.cli import main
 from ik_e3nn.errors import ConfigError, DataError
@@ -63,11 +65,58 @@ def test_the_command(files, capsys, monkeypatch) -> None:
     assert "c.safetensors" in capsys.readouterr().err
 
 
+def _without(atoms, label):
+    atoms = atoms.copy()
+    atoms.info.pop(f"REF_{label}", None)
+    atoms.arrays.pop(f"REF_{label}", None)
+    return atoms
+
+
+def test_what_symmetry_forbids_is_no_question_of_chance(files) -> None:
+    """Single atoms have no error to speak of, and straight molecules no forces across."""
+    straight = structures(8, seed=5, crystals=False)
+    for number, atoms in enumerate(straight):
+        atoms.positions = [[0, 0, 0], [0, 0, 0.9 + 0.02 * number], [0, 0, -1.0]]
+        atoms.arrays["REF_forces"][:, :2] = 0.0
+    alone = Atoms("O", info={"REF_energy": -3.0, "config_type": "IsolatedAtom"})
+    alone.arrays["REF_forces"] = np.zeros((1, 3))
+    write(files / "valid.xyz", [*straight, alone, alone])
+    result = calibrate(settings(files, "model_*.safetensors"))
+    assert np.isfinite([result.energy_factor, result.forces_factor, result.forces_spearman]).all()
+    metrics = json.loads((files / "u_metrics.json").read_text())
+    assert metrics["calibrated_on"] == metrics["tested_on"] == 4
+    potential = with_uncertainty(
+        [load_model(path) for path in sorted(files.glob("model_*.safetensors"))], files / "u.safetensors"
+    )
+    half = read_set(str(files / "valid.xyz"), settings(files).keys).select(range(0, 8, 2))
+    error, std = errors_and_stds(potential, half)["forces"]
+    assert len(std) == 4 * 3
+    assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_structures_without_labels_make_nothing_surer(files) -> None:
+    labelled = structures(12, crystals=False)
+    bare = [_without(_without(atoms, "energy"), "forces") for atoms in structures(12, seed=9, crystals=False)]
+    covariances = []
+    for name, frames in (("a", labelled), ("b", [*labelled, *bare])):
+        write(files / "train.xyz", frames)
+        calibrate(settings(files, train=str(files / "train.xyz"), output=str(files / f"{name}.safetensors")))
+        root = load_file(files / f"{name}.safetensors")["root"]
+        covariances.append(root @ root.T)
+    torch.testing.assert_close(*covariances)
+
+
 def test_mistakes_are_clear_errors(files) -> None:
     with pytest.raises(ConfigError, match="the uncertainty of a single model comes from what it was trained on"):
         calibrate(settings(files))
     write(files / "valid.xyz", structures(3, crystals=False))
-    with pytest.raises(DataError, match="data holds 3 structures; calibrating and testing takes at least 4"):
+    with pytest.raises(
+        DataError, match="data holds 3 structures that are no single atoms; calibrating and testing takes at least 4"
+    ):
+        calibrate(settings(files, "model_*.safetensors"))
+    frames = structures(8, crystals=False)
+    write(files / "valid.xyz", [_without(atoms, "energy") if k % 2 else atoms for k, atoms in enumerate(frames)])
+    with pytest.raises(DataError, match="one of these halves has no energy labels; give more structures with energy"):
         calibrate(settings(files, "model_*.safetensors"))
     with pytest.raises(ConfigError, match="members is 0, but it must be at least 1"):
         settings(files, members=0)

@@ -5,11 +5,11 @@ import logging
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 
-from ik_e3nn.errors import ConfigError, ModelFileError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model
 from ik_e3nn.nn import lora_layers
@@ -232,6 +232,22 @@ def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgett
     assert recipe.method.replay_ratio == 0.5
 
 
+def test_old_data_may_have_names_and_units_of_their_own(data) -> None:
+    old = read(data / "old.xyz", ":")
+    for atoms in old:
+        atoms.info["theirs"] = atoms.info.pop("REF_energy") / units.Hartree
+        atoms.arrays["their_forces"] = atoms.arrays.pop("REF_forces") / units.Hartree
+    write(data / "theirs.xyz", old)
+    labels = {"energy_key": "theirs", "forces_key": "their_forces", "energy_unit": "Ha"}
+    one, two = (
+        started(data, replay=str(data / name), replay_ratio=0.5, **more)[1].sets["old domain"].labels
+        for name, more in (("old.xyz", {}), ("theirs.xyz", {"old_labels": labels}))
+    )
+    for a, b in zip(one, two, strict=True):
+        assert b.energy == pytest.approx(a.energy, abs=1e-5)
+        np.testing.assert_allclose(b.forces, a.forces, atol=1e-5)
+
+
 def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, caplog) -> None:
     with caplog.at_level(logging.INFO):
         result = finetune(config(data, method="lora", replay=str(data / "old.xyz"), replay_ratio=0.5))
@@ -310,12 +326,14 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
         ({"model": {"preset": "large"}}, ConfigError, "model.num_channels is 64, but the base has 6"),
         ({"model": {"group": "C4v"}}, ConfigError, "model.group is 'C4v', but the base has"),
         ({"replay": "all.xyz"}, UnknownSpeciesError, "finetune.replay has Cu, which the base does not know"),
+        ({"old_domain": "plain.xyz"}, DataError, "finetune.old_domain has no labels: no structure has REF_energy"),
         ({"train": "all.xyz", "E0s": "base"}, ConfigError, "the base has no E0 of Cu; set finetune.E0s to 'refit'"),
     ],
 )
 def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -> None:
     monkeypatch.chdir(data)
     monkeypatch.setattr("ik_e3nn.models.pretrained.FOLDER", data / "empty")
+    write(data / "plain.xyz", [Atoms("OH", [[0, 0, 0], [0, 0, 1]])])
     with pytest.raises(error, match=message):
         finetune(config(data, **changes))
 
@@ -329,6 +347,8 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
         ({"merge": False}, "merge is False, but has no effect"),
         ({"lr_decay": 0.0}, "finetune.lr_decay is 0.0, but it must be above 0 and at most 1"),
         ({"replay_ratio": 0.0}, "finetune.replay_ratio is 0.0, but it must be positive"),
+        ({"old_labels": {"energy_unit": "Ha"}}, "old_labels is .*, but has no effect, because there is neither replay"),
+        ({"replay": "a.xyz", "old_labels": {"energy": "E"}}, "old_labels has energy, but it may hold energy_key, "),
         ({"frozen_blocks": -1}, "finetune.frozen_blocks is -1, but it must be zero or positive"),
         ({"method": "lora", "lora_rank": 0}, "finetune.lora_rank is 0, but it must be at least 1"),
     ],

@@ -102,6 +102,33 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
         assert float(row["moment_y_D"]) == pytest.approx(float(out["moment"][0, 1]), rel=1e-3, abs=1e-4)
 
 
+def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
+    targets = "{size: extensive eV, heteroatoms: intensive, moment: dipole D}"
+    (folder / "config.yaml").write_text(CONFIG.replace(targets, "{a/b: {kind: extensive, unit: eV}}"))
+    (folder / "train.csv").write_text((folder / "train.csv").read_text().replace("size", "a/b"))
+    assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
+    assert (folder / "out/parity_test_a_b.png").exists()
+    (folder / "in.smi").write_text("CO\nCCO ethanol\n")
+    words = ["predict", "out/model.safetensors", "in.smi", "-o", "new/p.csv", "--conformers=2", "--progress=false"]
+    assert main(words) == 0
+    with (folder / "new/p.csv").open() as file:
+        assert [(row["name"], row["a/b_eV"] != "") for row in csv.DictReader(file)] == [("", True), ("ethanol", True)]
+    (folder / "in.csv").write_text("smiles,a/b_eV\nCO,1.0\n")
+    for data, message in (
+        ("in.csv", "the input has a column a/b_eV, which is the name of a column of predictions; rename it"),
+        ("in.*", "data is 2 files, in.csv among them; one table of SMILES is predicted at a time"),
+    ):
+        assert main(["predict", "out/model.safetensors", data, "-o", "q.csv"]) == 2
+        assert message in capsys.readouterr().err
+        assert not (folder / "q.csv").exists()
+
+
+def test_vectors_are_not_averaged_over_orientations(folder, capsys) -> None:
+    assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
+    assert main(["predict", "out/model.safetensors", "train.csv", "-o", "q.csv", "--conformers=2"]) == 2
+    assert "conformers is 2, but the model predicts moment, which turn with the molecule" in capsys.readouterr().err
+
+
 def test_a_resumed_run_is_the_straight_one_bit_for_bit(folder) -> None:
     straight = train(read_config("config.yaml", ["--run.output=straight"]))
     split = read_config("config.yaml", ["--run.output=split"])
@@ -157,6 +184,12 @@ def test_what_the_data_lack_is_said(folder) -> None:
     (folder / "other.csv").write_text("smiles,size\nCF,1.0\n")
     with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no molecule to train on has"):
         prepared(valid="other.csv")
+    (folder / "other.csv").write_text("smiles,size\nCO,1.0\n")
+    assert {name: len(one) for name, one in prepared(valid="other.csv", test=3).sets.items()} == {
+        "train": 13, "valid": 1, "test": 3,
+    }  # fmt: skip
+    assert set(prepared(valid=2, split="paper").sets) == {"train", "valid"}
+    assert set(prepared(valid=2, test=1, split="paper").sets) == {"train", "valid", "test"}
     same = [prepared(valid=4, test=2).split_hash for _ in range(2)]
     assert same[0] == same[1] != prepared(valid=5, test=2).split_hash
 
