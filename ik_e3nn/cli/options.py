@@ -140,10 +140,10 @@ def _is_list(kind: Any) -> bool:
 
 
 def _as_list(given: Sequence[str], kind: Any) -> str:
-    """Words as a list in JSON; a single word may be such a list already (a SMILES like `[OH-]` is none)."""
+    """Words as a list in JSON; a single word may be JSON already (a SMILES like `[OH-]` is none)."""
     if len(given) == 1:
         try:
-            if isinstance(json.loads(given[0]), list):
+            if isinstance(json.loads(given[0]), list | dict):
                 return given[0]
         except ValueError:
             pass

@@ -32,7 +32,7 @@ class PropertyDataConfig:
     """
 
     train: str | list[str]
-    targets: list[str] | dict[str, Any]
+    targets: dict[str, Any] | list[str]
     valid: int | float | str | list[str] = 0.1
     test: int | float | str | list[str] | None = None
     split: Literal["random", "paper"] = "random"

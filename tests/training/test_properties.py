@@ -103,10 +103,9 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
 
 
 def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
-    targets = "{size: extensive eV, heteroatoms: intensive, moment: dipole D}"
-    (folder / "config.yaml").write_text(CONFIG.replace(targets, "{a/b: {kind: extensive, unit: eV}}"))
+    one = '--data.targets={"a/b": {"kind": "extensive", "unit": "eV"}}'
     (folder / "train.csv").write_text((folder / "train.csv").read_text().replace("size", "a/b"))
-    assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
+    assert main(["train", "config.yaml", "--run.max_epochs=1", one]) == 0
     assert (folder / "out/parity_test_a_b.png").exists()
     (folder / "in.smi").write_text("CO\nCCO ethanol\n")
     words = ["predict", "out/model.safetensors", "in.smi", "-o", "new/p.csv", "--conformers=2", "--progress=false"]
