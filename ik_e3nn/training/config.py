@@ -105,7 +105,8 @@ class OptimizerConfig:
     """AdamW with warm-up, a learning-rate schedule and a moving average of the weights.
 
     Args:
-        lr: Learning rate after the warm-up.
+        lr: Learning rate after the warm-up. The default suits O(3), SO(3) and "Cinfv" beside a surface; with other
+            groups a potential may diverge and 0.02 is safer.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
         warmup_steps: Optimiser steps over which the learning rate rises linearly to `lr`.
