@@ -16,6 +16,7 @@ from ik_e3nn.symmetry.closure import rotation_to
 
 REACH = 2.0  # of the surroundings, in cutoffs
 COMMUTES = 1e-9
+SHARE = 0.01  # of what places add to features
 
 
 class Surroundings(ExactModule):
@@ -138,9 +139,13 @@ class Surroundings(ExactModule):
 
 
 class PlaceEmbedding(nn.Module):
-    r"""What the places of atoms add to their features, for every species in its own way.
+    r"""What the places of atoms add to their features and energies, for every species in its own way.
 
-    .. math:: x_i \mathrel{+}= L_{Z_i} f(u_i)
+    .. math:: x_i \mathrel{+}= \alpha L_{Z_i} f(u_i), \qquad \epsilon_i \mathrel{+}= L'_{Z_i} f(u_i)
+
+    The second is a field outside that acts on every atom by itself, which is most of what surroundings do; what they
+    change between atoms comes through the features, whose factor is small: weights of the network act on what they
+    tell by and by.
 
     Args:
         num_species: Number of species.
@@ -167,13 +172,21 @@ class PlaceEmbedding(nn.Module):
         irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in self.basis.irreps_out])
         self.sizes = [mul * ir.dim for mul, ir in self.basis.irreps_out]
         self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.group)
-        nn.init.zeros_(self.linear.weight)  # at first nothing stands outside
+        self.to_energy = EquivariantLinear(irreps, o3.Irreps("0e"), surroundings.group)
+        for linear in (self.linear, self.to_energy):
+            nn.init.zeros_(linear.weight)  # at first nothing stands outside
 
     def forward(self, scalars: Tensor, places: Tensor, species: Tensor) -> Tensor:
         """Features (N, irreps_out.dim) from scalars (N, channels), places (N, 3) and species indices (N,)."""
+        added: Tensor = SHARE * self.linear(self._functions(places, species))
+        return nn.functional.pad(scalars, (0, self.dim - scalars.shape[1])) + added
+
+    def energies(self, places: Tensor, species: Tensor) -> Tensor:
+        """Energies (N,) of atoms in the field outside, in units of the readout."""
+        return self.to_energy(self._functions(places, species)).squeeze(-1)
+
+    def _functions(self, places: Tensor, species: Tensor) -> Tensor:
         types = self.num_species**0.5 * torch.eye(self.num_species, dtype=places.dtype, device=places.device)
         one_hot = types.index_select(0, species)
         blocks = self.basis(places).split(self.sizes, 1)
-        x = torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)
-        added: Tensor = self.linear(x)
-        return nn.functional.pad(scalars, (0, self.dim - scalars.shape[1])) + added
+        return torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)

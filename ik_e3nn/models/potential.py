@@ -253,6 +253,9 @@ class InteratomicPotential(nn.Module):
         """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
         species = edges["species"]
         readout = edges["vectors"].new_zeros(species.shape[0])
+        if self.surroundings is not None and self.place_embedding is not None:
+            places = self.surroundings(edges["displacements"], edges["frames"])
+            readout = self.place_embedding.energies(places, species)
         for features, read in zip(self.node_features(edges), self.readouts, strict=True):
             readout = readout + read(features)
         energies: Tensor = self.atomic_energy(readout, species)
