@@ -18,7 +18,9 @@ import sys
 import time
 from pathlib import Path
 
+from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.generate import GenerateSettings, generate
+from ik_e3nn.errors import DataError
 from ik_e3nn.training import (
     DataConfig,
     EvalSettings,
@@ -85,8 +87,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("demo_output"), help="folder for everything")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    try:
+        molecule_from_smiles(args.smiles)
+    except DataError as error:
+        parser.error(str(error))
     args.output.mkdir(parents=True, exist_ok=True)
-    done = args.output / "summary.json"
+    owner, done = args.output / "smiles.txt", args.output / "summary.json"
+    if owner.exists() and owner.read_text() != args.smiles:
+        parser.error(f"{args.output} is the folder of {owner.read_text()}; give another one with --output")
+    owner.write_text(args.smiles)
     if done.exists():
         print(f"done already; delete {args.output.resolve()} to run again\n{done.read_text()}")
         return

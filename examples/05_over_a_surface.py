@@ -38,7 +38,7 @@ from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dynamics import MDSettings, run_md
 
 REFERENCE = "gfn2-xtb+steele"
-HEIGHTS = (2.4, 9.0)
+HEIGHTS = (2.4, 12.0)  # to where the model feels nothing: the zero of binding energies
 
 
 def make_data(smiles: str, folder: Path) -> None:

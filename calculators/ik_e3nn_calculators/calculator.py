@@ -1,5 +1,6 @@
 """The ASE calculator: energies, forces and stresses of a learned potential."""
 
+import difflib
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -23,6 +24,8 @@ from ik_e3nn_calculators.settings import MDSettings
 
 # What every model reads of a structure; ASE's initial charges and magnetic moments are not among it.
 _READ = ("positions", "numbers", "cell", "pbc")
+_ASE_ARGUMENTS = {"restart", "ignore_bad_restart_file", "label", "atoms", "directory"}
+_ARGUMENTS = ("model", "device", "dtype", "compile", "max_edges", "skin", "skip_fixed", "uncertainty")
 
 
 class IKCalculator(Calculator):
@@ -61,6 +64,7 @@ class IKCalculator(Calculator):
         **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
 
     Raises:
+        TypeError: An argument that neither this calculator nor ASE's knows.
         ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty is another
             model's.
         DataError: The models of a committee do not fit together.
@@ -92,6 +96,11 @@ class IKCalculator(Calculator):
         uncertainty: str | PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
+        unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], _ARGUMENTS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_ARGUMENTS)}"
+            raise TypeError(f"IKCalculator has no argument {unknown[0]!r}; {hint}")
         super().__init__(**kwargs)
         keep_freed_memory()
         ready = prepare_model(model, device=device, dtype=dtype, uncertainty=uncertainty)

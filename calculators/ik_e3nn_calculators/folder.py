@@ -20,7 +20,7 @@ def check_free(path: str | Path, names: Sequence[str], *, overwrite: bool) -> No
     there = [name for name in names if (Path(path) / name).exists()]
     if there and not overwrite:
         raise DataError(
-            f"{path} holds a run already ({', '.join(there[:3])}); choose another output folder, or set overwrite"
+            f"{path} holds a run already ({', '.join(there[:3])}); choose another output folder, or say --overwrite"
         )
 
 

@@ -17,6 +17,7 @@ from ik_e3nn.errors import ConfigError, IKError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 PROGRAM = "ik-e3nn"
+HELP = ("-h", "--help", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +57,7 @@ def _dispatch(words: list[str]) -> int:
     command, rest = find_command(words)
     if command is not None:
         return _run(command, rest)
-    elif not words or words[0] in ("-h", "--help", "help"):
+    elif not words or words[0] in HELP or (words[0] == "data" and {*words[1:2]} <= {*HELP}):
         _say(sys.stdout, overview())
         return 0
     elif words[0] in ("-V", "--version"):

@@ -19,7 +19,7 @@ from ik_e3nn.data.dataset import force_rms
 from ik_e3nn.data.energy_reference import EnergyReference, fit_energy_reference, is_isolated
 from ik_e3nn.data.label_keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.label_values import StructureLabels
-from ik_e3nn.data.labels import LabelCounts, read_labels
+from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.writing import refuse_existing, whole_file
 
@@ -106,6 +106,9 @@ def check(settings: CheckSettings) -> CheckReport:
     structures = read_structures(settings.data)
     labels, counts = read_labels(structures, settings.keys, require=())
     report = _examine(structures, labels, counts, [str(file) for file in files])
+    absent = missing_labels(structures, settings.keys, counts)
+    if absent:
+        report.notes.append(absent)
     with whole_file(files[0], overwrite=settings.overwrite) as path:
         path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
     forces = np.concatenate([one.forces.reshape(-1) for one in labels])

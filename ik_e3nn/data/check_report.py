@@ -67,7 +67,8 @@ class CheckReport:
     def is_clean(self) -> bool:
         """Whether nothing was found that a training should not see."""
         close = any(contact.ratio < CLOSE_RATIO for contact in self.contacts)
-        return not (self.outliers or self.duplicates or self.broken or close)
+        labelled = self.counts.energy or self.counts.forces
+        return bool(labelled) and not (self.outliers or self.duplicates or self.broken or close)
 
     def text(self) -> str:
         """The report for people.
@@ -84,7 +85,7 @@ class CheckReport:
         lines.extend(self._label_lines())
         lines.extend(self._problem_lines())
         lines.extend(self.notes)
-        lines.append("nothing suspicious" if self.is_clean else "please look at the structures named above")
+        lines.append("nothing suspicious" if self.is_clean else "please look at what is named above")
         if self.files:
             lines.append(f"written: {', '.join(self.files)}")
         return "\n".join(lines)

@@ -159,10 +159,33 @@ def _resolve_keys(keys: LabelKeys, present: Mapping[str, int], require: Sequence
     return sources
 
 
+def missing_labels(structures: Sequence[Atoms], keys: LabelKeys, counts: LabelCounts) -> str:
+    """What to say of structures without any energy and forces; empty if there are some.
+
+    Args:
+        structures: The structures.
+        keys: Where their labels were looked for.
+        counts: What was found.
+
+    Returns:
+        A sentence that lists the keys that there are.
+
+    Example:
+        >>> atoms = Atoms("H", info={"dft_E": -13.6})
+        >>> missing_labels([atoms], LabelKeys(), read_labels([atoms], require=())[1])
+        "none of 1 structures has the energy label 'REF_energy'. Keys found (in how many structures): dft_E (1)..."
+    """
+    if counts.energy or counts.forces:
+        return ""
+    present = _count_keys([stored_values(atoms) for atoms in structures])
+    return _missing_message("energy", keys.energy, present, len(structures))
+
+
 def _missing_message(label: str, wanted: str, present: Mapping[str, int], total: int) -> str:
     """What was looked for, what there is, and which of it is meant most likely."""
     others = sorted(set(present) - {"numbers", "positions"})
-    near = difflib.get_close_matches(wanted, others, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(wanted, others, n=3, cutoff=0.5)
+    near.sort(key=lambda key: key.lower().split("_")[-1][:1] != label[0])  # of dft_S and dft_E, the latter for energies
     near = near or [key for key in others if label.rstrip("s") in key.lower()][:1]
     hint = f"; did you mean {label}={near[0]!r}?" if near else "; give the right name in the label keys"
     listing = ", ".join(f"{key} ({present[key]})" for key in others) or "none"

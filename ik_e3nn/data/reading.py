@@ -122,6 +122,8 @@ def _is_glob(path: Path) -> bool:
 
 def _read_file(path: Path, index: str | int) -> list[Atoms]:
     """Structures of one file."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
     try:
         if is_sdf(path):
             chosen = read_sdf(path)[string2index(str(index))]

@@ -64,7 +64,7 @@ def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
         >>> refuse_existing("no/such/file.xyz", overwrite=False)
     """
     if Path(path).expanduser().exists() and not overwrite:
-        raise DataError(f"{path} exists already; give another name, or set overwrite to replace it")
+        raise DataError(f"{path} exists already; give another name, or say --overwrite (overwrite=True) to replace it")
 
 
 def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite: bool = False) -> None:

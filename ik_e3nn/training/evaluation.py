@@ -13,6 +13,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structures, write_structures
+from ik_e3nn.data.labels import missing_labels
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, UnknownSpeciesError
 from ik_e3nn.models import load_model
@@ -104,6 +105,9 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         settings.length_unit,
     )
     labels, counts = read_labels(structures, keys, require=())
+    absent = missing_labels(structures, keys, counts)
+    if absent:
+        _log.warning("no errors are computed: %s", absent)
     graphs = StructureDataset(structures, labels, model.r_max, dtype=model.dtype, inputs=model.inputs)
     with tqdm(total=len(structures), desc="eval", disable=not settings.progress) as bar:
         result = predict(

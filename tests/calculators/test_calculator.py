@@ -310,3 +310,8 @@ class TestErrors:
     def test_negative_skin(self):
         with pytest.raises(DataError, match="skin not negative"):
             IKCalculator(PairPotential(), device="cpu", skin=-1.0)
+
+
+def test_misspelled_arguments_are_named() -> None:
+    with pytest.raises(TypeError, match="IKCalculator has no argument 'devise'; did you mean 'device'"):
+        IKCalculator(PairPotential(), devise="cpu")

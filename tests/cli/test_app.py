@@ -161,6 +161,7 @@ def test_help_of_every_command(command, capsys) -> None:
 
 def test_overview_and_version(capsys) -> None:
     assert run(capsys)[1] == run(capsys, "--help")[1]
+    assert run(capsys)[1] == run(capsys, "data")[1] == run(capsys, "data", "--help")[1]
     assert "ik-e3nn train config.yaml" in run(capsys, "--help")[1]
     assert run(capsys, "--version")[1].startswith("ik-e3nn ")
 

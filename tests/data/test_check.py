@@ -76,7 +76,7 @@ def test_everything_wrong_is_found(tmp_path):
         "1 structures have atoms with forces of exactly zero beside others",
         "structures have forces that do not sum to zero",
         "structure 15 cannot be used: the positions hold NaN",
-        "please look at the structures named above",
+        "please look at what is named above",
     ):
         assert sentence in text
     json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
@@ -87,6 +87,8 @@ def test_missing_labels_are_reported_not_refused(tmp_path):
     report = run(tmp_path, [dummy, Atoms("H")])
     assert report.reference is None
     assert "energy 0, forces 0, stress 0" in report.text()
+    assert "none of 2 structures has the energy label 'REF_energy'. Keys found" in report.text()
+    assert not report.is_clean
     assert "1 structures have a cell but are open in all directions" in report.text()
 
 

@@ -68,7 +68,7 @@ def test_errors(tmp_path):
         (tmp_path / "none.xyz", "there is no file"),
         (f"{tmp_path}/*.nothing", "the pattern matches nothing"),
         (tmp_path / "folder", "there is no structure file"),
-        (tmp_path / "empty.xyz", "empty.xyz"),
+        (tmp_path / "empty.xyz", "empty.xyz is empty"),
         (tmp_path / "broken.xyz", "broken.xyz cannot be read"),
         (tmp_path / "odd.abcdef", "does not know the format"),
         ([], "no data file is given"),

@@ -65,10 +65,11 @@ def test_errors_equal_those_of_the_written_file(folder) -> None:
     assert plots == {f"parity_out_{label}.png" for label in ("energy", "forces", "stress")}
 
 
-def test_without_labels_there_are_predictions_and_no_errors(folder) -> None:
+def test_without_labels_there_are_predictions_and_no_errors(folder, caplog) -> None:
     write(folder / "bare.xyz", [Atoms("H2O", [[0, 0, 0], [1, 0, 0], [0, 1, 0]]), Atoms("H")])
     metrics = evaluate(settings(folder, data="bare.xyz", prefix="MODEL"))
     assert metrics["errors"] == {}
+    assert "no errors are computed: none of 2 structures has the energy label 'REF_energy'" in caplog.text
     atoms = read(folder / "out.xyz", ":")
     assert np.isfinite(atoms[1].info["MODEL_energy"])
     np.testing.assert_allclose(atoms[1].arrays["MODEL_forces"], 0.0)

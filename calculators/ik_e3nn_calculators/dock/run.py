@@ -296,6 +296,6 @@ def _read_state(file: Path, settings: DockSettings) -> tuple[FireState, NDArray[
         raise DataError(f"{file} cannot be read ({error}); start anew with overwrite") from error
     identity, kinds = str(arrays.pop("identity")), arrays.pop("kinds")
     if json.loads(identity) != json.loads(json.dumps(settings.identity())):
-        raise DataError(f"{file.parent} holds another search; choose another output folder, or set overwrite")
+        raise DataError(f"{file.parent} holds another search; choose another output folder, or say --overwrite")
     _log.info("continuing the search in %s", file.parent)
     return FireState(**arrays), kinds

@@ -40,9 +40,14 @@ class RegionSettings:
         if len(given) > 1:
             raise ConfigError(f"a search has one region; got {' and '.join(given)}")
         if len(self.heights) != 2 or not 0 < self.heights[0] <= self.heights[1]:
-            raise ConfigError(f"region.heights must be two numbers, the least and the largest in A; got {self.heights}")
+            raise ConfigError(
+                "region.heights must be two numbers above 0, the least and the largest height over the surface in A; "
+                f"got {self.heights}"
+            )
         if self.sphere is not None and (len(self.sphere) != 4 or not self.sphere[3] >= 0):
-            raise ConfigError(f"region.sphere must be x, y, z and a radius in A; got {self.sphere}")
+            raise ConfigError(
+                f"region.sphere must be x, y, z and a radius that is not negative, in A; got {self.sphere}"
+            )
         if self.box is not None and len(self.box) != 6:
             raise ConfigError(f"region.box must be x, y, z of two corners in A; got {self.box}")
         for name in ("lateral", "radius"):
