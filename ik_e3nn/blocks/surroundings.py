@@ -6,7 +6,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from ik_e3nn.basis import PlaceBasis, spherical_irreps
+from ik_e3nn.basis import PlaceBasis
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import fields
@@ -14,9 +14,8 @@ from ik_e3nn.nn import EquivariantLinear
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.symmetry.closure import rotation_to
 
-REACH = 2.0  # of the surroundings, in cutoffs
+SPACING = 0.625  # A, of functions of places
 COMMUTES = 1e-9
-SHARE = 0.01  # of what places add to features
 
 
 class Surroundings(ExactModule):
@@ -139,54 +138,41 @@ class Surroundings(ExactModule):
 
 
 class PlaceEmbedding(nn.Module):
-    r"""What the places of atoms add to their features and energies, for every species in its own way.
+    r"""What the place of an atom is worth to it, for every species in its own way; nothing at first.
 
-    .. math:: x_i \mathrel{+}= \alpha L_{Z_i} f(u_i), \qquad \epsilon_i \mathrel{+}= L'_{Z_i} f(u_i)
-
-    The second is a field outside that acts on every atom by itself, which is most of what surroundings do; what they
-    change between atoms comes through the features, whose factor is small: weights of the network act on what they
-    tell by and by.
+    .. math:: y_i = L_{Z_i} f(u_i)
 
     Args:
         num_species: Number of species.
-        channels: Number of fields.
-        l_max: Largest degree of the fields.
-        r_max: Cutoff (A); the surroundings reach twice as far.
+        irreps_out: Type of y.
+        reach: Distance (A) up to which there are functions f.
         surroundings: What the places refer to.
 
     Example:
         >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
-        >>> embedding = PlaceEmbedding(3, 8, l_max=0, r_max=5.0, surroundings=surface)
-        >>> embedding.irreps_out, embedding(torch.zeros(2, 8), torch.zeros(2, 3), torch.tensor([0, 2])).shape
-        (8x0e, torch.Size([2, 8]))
+        >>> embedding = PlaceEmbedding(3, "8x0e", reach=5.0, surroundings=surface)
+        >>> embedding(torch.zeros(2, 3), torch.tensor([0, 2])).shape
+        torch.Size([2, 8])
     """
 
     def __init__(
-        self, num_species: int, channels: int, *, l_max: int, r_max: float, surroundings: Surroundings
+        self, num_species: int, irreps_out: o3.Irreps | str, *, reach: float, surroundings: Surroundings
     ) -> None:
         super().__init__()
-        self.basis = PlaceBasis(REACH * r_max, l_max=1 if surroundings.kind == "surface" else max(l_max, 1))
+        self.irreps_out = o3.Irreps(irreps_out)
+        l_max = 1 if surroundings.kind == "surface" else max(self.irreps_out.lmax, 1)
+        self.basis = PlaceBasis(reach, max(round(reach / SPACING), 1), l_max=l_max)
         self.num_species = num_species
-        self.irreps_out = spherical_irreps(l_max, channels)
-        self.dim = self.irreps_out.dim
         irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in self.basis.irreps_out])
         self.sizes = [mul * ir.dim for mul, ir in self.basis.irreps_out]
         self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.group)
-        self.to_energy = EquivariantLinear(irreps, o3.Irreps("0e"), surroundings.group)
-        for linear in (self.linear, self.to_energy):
-            nn.init.zeros_(linear.weight)  # at first nothing stands outside
+        nn.init.zeros_(self.linear.weight)
 
-    def forward(self, scalars: Tensor, places: Tensor, species: Tensor) -> Tensor:
-        """Features (N, irreps_out.dim) from scalars (N, channels), places (N, 3) and species indices (N,)."""
-        added: Tensor = SHARE * self.linear(self._functions(places, species))
-        return nn.functional.pad(scalars, (0, self.dim - scalars.shape[1])) + added
-
-    def energies(self, places: Tensor, species: Tensor) -> Tensor:
-        """Energies (N,) of atoms in the field outside, in units of the readout."""
-        return self.to_energy(self._functions(places, species)).squeeze(-1)
-
-    def _functions(self, places: Tensor, species: Tensor) -> Tensor:
+    def forward(self, places: Tensor, species: Tensor) -> Tensor:
+        """Values y (N, irreps_out.dim) at places (N, 3) of atoms of some species (N,)."""
         types = self.num_species**0.5 * torch.eye(self.num_species, dtype=places.dtype, device=places.device)
         one_hot = types.index_select(0, species)
         blocks = self.basis(places).split(self.sizes, 1)
-        return torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)
+        x = torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)
+        y: Tensor = self.linear(x)
+        return y

@@ -22,6 +22,9 @@ from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.models.hyperparameters import parse_inputs, parse_sizes, parse_species
 from ik_e3nn.symmetry import SymmetryGroup
 
+FIELD_REACH = 2.0  # of the field outside, in cutoffs; what it changes between atoms reaches half as far
+PLACE_SHARE = 0.1  # of places in features: a smaller share is learned more slowly and remembers single frames less
+
 Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
 """What can stand in for ``energies_and_gradients``; see ``ik_e3nn.models.compiled``."""
 
@@ -31,6 +34,9 @@ class InteratomicPotential(nn.Module):
 
     .. math:: E = \sum_i E^0_{Z_i} + s \sum_i \sum_t \epsilon_t(x_i^{(t)}), \qquad
               x^{(t+1)} = \mathrm{interaction}_t(x^{(t)})
+
+    Beside surroundings a field :math:`s \, U_{Z_i}(u_i)` is added, which acts on every atom by itself; what the
+    surroundings change between atoms comes through the features. Both are zero at first.
 
     Layers are equivariant under the group. Beside a surface that leaves "Cinfv" they are those of O(3), and it is the
     features of the atoms that know the normal: the same functions, from cheaper layers.
@@ -107,20 +113,16 @@ class InteratomicPotential(nn.Module):
         self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
         bonds = len(BOND_NAMES) if fields.BOND_TYPES in self.inputs else 0
         first, group = o3.Irreps([(num_channels, "0e")]), self.group
-        self.surroundings, self.place_embedding = None, None
+        self.surroundings, self.place_embedding, self.field = None, None, None
         for kind in self.inputs.intersection(SURROUNDINGS):
             self.surroundings = Surroundings(kind, self.group)
             if self.surroundings.is_normal:
                 group = SymmetryGroup("O3")
             scalars = self.surroundings.keeps_places and not self.surroundings.is_normal
-            self.place_embedding = PlaceEmbedding(
-                len(self.species),
-                num_channels,
-                l_max=0 if scalars else max(l_features, 1),
-                r_max=self.r_max,
-                surroundings=self.surroundings,
-            )
-            first = self.place_embedding.irreps_out
+            first = spherical_irreps(0 if scalars else max(l_features, 1), num_channels)
+            n, outside = len(self.species), self.surroundings
+            self.place_embedding = PlaceEmbedding(n, first, reach=self.r_max, surroundings=outside)
+            self.field = PlaceEmbedding(n, "0e", reach=FIELD_REACH * self.r_max, surroundings=outside)
         conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, group)
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
         if group.is_isotropic:  # nothing but scalars is read out of the last features
@@ -253,9 +255,9 @@ class InteratomicPotential(nn.Module):
         """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
         species = edges["species"]
         readout = edges["vectors"].new_zeros(species.shape[0])
-        if self.surroundings is not None and self.place_embedding is not None:
+        if self.surroundings is not None and self.field is not None:
             places = self.surroundings(edges["displacements"], edges["frames"])
-            readout = self.place_embedding.energies(places, species)
+            readout = self.field(places, species).squeeze(1)
         for features, read in zip(self.node_features(edges), self.readouts, strict=True):
             readout = readout + read(features)
         energies: Tensor = self.atomic_energy(readout, species)
@@ -279,6 +281,14 @@ class InteratomicPotential(nn.Module):
         """Weights of the readouts' last layers, (K,)."""
         return torch.cat([cast(Readout, read).mlp.weights[-1].flatten() for read in self.readouts])
 
+    def first_features(self, species: Tensor, inputs: Mapping[str, Tensor], places: Tensor | None) -> Tensor:
+        """Features of atoms (N, dim) before the first interaction, from inputs and places (N, 3), if they matter."""
+        features: Tensor = self.node_embedding(species, inputs)
+        if self.place_embedding is not None and places is not None:
+            added = self.place_embedding(places, species)
+            features = nn.functional.pad(features, (0, added.shape[1] - features.shape[1])) + PLACE_SHARE * added
+        return features
+
     def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
         """Features of all atoms after each interaction, (N, its irreps_out.dim), from what ``prepare`` gives."""
         species, vectors = edges["species"], edges["vectors"]
@@ -289,10 +299,10 @@ class InteratomicPotential(nn.Module):
         if max_edges is None or edges["senders"].numel() <= max_edges:  # every kernel sees the same
             first = cast(Interaction, self.interactions[0])
             neighbours = neighbours._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
-        features = self.node_embedding(species, edges)
-        if self.surroundings is not None and self.place_embedding is not None:
+        places = None
+        if self.surroundings is not None:
             places = self.surroundings(edges["displacements"], edges["frames"])
-            features = self.place_embedding(features, places, species)
+        features = self.first_features(species, edges, places)
         for interaction in self.interactions:
             features = interaction(features, species, neighbours, max_edges)
             yield features

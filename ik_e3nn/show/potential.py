@@ -89,9 +89,7 @@ def _isolated(model: InteratomicPotential, layer: int) -> Tensor:
     like = model.node_embedding.species
     with torch.no_grad():
         inputs = {name: like.new_full(species.shape, value) for name, value in neutral.items()}
-        features: Tensor = model.node_embedding(species, inputs)
-        if model.place_embedding is not None:
-            features = model.place_embedding(features, like.new_zeros(len(species), 3), species)
+        features = model.first_features(species, inputs, like.new_zeros(len(species), 3))
         nothing = torch.zeros(0, 1, dtype=torch.long, device=model.device)
         edges = Edges(nothing, nothing[:, 0], like.new_zeros(0, 1, 3), nothing)
         for interaction in list(model.interactions)[:layer]:
