@@ -85,9 +85,8 @@ def test_a_potentials_kernel_is_the_one_of_its_convolution(group, inputs, layer)
     species = torch.tensor([0, 1])  # H, C
     one = torch.ones(2, dtype=torch.float64)
     with torch.no_grad():
-        x = model.node_embedding(species, {"total_charge": 0 * one, "spin": one})
-        if model.place_embedding is not None:
-            x = model.place_embedding(x, torch.zeros(2, 3, dtype=torch.float64), species)
+        places = torch.zeros(2, 3, dtype=torch.float64)
+        x = model.first_features(species, {"total_charge": 0 * one, "spin": one}, places)
         if layer:  # an isolated atom hears nothing
             none = torch.zeros(0, 1, dtype=torch.long)
             x = model.interactions[0](x, species, Edges(none, none[:, 0], points[:0, None], none))
