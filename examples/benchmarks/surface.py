@@ -164,7 +164,7 @@ def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
         "# Molecules over graphite that has no atoms\n",
         f"Made by `surface.py`: GFN2-xTB over Steele's wall, {rows[0]['frames']} training frames, "
         f"{rows[0]['epochs']} epochs, one model but for the group. Root mean square errors. The "
-        "net force is that on a whole molecule: all of it comes from the wall, and O3, which knows nothing of the wall, "
+        "net force is that on a whole molecule: all of it is the wall's, and O3, which does not know of it, "
         "says zero.\n",
         f"![force errors](results/{output.stem}.png)\n",
         "| group | seed | force (meV/A) | net force | energy (meV/atom) | unseen: force | net | energy | weights |",
