@@ -144,6 +144,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
     metrics_file, plot_file = (output.with_name(f"{output.stem}_{end}") for end in ("metrics.json", "calibration.png"))
     for path in (output, metrics_file, plot_file):
         refuse_existing(path, overwrite=settings.overwrite)
+    output.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(settings.device)
     models = [load_model(path, device=device).requires_grad_(False) for path in _files(settings.model)]
     data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
@@ -192,8 +193,16 @@ def last_layer_of(model: InteratomicPotential, settings: CalibrationSettings, va
 
     Returns:
         An ensemble, not calibrated yet.
+
+    Raises:
+        DataError: The training data have no labels.
     """
     train = _molecules(read_set(settings.train or [], settings.keys))
+    if not (train.counts.energy or train.counts.forces):
+        raise DataError(
+            f"train has no labels: nothing but single atoms has {settings.energy_key} or {settings.forces_key}; "
+            "give the files that the model was trained on, with their labels."
+        )
     order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
     chosen = train.select(sorted(order.tolist()))
     check_species(chosen.structures, model.species)
@@ -226,6 +235,9 @@ def errors_and_stds(
 
     Returns:
         By label, "energy" (eV) and "forces" (eV/A): two arrays of one length.
+
+    Raises:
+        DataError: Nothing is left of a label.
     """
     found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {"energy": ([], []), "forces": ([], [])}
     for batch in _batches(_graphs(potential, data), batch_size):
@@ -235,12 +247,17 @@ def errors_and_stds(
             error, known = residuals(outputs, here, label)
             errors.append(error[known].double().cpu().numpy())
             stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
-    return {label: _uncertain(*map(np.concatenate, pair)) for label, pair in found.items()}
+    return {label: _uncertain(label, *map(np.concatenate, pair)) for label, pair in found.items()}
 
 
-def _uncertain(error: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _uncertain(label: str, error: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Those that can differ from zero."""
     free = std > CERTAIN * np.linalg.norm(std) / max(len(std), 1) ** 0.5
+    if not free.any():
+        raise DataError(
+            f"no labelled {label} has a standard deviation above zero: the structures are too symmetric, or the models "
+            "of the committee are the same; give others."
+        )
     return error[free], std[free]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -112,8 +112,7 @@ def predict_file(settings: PredictSettings) -> str:
             "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    asked = _read(settings)
-    _check_names(asked.rows, model.targets)
+    asked = _read(settings, model.targets)
     molecules, owners = _checked(asked, model, settings)
     sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in model.targets}
     counts = np.zeros(len(asked.rows))
@@ -131,8 +130,8 @@ def predict_file(settings: PredictSettings) -> str:
     return f"{done} of {len(asked.rows)} molecules predicted: {output}"
 
 
-def _read(settings: PredictSettings) -> _Asked:
-    """Rows and geometries of the input."""
+def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
+    """Rows and geometries of the input, whose columns must not be those of predictions."""
     paths = expand_path(settings.data)
     tables = [path for path in paths if path.suffix in TABLES]
     if tables and len(paths) > 1:
@@ -143,8 +142,10 @@ def _read(settings: PredictSettings) -> _Asked:
     if not tables:
         structures = read_structures(settings.data)
         rows = [{"molecule": str(atoms.info.get("name", number))} for number, atoms in enumerate(structures)]
+        _check_names(rows, targets)
         return _Asked(rows, structures, owners=list(range(len(rows))))
     smiles, table = read_table(paths[0])
+    _check_names(table, targets)
     asked = _Asked([dict(row) for row in table])
     for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not settings.progress)):
         try:
@@ -158,7 +159,7 @@ def _read(settings: PredictSettings) -> _Asked:
     return asked
 
 
-def _check_names(rows: Sequence[dict[str, Any]], targets: Sequence[Target]) -> None:
+def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -> None:
     """Refuse to put predictions in the place of what the input says."""
     columns = {name for row in rows for name in row}
     taken = columns & {PROBLEM, *(name for target in targets for name in column_names(target))}

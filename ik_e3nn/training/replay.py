@@ -70,19 +70,19 @@ def joined(first: LabelledSet, second: LabelledSet) -> LabelledSet:
 
 
 def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> LabelledSet:
-    """Structures of the old domain, with labels."""
+    """Structures of the old domain, with labels and without single atoms."""
     data = read_set(files, keys)
+    data = data.select([i for i, atoms in enumerate(data.structures) if not is_isolated(atoms)])
     if not (data.counts.energy or data.counts.forces or data.counts.stress):
         raise DataError(
-            f"{setting} has no labels: no structure has {keys.energy}, {keys.forces} or {keys.stress}; "
+            f"{setting} has no labels: nothing but single atoms has {keys.energy}, {keys.forces} or {keys.stress}; "
             "finetune.old_labels says what they are called, as in {energy_key: REF_energy}."
         )
     return data
 
 
 def _moved(data: LabelledSet, shift: Mapping[int, float], setting: str) -> LabelledSet:
-    """Without single atoms, and with energies that belong to the new E0s."""
-    data = data.select([i for i, atoms in enumerate(data.structures) if not is_isolated(atoms)])
+    """With energies that belong to the new E0s."""
     unknown = {int(z) for atoms in data.structures for z in atoms.numbers} - set(shift)
     if unknown:
         raise UnknownSpeciesError(

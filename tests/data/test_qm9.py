@@ -9,10 +9,10 @@ from ase import Atoms, units
 from rdkit import Chem
 from torch_geometric.data import Data
 
-from ik_e3nn.data import molecule_from_smiles, qm9_from_pyg, read_qm9
+from ik_e3nn.data import molecule_from_smiles, qm9_from_pyg, read_properties, read_qm9, resolve_targets
 from ik_e3nn.data.qm9 import ATOM_ENERGIES, ELEMENTS, NAMES, TARGETS, read_uncharacterised
 from ik_e3nn.data.qm9_files import CSV_NAMES, UNITS, parse_xyz
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import ConfigError, DataError
 
 # methane, ammonia and formaldehyde, numbers 1, 2 and 6 of dsgdb9nsd, with the published values
 INDEX = (1, 2, 6)
@@ -162,6 +162,15 @@ def test_what_is_not_qm9_is_said(tmp_path):
         parse_xyz("a.xyz", "3\nnonsense\n")
     with pytest.raises(DataError, match="object 0 has no `y`"):
         qm9_from_pyg([Data(z=torch.tensor([1]), pos=torch.zeros(1, 3))])
+
+
+def test_targets_are_what_qm9_says_they_are(tmp_path):
+    path = write_arrays(tmp_path)
+    assert read_properties(path, resolve_targets({"homo": "intensive eV"})).counts() == {"homo": 3}
+    with pytest.raises(ConfigError, match="'homo' is given as intensive Ha, but QM9's is intensive eV: give the name"):
+        read_properties(path, resolve_targets({"homo": "intensive Ha"}))
+    with pytest.raises(ConfigError, match="QM9 has no 'logS'; its targets are mu, alpha"):
+        read_properties(path, resolve_targets({"logS": "intensive"}))
 
 
 def test_a_full_set_with_uncharacterised_molecules_is_pointed_out(tmp_path, monkeypatch, caplog):

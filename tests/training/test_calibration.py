@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -58,11 +59,13 @@ def test_calibrated_stds_are_the_errors_of_the_calibrating_half(files, kind) -> 
 
 def test_the_command(files, capsys, monkeypatch) -> None:
     monkeypatch.chdir(files)
-    words = ["calibrate", "model_*.safetensors", "valid.xyz", "-o", "c.safetensors", "--progress=false"]
+    words = ["calibrate", "model_*.safetensors", "valid.xyz", "-o", "new/c.safetensors", "--progress=false"]
     assert main(words) == 0
     assert "Committee" in capsys.readouterr().out
-    assert main(words) == 2
-    assert "c.safetensors" in capsys.readouterr().err
+    for name in ("c.safetensors", "c_metrics.json", "c_calibration.png"):
+        assert main(words) == 2
+        assert f"{name} exists already" in capsys.readouterr().err
+        (files / "new" / name).unlink()
 
 
 def _without(atoms, label):
@@ -118,5 +121,12 @@ def test_mistakes_are_clear_errors(files) -> None:
     write(files / "valid.xyz", [_without(atoms, "energy") if k % 2 else atoms for k, atoms in enumerate(frames)])
     with pytest.raises(DataError, match="one of these halves has no energy labels; give more structures with energy"):
         calibrate(settings(files, "model_*.safetensors"))
+    write(files / "valid.xyz", frames)
+    same = settings(files)
+    with pytest.raises(DataError, match="no labelled energy has a standard deviation above zero: .*are the same"):
+        calibrate(dataclasses.replace(same, model=[same.model, same.model]))
+    write(files / "bare.xyz", [_without(_without(atoms, "energy"), "forces") for atoms in frames])
+    with pytest.raises(DataError, match="train has no labels: nothing but single atoms has REF_energy or REF_for"):
+        calibrate(settings(files, train=str(files / "bare.xyz")))
     with pytest.raises(ConfigError, match="members is 0, but it must be at least 1"):
         settings(files, members=0)

@@ -326,14 +326,15 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
         ({"model": {"preset": "large"}}, ConfigError, "model.num_channels is 64, but the base has 6"),
         ({"model": {"group": "C4v"}}, ConfigError, "model.group is 'C4v', but the base has"),
         ({"replay": "all.xyz"}, UnknownSpeciesError, "finetune.replay has Cu, which the base does not know"),
-        ({"old_domain": "plain.xyz"}, DataError, "finetune.old_domain has no labels: no structure has REF_energy"),
+        ({"old_domain": "plain.xyz"}, DataError, "old_domain has no labels: nothing but single atoms has REF_energy"),
         ({"train": "all.xyz", "E0s": "base"}, ConfigError, "the base has no E0 of Cu; set finetune.E0s to 'refit'"),
     ],
 )
 def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -> None:
     monkeypatch.chdir(data)
     monkeypatch.setattr("ik_e3nn.models.pretrained.FOLDER", data / "empty")
-    write(data / "plain.xyz", [Atoms("OH", [[0, 0, 0], [0, 0, 1]])])
+    alone = Atoms("O", info={"REF_energy": -3.0, "config_type": "IsolatedAtom"})
+    write(data / "plain.xyz", [Atoms("OH", [[0, 0, 0], [0, 0, 1]]), alone])
     with pytest.raises(error, match=message):
         finetune(config(data, **changes))
 
