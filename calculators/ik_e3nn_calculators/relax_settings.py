@@ -15,7 +15,7 @@ class RelaxSettings:
     """A relaxation.
 
     Args:
-        structure: Structure file, or a SMILES string.
+        structure: Structure file, whose last frame is taken, or a SMILES string.
         model: Model file; None is the base model that comes with the package.
         optimizer: `fire`, `bfgs` or `lbfgs`.
         fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on it.

@@ -69,7 +69,7 @@ class MDSettings:
     potential energy: let it equilibrate first.
 
     Args:
-        structure: Structure file, or a SMILES string.
+        structure: Structure file, whose last frame is taken, or a SMILES string.
         model: Model file; None is the base model that comes with the package.
         ensemble: `nve` (velocity Verlet), `langevin` (constant temperature), or `npt` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
