@@ -65,7 +65,7 @@ COMMANDS = (
         FINETUNE,
         "train a model further, on new data",
         "ik_e3nn.training.finetune_config:FinetuneConfig",
-        "ik_e3nn.training.finetuning:finetune",
+        "ik_e3nn.training.fit:finetune",
         positional=("base", "config"),
         example="base.safetensors config.yaml --finetune.method=lora",
     ),

@@ -62,7 +62,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     path = given.pop() if given and given[-1].endswith((".yaml", ".yml")) else None
     overrides = tidy(rest, FinetuneConfig)
     config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=FinetuneConfig)
-    from ik_e3nn.training.finetuning import finetune
+    from ik_e3nn.training.fit import finetune
     from ik_e3nn.training.run_folder import FINETUNE_PAGE
 
     result = finetune(cast(FinetuneConfig, config), resume=resume)

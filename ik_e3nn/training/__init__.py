@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from ik_e3nn.training.calibration import CalibrationSettings, calibrate
     from ik_e3nn.training.config_file import read_config, write_config
     from ik_e3nn.training.evaluation import EvalSettings, evaluate
-    from ik_e3nn.training.finetuning import finetune
-    from ik_e3nn.training.fit import TrainResult, train
+    from ik_e3nn.training.fit import TrainResult, finetune, train
 
 __all__ = [
     "CalibrationSettings",
@@ -45,7 +44,7 @@ _LAZY = {
     "calibrate": "calibration",
     "EvalSettings": "evaluation",
     "evaluate": "evaluation",
-    "finetune": "finetuning",
+    "finetune": "fit",
     "TrainResult": "fit",
     "train": "fit",
     "read_config": "config_file",

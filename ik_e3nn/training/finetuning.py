@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from torch import nn
 
-from ik_e3nn.data import EnergyReference, StructureDataset
+from ik_e3nn.data import EnergyReference
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import PRESETS, InteratomicPotential, extended, load_model
 from ik_e3nn.models.pretrained import model_path
@@ -25,43 +26,18 @@ from ik_e3nn.training import run_folder
 from ik_e3nn.training.config import DataConfig, TrainConfig
 from ik_e3nn.training.finetune_config import LORA_RANK, FinetuneConfig
 from ik_e3nn.training.finetune_report import Change, describe, write_page
-from ik_e3nn.training.fit import TrainResult, train
 from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parallel import is_main
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
-from ik_e3nn.training.recipe import Fitted, Recipe
 from ik_e3nn.training.refit import refit_reference
 from ik_e3nn.training.replay import joined, read_old_data
+from ik_e3nn.training.tasks import PotentialTask
 
 _log = logging.getLogger(__name__)
 
 OLD = "old domain"
-
-
-def finetune(config: FinetuneConfig, *, resume: bool = False) -> TrainResult:
-    """Train a model further, on new data.
-
-    The run's folder receives what that of a training does, and `finetune.json` and `finetune.md`: settings as they were
-    resolved and where they differ from what was asked, and errors before and after, on the old domain too.
-
-    Args:
-        config: Everything; `config.finetune` says what the base is and how it is adapted.
-        resume: Continue the run in `config.run.output` from its last finished epoch.
-
-    Returns:
-        The run's folder, model file and errors.
-
-    Raises:
-        ConfigError: A setting is impossible, contradicts the base, or has no effect.
-        ModelFileError: The base is missing or broken.
-        DataError: The data cannot be used.
-        TrainingError: The loss is no longer finite, or a process died.
-    """
-    base = load_model(model_path(config.finetune.base))
-    check_architecture(config.model, base)
-    return train(config, resume=resume, recipe=Finetuning(config))
 
 
 def check_architecture(asked: dict[str, Any], base: InteratomicPotential) -> None:
@@ -85,7 +61,7 @@ def check_architecture(asked: dict[str, Any], base: InteratomicPotential) -> Non
             )
 
 
-class Finetuning(Recipe):
+class Finetuning(PotentialTask):
     """Starts from a base model, trains what the method says, and measures before and after.
 
     Args:
@@ -93,18 +69,10 @@ class Finetuning(Recipe):
     """
 
     def __init__(self, config: FinetuneConfig) -> None:
-        self.config = config
         self.method = config.finetune
-        self._base: InteratomicPotential | None = None
-        self._initial: InteratomicPotential | None = None
+        self.base = load_model(model_path(self.method.base))
         self._facts: dict[str, Any] = {}
-
-    @property
-    def base(self) -> InteratomicPotential:
-        """The base model, as it is in its file."""
-        if self._base is None:
-            self._base = load_model(model_path(self.method.base))
-        return self._base
+        super().__init__(config)
 
     def prepare(self, config: TrainConfig) -> TrainingData:
         """The new data, E0s for them, and old data where they are asked for."""
@@ -128,8 +96,9 @@ class Finetuning(Recipe):
         self._facts["replayed"] = 0 if replayed is None else len(replayed.structures)
         return dataclasses.replace(data, sets=sets)
 
-    def start(self, config: TrainConfig, data: TrainingData) -> InteratomicPotential:
+    def start(self, config: TrainConfig) -> InteratomicPotential:
         """The base with the new elements and E0s; what the method does not train is frozen."""
+        data = self.data
         model = extended(self.base, data.species).to(getattr(torch, config.run.dtype))
         if data.reference is not None:
             old = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
@@ -144,34 +113,31 @@ class Finetuning(Recipe):
                 "optimizer.weight_decay would shrink frozen weights that share tensors with those of the new elements; "
                 "set it to 0."
             )
-        self._settle(config, data, model)
+        self._settle(model)
         return model
 
-    def scale(self, model: InteratomicPotential, graphs: StructureDataset) -> None:
+    def scale(self, model: InteratomicPotential) -> None:
         """Nothing: scales are the base's, to which its weights belong."""
 
     def lr_factors(self, model: InteratomicPotential) -> dict[str, float]:
         """Factors that fall towards the input."""
         return parts_of(model).lr_factors(self.method.lr_decay)
 
-    def finish(self, model: InteratomicPotential) -> None:
+    def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
         if self.method.merge:
             merge_lora(model)
 
-    def report(self, config: TrainConfig, folder: Path, fitted: Fitted, metrics: dict[str, Any]) -> dict[str, Any]:
+    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Errors before and after, on new and old data."""
-        initial = self._initial
-        if initial is None:
-            raise ConfigError("a fine-tuning reports on the model that it has started from; start() comes first.")
-        initial = initial.to(choose_device(config.run.device))
-        options: dict[str, Any] = {"batch_size": config.run.batch_size, "max_atoms": config.run.max_atoms}
+        initial = self._initial.to(choose_device(self.run.device))
+        options: dict[str, Any] = {"batch_size": self.run.batch_size, "max_atoms": self.run.max_atoms}
         errors = {}
         for name in ("valid", "test", OLD):
-            if name in fitted.graphs:
-                before = predict(initial, fitted.graphs[name], **options).errors
+            if name in self.graphs:
+                before = predict(initial, self.graphs[name], **options).errors
                 known = metrics.get(name)
-                after = known if known is not None else predict(fitted.model, fitted.graphs[name], **options).errors
+                after = known if known is not None else predict(model, self.graphs[name], **options).errors
                 errors[name] = {"before": before, "after": after}
         if OLD not in errors:
             _log.warning("nothing says what the model has forgotten: give finetune.old_domain or finetune.replay")
@@ -198,8 +164,9 @@ class Finetuning(Recipe):
         values = dict(zip(self.base.species, self.base.atomic_energy.reference.tolist(), strict=True))
         return EnergyReference(values, 0, 1.0, self.base.energy_reference_provenance)
 
-    def _settle(self, config: TrainConfig, data: TrainingData, model: InteratomicPotential) -> None:
+    def _settle(self, model: InteratomicPotential) -> None:
         """Note what the settings have come to, and say it."""
+        config, data = self.config, self.data
         path = model_path(self.method.base)
         trained, total = (
             trained_parameters(model),

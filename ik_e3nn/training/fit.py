@@ -13,18 +13,20 @@ from typing import Any, cast
 
 from ik_e3nn import __version__
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import save_model
+from ik_e3nn.models import load_model, save_model
 from ik_e3nn.models.checkpoint import Model
+from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.training import run_folder
 from ik_e3nn.training.config import TrainConfig
 from ik_e3nn.training.config_file import flat_values, read_config, write_config
 from ik_e3nn.training.engine import run_training
+from ik_e3nn.training.finetune_config import FinetuneConfig
+from ik_e3nn.training.finetuning import Finetuning, check_architecture
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.recipe import Recipe, count_parameters
-from ik_e3nn.training.tasks import Task, check_task, make_task
+from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, check_task, count_parameters
 
 _log = logging.getLogger(__name__)
 
@@ -44,13 +46,34 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def train(config: TrainConfig | PropertyConfig, *, resume: bool = False, recipe: Recipe | None = None) -> TrainResult:
+def finetune(config: FinetuneConfig, *, resume: bool = False) -> TrainResult:
+    """Train a model further, on new data.
+
+    The run's folder receives what that of a training does, and `finetune.json` and `finetune.md`: settings as they were
+    resolved and where they differ from what was asked, and errors before and after, on the old domain too.
+
+    Args:
+        config: Everything; `config.finetune` says what the base is and how it is adapted.
+        resume: Continue the run in `config.run.output` from its last finished epoch.
+
+    Returns:
+        The run's folder, model file and errors.
+
+    Raises:
+        ConfigError: A setting is impossible, contradicts the base, or has no effect.
+        ModelFileError: The base is missing or broken.
+        DataError: The data cannot be used.
+        TrainingError: The loss is no longer finite, or a process died.
+    """
+    return train(config, resume=resume)
+
+
+def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> TrainResult:
     """Train a potential, or a model of properties.
 
     Args:
-        config: Data, model, loss, optimiser and run; see `TrainConfig` and `PropertyConfig`.
+        config: Data, model, loss, optimiser and run; see `TrainConfig`, `PropertyConfig` and `FinetuneConfig`.
         resume: Continue the run in `config.run.output` from its last finished epoch.
-        recipe: What a potential starts from, and what becomes of it; by default a new model.
 
     Returns:
         The run's folder, model file and errors.
@@ -62,6 +85,8 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False, recipe:
     """
     folder = Path(config.run.output).expanduser()
     check_task(config)
+    if isinstance(config, FinetuneConfig):
+        check_architecture(config.model, load_model(model_path(config.finetune.base)))
     choose_device(config.run.device)
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
@@ -75,9 +100,9 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False, recipe:
         return TrainResult(folder, folder / run_folder.MODEL, json.loads((folder / run_folder.METRICS).read_text()))
     try:
         if config.run.num_processes > 1 and not is_worker():
-            run_in_parallel(_run, config.run.num_processes, config, resume, recipe)
+            run_in_parallel(_run, config.run.num_processes, config, resume)
         else:
-            _run(config, resume, recipe)
+            _run(config, resume)
     except BaseException:
         if not is_worker() and not resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
             run_folder.abandon(folder)
@@ -118,15 +143,15 @@ def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
             _log.warning("resuming with a change: %s", change)
 
 
-def _run(config: TrainConfig | PropertyConfig, resume: bool, recipe: Recipe | None) -> None:
+def _run(config: TrainConfig | PropertyConfig, resume: bool) -> None:
     """One process of a run, from reading the data to the model file."""
     folder = Path(config.run.output).expanduser()
     if not is_main():
-        _fit(config, folder, resume, recipe)
+        _fit(config, folder, resume)
         return
     write_config(config, folder / run_folder.CONFIG)
     with run_folder.logged_to(folder / run_folder.LOG):
-        _finish(config, folder, _fit(config, folder, resume, recipe))
+        _finish(config, folder, _fit(config, folder, resume))
 
 
 @dataclass(frozen=True)
@@ -136,14 +161,20 @@ class _Fitted:
     best_epoch: int
 
 
-def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, recipe: Recipe | None) -> _Fitted:
+def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> _Fitted:
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
         resume = False
-    task = make_task(config, recipe)
+    task = _task_of(config)
     train, valid = task.graphs["train"], task.graphs["valid"]
     rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
     return _Fitted(task, rows, best.best_epoch)
+
+
+def _task_of(config: TrainConfig | PropertyConfig) -> Task:
+    if isinstance(config, PropertyConfig):
+        return PropertyTask(config)
+    return Finetuning(config) if isinstance(config, FinetuneConfig) else PotentialTask(config)
 
 
 def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted) -> None:

@@ -22,12 +22,12 @@ from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import plot_predictions, predict
+from ik_e3nn.training.prepare import TrainingData, prepare_data
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_module import PropertyModule
 from ik_e3nn.training.property_prediction import plot_properties, predict_properties
 from ik_e3nn.training.property_prepare import PropertyData, prepare_properties, set_references
-from ik_e3nn.training.recipe import Fitted, Recipe, count_parameters
 
 _log = logging.getLogger(__name__)
 
@@ -62,39 +62,61 @@ class Task(ABC):
 
 
 class PotentialTask(Task):
-    """Training of a potential.
+    """Training of a new potential, with the data's species, E0s and scales; a subclass starts from something else.
 
     Args:
         config: Its configuration.
-        recipe: What it starts from and what becomes of it.
     """
 
-    def __init__(self, config: TrainConfig, recipe: Recipe) -> None:
-        self.config, self.recipe = config, recipe
-        self.run, self.data = config.run, recipe.prepare(config)
-        model, dtype = recipe.start(config, self.data), getattr(torch, config.run.dtype)
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.run, self.data = config, config.run, self.prepare(config)
+        model, dtype = self.start(config), getattr(torch, config.run.dtype)
         self.graphs: dict[str, StructureDataset] = {
             name: self.data.dataset(name, model, dtype) for name in self.data.sets
         }
-        recipe.scale(model, self.graphs["train"])
-        loss, clock = PotentialLoss(config.loss), RunClock(time_limit(config))
+        self.scale(model)
         self.module = PotentialModule(
             model,
-            loss,
+            PotentialLoss(config.loss),
             optimizer=config.optimizer,
-            clock=clock,
+            clock=RunClock(time_limit(config)),
             compile=config.run.compile,
-            lr_factors=recipe.lr_factors(model),
+            lr_factors=self.lr_factors(model),
         )
 
-    def finish(self, model: nn.Module) -> None:
-        """See the base class."""
-        self.recipe.finish(cast(InteratomicPotential, model))
+    def prepare(self, config: TrainConfig) -> TrainingData:
+        """Read the data.
 
-    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-        """See the base class."""
-        fitted = Fitted(self.data, self.graphs, cast(InteratomicPotential, model))
-        return self.recipe.report(self.config, folder, fitted, metrics)
+        Raises:
+            DataError: The data cannot be used.
+        """
+        return prepare_data(config)
+
+    def start(self, config: TrainConfig) -> InteratomicPotential:
+        """The model to train, on the CPU in the configured precision; the same for the same seed.
+
+        Raises:
+            ConfigError: The model refuses one of its arguments.
+        """
+        data = self.data
+        model = cast(InteratomicPotential, _seeded(config, InteratomicPotential, data.species))
+        if data.reference is not None:
+            model.set_energy_reference(data.reference.values, provenance=data.reference.source)
+        if data.force_rms > 0:
+            model.set_scale(data.force_rms)
+        _log.info("RMS force %.4g eV/A; model with %d parameters", data.force_rms, count_parameters(model))
+        return model
+
+    def scale(self, model: InteratomicPotential) -> None:
+        """Set what the model takes from the training graphs."""
+        neighbours = self.graphs["train"].average_neighbours()
+        model.set_average_neighbours(neighbours)
+        _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
+
+    def lr_factors(self, model: InteratomicPotential) -> dict[str, float]:
+        """Factors of the learning rate by the names of parameters, where they are not 1."""
+        del model
+        return {}
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""
@@ -135,11 +157,6 @@ class PropertyTask(Task):
     def summary(self) -> dict[str, Any]:
         """See the base class."""
         return {"data": self.data.summary()}
-
-
-def make_task(config: TrainConfig | PropertyConfig, recipe: Recipe | None = None) -> Task:
-    """The task of a configuration, with its data read; a recipe is for potentials."""
-    return PropertyTask(config) if isinstance(config, PropertyConfig) else PotentialTask(config, recipe or Recipe())
 
 
 def time_limit(config: TrainConfig | PropertyConfig) -> float | None:
@@ -187,3 +204,8 @@ def _seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given:
         except (TypeError, ValueError) as error:
             raise ConfigError(f"model: {error}") from error
     return model.to(getattr(torch, config.run.dtype))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of weights; those of an average, which are not trained, count too."""
+    return sum(parameter.numel() for parameter in model.parameters())

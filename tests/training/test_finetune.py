@@ -13,7 +13,7 @@ from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpecie
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model
 from ik_e3nn.nn import lora_layers
-from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, finetune
+from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, finetune, train
 from ik_e3nn.training.finetune_config import LORA_RANK
 from ik_e3nn.training.finetuning import Finetuning
 from ik_e3nn.training.methods import apply_method
@@ -56,9 +56,8 @@ def started(folder, **options):
     """The model that a fine-tuning would train."""
     chosen = config(folder, **options)
     (folder / "run").mkdir(exist_ok=True)
-    recipe = Finetuning(chosen)
-    prepared = recipe.prepare(chosen)
-    return recipe.start(chosen, prepared), prepared, recipe
+    task = Finetuning(chosen)
+    return task.module.model, task.data, task
 
 
 def changed_names(before, after):
@@ -90,6 +89,15 @@ def test_a_method_changes_its_weights_and_no_others(data, method, expected) -> N
         assert not any("conv" in name or "kernel" in name for name in rest)
     metrics = json.loads((data / "run/metrics.jsonl").read_text().splitlines()[-1])
     assert np.isfinite(metrics["valid/loss"])
+
+
+def test_a_configuration_says_that_it_is_one_of_a_finetuning(data) -> None:
+    one, two = (
+        load_model(start(config(data, run={"max_epochs": 1, "output": str(data / name)})).model).state_dict()
+        for start, name in ((finetune, "one"), (train, "two"))
+    )
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_a_model_without_training_steps_of_any_size_is_the_base(data) -> None:
@@ -214,7 +222,7 @@ def test_scales_are_those_of_the_base(data) -> None:
 
 
 def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgetting(data) -> None:
-    _, prepared, recipe = started(data, replay=str(data / "old.xyz"), replay_ratio=0.5)
+    _, prepared, task = started(data, replay=str(data / "old.xyz"), replay_ratio=0.5)
     train = prepared.sets["train"]
     assert len(train.structures) == 9 + 4
     assert len(prepared.sets["old domain"].structures) == 6
@@ -229,7 +237,7 @@ def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgett
                 assert one.energy == pytest.approx(matches[0] + moved, abs=1e-6)
                 seen.add(matches[0])
     assert len(seen) == 10
-    assert recipe.method.replay_ratio == 0.5
+    assert task.method.replay_ratio == 0.5
 
 
 def test_old_data_may_have_names_and_units_of_their_own(data) -> None:
