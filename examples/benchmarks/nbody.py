@@ -140,6 +140,8 @@ def write(rows: list[Row], output: Path) -> None:
         found = {row["stiffness"]: row["test_mse"] for row in full if (row["group"], row["seed"]) == (group, seed)}
         cells = (f"{found[k]:.5f}" if k in found else "" for k in STIFFNESSES)
         lines.append(f"| ours, {group}, seed {seed} | " + " | ".join(cells) + " |")
+    sizes = ", ".join(f"{row['parameters']:,} ({row['group']})" for row in {row["group"]: row for row in rows}.values())
+    seconds = [row["train_seconds"] for row in rows]
     more = ["| trajectories | " + " | ".join((GROUP, "O3", "C1")) + " |", "|---:|---:|---:|---:|"]
     for n in SIZES:
         found = {row["group"]: row["test_mse"] for row in rows
@@ -149,7 +151,8 @@ def write(rows: list[Row], output: Path) -> None:
         )
     text = f"""# N-body: springs to a plane
 
-Made by `nbody.py`; settings in `nbody.yaml`. Test mean square error of positions, by stiffness.
+Made by `nbody.py`; settings in `nbody.yaml`. Test mean square error of positions, by stiffness. Weights: {sizes};
+{rows[0]["steps"]:,} steps, {min(seconds):.0f} to {max(seconds):.0f} s on a core, beside other work.
 
 {chr(10).join(lines)}
 

@@ -85,6 +85,7 @@ class PotentialBody(Body):
         super().__init__()
         self.potential = InteratomicPotential(species, r_max, **options)
         self.potential.readouts = nn.ModuleList()  # what is read here are properties, not energies
+        self.potential.field = None
         self.irreps_out = sum(self.potential.irreps_features, o3.Irreps())
         self.inputs = self.potential.inputs
 
@@ -105,5 +106,7 @@ class PotentialBody(Body):
         if potential.config != self.potential.config:
             differing = [name for name, value in potential.config.items() if self.potential.config.get(name) != value]
             raise ValueError(f"the potential differs from this model in {', '.join(differing)}; make the model from it")
-        weights = {name: t for name, t in potential.state_dict().items() if not name.startswith("readouts.")}
+        weights = {
+            name: t for name, t in potential.state_dict().items() if not name.startswith(("readouts.", "field."))
+        }
         self.potential.load_state_dict(weights)

@@ -89,7 +89,7 @@ class Forecaster(ExactModule):
             scalars: (B, N, num_scalars).
 
         Returns:
-            (B, T, N, 3), like the frames of a trajectory.
+            (B, len(times), N, 3), like the frames of a trajectory.
         """
         systems, particles, _ = positions.shape
         edge_index = _all_pairs(systems, particles, positions.device)

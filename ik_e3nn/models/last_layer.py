@@ -18,8 +18,8 @@ class LastLayerEnsemble(UncertainPotential):
     r"""One model and the Gaussian posterior of the weights of its last layer.
 
     Energies are linear in these weights, :math:`E = E^0 + f \cdot w`, and so are forces, :math:`F = g \cdot w` with
-    :math:`g = -\partial f / \partial r`. With the weights' prior N(0, 1), from which they start, and Gaussian noise,
-    their posterior is exact:
+    :math:`g = -\partial f / \partial r`; the field of surroundings is taken as certain. With the weights' prior
+    N(0, 1), from which they start, and Gaussian noise, their posterior is exact:
 
     .. math:: \Sigma^{-1} = 1 + \sum_s \frac{f_s f_s^T}{N_s^2 \sigma_E^2} + \sum_s \frac{g_s g_s^T}{\sigma_F^2}, \qquad
               s_E^2 = f^T \Sigma f, \qquad s_F^2 = \sum_m (d_m \cdot g)^2

@@ -266,9 +266,10 @@ class InteratomicPotential(nn.Module):
     def last_layer(self, edges: Mapping[str, Tensor]) -> Tensor:
         r"""Features that site energies are linear in, (N, K), float64, in eV.
 
-        .. math:: E_i = E^0_{Z_i} + \sum_k \phi_{ik} w_k
+        .. math:: E_i = E^0_{Z_i} + s \, U_{Z_i}(u_i) + \sum_k \phi_{ik} w_k
 
-        with w the weights of the readouts' last layers, ``last_weights``, which start as standard normal numbers.
+        with w the weights of the readouts' last layers, ``last_weights``, which start as standard normal numbers; the
+        second term is there beside surroundings alone.
         """
         parts = [
             cast(Readout, read).hidden(features) * cast(Readout, read).mlp.sizes[-2] ** -0.5

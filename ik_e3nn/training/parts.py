@@ -20,7 +20,7 @@ class Parts:
     Args:
         embedding: What comes before the blocks, and whatever else is in no block and no head.
         blocks: Those of every block, the nearest to the input first.
-        heads: What reads results from features.
+        heads: What reads results from features, and the field of surroundings, which is an energy by itself.
     """
 
     embedding: list[str]
@@ -55,7 +55,8 @@ def parts_of(model: nn.Module) -> Parts:
     children = [name for name, _ in model.get_submodule(blocks_name).named_children()]
     parameters = [name for name, _ in model.named_parameters()]
     blocks = [[name for name in parameters if name.startswith(f"{blocks_name}.{child}.")] for child in children]
-    heads = [name for name in parameters if name.startswith(f"{heads_name}.")]
+    field = f"{heads_name.rpartition('.')[0]}.field.".lstrip(".")
+    heads = [name for name in parameters if name.startswith((f"{heads_name}.", field))]
     taken = {*heads, *(name for block in blocks for name in block)}
     return Parts([name for name in parameters if name not in taken], blocks, heads)
 

@@ -111,6 +111,26 @@ def test_far_from_the_surface_it_is_not_felt():
 
 
 @pytest.mark.parametrize(
+    ("kind", "group"), [("surface", "Cinfv"), ("surface", "SO2"), ("wire", "Dinfh"), ("site", "C1")]
+)
+def test_at_first_nothing_stands_outside_and_a_field_acts_on_every_atom_by_itself(kind, group):
+    torch.manual_seed(0)
+    options = {"num_channels": 2, "num_layers": 1, "l_max": 2, "correlation": 2}
+    model = InteratomicPotential(["H", "C", "O"], CUTOFF, group=group, inputs=[kind], **options).double().eval()
+    near, far = lifted(1.0), lifted(1.0)
+    far.positions += 60.0
+
+    def energy(atoms):
+        return float(model(graph_of(atoms))["energy"])
+
+    assert energy(near) == pytest.approx(energy(far), abs=1e-12)
+    torch.nn.init.normal_(model.field.linear.weight)
+    alone = sum(energy(near[[i]]) - energy(far[[i]]) for i in range(len(near)))
+    assert abs(alone) > 1e-2
+    assert energy(near) - energy(far) == pytest.approx(alone, abs=1e-10)
+
+
+@pytest.mark.parametrize(
     ("kind", "group"), [("surface", "Cinfv"), ("surface", "C4v"), ("wire", "Dinfh"), ("site", "Oh")]
 )
 def test_molecule_and_surroundings_may_be_turned_together(kind, group):

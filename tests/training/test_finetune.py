@@ -394,3 +394,9 @@ def test_labels_without_energies_keep_the_bases_E0s(data) -> None:
     assert model.atomic_energy.reference.tolist() == [-0.5, -4.0]
     with pytest.raises(ConfigError, match="there are no energies to fit E0s to"):
         refit_reference(base_model().eval(), prepare_data(chosen).sets["train"])
+
+
+def test_the_field_of_surroundings_is_a_head() -> None:
+    parts = parts_of(InteratomicPotential(["H"], num_channels=4, group="Cinfv", inputs=["surface"]))
+    assert "field.linear.weight" in parts.heads
+    assert "place_embedding.linear.weight" in parts.embedding
