@@ -163,7 +163,8 @@ def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
     lines = [
         "# Molecules over graphite that has no atoms\n",
         f"Made by `surface.py`: GFN2-xTB over Steele's wall, {rows[0]['frames']} training frames, "
-        f"{rows[0]['epochs']} epochs, one model but for the group. Root mean square errors. The "
+        f"{rows[0]['epochs']} epochs, the same hyperparameters; with Cinfv the layers are "
+        "those of O(3), and atoms see the normal. Root mean square errors. The "
         "net force is that on a whole molecule: all of it is the wall's, and O3, which does not know of it, "
         "says zero.\n",
         f"![force errors](results/{output.stem}.png)\n",
@@ -209,7 +210,7 @@ def plot(rows: list[Row], path: Path) -> None:
             axes.plot([place] * len(values), values, "k.", markersize=4)
     axes.set_xticks(range(len(groups)), [f"{group}, no surface" if group == "O3" else group for group in groups])
     axes.set(yscale="log", ylabel="force RMSE (meV/A)")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     figure.savefig(path, dpi=150)
 
 
