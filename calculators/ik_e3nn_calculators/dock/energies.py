@@ -32,6 +32,7 @@ class PoseEnergies(ABC):
     def __init__(self, ligand: Atoms, host: Host) -> None:
         self.ligand, self.host = ligand, host
         self.calls = 0
+        self.failure = "energies or forces are not finite"  # why one failed, as far as is known
 
     def __call__(self, poses: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Energies (P,) in eV and forces on the molecule (P, N, 3) in eV/A of poses (P, N, 3)."""
@@ -131,5 +132,6 @@ class CalculatorEnergies(PoseEnergies):
             try:
                 forces[number], energies[number] = atoms.get_forces(), atoms.get_potential_energy()
             except Exception as error:  # noqa: BLE001  (calculators fail in many ways; one pose must not end the search)
-                _log.warning("a pose fails: %s: %s", type(error).__name__, " ".join(str(error).split()))
+                self.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                _log.warning("a calculation fails: %s", self.failure)
         return energies, forces

@@ -133,17 +133,48 @@ def starting_poses(
     return np.array(poses), np.array(kinds)
 
 
-def clashes(positions: FloatArray, numbers: NDArray[np.int64], host: Host) -> bool:
-    """Whether an atom is closer to one of the host than 1.3 sums of covalent radii, periodic images included."""
+def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> None:
+    """Refuse a search in which no pose feels its host when it begins.
+
+    Args:
+        poses: Where they begin, (P, N, 3), in A.
+        numbers: Atomic numbers of the molecule, (N,).
+        host: The host.
+        reach: How far an interaction reaches at most, in A.
+
+    Raises:
+        DataError: Every pose is farther away than that.
+    """
     if len(host.atoms) == 0:
-        return False
-    near = Atoms(numbers, positions, cell=host.atoms.cell, pbc=host.atoms.pbc)
+        near = poses[..., 2].min() < reach
+    else:
+        near = any(len(_contacts(pose, numbers, host, reach)[0]) for pose in poses)
+    if not near:
+        raise DataError(
+            f"every one of {len(poses)} poses begins farther than {reach:.1f} A from {host.name} and would stay there; "
+            "is the region in the host's coordinates?"
+        )
+
+
+def clashes(positions: FloatArray, numbers: NDArray[np.int64], host: Host) -> bool:
+    """Whether an atom is closer to one of the host than 1.3 sums of covalent radii, or not over a plain surface."""
+    if len(host.atoms) == 0:
+        return bool(positions[:, 2].min() <= 0.0)
     reach = CLASH * (covalent_radii[numbers].max() + covalent_radii[host.atoms.numbers].max())
+    mine, theirs, distances = _contacts(positions, numbers, host, reach)
+    return bool((distances < CLASH * (covalent_radii[mine] + covalent_radii[theirs])).any())
+
+
+def _contacts(
+    positions: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+    """Elements of the molecule's and of the host's atoms that are near each other, images included; distances in A."""
+    near = Atoms(numbers, positions, cell=host.atoms.cell, pbc=host.atoms.pbc)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
     inside = ((host.atoms.positions > low) & (host.atoms.positions < high)).all(axis=1) | host.atoms.pbc.any()
     near.extend(host.atoms[inside])
     (sender, receiver), shifts = neighbour_list(near.positions, near.cell.array, near.pbc, reach)
     mixed = (sender < len(numbers)) & (receiver >= len(numbers))
+    sender, receiver, shifts = sender[mixed], receiver[mixed], shifts[mixed]
     vectors = near.positions[receiver] - near.positions[sender] + shifts @ near.cell.array
-    contact = CLASH * (covalent_radii[near.numbers[sender]] + covalent_radii[near.numbers[receiver]])
-    return bool((np.linalg.norm(vectors, axis=1) < contact)[mixed].any())
+    return near.numbers[sender], near.numbers[receiver], np.linalg.norm(vectors, axis=1)

@@ -27,7 +27,7 @@ class FireState:
         downhill: Steps downhill since the last turn, (P,).
         energies: eV, (P,); NaN before the first evaluation.
         fmax: Largest force on an atom, eV/A, (P,); infinite before the first evaluation.
-        steps: Steps made, (P,).
+        evaluations: How often its energy was computed, (P,); one more than its steps.
     """
 
     positions: FloatArray
@@ -37,7 +37,7 @@ class FireState:
     downhill: NDArray[np.int64]
     energies: FloatArray
     fmax: FloatArray
-    steps: NDArray[np.int64]
+    evaluations: NDArray[np.int64]
 
     @classmethod
     def start(cls, positions: FloatArray) -> Self:
@@ -81,7 +81,8 @@ def relax(
         True
     """
     while True:
-        active = np.flatnonzero((state.fmax > fmax) & (state.steps <= steps) & np.isfinite(state.positions).all((1, 2)))
+        finite = np.isfinite(state.positions).all((1, 2))
+        active = np.flatnonzero((state.fmax > fmax) & (state.evaluations <= steps) & finite)
         if not len(active):
             return
         state.energies[active], forces = energies(state.positions[active])
@@ -89,8 +90,8 @@ def relax(
         state.fmax[active] = np.where(
             np.isfinite(state.fmax[active] + state.energies[active]), state.fmax[active], np.nan
         )
-        state.steps[active] += 1
-        going = (state.fmax[active] > fmax) & (state.steps[active] <= steps)
+        state.evaluations[active] += 1
+        going = (state.fmax[active] > fmax) & (state.evaluations[active] <= steps)
         _step(state, active[going], forces[going])
         after_step(state)
 

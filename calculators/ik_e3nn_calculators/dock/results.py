@@ -8,6 +8,8 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
+from ase.data.colors import jmol_colors
 from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Geometry import Point3D
@@ -71,14 +73,16 @@ def tilt(positions: FloatArray) -> float:
 
 
 def write_table(path: Path, poses: Sequence[Pose]) -> None:
-    """All poses, best first, as CSV."""
+    """All poses, best first, as CSV; NaN is an empty cell."""
     names = [field.name for field in fields(Pose)]
     with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(names)
         for pose in poses:
             values = [getattr(pose, name) for name in names]
-            writer.writerow([f"{value:.6f}" if isinstance(value, float) else value for value in values])
+            writer.writerow(
+                [("" if np.isnan(value) else f"{value:.6f}") if isinstance(value, float) else value for value in values]
+            )
 
 
 def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: FloatArray) -> None:
@@ -134,25 +138,33 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
 
 
 def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], host: Host) -> None:
-    """The best poses, from the side and from above."""
-    from ase.visualize.plot import plot_atoms
+    """The best poses, from the side and from above; a line where the surface is."""
     from matplotlib.figure import Figure
+    from matplotlib.patches import Circle
 
     count = min(len(poses), PICTURES)
-    figure = Figure(figsize=(3.0 * count, 5.4), layout="constrained")
+    figure = Figure(figsize=(3.2 * count, 6.0), layout="constrained")
     for index in range(count):
-        atoms = structures[index].copy()
-        atoms.cell, atoms.pbc = None, False
-        size = len(atoms) - len(host.atoms)
-        middle = atoms.positions[-size:].mean(axis=0)
-        near = (
-            np.linalg.norm(atoms.positions - middle, axis=1) < np.ptp(atoms.positions[-size:], axis=0).max() / 2 + 5.0
-        )
-        for row, rotation in enumerate(("-90x", "")):
+        atoms = structures[index]
+        ligand = atoms.positions[len(host.atoms) :]
+        reach = np.ptp(ligand, axis=0).max() / 2 + 5.0
+        near = atoms[np.linalg.norm(atoms.positions - ligand.mean(axis=0), axis=1) < reach]
+        for row, (right, up, away, sign) in enumerate(((0, 2, 1, 1), (0, 1, 2, -1))):
             axes = figure.add_subplot(2, count, row * count + index + 1)
-            plot_atoms(atoms[near], axes, rotation=rotation, show_unit_cell=0)
-            axes.set_axis_off()
+            for atom in near[np.argsort(-sign * near.positions[:, away])]:  # those in front are drawn last
+                circle = Circle(
+                    (atom.position[right], atom.position[up]),
+                    covalent_radii[atom.number],
+                    facecolor=jmol_colors[atom.number],
+                    edgecolor="black",
+                    linewidth=0.5,
+                )
+                axes.add_patch(circle)
+            axes.set(xlabel="xyz"[right] + " / A", ylabel="xyz"[up] + " / A", aspect="equal")
+            axes.autoscale_view()
             if row == 0:
-                axes.set_title(f"{poses[index].binding_eV:.3f} eV", fontsize=9)
+                axes.set_title(f"pose {poses[index].pose}: {poses[index].binding_eV:.3f} eV", fontsize=9)
+                if host.is_surface:
+                    axes.axhline(host.top, color="grey", linewidth=1)
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")

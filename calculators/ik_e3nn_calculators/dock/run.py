@@ -24,7 +24,7 @@ from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies,
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
 from ik_e3nn_calculators.dock.reference import reference_pose
-from ik_e3nn_calculators.dock.region import make_region, starting_poses
+from ik_e3nn_calculators.dock.region import check_reach, make_region, starting_poses
 from ik_e3nn_calculators.dock.relax import FireState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
@@ -92,14 +92,16 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
     extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
     host = pocket_of(host, region.corners, settings.pocket + extent)
     energies = _energies(settings, ligand, host, calculator)
+    alone = _energies_alone(settings, ligand, energies)
     if known is None:
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
+        check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket)
         state = FireState.start(positions)
         claim_folder(settings.output, FILES)
     else:
         state, kinds = known
     _relax(settings, state, kinds, energies, state_file)
-    return _finish(settings, ligand, host, energies, state, kinds)
+    return _finish(settings, ligand, host, energies, alone, state, kinds)
 
 
 def _energies(settings: DockSettings, ligand: Ligand, host: Host, calculator: Calculator | None) -> PoseEnergies:
@@ -151,7 +153,8 @@ def _relax(
             nonlocal rounds
             rounds += 1
             bar.n = int((~(state.fmax > settings.fmax)).sum())
-            bar.set_postfix_str(f"step {rounds}, best {np.nanmin(state.energies):.3f} eV", refresh=False)
+            best = np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies))
+            bar.set_postfix_str(f"step {rounds}, best {best:.3f} eV", refresh=False)
             bar.refresh()
             if rounds % SAVE_INTERVAL == 0:
                 _write_state(file, settings, state, kinds)
@@ -165,11 +168,12 @@ def _finish(
     ligand: Ligand,
     host: Host,
     energies: PoseEnergies,
+    alone: tuple[float, float],
     state: FireState,
     kinds: NDArray[np.int64],
 ) -> DockSummary:
     """Ranked poses, files, summary."""
-    poses = _ranked(settings, ligand, host, energies, state, kinds)
+    poses = _ranked(settings, ligand, host, energies, alone, state, kinds)
     distinct = _leaders(poses)
     _write(settings, ligand, host, energies, poses, distinct[: settings.keep], state.positions)
     converged = int((state.fmax <= settings.fmax).sum())
@@ -195,19 +199,18 @@ def _ranked(
     ligand: Ligand,
     host: Host,
     energies: PoseEnergies,
+    alone: tuple[float, float],
     state: FireState,
     kinds: NDArray[np.int64],
 ) -> list[Pose]:
     """All poses, best first, those that failed at the end."""
     good = np.isfinite(state.energies) & np.isfinite(state.fmax)
     if not good.any():
-        raise DataError(
-            "every relaxation ended with energies or forces that are not finite; the region may be too close"
-        )
-    free = _relaxed_alone(settings, ligand, energies)
-    alone = np.full(len(kinds), np.nan)
-    alone[good] = energies.alone(state.positions[good])[0]
-    binding = state.energies - energies.of_host() - free
+        raise DataError(f"every relaxation failed ({energies.failure}); the region may be too close to the host")
+    host_alone, free = alone
+    bent = np.full(len(kinds), np.nan)
+    bent[good] = energies.alone(state.positions[good])[0]
+    binding = state.energies - host_alone - free
     order = np.flatnonzero(good)[np.argsort(binding[good], kind="stable")]
     heavy = state.positions[:, ligand.heavy]
     clusters = cluster(heavy, order, _distance(ligand, host, energies), settings.distinct)
@@ -220,10 +223,10 @@ def _ranked(
             conformer=int(kinds[number]),
             cluster=int(clusters[number]),
             converged=bool(state.fmax[number] <= settings.fmax),
-            steps=int(state.steps[number]),
+            steps=int(state.evaluations[number]) - 1,
             binding_eV=float(binding[number]),
-            interaction_eV=float(binding[number] - (alone[number] - free)),
-            strain_eV=float(alone[number] - free),
+            interaction_eV=float(binding[number] - (bent[number] - free)),
+            strain_eV=float(bent[number] - free),
             height_A=float(place[:, 2].mean() - host.top) if has_surface else np.nan,
             tilt_deg=tilt(heavy[number]) if has_surface else np.nan,
             rmsd_A=np.nan if reference is None or not good[number] else rmsd(reference, heavy[number]),
@@ -263,11 +266,15 @@ def _write(
         plot_best(folder / "best.png", kept, structures, host)
 
 
-def _relaxed_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> float:
-    """Energy of the molecule alone in eV, the lowest of its relaxed conformers."""
+def _energies_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> tuple[float, float]:
+    """Energies in eV of the host alone, and of the molecule alone, the lowest of its relaxed conformers."""
     state = FireState.start(np.array([conformer.positions for conformer in ligand.conformers]))
     relax(state, energies.alone, fmax=settings.fmax, steps=settings.steps)
-    return float(np.nanmin(state.energies))
+    alone = energies.of_host(), float(np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies)))
+    for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
+        if not np.isfinite(energy):
+            raise DataError(f"there is no energy of {name} alone ({energies.failure}), so no pose can be ranked")
+    return alone
 
 
 def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:

@@ -14,7 +14,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import read_ligand
-from ik_e3nn_calculators.dock.region import clashes, make_region, starting_poses
+from ik_e3nn_calculators.dock.region import check_reach, clashes, make_region, starting_poses
 from ik_e3nn_calculators.dock.relax import FireState, relax
 from ik_e3nn_calculators.dock.results import tilt
 from ik_e3nn_calculators.dock.settings import DockSettings, RegionSettings
@@ -44,6 +44,8 @@ def test_ligands_that_are_none_are_named(tmp_path):
         read_ligand("gone.sdf", 1, 0)
     with pytest.raises(DataError, match="cannot be read"):
         read_ligand("C1CC", 1, 0)
+    with pytest.raises(DataError, match="'O.O' are 2 molecules"):
+        read_ligand("O.O", 1, 0)
     block = "\n  bad\n\n  2  1  0  0  0  0  0  0  0  0999 V2000\n" + "".join(
         f"    {x:.4f}    0.0000    0.1000 {s}   0  0  0  0  0  0  0  0  0  0  0  0\n" for x, s in ((0, "F"), (1.4, "N"))
     )
@@ -107,6 +109,21 @@ def test_a_region_without_room_is_named():
         make_region(RegionSettings(), lump)
     with pytest.raises(DataError, match=r"no atom of lump.xyz is within 5.0 A of the region; the nearest is at 50"):
         pocket_of(lump, np.array([[50.0, 0, 0]]), 5.0)
+
+
+def test_a_region_far_from_a_surface_or_behind_it_is_named():
+    """Images count: a pose one cell away is at home."""
+    slab = Host(fcc111("Cu", (3, 3, 2), vacuum=8.0), "slab.xyz")
+    pose, numbers = np.array([[[0.0, 0.0, slab.top + 5.0]]]), np.array([18])
+    check_reach(pose + slab.atoms.cell.array[0], numbers, slab, 6.0)
+    with pytest.raises(DataError, match=r"1 poses begins farther than 4.0 A from slab.xyz"):
+        check_reach(pose, numbers, slab, 4.0)
+    check_reach(np.array([[[0.0, 0, 20]], [[0.0, 0, 5]]]), numbers, SURFACE, 8.0)
+    with pytest.raises(DataError, match="from surface"):
+        check_reach(np.array([[[0.0, 0, 20]]]), numbers, SURFACE, 8.0)
+    behind = make_region(RegionSettings(sphere=[0, 0, -5, 1]), SURFACE)
+    with pytest.raises(DataError, match="no room for O"):
+        starting_poses(read_ligand("O", 1, 0), SURFACE, behind, 2, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -182,7 +199,7 @@ def test_poses_end_one_by_one_and_failures_stay_alone():
 
     state = FireState.start(start)
     relax(state, energies, fmax=0.01, steps=200)
-    assert state.steps[0] == 1
+    assert state.evaluations[0] == 1
     assert state.fmax[1] <= 0.01
     assert np.isnan(state.fmax[2])
 
@@ -190,7 +207,7 @@ def test_poses_end_one_by_one_and_failures_stay_alone():
 def test_the_number_of_steps_is_bounded():
     state = FireState.start(np.full((2, 1, 3), 5.0))
     relax(state, spring(1e-3), fmax=1e-9, steps=7)
-    assert (state.steps == 8).all()
+    assert (state.evaluations == 8).all()  # before the first step, and after each of seven
     assert (state.fmax > 1e-9).all()
 
 

@@ -221,6 +221,28 @@ def test_the_failure_of_one_pose_does_not_end_the_search(tmp_path):
     assert [row["cluster"] for row in rows(tmp_path)][-1] == "-1"
 
 
+def test_a_calculator_that_always_fails_says_why(tmp_path):
+    """Before the search where it knows not even the molecule, after it where it dislikes all poses."""
+
+    class Broken(SteeleWall):
+        highest = 0.0
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+            if atoms.positions[:, 2].min() < self.highest:
+                raise RuntimeError("no licence")
+            super().calculate(atoms, properties, system_changes)
+
+    settings = DockSettings("[Ar]", **options(tmp_path, poses=2))
+    calculator = Broken()
+    calculator.highest = 1e9
+    with pytest.raises(DataError, match=r"no energy of \[Ar\] alone \(RuntimeError: no licence\)"):
+        run_dock(settings, calculator=calculator)
+    assert not (tmp_path / "dock").exists()
+    calculator.highest = 100.0
+    with pytest.raises(DataError, match=r"every relaxation failed \(RuntimeError: no licence\)"):
+        run_dock(settings, calculator=calculator)
+
+
 def test_energies_must_come_from_somewhere(tmp_path):
     with pytest.raises(DataError, match="give a model or a calculator"):
         run_dock(DockSettings("[Ar]", **options(tmp_path)))
@@ -246,7 +268,7 @@ def test_a_site_in_a_cluster_of_atoms(tmp_path):
     run_dock(settings, calculator=LennardJones(sigma=2.6, epsilon=0.01, rc=10.0))
     best = rows(tmp_path)[0]
     assert float(best["rmsd_A"]) < 0.01
-    assert best["height_A"] == "nan"
+    assert best["height_A"] == ""
 
 
 def test_the_command(tmp_path, capsys):
