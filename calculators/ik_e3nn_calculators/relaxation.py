@@ -67,8 +67,7 @@ def run_relax(
             log.append(row)
             frames.append(snapshot(structure, step=optimizer.nsteps))
             bar.set_postfix_str(f"fmax {row['fmax']:.3f} eV/A", refresh=False)
-            bar.n = optimizer.nsteps
-            bar.refresh()
+            bar.update(optimizer.nsteps - bar.n)
 
         optimizer.attach(record)
         converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.steps))

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", "`torch.jit", category=DeprecationWarning)
     warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if not sys.stderr.isatty():  # a log file: a line every half minute, not ten a second
+        os.environ.setdefault("TQDM_MININTERVAL", "30")
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:

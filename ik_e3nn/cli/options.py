@@ -26,22 +26,29 @@ def settings_parser(settings: type[Any], positional: Sequence[str], **options: A
         positional: Its fields that are given by position.
         options: Passed on to `jsonargparse.ArgumentParser`.
     """
+    import docstring_parser
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with some of the settings below.")
     hints = typing.get_type_hints(settings)
     by_hand = set(positional)
+    helps = {one.arg_name: one.description for one in docstring_parser.parse(settings.__doc__ or "").params}
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     for name in positional:
         absent: dict[str, Any] = {"nargs": "?", "default": defaults[name]}
-        parser.add_argument(name, type=hints[name], **(absent if defaults[name] is not dataclasses.MISSING else {}))
+        parser.add_argument(
+            name,
+            type=hints[name],
+            help=helps.get(name),
+            **(absent if defaults[name] is not dataclasses.MISSING else {}),
+        )
     output = next((field for field in dataclasses.fields(settings) if field.name == "output"), None)
     if output is not None:
         by_hand.add("output")
         required = output.default is dataclasses.MISSING
         default: dict[str, Any] = {"required": True} if required else {"default": output.default}
-        parser.add_argument("-o", "--output", type=hints["output"], help="File or folder to write.", **default)
+        parser.add_argument("-o", "--output", type=hints["output"], help=helps.get("output"), **default)
     parser.add_class_arguments(settings, skip=by_hand)
     return parser
 

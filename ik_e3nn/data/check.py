@@ -11,7 +11,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.check_analysis import energy_outliers, force_outliers, largest_forces, oddities
+from ik_e3nn.data.check_analysis import (
+    energy_outliers,
+    force_outliers,
+    incomplete_forces,
+    largest_forces,
+    oddities,
+)
 from ik_e3nn.data.check_geometry import closest_contacts, find_duplicates
 from ik_e3nn.data.check_plot import plot_check
 from ik_e3nn.data.check_report import CheckReport
@@ -136,7 +142,7 @@ def _examine(
         residuals=residuals,
         force_rms=force_rms(labels),
         largest_forces=largest_forces(labels),
-        outliers=energy_outliers(structures, residuals) + force_outliers(labels),
+        outliers=energy_outliers(structures, residuals) + force_outliers(labels) + incomplete_forces(labels),
         duplicates=duplicates,
         contacts=contacts,
         broken=broken,

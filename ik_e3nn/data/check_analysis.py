@@ -108,6 +108,29 @@ def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
     return _outliers(scores, _few(scores > OUTLIER_SCORE) | (largest > LARGE_FORCE), largest, "largest force (eV/A)")
 
 
+def incomplete_forces(labels: Sequence[StructureLabels]) -> list[Outlier]:
+    """Structures with forces of which some are missing or not finite.
+
+    Args:
+        labels: Labels of each structure.
+
+    Returns:
+        One for each, its value the number of atoms without a force.
+
+    Example:
+        >>> labels = StructureLabels(0.0, np.array([[1.0, 0, 0], [np.nan, 0, 0]]), np.zeros((3, 3)))
+        >>> [(outlier.structure, outlier.value) for outlier in incomplete_forces([labels])]
+        [(0, 1.0)]
+    """
+    missing = [(~np.isfinite(one.forces)).any(axis=1) for one in labels]
+    what = "atoms whose force is missing or not finite, beside others"
+    return [
+        Outlier(number, what, float(one.sum()), np.inf)
+        for number, one in enumerate(missing)
+        if one.any() and not one.all()
+    ]
+
+
 def largest_forces(labels: Sequence[StructureLabels]) -> FloatArray:
     """Length of the largest force of each structure.
 

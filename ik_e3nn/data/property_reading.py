@@ -151,7 +151,8 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         for number, row in enumerate(rows):
             if None in row:
                 raise DataError(
-                    f"row {number} of {path} has more values than the header has names: quote values that hold commas"
+                    f"row {number + 1} of {path} has more values than the header has names: quote values "
+                    "that hold commas"
                 )
     if not rows:
         raise DataError(f"{path} has no rows")
@@ -168,7 +169,7 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, progress: boo
     if path.suffix in TABLES:
         smiles, rows = read_table(path)
         structures = [
-            _conformer(text, f"row {number} of {path}", seed)
+            _conformer(text, f"row {number + 1} of {path}", seed)
             for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress))
         ]
         sources: Sequence[Mapping[str, Any]] = rows

@@ -6,7 +6,7 @@ from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, r
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
-from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.neighbours import neighbour_list, search_cell
 from ik_e3nn.graph.pyramid import Level, Pyramid
 from ik_e3nn.graph.skin import Pairs, SkinList
 from ik_e3nn.graph.targets import Target
@@ -34,6 +34,7 @@ __all__ = [
     "neighbour_list",
     "radius_edges",
     "random_points",
+    "search_cell",
     "set_bonds",
     "surface_vectors",
 ]

@@ -22,6 +22,10 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
 Model = InteratomicPotential | MolecularPropertyModel
 M = TypeVar("M", InteratomicPotential, MolecularPropertyModel)
+COMMANDS = {
+    "InteratomicPotential": "ik-e3nn eval, md, relax and dock",
+    "MolecularPropertyModel": "ik-e3nn predict",
+}
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 
 
@@ -124,7 +128,8 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
     info, tensors = _read(path)
     if info["model"] != kind.__name__:
         article = "an" if kind is InteratomicPotential else "a"
-        raise ModelFileError(f"{path} holds a {info['model']}, not {article} {kind.__name__}")
+        use = f"; it is for {COMMANDS[info['model']]}" if info["model"] in COMMANDS else ""
+        raise ModelFileError(f"{path} holds a {info['model']}, not {article} {kind.__name__}{use}")
     try:
         saved_dtype = DTYPES[info["dtype"]]
         model = kind(**info["config"]).to(saved_dtype)

@@ -73,7 +73,9 @@ class ProgressBar(Callback):
         """Open the bar where the run stands."""
         if trainer.is_global_zero:
             form = "{desc} {percentage:3.0f}%|{bar}| epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
-            self._bar = tqdm(total=trainer.max_epochs, initial=trainer.current_epoch, desc="train", bar_format=form)
+            self._bar = tqdm(
+                total=trainer.max_epochs, initial=trainer.current_epoch, desc="train", bar_format=form, miniters=0
+            )
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -81,15 +83,14 @@ class ProgressBar(Callback):
         """Move the bar."""
         if self._bar is not None and batch_idx % self._every == 0:
             done = trainer.current_epoch + (batch_idx + 1) / len(trainer.train_dataloader.sampler)  # type: ignore[union-attr]
-            self._bar.n = min(done, self._bar.total)
-            self._bar.refresh()
+            self._bar.update(min(done, self._bar.total) - self._bar.n)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the new errors."""
         if self._bar is not None:
-            self._bar.n = trainer.current_epoch + 1
+            self._bar.update(trainer.current_epoch + 1 - self._bar.n)
             metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self._bar.set_postfix_str(_errors(metrics))
+            self._bar.set_postfix_str(_errors(metrics), refresh=False)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Close the bar."""

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import difflib
 import inspect
+import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,15 @@ if TYPE_CHECKING:
     from torch import nn
 
 Config = TrainConfig | PropertyConfig
+TYPES = {
+    "<class 'int'>": "a whole number",
+    "<class 'float'>": "a number",
+    "<class 'str'>": "text",
+    "<class 'bool'>": "true or false",
+    "<class 'dict'>": "a mapping",
+    "<class 'list'>": "a list",
+    "<class 'NoneType'>": "null",
+}
 GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are no settings
 
 
@@ -217,8 +227,25 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def one_line(message: str) -> str:
-    """A parser's message of several lines as one sentence."""
-    return " ".join(part.strip() for part in message.splitlines() if part.strip())
+    r"""A parser's message of several lines as one sentence, with types in words.
+
+    >>> one_line('''Parser key "poses":
+    ...   Expected a <class 'int'>. Got value: many''')
+    "poses must be a whole number, got 'many'"
+    """
+    text = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    match = re.match(r'Parser key "([^"]+)": (.*(?:Got|Given) value: (.*))$', text)
+    expected = [] if match is None else re.findall(r"Expected an? (typing\.Literal\[.*?\]|<class '\w+'>)", match[2])
+    if match is None or not expected:
+        return text
+    return f"{match[1]} must be {' or '.join(dict.fromkeys(map(_in_words, expected)))}, got {match[3]!r}"
+
+
+def _in_words(kind: str) -> str:
+    """What a type of a setting is called in messages."""
+    if kind.startswith("typing.Literal"):
+        return f"one of {kind.partition('[')[2].rstrip(']')}"
+    return TYPES.get(kind, kind)
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

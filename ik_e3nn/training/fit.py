@@ -103,9 +103,11 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
             run_in_parallel(_run, config.run.num_processes, config, resume)
         else:
             _run(config, resume)
-    except BaseException:
+    except BaseException as error:
         if not is_worker() and not resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
             run_folder.abandon(folder)
+        elif isinstance(error, KeyboardInterrupt):
+            _log.warning("stopped; the same command with --resume goes on from the last finished epoch")
         raise
     if not is_worker():
         run_folder.settle(folder)

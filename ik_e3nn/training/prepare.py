@@ -24,6 +24,7 @@ from ik_e3nn.data import (
 )
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.graph import search_cell
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.config import DataConfig, TrainConfig
 
@@ -164,8 +165,13 @@ def label_table(counts: dict[str, LabelCounts], isolated: int = 0) -> str:
 
 
 def read_set(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabelledSet:
-    """Structures and labels of some files; labels that are required must be there."""
+    """Structures with sound cells and labels of some files; labels that are required must be there."""
     structures = read_structures(paths)
+    for number, atoms in enumerate(structures):
+        try:
+            search_cell(atoms.cell, atoms.pbc)
+        except DataError as error:
+            raise DataError(f"structure {number} ({atoms.get_chemical_formula()}) of {paths}: {error}") from error
     return LabelledSet(structures, *read_labels(structures, keys, require=require))
 
 

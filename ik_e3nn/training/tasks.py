@@ -179,6 +179,8 @@ def check_model_arguments(arguments: dict[str, Any], kind: type[nn.Module] = Int
 def check_task(config: TrainConfig | PropertyConfig) -> None:
     """Raise for what is impossible in a configuration, before any data is read."""
     check_model_arguments(config.model, model_type(type(config)))
+    if not (config.model_is_given or isinstance(config, PropertyConfig)):
+        _seeded(config, InteratomicPotential, ["H"])  # the arguments are the same for all elements
     if isinstance(config, PropertyConfig) and config.run.compile:
         raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
 

@@ -11,6 +11,7 @@ from ase.io import read, write
 from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
 from ik_e3nn.models import InteratomicPotential, save_model
+from ik_e3nn.training.engine import MetricsLog
 from tests.training.helpers import structures
 
 CONFIG = """
@@ -114,7 +115,11 @@ def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
         (["data", "generat"], "unknown command 'data generat'; did you mean 'data generate'?"),
         (["train", "no.yaml"], "there is no configuration file 'no.yaml'"),
         (["train", "config.yaml", "--run.max_epoch=3"], "did you mean 'run.max_epochs'?"),
-        (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs"),
+        (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs must be a whole number, got 'x'"),
+        (["train", "config.yaml", "--run.device=tpu"], "run.device must be one of 'auto', "),
+        (["train", "config.yaml", "--model.num_channels=many"], "num_channels must be a whole number or null, got"),
+        (["train", "config.yaml", "--model.group=Q5", "--data.train=no.xyz"], "model: unknown symmetry group 'Q5'"),
+        (["predict", "model.safetensors", "train.xyz", "-o", "o.csv"], "it is for ik-e3nn eval, md, relax and dock"),
         (["train", "config.yaml", "--data.train=no.xyz"], "there is no file no.xyz"),
         (["eval", "model.safetensors", "train.xyz"], "output"),
         (["eval", "model.safetensors", "train.xyz", "-o", "o.xyz", "--batchsize=3"], "did you mean 'batch_size'?"),
@@ -148,6 +153,21 @@ def test_ctrl_c_is_status_130(folder, capsys, monkeypatch) -> None:
     status, _, err = run(capsys, "train", "config.yaml")
     assert status == 130
     assert err.endswith("interrupted\n")
+    assert "--resume" not in err  # nothing is there yet
+
+
+def test_a_stopped_run_says_how_to_go_on(folder, capsys, monkeypatch) -> None:
+    original = MetricsLog.on_validation_end
+
+    def interrupt(self, trainer, module):
+        original(self, trainer, module)
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MetricsLog, "on_validation_end", interrupt)
+    status, _, err = run(capsys, "train", "config.yaml", "--run.max_epochs=3")
+    assert status == 130
+    assert "the same command with --resume goes on" in err
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

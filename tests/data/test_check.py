@@ -60,11 +60,13 @@ def test_everything_wrong_is_found(tmp_path):
     frames[11].positions[1] = frames[11].positions[0] + [0.4, 0, 0]
     frames[13].arrays["REF_forces"][:2] = 0.0
     frames[15].positions[0] = np.nan
+    frames[17].arrays["REF_forces"][1, 0] = np.nan
     report = run(tmp_path, frames)
     text = report.text()
     assert not report.is_clean
     assert [one.structure for one in report.outliers if "energy" in one.what] == [4, 9]
-    assert [one.structure for one in report.outliers if "force" in one.what] == [7]
+    assert [one.structure for one in report.outliers if "largest force" in one.what] == [7]
+    assert [(one.structure, one.value) for one in report.outliers if "missing" in one.what] == [(17, 1.0)]
     assert report.duplicates == [[2, 9]]
     assert report.contacts[0].structure == 11
     assert list(report.broken) == [15]

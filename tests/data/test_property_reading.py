@@ -54,7 +54,7 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nC1,1\n")
-    with pytest.raises(DataError, match=r"row 0 of .*a.csv: SMILES 'C1' cannot be read"):
+    with pytest.raises(DataError, match=r"row 1 of .*a.csv: SMILES 'C1' cannot be read"):
         read_properties(table, TARGETS[:1])
     table.write_text("molecule,logS\nC,1\n")
     with pytest.raises(DataError, match="has no column smiles or SMILES .*its columns are molecule, logS"):
@@ -63,7 +63,7 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     with pytest.raises(DataError, match="has no rows"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nCO,1,5\n")
-    with pytest.raises(DataError, match=r"row 0 of .*a.csv has more values than the header has names"):
+    with pytest.raises(DataError, match=r"row 1 of .*a.csv has more values than the header has names"):
         read_properties(table, TARGETS[:1])
     table.write_bytes("smiles,logS,city\nCO,1,K\u00f6ln\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"a.csv is not UTF-8 text"):

@@ -199,6 +199,7 @@ def test_given_e0s_are_used(data) -> None:
         ({"data": {"valid": 12}}, DataError, "asks for 12 validation structures, but data.train has only 12"),
         ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
         ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
+        ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 \(Ne\) of flat.xyz: the periodic cell vectors"),
         ({"model": {"num_layers": 0}}, ConfigError, "model: num_layers must be a whole number of at least 1"),
         ({"device": "cuda"}, ConfigError, "device is 'cuda', but torch sees no GPU here"),
         ({"model": {"cutoff": 3}}, ConfigError, "unknown setting 'model.cutoff'"),
@@ -208,6 +209,10 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
     neon = Atoms("Ne", info={"REF_energy": 0.0})
     neon.arrays["REF_forces"] = np.zeros((1, 3))
     write(data / "neon.xyz", [neon])
+    flat = neon.copy()
+    flat.set_cell([[3, 0, 0], [3, 0, 0], [0, 0, 3]])
+    flat.pbc = True
+    write(data / "flat.xyz", [neon, flat], format="extxyz")
     monkeypatch.chdir(data)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(error, match=message):

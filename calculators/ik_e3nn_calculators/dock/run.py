@@ -147,15 +147,14 @@ def _relax(
     """Relax all poses, with progress and with the state on disk."""
     _write_state(file, settings, state, kinds)
     rounds = 0
-    with tqdm(total=len(kinds), unit="pose", desc="relax", disable=not settings.progress) as bar:
+    with tqdm(total=len(kinds), unit="pose", desc="relax", miniters=0, disable=not settings.progress) as bar:
 
         def after_step(state: FireState) -> None:
             nonlocal rounds
             rounds += 1
-            bar.n = int((~(state.fmax > settings.fmax)).sum())
             best = np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies))
             bar.set_postfix_str(f"step {rounds}, best {best:.3f} eV", refresh=False)
-            bar.refresh()
+            bar.update(int((~(state.fmax > settings.fmax)).sum()) - bar.n)
             if rounds % SAVE_INTERVAL == 0:
                 _write_state(file, settings, state, kinds)
 
