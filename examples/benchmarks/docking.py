@@ -4,8 +4,9 @@
     python examples/benchmarks/docking.py site --work WORK --data-root DATA [--complex 6moa]
 
 `surface`: molecules that the model has not seen, over graphite. The search with the model is compared with the same
-search by GFN2-xTB and Steele's wall themselves. Found: the best pose of the model, relaxed further with the reference,
-is within 5 meV of the best that any search has found. The model is trained here on other molecules unless one is given.
+search by GFN2-xTB and Steele's wall themselves, from the same places. Found: the best pose of the model, relaxed
+further with the reference, is at most 5 meV above the best pose of the reference. The model is trained here on other
+molecules unless one is given.
 
 `site`: a ligand in the site of its crystal structure, with a stand-in for a potential that covers proteins: van der
 Waals forces of the universal force field between ligand and protein, and RDKit's MMFF94 within the ligand; no charges,
@@ -35,7 +36,7 @@ from ik_e3nn.data.steele import UFF
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies
 from ik_e3nn_calculators.dock.host import Host
-from ik_e3nn_calculators.dock.relax import FireState, relax
+from ik_e3nn_calculators.dock.relax import RelaxState, relax
 
 RESULTS = Path(__file__).parent / "results"
 REFERENCE = "gfn2-xtb+steele"
@@ -46,6 +47,7 @@ TRAINED = [
 UNSEEN = {"propane": "CCC", "furan": "c1ccoc1", "propanal": "CCC=O", "toluene": "Cc1ccccc1", "propylamine": "CCCN",
           "methyl acetate": "COC(C)=O"}  # fmt: skip
 SAME = 0.005  # eV
+FMAX = 0.005  # eV/A
 Row = dict[str, Any]
 
 
@@ -71,8 +73,8 @@ def search(smiles: str, folder: Path, poses: int, **engine: str) -> Row:
     if not (folder / "summary.json").exists():
         start = time.perf_counter()
         settings = DockSettings(
-            smiles, poses=poses, conformers=4, fmax=0.02, region=RegionSettings(heights=(2.4, 5.0)), output=str(folder),
-            **engine,
+            smiles, poses=poses, conformers=4, fmax=FMAX, steps=1000, region=RegionSettings(heights=(2.4, 5.0)),
+            output=str(folder), **engine,
         )  # fmt: skip
         run_dock(settings)
         (folder / "seconds.json").write_text(json.dumps(time.perf_counter() - start))
@@ -83,8 +85,8 @@ def search(smiles: str, folder: Path, poses: int, **engine: str) -> Row:
 def energy_by_reference(pose: Atoms, *, steps: int) -> tuple[Atoms, float, int]:
     """A pose relaxed with the reference, its energy, and the calculations this took."""
     energies = CalculatorEnergies(pose, Host(Atoms(), "surface"), calculator=make_calculator(REFERENCE))
-    state = FireState.start(pose.positions[None])
-    relax(state, energies, fmax=0.02, steps=steps)
+    state = RelaxState.start(pose.positions[None])
+    relax(state, energies, fmax=FMAX, steps=steps)
     relaxed = pose.copy()
     relaxed.positions = state.positions[0]
     return relaxed, float(state.energies[0]), energies.calls
@@ -104,8 +106,9 @@ def surface(args: argparse.Namespace) -> None:
             {
                 "molecule": name,
                 "found": ours <= theirs + SAME,
-                "above_best_meV": 1000 * (ours - min(ours, theirs)),
+                "above_reference_meV": 1000 * (ours - theirs),
                 "binding_model_eV": learned["best_binding_eV"],
+                "binding_model_by_reference_eV": known["best_binding_eV"] + ours - theirs,
                 "binding_reference_eV": known["best_binding_eV"],
                 "reference_calls": known["evaluations"],
                 "reference_calls_after_model": calls,
@@ -115,7 +118,9 @@ def surface(args: argparse.Namespace) -> None:
                 "poses_reference": known["poses"],
             }
         )
-        tqdm.write(f"{name}: {'found' if rows[-1]['found'] else 'missed'}, {rows[-1]['above_best_meV']:.1f} meV above")
+        tqdm.write(
+            f"{name}: {'found' if rows[-1]['found'] else 'missed'}, {rows[-1]['above_reference_meV']:.1f} meV above"
+        )
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "docking_surface.json").write_text(json.dumps(rows, indent=1) + "\n")
 
@@ -204,7 +209,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a potential over graphite; trained here if absent")
     parser.add_argument("--minutes", type=float, default=12.0, help="training time")
     parser.add_argument("--poses", type=int, default=60)
-    parser.add_argument("--reference-poses", type=int, default=20)
+    parser.add_argument("--reference-poses", type=int, default=60)
     parser.add_argument("--data-root", type=Path, help="folder with protein_ligand/")
     parser.add_argument("--complex", default="6moa")
     args = parser.parse_args()

@@ -25,7 +25,7 @@ from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
 from ik_e3nn_calculators.dock.reference import reference_pose
 from ik_e3nn_calculators.dock.region import check_reach, make_region, starting_poses
-from ik_e3nn_calculators.dock.relax import FireState, relax
+from ik_e3nn_calculators.dock.relax import RelaxState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.folder import check_free, claim_folder
@@ -96,7 +96,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
     if known is None:
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
         check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket)
-        state = FireState.start(positions)
+        state = RelaxState.start(positions)
         claim_folder(settings.output, FILES)
     else:
         state, kinds = known
@@ -142,14 +142,14 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
 
 
 def _relax(
-    settings: DockSettings, state: FireState, kinds: NDArray[np.int64], energies: PoseEnergies, file: Path
+    settings: DockSettings, state: RelaxState, kinds: NDArray[np.int64], energies: PoseEnergies, file: Path
 ) -> None:
     """Relax all poses, with progress and with the state on disk."""
     _write_state(file, settings, state, kinds)
     rounds = 0
     with tqdm(total=len(kinds), unit="pose", desc="relax", miniters=0, disable=not settings.progress) as bar:
 
-        def after_step(state: FireState) -> None:
+        def after_step(state: RelaxState) -> None:
             nonlocal rounds
             rounds += 1
             best = np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies))
@@ -168,7 +168,7 @@ def _finish(
     host: Host,
     energies: PoseEnergies,
     alone: tuple[float, float],
-    state: FireState,
+    state: RelaxState,
     kinds: NDArray[np.int64],
 ) -> DockSummary:
     """Ranked poses, files, summary."""
@@ -199,7 +199,7 @@ def _ranked(
     host: Host,
     energies: PoseEnergies,
     alone: tuple[float, float],
-    state: FireState,
+    state: RelaxState,
     kinds: NDArray[np.int64],
 ) -> list[Pose]:
     """All poses, best first, those that failed at the end."""
@@ -267,7 +267,7 @@ def _write(
 
 def _energies_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> tuple[float, float]:
     """Energies in eV of the host alone, and of the molecule alone, the lowest of its relaxed conformers."""
-    state = FireState.start(np.array([conformer.positions for conformer in ligand.conformers]))
+    state = RelaxState.start(np.array([conformer.positions for conformer in ligand.conformers]))
     relax(state, energies.alone, fmax=settings.fmax, steps=settings.steps)
     alone = energies.of_host(), float(np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies)))
     for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
@@ -284,14 +284,14 @@ def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistanc
     return PoseDistance(ligand.automorphisms(), group)
 
 
-def _write_state(file: Path, settings: DockSettings, state: FireState, kinds: NDArray[np.int64]) -> None:
+def _write_state(file: Path, settings: DockSettings, state: RelaxState, kinds: NDArray[np.int64]) -> None:
     """Everything that a continued search needs, at once or not at all."""
     identity = np.array(json.dumps(settings.identity(), sort_keys=True))
     with written_at_once(file) as stream:
         np.savez(stream, identity=identity, kinds=kinds, **state.arrays())  # type: ignore[arg-type]
 
 
-def _read_state(file: Path, settings: DockSettings) -> tuple[FireState, NDArray[np.int64]] | None:
+def _read_state(file: Path, settings: DockSettings) -> tuple[RelaxState, NDArray[np.int64]] | None:
     """The state of a search that was killed, if it is one with these settings and not finished."""
     if not file.exists() or (file.parent / "summary.json").exists():
         return None
@@ -304,4 +304,4 @@ def _read_state(file: Path, settings: DockSettings) -> tuple[FireState, NDArray[
     if json.loads(identity) != json.loads(json.dumps(settings.identity())):
         raise DataError(f"{file.parent} holds another search; choose another output folder, or say --overwrite")
     _log.info("continuing the search in %s", file.parent)
-    return FireState(**arrays), kinds
+    return RelaxState(**arrays), kinds

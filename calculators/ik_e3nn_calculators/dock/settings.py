@@ -69,7 +69,8 @@ class DockSettings:
         region: Where poses begin.
         poses: Number of poses.
         conformers: Number of conformers that they begin from.
-        fmax: A pose is converged when no force exceeds this, in eV/A.
+        fmax: A pose is converged when no force exceeds this, in eV/A. A surface holds a molecule by little on every
+            atom: at 0.02 poses may still be far from a minimum.
         steps: Largest number of steps of a relaxation.
         pocket: Atoms of the host farther than this from all places where a ligand may begin are left out, in A;
             whole residues are kept.
@@ -99,7 +100,7 @@ class DockSettings:
     region: RegionSettings = field(default_factory=RegionSettings)
     poses: int = 100
     conformers: int = 5
-    fmax: float = 0.02
+    fmax: float = 0.005
     steps: int = 500
     pocket: float = 8.0
     distinct: float = 0.5

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import fcc111, molecule
+from ase.calculators.calculator import Calculator
 from ase.calculators.lj import LennardJones
 from ase.io import write
-from ase.optimize import FIRE
+from ase.optimize import LBFGS
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.errors import ConfigError, DataError
@@ -15,7 +16,7 @@ from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import read_ligand
 from ik_e3nn_calculators.dock.region import check_reach, clashes, make_region, starting_poses
-from ik_e3nn_calculators.dock.relax import FireState, relax
+from ik_e3nn_calculators.dock.relax import MEMORY, RelaxState, relax
 from ik_e3nn_calculators.dock.results import tilt
 from ik_e3nn_calculators.dock.settings import DockSettings, RegionSettings
 
@@ -165,28 +166,57 @@ def spring(scale):
     return lambda x: (0.5 * scale * (x**2).sum((1, 2)), -scale * x)
 
 
+class Valley(Calculator):
+    """A quadratic well, stiff in some directions and soft in others."""
+
+    implemented_properties = ("energy", "forces")
+    minimum = np.zeros((4, 3))
+    hessian = np.zeros((12, 12))
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        out = (atoms.positions - self.minimum).ravel()
+        self.results = {"energy": 0.5 * out @ self.hessian @ out, "forces": -(self.hessian @ out).reshape(-1, 3)}
+
+
 def test_relaxation_is_that_of_ase_pose_by_pose():
-    """The same path as ASE's FIRE, however many poses are relaxed together."""
-    clusters = [
-        Atoms("Ar4", np.array([[0, 0, 0], [1.2, 0, 0], [0.1, 1.3, 0], [0.5, 0.4, 1.1]]) + 0.05 * k) for k in range(2)
-    ]
-    clusters[1].rattle(0.05, seed=1)
+    """The same path as ASE's L-BFGS, however many poses are relaxed together, after the memory is full too."""
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(12, 12)))[0]
+    well = Valley()
+    well.hessian = axes @ np.diag(np.logspace(-1, 2, 12)) @ axes.T
+    starts = rng.normal(size=(3, 4, 3))
+
+    def energies(poses):
+        out = poses.reshape(len(poses), -1)
+        slopes = out @ well.hessian
+        return 0.5 * (out * slopes).sum(1), -slopes.reshape(poses.shape)
+
+    state = RelaxState.start(starts)
+    relax(state, energies, fmax=1e-9, steps=500)
+    for k, start in enumerate(starts):
+        atoms = Atoms("Ar4", start, calculator=well)
+        optimizer = LBFGS(atoms, logfile=None, memory=MEMORY)
+        assert optimizer.run(fmax=1e-9, steps=500)
+        assert state.evaluations[k] - 1 == optimizer.nsteps > MEMORY
+        np.testing.assert_allclose(state.positions[k], atoms.positions, atol=1e-7)
+
+
+def test_steps_go_downhill_where_the_curvature_is_negative():
+    """Atoms that begin far outside the inflection point of their bond still find the bond."""
+    far = Atoms("Ar2", [[0, 0, 0], [0, 0, 2.2]])
 
     def energies(poses):
         found = []
         for pose in poses:
-            atoms = Atoms("Ar4", pose, calculator=LennardJones(rc=8.0))
+            atoms = Atoms("Ar2", pose, calculator=LennardJones(rc=30.0))
             found.append((atoms.get_potential_energy(), atoms.get_forces()))
         return np.array([e for e, _ in found]), np.array([f for _, f in found])
 
-    state = FireState.start(np.array([atoms.positions for atoms in clusters]))
-    relax(state, energies, fmax=0.01, steps=500)
-    for k, atoms in enumerate(clusters):
-        atoms.calc = LennardJones(rc=8.0)
-        optimizer = FIRE(atoms, logfile=None)
-        assert optimizer.run(fmax=0.01, steps=500)
-        np.testing.assert_allclose(state.positions[k], atoms.positions, atol=1e-9)
-        assert state.energies[k] == pytest.approx(atoms.get_potential_energy(), abs=1e-10)
+    state = RelaxState.start(far.positions[None])
+    heights = []
+    relax(state, energies, fmax=1e-6, steps=200, after_step=lambda state: heights.append(state.energies[0]))
+    assert np.linalg.norm(np.diff(state.positions[0], axis=0)) == pytest.approx(2 ** (1 / 6), abs=1e-5)
+    assert np.diff(heights[:5]).max() < 0
 
 
 def test_poses_end_one_by_one_and_failures_stay_alone():
@@ -197,7 +227,7 @@ def test_poses_end_one_by_one_and_failures_stay_alone():
         energy, force = spring(1.0)(x)
         return np.where(x[:, 0, 0] > 1.5, np.nan, energy), force
 
-    state = FireState.start(start)
+    state = RelaxState.start(start)
     relax(state, energies, fmax=0.01, steps=200)
     assert state.evaluations[0] == 1
     assert state.fmax[1] <= 0.01
@@ -205,7 +235,7 @@ def test_poses_end_one_by_one_and_failures_stay_alone():
 
 
 def test_the_number_of_steps_is_bounded():
-    state = FireState.start(np.full((2, 1, 3), 5.0))
+    state = RelaxState.start(np.full((2, 1, 3), 5.0))
     relax(state, spring(1e-3), fmax=1e-9, steps=7)
     assert (state.evaluations == 8).all()  # before the first step, and after each of seven
     assert (state.fmax > 1e-9).all()

@@ -162,7 +162,7 @@ class Fragile(SteeleWall):
 
 def test_a_killed_search_continues_with_the_same_result(tmp_path):
     tables = []
-    for number, lives in enumerate((10**9, 150)):
+    for number, lives in enumerate((10**9, 40)):
         where = tmp_path / str(number)
         where.mkdir()
         settings = DockSettings("[Ar]", **options(where, poses=5, fmax=1e-4, region=RegionSettings(heights=[2.5, 6.0])))
