@@ -39,6 +39,30 @@ from ik_e3nn_calculators.dock.host import Host
 from ik_e3nn_calculators.dock.relax import RelaxState, relax
 
 RESULTS = Path(__file__).parent / "results"
+PAGE = RESULTS.parent / "docking.md"
+TABLES = {
+    "surface": {
+        "molecule": "molecule over graphite",
+        "found": "found",
+        "above_reference_meV": "above the reference's best meV",
+        "binding_model_eV": "binding, model eV",
+        "binding_model_by_reference_eV": "the same pose by reference eV",
+        "binding_reference_eV": "best of the reference eV",
+        "reference_calls": "reference calls",
+        "reference_calls_after_model": "after the model",
+        "seconds_reference": "reference s",
+        "seconds_model": "model s",
+    },
+    "site": {
+        "complex": "complex",
+        "poses": "poses",
+        "converged": "converged",
+        "distinct": "distinct",
+        "rmsd_of_best_A": "best pose from the crystal's A",
+        "least_rmsd_A": "nearest of all A",
+        "calculator": "energies",
+    },
+}
 REFERENCE = "gfn2-xtb+steele"
 TRAINED = [
     "CO", "CC=O", "CC(=O)O", "CCN", "CC#N", "c1ccccc1", "NC=O", "COC", "CC", "C=C", "CCO", "c1ccncc1", "CC(C)=O",
@@ -121,8 +145,7 @@ def surface(args: argparse.Namespace) -> None:
         tqdm.write(
             f"{name}: {'found' if rows[-1]['found'] else 'missed'}, {rows[-1]['above_reference_meV']:.1f} meV above"
         )
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "docking_surface.json").write_text(json.dumps(rows, indent=1) + "\n")
+    keep("surface", rows)
 
 
 class StandIn(Calculator):
@@ -196,9 +219,32 @@ def site(args: argparse.Namespace) -> None:
         "least_rmsd_A": min(float(r["rmsd_A"]) for r in rows if r["cluster"] != "-1"),
         "calculator": "MMFF94 in the ligand, van der Waals forces with the protein (a stand-in)",
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "docking_site.json").write_text(json.dumps([row], indent=1) + "\n")
+    keep("site", [row])
     tqdm.write(json.dumps(row, indent=1))
+
+
+def keep(what: str, rows: list[Row]) -> None:
+    """The rows as JSON, and the page of all that there are."""
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"docking_{what}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    pages = {name: RESULTS / f"docking_{name}.json" for name in TABLES}
+    lines = ["# Pose search\n", "Made by `docking.py`; what is compared is said there.\n"]
+    for name, file in pages.items():
+        if file.exists():
+            lines += table(json.loads(file.read_text()), TABLES[name])
+    PAGE.write_text("\n".join(lines).rstrip() + "\n")
+
+
+def table(rows: list[Row], columns: dict[str, str]) -> list[str]:
+    """A table of some columns."""
+    lines = [f"| {' | '.join(columns.values())} |", f"|{'---|' * len(columns)}"]
+    for row in rows:
+        cells = [row[name] for name in columns]
+        shown = [
+            f"{cell:.3g}" if isinstance(cell, float) else {True: "yes", False: "no"}.get(cell, cell) for cell in cells
+        ]
+        lines.append(f"| {' | '.join(map(str, shown))} |")
+    return [*lines, ""]
 
 
 def main() -> None:

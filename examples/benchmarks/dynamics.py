@@ -6,12 +6,12 @@ Ethanol (GFN2-xTB frames) and a copper crystal of 64 atoms (EMT frames) are gene
 and runs 20 ps at constant energy from 300 K, in single and double precision. With the published rMD17 file of aspirin,
 the default preset is trained on its first split and runs 25 ps at 500 K (Langevin) from three seeds. Finished rows are
 kept in the work folder, and several calls with different --systems may share it; all rows that are there go to
-results/dynamics.json and dynamics.md.
+results/dynamics.json and dynamics.md, which keep those of other work folders.
 """
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from ik_e3nn_calculators.dynamics import MDSettings, run_md
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "dynamics.json"
+DTYPES = ("float32", "float64")
 DRIFT_PS, DRIFT_K = 20.0, 300.0
 R_MAX = {"ethanol": 5.0, "copper": 4.0}  # two shells of copper: it is about the integrator, not about EMT
 SURVIVAL_PS, SURVIVAL_K, SURVIVAL_SEEDS = 25.0, 500.0, (0, 1, 2)
@@ -99,9 +100,8 @@ def simulated(settings: MDSettings) -> Row:
 SYSTEMS: dict[str, Callable[[Path], tuple[Path, str, LossConfig]]] = {"ethanol": ethanol, "copper": copper}
 
 
-def drifts(work: Path, minutes: float, system: str) -> None:
-    """Constant energy: every preset and precision."""
-    jobs = [(preset, dtype) for preset in PRESETS for dtype in ("float32", "float64")]
+def drifts(work: Path, minutes: float, system: str, jobs: Sequence[tuple[str, str]]) -> None:
+    """Constant energy with some presets and precisions."""
     for preset, dtype in tqdm(jobs, desc=f"constant energy, {system}"):
         frames, start, loss = SYSTEMS[system](work)
         data = DataConfig(train=str(frames), valid=0.1)
@@ -142,16 +142,24 @@ def keep(file: Path, settings: MDSettings, **what: Any) -> None:
     tqdm.write(f"{file.stem:32s} {row['status']:10s} drift {row.get('drift_meV_per_atom_per_ps')}")
 
 
-def finished(work: Path) -> list[Row]:
-    """All rows of a work folder: systems and presets in their order, single precision first."""
-    names = [f"nve_{s}_{p}_{d}" for s in SYSTEMS for p in PRESETS for d in ("float32", "float64")]
+def finished(work: Path, output: Path) -> list[Row]:
+    """All rows, those of earlier calls with other work folders too; systems in their order, single precision first."""
+    names = [f"nve_{s}_{p}_{d}" for s in SYSTEMS for p in PRESETS for d in DTYPES]
     names += [f"nvt_aspirin_{seed}" for seed in SURVIVAL_SEEDS]
-    files = [work / f"{name}.json" for name in names]
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    earlier = {name_of(row): row for row in json.loads(output.read_text())} if output.exists() else {}
+    here = {name: json.loads((work / f"{name}.json").read_text()) for name in names if (work / f"{name}.json").exists()}
+    return [(earlier | here)[name] for name in names if name in earlier | here]
+
+
+def name_of(row: Row) -> str:
+    """The name of a row's files."""
+    if row["system"] == "aspirin":
+        return f"nvt_aspirin_{row['seed']}"
+    return f"nve_{row['system']}_{row['preset']}_{row['dtype']}"
 
 
 def report(rows: list[Row], work: Path, output: Path) -> None:
-    """JSON, table and a plot of the total energy."""
+    """JSON, table and, if all runs are here, a plot of the total energy."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
@@ -174,6 +182,9 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
             f"{row.get('message') or row['status']} |"
         )
     (HERE / "dynamics.md" if output == OUTPUT else output.with_suffix(".md")).write_text("\n".join(lines) + "\n")
+    if any(row["ensemble"] == "nve" and not (work / f"{name_of(row)}/log.csv").exists() for row in rows):
+        tqdm.write("some runs were made in another work folder: the plot is left as it is")
+        return
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for system, axes in zip(("ethanol", "copper"), panels, strict=True):
         for file in sorted(work.glob(f"nve_{system}_*.json")):  # of finished runs
@@ -195,19 +206,22 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--aspirin", type=Path, help="rmd17/rmd17_aspirin.npz")
     parser.add_argument("--systems", nargs="+", choices=[*SYSTEMS, "aspirin"], default=[*SYSTEMS, "aspirin"])
+    parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=list(PRESETS))
+    parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
     parser.add_argument("--minutes", type=float, default=3.0, help="training time on ethanol and copper")
     parser.add_argument("--aspirin-minutes", type=float, default=12.0, help="training time on aspirin")
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
+    jobs = [(preset, dtype) for preset in args.presets for dtype in args.dtypes]
     for system in args.systems:
         if system in SYSTEMS:
-            drifts(args.work, args.minutes, system)
+            drifts(args.work, args.minutes, system, jobs)
         elif args.aspirin is None:
             tqdm.write("no --aspirin file: aspirin is left out")
         else:
             survival(args.work, args.aspirin, args.aspirin_minutes)
-    report(finished(args.work), args.work, args.output)
+    report(finished(args.work, args.output), args.work, args.output)
 
 
 if __name__ == "__main__":
