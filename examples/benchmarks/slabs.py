@@ -111,6 +111,7 @@ def main() -> None:
         f"--run.max_minutes={args.minutes}",
         "--run.max_epochs=100000",
         "--run.batch_size=2",
+        "--optimizer.lr=0.01",  # the default diverges on so many elements in so few frames
     ]
     if command(["train", str(config), *words, "--run.overwrite=true", f"--model.preset={args.preset}"]):
         raise SystemExit("the training failed")

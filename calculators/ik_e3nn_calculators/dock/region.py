@@ -18,7 +18,8 @@ from ik_e3nn_calculators.dock.settings import RegionSettings
 FloatArray = NDArray[np.float64]
 
 CLASH = 1.3  # sums of covalent radii; a bond is at 1, a contact at about 2
-TRIES = 200  # for every pose
+TRIES = 1000  # for every pose: in a tight site few of many fit
+HOPELESS = 2000  # tries without any pose
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,7 @@ def starting_poses(
     kinds: list[int] = []
     tries = 0
     while len(poses) < count:
-        if tries >= TRIES * count or (tries >= 10 * TRIES and not poses):
+        if tries >= TRIES * count or (tries >= HOPELESS and not poses):
             raise DataError(
                 f"no room for {ligand.name}: {len(poses)} of {tries} random places in the region do not clash with "
                 f"{host.name}; make the region larger or move it"
