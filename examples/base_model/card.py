@@ -26,7 +26,7 @@ def page(facts: dict[str, Any]) -> str:
         f"{data['held_out']:,} of them held out; {data['train_frames']:,} frames to train on: Langevin dynamics at "
         "300 to 1000 K, minima, force-field geometries, rattled, strained, and with one bond stretched or broken; and "
         f"isolated atoms. Labels took {data['hours']:.1f} h, training {facts['train_hours']:.1f} h of "
-        f"{facts['cores']} cores.",
+        f"{facts['cores']} core{'s' if facts['cores'] > 1 else ''}.",
         "## Errors on molecules that were held out",
         "\n".join(
             [

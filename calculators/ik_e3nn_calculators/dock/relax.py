@@ -12,6 +12,7 @@ Energies = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
 CURVATURE = 70.0  # eV/A^2, of all directions that nothing is known of yet; as in ASE
 MAX_STEP = 0.2  # A, of the atom that moves most
+FAINT = 1e-6  # eV/A^2; a curvature below this is noise, and is not remembered
 MEMORY = 20  # steps whose curvatures are remembered
 
 
@@ -109,7 +110,8 @@ def _step(state: RelaxState, poses: NDArray[np.int64], forces: FloatArray) -> No
     change = (state.last_forces[poses] - forces).reshape(flat)
     product = (move * change).sum(1)
     state.moves[poses, place], state.changes[poses, place] = move, np.sign(product)[:, None] * change
-    state.inverses[poses, place] = np.where(known > 0, 1 / np.maximum(np.abs(product), 1e-300), 0.0)
+    certain = (known > 0) & (np.abs(product) > FAINT * np.linalg.norm(move, axis=1) ** 2)
+    state.inverses[poses, place] = np.where(certain, 1 / np.where(certain, np.abs(product), 1.0), 0.0)
     state.last_positions[poses], state.last_forces[poses] = state.positions[poses], forces
 
     moves = _inverse_hessian(state, poses, place, forces.reshape(flat)).reshape(forces.shape)

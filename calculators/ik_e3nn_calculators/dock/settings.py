@@ -37,6 +37,10 @@ class RegionSettings:
 
     def __post_init__(self) -> None:
         given = [name for name in ("sphere", "box", "around") if getattr(self, name) is not None]
+        for name in ("heights", "sphere", "box"):
+            numbers = getattr(self, name)
+            if numbers is not None and not all(map(math.isfinite, numbers)):
+                raise ConfigError(f"region.{name} must hold finite numbers, got {numbers}")
         if len(given) > 1:
             raise ConfigError(f"a search has one region; got {' and '.join(given)}")
         if len(self.heights) != 2 or not 0 < self.heights[0] <= self.heights[1]:

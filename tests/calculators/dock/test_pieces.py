@@ -135,6 +135,7 @@ def test_a_region_far_from_a_surface_or_behind_it_is_named():
         ({"sphere": [0, 0, 1]}, "x, y, z and a radius"),
         ({"box": [0, 0, 1]}, "x, y, z of two corners"),
         ({"radius": -1}, "radius must not be negative"),
+        ({"heights": [2, np.inf]}, "heights must hold finite numbers"),
     ],
 )
 def test_impossible_regions(options, message):
@@ -217,6 +218,15 @@ def test_steps_go_downhill_where_the_curvature_is_negative():
     relax(state, energies, fmax=1e-6, steps=200, after_step=lambda state: heights.append(state.energies[0]))
     assert np.linalg.norm(np.diff(state.positions[0], axis=0)) == pytest.approx(2 ** (1 / 6), abs=1e-5)
     assert np.diff(heights[:5]).max() < 0
+
+
+def test_where_there_is_no_curvature_poses_follow_their_force():
+    def slope(x):
+        return 0.1 * x[..., 2].sum(1), np.broadcast_to([0.0, 0.0, -0.1], x.shape)
+
+    state = RelaxState.start(np.zeros((1, 1, 3)))
+    relax(state, slope, fmax=1e-3, steps=100)
+    assert state.positions[0, 0, 2] == pytest.approx(-100 * 0.1 / 70, rel=1e-6)
 
 
 def test_poses_end_one_by_one_and_failures_stay_alone():

@@ -162,7 +162,7 @@ class Fragile(SteeleWall):
 
 def test_a_killed_search_continues_with_the_same_result(tmp_path):
     tables = []
-    for number, lives in enumerate((10**9, 40)):
+    for number, lives in enumerate((10**9, 60)):
         where = tmp_path / str(number)
         where.mkdir()
         settings = DockSettings("[Ar]", **options(where, poses=5, fmax=1e-4, region=RegionSettings(heights=[2.5, 6.0])))
@@ -170,6 +170,8 @@ def test_a_killed_search_continues_with_the_same_result(tmp_path):
         if number:
             with pytest.raises(KeyboardInterrupt):
                 run_dock(settings, calculator=Fragile())
+            with np.load(where / "dock" / "state.npz") as state:
+                assert state["evaluations"].min() > 0  # it does not begin anew
             Fragile.left = 10**9
         run_dock(settings, calculator=Fragile())
         tables.append(rows(where))
