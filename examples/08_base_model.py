@@ -29,7 +29,7 @@ from base_model.smiles import held_out, molecules
 from tqdm import tqdm
 
 from ik_e3nn.data import LabelKeys
-from ik_e3nn.models import load_model
+from ik_e3nn.models import load_model, read_model_info, save_model
 from ik_e3nn.models.pretrained import FOLDER
 from ik_e3nn.training import read_config, train
 from ik_e3nn.training.prepare import read_set
@@ -134,6 +134,13 @@ def checked(path: Path, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
+def without_paths(value: Any, work: Path) -> Any:
+    """Nested values in which files of the work folder are names in it: the package must hold no path of a machine."""
+    if isinstance(value, dict):
+        return {key: without_paths(one, work) for key, one in value.items()}
+    return str(Path(value).relative_to(work)) if isinstance(value, str) and value.startswith(f"{work}/") else value
+
+
 def main() -> None:
     """All stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -179,7 +186,8 @@ def main() -> None:
     print((args.work / "README.md").read_text())
     if args.install:
         FOLDER.mkdir(exist_ok=True)
-        shutil.copy(file, FOLDER / "model.safetensors")
+        summary = without_paths(read_model_info(file)["training"], args.work)
+        save_model(model, FOLDER / "model.safetensors", summary=summary, overwrite=True)
         for name in ("README.md", "card.json"):
             shutil.copy(args.work / name, FOLDER / name)
         print(f"installed in {FOLDER}")

@@ -36,6 +36,7 @@ from ik_e3nn.data.steele import UFF
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies
 from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.ligand import read_ligand
 from ik_e3nn_calculators.dock.relax import RelaxState, relax
 
 RESULTS = Path(__file__).parent / "results"
@@ -49,7 +50,7 @@ TABLES = {
         "binding_model_by_reference_eV": "the same pose by reference eV",
         "binding_reference_eV": "best of the reference eV",
         "reference_calls": "reference calls",
-        "reference_calls_after_model": "after the model",
+        "reference_calls_after_model": "calls after the model",
         "seconds_reference": "reference s",
         "seconds_model": "model s",
     },
@@ -70,6 +71,7 @@ TRAINED = [
 ]  # fmt: skip
 UNSEEN = {"propane": "CCC", "furan": "c1ccoc1", "propanal": "CCC=O", "toluene": "Cc1ccccc1", "propylamine": "CCCN",
           "methyl acetate": "COC(C)=O"}  # fmt: skip
+FRAMES, INTERVAL = 60, 20  # of a molecule to train on, and steps between them
 SAME = 0.005  # eV
 FMAX = 0.005  # eV/A
 Row = dict[str, Any]
@@ -79,9 +81,18 @@ def trained_model(work: Path, minutes: float) -> Path:
     """A potential of molecules over graphite, trained on other molecules than those searched for."""
     train, folder = work / "train.xyz", work / "model"
     if not train.exists():
-        words = ["data", "generate", "--smiles", json.dumps(TRAINED), "--output", str(train), "--num_frames", "60"]
+        words = [
+            "data",
+            "generate",
+            "--smiles",
+            json.dumps(TRAINED),
+            "--output",
+            str(train),
+            "--num_frames",
+            str(FRAMES),
+        ]
         words += ["--calculator", REFERENCE, "--heights", "[2.4, 9.0]", "--temperatures", "[200, 400]"]
-        run([*words, "--interval", "20", "--num_conformers", "2", "--isolated_atoms", "true"])
+        run([*words, "--interval", str(INTERVAL), "--num_conformers", "2", "--isolated_atoms", "true"])
     if not (folder / "model.safetensors").exists():
         config = work / "config.yaml"
         config.write_text(f"data: {{train: {train}, valid: 60}}\nrun: {{output: {folder}}}\n")
@@ -201,7 +212,7 @@ def site(args: argparse.Namespace) -> None:
     host = args.work / protein.name.removesuffix(".gz")
     host.parent.mkdir(parents=True, exist_ok=True)
     host.write_bytes(gzip.decompress(protein.read_bytes()))
-    molecule = Chem.AddHs(next(iter(Chem.SDMolSupplier(str(ligand)))), addCoords=True)
+    molecule = read_ligand(str(ligand), 1, 0).molecule  # in the order of atoms of the search
     output = args.work / f"site_{args.complex}"
     settings = DockSettings(
         str(ligand), host=str(host), region=RegionSettings(around=str(ligand), radius=2.0), poses=args.poses,
@@ -228,7 +239,12 @@ def keep(what: str, rows: list[Row]) -> None:
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"docking_{what}.json").write_text(json.dumps(rows, indent=1) + "\n")
     pages = {name: RESULTS / f"docking_{name}.json" for name in TABLES}
-    lines = ["# Pose search\n", "Made by `docking.py`; what is compared is said there.\n"]
+    lines = [
+        "# Pose search\n",
+        "Made by `docking.py`; what is compared is said there. The model was trained on other molecules: "
+        f"{len(TRAINED)} times {FRAMES} frames, {INTERVAL} steps apart, which took at least "
+        f"{len(TRAINED) * FRAMES * INTERVAL:,} reference calls, once.\n",
+    ]
     for name, file in pages.items():
         if file.exists():
             lines += table(json.loads(file.read_text()), TABLES[name])

@@ -27,8 +27,10 @@ class Surroundings(ExactModule):
     surroundings fix: the height over a "surface" (or in a slit), the displacement from a "wire", or all of it, from a
     "site". Along the other directions the structure may be moved without any change. F and o come with the graph:
     ``surface_normal`` (the group's axis if absent), ``surface_origin`` (zero if absent) and, for groups that tell
-    directions across the normal apart, ``surface_x``, which becomes the direction of the group's twofold axes and
-    mirrors.
+    directions across the normal apart, ``surface_x``. Without a normal, the frame of the structure is that of the
+    group. With one, F takes ``surface_x`` to the x axis of that frame: a mirror or twofold axis of a group given by
+    name, but not of one in another orientation, as `ik_e3nn.data.suggest_group` finds it in a slab; beside that slab
+    give neither.
 
     Attributes:
         is_normal: G is all that keeps the normal of a surface, C-infinity-v: then every function of G's symmetry is one

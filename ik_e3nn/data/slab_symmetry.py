@@ -32,7 +32,8 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
         tolerance: How far atoms may be from their symmetric places in A.
 
     Returns:
-        The group, oriented as the slab is, named by its Schoenflies symbol; its axis is the normal.
+        The group, oriented as the slab is, named by its Schoenflies symbol; its axis is the normal. Structures in the
+        slab's frame need no ``surface_normal`` and no ``surface_x``.
 
     Raises:
         DataError: The structure is not a slab, or spglib finds no symmetry.

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bcc110, fcc100, fcc111, graphene, molecule
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import build_graph
+from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.symmetry import SymmetryGroup
 
 pytest.importorskip("spglib")
@@ -44,6 +47,29 @@ def test_the_group_lies_as_the_slab_does():
         assert len(group.invariants(l, p)) == len(expected.invariants(l, p))
         overlap = group.invariants(l, p) @ expected.invariants(l, p).T
         np.testing.assert_allclose((overlap @ overlap.T).numpy(), np.eye(len(overlap)), atol=1e-6)
+
+
+def test_a_potential_with_the_group_has_the_mirrors_of_the_slab():
+    """fcc111 of ASE has a mirror across x, its close-packed direction, and none across y."""
+    torch.manual_seed(0)
+    slab = fcc111("Cu", (1, 1, 4), vacuum=8.0)
+    slab.pbc = (True, True, False)
+    model = InteratomicPotential(
+        ["H", "C", "O"], 4.0, num_channels=4, num_layers=1, l_max=3, correlation=2, group=suggest_group(slab),
+        inputs=["surface"],
+    ).double().eval()  # fmt: skip
+    atoms = molecule("CH3CHO")
+    atoms.rotate(40, (1, 2, 3))
+    atoms.positions[:, 2] += 2.0 - atoms.positions[:, 2].min()
+
+    def energy(mirror):
+        moved = atoms.copy()
+        moved.positions *= mirror
+        return float(model(build_graph(moved, model.r_max, dtype=torch.float64))["energy"])
+
+    before = energy([1, 1, 1])
+    assert abs(energy([-1, 1, 1]) - before) < 1e-10
+    assert abs(energy([1, -1, 1]) - before) > 1e-6
 
 
 def test_an_adsorbate_lowers_the_symmetry():

@@ -153,7 +153,7 @@ def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach
     if not near:
         raise DataError(
             f"every one of {len(poses)} poses begins farther than {reach:.1f} A from {host.name} and would stay there; "
-            "is the region in the host's coordinates?"
+            "move the region there, or raise pocket if the interaction reaches farther"
         )
 
 

@@ -100,6 +100,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
         claim_folder(settings.output, FILES)
     else:
         state, kinds = known
+        energies.calls += int(state.evaluations.sum())  # those before it was killed
     _relax(settings, state, kinds, energies, state_file)
     return _finish(settings, ligand, host, energies, alone, state, kinds)
 
@@ -139,6 +140,11 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
         raise DataError(f"the model was made for a {surroundings.kind} without atoms; its host is --host surface")
     if surroundings is not None and (surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
         raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
+    if surroundings is not None and not surroundings.keeps_places:
+        raise DataError(
+            f"poses are searched over one surface, but {model.group.name} has two walls alike: "
+            "the model is one of a slit"
+        )
 
 
 def _relax(

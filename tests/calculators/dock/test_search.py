@@ -161,7 +161,7 @@ class Fragile(SteeleWall):
 
 
 def test_a_killed_search_continues_with_the_same_result(tmp_path):
-    tables = []
+    tables, calls = [], []
     for number, lives in enumerate((10**9, 60)):
         where = tmp_path / str(number)
         where.mkdir()
@@ -173,9 +173,10 @@ def test_a_killed_search_continues_with_the_same_result(tmp_path):
             with np.load(where / "dock" / "state.npz") as state:
                 assert state["evaluations"].min() > 0  # it does not begin anew
             Fragile.left = 10**9
-        run_dock(settings, calculator=Fragile())
+        calls.append(run_dock(settings, calculator=Fragile()).evaluations)
         tables.append(rows(where))
     assert tables[0] == tables[1]
+    assert calls[0] == calls[1]
 
 
 def test_another_search_is_not_overwritten(tmp_path):
@@ -202,6 +203,10 @@ def test_hosts_and_models_must_fit(tmp_path):
         run_dock(DockSettings("C", host=str(tmp_path / "slab.xyz"), **free))
     with pytest.raises(UnknownSpeciesError, match="cannot dock with N"):
         run_dock(DockSettings("N", **wall))
+    slit = InteratomicPotential(["H", "C"], 4.0, num_channels=2, num_layers=1, group="Dinfh", inputs=["surface"])
+    save_model(slit, tmp_path / "slit.safetensors")
+    with pytest.raises(DataError, match="Dinfh has two walls alike: the model is one of a slit"):
+        run_dock(DockSettings("C", **options(tmp_path, model=str(tmp_path / "slit.safetensors"), poses=1)))
     ase.io.write(tmp_path / "carbon.xyz", Atoms("C", [[0, 0, 0]]))
     sphere = RegionSettings(sphere=[0, 0, 4, 1])
     with pytest.raises(DataError, match="made for a surface without atoms"):
