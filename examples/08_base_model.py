@@ -23,7 +23,7 @@ from typing import Any
 from ase import Atoms
 from ase.io import read, write
 from base_model.card import write_card
-from base_model.checks import errors_by_kind, relaxations, survival
+from base_model.checks import errors_by_kind, relaxations, single_atoms, survival
 from base_model.frames import ELEMENTS, Plan, frames_of, isolated_atoms
 from base_model.smiles import held_out, molecules
 from tqdm import tqdm
@@ -173,6 +173,7 @@ def main() -> None:
         "elements": list(ELEMENTS), "data": data, "r_max": model.r_max, "cores": args.processes,
         "parameters": sum(p.numel() for p in model.parameters()), "file_kB": file.stat().st_size // 1000,
         "train_hours": metrics["seconds"] / 3600, "valid": metrics["valid"],
+        "single_atoms_eV": single_atoms(model),
         "errors": checked(args.work / "errors.json", lambda: errors_by_kind(model, heldout)),
         "dynamics": checked(
             args.work / "dynamics.json",

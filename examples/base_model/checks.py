@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms, units
+from ase.data import chemical_symbols
 from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
@@ -31,6 +32,15 @@ def errors_by_kind(model: InteratomicPotential, data: LabelledSet) -> dict[str, 
         graphs = StructureDataset(part.structures, part.labels, model.r_max, dtype=model.dtype)
         result[kind] = {"frames": len(part.structures), **predict(model, graphs).errors}
     return result
+
+
+def single_atoms(model: InteratomicPotential) -> dict[str, float]:
+    """What the model makes of isolated atoms, by symbol: its energy minus E0 in eV."""
+    known = zip(model.species, model.atomic_energy.reference.tolist(), strict=True)
+    return {
+        chemical_symbols[z]: Atoms([z], calculator=IKCalculator(model)).get_potential_energy() - reference
+        for z, reference in known
+    }
 
 
 def survival(
