@@ -25,8 +25,8 @@ VARIANTS = {  # the steps of the paper's figure
 PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16)
 OURS = {"edges": "both", "r_max": 5.0, "potential": {"preset": "medium", "inputs": ["bond_types"]}}
 OPTIMIZERS = {
-    "ours": OptimizerConfig(lr=0.03, ema_decay=0.995),
-    "steerable": OptimizerConfig(lr=0.03, ema_decay=0.995),
+    "ours": OptimizerConfig(lr=0.05, ema_decay=0.995),
+    "steerable": OptimizerConfig(lr=0.06, ema_decay=0.995),
     "peer": OptimizerConfig(lr=5e-4, ema_decay=0.995, amsgrad=False),
 }
 
