@@ -81,7 +81,7 @@ COMMANDS = (
     Command(
         "calibrate",
         "how sure a model or a committee of models is, calibrated on validation data",
-        "ik_e3nn.training.calibration:CalibrationSettings",
+        "ik_e3nn.training.calibration_settings:CalibrationSettings",
         "ik_e3nn.training.calibration:calibrate",
         positional=("model", "data"),
         example="model.safetensors valid.xyz --train train.xyz -o uncertainty.safetensors",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
@@ -47,3 +49,17 @@ def model_path(model: str | PathLike[str] | None) -> Path:
         'run/model.safetensors'
     """
     return base_model_path() if model is None or model == BASE else Path(model).expanduser()
+
+
+def model_files(models: str | Sequence[str]) -> list[Path]:
+    """The files of a name, a glob, or a list of them, as `model_path` finds them.
+
+    Example:
+        >>> [path.name for path in model_files(["a.safetensors", "b.safetensors"])]
+        ['a.safetensors', 'b.safetensors']
+    """
+    found: list[Path] = []
+    for name in [models] if isinstance(models, str) else models:
+        matches = sorted(glob.glob(str(Path(name).expanduser())))
+        found += [Path(match) for match in matches] or [model_path(name)]
+    return found

@@ -89,7 +89,7 @@ class MolecularPropertyModel(nn.Module):
         }  # fmt: skip
         self.invariants = Invariants(self.body.irreps_out, hidden)
         kinds = dict.fromkeys(target.kind for target in self.targets)
-        self.names = {kind: [t.name for t in self.targets if t.kind == kind] for kind in kinds}
+        self.names: dict[str, list[str]] = {kind: [t.name for t in self.targets if t.kind == kind] for kind in kinds}
         self.heads = nn.ModuleDict(
             {kind: HEADS[kind](self.body.irreps_out, hidden, len(names)) for kind, names in self.names.items()}
         )
@@ -112,13 +112,17 @@ class MolecularPropertyModel(nn.Module):
             MissingInputError: A declared input is not in the graph.
         """
         molecules = self.molecules(graph)
-        features = self.body(graph, molecules.species)
-        atoms = Atomwise(features, self.invariants(features))
+        atoms = self.atomwise(graph, molecules)
         readouts: dict[str, Tensor] = {}
         for kind, names in self.names.items():
             readouts.update(zip(names, self.heads[kind](atoms, molecules).unbind(1), strict=True))
         out: dict[str, Tensor] = self.scales(readouts, molecules)
         return out
+
+    def atomwise(self, graph: Mapping[str, Tensor], molecules: Molecules) -> Atomwise:
+        """What the body says of every atom: the input of the heads."""
+        features = self.body(graph, molecules.species)
+        return Atomwise(features, self.invariants(features))
 
     def molecules(self, graph: Mapping[str, Tensor]) -> Molecules:
         """Species, sizes and places of the atoms of a graph; see ``forward`` for errors."""

@@ -14,21 +14,27 @@ from safetensors.torch import save
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
-from ik_e3nn.models.checkpoint import weights_digest
+from ik_e3nn.models.checkpoint import Model, weights_digest
 from ik_e3nn.models.last_layer import LastLayerEnsemble
 from ik_e3nn.models.potential import InteratomicPotential
+from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.models.uncertain import Committee, UncertainPotential
+from ik_e3nn.models.uncertain_properties import LastLayerProperties, PropertyCommittee, UncertainProperties
 
 KEY, FORMAT_VERSION = "ik_e3nn_uncertainty", 1
 
 
 def save_uncertainty(
-    potential: UncertainPotential, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
+    model: UncertainPotential | UncertainProperties,
+    path: str | Path,
+    summary: dict[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Write what a calibration has found, at once or not at all.
 
     Args:
-        potential: A committee or a last-layer ensemble.
+        model: A committee or a last-layer ensemble, of potentials or of models of properties.
         path: Where; ".safetensors" is the usual ending.
         summary: Anything JSON-able about the calibration, kept as it is.
         overwrite: Replace a file that exists.
@@ -39,16 +45,21 @@ def save_uncertainty(
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
-    tensors = {"factors": torch.stack([potential.energy_factor, potential.forces_factor]).cpu()}
-    if isinstance(potential, LastLayerEnsemble):
-        tensors |= {"root": potential.root.cpu(), "directions": potential.directions.cpu()}
+    if isinstance(model, UncertainProperties):
+        tensors = {"factors": model.factors}
+    else:
+        tensors = {"factors": torch.stack([model.energy_factor, model.forces_factor])}
+    if isinstance(model, LastLayerEnsemble):
+        tensors |= {"root": model.root, "directions": model.directions}
+    elif isinstance(model, LastLayerProperties):
+        tensors |= model.roots
     info = {
         "format_version": FORMAT_VERSION,
-        "kind": type(potential).__name__,
-        "models_sha256": [weights_digest(cast(InteratomicPotential, model)) for model in potential.members],
+        "kind": type(model).__name__,
+        "models_sha256": [weights_digest(cast(Model, member)) for member in model.members],
         "calibration": summary or {},
     }
-    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with written_at_once(path) as file:
         file.write(save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)}))
 
@@ -67,7 +78,31 @@ def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLik
         FileNotFoundError: There is no such file.
         ModelFileError: It is broken, newer than this library, or was made for other models.
     """
-    path = Path(path)
+    kind, tensors = _read(models, Path(path))
+    potential = (
+        LastLayerEnsemble(models[0], tensors["root"], tensors["directions"])
+        if kind == LastLayerEnsemble.__name__
+        else Committee(models)
+    )
+    potential.calibrate(*tensors["factors"].tolist())
+    return potential.to(device=models[0].device).eval()
+
+
+def with_property_uncertainty(
+    models: Sequence[MolecularPropertyModel], path: str | PathLike[str]
+) -> UncertainProperties:
+    """The same for models of properties; arguments and errors are those of `with_uncertainty`."""
+    kind, tensors = _read(models, Path(path))
+    factors = tensors.pop("factors").tolist()
+    uncertain = (
+        LastLayerProperties(models[0], tensors) if kind == LastLayerProperties.__name__ else PropertyCommittee(models)
+    )
+    uncertain.calibrate(dict(zip([target.name for target in models[0].targets], factors, strict=True)))
+    return uncertain.to(device=models[0].device).eval()
+
+
+def _read(models: Sequence[Model], path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Kind and tensors of a file that was made for these models."""
     if not path.is_file():
         raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
     try:
@@ -87,10 +122,4 @@ def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLik
             f"{path} was made for {len(digests)} model(s) with other weights than the {len(models)} given: calibrate "
             "these with `ik-e3nn calibrate`"
         )
-    potential = (
-        LastLayerEnsemble(models[0], tensors["root"], tensors["directions"])
-        if kind == LastLayerEnsemble.__name__
-        else Committee(models)
-    )
-    potential.calibrate(*tensors["factors"].tolist())
-    return potential.to(device=models[0].device).eval()
+    return kind, tensors

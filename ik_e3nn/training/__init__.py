@@ -12,7 +12,8 @@ from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig, PropertyLossConfig
 
 if TYPE_CHECKING:
-    from ik_e3nn.training.calibration import CalibrationSettings, calibrate
+    from ik_e3nn.training.calibration import calibrate
+    from ik_e3nn.training.calibration_settings import CalibrationSettings
     from ik_e3nn.training.config_file import read_config, write_config
     from ik_e3nn.training.evaluation import EvalSettings, evaluate
     from ik_e3nn.training.fit import TrainResult, finetune, train
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 _LAZY = {
-    "CalibrationSettings": "calibration",
+    "CalibrationSettings": "calibration_settings",
     "calibrate": "calibration",
     "EvalSettings": "evaluation",
     "evaluate": "evaluation",

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import glob
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from ik_e3nn.data import LabelKeys, StructureDataset
+from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError
@@ -22,81 +19,27 @@ from ik_e3nn.models import (
     Committee,
     InteratomicPotential,
     LastLayerEnsemble,
+    MolecularPropertyModel,
     UncertainPotential,
     load_model,
-    model_path,
+    model_files,
+    read_model_info,
     save_uncertainty,
 )
 from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.calibration_plot import plot_calibration
+from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only
+from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.loss import residuals
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, read_set
+from ik_e3nn.training.property_calibration import PropertyCalibrationResult, calibrate_properties
 from ik_e3nn.training.run_folder import write_json
 from ik_e3nn.training.sampler import EpochSampler
 
 _log = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
-LEAST = 4  # structures to calibrate on and test with
-CERTAIN = 1e-6  # of the root mean square of standard deviations: what is below is zero by symmetry
-
-
-@dataclass(frozen=True)
-class CalibrationSettings:
-    """A calibration.
-
-    Args:
-        model: Model file; a glob or list of several makes a committee. "base" is the model of the package.
-        data: Labelled structures that none of the models was trained on: file, glob, folder or list of them. Every
-            other structure calibrates, the rest tests the calibration.
-        train: What the model was trained on; a single model needs it.
-        output: File to write; metrics and plots go beside it under the same name.
-        members: Directions in which forces of a single model are varied; more cost more and are more exact.
-        max_structures: Most training structures to use, chosen at random.
-        energy_key: Name of the energy label.
-        forces_key: Name of the forces label.
-        energy_unit: Unit of the labels' energies, also within forces.
-        length_unit: Unit of length within the labels' forces; positions are in A.
-        batch_size: Most structures in a batch.
-        seed: Random seed.
-        device: Where to compute.
-        overwrite: Replace an existing output.
-        progress: Show a progress bar.
-    """
-
-    model: str | list[str]
-    data: str | list[str]
-    train: str | list[str] | None = None
-    output: str = "uncertainty.safetensors"
-    members: int = 8
-    max_structures: int = 300
-    energy_key: str = "REF_energy"
-    forces_key: str = "REF_forces"
-    energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
-    length_unit: Literal["ang", "bohr"] = "ang"
-    batch_size: int = 16
-    seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    overwrite: bool = False
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("members", "max_structures", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
-
-    @property
-    def keys(self) -> LabelKeys:
-        """Names and units of the labels."""
-        return LabelKeys(
-            energy=self.energy_key,
-            forces=self.forces_key,
-            energy_unit=self.energy_unit,
-            length_unit=self.length_unit,
-        )
 
 
 @dataclass(frozen=True)
@@ -124,10 +67,11 @@ class CalibrationResult:
     forces_within_std: float
 
 
-def calibrate(settings: CalibrationSettings) -> CalibrationResult:
+def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCalibrationResult:
     """Find how sure a model or a committee is, and scale that to the errors on validation data.
 
-    Writes the file that `IKCalculator(model, uncertainty=file)` takes, `NAME_metrics.json` and `NAME_calibration.png`.
+    Writes the file that `IKCalculator(model, uncertainty=file)` or `ik-e3nn predict --uncertainty file` takes,
+    `NAME_metrics.json` and `NAME_calibration.png`.
 
     Args:
         settings: Models and data.
@@ -136,7 +80,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
         The factors, and how good the standard deviations are on structures that were not calibrated on.
 
     Raises:
-        ConfigError: One model and no training data.
+        ConfigError: One model and no training data, or a setting that has no effect on properties.
         DataError: Too few labelled structures, or the output exists already.
         UnknownSpeciesError: The data have elements that the models do not know.
     """
@@ -146,7 +90,10 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
         refuse_existing(path, overwrite=settings.overwrite)
     output.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(settings.device)
-    models = [load_model(path, device=device).requires_grad_(False) for path in _files(settings.model)]
+    files = model_files(settings.model)
+    if read_model_info(files[0])["model"] == MolecularPropertyModel.__name__:
+        return calibrate_properties(settings, files, output, metrics_file, plot_file)
+    models = [load_model(path, device=device).requires_grad_(False) for path in files]
     data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
     check_species(data.structures, [z for z in models[0].species if all(z in model.species for model in models)])
     if len(data.structures) < LEAST:
@@ -169,7 +116,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
     else:
         potential = last_layer_of(models[0], settings, halves[0])
     fitted = errors_and_stds(potential, halves[0], settings.batch_size)
-    factors = {label: float(np.sqrt(np.mean((error / std) ** 2))) for label, (error, std) in fitted.items()}
+    factors = factors_of(fitted)
     potential.calibrate(**factors)
     tested = errors_and_stds(potential, halves[1], settings.batch_size)
     quality = {label: quality_of(*pair) for label, pair in tested.items()}
@@ -247,50 +194,7 @@ def errors_and_stds(
             error, known = residuals(outputs, here, label)
             errors.append(error[known].double().cpu().numpy())
             stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
-    return {label: _uncertain(label, *map(np.concatenate, pair)) for label, pair in found.items()}
-
-
-def _uncertain(label: str, error: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Those that can differ from zero."""
-    free = std > CERTAIN * np.linalg.norm(std) / max(len(std), 1) ** 0.5
-    if not free.any():
-        raise DataError(
-            f"no labelled {label} has a standard deviation above zero: the structures are too symmetric, or the models "
-            "of the committee are the same; give others."
-        )
-    return error[free], std[free]
-
-
-def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
-    r"""How well standard deviations tell errors.
-
-    Args:
-        error: Errors.
-        std: Their standard deviations.
-
-    Returns:
-        `spearman`: rank correlation of std and |error|; `within_std`: share of errors below their std, 0.683 for a
-        Gaussian; `z_rms`: root mean square of error/std, 1 if calibrated; `nll`: mean negative log-likelihood of a
-        Gaussian less that of one common std, negative if single stds tell more than none.
-
-    >>> rng = np.random.default_rng(0)
-    >>> std = rng.uniform(0.1, 1.0, 20000)
-    >>> quality = quality_of(std * rng.normal(size=20000), std)
-    >>> abs(quality["within_std"] - 0.683) < 0.01, abs(quality["z_rms"] - 1) < 0.02, quality["nll"] < 0
-    (True, True, True)
-    """
-    from scipy.stats import spearmanr
-
-    z = error / std
-    common = np.sqrt(np.mean(error**2))
-    correlation = spearmanr(std, np.abs(error)).statistic if np.ptp(std) > 0 else 0.0
-    return {
-        "spearman": float(correlation),
-        "within_std": float(np.mean(np.abs(z) < 1)),
-        "z_rms": float(np.sqrt(np.mean(z**2))),
-        "nll": float(np.mean(0.5 * z**2 + np.log(std)) - (0.5 + np.log(common))),
-        "rmse": float(common),
-    }
+    return {label: uncertain_only(label, *map(np.concatenate, pair)) for label, pair in found.items()}
 
 
 def _molecules(data: LabelledSet) -> LabelledSet:
@@ -305,13 +209,3 @@ def _graphs(model: nn.Module, data: LabelledSet) -> StructureDataset:
 
 def _batches(graphs: StructureDataset, batch_size: int) -> BatchLoader:
     return BatchLoader(graphs, EpochSampler(count_atoms(graphs), batch_size=batch_size))
-
-
-def _files(model: str | Sequence[str]) -> list[Path]:
-    """Model files of names and globs."""
-    names = [model] if isinstance(model, str) else list(model)
-    found: list[Path] = []
-    for name in names:
-        matches = sorted(glob.glob(str(Path(name).expanduser())))
-        found += [Path(match) for match in matches] or [model_path(name)]
-    return found

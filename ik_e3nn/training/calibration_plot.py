@@ -11,24 +11,29 @@ from numpy.typing import NDArray
 
 from ik_e3nn.training.plots import save_figure
 
-_TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
+POTENTIAL_TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
 
 FloatArray = NDArray[np.float64]
 
 
-def plot_calibration(tested: Mapping[str, tuple[FloatArray, FloatArray]], path: Path) -> None:
+def plot_calibration(
+    tested: Mapping[str, tuple[FloatArray, FloatArray]],
+    path: Path,
+    titles: Mapping[str, tuple[str, float, str]] = POTENTIAL_TITLES,
+) -> None:
     """Errors of groups of like standard deviation against it, and the share of errors within multiples of it.
 
     Args:
-        tested: Errors and standard deviations by label, in eV and eV/A.
+        tested: Errors and standard deviations by label.
         path: PNG file to write.
+        titles: By label, its title, and the factor to and name of the unit that is shown.
     """
     from scipy.special import erf
 
     figure = Figure(figsize=(8.5, 4 * len(tested)), layout="constrained")
     axes = np.atleast_2d(figure.subplots(len(tested), 2))
     for (left, right), (label, (error, std)) in zip(axes, tested.items(), strict=True):
-        title, scale, unit = _TITLES[label]
+        title, scale, unit = titles[label]
         predicted, found = grouped(scale * error, scale * std)
         left.plot(predicted, found, "o-")
         ends = [min(*predicted, *found), max(*predicted, *found)]

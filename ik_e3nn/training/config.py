@@ -149,6 +149,8 @@ class RunConfig:
         max_epochs: Passes over the training set.
         max_minutes: Limit on the time for training and validation, without compilation; the cosine schedule then ends
             with the earlier of both limits.
+        clock: What `max_minutes` counts: wall time, or the processor time of this process divided by its threads, which
+            is the same on a quiet machine and does not grow with what others do on a busy one.
         patience: Stop after this many epochs without a better validation loss. Schedules that follow the course of the
             run (the learning rate's cosine, the energies' weight) are cut off then.
         batch_size: Structures per optimiser step, over all processes together.
@@ -167,6 +169,7 @@ class RunConfig:
     overwrite: bool = False
     max_epochs: int = 100
     max_minutes: float | None = None
+    clock: Literal["wall", "cpu"] = "wall"
     patience: int | None = None
     batch_size: int = 8
     max_atoms: int | None = None

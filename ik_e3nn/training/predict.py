@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,15 @@ from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
-from ik_e3nn.models import MolecularPropertyModel, load_property_model
+from ik_e3nn.models import (
+    MolecularPropertyModel,
+    PropertyCommittee,
+    UncertainProperties,
+    load_property_model,
+    model_files,
+    with_property_uncertainty,
+)
+from ik_e3nn.models.uncertain_properties import STD
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_prediction import Values, predict_properties
@@ -36,9 +44,12 @@ class PredictSettings:
     """Predictions of properties for a file of molecules.
 
     Args:
-        model: Model file, of `ik-e3nn train` with targets.
+        model: Model file, of `ik-e3nn train` with targets; a glob or list of several makes a committee, whose mean is
+            predicted.
         data: csv file with a column `smiles`, file of SMILES (`.smi`), SDF, or anything that ASE reads.
         output: csv file to write: the columns of the input, then one a property, `NAME_UNIT`.
+        uncertainty: File of `ik-e3nn calibrate` for this model or committee: standard deviations are written too,
+            `NAME_std_UNIT`. A committee without it has raw ones, which are not calibrated.
         conformers: Conformers of each SMILES to average over, lowest force-field energies first; not for vectors and
             tensors, whose conformers all have orientations of their own.
         seed: Seed of the conformers.
@@ -49,9 +60,10 @@ class PredictSettings:
         progress: Show a progress bar.
     """
 
-    model: str
+    model: str | list[str]
     data: str
     output: str
+    uncertainty: str | None = None
     conformers: int = 1
     seed: int = 0
     bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
@@ -100,11 +112,12 @@ def predict_file(settings: PredictSettings) -> str:
     Raises:
         ConfigError: An average over conformers of a model that predicts vectors or tensors.
         DataError: The input cannot be read, it has a column of a prediction's name, or the output exists already.
-        ModelFileError: The model file is broken, or that of a potential.
+        ModelFileError: The model file is broken, or that of a potential; or the uncertainty is that of other models.
     """
     output = Path(settings.output).expanduser()
     refuse_existing(output, overwrite=settings.overwrite)
-    model = load_property_model(settings.model, device=choose_device(settings.device))
+    model = _load(settings)
+    results = results_of(model)
     turning = [target.name for target in model.targets if target.shape]
     if settings.conformers > 1 and turning:
         raise ConfigError(
@@ -112,9 +125,9 @@ def predict_file(settings: PredictSettings) -> str:
             "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
         )
     output.parent.mkdir(parents=True, exist_ok=True)
-    asked = _read(settings, model.targets)
+    asked = _read(settings, results)
     molecules, owners = _checked(asked, model, settings)
-    sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in model.targets}
+    sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in results}
     counts = np.zeros(len(asked.rows))
     if len(molecules):
         graphs = PropertyDataset(molecules, model.edges, model.r_max, dtype=model.dtype)
@@ -123,11 +136,30 @@ def predict_file(settings: PredictSettings) -> str:
         np.add.at(counts, owners, 1)
         for name, array in values.items():
             np.add.at(sums[name], owners, array)
-    _write(output, asked, model.targets, sums, counts)
+    _write(output, asked, results, sums, counts)
     done = int((counts > 0).sum())
     if done < len(asked.rows):
         _log.warning("%d molecules have no prediction; column %r says why", len(asked.rows) - done, PROBLEM)
     return f"{done} of {len(asked.rows)} molecules predicted: {output}"
+
+
+def _load(settings: PredictSettings) -> MolecularPropertyModel | UncertainProperties:
+    """The model, or the committee."""
+    device = choose_device(settings.device)
+    models = [load_property_model(path, device=device) for path in model_files(settings.model)]
+    if settings.uncertainty is not None:
+        return with_property_uncertainty(models, settings.uncertainty)
+    if len(models) == 1:
+        return models[0]
+    _log.warning("standard deviations of a committee are not calibrated; see `ik-e3nn calibrate`")
+    return PropertyCommittee(models).eval()
+
+
+def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Target]:
+    """What a model predicts: its targets, and their standard deviations if it has them."""
+    if isinstance(model, MolecularPropertyModel):
+        return list(model.targets)
+    return [one for target in model.targets for one in (target, replace(target, name=target.name + STD))]
 
 
 def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
@@ -170,7 +202,9 @@ def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -
         )
 
 
-def _checked(asked: _Asked, model: MolecularPropertyModel, settings: PredictSettings) -> tuple[PropertySet, list[int]]:
+def _checked(
+    asked: _Asked, model: MolecularPropertyModel | UncertainProperties, settings: PredictSettings
+) -> tuple[PropertySet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
     good = []
     for index, atoms in enumerate(asked.structures):

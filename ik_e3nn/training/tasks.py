@@ -79,7 +79,7 @@ class PotentialTask(Task):
             model,
             PotentialLoss(config.loss),
             optimizer=config.optimizer,
-            clock=RunClock(time_limit(config)),
+            clock=RunClock(time_limit(config), config.run.clock),
             compile=config.run.compile,
             lr_factors=self.lr_factors(model),
         )
@@ -145,7 +145,8 @@ class PropertyTask(Task):
             graphs.prepare(progress=config.run.progress)
         model.set_average_neighbours(self.graphs["train"].average_neighbours())
         self.loss = PropertyLoss(config.loss, model.targets, model.scales.scale.tolist())
-        self.module = PropertyModule(model, self.loss, optimizer=config.optimizer, clock=RunClock(time_limit(config)))
+        clock = RunClock(time_limit(config), config.run.clock)
+        self.module = PropertyModule(model, self.loss, optimizer=config.optimizer, clock=clock)
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""

@@ -9,10 +9,22 @@ import pytest
 import torch
 
 from ik_e3nn.cli import main
+from ik_e3nn.data import molecule_from_smiles, read_properties, with_bonds
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target
-from ik_e3nn.models import load_property_model, read_model_info
-from ik_e3nn.training import PropertyConfig, PropertyDataConfig, PropertyLossConfig, read_config, train, write_config
+from ik_e3nn.graph import Target, build_molecular_graph
+from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
+from ik_e3nn.training import (
+    CalibrationSettings,
+    PropertyConfig,
+    PropertyDataConfig,
+    PropertyLossConfig,
+    calibrate,
+    read_config,
+    train,
+    write_config,
+)
+from ik_e3nn.training.loader import collate
+from ik_e3nn.training.property_calibration import property_errors_and_stds
 from ik_e3nn.training.property_loss import PropertyErrors, PropertyLoss
 from ik_e3nn.training.property_prepare import prepare_properties
 from tests.data.molecule_sets import SMILES
@@ -249,3 +261,46 @@ def test_errors_add_up_over_batches_in_the_targets_units(rng) -> None:
         PropertyLoss(PropertyLossConfig(weights={"z": 1.0}), TARGETS, [1.0] * 3)
     with pytest.raises(ConfigError, match="loss.weights are all zero"):
         PropertyLoss(PropertyLossConfig(weights=dict.fromkeys("abc", 0.0)), TARGETS, [1.0] * 3)
+
+
+def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> None:
+    for seed in (0, 1):
+        assert main(["train", "config.yaml", f"--run.seed={seed}", f"--run.output=run_{seed}"]) == 0
+    calibrations = {
+        "last.safetensors": ("run_0/model.safetensors", ["--train=train.csv"], "LastLayerProperties"),
+        "both.safetensors": ("run_*/model.safetensors", [], "PropertyCommittee"),
+    }
+    (folder / "new.csv").write_text("smiles\nCCO\nC=O\n")
+    for name, (model, options, kind) in calibrations.items():
+        words = ["calibrate", model, "train.csv", *options, "-o", name, "--progress=false"]
+        assert main(words) == 0
+        assert f"{kind}: {name}" in capsys.readouterr().out
+        stem = name.removesuffix(".safetensors")
+        metrics = json.loads((folder / f"{stem}_metrics.json").read_text())
+        assert metrics["calibrated_on"] == metrics["tested_on"] == 8
+        assert (folder / f"{stem}_calibration.png").stat().st_size > 10_000
+        members = [load_property_model(path) for path in sorted(folder.glob(model))]
+        uncertain = with_property_uncertainty(members, folder / name)
+        data, _ = with_bonds(read_properties("train.csv", uncertain.targets), "auto", "error")
+        for error, std in property_errors_and_stds(uncertain, data.select(range(0, 16, 2))).values():
+            assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4)
+        words = ["predict", model, "new.csv", "-o", f"{stem}.csv", "--uncertainty", name, "--progress=false"]
+        assert main(words) == 0
+        with (folder / f"{stem}.csv").open() as file:
+            row = next(csv.DictReader(file))
+        assert list(row)[1:5] == ["size_eV", "size_std_eV", "heteroatoms", "heteroatoms_std"]
+        graph = build_molecular_graph(molecule_from_smiles("CCO"), "bonds", 5.0)
+        outputs = uncertain(collate([graph if isinstance(graph, dict) else graph.to_dict()]))
+        assert float(row["size_eV"]) == pytest.approx(outputs["size"].item(), rel=1e-5)
+        assert float(row["size_std_eV"]) == pytest.approx(outputs["size_std"].item(), rel=1e-4)
+        capsys.readouterr()
+    assert main(["predict", "run_*/model.safetensors", "new.csv", "-o", "raw.csv", "--progress=false"]) == 0
+    assert "standard deviations of a committee are not calibrated" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="energy_key has no effect on the uncertainty of properties; leave it out"):
+        calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", output="e", energy_key="energy"))
+    with pytest.raises(ConfigError, match="comes from what it was trained on; give the files"):
+        calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", output="e"))
+    lines = (folder / "train.csv").read_text().splitlines()
+    (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
+    with pytest.raises(DataError, match="one half has 1 values of size; at least 2 are needed in each"):
+        calibrate(CalibrationSettings("run_*/model.safetensors", "few.csv", output="e"))

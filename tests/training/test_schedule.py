@@ -1,8 +1,10 @@
 import math
+import time
 
 import pytest
 import torch
 
+from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import OptimizerConfig
 from ik_e3nn.training.schedule import LearningRateSchedule
 
@@ -59,3 +61,16 @@ def test_warm_up_is_linear_and_multiplies_the_schedule() -> None:
 def test_progress_beyond_the_end_keeps_the_lowest_rate() -> None:
     schedule = LearningRateSchedule(OptimizerConfig(lr=1.0, warmup_steps=0, min_lr_ratio=0.1))
     assert schedule.lr(step=0, progress=1.7) == pytest.approx(0.1)
+
+
+def test_the_processor_clock_does_not_count_waiting() -> None:
+    clocks = {kind: RunClock(kind=kind) for kind in ("wall", "cpu")}
+    for clock in clocks.values():
+        clock.start(earlier=5.0)
+    time.sleep(0.2)
+    assert clocks["wall"].seconds >= 5.2
+    assert 5.0 <= clocks["cpu"].seconds < 5.1
+    stop = time.process_time() + 0.05 * torch.get_num_threads()
+    while time.process_time() < stop:
+        pass
+    assert clocks["cpu"].seconds >= 5.05

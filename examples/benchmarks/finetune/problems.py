@@ -85,7 +85,7 @@ class AcetylacetoneForces:
         self.prepare(job, root, data)
         settings: dict[str, Any] = {
             "data.train": data / "train.xyz", "data.valid": data / "valid.xyz", "data.test": data / "test.xyz",
-            "run.output": folder / "run", "run.max_minutes": job.minutes, "run.max_epochs": 100_000,
+            "run.output": folder / "run", "run.max_minutes": job.minutes, "run.clock": "cpu", "run.max_epochs": 100_000,
             "run.batch_size": 5, "run.seed": job.seed,
         }  # fmt: skip
         words = ["train"]

@@ -70,12 +70,15 @@ def graphs_of(model: Any, molecules: PropertySet) -> PropertyDataset:
 
 
 def train(name: str, sets: Sets, *, seed: int, minutes: float, folder: Path, key: str) -> list[Row]:
-    """Train a model for some minutes on all cores, and test it: one row a target."""
+    """Train a model for some minutes, and test it: one row a target.
+
+    Without a GPU, minutes are those of the processor, so that a busy machine is unfair to none.
+    """
     model: Any = models.make(name, sets.train, seed)
     train_graphs, valid_graphs = graphs_of(model, sets.train), graphs_of(model, sets.valid)
     model.set_average_neighbours(train_graphs.average_neighbours())
     loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
-    clock = RunClock(60 * minutes)
+    clock = RunClock(60 * minutes, "wall" if torch.cuda.is_available() else "cpu")
     module = PropertyModule(model, loss, optimizer=models.optimizer_of(name), clock=clock)
     batch = min(BATCH, max(len(sets.train) // 50, 8))
     config = RunConfig(

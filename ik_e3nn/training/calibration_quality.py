@@ -1,0 +1,67 @@
+"""Errors beside standard deviations: what is a question of chance, and how well one tells the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError
+
+FloatArray = NDArray[np.float64]
+Pairs = Mapping[str, tuple[FloatArray, FloatArray]]
+LEAST = 4  # structures to calibrate on and test with
+CERTAIN = 1e-6  # of the root mean square of standard deviations: what is below is zero by symmetry
+
+
+def factors_of(pairs: Pairs) -> dict[str, float]:
+    r"""What standard deviations are to be multiplied by, :math:`a^2 = \langle (\Delta / s)^2 \rangle`, by label.
+
+    >>> factors_of({"energy": (np.array([2.0, -2.0]), np.array([1.0, 1.0]))})
+    {'energy': 2.0}
+    """
+    return {label: float(np.sqrt(np.mean((error / std) ** 2))) for label, (error, std) in pairs.items()}
+
+
+def uncertain_only(label: str, error: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Those that can differ from zero."""
+    free = std > CERTAIN * np.linalg.norm(std) / max(len(std), 1) ** 0.5
+    if not free.any():
+        raise DataError(
+            f"no labelled {label} has a standard deviation above zero: the structures are too symmetric, or the models "
+            "of the committee are the same; give others."
+        )
+    return error[free], std[free]
+
+
+def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
+    r"""How well standard deviations tell errors.
+
+    Args:
+        error: Errors.
+        std: Their standard deviations.
+
+    Returns:
+        `spearman`: rank correlation of std and |error|; `within_std`: share of errors below their std, 0.683 for a
+        Gaussian; `z_rms`: root mean square of error/std, 1 if calibrated; `nll`: mean negative log-likelihood of a
+        Gaussian less that of one common std, negative if single stds tell more than none.
+
+    >>> rng = np.random.default_rng(0)
+    >>> std = rng.uniform(0.1, 1.0, 20000)
+    >>> quality = quality_of(std * rng.normal(size=20000), std)
+    >>> abs(quality["within_std"] - 0.683) < 0.01, abs(quality["z_rms"] - 1) < 0.02, quality["nll"] < 0
+    (True, True, True)
+    """
+    from scipy.stats import spearmanr
+
+    z = error / std
+    common = np.sqrt(np.mean(error**2))
+    correlation = spearmanr(std, np.abs(error)).statistic if np.ptp(std) > 0 else 0.0
+    return {
+        "spearman": float(correlation),
+        "within_std": float(np.mean(np.abs(z) < 1)),
+        "z_rms": float(np.sqrt(np.mean(z**2))),
+        "nll": float(np.mean(0.5 * z**2 + np.log(std)) - (0.5 + np.log(common))),
+        "rmse": float(common),
+    }

@@ -1,0 +1,65 @@
+"""The settings of `ik-e3nn calibrate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ik_e3nn.data import LabelKeys
+from ik_e3nn.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class CalibrationSettings:
+    """A calibration.
+
+    Args:
+        model: Model file, of a potential or of properties; a glob or list of several makes a committee. "base" is the
+            model of the package.
+        data: Labelled structures that none of the models was trained on: file, glob, folder or list of them, as for
+            `ik-e3nn train`. Every other structure calibrates, the rest tests the calibration.
+        train: What the model was trained on; a single model needs it.
+        output: File to write; metrics and plots go beside it under the same name.
+        members: Directions in which forces of a single potential are varied; more cost more and are more exact.
+        max_structures: Most training structures to use, chosen at random.
+        energy_key: Name of the energy label.
+        forces_key: Name of the forces label.
+        energy_unit: Unit of the labels' energies, also within forces.
+        length_unit: Unit of length within the labels' forces; positions are in A.
+        batch_size: Most structures in a batch.
+        seed: Random seed.
+        device: Where to compute.
+        overwrite: Replace an existing output.
+        progress: Show a progress bar.
+    """
+
+    model: str | list[str]
+    data: str | list[str]
+    train: str | list[str] | None = None
+    output: str = "uncertainty.safetensors"
+    members: int = 8
+    max_structures: int = 300
+    energy_key: str = "REF_energy"
+    forces_key: str = "REF_forces"
+    energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
+    length_unit: Literal["ang", "bohr"] = "ang"
+    batch_size: int = 16
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    overwrite: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("members", "max_structures", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+
+    @property
+    def keys(self) -> LabelKeys:
+        """Names and units of the labels."""
+        return LabelKeys(
+            energy=self.energy_key,
+            forces=self.forces_key,
+            energy_unit=self.energy_unit,
+            length_unit=self.length_unit,
+        )
