@@ -1,6 +1,6 @@
 """Low-rank changes of equivariant linear layers, for fine-tuning with few trained weights."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.tensor_product import PathLinear
 
 
 class LowRankUpdate(nn.Module):
@@ -48,7 +49,8 @@ class LowRankUpdate(nn.Module):
     def forward(self, weight: Tensor) -> Tensor:
         """The changed weights, of the same shape."""
         pairs = zip(self.down, self.up, strict=True)
-        return weight + torch.cat([(A @ B).flatten() * A.shape[1] ** -0.5 for A, B in pairs])
+        change = torch.cat([(A @ B).flatten() * A.shape[1] ** -0.5 for A, B in pairs])
+        return weight + change.view_as(weight)
 
 
 def add_lora(module: nn.Module, rank: int) -> None:
@@ -68,10 +70,11 @@ def add_lora(module: nn.Module, rank: int) -> None:
         (16, 32)
     """
     for layer in list(module.modules()):
-        if isinstance(layer, EquivariantLinear) and not parametrize.is_parametrized(layer, "weight"):
-            update = LowRankUpdate(layer.weight_shapes(), rank, like=layer.weight)
-            layer.weight.requires_grad_(False)
-            parametrize.register_parametrization(layer, "weight", update)
+        for owner, name, shapes in _weights(layer):
+            if not parametrize.is_parametrized(owner, name):
+                weight = getattr(owner, name)
+                weight.requires_grad_(False)
+                parametrize.register_parametrization(owner, name, LowRankUpdate(shapes, rank, like=weight))
 
 
 def merge_lora(module: nn.Module) -> None:
@@ -84,9 +87,11 @@ def merge_lora(module: nn.Module) -> None:
         >>> [name for name, _ in linear.named_parameters()]
         ['weight']
     """
-    for _, layer in _updated(module):
-        parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
-        layer.weight.requires_grad_(True)
+    for layer in list(module.modules()):
+        for owner, name, _ in _weights(layer):
+            if parametrize.is_parametrized(owner, name):
+                parametrize.remove_parametrizations(owner, name, leave_parametrized=True)
+                getattr(owner, name).requires_grad_(True)
 
 
 def lora_layers(module: nn.Module) -> dict[str, int]:
@@ -96,13 +101,18 @@ def lora_layers(module: nn.Module) -> dict[str, int]:
         >>> lora_layers(EquivariantLinear("4x0e", "4x0e"))
         {}
     """
-    return {
-        name: max(A.shape[1] for A in layer.parametrizations["weight"][0].down)  # type: ignore[index, union-attr]
-        for name, layer in _updated(module)
-    }
+    ranks: dict[str, int] = {}
+    for name, layer in module.named_modules():
+        updates = [o.parametrizations[n][0] for o, n, _ in _weights(layer) if parametrize.is_parametrized(o, n)]
+        if updates:
+            ranks[name] = max(A.shape[1] for update in updates for A in update.down)
+    return ranks
 
 
-def _updated(module: nn.Module) -> Iterator[tuple[str, EquivariantLinear]]:
-    for name, layer in list(module.named_modules()):
-        if isinstance(layer, EquivariantLinear) and parametrize.is_parametrized(layer, "weight"):
-            yield name, layer
+def _weights(layer: nn.Module) -> list[tuple[Any, str, list[tuple[int, int]]]]:
+    """Where the weights of an equivariant linear layer are, module and name, and the shapes of the matrices in them."""
+    if isinstance(layer, EquivariantLinear):
+        return [(layer, "weight", layer.weight_shapes())]
+    if isinstance(layer, PathLinear):
+        return [(layer.weights, str(k), [(w.shape[0], w.shape[1])]) for k, w in enumerate(layer.weights) if w.numel()]
+    return []

@@ -2,7 +2,10 @@ import copy
 
 import pytest
 import torch
+from ase.build import molecule
 
+from ik_e3nn.graph import build_graph
+from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.nn import EquivariantLinear, EquivariantMLP, LowRankUpdate, add_lora, lora_layers, merge_lora
 from ik_e3nn.testing import assert_equivariant
 
@@ -35,6 +38,26 @@ def test_an_updated_layer_is_equivariant_of_low_rank_and_merges(group: str) -> N
     merge_lora(linear)
     assert [name for name, _ in linear.named_parameters()] == ["weight"]
     torch.testing.assert_close(linear(x), after, rtol=0, atol=1e-12)
+
+
+def test_all_equivariant_linear_layers_of_a_potential_are_updated() -> None:
+    model = InteratomicPotential(["H", "O"], num_channels=4).double().eval()
+    names = set(model.state_dict())
+    graph = build_graph(molecule("H2O"), model.r_max, dtype=torch.float64)
+    before = model(graph)["energy"]
+    add_lora(model.interactions, 1)
+    assert {"1.conv.linear", "1.product.factors", "1.skip", "1.up"} <= set(lora_layers(model.interactions))
+    assert torch.equal(model(graph)["energy"], before)
+    changed(model)
+    after = model(graph)
+    assert (after["energy"] - before).abs() > 1e-3
+    turned = molecule("H2O")
+    turned.rotate(70, (1, 2, 3))
+    other = model(build_graph(turned, model.r_max, dtype=torch.float64))
+    torch.testing.assert_close(other["energy"], after["energy"], rtol=1e-9, atol=1e-12)
+    merge_lora(model)
+    assert set(model.state_dict()) == names
+    torch.testing.assert_close(model(graph)["forces"], after["forces"], rtol=1e-9, atol=1e-12)
 
 
 def test_updates_alone_are_trained() -> None:
