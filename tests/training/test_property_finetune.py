@@ -106,8 +106,8 @@ def config(folder, *, base="base", train="train.xyz", targets=TARGETS, model=Non
 
 def started(folder, **options):
     """The task before its first step, and the model as it was before the method was applied."""
-    (folder / "run").mkdir(exist_ok=True)
-    task = PropertyFinetuning(config(folder, **options))
+    (folder / "started").mkdir(exist_ok=True)
+    task = PropertyFinetuning(config(folder, run={"output": str(folder / "started")}, **options))
     return task, task.adaptation.initial
 
 
@@ -145,7 +145,7 @@ def test_the_features_at_the_start_are_those_of_the_base_and_the_predictions_the
 )
 def test_a_method_changes_its_weights_and_no_others(data, base, method, trained) -> None:
     _, before = started(data, base=base, **method)
-    result = finetune(config(data, base=base, run={"output": str(data / "other")}, **method))
+    result = finetune(config(data, base=base, **method))
     after = load_property_model(result.model)
     one, two = before.state_dict(), after.state_dict()
     assert one.keys() == two.keys()  # updates of low rank are merged
@@ -393,7 +393,7 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     with (data / "out.csv").open() as file:
         assert all(np.isfinite(float(row["length"])) for row in csv.DictReader(file))
     assert main(["finetune", "--help"]) == 0
-    assert "properties: --help --data.targets" in capsys.readouterr().out
+    assert "properties: --help --data.targets" in " ".join(capsys.readouterr().out.split())
     assert main(["finetune", "--help", "--data.targets"]) == 0
     assert "data.split" in capsys.readouterr().out
 
