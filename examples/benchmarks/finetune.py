@@ -20,18 +20,20 @@ HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "finetune.json"
 
 
-def trained(name: str, job: Job, args: argparse.Namespace) -> Row:
-    """The row of a training, from its folder if it is finished."""
+def trained(name: str, job: Job, args: argparse.Namespace) -> list[Row]:
+    """The rows of a training, one a target, from its folder if it is finished."""
     place = f"{name}_{job.method.replace(' ', '_')}_{job.train_size}_{job.seed}"
     folder = args.work / place
     file = folder / "row.json"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        row = {"problem": name, **PROBLEMS[name].run(job, args.data_root, folder)}
+        found = PROBLEMS[name].run(job, args.data_root, folder)
+        rows = [{"problem": name, **row} for row in ([found] if isinstance(found, dict) else found)]
         partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(row, indent=1))
+        partial.write_text(json.dumps(rows, indent=1))
         partial.rename(file)
-    return json.loads(file.read_text())
+    content = json.loads(file.read_text())
+    return [content] if isinstance(content, dict) else content
 
 
 def main() -> None:
@@ -58,11 +60,12 @@ def main() -> None:
         for seed in args.seeds
         for size in args.sizes or PROBLEMS[name].sizes
         for method in methods
+        if method in PROBLEMS[name].methods
     ]
     rows: list[Row] = []
     page = HERE / "finetune.md" if args.output == OUTPUT else args.output.with_suffix(".md")
     for name, job in tqdm(jobs, desc="trainings"):
-        rows.append(trained(name, job, args))
+        rows += trained(name, job, args)
         report.write(rows, args.output, page, minutes=args.minutes, base=base.name)
     print(page.read_text())
 

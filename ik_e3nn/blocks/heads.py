@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -39,6 +40,8 @@ class Head(nn.Module, ABC):
         count: Number of properties.
     """
 
+    mlp: ScalarMLP
+
     def __init__(self, irreps_in: o3.Irreps, hidden: int, count: int) -> None:
         super().__init__()
         self.irreps_in, self.hidden, self.count = irreps_in, hidden, count
@@ -46,6 +49,31 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
         """Values of unit order, (B, count, *shape)."""
+
+    def take(self, other: Head, sources: Mapping[int, int]) -> None:
+        """Copy the hidden layers of another head, which its properties share, and what reads some of the properties.
+
+        Args:
+            other: A head of the same class and sizes, for any number of properties.
+            sources: Places of properties in this head, and of the same ones in the other.
+
+        Example:
+            >>> one, two = Sum(o3.Irreps("4x0e"), 4, 2), Sum(o3.Irreps("4x0e"), 4, 1)
+            >>> two.take(one, {0: 1})
+            >>> bool((two.mlp.weights[1][:, 0] == one.mlp.weights[1][:, 1]).all())
+            True
+        """
+        given = dict(other.named_parameters())
+        shared = {f"mlp.weights.{number}" for number in range(len(self.mlp.weights) - 1)}
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name in shared:
+                    parameter.copy_(given[name])
+                    continue
+                # what reads properties has them innermost: matrices (..., count)
+                mine, theirs = parameter.view(-1, self.count), given[name].view(-1, other.count)
+                for here, there in sources.items():
+                    mine[:, here] = theirs[:, there]
 
 
 class Sum(Head):

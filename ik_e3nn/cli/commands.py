@@ -63,7 +63,7 @@ COMMANDS = (
     ),
     Command(
         FINETUNE,
-        "train a model further, on new data",
+        "train a model further, on new data: a potential, or properties where the configuration names data.targets",
         "ik_e3nn.training.finetune_config:FinetuneConfig",
         "ik_e3nn.training.fit:finetune",
         positional=("base", "config"),

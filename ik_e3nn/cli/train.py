@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ik_e3nn.cli.options import tidy
 from ik_e3nn.training.config_file import Config, config_parser, config_type, flatten, read_config, read_yaml
-from ik_e3nn.training.finetune_config import FinetuneConfig
+from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig, finetune_type
 from ik_e3nn.training.property_config import PropertyConfig
 
 
@@ -27,13 +27,11 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        kind = config_type(word.lstrip("-") for word in rest)
+        kind = config_type(_keys(None, rest))
         what = "properties" if kind is PropertyConfig else "a potential (properties: --help --data.targets)"
         return _help(kind, usage, f"Train {what}.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    content = list(flatten(read_yaml(path))) if path is not None else []
-    kind = config_type([*content, *(word.lstrip("-").split("=")[0] for word in rest)])
-    config = read_config(path, tidy(rest, kind))
+    config = read_config(path, tidy(rest, config_type(_keys(path, rest))))
     from ik_e3nn.training.fit import train
 
     return _text(train(config, resume=resume))
@@ -55,18 +53,27 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        return _help(FinetuneConfig, usage, "Train a model further, on new data.")
+        chosen = finetune_type(_keys(None, rest))
+        what = "properties" if chosen is PropertyFinetuneConfig else "a potential (properties: --help --data.targets)"
+        return _help(chosen, usage, f"Train a model further, on new data: {what}.")
     given: list[str] = []
     while rest and not rest[0].startswith("-") and len(given) < 2:
         given.append(rest.pop(0))
     path = given.pop() if given and given[-1].endswith((".yaml", ".yml")) else None
-    overrides = tidy(rest, FinetuneConfig)
-    config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=FinetuneConfig)
+    kind = finetune_type(_keys(path, rest))
+    overrides = tidy(rest, kind)
+    config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=kind)
     from ik_e3nn.training.fit import finetune
     from ik_e3nn.training.run_folder import FINETUNE_PAGE
 
-    result = finetune(cast(FinetuneConfig, config), resume=resume)
+    result = finetune(cast(FinetuneConfig | PropertyFinetuneConfig, config), resume=resume)
     return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
+
+
+def _keys(path: str | None, words: Sequence[str]) -> list[str]:
+    """Dotted keys that a file and the words of a command line give."""
+    content = list(flatten(read_yaml(path))) if path is not None else []
+    return [*content, *(word.lstrip("-").split("=")[0] for word in words)]
 
 
 def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:

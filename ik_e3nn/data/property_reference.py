@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.property_set import PropertySet, known_rows
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import Target
 
 FloatArray = NDArray[np.float64]
 
@@ -53,8 +54,7 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
         >>> fit_references(set_, [1])[0].per_atom.round(6).tolist()
         [-1.0]
     """
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])
-    squares = np.array([_squares(atoms, species) for atoms in molecules.structures])
+    counts, squares = _composition(molecules, species)
     nothing = np.zeros(len(species))
     references = []
     for target in molecules.targets:
@@ -82,6 +82,48 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
         scale = float(np.sqrt(np.mean(rest**2)))
         references.append(PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0))
     return references
+
+
+def completed(
+    molecules: PropertySet, species: Sequence[int], target: Target, known: PropertyReference
+) -> PropertyReference:
+    """A property's reference with coefficients of further elements, by least squares over what the known ones leave.
+
+    Args:
+        molecules: The training set.
+        species: Atomic numbers, in the model's order.
+        target: The property.
+        known: Its reference; coefficients that are NaN are looked for.
+
+    Returns:
+        The same with these coefficients; NaN for elements that no molecule has.
+
+    Example:
+        >>> energy = Target("E", "extensive", "eV")
+        >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([-9.0])}, ["a"])
+        >>> before = PropertyReference(np.array([-2.0, np.nan]), np.zeros(2), 0.0, 1.0)
+        >>> completed(water, [1, 8], energy, before).per_atom.round(6).tolist()
+        [-2.0, -5.0]
+    """
+    values = molecules.values[target.name]
+    rows = known_rows(values)
+    counts, squares = _composition(molecules, species)
+    features = np.concatenate([counts[rows], squares[rows]], 1)
+    present = np.tile(counts.any(0), 2)
+    coefficients = np.concatenate([known.per_atom, known.per_square])
+    wanted = np.isnan(coefficients) & present
+    if wanted.any():
+        traces = np.trace(values[rows], axis1=1, axis2=2) / 3 if target.kind == "polarisability" else values[rows]
+        rest = traces - features[:, present] @ np.nan_to_num(coefficients[present])
+        coefficients[wanted] = np.linalg.lstsq(features[:, wanted], rest, rcond=None)[0]
+    per_atom, per_square = np.split(coefficients, 2)
+    return PropertyReference(per_atom, per_square, known.shift, known.scale)
+
+
+def _composition(molecules: PropertySet, species: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """Numbers of atoms and sums of their squared distances from the centre of nuclear charge, by species."""
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])
+    return counts, np.array([_squares(atoms, species) for atoms in molecules.structures])
 
 
 def _squares(atoms: Atoms, species: Sequence[int]) -> FloatArray:

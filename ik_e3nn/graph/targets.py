@@ -55,6 +55,15 @@ class Target:
         return SHAPES.get(self.kind, ())
 
     @property
+    def by_element(self) -> bool:
+        """Whether what composition says of it is a sum over atoms, so that every element has a number of its own.
+
+        >>> Target("U0", "extensive", "eV").by_element, Target("gap", "intensive", "eV").by_element
+        (True, False)
+        """
+        return self.kind in ("extensive", "polarisability", "spatial_extent")
+
+    @property
     def width(self) -> int:
         """Numbers of one molecule."""
         return prod(self.shape)

@@ -9,6 +9,7 @@ from ik_e3nn.models.point_cloud import PointCloudClassifier
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.pretrained import base_model_path, model_files, model_path
 from ik_e3nn.models.property import MolecularPropertyModel
+from ik_e3nn.models.retarget import retargeted
 from ik_e3nn.models.species import extended
 from ik_e3nn.models.uncertain import Committee, UncertainPotential
 from ik_e3nn.models.uncertain_properties import LastLayerProperties, PropertyCommittee, UncertainProperties
@@ -36,6 +37,7 @@ __all__ = [
     "model_files",
     "model_path",
     "read_model_info",
+    "retargeted",
     "save_model",
     "save_uncertainty",
     "with_property_uncertainty",

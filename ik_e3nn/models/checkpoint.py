@@ -3,6 +3,7 @@
 import hashlib
 import json
 from importlib.metadata import PackageNotFoundError, version
+from math import isnan
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,7 +149,10 @@ def _units_and_references(model: Model) -> dict[str, Any]:
     symbols = [chemical_symbols[z] for z in model.species]
     if isinstance(model, MolecularPropertyModel):
         rows = zip(model.targets, model.scales.per_atom.tolist(), model.scales.shift.tolist(), strict=True)
-        references = {t.name: {"shift": b, **dict(zip(symbols, a, strict=True))} for t, a, b in rows}
+        references = {
+            t.name: {"shift": b, **{s: None if isnan(value) else value for s, value in zip(symbols, a, strict=True)}}
+            for t, a, b in rows
+        }
         return {"units": {"length": "A", **{t.name: t.unit for t in model.targets}}, "references": references}
     values = dict(zip(symbols, model.atomic_energy.reference.tolist(), strict=True))
     return {

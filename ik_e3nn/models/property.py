@@ -160,22 +160,42 @@ class MolecularPropertyModel(nn.Module):
 
     @classmethod
     def from_potential(
-        cls, potential: InteratomicPotential, targets: Sequence[Target], *, edges: Connectivity | None = None
+        cls,
+        potential: InteratomicPotential,
+        targets: Sequence[Target],
+        *,
+        edges: Connectivity | None = None,
+        hidden: int = 64,
     ) -> Self:
         """A model with a trained potential's blocks and weights as its body; heads are new.
 
         Args:
             potential: The potential; it is not changed, and shares nothing with the model.
             targets: The properties.
-            edges: Kind of the graph; the default is "both" for a potential that knows bonds and "radius" for others.
+            edges: Kind of the graph; that of `natural_edges` if absent.
+            hidden: Invariants of every atom that the heads read.
         """
         options = {name: value for name, value in potential.config.items() if name not in ("species", "r_max")}
-        if edges is None:
-            edges = "both" if fields.BOND_TYPES in potential.inputs else "radius"
-        model = cls(potential.species, targets, edges=edges, r_max=potential.r_max, potential=options)
+        model = cls(
+            potential.species,
+            targets,
+            edges=edges or natural_edges(potential),
+            r_max=potential.r_max,
+            potential=options,
+            hidden=hidden,
+        )
         model = model.to(device=potential.device, dtype=potential.dtype)
         cast(PotentialBody, model.body).take_weights(potential)
         return model
+
+
+def natural_edges(potential: InteratomicPotential) -> Connectivity:
+    """The kind of graph that a potential was made for: "both" if it knows bonds, "radius" if not.
+
+    >>> natural_edges(InteratomicPotential(["H"], num_channels=4))
+    'radius'
+    """
+    return "both" if fields.BOND_TYPES in potential.inputs else "radius"
 
 
 def _make_body(

@@ -1,5 +1,6 @@
 """More chemical elements for a model that is trained already."""
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -50,7 +51,7 @@ def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Ma
     """Copy weights and buffers of one model into another that differs in its elements alone.
 
     Args:
-        old: Where they come from.
+        old: Where they come from; it may have parts that the other lacks.
         new: Where they go; elements that have no source keep their own.
         sources: The element of the old model for an element of the new one, by atomic number.
     """
@@ -91,7 +92,7 @@ def new_element_masks(old: InteratomicPotential, new: InteratomicPotential) -> d
     Returns:
         A mask, of the parameter's shape, for every parameter that has such weights.
     """
-    zeros, ones = (extended(model, []) for model in (old, new))
+    zeros, ones = copy.deepcopy(old), copy.deepcopy(new)
     with torch.no_grad():
         for model, value in ((zeros, 0.0), (ones, 1.0)):
             for parameter in model.parameters():

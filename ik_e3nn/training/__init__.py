@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
-from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig
+from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig, PropertyFinetuneConfig
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig, PropertyLossConfig
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ __all__ = [
     "OptimizerConfig",
     "PropertyConfig",
     "PropertyDataConfig",
+    "PropertyFinetuneConfig",
     "PropertyLossConfig",
     "RunConfig",
     "TrainConfig",

@@ -44,7 +44,7 @@ def model_type(kind: type[Config]) -> type[nn.Module]:
     """The class that the model section of a configuration is for."""
     from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 
-    return MolecularPropertyModel if kind is PropertyConfig else InteratomicPotential
+    return MolecularPropertyModel if issubclass(kind, PropertyConfig) else InteratomicPotential
 
 
 def config_type(keys: Iterable[str]) -> type[Config]:
@@ -60,7 +60,7 @@ def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentP
     """The parser whose options are the fields of a configuration; the model's come from its constructor.
 
     Args:
-        kind: `TrainConfig`, `PropertyConfig` or `FinetuneConfig`.
+        kind: `TrainConfig`, `PropertyConfig`, `FinetuneConfig` or `PropertyFinetuneConfig`.
         options: Passed on to `jsonargparse.ArgumentParser`.
     """
     from jsonargparse import ArgumentParser

@@ -1,16 +1,24 @@
-"""The configuration of a fine-tuning: that of a training, and how the base model is adapted."""
+"""The configuration of a fine-tuning: that of a training, and how the base model is adapted.
+
+Where `data.targets` is named, it is one to properties of molecules.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.config import OptimizerConfig, TrainConfig, _require
+from ik_e3nn.training.config_file import config_type
+from ik_e3nn.training.property_config import PropertyConfig
 
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
 
 LORA_RANK = 2
+
+OF_POTENTIALS = ("E0s", "replay", "replay_ratio", "old_domain", "old_labels")
 
 
 @dataclass(frozen=True)
@@ -19,8 +27,8 @@ class MethodConfig:
 
     Args:
         base: Model file to start from; "base" is the model that comes with the package.
-        method: What is trained: all weights ("full"), those of the heads, which read energies from features ("head"),
-            or the heads and low-rank updates of the equivariant linear layers ("lora").
+        method: What is trained: all weights ("full"), those of the heads, which read energies or properties from
+            features ("head"), or the heads and low-rank updates of the equivariant linear layers ("lora").
         frozen_blocks: The embedding and so many of the first blocks (interactions) keep their weights.
         lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
             it; below 1, what is nearest to the input changes least.
@@ -28,7 +36,8 @@ class MethodConfig:
         merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
         E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
             so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
-            the data alone; "base": the base's. Elements that the data lack keep the base's.
+            the data alone; "base": the base's. Elements that the data lack keep the base's. This and all that follows
+            is for potentials alone.
         replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
             energies are moved from the base's E0s to the new ones.
         replay_ratio: Replayed structures for every new one.
@@ -98,3 +107,43 @@ class FinetuneConfig(TrainConfig):
                 f"data.E0s gives values, but finetune.E0s is {self.finetune.E0s!r} and would replace them; "
                 "set finetune.E0s to 'data', or leave data.E0s out."
             )
+
+
+@dataclass(frozen=True)
+class PropertyFinetuneConfig(PropertyConfig):
+    """Everything a fine-tuning to properties of molecules needs.
+
+    Args:
+        data: New molecules and their properties. Targets that the base has too (with the same kind and unit) keep what
+            reads them, their references and scales; others get new ones.
+        model: Arguments of the model, which are the base's: one that is given must be so. Only `hidden` can be chosen,
+            if the base is a potential.
+        loss: What is minimised.
+        optimizer: How it is minimised.
+        run: Where and how long.
+        finetune: What is adapted, and how. The base is a potential or a model of properties.
+    """
+
+    model_is_given: ClassVar[bool] = True
+
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=0.01))
+    finetune: MethodConfig = field(default_factory=MethodConfig)
+
+    def __post_init__(self) -> None:
+        default = MethodConfig()
+        for name in OF_POTENTIALS:
+            value = getattr(self.finetune, name)
+            if value != getattr(default, name):
+                raise ConfigError(
+                    f"finetune.{name} is {value!r}, but has no effect, because data.targets makes this a fine-tuning "
+                    "to properties: it is for potentials; leave it out."
+                )
+
+
+def finetune_type(keys: Iterable[str]) -> type[FinetuneConfig] | type[PropertyFinetuneConfig]:
+    """What a configuration with some dotted keys is for, as `config_type` tells it.
+
+    >>> finetune_type(["data.train", "data.targets"]).__name__
+    'PropertyFinetuneConfig'
+    """
+    return PropertyFinetuneConfig if config_type(keys) is PropertyConfig else FinetuneConfig

@@ -8,12 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ase.data import chemical_symbols
-
-from ik_e3nn.models import InteratomicPotential
-from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import flat_values
-from ik_e3nn.training.prepare import TrainingData
+from ik_e3nn.training.config_file import Config, flat_values
 
 _log = logging.getLogger(__name__)
 
@@ -42,20 +37,6 @@ class Change:
     resolved: Any
     reason: str
 
-    @classmethod
-    def of(
-        cls, config: TrainConfig, key: str, resolved: Any, base: InteratomicPotential, data: TrainingData
-    ) -> Change | None:
-        """The change of a setting, or None if it is as it was asked for."""
-        asked = flat_values(config).get(key)
-        if asked == resolved:
-            return None
-        reason = _REASONS.get(key, "the base's")
-        if key == "model.species":
-            extra = [chemical_symbols[z] for z in data.species if z not in base.species]
-            reason = f"the base's and {', '.join(extra)} of the data" if extra else "the base's"
-        return cls(key, asked, resolved, reason)
-
     def line(self) -> str:
         """The change in one line.
 
@@ -66,7 +47,38 @@ class Change:
         return f"{self.setting}: {asked}, is {self.resolved!r} ({self.reason})"
 
 
-def describe(config: TrainConfig, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PageText:
+    """What a report's page says of one kind of fine-tuning.
+
+    Args:
+        facts: Sentences that follow those on the base and the trained weights.
+        before: What the errors before are those of.
+        warning: What the errors do not tell, or nothing.
+    """
+
+    facts: str
+    before: str
+    warning: str = ""
+
+
+def changes_of(config: Config, resolved: Mapping[str, Any], reasons: Mapping[str, str]) -> list[Change]:
+    """Settings that are not as they were asked for.
+
+    Args:
+        config: What was asked for.
+        resolved: What settings are, by dotted names.
+        reasons: Why, where it is neither a usual reason nor that the base has them so.
+    """
+    asked, known = flat_values(config), _REASONS | dict(reasons)
+    return [
+        Change(key, asked.get(key), value, known.get(key, "the base's"))
+        for key, value in resolved.items()
+        if asked.get(key) != value
+    ]
+
+
+def describe(config: Config, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
     """All settings as they are used, and the changes; both are logged too."""
     settings = flat_values(config) | dict(resolved)
     _log.info("settings:\n%s", "\n".join(f"  {key}: {value!r}" for key, value in settings.items()))
@@ -74,25 +86,24 @@ def describe(config: TrainConfig, resolved: Mapping[str, Any], changes: Sequence
     return {"settings": settings, "changes": [asdict(change) for change in changes]}
 
 
-def write_page(report: Mapping[str, Any], path: Path) -> None:
+def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
     """Write the report as Markdown."""
     share = 100.0 * report["trained_parameters"] / report["parameters"]
     parts = [
         "# Fine-tuning",
         f"Base: `{report['base']['file']}`. Trained: {report['trained_parameters']:,} of {report['parameters']:,} "
-        f"parameters ({share:.1f} %). Replayed structures: {report['replayed']}. "
-        f"New elements: {', '.join(report['new_elements']) or 'none'}. E0s: {report['E0s_from']}.",
+        f"parameters ({share:.1f} %); the heads have {report['head_parameters']:,}. "
+        f"New elements: {', '.join(report['new_elements']) or 'none'}. {text.facts}",
         "## Errors before and after",
-        "*Before* is the base with the new elements and E0s. Energies of the old domain are moved to the new E0s.",
+        f"*Before* is {text.before}",
         error_table(report["errors"]),
+        text.warning,
         "## Settings that are not as they were asked for",
         "\n".join(f"- {Change(**change).line()}" for change in report["changes"]) or "None.",
         "## All settings",
         "\n".join(["| setting | value |", "|---|---|", *(f"| {k} | `{v!r}` |" for k, v in report["settings"].items())]),
     ]
-    if "old domain" not in report["errors"]:
-        parts.insert(5, "**Nothing says what was forgotten**: there was no data of the old domain to measure it on.")
-    path.write_text("\n\n".join(parts) + "\n")
+    path.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
 def error_table(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

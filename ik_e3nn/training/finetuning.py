@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import hashlib
-import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +15,32 @@ from torch import nn
 
 from ik_e3nn.data import EnergyReference
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import PRESETS, InteratomicPotential, extended, load_model
+from ik_e3nn.models import PRESETS, InteratomicPotential, extended
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.species import new_element_masks
-from ik_e3nn.nn import merge_lora
 from ik_e3nn.symmetry import SymmetryGroup
-from ik_e3nn.training import run_folder
 from ik_e3nn.training.config import DataConfig, TrainConfig
-from ik_e3nn.training.finetune_config import LORA_RANK, FinetuneConfig
-from ik_e3nn.training.finetune_report import Change, describe, write_page
-from ik_e3nn.training.methods import apply_method, trained_parameters
-from ik_e3nn.training.parallel import is_main
-from ik_e3nn.training.parts import parts_of
+from ik_e3nn.training.finetune_config import FinetuneConfig
+from ik_e3nn.training.finetune_report import PageText
+from ik_e3nn.training.from_base import Adaptation, load_potential
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
 from ik_e3nn.training.refit import refit_reference
 from ik_e3nn.training.replay import joined, read_old_data
-from ik_e3nn.training.tasks import PotentialTask
+from ik_e3nn.training.tasks import PotentialTask, check_model_arguments
 
 _log = logging.getLogger(__name__)
 
 OLD = "old domain"
 
 
-def check_architecture(asked: dict[str, Any], base: InteratomicPotential) -> None:
-    """Raise unless arguments of a model that were asked for are those of the base.
+def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:
+    """Raise unless arguments of a potential that were asked for are those of the base.
+
+    Args:
+        asked: Arguments that were asked for.
+        known: Those of the base.
+        where: What they are called in messages.
 
     Raises:
         ConfigError: Names the first that differs.
@@ -54,9 +53,9 @@ def check_architecture(asked: dict[str, Any], base: InteratomicPotential) -> Non
             wanted = SymmetryGroup.from_config(value).to_config()
         elif name == "inputs":
             wanted = sorted(value)
-        if name in base.config and wanted != base.config[name]:
+        if name in known and wanted != known[name]:
             raise ConfigError(
-                f"model.{name} is {value!r}, but the base has {base.config[name]!r}: fine-tuning keeps the "
+                f"{where}.{name} is {value!r}, but the base has {known[name]!r}: fine-tuning keeps the "
                 "architecture of the base; leave the setting out, or train a new model."
             )
 
@@ -69,14 +68,20 @@ class Finetuning(PotentialTask):
     """
 
     def __init__(self, config: FinetuneConfig) -> None:
-        self.method = config.finetune
-        self.base = load_model(model_path(self.method.base))
-        self._facts: dict[str, Any] = {}
+        self.method, self.adaptation = config.finetune, Adaptation(config)
+        self.base = load_potential(self.adaptation.path)
         super().__init__(config)
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """See the base class."""
+        check_model_arguments(config.model)
+        if isinstance(config, FinetuneConfig):
+            check_architecture(config.model, load_potential(model_path(config.finetune.base)).config)
 
     def prepare(self, config: TrainConfig) -> TrainingData:
         """The new data, E0s for them, and old data where they are asked for."""
-        self._check_same_base(Path(config.run.output).expanduser() / run_folder.FINETUNE)
+        self.adaptation.check_same_base()
         arguments = {name: value for name, value in self.base.config.items() if name != "species"}
         config = dataclasses.replace(config, model=arguments)
         fit = {"refit": self._refit, "base": self._base_reference, "data": reference_from_data}[self.method.E0s]
@@ -93,7 +98,7 @@ class Finetuning(PotentialTask):
             sets["train"] = joined(train, replayed)
         if kept is not None:
             sets[OLD] = kept
-        self._facts["replayed"] = 0 if replayed is None else len(replayed.structures)
+        self.adaptation.facts["replayed"] = 0 if replayed is None else len(replayed.structures)
         return dataclasses.replace(data, sets=sets)
 
     def start(self, config: TrainConfig) -> InteratomicPotential:
@@ -103,16 +108,7 @@ class Finetuning(PotentialTask):
         if data.reference is not None:
             old = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
             model.set_energy_reference(old | data.reference.values, provenance=data.reference.source)
-        self._initial = copy.deepcopy(model).eval()
-        masks = new_element_masks(self.base, model)
-        with torch.random.fork_rng():
-            torch.manual_seed(config.run.seed)
-            apply_method(model.train(), self.method, masks)
-        if masks and config.optimizer.weight_decay and (self.method.method != "full" or self.method.frozen_blocks):
-            raise ConfigError(
-                "optimizer.weight_decay would shrink frozen weights that share tensors with those of the new elements; "
-                "set it to 0."
-            )
+        self.adaptation.apply(model, new_element_masks(self.base, model))
         self._settle(model)
         return model
 
@@ -121,16 +117,15 @@ class Finetuning(PotentialTask):
 
     def lr_factors(self, model: InteratomicPotential) -> dict[str, float]:
         """Factors that fall towards the input."""
-        return parts_of(model).lr_factors(self.method.lr_decay)
+        return self.adaptation.lr_factors(model)
 
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
-        if self.method.merge:
-            merge_lora(model)
+        self.adaptation.finish(model)
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Errors before and after, on new and old data."""
-        initial = self._initial.to(choose_device(self.run.device))
+        initial = self.adaptation.initial.to(choose_device(self.run.device))
         options: dict[str, Any] = {"batch_size": self.run.batch_size, "max_atoms": self.run.max_atoms}
         errors = {}
         for name in ("valid", "test", OLD):
@@ -139,12 +134,14 @@ class Finetuning(PotentialTask):
                 known = metrics.get(name)
                 after = known if known is not None else predict(model, self.graphs[name], **options).errors
                 errors[name] = {"before": before, "after": after}
+        facts = self.adaptation.facts
+        text = f"Replayed structures: {facts['replayed']}. E0s: {facts['E0s_from']}."
+        start = "the base with the new elements and E0s. Energies of the old domain are moved to the new E0s."
+        warning = ""
         if OLD not in errors:
             _log.warning("nothing says what the model has forgotten: give finetune.old_domain or finetune.replay")
-        report = {**self._facts, "errors": errors}
-        run_folder.write_json(report, folder / run_folder.FINETUNE)
-        write_page(report, folder / run_folder.FINETUNE_PAGE)
-        return {"finetune": report}
+            warning = "**Nothing says what was forgotten**: there was no data of the old domain to measure it on."
+        return self.adaptation.report(errors, folder, PageText(text, start, warning))
 
     def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
         del data
@@ -166,47 +163,20 @@ class Finetuning(PotentialTask):
 
     def _settle(self, model: InteratomicPotential) -> None:
         """Note what the settings have come to, and say it."""
-        config, data = self.config, self.data
-        path = model_path(self.method.base)
-        trained, total = (
-            trained_parameters(model),
-            sum(p.numel() for p in extended(self.base, data.species).parameters()),
-        )
+        facts, new = self.adaptation.facts, [z for z in model.species if z not in self.base.species]
         resolved: dict[str, Any] = {f"model.{name}": value for name, value in model.config.items()}
-        resolved |= {"finetune.base": str(path), "run.device": choose_device(config.run.device).type}
         resolved["data.E0s"] = {
             chemical_symbols[z]: round(e, 6)
             for z, e in zip(model.species, model.atomic_energy.reference.tolist(), strict=True)
         }
-        if self.method.method == "lora":
-            resolved["finetune.lora_rank"] = self.method.lora_rank or LORA_RANK
         if self.method.replay is not None:
-            new = len(data.sets["train"].structures) - self._facts["replayed"]
-            resolved["finetune.replay_ratio"] = round(self._facts["replayed"] / new, 6)
-        changes = [Change.of(config, key, value, self.base, data) for key, value in resolved.items()]
-        self._facts |= describe(config, resolved, [change for change in changes if change is not None])
-        self._facts |= {
-            "base": {"file": str(path), "sha256": _digest(path)},
-            "new_elements": [chemical_symbols[z] for z in model.species if z not in self.base.species],
-            "parameters": total,
-            "trained_parameters": trained,
-            "E0s_from": model.energy_reference_provenance,
-        }
-        _log.info("trained: %d of %d parameters (%.1f %%)", trained, total, 100.0 * trained / total)
-        if is_main():
-            run_folder.write_json(self._facts, Path(config.run.output).expanduser() / run_folder.FINETUNE)
-
-    def _check_same_base(self, notes: Path) -> None:
-        """Refuse to go on with a run whose base has changed meanwhile."""
-        if not notes.exists():
-            return
-        before, now = json.loads(notes.read_text())["base"]["sha256"], _digest(model_path(self.method.base))
-        if before != now:
-            raise ConfigError(
-                f"finetune.base: {model_path(self.method.base)} is not the file that the run began with; bring that "
-                "one back, or choose another run.output."
-            )
+            count = len(self.data.sets["train"].structures) - facts["replayed"]
+            resolved["finetune.replay_ratio"] = round(facts["replayed"] / count, 6)
+        facts["E0s_from"] = model.energy_reference_provenance
+        self.adaptation.settle(model, new, resolved, elements_reason(new))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def elements_reason(new: list[int]) -> dict[str, str]:
+    """Why a model has the elements that it has, for the report of settings."""
+    extra = ", ".join(chemical_symbols[z] for z in new)
+    return {"model.species": f"the base's and {extra} of the data"} if extra else {}

@@ -13,22 +13,29 @@ from typing import Any, cast
 
 from ik_e3nn import __version__
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import load_model, save_model
+from ik_e3nn.models import save_model
 from ik_e3nn.models.checkpoint import Model
-from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.training import run_folder
 from ik_e3nn.training.config import TrainConfig
 from ik_e3nn.training.config_file import flat_values, read_config, write_config
 from ik_e3nn.training.engine import run_training
-from ik_e3nn.training.finetune_config import FinetuneConfig
-from ik_e3nn.training.finetuning import Finetuning, check_architecture
+from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.finetuning import Finetuning
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, check_task, count_parameters
+from ik_e3nn.training.property_finetuning import PropertyFinetuning
+from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, count_parameters
 
 _log = logging.getLogger(__name__)
+
+TASKS: dict[type[Any], type[Any]] = {
+    TrainConfig: PotentialTask,
+    PropertyConfig: PropertyTask,
+    FinetuneConfig: Finetuning,
+    PropertyFinetuneConfig: PropertyFinetuning,
+}
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,12 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def finetune(config: FinetuneConfig, *, resume: bool = False) -> TrainResult:
-    """Train a model further, on new data.
+def finetune(config: FinetuneConfig | PropertyFinetuneConfig, *, resume: bool = False) -> TrainResult:
+    """Train a model further, on new data: a potential, or a potential or model of properties for properties.
 
     The run's folder receives what that of a training does, and `finetune.json` and `finetune.md`: settings as they were
-    resolved and where they differ from what was asked, and errors before and after, on the old domain too.
+    resolved and where they differ from what was asked, and errors before and after, for potentials on the old domain
+    too.
 
     Args:
         config: Everything; `config.finetune` says what the base is and how it is adapted.
@@ -72,7 +80,8 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     """Train a potential, or a model of properties.
 
     Args:
-        config: Data, model, loss, optimiser and run; see `TrainConfig`, `PropertyConfig` and `FinetuneConfig`.
+        config: Data, model, loss, optimiser and run; see `TrainConfig`, `PropertyConfig`, `FinetuneConfig` and
+            `PropertyFinetuneConfig`.
         resume: Continue the run in `config.run.output` from its last finished epoch.
 
     Returns:
@@ -84,9 +93,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
         TrainingError: The loss is no longer finite, or a process died.
     """
     folder = Path(config.run.output).expanduser()
-    check_task(config)
-    if isinstance(config, FinetuneConfig):
-        check_architecture(config.model, load_model(model_path(config.finetune.base)))
+    task_type(config).check(config)
     choose_device(config.run.device)
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
@@ -137,7 +144,7 @@ def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
     changed = [key for key in now if before.get(key) != now[key]]
     for key in changed:
         change = f"{key} was {before.get(key)!r} and is now {now[key]!r}"
-        if key.startswith(("model.", "finetune.")) or key == "run.dtype":
+        if key.startswith(("model.", "finetune.", "data.targets")) or key == "run.dtype":
             raise ConfigError(f"{change}: a run cannot be resumed with another model; choose another run.output.")
         if key == "run.seed":
             raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
@@ -167,16 +174,20 @@ def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> _F
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
         resume = False
-    task = _task_of(config)
+    task = task_type(config)(config)
     train, valid = task.graphs["train"], task.graphs["valid"]
     rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
     return _Fitted(task, rows, best.best_epoch)
 
 
-def _task_of(config: TrainConfig | PropertyConfig) -> Task:
-    if isinstance(config, PropertyConfig):
-        return PropertyTask(config)
-    return Finetuning(config) if isinstance(config, FinetuneConfig) else PotentialTask(config)
+def task_type(config: TrainConfig | PropertyConfig) -> type[Any]:
+    """The kind of training that a configuration is for: a subclass of `Task` that is made of it.
+
+    >>> from ik_e3nn.training import DataConfig
+    >>> task_type(TrainConfig(DataConfig("a.xyz"))).__name__
+    'PotentialTask'
+    """
+    return next(TASKS[kind] for kind in type(config).__mro__ if kind in TASKS)
 
 
 def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted) -> None:

@@ -11,6 +11,7 @@ from ik_e3nn.errors import ConfigError
 
 BLOCKS = ("interactions", "blocks", "layers")
 HEADS = ("heads", "readouts")
+BESIDE_HEADS = ("field", "invariants")
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Parts:
     Args:
         embedding: What comes before the blocks, and whatever else is in no block and no head.
         blocks: Those of every block, the nearest to the input first.
-        heads: What reads results from features, and the field of surroundings, which is an energy by itself.
+        heads: What reads results from features: with the field of surroundings, which is an energy by itself, and the
+            invariants that heads of properties have in common.
     """
 
     embedding: list[str]
@@ -38,7 +40,7 @@ class Parts:
 
 
 def parts_of(model: nn.Module) -> Parts:
-    """The parts of a model whose blocks are a list called `interactions`, and whose heads are `heads` or `readouts`.
+    """The parts of a model whose blocks and heads are lists or mappings of modules, by their names.
 
     Args:
         model: The model; the list may be within another part of it.
@@ -55,8 +57,8 @@ def parts_of(model: nn.Module) -> Parts:
     children = [name for name, _ in model.get_submodule(blocks_name).named_children()]
     parameters = [name for name, _ in model.named_parameters()]
     blocks = [[name for name in parameters if name.startswith(f"{blocks_name}.{child}.")] for child in children]
-    field = f"{heads_name.rpartition('.')[0]}.field.".lstrip(".")
-    heads = [name for name in parameters if name.startswith((f"{heads_name}.", field))]
+    beside = [f"{heads_name.rpartition('.')[0]}.{name}.".lstrip(".") for name in BESIDE_HEADS]
+    heads = [name for name in parameters if name.startswith((f"{heads_name}.", *beside))]
     taken = {*heads, *(name for block in blocks for name in block)}
     return Parts([name for name in parameters if name not in taken], blocks, heads)
 

@@ -233,11 +233,15 @@ def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, c
     rows = []
     for number, row in enumerate(asked.rows):
         predicted: dict[str, Any] = {}
+        problems = [asked.problems[number]] if number in asked.problems else []
         for target in targets:
             mean = np.ravel(sums[target.name][number]) / max(counts[number], 1)
+            known = bool(counts[number]) and bool(np.isfinite(mean).all())
+            if counts[number] and not known:
+                problems.append(f"it has an element for which the model has no reference of {target.name}")
             names = column_names(target)
-            predicted |= dict(zip(names, [f"{x:.8g}" if counts[number] else "" for x in mean], strict=True))
-        rows.append({**row, **predicted, PROBLEM: asked.problems.get(number, "")})
+            predicted |= dict(zip(names, [f"{x:.8g}" if known else "" for x in mean], strict=True))
+        rows.append({**row, **predicted, PROBLEM: "; ".join(problems)})
     text = StringIO()
     given = [name for row in asked.rows for name in row]
     columns = dict.fromkeys([*given, *(name for target in targets for name in column_names(target)), PROBLEM])

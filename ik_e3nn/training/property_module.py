@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,10 +21,19 @@ class PropertyModule(PotentialModule):
         loss: What is minimised.
         optimizer: How.
         clock: Seconds so far, and the limit on them.
+        lr_factors: Factors of the learning rate by the names of the model's parameters, where they are not 1.
     """
 
-    def __init__(self, model: nn.Module, loss: PropertyLoss, *, optimizer: OptimizerConfig, clock: RunClock) -> None:
-        super().__init__(model, loss, optimizer=optimizer, clock=clock)
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: PropertyLoss,
+        *,
+        optimizer: OptimizerConfig,
+        clock: RunClock,
+        lr_factors: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(model, loss, optimizer=optimizer, clock=clock, lr_factors=lr_factors)
         self._property_loss = loss
 
     def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,10 @@ from ik_e3nn.data import (
     resolve_targets,
     with_bonds,
 )
-from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.data.property_reference import PropertyReference, completed, fit_references
 from ik_e3nn.data.splits import fingerprint
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig
 
@@ -51,11 +53,12 @@ class PropertyData:
         return {"sets": counts, "split_hash": self.split_hash, "bonds": self.bonds}
 
 
-def prepare_properties(config: PropertyConfig) -> PropertyData:
+def prepare_properties(config: PropertyConfig, *, known: Collection[int] = ()) -> PropertyData:
     """Read, split and check the data, and give every molecule its bonds.
 
     Args:
         config: The whole configuration.
+        known: Elements that need not be in the training set.
 
     Returns:
         The sets.
@@ -77,7 +80,7 @@ def prepare_properties(config: PropertyConfig) -> PropertyData:
         for name, one in sets.items():
             sets[name], report = with_bonds(one, data.bonds, data.on_failure, progress=progress)
             sources[name] = report.sources
-    _check_species(sets)
+    _check_species(sets, known)
     result = PropertyData(sets, fingerprint({name: one.ids for name, one in sets.items()}), sources)
     _log.info("molecules with values:\n%s\nsplit %s", _table(sets), result.split_hash)
     return result
@@ -108,17 +111,36 @@ def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[
     return sets | {name: whole.select(getattr(split, name)) for name in inside}
 
 
-def set_references(model: MolecularPropertyModel, train: PropertySet) -> None:
-    """Fit the references and scales of a model's properties to a training set."""
+def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Collection[Target] = ()) -> None:
+    """Fit the references and scales of a model's properties to a training set.
+
+    What a new element adds to a property that sums over atoms is NaN where no molecule to train on has the element.
+
+    Args:
+        model: The model.
+        train: Molecules with values.
+        kept: Properties that have their references and scales; only what is NaN in them is fitted.
+    """
     scales = model.scales
-    for column, one in enumerate(fit_references(train, model.species)):
+    absent = [place for place, z in enumerate(model.species) if z not in train.species]
+    for column, (target, new) in enumerate(zip(model.targets, fit_references(train, model.species), strict=True)):
+        one = completed(train, model.species, target, _reference_of(model, column)) if target in kept else new
         scales.per_atom[column] = torch.from_numpy(one.per_atom)
         scales.per_square[column] = torch.from_numpy(one.per_square)
         scales.shift[column], scales.scale[column] = one.shift, one.scale
+        if target.by_element and target not in kept:
+            scales.per_atom[column, absent] = torch.nan
 
 
-def _check_species(sets: dict[str, PropertySet]) -> None:
-    known = set(sets["train"].species)
+def _reference_of(model: MolecularPropertyModel, column: int) -> PropertyReference:
+    """The reference that a model has of a property."""
+    scales = model.scales
+    per_atom, per_square = (one[column].cpu().numpy().copy() for one in (scales.per_atom, scales.per_square))
+    return PropertyReference(per_atom, per_square, float(scales.shift[column]), float(scales.scale[column]))
+
+
+def _check_species(sets: dict[str, PropertySet], others: Collection[int]) -> None:
+    known = {*sets["train"].species, *others}
     for name, one in sets.items():
         extra = sorted(set(one.species) - known)
         if extra:

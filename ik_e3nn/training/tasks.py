@@ -26,7 +26,7 @@ from ik_e3nn.training.prepare import TrainingData, prepare_data
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_module import PropertyModule
-from ik_e3nn.training.property_prediction import plot_properties, predict_properties
+from ik_e3nn.training.property_prediction import Values, plot_properties, predict_properties
 from ik_e3nn.training.property_prepare import PropertyData, prepare_properties, set_references
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,15 @@ class Task(ABC):
 
     graphs: Mapping[str, Any]
     module: PotentialModule
+
+    @classmethod
+    def check(cls, config: Any) -> None:
+        """Raise for what is impossible in a configuration of the kind, before any data is read.
+
+        Raises:
+            ConfigError: Names the setting.
+        """
+        check_model_arguments(config.model, model_type(type(config)))
 
     @abstractmethod
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
@@ -83,6 +92,12 @@ class PotentialTask(Task):
             compile=config.run.compile,
             lr_factors=self.lr_factors(model),
         )
+
+    @classmethod
+    def check(cls, config: TrainConfig) -> None:
+        """See the base class."""
+        super().check(config)
+        _seeded(config, InteratomicPotential, ["H"])  # the arguments are the same for all elements
 
     def prepare(self, config: TrainConfig) -> TrainingData:
         """Read the data.
@@ -131,28 +146,78 @@ class PotentialTask(Task):
 
 
 class PropertyTask(Task):
-    """Training of properties of molecules.
+    """Training of a new model of properties of molecules; a subclass starts from something else.
 
     Args:
         config: Its configuration.
     """
 
     def __init__(self, config: PropertyConfig) -> None:
-        self.run, self.data = config.run, prepare_properties(config)
-        model = build_property_model(config, self.data)
+        self.config, self.run, self.data = config, config.run, self.prepare(config)
+        model = self.start(config)
         self.graphs: dict[str, PropertyDataset] = self.data.datasets(model, getattr(torch, config.run.dtype))
         for graphs in self.graphs.values():
             graphs.prepare(progress=config.run.progress)
-        model.set_average_neighbours(self.graphs["train"].average_neighbours())
+        self.scale(model)
         self.loss = PropertyLoss(config.loss, model.targets, model.scales.scale.tolist())
-        clock = RunClock(time_limit(config), config.run.clock)
-        self.module = PropertyModule(model, self.loss, optimizer=config.optimizer, clock=clock)
+        self.module = PropertyModule(
+            model,
+            self.loss,
+            optimizer=config.optimizer,
+            clock=RunClock(time_limit(config), config.run.clock),
+            lr_factors=self.lr_factors(model),
+        )
+
+    @classmethod
+    def check(cls, config: PropertyConfig) -> None:
+        """See the base class."""
+        super().check(config)
+        if config.run.compile:
+            raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
+
+    def prepare(self, config: PropertyConfig) -> PropertyData:
+        """Read the data.
+
+        Raises:
+            DataError: The data cannot be used.
+        """
+        return prepare_properties(config)
+
+    def start(self, config: PropertyConfig) -> MolecularPropertyModel:
+        """The model to train, on the CPU in the configured precision; the same for the same seed.
+
+        Raises:
+            ConfigError: The model refuses one of its arguments.
+        """
+        train = self.data.sets["train"]
+        model = cast(MolecularPropertyModel, _seeded(config, MolecularPropertyModel, train.species, train.targets))
+        set_references(model, train)
+        _log.info("model with %d parameters", count_parameters(model))
+        return model
+
+    def scale(self, model: MolecularPropertyModel) -> None:
+        """Set what the model takes from the training graphs."""
+        model.set_average_neighbours(self.graphs["train"].average_neighbours())
+
+    def lr_factors(self, model: MolecularPropertyModel) -> dict[str, float]:
+        """Factors of the learning rate by the names of parameters, where they are not 1."""
+        del model
+        return {}
+
+    def predicted(self, model: nn.Module, name: str) -> tuple[Values, dict[str, float]]:
+        """What a model says of one of the sets, and its errors."""
+        return predict_properties(
+            model,
+            self.graphs[name],
+            batch_size=max(self.run.batch_size, 64),
+            max_atoms=self.run.max_atoms,
+            loss=self.loss,
+        )
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""
-        graphs, options = self.graphs[name], {"batch_size": max(self.run.batch_size, 64), "loss": self.loss}
-        values, errors = predict_properties(model, graphs, max_atoms=self.run.max_atoms, **options)  # type: ignore[arg-type]
-        plot_properties(values, graphs.molecules, folder, name)
+        values, errors = self.predicted(model, name)
+        plot_properties(values, self.graphs[name].molecules, folder, name)
         return errors
 
     def summary(self) -> dict[str, Any]:
@@ -175,28 +240,6 @@ def check_model_arguments(arguments: dict[str, Any], kind: type[nn.Module] = Int
     for name in arguments:
         if name not in known:
             raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
-
-
-def check_task(config: TrainConfig | PropertyConfig) -> None:
-    """Raise for what is impossible in a configuration, before any data is read."""
-    check_model_arguments(config.model, model_type(type(config)))
-    if not (config.model_is_given or isinstance(config, PropertyConfig)):
-        _seeded(config, InteratomicPotential, ["H"])  # the arguments are the same for all elements
-    if isinstance(config, PropertyConfig) and config.run.compile:
-        raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
-
-
-def build_property_model(config: PropertyConfig, data: PropertyData) -> MolecularPropertyModel:
-    """A new model with the data's species, references and scales; the same for the same seed.
-
-    Raises:
-        ConfigError: The model refuses one of its arguments.
-    """
-    train = data.sets["train"]
-    model = cast(MolecularPropertyModel, _seeded(config, MolecularPropertyModel, train.species, train.targets))
-    set_references(model, train)
-    _log.info("model with %d parameters", count_parameters(model))
-    return model
 
 
 def _seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given: Any) -> nn.Module:

@@ -2,17 +2,21 @@ from pathlib import Path
 
 import pytest
 
-from ik_e3nn.training import FinetuneConfig, read_config
-from ik_e3nn.training.config_file import read_yaml
+from ik_e3nn.training import read_config
+from ik_e3nn.training.config_file import flatten, read_yaml
+from ik_e3nn.training.finetune_config import finetune_type
 
 CONFIGS = sorted((Path(__file__).parents[2] / "examples" / "configs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_example_configuration_is_valid(path) -> None:
-    kind = FinetuneConfig if "finetune" in read_yaml(path) else None  # told from the keys
+    content = read_yaml(path)
+    kind = finetune_type(flatten(content)) if "finetune" in content else None  # told from the keys
     assert read_config(path, kind=kind).run.output
 
 
 def test_there_are_examples() -> None:
-    assert {path.stem for path in CONFIGS} >= {"ethanol", "acac", "silicon_stress", "finetune", "base_model"}
+    assert {path.stem for path in CONFIGS} >= {
+        "ethanol", "acac", "silicon_stress", "finetune", "finetune_properties", "base_model"
+    }  # fmt: skip

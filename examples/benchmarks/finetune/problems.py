@@ -1,7 +1,6 @@
 """What is fine-tuned for: new labels, and how a method is trained and measured on some of them.
 
-A problem is all that a row needs to know. Properties of QM9 are another one: a class with the same attributes and
-`run`, whose trainings start from the same base, added to `PROBLEMS`.
+A problem is all that a row needs to know: a class with the attributes and the `run` of `Problem`, added to `PROBLEMS`.
 """
 
 import json
@@ -57,27 +56,29 @@ class Problem(Protocol):
 
     Attributes:
         title: For plots and tables.
-        target: Name of what is measured.
-        unit: Its unit.
         sizes: Numbers of structures to train on.
-        bar: By which part the error must fall from scratch to the base, at equal time.
+        bar: By which part the error must fall from scratch to the base, at equal time; the same for every target.
+        methods: Those of `METHODS` that apply.
     """
 
     title: str
-    target: str
-    unit: str
     sizes: tuple[int, ...]
     bar: float
+    methods: tuple[str, ...]
 
-    def run(self, job: Job, root: Path, folder: Path) -> Row:
-        """Train and test; files go into the folder, data come from the root."""
+    def run(self, job: Job, root: Path, folder: Path) -> Row | list[Row]:
+        """Train and test; files go into the folder, data come from the root.
+
+        Returns:
+            One row, or one a target, with its name as `target` and its unit as `unit`.
+        """
 
 
 class AcetylacetoneForces:
     """DFT forces of acetylacetone: another level of theory than the base's."""
 
     title, target, unit = "acetylacetone, DFT (300 K)", "forces", "meV/A"
-    sizes, bar = (50, 200), 0.4
+    sizes, bar, methods = (50, 200), 0.4, tuple(METHODS)
 
     def run(self, job: Job, root: Path, folder: Path) -> Row:
         """See `Problem`."""
@@ -139,7 +140,54 @@ class AcetylacetoneForces:
             write(data / f"{name}.xyz", [labelled(atoms) for atoms in part], format="extxyz")
 
 
-PROBLEMS: dict[str, Problem] = {"acac": AcetylacetoneForces()}
+class QM9Properties:
+    """Three properties of QM9 by DFT, learned together: labels of another kind than the base's energies and forces.
+
+    The test molecules are those of the paper's split, whatever the size of the training set; molecules whose bonds are
+    not found are left out where the graph has bonds.
+    """
+
+    title, targets = "QM9", {"U0_atom": "eV", "homo": "eV", "mu": "D"}
+    sizes, bar, methods = (500, 2000), 0.3, tuple(name for name in METHODS if name != "replay")
+
+    def run(self, job: Job, root: Path, folder: Path) -> list[Row]:
+        """See `Problem`."""
+        settings: dict[str, Any] = {
+            "data.train": root / "qm9" / "qm9_dev.npz", "data.targets": json.dumps(list(self.targets)),
+            "data.split": "paper", "data.train_size": job.train_size, "data.valid": 1000, "data.test": 2000,
+            "data.on_failure": "skip",
+            "run.output": folder / "run", "run.max_minutes": job.minutes, "run.clock": "cpu", "run.max_epochs": 100_000,
+            "run.batch_size": 16, "run.seed": job.seed,
+        }  # fmt: skip
+        chosen = METHODS[job.method]
+        words = ["train"] if chosen is None else ["finetune", str(job.base)]
+        settings |= body(job.base) if chosen is None else chosen
+        words += [f"--{key}={value}" for key, value in settings.items()]
+        if command([*words, *job.options, "--resume"]):
+            raise RuntimeError(f"training of {job.method!r} with {job.train_size} molecules failed")
+        return self.rows(job, folder / "run")
+
+    def rows(self, job: Job, run: Path) -> list[Row]:
+        """The numbers of a finished run, in thousandths of the targets' units."""
+        metrics = json.loads((run / "metrics.json").read_text())
+        report = run / "finetune.json"
+        tuned = json.loads(report.read_text()) if report.exists() else {}
+        before = tuned.get("errors", {}).get("test", {}).get("before", {})
+        total = metrics["parameters"]
+        return [
+            {
+                "method": job.method, "target": name, "train_size": job.train_size, "seed": job.seed,
+                "mae": 1000 * metrics["test"][f"{name}_mae_{unit}"], "unit": f"m{unit}",
+                "train_seconds": metrics["seconds"], "epochs": metrics["epochs"],
+                "parameters": tuned.get("trained_parameters", total), "all_parameters": total,
+                "head_parameters": tuned.get("head_parameters"),
+                "before": 1000 * before[f"{name}_mae_{unit}"] if before else None,
+            }
+            for name, unit in self.targets.items()
+        ]  # fmt: skip
+
+
+PROBLEMS: dict[str, Problem] = {"acac": AcetylacetoneForces(), "qm9": QM9Properties()}
 
 
 def architecture(base: Path) -> dict[str, Any]:
@@ -147,6 +195,14 @@ def architecture(base: Path) -> dict[str, Any]:
     config = read_model_info(base)["config"]
     names = ("r_max", "num_channels", "num_layers", "l_max", "l_features", "correlation")
     return {f"model.{name}": config[name] for name in names}
+
+
+def body(base: Path) -> dict[str, Any]:
+    """Settings of a new model of properties whose body is like the base."""
+    config = read_model_info(base)["config"]
+    edges = "both" if "bond_types" in config["inputs"] else "radius"
+    potential = {name: value for name, value in config.items() if name not in ("species", "r_max")}
+    return {"model.edges": edges, "model.r_max": config["r_max"], "model.potential": json.dumps(potential)}
 
 
 def count_weights(path: Path) -> int:

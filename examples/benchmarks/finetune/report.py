@@ -12,13 +12,15 @@ from finetune.problems import PROBLEMS
 
 Row = dict[str, Any]
 LORA_SHARE, LORA_GAIN = 0.1, 0.8
+_COLUMNS = {"before": "before", "old_before": "old domain, before", "old_after": "after"}
 
 _INTRODUCTION = """# Fine-tuning from the base model
 
 Made by `finetune.py`. Every training takes {minutes:g} minutes, whether it starts from the base or from random weights
-("scratch", the same architecture with the defaults of `ik-e3nn train`); all have the same validation and test frames.
-*Gain* is the part of the error from scratch that is saved. *Old domain* is the force error on data like the base's own,
-before and after. Numbers are means over {seeds} seed(s)."""
+("scratch", the same architecture with the defaults of `ik-e3nn train`); all have the same validation and test sets.
+*Gain* is the part of the error from scratch that is saved. *Before* is the base's error, or for a property that it does
+not know that of what composition says. *Old domain* is the force error on data like the base's own, before and after.
+Numbers are means over {seeds} seed(s)."""
 
 
 def write(rows: list[Row], output: Path, page: Path, **facts: Any) -> None:
@@ -44,36 +46,39 @@ def text(content: Mapping[str, Any], picture: str) -> str:
     parts = [_INTRODUCTION.format(minutes=content["facts"]["minutes"], seeds=seeds), f"![errors]({picture})"]
     for name in dict.fromkeys(row["problem"] for row in rows):
         problem = PROBLEMS[name]
-        chosen = [row for row in rows if row["problem"] == name]
-        parts += [f"## {problem.title}: {problem.target} ({problem.unit})", table(chosen), verdict(chosen, problem.bar)]
+        for target, chosen in by_target([row for row in rows if row["problem"] == name]).items():
+            unit = chosen[0]["unit"]
+            parts += [f"## {problem.title}: {target} ({unit})", table(chosen), verdict(chosen, problem.bar)]
     return "\n\n".join(parts) + "\n"
+
+
+def by_target(rows: list[Row]) -> dict[str, list[Row]]:
+    """The rows of each target."""
+    return {name: [row for row in rows if row["target"] == name] for name in dict.fromkeys(r["target"] for r in rows)}
 
 
 def mean(rows: list[Row], method: str, size: int, key: str = "mae") -> float | None:
     """Mean of a number over seeds; None where there is none."""
-    values = [row[key] for row in rows if (row["method"], row["train_size"]) == (method, size)]
+    values = [row.get(key) for row in rows if (row["method"], row["train_size"]) == (method, size)]
     values = [value for value in values if value is not None]
     return statistics.mean(values) if values else None
 
 
 def table(rows: list[Row]) -> str:
     """A Markdown table: methods by training size."""
-    lines = [
-        "| frames | method | trained parameters | MAE | before | gain | old domain, before | after |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|",
-    ]
+    measured = [key for key in _COLUMNS if any(row.get(key) is not None for row in rows)]
+    head = ["structures", "method", "trained parameters", "MAE", "gain", *(_COLUMNS[key] for key in measured)]
+    lines = [f"| {' | '.join(head)} |", f"|---:|---|{'---:|' * (len(head) - 2)}"]
     for size in sorted({row["train_size"] for row in rows}):
         scratch = mean(rows, "scratch", size)
         for method in dict.fromkeys(row["method"] for row in rows if row["train_size"] == size):
             mae = mean(rows, method, size) or float("nan")
-            gain = None if scratch is None or method == "scratch" else 100 * (1 - mae / scratch)
-            cells = [mean(rows, method, size, key) for key in ("before", "old_before", "old_after")]
-            before, *old = ("" if value is None else f"{value:.1f}" for value in cells)
+            gain = "" if scratch is None or method == "scratch" else f"{100 * (1 - mae / scratch):.0f} %"
+            others = (mean(rows, method, size, key) for key in measured)
             trained = mean(rows, method, size, "parameters") or 0
-            lines.append(
-                f"| {size} | {method} | {trained:,.0f} | {mae:.1f} | {before} | "
-                f"{'' if gain is None else f'{gain:.0f} %'} | {' | '.join(old)} |"
-            )
+            cells = [str(size), method, f"{trained:,.0f}", f"{mae:.1f}", gain]
+            cells += ["" if value is None else f"{value:.1f}" for value in others]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -85,16 +90,27 @@ def verdict(rows: list[Row], bar: float) -> str:
         if scratch is None or full is None:
             continue
         gain = 1 - full / scratch
-        lines.append(f"- {size} frames: gain {100 * gain:.0f} % (bar {100 * bar:.0f} %): {_met(gain >= bar)}")
+        lines.append(f"- {size} structures: gain {100 * gain:.0f} % (bar {100 * bar:.0f} %): {_met(gain >= bar)}")
         if lora is not None:
             row = next(row for row in rows if row["method"] == "lora")
-            share, kept = row["parameters"] / row["all_parameters"], (1 - lora / scratch) / gain if gain > 0 else 0.0
+            share, kept = lora_share(row), (1 - lora / scratch) / gain if gain > 0 else 0.0
             lines.append(
-                f"- {size} frames, LoRA: {100 * share:.1f} % of the parameters (bar {100 * LORA_SHARE:.0f} %), keeps "
-                f"{100 * kept:.0f} % of the gain (bar {100 * LORA_GAIN:.0f} %): "
+                f"- {size} structures, LoRA: {100 * share:.1f} % of the parameters{_of_body(row)} (bar "
+                f"{100 * LORA_SHARE:.0f} %), keeps {100 * kept:.0f} % of the gain (bar {100 * LORA_GAIN:.0f} %): "
                 f"{_met(share <= LORA_SHARE and kept >= LORA_GAIN)}"
             )
     return "\n".join(lines) or "No comparison with a training from scratch yet."
+
+
+def lora_share(row: Row) -> float:
+    """Trained part of the parameters; where heads are new, and so trained as a whole, of those of the body."""
+    heads = row.get("head_parameters") or 0
+    return (row["parameters"] - heads) / (row["all_parameters"] - heads)
+
+
+def _of_body(row: Row) -> str:
+    heads = row.get("head_parameters")
+    return f" of the body (the heads, {heads:,} parameters, are new)" if heads else ""
 
 
 def _met(met: bool) -> str:
@@ -106,18 +122,18 @@ def plot(rows: list[Row], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    problems = list(dict.fromkeys(row["problem"] for row in rows))
-    figure, axes = plt.subplots(
-        1, len(problems), figsize=(5.5 * len(problems), 4.2), layout="constrained", squeeze=False
-    )
-    for ax, name in zip(axes[0], problems, strict=True):
-        chosen = [row for row in rows if row["problem"] == name]
+    panels = [
+        (PROBLEMS[name].title, target, chosen)
+        for name in dict.fromkeys(row["problem"] for row in rows)
+        for target, chosen in by_target([row for row in rows if row["problem"] == name]).items()
+    ]
+    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.2), layout="constrained", squeeze=False)
+    for ax, (title, target, chosen) in zip(axes[0], panels, strict=True):
         for method in dict.fromkeys(row["method"] for row in chosen):
             sizes = sorted({row["train_size"] for row in chosen if row["method"] == method})
             ax.plot(sizes, [mean(chosen, method, size) for size in sizes], "o-", label=method)
-        problem = PROBLEMS[name]
-        ax.set(xscale="log", yscale="log", xlabel="structures", ylabel=f"MAE of {problem.target} ({problem.unit})")
-        ax.set_title(problem.title)
+        ax.set(xscale="log", yscale="log", xlabel="structures", ylabel=f"MAE of {target} ({chosen[0]['unit']})")
+        ax.set_title(title)
         ax.legend(frameon=False)
     figure.savefig(path, dpi=150)
     plt.close(figure)

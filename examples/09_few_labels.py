@@ -1,0 +1,147 @@
+"""Properties from a csv of a few hundred molecules: fine-tuned from the base model, and trained from scratch beside it.
+
+1. label: two csv files with SMILES, the gap between the frontier orbitals and the dipole moment, by GFN2-xTB at the
+   geometries that the library makes from these SMILES; or your own file with --csv and --targets;
+2. learn: from 75, 150 and 300 molecules, for the same time each, starting from the base model and from nothing;
+3. look: the learning curve, and the parity plots that every run writes;
+4. predict: the test molecules in one command, with calibrated standard deviations.
+
+    python examples/09_few_labels.py [--output labels_output] [--minutes 0.8]
+    python examples/09_few_labels.py --csv mine.csv --targets '{solubility: intensive log(mol/L)}'
+
+Run again, it goes on where it was stopped.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import yaml
+from ase.units import Bohr, Debye, Hartree
+from base_model.smiles import molecules
+from tqdm import tqdm
+
+from ik_e3nn.cli import main as command
+from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn.models import base_model_path, read_model_info
+
+SIZES = (75, 150, 300)
+TEST = 200
+TARGETS = {"gap": "intensive eV", "dipole": "dipole_norm D"}
+
+
+def properties(smiles: str) -> tuple[float, float]:
+    """Gap in eV and dipole moment in D, by GFN2-xTB."""
+    from tblite.interface import Calculator
+
+    atoms = molecule_from_smiles(smiles)
+    calculator = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / Bohr)
+    calculator.set("verbosity", 0)
+    result = calculator.singlepoint()
+    energies, occupations = (result.get(f"orbital-{name}") for name in ("energies", "occupations"))
+    gap = energies[occupations < 1].min() - energies[occupations > 1].max()
+    return gap * Hartree, float(np.linalg.norm(result.get("dipole"))) * Bohr / Debye
+
+
+def make_csv(path: Path, names: list[str]) -> None:
+    """A table of SMILES and properties."""
+    if not path.exists():
+        rows = ["smiles,gap,dipole"]
+        for name in tqdm(names, desc=path.name, unit="molecule"):
+            gap, dipole = properties(name)
+            rows.append(f"{name},{gap:.5f},{dipole:.5f}")
+        path.write_text("\n".join(rows) + "\n")
+
+
+def scratch_model() -> dict[str, object]:
+    """The base model's architecture, as that of a model of properties."""
+    config = read_model_info(base_model_path())["config"]
+    potential = {name: value for name, value in config.items() if name not in ("species", "r_max")}
+    return {"edges": "radius", "r_max": config["r_max"], "potential": potential}
+
+
+def learn(start: str, size: int, data: dict[str, object], minutes: float, folder: Path) -> Path:
+    """One training, with validation on a tenth of the molecules; returns its folder."""
+    run = folder / f"{start}_{size}"
+    config = {
+        "data": {**data, "valid": 0.1, "train_size": round(0.9 * size)},
+        "run": {"output": str(run), "max_epochs": 10_000, "max_minutes": minutes, "batch_size": 8},
+    }
+    words = ["finetune", "base"]
+    if start == "scratch":
+        words, config["model"] = ["train"], scratch_model()
+    file = folder / f"{run.name}.yaml"
+    file.write_text(yaml.safe_dump(config))
+    if command([*words, str(file), "--resume"]):
+        raise SystemExit(f"the training of {file} failed")
+    return run
+
+
+def draw(errors: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
+    """The learning curve of every target."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in next(iter(next(iter(errors.values())).values())) if "_mae" in name and name[:4] != "mean"]
+    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.8), layout="constrained", squeeze=False)
+    for ax, name in zip(axes[0], names, strict=True):
+        for start, by_size in errors.items():
+            ax.plot(list(by_size), [one[name] for one in by_size.values()], "o-", label=start)
+        target, _, unit = name.partition("_mae")
+        ax.set(
+            xscale="log", yscale="log", xlabel="molecules", ylabel=f"MAE ({unit[1:]})" if unit else "MAE", title=target
+        )
+        ax.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("labels_output"))
+    parser.add_argument("--minutes", type=float, default=0.8, help="of every training")
+    parser.add_argument("--csv", type=Path, help="your own molecules, with a column `smiles`")
+    parser.add_argument("--targets", type=yaml.safe_load, help="columns and what they are, as in a configuration")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    args = parser.parse_args()
+    if (args.csv is None) != (args.targets is None):
+        parser.error("--csv and --targets belong together: the file, and what its columns are")
+    folder = args.output
+    folder.mkdir(parents=True, exist_ok=True)
+    if args.csv is None:
+        names = molecules(max(args.sizes) + TEST, seed=1)
+        train, test = folder / "train.csv", folder / "test.csv"
+        make_csv(train, names[TEST:])
+        make_csv(test, names[:TEST])
+        data = {"train": str(train), "test": str(test), "targets": TARGETS}
+    else:
+        train = args.csv
+        data = {"train": str(train), "test": 0.2, "targets": args.targets}
+    errors: dict[str, dict[int, dict[str, float]]] = {"base model": {}, "scratch": {}}
+    for size in args.sizes:
+        for start, by_size in errors.items():
+            run = learn(start.split()[0], size, data, args.minutes, folder)
+            by_size[size] = json.loads((run / "metrics.json").read_text())["test"]
+    (folder / "errors.json").write_text(json.dumps(errors, indent=1))
+    draw(errors, folder / "learning_curve.png")
+    best = folder / f"base_{max(args.sizes)}"
+    if args.csv is None:
+        model, sure, table = (
+            str(folder / name) for name in (f"{best.name}/model.safetensors", "sure.safetensors", "predicted.csv")
+        )
+        (folder / "new.csv").write_text("smiles\n" + "\n".join(names[:TEST]) + "\n")
+        command(["calibrate", model, str(test), "--train", str(train), "-o", sure, "--overwrite=true"])
+        command(["predict", model, str(folder / "new.csv"), "-o", table, "--uncertainty", sure, "--overwrite=true"])
+    for start, by_size in errors.items():
+        for size, one in by_size.items():
+            print(
+                f"{start:<10} {size:>4} molecules: ", ", ".join(f"{k} {v:.3g}" for k, v in one.items() if "_mae" in k)
+            )
+    print(f"{folder / 'learning_curve.png'}; parity plots, model and finetune.md are in {best}")
+
+
+if __name__ == "__main__":
+    main()

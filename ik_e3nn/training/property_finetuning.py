@@ -1,0 +1,215 @@
+"""Fine-tuning to properties of molecules: training that starts from a potential, or from a model of properties."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from ik_e3nn.data import resolve_targets
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.graph import SURROUNDINGS, Target
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
+from ik_e3nn.models.bodies import PotentialBody
+from ik_e3nn.models.pretrained import model_path
+from ik_e3nn.models.property import natural_edges
+from ik_e3nn.models.retarget import kept_targets
+from ik_e3nn.models.species import new_element_masks
+from ik_e3nn.training.finetune_config import PropertyFinetuneConfig
+from ik_e3nn.training.finetune_report import PageText
+from ik_e3nn.training.finetuning import check_architecture, elements_reason
+from ik_e3nn.training.from_base import Adaptation, load_any
+from ik_e3nn.training.prediction import choose_device
+from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.property_prepare import PropertyData, prepare_properties, set_references
+from ik_e3nn.training.tasks import PropertyTask
+
+_log = logging.getLogger(__name__)
+
+Base = InteratomicPotential | MolecularPropertyModel
+BODY = "body.potential."
+
+
+class PropertyFinetuning(PropertyTask):
+    """Starts from the body of a base model, trains what the method says, and measures before and after.
+
+    The constants of the body (numbers of neighbours and scales, to which its weights belong) stay the base's. Heads,
+    references and scales of targets that the base has stay too; others are new and start by predicting their
+    references.
+
+    Args:
+        config: The configuration.
+    """
+
+    def __init__(self, config: PropertyFinetuneConfig) -> None:
+        self.adaptation = Adaptation(config)
+        self.base = load_any(self.adaptation.path)
+        super().__init__(config)
+
+    @classmethod
+    def check(cls, config: PropertyConfig) -> None:
+        """See the base class."""
+        super().check(config)
+        if isinstance(config, PropertyFinetuneConfig):
+            check_body(config.model, load_any(model_path(config.finetune.base)))
+
+    def prepare(self, config: PropertyConfig) -> PropertyData:
+        """Read the data, with bonds if the base's graph has them."""
+        self.adaptation.check_same_base()
+        targets = resolve_targets(config.data.targets)
+        self.kept = kept_targets(self.base, targets) if isinstance(self.base, MolecularPropertyModel) else []
+        config = dataclasses.replace(config, model={"edges": body_settings(self.base)["edges"]})
+        return prepare_properties(config, known=_known_elements(self.base, targets))
+
+    def start(self, config: PropertyConfig) -> MolecularPropertyModel:
+        """The base's body with the new elements, heads and references; what the method does not train is frozen."""
+        train = self.data.sets["train"]
+        with torch.random.fork_rng():
+            torch.manual_seed(config.run.seed)
+            model = self._with_heads(train.species, train.targets)
+        model = model.to(getattr(torch, config.run.dtype))
+        set_references(model, train, self.kept)
+        self.adaptation.apply(model, self._masks(model))
+        self._settle(model)
+        return model
+
+    def scale(self, model: MolecularPropertyModel) -> None:
+        """Nothing: numbers of neighbours are the base's, to which its weights belong."""
+
+    def lr_factors(self, model: MolecularPropertyModel) -> dict[str, float]:
+        """Factors that fall towards the input."""
+        return self.adaptation.lr_factors(model)
+
+    def finish(self, model: nn.Module) -> None:
+        """Merge low-rank updates, unless they are to be kept apart."""
+        self.adaptation.finish(model)
+
+    def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
+        """Errors before and after, in the targets' units."""
+        del model
+        initial = self.adaptation.initial.to(choose_device(self.run.device))
+        errors: dict[str, Any] = {
+            name: {"before": self.predicted(initial, name)[1], "after": metrics[name]}
+            for name in ("valid", "test")
+            if name in self.graphs
+        }
+        facts = self.adaptation.facts
+        text = f"Targets of the base: {', '.join(facts['kept_targets']) or 'none'}. "
+        text += f"New targets: {', '.join(facts['new_targets']) or 'none'}."
+        before = "the body of the base with heads that say what composition and size say, the reference"
+        before += ", but for targets of the base, which it predicts itself." if self.kept else "."
+        return self.adaptation.report(errors, folder, PageText(text, before))
+
+    def _with_heads(self, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
+        if isinstance(self.base, MolecularPropertyModel):
+            return retargeted(self.base, targets, species)
+        hidden = {name: value for name, value in self.config.model.items() if name == "hidden" and value is not None}
+        return MolecularPropertyModel.from_potential(extended(self.base, species), targets, **hidden)
+
+    def _masks(self, model: MolecularPropertyModel) -> dict[str, Tensor]:
+        """Masks of the weights of new elements, by the names of parameters."""
+        body = self.base.body if isinstance(self.base, MolecularPropertyModel) else self.base
+        old = body.potential if isinstance(body, PotentialBody) else body
+        if not isinstance(old, InteratomicPotential) or not isinstance(model.body, PotentialBody):
+            return {}
+        return {f"{BODY}{name}": mask for name, mask in new_element_masks(old, model.body.potential).items()}
+
+    def _settle(self, model: MolecularPropertyModel) -> None:
+        """Note what the settings have come to, and say it."""
+        new = [z for z in model.species if z not in self.base.species]
+        names = [target.name for target in self.kept]
+        resolved = {f"model.{name}": value for name, value in model.config.items() if name != "targets"}
+        unknown = _without_reference(model)
+        self.adaptation.facts |= {
+            "kept_targets": names,
+            "new_targets": [target.name for target in model.targets if target.name not in names],
+            "without_reference": unknown,
+        }
+        reasons = elements_reason(new)
+        if isinstance(self.base, InteratomicPotential):
+            reasons["model.hidden"] = "the default"
+        self.adaptation.settle(model, new, resolved, reasons)
+        for name, elements in unknown.items():
+            _log.warning(
+                "the data lack %s, so there is no reference of %s for them: it is NaN for molecules that have them",
+                ", ".join(elements),
+                name,
+            )
+
+
+def body_settings(base: Base) -> dict[str, Any]:
+    """Arguments of a model of properties that has a base's body, but for its elements and targets.
+
+    Raises:
+        ConfigError: The base is a potential beside surroundings.
+
+    >>> settings = body_settings(InteratomicPotential(["H"], num_channels=4))
+    >>> settings["edges"], settings["potential"]["num_channels"]
+    ('radius', 4)
+    """
+    if isinstance(base, MolecularPropertyModel):
+        return {name: value for name, value in base.config.items() if name not in ("species", "targets")}
+    outside = sorted(base.inputs.intersection(SURROUNDINGS))
+    if outside:
+        raise ConfigError(
+            f"finetune.base is a potential for atoms beside a {outside[0]}, which molecules in a table of properties "
+            "have not; choose another base."
+        )
+    options = {name: value for name, value in base.config.items() if name not in ("species", "r_max")}
+    return {"edges": natural_edges(base), "r_max": base.r_max, "potential": options}
+
+
+def check_body(asked: Mapping[str, Any], base: Base) -> None:
+    """Raise unless arguments of a model of properties that were asked for are those that a base has.
+
+    Raises:
+        ConfigError: Names the first that differs.
+    """
+    known = body_settings(base)
+    for name, value in asked.items():
+        if value is None or (name == "hidden" and name not in known):
+            continue
+        if name not in known:
+            bodies = {"steerable", "potential"} & set(known)
+            raise ConfigError(
+                f"model.{name} is given, but the base has a body of the kind {bodies.pop()!r}, which fine-tuning "
+                "keeps; leave the setting out, or train a new model."
+            )
+        if isinstance(value, Mapping):
+            names = [*known[name], *(["preset"] if name == "potential" else [])]
+            unknown = sorted(set(value).difference(names))
+            if unknown:
+                raise ConfigError(f"unknown setting 'model.{name}.{unknown[0]}'; there are {', '.join(names)}.")
+            check_architecture(value, known[name], where=f"model.{name}")
+        else:
+            check_architecture({name: value}, known)
+
+
+def _known_elements(base: Base, targets: Sequence[Target]) -> list[int]:
+    """Elements whose part in the references of all targets is known without data."""
+    known = list(base.species)
+    for target in targets:
+        if target.by_element and not (isinstance(base, MolecularPropertyModel) and target in base.targets):
+            return []
+        if target.by_element and isinstance(base, MolecularPropertyModel):
+            values = base.scales.per_atom[base.targets.index(target)]
+            known = [
+                z for z, value in zip(base.species, values.isnan().tolist(), strict=True) if z in known and not value
+            ]
+    return known
+
+
+def _without_reference(model: MolecularPropertyModel) -> dict[str, list[str]]:
+    """Elements for which the reference of a target is not known, by target."""
+    missing = model.scales.per_atom.isnan()
+    return {
+        target.name: [chemical_symbols[z] for z, unknown in zip(model.species, row, strict=True) if unknown]
+        for target, row in zip(model.targets, missing.tolist(), strict=True)
+        if any(row)
+    }

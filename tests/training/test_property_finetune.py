@@ -1,0 +1,405 @@
+"""Fine-tuning to properties of molecules, from a potential or a model of properties."""
+
+import csv
+import dataclasses
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from ase.build import molecule
+from ase.io import write
+from e3nn import o3
+
+from ik_e3nn.cli import main
+from ik_e3nn.errors import ConfigError, UnknownSpeciesError
+from ik_e3nn.graph import Target, build_graph, build_molecular_graph
+from ik_e3nn.models import (
+    InteratomicPotential,
+    MolecularPropertyModel,
+    load_property_model,
+    read_model_info,
+    save_model,
+)
+from ik_e3nn.nn import lora_layers
+from ik_e3nn.training import (
+    FinetuneConfig,
+    MethodConfig,
+    OptimizerConfig,
+    PropertyDataConfig,
+    PropertyFinetuneConfig,
+    RunConfig,
+    finetune,
+    read_config,
+    write_config,
+)
+from ik_e3nn.training.parts import parts_of
+from ik_e3nn.training.property_finetuning import PropertyFinetuning
+from tests.data.molecule_sets import property_set
+from tests.training.helpers import MODEL, RUN, interrupted_in_epoch
+
+NAMES = ("H2O", "CH4", "CH3OH", "H2CO", "HCOOH", "CO2", "C2H4", "C2H6", "CH3CHO", "C2H2", "CH3CH2OH", "H2")
+WITH_N = (*NAMES, "NH3", "HCN", "CH3CN")
+TARGETS = {"size": "extensive eV", "gap": "intensive eV", "moment": "dipole D"}
+SIZES = {1: 1.0, 6: -6.0, 7: 2.5, 8: 3.0}  # what composition says of `size`
+
+
+def molecules(names, seed=0):
+    """Rattled molecules with properties that are functions of composition and geometry."""
+    generator = np.random.default_rng(seed)
+    result = []
+    for name in names:
+        atoms = molecule(name)
+        atoms.positions += 0.05 * generator.standard_normal(atoms.positions.shape)
+        spread = np.linalg.norm(atoms.positions - atoms.positions.mean(0), axis=1).mean()
+        atoms.info = {
+            "size": sum(SIZES[z] for z in atoms.numbers), "gap": 5.0 - spread,
+            "moment": atoms.positions[0] - atoms.positions[-1], "name": name, "other": spread,
+        }  # fmt: skip
+        result.append(atoms)
+    return result
+
+
+def potential(species=("H", "C", "O")):
+    torch.manual_seed(1)
+    model = InteratomicPotential(species, **(MODEL | {"num_layers": 2, "num_channels": 6}))
+    model.set_energy_reference({z: -0.5 * z for z in model.species}, "the test")
+    model.set_scale(0.3)
+    model.set_average_neighbours(2.0)
+    return model.eval()
+
+
+def properties(targets, species=("H", "C", "O")):
+    """A model of properties that predicts something."""
+    model = MolecularPropertyModel.from_potential(potential(species), targets)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.heads.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        model.scales.per_atom[0, :] = torch.tensor([SIZES[z] for z in model.species])
+        model.scales.scale[:] = torch.tensor([0.2, 0.4, 0.6])[: len(targets)]
+    return model.eval()
+
+
+OLD = [Target("size", "extensive", "eV"), Target("old gap", "intensive", "eV"), Target("moment", "dipole", "D")]
+
+
+@pytest.fixture
+def data(tmp_path):
+    write(tmp_path / "train.xyz", molecules(NAMES))
+    write(tmp_path / "more.xyz", molecules(WITH_N))
+    save_model(potential(), tmp_path / "base.safetensors")
+    save_model(properties(OLD), tmp_path / "properties.safetensors")
+    return tmp_path
+
+
+def config(folder, *, base="base", train="train.xyz", targets=TARGETS, model=None, optimizer=None, run=None, **method):
+    return PropertyFinetuneConfig(
+        data=PropertyDataConfig(str(folder / train), targets, valid=3),
+        model=model or {},
+        optimizer=OptimizerConfig(**({"lr": 0.02, "warmup_steps": 2} | (optimizer or {}))),
+        run=RunConfig(**(RUN | {"output": str(folder / "run"), "max_epochs": 1} | (run or {}))),
+        finetune=MethodConfig(**({"base": str(folder / f"{base}.safetensors")} | method)),
+    )
+
+
+def started(folder, **options):
+    """The task before its first step, and the model as it was before the method was applied."""
+    (folder / "started").mkdir(exist_ok=True)
+    task = PropertyFinetuning(config(folder, run={"output": str(folder / "started")}, **options))
+    return task, task.adaptation.initial
+
+
+def graph_of(atoms, model):
+    return build_molecular_graph(atoms, model.edges, model.r_max, dtype=model.dtype)
+
+
+def test_the_features_at_the_start_are_those_of_the_base_and_the_predictions_the_references(data) -> None:
+    task, model = started(data)
+    base, atoms = potential(), molecules(["CH3OH"])[0]
+    graph = build_graph(atoms, base.r_max)
+    with torch.no_grad():
+        features = torch.cat(list(base.node_features(base.prepare(graph))), 1)
+        assert float(features.abs().max()) > 0.1
+        assert torch.equal(model.body(graph, model.molecules(graph).species), features)
+        out = model(graph_of(atoms, model))
+    train = task.data.sets["train"]
+    assert float(out["size"]) == pytest.approx(atoms.info["size"], abs=1e-6)
+    assert float(out["gap"]) == pytest.approx(train.values["gap"].mean(), abs=1e-9)
+    # constants to which the weights belong are the base's, not the new data's
+    assert float(model.body.potential.interactions[0].normalisation) == 0.5
+    assert float(task.module.model.body.potential.interactions[0].normalisation) == 0.5
+    assert task.graphs["train"].average_neighbours() != 2.0
+
+
+@pytest.mark.parametrize("base", ["base", "properties"])
+@pytest.mark.parametrize(
+    ("method", "trained"),
+    [
+        ({}, {"embedding", "interactions.0", "interactions.1", "heads", "invariants"}),
+        ({"method": "head"}, {"heads", "invariants"}),
+        ({"frozen_blocks": 1}, {"interactions.1", "heads", "invariants"}),
+        ({"method": "lora"}, {"interactions.0", "interactions.1", "heads", "invariants"}),
+    ],
+)
+def test_a_method_changes_its_weights_and_no_others(data, base, method, trained) -> None:
+    _, before = started(data, base=base, **method)
+    result = finetune(config(data, base=base, **method))
+    after = load_property_model(result.model)
+    one, two = before.state_dict(), after.state_dict()
+    assert one.keys() == two.keys()  # updates of low rank are merged
+    changed = {name for name, _ in before.named_parameters() if not torch.equal(one[name], two[name])}
+    parts = {
+        "embedding" if "node_embedding" in name else name.split(".")[0] if not name.startswith("body") else
+        ".".join(name.split(".")[2:4])
+        for name in changed
+    }  # fmt: skip
+    assert parts == trained
+    if method.get("method") == "lora":
+        assert not any("kernel" in name for name in changed)
+
+
+def test_targets_of_the_base_are_predicted_by_it_at_the_start(data) -> None:
+    targets = {"gap": "intensive eV", "moment": "dipole D", "size": "extensive eV"}
+    task, model = started(data, base="properties", targets=targets)
+    base, atoms = properties(OLD), molecules(["CH3CHO"])[0]
+    with torch.no_grad():
+        known, out = base(graph_of(atoms, base)), model(graph_of(atoms, model))
+    for name in ("size", "moment"):
+        assert float(known[name].abs().max()) > 1e-2
+        torch.testing.assert_close(out[name], known[name], rtol=1e-5, atol=1e-6)
+    assert float(out["gap"]) == pytest.approx(task.data.sets["train"].values["gap"].mean(), abs=1e-9)
+    assert dict(zip(model.scales.targets, model.scales.scale.tolist(), strict=True))[OLD[0]] == pytest.approx(0.2)
+    assert [target.name for target in task.kept] == ["moment", "size"]
+    assert task.adaptation.facts["new_targets"] == ["gap"]
+    assert task.loss.spread["size"] == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("base", ["base", "properties"])
+@pytest.mark.parametrize("method", [{}, {"method": "head"}, {"method": "lora"}])
+def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(data, base, method) -> None:
+    result = finetune(config(data, base=base, train="more.xyz", **method))
+    after = load_property_model(result.model)
+    assert after.species == (1, 6, 7, 8)
+    old = potential()
+    now, before = after.body.potential.node_embedding.species, old.node_embedding.species
+    assert not any(torch.equal(now[2], row) for row in before)
+    assert torch.equal(now[[0, 1, 3]], before) == bool(method)
+    # what composition says of the new element is found from the data, that of the others is the base's or found too
+    np.testing.assert_allclose(after.scales.per_atom[0].tolist(), [SIZES[z] for z in after.species], atol=1e-6)
+    report = json.loads((data / "run/finetune.json").read_text())
+    assert report["new_elements"] == ["N"]
+    assert report["errors"]["valid"]["after"] == result.metrics["valid"]
+
+
+def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, capsys) -> None:
+    save_model(potential(("H", "C", "O", "S")), data / "base.safetensors", overwrite=True)
+    with caplog.at_level(logging.WARNING):
+        result = finetune(config(data))
+    assert "the data lack S, so there is no reference of size for them: it is NaN" in caplog.text
+    write(data / "new.xyz", [molecule("CH3SH"), molecule("CH3OH")])
+    assert (
+        main(["predict", str(result.model), str(data / "new.xyz"), "-o", str(data / "p.csv"), "--progress=false"]) == 0
+    )
+    with (data / "p.csv").open() as file:
+        one, two = csv.DictReader(file)
+    assert one["size_eV"] == ""
+    assert np.isfinite(float(one["gap_eV"]))
+    assert one["problem"] == "it has an element for which the model has no reference of size"
+    assert (np.isfinite(float(two["size_eV"])), two["problem"]) == (True, "")
+    write(data / "valid.xyz", [*molecules(["CH3OH"]), molecule("CH3SH")])
+    bad = config(data, run={"output": str(data / "bad")})
+    bad = dataclasses.replace(bad, data=dataclasses.replace(bad.data, valid=str(data / "valid.xyz")))
+    with pytest.raises(UnknownSpeciesError, match="data.valid has S, which no molecule to train on has"):
+        finetune(bad)
+
+
+def test_updates_of_low_rank_keep_symmetry_and_merge_exactly(data) -> None:
+    merged = load_property_model(finetune(config(data, method="lora", optimizer={"lr": 0.1})).model)
+    elsewhere = {"output": str(data / "apart")}
+    apart = load_property_model(
+        finetune(config(data, method="lora", merge=False, optimizer={"lr": 0.1}, run=elsewhere)).model
+    )
+    assert not lora_layers(merged)
+    assert all(name.startswith("body.potential.interactions") for name in lora_layers(apart))
+    model, atoms = apart.double(), molecules(["CH3CH2OH"])[0]
+    R = o3.rand_matrix(dtype=torch.float64)
+    turned = atoms.copy()
+    turned.positions = -atoms.positions @ R.numpy().T + [1.0, 2.0, -3.0]  # a reflection too
+    with torch.no_grad():
+        one, two = model(graph_of(atoms, model)), model(graph_of(turned, model))
+        same = merged.double()(graph_of(atoms, merged))
+    assert float(one["moment"].abs().max()) > 1e-2
+    torch.testing.assert_close(two["moment"], -one["moment"] @ R.T, rtol=1e-9, atol=1e-9)
+    for name in ("size", "gap"):
+        torch.testing.assert_close(two[name], one[name], rtol=1e-10, atol=1e-10)
+    for name, value in one.items():
+        torch.testing.assert_close(same[name], value, rtol=1e-5, atol=1e-5)
+    # and a base with updates kept apart is the model that they make of it
+    save_model(apart.float(), data / "properties.safetensors", overwrite=True)
+    _, model = started(data, base="properties")
+    with torch.no_grad():
+        again = model(graph_of(atoms, model))
+    for name, value in one.items():
+        torch.testing.assert_close(again[name], value, rtol=1e-4, atol=1e-4)
+
+
+def test_learning_rates_fall_from_all_that_reads_properties_towards_the_input(data) -> None:
+    task, model = started(data, lr_decay=0.5)
+    assert parts_of(model).embedding == ["body.potential.node_embedding.species"]
+    factors = task.module.lr_factors
+    assert factors["heads.intensive.mlp.weights.0"] == factors["invariants.linear.weight"] == 1.0
+    assert factors["body.potential.interactions.1.skip.weight"] == 0.5
+    assert factors["body.potential.interactions.0.skip.weight"] == 0.25
+    assert factors["body.potential.node_embedding.species"] == 0.125
+    assert factors.keys() == {name for name, _ in task.module.model.named_parameters()}
+
+
+def test_a_steerable_network_is_a_base_too(tmp_path) -> None:
+    chosen = property_set(("C", "CO", "CC", "CCO", "COC", "CCC"))
+    for atoms, size, moment in zip(chosen.structures, chosen.values["size"], chosen.values["moment"], strict=True):
+        atoms.info |= {"size": size, "moment": moment}
+    write(tmp_path / "train.xyz", chosen.structures)
+    network = {"channels": 4, "num_layers": 2, "kernel_fields": 4}
+    base = MolecularPropertyModel(["H", "C", "N", "O"], OLD, steerable=network)
+    save_model(base, tmp_path / "base.safetensors")
+    options = {"targets": {"size": "extensive eV", "moment": "dipole D"}, "method": "lora", "frozen_blocks": 1}
+    after = load_property_model(finetune(config(tmp_path, run={"max_epochs": 4}, **options)).model)
+    assert after.edges == "bonds"
+    assert after.species == (1, 6, 7, 8)
+    one, two = base.state_dict(), after.state_dict()
+    changed = {name for name, _ in base.named_parameters() if name in two and not torch.equal(one[name], two[name])}
+    assert any(name.startswith("body.network.layers.1") for name in changed)
+    assert not any(name.startswith(("body.network.layers.0", "body.network.embedding")) for name in changed)
+
+
+def test_the_report_speaks_of_targets_in_their_units(data, caplog) -> None:
+    with caplog.at_level(logging.INFO):
+        result = finetune(config(data, base="properties", method="lora"))
+    report = json.loads((data / "run/finetune.json").read_text())
+    changes = {change["setting"]: change for change in report["changes"]}
+    assert changes["finetune.lora_rank"]["reason"] == "the default"
+    assert changes["model.hidden"] == {
+        "setting": "model.hidden", "asked": None, "resolved": 64, "reason": "the base's"
+    }  # fmt: skip
+    assert changes["model.potential"]["resolved"]["num_channels"] == 6
+    assert report["kept_targets"] == ["size", "moment"]
+    assert report["new_targets"] == ["gap"]
+    both = report["errors"]["valid"]
+    assert set(both["before"]) == set(both["after"]) >= {"size_mae_eV", "gap_mae_eV", "moment_mae_D"}
+    assert both["before"]["gap_mae_eV"] != both["after"]["gap_mae_eV"]
+    assert report["head_parameters"] < report["trained_parameters"] < report["parameters"]
+    assert read_model_info(result.model)["training"]["finetune"]["base"] == report["base"]
+    page = (data / "run/finetune.md").read_text()
+    assert "| valid | moment_mae_D |" in page
+    assert "Targets of the base: size, moment. New targets: gap." in page
+    assert "but for targets of the base, which it predicts itself" in page
+    assert not any(word in page for word in ("E0s:", "Replayed", "forgotten"))
+    assert "forgotten" not in caplog.text
+    assert "trained: " in (data / "run/train.log").read_text()
+
+
+@pytest.mark.parametrize("method", [{"method": "lora", "train": "more.xyz"}, {"frozen_blocks": 1, "lr_decay": 0.5}])
+def test_a_split_run_is_a_straight_run(data, method) -> None:
+    straight = finetune(config(data, run={"output": str(data / "straight"), "max_epochs": 4}, **method))
+    split = config(data, run={"output": str(data / "split"), "max_epochs": 4}, **method)
+    with interrupted_in_epoch(2):
+        finetune(split)
+    resumed = finetune(split, resume=True)
+    one, two = (load_property_model(result.model).state_dict() for result in (straight, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
+    longer = dataclasses.replace(split, run=dataclasses.replace(split.run, max_epochs=5))
+    other = dataclasses.replace(longer, data=dataclasses.replace(longer.data, targets={"gap": "intensive eV"}))
+    with pytest.raises(ConfigError, match=r"data.targets was .* a run cannot be resumed with another model"):
+        finetune(other, resume=True)
+    save_model(potential(("H", "C", "O", "Cu")), data / "base.safetensors", overwrite=True)
+    with pytest.raises(ConfigError, match=r"base.safetensors is not the file that the run began with"):
+        finetune(longer, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "message"),
+    [
+        ("nowhere", {}, "no model file at .*nowhere.safetensors"),
+        ("base", {"frozen_blocks": 3}, "finetune.frozen_blocks is 3, but the base has 2 blocks"),
+        ("base", {"model": {"edges": "both"}}, "model.edges is 'both', but the base has 'radius': fine-tuning keeps"),
+        ("base", {"model": {"r_max": 6.0}}, "model.r_max is 6.0, but the base has 4.0"),
+        ("base", {"model": {"steerable": {"channels": 4}}}, "model.steerable is given, but the base has a body of"),
+        ("base", {"model": {"potential": {"num_channels": 8}}}, "model.potential.num_channels is 8, but the base has"),
+        ("base", {"model": {"potential": {"preset": "large"}}}, "model.potential.num_channels is 64, but the base has"),
+        ("base", {"model": {"potential": {"size": 8}}}, "unknown setting 'model.potential.size'; there are num_chan"),
+        ("base", {"model": {"num_channels": 8}}, "unknown setting 'model.num_channels'"),
+        ("base", {"run": {"compile": True}}, "run.compile is true, but models of properties are not compiled"),
+        ("base", {"train": "more.xyz", "method": "head", "optimizer": {"weight_decay": 0.1}}, "would shrink frozen"),
+        ("properties", {"model": {"hidden": 32}}, "model.hidden is 32, but the base has 64"),
+        ("surface", {}, "finetune.base is a potential for atoms beside a surface"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_clear_errors(data, base, changes, message) -> None:
+    outside = InteratomicPotential(["H"], group="Cinfv", inputs=["surface"], **MODEL)
+    save_model(outside, data / "surface.safetensors")
+    with pytest.raises((ConfigError, FileNotFoundError), match=message):
+        finetune(config(data, base=base, **changes))
+    assert not (data / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"E0s": "base"},
+            "finetune.E0s is 'base', but has no effect, because data.targets makes this a fine-tuning to",
+        ),
+        ({"replay": "a.xyz"}, "finetune.replay is 'a.xyz', but has no effect"),
+        ({"replay_ratio": 2.0}, "finetune.replay_ratio is 2.0, but has no effect"),
+        ({"old_domain": "a.xyz"}, "finetune.old_domain is 'a.xyz', but has no effect"),
+    ],
+)
+def test_settings_of_potentials_are_refused(tmp_path, options, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        config(tmp_path, **options)
+
+
+def test_hidden_sizes_of_new_heads_may_be_chosen_and_the_bases_settings_be_given(data) -> None:
+    given = {"hidden": 16, "edges": "radius", "r_max": 4, "potential": {"num_channels": 6, "inputs": []}}
+    result = finetune(config(data, model=given))
+    assert load_property_model(result.model).config["hidden"] == 16
+    changes = [change["setting"] for change in json.loads((data / "run/finetune.json").read_text())["changes"]]
+    assert "model.hidden" not in changes
+
+
+def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(data)
+    rows = [f"{text},{len(text)},{sum(c in 'O' for c in text)}" for text in ("C", "CO", "C=O", "CC", "CCO", "COC")]
+    (data / "train.csv").write_text("\n".join(["smiles,length,oxygens", *rows]) + "\n")
+    (data / "config.yaml").write_text(
+        "data:\n  train: train.csv\n  targets: {length: extensive, oxygens: intensive}\n  valid: 2\n"
+        "run: {output: out, max_epochs: 2, batch_size: 2, device: cpu, progress: false}\n"
+    )
+    assert main(["finetune", "base.safetensors", "config.yaml", "--finetune.method=lora", "--model.hidden=16"]) == 0
+    said = capsys.readouterr().out
+    assert "model: out/model.safetensors" in said
+    assert "valid length_mae" in said
+    assert "report: out/finetune.md" in said
+    assert load_property_model(data / "out/model.safetensors").config["hidden"] == 16
+    again = read_config(data / "out/config.yaml", kind=PropertyFinetuneConfig)
+    assert again.finetune.method == "lora"
+    write_config(again, data / "again.yaml")
+    assert read_config(data / "again.yaml", kind=PropertyFinetuneConfig) == again
+    (data / "smiles.csv").write_text("smiles\nCCC\nC1CC1\n")
+    assert main(["predict", "out/model.safetensors", "smiles.csv", "-o", "out.csv", "--progress=false"]) == 0
+    with (data / "out.csv").open() as file:
+        assert all(np.isfinite(float(row["length"])) for row in csv.DictReader(file))
+    assert main(["finetune", "--help"]) == 0
+    assert "properties: --help --data.targets" in " ".join(capsys.readouterr().out.split())
+    assert main(["finetune", "--help", "--data.targets"]) == 0
+    assert "data.split" in capsys.readouterr().out
+
+
+def test_configurations_are_told_apart_by_their_targets() -> None:
+    from ik_e3nn.training.finetune_config import finetune_type
+
+    assert finetune_type(["data.train", "finetune.method"]) is FinetuneConfig
+    assert finetune_type(["data.targets.gap"]) is PropertyFinetuneConfig
