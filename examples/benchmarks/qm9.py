@@ -1,13 +1,13 @@
 """QM9: what kernels may look at, learning curves against PyG's models, speed, and bonds.
 
     python examples/benchmarks/qm9.py --data QM9 --work WORK                       # all parts, resumable
-    python examples/benchmarks/qm9.py --data QM9 --work WORK --parts flexibility --minutes 10
+    python examples/benchmarks/qm9.py --data QM9 --work WORK --parts flexibility --epochs 10
 
 QM9 is any of the forms that `ik_e3nn.data.read_qm9` takes; nothing is downloaded. Finished trainings are kept in the
-work folder and skipped. Every training has a time and no number of epochs; all use all cores, one after the other.
+work folder and skipped. Times are those of the processor where there is no GPU.
 
 * flexibility: 10,000 training molecules, graphs of covalent bonds, HOMO, U0_atom and mu learned together; standard
-  steerable kernel, implicit kernel, + bond type, + both atom types, with the same number of parameters.
+  steerable kernel, implicit kernel, + bond type, + both atom types, with the same number of parameters and epochs.
 * learning: all twelve targets together, ours against PyG's SchNet and ViSNet in the same loop, for the same time.
 * speed: molecules a second in training and inference, and the paper's code on the same graphs.
 * bonds: how often bonds perceived from geometries are those of the published SMILES.
@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for finished trainings")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--minutes", type=float, default=10.0, help="a training of the flexibility figure")
+    parser.add_argument("--epochs", type=int, default=10, help="of a training of the flexibility figure")
     parser.add_argument("--sizes", type=size_and_minutes, nargs="+", default=SIZES, help="training molecules:minutes")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--train", type=int, default=10_000, help="molecules of the flexibility figure")
