@@ -19,6 +19,7 @@ from ik_e3nn.data.labelling import make_calculator
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn_calculators.dock.alone import energies_alone
 from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
@@ -92,7 +93,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
     extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
     host = pocket_of(host, region.corners, settings.pocket + extent)
     energies = _energies(settings, ligand, host, calculator)
-    alone = _energies_alone(settings, ligand, energies)
+    alone = energies_alone(ligand, energies, fmax=settings.fmax, steps=settings.steps)
     if known is None:
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
         check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket)
@@ -269,17 +270,6 @@ def _write(
     if settings.plots:
         plot_energies(folder / "energies.png", poses)
         plot_best(folder / "best.png", kept, structures, host)
-
-
-def _energies_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> tuple[float, float]:
-    """Energies in eV of the host alone, and of the molecule alone, the lowest of its relaxed conformers."""
-    state = RelaxState.start(np.array([conformer.positions for conformer in ligand.conformers]))
-    relax(state, energies.alone, fmax=settings.fmax, steps=settings.steps)
-    alone = energies.of_host(), float(np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies)))
-    for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
-        if not np.isfinite(energy):
-            raise DataError(f"there is no energy of {name} alone ({energies.failure}), so no pose can be ranked")
-    return alone
 
 
 def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
