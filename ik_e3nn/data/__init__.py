@@ -7,6 +7,7 @@ from ik_e3nn.data.clouds import mesh_cloud, point_cloud, turned
 from ik_e3nn.data.dataset import StructureDataset, force_rms
 from ik_e3nn.data.energy_reference import EnergyReference, fit_energy_reference
 from ik_e3nn.data.furniture import FURNITURE, furniture_clouds
+from ik_e3nn.data.joined import joined
 from ik_e3nn.data.label_keys import LabelKeys
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, read_labels
@@ -19,7 +20,7 @@ from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.data.pyg import from_pyg
 from ik_e3nn.data.qm9 import qm9_from_pyg, read_qm9
 from ik_e3nn.data.reading import read_structures
-from ik_e3nn.data.slab_symmetry import suggest_group
+from ik_e3nn.data.slab_symmetry import slab_operations, suggest_group
 from ik_e3nn.data.splits import Split, paper_split, random_split
 from ik_e3nn.data.steele import SteeleWall
 from ik_e3nn.data.writing import write_structures
@@ -47,6 +48,7 @@ __all__ = [
     "from_modelnet",
     "from_pyg",
     "furniture_clouds",
+    "joined",
     "mesh_cloud",
     "molecule_from_smiles",
     "paper_split",
@@ -62,6 +64,7 @@ __all__ = [
     "read_structures",
     "resolve_targets",
     "simulate_nbody",
+    "slab_operations",
     "suggest_group",
     "turned",
     "with_bonds",

@@ -12,7 +12,7 @@ from ase.optimize import BFGS
 
 from ik_e3nn.data.generate_plan import Chain
 from ik_e3nn.data.generate_settings import GenerateSettings
-from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.labelling import LabelError, Labeller, StateCalculator, make_calculator
 from ik_e3nn.data.over_surface import OverSubstrate
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.sampling import Frame, Sampler
@@ -198,11 +198,11 @@ def isolated_atom_frames(
 
 def _calculator_for(settings: GenerateSettings, atoms: Atoms) -> Any:
     """A new calculator for a structure's charge and spin."""
+    if settings.substrate is not None:
+        calculator = StateCalculator(settings.calculator, settings.calculator_options)
+        return OverSubstrate(calculator, read_structures(settings.substrate)[-1])
     charge, spin = atoms.info.get("charge", 0), atoms.info.get("spin")
-    calculator = make_calculator(settings.calculator, charge, spin, settings.calculator_options)
-    if settings.substrate is None:
-        return calculator
-    return OverSubstrate(calculator, read_structures(settings.substrate)[-1])
+    return make_calculator(settings.calculator, charge, spin, settings.calculator_options)
 
 
 def _check_bonds(start: Atoms, frame: Frame) -> None:

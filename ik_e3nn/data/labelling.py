@@ -2,14 +2,14 @@
 
 import importlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from numpy.typing import NDArray
 
@@ -165,15 +165,65 @@ def make_calculator(
     return calculator
 
 
+class StateCalculator(Calculator):
+    """A calculator by name for structures of any charge and spin, which it takes from their `info`.
+
+    Args:
+        name: See `make_calculator`.
+        options: See `make_calculator`.
+
+    Example:
+        >>> StateCalculator("emt").get_property("forces", Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])).shape
+        (2, 3)
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._name, self._options = name, options
+        self._states: dict[tuple[int, int | None], BaseCalculator] = {}
+        self._of(Atoms())  # what cannot be made is told at once
+
+    def _of(self, atoms: Atoms) -> BaseCalculator:
+        """The calculator for a structure's charge and spin."""
+        charge, spin = (atoms.info.get(key) for key in ("charge", "spin"))
+        state = int(charge or 0), None if spin is None else int(spin)
+        if state not in self._states:
+            self._states[state] = make_calculator(self._name, *state, self._options)
+        return self._states[state]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Energy and forces; see ASE."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        calculator = self._of(self.atoms)
+        forces = calculator.get_property("forces", self.atoms)
+        self.results: dict[str, Any] = {"energy": calculator.get_property("energy", self.atoms), "forces": forces}
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation."""
+        changes: list[str] = super().check_state(atoms, tol)
+        return changes + _info_changes(self.atoms, atoms)
+
+    def reset(self) -> None:
+        """Forget all results."""
+        super().reset()
+        for calculator in self._states.values():
+            calculator.reset()
+
+
 class _Sum(SumCalculator):
     """A sum of calculators that notices a surface that has moved, and that can forget all that its parts remember."""
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation."""
         changes: list[str] = super().check_state(atoms, tol)
-        if self.atoms is not None and str(self.atoms.info) != str(atoms.info):
-            changes.append("info")
-        return changes
+        return changes + _info_changes(self.atoms, atoms)
 
     def reset(self) -> None:
         """Forget everything."""
@@ -181,6 +231,11 @@ class _Sum(SumCalculator):
         self.results: dict[str, Any] = {}
         for calculator in self.mixer.calcs:
             calculator.reset()
+
+
+def _info_changes(last: Atoms | None, atoms: Atoms) -> list[str]:
+    """Whether charge, spin or the place of a surface differ from those of the last structure."""
+    return ["info"] if last is not None and str(last.info) != str(atoms.info) else []
 
 
 def _xtb_class() -> Any:

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from scipy.spatial.transform import Rotation
 
+from ik_e3nn.data.joined import joined
 from ik_e3nn.data.labelling import Labeller
 from ik_e3nn.data.sampling import Frame, Sampler
 
@@ -81,7 +82,8 @@ class OverSubstrate(Calculator):
     .. math:: E(\text{molecule}) = E(\text{molecule} + \text{substrate}) - E(\text{substrate})
 
     Args:
-        calculator: Labels molecule and substrate together.
+        calculator: Labels molecule and substrate together, and the substrate alone; their charges and spins differ and
+            stand in `info`, as `StateCalculator` expects.
         substrate: The atoms that are added and then left out; its highest one is put at z = 0, its centre at x = y = 0.
 
     Example:
@@ -113,9 +115,7 @@ class OverSubstrate(Calculator):
         super().calculate(atoms, list(properties), list(system_changes))
         if self.alone is None:
             self.alone = self.labeller.label(self.substrate).energy
-        together = self.substrate.copy()
-        together.extend(Atoms(self.atoms.numbers, self.atoms.positions))
-        labels = self.labeller.label(together)
+        labels = self.labeller.label(joined(self.substrate, self.atoms))
         self.results: dict[str, Any] = {
             "energy": labels.energy - self.alone,
             "forces": labels.forces[len(self.substrate) :],

@@ -1,4 +1,4 @@
-"""The point group of a slab, as a suggestion for the symmetry group of a potential that does not contain its atoms."""
+"""The symmetry of a slab: its operations, and its point group, which a potential without its atoms may have."""
 
 import warnings
 
@@ -24,8 +24,9 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
     """Point group of what a slab does to a molecule on its upper side.
 
     The operations of the slab's space group that keep its normal, as a group of rotations and mirrors about the third
-    cell vector's side. Where the molecule moves over several cells and the corrugation does not matter, "Cinfv" is the
-    simpler choice.
+    cell vector's side. Beside a "surface" of this group energies do not change along the face: its lateral period is
+    lost, and a structure needs the slab's atoms where corrugation matters. Where directions across the normal do not
+    matter either, "Cinfv" is the simpler choice.
 
     Args:
         slab: Periodic along its first two cell vectors.
@@ -44,6 +45,50 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
         >>> suggest_group(fcc100("Cu", (1, 1, 3), vacuum=8.0)).name  # doctest: +SKIP
         'C4v'
     """
+    rotations, _, exact, normal = _operations(slab, tolerance)
+    import spglib
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = spglib.get_pointgroup(rotations)
+    if found is None:
+        raise DataError("the operations that keep the normal of the slab are no point group; try another tolerance")
+    symbol = found[0].strip()
+    matrices = exact.T @ rotations @ np.linalg.inv(exact.T)
+    return SymmetryGroup.from_generators(matrices, SCHOENFLIES[symbol], tuple(normal.tolist()))
+
+
+def slab_operations(slab: Atoms, *, tolerance: float = 0.01) -> tuple[FloatArray, FloatArray]:
+    r"""All operations that map a slab onto itself and keep its normal, up to its cell vectors.
+
+    .. math:: r \to R r + t
+
+    Turns, mirrors and glides, and the shifts by which a cell of several primitive ones repeats: 8 of C4v times 4 for a
+    2 x 2 cell.
+
+    Args:
+        slab: Periodic along its first two cell vectors.
+        tolerance: How far atoms may be from their symmetric places in A.
+
+    Returns:
+        R, (n, 3, 3), and t, (n, 3), in A; the identity is among them.
+
+    Raises:
+        DataError: The structure is not a slab, or spglib finds no symmetry.
+        MissingDependencyError: spglib is not installed.
+
+    Example:
+        >>> from ase.build import fcc100
+        >>> len(slab_operations(fcc100("Cu", (2, 2, 3), vacuum=8.0))[0])  # doctest: +SKIP
+        32
+    """
+    rotations, translations, exact, _ = _operations(slab, tolerance)
+    matrices: FloatArray = exact.T @ rotations @ np.linalg.inv(exact.T)
+    return matrices, translations @ exact
+
+
+def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+    """Rotations (n, 3, 3) and translations (n, 3) in fractions of a cell (3, 3), the third returned, and its normal."""
     try:
         import spglib
     except ImportError as error:
@@ -66,15 +111,7 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
         raise DataError("spglib finds no symmetry in the slab; are atoms in the same place?")
     rotations = symmetry["rotations"]
     kept = np.abs(cell.T @ rotations @ np.linalg.inv(cell.T) @ normal - normal).max(1) < 1e-3
-    exact = _symmetric_cell(cell, rotations[kept])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        found = spglib.get_pointgroup(rotations[kept])
-    if found is None:
-        raise DataError("the operations that keep the normal of the slab are no point group; try another tolerance")
-    symbol = found[0].strip()
-    matrices = exact.T @ rotations[kept] @ np.linalg.inv(exact.T)
-    return SymmetryGroup.from_generators(matrices, SCHOENFLIES[symbol], tuple(normal.tolist()))
+    return rotations[kept], symmetry["translations"][kept], _symmetric_cell(cell, rotations[kept]), normal
 
 
 def _symmetric_cell(cell: FloatArray, rotations: NDArray[np.int64]) -> FloatArray:

@@ -1,7 +1,7 @@
 """Atomic structures and point clouds as graphs: neighbours, edge vectors, bonds, batches, downsampling."""
 
 from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bonds, set_bonds
-from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
+from ik_e3nn.graph.build import batch_graphs, build_graph, structure_number, surface_vectors
 from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
@@ -36,5 +36,6 @@ __all__ = [
     "random_points",
     "search_cell",
     "set_bonds",
+    "structure_number",
     "surface_vectors",
 ]

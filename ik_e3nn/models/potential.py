@@ -39,7 +39,12 @@ class InteratomicPotential(nn.Module):
     surroundings change between atoms comes through the features. Both are zero at first.
 
     Layers are equivariant under the group. Beside a surface that leaves "Cinfv" they are those of O(3), and it is the
-    features of the atoms that know the normal: the same functions, from cheaper layers.
+    features of the atoms that know the normal: the same functions, from cheaper layers. Far away these are isotropic;
+    layers of a smaller group tell directions apart everywhere.
+
+    Places are part of the features that atoms begin with, and kernels are conditioned on the features of both their
+    atoms: so every kernel sees the heights of both ends of its edge, in a smooth bounded basis. Conditions of its own
+    for heights would be the same functions on the same hidden layer, and no new input.
 
     Args:
         species: Atomic numbers or symbols that the model knows.

@@ -11,6 +11,7 @@ from ik_e3nn.data import StructureDataset
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_potential, load_model, save_model
 from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.adsorption import NEWTON_PER_METRE, surface_stress
 from ik_e3nn_calculators.velocities import degrees_of_freedom
 
 
@@ -80,6 +81,31 @@ def test_stress_of_a_layer_is_lateral(model):
     atoms.pbc = True
     with pytest.raises(DataError, match="periodic in a direction"):
         atoms.get_potential_energy()
+
+
+def test_the_stress_of_a_film_is_what_stretching_it_sideways_costs(model):
+    """Energy by lateral strain, per area, however high the cell is; across the film there is nothing to stretch."""
+    film = water()
+    film.cell, film.pbc = [[4.0, 0, 0], [1.0, 4.5, 0], [0, 0, 30.0]], (True, True, False)
+    film.calc = IKCalculator(model)
+    stress = surface_stress(film)
+    area, step, expected = 18.0, 1e-4, np.zeros((3, 3))
+    for i, j in ((0, 0), (1, 1), (0, 1)):
+        energies = []
+        for h in (step, -step):
+            strain = np.eye(3)
+            strain[i, j] += h / 2
+            strain[j, i] += h / 2
+            strained = film.copy()
+            strained.set_cell(film.cell.array @ strain, scale_atoms=False)
+            strained.positions = film.positions @ strain
+            strained.calc = film.calc
+            energies.append(strained.get_potential_energy())
+        expected[i, j] = expected[j, i] = (energies[0] - energies[1]) / (2 * step) / area * NEWTON_PER_METRE
+    assert np.abs(expected[:2, :2]).min() > 1e-6
+    np.testing.assert_allclose(stress, expected, atol=1e-6)
+    film.cell[2, 2] = 60.0
+    np.testing.assert_allclose(surface_stress(film), expected, atol=1e-6)
 
 
 def test_the_file_keeps_the_surroundings(model, tmp_path):

@@ -6,7 +6,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from ik_e3nn.data.generate import GenerateSettings, generate
-from ik_e3nn.data.labelling import Labeller
+from ik_e3nn.data.labelling import Labeller, make_calculator
 from ik_e3nn.data.over_surface import OverSubstrate, RandomPlacement, lifted
 from ik_e3nn.data.sampling import RattleSampler
 from ik_e3nn.data.steele import SteeleWall
@@ -97,6 +97,23 @@ def test_generate_over_a_substrate(tmp_path):
     frames = read(path, ":")
     assert [atoms.get_chemical_formula() for atoms in frames] == ["CH4"] * 3
     assert not frames[0].pbc.any()
+
+
+def test_an_ion_over_a_neutral_substrate(tmp_path):
+    """Far over it the energy is that of the ion: the substrate does not take its charge or spin over."""
+    pytest.importorskip("tblite")
+    write(tmp_path / "neon.xyz", Atoms("Ne2", [[0, 0, 0], [3.0, 0, 0]]))
+    path = tmp_path / "a.xyz"
+    settings = GenerateSettings(
+        output=str(path), smiles=["[NH4+]"], calculator="gfn2-xtb", heights=[40.0, 50.0], num_frames=2,
+        method="rattle", substrate=str(tmp_path / "neon.xyz"), isolated_atoms=True,
+    )  # fmt: skip
+    generate(settings)
+    frames = read(path, ":")
+    assert [atoms.info["charge"] for atoms in frames] == [0, 0, 1, 1]
+    for atoms in frames:
+        free = make_calculator("gfn2-xtb", atoms.info["charge"], atoms.info["spin"]).get_potential_energy(atoms)
+        assert atoms.info["REF_energy"] == pytest.approx(free, abs=1e-3)
 
 
 @pytest.mark.parametrize(

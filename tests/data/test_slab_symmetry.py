@@ -12,7 +12,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 pytest.importorskip("spglib")
 
-from ik_e3nn.data import suggest_group
+from ik_e3nn.data import slab_operations, suggest_group
 
 
 @pytest.mark.parametrize(
@@ -84,3 +84,32 @@ def test_what_is_no_slab_is_refused():
         suggest_group(molecule("H2O"))
     with pytest.raises(DataError, match="periodic along its first two cell vectors"):
         suggest_group(Atoms("Cu", cell=[3, 0, 3], pbc=True))
+
+
+@pytest.mark.parametrize(
+    ("slab", "count"),
+    [
+        (fcc100("Cu", (2, 2, 3), vacuum=8.0), 8 * 4),
+        (fcc111("Cu", (3, 2, 4), vacuum=8.0), 6),  # no turn and no mirror keeps such a cell
+        (fcc111("Cu", (3, 3, 4), vacuum=8.0), 6 * 9),
+        (graphene("C2", size=(2, 2, 1), vacuum=8.0), 12 * 4),
+    ],
+    ids=["fcc100", "fcc111 3x2", "fcc111 3x3", "graphene"],
+)
+def test_operations_map_every_atom_onto_one_of_its_kind(slab, count):
+    rotations, shifts = slab_operations(slab)
+    assert len(rotations) == count
+    lattice = slab.cell.array[:2]
+    for rotation, shift in zip(rotations, shifts, strict=True):
+        moved = slab.positions @ rotation.T + shift
+        gaps = moved[:, None] - slab.positions[None]
+        gaps -= np.round(gaps @ np.linalg.pinv(lattice)) @ lattice
+        assert (np.linalg.norm(gaps, axis=2).min(1) < 1e-6).all()
+
+
+def test_operations_of_a_slab_in_any_frame():
+    slab = fcc100("Cu", (1, 1, 3), vacuum=8.0)
+    turn = Rotation.from_rotvec([0.4, -0.9, 0.3])
+    slab.positions, slab.cell = turn.apply(slab.positions), turn.apply(slab.cell.array)
+    rotations, _ = slab_operations(slab)
+    np.testing.assert_allclose(rotations @ turn.apply([0, 0, 1]), turn.apply(np.eye(3)[[2] * 8]), atol=1e-10)

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 from scipy.spatial.transform import Rotation
 
+from ik_e3nn.blocks import Edges
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential
@@ -108,6 +110,27 @@ def test_far_from_the_surface_it_is_not_felt():
     model = beside("surface", "Cinfv")
     total = model(graph_of(lifted(60.0)))["forces"].sum(0)
     assert total.abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("group", ["Cinfv", "SO2"])
+def test_kernels_see_the_height_of_either_end_of_an_edge_and_how_far_is_no_more_than_far(group):
+    model = beside("surface", group, num_layers=2)
+
+    def kernel(first, second):
+        """Filter fields of the edge from the first atom to the second, of the first interaction."""
+        atoms = Atoms("CO", [[0, 0, 0], [0, 0, 1.2]])
+        edges = model.prepare(graph_of(atoms))
+        places = torch.tensor([[0.0, 0, first], [0.0, 0, second]], dtype=torch.float64)
+        interaction, species = model.interactions[0], edges["species"]
+        ends = interaction.ends(model.first_features(species, edges, places), species)
+        fields = interaction.filter_fields(*ends, Edges(edges["senders"], edges["owners"], edges["vectors"], None))
+        return fields.fields() if hasattr(fields, "fields") else fields
+
+    near = kernel(1.0, 2.0)
+    assert (kernel(1.5, 2.0) - near).abs().max() > 1e-4
+    assert (kernel(1.0, 2.5) - near).abs().max() > 1e-4
+    torch.testing.assert_close(kernel(60.0, 61.0), kernel(600.0, 70.0), atol=1e-12, rtol=0)
+    assert (kernel(60.0, 61.0) - near).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize(

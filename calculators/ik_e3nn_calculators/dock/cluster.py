@@ -20,24 +20,49 @@ class PoseDistance:
         group: Symmetry of a surface without atoms, its axis the normal along z; poses that differ by one of its
             elements or by a shift sideways are the same. None for hosts with atoms.
         lattice: Periodic cell vectors of a slab, (k, 3); poses that differ by one are the same.
+        operations: Turns and mirrors (g, 3, 3) and shifts (g, 3), in A, of a slab onto itself, the identity among them;
+            poses that differ by one and by cell vectors are the same.
     """
 
     maps: IntArray
     group: SymmetryGroup | None = None
     lattice: FloatArray | None = None
+    operations: tuple[FloatArray, FloatArray] = (np.eye(3)[None], np.zeros((1, 3)))
 
     def __call__(self, first: FloatArray, second: FloatArray) -> float:
         """The distance of poses (n, 3), A."""
         images = second[self.maps]  # (maps, n, 3)
-        if self.lattice is not None and len(self.lattice):
-            shift = np.linalg.lstsq(self.lattice.T, first.mean(axis=0) - second.mean(axis=0), rcond=None)[0]
-            around = np.stack(np.meshgrid(*[[-1, 0, 1]] * len(self.lattice), indexing="ij"), -1)
-            shifts = (np.round(shift) + around.reshape(-1, len(self.lattice))) @ self.lattice  # cells may be skewed
-            images = (images[:, None] + shifts[None, :, None]).reshape(-1, *second.shape)
         if self.group is None:
-            squares = ((first - images) ** 2).sum((1, 2))
-            return float(np.sqrt(squares.min() / len(first)))
+            return self._over_atoms(first, images)
         return min(self._over_surface(first, images, mirror) for mirror in self._mirrors())
+
+    def _over_atoms(self, first: FloatArray, images: FloatArray) -> float:
+        """Least distance over the operations and cell vectors of a slab.
+
+        Poses are never closer than their middles: images are tried in that order, until none can be closer.
+        """
+        rotations, shifts = self.operations
+        middle = first.mean(axis=0)
+        gaps = middle - (rotations @ images[0].mean(axis=0) + shifts)  # (g, 3)
+        cells = self._cells(gaps)  # (g, c, 3)
+        bounds = np.linalg.norm(gaps[:, None] - cells, axis=2)
+        best = np.inf
+        for index in np.argsort(bounds, axis=None):
+            if bounds.flat[index] >= best:
+                break
+            g, c = np.unravel_index(index, bounds.shape)
+            moved = images @ rotations[g].T + (shifts[g] + cells[g, c])
+            best = min(best, np.sqrt(((first - moved) ** 2).sum((1, 2)).min() / len(first)))
+        return float(best)
+
+    def _cells(self, gaps: FloatArray) -> FloatArray:
+        """Sums of cell vectors near vectors (g, 3), (g, c, 3): the nearest is among them."""
+        if self.lattice is None or not len(self.lattice):
+            return np.zeros((len(gaps), 1, 3))
+        near = np.round(np.linalg.lstsq(self.lattice.T, gaps.T, rcond=None)[0].T)
+        around = np.stack(np.meshgrid(*[[-1, 0, 1]] * len(self.lattice), indexing="ij"), -1)  # cells may be skewed
+        cells: FloatArray = (near[:, None] + around.reshape(-1, len(self.lattice))) @ self.lattice
+        return cells
 
     def _mirrors(self) -> list[FloatArray]:
         """One element of every coset of the rotations about z, or every element of a finite group."""

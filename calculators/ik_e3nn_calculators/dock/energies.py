@@ -10,7 +10,8 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
-from ik_e3nn.graph import batch_graphs, build_graph, get_bonds, set_bonds
+from ik_e3nn.data import joined
+from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.host import Host
 
@@ -25,8 +26,8 @@ class PoseEnergies(ABC):
     """Energies and forces of poses of one molecule.
 
     Args:
-        ligand: The molecule, in any geometry, with charge and spin.
-        host: The fixed environment.
+        ligand: The molecule, in any geometry, with charge, spin and bonds.
+        host: The fixed environment, with its own.
     """
 
     def __init__(self, ligand: Atoms, host: Host) -> None:
@@ -47,28 +48,15 @@ class PoseEnergies(ABC):
         """Energy of the host alone in eV."""
         if len(self.host.atoms) == 0:
             return 0.0
-        return float(self._evaluate([self._bare(self.host.atoms)], 0)[0][0])
+        return float(self._evaluate([joined(self.host.atoms, Atoms(info={"charge": 0, "spin": 1}))], 0)[0][0])
 
     def structure(self, pose: FloatArray) -> Atoms:
         """The host, then the molecule in a pose."""
-        atoms = self._bare(self.host.atoms)
-        ligand = self._ligand(pose)
-        atoms.extend(ligand)
-        atoms.info.update(ligand.info)
-        bonds = get_bonds(self.ligand)
-        if len(bonds):
-            first = len(self.host.atoms)
-            set_bonds(atoms, bonds + np.array([first, first, 0]))
-        return atoms
+        return joined(self.host.atoms, self._ligand(pose))
 
     def _ligand(self, pose: FloatArray) -> Atoms:
         info = {key: self.ligand.info[key] for key in ("charge", "spin", "bonds") if key in self.ligand.info}
         return Atoms(self.ligand.numbers, pose, info=info)
-
-    @staticmethod
-    def _bare(atoms: Atoms) -> Atoms:
-        """Without arrays that a molecule lacks."""
-        return Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
 
     def _evaluate(self, structures: list[Atoms], skip: int) -> tuple[FloatArray, FloatArray]:
         """Energies of structures of equal length, and forces on all atoms but the first ones."""

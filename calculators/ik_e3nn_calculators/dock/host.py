@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data import read_structures
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import get_bonds, neighbour_list, set_bonds, structure_number
 
 _log = logging.getLogger(__name__)
 
@@ -17,6 +17,7 @@ FloatArray = NDArray[np.float64]
 
 SURFACE = "surface"
 WATER = ("HOH", "WAT", "H2O", "DOD")
+VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
 SAME_PLACE = 0.6  # A; shorter than any bond: alternate places of one atom
 
 
@@ -35,7 +36,14 @@ class Host:
     @property
     def is_surface(self) -> bool:
         """Whether there is a plane to measure heights from: a surface without atoms, or a slab."""
-        return len(self.atoms) == 0 or bool(self.atoms.pbc[:2].all())
+        return len(self.atoms) == 0 or bool(self.atoms.pbc[:2].all() and self.vacuum > VACUUM)
+
+    @property
+    def vacuum(self) -> float:
+        """Distance along z in A from the highest atom to the next image of the lowest; infinite where there is none."""
+        if not self.atoms.pbc[2]:
+            return float("inf")
+        return float(abs(self.atoms.cell.array[2, 2]) - np.ptp(self.atoms.positions[:, 2]))
 
     @property
     def top(self) -> float:
@@ -79,7 +87,7 @@ def _protein(atoms: Atoms) -> Atoms:
     left_out[np.maximum(first, second)] = True
     if left_out.any():
         _log.info("%d atoms of crystal water and of alternate places are left out", int(left_out.sum()))
-    return atoms[~left_out]
+    return _part(atoms, ~left_out)
 
 
 def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
@@ -94,7 +102,7 @@ def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
         The part.
 
     Raises:
-        DataError: Nothing of the host is near.
+        DataError: Nothing of the host is near, or part of one that is charged or has unpaired electrons.
     """
     if len(host.atoms) == 0 or host.atoms.pbc.any():
         return host
@@ -109,4 +117,21 @@ def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
     if numbers is not None:  # another chain has the same numbers again: a residue is a run of equal ones
         residues = np.cumsum(np.diff(numbers, prepend=numbers[0]) != 0)
         near = np.isin(residues, residues[near])
-    return Host(host.atoms[near], host.name)
+    charge, spin = (structure_number(host.atoms, key) for key in ("charge", "spin"))
+    if not near.all() and (charge or (spin is not None and spin != 1)):
+        raise DataError(
+            f"{host.name} has charge {charge or 0:g} and multiplicity {spin or 1:g}, but only {near.sum()} of its "
+            f"{len(near)} atoms are near the region, whose charge is not known: raise pocket to keep the whole host, "
+            "or give its part as a file with a charge of its own"
+        )
+    return Host(_part(host.atoms, near), host.name)
+
+
+def _part(atoms: Atoms, kept: NDArray[np.bool_]) -> Atoms:
+    """Some atoms, with the bonds between them."""
+    part, bonds = atoms[kept], get_bonds(atoms)
+    if len(bonds):
+        part.info.pop("bonds")
+        among = kept[bonds[:, 0]] & kept[bonds[:, 1]]
+        set_bonds(part, np.column_stack([(np.cumsum(kept) - 1)[bonds[among, :2]], bonds[among, 2]]))
+    return part

@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 from ik_e3nn.data import read_structures
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbour_list
-from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.host import VACUUM, Host
 from ik_e3nn_calculators.dock.ligand import Ligand
-from ik_e3nn_calculators.dock.settings import RegionSettings
+from ik_e3nn_calculators.dock.settings import HEIGHTS, RADIUS, RegionSettings
 
 FloatArray = NDArray[np.float64]
 
@@ -80,7 +80,8 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
     """
     if settings.around is not None:
         centre = read_structures(settings.around)[-1].positions.mean(axis=0)
-        return Region(centre - settings.radius, centre + settings.radius, sphere=True)
+        radius = RADIUS if settings.radius is None else settings.radius
+        return Region(centre - radius, centre + radius, sphere=True)
     if settings.sphere is not None:
         centre, radius = np.array(settings.sphere[:3], dtype=float), settings.sphere[3]
         return Region(centre - radius, centre + radius, sphere=True)
@@ -90,11 +91,13 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
     if not host.is_surface:
         raise DataError(
             f"{host.name} is no surface, so it needs a region: region.around (the file of a ligand in the site), "
-            "region.sphere or region.box"
+            f"region.sphere or region.box. A surface is periodic along its first two cell vectors, with {VACUUM:g} A "
+            f"of vacuum or more along z; got pbc {host.atoms.pbc.tolist()} and {host.vacuum:.1f} A"
         )
-    lower, upper = np.full(3, -settings.lateral), np.full(3, settings.lateral)
+    heights, lateral = settings.heights or HEIGHTS, settings.lateral or 0.0
+    lower, upper = np.full(3, -lateral), np.full(3, lateral)
     lattice = host.atoms.cell.array[:2] if host.atoms.pbc[:2].all() else None
-    lower[2], upper[2] = (host.top + height for height in settings.heights)
+    lower[2], upper[2] = (host.top + height for height in heights)
     return Region(lower, upper, layer=True, lattice=lattice)
 
 

@@ -36,7 +36,8 @@ class Pose:
         converged: Whether the forces are below the goal.
         steps: Steps of the relaxation.
         binding_eV: Energy of host and molecule together, minus that of the host and of the relaxed molecule alone: the
-            sum of the next two, and what poses are ranked by.
+            sum of the next two, and what poses are ranked by. Where the energy of the molecule depends on its
+            orientation even far from a surface, its lowest counts.
         interaction_eV: The same, minus that of the molecule alone as it is in the pose.
         strain_eV: Energy of the molecule alone as it is in the pose, minus that of the relaxed one.
         height_A: Height of the molecule's middle over the surface; NaN where there is none.

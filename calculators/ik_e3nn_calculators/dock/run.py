@@ -1,24 +1,25 @@
 """A pose search from settings to files."""
 
-import json
 import logging
-import zipfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
+import torch
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ik_e3nn.atomic import written_at_once
-from ik_e3nn.data.labelling import make_calculator
-from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.data import slab_operations
+from ik_e3nn.data.labelling import StateCalculator
+from ik_e3nn.errors import DataError, MissingDependencyError, UnknownSpeciesError
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn_calculators.dock.alone import energies_alone
+from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab
 from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
@@ -28,13 +29,13 @@ from ik_e3nn_calculators.dock.region import check_reach, make_region, starting_p
 from ik_e3nn_calculators.dock.relax import RelaxState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
+from ik_e3nn_calculators.dock.state import STATE, StateFile
 from ik_e3nn_calculators.folder import check_free, claim_folder
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.summary import write_json
 
 _log = logging.getLogger(__name__)
 
-STATE = "state.npz"
 FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "best.extxyz", "energies.png", "best.png", "summary.json", STATE)
 SAVE_INTERVAL = 10  # steps of all poses
 
@@ -79,20 +80,22 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
         The summary.
 
     Raises:
-        DataError: The ligand or host cannot be used, the region has no room, the model does not know such a host, or
-            the folder holds another search.
+        DataError: The ligand or host cannot be used, the cell or the region has no room, the model does not know such a
+            host, or the folder holds another search.
         UnknownSpeciesError: The model does not know an element.
     """
-    state_file = Path(settings.output) / STATE
-    known = None if settings.overwrite else _read_state(state_file, settings)
+    state_file = StateFile(Path(settings.output), settings.identity())
+    known = None if settings.overwrite else state_file.read()
     if known is None:
         check_free(settings.output, FILES, overwrite=settings.overwrite)
     ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), read_host(settings.host)
+    check_slab(host)
     region = make_region(settings.region, host)
+    check_cell(host, ligand, region)
     extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
     host = pocket_of(host, region.corners, settings.pocket + extent)
     energies = _energies(settings, ligand, host, calculator)
-    alone = _energies_alone(settings, ligand, energies)
+    alone = energies_alone(ligand, energies, fmax=settings.fmax, steps=settings.steps)
     if known is None:
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
         check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket)
@@ -109,8 +112,7 @@ def _energies(settings: DockSettings, ligand: Ligand, host: Host, calculator: Ca
     """What computes energies, after checking that it can."""
     molecule = ligand.conformers[0]
     if calculator is None and settings.calculator is not None:
-        charge, spin = molecule.info.get("charge", 0), molecule.info.get("spin")
-        calculator = make_calculator(settings.calculator, charge, spin)
+        calculator = StateCalculator(settings.calculator)
     if calculator is not None:
         return CalculatorEnergies(molecule, host, calculator=calculator)
     if settings.model is None:
@@ -126,32 +128,11 @@ def _energies(settings: DockSettings, ligand: Ligand, host: Host, calculator: Ca
     return ModelEnergies(molecule, host, model=model, batch_atoms=settings.batch_atoms)
 
 
-def check_host(model: InteratomicPotential, host: Host) -> None:
-    """Refuse a host that a model was not made for.
-
-    Raises:
-        DataError: Atoms for a model that knows a surface without them, or the other way round, or a surface that does
-            not lie across z.
-    """
-    surroundings = model.surroundings
-    if surroundings is None and len(host.atoms) == 0:
-        raise DataError("the model knows no surface without atoms (inputs: surface); give the host as a structure file")
-    if surroundings is not None and len(host.atoms) > 0:
-        raise DataError(f"the model was made for a {surroundings.kind} without atoms; its host is --host surface")
-    if surroundings is not None and (surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
-        raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
-    if surroundings is not None and not surroundings.keeps_places:
-        raise DataError(
-            f"poses are searched over one surface, but {model.group.name} has two walls alike: "
-            "the model is one of a slit"
-        )
-
-
 def _relax(
-    settings: DockSettings, state: RelaxState, kinds: NDArray[np.int64], energies: PoseEnergies, file: Path
+    settings: DockSettings, state: RelaxState, kinds: NDArray[np.int64], energies: PoseEnergies, file: StateFile
 ) -> None:
     """Relax all poses, with progress and with the state on disk."""
-    _write_state(file, settings, state, kinds)
+    file.write(state, kinds)
     rounds = 0
     with tqdm(total=len(kinds), unit="pose", desc="relax", miniters=0, disable=not settings.progress) as bar:
 
@@ -162,10 +143,10 @@ def _relax(
             bar.set_postfix_str(f"step {rounds}, best {best:.3f} eV", refresh=False)
             bar.update(int((~(state.fmax > settings.fmax)).sum()) - bar.n)
             if rounds % SAVE_INTERVAL == 0:
-                _write_state(file, settings, state, kinds)
+                file.write(state, kinds)
 
         relax(state, energies, fmax=settings.fmax, steps=settings.steps, after_step=after_step)
-    _write_state(file, settings, state, kinds)
+    file.write(state, kinds)
 
 
 def _finish(
@@ -271,43 +252,19 @@ def _write(
         plot_best(folder / "best.png", kept, structures, host)
 
 
-def _energies_alone(settings: DockSettings, ligand: Ligand, energies: PoseEnergies) -> tuple[float, float]:
-    """Energies in eV of the host alone, and of the molecule alone, the lowest of its relaxed conformers."""
-    state = RelaxState.start(np.array([conformer.positions for conformer in ligand.conformers]))
-    relax(state, energies.alone, fmax=settings.fmax, steps=settings.steps)
-    alone = energies.of_host(), float(np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies)))
-    for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
-        if not np.isfinite(energy):
-            raise DataError(f"there is no energy of {name} alone ({energies.failure}), so no pose can be ranked")
-    return alone
-
-
 def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
-    """What makes two poses the same, for this host."""
-    if len(host.atoms) > 0:
-        return PoseDistance(ligand.automorphisms(), None, host.atoms.cell.array[host.atoms.pbc])
-    group = energies.model.group if isinstance(energies, ModelEnergies) else SymmetryGroup("Cinfv")
-    return PoseDistance(ligand.automorphisms(), group)
-
-
-def _write_state(file: Path, settings: DockSettings, state: RelaxState, kinds: NDArray[np.int64]) -> None:
-    """Everything that a continued search needs, at once or not at all."""
-    identity = np.array(json.dumps(settings.identity(), sort_keys=True))
-    with written_at_once(file) as stream:
-        np.savez(stream, identity=identity, kinds=kinds, **state.arrays())  # type: ignore[arg-type]
-
-
-def _read_state(file: Path, settings: DockSettings) -> tuple[RelaxState, NDArray[np.int64]] | None:
-    """The state of a search that was killed, if it is one with these settings and not finished."""
-    if not file.exists() or (file.parent / "summary.json").exists():
-        return None
+    """What makes two poses the same, for this host: what keeps the host and, of a model's group, the energy."""
+    maps = ligand.automorphisms()
+    group = energies.model.group if isinstance(energies, ModelEnergies) else None
+    if len(host.atoms) == 0:
+        return PoseDistance(maps, group or SymmetryGroup("Cinfv"))
+    distance = PoseDistance(maps, None, host.atoms.cell.array[host.atoms.pbc])
+    if not host.is_surface:
+        return distance
     try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file} cannot be read ({error}); start anew with overwrite") from error
-    identity, kinds = str(arrays.pop("identity")), arrays.pop("kinds")
-    if json.loads(identity) != json.loads(json.dumps(settings.identity())):
-        raise DataError(f"{file.parent} holds another search; choose another output folder, or say --overwrite")
-    _log.info("continuing the search in %s", file.parent)
-    return RelaxState(**arrays), kinds
+        rotations, shifts = slab_operations(host.atoms)
+    except (DataError, MissingDependencyError) as error:
+        _log.warning("poses that the symmetry of %s makes the same are listed as several: %s", host.name, error)
+        return distance
+    kept = [group is None or group.contains(torch.from_numpy(rotation)) for rotation in rotations]
+    return replace(distance, operations=(rotations[kept], shifts[kept]))

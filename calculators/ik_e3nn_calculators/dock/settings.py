@@ -1,13 +1,19 @@
 """Settings of a pose search: what a user may choose, with units, checked when made."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ik_e3nn.errors import ConfigError
+from ik_e3nn.errors import ConfigError, ModelFileError
+from ik_e3nn.models import model_path
 
-CHANGEABLE = frozenset({"output", "overwrite", "device", "progress", "plots", "batch_atoms", "steps", "fmax"})
+CHANGEABLE = frozenset(
+    {"output", "overwrite", "device", "progress", "plots", "batch_atoms", "steps", "fmax", "keep", "distinct"}
+)
+HEIGHTS = (2.0, 5.0)  # A
+RADIUS = 3.0  # A
 
 
 @dataclass(frozen=True)
@@ -17,23 +23,25 @@ class RegionSettings:
     Over a surface it is a range of heights; around a site, one of a sphere, a box or the place of another molecule.
 
     Args:
-        heights: Least and largest height of the lowest atom over a surface or over the highest atom of a slab, in A.
-        lateral: Largest shift along the two directions of a surface, in A; over a periodic slab the whole cell is used.
+        heights: Least and largest height of the lowest atom over a surface or over the highest atom of a slab, in A; 2
+            and 5 if not given.
+        lateral: Largest shift along the two directions of a surface, in A; none if not given. Over a periodic slab the
+            whole cell is used.
         sphere: Centre and radius of a sphere for the middle of the molecule: x, y, z, r in A.
         box: Corners of a box for it: x, y, z of the first, then of the second, in A.
         around: Structure file of a molecule; a sphere about its middle.
-        radius: Radius of that sphere in A.
+        radius: Radius of that sphere in A; 3 if not given.
 
     Raises:
-        ConfigError: More than one region, or numbers that make none.
+        ConfigError: More than one region, a setting of another one, or numbers that make none.
     """
 
-    heights: Sequence[float] = (2.0, 5.0)
-    lateral: float = 0.0
+    heights: Sequence[float] | None = None
+    lateral: float | None = None
     sphere: Sequence[float] | None = None
     box: Sequence[float] | None = None
     around: str | None = None
-    radius: float = 3.0
+    radius: float | None = None
 
     def __post_init__(self) -> None:
         given = [name for name in ("sphere", "box", "around") if getattr(self, name) is not None]
@@ -43,7 +51,12 @@ class RegionSettings:
                 raise ConfigError(f"region.{name} must hold finite numbers, got {numbers}")
         if len(given) > 1:
             raise ConfigError(f"a search has one region; got {' and '.join(given)}")
-        if len(self.heights) != 2 or not 0 < self.heights[0] <= self.heights[1]:
+        for name in ("heights", "lateral"):
+            if given and getattr(self, name) is not None:
+                raise ConfigError(f"region.{name} is for a search over a surface and says nothing beside {given[0]}")
+        if self.radius is not None and self.around is None:
+            raise ConfigError("region.radius is that of a sphere about region.around, which is not given")
+        if self.heights is not None and (len(self.heights) != 2 or not 0 < self.heights[0] <= self.heights[1]):
             raise ConfigError(
                 "region.heights must be two numbers above 0, the least and the largest height over the surface in A; "
                 f"got {self.heights}"
@@ -55,8 +68,9 @@ class RegionSettings:
         if self.box is not None and len(self.box) != 6:
             raise ConfigError(f"region.box must be x, y, z of two corners in A; got {self.box}")
         for name in ("lateral", "radius"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"region.{name} must not be negative; got {getattr(self, name)}")
+            number = getattr(self, name)
+            if number is not None and not number >= 0:
+                raise ConfigError(f"region.{name} must not be negative; got {number}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +83,8 @@ class DockSettings:
         calculator: What to use instead of a model, one pose after the other: "gfn2-xtb", "gfn2-xtb+steele", "emt", "lj"
             or "module:Class" for any ASE calculator.
         host: "surface", for a model that knows a surface without atoms, or a structure file of a slab, cluster or
-            protein, which is held fixed.
+            protein, which is held fixed. A calculator's surface without atoms is taken for a flat wall across z
+            ("Cinfv"): poses that differ by turns, mirrors and shifts along it are one.
         region: Where poses begin.
         poses: Number of poses.
         conformers: Number of conformers that they begin from.
@@ -119,18 +134,28 @@ class DockSettings:
     plots: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("poses", "conformers", "keep", "batch_atoms"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        least = {"poses": 1, "conformers": 1, "keep": 1, "batch_atoms": 1, "steps": 0, "seed": 0}
+        for name, number in least.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < number:
+                raise ConfigError(f"{name} must be a whole number of at least {number}, got {value}")
         for name in ("fmax", "pocket", "distinct"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be positive, got {value}")
         if self.model is not None and self.calculator is not None:
             raise ConfigError("give a model or a calculator, not both")
-        if self.steps < 0:
-            raise ConfigError(f"steps must not be negative, got {self.steps}")
 
     def identity(self) -> dict[str, Any]:
-        """What a continued search must have in common with the one that it continues."""
-        return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
+        """What a continued search must have in common with the one that it continues: of files, what is in them."""
+        values = {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
+        values["region"]["around"] = _content(self.region.around)
+        return values | {name: _content(values[name]) for name in ("ligand", "model", "host")}
+
+
+def _content(source: str | None) -> str | None:
+    """A hash of a file; anything else as it is, such as SMILES."""
+    try:
+        return source and f"sha256 {hashlib.sha256(model_path(source).read_bytes()).hexdigest()}"
+    except (OSError, ModelFileError):
+        return source

@@ -3,15 +3,19 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import fcc111, molecule
+from ase.build import bulk, fcc100, fcc111, molecule
 from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.io import write
 from ase.optimize import LBFGS
 from scipy.spatial.transform import Rotation
 
+from ik_e3nn.data import slab_operations
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import get_bonds, set_bonds
 from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn_calculators.dock.checks import check_cell, check_slab
 from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import read_ligand
@@ -134,15 +138,90 @@ def test_a_region_far_from_a_surface_or_behind_it_is_named():
         ({"heights": [3, 2]}, "the least and the largest"),
         ({"sphere": [0, 0, 1]}, "x, y, z and a radius"),
         ({"box": [0, 0, 1]}, "x, y, z of two corners"),
-        ({"radius": -1}, "radius must not be negative"),
+        ({"radius": -1, "around": "a.sdf"}, "radius must not be negative"),
         ({"heights": [2, np.inf]}, "heights must hold finite numbers"),
+        ({"radius": 2.0}, "a sphere about region.around, which is not given"),
+        ({"radius": 2.0, "sphere": [0, 0, 0, 1]}, "a sphere about region.around, which is not given"),
+        ({"heights": [2, 5], "sphere": [0, 0, 0, 1]}, "heights is for a search over a surface .* beside sphere"),
+        ({"lateral": 1.0, "around": "a.sdf"}, "lateral is for a search over a surface .* beside around"),
     ],
 )
 def test_impossible_regions(options, message):
     with pytest.raises(ConfigError, match=message):
         RegionSettings(**options)
-    with pytest.raises(ConfigError, match="poses must be at least 1"):
-        DockSettings("C", "m", poses=0)
+
+
+@pytest.mark.parametrize(("name", "value", "least"), [("poses", 0, 1), ("poses", 2.5, 1), ("seed", -1, 0)])
+def test_numbers_of_things_are_whole(name, value, least):
+    with pytest.raises(ConfigError, match=f"{name} must be a whole number of at least {least}, got {value}"):
+        DockSettings("C", "m", **{name: value})
+
+
+def test_settings_that_are_not_given_have_their_defaults():
+    assert make_region(RegionSettings(), SURFACE).lower.tolist() == [0, 0, 2]
+    assert make_region(RegionSettings(heights=[2, 4], lateral=1), SURFACE).upper.tolist() == [1, 1, 4]
+
+
+def slab_of(builder=fcc111, size=(3, 3, 2), pbc=(True, True, False)):
+    slab = builder("Cu", size, vacuum=8.0)
+    slab.pbc = pbc
+    return slab
+
+
+def check(atoms, smiles="O", **region):
+    """All checks of a host and its cell, in the order of a search."""
+    host, ligand = Host(atoms, "host.xyz"), read_ligand(smiles, 1, 0)
+    check_slab(host)
+    check_cell(host, ligand, make_region(RegionSettings(**region), host))
+
+
+def test_slabs_across_z_are_searched():
+    for pbc in ((True, True, False), True):
+        check(slab_of(pbc=pbc))
+    check(bulk("Cu", cubic=True).repeat(3), sphere=[0, 0, 0, 1])  # a pore of a crystal is a site like any other
+
+
+def test_slabs_that_do_not_lie_across_z_are_refused():
+    tilted = slab_of()
+    tilted.rotate(20, "x", rotate_cell=True)
+    with pytest.raises(
+        DataError, match=r"normal of host.xyz is \(-?0.00, -0.34, 0.94\).* whose normal is z .* turn it"
+    ):
+        check(tilted)
+    upright = slab_of()
+    upright.set_cell(upright.cell.array[[0, 2, 1]])
+    upright.pbc = (True, False, True)
+    with pytest.raises(DataError, match=r"along cell vectors \[1, 3\]; .* reorder its cell vectors"):
+        check(upright)
+
+
+def test_crystals_are_no_surfaces():
+    with pytest.raises(DataError, match=r"host.xyz is no surface.* 5 A of vacuum or more.* got pbc .* and 1.8 A"):
+        check(bulk("Cu", cubic=True).repeat(3))
+
+
+def test_cells_without_room_are_refused():
+    with pytest.raises(
+        DataError, match=r"c1ccccc1 is \d.\d A long and its images .* 5.1 A apart; expected at least [67].\d"
+    ):
+        check(slab_of(size=(2, 2, 2)), "c1ccccc1")
+    close = slab_of(pbc=True)
+    with pytest.raises(DataError, match=r"16.0 A of vacuum; O, 1.\d A long, at heights up to 14.0 A needs 17.\d A"):
+        check(close, heights=[2, 14])
+    close.pbc[2] = False
+    check(close, heights=[2, 14])
+
+
+def test_a_part_of_a_host_keeps_its_bonds_and_must_not_be_charged():
+    chain = Atoms("C4", [[1.5 * k, 0, 0] for k in range(4)])
+    set_bonds(chain, [[0, 1, 1], [1, 2, 2], [2, 3, 1]])
+    part = pocket_of(Host(chain, "chain.xyz"), np.array([[6.0, 0, 0]]), 4.0)
+    assert len(part.atoms) == 2
+    assert get_bonds(part.atoms).tolist() == [[0, 1, 1]]
+    chain.info["charge"] = -1
+    assert pocket_of(Host(chain, "chain.xyz"), np.array([[6.0, 0, 0]]), 40.0).atoms.info["charge"] == -1
+    with pytest.raises(DataError, match="chain.xyz has charge -1 and multiplicity 1, but only 2 of its 4 atoms"):
+        pocket_of(Host(chain, "chain.xyz"), np.array([[6.0, 0, 0]]), 4.0)
 
 
 def test_crystal_water_is_left_out_and_residues_stay_whole(tmp_path):
@@ -287,6 +366,47 @@ def test_lattice_images_are_the_same():
     distance = PoseDistance(np.arange(5)[None], None, lattice)
     assert distance(points, points + lattice[0] - 2 * lattice[1]) == pytest.approx(0, abs=1e-6)
     assert distance(points, points + 0.5 * lattice[0]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(("builder", "size"), [(fcc100, (2, 2, 3)), (fcc111, (3, 3, 3)), (fcc111, (3, 2, 3))], ids=str)
+def test_poses_that_an_operation_of_the_slab_relates_are_one(builder, size):
+    """The same molecule at another site of the same kind: the energy of any potential is the same there."""
+    pytest.importorskip("spglib")
+    slab = slab_of(builder, size)
+    molecule_ = molecule("CH3OH")
+    molecule_.rotate(50, (1, 2, 3))
+    pose = molecule_.positions + np.array([0.4, 0.7, slab.positions[:, 2].max() + 2.5])
+    rotations, shifts = slab_operations(slab)
+    lattice = slab.cell.array[:2]
+    maps = np.arange(len(pose))[None]
+    plain, distance = PoseDistance(maps, None, lattice), PoseDistance(maps, None, lattice, (rotations, shifts))
+    energies = []
+    for rotation, shift in zip(rotations, shifts, strict=True):
+        image = pose @ rotation.T + shift + lattice[0] - 2 * lattice[1]
+        assert distance(pose, image) == pytest.approx(0, abs=1e-6)
+        both = slab + Atoms(molecule_.numbers, image)
+        both.calc = EMT()
+        energies.append(both.get_potential_energy())
+    np.testing.assert_allclose(energies, energies[0], atol=1e-6)
+    assert max(plain(pose, pose @ r.T + t) for r, t in zip(rotations, shifts, strict=True)) > 1.0
+    assert distance(pose, pose + np.array([0.9, 0.1, 0])) > 0.3  # no lattice vector of these slabs
+
+
+def test_the_distance_over_a_slab_is_the_least_of_all_images():
+    rng = np.random.default_rng(0)
+    first, second = rng.normal(size=(2, 4, 3)) * 2
+    maps = np.array([[0, 1, 2, 3], [1, 0, 2, 3]])
+    turns = Rotation.from_rotvec(np.outer(np.arange(4), [0, 0, np.pi / 2])).as_matrix()
+    shifts, lattice = rng.normal(size=(4, 3)) * [1, 1, 0], np.array([[3.0, 0, 0], [1.0, 3.5, 0]])
+    shifts[0] = 0
+    images = [
+        second[m] @ turn.T + shift + cell @ lattice
+        for m in maps
+        for turn, shift in zip(turns, shifts, strict=True)
+        for cell in np.array(list(np.ndindex(9, 9))) - 4
+    ]
+    least = min(np.sqrt(((first - image) ** 2).sum(1).mean()) for image in images)
+    assert PoseDistance(maps, None, lattice, (turns, shifts))(first, second) == pytest.approx(least)
 
 
 def test_clusters_are_numbered_from_the_best():

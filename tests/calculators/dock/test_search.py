@@ -7,21 +7,29 @@ import ase.io
 import numpy as np
 import pytest
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.build import add_adsorbate, fcc111
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.lj import LennardJones
 from ase.calculators.mixing import SumCalculator
 from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 from rdkit import Chem
+from rdkit.Chem import AllChem, rdForceFieldHelpers
 from scipy.optimize import minimize_scalar
 
 from ik_e3nn.cli.app import main
+from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn.data.labelling import StateCalculator, make_calculator
 from ik_e3nn.data.steele import SteeleWall, steele
 from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.graph import get_bonds
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
+from ik_e3nn_calculators.dock.energies import CalculatorEnergies
+from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.ligand import read_ligand
 
 
 def options(folder, **others):
@@ -148,6 +156,101 @@ def test_a_slab_with_atoms(tmp_path):
     assert float(rows(tmp_path)[0]["binding_eV"]) == pytest.approx(min(sites.values()), abs=2e-3)
 
 
+class Molecule(Calculator):
+    """MMFF94 of RDKit."""
+
+    implemented_properties = ("energy", "forces")
+
+    def __init__(self, mol):
+        super().__init__()
+        mol = Chem.Mol(mol)
+        AllChem.EmbedMolecule(mol, randomSeed=0)
+        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(mol)
+        self.field = rdForceFieldHelpers.MMFFGetMoleculeForceField(mol, properties)
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        positions, unit = atoms.positions.ravel().tolist(), units.kcal / units.mol
+        forces = -unit * np.array(self.field.CalcGrad(positions)).reshape(-1, 3)
+        self.results = {"energy": unit * self.field.CalcEnergy(positions), "forces": forces}
+
+
+def test_benzene_lies_flat_over_graphite(tmp_path):
+    """At the minimum of Steele's formula for six carbon and six hydrogen atoms in one plane."""
+    mol = read_ligand("c1ccccc1", 1, 0).molecule
+    options_ = options(tmp_path, poses=4, conformers=1, fmax=1e-3, region=RegionSettings(heights=[2.5, 4.0]))
+    run_dock(DockSettings("c1ccccc1", **options_), calculator=SumCalculator([SteeleWall(), Molecule(mol)]))
+    numbers = Atoms("C6H6").numbers
+    flat = minimize_scalar(
+        lambda z: steele(np.full(12, z), numbers)[0].sum(), bounds=(2.5, 5), method="bounded", options={"xatol": 1e-8}
+    )
+    best = rows(tmp_path)[0]
+    assert float(best["tilt_deg"]) < 1.0
+    assert float(best["height_A"]) == pytest.approx(flat.x, abs=0.05)
+    assert flat.fun - 0.01 < float(best["binding_eV"]) < flat.fun + 1e-4  # the rim may bend to the wall, at some gain
+
+
+def test_a_protein_is_a_host(tmp_path):
+    """A probe by a dipeptide in a PDB file finds a place at contact, and the dipeptide stays where it is."""
+    peptide = Chem.AddHs(Chem.MolFromSequence("GA"), addResidueInfo=True)
+    AllChem.EmbedMolecule(peptide, randomSeed=1)
+    Chem.MolToPDBFile(peptide, str(tmp_path / "peptide.pdb"))
+    positions = peptide.GetConformer().GetPositions()
+    region = RegionSettings(sphere=[*positions.mean(axis=0).tolist(), 8.0])
+    settings = DockSettings(
+        "[Ar]", host=str(tmp_path / "peptide.pdb"), **options(tmp_path, poses=8, fmax=1e-3, region=region)
+    )
+    summary = run_dock(settings, calculator=LennardJones(sigma=3.0, epsilon=0.01, rc=15.0, smooth=True))
+    assert summary.converged > 0
+    assert summary.best_binding_eV < -0.03  # more than three contacts
+    best = ase.io.read(tmp_path / "dock" / "best.extxyz")
+    np.testing.assert_allclose(best.positions[:-1], positions, atol=2e-3)
+    assert 2.7 < best.get_distances(-1, range(len(positions))).min() < 3.6
+
+
+def test_an_atom_over_a_flake_of_graphene(tmp_path):
+    """GFN2-xTB: argon is held at the distance of noble gases on graphite."""
+    pytest.importorskip("tblite")
+    flake = molecule_from_smiles("c1cc2ccc3ccc4ccc5ccc6ccc1c7c2c3c4c5c67")  # coronene
+    centred = flake.positions - flake.positions.mean(axis=0)
+    flake.positions = centred @ np.linalg.svd(centred)[2].T
+    ase.io.write(tmp_path / "flake.xyz", flake, format="extxyz")
+    options_ = options(tmp_path, poses=1, steps=30, fmax=0.01, region=RegionSettings(sphere=[0, 0, 3.6, 0.2]))
+    run_dock(DockSettings("[Ar]", host=str(tmp_path / "flake.xyz"), calculator="gfn2-xtb", **options_))
+    best = ase.io.read(tmp_path / "dock" / "best.extxyz")
+    assert 3.0 < best.positions[-1, 2] < 3.8
+    assert -0.3 < float(rows(tmp_path)[0]["binding_eV"]) < -0.02
+
+
+def test_all_poses_of_a_round_are_one_call_of_the_model(tmp_path, monkeypatch):
+    sizes, forward = [], InteratomicPotential.forward
+
+    def counted(self, graph, **others):
+        sizes.append(graph["cell"].shape[0])
+        return forward(self, graph, **others)
+
+    monkeypatch.setattr(InteratomicPotential, "forward", counted)
+    save_model(surface_model(), tmp_path / "model.safetensors")
+    settings = options(tmp_path, model=str(tmp_path / "model.safetensors"), poses=5, conformers=1, steps=3, fmax=1e-9)
+    summary = run_dock(DockSettings("CO", **settings))
+    # the molecule alone in four rounds, its orientations, the poses in four rounds, the poses without the surface
+    assert sizes == [1] * 4 + [12] + [5] * 4 + [5]
+    assert summary.evaluations == sum(sizes)
+
+
+def test_charge_spin_and_bonds_of_both_are_in_every_structure():
+    """Far apart the energies of an ion and a molecule add up: each has its own charge."""
+    pytest.importorskip("tblite")
+    ion = Atoms("OH", [[0, 0, 0], [0, 0, 0.96]], info={"charge": -1, "spin": 1, "bonds": [0, 1, 1]})
+    water = molecule_from_smiles("O")
+    energies = CalculatorEnergies(water, Host(ion, "ion.xyz"), calculator=StateCalculator("gfn2-xtb"))
+    both = energies.structure(water.positions + 300.0)
+    assert (both.info["charge"], both.info["spin"]) == (-1, 1)
+    assert get_bonds(both).tolist() == [[0, 1, 1], [2, 3, 1], [2, 4, 1]]
+    assert energies.of_host() == pytest.approx(make_calculator("gfn2-xtb", -1).get_potential_energy(ion))
+    alone = energies.of_host() + energies.alone(water.positions[None])[0][0]
+    assert energies(water.positions[None] + 300.0)[0][0] == pytest.approx(alone, abs=1e-3)
+
+
 class Fragile(SteeleWall):
     """Dies after some evaluations."""
 
@@ -177,6 +280,24 @@ def test_a_killed_search_continues_with_the_same_result(tmp_path):
         tables.append(rows(where))
     assert tables[0] == tables[1]
     assert calls[0] == calls[1]
+
+
+def test_a_search_is_known_by_what_is_in_its_files(tmp_path):
+    """A file may be renamed, and what is written may be changed; another molecule under the old name is another."""
+    block = Chem.MolToMolBlock(_dimer()) + "$$$$\n"
+    (tmp_path / "a.sdf").write_text(block)
+    common = options(tmp_path, poses=3, conformers=1, steps=20, fmax=1e-9)
+    Fragile.left = 20
+    with pytest.raises(KeyboardInterrupt):
+        run_dock(DockSettings(str(tmp_path / "a.sdf"), **common, keep=3), calculator=Fragile())
+    Fragile.left = 10**9
+    (tmp_path / "a.sdf").write_text(block.replace("3.7000", "3.9000"))
+    with pytest.raises(DataError, match=r"holds another search \(it differs in ligand\)"):
+        run_dock(DockSettings(str(tmp_path / "a.sdf"), **common), calculator=Fragile())
+    (tmp_path / "b.sdf").write_text(block)
+    summary = run_dock(DockSettings(str(tmp_path / "b.sdf"), **common, keep=1, distinct=1e-6), calculator=Fragile())
+    assert summary.distinct == 3
+    assert len(ase.io.read(tmp_path / "dock" / "poses.extxyz", ":")) == 1
 
 
 def test_another_search_is_not_overwritten(tmp_path):

@@ -1,0 +1,50 @@
+"""Two structures as one: atoms, charge, spin and bonds."""
+
+import numpy as np
+from ase import Atoms
+
+from ik_e3nn.graph import get_bonds, set_bonds, structure_number
+
+
+def joined(first: Atoms, second: Atoms) -> Atoms:
+    """The atoms of the first structure, then those of the second, in the cell of the first.
+
+    Charges add up. So do unpaired electrons (2S of the multiplicity 2S+1), as if all were parallel; of a structure
+    that does not say its multiplicity there are as few as its electrons allow. What neither says is left open.
+
+    Args:
+        first: Gives the cell.
+        second: Its atoms are added where they are.
+
+    Returns:
+        Numbers, positions, cell, pbc, and "charge", "spin" and "bonds" in `info`; nothing else is taken over.
+
+    Example:
+        >>> ion, radical = Atoms("Na", info={"charge": 1, "spin": 1}), Atoms("OH", info={"spin": 2})
+        >>> joined(ion, radical).info
+        {'charge': 1, 'spin': 2}
+    """
+    atoms = Atoms(first.numbers, first.positions, cell=first.cell, pbc=first.pbc)
+    atoms.extend(Atoms(second.numbers, second.positions))
+    if any(part.info.get("charge") is not None for part in (first, second)):
+        atoms.info["charge"] = _whole(_charge(first) + _charge(second))
+    if any(part.info.get("spin") is not None for part in (first, second)):
+        atoms.info["spin"] = _whole(_unpaired(first) + _unpaired(second) + 1)
+    bonds = np.concatenate([get_bonds(first), get_bonds(second) + np.array([len(first), len(first), 0])])
+    if len(bonds):
+        set_bonds(atoms, bonds)
+    return atoms
+
+
+def _charge(atoms: Atoms) -> float:
+    return structure_number(atoms, "charge") or 0.0
+
+
+def _unpaired(atoms: Atoms) -> float:
+    """Unpaired electrons: those that are said, or the fewest."""
+    spin = structure_number(atoms, "spin")
+    return (float(atoms.numbers.sum()) - _charge(atoms)) % 2 if spin is None else spin - 1
+
+
+def _whole(number: float) -> int | float:
+    return int(number) if number.is_integer() else number
