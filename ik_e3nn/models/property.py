@@ -10,6 +10,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 
+from ik_e3nn.blocks.feature_scale import FeatureScale
 from ik_e3nn.blocks.heads import HEADS, Atomwise, Invariants
 from ik_e3nn.blocks.property_scale import Molecules, PropertyScale
 from ik_e3nn.blocks.steerable import SteerableSettings
@@ -87,6 +88,7 @@ class MolecularPropertyModel(nn.Module):
             "species": list(self.species), "targets": [dataclasses.asdict(t) for t in self.targets],
             "edges": edges, "r_max": self.r_max, **own, "hidden": hidden,
         }  # fmt: skip
+        self.feature_scale = FeatureScale(self.body.irreps_out)
         self.invariants = Invariants(self.body.irreps_out, hidden)
         kinds = dict.fromkeys(target.kind for target in self.targets)
         self.names: dict[str, list[str]] = {kind: [t.name for t in self.targets if t.kind == kind] for kind in kinds}
@@ -121,7 +123,7 @@ class MolecularPropertyModel(nn.Module):
 
     def atomwise(self, graph: Mapping[str, Tensor], molecules: Molecules) -> Atomwise:
         """What the body says of every atom: the input of the heads."""
-        features = self.body(graph, molecules.species)
+        features: Tensor = self.feature_scale(self.body(graph, molecules.species))
         return Atomwise(features, self.invariants(features))
 
     def molecules(self, graph: Mapping[str, Tensor]) -> Molecules:

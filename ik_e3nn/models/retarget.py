@@ -56,6 +56,7 @@ def retargeted(
         transplant(model.body.potential, new.body.potential, sources)
     else:
         new.body.load_state_dict(model.body.state_dict())
+    new.feature_scale.load_state_dict(model.feature_scale.state_dict())
     new.invariants.load_state_dict(model.invariants.state_dict())
     for kind, names in new.names.items():
         if kind in model.names:

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ik_e3nn.data import resolve_targets
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import SURROUNDINGS, Target
+from ik_e3nn.graph import SURROUNDINGS, Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
 from ik_e3nn.models.bodies import PotentialBody
 from ik_e3nn.models.pretrained import model_path
@@ -34,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 Base = InteratomicPotential | MolecularPropertyModel
 BODY = "body.potential."
+SAMPLE, BATCH = 512, 32  # molecules that the size of features is found from, and how many at once
 
 
 class PropertyFinetuning(PropertyTask):
@@ -80,7 +81,21 @@ class PropertyFinetuning(PropertyTask):
         return model
 
     def scale(self, model: MolecularPropertyModel) -> None:
-        """Nothing: numbers of neighbours are the base's, to which its weights belong."""
+        """Set the size of features for new heads; numbers of neighbours are the base's, to which its weights belong."""
+        if isinstance(self.base, MolecularPropertyModel):
+            return
+        initial, graphs = cast(MolecularPropertyModel, self.adaptation.initial), self.graphs["train"]
+        squares, atoms = torch.zeros(()), 0
+        count = min(len(graphs), SAMPLE)
+        chosen = [graphs[number * len(graphs) // count] for number in range(count)]
+        with torch.no_grad():
+            for start in range(0, count, BATCH):
+                batch = batch_graphs(chosen[start : start + BATCH])
+                features = initial.body(batch, initial.molecules(batch).species)
+                squares = squares + len(features) * initial.feature_scale.mean_squares(features)
+                atoms += len(features)
+        for one in (initial, model):
+            one.feature_scale.set_mean_squares(squares / atoms)
 
     def lr_factors(self, model: MolecularPropertyModel) -> dict[str, float]:
         """Factors that fall towards the input."""
