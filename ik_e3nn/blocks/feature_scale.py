@@ -53,5 +53,7 @@ class FeatureScale(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Models of before this module had features as they were."""
-        state_dict.setdefault(f"{prefix}factors", torch.ones_like(self.factors))
+        name = f"{prefix}factors"
+        if name not in state_dict:
+            state_dict = {**state_dict, name: torch.ones_like(self.factors)}
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -19,6 +19,7 @@ MORE = [Target(f"{target.name} of another kind", target.kind, target.unit) for t
 @pytest.mark.parametrize("name", ["bonds", "potential"])
 def test_known_targets_are_predicted_as_before_wherever_they_are(name) -> None:
     model = make(name, [*TARGETS, *MORE])
+    model.feature_scale.factors.uniform_(0.5, 2.0)
     # in another order, without some, and with new ones between
     chosen = [TARGETS[3], MORE[0], Target("new", "intensive"), TARGETS[1], *MORE[3:], TARGETS[4], Target("v", "dipole")]
     new = retargeted(model, chosen)
@@ -64,6 +65,19 @@ def test_new_elements_start_like_similar_ones_and_their_part_of_references_is_no
 def test_a_steerable_network_is_not_given_elements() -> None:
     with pytest.raises(ConfigError, match=r"does not know S, and its network \(steerable\) cannot be given elements"):
         retargeted(make("bonds"), TARGETS, ["S"])
+
+
+def test_a_file_of_before_features_had_a_scale_is_read_as_it_was(tmp_path) -> None:
+    model = make()
+    old = {name: value for name, value in model.state_dict().items() if name != "feature_scale.factors"}
+    assert len(old) == len(model.state_dict()) - 1
+    new = make()
+    new.feature_scale.factors.fill_(3.0)
+    new.load_state_dict(old)
+    graph = graph_of(ethanol(), model)
+    with torch.no_grad():
+        assert torch.equal(new(graph)["gap"], model(graph)["gap"])
+    assert "feature_scale.factors" not in old  # what is given is not changed
 
 
 def test_missing_coefficients_complete_a_reference() -> None:

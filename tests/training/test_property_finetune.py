@@ -14,7 +14,7 @@ from e3nn import o3
 
 from ik_e3nn.cli import main
 from ik_e3nn.errors import ConfigError, UnknownSpeciesError
-from ik_e3nn.graph import Target, build_graph, build_molecular_graph
+from ik_e3nn.graph import Target, batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -104,10 +104,10 @@ def config(folder, *, base="base", train="train.xyz", targets=TARGETS, model=Non
     )
 
 
-def started(folder, **options):
+def started(folder, *, run="started", **options):
     """The task before its first step, and the model as it was before the method was applied."""
-    (folder / "started").mkdir(exist_ok=True)
-    task = PropertyFinetuning(config(folder, run={"output": str(folder / "started")}, **options))
+    (folder / run).mkdir(exist_ok=True)
+    task = PropertyFinetuning(config(folder, run={"output": str(folder / run)}, **options))
     return task, task.adaptation.initial
 
 
@@ -131,6 +131,22 @@ def test_the_features_at_the_start_are_those_of_the_base_and_the_predictions_the
     assert float(model.body.potential.interactions[0].normalisation) == 0.5
     assert float(task.module.model.body.potential.interactions[0].normalisation) == 0.5
     assert task.graphs["train"].average_neighbours() != 2.0
+
+
+@pytest.mark.parametrize("method", [{}, {"method": "lora"}])
+def test_new_heads_see_fields_of_unit_size_and_those_of_the_base_what_they_know(data, method) -> None:
+    task, initial = started(data, **method)
+    graphs = batch_graphs([task.graphs["train"][index] for index in range(9)])
+    for model in (initial, task.module.model.eval()):
+        with torch.no_grad():
+            features = model.atomwise(graphs, model.molecules(graphs)).features
+        squares = model.feature_scale.mean_squares(features)
+        torch.testing.assert_close(squares, torch.ones_like(squares), rtol=1e-4, atol=1e-4)
+    base = properties(OLD)
+    base.feature_scale.factors.fill_(1.5)
+    save_model(base, data / "properties.safetensors", overwrite=True)
+    _, initial = started(data, base="properties", run="second", **method)
+    assert initial.feature_scale.factors.tolist() == base.feature_scale.factors.tolist()
 
 
 @pytest.mark.parametrize("base", ["base", "properties"])
