@@ -11,8 +11,9 @@ from ik_e3nn.errors import ModelFileError
 
 FOLDER = Path(__file__).parent / "base"
 MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
-BASE = "base"
-RECIPE = "examples/08_base_model.py"
+PROPERTIES, PROPERTIES_CARD = "properties.safetensors", "PROPERTIES.md"
+BASE, BASE_PROPERTIES = "base", "base-properties"
+RECIPE, PROPERTIES_RECIPE = "examples/08_base_model.py", "examples/10_property_base.py"
 
 
 def base_model_path() -> Path:
@@ -39,16 +40,28 @@ def base_model_path() -> Path:
 
 
 def model_path(model: str | PathLike[str] | None) -> Path:
-    """The file that a setting stands for: a path, or None or "base" for the base model.
+    """The file that a setting stands for: a path, or a model that comes with the package.
+
+    Args:
+        model: A path; None or "base" for the base model; "base-properties" for that of properties, GFN2-xTB orbital
+            energies, dipole moments and atomisation energies, whose card is `PROPERTIES.md`.
 
     Raises:
-        ModelFileError: The base model is asked for and is not there.
+        ModelFileError: A model of the package is asked for and is not there.
 
     Example:
         >>> str(model_path("run/model.safetensors"))
         'run/model.safetensors'
     """
-    return base_model_path() if model is None or model == BASE else Path(model).expanduser()
+    if model != BASE_PROPERTIES:
+        return base_model_path() if model is None or model == BASE else Path(model).expanduser()
+    path = FOLDER / PROPERTIES
+    if not path.is_file():
+        raise ModelFileError(
+            f"this copy of ik_e3nn comes without the base model of properties ({path} is not there); make it with "
+            f"`python {PROPERTIES_RECIPE} --work WORK --install`"
+        )
+    return path
 
 
 def model_files(models: str | Sequence[str]) -> list[Path]:

@@ -18,7 +18,7 @@ LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energ
 
 LORA_RANK = 2
 
-OF_POTENTIALS = ("E0s", "replay", "replay_ratio", "old_domain", "old_labels")
+OF_POTENTIALS = ("replay", "replay_ratio", "old_domain", "old_labels")
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class MethodConfig:
     """How a base model is adapted.
 
     Args:
-        base: Model file to start from; "base" is the model that comes with the package.
+        base: Model file to start from; "base" and "base-properties" are those that come with the package.
         method: What is trained: all weights ("full"), those of the heads, which read energies or properties from
             features ("head"), or the heads and low-rank updates of the equivariant linear layers ("lora").
         frozen_blocks: The embedding and so many of the first blocks (interactions) keep their weights.
@@ -130,6 +130,11 @@ class PropertyFinetuneConfig(PropertyConfig):
     finetune: MethodConfig = field(default_factory=MethodConfig)
 
     def __post_init__(self) -> None:
+        if self.finetune.E0s == "data":
+            raise ConfigError(
+                "finetune.E0s is 'data', but references of properties that the base has are moved ('refit') or stay "
+                "('base'); those of others come from the data in any case."
+            )
         default = MethodConfig()
         for name in OF_POTENTIALS:
             value = getattr(self.finetune, name)

@@ -27,7 +27,7 @@ from ik_e3nn.training.finetuning import check_architecture, elements_reason
 from ik_e3nn.training.from_base import Adaptation, load_any
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.property_prepare import PropertyData, prepare_properties, set_references
+from ik_e3nn.training.property_prepare import PropertyData, move_references, prepare_properties, set_references
 from ik_e3nn.training.tasks import PropertyTask
 
 _log = logging.getLogger(__name__)
@@ -40,9 +40,9 @@ SAMPLE, BATCH = 512, 32  # molecules that the size of features is found from, an
 class PropertyFinetuning(PropertyTask):
     """Starts from the body of a base model, trains what the method says, and measures before and after.
 
-    The constants of the body (numbers of neighbours and scales, to which its weights belong) stay the base's. Heads,
-    references and scales of targets that the base has stay too; others are new and start by predicting their
-    references.
+    The constants of the body (numbers of neighbours and scales, to which its weights belong) stay the base's. Heads and
+    scales of targets that the base has stay too, and their references are moved to the new labels (`E0s: refit`);
+    others are new and start by predicting their references.
 
     Args:
         config: The configuration.
@@ -76,6 +76,8 @@ class PropertyFinetuning(PropertyTask):
             model = self._with_heads(train.species, train.targets)
         model = model.to(getattr(torch, config.run.dtype))
         set_references(model, train, self.kept)
+        if self.kept and self.adaptation.method.E0s == "refit":
+            move_references(model, train, self.kept)
         self.adaptation.apply(model, self._masks(model))
         self._settle(model)
         return model
@@ -118,7 +120,8 @@ class PropertyFinetuning(PropertyTask):
         text = f"Targets of the base: {', '.join(facts['kept_targets']) or 'none'}. "
         text += f"New targets: {', '.join(facts['new_targets']) or 'none'}."
         before = "the body of the base with heads that say what composition and size say, the reference"
-        before += ", but for targets of the base, which it predicts itself." if self.kept else "."
+        moved = " with references moved to the new labels" if self.adaptation.method.E0s == "refit" else ""
+        before += f", but for targets of the base, which it predicts itself{moved}." if self.kept else "."
         return self.adaptation.report(errors, folder, PageText(text, before))
 
     def _with_heads(self, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:

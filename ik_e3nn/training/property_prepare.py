@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig
+from ik_e3nn.training.property_prediction import predict_properties
 
 _log = logging.getLogger(__name__)
 
@@ -130,6 +131,25 @@ def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Coll
         scales.shift[column], scales.scale[column] = one.shift, one.scale
         if target.by_element and target not in kept:
             scales.per_atom[column, absent] = torch.nan
+
+
+def move_references(model: MolecularPropertyModel, train: PropertySet, targets: Sequence[Target]) -> None:
+    """Move references of some properties by least squares, so that what the model says fits the values best.
+
+    Args:
+        model: The model; its predictions are finite.
+        train: Molecules with values, and bonds if the model's graph has them.
+        targets: The properties.
+    """
+    graphs = PropertyDataset(train, model.edges, model.r_max, dtype=model.dtype)
+    predicted, _ = predict_properties(model, graphs)
+    rest = {target.name: train.values[target.name] - predicted[target.name] for target in targets}
+    left = PropertySet(train.structures, tuple(targets), rest, train.ids, train.smiles)
+    for target, one in zip(targets, fit_references(left, model.species), strict=True):
+        column = model.targets.index(target)
+        model.scales.per_atom[column] += torch.from_numpy(one.per_atom)
+        model.scales.per_square[column] += torch.from_numpy(one.per_square)
+        model.scales.shift[column] += one.shift
 
 
 def _reference_of(model: MolecularPropertyModel, column: int) -> PropertyReference:

@@ -178,7 +178,7 @@ def test_a_method_changes_its_weights_and_no_others(data, base, method, trained)
 
 def test_targets_of_the_base_are_predicted_by_it_at_the_start(data) -> None:
     targets = {"gap": "intensive eV", "moment": "dipole D", "size": "extensive eV"}
-    task, model = started(data, base="properties", targets=targets)
+    task, model = started(data, base="properties", targets=targets, E0s="base")
     base, atoms = properties(OLD), molecules(["CH3CHO"])[0]
     with torch.no_grad():
         known, out = base(graph_of(atoms, base)), model(graph_of(atoms, model))
@@ -192,10 +192,29 @@ def test_targets_of_the_base_are_predicted_by_it_at_the_start(data) -> None:
     assert task.loss.spread["size"] == pytest.approx(0.2)
 
 
+def test_references_of_the_bases_targets_move_to_the_new_labels_by_least_squares(data) -> None:
+    """What composition explains of the difference is gone at the start, and nothing else has changed."""
+    targets = {"size": "extensive eV", "old gap": "intensive eV", "moment": "dipole D"}
+    base, shifted = properties(OLD), molecules(NAMES)
+    with torch.no_grad():
+        for atoms in shifted:
+            said = base(graph_of(atoms, base))
+            atoms.info["size"] = float(said["size"]) + sum({1: 0.5, 6: -2.0, 8: 3.0}[z] for z in atoms.numbers)
+            atoms.info["old gap"] = float(said["old gap"]) - 4.0
+    write(data / "shifted.xyz", shifted)
+    _, model = started(data, base="properties", train="shifted.xyz", targets=targets)
+    fresh = molecules(["CH3CHO"], seed=5)[0]
+    with torch.no_grad():
+        known, out = base(graph_of(fresh, base)), model(graph_of(fresh, model))
+    shift = {"size": 4 * 0.5 - 2 * 2.0 + 3.0, "old gap": -4.0, "moment": 0.0}
+    for name, value in shift.items():
+        torch.testing.assert_close(out[name], known[name] + value, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("base", ["base", "properties"])
 @pytest.mark.parametrize("method", [{}, {"method": "head"}, {"method": "lora"}])
 def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(data, base, method) -> None:
-    result = finetune(config(data, base=base, train="more.xyz", **method))
+    result = finetune(config(data, base=base, train="more.xyz", E0s="base", **method))
     after = load_property_model(result.model)
     assert after.species == (1, 6, 7, 8)
     old = potential()
@@ -254,7 +273,7 @@ def test_updates_of_low_rank_keep_symmetry_and_merge_exactly(data) -> None:
         torch.testing.assert_close(same[name], value, rtol=1e-5, atol=1e-5)
     # and a base with updates kept apart is the model that they make of it
     save_model(apart.float(), data / "properties.safetensors", overwrite=True)
-    _, model = started(data, base="properties")
+    _, model = started(data, base="properties", E0s="base")
     with torch.no_grad():
         again = model(graph_of(atoms, model))
     for name, value in one.items():
@@ -364,11 +383,11 @@ def test_mistakes_are_clear_errors(data, base, changes, message) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"E0s": "data"}, "finetune.E0s is 'data', but references of properties that the base has are moved"),
         (
-            {"E0s": "base"},
-            "finetune.E0s is 'base', but has no effect, because data.targets makes this a fine-tuning to",
+            {"replay": "a.xyz"},
+            "finetune.replay is 'a.xyz', but has no effect, because data.targets makes this a fine-tuning to",
         ),
-        ({"replay": "a.xyz"}, "finetune.replay is 'a.xyz', but has no effect"),
         ({"replay_ratio": 2.0}, "finetune.replay_ratio is 2.0, but has no effect"),
         ({"old_domain": "a.xyz"}, "finetune.old_domain is 'a.xyz', but has no effect"),
     ],
