@@ -46,9 +46,9 @@ CARD = """# Base model of properties
 
 **Data.** {molecules:,} molecules of {elements} with up to {max_atoms} atoms, made from SMILES by putting functional
 groups on scaffolds, each at the lowest conformer of RDKit's force field (MMFF), not relaxed further; {method}, neutral,
-closed shells. `U0_atom` is the energy less those of the atoms in their ground states, without zero-point energy; `mu` is
-the length of the dipole moment. Names are those of QM9's targets, values are not: orbital energies of {method} lie several
-eV lower than those of B3LYP.
+closed shells. `U0_atom` is the energy less those of the atoms in their ground states, without zero-point energy; `mu`
+is the length of the dipole moment. Names are those of QM9's targets, values are not: orbital energies of {method} lie
+several eV lower than those of B3LYP.
 
 **Use.** It is there to be fine-tuned: `ik-e3nn finetune base-properties config.yaml`; references of targets that it
 knows are moved to the new labels first. By itself it approximates {method} at such geometries. It knows no charges,
