@@ -1,6 +1,6 @@
 """What starting from the base model is worth: fine-tuned models beside models trained from scratch, at equal time.
 
-    python examples/benchmarks/finetune.py --data-root DATA --work WORK [--base MODEL] [--old HELDOUT.xyz] [--minutes 4]
+    python examples/benchmarks/finetune.py --data-root DATA --work WORK [--old HELDOUT.xyz] [--minutes 4]
 
 Every training has its own folder in the work folder: finished ones are skipped, one that was killed goes on. Rows go to
 results/finetune.json as they come, and the page finetune.md is made from that file.
@@ -15,6 +15,7 @@ from finetune.problems import METHODS, PROBLEMS, Job, Row
 from tqdm import tqdm
 
 from ik_e3nn.models import model_path
+from ik_e3nn.models.pretrained import BASE_PROPERTIES
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "finetune.json"
@@ -41,7 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--base", help="model file; that of the package if absent")
+    parser.add_argument("--base", help="model file of a potential; that of the package if absent")
+    parser.add_argument("--properties", default=BASE_PROPERTIES, help="model file of properties; the same")
     parser.add_argument("--old", type=Path, help="data like the base's own, for replay and for what is forgotten")
     parser.add_argument("--minutes", type=float, default=4.0, help="time of a training")
     parser.add_argument("--problems", nargs="+", choices=list(PROBLEMS), default=list(PROBLEMS))
@@ -51,11 +53,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     parser.add_argument("override", nargs="*", help="--section.field=value of all trainings, after --")
     args = parser.parse_args()
-    args.work, base = args.work.resolve(), model_path(args.base).resolve()
+    args.work = args.work.resolve()
+    base, properties = (model_path(one).resolve() for one in (args.base, args.properties))
     old = None if args.old is None else args.old.resolve()
     methods = [method for method in args.methods if method != "replay" or old is not None]
     jobs = [
-        (name, Job(method, size, seed, base, old, args.minutes, tuple(args.override)))
+        (name, Job(method, size, seed, base, properties, old, args.minutes, tuple(args.override)))
         for name in args.problems
         for seed in args.seeds
         for size in args.sizes or PROBLEMS[name].sizes

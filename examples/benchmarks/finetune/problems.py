@@ -16,6 +16,7 @@ from ik_e3nn.models import read_model_info
 
 Row = dict[str, Any]
 
+FROM_POTENTIAL = "full, from the potential"
 # Settings of `ik-e3nn finetune` by method; "scratch" is `ik-e3nn train` with the base's architecture.
 METHODS: dict[str, dict[str, Any] | None] = {
     "scratch": None,
@@ -25,6 +26,7 @@ METHODS: dict[str, dict[str, Any] | None] = {
     "frozen 1": {"finetune.frozen_blocks": 1},
     "falling rates": {"finetune.lr_decay": 0.5},
     "replay": {"finetune.replay_ratio": 1.0},
+    FROM_POTENTIAL: {},
 }
 
 
@@ -36,7 +38,8 @@ class Job:
         method: Key of `METHODS`.
         train_size: Structures to train on.
         seed: Seed of the choice of structures and of the training.
-        base: Model file.
+        base: Model file of a potential.
+        properties: Model file of properties.
         old: Labelled data that the base was trained on or held out, or None.
         minutes: Time for the training.
         options: Further settings of both commands.
@@ -46,6 +49,7 @@ class Job:
     train_size: int
     seed: int
     base: Path
+    properties: Path
     old: Path | None
     minutes: float
     options: tuple[str, ...] = ()
@@ -78,7 +82,7 @@ class AcetylacetoneForces:
     """DFT forces of acetylacetone: another level of theory than the base's."""
 
     title, target, unit = "acetylacetone, DFT (300 K)", "forces", "meV/A"
-    sizes, bar, methods = (50, 200), 0.4, tuple(METHODS)
+    sizes, bar, methods = (50, 200), 0.4, tuple(name for name in METHODS if name != FROM_POTENTIAL)
 
     def run(self, job: Job, root: Path, folder: Path) -> Row:
         """See `Problem`."""
@@ -141,7 +145,7 @@ class AcetylacetoneForces:
 
 
 class QM9Properties:
-    """Three properties of QM9 by DFT, learned together: labels of another kind than the base's energies and forces.
+    """Three properties of QM9 by DFT, learned together, from the base model of properties (GFN2-xTB) or the potential.
 
     The test molecules are those of the paper's split, whatever the size of the training set; molecules whose bonds are
     not found are left out where the graph has bonds.
@@ -160,7 +164,8 @@ class QM9Properties:
             "run.batch_size": 16, "run.seed": job.seed,
         }  # fmt: skip
         chosen = METHODS[job.method]
-        words = ["train"] if chosen is None else ["finetune", str(job.base)]
+        base = job.base if job.method == FROM_POTENTIAL else job.properties
+        words = ["train"] if chosen is None else ["finetune", str(base)]
         settings |= body(job.base) if chosen is None else chosen
         words += [f"--{key}={value}" for key, value in settings.items()]
         if command([*words, *job.options, "--resume"]):
