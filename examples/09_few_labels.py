@@ -2,7 +2,8 @@
 
 1. label: two csv files with SMILES, the gap between the frontier orbitals and the dipole moment, by GFN2-xTB at the
    geometries that the library makes from these SMILES; or your own file with --csv and --targets;
-2. learn: from 75, 150 and 300 molecules, for the same time each, starting from the base model and from nothing;
+2. learn: from 75, 150 and 300 molecules, for the same time each, starting from a base model and from nothing. The base
+   is the potential, which knows neither gaps nor dipoles; for your own file it is the base model of properties;
 3. look: the learning curve, and the parity plots that every run writes;
 4. predict: the test molecules in one command, with calibrated standard deviations.
 
@@ -69,7 +70,7 @@ def learn(start: str, size: int, data: dict[str, object], minutes: float, folder
         "data": {**data, "valid": 0.1, "train_size": round(0.9 * size)},
         "run": {"output": str(run), "max_epochs": 10_000, "max_minutes": minutes, "batch_size": 8},
     }
-    words = ["finetune", "base"]
+    words = ["finetune", start]
     if start == "scratch":
         words, config["model"] = ["train"], scratch_model()
     file = folder / f"{run.name}.yaml"
@@ -105,10 +106,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=0.8, help="of every training")
     parser.add_argument("--csv", type=Path, help="your own molecules, with a column `smiles`")
     parser.add_argument("--targets", type=yaml.safe_load, help="columns and what they are, as in a configuration")
+    parser.add_argument("--base", choices=("base", "base-properties"), help="the potential, or the model of properties")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     args = parser.parse_args()
     if (args.csv is None) != (args.targets is None):
         parser.error("--csv and --targets belong together: the file, and what its columns are")
+    args.base = args.base or ("base" if args.csv is None else "base-properties")
     folder = args.output
     folder.mkdir(parents=True, exist_ok=True)
     if args.csv is None:
@@ -120,14 +123,14 @@ def main() -> None:
     else:
         train = args.csv
         data = {"train": str(train), "test": 0.2, "targets": args.targets}
-    errors: dict[str, dict[int, dict[str, float]]] = {"base model": {}, "scratch": {}}
+    errors: dict[str, dict[int, dict[str, float]]] = {args.base: {}, "scratch": {}}
     for size in args.sizes:
         for start, by_size in errors.items():
-            run = learn(start.split()[0], size, data, args.minutes, folder)
+            run = learn(start, size, data, args.minutes, folder)
             by_size[size] = json.loads((run / "metrics.json").read_text())["test"]
     (folder / "errors.json").write_text(json.dumps(errors, indent=1))
     draw(errors, folder / "learning_curve.png")
-    best = folder / f"base_{max(args.sizes)}"
+    best = folder / f"{args.base}_{max(args.sizes)}"
     if args.csv is None:
         model, sure, table = (
             str(folder / name) for name in (f"{best.name}/model.safetensors", "sure.safetensors", "predicted.csv")
