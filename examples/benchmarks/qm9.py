@@ -7,7 +7,8 @@ QM9 is any of the forms that `ik_e3nn.data.read_qm9` takes; nothing is downloade
 work folder and skipped. Times are those of the processor where there is no GPU.
 
 * flexibility: 10,000 training molecules, graphs of covalent bonds, HOMO, U0_atom and mu learned together; standard
-  steerable kernel, implicit kernel, + bond type, + both atom types, with the same number of parameters and epochs.
+  steerable kernel, implicit kernel, + bond type, + both atom types, with the same number of parameters and epochs;
+  kernels of one function a channel, and a standard kernel that mixes all channels beside them.
 * learning: all twelve targets together, ours against PyG's SchNet and ViSNet in the same loop, for the same time.
 * speed: molecules a second in training and inference, and the paper's code on the same graphs.
 * bonds: how often bonds perceived from geometries are those of the published SMILES.

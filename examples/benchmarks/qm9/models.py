@@ -15,9 +15,11 @@ from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.config import OptimizerConfig
 
-NETWORK = SteerableSettings(channels=16, num_layers=4, kernel_fields=8)
-VARIANTS = {  # the steps of the paper's figure
-    "standard kernel": {"kernel_depth": 0, "conditions": (), "kernel_fields": 1},
+NETWORK = SteerableSettings(channels=36, num_layers=4, kernel_fields=36, mode="depthwise")
+CONTROL = "standard kernel, full"
+VARIANTS = {  # the steps of the paper's figure, after a standard kernel that mixes all channels
+    CONTROL: {"kernel_depth": 0, "conditions": (), "mode": "full"},
+    "standard kernel": {"kernel_depth": 0, "conditions": ()},
     "implicit kernel": {"conditions": ()},
     "+ bond type": {"conditions": ("bonds",)},
     "+ both atom types": {"conditions": ("bonds", "species")},
@@ -39,17 +41,20 @@ def parameters(model: nn.Module) -> int:
 def variant(name: str, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
     """A variant of the flexibility figure, its channels chosen so that it has the parameters of the last one.
 
-    A standard kernel with one window has one function a degree: its other fields would be copies. Its parameters go
-    into more channels instead.
+    A standard kernel with one window has one function a degree: in mode "full" its other fields would be copies, and
+    its parameters go into more channels instead.
     """
     wanted = parameters(_network(species, targets, dataclasses.replace(NETWORK, **VARIANTS["+ both atom types"])))
     settings = dataclasses.replace(NETWORK, **VARIANTS[name])
     if settings.kernel_depth:
         return _network(species, targets, settings)
-    sizes = {c: parameters(_network(species, targets, dataclasses.replace(settings, channels=c)))
-             for c in range(NETWORK.channels, 5 * NETWORK.channels, 2)}  # fmt: skip
-    best = min(sizes, key=lambda c: abs(sizes[c] - wanted))
-    return _network(species, targets, dataclasses.replace(settings, channels=best))
+
+    def sized(channels: int) -> MolecularPropertyModel:
+        fields = channels if settings.mode == "depthwise" else 1
+        return _network(species, targets, dataclasses.replace(settings, channels=channels, kernel_fields=fields))
+
+    sizes = {c: parameters(sized(c)) for c in range(NETWORK.channels // 2, 2 * NETWORK.channels, 2)}
+    return sized(min(sizes, key=lambda c: abs(sizes[c] - wanted)))
 
 
 def _network(species: Sequence[int], targets: Sequence[Target], settings: SteerableSettings) -> MolecularPropertyModel:
