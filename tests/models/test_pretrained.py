@@ -1,4 +1,4 @@
-"""The model that comes with the package."""
+"""The models that come with the package."""
 
 import json
 
@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.optimize import BFGS
+from ase.units import Bohr, Debye, Hartree
 
-from ik_e3nn.models import base_model_path, load_model, read_model_info
+from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn.graph import build_molecular_graph
+from ik_e3nn.models import base_model_path, load_model, load_property_model, model_path, read_model_info
 from ik_e3nn_calculators import IKCalculator
 
 
@@ -47,3 +50,21 @@ def test_its_forces_are_those_of_its_method(name):
         forces.append(atoms.get_forces())
     assert np.abs(forces[0] - forces[1]).mean() < 0.03
     assert np.abs(forces[1]).mean() > 0.5
+
+
+def test_the_model_of_properties_is_small_and_says_what_its_method_says():
+    """Of molecules that are in no training set; measured: see its card."""
+    tblite = pytest.importorskip("tblite.interface")
+    path = model_path("base-properties")
+    assert path.stat().st_size < 5_000_000
+    assert path.with_name("PROPERTIES.md").exists()
+    model = load_property_model(path)
+    assert [*model.species] == [1, 6, 7, 8, 9, 16, 17]
+    atoms = molecule_from_smiles("CC(=O)NCC#N")
+    calculator = tblite.Calculator("GFN2-xTB", atoms.numbers, atoms.positions / Bohr)
+    calculator.set("verbosity", 0)
+    result = calculator.singlepoint()
+    energies, occupations = (result.get(f"orbital-{name}") for name in ("energies", "occupations"))
+    said = model(build_molecular_graph(atoms, model.edges, model.r_max))
+    assert said["homo"].item() == pytest.approx(energies[occupations > 1].max() * Hartree, abs=0.5)
+    assert said["mu"].item() == pytest.approx(np.linalg.norm(result.get("dipole")) * Bohr / Debye, abs=1.0)
