@@ -5,7 +5,8 @@
 2. learn: from 75, 150 and 300 molecules, for the same time each, starting from a base model and from nothing. The base
    is the potential, which knows neither gaps nor dipoles; for your own file it is the base model of properties;
 3. look: the learning curve, and the parity plots that every run writes;
-4. predict: the test molecules in one command, with calibrated standard deviations.
+4. predict: other molecules in one command, with standard deviations that are calibrated on the test molecules (for your
+   own file: `ik-e3nn calibrate` and `ik-e3nn predict`, with molecules that you kept back).
 
     python examples/09_few_labels.py [--output labels_output] [--minutes 0.8]
     python examples/09_few_labels.py --csv mine.csv --targets '{solubility: intensive log(mol/L)}'
@@ -47,8 +48,8 @@ def properties(smiles: str) -> tuple[float, float]:
 
 
 def make_csv(path: Path, names: list[str]) -> None:
-    """A table of SMILES and properties."""
-    if not path.exists():
+    """A table of SMILES and properties, unless it is there."""
+    if not path.exists() or len(path.read_text().splitlines()) < len(names) + 1:
         rows = ["smiles,gap,dipole"]
         for name in tqdm(names, desc=path.name, unit="molecule"):
             gap, dipole = properties(name)
@@ -75,7 +76,7 @@ def learn(start: str, size: int, data: dict[str, object], minutes: float, folder
         words, config["model"] = ["train"], scratch_model()
     file = folder / f"{run.name}.yaml"
     file.write_text(yaml.safe_dump(config))
-    if command([*words, str(file), "--resume"]):
+    if command([*words, str(file), *(["--resume"] if run.exists() else [])]):
         raise SystemExit(f"the training of {file} failed")
     return run
 
@@ -107,7 +108,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, help="your own molecules, with a column `smiles`")
     parser.add_argument("--targets", type=yaml.safe_load, help="columns and what they are, as in a configuration")
     parser.add_argument("--base", choices=("base", "base-properties"), help="the potential, or the model of properties")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="75 or more: all elements must be in them")
     args = parser.parse_args()
     if (args.csv is None) != (args.targets is None):
         parser.error("--csv and --targets belong together: the file, and what its columns are")
@@ -115,10 +116,10 @@ def main() -> None:
     folder = args.output
     folder.mkdir(parents=True, exist_ok=True)
     if args.csv is None:
-        names = molecules(max(args.sizes) + TEST, seed=1)
+        names = molecules(2000, seed=1)
         train, test = folder / "train.csv", folder / "test.csv"
-        make_csv(train, names[TEST:])
         make_csv(test, names[:TEST])
+        make_csv(train, names[TEST : TEST + max(args.sizes)])
         data = {"train": str(train), "test": str(test), "targets": TARGETS}
     else:
         train = args.csv
@@ -135,7 +136,7 @@ def main() -> None:
         model, sure, table = (
             str(folder / name) for name in (f"{best.name}/model.safetensors", "sure.safetensors", "predicted.csv")
         )
-        (folder / "new.csv").write_text("smiles\n" + "\n".join(names[:TEST]) + "\n")
+        (folder / "new.csv").write_text("smiles\n" + "\n".join(names[-50:]) + "\n")
         command(["calibrate", model, str(test), "--train", str(train), "-o", sure, "--overwrite=true"])
         command(["predict", model, str(folder / "new.csv"), "-o", table, "--uncertainty", sure, "--overwrite=true"])
     for start, by_size in errors.items():

@@ -27,7 +27,7 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        kind = config_type(_keys(None, rest))
+        kind = config_type(_keys(_file(rest), rest))
         what = "properties" if kind is PropertyConfig else "a potential (properties: --help --data.targets)"
         return _help(kind, usage, f"Train {what}.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
@@ -53,7 +53,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        chosen = finetune_type(_keys(None, rest))
+        chosen = finetune_type(_keys(_file(rest), rest))
         what = "properties" if chosen is PropertyFinetuneConfig else "a potential (properties: --help --data.targets)"
         return _help(chosen, usage, f"Train a model further, on new data: {what}.")
     given: list[str] = []
@@ -68,6 +68,11 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
 
     result = finetune(cast(FinetuneConfig | PropertyFinetuneConfig, config), resume=resume)
     return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
+
+
+def _file(words: Sequence[str]) -> str | None:
+    """The configuration file among the words of a command line that asks for help."""
+    return next((word for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()), None)
 
 
 def _keys(path: str | None, words: Sequence[str]) -> list[str]:

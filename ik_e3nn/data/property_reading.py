@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from ase import Atoms
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -26,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 TABLES = (".csv", ".smi", ".smiles")
 SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles")
-MISSING = ("", "nan", "NaN", "NA", "N/A", "None", "null")
+MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
 def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]) -> tuple[Target, ...]:
@@ -41,6 +42,8 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
         >>> resolve_targets({"logS": "intensive log(mol/L)"})[0].unit
         'log(mol/L)'
     """
+    if not isinstance(given, Mapping) and len(given) == 1 and given[0].startswith("{"):  # of a command line
+        given = yaml.safe_load(given[0])
     if isinstance(given, Mapping):
         return tuple(_own_target(name, what) for name, what in given.items())
     unknown = [name for name in given if name not in TARGETS]
@@ -64,7 +67,12 @@ def _own_target(name: str, what: str | Mapping[str, str]) -> Target:
 
 
 def read_properties(
-    paths: str | Path | Sequence[str | Path], targets: Sequence[Target], *, seed: int = 0, progress: bool = False
+    paths: str | Path | Sequence[str | Path],
+    targets: Sequence[Target],
+    *,
+    seed: int = 0,
+    skip: bool = False,
+    progress: bool = False,
 ) -> PropertySet:
     """Molecules and their properties, whatever the form of the files.
 
@@ -83,6 +91,7 @@ def read_properties(
         paths: File, glob, folder, or several.
         targets: The properties wanted, under the names that the files use.
         seed: Seed of the conformers.
+        skip: Leave out rows whose SMILES make no molecule, with a warning, instead of an error.
         progress: Show a progress bar.
 
     Returns:
@@ -98,7 +107,7 @@ def read_properties(
         if is_qm9(Path(item).expanduser()):
             sets.append(read_qm9(item).only([_as_in_qm9(target).name for target in targets]))
             continue
-        sets += [_read_file(file, tuple(targets), seed, progress) for file in expand_path(item)]
+        sets += [_read_file(file, tuple(targets), seed, skip, progress) for file in expand_path(item)]
     whole = joined(sets)
     absent = [name for name, count in whole.counts().items() if not count]
     if absent:
@@ -162,17 +171,27 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return [(row[column] or "").strip() for row in rows], rows
 
 
-def _read_file(path: Path, targets: tuple[Target, ...], seed: int, progress: bool) -> PropertySet:
+def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool) -> PropertySet:
     """Molecules of one file."""
     stem = path.name
     smiles: list[str] | None = None
+    structures: list[Atoms]
+    sources: list[Mapping[str, Any]]
     if path.suffix in TABLES:
-        smiles, rows = read_table(path)
-        structures = [
-            _conformer(text, f"row {number + 1} of {path}", seed)
-            for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress))
-        ]
-        sources: Sequence[Mapping[str, Any]] = rows
+        given, rows = read_table(path)
+        smiles, structures, sources = [], [], []
+        for number, text in enumerate(tqdm(given, desc="conformers", disable=not progress)):
+            try:
+                structures += conformers(text, 1, seed)[:1]
+            except DataError as error:
+                if not skip:
+                    raise DataError(
+                        f"row {number + 1} of {path}: {error}; correct or delete it, or set data.on_failure to skip"
+                    ) from error
+                _log.warning("row %d of %s is left out: %s", number + 1, path, error)
+                continue
+            smiles.append(text)
+            sources.append(rows[number])
     elif is_sdf(path):
         records = read_sdf_records(path)
         structures = [record.atoms for record in records]
@@ -187,13 +206,6 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, progress: boo
     }
     ids = [str(source.get("id") or source.get("name") or f"{stem}:{k}") for k, source in enumerate(sources)]
     return PropertySet(structures, targets, values, ids, smiles)
-
-
-def _conformer(smiles: str, where: str, seed: int) -> Atoms:
-    try:
-        return conformers(smiles, 1, seed)[0]
-    except DataError as error:
-        raise DataError(f"{where}: {error}") from error
 
 
 def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:

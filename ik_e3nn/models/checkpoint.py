@@ -25,7 +25,7 @@ Model = InteratomicPotential | MolecularPropertyModel
 M = TypeVar("M", InteratomicPotential, MolecularPropertyModel)
 COMMANDS = {
     "InteratomicPotential": "ik-e3nn eval, md, relax and dock",
-    "MolecularPropertyModel": "ik-e3nn predict",
+    "MolecularPropertyModel": "ik-e3nn predict, and finetune with data.targets",
 }
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 
@@ -128,9 +128,9 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
     """A model of one kind, and what is in its file."""
     info, tensors = _read(path)
     if info["model"] != kind.__name__:
-        article = "an" if kind is InteratomicPotential else "a"
+        article, other = ("an" if name[0] in "AEIO" else "a" for name in (kind.__name__, info["model"]))
         use = f"; it is for {COMMANDS[info['model']]}" if info["model"] in COMMANDS else ""
-        raise ModelFileError(f"{path} holds a {info['model']}, not {article} {kind.__name__}{use}")
+        raise ModelFileError(f"{path} holds {other} {info['model']}, not {article} {kind.__name__}{use}")
     try:
         saved_dtype = DTYPES[info["dtype"]]
         model = kind(**info["config"]).to(saved_dtype)

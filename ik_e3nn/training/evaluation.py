@@ -16,7 +16,7 @@ from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structur
 from ik_e3nn.data.labels import missing_labels
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, UnknownSpeciesError
-from ik_e3nn.models import load_model
+from ik_e3nn.models import load_model, model_path
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.run_folder import write_json
 
@@ -93,7 +93,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     for path in (output, metrics_file):
         refuse_existing(path, overwrite=settings.overwrite)
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
-    model = load_model(settings.model, device=choose_device(settings.device), dtype=dtype)
+    model = load_model(model_path(settings.model), device=choose_device(settings.device), dtype=dtype)
     structures = read_structures(settings.data)
     check_species(structures, model.species)
     keys = LabelKeys(

@@ -36,8 +36,9 @@ class MethodConfig:
         merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
         E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
             so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
-            the data alone; "base": the base's. Elements that the data lack keep the base's. This and all that follows
-            is for potentials alone.
+            the data alone; "base": the base's. Elements that the data lack keep the base's. For properties: references
+            of the targets that the base has are moved by least squares so that its predictions fit the labels best
+            ("refit"), or stay ("base"). All that follows is for potentials alone.
         replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
             energies are moved from the base's E0s to the new ones.
         replay_ratio: Replayed structures for every new one.

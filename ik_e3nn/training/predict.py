@@ -20,7 +20,7 @@ from ik_e3nn.data.property_reading import TABLES, read_table
 from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target
+from ik_e3nn.graph import Target, fields
 from ik_e3nn.models import (
     MolecularPropertyModel,
     PropertyCommittee,
@@ -44,8 +44,8 @@ class PredictSettings:
     """Predictions of properties for a file of molecules.
 
     Args:
-        model: Model file, of `ik-e3nn train` with targets; a glob or list of several makes a committee, whose mean is
-            predicted.
+        model: Model file, of `ik-e3nn train` with targets, or "base-properties"; a glob or list of several makes a
+            committee, whose mean is predicted.
         data: csv file with a column `smiles`, file of SMILES (`.smi`), SDF, or anything that ASE reads.
         output: csv file to write: the columns of the input, then one a property, `NAME_UNIT`.
         uncertainty: File of `ik-e3nn calibrate` for this model or committee: standard deviations are written too,
@@ -206,6 +206,10 @@ def _checked(
     asked: _Asked, model: MolecularPropertyModel | UncertainProperties, settings: PredictSettings
 ) -> tuple[PropertySet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
+    inputs = (model.first if isinstance(model, UncertainProperties) else model).body.inputs
+    charged = sum(bool(atoms.info.get("charge")) for atoms in asked.structures)
+    if charged and fields.TOTAL_CHARGE not in inputs:
+        _log.warning("%d structures are charged, which the model does not see: it takes them for neutral", charged)
     good = []
     for index, atoms in enumerate(asked.structures):
         try:

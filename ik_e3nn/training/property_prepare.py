@@ -70,12 +70,13 @@ def prepare_properties(config: PropertyConfig, *, known: Collection[int] = ()) -
     """
     data, progress = config.data, config.run.progress
     targets = resolve_targets(data.targets)
-    whole = read_properties(data.train, targets, seed=config.run.seed, progress=progress)
+    options: dict[str, Any] = {"seed": config.run.seed, "skip": data.on_failure == "skip", "progress": progress}
+    whole = read_properties(data.train, targets, **options)
     sets = split_sets(whole, data, config.run.seed)
     for name in ("valid", "test"):
         files = getattr(data, name)
         if isinstance(files, str | list):
-            sets[name] = read_properties(files, targets, seed=config.run.seed, progress=progress)
+            sets[name] = read_properties(files, targets, **options)
     sources: dict[str, dict[str, int]] = {}
     if config.model.get("edges", "bonds") != "radius":
         for name, one in sets.items():

@@ -128,7 +128,7 @@ def rewrite(path, change):
         (lambda info: info["config"].update(num_channels=5), "weights do not fit the configuration"),
         (lambda info: info["config"].update(surprise=1), "weights do not fit the configuration"),
         (lambda info: info.update(dtype="load"), "unknown dtype 'load'"),
-        (lambda info: info.update(model="Other"), "holds a Other, not an InteratomicPotential"),
+        (lambda info: info.update(model="Other"), "holds an Other, not an InteratomicPotential"),
         (lambda info: info["energy_reference"].pop("provenance"), "weights do not fit the configuration"),
     ],
 )

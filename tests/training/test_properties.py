@@ -304,3 +304,23 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
     with pytest.raises(DataError, match="one half has 1 values of size; at least 2 are needed in each"):
         calibrate(CalibrationSettings("run_*/model.safetensors", "few.csv", output="e"))
+
+
+def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys) -> None:
+    text = (folder / "train.csv").read_text()
+    (folder / "train.csv").write_text(text + "bad,c1ccccc,1.0,0,0 0 1\n")
+    words = [
+        "train",
+        "config.yaml",
+        "--run.max_epochs=1",
+        "--data.targets={size: extensive eV, heteroatoms: intensive}",
+    ]
+    assert main(words) == 2
+    assert "row 17 of train.csv: SMILES 'c1ccccc' cannot be read" in (error := capsys.readouterr().err)
+    assert "or set data.on_failure to skip" in error
+    assert main([*words, "--data.on_failure=skip"]) == 0
+    assert "row 17 of train.csv is left out" in capsys.readouterr().err
+    assert [t.name for t in load_property_model(folder / "out/model.safetensors").targets] == ["size", "heteroatoms"]
+    (folder / "ions.csv").write_text("smiles\nC[NH3+]\n")
+    assert main(["predict", "out/model.safetensors", "ions.csv", "-o", "ions_out.csv", "--progress=false"]) == 0
+    assert "1 structures are charged, which the model does not see" in capsys.readouterr().err
