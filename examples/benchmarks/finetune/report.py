@@ -18,6 +18,8 @@ _INTRODUCTION = """# Fine-tuning from the base model
 
 Made by `finetune.py`. Every training takes {minutes:g} minutes, whether it starts from the base or from random weights
 ("scratch", the same architecture with the defaults of `ik-e3nn train`); all have the same validation and test sets.
+Forces start from the base model, properties from that of properties, whose heads go on with references moved to the new
+labels ("full, from the potential": with new heads).
 *Gain* is the part of the error from scratch that is saved. *Before* is the base's error, or for a property that it does
 not know that of what composition says. *Old domain* is the force error on data like the base's own, before and after.
 Numbers are means over {seeds} seed(s)."""
@@ -103,14 +105,14 @@ def verdict(rows: list[Row], bar: float) -> str:
 
 
 def lora_share(row: Row) -> float:
-    """Trained part of the parameters; where heads are new, and so trained as a whole, of those of the body."""
+    """Trained part of the parameters; of properties, whose heads are trained as a whole, of those of the body."""
     heads = row.get("head_parameters") or 0
     return (row["parameters"] - heads) / (row["all_parameters"] - heads)
 
 
 def _of_body(row: Row) -> str:
     heads = row.get("head_parameters")
-    return f" of the body (the heads, {heads:,} parameters, are new)" if heads else ""
+    return f" of the body (the heads, {heads:,} parameters, are trained as a whole)" if heads else ""
 
 
 def _met(met: bool) -> str:
