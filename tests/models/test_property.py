@@ -227,7 +227,7 @@ def test_model_files_of_the_two_kinds_are_not_mixed_up(tmp_path) -> None:
     save_model(InteratomicPotential(["H"], num_channels=2), tmp_path / "e.safetensors")
     with pytest.raises(ModelFileError, match="holds a MolecularPropertyModel, not an InteratomicPotential"):
         load_model(tmp_path / "p.safetensors")
-    with pytest.raises(ModelFileError, match="holds a InteratomicPotential, not a MolecularPropertyModel"):
+    with pytest.raises(ModelFileError, match="holds an InteratomicPotential, not a MolecularPropertyModel"):
         load_property_model(tmp_path / "e.safetensors")
 
 
