@@ -19,9 +19,8 @@ import json
 from pathlib import Path
 
 import matplotlib as mpl
-import numpy as np
 import yaml
-from ase.units import Bohr, Debye, Hartree
+from base_model.orbitals import single_point
 from base_model.smiles import molecules
 from tqdm import tqdm
 
@@ -34,26 +33,13 @@ TEST = 200
 TARGETS = {"gap": "intensive eV", "dipole": "dipole_norm D"}
 
 
-def properties(smiles: str) -> tuple[float, float]:
-    """Gap in eV and dipole moment in D, by GFN2-xTB."""
-    from tblite.interface import Calculator
-
-    atoms = molecule_from_smiles(smiles)
-    calculator = Calculator("GFN2-xTB", atoms.numbers, atoms.positions / Bohr)
-    calculator.set("verbosity", 0)
-    result = calculator.singlepoint()
-    energies, occupations = (result.get(f"orbital-{name}") for name in ("energies", "occupations"))
-    gap = energies[occupations < 1].min() - energies[occupations > 1].max()
-    return gap * Hartree, float(np.linalg.norm(result.get("dipole"))) * Bohr / Debye
-
-
 def make_csv(path: Path, names: list[str]) -> None:
     """A table of SMILES and properties, unless it is there."""
     if not path.exists() or len(path.read_text().splitlines()) < len(names) + 1:
         rows = ["smiles,gap,dipole"]
         for name in tqdm(names, desc=path.name, unit="molecule"):
-            gap, dipole = properties(name)
-            rows.append(f"{name},{gap:.5f},{dipole:.5f}")
+            values = single_point(molecule_from_smiles(name), "GFN2-xTB")
+            rows.append(f"{name},{values['gap']:.5f},{values['mu']:.5f}")
         path.write_text("\n".join(rows) + "\n")
 
 

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.data import atomic_numbers, chemical_symbols, ground_state_magnetic_moments
+from ase.data import chemical_symbols
 from ase.io import read, write
-from ase.units import Bohr, Debye, Hartree
-from base_model.frames import ELEMENTS
+from base_model.frames import isolated_atoms
+from base_model.orbitals import single_point
 from base_model.smiles import held_out, molecules
 from tqdm import tqdm
 
@@ -59,48 +59,25 @@ model; {parameters:,} weights.
 """
 
 
-def single_point(atoms: Atoms, unpaired: int = 0) -> dict[str, float]:
-    """Properties of a molecule."""
-    from tblite.interface import Calculator
-
-    calculator = Calculator(METHOD, atoms.numbers, atoms.positions / Bohr, uhf=unpaired)
-    calculator.set("verbosity", 0)
-    result = calculator.singlepoint()
-    energies, occupations = (result.get(f"orbital-{name}") for name in ("energies", "occupations"))
-    homo, lumo = energies[occupations > 1].max(initial=-np.inf), energies[occupations < 1].min(initial=np.inf)
-    return {
-        "homo": homo * Hartree, "lumo": lumo * Hartree, "gap": (lumo - homo) * Hartree,
-        "mu": float(np.linalg.norm(result.get("dipole"))) * Bohr / Debye,
-        "U0_atom": float(result.get("energy")) * Hartree,
-    }  # fmt: skip
-
-
-def atom_energies() -> dict[str, float]:
-    """Energies of single atoms in their ground states, in eV."""
-    return {
-        symbol: single_point(Atoms(symbol), round(ground_state_magnetic_moments[atomic_numbers[symbol]]))["U0_atom"]
-        for symbol in ELEMENTS
-    }
-
-
 def label(names: list[str], atoms_alone: dict[str, float]) -> list[Atoms]:
     """Molecules with their properties; those that cannot be made or labelled are left out."""
     found = []
     for name in names:
         try:
             made = molecule_from_smiles(name)
-            values = single_point(made)
+            values = single_point(made, METHOD)
         except (DataError, RuntimeError) as error:
             print(f"{name} is left out: {error}")
             continue
-        values["U0_atom"] -= sum(atoms_alone[symbol] for symbol in made.get_chemical_symbols())
+        values["U0_atom"] = values.pop("energy") - sum(atoms_alone[symbol] for symbol in made.get_chemical_symbols())
         found.append(Atoms(made.numbers, made.positions, info={"name": name, **values}))
     return found
 
 
 def make_data(args: argparse.Namespace) -> dict[str, int]:
     """Label shard by shard, then write the files for training, validation and testing; how many there are in each."""
-    names, alone = molecules(args.molecules, max_atoms=args.max_atoms), atom_energies()
+    names = molecules(args.molecules, max_atoms=args.max_atoms)
+    alone = {str(atom.symbols): atom.info["REF_energy"] for atom in isolated_atoms(METHOD.lower())}
     shards = args.work / "shards"
     shards.mkdir(exist_ok=True)
     parts: dict[str, list[Atoms]] = {"train": [], "valid": [], "test": []}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, cast
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
+from ik_e3nn.models.ensemble import Ensemble
 from ik_e3nn.models.potential import InteratomicPotential
 
 STDS = ("energy_std", "forces_std")
 
 
-class UncertainPotential(nn.Module):
+class UncertainPotential(Ensemble[InteratomicPotential]):
     r"""A potential whose energies and forces come with standard deviations.
 
     Its outputs are those of an :class:`InteratomicPotential`, and ``energy_std`` (B,) in eV and ``forces_std`` (N, 3)
@@ -31,11 +31,11 @@ class UncertainPotential(nn.Module):
         DataError: No models, or models that differ in their inputs.
     """
 
+    FACTORS = ("energy_factor", "forces_factor")
     energy_factor: Tensor
     forces_factor: Tensor
 
     def __init__(self, members: Sequence[InteratomicPotential]) -> None:
-        super().__init__()
         if not members:
             raise DataError("an uncertain potential needs at least one model, got none")
         different = [sorted(model.inputs) for model in members if model.inputs != members[0].inputs]
@@ -43,11 +43,10 @@ class UncertainPotential(nn.Module):
             raise DataError(
                 f"models of a committee must have the same inputs, got {sorted(members[0].inputs)} and {different[0]}"
             )
-        self.members = nn.ModuleList(members)
-        self.species = tuple(z for z in members[0].species if all(z in model.species for model in members))
+        super().__init__(members)
         self.inputs = members[0].inputs
         self.r_max = max(model.r_max for model in members)  # edges beyond a model's own cutoff add exact zeros
-        for name in ("energy_factor", "forces_factor"):
+        for name in self.FACTORS:
             self.register_buffer(name, torch.ones((), dtype=torch.float64))
 
     @abstractmethod
@@ -74,21 +73,6 @@ class UncertainPotential(nn.Module):
             getattr(self, f"{name}_factor").fill_(value)
 
     @property
-    def first(self) -> InteratomicPotential:
-        """The first model."""
-        return cast(InteratomicPotential, self.members[0])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the first model's parameters."""
-        return self.first.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.first.device
-
-    @property
     def surroundings(self) -> nn.Module | None:
         """What the models know of something outside."""
         return self.first.surroundings
@@ -102,13 +86,6 @@ class UncertainPotential(nn.Module):
     def max_edges(self, value: int | None) -> None:
         for model in self.members:
             model.max_edges = value  # type: ignore[assignment]
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Follow to another device, but keep factors in float64."""
-        factors = self.energy_factor, self.forces_factor
-        super()._apply(fn, recurse)
-        self.energy_factor, self.forces_factor = (factor.to(self.device) for factor in factors)
-        return self
 
 
 class Committee(UncertainPotential):

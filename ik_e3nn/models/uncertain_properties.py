@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call, jvp, vmap
 
 from ik_e3nn.blocks.heads import Atomwise, Head
@@ -15,13 +15,14 @@ from ik_e3nn.blocks.property_scale import Molecules
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.graph.targets import columns
+from ik_e3nn.models.ensemble import Ensemble
 from ik_e3nn.models.property import MolecularPropertyModel
 
 STD = "_std"
 TANGENTS = 64  # directions of weights that are followed at once
 
 
-class UncertainProperties(nn.Module):
+class UncertainProperties(Ensemble[MolecularPropertyModel]):
     r"""A model of properties whose values come with standard deviations.
 
     Its outputs are those of a :class:`MolecularPropertyModel`, and for every target ``NAME_std`` of the same shape and
@@ -34,10 +35,10 @@ class UncertainProperties(nn.Module):
         DataError: No models, or models that differ in their targets or graphs.
     """
 
+    FACTORS = ("factors",)
     factors: Tensor
 
     def __init__(self, members: Sequence[MolecularPropertyModel]) -> None:
-        super().__init__()
         if not members:
             raise DataError("uncertain properties need at least one model, got none")
         first = members[0]
@@ -48,9 +49,8 @@ class UncertainProperties(nn.Module):
                         f"models of a committee must have the same {what}, got {getattr(first, what)} and "
                         f"{getattr(model, what)}"
                     )
-        self.members = nn.ModuleList(members)
+        super().__init__(members)
         self.targets, self.edges, self.r_max = first.targets, first.edges, first.r_max
-        self.species = tuple(z for z in first.species if all(z in model.species for model in members))
         self.register_buffer("factors", torch.ones(len(self.targets), dtype=torch.float64))
 
     @abstractmethod
@@ -71,31 +71,9 @@ class UncertainProperties(nn.Module):
                 )
             self.factors[column] = factor
 
-    @property
-    def first(self) -> MolecularPropertyModel:
-        """The first model."""
-        return cast(MolecularPropertyModel, self.members[0])
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Floating type of the first model's parameters."""
-        return self.first.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.first.device
-
     def _with_std(self, values: dict[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         scaled = zip(self.targets, self.factors, strict=True)
         return values | {t.name + STD: factor * raw[t.name] for t, factor in scaled}
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Follow to another device, but keep factors in float64."""
-        factors = self.factors
-        super()._apply(fn, recurse)
-        self.factors = factors.to(self.device)
-        return self
 
 
 class PropertyCommittee(UncertainProperties):

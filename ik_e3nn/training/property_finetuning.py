@@ -65,6 +65,11 @@ class PropertyFinetuning(PropertyTask):
         self.adaptation.check_same_base()
         targets = resolve_targets(config.data.targets)
         self.kept = kept_targets(self.base, targets) if isinstance(self.base, MolecularPropertyModel) else []
+        if self.adaptation.method.E0s == "base" and not self.kept:
+            raise ConfigError(
+                "finetune.E0s is 'base', but has no effect, because the base has none of the targets: their references "
+                "come from the data; leave it out."
+            )
         config = dataclasses.replace(config, model={"edges": body_settings(self.base)["edges"]})
         return prepare_properties(config, known=_known_elements(self.base, targets))
 

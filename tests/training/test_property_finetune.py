@@ -214,7 +214,8 @@ def test_references_of_the_bases_targets_move_to_the_new_labels_by_least_squares
 @pytest.mark.parametrize("base", ["base", "properties"])
 @pytest.mark.parametrize("method", [{}, {"method": "head"}, {"method": "lora"}])
 def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(data, base, method) -> None:
-    result = finetune(config(data, base=base, train="more.xyz", E0s="base", **method))
+    references = {"E0s": "base"} if base == "properties" else {}
+    result = finetune(config(data, base=base, train="more.xyz", **references, **method))
     after = load_property_model(result.model)
     assert after.species == (1, 6, 7, 8)
     old = potential()
@@ -226,6 +227,12 @@ def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(d
     report = json.loads((data / "run/finetune.json").read_text())
     assert report["new_elements"] == ["N"]
     assert report["errors"]["valid"]["after"] == result.metrics["valid"]
+
+
+def test_keeping_references_that_the_base_does_not_have_is_refused(data) -> None:
+    with pytest.raises(ConfigError, match="finetune.E0s is 'base', but has no effect, because the base has none of"):
+        finetune(config(data, E0s="base"))
+    assert not (data / "run").exists()
 
 
 def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, capsys) -> None:
