@@ -85,7 +85,8 @@ def read_properties(
     | QM9 (see `read_qm9`) | published | published | from SMILES, or of the SDF |
 
     A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
-    names the molecules; otherwise they are named by file and place.
+    names the molecules; otherwise they are named by file and place: rows of tables count from 1 below the header,
+    structures of other files from 0.
 
     Args:
         paths: File, glob, folder, or several.
@@ -173,25 +174,26 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool) -> PropertySet:
     """Molecules of one file."""
-    stem = path.name
     smiles: list[str] | None = None
     structures: list[Atoms]
     sources: list[Mapping[str, Any]]
+    kept: list[int] = []
     if path.suffix in TABLES:
         given, rows = read_table(path)
         smiles, structures, sources = [], [], []
-        for number, text in enumerate(tqdm(given, desc="conformers", disable=not progress)):
+        for number, text in enumerate(tqdm(given, desc="conformers", disable=not progress), start=1):
             try:
                 structures += conformers(text, 1, seed)[:1]
             except DataError as error:
                 if not skip:
                     raise DataError(
-                        f"row {number + 1} of {path}: {error}; correct or delete it, or set data.on_failure to skip"
+                        f"row {number} of {path}: {error}; correct or delete it, or set data.on_failure to skip"
                     ) from error
-                _log.warning("row %d of %s is left out: %s", number + 1, path, error)
+                _log.warning("row %d of %s is left out: %s", number, path, error)
                 continue
             smiles.append(text)
-            sources.append(rows[number])
+            sources.append(rows[number - 1])
+            kept.append(number)
     elif is_sdf(path):
         records = read_sdf_records(path)
         structures = [record.atoms for record in records]
@@ -200,11 +202,14 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, p
         structures = read_structures(path)
         # ASE keeps what it knows, like "energy" and "dipole", with the calculator
         sources = [{**getattr(atoms.calc, "results", {}), **atoms.info} for atoms in structures]
+    kind, places = ("molecule", range(len(structures))) if smiles is None else ("row", kept)
     values = {
-        target.name: np.array([_value(source, target, f"{path}, molecule {k}") for k, source in enumerate(sources)])
+        target.name: np.array(
+            [_value(one, target, f"{kind} {k} of {path}") for k, one in zip(places, sources, strict=True)]
+        )
         for target in targets
     }
-    ids = [str(source.get("id") or source.get("name") or f"{stem}:{k}") for k, source in enumerate(sources)]
+    ids = [str(one.get("id") or one.get("name") or f"{path.name}:{k}") for k, one in zip(places, sources, strict=True)]
     return PropertySet(structures, targets, values, ids, smiles)
 
 
@@ -220,7 +225,10 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
         found = found.replace(",", " ").split()
     try:
         numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(found, object))]
-        return np.array(numbers).reshape(target.shape)
+        values = np.array(numbers).reshape(target.shape)
     except (TypeError, ValueError) as error:
         expected = f"{target.width} number(s)"
         raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
+    if target.kind in ("dipole_norm", "spatial_extent") and values < 0:
+        raise DataError(f"{where}: {target.name} is a {target.kind} and cannot be negative; got {found!r:.60}")
+    return values

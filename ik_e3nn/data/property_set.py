@@ -88,6 +88,27 @@ class PropertySet:
         parts = [self.values[target.name].reshape(len(self), target.width) for target in self.targets]
         return np.concatenate(parts, 1) if parts else np.zeros((len(self), 0))
 
+    def labelled(self) -> list[Atoms]:
+        """Copies of the structures with their id, SMILES and known values in `info`, as `read_properties` finds them.
+
+        Example:
+            >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([9.0])}, ["a"])
+            >>> one.labelled()[0].info
+            {'id': 'a', 'gap': 9.0}
+        """
+        copies = []
+        for index, atoms in enumerate(self.structures):
+            copy = atoms.copy()
+            copy.info["id"] = self.ids[index]
+            if self.smiles is not None:
+                copy.info["smiles"] = self.smiles[index]
+            for name, array in self.values.items():
+                copy.info.pop(name, None)
+                if np.isfinite(array[index]).all():
+                    copy.info[name] = array[index].tolist()
+            copies.append(copy)
+        return copies
+
     @property
     def species(self) -> list[int]:
         """Atomic numbers that occur, sorted."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from torch import nn
 from tqdm import tqdm
 
@@ -28,7 +30,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.calibration_plot import plot_calibration
-from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only
+from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only, unseen
 from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
@@ -114,7 +116,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     elif settings.train is None:
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
     else:
-        potential = last_layer_of(models[0], settings, halves[0])
+        potential = last_layer_of(models[0], settings, halves[0], data.structures)
     fitted = errors_and_stds(potential, halves[0], settings.batch_size)
     factors = factors_of(fitted)
     potential.calibrate(**factors)
@@ -130,13 +132,16 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     return CalibrationResult(type(potential).__name__, str(output), factors["energy"], factors["forces"], **figures)
 
 
-def last_layer_of(model: InteratomicPotential, settings: CalibrationSettings, valid: LabelledSet) -> LastLayerEnsemble:
+def last_layer_of(
+    model: InteratomicPotential, settings: CalibrationSettings, valid: LabelledSet, held_out: Sequence[Atoms]
+) -> LastLayerEnsemble:
     """The posterior of a model's last layer, from the structures that it was trained on and its errors on others.
 
     Args:
         model: The model.
         settings: Where the training data are, and how many to use.
         valid: Structures that tell the noise.
+        held_out: Structures that count as not trained on, those of `valid` among them.
 
     Returns:
         An ensemble, not calibrated yet.
@@ -150,6 +155,7 @@ def last_layer_of(model: InteratomicPotential, settings: CalibrationSettings, va
             f"train has no labels: nothing but single atoms has {settings.energy_key} or {settings.forces_key}; "
             "give the files that the model was trained on, with their labels."
         )
+    train = train.select(unseen(train.structures, held_out))
     order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
     chosen = train.select(sorted(order.tolist()))
     check_species(chosen.structures, model.species)

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.check_geometry import find_duplicates
 from ik_e3nn.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 Pairs = Mapping[str, tuple[FloatArray, FloatArray]]
 LEAST = 4  # structures to calibrate on and test with
 CERTAIN = 1e-6  # of the root mean square of standard deviations: what is below is zero by symmetry
+
+
+def unseen(train: Sequence[Atoms], held_out: Sequence[Atoms]) -> list[int]:
+    """Which structures of a training set are not among those held out; that there are others is said, or refused.
+
+    Raises:
+        DataError: None is left.
+
+    >>> one, other = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
+    >>> unseen([one, other], [other])
+    [0]
+    """
+    same = {n for group in find_duplicates([*train, *held_out]) if group[-1] >= len(train) for n in group}
+    left = [number for number in range(len(train)) if number not in same]
+    if not left:
+        raise DataError(
+            "all structures of train are in data too; data must be structures that the model was not trained on, like "
+            "valid.xyz in a run's folder."
+        )
+    if len(left) < len(train):
+        _log.warning(
+            "%d of %d structures of train are in data too: left out of train. Data must be structures that the model "
+            "was not trained on", len(train) - len(left), len(train),
+        )  # fmt: skip
+    return left
 
 
 def factors_of(pairs: Pairs) -> dict[str, float]:

@@ -16,9 +16,10 @@ class CalibrationSettings:
     Args:
         model: Model file, of a potential or of properties; a glob or list of several makes a committee. "base" is the
             model of the package.
-        data: Labelled structures that none of the models was trained on: file, glob, folder or list of them, as for
-            `ik-e3nn train`. Every other structure calibrates, the rest tests the calibration.
-        train: What the model was trained on; a single model needs it.
+        data: Labelled structures that none of the models was trained on, in the forms of `ik-e3nn train`: file, glob,
+            folder or list; for models of properties also csv with SMILES and SDF. Those that a training has set aside
+            are in its folder, as valid.xyz. Every other structure calibrates, the rest tests the calibration.
+        train: What the model was trained on; a single model needs it. Structures that are in `data` too are left out.
         output: File to write; metrics and plots go beside it under the same name.
         members: Directions in which forces of a single potential are varied; more cost more and are more exact.
         max_structures: Most training structures to use, chosen at random.

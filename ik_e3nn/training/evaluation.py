@@ -131,8 +131,13 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     return metrics
 
 
-def check_species(structures: Sequence[Atoms], species: Sequence[int]) -> None:
+def check_species(structures: Sequence[Atoms], species: Sequence[int], ids: Sequence[str] = ()) -> None:
     """Raise if the structures hold an element that is not among `species`.
+
+    Args:
+        structures: The structures.
+        species: Atomic numbers that are known.
+        ids: What the message calls each structure, if not by its number.
 
     Raises:
         UnknownSpeciesError: Names the elements and the first structure.
@@ -141,7 +146,8 @@ def check_species(structures: Sequence[Atoms], species: Sequence[int]) -> None:
         unknown = set(atoms.numbers.tolist()) - set(species)
         if unknown:
             symbols = sorted({atom.symbol for atom in atoms if atom.number in unknown})
-            raise UnknownSpeciesError(f"structure {number} has {', '.join(symbols)}, which the model does not know.")
+            name = f"molecule {ids[number]}" if ids else f"structure {number}"
+            raise UnknownSpeciesError(f"{name} has {', '.join(symbols)}, which the model does not know.")
 
 
 def with_predictions(structures: Sequence[Atoms], predictions: Predictions, prefix: str) -> list[Atoms]:

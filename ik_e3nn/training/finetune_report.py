@@ -12,6 +12,7 @@ from ik_e3nn.training.config_file import Config, flat_values
 
 _log = logging.getLogger(__name__)
 
+OF_BASE = "the base's"
 _REASONS = {
     "run.device": "the device that is there",
     "data.E0s": "energies of the elements, in eV",
@@ -72,17 +73,28 @@ def changes_of(config: Config, resolved: Mapping[str, Any], reasons: Mapping[str
     """
     asked, known = flat_values(config), _REASONS | dict(reasons)
     return [
-        Change(key, asked.get(key), value, known.get(key, "the base's"))
+        Change(key, asked.get(key), value, known.get(key, OF_BASE))
         for key, value in resolved.items()
         if asked.get(key) != value
     ]
+
+
+def change_lines(changes: Sequence[Change]) -> list[str]:
+    """One line a change; what is the base's without having been asked for shares one.
+
+    >>> change_lines([Change("model.r_max", None, 5.0, OF_BASE), Change("model.group", None, "O3", OF_BASE)])
+    ["not asked for, the base's: model.r_max, model.group"]
+    """
+    taken = [one.setting for one in changes if one.asked is None and one.reason == OF_BASE]
+    lines = [one.line() for one in changes if one.setting not in taken]
+    return [*lines, f"not asked for, {OF_BASE}: {', '.join(taken)}"] if taken else lines
 
 
 def describe(config: Config, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
     """All settings as they are used, and the changes; both are logged too."""
     settings = flat_values(config) | dict(resolved)
     _log.info("settings:\n%s", "\n".join(f"  {key}: {value!r}" for key, value in settings.items()))
-    _log.info("not as asked for:\n%s", "\n".join(f"  {change.line()}" for change in changes) or "  nothing")
+    _log.info("not as asked for:\n%s", "\n".join(f"  {line}" for line in change_lines(changes)) or "  nothing")
     return {"settings": settings, "changes": [asdict(change) for change in changes]}
 
 
@@ -99,7 +111,7 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
         error_table(report["errors"]),
         text.warning,
         "## Settings that are not as they were asked for",
-        "\n".join(f"- {Change(**change).line()}" for change in report["changes"]) or "None.",
+        "\n".join(f"- {line}" for line in change_lines([Change(**one) for one in report["changes"]])) or "None.",
         "## All settings",
         "\n".join(["| setting | value |", "|---|---|", *(f"| {k} | `{v!r}` |" for k, v in report["settings"].items())]),
     ]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ik_e3nn import __version__
+from ik_e3nn.data.writing import write_structures
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import save_model
 from ik_e3nn.models.checkpoint import Model
@@ -205,6 +206,8 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
     for name in ("valid", "test"):
         if name in task.graphs:
             metrics[name] = task.measure(model, name, folder)
+            if not isinstance(getattr(config.data, name), str | list):  # set aside: there is no file of them
+                write_structures(folder / f"{name}.xyz", task.structures(name), overwrite=True)
             _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in metrics[name].items()))
     plot_loss(fitted.rows, folder / "loss.png")
     summary = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,8 @@ from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.config import DataConfig, TrainConfig
 
 _log = logging.getLogger(__name__)
+
+INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
 
 
 @dataclass(frozen=True)
@@ -122,19 +124,22 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     _check_species(sets, [*species, *known])
     _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
     _check_valid(valid.counts, config.loss.labels)
-    _warn_unused_inputs(train.structures, config.model.get("inputs") or ())
+    warn_unused_inputs(train.structures, config.model.get("inputs") or ())
     isolated = [read_set(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
     reference = (fit or reference_from_data)(data, train, isolated, species)
     return TrainingData(sets, reference, force_rms(train.labels), species, data.cache)
 
 
-def _warn_unused_inputs(structures: Sequence[Atoms], inputs: Sequence[str]) -> None:
-    """Say when the data carry something that the model could know and is not told to use."""
-    for key, name in (("bonds", "bond_types"), ("charge", "total_charge"), ("spin", "spin")):
+def warn_unused_inputs(
+    structures: Sequence[Atoms], inputs: Collection[str], keys: Collection[str] = ("bonds", "charge", "spin")
+) -> None:
+    """Say when structures differ in charge or spin, or have bonds, and the model is not told."""
+    for key in keys:
         values = {str(atoms.info.get(key)) for atoms in structures}
+        name = INPUT_OF[key]
         if len(values) > 1 - (key == "bonds") and values != {"None"} and name not in inputs:
-            _log.warning("the data carry %s and the model does not use them: model.inputs lacks %s", key, name)
+            _log.warning("the data carry %s and the model does not use them: its inputs lack %s", key, name)
 
 
 def label_keys(data: DataConfig) -> LabelKeys:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.data import PropertyDataset, PropertySet, read_properties, with_bonds
@@ -25,7 +26,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.uncertain_properties import STD, LastLayersPosterior
 from ik_e3nn.training.calibration_plot import plot_calibration
-from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only
+from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only, unseen
 from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
@@ -95,7 +96,7 @@ def calibrate_properties(
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
     committee = PropertyCommittee(models) if len(models) > 1 else None
     data = _read(settings.data, models[0], settings)
-    check_species(data.structures, models[0].species if committee is None else committee.species)
+    check_species(data.structures, models[0].species if committee is None else committee.species, data.ids)
     halves = [data.select(range(start, len(data), 2)) for start in (0, 1)]
     for name, count in {name: min(half.counts()[name] for half in halves) for name in data.values}.items():
         if 2 * count < LEAST:
@@ -103,7 +104,7 @@ def calibrate_properties(
                 f"every other molecule of data calibrates and the rest tests, but one half has {count} values of "
                 f"{name}; at least {LEAST // 2} are needed in each."
             )
-    model = _last_layers(models[0], settings, halves[0]) if committee is None else committee.eval()
+    model = _last_layers(models[0], settings, halves[0], data.structures) if committee is None else committee.eval()
     factors = factors_of(property_errors_and_stds(model, halves[0], settings.batch_size))
     model.calibrate(factors)
     tested = property_errors_and_stds(model, halves[1], settings.batch_size)
@@ -150,11 +151,12 @@ def property_errors_and_stds(
 
 
 def _last_layers(
-    model: MolecularPropertyModel, settings: CalibrationSettings, valid: PropertySet
+    model: MolecularPropertyModel, settings: CalibrationSettings, valid: PropertySet, held_out: Sequence[Atoms]
 ) -> LastLayerProperties:
     """The posterior of the heads' last weights, from the training set and the errors on other molecules."""
     train = _read(settings.train or [], model, settings)
-    check_species(train.structures, model.species)
+    check_species(train.structures, model.species, train.ids)
+    train = train.select(unseen(train.structures, held_out))
     order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
     chosen = train.select(np.sort(order))
     loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())

@@ -28,6 +28,8 @@ _OURS = (
     CHECKPOINTS,
     FINETUNE,
     FINETUNE_PAGE,
+    "valid.xyz",
+    "test.xyz",
     "metrics.csv",
     "metrics.jsonl",
     "tensorboard",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from ase import Atoms
 from torch import nn
 
 from ik_e3nn.data import PropertyDataset, StructureDataset
@@ -22,7 +23,7 @@ from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import plot_predictions, predict
-from ik_e3nn.training.prepare import TrainingData, prepare_data
+from ik_e3nn.training.prepare import TrainingData, prepare_data, warn_unused_inputs
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_module import PropertyModule
@@ -55,6 +56,10 @@ class Task(ABC):
     @abstractmethod
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """Errors of a model on one of the sets, which are also drawn into the folder."""
+
+    @abstractmethod
+    def structures(self, name: str) -> list[Atoms]:
+        """Structures of one of the sets with their labels, as the data section reads them from a file."""
 
     def finish(self, model: nn.Module) -> None:
         """Change the best model, in place, into what is measured and written."""
@@ -140,6 +145,10 @@ class PotentialTask(Task):
         plot_predictions(result, graphs.structures, graphs.labels, folder, name)
         return result.errors
 
+    def structures(self, name: str) -> list[Atoms]:
+        """See the base class."""
+        return self.data.sets[name].structures
+
     def summary(self) -> dict[str, Any]:
         """See the base class."""
         return {"labels": {name: dataclasses.asdict(one.counts) for name, one in self.data.sets.items()}}
@@ -159,6 +168,7 @@ class PropertyTask(Task):
         for graphs in self.graphs.values():
             graphs.prepare(progress=config.run.progress)
         self.scale(model)
+        warn_unused_inputs(self.data.sets["train"].structures, model.body.inputs, ("charge", "spin"))
         self.loss = PropertyLoss(config.loss, model.targets, model.scales.scale.tolist())
         self.module = PropertyModule(
             model,
@@ -219,6 +229,10 @@ class PropertyTask(Task):
         values, errors = self.predicted(model, name)
         plot_properties(values, self.graphs[name].molecules, folder, name)
         return errors
+
+    def structures(self, name: str) -> list[Atoms]:
+        """See the base class."""
+        return self.data.sets[name].labelled()
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""

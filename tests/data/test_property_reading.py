@@ -48,8 +48,13 @@ def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
 def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table = tmp_path / "a.csv"
     table.write_text("smiles,logS\nCO,high\n")
-    with pytest.raises(DataError, match=r"a.csv, molecule 0: logS must be 1 number\(s\) or empty; got \['high'\]"):
+    with pytest.raises(DataError, match=r"row 1 of .*a.csv: logS must be 1 number\(s\) or empty; got \['high'\]"):
         read_properties(table, TARGETS[:1])
+    table.write_text("smiles,mu\nC,0\nCO,-1.7\n")
+    with pytest.raises(
+        DataError, match=r"row 2 of .*a.csv: mu is a dipole_norm and cannot be negative; got \['-1.7'\]"
+    ):
+        read_properties(table, [Target("mu", "dipole_norm", "D")])
     table.write_text("smiles,other\nCO,1\n")
     with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
         read_properties(table, TARGETS[:1])

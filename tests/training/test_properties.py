@@ -267,9 +267,10 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     for seed in (0, 1):
         assert main(["train", "config.yaml", f"--run.seed={seed}", f"--run.output=run_{seed}"]) == 0
     calibrations = {
-        "last.safetensors": ("run_0/model.safetensors", ["--train=train.csv"], "LastLayerProperties"),
+        "last.safetensors": ("run_0/model.safetensors", ["--train=known.csv"], "LastLayerProperties"),
         "both.safetensors": ("run_*/model.safetensors", [], "PropertyCommittee"),
     }
+    (folder / "known.csv").write_text("smiles,size,heteroatoms,moment\nCCOC,4.5,1,0 1 0\nCC(N)=O,7.5,2,1 0 0\n")
     (folder / "new.csv").write_text("smiles\nCCO\nC=O\n")
     for name, (model, options, kind) in calibrations.items():
         words = ["calibrate", model, "train.csv", *options, "-o", name, "--progress=false"]
@@ -300,10 +301,40 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", output="e", energy_key="energy"))
     with pytest.raises(ConfigError, match="comes from what it was trained on; give the files"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", output="e"))
+    with pytest.raises(DataError, match="all structures of train are in data too"):
+        calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", "train.csv", output="e", progress=False))
     lines = (folder / "train.csv").read_text().splitlines()
+    (folder / "other.csv").write_text("\n".join([*lines, "new,CF,1,0,0 0 0"]) + "\n")
+    with pytest.raises(UnknownSpeciesError, match="molecule new has F, which the model does not know"):
+        calibrate(CalibrationSettings("run_*/model.safetensors", "other.csv", output="e", progress=False))
     (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
     with pytest.raises(DataError, match="one half has 1 values of size; at least 2 are needed in each"):
         calibrate(CalibrationSettings("run_*/model.safetensors", "few.csv", output="e"))
+
+
+def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> None:
+    result = train(read_config("config.yaml"))
+    targets = load_property_model(result.model).targets
+    asked = prepare_properties(read_config("config.yaml")).sets
+    for name in ("valid", "test"):
+        found, wanted = read_properties(result.folder / f"{name}.xyz", targets), asked[name]
+        assert found.ids == wanted.ids
+        np.testing.assert_array_equal(found.matrix(), wanted.matrix())
+        for one, other in zip(found.structures, wanted.structures, strict=True):
+            np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
+            np.testing.assert_array_equal(one.info["bonds"], other.info["bonds"])
+    calibrate(
+        CalibrationSettings(str(result.model), "out/valid.xyz", "train.csv", output="u.safetensors", progress=False)
+    )
+    assert "4 of 16 structures of train are in data too: left out of train" in caplog.text
+
+
+def test_charges_that_the_model_does_not_see_are_said(folder, caplog) -> None:
+    with (folder / "train.csv").open("a") as file:
+        file.write("ion,C[NH3+],6.5,1,0 0 1\n")
+    train(read_config("config.yaml", ["--data.valid=train.csv", "--run.max_epochs=1"]))
+    assert "the data carry charge and the model does not use them: its inputs lack total_charge" in caplog.text
+    assert not (folder / "out/valid.xyz").exists()
 
 
 def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys) -> None:
