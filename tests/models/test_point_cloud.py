@@ -207,6 +207,12 @@ def test_what_does_not_fit_is_named():
     for name in ("num_classes", "scalars", "channels"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
             PointCloudClassifier(**{"num_classes": 5, "pyramid": FARTHEST, name: 0})
+    with pytest.raises(ValueError, match="l_max must be at least 0; got -1"):
+        PointCloudClassifier(5, l_max=-1, pyramid=FARTHEST)
+    with pytest.raises(ValueError, match="batch names 2 clouds, but num_clouds is 1"):
+        model(x, n, batch, num_clouds=1)
+    with pytest.raises(ValueError, match="batch names 1 clouds, but num_clouds is 0"):
+        model(x, n, num_clouds=0)
     with pytest.raises(
         ValueError, match="must be the input features of both ends, 1x0e.1x1o.1x0e.1x1o, or nothing; got 2x1o"
     ):
