@@ -17,7 +17,7 @@ def default_degree(l_max: int) -> int:
     """Degree of the grid of :class:`SphereActivation` unless another is given: 2 l_max + 3, at least 3 l_max.
 
     The error depends on degree / l_max (see ``sphere_errors``). At three times it is below 4 % for ELU and SiLU for
-    every bandwidth; 2 l_max + 3 alone, which is more than that up to l_max = 3, would come to 10 % at l_max = 8.
+    every bandwidth; 2 l_max + 3 alone, which is at least that up to l_max = 3, would come to 9 and 16 % at l_max = 8.
 
     Example:
         >>> [default_degree(l_max) for l_max in range(7)]

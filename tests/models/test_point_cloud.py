@@ -109,9 +109,11 @@ def test_kernels_that_see_the_normals_keep_the_symmetry():
     assert (model(x, n, batch) - model(x, n.flip(1), batch)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("kernel", [implicit, conditioned])
 @torch.no_grad()
-def test_the_order_of_the_points_and_where_the_cloud_is_do_not_matter():
-    model, (x, n, batch) = classifier(), clouds()
+def test_the_order_of_the_points_and_where_the_cloud_is_do_not_matter(kernel):
+    """Which is also why kernels see the normals of the ends of their own edges."""
+    model, (x, n, batch) = classifier(kernel=kernel), clouds()
     scores = model(x, n, batch)
     order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(1))
     order = order[torch.argsort(batch[order], stable=True)]
