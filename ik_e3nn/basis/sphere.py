@@ -37,4 +37,6 @@ def sphere_grid(degree: int) -> tuple[Tensor, Tensor]:
             points, weights = lebedev_rule(available)
             weights = torch.from_numpy(weights)
             return torch.from_numpy(points.T.copy()), weights / weights.sum()
-    raise ValueError(f"no sphere grid of degree {degree}: the largest is {LEBEDEV_DEGREES[-1]}")
+    raise ValueError(
+        f"no sphere grid of degree {degree}: the largest is {LEBEDEV_DEGREES[-1]}; gauss_legendre_rings(degree) has any"
+    )

@@ -16,7 +16,8 @@ class ShowKernelSettings:
     """Settings of `ik-e3nn show-kernel`.
 
     Args:
-        model: Model file. Without one, kernels with random weights of the group and types below.
+        model: Model file; "base" is the one that comes with the package. Without one, kernels with random weights of
+            the group and types below.
         output: Folder for the pictures.
         group: Symmetry group of a random kernel, like C4v, SO2 or O3.
         irreps_in: Type of its input.
@@ -94,12 +95,12 @@ def _kernel(settings: ShowKernelSettings) -> Any:
     if settings.model is not None:
         import torch
 
-        from ik_e3nn.models import load_model
+        from ik_e3nn.models import load_model, model_path
 
         channels = None if settings.channels is None else tuple(settings.channels)
         if channels is not None and len(channels) != 2:
             raise ConfigError(f"channels are two numbers, of the input and of the output; got {list(channels)}")
-        model = load_model(settings.model, dtype=torch.float64)
+        model = load_model(model_path(settings.model), dtype=torch.float64)
         return potential_kernel(model, layer=settings.layer, pairs=settings.pairs, channels=channels)
     if settings.pairs or settings.channels is not None:
         raise ConfigError("pairs and channels are those of a model; give a model file")

@@ -44,7 +44,8 @@ class GridConv(ExactModule):
         channel_groups: Split the channels of every irrep into so many parts that do not see each other.
 
     Raises:
-        ValueError: A number out of range, or multiplicities that are not divisible by channel_groups.
+        ValueError: A number out of range, no fields, a kernel that is zero on the stencil, or multiplicities that are
+            not divisible by channel_groups.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.5.
@@ -86,6 +87,10 @@ class GridConv(ExactModule):
                 raise ValueError(f"{name} of a convolution must be {bound} or more; got {getattr(self, name)}")
         self.symmetric = self.group.order > 1
         self.dim_in, self.dim_out = self.irreps_in.dim, self.irreps_out.dim
+        if not self.dim_in or not self.dim_out:
+            raise ValueError(
+                f"a convolution needs fields in and out; got {self.irreps_in or 'none'} and {self.irreps_out or 'none'}"
+            )
         self.dim_attributes = kernel.irreps_attributes.dim
         self.conv = PointConv(_part(self.irreps_in, channel_groups), self.irreps_out, kernel, mode)
         self.register_exact("vectors", stencil.vectors())
@@ -172,7 +177,14 @@ class GridConv(ExactModule):
         with torch.no_grad():
             h = kernel(self.vectors.repeat(samples, 1), attributes.repeat_interleave(points, 0))
             h = h.fields() if isinstance(h, SeparableFilter) else h
-        return float(points * h.double().square().mean()) ** -0.5
+        size = float(points * h.double().square().mean()) if h.numel() else 0.0
+        if size == 0:
+            raise ValueError(
+                f"the kernel is zero everywhere on the stencil of {points} points, with fields "
+                f"{kernel.irreps_out or 'none'}: take a larger stencil or other fields, and for a single point a "
+                "kernel without batch norm"
+            )
+        return size**-0.5
 
     def _check(self, features: Tensor, attributes: Tensor | None) -> None:
         dims = self.stencil.dims

@@ -71,20 +71,24 @@ def mesh_cloud(mesh: Mesh, points: int, label: int, *, seed: int) -> Data:
         See `point_cloud`.
 
     Raises:
-        DataError: The surface has no area, or faces without vertices.
+        DataError: The surface has no area or one that is not finite, or faces without vertices.
+        ValueError: No points are asked for.
 
     Example:
         >>> from ik_e3nn.data.solids import box
         >>> mesh_cloud(box((0, 0, 0), (1, 1, 1)), 50, 0, seed=0).normal.abs().sum(1).unique().tolist()
         [1.0]
     """
+    if points < 1:
+        raise ValueError(f"points of a cloud must be at least 1; got {points}")
     vertices = torch.tensor(np.asarray(mesh.vertices), dtype=torch.float64).reshape(-1, 3)
     faces = torch.tensor(np.asarray(mesh.faces), dtype=torch.int64).reshape(-1, 3)
     if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices):
         raise DataError(f"a face names vertex {int(faces.max())}, but the mesh has {len(vertices)} (counted from 0)")
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    if not float(torch.linalg.cross(b - a, c - a).norm(dim=1).sum()) > 0:
-        raise DataError("a mesh has no area: points cannot be sampled on it")
+    area = float(torch.linalg.cross(b - a, c - a).norm(dim=1).sum())
+    if not 0 < area < float("inf"):
+        raise DataError(f"points cannot be sampled on a mesh whose area is {area:g}; it has {len(faces)} faces")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         sampled = SamplePoints(points, include_normals=True)(Data(pos=vertices, face=faces.T))

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -38,9 +39,10 @@ Split = Literal["train", "test"]
 
 
 class Shape(NamedTuple):
-    """A shape on disk: its class, and what reads it for a number of points and a seed."""
+    """A shape on disk: its class, where it is, and what reads it for a number of points and a seed."""
 
     name: str
+    place: str
     read: Callable[[int, int, int], Data]  # points, label, seed
 
 
@@ -90,7 +92,11 @@ def read_modelnet(
             path, len(shapes), OFFICIAL[classes, split], classes, split,
         )  # fmt: skip
     bar = tqdm(shapes, desc=f"ModelNet-{classes} {split}", unit="shape", disable=not progress)
-    return [shape.read(points, names.index(shape.name), _seed(seed, index)) for index, shape in enumerate(bar)]
+    clouds = []
+    for index, shape in enumerate(bar):
+        with _naming(shape.place):
+            clouds.append(shape.read(points, names.index(shape.name), _seed(seed, index)))
+    return clouds
 
 
 def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0) -> list[Data]:
@@ -105,7 +111,8 @@ def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0)
         See `read_modelnet`.
 
     Raises:
-        DataError: Neither faces nor normals, no label, or fewer points than asked for.
+        DataError: Neither faces nor normals, no label, a mesh without area, or fewer points than asked for.
+        ValueError: No points are asked for.
 
     Example:
         >>> corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
@@ -113,6 +120,8 @@ def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0)
         >>> from_modelnet([mesh], points=7)[0].normal[0].tolist()
         [0.0, 0.0, 1.0]
     """
+    if points < 1:
+        raise ValueError(f"points of a cloud must be at least 1; got {points}")
     clouds = []
     for index, data in enumerate(dataset):
         positions, faces, normals, label = (data.get(key) for key in ("pos", "face", "normal", "y"))
@@ -121,11 +130,12 @@ def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0)
                 f"object {index} needs pos, y, and face or normal; it has {sorted(data.keys())}. Leave SamplePoints "
                 "out, or give it include_normals=True"
             )
-        if faces is not None:
-            mesh = Mesh(positions.double().numpy(), faces.T.numpy())
-            clouds.append(mesh_cloud(mesh, points, int(label), seed=_seed(seed, index)))
-        else:
-            clouds.append(_chosen(positions, normals, f"object {index}", points, int(label), _seed(seed, index)))
+        with _naming(f"object {index}"):
+            if faces is not None:
+                mesh = Mesh(positions.double().numpy(), faces.T.numpy())
+                clouds.append(mesh_cloud(mesh, points, int(label), seed=_seed(seed, index)))
+            else:
+                clouds.append(_chosen(positions, normals, points, int(label), _seed(seed, index)))
     return clouds
 
 
@@ -146,7 +156,7 @@ def _meshes(archive: Archive, split: str) -> Iterator[Shape]:
         def read(points: int, label: int, seed: int, name: str = name) -> Data:
             return mesh_cloud(read_off(archive.read(name), name), points, label, seed=seed)
 
-        yield Shape(name.split("/")[-3], read)
+        yield Shape(name.split("/")[-3], name, read)
 
 
 def _text(path: Path, listed: Path) -> Iterator[Shape]:
@@ -164,9 +174,9 @@ def _text(path: Path, listed: Path) -> Iterator[Shape]:
             if rows.shape[1] != 6:
                 raise DataError(f"{file} must have six columns x,y,z,nx,ny,nz; it has {rows.shape[1]}")
             table = torch.from_numpy(rows)
-            return _chosen(table[:, :3], table[:, 3:], str(file), points, label, seed)
+            return _chosen(table[:, :3], table[:, 3:], points, label, seed)
 
-        yield Shape(kind, read)
+        yield Shape(kind, str(file), read)
 
 
 def _hdf5(path: Path, split: str) -> Iterator[Shape]:
@@ -177,29 +187,48 @@ def _hdf5(path: Path, split: str) -> Iterator[Shape]:
     names_file = path / "shape_names.txt"
     names = tuple(names_file.read_text().split()) if names_file.is_file() else MODELNET40
     for file in sorted(path.glob(f"*{split}*.h5")):
-        with h5py.File(file) as content:
-            missing = {"data", "normal", "label"} - set(content)
-            if missing:
-                raise DataError(f"{file} lacks {', '.join(sorted(missing))}; it holds {', '.join(sorted(content))}")
-            positions, normals = (torch.from_numpy(content[key][:]) for key in ("data", "normal"))
-            labels = content["label"][:].reshape(-1).astype(int)
-        if labels.size and labels.max() >= len(names):
-            raise DataError(f"{file} has label {labels.max()}, but there are {len(names)} classes")
-        for x, n, number in zip(positions, normals, labels.tolist(), strict=True):
+        try:
+            with h5py.File(file) as content:
+                missing = {"data", "normal", "label"} - set(content)
+                if missing:
+                    raise DataError(f"{file} lacks {', '.join(sorted(missing))}; it holds {', '.join(sorted(content))}")
+                positions, normals = (torch.from_numpy(content[key][:]) for key in ("data", "normal"))
+                labels = content["label"][:].reshape(-1).astype(int)
+        except OSError as error:
+            raise DataError(f"{file} is not a readable hdf5 file ({error}): get it again") from error
+        if not len(positions) == len(normals) == len(labels):
+            raise DataError(
+                f"{file} must have a normal and a label for each shape; it has {len(positions)} shapes, "
+                f"{len(normals)} of normals and {len(labels)} labels"
+            )
+        outside = labels[(labels < 0) | (labels >= len(names))]
+        if outside.size:
+            raise DataError(f"{file} has label {outside[0]}, but there are {len(names)} classes, from 0 on")
+        for row, (x, n, number) in enumerate(zip(positions, normals, labels.tolist(), strict=True)):
 
-            def read(points: int, label: int, seed: int, x: Tensor = x, n: Tensor = n, where: str = str(file)) -> Data:
-                return _chosen(x, n, where, points, label, seed)
+            def read(points: int, label: int, seed: int, x: Tensor = x, n: Tensor = n) -> Data:
+                return _chosen(x, n, points, label, seed)
 
-            yield Shape(names[number], read)
+            yield Shape(names[number], f"{file}, shape {row}", read)
 
 
-def _chosen(positions: Tensor, normals: Tensor, where: str, points: int, label: int, seed: int) -> Data:
+def _chosen(positions: Tensor, normals: Tensor, points: int, label: int, seed: int) -> Data:
     """A cloud of some of the points of a file."""
     if len(positions) < points:
-        raise DataError(f"{where} holds {len(positions)} points, fewer than the {points} asked for")
+        raise DataError(f"it holds {len(positions)} points, fewer than the {points} asked for")
     order = np.random.default_rng(seed).permutation(len(positions))[:points]
     chosen = torch.from_numpy(np.sort(order))
     return point_cloud(positions[chosen], normals[chosen], label)
+
+
+@contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Errors in data say where they are, unless they do already."""
+    try:
+        yield
+    except DataError as error:
+        message = str(error)
+        raise DataError(message if place in message else f"{place}: {message}") from error
 
 
 def _seed(seed: int, index: int) -> int:

@@ -1,6 +1,7 @@
 """Meshes in the Object File Format, and the archives of them."""
 
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -39,9 +40,16 @@ class Archive:
         return sorted(name for name, p in parts if len(p) >= 3 and p[-2] == split and not p[-1].startswith("."))
 
     def read(self, name: str) -> str:
-        """Text of a file."""
+        """Text of a file.
+
+        Raises:
+            DataError: The zip archive is damaged there.
+        """
         if self.zip is not None:
-            return self.zip.read(name).decode(errors="replace")
+            try:
+                return self.zip.read(name).decode(errors="replace")
+            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+                raise DataError(f"{name} in {self.path} is damaged ({error}): get the archive again") from error
         return (self.path.parent / name).read_text(errors="replace")
 
 
@@ -65,6 +73,8 @@ def read_off(text: str, name: str = "the file") -> Mesh:
     try:
         words = content[3:].split()
         num_vertices, num_faces = int(words[0]), int(words[1])
+        if min(num_vertices, num_faces) < 0:
+            raise ValueError(f"it says that it has {num_vertices} vertices and {num_faces} faces")
         stop = 3 + 3 * num_vertices
         vertices = np.array(words[3:stop], dtype=np.float64).reshape(num_vertices, 3)
         faces = _triangles(np.array(words[stop:], dtype=np.int64), num_faces)

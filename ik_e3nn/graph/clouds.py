@@ -30,7 +30,8 @@ def nearest_edges(
 
     Raises:
         MissingDependencyError: torch-cluster is not installed.
-        ValueError: Shapes do not fit, the batch is not ascending, or k or the distance is not positive.
+        ValueError: Shapes do not fit, positions are not finite, the batch is not ascending, or k or the distance is
+            not positive.
 
     Example:
         >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
@@ -160,15 +161,23 @@ def random_points(batch: Tensor, count: int, *, seed: int | None = None) -> Tens
 
 
 def check_cloud(positions: Tensor, batch: Tensor) -> None:
-    """Raise ValueError unless positions (N, 3) and an ascending batch (N,) belong together."""
+    """Raise ValueError unless positions (N, 3) and an ascending batch (N,) belong together.
+
+    Positions that are not finite are refused here, since trees of neighbours end the process on them.
+    """
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(f"positions of point clouds must have shape (N, 3); got {tuple(positions.shape)}")
     if batch.shape != positions.shape[:1]:
         raise ValueError(
             f"batch must name the cloud of each of the {len(positions)} points; got shape {tuple(batch.shape)}"
         )
-    if bool((batch[1:] < batch[:-1]).any()):
-        raise ValueError("batch must be ascending: the points of a cloud one after the other")
+    if batch.dtype != torch.long or bool((batch[:1] < 0).any()) or bool((batch[1:] < batch[:-1]).any()):
+        raise ValueError(
+            "batch must be ascending numbers of clouds from 0 on, int64: the points of a cloud one after the other"
+        )
+    finite = torch.isfinite(positions).all(1)
+    if not bool(finite.all()):
+        raise ValueError(f"positions of point clouds must be finite; point {int(finite.int().argmin())} is not")
 
 
 def _check_count(count: int) -> None:

@@ -94,9 +94,10 @@ class PointCloudClassifier(nn.Module):
                 f"channels must be one number, or one after the embedding and each of the {layers} convolutions but "
                 f"the last, {layers} in all; got {self.channels}"
             )
-        for name, number in (("num_classes", num_classes), ("scalars", scalars), ("channels", min(self.channels))):
-            if number < 1:
-                raise ValueError(f"{name} must be at least 1; got {number}")
+        least = {"num_classes": (num_classes, 1), "scalars": (scalars, 1), "channels": (min(self.channels), 1)}
+        for name, (number, bound) in (least | {"l_max": (l_max, 0)}).items():
+            if number < bound:
+                raise ValueError(f"{name} must be at least {bound}; got {number}")
         types = [spherical_irreps(l_max, mul) for mul in self.channels] + [spherical_irreps(0, scalars)]
         self.embedding = EquivariantLinear(self.irreps_in, types[0], self.group, bias=True)
         kernels = [kernel(self.group, self.pyramid.reach(t + 1)) for t in range(layers)]
@@ -128,7 +129,7 @@ class PointCloudClassifier(nn.Module):
 
         Raises:
             MissingDependencyError: torch-cluster is not installed.
-            ValueError: Shapes do not fit.
+            ValueError: Shapes or numbers of clouds do not fit, or positions are not finite.
         """
         if features.shape != (len(positions), self.irreps_in.dim):
             raise ValueError(
@@ -136,10 +137,13 @@ class PointCloudClassifier(nn.Module):
                 f"a point; got {tuple(features.shape)}"
             )
         if batch is None:
-            batch, num_clouds = positions.new_zeros(len(positions), dtype=torch.long), num_clouds or 1
-        if num_clouds is None:
-            num_clouds = int(batch.max()) + 1 if len(batch) else 0
+            batch = positions.new_zeros(len(positions), dtype=torch.long)
+            num_clouds = 1 if num_clouds is None else num_clouds
         first, *levels = self.pyramid.levels(positions, batch, fresh=self.training)
+        present = int(batch[-1]) + 1 if len(batch) else 0
+        num_clouds = present if num_clouds is None else num_clouds
+        if num_clouds < present:
+            raise ValueError(f"batch names {present} clouds, but num_clouds is {num_clouds}")
         inputs = features.index_select(0, first.kept)
         x = self.embedding(inputs)
         for layer, level in zip(self.layers, levels, strict=True):

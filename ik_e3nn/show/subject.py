@@ -96,6 +96,9 @@ def random_kernel(
         r_max: Cutoff (A).
         seed: Of the weights.
 
+    Raises:
+        ValueError: An unknown group or type, or types between which the group allows no kernel.
+
     Example:
         >>> random_kernel("C4v", "0e", "0e + 1o", attributes="2x0e + 1o").cases
         ('none', '0e, 1', '0e, 2', '1o x', '1o y')
@@ -108,8 +111,16 @@ def random_kernel(
         torch.manual_seed(seed)
         basis = RadialHarmonicBasis(GaussianBasis(r_max, 6), l_max)
         hidden = spherical_irreps(l_max, 8)
+        for name, irreps in (("irreps_in", o3.Irreps(irreps_in)), ("irreps_out", o3.Irreps(irreps_out))):
+            if not irreps.dim:
+                raise ValueError(f"{name} of a kernel must be types of fields, like 0e + 1o; got {str(irreps)!r}")
         kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=2, activation=activation).double()
         conv = PointConv(irreps_in, irreps_out, kernel).double()
+    if not any(True for _ in conv.parameters()):
+        raise ValueError(
+            f"{kernel.group.name} allows no kernel from {conv.irreps_in} to {conv.irreps_out} with fields up to "
+            f"l = {l_max}; take other types or a smaller group"
+        )
     return convolution_kernel(kernel, conv, reach=r_max, cases=_unit_attributes(kernel.irreps_attributes))
 
 

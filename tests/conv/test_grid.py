@@ -365,6 +365,12 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="leaves out 1 on one side alone"):
         make("C4v", stride=2)(x)
     assert make("C1", stride=2)(x).shape[2:] == (3, 3)  # nothing to keep
+    for types in (("", "1x0e"), ("1x0e", "")):
+        with pytest.raises(ValueError, match="a convolution needs fields in and out; got .*none"):
+            make("C4v", types=types)
+    kernel = ImplicitKernel("", "2x0e", "C4v", basis=PolynomialBasis(2), batch_norm=True)
+    with pytest.raises(ValueError, match="zero everywhere on the stencil of 1 points.*2x0e.*without batch norm"):
+        GridConv("1x0e", "1x0e", kernel, stencil=Stencil(1))  # all of its scalars are subtracted
     with pytest.raises(ValueError, match="stride of a convolution must be 1 or more; got 0"):
         make("C4v", stride=0)
     with pytest.raises(ValueError, match="padding of a convolution must be 0 or more; got -1"):

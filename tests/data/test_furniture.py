@@ -151,8 +151,13 @@ def test_what_cannot_be_is_named():
     with pytest.raises(DataError, match="not finite"):
         point_cloud([[np.nan, 0, 0]], [[0, 0, 1]], 0)
     flat = Mesh(np.zeros((3, 3)), np.array([[0, 1, 2]]))
-    with pytest.raises(DataError, match="a mesh has no area"):
+    with pytest.raises(DataError, match="cannot be sampled on a mesh whose area is 0; it has 1 faces"):
         mesh_cloud(flat, 5, 0, seed=0)
+    for wrong, area in ((np.nan, "nan"), (1e200, "inf")):
+        with pytest.raises(DataError, match=f"a mesh whose area is {area}"):
+            mesh_cloud(Mesh(wrong * np.eye(3), np.array([[0, 1, 2]])), 5, 0, seed=0)
+    with pytest.raises(ValueError, match="points of a cloud must be at least 1; got 0"):
+        mesh_cloud(box((0, 0, 0), (1, 1, 1)), 0, 0, seed=0)
     with pytest.raises(DataError, match=r"a face names vertex 3, but the mesh has 3"):
         mesh_cloud(Mesh(np.eye(3), np.array([[0, 1, 3]])), 5, 0, seed=0)
     assert join([box((0, 0, 0), (1, 1, 1))]).volume() == 1

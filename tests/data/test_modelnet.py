@@ -120,22 +120,21 @@ def test_the_archive_need_not_be_unpacked(meshes, clouds, tmp_path):
     assert_same(read_modelnet(tmp_path, "train", points=POINTS), clouds["train"])  # a folder above
 
 
-def test_pygs_data_set_gives_the_same_clouds(meshes, clouds):
-    """Its own class on our files; it orders and numbers the classes that it finds."""
+def test_pygs_data_set_gives_the_same_clouds(meshes, clouds, tmp_path, monkeypatch):
+    """Its own class on our files, which it finds unpacked; it numbers the classes that it finds by the alphabet."""
     from torch_geometric.datasets import ModelNet
-    from torch_geometric.io import read_off as pyg_read_off
 
-    assert issubclass(ModelNet, torch.utils.data.Dataset)
-    objects = []
-    for kind, split, number in FILES:
-        if split == "train":
-            data = pyg_read_off(str(meshes / kind / split / f"{kind}_{number:04d}.off"))
-            objects.append(Data(pos=data.pos, face=data.face, y=torch.tensor([MODELNET40.index(kind)])))
-    before = [data.pos.clone() for data in objects]
-    assert_same(from_modelnet(objects, points=POINTS), clouds["train"])
-    assert all(torch.equal(data.pos, pos) for data, pos in zip(objects, before, strict=True))
-    sampled = [Data(pos=c.pos, normal=c.normal, y=c.y) for c in clouds["train"]]
-    assert_same(from_modelnet(sampled, points=POINTS), clouds["train"])
+    monkeypatch.setattr(ModelNet, "download", None)
+    meshes.rename(tmp_path / "raw")
+    for kind in MODELNET40:
+        (tmp_path / "raw" / kind).mkdir(exist_ok=True)
+    for split in ("train", "test"):
+        dataset = ModelNet(str(tmp_path), name="40", train=split == "train")
+        before = [data.pos.clone() for data in dataset]
+        assert_same(from_modelnet(dataset, points=POINTS), clouds[split])
+        assert all(torch.equal(data.pos, pos) for data, pos in zip(dataset, before, strict=True))
+    sampled = [Data(pos=c.pos, normal=c.normal, y=c.y) for c in clouds["test"]]
+    assert_same(from_modelnet(sampled, points=POINTS), clouds["test"])
 
 
 def test_the_ten_classes_have_numbers_of_their_own(meshes):
@@ -171,7 +170,14 @@ def test_polygons_are_cut_into_triangles():
 def test_broken_meshes_are_named():
     with pytest.raises(DataError, match="x.off is not an OFF file: it begins with 'ply'"):
         read_off("ply", "x.off")
-    for text in ("OFF\n3 1 0\n0 0 0\n", "OFF\n", "OFF 3 1 0 0 0 0 1 0 0 0 1 0 3 0 1\n", "OFF 1 1 0 0 0 0 2 0 0"):
+    for text in (
+        "OFF\n3 1 0\n0 0 0\n",
+        "OFF\n",
+        "OFF 1 -1 0 0 0 0",
+        "OFF -1 1 0",
+        "OFF 3 1 0 0 0 0 1 0 0 0 1 0 3 0 1\n",
+        "OFF 1 1 0 0 0 0 2 0 0",
+    ):
         with pytest.raises(DataError, match="x.off is a broken OFF file"):
             read_off(text, "x.off")
     with pytest.raises(DataError, match="a face names a vertex that is not there"):
@@ -199,6 +205,9 @@ def test_broken_text_files_are_named(clouds, tmp_path):
     file.write_text("1,2,3\n")
     with pytest.raises(DataError, match="must have six columns x,y,z,nx,ny,nz; it has 3"):
         read_modelnet(text, "train", points=1)
+    file.write_text("nan,2,3,0,0,1\n")
+    with pytest.raises(DataError, match="chair_0001.txt: .*numbers that are not finite"):
+        read_modelnet(text, "train", points=1)
     file.write_text("1,2,x\n")
     with pytest.raises(DataError, match="cannot be read as lines of x,y,z,nx,ny,nz"):
         read_modelnet(text, "train", points=1)
@@ -215,8 +224,51 @@ def test_hdf5_files_without_normals_are_named(clouds, tmp_path):
 def test_hdf5_labels_beyond_the_classes_are_named(clouds, tmp_path):
     folder = write_hdf5(tmp_path / "h5", clouds)
     (folder / "shape_names.txt").write_text("airplane\n")
-    with pytest.raises(DataError, match="has label 39, but there are 1 classes"):
+    with pytest.raises(DataError, match="has label 8, but there are 1 classes, from 0 on"):
         read_modelnet(folder, "train", points=POINTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("label", [[8], [23], [-1]], "has label -1, but there are 40 classes"),
+        ("label", [[8], [23]], "it has 3 shapes, 3 of normals and 2 labels"),
+        ("data", np.full((3, POINTS, 3), np.nan), "ply_data_train0.h5, shape 0: .*numbers that are not finite"),
+        ("data", np.zeros((3, POINTS)), r"ply_data_train0.h5, shape 0: .* of shape \(P, 3\)"),
+    ],
+)
+def test_hdf5_files_that_do_not_fit_are_named(clouds, tmp_path, key, value, message):
+    folder = write_hdf5(tmp_path / "h5", clouds)
+    with __import__("h5py").File(folder / "ply_data_train0.h5", "a") as file:
+        del file[key]
+        file[key] = np.array(value)
+    with pytest.raises(DataError, match=message):
+        read_modelnet(folder, "train", points=POINTS)
+
+
+def test_a_broken_hdf5_file_is_named(tmp_path):
+    pytest.importorskip("h5py", reason="h5py is not installed")
+    (tmp_path / "ply_data_train0.h5").write_text("junk")
+    with pytest.raises(DataError, match="ply_data_train0.h5 is not a readable hdf5 file"):
+        read_modelnet(tmp_path, "train")
+
+
+@pytest.mark.parametrize("corner", ["0 0 0", "nan 0 0", "1e200 0 0"])
+def test_meshes_on_which_there_is_no_point_are_named(meshes, corner):
+    (meshes / "chair/train/chair_0001.off").write_text(f"OFF\n3 1 0\n{corner}\n1 0 0\n2 0 0\n3 0 1 2\n")
+    with pytest.raises(DataError, match="ModelNet40/chair/train/chair_0001.off: points cannot be sampled"):
+        read_modelnet(meshes, "train", points=POINTS)
+
+
+def test_a_damaged_archive_is_named(meshes, tmp_path):
+    archive = tmp_path / "ModelNet40.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.write(meshes / "chair/train/chair_0001.off", "ModelNet40/chair/train/chair_0001.off")
+    content = bytearray(archive.read_bytes())
+    content[90] ^= 255  # in the file's text
+    archive.write_bytes(content)
+    with pytest.raises(DataError, match=r"chair_0001.off in .*ModelNet40.zip is damaged .*: get the archive again"):
+        read_modelnet(archive, "train", points=POINTS)
 
 
 def test_hdf5_without_h5py(tmp_path, monkeypatch):
@@ -227,5 +279,11 @@ def test_hdf5_without_h5py(tmp_path, monkeypatch):
 
 
 def test_objects_without_faces_or_normals_are_named():
+    with pytest.raises(DataError, match="object 0: points cannot be sampled on a mesh whose area is 0"):
+        from_modelnet([Data(pos=torch.zeros(3, 3), face=torch.tensor([[0], [1], [2]]), y=torch.tensor([0]))])
+    with pytest.raises(DataError, match="object 0: it holds 3 points, fewer than the 5 asked for"):
+        from_modelnet([Data(pos=torch.zeros(3, 3), normal=torch.zeros(3, 3), y=torch.tensor([0]))], points=5)
+    with pytest.raises(ValueError, match="points of a cloud must be at least 1; got 0"):
+        from_modelnet([], points=0)
     with pytest.raises(DataError, match=r"object 0 needs pos, y, and face or normal; it has \['pos', 'y'\]"):
         from_modelnet([Data(pos=torch.zeros(3, 3), y=torch.tensor([0]))])

@@ -146,12 +146,25 @@ def test_what_does_not_fit_is_named():
         farthest_points(positions, batch[1:], 3)
     with pytest.raises(ValueError, match="batch must be ascending"):
         nearest_edges(positions, batch.flip(0), 3)
+    for wrong in (batch - 1, batch.double()):
+        with pytest.raises(ValueError, match="numbers of clouds from 0 on, int64"):
+            nearest_edges(positions, wrong, 3)
     with pytest.raises(ValueError, match="number of neighbours must be at least 1; got 0"):
         nearest_edges(positions, batch, 0)
     with pytest.raises(ValueError, match="max_distance must be positive; got 0"):
         radius_edges(positions, batch, 0.0)
     with pytest.raises(ValueError, match="number of points to keep must be at least 1; got 0"):
         random_points(batch, 0)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_positions_that_are_not_finite_are_refused(bad):
+    """torch-cluster's tree of neighbours recurses on them until the process ends."""
+    positions, batch = clouds()
+    positions[3, 1] = bad
+    for function in (lambda: nearest_edges(positions, batch, 3), lambda: farthest_points(positions, batch, 3)):
+        with pytest.raises(ValueError, match="positions of point clouds must be finite; point 3 is not"):
+            function()
 
 
 def test_an_impossible_pyramid_is_refused():

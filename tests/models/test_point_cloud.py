@@ -109,9 +109,11 @@ def test_kernels_that_see_the_normals_keep_the_symmetry():
     assert (model(x, n, batch) - model(x, n.flip(1), batch)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("kernel", [implicit, conditioned])
 @torch.no_grad()
-def test_the_order_of_the_points_and_where_the_cloud_is_do_not_matter():
-    model, (x, n, batch) = classifier(), clouds()
+def test_the_order_of_the_points_and_where_the_cloud_is_do_not_matter(kernel):
+    """Which is also why kernels see the normals of the ends of their own edges."""
+    model, (x, n, batch) = classifier(kernel=kernel), clouds()
     scores = model(x, n, batch)
     order = torch.randperm(len(batch), generator=torch.Generator().manual_seed(1))
     order = order[torch.argsort(batch[order], stable=True)]
@@ -207,6 +209,12 @@ def test_what_does_not_fit_is_named():
     for name in ("num_classes", "scalars", "channels"):
         with pytest.raises(ValueError, match=f"{name} must be at least 1; got 0"):
             PointCloudClassifier(**{"num_classes": 5, "pyramid": FARTHEST, name: 0})
+    with pytest.raises(ValueError, match="l_max must be at least 0; got -1"):
+        PointCloudClassifier(5, l_max=-1, pyramid=FARTHEST)
+    with pytest.raises(ValueError, match="batch names 2 clouds, but num_clouds is 1"):
+        model(x, n, batch, num_clouds=1)
+    with pytest.raises(ValueError, match="batch names 1 clouds, but num_clouds is 0"):
+        model(x, n, num_clouds=0)
     with pytest.raises(
         ValueError, match="must be the input features of both ends, 1x0e.1x1o.1x0e.1x1o, or nothing; got 2x1o"
     ):

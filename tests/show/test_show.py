@@ -69,7 +69,9 @@ def test_first_fields_of_a_convolution():
     shown = convolution_kernel(kernel, conv, reach=3.0, cases={"a": torch.tensor([0.5])})
     points = torch.randn(4, 3, dtype=torch.float64)
     K = kernel.matrix(conv, points, torch.full((4, 1), 0.5, dtype=torch.float64))
-    assert torch.equal(shown.matrix(points, 0, None), K[:, :3][:, :, [0, 2, 3, 4]])
+    found = shown.matrix(points, 0, None)
+    assert torch.allclose(found, K[:, :3][:, :, [0, 2, 3, 4]], atol=1e-14)  # with gradients sums are rounded otherwise
+    assert found.abs().max() > 0.01
     assert torch.equal(shown.block(K[:, :3][:, :, [0, 2, 3, 4]], 0, 1), K[:, :3, 2:5])
 
 

@@ -64,11 +64,7 @@ def train_row(model: str, seed: int, minutes: float) -> Row:
     """Train one network and test it."""
     sets = data_sets()
     images, labels = sets["train"]
-    network = make_network(model, BUDGET)
-    torch.manual_seed(seed)
-    for module in network.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+    network = make_network(model, BUDGET, seed)
     lr = LR["plain" if model == "plain" else "steerable"]
     optimizer = torch.optim.AdamW(network.parameters(), lr=lr, weight_decay=1e-2)
     start, epoch, done = time.perf_counter(), 0, 0.0

@@ -64,15 +64,12 @@ class PlainNetwork(nn.Module):
         return self.classes(self.layers(images.contiguous(memory_format=torch.channels_last)).mean((2, 3)))
 
 
-def make_network(name: str, budget: int) -> nn.Module:
-    """The network, plain or of a group, whose number of parameters is nearest to a budget."""
+def make_network(name: str, budget: int, seed: int) -> nn.Module:
+    """The network, plain or of a group, whose number of parameters is nearest to a budget; weights by the seed."""
     sizes = [(c, 0) for c in range(8, 80)] if name == "plain" else [(c, f) for c in range(2, 13) for f in (3, 4, 5, 6)]
-
-    def build(size: tuple[int, int]) -> nn.Module:
-        torch.manual_seed(0)
-        return PlainNetwork(size[0]) if name == "plain" else SteerableNetwork(name, *size)
-
-    return build(min(sizes, key=lambda size: abs(_estimate(name, *size) - budget)))
+    channels, fields = min(sizes, key=lambda size: abs(_estimate(name, *size) - budget))
+    torch.manual_seed(seed)
+    return PlainNetwork(channels) if name == "plain" else SteerableNetwork(name, channels, fields)
 
 
 def count(network: nn.Module) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from grids.angles import SIGMAS, SIZES, WIDTHS
-from grids.digits import MODELS
+from grids.digits import LR, MODELS
 
 Row = dict[str, Any]
 TESTS = ("upright", "quarter_turns", "any_angle", "mirrored")
@@ -32,8 +32,10 @@ _SECTIONS = {
 ## Digits, trained upright
 
 The 8 x 8 digits of scikit-learn on {points} x {points} pixels: 1,200 to train on, upright, 597 to test. All networks
-have three convolutions of 5 x 5 and about the same number of parameters; the steerable ones differ in nothing but the
-group. Accuracy in per cent, mean over seeds (with half of the difference between largest and smallest). A network that
+have three convolutions of 5 x 5 and about the same number of parameters; the steerable ones differ in the group, and in
+the numbers of channels and of filter fields with which parameters match. The learning rate starts at {lr[plain]:g} for
+the plain network and at {lr[steerable]:g} for the steerable ones, whose weights start as standard normal numbers.
+Accuracy in per cent, mean over seeds (with half of the difference between largest and smallest). A network that
 does not change when the image turns cannot tell a 6 from a turned 9; one that does not change under mirror images has
 more of such pairs.
 
@@ -84,7 +86,7 @@ def write(rows: dict[str, list[Row]], output: Path, page: Path, *, points: int) 
     plots = {"digits": _plot_digits, "angles": _plot_angles}
     parts = [name for name in _SECTIONS if rows[name]]
     sections = [
-        _SECTIONS[name].format(points=points, stem=output.stem, table=tables[name](rows[name])) for name in parts
+        _SECTIONS[name].format(points=points, lr=LR, stem=output.stem, table=tables[name](rows[name])) for name in parts
     ]
     page.write_text("".join([_HEAD, *sections]))
     for name in parts:
