@@ -39,6 +39,20 @@ def settings_of(args: argparse.Namespace) -> Row:
     }
 
 
+def check_work(args: argparse.Namespace) -> None:
+    """Note the settings in the work folder, or stop if its rows were made with others."""
+    settings = settings_of(args) | {
+        key: str(getattr(args, key)) for key in ("points", "train_clouds", "test_clouds", "modelnet")
+    }
+    file = args.work / "settings.json"
+    if not file.exists():
+        args.work.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings, indent=1))
+    known = json.loads(file.read_text())
+    if known != settings:
+        raise SystemExit(f"{args.work} holds rows of other settings ({known}); give another --work")
+
+
 def print_parameters(args: argparse.Namespace) -> None:
     """How well the numbers of parameters match."""
     settings = settings_of(args)
@@ -104,10 +118,10 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
     parser.add_argument("--depth", type=int, default=1, help="hidden layers of the implicit kernels")
     parser.add_argument("--sampling", choices=("random", "farthest"), default="farthest")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--minutes", type=float, default=8.0, help="most that a training may take")
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--lr", type=float, default=0.005)
+    parser.add_argument("--lr", type=float, default=0.02)
     parser.add_argument("--points", type=int, help="of a cloud: 256 for furniture, 1024 for ModelNet")
     parser.add_argument("--train-clouds", type=int, default=960, help="furniture only")
     parser.add_argument("--test-clouds", type=int, default=1280, help="furniture only")
@@ -120,6 +134,7 @@ def main() -> None:
     args = parser.parse_args()
     args.work = args.work.resolve()
     data = args.work / "clouds"
+    check_work(args)
     if args.run:
         group, kernel, seed = args.run
         rows = training.run(group, kernel, int(seed), data, settings_of(args))
