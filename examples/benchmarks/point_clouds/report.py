@@ -21,11 +21,11 @@ seen in training. Accuracy in percent, mean of the seeds and half their range. *
 part of the answers that are the same as for the upright cloud after elements of the group.
 
 *analytic*: harmonics times Gaussian shells, restricted to the group; *implicit*: an MLP of the group, of one hidden
-layer or more, of those. Parameters are matched to 10 % by the number of channels, which is all that differs besides; training
-steps are the same where `epochs` says so. The learning rate, the same for all, and the MLP's input (no polynomials, no
-batch norm) were chosen on clouds of another seed. Groups act about z as in `ik_e3nn.symmetry`: "Cinfv" is O(2), with
-mirrors that contain z and up kept; C4v is its finite kin; D4 turns things over, so it cannot tell an arch from a
-cradle."""
+layer or more, of those. Parameters are matched to 10 % by the number of channels, which is all that differs besides;
+training steps are the same where `epochs` says so. The learning rate, the same for all, and the MLP's input (no
+polynomials, no batch norm) were chosen on clouds of another seed. Groups act about z as in `ik_e3nn.symmetry`: "Cinfv"
+is O(2), with mirrors that contain z and up kept; C4v is its finite kin; D4 turns things over, so it cannot tell an arch
+from a cradle."""
 DATA = {
     "furniture": "Procedural furniture of 16 classes; five differ from another one by orientation alone (overturned "
     "table, cradle, bell, rack, bolster), so that SO(3) and O(3) can reach 11 of 16, 69 %, at most.",
