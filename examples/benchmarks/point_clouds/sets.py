@@ -20,7 +20,7 @@ def prepare(folder: Path, sizes: dict[str, int], points: int, modelnet: Path | N
         if file.exists():
             continue
         if modelnet is None:
-            clouds = furniture_clouds(sizes[part], seed=seed, points=points, noise=0.02, dropout=0.3, progress=True)
+            clouds = furniture_clouds(sizes[part], seed=seed, points=points, noise=0.05, dropout=0.5, progress=True)
         else:
             split = "train" if part == "train" else "test"
             clouds = read_modelnet(modelnet, split, classes=classes, points=points, seed=seed, progress=True)
