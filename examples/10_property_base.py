@@ -1,6 +1,6 @@
 """Makes the base model of properties that comes with the package: GFN2-xTB properties of molecules made from SMILES.
 
-    python examples/10_property_base.py --work WORK [--molecules 10000] [--train-minutes 40] [--install]
+    python examples/10_property_base.py --work WORK [--molecules 32000] [--train-minutes 45] [--install]
 
 1. molecules as for the base model (examples/08_base_model.py), at geometries of a force field;
 2. energies of the frontier orbitals and their gap, the dipole moment and the energy of atomisation, by GFN2-xTB, under
@@ -105,9 +105,9 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--molecules", type=int, default=10_000)
+    parser.add_argument("--molecules", type=int, default=32_000)
     parser.add_argument("--max-atoms", type=int, default=22)
-    parser.add_argument("--train-minutes", type=float, default=40.0, help="of the processor")
+    parser.add_argument("--train-minutes", type=float, default=45.0, help="of the processor")
     parser.add_argument("--labels-only", action="store_true")
     parser.add_argument("--install", action="store_true")
     args = parser.parse_args()
