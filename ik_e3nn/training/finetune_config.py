@@ -127,7 +127,7 @@ class PropertyFinetuneConfig(PropertyConfig):
 
     model_is_given: ClassVar[bool] = True
 
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=0.01))
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=0.02))
     finetune: MethodConfig = field(default_factory=MethodConfig)
 
     def __post_init__(self) -> None:
