@@ -137,6 +137,8 @@ def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Coll
 def move_references(model: MolecularPropertyModel, train: PropertySet, targets: Sequence[Target]) -> None:
     """Move references of some properties by least squares, so that what the model says fits the values best.
 
+    Where that still misses the values by more than composition does, it is said.
+
     Args:
         model: The model; its predictions are finite.
         train: Molecules with values, and bonds if the model's graph has them.
@@ -146,7 +148,14 @@ def move_references(model: MolecularPropertyModel, train: PropertySet, targets: 
     predicted, _ = predict_properties(model, graphs)
     rest = {target.name: train.values[target.name] - predicted[target.name] for target in targets}
     left = PropertySet(train.structures, tuple(targets), rest, train.ids, train.smiles)
-    for target, one in zip(targets, fit_references(left, model.species), strict=True):
+    own = fit_references(train.only([target.name for target in targets]), model.species)
+    for target, one, without in zip(targets, fit_references(left, model.species), own, strict=True):
+        if one.scale > without.scale:
+            _log.warning(
+                "what the base says of %s misses the labels by %.3g %s (root mean square), more than what composition "
+                "says (%.3g): if yours is another property than the base's, give it another name",
+                target.name, one.scale, target.unit, without.scale,
+            )  # fmt: skip
         column = model.targets.index(target)
         model.scales.per_atom[column] += torch.from_numpy(one.per_atom)
         model.scales.per_square[column] += torch.from_numpy(one.per_square)

@@ -15,6 +15,7 @@ from ase import Atoms
 from torch import nn
 
 from ik_e3nn.data import PropertyDataset, StructureDataset
+from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.training.clock import RunClock
@@ -169,7 +170,8 @@ class PropertyTask(Task):
             graphs.prepare(progress=config.run.progress)
         self.scale(model)
         warn_unused_inputs(self.data.sets["train"].structures, model.body.inputs, ("charge", "spin"))
-        self.loss = PropertyLoss(config.loss, model.targets, model.scales.scale.tolist())
+        spread = [one.scale for one in fit_references(self.data.sets["train"], model.species)]
+        self.loss = PropertyLoss(config.loss, model.targets, spread)
         self.module = PropertyModule(
             model,
             self.loss,

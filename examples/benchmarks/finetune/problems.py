@@ -21,7 +21,7 @@ FROM_POTENTIAL = "full, from the potential"
 METHODS: dict[str, dict[str, Any] | None] = {
     "scratch": None,
     "full": {},
-    "lora": {"finetune.method": "lora", "optimizer.lr": 0.02},
+    "lora": {"finetune.method": "lora", "optimizer.lr": 0.05},
     "head": {"finetune.method": "head", "optimizer.lr": 0.02},
     "frozen 1": {"finetune.frozen_blocks": 1},
     "falling rates": {"finetune.lr_decay": 0.5},
