@@ -202,6 +202,8 @@ def test_what_does_not_fit_is_named():
         model(x, n[:, :2], batch)
     with pytest.raises(ValueError, match=r"positions of point clouds must have shape \(N, 3\)"):
         model(x[:, :2], n, batch)
+    with pytest.raises(ValueError, match="features of point clouds must be finite"):
+        model(x, torch.full_like(n, float("nan")), batch)
     with pytest.raises(ValueError, match="batch must be ascending"):
         model(x, n, batch.flip(0))
     with pytest.raises(ValueError, match="each of the 3 convolutions but the last, 3 in all"):

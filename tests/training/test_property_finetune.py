@@ -189,7 +189,8 @@ def test_targets_of_the_base_are_predicted_by_it_at_the_start(data) -> None:
     assert dict(zip(model.scales.targets, model.scales.scale.tolist(), strict=True))[OLD[0]] == pytest.approx(0.2)
     assert [target.name for target in task.kept] == ["moment", "size"]
     assert task.adaptation.facts["new_targets"] == ["gap"]
-    assert task.loss.spread["size"] == pytest.approx(0.2)
+    moments = task.data.sets["train"].values["moment"]
+    assert task.loss.spread["moment"] == pytest.approx(np.sqrt(np.mean(moments**2)))  # of the new labels
 
 
 def test_references_of_the_bases_targets_move_to_the_new_labels_by_least_squares(data) -> None:
@@ -209,6 +210,20 @@ def test_references_of_the_bases_targets_move_to_the_new_labels_by_least_squares
     shift = {"size": 4 * 0.5 - 2 * 2.0 + 3.0, "old gap": -4.0, "moment": 0.0}
     for name, value in shift.items():
         torch.testing.assert_close(out[name], known[name] + value, rtol=1e-5, atol=1e-5)
+
+
+def test_a_target_of_the_base_that_is_something_else_is_noticed(data, caplog) -> None:
+    targets = {"size": "extensive eV", "old gap": "intensive eV", "moment": "dipole D"}
+    base, labelled = properties(OLD), molecules(NAMES)
+    for number, atoms in enumerate(labelled):
+        with torch.no_grad():
+            said = base(graph_of(atoms, base))
+        atoms.info |= {"size": float(said["size"]), "old gap": 1e-3 * number, "moment": said["moment"][0].numpy()}
+    write(data / "labelled.xyz", labelled)
+    started(data, base="properties", train="labelled.xyz", targets=targets)
+    found = [record.getMessage() for record in caplog.records if "give it another name" in record.getMessage()]
+    assert len(found) == 1
+    assert found[0].startswith("what the base says of old gap misses the labels by ")
 
 
 @pytest.mark.parametrize("base", ["base", "properties"])
