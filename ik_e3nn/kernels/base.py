@@ -65,6 +65,8 @@ class Kernel(nn.Module, ABC):
 
     def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, ...]:
         """What the kernel sees of edge vectors (E, 3), in A: features and window of its basis."""
+        if edge_vectors.ndim != 2 or edge_vectors.shape[1] != 3:
+            raise ValueError(f"edge vectors must have shape (E, 3); got {tuple(edge_vectors.shape)}")
         result: tuple[Tensor, ...] = self.basis(edge_vectors)
         return result
 

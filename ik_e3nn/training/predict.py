@@ -101,7 +101,7 @@ def predict_file(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
     A molecule that cannot be predicted (a SMILES that cannot be read, an element that the model does not know) keeps
-    its row, without values and with the reason in the column `problem`.
+    its row, without values and with the reason in the column `problem`; there it is also said if a charge is not seen.
 
     Args:
         settings: Model, molecules and output.
@@ -207,9 +207,10 @@ def _checked(
 ) -> tuple[PropertySet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
     inputs = (model.first if isinstance(model, UncertainProperties) else model).body.inputs
-    charged = sum(bool(atoms.info.get("charge")) for atoms in asked.structures)
+    charged = [index for index, atoms in enumerate(asked.structures) if atoms.info.get("charge")]
     if charged and fields.TOTAL_CHARGE not in inputs:
-        _log.warning("%d structures are charged, which the model does not see: it takes them for neutral", charged)
+        _log.warning("%d structures are charged, which the model does not see: it takes them for neutral", len(charged))
+        asked.problems |= {asked.owners[index]: "the model does not see its charge" for index in charged}
     good = []
     for index, atoms in enumerate(asked.structures):
         try:

@@ -101,6 +101,8 @@ def test_wrong_attributes_are_refused(kind):
         kernel(torch.randn(3, 3), torch.randn(3, 9))
     with pytest.raises(ValueError, match=r"this kernel takes attributes of type .*got a tensor of shape \(3, 0\)"):
         kernel(torch.randn(3, 3))
+    with pytest.raises(ValueError, match=r"edge vectors must have shape \(E, 3\); got \(3, 2\)"):
+        kernel(torch.randn(3, 2), torch.randn(3, kernel.irreps_attributes.dim))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -355,3 +355,4 @@ def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys
     (folder / "ions.csv").write_text("smiles\nC[NH3+]\n")
     assert main(["predict", "out/model.safetensors", "ions.csv", "-o", "ions_out.csv", "--progress=false"]) == 0
     assert "1 structures are charged, which the model does not see" in capsys.readouterr().err
+    assert (folder / "ions_out.csv").read_text().splitlines()[1].endswith(",the model does not see its charge")
