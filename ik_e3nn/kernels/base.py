@@ -65,8 +65,6 @@ class Kernel(nn.Module, ABC):
 
     def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, ...]:
         """What the kernel sees of edge vectors (E, 3), in A: features and window of its basis."""
-        if edge_vectors.ndim != 2 or edge_vectors.shape[1] != 3:
-            raise ValueError(f"edge vectors must have shape (E, 3); got {tuple(edge_vectors.shape)}")
         result: tuple[Tensor, ...] = self.basis(edge_vectors)
         return result
 
@@ -83,7 +81,12 @@ class Kernel(nn.Module, ABC):
             edge_vectors: (E, 3), in A.
             attributes: (E, irreps_attributes.dim).
             hidden: Added to the first layer's output, (E, irreps_hidden.dim).
+
+        Raises:
+            ValueError: Vectors or attributes of another shape.
         """
+        if edge_vectors.ndim != 2 or edge_vectors.shape[1] != 3:
+            raise ValueError(f"edge vectors must have shape (E, 3); got {tuple(edge_vectors.shape)}")
         return self.from_geometry(self.geometry(edge_vectors), attributes, hidden)
 
     def matrix(self, convolution: HasMatrix, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
