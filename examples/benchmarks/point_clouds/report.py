@@ -121,6 +121,6 @@ def plot(rows: list[Row], path: Path) -> None:
             axes.plot([place + offset] * len(found), found, "k.", markersize=4)
     axes.set_xticks(range(len(groups)), groups)
     axes.set(ylabel="test accuracy (%), turned about z (dotted: anyhow)")
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     figure.savefig(path, dpi=150)
     plt.close(figure)
