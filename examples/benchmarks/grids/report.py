@@ -139,7 +139,7 @@ def _plot_digits(rows: list[Row], path: Path) -> None:
         heights = [100 * np.mean([row[test] for row in rows if row["model"] == model]) for model in models]
         axes.bar(np.arange(len(models)) + 0.2 * (k - 1.5), heights, 0.2, label=test.replace("_", " "))
     axes.set_xticks(np.arange(len(models)), [NAMES[model].split(" (")[0] for model in models])
-    axes.set(ylabel="test accuracy (%)", ylim=(0, 105))
+    axes.set(ylabel="test accuracy (%)", ylim=(0, 115))
     axes.legend(frameon=False, ncols=4, fontsize=8)
     figure.savefig(path, dpi=140)
 
