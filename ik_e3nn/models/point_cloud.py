@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ik_e3nn.basis import PolynomialBasis, spherical_irreps
 from ik_e3nn.conv import PointConv
 from ik_e3nn.graph import Level, Pyramid
-from ik_e3nn.graph.clouds import check_cloud
 from ik_e3nn.kernels import ImplicitKernel, Kernel
 from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear, SphereActivation
 from ik_e3nn.symmetry import SymmetryGroup
@@ -135,7 +134,7 @@ class PointCloudClassifier(nn.Module):
         if batch is None:
             batch = positions.new_zeros(len(positions), dtype=torch.long)
             num_clouds = 1 if num_clouds is None else num_clouds
-        check_cloud(positions, batch)
+        first, *levels = self.pyramid.levels(positions, batch, fresh=self.training)
         if features.shape != (len(positions), self.irreps_in.dim):
             raise ValueError(
                 f"features of type {self.irreps_in} must have shape ({len(positions)}, {self.irreps_in.dim}), one row "
@@ -143,7 +142,6 @@ class PointCloudClassifier(nn.Module):
             )
         if not bool(torch.isfinite(features).all()):
             raise ValueError("features of point clouds must be finite; some are NaN or infinite")
-        first, *levels = self.pyramid.levels(positions, batch, fresh=self.training)
         present = int(batch[-1]) + 1 if len(batch) else 0
         num_clouds = present if num_clouds is None else num_clouds
         if num_clouds < present:

@@ -35,7 +35,7 @@ def unseen(train: Sequence[Atoms], held_out: Sequence[Atoms]) -> list[int]:
     if not left:
         raise DataError(
             "all structures of train are in data too; data must be structures that the model was not trained on, like "
-            "valid.xyz in a run's folder."
+            "set_aside/valid.xyz in a run's folder."
         )
     if len(left) < len(train):
         _log.warning(

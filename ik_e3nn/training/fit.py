@@ -206,8 +206,6 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
     for name in ("valid", "test"):
         if name in task.graphs:
             metrics[name] = task.measure(model, name, folder)
-            if not isinstance(getattr(config.data, name), str | list):  # set aside: there is no file of them
-                write_structures(folder / f"{name}.xyz", task.structures(name), overwrite=True)
             _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in metrics[name].items()))
     plot_loss(fitted.rows, folder / "loss.png")
     summary = (
@@ -218,7 +216,19 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
     )
     save_model(cast(Model, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
     run_folder.write_json(metrics, folder / run_folder.METRICS)
+    for name in task.graphs.keys() & {"valid", "test"}:
+        if not isinstance(getattr(config.data, name), str | list):  # there is no file of them
+            _write_set_aside(task, name, folder)
     _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)
+
+
+def _write_set_aside(task: Task, name: str, folder: Path) -> None:
+    """Structures of a set that came out of the training files; what extxyz cannot hold must not fail a run."""
+    path = folder / run_folder.SET_ASIDE / f"{name}.xyz"
+    try:
+        write_structures(path, task.structures(name), overwrite=True)
+    except (TypeError, ValueError) as error:
+        _log.warning("%s is not written: %s", path, error)
 
 
 def versions() -> dict[str, str]:

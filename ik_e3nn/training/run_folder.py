@@ -17,6 +17,7 @@ MODEL = "model.safetensors"
 METRICS = "metrics.json"
 LOG = "train.log"
 CHECKPOINTS = "checkpoints"
+SET_ASIDE = "set_aside"
 FINETUNE, FINETUNE_PAGE = "finetune.json", "finetune.md"
 
 _ASIDE = ".replaced"
@@ -28,8 +29,7 @@ _OURS = (
     CHECKPOINTS,
     FINETUNE,
     FINETUNE_PAGE,
-    "valid.xyz",
-    "test.xyz",
+    SET_ASIDE,
     "metrics.csv",
     "metrics.jsonl",
     "tensorboard",

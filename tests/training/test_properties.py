@@ -317,14 +317,16 @@ def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> No
     targets = load_property_model(result.model).targets
     asked = prepare_properties(read_config("config.yaml")).sets
     for name in ("valid", "test"):
-        found, wanted = read_properties(result.folder / f"{name}.xyz", targets), asked[name]
+        found, wanted = read_properties(result.folder / f"set_aside/{name}.xyz", targets), asked[name]
         assert found.ids == wanted.ids
         np.testing.assert_array_equal(found.matrix(), wanted.matrix())
         for one, other in zip(found.structures, wanted.structures, strict=True):
             np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
             np.testing.assert_array_equal(one.info["bonds"], other.info["bonds"])
     calibrate(
-        CalibrationSettings(str(result.model), "out/valid.xyz", "train.csv", output="u.safetensors", progress=False)
+        CalibrationSettings(
+            str(result.model), "out/set_aside/valid.xyz", "train.csv", output="u.safetensors", progress=False
+        )
     )
     assert "4 of 16 structures of train are in data too: left out of train" in caplog.text
 
@@ -334,7 +336,16 @@ def test_charges_that_the_model_does_not_see_are_said(folder, caplog) -> None:
         file.write("ion,C[NH3+],6.5,1,0 0 1\n")
     train(read_config("config.yaml", ["--data.valid=train.csv", "--run.max_epochs=1"]))
     assert "the data carry charge and the model does not use them: its inputs lack total_charge" in caplog.text
-    assert not (folder / "out/valid.xyz").exists()
+    assert not (folder / "out/set_aside/valid.xyz").exists()
+
+
+def test_a_file_of_the_users_in_the_runs_folder_stays_as_it_is(folder) -> None:
+    (folder / "out").mkdir()
+    (folder / "out/valid.xyz").write_text("mine")
+    for options in ([], ["--run.overwrite=true"]):
+        train(read_config("config.yaml", ["--run.max_epochs=1", *options]))
+        assert (folder / "out/valid.xyz").read_text() == "mine"
+        assert (folder / "out/set_aside/valid.xyz").exists()
 
 
 def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys) -> None:

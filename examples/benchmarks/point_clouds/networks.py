@@ -15,7 +15,7 @@ GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "C1")
 KERNELS = ("implicit", "analytic")
 TOLERANCE = 0.1
 RINGS_END = 2.5  # outermost shell, in units of the distance of the farthest neighbour
-SIZES = {  # furniture: minutes on a core; modelnet: as in the paper, for a GPU
+SIZES = {  # furniture: minutes on a core; modelnet: sizes of the paper, for a GPU
     "furniture": {
         "l_max": 1, "scalars": 32, "fields": 4, "parameters": 60_000,
         "pyramid": {"points": (256, 40, 24, 16, 10, 6, 4), "neighbours": 8},
