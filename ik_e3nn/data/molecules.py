@@ -49,13 +49,13 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
     Args:
         smiles: SMILES string.
         n: How many to try; fewer come back from a stiff molecule.
-        seed: Random seed of the embedding.
+        seed: Random seed of the embedding, not negative.
 
     Returns:
         At least one structure.
 
     Raises:
-        DataError: The SMILES cannot be read, n is not positive, or no geometry can be made.
+        DataError: The SMILES cannot be read, n is not positive, the seed is negative, or no geometry can be made.
 
     Example:
         >>> len(conformers("C", 3))
@@ -72,18 +72,20 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
     Args:
         molecule: The molecule; it is only read.
         n: How many to try.
-        seed: Random seed of the embedding.
+        seed: Random seed of the embedding, not negative.
 
     Returns:
         At least one structure.
 
     Raises:
-        DataError: No geometry can be made.
+        DataError: The seed is negative, or no geometry can be made.
 
     Example:
         >>> len(embed_conformers(mol_from_smiles("CCO"), 1)[0])
         9
     """
+    if seed < 0:
+        raise DataError(f"the seed must not be negative, got {seed}")
     molecule = Chem.Mol(molecule)
     with rdBase.BlockLogs():
         found = _embed(molecule, n, seed, random_start=False) or _embed(molecule, n, seed, random_start=True)
@@ -223,7 +225,9 @@ def bonds_of_mol(molecule: Chem.Mol) -> list[list[int]]:
 def _embed(molecule: Chem.Mol, n: int, seed: int, *, random_start: bool) -> list[int]:
     """Embed conformers into the molecule with ETKDG; their ids."""
     parameters = rdDistGeom.ETKDGv3()
-    options = {"randomSeed": seed, "numThreads": 1, "pruneRmsThresh": 0.1, "useRandomCoords": random_start}
+    # RDKit multiplies its seed by the conformer's number: from 0 it would make all alike, from 2 some of those from 1.
+    rdkit_seed = 1 + int(np.random.SeedSequence(seed).generate_state(1)[0]) % 1_000_003
+    options = {"randomSeed": rdkit_seed, "numThreads": 1, "pruneRmsThresh": 0.1, "useRandomCoords": random_start}
     for name, value in options.items():
         setattr(parameters, name, value)
     return list(rdDistGeom.EmbedMultipleConfs(molecule, n, parameters))

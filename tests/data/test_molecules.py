@@ -56,8 +56,9 @@ def test_molecules_from_smiles(tmp_path, smiles, formula, charge, spin, bonds):
     assert copy.info["charge"] == charge
 
 
-def test_conformers_are_different_and_repeatable():
-    first, second = conformers("CCCCO", 5, seed=3), conformers("CCCCO", 5, seed=3)
+@pytest.mark.parametrize("seed", [0, 3])
+def test_conformers_are_different_and_repeatable(seed):
+    first, second = conformers("CCCCO", 5, seed), conformers("CCCCO", 5, seed)
     assert len(first) > 1
     for one, two in zip(first, second, strict=True):
         assert np.array_equal(one.positions, two.positions)
@@ -75,6 +76,8 @@ def test_bad_smiles(smiles, capfd):
 def test_impossible_requests():
     with pytest.raises(DataError, match="number of conformers must be at least 1"):
         conformers("C", 0)
+    with pytest.raises(DataError, match="seed must not be negative, got -1"):
+        conformers("C", 1, seed=-1)
     with pytest.raises(DataError, match="no coordinates"):
         atoms_from_mol(Chem.MolFromSmiles("C"))
     zero = Chem.RWMol(Chem.MolFromSmiles("C.C"))
