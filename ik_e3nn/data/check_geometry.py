@@ -3,10 +3,13 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbour_list
@@ -50,14 +53,22 @@ def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
         >>> find_duplicates([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.7, 0.8, 0.7)])
         [[0, 2]]
     """
-    groups: dict[tuple[bytes, ...], list[int]] = defaultdict(list)
+    first: dict[tuple[Any, ...], int] = {}
+    links = []
     for number, atoms in enumerate(structures):
         if not len(atoms) or not np.isfinite(atoms.positions).all():
             continue
-        # Adding zero turns -0.0 into 0.0, whose bytes differ.
-        geometry = np.round(atoms.positions - atoms.positions[0], 4) + 0.0
-        cell = np.round(atoms.cell.array[atoms.pbc], 4) + 0.0
-        groups[atoms.numbers.tobytes(), atoms.pbc.tobytes(), cell.tobytes(), geometry.tobytes()].append(number)
+        lengths = np.concatenate([atoms.positions - atoms.positions[0], atoms.cell.array[atoms.pbc]]) / 1e-4
+        for shift in (0.25, 0.75):  # what rounding in a file parts on one grid is together on the other
+            places = np.floor(lengths + shift).astype(np.int64)
+            key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), places.tobytes(), shift)
+            links.append((first.setdefault(key, number), number))
+    ones, others = np.array(links, dtype=int).reshape(-1, 2).T
+    count = len(structures)
+    _, owners = connected_components(coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count)))
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, owner in enumerate(owners.tolist()):
+        groups[owner].append(number)
     return [members for members in groups.values() if len(members) > 1]
 
 

@@ -133,6 +133,15 @@ def test_duplicates_up_to_a_shift():
     assert find_duplicates([atoms, turned, moved]) == [[0, 2]]
 
 
+def test_structures_that_went_through_a_file_are_the_same():
+    """A place is rounded to 1e-8 A there; on a single grid of 1e-4 A, every hundredth molecule would be another one."""
+    rng = np.random.default_rng(0)
+    ours = [Atoms("CH3OH", rng.normal(size=(6, 3))) for _ in range(2000)]
+    theirs = [Atoms(atoms.numbers, atoms.positions + rng.uniform(-1e-8, 1e-8, (6, 3))) for atoms in ours]
+    assert find_duplicates(ours + theirs) == [[number, 2000 + number] for number in range(2000)]
+    assert find_duplicates([]) == []
+
+
 def test_contacts_through_periodic_images():
     atoms = Atoms("NaCl", positions=[[0.1, 0, 0], [4.9, 0, 0]], cell=[5, 5, 5], pbc=True)
     contacts, broken = closest_contacts([atoms])
