@@ -30,7 +30,15 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.calibration_plot import plot_calibration
-from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only, unseen
+from ik_e3nn.training.calibration_quality import (
+    LEAST,
+    FloatArray,
+    factors_of,
+    quality_of,
+    uncertain_only,
+    unseen,
+    warn_of_doubts,
+)
 from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
@@ -122,6 +130,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     potential.calibrate(**factors)
     tested = errors_and_stds(potential, halves[1], settings.batch_size)
     quality = {label: quality_of(*pair) for label, pair in tested.items()}
+    warn_of_doubts(fitted, quality)
     plot_calibration(tested, plot_file)
     counts = [len(half.structures) for half in halves]
     summary = {"factors": factors, "quality": quality, "calibrated_on": counts[0], "tested_on": counts[1]}

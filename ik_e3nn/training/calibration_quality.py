@@ -17,6 +17,7 @@ _log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 Pairs = Mapping[str, tuple[FloatArray, FloatArray]]
 LEAST = 4  # structures to calibrate on and test with
+FEW = 50  # values; below, a factor is uncertain by more than a tenth
 CERTAIN = 1e-6  # of the root mean square of standard deviations: what is below is zero by symmetry
 
 
@@ -95,3 +96,28 @@ def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
         "nll": float(np.mean(0.5 * z**2 + np.log(std)) - (0.5 + np.log(common))),
         "rmse": float(common),
     }
+
+
+def warn_of_doubts(calibrated: Pairs, quality: Mapping[str, Mapping[str, float]]) -> None:
+    r"""Say where standard deviations are not to be trusted.
+
+    A factor from n errors has a relative error of :math:`1/\sqrt{2n}`.
+
+    Args:
+        calibrated: What factors come from, by label.
+        quality: What `quality_of` says of the others, by label.
+    """
+    for label, (errors, _) in calibrated.items():
+        found = quality[label]
+        if len(errors) < FEW:
+            _log.warning(
+                "%s: calibrated on %d values only, so its factor is uncertain by %.0f %%; give more data",
+                label, len(errors), 100 / np.sqrt(2 * len(errors)),
+            )  # fmt: skip
+        if not 0.5 < found["z_rms"] < 2.0:
+            _log.warning("%s: errors on the other half are %.2g times what they should be", label, found["z_rms"])
+        if found["spearman"] < 0.1:
+            _log.warning(
+                "%s: standard deviations hardly rank the errors (Spearman %.2f): they tell the size of errors, not "
+                "which predictions to trust", label, found["spearman"],
+            )  # fmt: skip

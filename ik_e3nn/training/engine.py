@@ -30,6 +30,8 @@ from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.run_folder import CHECKPOINTS
 from ik_e3nn.training.sampler import EpochSampler
 
+_log = logging.getLogger(__name__)
+
 # Measured on two cores: a second thread gains a tenth (eager) to a quarter (compiled) at 900 edges, a third at 3,200.
 EDGES_PER_THREAD = 500
 
@@ -82,6 +84,13 @@ def run_training(
         "processes": trainer.world_size,
     }
     sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
+    warm, steps = module.settings.warmup_steps, config.max_epochs * len(sampler)
+    if warm >= steps:
+        _log.warning(
+            "optimizer.warmup_steps is %d, but the whole run has at most %d steps (%d epochs of %d): the learning rate "
+            "never gets to optimizer.lr; ask for a shorter warm-up or more epochs",
+            warm, steps, config.max_epochs, len(sampler),
+        )  # fmt: skip
     edges = count_edges(train) / len(sampler) / trainer.world_size
     threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
     if resume:  # Lightning fetches a first batch before it says which epoch it is

@@ -26,7 +26,15 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.uncertain_properties import STD, LastLayersPosterior
 from ik_e3nn.training.calibration_plot import plot_calibration
-from ik_e3nn.training.calibration_quality import LEAST, FloatArray, factors_of, quality_of, uncertain_only, unseen
+from ik_e3nn.training.calibration_quality import (
+    LEAST,
+    FloatArray,
+    factors_of,
+    quality_of,
+    uncertain_only,
+    unseen,
+    warn_of_doubts,
+)
 from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
@@ -105,10 +113,12 @@ def calibrate_properties(
                 f"{name}; at least {LEAST // 2} are needed in each."
             )
     model = _last_layers(models[0], settings, halves[0], data.structures) if committee is None else committee.eval()
-    factors = factors_of(property_errors_and_stds(model, halves[0], settings.batch_size))
+    fitted = property_errors_and_stds(model, halves[0], settings.batch_size)
+    factors = factors_of(fitted)
     model.calibrate(factors)
     tested = property_errors_and_stds(model, halves[1], settings.batch_size)
     quality = {name: quality_of(*pair) for name, pair in tested.items()}
+    warn_of_doubts(fitted, quality)
     plot_calibration(tested, plot_file, {target.name: (target.name, 1.0, target.unit) for target in model.targets})
     summary: dict[str, Any] = {
         "factors": factors, "quality": quality, "calibrated_on": len(halves[0]), "tested_on": len(halves[1]),

@@ -13,6 +13,7 @@ from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import InteratomicPotential, load_model, save_model, with_uncertainty
 from ik_e3nn.training import CalibrationSettings, calibrate
 from ik_e3nn.training.calibration import errors_and_stds
+from ik_e3nn.training.calibration_quality import factors_of, quality_of, warn_of_doubts
 from ik_e3nn.training.prepare import read_set
 from tests.training.helpers import MODEL, structures
 
@@ -95,6 +96,23 @@ def test_what_symmetry_forbids_is_no_question_of_chance(files) -> None:
     error, std = errors_and_stds(potential, half)["forces"]
     assert len(std) == 4 * 3
     assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_what_cannot_be_trusted_is_said(caplog) -> None:
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.1, 1.0, 4000)
+    good = (std * rng.normal(size=4000), std)
+    warn_of_doubts({"gap": good}, {"gap": quality_of(*good)})
+    assert not caplog.text
+
+    # the scatter of the factor from few values is what the warning says
+    factors = [factors_of({"gap": (std[:8] * rng.normal(size=8), std[:8])})["gap"] for _ in range(2000)]
+    assert np.std(factors) == pytest.approx(0.25, rel=0.1)
+    few, blind = tuple(x[:8] for x in good), (3 * rng.normal(size=4000), std)
+    warn_of_doubts({"gap": few}, {"gap": quality_of(*blind)})
+    assert "gap: calibrated on 8 values only, so its factor is uncertain by 25 %" in caplog.text
+    assert "times what they should be" in caplog.text
+    assert "hardly rank the errors" in caplog.text
 
 
 def test_structures_without_labels_make_nothing_surer(files) -> None:
