@@ -2,6 +2,7 @@
 
 from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bonds, set_bonds
 from ik_e3nn.graph.build import batch_graphs, build_graph, structure_number, surface_vectors
+from ik_e3nn.graph.check import check_graph
 from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
@@ -26,6 +27,7 @@ __all__ = [
     "build_graph",
     "build_molecular_graph",
     "check_bonds",
+    "check_graph",
     "edge_bond_types",
     "edge_vectors",
     "farthest_points",

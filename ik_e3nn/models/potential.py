@@ -17,9 +17,9 @@ from ik_e3nn.blocks.interaction import Conditioning
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
-from ik_e3nn.errors import MissingInputError, UnknownSpeciesError
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.models.hyperparameters import parse_inputs, parse_sizes, parse_species
+from ik_e3nn.models.reading import species_indices
 from ik_e3nn.symmetry import SymmetryGroup
 
 FIELD_REACH = 2.0  # of the field outside, in cutoffs; what it changes between atoms reaches half as far
@@ -159,7 +159,8 @@ class InteratomicPotential(nn.Module):
 
         Raises:
             UnknownSpeciesError: An element the model was not made for.
-            MissingInputError: A declared input is not in the graph.
+            MissingInputError: Something that it needs is not in the graph.
+            DataError: Something in the graph has a wrong shape, dtype or index.
         """
         with nullcontext() if self.training else torch.no_grad():
             return self._predict(graph, forces, stress, atomic_stress)
@@ -210,10 +211,12 @@ class InteratomicPotential(nn.Module):
 
         Raises:
             UnknownSpeciesError: An element the model was not made for.
-            MissingInputError: A declared input is not in the graph.
-            DataError: The structure is periodic where the surroundings are not.
+            MissingInputError: Something that it needs is not in the graph.
+            DataError: Something in the graph has a wrong shape, dtype or index, or the structure is periodic where the
+                surroundings are not.
         """
-        species, batch, edge_index = self._species_indices(graph), graph[fields.BATCH], graph[fields.EDGE_INDEX]
+        species = species_indices(graph, self.species_table, self.species, self.inputs.difference(SURROUNDINGS))
+        batch, edge_index = graph[fields.BATCH], graph[fields.EDGE_INDEX]
         vectors = edge_vectors(
             graph[fields.POSITIONS], edge_index, graph[fields.EDGE_SHIFTS], graph[fields.CELL], batch
         ).to(self.dtype)  # positions may be float64: differences of large numbers stay exact
@@ -368,17 +371,3 @@ class InteratomicPotential(nn.Module):
             raise ValueError(f"the average number of neighbours must be positive; got {number}")
         for interaction in self.interactions:
             cast(Interaction, interaction).normalisation.fill_(1 / float(number))
-
-    def _species_indices(self, graph: Mapping[str, Tensor]) -> Tensor:
-        numbers = graph[fields.ATOMIC_NUMBERS]
-        species = self.species_table.index_select(0, numbers.clamp(0, len(self.species_table) - 1))
-        if not torch.compiler.is_compiling():
-            if numbers.numel() and int(species.min()) < 0:
-                symbols = dict(enumerate(chemical_symbols))
-                unknown = sorted({symbols.get(z, f"element {z}") for z in numbers[species < 0].tolist()})
-                known = ", ".join(chemical_symbols[z] for z in self.species)
-                raise UnknownSpeciesError(f"the model does not know {', '.join(unknown)}; it was made for {known}")
-            for name in sorted(self.inputs.difference(SURROUNDINGS)):
-                if name not in graph:
-                    raise MissingInputError(f"the model needs {name!r} and the structure does not give it")
-        return species

@@ -15,12 +15,13 @@ from ik_e3nn.blocks.heads import HEADS, Atomwise, Invariants
 from ik_e3nn.blocks.property_scale import Molecules, PropertyScale
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.conv import segment_sum
-from ik_e3nn.errors import ConfigError, MissingInputError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Connectivity, Target, fields
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.bodies import Body, PotentialBody, SteerableBody
 from ik_e3nn.models.hyperparameters import parse_species
 from ik_e3nn.models.potential import InteratomicPotential
+from ik_e3nn.models.reading import species_indices
 
 
 class MolecularPropertyModel(nn.Module):
@@ -111,7 +112,8 @@ class MolecularPropertyModel(nn.Module):
 
         Raises:
             UnknownSpeciesError: An element the model was not made for.
-            MissingInputError: A declared input is not in the graph.
+            MissingInputError: Something that it needs is not in the graph.
+            DataError: Something in the graph has a wrong shape, dtype or index.
         """
         molecules = self.molecules(graph)
         atoms = self.atomwise(graph, molecules)
@@ -128,17 +130,9 @@ class MolecularPropertyModel(nn.Module):
 
     def molecules(self, graph: Mapping[str, Tensor]) -> Molecules:
         """Species, sizes and places of the atoms of a graph; see ``forward`` for errors."""
+        species = species_indices(graph, self.species_table, self.species, self.body.inputs)
         numbers, batch, positions = graph[fields.ATOMIC_NUMBERS], graph[fields.BATCH], graph[fields.POSITIONS]
         count = graph[fields.CELL].shape[0]
-        species = self.species_table.index_select(0, numbers.clamp(0, len(self.species_table) - 1))
-        if not torch.compiler.is_compiling():
-            if numbers.numel() and int(species.min()) < 0:
-                unknown = sorted({chemical_symbols[z] for z in numbers[species < 0].tolist()})
-                known = ", ".join(chemical_symbols[z] for z in self.species)
-                raise UnknownSpeciesError(f"the model does not know {', '.join(unknown)}; it was made for {known}")
-            for name in sorted(self.body.inputs):
-                if name not in graph:
-                    raise MissingInputError(f"the model needs {name!r} and the molecule does not give it")
         sizes = torch.zeros(count, dtype=torch.long, device=batch.device).index_add(0, batch, torch.ones_like(batch))
         charges = numbers[:, None].to(positions.dtype)
         total = segment_sum(charges, batch, count)

@@ -1,0 +1,57 @@
+"""Whether the tensors of a graph are what the table of fields says."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph.fields import BATCH, EDGE_INDEX, FIELDS
+
+_COUNTED = {EDGE_INDEX: "N", BATCH: "B"}  # fields that are numbers of atoms and of structures
+
+
+def check_graph(graph: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    """Refuse a graph whose tensors are missing or have a wrong shape, dtype or index.
+
+    Args:
+        graph: Tensors by the names of `FIELDS`.
+        names: Which are needed.
+
+    Raises:
+        MissingInputError: One is not there.
+        DataError: One is not what `FIELDS` says.
+
+    Example:
+        >>> check_graph({"batch": torch.zeros(3)}, ["batch"])
+        Traceback (most recent call last):
+        ik_e3nn.errors.DataError: batch is torch.float32 of shape (3,); expected int64 of shape (N,): structure that \
+each atom belongs to
+    """
+    sizes: dict[str, int] = {}
+    for name in names:
+        if name not in graph:
+            raise MissingInputError(f"the model needs {name!r} and the structure does not give it")
+        field, tensor, before = FIELDS[name], graph[name], dict(sizes)
+        symbols = field.shape.strip("(),").split(", ")
+        right = field.dtype == str(tensor.dtype).removeprefix("torch.")
+        if field.dtype == "float":
+            right = tensor.is_floating_point()
+        right &= len(symbols) == tensor.dim() and all(
+            size == (int(symbol) if symbol.isdigit() else sizes.setdefault(symbol, size))
+            for symbol, size in zip(symbols, tensor.shape, strict=True)
+        )
+        if not right:
+            known = "".join(f", {symbol} = {before[symbol]}" for symbol in symbols if symbol in before)
+            raise DataError(
+                f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}; expected {field.dtype} of shape "
+                f"{field.shape}{known}: {field.meaning}"
+            )
+    for name, symbol in _COUNTED.items():
+        if symbol in sizes and name in graph and graph[name].numel():
+            low, high = torch.stack(graph[name].aminmax()).tolist()
+            if low < 0 or high >= sizes[symbol]:
+                raise DataError(
+                    f"{name} holds numbers from {low} to {high}; expected 0 to {sizes[symbol] - 1}: "
+                    f"{FIELDS[name].meaning}"
+                )

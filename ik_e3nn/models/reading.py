@@ -1,0 +1,45 @@
+"""What models read of a graph before anything else."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from ik_e3nn.errors import UnknownSpeciesError
+from ik_e3nn.graph import check_graph, fields
+
+_ALWAYS = (
+    fields.ATOMIC_NUMBERS, fields.POSITIONS, fields.CELL, fields.BATCH, fields.EDGE_INDEX, fields.EDGE_SHIFTS
+)  # fmt: skip
+
+
+def species_indices(
+    graph: Mapping[str, Tensor], table: Tensor, species: Sequence[int], inputs: Iterable[str]
+) -> Tensor:
+    """Check a graph, and look up the elements of its atoms.
+
+    Args:
+        graph: Tensors by the names of `ik_e3nn.graph.fields`.
+        table: Index of every atomic number, -1 for those that the model does not know.
+        species: Atomic numbers that it knows.
+        inputs: Optional inputs that it reads.
+
+    Returns:
+        Indices of elements, (N,).
+
+    Raises:
+        UnknownSpeciesError: An element the model was not made for.
+        MissingInputError: Something is not in the graph.
+        DataError: Something in it has a wrong shape, dtype or index.
+    """
+    if not torch.compiler.is_compiling():
+        check_graph(graph, [*_ALWAYS, *sorted(inputs)])
+    numbers = graph[fields.ATOMIC_NUMBERS]
+    indices = table.index_select(0, numbers.clamp(0, len(table) - 1))
+    if not torch.compiler.is_compiling() and numbers.numel() and int(indices.min()) < 0:
+        symbols = dict(enumerate(chemical_symbols))
+        unknown = ", ".join(symbols.get(z, f"element {z}") for z in sorted({*numbers[indices < 0].tolist()}))
+        known = ", ".join(chemical_symbols[z] for z in species)
+        raise UnknownSpeciesError(f"the model does not know {unknown}; it was made for {known}")
+    return indices
