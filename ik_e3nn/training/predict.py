@@ -207,10 +207,14 @@ def _checked(
 ) -> tuple[PropertySet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
     inputs = (model.first if isinstance(model, UncertainProperties) else model).body.inputs
-    charged = [index for index, atoms in enumerate(asked.structures) if atoms.info.get("charge")]
-    if charged and fields.TOTAL_CHARGE not in inputs:
-        _log.warning("%d structures are charged, which the model does not see: it takes them for neutral", len(charged))
-        asked.problems |= {asked.owners[index]: "the model does not see its charge" for index in charged}
+    odd = 0
+    for owner, atoms in zip(asked.owners, asked.structures, strict=True):
+        values = ((fields.TOTAL_CHARGE, "charge", 0), (fields.SPIN, "spin", 1))
+        unseen = [key for name, key, usual in values if name not in inputs and (atoms.info.get(key) or usual) != usual]
+        if unseen:
+            odd, asked.problems[owner] = odd + 1, f"the model does not see its {' and '.join(unseen)}"
+    if odd:
+        _log.warning("%d structures are charged or have unpaired electrons, which the model does not see", odd)
     good = []
     for index, atoms in enumerate(asked.structures):
         try:
