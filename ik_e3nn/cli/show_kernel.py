@@ -16,8 +16,8 @@ class ShowKernelSettings:
     """Settings of `ik-e3nn show-kernel`.
 
     Args:
-        model: Model file; "base" is the one that comes with the package. Without one, kernels with random weights of
-            the group and types below.
+        model: Model file, of a potential or of properties; "base" comes with the package. Without one, kernels with
+            random weights of the group and types below.
         output: Folder for the pictures.
         group: Symmetry group of a random kernel, like C4v, SO2 or O3.
         irreps_in: Type of its input.
@@ -93,15 +93,11 @@ def _kernel(settings: ShowKernelSettings) -> Any:
     from ik_e3nn.show import potential_kernel, random_kernel
 
     if settings.model is not None:
-        import torch
-
-        from ik_e3nn.models import load_model, model_path
-
         channels = None if settings.channels is None else tuple(settings.channels)
         if channels is not None and len(channels) != 2:
             raise ConfigError(f"channels are two numbers, of the input and of the output; got {list(channels)}")
-        model = load_model(model_path(settings.model), dtype=torch.float64)
-        return potential_kernel(model, layer=settings.layer, pairs=settings.pairs, channels=channels)
+        blocks = _blocks(settings.model)
+        return potential_kernel(blocks, layer=settings.layer, pairs=settings.pairs, channels=channels)
     if settings.pairs or settings.channels is not None:
         raise ConfigError("pairs and channels are those of a model; give a model file")
     s = settings
@@ -109,3 +105,19 @@ def _kernel(settings: ShowKernelSettings) -> Any:
         return random_kernel(s.group, s.irreps_in, s.irreps_out, attributes=s.attributes, r_max=s.r_max, seed=s.seed)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _blocks(name: str) -> Any:
+    """A potential, or the blocks of one that a model of properties reads."""
+    import torch
+
+    from ik_e3nn.models import MolecularPropertyModel, load_model, load_property_model, model_path, read_model_info
+    from ik_e3nn.models.bodies import PotentialBody
+
+    path = model_path(name)
+    if read_model_info(path)["model"] != MolecularPropertyModel.__name__:
+        return load_model(path, dtype=torch.float64)
+    body = load_property_model(path, dtype=torch.float64).body
+    if not isinstance(body, PotentialBody):
+        raise ConfigError(f"{name} is the paper's network; kernels can be shown of models with a potential's blocks")
+    return body.potential

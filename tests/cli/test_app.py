@@ -10,7 +10,8 @@ from ase.io import read, write
 
 from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
-from ik_e3nn.models import InteratomicPotential, save_model
+from ik_e3nn.graph import Target
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_model
 from ik_e3nn.training.engine import MetricsLog
 from tests.training.helpers import structures
 
@@ -106,6 +107,19 @@ def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
     assert not (folder / "random/cases.png").exists()
     assert "exists: choose another folder" in run(capsys, "show-kernel", *words)[2]
     assert run(capsys, "show-kernel", *words, "--overwrite")[0] == 0
+
+
+def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
+    options = {"potential": {"num_channels": 4}, "r_max": 4.0, "edges": "radius"}
+    target = Target("gap", "intensive", "eV")
+    save_model(MolecularPropertyModel(["H", "O"], [target], **options), folder / "gap.safetensors")
+    status, out, err = run(capsys, "show-kernel", "gap.safetensors", "--pairs", "O-H", "-o", "learned")
+    assert status == 0, err
+    assert float(out.split("inside of O3: relative error ")[1].split()[0]) < 1e-9
+    save_model(MolecularPropertyModel(["H", "O"], [target], steerable={"channels": 4}), folder / "paper.safetensors")
+    status, _, err = run(capsys, "show-kernel", "paper.safetensors", "-o", "more")
+    assert status == 2
+    assert "paper.safetensors is the paper's network; kernels can be shown of models with a potential's blocks" in err
 
 
 @pytest.mark.parametrize(
