@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-BARS = {"force_mae_meV_per_A": 60.0, "survived": 50, "within_0.1_A": 45}
-
 
 def write_card(facts: dict[str, Any], folder: Path) -> None:
     """Write `card.json` and `README.md`."""
@@ -16,7 +14,7 @@ def write_card(facts: dict[str, Any], folder: Path) -> None:
 def page(facts: dict[str, Any]) -> str:
     """The card as Markdown."""
     data, md, relax = facts["data"], facts["dynamics"], facts["relaxations"]
-    atoms = ", ".join(f"{error:+.1f} ({symbol})" for symbol, error in facts["single_atoms_eV"].items())
+    atoms = ", ".join(f"{error:+.2f} ({symbol})" for symbol, error in facts["single_atoms_eV"].items())
     lines = [
         "# Base model of ik_e3nn",
         f"GFN2-xTB energies and forces of neutral, closed-shell molecules of {', '.join(facts['elements'])}, up to "
@@ -25,10 +23,11 @@ def page(facts: dict[str, Any]) -> str:
         "## Data",
         f"{data['molecules']:,} molecules, enumerated from scaffolds and functional groups (no data set was used), "
         f"{data['held_out']:,} of them held out; {data['train_frames']:,} frames to train on: Langevin dynamics at "
-        "300 to 1000 K, minima, force-field geometries, rattled, strained, and with one bond stretched or broken; "
-        f"isolated atoms for E0s only. Labels took {data['hours']:.1f} h, training {facts['train_hours']:.1f} h of "
-        f"{facts['cores']} core{'s' if facts['cores'] > 1 else ''}.",
+        "300 to 1000 K on a force field, its minima, the way from there to those of GFN2-xTB, rattled, strained, and "
+        f"with one bond stretched or broken; atoms far apart. Labels took {data['core_hours']:.1f} hours of one core, "
+        f"training {facts['train_hours']:.1f}.",
         "## Errors on molecules that were held out",
+        "Dynamics and minima are those of GFN2-xTB itself.",
         "\n".join(
             [
                 "| frames | number | force MAE (meV/A) | energy MAE (meV/atom) |",
@@ -46,8 +45,8 @@ def page(facts: dict[str, Any]) -> str:
         "## Limits",
         "It is an approximation of GFN2-xTB, with the errors of that method and its own. It knows no charges, spins, "
         "other elements, metals, solids or liquids: molecules that lie against each other were not in the data. "
-        "Reactions and dissociation are only hinted at by stretched bonds, and energies of single atoms are not E0: "
-        f"they are off by {atoms} eV, so do not compute atomisation energies from them. For work that matters, "
+        "Reactions and dissociation are only hinted at by stretched bonds. Energies of single atoms are off by "
+        f"{atoms} eV. For work that matters, "
         "fine-tune it on labels of your own (`ik-e3nn finetune base config.yaml`) and look at its uncertainty.",
     ]
     return "\n\n".join(lines) + "\n"

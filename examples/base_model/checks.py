@@ -12,7 +12,7 @@ from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from base_model.frames import labelled, relaxed
+from base_model.frames import labelled, relaxation
 from ik_e3nn.data import StructureDataset, conformers
 from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
 from ik_e3nn.graph import build_graph, get_bonds
@@ -88,7 +88,7 @@ def relaxations(model: InteratomicPotential, smiles: Sequence[str], calculator: 
     for name in tqdm(smiles, desc="relaxations"):
         start = conformers(name, 1, seed=1)[0]
         try:
-            reference = relaxed(start, Labeller(make_calculator(calculator, 0, 1)), fmax=0.01, steps=400)
+            reference = relaxation(start, Labeller(make_calculator(calculator, 0, 1)), fmax=0.01, steps=400)[-1]
         except LabelError:
             continue
         atoms = start.copy()

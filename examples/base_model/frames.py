@@ -1,18 +1,23 @@
-"""Labelled frames of one molecule: dynamics, rattled, strained and dissociated."""
+"""Labelled frames of one molecule: relaxations, dynamics, rattled, strained and dissociated."""
 
 import hashlib
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+from typing import Any, ClassVar
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
+from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, ground_state_magnetic_moments
 from ase.optimize import BFGS
+from rdkit.Chem import rdForceFieldHelpers
 
 from ik_e3nn.data import conformers
 from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
 from ik_e3nn.data.langevin import LangevinSampler
+from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds
 
@@ -24,10 +29,16 @@ log = logging.getLogger("base_model")
 
 @dataclass(frozen=True)
 class Plan:
-    """How many frames of each kind.
+    """How many frames of each kind, and what moves the atoms between them.
+
+    Single points are cheap and good geometries are not: to learn from many molecules, dynamics run on a force field and
+    relaxations are cut short; to test on few, both are those of the reference method, to the end.
 
     Args:
         calculator: Reference method, see `ik_e3nn.data.labelling.make_calculator`.
+        dynamics: Who moves the atoms at each temperature: "force field" or "reference".
+        relaxation: Most steps towards the minimum of the reference method.
+        on_the_way: Steps of it that are frames, beside the last.
         temperatures: Temperatures of the dynamics in K.
         md: Frames at each temperature.
         interval: Steps of 1 fs between them.
@@ -38,27 +49,65 @@ class Plan:
     """
 
     calculator: str = "gfn2-xtb"
+    dynamics: str = "force field"
+    relaxation: int = 25
+    on_the_way: tuple[int, ...] = (3, 10)
     temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)
-    md: int = 2
+    md: int = 1
     interval: int = 20
     equilibration: int = 60
-    rattled: int = 2
-    stretched: int = 2
+    rattled: int = 1
+    stretched: int = 1
     scaled: int = 1
+
+    def for_tests(self) -> "Plan":
+        """Frames that are held to the truth: minima and dynamics of the reference method."""
+        return replace(self, dynamics="reference", relaxation=200, on_the_way=(), md=2, rattled=2, stretched=2)
+
+
+class ForceField(Calculator):
+    """MMFF94, or UFF where it lacks parameters, by RDKit: to find geometries, never for labels.
+
+    Args:
+        molecule: The molecule, with its bonds.
+    """
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def __init__(self, molecule: Atoms) -> None:
+        super().__init__()
+        self.molecule = mol_from_atoms(molecule, get_bonds(molecule))
+        properties = rdForceFieldHelpers.MMFFGetMoleculeProperties(self.molecule)
+        self.field = (
+            rdForceFieldHelpers.UFFGetMoleculeForceField(self.molecule)
+            if properties is None
+            else rdForceFieldHelpers.MMFFGetMoleculeForceField(self.molecule, properties)
+        )
+
+    def calculate(self, atoms: Atoms | None = None, properties: Any = (), system_changes: Any = all_changes) -> None:
+        """Energy in eV and forces in eV/A; see `ase.calculators.calculator.Calculator`."""
+        super().calculate(atoms, properties, system_changes)
+        x, unit = self.atoms.positions.ravel().tolist(), units.kcal / units.mol
+        energy = self.field.CalcEnergy(x)  # first: RDKit's gradient takes its distances from the last energy
+        gradient = np.array(self.field.CalcGrad(x)).reshape(-1, 3)
+        self.results = {"energy": energy * unit, "forces": -gradient * unit}
 
 
 def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
     """All frames of a molecule; those that cannot be labelled are left out."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "big"))
     try:
-        start = conformers(smiles, 1, seed=0)[0]
+        start, *others = conformers(smiles, 2, seed=0)
         labeller = Labeller(make_calculator(plan.calculator, 0, 1))
-        minimum = relaxed(start, labeller)
+        path = relaxation(start, labeller, steps=plan.relaxation)
+        mover = labeller if plan.dynamics == "reference" else Labeller(ForceField(start))
     except (DataError, LabelError) as error:
         log.warning("%s is left out: %s", smiles, error)
         return []
-    chosen = [*_dynamics(minimum, labeller, plan, rng)]
-    chosen += [("minimum", minimum), ("force field", start)]
+    minimum = path[-1]
+    chosen = [*_dynamics(minimum if plan.dynamics == "reference" else [start, *others][-1], mover, plan, rng)]
+    chosen += [("minimum", minimum), *(("force field", atoms) for atoms in [start, *others])]
+    chosen += [("on the way", path[step]) for step in plan.on_the_way if step < len(path) - 1]
     chosen += [("rattled", _rattled(minimum, amplitude, rng)) for amplitude in rng.uniform(0.03, 0.15, plan.rattled)]
     chosen += [("stretched", atoms) for _ in range(plan.stretched) if (atoms := _stretched(minimum, rng)) is not None]
     chosen += [("scaled", _rattled(_scaled(minimum, rng), 0.03, rng)) for _ in range(plan.scaled)]
@@ -76,18 +125,34 @@ def isolated_atoms(calculator: str) -> list[Atoms]:
     return frames
 
 
-def relaxed(start: Atoms, labeller: Labeller, *, fmax: float = 0.03, steps: int = 200) -> Atoms:
-    """A copy at the nearest minimum of the reference method."""
-    atoms = start.copy()
+def atoms_apart(alone: list[Atoms], copies: int) -> list[Atoms]:
+    """Pairs of isolated atoms too far apart to feel each other: no forces, and the sum of both energies."""
+    rng, frames = np.random.default_rng(0), []
+    for first, second in copies * [*combinations_with_replacement(alone, 2)]:
+        pair = first + second
+        pair.positions = [[0.0, 0.0, 0.0], [0.0, 0.0, rng.uniform(6.0, 12.0)]]
+        pair.info = {
+            "config_type": "atoms", "smiles": "atoms",
+            "REF_energy": first.info["REF_energy"] + second.info["REF_energy"],
+        }  # fmt: skip
+        pair.arrays["REF_forces"] = np.zeros((2, 3))
+        frames.append(pair)
+    return frames
+
+
+def relaxation(start: Atoms, labeller: Labeller, *, fmax: float = 0.03, steps: int = 200) -> list[Atoms]:
+    """The way to the nearest minimum of the reference method, from the start on."""
+    atoms, path = start.copy(), []
     labeller.forget()
     labeller.forces(atoms)  # a failure has a clear message here
     atoms.calc = labeller.calculator
     try:
-        BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps)
+        for _ in BFGS(atoms, logfile=None).irun(fmax=fmax, steps=steps):
+            path.append(start.copy())
+            path[-1].positions = atoms.positions
     except Exception as error:
         raise LabelError(f"relaxation: {error}") from error
-    atoms.calc = None
-    return atoms
+    return path
 
 
 def labelled(atoms: Atoms, labeller: Labeller, kind: str, smiles: str) -> Atoms | None:
@@ -105,16 +170,16 @@ def labelled(atoms: Atoms, labeller: Labeller, kind: str, smiles: str) -> Atoms 
     return frame
 
 
-def _dynamics(minimum: Atoms, labeller: Labeller, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[str, Atoms]]:
+def _dynamics(start: Atoms, labeller: Labeller, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[str, Atoms]]:
     sampler = LangevinSampler(1.0, plan.interval, plan.equilibration, 0.02)
     for temperature in plan.temperatures:
         previous = None
         for _ in range(plan.md):
             try:
-                previous = sampler.frame(minimum, {}, previous, temperature, rng, labeller)
+                previous = sampler.frame(start, {}, previous, temperature, rng, labeller)
             except LabelError:
                 break
-            atoms = minimum.copy()
+            atoms = start.copy()
             atoms.positions = previous.positions
             yield f"md {temperature:.0f} K", atoms
 

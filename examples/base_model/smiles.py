@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from rdkit import Chem, rdBase
 
 SCAFFOLDS = """
+[H][H] N#N F Cl ClCl O=C=O [C-]#[O+] C#N NN NO N=C=O O=C=S
 C CC CCC CCCC CC(C)C C=C CC=C C=CC=C C#C CC#C C=C=C C1CC1 C1CCC1 C1CCCC1 C1CCCCC1 C1=CCCC1 C1=CCCCC1
 c1ccccc1 c1ccncc1 c1ccoc1 c1ccsc1 c1cc[nH]c1 c1cnc[nH]1 c1cc[nH]n1 c1cnccn1 c1cncnc1 c1ccnnc1 c1cocn1 c1cscn1 c1ccno1
 c1nc[nH]n1 c1ccc2[nH]ccc2c1 c1ccc2ccccc2c1 c1ccc2occc2c1 c1ccc2ncccc2c1
