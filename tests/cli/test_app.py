@@ -144,7 +144,6 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["show-kernel", "--irreps-out="], "irreps_out of a kernel must be types of fields, like 0e + 1o; got ''"),
         (["show-kernel", "--irreps-out=0o"], "O3 allows no kernel from 1x0e to 1x0o with fields up to l = 4"),
         (["show-kernel", "base", "--layer=99"], "the model has layers 0 to "),
-        (["show-kernel", "base-properties"], "it is for "),
         (["show-kernel", "--pairs", "O-H"], "pairs and channels are those of a model; give a model file"),
         (["show-kernel", "model.safetensors", "--channels", "1"], "channels are two numbers"),
     ],
