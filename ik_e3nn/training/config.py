@@ -115,7 +115,8 @@ class OptimizerConfig:
         plateau_factor: Factor of each lowering on a plateau.
         plateau_patience: Epochs without a better validation loss before a lowering.
         ema_decay: Decay per step of the moving average of the weights; 0 switches it off.
-        clip_grad: Largest norm of the gradient; null for no clipping.
+        clip_grad: Largest norm of the gradient, in units of its root mean square over about the last hundred steps; null
+            for no clipping.
     """
 
     lr: float = 0.05
@@ -127,7 +128,7 @@ class OptimizerConfig:
     plateau_factor: float = 0.5
     plateau_patience: int = 10
     ema_decay: float = 0.99
-    clip_grad: float | None = 10.0
+    clip_grad: float | None = 3.0
 
     def __post_init__(self) -> None:
         _require(self.lr > 0, "optimizer.lr", self.lr, "positive")

@@ -76,7 +76,7 @@ def run_training(
     bar = [ProgressBar()] if config.progress else []
     with _quiet():
         everything = [threads, *stop, log, *bar, *callbacks, checkpoints, watch]
-        trainer = make_trainer(config, folder, everything, clip=module.settings.clip_grad)
+        trainer = make_trainer(config, folder, everything)
     options: dict[str, Any] = {
         "batch_size": config.batch_size,
         "max_atoms": config.max_atoms,
@@ -116,14 +116,13 @@ def useful_threads(edges: float, *, processes: int = 1) -> int:
     return max(min(round(edges / EDGES_PER_THREAD), share), 1)
 
 
-def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, clip: float | None) -> Trainer:
+def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> Trainer:
     """A Lightning trainer with our callbacks and files, and without its own.
 
     Args:
         config: Limits, device and processes.
         folder: Folder for the TensorBoard log.
         callbacks: All callbacks.
-        clip: Largest norm of the gradient.
     """
     device = choose_device(config.device)
     parallel = config.num_processes > 1
@@ -134,7 +133,6 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback], *, 
         max_epochs=config.max_epochs,
         callbacks=callbacks,
         logger=TensorBoardLogger(folder, name="", version="tensorboard"),
-        gradient_clip_val=clip,
         plugins=[AtomicCheckpointIO()],
         enable_checkpointing=False,
         enable_progress_bar=False,

@@ -16,6 +16,7 @@ from ik_e3nn.errors import TrainingError
 from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.training.average import MovingAverage
 from ik_e3nn.training.checkpoint import random_state, set_random_state
+from ik_e3nn.training.clipping import GradientClipping
 from ik_e3nn.training.clock import RunClock, agree
 from ik_e3nn.training.config import OptimizerConfig
 from ik_e3nn.training.loader import to_device
@@ -62,6 +63,7 @@ class PotentialModule(LightningModule):
         self.clock = clock
         self.compile_step = compile
         self.schedule = LearningRateSchedule(optimizer)
+        self.clipping = GradientClipping(optimizer.clip_grad)
         self._forces, self._stress = "forces" in loss.weights, "stress" in loss.weights
         self._train_terms: dict[str, Term] = {}
         self._valid_sums: Errors = ErrorSums(())
@@ -152,6 +154,10 @@ class PotentialModule(LightningModule):
             self._log_step(loss.detach())
         return loss
 
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Cut gradients that stand out; Lightning's own limit is a fixed one."""
+        self.clipping(parameter for group in optimizer.param_groups for parameter in group["params"])
+
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Follow the step with the average; stop when the time is over."""
         if self.average is not None:
@@ -189,9 +195,10 @@ class PotentialModule(LightningModule):
         self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what Lightning does not keep: schedule, clock and random numbers."""
+        """Add what Lightning does not keep: schedule, clipping, clock and random numbers."""
         checkpoint["ik_e3nn"] = {
             "schedule": self.schedule.state_dict(),
+            "clipping": self.clipping.state_dict(),
             "seconds": self.clock.seconds,
             "random": random_state(),
         }
@@ -200,6 +207,7 @@ class PotentialModule(LightningModule):
         """Take up what `on_save_checkpoint` added."""
         state = checkpoint["ik_e3nn"]
         self.schedule.load_state_dict(state["schedule"])
+        self.clipping.load_state_dict(state["clipping"])
         self._earlier = state["seconds"]
         self._random_state = state["random"]
 

@@ -103,15 +103,33 @@ def test_a_warm_up_longer_than_the_run_is_said(data, tmp_path, caplog) -> None:
     assert "warm-up" not in caplog.text
 
 
-def test_gradients_are_clipped(data, tmp_path) -> None:
+def norm_of_gradient(module):
+    return float(torch.stack([p.grad.norm() for p in module.model.parameters()]).norm())
+
+
+def test_gradients_are_cut_to_what_is_usual(data, tmp_path) -> None:
     norms = []
     module = make_module(optimizer=OptimizerConfig(clip_grad=1e-3))
+    train(module, data, tmp_path, max_epochs=1, callbacks=[Watch(lambda t, m: norms.append(norm_of_gradient(m)))])
+    usual = [norms[0], ((0.99 * norms[0] ** 2 + norms[1] ** 2) / 1.99) ** 0.5]
+    assert norms[1:] == pytest.approx([1e-3 * r for r in usual], rel=1e-3)
 
-    def norm(trainer, module):
-        norms.append(float(torch.stack([p.grad.norm() for p in module.model.parameters()]).norm()))
 
-    train(module, data, tmp_path, max_epochs=1, callbacks=[Watch(norm)])
-    assert norms == pytest.approx([1e-3] * 3, rel=1e-3)
+class Outlier(Callback):
+    """One gradient that is 10^4 times as long as it should be."""
+
+    def on_after_backward(self, trainer, pl_module):
+        if trainer.global_step == 30:
+            for p in pl_module.model.parameters():
+                p.grad *= 1e4
+
+
+@pytest.mark.parametrize(("clip", "spoiled"), [(3.0, False), (None, True)])
+def test_one_outlier_spoils_no_training(data, tmp_path, clip, spoiled) -> None:
+    optimizer = OptimizerConfig(lr=0.02, warmup_steps=2, clip_grad=clip, ema_decay=0.0)
+    rows, _ = train(make_module(optimizer=optimizer), data, tmp_path / "a", max_epochs=20)
+    hit, _ = train(make_module(optimizer=optimizer), data, tmp_path / "b", max_epochs=20, callbacks=[Outlier()])
+    assert (hit[-1]["train/loss"] > 1.5 * rows[-1]["train/loss"]) == spoiled
 
 
 @pytest.mark.parametrize("schedule", ["constant", "plateau"])

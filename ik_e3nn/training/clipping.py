@@ -1,0 +1,62 @@
+"""Cutting gradients that stand out from those before them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from torch import nn
+
+_DECAY = 0.99  # of the running mean, per step
+
+
+class GradientClipping:
+    r"""Scales a gradient down to a multiple of what is usual.
+
+    .. math:: g \leftarrow g \, \min(1, c r / |g|), \qquad r^2 = \langle |g|^2 \rangle
+
+    over about the last hundred steps, as they were cut. Adam divides by what gradients usually are: one that is a
+    hundred times as long moves the weights by about a hundred learning rates before it is forgotten. A fixed limit that
+    the first steps can live with does not stop that at the end, when gradients are small.
+
+    Args:
+        factor: Largest norm in units of r; None cuts nothing.
+
+    >>> clipping = GradientClipping(3.0)
+    >>> [clipping.limit(norm) for norm in (2.0, 1.0, 2.0)] == [2.0, 1.0, 2.0]
+    True
+    >>> 4.0 < clipping.limit(1000.0) < 6.0
+    True
+    """
+
+    def __init__(self, factor: float | None) -> None:
+        self.factor = factor
+        self._mean, self._weight = 0.0, 0.0
+
+    def limit(self, norm: float) -> float:
+        """The norm that a gradient is to have; the next ones are compared with it too."""
+        if self.factor is not None and self._weight:
+            norm = min(norm, self.factor * math.sqrt(self._mean / self._weight))
+        self._mean = _DECAY * self._mean + (1.0 - _DECAY) * norm**2
+        self._weight = _DECAY * self._weight + (1.0 - _DECAY)
+        return norm
+
+    def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Scale the gradients of parameters in place."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if self.factor is None or not gradients:
+            return
+        norm = float(nn.utils.get_total_norm(gradients))
+        limit = self.limit(norm)
+        if limit < norm:
+            for gradient in gradients:
+                gradient.mul_(limit / norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to continue, in plain numbers."""
+        return {"mean": self._mean, "weight": self._weight}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state_dict()`."""
+        self._mean, self._weight = float(state["mean"]), float(state["weight"])
