@@ -115,8 +115,8 @@ class OptimizerConfig:
         plateau_factor: Factor of each lowering on a plateau.
         plateau_patience: Epochs without a better validation loss before a lowering.
         ema_decay: Decay per step of the moving average of the weights; 0 switches it off.
-        clip_grad: Largest norm of the gradient, in units of its root mean square over about the last hundred steps; null
-            for no clipping.
+        clip_grad: Largest norm of the gradient, in units of its root mean square over about the last hundred steps;
+            null for no clipping.
     """
 
     lr: float = 0.05
