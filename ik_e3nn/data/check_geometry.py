@@ -72,6 +72,28 @@ def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
     return [members for members in groups.values() if len(members) > 1]
 
 
+def check_contacts(atoms: Atoms) -> None:
+    """Refuse a structure whose atoms are on top of each other, or that has no neighbour list.
+
+    Args:
+        atoms: The structure.
+
+    Raises:
+        DataError: Two atoms are nearer than 0.6 of the sum of their covalent radii, or positions or cell are broken.
+
+    Example:
+        >>> check_contacts(Atoms("H2", [[0, 0, 0], [0, 0, 0.1]]))
+        Traceback (most recent call last):
+        ik_e3nn.errors.DataError: atoms are on top of each other (H-H 0.10 A); look at the geometry and its units
+    """
+    contacts, broken = closest_contacts([atoms])
+    if broken:
+        raise DataError(broken[0])
+    if contacts and contacts[0].ratio < CLOSE_RATIO:
+        closest = f"{contacts[0].pair} {contacts[0].distance:.2f} A"
+        raise DataError(f"atoms are on top of each other ({closest}); look at the geometry and its units")
+
+
 def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[int, str]]:
     """The shortest distance of every pair of species within 3 A, and the structures that have no neighbour list.
 

@@ -33,7 +33,7 @@ def molecule_from_smiles(smiles: str, seed: int = 0) -> Atoms:
         The structure; `info` holds bonds, charge and spin.
 
     Raises:
-        DataError: The SMILES cannot be read, or no geometry can be made.
+        DataError: The SMILES cannot be read or stand for several molecules, or no geometry can be made.
 
     Example:
         >>> atoms = molecule_from_smiles("CCO")
@@ -55,7 +55,8 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
         At least one structure.
 
     Raises:
-        DataError: The SMILES cannot be read, n is not positive, the seed is negative, or no geometry can be made.
+        DataError: The SMILES cannot be read or stand for several molecules, n is not positive, the seed is negative, or
+            no geometry can be made.
 
     Example:
         >>> len(conformers("C", 3))
@@ -78,7 +79,7 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
         At least one structure.
 
     Raises:
-        DataError: The seed is negative, or no geometry can be made.
+        DataError: The seed is negative, there are several molecules, or no geometry can be made.
 
     Example:
         >>> len(embed_conformers(mol_from_smiles("CCO"), 1)[0])
@@ -86,6 +87,12 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
     """
     if seed < 0:
         raise DataError(f"the seed must not be negative, got {seed}")
+    parts = len(Chem.GetMolFrags(molecule))
+    if parts > 1:  # RDKit would put them on top of each other
+        raise DataError(
+            f"{Chem.MolToSmiles(Chem.RemoveHs(molecule))!r} are {parts} molecules, whose geometry together is not known; "
+            "give one of them, or a structure file of all"
+        )
     molecule = Chem.Mol(molecule)
     with rdBase.BlockLogs():
         found = _embed(molecule, n, seed, random_start=False) or _embed(molecule, n, seed, random_start=True)

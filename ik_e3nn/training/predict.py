@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
+from ik_e3nn.data.check_geometry import check_contacts
 from ik_e3nn.data.property_reading import TABLES, read_table
 from ik_e3nn.data.reading import expand_path
+from ik_e3nn.data.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, fields
@@ -76,6 +78,8 @@ class PredictSettings:
         for name in ("conformers", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}, but it must not be negative.")
 
 
 @dataclass
@@ -100,8 +104,9 @@ class _Asked:
 def predict_file(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
-    A molecule that cannot be predicted (a SMILES that cannot be read, an element that the model does not know) keeps
-    its row, without values and with the reason in the column `problem`; there it is also said if a charge is not seen.
+    A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
+    model does not know, atoms on top of each other) keeps its row, without values and with the reason in the column
+    `problem`; there it is also said if a charge or unpaired electrons are not seen.
 
     Args:
         settings: Model, molecules and output.
@@ -172,10 +177,9 @@ def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
             "one file, or join them."
         )
     if not tables:
-        structures = read_structures(settings.data)
-        rows = [{"molecule": str(atoms.info.get("name", number))} for number, atoms in enumerate(structures)]
-        _check_names(rows, targets)
-        return _Asked(rows, structures, owners=list(range(len(rows))))
+        asked = _read_structures(paths)
+        _check_names(asked.rows, targets)
+        return asked
     smiles, table = read_table(paths[0])
     _check_names(table, targets)
     asked = _Asked([dict(row) for row in table])
@@ -188,6 +192,26 @@ def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
         asked.structures += found
         asked.smiles += [text] * len(found)
         asked.owners += [number] * len(found)
+    return asked
+
+
+def _read_structures(paths: Sequence[Path]) -> _Asked:
+    """A row for every structure, and for every record of an SDF file, with its data, that cannot be read."""
+    asked = _Asked([])
+    for path in paths:
+        first = len(asked.rows)
+        found = (
+            [(one.number, one.atoms, one.fields) for one in read_sdf_records(path)]
+            if is_sdf(path)
+            else [(number, atoms, {}) for number, atoms in enumerate(read_structures(path))]
+        )
+        for number, atoms, columns in found:
+            for missing in range(len(asked.rows), first + number):
+                asked.problems[missing] = f"molecule {missing - first} of {path.name} cannot be read"
+                asked.rows.append({"molecule": str(missing)})
+            asked.rows.append({"molecule": str(atoms.info.get("name", first + number)), **columns})
+            asked.structures.append(atoms)
+            asked.owners.append(first + number)
     return asked
 
 
@@ -219,8 +243,9 @@ def _checked(
     for index, atoms in enumerate(asked.structures):
         try:
             check_species([atoms], model.species)
+            check_contacts(atoms)
             good.append(index)
-        except UnknownSpeciesError as error:
+        except (DataError, UnknownSpeciesError) as error:
             asked.problems[asked.owners[index]] = str(error).removeprefix("structure 0 has ")
     ids = [str(index) for index in good]
     smiles = [asked.smiles[index] for index in good] if asked.smiles else None

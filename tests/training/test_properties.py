@@ -114,6 +114,40 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
         assert float(row["moment_y_D"]) == pytest.approx(float(out["moment"][0, 1]), rel=1e-3, abs=1e-4)
 
 
+def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
+    from ase import Atoms
+    from ase.io import write
+    from rdkit import Chem
+
+    from ik_e3nn.data.molecules import mol_from_atoms
+
+    assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
+    good = molecule_from_smiles("CCO")
+    nan, heap = good.copy(), Atoms(good.numbers, np.zeros((9, 3)))
+    nan.positions[2, 1] = np.nan
+    write(folder / "some.xyz", [good, nan, heap, good])
+    (folder / "some.csv").write_text("smiles\nCCO\nC.C\n")
+    block = Chem.MolToMolBlock(mol_from_atoms(good, good.info["bonds"]))
+    record = f"{block}> <id>\na{{}}\n\n$$$$\n"
+    (folder / "some.sdf").write_text(record.format(0) + "rubbish\n\n\n  no counts\nM  END\n$$$$\n" + record.format(2))
+    tables = {}
+    for kind in ("xyz", "csv", "sdf"):
+        words = ["predict", "out/model.safetensors", f"some.{kind}", "-o", f"{kind}.csv", "--progress=false"]
+        assert main(words) == 0, capsys.readouterr().err
+        with (folder / f"{kind}.csv").open() as file:
+            tables[kind] = list(csv.DictReader(file))
+    known = {kind: [row["size_eV"] != "" for row in table] for kind, table in tables.items()}
+    assert known == {"xyz": [True, False, False, True], "csv": [True, False], "sdf": [True, False, True]}
+    assert "NaN" in tables["xyz"][1]["problem"]
+    assert "atoms are on top of each other (H-H 0.00 A)" in tables["xyz"][2]["problem"]
+    assert "are 2 molecules, whose geometry together is not known" in tables["csv"][1]["problem"]
+    assert [row["molecule"] for row in tables["sdf"]] == ["0", "1", "2"]
+    assert [row["id"] for row in tables["sdf"]] == ["a0", "", "a2"]
+    assert tables["sdf"][1]["problem"] == "molecule 1 of some.sdf cannot be read"
+    assert main(["predict", "out/model.safetensors", "some.csv", "-o", "n.csv", "--seed=-1"]) == 2
+    assert "seed is -1, but it must not be negative" in capsys.readouterr().err
+
+
 def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
     one = '--data.targets={"a/b": {"kind": "extensive", "unit": "eV"}}'
     (folder / "train.csv").write_text((folder / "train.csv").read_text().replace("size", "a/b"))

@@ -95,11 +95,6 @@ def read_ligand(source: str, conformers: int, seed: int) -> Ligand:
         if source.lower().endswith((".sdf", ".mol", ".xyz", ".pdb", ".gz")):
             raise DataError(f"there is no file {source}")
         molecule = mol_from_smiles(source)
-        if len(Chem.GetMolFrags(molecule)) > 1:
-            raise DataError(
-                f"SMILES {source!r} are {len(Chem.GetMolFrags(molecule))} molecules, whose geometry together is not "
-                "known; give one of them, or a structure file of all"
-            )
         return Ligand(embed_conformers(molecule, conformers, seed), molecule, source)
     path = Path(source)
     molecule = _from_sdf(path) if is_sdf(path) else _from_structure(path)
