@@ -89,9 +89,10 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
         raise DataError(f"the seed must not be negative, got {seed}")
     parts = len(Chem.GetMolFrags(molecule))
     if parts > 1:  # RDKit would put them on top of each other
+        smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule))
         raise DataError(
-            f"{Chem.MolToSmiles(Chem.RemoveHs(molecule))!r} are {parts} molecules, whose geometry together is not known; "
-            "give one of them, or a structure file of all"
+            f"{smiles!r} are {parts} molecules, whose geometry together is not known; give one of them, or a structure "
+            "file of all"
         )
     molecule = Chem.Mol(molecule)
     with rdBase.BlockLogs():

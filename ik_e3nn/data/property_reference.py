@@ -21,7 +21,7 @@ class PropertyReference:
     """Coefficients of one property's reference; see `ik_e3nn.blocks.property_scale.PropertyScale`.
 
     Args:
-        per_atom: By species.
+        per_atom: By species; NaN where nothing is known of one.
         per_square: By species, per A^2.
         shift: Constant.
         scale: Root mean square of what is left.
@@ -35,6 +35,8 @@ class PropertyReference:
 
 def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[PropertyReference]:
     """References of all targets by least squares, from the molecules that have values.
+
+    For targets that sum over atoms, elements that are in none of these molecules have NaN.
 
     Args:
         molecules: The training set.
@@ -79,6 +81,8 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
             rest = values - shift
         else:
             rest = values
+        if target.by_element:
+            per_atom = np.where(counts[known].any(0), per_atom, np.nan)
         scale = float(np.sqrt(np.mean(rest**2)))
         references.append(PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0))
     return references
@@ -96,7 +100,7 @@ def completed(
         known: Its reference; coefficients that are NaN are looked for.
 
     Returns:
-        The same with these coefficients; NaN for elements that no molecule has.
+        The same with these coefficients; NaN for elements that no molecule with a value has.
 
     Example:
         >>> energy = Target("E", "extensive", "eV")
@@ -109,7 +113,7 @@ def completed(
     rows = known_rows(values)
     counts, squares = _composition(molecules, species)
     features = np.concatenate([counts[rows], squares[rows]], 1)
-    present = np.tile(counts.any(0), 2)
+    present = np.tile(counts[rows].any(0), 2)
     coefficients = np.concatenate([known.per_atom, known.per_square])
     wanted = np.isnan(coefficients) & present
     if wanted.any():

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ik_e3nn.data import resolve_targets
@@ -27,7 +26,13 @@ from ik_e3nn.training.finetuning import check_architecture, elements_reason
 from ik_e3nn.training.from_base import Adaptation, load_any
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.property_prepare import PropertyData, move_references, prepare_properties, set_references
+from ik_e3nn.training.property_prepare import (
+    PropertyData,
+    move_references,
+    prepare_properties,
+    set_references,
+    without_reference,
+)
 from ik_e3nn.training.tasks import PropertyTask
 
 _log = logging.getLogger(__name__)
@@ -148,22 +153,15 @@ class PropertyFinetuning(PropertyTask):
         new = [z for z in model.species if z not in self.base.species]
         names = [target.name for target in self.kept]
         resolved = {f"model.{name}": value for name, value in model.config.items() if name != "targets"}
-        unknown = _without_reference(model)
         self.adaptation.facts |= {
             "kept_targets": names,
             "new_targets": [target.name for target in model.targets if target.name not in names],
-            "without_reference": unknown,
+            "without_reference": without_reference(model),
         }
         reasons = elements_reason(new)
         if isinstance(self.base, InteratomicPotential):
             reasons["model.hidden"] = "the default"
         self.adaptation.settle(model, new, resolved, reasons)
-        for name, elements in unknown.items():
-            _log.warning(
-                "the data lack %s, so there is no reference of %s for them: it is NaN for molecules that have them",
-                ", ".join(elements),
-                name,
-            )
 
 
 def body_settings(base: Base) -> dict[str, Any]:
@@ -226,13 +224,3 @@ def _known_elements(base: Base, targets: Sequence[Target]) -> list[int]:
                 z for z, value in zip(base.species, values.isnan().tolist(), strict=True) if z in known and not value
             ]
     return known
-
-
-def _without_reference(model: MolecularPropertyModel) -> dict[str, list[str]]:
-    """Elements for which the reference of a target is not known, by target."""
-    missing = model.scales.per_atom.isnan()
-    return {
-        target.name: [chemical_symbols[z] for z, unknown in zip(model.species, row, strict=True) if unknown]
-        for target, row in zip(model.targets, missing.tolist(), strict=True)
-        if any(row)
-    }

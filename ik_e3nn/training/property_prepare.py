@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from ase.data import chemical_symbols
 
@@ -20,6 +21,7 @@ from ik_e3nn.data import (
     with_bonds,
 )
 from ik_e3nn.data.property_reference import PropertyReference, completed, fit_references
+from ik_e3nn.data.property_set import known_rows
 from ik_e3nn.data.splits import fingerprint
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
@@ -116,7 +118,8 @@ def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[
 def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Collection[Target] = ()) -> None:
     """Fit the references and scales of a model's properties to a training set.
 
-    What a new element adds to a property that sums over atoms is NaN where no molecule to train on has the element.
+    What an element adds to a property that sums over atoms is NaN where no molecule to train on that has a value of the
+    property has the element, which is said.
 
     Args:
         model: The model.
@@ -124,14 +127,26 @@ def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Coll
         kept: Properties that have their references and scales; only what is NaN in them is fitted.
     """
     scales = model.scales
-    absent = [place for place, z in enumerate(model.species) if z not in train.species]
     for column, (target, new) in enumerate(zip(model.targets, fit_references(train, model.species), strict=True)):
         one = completed(train, model.species, target, _reference_of(model, column)) if target in kept else new
         scales.per_atom[column] = torch.from_numpy(one.per_atom)
         scales.per_square[column] = torch.from_numpy(one.per_square)
         scales.shift[column], scales.scale[column] = one.shift, one.scale
-        if target.by_element and target not in kept:
-            scales.per_atom[column, absent] = torch.nan
+    for name, elements in without_reference(model).items():
+        _log.warning(
+            "no molecule to train on that has a value of %s has %s: what they add to it is not known, and it is NaN "
+            "for molecules that have them", name, " or ".join(elements),
+        )  # fmt: skip
+
+
+def without_reference(model: MolecularPropertyModel) -> dict[str, list[str]]:
+    """Elements for which the reference of a target is not known, by target."""
+    missing = model.scales.per_atom.isnan()
+    return {
+        target.name: [chemical_symbols[z] for z, unknown in zip(model.species, row, strict=True) if unknown]
+        for target, row in zip(model.targets, missing.tolist(), strict=True)
+        if any(row)
+    }
 
 
 def move_references(model: MolecularPropertyModel, train: PropertySet, targets: Sequence[Target]) -> None:
@@ -157,7 +172,7 @@ def move_references(model: MolecularPropertyModel, train: PropertySet, targets: 
                 target.name, one.scale, target.unit, without.scale,
             )  # fmt: skip
         column = model.targets.index(target)
-        model.scales.per_atom[column] += torch.from_numpy(one.per_atom)
+        model.scales.per_atom[column] += torch.from_numpy(np.nan_to_num(one.per_atom))
         model.scales.per_square[column] += torch.from_numpy(one.per_square)
         model.scales.shift[column] += one.shift
 
@@ -170,14 +185,28 @@ def _reference_of(model: MolecularPropertyModel, column: int) -> PropertyReferen
 
 
 def _check_species(sets: dict[str, PropertySet], others: Collection[int]) -> None:
-    known = {*sets["train"].species, *others}
+    """Refuse elements to validate or test with that no molecule to train on has, with a value of the same target."""
+    train = sets["train"]
+    with_value = {target.name: _of_known(train, target) for target in train.targets if target.by_element}
     for name, one in sets.items():
-        extra = sorted(set(one.species) - known)
-        if extra:
-            raise UnknownSpeciesError(
-                f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}, which no molecule to train on has; "
-                "add such molecules or leave them out"
-            )
+        pairs = [("", one.species, train.species)]
+        pairs += [
+            (f" with a value of {target.name}", _of_known(one, target), with_value[target.name])
+            for target in one.targets
+            if target.by_element
+        ]
+        for what, here, known in pairs:
+            extra = sorted({*here} - {*known, *others})
+            if extra:
+                raise UnknownSpeciesError(
+                    f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no molecule to "
+                    "train on has; add such molecules or leave them out"
+                )
+
+
+def _of_known(molecules: PropertySet, target: Target) -> list[int]:
+    """Elements of the molecules that have a value."""
+    return molecules.select(np.flatnonzero(known_rows(molecules.values[target.name]))).species
 
 
 def _table(sets: dict[str, PropertySet]) -> str:

@@ -297,6 +297,27 @@ def test_errors_add_up_over_batches_in_the_targets_units(rng) -> None:
         PropertyLoss(PropertyLossConfig(weights=dict.fromkeys("abc", 0.0)), TARGETS, [1.0] * 3)
 
 
+def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys) -> None:
+    """Molecules with N have one property and not the other, which sums over atoms: nothing says what N adds to it."""
+    rows = ["CCO,9,1", "CC,8,0", "C,5,0", "CO,6,1", "CCC,11,0", "O,3,1", "C=O,4,1", "CN,,1", "CCN,,1", "C#N,,1"]
+    (folder / "gaps.csv").write_text("\n".join(["smiles,size,heteroatoms", *rows]) + "\n")
+    words = ["train", "config.yaml", "--data.train=gaps.csv", "--data.valid=valid.csv", "--run.max_epochs=1"]
+    words += ["--data.targets={size: extensive eV, heteroatoms: intensive}"]
+    (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,,1\n")
+    assert main(words) == 0, capsys.readouterr().err
+    assert "a value of size has N: what they add to it is not known" in capsys.readouterr().err
+    (folder / "new.csv").write_text("smiles\nCCN\nCCO\n")
+    assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv", "--progress=false"]) == 0
+    with (folder / "p.csv").open() as file:
+        with_n, without = csv.DictReader(file)
+    assert with_n["size_eV"] == "" != with_n["heteroatoms"]
+    assert "no reference of size" in with_n["problem"]
+    assert math.isfinite(float(without["size_eV"]))
+    (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,10,1\n")
+    assert main([*words, "--run.overwrite=true"]) == 2
+    assert "data.valid has N with a value of size, which no molecule to train on has" in capsys.readouterr().err
+
+
 def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> None:
     for seed in (0, 1):
         assert main(["train", "config.yaml", f"--run.seed={seed}", f"--run.output=run_{seed}"]) == 0

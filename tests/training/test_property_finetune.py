@@ -254,7 +254,7 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
     save_model(potential(("H", "C", "O", "S")), data / "base.safetensors", overwrite=True)
     with caplog.at_level(logging.WARNING):
         result = finetune(config(data))
-    assert "the data lack S, so there is no reference of size for them: it is NaN" in caplog.text
+    assert "no molecule to train on that has a value of size has S: what they add to it is not known" in caplog.text
     write(data / "new.xyz", [molecule("CH3SH"), molecule("CH3OH")])
     assert (
         main(["predict", str(result.model), str(data / "new.xyz"), "-o", str(data / "p.csv"), "--progress=false"]) == 0
