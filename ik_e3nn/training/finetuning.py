@@ -25,7 +25,7 @@ from ik_e3nn.training.finetune_report import PageText
 from ik_e3nn.training.from_base import Adaptation, load_potential
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
-from ik_e3nn.training.refit import refit_reference
+from ik_e3nn.training.refit import refit_reference, warn_of_units
 from ik_e3nn.training.replay import joined, read_old_data
 from ik_e3nn.training.tasks import PotentialTask, check_model_arguments
 
@@ -108,6 +108,7 @@ class Finetuning(PotentialTask):
         if data.reference is not None:
             old = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
             model.set_energy_reference(old | data.reference.values, provenance=data.reference.source)
+        warn_of_units(model, data.sets["train"])
         self.adaptation.apply(model, new_element_masks(self.base, model))
         self._settle(model)
         return model

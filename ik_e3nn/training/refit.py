@@ -17,6 +17,9 @@ from ik_e3nn.training.prepare import LabelledSet
 
 _log = logging.getLogger(__name__)
 
+LOOK_AT = 64  # structures whose forces are compared with the base's
+SAME_MAGNITUDE = 5.0  # levels of theory differ by less, units by more
+
 
 def refit_reference(
     model: InteratomicPotential, train: LabelledSet, isolated: Sequence[LabelledSet] = ()
@@ -62,6 +65,27 @@ def refit_reference(
     left = residual - counts[:, there] @ change
     _log.info("E0: %s; what is left has a standard deviation of %.4g eV", source, left.std())
     return EnergyReference(values, int(rank), 1.0, source)
+
+
+def warn_of_units(model: InteratomicPotential, train: LabelledSet) -> None:
+    """Say when forces of the data and of the model are of different magnitude, as in other units.
+
+    Args:
+        model: A model that knows all elements.
+        train: Structures; the first that have forces are looked at.
+    """
+    chosen = [i for i, one in enumerate(train.labels) if np.isfinite(one.forces).all()]
+    part = train.select(chosen[:LOOK_AT])
+    if not chosen:
+        return
+    graphs = StructureDataset(part.structures, None, model.r_max, dtype=model.dtype, inputs=model.inputs)
+    ours = np.concatenate(predict(model, graphs).forces)
+    ratio = np.linalg.norm(np.concatenate([one.forces for one in part.labels])) / max(float(np.linalg.norm(ours)), 1e-9)
+    if not 1 / SAME_MAGNITUDE < ratio < SAME_MAGNITUDE:
+        _log.warning(
+            "forces of the data are %.3g times those of the base (root mean square): if they are not in eV/A (0.019 "
+            "would be Hartree/bohr, 0.037 Hartree/A, 23 kcal/mol/A), set data.energy_unit and data.length_unit", ratio,
+        )  # fmt: skip
 
 
 def _isolated_energies(isolated: Sequence[LabelledSet]) -> dict[int, float]:

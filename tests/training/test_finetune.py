@@ -20,6 +20,7 @@ from ik_e3nn.training.methods import apply_method
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prepare import prepare_data, read_set
 from ik_e3nn.training.refit import refit_reference
+from ik_e3nn_calculators import IKCalculator
 from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, structures
 from tests.training.stand_in import PairModel
 
@@ -394,6 +395,18 @@ def test_labels_without_energies_keep_the_bases_E0s(data) -> None:
     assert model.atomic_energy.reference.tolist() == [-0.5, -4.0]
     with pytest.raises(ConfigError, match="there are no energies to fit E0s to"):
         refit_reference(base_model().eval(), prepare_data(chosen).sets["train"])
+
+
+@pytest.mark.parametrize(("factor", "said"), [(1.3, False), (1 / 51.42, True), (23.06, True)])
+def test_forces_in_other_units_are_said(data, caplog, factor, said) -> None:
+    frames = structures(6, crystals=False)
+    for atoms in frames:
+        atoms.calc = IKCalculator(base_model().eval())
+        atoms.arrays["REF_forces"] = factor * atoms.get_forces()
+        atoms.calc = None
+    write(data / "other.xyz", frames)
+    started(data, train="other.xyz")
+    assert ("if they are not in eV/A" in caplog.text) == said
 
 
 def test_the_field_of_surroundings_is_a_head() -> None:
