@@ -30,6 +30,7 @@ class ImplicitKernel(Kernel):
         activation: "sphere" (the paper's) or "gate" (exactly equivariant). Gates are scalars, and a linear layer makes
             scalars only of what G leaves invariant: under O(3) a gated kernel never sees the angle between r and a
             vector attribute, one with the sphere activation does.
+        grid_degree: Degree of the sphere activation's grid, see :class:`ik_e3nn.nn.SphereActivation`.
         batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
             energy of one structure must not depend on another.
 
@@ -53,6 +54,7 @@ class ImplicitKernel(Kernel):
         basis: EdgeBasis,
         depth: int = 2,
         activation: Activation = "sphere",
+        grid_degree: int | None = None,
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
@@ -64,7 +66,7 @@ class ImplicitKernel(Kernel):
         self.norm = EquivariantBatchNorm(basis.irreps_out, affine=False) if batch_norm else nn.Identity()
         irreps_in = basis.irreps_out + self.irreps_attributes
         types = [irreps_in] + [self.irreps_out] * depth
-        layers = [hidden_layer(t, self.irreps_out, self.group, activation) for t in types[:-1]]
+        layers = [hidden_layer(t, self.irreps_out, self.group, activation, grid_degree) for t in types[:-1]]
         self.first, *rest = [part for layer in layers for part in layer] or [
             EquivariantLinear(irreps_in, self.irreps_out, self.group)
         ]

@@ -30,8 +30,9 @@ class MolecularPropertyModel(nn.Module):
     .. math:: P_t = \mathrm{reference}_t + s_t \, \mathrm{head}_t\big(\mathrm{body}(\text{graph})\big)
 
     The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
-    interatomic potential. Heads are made for what a property is: a sum over atoms, a number of the whole, a dipole as a
-    true vector, its length, a polarisability as a tensor, or an electronic spatial extent.
+    interatomic potential. The latter turns with the molecule exactly, the former up to the grids of its nonlinearities:
+    see ``grid_degree`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
+    whole, a dipole as a true vector, its length, a polarisability as a tensor, or an electronic spatial extent.
 
     Args:
         species: Atomic numbers or symbols that the model knows.

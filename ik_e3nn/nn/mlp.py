@@ -16,10 +16,15 @@ Activation = Literal["gate", "sphere", "product"]
 
 
 def hidden_layer(
-    irreps_in: o3.Irreps, hidden: o3.Irreps, group: SymmetryGroup, activation: Activation
+    irreps_in: o3.Irreps,
+    hidden: o3.Irreps,
+    group: SymmetryGroup,
+    activation: Activation,
+    grid_degree: int | None = None,
 ) -> nn.Sequential:
     """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``.
 
+    ``grid_degree`` is that of the sphere activation's grid, see :class:`SphereActivation`.
     "product" is a gate after all products of two fields of a channel: it sees angles between fields, exactly.
 
     Raises:
@@ -32,7 +37,7 @@ def hidden_layer(
                 "the sphere activation needs the same number of every harmonic, like "
                 f"{spherical_irreps(2, 16)}; got {hidden}"
             )
-        nonlinearity: nn.Module = SphereActivation(mul, l_max)
+        nonlinearity: nn.Module = SphereActivation(mul, l_max, degree=grid_degree)
         wanted = hidden
     elif activation == "gate":
         nonlinearity = Gate(hidden)

@@ -93,6 +93,29 @@ def test_every_kind_turns_with_the_molecule_and_does_not_move_with_it(name) -> N
     assert torch.allclose(one["alpha"], one["alpha"].mT, rtol=1e-12)
 
 
+def test_finer_grids_make_the_papers_network_turn_with_the_molecule() -> None:
+    atoms, errors = ethanol(), {}
+    rotations = o3.rand_matrix(8, dtype=torch.float64)
+    for degree in (None, 11, 23):
+        torch.manual_seed(0)
+        model = make("bonds", steerable=SMALL | {"grid_degree": degree})
+        torch.manual_seed(1)
+        for parameter in model.heads.parameters():
+            parameter.data.normal_()
+        found = []
+        for R in rotations:
+            turned = atoms.copy()
+            turned.positions = atoms.positions @ R.numpy().T
+            with torch.no_grad():
+                one, two = (model(graph_of(each, model))["dipole"] for each in (atoms, turned))
+            found.append(float((two - one @ R.T).norm() / one.norm()))
+        errors[degree] = np.median(found)
+    assert errors[11] < 0.5 * errors[None] < 0.15
+    assert errors[23] < 0.2 * errors[11]
+    with pytest.raises(ConfigError, match="grid_degree must be at least 2 l_max = 4; got 3"):
+        make("bonds", steerable={"grid_degree": 3})
+
+
 @pytest.mark.parametrize("name", ["bonds", "potential"])
 def test_extensive_properties_add_up_and_intensive_ones_do_not_change(name) -> None:
     model, atoms = make(name), ethanol()
