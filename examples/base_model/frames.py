@@ -106,7 +106,8 @@ def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
         return []
     minimum = path[-1]
     chosen = [*_dynamics(minimum if plan.dynamics == "reference" else [start, *others][-1], mover, plan, rng)]
-    chosen += [("minimum", minimum), *(("force field", atoms) for atoms in [start, *others])]
+    chosen += [("minimum" if len(path) <= plan.relaxation else "on the way", minimum)]  # there, or out of steps
+    chosen += [("force field", atoms) for atoms in [start, *others]]
     chosen += [("on the way", path[step]) for step in plan.on_the_way if step < len(path) - 1]
     chosen += [("rattled", _rattled(minimum, amplitude, rng)) for amplitude in rng.uniform(0.03, 0.15, plan.rattled)]
     chosen += [("stretched", atoms) for _ in range(plan.stretched) if (atoms := _stretched(minimum, rng)) is not None]

@@ -159,7 +159,7 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
         The molecule, without coordinates.
 
     Raises:
-        DataError: The SMILES cannot be read.
+        DataError: The SMILES cannot be read, or leave an element open.
 
     Example:
         >>> mol_from_smiles("C").GetNumAtoms()
@@ -169,6 +169,8 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
         raise DataError(f"SMILES {smiles!r} cannot be read; check its brackets, rings and valences")
+    if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
+        raise DataError(f"SMILES {smiles!r} has an atom * that stands for any element; say which one")
     return Chem.AddHs(molecule)
 
 

@@ -80,6 +80,8 @@ def test_impossible_requests():
         conformers("C", 1, seed=-1)
     with pytest.raises(DataError, match=r"'C.\[NH4\+\]' are 2 molecules, whose geometry together is not known"):
         molecule_from_smiles("C.[NH4+]")
+    with pytest.raises(DataError, match=r"'\*CC' has an atom \* that stands for any element"):
+        molecule_from_smiles("*CC")
     with pytest.raises(DataError, match="no coordinates"):
         atoms_from_mol(Chem.MolFromSmiles("C"))
     zero = Chem.RWMol(Chem.MolFromSmiles("C.C"))
