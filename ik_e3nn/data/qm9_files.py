@@ -63,7 +63,8 @@ def read_sdf_table(path: Path) -> RawQM9:
     """QM9 from `gdb9.sdf`, with bonds, and the table `gdb9.sdf.csv` beside it.
 
     Raises:
-        DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules.
+        DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules; or a
+            row is of another molecule than the one at its place in the SDF.
     """
     table = path.with_name(f"{path.name}.csv")
     if not table.exists():
@@ -74,8 +75,21 @@ def read_sdf_table(path: Path) -> RawQM9:
     if missing:
         raise DataError(f"{table} lacks the column(s) {', '.join(missing)}")
     records = read_sdf_records(path)
-    if records[-1].number >= len(rows):
-        raise DataError(f"{path} has {records[-1].number + 1} molecules or more, {table.name} only {len(rows)} rows")
+    last = records[-1].number + 1
+    if last > len(rows):
+        raise DataError(f"{path} has {last} molecules or more, {table.name} only {len(rows)} rows")
+    if last < len(rows):
+        raise DataError(
+            f"{path} ends after molecule {last}, or cannot be read after it, but {table.name} has {len(rows)} rows; "
+            "one of the two is cut short"
+        )
+    for record in records:
+        title, row = str(record.atoms.info.get("name", "")), rows[record.number]
+        if title.startswith("gdb_") and title != row["mol_id"]:
+            raise DataError(
+                f"molecule {record.number + 1} of {path} is {title}, but row {record.number + 1} of {table.name} is "
+                f"{row['mol_id']}; both must have the same molecules in the same order"
+            )
     chosen = [rows[record.number] for record in records]  # a molecule that RDKit cannot read is left out
     index = [int(row["mol_id"].removeprefix("gdb_")) for row in chosen]
     values = np.array([[float(row[name]) for name in CSV_NAMES] for row in chosen])

@@ -68,6 +68,7 @@ def write_sdf(folder, rows=3):
                 conformer.SetAtomPosition(place, position)
             conformer.Set3D(True)
             molecule.AddConformer(conformer)
+            molecule.SetProp("_Name", f"gdb_{INDEX[SMILES.index(text)]}")
             writer.write(molecule)
     lines = [",".join(("mol_id", "A", *CSV_NAMES))]
     lines += [",".join([f"gdb_{INDEX[k]}", "1.0", *map(str, VALUES[k])]) for k in range(rows)]
@@ -162,6 +163,22 @@ def test_what_is_not_qm9_is_said(tmp_path):
         parse_xyz("a.xyz", "3\nnonsense\n")
     with pytest.raises(DataError, match="object 0 has no `y`"):
         qm9_from_pyg([Data(z=torch.tensor([1]), pos=torch.zeros(1, 3))])
+
+
+def test_the_sdf_and_its_table_have_the_same_molecules(tmp_path):
+    sdf, table = write_sdf(tmp_path) / "gdb9.sdf", tmp_path / "gdb9.sdf.csv"
+    text, (head, *rows) = sdf.read_text(), table.read_text().splitlines()
+    table.write_text("\n".join([head, rows[0], rows[2], rows[1]]) + "\n")
+    with pytest.raises(DataError, match=r"molecule 2 of .*gdb9.sdf is gdb_2, but row 2 of gdb9.sdf.csv is gdb_6"):
+        read_qm9(tmp_path)
+    sdf.write_text(text.replace("gdb_", "molecule "))  # titles that say nothing
+    assert read_qm9(tmp_path).ids == ["1", "6", "2"]
+    table.write_text("\n".join([head, *rows]) + "\n")
+    first, second, _ = text.split("$$$$\n", 2)
+    for cut in (f"{first}$$$$\n{second}$$$$\n", text[: text.rindex("M  END") - 20]):
+        sdf.write_text(cut)
+        with pytest.raises(DataError, match=r"gdb9.sdf ends after molecule 2, .* but gdb9.sdf.csv has 3 rows"):
+            read_qm9(tmp_path)
 
 
 def test_targets_are_what_qm9_says_they_are(tmp_path):
