@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,8 @@ def read_properties(
 
     Raises:
         DataError: A property is nowhere in the files, or a value is no number of its shape.
-        ConfigError: A target of QM9 under its name is said to be something else than it is.
+        ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
+            values of a vector or a tensor.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     sets = []
@@ -180,6 +181,7 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, p
     kept: list[int] = []
     if path.suffix in TABLES:
         given, rows = read_table(path)
+        _check_turning(path, rows[0], targets)
         smiles, structures, sources = [], [], []
         for number, text in enumerate(tqdm(given, desc="conformers", disable=not progress), start=1):
             try:
@@ -211,6 +213,17 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, p
     }
     ids = [str(one.get("id") or one.get("name") or f"{path.name}:{k}") for k, one in zip(places, sources, strict=True)]
     return PropertySet(structures, targets, values, ids, smiles)
+
+
+def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
+    """Refuse vectors and tensors beside SMILES, whose conformers lie in any orientation."""
+    for target in targets:
+        if target.shape and not {target.name, f"{target.name}_0"}.isdisjoint(names):
+            raise ConfigError(
+                f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, whose "
+                "geometries are made in any orientation: give the molecules with their geometries (SDF or extxyz), or "
+                "the length of a dipole as a target of kind dipole_norm"
+            )
 
 
 def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:

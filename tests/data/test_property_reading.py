@@ -17,7 +17,7 @@ TARGETS = resolve_targets({"logS": "intensive log(mol/L)", "E": "extensive eV", 
 
 
 def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
-    (tmp_path / "a.csv").write_text("id,smiles,logS,E,d_0,d_1,d_2\nx,CO,-1.5,,0.1,0.2,0.3\ny,C#N,NA,-2.25,,,\n")
+    (tmp_path / "a.csv").write_text("id,smiles,logS,E\nx,CO,-1.5,\ny,C#N,NA,-2.25\n")
     with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
         for text, name, fields in (
             ("CO", "x", {"logS": "-1.5", "d": "0.1 0.2 0.3"}), ("C#N", "y", {"logS": "nan", "E": "-2.25"})
@@ -32,13 +32,14 @@ def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
     one.info |= {"logS": -1.5, "d": [0.1, 0.2, 0.3], "name": "x"}
     two.info |= {"E": -2.25, "name": "y"}
     write(tmp_path / "a.xyz", [one, two])
-    for name in ("a.csv", "a.sdf", "a.xyz"):
-        found = read_properties(tmp_path / name, TARGETS)
+    for name, targets in (("a.csv", TARGETS[:2]), ("a.sdf", TARGETS), ("a.xyz", TARGETS)):
+        found = read_properties(tmp_path / name, targets)
         assert found.ids == ["x", "y"], name
-        assert found.counts() == {"logS": 1, "E": 1, "d": 1}
+        assert found.counts() == dict.fromkeys([target.name for target in targets], 1)
         np.testing.assert_array_equal(found.matrix()[:, 0], [-1.5, np.nan])
         np.testing.assert_array_equal(found.matrix()[:, 1], [np.nan, -2.25])
-        np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
+        if name != "a.csv":
+            np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
         assert all("bonds" in atoms.info for atoms in found.structures)
     both = read_properties([tmp_path / "a.csv", tmp_path / "a.xyz"], TARGETS)
     assert len(both) == 4
@@ -73,6 +74,17 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table.write_bytes("smiles,logS,city\nCO,1,K\u00f6ln\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"a.csv is not UTF-8 text"):
         read_properties(table, TARGETS[:1])
+
+
+@pytest.mark.parametrize("names", ["d", "d_0,d_1,d_2"])
+def test_vectors_beside_smiles_are_refused(tmp_path, names) -> None:
+    """A conformer lies in any orientation; what of its vectors does not turn is their length."""
+    values = "1 2 3" if names == "d" else "1,2,3"
+    (tmp_path / "a.csv").write_text(f"smiles,{names}\nCO,{values}\n")
+    with pytest.raises(ConfigError, match=r"'d' is a dipole, .*a.csv has SMILES.*extxyz.*kind dipole_norm"):
+        read_properties(tmp_path / "a.csv", TARGETS[2:])
+    (tmp_path / "b.csv").write_text("smiles,d\nCO,1.7\n")
+    assert read_properties(tmp_path / "b.csv", [Target("d", "dipole_norm", "D")]).values["d"].tolist() == [1.7]
 
 
 def test_tables_of_spreadsheets_are_read(tmp_path) -> None:
