@@ -99,7 +99,7 @@ def read_properties(
         The molecules.
 
     Raises:
-        DataError: A property is nowhere in the files, or a value is no number of its shape.
+        DataError: A property is nowhere in the files, or a value is no number of its shape or infinite.
         ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
             values of a vector or a tensor.
     """
@@ -242,6 +242,10 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
     except (TypeError, ValueError) as error:
         expected = f"{target.width} number(s)"
         raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
+    if np.isinf(values).any():
+        raise DataError(
+            f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
+        )
     if target.kind in ("dipole_norm", "spatial_extent") and values < 0:
         raise DataError(f"{where}: {target.name} is a {target.kind} and cannot be negative; got {found!r:.60}")
     return values

@@ -51,6 +51,9 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table.write_text("smiles,logS\nCO,high\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv: logS must be 1 number\(s\) or empty; got \['high'\]"):
         read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS\nC,\nCO,-inf\n")
+    with pytest.raises(DataError, match=r"row 2 of .*a.csv: logS is infinite; got \['-inf'\]; correct it, or leave it"):
+        read_properties(table, TARGETS[:1])
     table.write_text("smiles,mu\nC,0\nCO,-1.7\n")
     with pytest.raises(
         DataError, match=r"row 2 of .*a.csv: mu is a dipole_norm and cannot be negative; got \['-1.7'\]"
@@ -124,6 +127,9 @@ def test_sets_are_checked_selected_and_joined() -> None:
         joined([whole, whole.only(["size"])])
     with pytest.raises(DataError, match=r"moment is a dipole: values must be \(3, 3\); got \(3,\)"):
         PropertySet(whole.structures, whole.targets, {**whole.values, "moment": np.zeros(3)}, whole.ids)
+    infinite = {**whole.values, "moment": np.array([[0.0, 0, 0], [0, -np.inf, 0], [np.nan] * 3])}
+    with pytest.raises(DataError, match=r"molecule m1: moment is infinite; correct it, or leave it empty \(NaN\)"):
+        PropertySet(whole.structures, whole.targets, infinite, whole.ids)
     with pytest.raises(DataError, match="3 structures, but 1 ids"):
         PropertySet(whole.structures, (), {}, ["a"])
 

@@ -150,6 +150,8 @@ def test_what_is_not_qm9_is_said(tmp_path):
         read_qm9(write_arrays(tmp_path, targets=None))
     with pytest.raises(DataError, match="must have the targets"):
         read_qm9(write_arrays(tmp_path, target_units=np.array(["eV"] * 12)))
+    with pytest.raises(DataError, match="molecule 2: mu is infinite"):
+        read_qm9(write_arrays(tmp_path, targets=np.where(VALUES == 1.6256, np.inf, VALUES)))
     write_sdf(tmp_path, rows=2)
     with pytest.raises(DataError, match=r"has 3 molecules or more, gdb9.sdf.csv only 2 rows"):
         read_qm9(tmp_path)
