@@ -196,6 +196,8 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, p
             smiles.append(text)
             sources.append(rows[number - 1])
             kept.append(number)
+        if not structures:
+            raise DataError(f"no row of {path} makes a molecule; check its SMILES")
     elif is_sdf(path):
         records = read_sdf_records(path)
         structures = [record.atoms for record in records]

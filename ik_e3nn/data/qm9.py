@@ -143,7 +143,7 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         The numbers.
 
     Raises:
-        DataError: The file holds no numbers.
+        DataError: There is no such file, or it holds no numbers.
 
     Example:
         >>> import tempfile
@@ -153,7 +153,10 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         ...     read_uncharacterised(file)
         [21, 58]
     """
-    lines = [line.split() for line in Path(path).read_text().splitlines()]
+    try:
+        lines = [line.split() for line in Path(path).read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list of uncharacterised molecules, {path}, cannot be read: {error}") from error
     rows = [words for words in lines if words and words[0].isdigit()]
     if rows and len(rows[-1]) > 1 and rows[-1][1].startswith("compound"):
         rows = rows[:-1]

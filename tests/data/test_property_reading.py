@@ -65,6 +65,8 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table.write_text("smiles,logS\nC1,1\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv: SMILES 'C1' cannot be read"):
         read_properties(table, TARGETS[:1])
+    with pytest.raises(DataError, match=r"no row of .*a.csv makes a molecule; check its SMILES"):
+        read_properties(table, TARGETS[:1], skip=True)
     table.write_text("molecule,logS\nC,1\n")
     with pytest.raises(DataError, match="has no column smiles or SMILES .*its columns are molecule, logS"):
         read_properties(table, TARGETS[:1])

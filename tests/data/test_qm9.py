@@ -139,6 +139,10 @@ def test_the_list_of_uncharacterised_molecules_counts_from_one(tmp_path):
     (tmp_path / "empty.txt").write_text("nothing\n")
     with pytest.raises(DataError, match="holds no numbers of molecules"):
         read_qm9(tmp_path / "qm9.npz", uncharacterised=tmp_path / "empty.txt")
+    with pytest.raises(
+        DataError, match="list of uncharacterised molecules, .*nope.txt, cannot be read: .*No such file"
+    ):
+        read_qm9(tmp_path / "qm9.npz", uncharacterised=tmp_path / "nope.txt")
 
 
 def test_what_is_not_qm9_is_said(tmp_path):
@@ -163,8 +167,43 @@ def test_what_is_not_qm9_is_said(tmp_path):
         read_qm9(tmp_path)
     with pytest.raises(DataError, match=r"a.xyz is not a file of dsgdb9nsd"):
         parse_xyz("a.xyz", "3\nnonsense\n")
+    with pytest.raises(DataError, match=r"a.xyz is not a file of dsgdb9nsd: it ends too early"):
+        parse_xyz("a.xyz", "")
     with pytest.raises(DataError, match="object 0 has no `y`"):
         qm9_from_pyg([Data(z=torch.tensor([1]), pos=torch.zeros(1, 3))])
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = tmp_path / "qm9.npz"
+    whole = write_arrays(tmp_path).read_bytes()
+    place = whole.index(VALUES.tobytes())
+    for data, message in (
+        (b"", "is not an npz file"),
+        (b"text", "is not an npz file"),
+        (whole[: len(whole) // 2], "is not an npz file .*or is cut short"),
+        (whole[:place] + b"?" + whole[place + 1 :], "cannot be read: Bad CRC-32"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=f"qm9.npz {message}"):
+            read_qm9(path)
+    for changes, message in (
+        (
+            {"targets": VALUES[:2]},
+            r"targets must be of shape \(3, 12\) for 13 atoms \(Z\) in 3 molecules .*got \(2, 12\)",
+        ),
+        ({"smiles": np.array(["C"])}, r"smiles must be of shape \(3,\) .*got \(1,\)"),
+        ({"R": np.zeros((12, 3))}, r"R must be of shape \(13, 3\) .*got \(12, 3\)"),
+        ({"offsets": np.array([0, 5, 9, 14])}, "offsets must rise from 0 to the number of atoms, 13; got"),
+        ({"Z": np.array([None] * 13)}, "cannot be read: Object arrays cannot be loaded"),
+    ):
+        with pytest.raises(DataError, match=f"qm9.npz:? {message}"):
+            read_qm9(write_arrays(tmp_path, **changes))
+    table = write_sdf(tmp_path) / "gdb9.sdf.csv"
+    text = table.read_text()
+    for old, new, message in (("13.21", "high", "could not convert string to float: 'high'"), (",6.413", "", "None")):
+        table.write_text(text.replace(old, new))
+        with pytest.raises(DataError, match=f"row . of .*gdb9.sdf.csv must have a number in every column: .*{message}"):
+            read_qm9(tmp_path)
 
 
 def test_the_sdf_and_its_table_have_the_same_molecules(tmp_path):
