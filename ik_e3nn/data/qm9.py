@@ -56,10 +56,10 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
     |---|---|
     | `*.npz` | arrays `Z`, `R`, `offsets`, `index`, `targets`, `target_names`, `target_units`, `smiles` |
     | `gdb9.sdf`, or its folder | with `gdb9.sdf.csv` beside it; bonds are those of the SDF |
-    | folder of `dsgdb9nsd_*.xyz`, or `*.tar.bz2` of them | the published files |
+    | `dsgdb9nsd_*.xyz`: folder, glob or `*.tar.bz2` of them, or one | the published files |
 
     Args:
-        path: File or folder.
+        path: File, folder or glob.
         uncharacterised: The published list of the molecules that failed its consistency check; also found beside the
             other files as `uncharacterized.txt` or `3195404`. Without it, a message says that they are still in.
 
@@ -70,7 +70,7 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
         DataError: There is nothing of that form, or it is damaged.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not place.exists() and place.suffix != ".xyz":  # that may be a glob
         raise DataError(f"there is no {place}; QM9 is not downloaded for you: give its files")
     if place.suffix == ".npz":
         raw = read_arrays(place)

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.sdf import read_sdf_records
 from ik_e3nn.errors import DataError
 
@@ -134,7 +135,7 @@ def read_sdf_table(path: Path) -> RawQM9:
 
 
 def read_xyz(path: Path) -> RawQM9:
-    """QM9 from a folder, or an archive, of the published `dsgdb9nsd_*.xyz`.
+    """QM9 from the published `dsgdb9nsd_*.xyz`: a folder, a glob or an archive of them, or one.
 
     Raises:
         DataError: There are none, or one is damaged.
@@ -177,12 +178,12 @@ def parse_xyz(name: str, text: str) -> tuple[Atoms, int, list[float], str]:
 
 def _xyz_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Names and contents of the files, in sorted order."""
-    if path.is_dir():
-        for file in sorted(path.glob("dsgdb9nsd_*.xyz")):
-            yield file.name, file.read_text()
-    elif path.name.endswith((".tar.bz2", ".tar", ".tar.gz")):
+    if path.is_file() and path.name.endswith((".tar.bz2", ".tar", ".tar.gz")):
         with tarfile.open(path) as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.name.endswith(".xyz") else None
                 if stream is not None:
                     yield member.name, stream.read().decode()
+        return
+    for file in sorted(path.glob("dsgdb9nsd_*.xyz")) if path.is_dir() else expand_path(path):
+        yield file.name, file.read_text()

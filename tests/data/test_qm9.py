@@ -117,6 +117,19 @@ def test_every_form_gives_the_same_molecules_and_values(tmp_path, form):
     assert all("bonds" in atoms.info for atoms in found.structures) == (form in ("sdf", "pyg"))
 
 
+def test_one_of_the_published_files_or_a_glob_of_them_is_read(tmp_path):
+    write_xyz(tmp_path)
+    (tmp_path / "other.xyz").write_text("1\n\nH 0 0 0\n")
+    targets = resolve_targets(["mu"])
+    assert read_properties(tmp_path / "dsgdb9nsd_000002.xyz", targets).values["mu"].tolist() == [VALUES[1, 0]]
+    for pattern, ids in (("dsgdb9nsd_*.xyz", ["1", "2", "6"]), ("dsgdb9nsd_00000[12].xyz", ["1", "2"])):
+        found = read_properties(str(tmp_path / pattern), targets)
+        assert found.ids == ids
+        assert found.values["mu"].tolist() == VALUES[: len(ids), 0].tolist()
+    with pytest.raises(DataError, match=r"no file .*dsgdb9nsd_1\*.xyz \(the pattern matches nothing\)"):
+        read_properties(tmp_path / "dsgdb9nsd_1*.xyz", targets)
+
+
 def test_units_are_said_and_energies_of_atomisation_are_other_targets(tmp_path):
     found = read_qm9(write_arrays(tmp_path))
     assert TARGETS["U0"].unit == TARGETS["U0_atom"].unit == "eV"
