@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -86,7 +86,7 @@ def read_properties(
 
     A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
     names the molecules; otherwise they are named by file and place: rows of tables count from 1 below the header,
-    structures of other files from 0.
+    structures of other files from 0. A data field or info "smiles" that every molecule of a file has is its SMILES.
 
     Args:
         paths: File, glob, folder, or several.
@@ -173,48 +173,85 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     return [(row[column] or "").strip() for row in rows], rows
 
 
+def given_smiles(sources: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """SMILES of molecules from their columns, data fields or info, if every one of them has it.
+
+    >>> given_smiles([{"smiles": "CO"}, {"smiles": False}])  # ASE takes the letters F and T for false and true
+    ['CO', 'F']
+    """
+    found = []
+    for source in sources:
+        text = next((source[name] for name in SMILES_COLUMNS if name in source), None)
+        if isinstance(text, bool | np.bool_):
+            text = "T" if text else "F"
+        if not isinstance(text, str) or not text.strip():
+            return None
+        found.append(text.strip())
+    return found
+
+
+class _Molecule(NamedTuple):
+    """One molecule of a file.
+
+    Attributes:
+        place: Its place in the file.
+        where: The same in words.
+        atoms: The structure.
+        source: Columns, data fields or info.
+    """
+
+    place: int
+    where: str
+    atoms: Atoms
+    source: Mapping[str, Any]
+
+
 def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool) -> PropertySet:
     """Molecules of one file."""
-    smiles: list[str] | None = None
-    structures: list[Atoms]
-    sources: list[Mapping[str, Any]]
-    kept: list[int] = []
     if path.suffix in TABLES:
-        given, rows = read_table(path)
-        _check_turning(path, rows[0], targets)
-        smiles, structures, sources = [], [], []
-        for number, text in enumerate(tqdm(given, desc="conformers", disable=not progress), start=1):
-            try:
-                structures += conformers(text, 1, seed)[:1]
-            except DataError as error:
-                if not skip:
-                    raise DataError(
-                        f"row {number} of {path}: {error}; correct or delete it, or set data.on_failure to skip"
-                    ) from error
-                _log.warning("row %d of %s is left out: %s", number, path, error)
-                continue
-            smiles.append(text)
-            sources.append(rows[number - 1])
-            kept.append(number)
-        if not structures:
-            raise DataError(f"no row of {path} makes a molecule; check its SMILES")
-    elif is_sdf(path):
-        records = read_sdf_records(path)
-        structures = [record.atoms for record in records]
-        sources = [{"name": record.atoms.info.get("name"), **record.fields} for record in records]
+        found = _molecules_of_table(path, targets, seed, skip, progress)
     else:
-        structures = read_structures(path)
-        # ASE keeps what it knows, like "energy" and "dipole", with the calculator
-        sources = [{**getattr(atoms.calc, "results", {}), **atoms.info} for atoms in structures]
-    kind, places = ("molecule", range(len(structures))) if smiles is None else ("row", kept)
-    values = {
-        target.name: np.array(
-            [_value(one, target, f"{kind} {k} of {path}") for k, one in zip(places, sources, strict=True)]
-        )
-        for target in targets
-    }
-    ids = [str(one.get("id") or one.get("name") or f"{path.name}:{k}") for k, one in zip(places, sources, strict=True)]
-    return PropertySet(structures, targets, values, ids, smiles)
+        found = _molecules_of_structures(path)
+    sources = [one.source for one in found]
+    values = {target.name: np.array([_value(one.source, target, one.where) for one in found]) for target in targets}
+    ids = [str(one.source.get("id") or one.source.get("name") or f"{path.name}:{one.place}") for one in found]
+    return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles(sources))
+
+
+def _molecules_of_table(
+    path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool
+) -> list[_Molecule]:
+    """Conformers of the SMILES of a table."""
+    smiles, rows = read_table(path)
+    _check_turning(path, rows[0], targets)
+    found = []
+    for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress), start=1):
+        where = f"row {number} of {path}"
+        try:
+            atoms = conformers(text, 1, seed)[0]
+        except DataError as error:
+            if not skip:
+                raise DataError(f"{where}: {error}; correct or delete it, or set data.on_failure to skip") from error
+            _log.warning("%s is left out: %s", where, error)
+            continue
+        found.append(_Molecule(number, where, atoms, rows[number - 1]))
+    if not found:
+        raise DataError(f"no row of {path} makes a molecule; check its SMILES")
+    return found
+
+
+def _molecules_of_structures(path: Path) -> list[_Molecule]:
+    """Molecules of a file that has their geometries."""
+    if is_sdf(path):
+        return [
+            _Molecule(number, f"molecule {number} of {path}", atoms, {"name": atoms.info.get("name"), **fields})
+            for number, atoms, fields in read_sdf_records(path)
+        ]
+    # ASE keeps what it knows, like "energy" and "dipole", with the calculator
+    return [
+        _Molecule(k, f"molecule {k} of {path}", atoms, {**getattr(atoms.calc, "results", {}), **atoms.info})
+        for k, atoms in enumerate(read_structures(path))
+    ]
 
 
 def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
@@ -222,9 +259,9 @@ def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]
     for target in targets:
         if target.shape and not {target.name, f"{target.name}_0"}.isdisjoint(names):
             raise ConfigError(
-                f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, whose "
-                "geometries are made in any orientation: give the molecules with their geometries (SDF or extxyz), or "
-                "the length of a dipole as a target of kind dipole_norm"
+                f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, "
+                "whose geometries are made in any orientation: give the molecules with their geometries (SDF or "
+                "extxyz), or the length of a dipole as a target of kind dipole_norm"
             )
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
-from ik_e3nn.data.property_reading import TABLES, read_table
+from ik_e3nn.data.property_reading import TABLES, given_smiles, read_table
 from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
@@ -175,7 +175,8 @@ def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
         structures = read_structures(settings.data)
         rows = [{"molecule": str(atoms.info.get("name", number))} for number, atoms in enumerate(structures)]
         _check_names(rows, targets)
-        return _Asked(rows, structures, owners=list(range(len(rows))))
+        smiles = given_smiles([atoms.info for atoms in structures]) or []
+        return _Asked(rows, structures, smiles, list(range(len(rows))))
     smiles, table = read_table(paths[0])
     _check_names(table, targets)
     asked = _Asked([dict(row) for row in table])

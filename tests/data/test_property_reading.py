@@ -7,7 +7,7 @@ from ase.io import write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets
+from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets, with_bonds
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
@@ -41,6 +41,7 @@ def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
         if name != "a.csv":
             np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
         assert all("bonds" in atoms.info for atoms in found.structures)
+        assert found.smiles == (["CO", "C#N"] if name == "a.csv" else None)
     both = read_properties([tmp_path / "a.csv", tmp_path / "a.xyz"], TARGETS)
     assert len(both) == 4
     assert both.smiles is None
@@ -79,6 +80,29 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table.write_bytes("smiles,logS,city\nCO,1,K\u00f6ln\n".encode("latin-1"))
     with pytest.raises(DataError, match=r"a.csv is not UTF-8 text"):
         read_properties(table, TARGETS[:1])
+
+
+def test_smiles_of_structure_files_are_taken_where_all_have_them(tmp_path) -> None:
+    texts = ["F", "C=O", "[NH4+]"]
+    structures = [molecule_from_smiles(text) for text in texts]
+    for atoms, text in zip(structures, texts, strict=True):
+        del atoms.info["bonds"]
+        atoms.info |= {"smiles": text, "logS": 1.0}
+    write(tmp_path / "a.xyz", structures)  # ASE reads the F as False
+    found = read_properties(tmp_path / "a.xyz", TARGETS[:1])
+    assert found.smiles == texts
+    assert with_bonds(found)[1].sources == {"smiles": 3}
+    del structures[1].info["smiles"]
+    write(tmp_path / "b.xyz", structures)
+    assert read_properties(tmp_path / "b.xyz", TARGETS[:1]).smiles is None
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for text in texts:
+            molecule = Chem.AddHs(Chem.MolFromSmiles(text))
+            rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+            molecule.SetProp("SMILES", text)
+            molecule.SetProp("logS", "1.0")
+            writer.write(molecule)
+    assert read_properties(tmp_path / "a.sdf", TARGETS[:1]).smiles == texts
 
 
 @pytest.mark.parametrize("names", ["d", "d_0,d_1,d_2"])

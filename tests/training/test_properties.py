@@ -119,6 +119,14 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
             out = model(build_molecular_graph(atoms, model.edges, model.r_max))
         assert float(row["size_eV"]) == pytest.approx(float(out["size"]), rel=1e-4)
         assert float(row["moment_y_D"]) == pytest.approx(float(out["moment"][0, 1]), rel=1e-3, abs=1e-4)
+    for atoms, text in zip(structures, ("CCO", "CC#N"), strict=True):
+        atoms.info = {"smiles": text}
+    write(folder / "bare.xyz", structures)
+    words = ["predict", "out/model.safetensors", "bare.xyz", "-o", "q.csv", "--progress=false", "--bonds=smiles"]
+    assert main(words) == 0
+    with (folder / "q.csv").open() as file:
+        for row, wanted in zip(csv.DictReader(file), table, strict=True):
+            assert float(row["size_eV"]) == pytest.approx(float(wanted["size_eV"]), rel=1e-4)
 
 
 def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
