@@ -92,14 +92,16 @@ def read_properties(
         paths: File, glob, folder, or several.
         targets: The properties wanted, under the names that the files use.
         seed: Seed of the conformers.
-        skip: Leave out rows whose SMILES make no molecule, with a warning, instead of an error.
+        skip: Leave out rows whose SMILES make no molecule, and molecules whose positions are not finite, with a
+            warning instead of an error (not those of QM9).
         progress: Show a progress bar.
 
     Returns:
         The molecules.
 
     Raises:
-        DataError: A property is nowhere in the files, or a value is no number of its shape or infinite.
+        DataError: A property is nowhere in the files, a value is no number of its shape or infinite, or a position is
+            not finite.
         ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
             values of a vector or a tensor.
     """
@@ -211,7 +213,9 @@ def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, p
     if path.suffix in TABLES:
         found = _molecules_of_table(path, targets, seed, skip, progress)
     else:
-        found = _molecules_of_structures(path)
+        found = [one for one in _molecules_of_structures(path) if _is_usable(one, skip)]
+        if not found:
+            raise DataError(f"no molecule of {path} is left")
     sources = [one.source for one in found]
     values = {target.name: np.array([_value(one.source, target, one.where) for one in found]) for target in targets}
     ids = [str(one.source.get("id") or one.source.get("name") or f"{path.name}:{one.place}") for one in found]
@@ -252,6 +256,19 @@ def _molecules_of_structures(path: Path) -> list[_Molecule]:
         _Molecule(k, f"molecule {k} of {path}", atoms, {**getattr(atoms.calc, "results", {}), **atoms.info})
         for k, atoms in enumerate(read_structures(path))
     ]
+
+
+def _is_usable(one: _Molecule, skip: bool) -> bool:
+    """Whether all positions are numbers."""
+    if np.isfinite(one.atoms.positions).all():
+        return True
+    if not skip:
+        raise DataError(
+            f"{one.where}: positions must be finite, but some are NaN or infinite; correct or delete it, or set "
+            "data.on_failure to skip"
+        )
+    _log.warning("%s is left out: some positions are NaN or infinite", one.where)
+    return False
 
 
 def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:

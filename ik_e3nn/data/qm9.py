@@ -78,6 +78,9 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
         raw = read_sdf_table(place if place.suffix == ".sdf" else place / "gdb9.sdf")
     else:
         raw = read_xyz(place)
+    for number, atoms in zip(raw.numbers, raw.structures, strict=True):
+        if not np.isfinite(atoms.positions).all():
+            raise DataError(f"molecule {number} of {place}: positions must be finite, but some are NaN or infinite")
     values = {name: raw.values[:, k] * (units.Hartree if name in HARTREE else 1.0) for k, name in enumerate(NAMES)}
     listed = _uncharacterised_beside(place) if uncharacterised is None else Path(uncharacterised)
     molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)

@@ -82,6 +82,25 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, TARGETS[:1])
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_positions_that_are_no_numbers_are_refused_or_left_out(tmp_path, caplog, number) -> None:
+    path, targets = tmp_path / "a.xyz", TARGETS[:1]
+    frames = [molecule_from_smiles("CO") for _ in range(3)]
+    for atoms in frames:
+        atoms.info["logS"] = 1.0
+    frames[1].positions[2, 1] = number
+    write(path, frames)
+    with pytest.raises(
+        DataError, match=r"molecule 1 of .*a.xyz: positions must be finite.*set data.on_failure to skip"
+    ):
+        read_properties(path, targets)
+    assert read_properties(path, targets, skip=True).ids == ["a.xyz:0", "a.xyz:2"]
+    assert "a.xyz is left out: some positions are NaN or infinite" in caplog.text
+    write(path, frames[1])
+    with pytest.raises(DataError, match=r"no molecule of .*a.xyz is left"):
+        read_properties(path, targets, skip=True)
+
+
 def test_smiles_of_structure_files_are_taken_where_all_have_them(tmp_path) -> None:
     texts = ["F", "C=O", "[NH4+]"]
     structures = [molecule_from_smiles(text) for text in texts]

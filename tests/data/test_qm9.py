@@ -207,6 +207,7 @@ def test_damaged_files_are_named(tmp_path):
         ({"smiles": np.array(["C"])}, r"smiles must be of shape \(3,\) .*got \(1,\)"),
         ({"R": np.zeros((12, 3))}, r"R must be of shape \(13, 3\) .*got \(12, 3\)"),
         ({"offsets": np.array([0, 5, 9, 14])}, "offsets must rise from 0 to the number of atoms, 13; got"),
+        ({"R": np.full((13, 3), np.nan)}, "positions must be finite"),
         ({"Z": np.array([None] * 13)}, "cannot be read: Object arrays cannot be loaded"),
     ):
         with pytest.raises(DataError, match=f"qm9.npz:? {message}"):
