@@ -213,6 +213,10 @@ def test_what_the_data_lack_is_said(folder) -> None:
     with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no molecule to train on has"):
         prepared(valid="other.csv")
     (folder / "other.csv").write_text("smiles,size\nCO,1.0\n")
+    with pytest.raises(DataError, match="data.train_size is 17, but 16 molecules are left"):
+        prepared(valid="other.csv", train_size=17)
+    few = prepared(valid="other.csv", train_size=5).sets["train"]
+    assert few.ids == [f"m{k}" for k in range(5)]
     assert {name: len(one) for name, one in prepared(valid="other.csv", test=3).sets.items()} == {
         "train": 13, "valid": 1, "test": 3,
     }  # fmt: skip
