@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,13 +18,12 @@ from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.data.qm9 import TARGETS, read_qm9
 from ik_e3nn.data.reading import expand_path, read_structures
 from ik_e3nn.data.sdf import is_sdf, read_sdf_records
+from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
 
 _log = logging.getLogger(__name__)
 
-TABLES = (".csv", ".smi", ".smiles")
-SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles")
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
@@ -106,18 +103,23 @@ def read_properties(
             values of a vector or a tensor.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    sets = []
+    sets: list[PropertySet] = []
+    names: set[str] = set()
     for item in given:
         if is_qm9(Path(item).expanduser()):
             sets.append(read_qm9(item).only([_as_in_qm9(target).name for target in targets]))
+            names.update(TARGETS)
             continue
-        sets += [_read_file(file, tuple(targets), seed, skip, progress) for file in expand_path(item)]
+        for file in expand_path(item):
+            found = _read_file(file, targets, seed, skip, progress)
+            names |= {str(name) for one in found for name in one.source}
+            sets.append(_as_set(file, found, tuple(targets)))
     whole = joined(sets)
     absent = [name for name, count in whole.counts().items() if not count]
     if absent:
         raise DataError(
             f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(absent)}; check the names of "
-            "columns, data fields or info keys"
+            f"columns, data fields or info keys: there are {', '.join(sorted(names)):.500}"
         )
     return whole
 
@@ -146,52 +148,6 @@ def is_qm9(path: Path) -> bool:
     return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
 
 
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """SMILES and rows of a `.csv` file with a SMILES column, or of a `.smi` file of SMILES and names.
-
-    Raises:
-        DataError: There is no SMILES column, or no row; a row is longer than the header; the file is not UTF-8.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}); save it with that encoding") from error
-    if path.suffix != ".csv":
-        words = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-        rows = [{"smiles": word[0], **({"name": word[1]} if len(word) > 1 else {})} for word in words]
-    else:
-        rows = list(csv.DictReader(StringIO(text, newline="")))
-        for number, row in enumerate(rows):
-            if None in row:
-                raise DataError(
-                    f"row {number + 1} of {path} has more values than the header has names: quote values "
-                    "that hold commas"
-                )
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    column = next((name for name in SMILES_COLUMNS if name in rows[0]), None)
-    if column is None:
-        raise DataError(f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(rows[0])}")
-    return [(row[column] or "").strip() for row in rows], rows
-
-
-def given_smiles(sources: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """SMILES of molecules from their columns, data fields or info, if every one of them has it.
-
-    >>> given_smiles([{"smiles": "CO"}, {"smiles": False}])  # ASE takes the letters F and T for false and true
-    ['CO', 'F']
-    """
-    found = []
-    for source in sources:
-        text = next((source[name] for name in SMILES_COLUMNS if name in source), None)
-        if isinstance(text, bool | np.bool_):
-            text = "T" if text else "F"
-        if not isinstance(text, str) or not text.strip():
-            return None
-        found.append(text.strip())
-    return found
-
-
 class _Molecule(NamedTuple):
     """One molecule of a file.
 
@@ -208,22 +164,25 @@ class _Molecule(NamedTuple):
     source: Mapping[str, Any]
 
 
-def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool) -> PropertySet:
+def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, progress: bool) -> list[_Molecule]:
     """Molecules of one file."""
-    if path.suffix in TABLES:
-        found = _molecules_of_table(path, targets, seed, skip, progress)
-    else:
-        found = [one for one in _molecules_of_structures(path) if _is_usable(one, skip)]
-        if not found:
-            raise DataError(f"no molecule of {path} is left")
-    sources = [one.source for one in found]
+    if is_table(path):
+        return _molecules_of_table(path, targets, seed, skip, progress)
+    found = [one for one in _molecules_of_structures(path) if _is_usable(one, skip)]
+    if not found:
+        raise DataError(f"no molecule of {path} is left")
+    return found
+
+
+def _as_set(path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...]) -> PropertySet:
+    """Molecules of one file with their values."""
     values = {target.name: np.array([_value(one.source, target, one.where) for one in found]) for target in targets}
     ids = [str(one.source.get("id") or one.source.get("name") or f"{path.name}:{one.place}") for one in found]
-    return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles(sources))
+    return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles([one.source for one in found]))
 
 
 def _molecules_of_table(
-    path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool
+    path: Path, targets: Sequence[Target], seed: int, skip: bool, progress: bool
 ) -> list[_Molecule]:
     """Conformers of the SMILES of a table."""
     smiles, rows = read_table(path)

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
-from ik_e3nn.data.property_reading import TABLES, given_smiles, read_table
 from ik_e3nn.data.reading import expand_path
+from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, fields
@@ -165,7 +165,7 @@ def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Targ
 def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
     """Rows and geometries of the input, whose columns must not be those of predictions."""
     paths = expand_path(settings.data)
-    tables = [path for path in paths if path.suffix in TABLES]
+    tables = [path for path in paths if is_table(path)]
     if tables and len(paths) > 1:
         raise DataError(
             f"data is {len(paths)} files, {tables[0]} among them; one table of SMILES is predicted at a time: give "

@@ -61,7 +61,9 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     ):
         read_properties(table, [Target("mu", "dipole_norm", "D")])
     table.write_text("smiles,other\nCO,1\n")
-    with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
+    with pytest.raises(
+        DataError, match="has a value of logS; check the names of columns, .*: there are other, smiles$"
+    ):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nC1,1\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv: SMILES 'C1' cannot be read"):
@@ -73,6 +75,9 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\n")
     with pytest.raises(DataError, match="has no rows"):
+        read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS,, logS,\nCO,1,,2,\n")
+    with pytest.raises(DataError, match=r"a.csv has several columns of the name logS; rename or delete all but one"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nCO,1,5\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv has more values than the header has names"):
@@ -138,6 +143,18 @@ def test_vectors_beside_smiles_are_refused(tmp_path, names) -> None:
 def test_tables_of_spreadsheets_are_read(tmp_path) -> None:
     (tmp_path / "a.csv").write_bytes("\ufeffsmiles,logS\r\nCO,-1.5\r\n".encode())
     assert read_properties(tmp_path / "a.csv", TARGETS[:1]).values["logS"].tolist() == [-1.5]
+    (tmp_path / "U.CSV").write_text(" smiles , logS,,\n CO , -1.5 ,,\n")
+    found = read_properties(tmp_path / "U.CSV", TARGETS[:1])
+    assert found.values["logS"].tolist() == [-1.5]
+    assert found.smiles == ["CO"]
+
+
+def test_names_of_data_fields_and_info_are_listed_where_a_property_is_nowhere(tmp_path) -> None:
+    atoms = molecule_from_smiles("CO")
+    atoms.info["logs"] = 1.0
+    write(tmp_path / "a.xyz", atoms)
+    with pytest.raises(DataError, match="no molecule in .*a.xyz has a value of logS; .*: there are bonds, .*, logs, "):
+        read_properties(tmp_path / "a.xyz", TARGETS[:1])
 
 
 def test_what_ase_takes_for_results_is_found_too(tmp_path) -> None:

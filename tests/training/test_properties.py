@@ -101,6 +101,9 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
     assert "F, which the model does not know" in table[2]["problem"]
     assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv"]) == 2
     assert "p.csv" in capsys.readouterr().err
+    (folder / "NEW.CSV").write_text("note, smiles\none,CCO\n")
+    assert main(["predict", "out/model.safetensors", "NEW.CSV", "-o", "n.csv", "--progress=false"]) == 0
+    assert "1 of 1 molecules predicted" in capsys.readouterr().out
     (folder / "bad.smi").write_text("C1\n")
     assert main(["predict", "out/model.safetensors", "bad.smi", "-o", "b.csv", "--progress=false"]) == 0
     assert "0 of 1 molecules predicted" in capsys.readouterr().out
