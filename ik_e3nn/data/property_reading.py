@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-from collections.abc import Mapping, Sequence
-from io import StringIO
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import yaml
@@ -20,13 +18,12 @@ from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.data.qm9 import TARGETS, read_qm9
 from ik_e3nn.data.reading import expand_path, read_structures
 from ik_e3nn.data.sdf import is_sdf, read_sdf_records
+from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
 
 _log = logging.getLogger(__name__)
 
-TABLES = (".csv", ".smi", ".smiles")
-SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles")
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
@@ -86,35 +83,43 @@ def read_properties(
 
     A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
     names the molecules; otherwise they are named by file and place: rows of tables count from 1 below the header,
-    structures of other files from 0.
+    structures of other files from 0. A data field or info "smiles" that every molecule of a file has is its SMILES.
 
     Args:
         paths: File, glob, folder, or several.
         targets: The properties wanted, under the names that the files use.
         seed: Seed of the conformers.
-        skip: Leave out rows whose SMILES make no molecule, with a warning, instead of an error.
+        skip: Leave out rows whose SMILES make no molecule, and molecules whose positions are not finite, with a
+            warning instead of an error (not those of QM9).
         progress: Show a progress bar.
 
     Returns:
         The molecules.
 
     Raises:
-        DataError: A property is nowhere in the files, or a value is no number of its shape.
-        ConfigError: A target of QM9 under its name is said to be something else than it is.
+        DataError: A property is nowhere in the files, a value is no number of its shape or infinite, or a position is
+            not finite.
+        ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
+            values of a vector or a tensor.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    sets = []
+    sets: list[PropertySet] = []
+    names: set[str] = set()
     for item in given:
         if is_qm9(Path(item).expanduser()):
             sets.append(read_qm9(item).only([_as_in_qm9(target).name for target in targets]))
+            names.update(TARGETS)
             continue
-        sets += [_read_file(file, tuple(targets), seed, skip, progress) for file in expand_path(item)]
+        for file in expand_path(item):
+            found = _read_file(file, targets, seed, skip, progress)
+            names |= {str(name) for one in found for name in one.source}
+            sets.append(_as_set(file, found, tuple(targets)))
     whole = joined(sets)
     absent = [name for name, count in whole.counts().items() if not count]
     if absent:
         raise DataError(
             f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(absent)}; check the names of "
-            "columns, data fields or info keys"
+            f"columns, data fields or info keys: there are {', '.join(sorted(names)):.500}"
         )
     return whole
 
@@ -143,74 +148,97 @@ def is_qm9(path: Path) -> bool:
     return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
 
 
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """SMILES and rows of a `.csv` file with a SMILES column, or of a `.smi` file of SMILES and names.
+class _Molecule(NamedTuple):
+    """One molecule of a file.
 
-    Raises:
-        DataError: There is no SMILES column, or no row; a row is longer than the header; the file is not UTF-8.
+    Attributes:
+        place: Its place in the file.
+        where: The same in words.
+        atoms: The structure.
+        source: Columns, data fields or info.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}); save it with that encoding") from error
-    if path.suffix != ".csv":
-        words = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
-        rows = [{"smiles": word[0], **({"name": word[1]} if len(word) > 1 else {})} for word in words]
-    else:
-        rows = list(csv.DictReader(StringIO(text, newline="")))
-        for number, row in enumerate(rows):
-            if None in row:
-                raise DataError(
-                    f"row {number + 1} of {path} has more values than the header has names: quote values "
-                    "that hold commas"
-                )
-    if not rows:
-        raise DataError(f"{path} has no rows")
-    column = next((name for name in SMILES_COLUMNS if name in rows[0]), None)
-    if column is None:
-        raise DataError(f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(rows[0])}")
-    return [(row[column] or "").strip() for row in rows], rows
+
+    place: int
+    where: str
+    atoms: Atoms
+    source: Mapping[str, Any]
 
 
-def _read_file(path: Path, targets: tuple[Target, ...], seed: int, skip: bool, progress: bool) -> PropertySet:
+def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, progress: bool) -> list[_Molecule]:
     """Molecules of one file."""
-    smiles: list[str] | None = None
-    structures: list[Atoms]
-    sources: list[Mapping[str, Any]]
-    kept: list[int] = []
-    if path.suffix in TABLES:
-        given, rows = read_table(path)
-        smiles, structures, sources = [], [], []
-        for number, text in enumerate(tqdm(given, desc="conformers", disable=not progress), start=1):
-            try:
-                structures += conformers(text, 1, seed)[:1]
-            except DataError as error:
-                if not skip:
-                    raise DataError(
-                        f"row {number} of {path}: {error}; correct or delete it, or set data.on_failure to skip"
-                    ) from error
-                _log.warning("row %d of %s is left out: %s", number, path, error)
-                continue
-            smiles.append(text)
-            sources.append(rows[number - 1])
-            kept.append(number)
-    elif is_sdf(path):
-        records = read_sdf_records(path)
-        structures = [record.atoms for record in records]
-        sources = [{"name": record.atoms.info.get("name"), **record.fields} for record in records]
-    else:
-        structures = read_structures(path)
-        # ASE keeps what it knows, like "energy" and "dipole", with the calculator
-        sources = [{**getattr(atoms.calc, "results", {}), **atoms.info} for atoms in structures]
-    kind, places = ("molecule", range(len(structures))) if smiles is None else ("row", kept)
-    values = {
-        target.name: np.array(
-            [_value(one, target, f"{kind} {k} of {path}") for k, one in zip(places, sources, strict=True)]
+    if is_table(path):
+        return _molecules_of_table(path, targets, seed, skip, progress)
+    found = [one for one in _molecules_of_structures(path) if _is_usable(one, skip)]
+    if not found:
+        raise DataError(f"no molecule of {path} is left")
+    return found
+
+
+def _as_set(path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...]) -> PropertySet:
+    """Molecules of one file with their values."""
+    values = {target.name: np.array([_value(one.source, target, one.where) for one in found]) for target in targets}
+    ids = [str(one.source.get("id") or one.source.get("name") or f"{path.name}:{one.place}") for one in found]
+    return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles([one.source for one in found]))
+
+
+def _molecules_of_table(
+    path: Path, targets: Sequence[Target], seed: int, skip: bool, progress: bool
+) -> list[_Molecule]:
+    """Conformers of the SMILES of a table."""
+    smiles, rows = read_table(path)
+    _check_turning(path, rows[0], targets)
+    found = []
+    for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress), start=1):
+        where = f"row {number} of {path}"
+        try:
+            atoms = conformers(text, 1, seed)[0]
+        except DataError as error:
+            if not skip:
+                raise DataError(f"{where}: {error}; correct or delete it, or set data.on_failure to skip") from error
+            _log.warning("%s is left out: %s", where, error)
+            continue
+        found.append(_Molecule(number, where, atoms, rows[number - 1]))
+    if not found:
+        raise DataError(f"no row of {path} makes a molecule; check its SMILES")
+    return found
+
+
+def _molecules_of_structures(path: Path) -> list[_Molecule]:
+    """Molecules of a file that has their geometries."""
+    if is_sdf(path):
+        return [
+            _Molecule(number, f"molecule {number} of {path}", atoms, {"name": atoms.info.get("name"), **fields})
+            for number, atoms, fields in read_sdf_records(path)
+        ]
+    # ASE keeps what it knows, like "energy" and "dipole", with the calculator
+    return [
+        _Molecule(k, f"molecule {k} of {path}", atoms, {**getattr(atoms.calc, "results", {}), **atoms.info})
+        for k, atoms in enumerate(read_structures(path))
+    ]
+
+
+def _is_usable(one: _Molecule, skip: bool) -> bool:
+    """Whether all positions are numbers."""
+    if np.isfinite(one.atoms.positions).all():
+        return True
+    if not skip:
+        raise DataError(
+            f"{one.where}: positions must be finite, but some are NaN or infinite; correct or delete it, or set "
+            "data.on_failure to skip"
         )
-        for target in targets
-    }
-    ids = [str(one.get("id") or one.get("name") or f"{path.name}:{k}") for k, one in zip(places, sources, strict=True)]
-    return PropertySet(structures, targets, values, ids, smiles)
+    _log.warning("%s is left out: some positions are NaN or infinite", one.where)
+    return False
+
+
+def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
+    """Refuse vectors and tensors beside SMILES, whose conformers lie in any orientation."""
+    for target in targets:
+        if target.shape and not {target.name, f"{target.name}_0"}.isdisjoint(names):
+            raise ConfigError(
+                f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, "
+                "whose geometries are made in any orientation: give the molecules with their geometries (SDF or "
+                "extxyz), or the length of a dipole as a target of kind dipole_norm"
+            )
 
 
 def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:
@@ -229,6 +257,10 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
     except (TypeError, ValueError) as error:
         expected = f"{target.width} number(s)"
         raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
+    if np.isinf(values).any():
+        raise DataError(
+            f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
+        )
     if target.kind in ("dipole_norm", "spatial_extent") and values < 0:
         raise DataError(f"{where}: {target.name} is a {target.kind} and cannot be negative; got {found!r:.60}")
     return values

@@ -27,7 +27,7 @@ class PropertySet:
         smiles: SMILES of each molecule, where the source gives them.
 
     Raises:
-        DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape.
+        DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
 
     Example:
         >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([np.nan])}, ["a"])
@@ -50,6 +50,12 @@ class PropertySet:
             if shape != (count, *target.shape):
                 raise DataError(
                     f"{target.name} is a {target.kind}: values must be {(count, *target.shape)}; got {shape}"
+                )
+            infinite = np.isinf(self.values[target.name]).reshape(count, target.width).any(axis=1)
+            if infinite.any():
+                raise DataError(
+                    f"molecule {self.ids[int(infinite.argmax())]}: {target.name} is infinite; correct it, or leave it "
+                    "empty (NaN) if it is not known"
                 )
 
     def __len__(self) -> int:

@@ -56,10 +56,10 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
     |---|---|
     | `*.npz` | arrays `Z`, `R`, `offsets`, `index`, `targets`, `target_names`, `target_units`, `smiles` |
     | `gdb9.sdf`, or its folder | with `gdb9.sdf.csv` beside it; bonds are those of the SDF |
-    | folder of `dsgdb9nsd_*.xyz`, or `*.tar.bz2` of them | the published files |
+    | `dsgdb9nsd_*.xyz`: folder, glob or `*.tar.bz2` of them, or one | the published files |
 
     Args:
-        path: File or folder.
+        path: File, folder or glob.
         uncharacterised: The published list of the molecules that failed its consistency check; also found beside the
             other files as `uncharacterized.txt` or `3195404`. Without it, a message says that they are still in.
 
@@ -70,7 +70,7 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
         DataError: There is nothing of that form, or it is damaged.
     """
     place = Path(path).expanduser()
-    if not place.exists():
+    if not place.exists() and place.suffix != ".xyz":  # that may be a glob
         raise DataError(f"there is no {place}; QM9 is not downloaded for you: give its files")
     if place.suffix == ".npz":
         raw = read_arrays(place)
@@ -78,6 +78,9 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
         raw = read_sdf_table(place if place.suffix == ".sdf" else place / "gdb9.sdf")
     else:
         raw = read_xyz(place)
+    for number, atoms in zip(raw.numbers, raw.structures, strict=True):
+        if not np.isfinite(atoms.positions).all():
+            raise DataError(f"molecule {number} of {place}: positions must be finite, but some are NaN or infinite")
     values = {name: raw.values[:, k] * (units.Hartree if name in HARTREE else 1.0) for k, name in enumerate(NAMES)}
     listed = _uncharacterised_beside(place) if uncharacterised is None else Path(uncharacterised)
     molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)
@@ -143,7 +146,7 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         The numbers.
 
     Raises:
-        DataError: The file holds no numbers.
+        DataError: There is no such file, or it holds no numbers.
 
     Example:
         >>> import tempfile
@@ -153,7 +156,10 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         ...     read_uncharacterised(file)
         [21, 58]
     """
-    lines = [line.split() for line in Path(path).read_text().splitlines()]
+    try:
+        lines = [line.split() for line in Path(path).read_text().splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list of uncharacterised molecules, {path}, cannot be read: {error}") from error
     rows = [words for words in lines if words and words[0].isdigit()]
     if rows and len(rows[-1]) > 1 and rows[-1][1].startswith("compound"):
         rows = rows[:-1]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import csv
 import tarfile
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.sdf import read_sdf_records
 from ik_e3nn.errors import DataError
 
@@ -41,17 +43,24 @@ def read_arrays(path: Path) -> RawQM9:
     """QM9 from one npz file of arrays, see `ik_e3nn.data.read_qm9`.
 
     Raises:
-        DataError: Arrays are missing, or the targets are others or in other units.
+        DataError: The file is damaged, arrays are missing or do not fit together, or the targets are others or in
+            other units.
     """
     wanted = ("Z", "R", "offsets", "index", "targets", "target_names", "target_units")
-    with np.load(path, allow_pickle=False) as file:
-        missing = [name for name in wanted if name not in file]
-        if missing:
-            raise DataError(f"{path} lacks the array(s) {', '.join(missing)}")
-        arrays = {name: file[name] for name in (*wanted, "smiles") if name in file}
-    found = list(zip(map(str, arrays["target_names"]), map(str, arrays["target_units"]), strict=True))
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is not an npz file (numpy.savez), or is cut short")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            missing = [name for name in wanted if name not in file]
+            arrays = {name: file[name] for name in (*wanted, "smiles") if name in file}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    if missing:
+        raise DataError(f"{path} lacks the array(s) {', '.join(missing)}")
+    found = list(zip(map(str, arrays["target_names"]), map(str, arrays["target_units"]), strict=False))
     if found != list(zip(NAMES, UNITS, strict=True)):
         raise DataError(f"{path} must have the targets {list(zip(NAMES, UNITS, strict=True))}; got {found}")
+    _check_shapes(path, arrays)
     ends = arrays["offsets"]
     numbers, positions = arrays["Z"].astype(int), arrays["R"].astype(np.float64)
     structures = [Atoms(numbers=numbers[a:b], positions=positions[a:b]) for a, b in pairwise(ends)]
@@ -59,11 +68,34 @@ def read_arrays(path: Path) -> RawQM9:
     return RawQM9(structures, arrays["index"].tolist(), arrays["targets"].astype(np.float64), smiles)
 
 
+def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse arrays of different numbers of molecules or atoms."""
+    atoms, molecules = arrays["Z"].size, arrays["index"].size
+    expected = {
+        "Z": (atoms,),
+        "R": (atoms, 3),
+        "offsets": (molecules + 1,),
+        "index": (molecules,),
+        "targets": (molecules, len(NAMES)),
+        "smiles": (molecules,),
+    }
+    for name, array in arrays.items():
+        if name in expected and array.shape != expected[name]:
+            raise DataError(
+                f"{path}: {name} must be of shape {expected[name]} for {atoms} atoms (Z) in {molecules} molecules "
+                f"(index); got {array.shape}"
+            )
+    ends = arrays["offsets"]
+    if ends[0] != 0 or ends[-1] != atoms or (np.diff(ends.astype(int)) < 1).any():
+        raise DataError(f"{path}: offsets must rise from 0 to the number of atoms, {atoms}; got {ends}")
+
+
 def read_sdf_table(path: Path) -> RawQM9:
     """QM9 from `gdb9.sdf`, with bonds, and the table `gdb9.sdf.csv` beside it.
 
     Raises:
-        DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules.
+        DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules; or a
+            row is of another molecule than the one at its place in the SDF, or has something else than numbers.
     """
     table = path.with_name(f"{path.name}.csv")
     if not table.exists():
@@ -74,16 +106,36 @@ def read_sdf_table(path: Path) -> RawQM9:
     if missing:
         raise DataError(f"{table} lacks the column(s) {', '.join(missing)}")
     records = read_sdf_records(path)
-    if records[-1].number >= len(rows):
-        raise DataError(f"{path} has {records[-1].number + 1} molecules or more, {table.name} only {len(rows)} rows")
+    last = records[-1].number + 1
+    if last > len(rows):
+        raise DataError(f"{path} has {last} molecules or more, {table.name} only {len(rows)} rows")
+    if last < len(rows):
+        raise DataError(
+            f"{path} ends after molecule {last}, or cannot be read after it, but {table.name} has {len(rows)} rows; "
+            "one of the two is cut short"
+        )
+    for record in records:
+        title, row = str(record.atoms.info.get("name", "")), rows[record.number]
+        if title.startswith("gdb_") and title != row["mol_id"]:
+            raise DataError(
+                f"molecule {record.number + 1} of {path} is {title}, but row {record.number + 1} of {table.name} is "
+                f"{row['mol_id']}; both must have the same molecules in the same order"
+            )
     chosen = [rows[record.number] for record in records]  # a molecule that RDKit cannot read is left out
-    index = [int(row["mol_id"].removeprefix("gdb_")) for row in chosen]
-    values = np.array([[float(row[name]) for name in CSV_NAMES] for row in chosen])
-    return RawQM9([record.atoms for record in records], index, values, None)
+    index, values = [], []
+    for record, row in zip(records, chosen, strict=True):
+        try:
+            index.append(int(row["mol_id"].removeprefix("gdb_")))
+            values.append([float(row[name]) for name in CSV_NAMES])
+        except (TypeError, ValueError) as error:  # a row that is too short has None
+            raise DataError(
+                f"row {record.number + 1} of {table} must have a number in every column: {error}"
+            ) from error
+    return RawQM9([record.atoms for record in records], index, np.array(values), None)
 
 
 def read_xyz(path: Path) -> RawQM9:
-    """QM9 from a folder, or an archive, of the published `dsgdb9nsd_*.xyz`.
+    """QM9 from the published `dsgdb9nsd_*.xyz`: a folder, a glob or an archive of them, or one.
 
     Raises:
         DataError: There are none, or one is damaged.
@@ -120,17 +172,18 @@ def parse_xyz(name: str, text: str) -> tuple[Atoms, int, list[float], str]:
             raise ValueError(f"{len(values)} values, {len(atoms)} atoms")
         return atoms, int(words[1]), values, smiles
     except (IndexError, ValueError, KeyError) as error:
-        raise DataError(f"{name} is not a file of dsgdb9nsd: {error}") from error
+        reason = "it ends too early" if isinstance(error, IndexError) else error
+        raise DataError(f"{name} is not a file of dsgdb9nsd: {reason}") from error
 
 
 def _xyz_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Names and contents of the files, in sorted order."""
-    if path.is_dir():
-        for file in sorted(path.glob("dsgdb9nsd_*.xyz")):
-            yield file.name, file.read_text()
-    elif path.name.endswith((".tar.bz2", ".tar", ".tar.gz")):
+    if path.is_file() and path.name.endswith((".tar.bz2", ".tar", ".tar.gz")):
         with tarfile.open(path) as archive:
             for member in archive:
                 stream = archive.extractfile(member) if member.name.endswith(".xyz") else None
                 if stream is not None:
                     yield member.name, stream.read().decode()
+        return
+    for file in sorted(path.glob("dsgdb9nsd_*.xyz")) if path.is_dir() else expand_path(path):
+        yield file.name, file.read_text()

@@ -136,7 +136,9 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
     except DataError:
         raise
     except UnknownFileTypeError as error:
-        hint = "; a table of molecules and properties needs a configuration with data.targets" * (path.suffix == ".csv")
+        hint = "; a table of molecules and properties needs a configuration with data.targets" * (
+            path.suffix.lower() == ".csv"
+        )
         raise DataError(f"ASE does not know the format of {path}; convert it to extxyz{hint}") from error
     except Exception as error:
         raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error

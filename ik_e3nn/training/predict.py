@@ -17,9 +17,9 @@ from tqdm import tqdm
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
 from ik_e3nn.data.check_geometry import check_contacts
-from ik_e3nn.data.property_reading import TABLES, read_table
 from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.sdf import is_sdf, read_sdf_records
+from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, fields
@@ -170,7 +170,7 @@ def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Targ
 def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
     """Rows and geometries of the input, whose columns must not be those of predictions."""
     paths = expand_path(settings.data)
-    tables = [path for path in paths if path.suffix in TABLES]
+    tables = [path for path in paths if is_table(path)]
     if tables and len(paths) > 1:
         raise DataError(
             f"data is {len(paths)} files, {tables[0]} among them; one table of SMILES is predicted at a time: give "
@@ -212,6 +212,9 @@ def _read_structures(paths: Sequence[Path]) -> _Asked:
             asked.rows.append({"molecule": str(atoms.info.get("name", first + number)), **columns})
             asked.structures.append(atoms)
             asked.owners.append(first + number)
+    rows = (asked.rows[owner] for owner in asked.owners)
+    sources = [{**atoms.info, **row} for atoms, row in zip(asked.structures, rows, strict=True)]
+    asked.smiles = given_smiles(sources) or []
     return asked
 
 

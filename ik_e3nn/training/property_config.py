@@ -29,7 +29,8 @@ class PropertyDataConfig:
         train_size: Train on the first so many of the training part only.
         bonds: Where bonds come from: the file, the SMILES, the geometry ("perceived"), or the first of these there is.
         on_failure: What happens to a molecule whose bonds are not found: error, skip it, or single bonds throughout.
-            With skip, rows whose SMILES cannot be read are left out too.
+            With skip, rows whose SMILES cannot be read and molecules with positions that are not finite are left out
+            too.
     """
 
     train: str | list[str]

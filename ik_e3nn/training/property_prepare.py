@@ -94,7 +94,7 @@ def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[
     """The parts that are set aside from the training files.
 
     Raises:
-        DataError: Too few molecules.
+        DataError: Too few molecules, or fewer than `data.train_size` are left to train on.
         ConfigError: The paper's split with fractions or files.
     """
     sizes = {name: getattr(data, name) for name in ("valid", "test")}
@@ -106,13 +106,15 @@ def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[
         parts = {name: indices for name, indices in vars(split).items() if name != "test" or data.test is not None}
         return {name: whole.select(indices) for name, indices in parts.items()}
     inside = {name: size for name, size in sizes.items() if isinstance(size, int | float)}
-    if not inside:
-        return {"train": whole.select(range(len(whole))[: data.train_size])}
-    split = random_split(len(whole), inside.get("valid", 0), inside.get("test", 0), seed=seed)
-    if data.train_size is not None and data.train_size > len(split.train):
-        raise DataError(f"data.train_size is {data.train_size}, but {len(split.train)} molecules are left to train on")
-    sets = {"train": whole.select(split.train[: data.train_size])}
-    return sets | {name: whole.select(getattr(split, name)) for name in inside}
+    chosen = {"train": np.arange(len(whole))}
+    if inside:
+        split = random_split(len(whole), inside.get("valid", 0), inside.get("test", 0), seed=seed)
+        chosen = {name: getattr(split, name) for name in ("train", *inside)}
+    left = len(chosen["train"])
+    if data.train_size is not None and data.train_size > left:
+        raise DataError(f"data.train_size is {data.train_size}, but {left} molecules are left to train on")
+    chosen["train"] = chosen["train"][: data.train_size]
+    return {name: whole.select(indices) for name, indices in chosen.items()}
 
 
 def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Collection[Target] = ()) -> None:

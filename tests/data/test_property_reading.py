@@ -7,7 +7,7 @@ from ase.io import write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets
+from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets, with_bonds
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
@@ -17,7 +17,7 @@ TARGETS = resolve_targets({"logS": "intensive log(mol/L)", "E": "extensive eV", 
 
 
 def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
-    (tmp_path / "a.csv").write_text("id,smiles,logS,E,d_0,d_1,d_2\nx,CO,-1.5,,0.1,0.2,0.3\ny,C#N,NA,-2.25,,,\n")
+    (tmp_path / "a.csv").write_text("id,smiles,logS,E\nx,CO,-1.5,\ny,C#N,NA,-2.25\n")
     with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
         for text, name, fields in (
             ("CO", "x", {"logS": "-1.5", "d": "0.1 0.2 0.3"}), ("C#N", "y", {"logS": "nan", "E": "-2.25"})
@@ -32,14 +32,16 @@ def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
     one.info |= {"logS": -1.5, "d": [0.1, 0.2, 0.3], "name": "x"}
     two.info |= {"E": -2.25, "name": "y"}
     write(tmp_path / "a.xyz", [one, two])
-    for name in ("a.csv", "a.sdf", "a.xyz"):
-        found = read_properties(tmp_path / name, TARGETS)
+    for name, targets in (("a.csv", TARGETS[:2]), ("a.sdf", TARGETS), ("a.xyz", TARGETS)):
+        found = read_properties(tmp_path / name, targets)
         assert found.ids == ["x", "y"], name
-        assert found.counts() == {"logS": 1, "E": 1, "d": 1}
+        assert found.counts() == dict.fromkeys([target.name for target in targets], 1)
         np.testing.assert_array_equal(found.matrix()[:, 0], [-1.5, np.nan])
         np.testing.assert_array_equal(found.matrix()[:, 1], [np.nan, -2.25])
-        np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
+        if name != "a.csv":
+            np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
         assert all("bonds" in atoms.info for atoms in found.structures)
+        assert found.smiles == (["CO", "C#N"] if name == "a.csv" else None)
     both = read_properties([tmp_path / "a.csv", tmp_path / "a.xyz"], TARGETS)
     assert len(both) == 4
     assert both.smiles is None
@@ -50,22 +52,32 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     table.write_text("smiles,logS\nCO,high\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv: logS must be 1 number\(s\) or empty; got \['high'\]"):
         read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS\nC,\nCO,-inf\n")
+    with pytest.raises(DataError, match=r"row 2 of .*a.csv: logS is infinite; got \['-inf'\]; correct it, or leave it"):
+        read_properties(table, TARGETS[:1])
     table.write_text("smiles,mu\nC,0\nCO,-1.7\n")
     with pytest.raises(
         DataError, match=r"row 2 of .*a.csv: mu is a dipole_norm and cannot be negative; got \['-1.7'\]"
     ):
         read_properties(table, [Target("mu", "dipole_norm", "D")])
     table.write_text("smiles,other\nCO,1\n")
-    with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
+    with pytest.raises(
+        DataError, match="has a value of logS; check the names of columns, .*: there are other, smiles$"
+    ):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nC1,1\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv: SMILES 'C1' cannot be read"):
         read_properties(table, TARGETS[:1])
+    with pytest.raises(DataError, match=r"no row of .*a.csv makes a molecule; check its SMILES"):
+        read_properties(table, TARGETS[:1], skip=True)
     table.write_text("molecule,logS\nC,1\n")
     with pytest.raises(DataError, match="has no column smiles or SMILES .*its columns are molecule, logS"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\n")
     with pytest.raises(DataError, match="has no rows"):
+        read_properties(table, TARGETS[:1])
+    table.write_text("smiles,logS,, logS,\nCO,1,,2,\n")
+    with pytest.raises(DataError, match=r"a.csv has several columns of the name logS; rename or delete all but one"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nCO,1,5\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv has more values than the header has names"):
@@ -75,9 +87,74 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, TARGETS[:1])
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_positions_that_are_no_numbers_are_refused_or_left_out(tmp_path, caplog, number) -> None:
+    path, targets = tmp_path / "a.xyz", TARGETS[:1]
+    frames = [molecule_from_smiles("CO") for _ in range(3)]
+    for atoms in frames:
+        atoms.info["logS"] = 1.0
+    frames[1].positions[2, 1] = number
+    write(path, frames)
+    with pytest.raises(
+        DataError, match=r"molecule 1 of .*a.xyz: positions must be finite.*set data.on_failure to skip"
+    ):
+        read_properties(path, targets)
+    assert read_properties(path, targets, skip=True).ids == ["a.xyz:0", "a.xyz:2"]
+    assert "a.xyz is left out: some positions are NaN or infinite" in caplog.text
+    write(path, frames[1])
+    with pytest.raises(DataError, match=r"no molecule of .*a.xyz is left"):
+        read_properties(path, targets, skip=True)
+
+
+def test_smiles_of_structure_files_are_taken_where_all_have_them(tmp_path) -> None:
+    texts = ["F", "C=O", "[NH4+]"]
+    structures = [molecule_from_smiles(text) for text in texts]
+    for atoms, text in zip(structures, texts, strict=True):
+        del atoms.info["bonds"]
+        atoms.info |= {"smiles": text, "logS": 1.0}
+    write(tmp_path / "a.xyz", structures)  # ASE reads the F as False
+    found = read_properties(tmp_path / "a.xyz", TARGETS[:1])
+    assert found.smiles == texts
+    assert with_bonds(found)[1].sources == {"smiles": 3}
+    del structures[1].info["smiles"]
+    write(tmp_path / "b.xyz", structures)
+    assert read_properties(tmp_path / "b.xyz", TARGETS[:1]).smiles is None
+    with Chem.SDWriter(str(tmp_path / "a.sdf")) as writer:
+        for text in texts:
+            molecule = Chem.AddHs(Chem.MolFromSmiles(text))
+            rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+            molecule.SetProp("SMILES", text)
+            molecule.SetProp("logS", "1.0")
+            writer.write(molecule)
+    assert read_properties(tmp_path / "a.sdf", TARGETS[:1]).smiles == texts
+
+
+@pytest.mark.parametrize("names", ["d", "d_0,d_1,d_2"])
+def test_vectors_beside_smiles_are_refused(tmp_path, names) -> None:
+    """A conformer lies in any orientation; what of its vectors does not turn is their length."""
+    values = "1 2 3" if names == "d" else "1,2,3"
+    (tmp_path / "a.csv").write_text(f"smiles,{names}\nCO,{values}\n")
+    with pytest.raises(ConfigError, match=r"'d' is a dipole, .*a.csv has SMILES.*extxyz.*kind dipole_norm"):
+        read_properties(tmp_path / "a.csv", TARGETS[2:])
+    (tmp_path / "b.csv").write_text("smiles,d\nCO,1.7\n")
+    assert read_properties(tmp_path / "b.csv", [Target("d", "dipole_norm", "D")]).values["d"].tolist() == [1.7]
+
+
 def test_tables_of_spreadsheets_are_read(tmp_path) -> None:
     (tmp_path / "a.csv").write_bytes("\ufeffsmiles,logS\r\nCO,-1.5\r\n".encode())
     assert read_properties(tmp_path / "a.csv", TARGETS[:1]).values["logS"].tolist() == [-1.5]
+    (tmp_path / "U.CSV").write_text(" smiles , logS,,\n CO , -1.5 ,,\n")
+    found = read_properties(tmp_path / "U.CSV", TARGETS[:1])
+    assert found.values["logS"].tolist() == [-1.5]
+    assert found.smiles == ["CO"]
+
+
+def test_names_of_data_fields_and_info_are_listed_where_a_property_is_nowhere(tmp_path) -> None:
+    atoms = molecule_from_smiles("CO")
+    atoms.info["logs"] = 1.0
+    write(tmp_path / "a.xyz", atoms)
+    with pytest.raises(DataError, match="no molecule in .*a.xyz has a value of logS; .*: there are bonds, .*, logs, "):
+        read_properties(tmp_path / "a.xyz", TARGETS[:1])
 
 
 def test_what_ase_takes_for_results_is_found_too(tmp_path) -> None:
@@ -112,6 +189,9 @@ def test_sets_are_checked_selected_and_joined() -> None:
         joined([whole, whole.only(["size"])])
     with pytest.raises(DataError, match=r"moment is a dipole: values must be \(3, 3\); got \(3,\)"):
         PropertySet(whole.structures, whole.targets, {**whole.values, "moment": np.zeros(3)}, whole.ids)
+    infinite = {**whole.values, "moment": np.array([[0.0, 0, 0], [0, -np.inf, 0], [np.nan] * 3])}
+    with pytest.raises(DataError, match=r"molecule m1: moment is infinite; correct it, or leave it empty \(NaN\)"):
+        PropertySet(whole.structures, whole.targets, infinite, whole.ids)
     with pytest.raises(DataError, match="3 structures, but 1 ids"):
         PropertySet(whole.structures, (), {}, ["a"])
 

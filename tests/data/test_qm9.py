@@ -68,6 +68,7 @@ def write_sdf(folder, rows=3):
                 conformer.SetAtomPosition(place, position)
             conformer.Set3D(True)
             molecule.AddConformer(conformer)
+            molecule.SetProp("_Name", f"gdb_{INDEX[SMILES.index(text)]}")
             writer.write(molecule)
     lines = [",".join(("mol_id", "A", *CSV_NAMES))]
     lines += [",".join([f"gdb_{INDEX[k]}", "1.0", *map(str, VALUES[k])]) for k in range(rows)]
@@ -116,6 +117,19 @@ def test_every_form_gives_the_same_molecules_and_values(tmp_path, form):
     assert all("bonds" in atoms.info for atoms in found.structures) == (form in ("sdf", "pyg"))
 
 
+def test_one_of_the_published_files_or_a_glob_of_them_is_read(tmp_path):
+    write_xyz(tmp_path)
+    (tmp_path / "other.xyz").write_text("1\n\nH 0 0 0\n")
+    targets = resolve_targets(["mu"])
+    assert read_properties(tmp_path / "dsgdb9nsd_000002.xyz", targets).values["mu"].tolist() == [VALUES[1, 0]]
+    for pattern, ids in (("dsgdb9nsd_*.xyz", ["1", "2", "6"]), ("dsgdb9nsd_00000[12].xyz", ["1", "2"])):
+        found = read_properties(str(tmp_path / pattern), targets)
+        assert found.ids == ids
+        assert found.values["mu"].tolist() == VALUES[: len(ids), 0].tolist()
+    with pytest.raises(DataError, match=r"no file .*dsgdb9nsd_1\*.xyz \(the pattern matches nothing\)"):
+        read_properties(tmp_path / "dsgdb9nsd_1*.xyz", targets)
+
+
 def test_units_are_said_and_energies_of_atomisation_are_other_targets(tmp_path):
     found = read_qm9(write_arrays(tmp_path))
     assert TARGETS["U0"].unit == TARGETS["U0_atom"].unit == "eV"
@@ -138,6 +152,10 @@ def test_the_list_of_uncharacterised_molecules_counts_from_one(tmp_path):
     (tmp_path / "empty.txt").write_text("nothing\n")
     with pytest.raises(DataError, match="holds no numbers of molecules"):
         read_qm9(tmp_path / "qm9.npz", uncharacterised=tmp_path / "empty.txt")
+    with pytest.raises(
+        DataError, match="list of uncharacterised molecules, .*nope.txt, cannot be read: .*No such file"
+    ):
+        read_qm9(tmp_path / "qm9.npz", uncharacterised=tmp_path / "nope.txt")
 
 
 def test_what_is_not_qm9_is_said(tmp_path):
@@ -149,6 +167,8 @@ def test_what_is_not_qm9_is_said(tmp_path):
         read_qm9(write_arrays(tmp_path, targets=None))
     with pytest.raises(DataError, match="must have the targets"):
         read_qm9(write_arrays(tmp_path, target_units=np.array(["eV"] * 12)))
+    with pytest.raises(DataError, match="molecule 2: mu is infinite"):
+        read_qm9(write_arrays(tmp_path, targets=np.where(VALUES == 1.6256, np.inf, VALUES)))
     write_sdf(tmp_path, rows=2)
     with pytest.raises(DataError, match=r"has 3 molecules or more, gdb9.sdf.csv only 2 rows"):
         read_qm9(tmp_path)
@@ -160,8 +180,60 @@ def test_what_is_not_qm9_is_said(tmp_path):
         read_qm9(tmp_path)
     with pytest.raises(DataError, match=r"a.xyz is not a file of dsgdb9nsd"):
         parse_xyz("a.xyz", "3\nnonsense\n")
+    with pytest.raises(DataError, match=r"a.xyz is not a file of dsgdb9nsd: it ends too early"):
+        parse_xyz("a.xyz", "")
     with pytest.raises(DataError, match="object 0 has no `y`"):
         qm9_from_pyg([Data(z=torch.tensor([1]), pos=torch.zeros(1, 3))])
+
+
+def test_damaged_files_are_named(tmp_path):
+    path = tmp_path / "qm9.npz"
+    whole = write_arrays(tmp_path).read_bytes()
+    place = whole.index(VALUES.tobytes())
+    for data, message in (
+        (b"", "is not an npz file"),
+        (b"text", "is not an npz file"),
+        (whole[: len(whole) // 2], "is not an npz file .*or is cut short"),
+        (whole[:place] + b"?" + whole[place + 1 :], "cannot be read: Bad CRC-32"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=f"qm9.npz {message}"):
+            read_qm9(path)
+    for changes, message in (
+        (
+            {"targets": VALUES[:2]},
+            r"targets must be of shape \(3, 12\) for 13 atoms \(Z\) in 3 molecules .*got \(2, 12\)",
+        ),
+        ({"smiles": np.array(["C"])}, r"smiles must be of shape \(3,\) .*got \(1,\)"),
+        ({"R": np.zeros((12, 3))}, r"R must be of shape \(13, 3\) .*got \(12, 3\)"),
+        ({"offsets": np.array([0, 5, 9, 14])}, "offsets must rise from 0 to the number of atoms, 13; got"),
+        ({"R": np.full((13, 3), np.nan)}, "positions must be finite"),
+        ({"Z": np.array([None] * 13)}, "cannot be read: Object arrays cannot be loaded"),
+    ):
+        with pytest.raises(DataError, match=f"qm9.npz:? {message}"):
+            read_qm9(write_arrays(tmp_path, **changes))
+    table = write_sdf(tmp_path) / "gdb9.sdf.csv"
+    text = table.read_text()
+    for old, new, message in (("13.21", "high", "could not convert string to float: 'high'"), (",6.413", "", "None")):
+        table.write_text(text.replace(old, new))
+        with pytest.raises(DataError, match=f"row . of .*gdb9.sdf.csv must have a number in every column: .*{message}"):
+            read_qm9(tmp_path)
+
+
+def test_the_sdf_and_its_table_have_the_same_molecules(tmp_path):
+    sdf, table = write_sdf(tmp_path) / "gdb9.sdf", tmp_path / "gdb9.sdf.csv"
+    text, (head, *rows) = sdf.read_text(), table.read_text().splitlines()
+    table.write_text("\n".join([head, rows[0], rows[2], rows[1]]) + "\n")
+    with pytest.raises(DataError, match=r"molecule 2 of .*gdb9.sdf is gdb_2, but row 2 of gdb9.sdf.csv is gdb_6"):
+        read_qm9(tmp_path)
+    sdf.write_text(text.replace("gdb_", "molecule "))  # titles that say nothing
+    assert read_qm9(tmp_path).ids == ["1", "6", "2"]
+    table.write_text("\n".join([head, *rows]) + "\n")
+    first, second, _ = text.split("$$$$\n", 2)
+    for cut in (f"{first}$$$$\n{second}$$$$\n", text[: text.rindex("M  END") - 20]):
+        sdf.write_text(cut)
+        with pytest.raises(DataError, match=r"gdb9.sdf ends after molecule 2, .* but gdb9.sdf.csv has 3 rows"):
+            read_qm9(tmp_path)
 
 
 def test_targets_are_what_qm9_says_they_are(tmp_path):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from ase.io import write
 
 from ik_e3nn.cli import main
 from ik_e3nn.data import molecule_from_smiles, read_properties, with_bonds
@@ -32,7 +33,7 @@ from tests.training.helpers import interrupted_in_epoch
 
 CONFIG = """
 data:
-  train: train.csv
+  train: train.xyz
   targets: {size: extensive eV, heteroatoms: intensive, moment: dipole D}
   valid: 4
   test: 3
@@ -42,6 +43,16 @@ run: {output: out, max_epochs: 6, batch_size: 4, device: cpu, progress: false}
 """
 
 
+def write_xyz(table):
+    """The molecules of a table with vectors, in their geometries, in an extxyz file beside it."""
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    structures = [molecule_from_smiles(row["smiles"]) for row in rows]
+    for atoms, row in zip(structures, rows, strict=True):
+        atoms.info |= {name: text for name, text in row.items() if text}
+    write(table.with_suffix(".xyz"), structures)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     rows = ["id,smiles,size,heteroatoms,moment"]
@@ -49,6 +60,7 @@ def folder(tmp_path, monkeypatch):
         size = "" if k == 2 else str(len(text) + 0.5)
         rows.append(f"m{k},{text},{size},{sum(c in 'NO' for c in text)},0.1 {k} 0.3")
     (tmp_path / "train.csv").write_text("\n".join(rows) + "\n")
+    write_xyz(tmp_path / "train.csv")
     (tmp_path / "config.yaml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -66,7 +78,7 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
     assert rows[-1]["train/loss"] < rows[0]["train/loss"]
     info = read_model_info(folder / "out/model.safetensors")
     data = info["training"]["data"]
-    assert data["bonds"]["train"] == {"given": 9}  # conformers of SMILES have them
+    assert data["bonds"]["train"] == {"given": 9}
     assert len(data["split_hash"]) == 16
     assert {name: one["molecules"] for name, one in data["sets"].items()} == {"train": 9, "valid": 4, "test": 3}
     assert main(["info", "out/model.safetensors"]) == 0
@@ -89,6 +101,9 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
     assert "F, which the model does not know" in table[2]["problem"]
     assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv"]) == 2
     assert "p.csv" in capsys.readouterr().err
+    (folder / "NEW.CSV").write_text("note, smiles\none,CCO\n")
+    assert main(["predict", "out/model.safetensors", "NEW.CSV", "-o", "n.csv", "--progress=false"]) == 0
+    assert "1 of 1 molecules predicted" in capsys.readouterr().out
     (folder / "bad.smi").write_text("C1\n")
     assert main(["predict", "out/model.safetensors", "bad.smi", "-o", "b.csv", "--progress=false"]) == 0
     assert "0 of 1 molecules predicted" in capsys.readouterr().out
@@ -96,11 +111,6 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
 
 def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
     assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
-    from ase.io import write
-
-    from ik_e3nn.data import molecule_from_smiles
-    from ik_e3nn.graph import build_molecular_graph
-
     structures = [molecule_from_smiles(text) for text in ("CCO", "CC#N")]
     write(folder / "two.xyz", structures)
     assert main(["predict", "out/model.safetensors", "two.xyz", "-o", "p.csv", "--progress=false"]) == 0
@@ -112,6 +122,14 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
             out = model(build_molecular_graph(atoms, model.edges, model.r_max))
         assert float(row["size_eV"]) == pytest.approx(float(out["size"]), rel=1e-4)
         assert float(row["moment_y_D"]) == pytest.approx(float(out["moment"][0, 1]), rel=1e-3, abs=1e-4)
+    for atoms, text in zip(structures, ("CCO", "CC#N"), strict=True):
+        atoms.info = {"smiles": text}
+    write(folder / "bare.xyz", structures)
+    words = ["predict", "out/model.safetensors", "bare.xyz", "-o", "q.csv", "--progress=false", "--bonds=smiles"]
+    assert main(words) == 0
+    with (folder / "q.csv").open() as file:
+        for row, wanted in zip(csv.DictReader(file), table, strict=True):
+            assert float(row["size_eV"]) == pytest.approx(float(wanted["size_eV"]), rel=1e-4)
 
 
 def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
@@ -151,7 +169,7 @@ def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
 def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
     one = '--data.targets={"a/b": {"kind": "extensive", "unit": "eV"}}'
     (folder / "train.csv").write_text((folder / "train.csv").read_text().replace("size", "a/b"))
-    assert main(["train", "config.yaml", "--run.max_epochs=1", one]) == 0
+    assert main(["train", "config.yaml", "--data.train=train.csv", "--run.max_epochs=1", one]) == 0
     assert (folder / "out/parity_test_a_b.png").exists()
     (folder / "in.smi").write_text("CO\nCCO ethanol\n")
     words = ["predict", "out/model.safetensors", "in.smi", "-o", "new/p.csv", "--conformers=2", "--progress=false"]
@@ -232,6 +250,10 @@ def test_what_the_data_lack_is_said(folder) -> None:
     with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no molecule to train on has"):
         prepared(valid="other.csv")
     (folder / "other.csv").write_text("smiles,size\nCO,1.0\n")
+    with pytest.raises(DataError, match="data.train_size is 17, but 16 molecules are left"):
+        prepared(valid="other.csv", train_size=17)
+    few = prepared(valid="other.csv", train_size=5).sets["train"]
+    assert few.ids == [f"m{k}" for k in range(5)]
     assert {name: len(one) for name, one in prepared(valid="other.csv", test=3).sets.items()} == {
         "train": 13, "valid": 1, "test": 3,
     }  # fmt: skip
@@ -322,13 +344,14 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     for seed in (0, 1):
         assert main(["train", "config.yaml", f"--run.seed={seed}", f"--run.output=run_{seed}"]) == 0
     calibrations = {
-        "last.safetensors": ("run_0/model.safetensors", ["--train=known.csv"], "LastLayerProperties"),
+        "last.safetensors": ("run_0/model.safetensors", ["--train=known.xyz"], "LastLayerProperties"),
         "both.safetensors": ("run_*/model.safetensors", [], "PropertyCommittee"),
     }
     (folder / "known.csv").write_text("smiles,size,heteroatoms,moment\nCCOC,4.5,1,0 1 0\nCC(N)=O,7.5,2,1 0 0\n")
+    write_xyz(folder / "known.csv")
     (folder / "new.csv").write_text("smiles\nCCO\nC=O\n")
     for name, (model, options, kind) in calibrations.items():
-        words = ["calibrate", model, "train.csv", *options, "-o", name, "--progress=false"]
+        words = ["calibrate", model, "train.xyz", *options, "-o", name, "--progress=false"]
         assert main(words) == 0
         assert f"{kind}: {name}" in capsys.readouterr().out
         stem = name.removesuffix(".safetensors")
@@ -337,7 +360,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
         assert (folder / f"{stem}_calibration.png").stat().st_size > 10_000
         members = [load_property_model(path) for path in sorted(folder.glob(model))]
         uncertain = with_property_uncertainty(members, folder / name)
-        data, _ = with_bonds(read_properties("train.csv", uncertain.targets), "auto", "error")
+        data, _ = with_bonds(read_properties("train.xyz", uncertain.targets), "auto", "error")
         for error, std in property_errors_and_stds(uncertain, data.select(range(0, 16, 2))).values():
             assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4)
         words = ["predict", model, "new.csv", "-o", f"{stem}.csv", "--uncertainty", name, "--progress=false"]
@@ -353,18 +376,20 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     assert main(["predict", "run_*/model.safetensors", "new.csv", "-o", "raw.csv", "--progress=false"]) == 0
     assert "standard deviations of a committee are not calibrated" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="energy_key has no effect on the uncertainty of properties; leave it out"):
-        calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", output="e", energy_key="energy"))
+        calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", output="e", energy_key="energy"))
     with pytest.raises(ConfigError, match="comes from what it was trained on; give the files"):
-        calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", output="e"))
+        calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", output="e"))
     with pytest.raises(DataError, match="all structures of train are in data too"):
-        calibrate(CalibrationSettings("run_0/model.safetensors", "train.csv", "train.csv", output="e", progress=False))
+        calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", "train.xyz", output="e", progress=False))
     lines = (folder / "train.csv").read_text().splitlines()
     (folder / "other.csv").write_text("\n".join([*lines, "new,CF,1,0,0 0 0"]) + "\n")
+    write_xyz(folder / "other.csv")
     with pytest.raises(UnknownSpeciesError, match="molecule new has F, which the model does not know"):
-        calibrate(CalibrationSettings("run_*/model.safetensors", "other.csv", output="e", progress=False))
+        calibrate(CalibrationSettings("run_*/model.safetensors", "other.xyz", output="e", progress=False))
     (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
+    write_xyz(folder / "few.csv")
     with pytest.raises(DataError, match="one half has 1 values of size; at least 2 are needed in each"):
-        calibrate(CalibrationSettings("run_*/model.safetensors", "few.csv", output="e"))
+        calibrate(CalibrationSettings("run_*/model.safetensors", "few.xyz", output="e"))
 
 
 def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> None:
@@ -380,7 +405,7 @@ def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> No
             np.testing.assert_array_equal(one.info["bonds"], other.info["bonds"])
     calibrate(
         CalibrationSettings(
-            str(result.model), "out/set_aside/valid.xyz", "train.csv", output="u.safetensors", progress=False
+            str(result.model), "out/set_aside/valid.xyz", "train.xyz", output="u.safetensors", progress=False
         )
     )
     assert "4 of 16 structures of train are in data too: left out of train" in caplog.text
@@ -389,7 +414,8 @@ def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> No
 def test_charges_that_the_model_does_not_see_are_said(folder, caplog) -> None:
     with (folder / "train.csv").open("a") as file:
         file.write("ion,C[NH3+],6.5,1,0 0 1\n")
-    train(read_config("config.yaml", ["--data.valid=train.csv", "--run.max_epochs=1"]))
+    write_xyz(folder / "train.csv")
+    train(read_config("config.yaml", ["--data.valid=train.xyz", "--run.max_epochs=1"]))
     assert "the data carry charge and the model does not use them: its inputs lack total_charge" in caplog.text
     assert not (folder / "out/set_aside/valid.xyz").exists()
 
@@ -409,6 +435,7 @@ def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys
     words = [
         "train",
         "config.yaml",
+        "--data.train=train.csv",
         "--run.max_epochs=1",
         "--data.targets={size: extensive eV, heteroatoms: intensive}",
     ]
