@@ -16,15 +16,16 @@ class GradientClipping:
 
     .. math:: g \leftarrow g \, \min(1, c r / |g|), \qquad r^2 = \langle |g|^2 \rangle
 
-    over about the last hundred steps, as they were cut. Adam divides by what gradients usually are: one that is a
-    hundred times as long moves the weights by about a hundred learning rates before it is forgotten. A fixed limit that
-    the first steps can live with does not stop that at the end, when gradients are small.
+    over about the last hundred steps, where no norm counts as more than c times what it was cut to: what comes often
+    is no outlier. Adam divides by what gradients usually are: one that is a hundred times as long moves the weights by
+    about a hundred learning rates before it is forgotten. A fixed limit that the first steps can live with does not
+    stop that at the end, when gradients are small.
 
     Args:
-        factor: Largest norm in units of r; None cuts nothing.
+        factor: Largest norm in units of r, above 1; None cuts nothing.
 
     >>> clipping = GradientClipping(3.0)
-    >>> [clipping.limit(norm) for norm in (2.0, 1.0, 2.0)] == [2.0, 1.0, 2.0]
+    >>> [clipping.limit(norm) for norm in (0.0, 2.0, 1.0, 2.0)] == [0.0, 2.0, 1.0, 2.0]
     True
     >>> 4.0 < clipping.limit(1000.0) < 6.0
     True
@@ -36,11 +37,14 @@ class GradientClipping:
 
     def limit(self, norm: float) -> float:
         """The norm that a gradient is to have; the next ones are compared with it too."""
-        if self.factor is not None and self._weight:
-            norm = min(norm, self.factor * math.sqrt(self._mean / self._weight))
-        self._mean = _DECAY * self._mean + (1.0 - _DECAY) * norm**2
+        if self.factor is None or not 0.0 < norm < math.inf:  # no labels say nothing of what is usual
+            return norm
+        cut = norm
+        if self._weight:
+            cut = min(norm, self.factor * math.sqrt(self._mean / self._weight))
+        self._mean = _DECAY * self._mean + (1.0 - _DECAY) * min(norm, self.factor * cut) ** 2
         self._weight = _DECAY * self._weight + (1.0 - _DECAY)
-        return norm
+        return cut
 
     def __call__(self, parameters: Iterable[nn.Parameter]) -> None:
         """Scale the gradients of parameters in place."""

@@ -115,8 +115,8 @@ class OptimizerConfig:
         plateau_factor: Factor of each lowering on a plateau.
         plateau_patience: Epochs without a better validation loss before a lowering.
         ema_decay: Decay per step of the moving average of the weights; 0 switches it off.
-        clip_grad: Largest norm of the gradient, in units of its root mean square over about the last hundred steps;
-            null for no clipping.
+        clip_grad: Largest norm of the gradient, in units of its root mean square over about the last hundred steps
+            (above 1); null for no clipping.
     """
 
     lr: float = 0.05
@@ -137,7 +137,10 @@ class OptimizerConfig:
         _require(0 <= self.min_lr_ratio <= 1, "optimizer.min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
         _require(0 < self.plateau_factor < 1, "optimizer.plateau_factor", self.plateau_factor, "between 0 and 1")
         _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
-        _require(self.clip_grad is None or self.clip_grad > 0, "optimizer.clip_grad", self.clip_grad, "positive")
+        _require(
+            self.clip_grad is None or self.clip_grad > 1,
+            "optimizer.clip_grad", self.clip_grad, "above 1, in units of what is usual",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def run_training(
     }
     sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
     warm, steps = module.settings.warmup_steps, config.max_epochs * len(sampler)
-    if warm >= steps:
+    if warm >= steps and trainer.is_global_zero:
         _log.warning(
             "optimizer.warmup_steps is %d, but the whole run has at most %d steps (%d epochs of %d): the learning rate "
             "never gets to optimizer.lr; ask for a shorter warm-up or more epochs",

@@ -207,7 +207,8 @@ class PotentialModule(LightningModule):
         """Take up what `on_save_checkpoint` added."""
         state = checkpoint["ik_e3nn"]
         self.schedule.load_state_dict(state["schedule"])
-        self.clipping.load_state_dict(state["clipping"])
+        if "clipping" in state:  # it is not in checkpoints of earlier versions, and is learned again in a few steps
+            self.clipping.load_state_dict(state["clipping"])
         self._earlier = state["seconds"]
         self._random_state = state["random"]
 

@@ -102,7 +102,11 @@ def test_missing_file(tmp_path) -> None:
         (LossConfig, {"huber_delta": 0.0}, "loss.huber_delta is 0.0, but it must be positive"),
         (OptimizerConfig, {"lr": 0.0}, "optimizer.lr is 0.0, but it must be positive"),
         (OptimizerConfig, {"ema_decay": 1.0}, "optimizer.ema_decay is 1.0, but it must be at least 0 and below 1"),
-        (OptimizerConfig, {"clip_grad": 0.0}, "optimizer.clip_grad"),
+        (
+            OptimizerConfig,
+            {"clip_grad": 1.0},
+            "optimizer.clip_grad is 1.0, but it must be above 1, in units of what is usual",
+        ),
         (RunConfig, {"batch_size": 0}, "run.batch_size is 0, but it must be at least 1"),
         (RunConfig, {"max_minutes": 0.0}, "run.max_minutes is 0.0, but it must be positive"),
     ],

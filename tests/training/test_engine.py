@@ -2,12 +2,14 @@ import itertools
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import Callback
 
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.training import engine
+from ik_e3nn.training.clipping import GradientClipping
 from ik_e3nn.training.config import LossConfig, OptimizerConfig, RunConfig
 from ik_e3nn.training.engine import run_training, useful_threads
 from ik_e3nn.training.loss import PotentialLoss
@@ -107,28 +109,51 @@ def norm_of_gradient(module):
     return float(torch.stack([p.grad.norm() for p in module.model.parameters()]).norm())
 
 
-def test_gradients_are_cut_to_what_is_usual(data, tmp_path) -> None:
-    norms = []
-    module = make_module(optimizer=OptimizerConfig(clip_grad=1e-3))
-    train(module, data, tmp_path, max_epochs=1, callbacks=[Watch(lambda t, m: norms.append(norm_of_gradient(m)))])
-    usual = [norms[0], ((0.99 * norms[0] ** 2 + norms[1] ** 2) / 1.99) ** 0.5]
-    assert norms[1:] == pytest.approx([1e-3 * r for r in usual], rel=1e-3)
-
-
 class Outlier(Callback):
-    """One gradient that is 10^4 times as long as it should be."""
+    """One gradient that is much longer than it should be; `norms` are those before it is cut."""
+
+    def __init__(self, step, factor):
+        self.step, self.factor, self.norms = step, factor, []
 
     def on_after_backward(self, trainer, pl_module):
-        if trainer.global_step == 30:
+        self.norms.append(norm_of_gradient(pl_module))
+        if trainer.global_step == self.step:
             for p in pl_module.model.parameters():
-                p.grad *= 1e4
+                p.grad *= self.factor
+
+
+def test_gradients_are_cut_to_what_is_usual(data, tmp_path) -> None:
+    seen, outlier = [], Outlier(2, 1e3)
+    watch = Watch(lambda trainer, module: seen.append(norm_of_gradient(module)))
+    module = make_module(optimizer=OptimizerConfig(clip_grad=1.5))
+    train(module, data, tmp_path, max_epochs=1, callbacks=[outlier, watch])
+    first, second = outlier.norms[0], min(outlier.norms[1], 1.5 * outlier.norms[0])
+    counted = min(outlier.norms[1], 1.5 * second)
+    usual = ((0.99 * first**2 + counted**2) / 1.99) ** 0.5
+    assert seen == pytest.approx([first, second, 1.5 * usual], rel=1e-4)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_batches_without_labels_do_not_make_the_others_outliers(share) -> None:
+    rng, clipping = np.random.default_rng(0), GradientClipping(3.0)
+    norms = np.where(rng.uniform(size=5000) < share, rng.lognormal(0, 0.3, 5000), 0.0)
+    cut = np.array([clipping.limit(norm) for norm in norms])
+    assert (cut == norms).mean() > 0.999
+    assert clipping.limit(float("nan")) != clipping.limit(1.0) == 1.0
+
+
+def test_what_comes_often_is_no_outlier() -> None:
+    rng, clipping = np.random.default_rng(0), GradientClipping(3.0)
+    norms = np.where(rng.uniform(size=5000) < 0.05, 1.0, 1e-3)
+    cut = np.array([clipping.limit(norm) for norm in norms])
+    assert cut[1000:][norms[1000:] == 1.0].min() > 0.3
 
 
 @pytest.mark.parametrize(("clip", "spoiled"), [(3.0, False), (None, True)])
 def test_one_outlier_spoils_no_training(data, tmp_path, clip, spoiled) -> None:
     optimizer = OptimizerConfig(lr=0.02, warmup_steps=2, clip_grad=clip, ema_decay=0.0)
     rows, _ = train(make_module(optimizer=optimizer), data, tmp_path / "a", max_epochs=20)
-    hit, _ = train(make_module(optimizer=optimizer), data, tmp_path / "b", max_epochs=20, callbacks=[Outlier()])
+    hit, _ = train(make_module(optimizer=optimizer), data, tmp_path / "b", max_epochs=20, callbacks=[Outlier(30, 1e4)])
     assert (hit[-1]["train/loss"] > 1.5 * rows[-1]["train/loss"]) == spoiled
 
 
@@ -150,6 +175,7 @@ def test_two_and_two_epochs_equal_four_bit_for_bit(data, tmp_path, schedule) -> 
     moments = [checkpoint["optimizer_states"][0]["state"] for checkpoint in last]
     assert all(same_state(moments[0][key], moments[1][key]) for key in moments[0])
     assert torch.equal(last[0]["ik_e3nn"]["random"]["torch"], last[1]["ik_e3nn"]["random"]["torch"])
+    assert last[0]["ik_e3nn"]["clipping"] == last[1]["ik_e3nn"]["clipping"]
     assert best.state_dict() == split_best.state_dict()
     without_time = [[{**row, "seconds": 0} for row in part] for part in (rows, split_rows)]
     assert without_time[0] == without_time[1]
