@@ -18,7 +18,7 @@ from ik_e3nn.training.prepare import LabelledSet
 _log = logging.getLogger(__name__)
 
 LOOK_AT = 64  # structures whose forces are compared with the base's
-SAME_MAGNITUDE = 5.0  # levels of theory differ by less, units by more
+SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory differ by less, units by more in size alone
 
 
 def refit_reference(
@@ -68,23 +68,24 @@ def refit_reference(
 
 
 def warn_of_units(model: InteratomicPotential, train: LabelledSet) -> None:
-    """Say when forces of the data and of the model are of different magnitude, as in other units.
+    """Say when forces of the data have the directions of the model's, but not their size, as in other units.
 
     Args:
         model: A model that knows all elements.
         train: Structures; the first that have forces are looked at.
     """
-    chosen = [i for i, one in enumerate(train.labels) if np.isfinite(one.forces).all()]
-    part = train.select(chosen[:LOOK_AT])
+    chosen = [i for i, one in enumerate(train.labels) if np.isfinite(one.forces).all()][:LOOK_AT]
     if not chosen:
         return
+    part = train.select(chosen)
     graphs = StructureDataset(part.structures, None, model.r_max, dtype=model.dtype, inputs=model.inputs)
     ours = np.concatenate(predict(model, graphs).forces)
-    ratio = np.linalg.norm(np.concatenate([one.forces for one in part.labels])) / max(float(np.linalg.norm(ours)), 1e-9)
-    if not 1 / SAME_MAGNITUDE < ratio < SAME_MAGNITUDE:
+    theirs = np.concatenate([one.forces for one in part.labels])
+    a, b = np.linalg.norm(ours), np.linalg.norm(theirs)
+    if (ours * theirs).sum() > SAME_DIRECTION * a * b and not 1 / SAME_SIZE < b / a < SAME_SIZE:
         _log.warning(
             "forces of the data are %.3g times those of the base (root mean square): if they are not in eV/A (0.019 "
-            "would be Hartree/bohr, 0.037 Hartree/A, 23 kcal/mol/A), set data.energy_unit and data.length_unit", ratio,
+            "would be Hartree/bohr, 0.037 Hartree/A, 23 kcal/mol/A), set data.energy_unit and data.length_unit", b / a,
         )  # fmt: skip
 
 

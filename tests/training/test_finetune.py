@@ -397,13 +397,16 @@ def test_labels_without_energies_keep_the_bases_E0s(data) -> None:
         refit_reference(base_model().eval(), prepare_data(chosen).sets["train"])
 
 
-@pytest.mark.parametrize(("factor", "said"), [(1.3, False), (1 / 51.42, True), (23.06, True)])
-def test_forces_in_other_units_are_said(data, caplog, factor, said) -> None:
-    frames = structures(6, crystals=False)
+@pytest.mark.parametrize(
+    ("factor", "noise", "said"),
+    [(1.3, 0.0, False), (1 / 51.42, 0.0, True), (23.06, 0.0, True), (0.0, 0.0, False), (0.0, 1e-3, False)],
+)
+def test_forces_in_other_units_are_said(data, caplog, factor, noise, said) -> None:
+    """Minima, whose forces are zero or noise, are no matter of units."""
+    frames, rng = structures(6, crystals=False), np.random.default_rng(0)
     for atoms in frames:
-        atoms.calc = IKCalculator(base_model().eval())
-        atoms.arrays["REF_forces"] = factor * atoms.get_forces()
-        atoms.calc = None
+        forces = IKCalculator(base_model().eval()).get_property("forces", atoms)
+        atoms.arrays["REF_forces"] = factor * forces + noise * rng.normal(size=forces.shape)
     write(data / "other.xyz", frames)
     started(data, train="other.xyz")
     assert ("if they are not in eV/A" in caplog.text) == said
