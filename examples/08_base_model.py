@@ -16,6 +16,7 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,14 @@ def label_shard(names: list[str], plan: Plan, share: float, path: str) -> None:
     if frames:
         write(partial, frames, format="extxyz")
     os.replace(partial, path)
+
+
+def same_plan(file: Path, plan: dict[str, Any]) -> None:
+    """Note what the folder's frames are, or refuse to mix others with them."""
+    text = json.dumps(plan)
+    if file.exists() and file.read_text() != text:
+        raise SystemExit(f"{file} says that the frames here were made otherwise; choose another --work folder")
+    file.write_text(text)
 
 
 def make_data(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
@@ -169,6 +178,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
     plan = Plan(args.calculator)
+    same_plan(args.work / "plan.json", {**asdict(plan), "max_atoms": args.max_atoms, "held_out": args.held_out})
     data, metrics = make_data(args, plan), fit(args)
     file = args.work / "run" / "model.safetensors"
     model = load_model(file)

@@ -163,19 +163,19 @@ class SteerableNetwork(ExactModule):
             layers.append(SteerableLayer(self.irreps_out if number else scalars, kernel, s))
         self.layers = nn.ModuleList(layers)
 
-    def forward(self, species: Tensor, edge_index: Tensor, vectors: Tensor, bonds: Tensor) -> Tensor:
+    def forward(self, species: Tensor, edge_index: Tensor, vectors: Tensor, bonds: Tensor | None = None) -> Tensor:
         """Features (N, irreps_out.dim).
 
         Args:
             species: Species indices, (N,).
             edge_index: Senders and receivers, (2, E).
             vectors: Edge vectors, (E, 3), in A.
-            bonds: Bond types, (E,).
+            bonds: Bond types, (E,), where kernels see them.
         """
         types = self.types.index_select(0, species)
         blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0], self.width)
         parts = []
-        if "bonds" in self.settings.conditions:
+        if "bonds" in self.settings.conditions and bonds is not None:
             parts.append(self.bond_types.index_select(0, bonds))
         if "species" in self.settings.conditions:
             parts += [types.index_select(0, edge_index[0]), types.index_select(0, edge_index[1])]

@@ -60,9 +60,11 @@ def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
     first: dict[tuple[Any, ...], int] = {}
     links = []
     for number, atoms in enumerate(structures):
-        if not len(atoms) or not np.isfinite(atoms.positions).all():
+        if not len(atoms):
             continue
         lengths = np.concatenate([atoms.positions - atoms.positions[0], atoms.cell.array[atoms.pbc]]) / 1e-4
+        if not np.isfinite(lengths).all():
+            continue
         for shift in (0.25, 0.75):  # a coordinate that rounding parts on one grid is together on the other
             places = np.floor(lengths + shift).astype(np.int64)
             key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), places.tobytes(), shift)

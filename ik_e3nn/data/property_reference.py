@@ -22,7 +22,7 @@ class PropertyReference:
 
     Args:
         per_atom: By species; NaN where nothing is known of one.
-        per_square: By species, per A^2.
+        per_square: By species, per A^2; the same.
         shift: Constant.
         scale: Root mean square of what is left.
     """
@@ -81,8 +81,11 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
             rest = values - shift
         else:
             rest = values
+        present = counts[known].any(0)
         if target.by_element:
-            per_atom = np.where(counts[known].any(0), per_atom, np.nan)
+            per_atom = np.where(present, per_atom, np.nan)
+        if target.kind == "spatial_extent":
+            per_square = np.where(present, per_square, np.nan)
         scale = float(np.sqrt(np.mean(rest**2)))
         references.append(PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0))
     return references

@@ -179,11 +179,21 @@ def parse_xyz(name: str, text: str) -> tuple[Atoms, int, list[float], str]:
 def _xyz_texts(path: Path) -> Iterator[tuple[str, str]]:
     """Names and contents of the files, in sorted order."""
     if path.is_file() and path.name.endswith((".tar.bz2", ".tar", ".tar.gz")):
-        with tarfile.open(path) as archive:
-            for member in archive:
-                stream = archive.extractfile(member) if member.name.endswith(".xyz") else None
-                if stream is not None:
-                    yield member.name, stream.read().decode()
+        try:
+            with tarfile.open(path) as archive:
+                for member in archive:
+                    stream = archive.extractfile(member) if member.name.endswith(".xyz") else None
+                    if stream is not None:
+                        yield member.name, _text(member.name, stream.read())
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise DataError(f"{path} is damaged ({error}); copy it again") from error
         return
     for file in sorted(path.glob("dsgdb9nsd_*.xyz")) if path.is_dir() else expand_path(path):
-        yield file.name, file.read_text()
+        yield file.name, _text(file.name, file.read_bytes())
+
+
+def _text(name: str, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not a file of dsgdb9nsd: it is not text") from error

@@ -2,6 +2,7 @@
 
 import gzip
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,43 @@ class SDFRecord(NamedTuple):
     fields: dict[str, str]
 
 
+class Unreadable(NamedTuple):
+    """A record of an SDF file that gives no structure.
+
+    Attributes:
+        number: Its place in the file, from 0.
+        problem: Why, naming record and file.
+        flat: It is a drawing.
+    """
+
+    number: int
+    problem: str
+    flat: bool
+
+
+def scan_sdf(path: Path) -> Iterator[SDFRecord | Unreadable]:
+    """Every record of an SDF or MOL file, whether it can be read or not.
+
+    Args:
+        path: The file, gzipped or not.
+
+    Yields:
+        Records in the order of the file.
+    """
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream, rdBase.BlockLogs():
+        for number, molecule in enumerate(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)):
+            name = f"molecule {number} of {path}"
+            if molecule is None:
+                yield Unreadable(number, f"{name} cannot be read", flat=False)
+            elif not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
+                problem = f"{name} is a flat drawing (2D coordinates); make a geometry from its SMILES first"
+                yield Unreadable(number, problem, flat=True)
+            else:
+                fields = {key: str(molecule.GetProp(key)) for key in molecule.GetPropNames()}
+                yield SDFRecord(number, _to_atoms(molecule, name), fields)
+
+
 def read_sdf_records(path: Path) -> list[SDFRecord]:
     """All molecules of an SDF or MOL file with their data fields; see `read_sdf`.
 
@@ -82,20 +120,19 @@ def read_sdf_records(path: Path) -> list[SDFRecord]:
         path: The file, gzipped or not.
 
     Returns:
-        The records that can be read.
+        The records that can be read; of others it is said.
 
     Raises:
         DataError: No molecule can be read, or the coordinates are flat drawings.
     """
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
     records = []
-    with opener(path, "rb") as stream, rdBase.BlockLogs():
-        for number, molecule in enumerate(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)):
-            if molecule is None:
-                logger.warning("molecule %d of %s cannot be read and is skipped", number, path)
-                continue
-            fields = {name: str(molecule.GetProp(name)) for name in molecule.GetPropNames()}
-            records.append(SDFRecord(number, _to_atoms(molecule, f"molecule {number} of {path}"), fields))
+    for one in scan_sdf(path):
+        if isinstance(one, SDFRecord):
+            records.append(one)
+        elif one.flat:
+            raise DataError(one.problem)
+        else:
+            logger.warning("%s and is skipped", one.problem)
     if not records:
         raise DataError(f"no molecule in {path} can be read")
     return records
@@ -103,8 +140,6 @@ def read_sdf_records(path: Path) -> list[SDFRecord]:
 
 def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     """One molecule as atoms, sanitised if its chemistry allows."""
-    if not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
-        raise DataError(f"{name} is a flat drawing (2D coordinates); make a geometry from its SMILES first")
     failure = Chem.SanitizeMol(molecule, catchErrors=True)
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
         logger.warning("%s does not pass RDKit's checks (%s); its bonds are taken as in the file", name, failure)

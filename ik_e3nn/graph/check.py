@@ -1,17 +1,18 @@
 """Whether the tensors of a graph are what the table of fields says."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph.fields import BATCH, EDGE_INDEX, FIELDS
+from ik_e3nn.graph.bonds import BOND_NAMES
+from ik_e3nn.graph.fields import BATCH, BOND_TYPES, EDGE_INDEX, FIELDS
 
-_COUNTED = {EDGE_INDEX: "N", BATCH: "B"}  # fields that are numbers of atoms and of structures
+_NUMBERS_OF = {EDGE_INDEX: "N", BATCH: "B", BOND_TYPES: "types"}  # fields that are numbers of atoms, structures, types
 
 
-def check_graph(graph: Mapping[str, Tensor], names: Iterable[str]) -> None:
+def check_graph(graph: Mapping[str, Tensor], names: Sequence[str]) -> None:
     """Refuse a graph whose tensors are missing or have a wrong shape, dtype or index.
 
     Args:
@@ -47,11 +48,12 @@ each atom belongs to
                 f"{name} is {tensor.dtype} of shape {tuple(tensor.shape)}; expected {field.dtype} of shape "
                 f"{field.shape}{known}: {field.meaning}"
             )
-    for name, symbol in _COUNTED.items():
-        if symbol in sizes and name in graph and graph[name].numel():
+    sizes["types"] = len(BOND_NAMES)
+    for name in names:
+        most = sizes.get(_NUMBERS_OF.get(name, ""))
+        if most is not None and graph[name].numel():
             low, high = torch.stack(graph[name].aminmax()).tolist()
-            if low < 0 or high >= sizes[symbol]:
+            if low < 0 or high >= most:
                 raise DataError(
-                    f"{name} holds numbers from {low} to {high}; expected 0 to {sizes[symbol] - 1}: "
-                    f"{FIELDS[name].meaning}"
+                    f"{name} holds numbers from {low} to {high}; expected 0 to {most - 1}: {FIELDS[name].meaning}"
                 )

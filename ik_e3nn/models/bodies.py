@@ -59,9 +59,8 @@ class SteerableBody(Body):
         vectors = edge_vectors(
             graph[fields.POSITIONS], edge_index, graph[fields.EDGE_SHIFTS], graph[fields.CELL], graph[fields.BATCH]
         )
-        features: Tensor = self.network(
-            species, edge_index, vectors.to(self.network.types.dtype), graph[fields.BOND_TYPES]
-        )
+        bonds = graph[fields.BOND_TYPES] if fields.BOND_TYPES in self.inputs else None
+        features: Tensor = self.network(species, edge_index, vectors.to(self.network.types.dtype), bonds)
         return features
 
     def set_average_neighbours(self, number: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
@@ -18,7 +18,7 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
 from ik_e3nn.data.check_geometry import check_contacts
 from ik_e3nn.data.reading import expand_path
-from ik_e3nn.data.sdf import is_sdf, read_sdf_records
+from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.data.writing import refuse_existing
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
@@ -196,22 +196,23 @@ def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
 
 
 def _read_structures(paths: Sequence[Path]) -> _Asked:
-    """A row for every structure, and for every record of an SDF file, with its data, that cannot be read."""
+    """A row for every structure, and for every record of an SDF file, with its data, whether it can be read or not."""
     asked = _Asked([])
     for path in paths:
-        first = len(asked.rows)
-        found = (
-            [(one.number, one.atoms, one.fields) for one in read_sdf_records(path)]
+        found: Iterable[SDFRecord | Unreadable] = (
+            scan_sdf(path)
             if is_sdf(path)
-            else [(number, atoms, {}) for number, atoms in enumerate(read_structures(path))]
+            else (SDFRecord(number, atoms, {}) for number, atoms in enumerate(read_structures(path)))
         )
-        for number, atoms, columns in found:
-            for missing in range(len(asked.rows), first + number):
-                asked.problems[missing] = f"molecule {missing - first} of {path.name} cannot be read"
-                asked.rows.append({"molecule": str(missing)})
-            asked.rows.append({"molecule": str(atoms.info.get("name", first + number)), **columns})
-            asked.structures.append(atoms)
-            asked.owners.append(first + number)
+        for one in found:
+            row = len(asked.rows)
+            if isinstance(one, Unreadable):
+                asked.rows.append({"molecule": str(row)})
+                asked.problems[row] = one.problem
+                continue
+            asked.rows.append({"molecule": str(one.atoms.info.get("name", row)), **one.fields})
+            asked.structures.append(one.atoms)
+            asked.owners.append(row)
     rows = (asked.rows[owner] for owner in asked.owners)
     sources = [{**atoms.info, **row} for atoms, row in zip(asked.structures, rows, strict=True)]
     asked.smiles = given_smiles(sources) or []
@@ -234,17 +235,20 @@ def _checked(
 ) -> tuple[PropertySet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
     inputs = (model.first if isinstance(model, UncertainProperties) else model).body.inputs
-    odd = 0
+    odd = set()
     for owner, atoms in zip(asked.owners, asked.structures, strict=True):
         values = ((fields.TOTAL_CHARGE, "charge", 0), (fields.SPIN, "spin", 1))
         unseen = [key for name, key, usual in values if name not in inputs and (atoms.info.get(key) or usual) != usual]
         if unseen:
-            odd, asked.problems[owner] = odd + 1, f"the model does not see its {' and '.join(unseen)}"
+            odd.add(owner)
+            asked.problems[owner] = f"the model does not see its {' and '.join(unseen)}"
     if odd:
-        _log.warning("%d structures are charged or have unpaired electrons, which the model does not see", odd)
+        _log.warning("%d molecules are charged or have unpaired electrons, which the model does not see", len(odd))
     good = []
     for index, atoms in enumerate(asked.structures):
         try:
+            if not len(atoms):
+                raise DataError("it has no atoms")
             check_species([atoms], model.species)
             check_contacts(atoms)
             good.append(index)

@@ -175,7 +175,7 @@ def move_references(model: MolecularPropertyModel, train: PropertySet, targets: 
             )  # fmt: skip
         column = model.targets.index(target)
         model.scales.per_atom[column] += torch.from_numpy(np.nan_to_num(one.per_atom))
-        model.scales.per_square[column] += torch.from_numpy(one.per_square)
+        model.scales.per_square[column] += torch.from_numpy(np.nan_to_num(one.per_square))
         model.scales.shift[column] += one.shift
 
 

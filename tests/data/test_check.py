@@ -140,6 +140,8 @@ def test_structures_that_went_through_a_file_are_the_same():
     theirs = [Atoms(atoms.numbers, atoms.positions + rng.uniform(-1e-8, 1e-8, (6, 3))) for atoms in ours]
     assert find_duplicates(ours + theirs) == [[number, 2000 + number] for number in range(2000)]
     assert find_duplicates([]) == []
+    broken = [Atoms("H", cell=[size] * 3, pbc=True) for size in (np.nan, np.inf, np.nan)]
+    assert find_duplicates(broken) == []
 
 
 def test_contacts_through_periodic_images():

@@ -212,6 +212,11 @@ def test_damaged_files_are_named(tmp_path):
     ):
         with pytest.raises(DataError, match=f"qm9.npz:? {message}"):
             read_qm9(write_arrays(tmp_path, **changes))
+    for name, message in (("dsgdb9nsd.xyz.tar.bz2", "is damaged"), ("dsgdb9nsd_000002.xyz", "it is not text")):
+        (tmp_path / name).write_bytes(b"\xff\xfe rubbish")
+        with pytest.raises(DataError, match=f"{name} .*{message}"):
+            read_qm9(tmp_path / name)
+        (tmp_path / name).unlink()
     table = write_sdf(tmp_path) / "gdb9.sdf.csv"
     text = table.read_text()
     for old, new, message in (("13.21", "high", "could not convert string to float: 'high'"), (",6.413", "", "None")):

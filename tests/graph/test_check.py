@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import Target, build_graph
+from ik_e3nn.graph import Target, build_graph, build_molecular_graph, set_bonds
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 
 MODELS = {
@@ -42,9 +43,20 @@ def test_what_is_wrong_with_a_graph_is_said(kind, name, change, message):
         model({key: value for key, value in graph.items() if key != name})
 
 
+def test_types_of_bonds_that_there_are_not():
+    steerable = {"channels": 4, "num_layers": 1, "conditions": ["bonds"]}
+    model = MolecularPropertyModel(["H", "O"], [Target("gap", "intensive", "eV")], steerable=steerable)
+    water = molecule("H2O")
+    set_bonds(water, [[0, 1, 1], [0, 2, 1]])
+    graph = build_molecular_graph(water, model.edges, model.r_max).to_dict()
+    with pytest.raises(DataError, match="bond_types holds numbers from 10 to 10; expected 0 to 4: 0 none, 1 single"):
+        model({**graph, "bond_types": graph["bond_types"] + 9})
+
+
 @pytest.mark.parametrize("kind", MODELS)
-def test_a_graph_without_edges_or_atoms_is_one(kind):
+@pytest.mark.parametrize("atoms", [molecule("O"), Atoms()])
+def test_a_graph_without_edges_or_atoms_is_one(kind, atoms):
     model = MODELS[kind]().eval()
-    graph = build_graph(molecule("O"), model.r_max, dtype=model.dtype)
+    graph = build_graph(atoms, model.r_max, dtype=model.dtype)
     assert graph["edge_index"].shape == (2, 0)
     assert all(torch.isfinite(value).all() for value in model(graph).values())

@@ -134,7 +134,6 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
 
 def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
     from ase import Atoms
-    from ase.io import write
     from rdkit import Chem
 
     from ik_e3nn.data.molecules import mol_from_atoms
@@ -143,11 +142,15 @@ def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
     good = molecule_from_smiles("CCO")
     nan, heap = good.copy(), Atoms(good.numbers, np.zeros((9, 3)))
     nan.positions[2, 1] = np.nan
-    write(folder / "some.xyz", [good, nan, heap, good])
+    write(folder / "some.xyz", [good, nan, heap, good, Atoms()])
     (folder / "some.csv").write_text("smiles\nCCO\nC.C\n")
-    block = Chem.MolToMolBlock(mol_from_atoms(good, good.info["bonds"]))
-    record = f"{block}> <id>\na{{}}\n\n$$$$\n"
-    (folder / "some.sdf").write_text(record.format(0) + "rubbish\n\n\n  no counts\nM  END\n$$$$\n" + record.format(2))
+    drawing = good.copy()
+    drawing.positions[:, 2] = 0
+    blocks = [Chem.MolToMolBlock(mol_from_atoms(atoms, good.info["bonds"])) for atoms in (good, drawing)]
+    record, flat = (f"{block}> <id>\na{{}}\n\n$$$$\n" for block in blocks)
+    flat = flat.format(3).replace(" 3D", " 2D")
+    rubbish = "rubbish\n\n\n  no counts\nM  END\n$$$$\n"
+    (folder / "some.sdf").write_text(record.format(0) + rubbish + record.format(2) + flat + rubbish)
     tables = {}
     for kind in ("xyz", "csv", "sdf"):
         words = ["predict", "out/model.safetensors", f"some.{kind}", "-o", f"{kind}.csv", "--progress=false"]
@@ -155,13 +158,19 @@ def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
         with (folder / f"{kind}.csv").open() as file:
             tables[kind] = list(csv.DictReader(file))
     known = {kind: [row["size_eV"] != "" for row in table] for kind, table in tables.items()}
-    assert known == {"xyz": [True, False, False, True], "csv": [True, False], "sdf": [True, False, True]}
+    assert known == {
+        "xyz": [True, False, False, True, False],
+        "csv": [True, False],
+        "sdf": [True, False, True, False, False],
+    }
     assert "NaN" in tables["xyz"][1]["problem"]
     assert "atoms are on top of each other (H-H 0.00 A)" in tables["xyz"][2]["problem"]
     assert "are 2 molecules, whose geometry together is not known" in tables["csv"][1]["problem"]
-    assert [row["molecule"] for row in tables["sdf"]] == ["0", "1", "2"]
-    assert [row["id"] for row in tables["sdf"]] == ["a0", "", "a2"]
+    assert tables["xyz"][4]["problem"] == "it has no atoms"
+    assert [row["molecule"] for row in tables["sdf"]] == ["0", "1", "2", "3", "4"]
+    assert [row["id"] for row in tables["sdf"]] == ["a0", "", "a2", "", ""]
     assert tables["sdf"][1]["problem"] == "molecule 1 of some.sdf cannot be read"
+    assert "molecule 3 of some.sdf is a flat drawing" in tables["sdf"][3]["problem"]
     assert main(["predict", "out/model.safetensors", "some.csv", "-o", "n.csv", "--seed=-1"]) == 2
     assert "seed is -1, but it must not be negative" in capsys.readouterr().err
 
@@ -447,7 +456,7 @@ def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys
     assert [t.name for t in load_property_model(folder / "out/model.safetensors").targets] == ["size", "heteroatoms"]
     (folder / "ions.csv").write_text("smiles\nC[NH3+]\n[CH2]C\nC[NH2+]\nCC\n")
     assert main(["predict", "out/model.safetensors", "ions.csv", "-o", "ions_out.csv", "--progress=false"]) == 0
-    assert "3 structures are charged or have unpaired electrons" in capsys.readouterr().err
+    assert "3 molecules are charged or have unpaired electrons" in capsys.readouterr().err
     problems = [line.rpartition(",")[2] for line in (folder / "ions_out.csv").read_text().splitlines()[1:]]
     unseen = [f"the model does not see its {what}" for what in ("charge", "spin", "charge and spin")]
     assert problems == [*unseen, ""]
