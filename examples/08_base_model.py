@@ -30,6 +30,7 @@ from base_model.smiles import held_out, molecules
 from tqdm import tqdm
 
 from ik_e3nn.data import LabelKeys
+from ik_e3nn.data.smiles_table import given_smiles
 from ik_e3nn.models import load_model, read_model_info, save_model
 from ik_e3nn.models.pretrained import FOLDER
 from ik_e3nn.training import read_config, train
@@ -98,26 +99,21 @@ def make_data(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
 def join_shards(shards: Path, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
     """Divide by molecules: to train on, to validate with, and held out."""
     frames = [atoms for path in sorted(shards.glob("*.xyz")) if path.stat().st_size for atoms in read(path, ":")]
-    part_of = divided({smiles_of(atoms) for atoms in frames}, args.held_out)
+    names = given_smiles([atoms.info for atoms in frames])
+    part_of = divided({*names}, args.held_out)
     parts: dict[str, list[Atoms]] = {"train": [], "valid": [], "heldout": []}
-    for atoms in frames:
-        parts[part_of[smiles_of(atoms)]].append(atoms)
+    for atoms, name in zip(frames, names, strict=True):
+        parts[part_of[name]].append(atoms)
     alone = isolated_atoms(plan.calculator)
-    seen = {name: {smiles_of(atoms) for atoms in part} for name, part in parts.items()}
     parts["train"] += atoms_apart(alone, copies=8)
     for name, part in parts.items():
         write(args.work / f"{name}.xyz", part, format="extxyz")
     write(args.work / "atoms.xyz", alone, format="extxyz")
     return {
-        "molecules": sum(map(len, seen.values())),
-        "held_out": len(seen["heldout"]),
+        "molecules": len(part_of),
+        "held_out": [*part_of.values()].count("heldout"),
         "train_frames": len(parts["train"]),
     }
-
-
-def smiles_of(atoms: Atoms) -> str:
-    """The molecule that a frame is of; extended XYZ reads F, hydrogen fluoride, as False."""
-    return "F" if atoms.info["smiles"] is False else str(atoms.info["smiles"])
 
 
 def divided(names: set[str], share: float) -> dict[str, str]:
@@ -184,7 +180,7 @@ def main() -> None:
     model = load_model(file)
     heldout = read_set(str(args.work / "heldout.xyz"), LabelKeys())
     heldout = heldout.select([i for i, one in enumerate(heldout.structures) if {*one.numbers} <= {*model.species}])
-    names = sorted({smiles_of(atoms) for atoms in heldout.structures})
+    names = sorted({*given_smiles([atoms.info for atoms in heldout.structures])})
     names = [names[i] for i in np.linspace(0, len(names) - 1, min(args.checks, len(names))).round().astype(int)]
     facts = {
         "elements": list(ELEMENTS), "data": data, "r_max": model.r_max,

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from ase import Atoms, units
@@ -49,7 +49,7 @@ class Plan:
     """
 
     calculator: str = "gfn2-xtb"
-    dynamics: str = "force field"
+    dynamics: Literal["force field", "reference"] = "force field"
     relaxation: int = 25
     on_the_way: tuple[int, ...] = (3, 10)
     temperatures: tuple[float, ...] = (300.0, 600.0, 1000.0)

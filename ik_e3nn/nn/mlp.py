@@ -28,8 +28,10 @@ def hidden_layer(
     "product" is a gate after all products of two fields of a channel: it sees angles between fields, exactly.
 
     Raises:
-        ValueError: ``hidden`` is not a type that the activation takes.
+        ValueError: ``hidden`` is not a type that the activation takes, or it has no grid.
     """
+    if grid_degree is not None and activation != "sphere":
+        raise ValueError(f"grid_degree is that of the sphere activation's grid and has no effect on {activation!r}")
     if activation == "sphere":
         l_max, mul = hidden.lmax, hidden[0].mul
         if hidden != spherical_irreps(l_max, mul):

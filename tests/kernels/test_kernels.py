@@ -223,6 +223,10 @@ def test_matrix_is_the_convolution_of_one_edge():
 def test_impossible_kernels_are_refused():
     with pytest.raises(ValueError, match=r"depth of a kernel must be 0 \(analytic\) or more; got -1"):
         ImplicitKernel("", "0e", basis=bessel(), depth=-1)
+    with pytest.raises(
+        ValueError, match="grid_degree is that of the sphere activation's grid and has no effect on 'gate'"
+    ):
+        ImplicitKernel("", "4x0e", basis=PolynomialBasis(1), activation="gate", grid_degree=11)
     with pytest.raises(ValueError, match="the sphere activation needs the same number of every harmonic"):
         ImplicitKernel("", "4x0e + 2x1o", basis=bessel())
     with pytest.raises(ValueError, match="unknown symmetry group"):
