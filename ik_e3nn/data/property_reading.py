@@ -177,8 +177,13 @@ def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, pro
 def _as_set(path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...]) -> PropertySet:
     """Molecules of one file with their values."""
     values = {target.name: np.array([_value(one.source, target, one.where) for one in found]) for target in targets}
-    ids = [str(one.source.get("id") or one.source.get("name") or f"{path.name}:{one.place}") for one in found]
+    ids = [_id_of(one.source) or f"{path.name}:{one.place}" for one in found]
     return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles([one.source for one in found]))
+
+
+def _id_of(source: Mapping[str, Any]) -> str:
+    """The name that a molecule has in a file; the number 0 is one."""
+    return next((str(source[key]) for key in ("id", "name") if source.get(key) not in (None, "")), "")
 
 
 def _molecules_of_table(

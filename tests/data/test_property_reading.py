@@ -212,3 +212,9 @@ def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
     assert "total_charge" not in PropertyDataset(mixed, "bonds")[0]
     with pytest.raises(DataError, match="molecule a: H2 has no bonds stored"):
         PropertyDataset(PropertySet([Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])], (), {}, ["a"]), "bonds")[0]
+
+
+def test_the_number_0_is_an_id(tmp_path):
+    frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info={"id": number, "E": -1.0}) for number in range(2)]
+    write(tmp_path / "two.xyz", frames)
+    assert read_properties(tmp_path / "two.xyz", [Target("E", "extensive", "eV")]).ids == ["0", "1"]
