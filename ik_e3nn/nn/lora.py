@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.scalar import ScalarMLP
 from ik_e3nn.nn.tensor_product import PathLinear
 
 
@@ -55,6 +56,8 @@ class LowRankUpdate(nn.Module):
 
 def add_lora(module: nn.Module, rank: int) -> None:
     """Give every equivariant linear layer in a module a low-rank update, in place; the layers' own weights are frozen.
+
+    The last layers of MLPs of scalars are among them: the radial parts of kernels are linear in those.
 
     Args:
         module: The module; layers that have an update already keep it.
@@ -113,6 +116,8 @@ def _weights(layer: nn.Module) -> list[tuple[Any, str, list[tuple[int, int]]]]:
     """Where the weights of an equivariant linear layer are, module and name, and the shapes of the matrices in them."""
     if isinstance(layer, EquivariantLinear):
         return [(layer, "weight", layer.weight_shapes())]
-    if isinstance(layer, PathLinear):
-        return [(layer.weights, str(k), [(w.shape[0], w.shape[1])]) for k, w in enumerate(layer.weights) if w.numel()]
+    if isinstance(layer, PathLinear | ScalarMLP):
+        numbered = [*enumerate(layer.weights)]
+        chosen = numbered[-1:] if isinstance(layer, ScalarMLP) else numbered
+        return [(layer.weights, str(k), [(w.shape[0], w.shape[1])]) for k, w in chosen if w.numel()]
     return []

@@ -46,7 +46,8 @@ def test_all_equivariant_linear_layers_of_a_potential_are_updated() -> None:
     graph = build_graph(molecule("H2O"), model.r_max, dtype=torch.float64)
     before = model(graph)["energy"]
     add_lora(model.interactions, 1)
-    assert {"1.conv.linear", "1.product.factors", "1.skip", "1.up"} <= set(lora_layers(model.interactions))
+    expected = {"1.conv.linear", "1.kernel.mlp", "1.product.factors", "1.skip", "1.up"}
+    assert expected <= set(lora_layers(model.interactions))
     assert torch.equal(model(graph)["energy"], before)
     changed(model)
     after = model(graph)
