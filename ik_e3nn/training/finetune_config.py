@@ -28,8 +28,8 @@ class MethodConfig:
     Args:
         base: Model file to start from; "base" and "base-properties" are those that come with the package.
         method: What is trained: all weights ("full"), those of the heads, which read energies or properties from
-            features ("head"), or the heads and low-rank updates of the equivariant linear layers, those of kernels among
-            them ("lora", for which a higher `optimizer.lr`, about 0.1, is better).
+            features ("head"), or the heads and low-rank updates of the equivariant linear layers, kernels' among them
+            ("lora", for which a higher `optimizer.lr`, about 0.1 for potentials and 0.05 for properties, is better).
         frozen_blocks: The embedding and so many of the first blocks (interactions) keep their weights.
         lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
             it; below 1, what is nearest to the input changes least.
