@@ -196,6 +196,17 @@ def test_sets_are_checked_selected_and_joined() -> None:
         PropertySet(whole.structures, (), {}, ["a"])
 
 
+def test_a_polarisability_is_symmetric() -> None:
+    targets = (Target("alpha", "polarisability", "bohr^3"),)
+    molecules, ids = [molecule_from_smiles("CO")] * 2, ["one", "two"]
+    tensors = np.stack([np.full((3, 3), np.nan), 10.0 * np.eye(3)])
+    tensors[1, 0, 1], tensors[1, 1, 0] = 1.001, 1.0  # as printed
+    assert PropertySet(molecules, targets, {"alpha": tensors}, ids).counts() == {"alpha": 1}
+    tensors[1, 0, 1] = -1.0
+    with pytest.raises(DataError, match="molecule two: alpha is a polarisability and must be symmetric"):
+        PropertySet(molecules, targets, {"alpha": tensors}, ids)
+
+
 def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
     whole = property_set(("CO", "CC"))
     bonds, radius, both = (PropertyDataset(whole, edges, 2.0)[0] for edges in ("bonds", "radius", "both"))
