@@ -37,6 +37,7 @@ from ik_e3nn.training import read_config, train
 from ik_e3nn.training.prepare import read_set
 
 SHARD = 10  # molecules
+SMALL, TIMES = 6, 10  # atoms; how often frames of molecules up to that size are learned, of which there are few
 CONFIG = Path(__file__).parent / "configs" / "base_model.yaml"
 
 
@@ -105,15 +106,18 @@ def join_shards(shards: Path, args: argparse.Namespace, plan: Plan) -> dict[str,
     for atoms, name in zip(frames, names, strict=True):
         parts[part_of[name]].append(atoms)
     alone = isolated_atoms(plan.calculator)
+    small = [atoms for atoms in parts["train"] if len(atoms) <= SMALL]
     parts["train"] += atoms_apart(alone, copies=8)
-    for name, part in parts.items():
-        write(args.work / f"{name}.xyz", part, format="extxyz")
-    write(args.work / "atoms.xyz", alone, format="extxyz")
-    return {
+    facts = {
         "molecules": len(part_of),
         "held_out": [*part_of.values()].count("heldout"),
         "train_frames": len(parts["train"]),
     }
+    parts["train"] += (TIMES - 1) * small
+    for name, part in parts.items():
+        write(args.work / f"{name}.xyz", part, format="extxyz")
+    write(args.work / "atoms.xyz", alone, format="extxyz")
+    return facts | {"small": SMALL, "times": TIMES}
 
 
 def divided(names: set[str], share: float) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
-from ik_e3nn.nn.lora import LowRankUpdate, add_lora, lora_layers, merge_lora
+from ik_e3nn.nn.lora import LowRankUpdate, add_lora, lora_layers, lora_parameters, merge_lora
 from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.on_grid import OnGrid
@@ -36,6 +36,7 @@ __all__ = [
     "add_lora",
     "from_fields",
     "lora_layers",
+    "lora_parameters",
     "merge_lora",
     "normalised_sigmoid",
     "normalised_silu",

@@ -112,6 +112,19 @@ def lora_layers(module: nn.Module) -> dict[str, int]:
     return ranks
 
 
+def lora_parameters(module: nn.Module) -> set[str]:
+    """Names of the parameters of the low-rank updates in a module.
+
+    Example:
+        >>> linear = EquivariantLinear("4x0e", "4x0e")
+        >>> add_lora(linear, 1)
+        >>> sorted(lora_parameters(linear))
+        ['parametrizations.weight.0.down.0', 'parametrizations.weight.0.up.0']
+    """
+    updates = [(name, one) for name, one in module.named_modules() if isinstance(one, LowRankUpdate)]
+    return {f"{name}.{own}" for name, update in updates for own, _ in update.named_parameters()}
+
+
 def _weights(layer: nn.Module) -> list[tuple[Any, str, list[tuple[int, int]]]]:
     """Where the weights of an equivariant linear layer are, module and name, and the shapes of the matrices in them."""
     if isinstance(layer, EquivariantLinear):

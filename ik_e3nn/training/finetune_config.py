@@ -16,7 +16,7 @@ from ik_e3nn.training.property_config import PropertyConfig
 
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
 
-LORA_RANK = 2
+LORA_RANK, LORA_LR_FACTOR = 2, 5.0
 
 OF_POTENTIALS = ("replay", "replay_ratio", "old_domain", "old_labels")
 
@@ -29,11 +29,13 @@ class MethodConfig:
         base: Model file to start from; "base" and "base-properties" are those that come with the package.
         method: What is trained: all weights ("full"), those of the heads, which read energies or properties from
             features ("head"), or the heads and low-rank updates of the equivariant linear layers, kernels' among them
-            ("lora", for which a higher `optimizer.lr`, about 0.1 for potentials and 0.05 for properties, is better).
+            ("lora").
         frozen_blocks: The embedding and so many of the first blocks (interactions) keep their weights.
         lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
             it; below 1, what is nearest to the input changes least.
         lora_rank: Rank of the low-rank updates; null is 2.
+        lora_lr_factor: Factor of the learning rate for the low-rank updates, which want larger steps than the heads;
+            null is 5. From one level of theory to another 10 is better; for properties 10 can diverge.
         merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
         E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
             so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
@@ -54,6 +56,7 @@ class MethodConfig:
     frozen_blocks: int = 0
     lr_decay: float = 1.0
     lora_rank: int | None = None
+    lora_lr_factor: float | None = None
     merge: bool = True
     E0s: Literal["refit", "data", "base"] = "refit"
     replay: str | list[str] | None = None
@@ -66,9 +69,12 @@ class MethodConfig:
         _require(0 < self.lr_decay <= 1, "finetune.lr_decay", self.lr_decay, "above 0 and at most 1")
         _require(self.replay_ratio > 0, "finetune.replay_ratio", self.replay_ratio, "positive")
         _require(self.lora_rank is None or self.lora_rank >= 1, "finetune.lora_rank", self.lora_rank, "at least 1")
+        factor = self.lora_lr_factor
+        _require(factor is None or factor > 0, "finetune.lora_lr_factor", factor, "positive")
         self._refuse("frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head': all are frozen")
         self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
-        self._refuse("lora_rank", self.lora_rank, self.method != "lora", f"method is {self.method!r}, not 'lora'")
+        for name in ("lora_rank", "lora_lr_factor"):
+            self._refuse(name, getattr(self, name), self.method != "lora", f"method is {self.method!r}, not 'lora'")
         no_old_data = self.replay is None and self.old_domain is None
         self._refuse("old_labels", self.old_labels, no_old_data, "there is neither replay nor old_domain")
         unknown = set(self.old_labels) - set(LABEL_SETTINGS)

@@ -17,6 +17,7 @@ _REASONS = {
     "run.device": "the device that is there",
     "data.E0s": "energies of the elements, in eV",
     "finetune.base": "where the base model is",
+    "finetune.lora_lr_factor": "the default",
     "finetune.lora_rank": "the default",
     "finetune.replay_ratio": "as many as there are",
 }

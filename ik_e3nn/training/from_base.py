@@ -23,9 +23,9 @@ from ik_e3nn.models import (
     read_model_info,
 )
 from ik_e3nn.models.pretrained import model_path
-from ik_e3nn.nn import merge_lora
+from ik_e3nn.nn import lora_parameters, merge_lora
 from ik_e3nn.training import run_folder
-from ik_e3nn.training.finetune_config import LORA_RANK, FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.finetune_config import LORA_LR_FACTOR, LORA_RANK, FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, changes_of, describe, write_page
 from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parallel import is_main
@@ -130,6 +130,7 @@ class Adaptation:
         settings["run.device"] = choose_device(self.config.run.device).type
         if self.method.method == "lora":
             settings["finetune.lora_rank"] = self.method.lora_rank or LORA_RANK
+            settings["finetune.lora_lr_factor"] = self.method.lora_lr_factor or LORA_LR_FACTOR
         self.facts |= describe(self.config, settings, changes_of(self.config, settings, reasons))
         trained, total = trained_parameters(model), sum(p.numel() for p in self.initial.parameters())
         weights = dict(self.initial.named_parameters())
@@ -145,8 +146,10 @@ class Adaptation:
             run_folder.write_json(self.facts, self.folder / run_folder.FINETUNE)
 
     def lr_factors(self, model: nn.Module) -> dict[str, float]:
-        """Factors of the learning rate that fall towards the input."""
-        return parts_of(model).lr_factors(self.method.lr_decay)
+        """Factors of the learning rate that fall towards the input, and rise for low-rank updates."""
+        factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
+        rise = self.method.lora_lr_factor or LORA_LR_FACTOR
+        return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
 
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""

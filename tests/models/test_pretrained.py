@@ -39,7 +39,7 @@ def test_it_knows_the_geometry_and_energy_of_water():
     assert BFGS(water, logfile=None).run(fmax=0.01, steps=100)
     assert water.get_distance(0, 1) == pytest.approx(0.9592, abs=0.005)
     assert water.get_angle(1, 0, 2) == pytest.approx(107.2, abs=1)
-    assert water.get_potential_energy() == pytest.approx(-137.977, abs=0.15)
+    assert water.get_potential_energy() == pytest.approx(-137.977, abs=0.05)
 
 
 @pytest.mark.parametrize("name", ["CH3CH2OH", "C6H6", "CH3CN", "CH3SH", "CH3CHO"])

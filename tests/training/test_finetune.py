@@ -120,6 +120,14 @@ def test_lora_trains_at_most_a_tenth_of_the_default_model() -> None:
     assert 0 < sum(p.numel() for p in model.parameters() if p.requires_grad) <= 0.1 * total
 
 
+def test_low_rank_updates_learn_faster_than_heads(data) -> None:
+    model, _, task = started(data, method="lora", lora_lr_factor=4.0, lr_decay=0.5)
+    factors = task.lr_factors(model)
+    assert factors["readouts.0.scalars.weight"] == 1.0
+    assert factors["interactions.1.skip.parametrizations.weight.0.up.0"] == 2.0
+    assert factors["interactions.1.skip.parametrizations.weight.original"] == 0.5
+
+
 def test_learning_rates_fall_towards_the_input(data) -> None:
     factors = parts_of(base_model()).lr_factors(0.5)
     assert factors["readouts.0.mlp.weights.0"] == 1.0
@@ -266,6 +274,7 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     changes = {change["setting"]: change for change in report["changes"]}
     assert changes["finetune.lora_rank"]["asked"] is None
     assert changes["finetune.lora_rank"]["resolved"] == 2
+    assert changes["finetune.lora_lr_factor"]["resolved"] == 5
     assert changes["model.num_channels"]["reason"] == "the base's"
     assert set(changes["data.E0s"]["resolved"]) == {"H", "O"}
     assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(4 / 9, abs=1e-6)
@@ -356,6 +365,7 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
         ({"method": "head", "frozen_blocks": 1}, "frozen_blocks is 1, but has no effect, because method is 'head'"),
         ({"method": "head", "lr_decay": 0.5}, "lr_decay is 0.5, but has no effect"),
         ({"lora_rank": 4}, "lora_rank is 4, but has no effect, because method is 'full', not 'lora'"),
+        ({"lora_lr_factor": 2.0}, "lora_lr_factor is 2.0, but has no effect, because method is 'full', not 'lora'"),
         ({"merge": False}, "merge is False, but has no effect"),
         ({"lr_decay": 0.0}, "finetune.lr_decay is 0.0, but it must be above 0 and at most 1"),
         ({"replay_ratio": 0.0}, "finetune.replay_ratio is 0.0, but it must be positive"),
@@ -363,6 +373,7 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
         ({"replay": "a.xyz", "old_labels": {"energy": "E"}}, "old_labels has energy, but it may hold energy_key, "),
         ({"frozen_blocks": -1}, "finetune.frozen_blocks is -1, but it must be zero or positive"),
         ({"method": "lora", "lora_rank": 0}, "finetune.lora_rank is 0, but it must be at least 1"),
+        ({"method": "lora", "lora_lr_factor": 0.0}, "finetune.lora_lr_factor is 0.0, but it must be positive"),
     ],
 )
 def test_settings_without_effect_are_refused(options, message) -> None:

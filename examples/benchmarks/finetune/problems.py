@@ -63,14 +63,14 @@ class Problem(Protocol):
         sizes: Numbers of structures to train on.
         bar: By which part the error must fall from scratch to the base, at equal time; the same for every target.
         methods: Those of `METHODS` that apply.
-        lora_lr: Learning rate of low-rank updates, chosen on validation sets.
+        lora_lr_factor: Factor of the learning rate of low-rank updates, chosen on validation sets.
     """
 
     title: str
     sizes: tuple[int, ...]
     bar: float
     methods: tuple[str, ...]
-    lora_lr: float
+    lora_lr_factor: float
 
     def run(self, job: Job, root: Path, folder: Path) -> Row | list[Row]:
         """Train and test; files go into the folder, data come from the root.
@@ -85,7 +85,7 @@ class AcetylacetoneForces:
 
     title, target, unit = "acetylacetone, DFT (300 K)", "forces", "meV/A"
     sizes, bar, methods = (50, 200), 0.4, tuple(name for name in METHODS if name != FROM_POTENTIAL)
-    lora_lr = 0.1
+    lora_lr_factor = 10.0
 
     def run(self, job: Job, root: Path, folder: Path) -> Row:
         """See `Problem`."""
@@ -102,7 +102,7 @@ class AcetylacetoneForces:
             settings |= architecture(job.base)
         else:
             words = ["finetune", str(job.base)]
-            settings |= settings_of(chosen, self.lora_lr)
+            settings |= settings_of(chosen, self.lora_lr_factor)
             if job.old is not None:
                 settings["finetune.replay" if job.method == "replay" else "finetune.old_domain"] = job.old
         config = folder / "config.yaml"
@@ -156,7 +156,7 @@ class QM9Properties:
 
     title, targets = "QM9", {"U0_atom": "eV", "homo": "eV", "mu": "D"}
     sizes, bar, methods = (500, 2000), 0.3, tuple(name for name in METHODS if name != "replay")
-    lora_lr = 0.05
+    lora_lr_factor = 5.0
 
     def run(self, job: Job, root: Path, folder: Path) -> list[Row]:
         """See `Problem`."""
@@ -170,7 +170,7 @@ class QM9Properties:
         chosen = METHODS[job.method]
         base = job.base if job.method == FROM_POTENTIAL else job.properties
         words = ["train"] if chosen is None else ["finetune", str(base)]
-        settings |= body(job.base) if chosen is None else settings_of(chosen, self.lora_lr)
+        settings |= body(job.base) if chosen is None else settings_of(chosen, self.lora_lr_factor)
         words += [f"--{key}={value}" for key, value in settings.items()]
         if command([*words, *job.options, "--resume"]):
             raise RuntimeError(f"training of {job.method!r} with {job.train_size} molecules failed")
@@ -199,9 +199,9 @@ class QM9Properties:
 PROBLEMS: dict[str, Problem] = {"acac": AcetylacetoneForces(), "qm9": QM9Properties()}
 
 
-def settings_of(method: dict[str, Any], lora_lr: float) -> dict[str, Any]:
-    """Settings of a method of fine-tuning, with the learning rate that low-rank updates want."""
-    return method | ({"optimizer.lr": lora_lr} if method.get("finetune.method") == "lora" else {})
+def settings_of(method: dict[str, Any], lora_lr_factor: float) -> dict[str, Any]:
+    """Settings of a method of fine-tuning, with the factor if it has low-rank updates."""
+    return method | ({"finetune.lora_lr_factor": lora_lr_factor} if method.get("finetune.method") == "lora" else {})
 
 
 def architecture(base: Path) -> dict[str, Any]:
