@@ -1,6 +1,6 @@
 """Makes the base model that comes with the package: molecules, GFN2-xTB labels, training, checks, model card.
 
-    python examples/08_base_model.py --work WORK [--data-minutes 30] [--train-minutes 120] [--install]
+    python examples/08_base_model.py --work WORK [--data-minutes 30] [--train-minutes 180] [--install]
 
 Every stage can be killed and goes on with the same command: finished shards of molecules are kept, the training resumes
 from its last epoch, and checks that are done are not repeated. When the time for data is over, what is there is used.
@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--max-atoms", type=int, default=20)
     parser.add_argument("--held-out", type=float, default=0.02, help="share of the molecules")
     parser.add_argument("--data-minutes", type=float, default=30.0)
-    parser.add_argument("--train-minutes", type=float, default=120.0)
+    parser.add_argument("--train-minutes", type=float, default=180.0)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--calculator", default="gfn2-xtb")
     parser.add_argument("--checks", type=int, default=50, help="held-out molecules for dynamics and relaxations")

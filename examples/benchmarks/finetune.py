@@ -3,7 +3,7 @@
     python examples/benchmarks/finetune.py --data-root DATA --work WORK [--old HELDOUT.xyz] [--minutes 4]
 
 Every training has its own folder in the work folder: finished ones are skipped, one that was killed goes on. Rows go to
-results/finetune.json as they come, and the page finetune.md is made from that file.
+results/finetune.json as they come, beside those of problems that are not run; finetune.md is made from that file.
 """
 
 import argparse
@@ -65,10 +65,11 @@ def main() -> None:
         for method in methods
         if method in PROBLEMS[name].methods
     ]
-    rows: list[Row] = []
+    before = json.loads(args.output.read_text())["rows"] if args.output.exists() else []
+    rows: list[Row] = [row for row in before if row["problem"] not in args.problems]
     page = HERE / "finetune.md" if args.output == OUTPUT else args.output.with_suffix(".md")
     for name, job in tqdm(jobs, desc="trainings"):
-        rows += trained(name, job, args)
+        rows = sorted([*rows, *trained(name, job, args)], key=lambda row: list(PROBLEMS).index(row["problem"]))
         report.write(rows, args.output, page, minutes=args.minutes, base=base.name)
     print(page.read_text())
 

@@ -22,7 +22,7 @@ Forces start from the base model, properties from that of properties, whose head
 labels ("full, from the potential": with new heads).
 *Gain* is the part of the error from scratch that is saved. *Before* is the base's error, or for a property that it does
 not know that of what composition says. *Old domain* is the force error on data like the base's own, before and after.
-Numbers are means over {seeds} seed(s)."""
+Numbers are means over seeds."""
 
 
 def write(rows: list[Row], output: Path, page: Path, **facts: Any) -> None:
@@ -44,8 +44,7 @@ def write(rows: list[Row], output: Path, page: Path, **facts: Any) -> None:
 def text(content: Mapping[str, Any], picture: str) -> str:
     """The page, from the JSON file's content."""
     rows = content["rows"]
-    seeds = len({row["seed"] for row in rows})
-    parts = [_INTRODUCTION.format(minutes=content["facts"]["minutes"], seeds=seeds), f"![errors]({picture})"]
+    parts = [_INTRODUCTION.format(minutes=content["facts"]["minutes"]), f"![errors]({picture})"]
     for name in dict.fromkeys(row["problem"] for row in rows):
         problem = PROBLEMS[name]
         for target, chosen in by_target([row for row in rows if row["problem"] == name]).items():
@@ -69,7 +68,7 @@ def mean(rows: list[Row], method: str, size: int, key: str = "mae") -> float | N
 def table(rows: list[Row]) -> str:
     """A Markdown table: methods by training size."""
     measured = [key for key in _COLUMNS if any(row.get(key) is not None for row in rows)]
-    head = ["structures", "method", "trained parameters", "MAE", "gain", *(_COLUMNS[key] for key in measured)]
+    head = ["structures", "method", "seeds", "trained parameters", "MAE", "gain", *(_COLUMNS[key] for key in measured)]
     lines = [f"| {' | '.join(head)} |", f"|---:|---|{'---:|' * (len(head) - 2)}"]
     for size in sorted({row["train_size"] for row in rows}):
         scratch = mean(rows, "scratch", size)
@@ -78,7 +77,8 @@ def table(rows: list[Row]) -> str:
             gain = "" if scratch is None or method == "scratch" else f"{100 * (1 - mae / scratch):.0f} %"
             others = (mean(rows, method, size, key) for key in measured)
             trained = mean(rows, method, size, "parameters") or 0
-            cells = [str(size), method, f"{trained:,.0f}", f"{mae:.1f}", gain]
+            seeds = sum((row["method"], row["train_size"]) == (method, size) for row in rows)
+            cells = [str(size), method, str(seeds), f"{trained:,.0f}", f"{mae:.1f}", gain]
             cells += ["" if value is None else f"{value:.1f}" for value in others]
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
