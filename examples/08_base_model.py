@@ -178,7 +178,8 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args.work.mkdir(parents=True, exist_ok=True)
     plan = Plan(args.calculator)
-    same_plan(args.work / "plan.json", {**asdict(plan), "max_atoms": args.max_atoms, "held_out": args.held_out})
+    settings = {"max_atoms": args.max_atoms, "held_out": args.held_out, "small": SMALL, "times": TIMES}
+    same_plan(args.work / "plan.json", asdict(plan) | settings)
     data, metrics = make_data(args, plan), fit(args)
     file = args.work / "run" / "model.safetensors"
     model = load_model(file)

@@ -25,7 +25,7 @@ def page(facts: dict[str, Any]) -> str:
         f"{data['held_out']:,} of them held out; {data['train_frames']:,} frames to train on: Langevin dynamics at "
         "300 to 1000 K on a force field, its minima, the way from there to those of GFN2-xTB, rattled, strained, and "
         f"with one bond stretched or broken; atoms far apart. Molecules of at most {data['small']} atoms are learned "
-        f"{data['times']} times. Labels took {data['core_hours']:.1f} hours of one core, training "
+        f"{data['times']} times an epoch. Labels took {data['core_hours']:.1f} hours of one core, training "
         f"{facts['train_hours']:.1f}.",
         "## Errors on molecules that were held out",
         "Dynamics and minima are those of GFN2-xTB itself.",

@@ -27,8 +27,7 @@ class PropertySet:
         smiles: SMILES of each molecule, where the source gives them.
 
     Raises:
-        DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape, is infinite, or is
-            a polarisability that is not symmetric.
+        DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
 
     Example:
         >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([np.nan])}, ["a"])
@@ -58,8 +57,6 @@ class PropertySet:
                     f"molecule {self.ids[int(infinite.argmax())]}: {target.name} is infinite; correct it, or leave it "
                     "empty (NaN) if it is not known"
                 )
-            if target.kind == "polarisability":
-                _check_symmetric(target.name, self.values[target.name], self.ids)
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -131,18 +128,6 @@ def known_rows(values: FloatArray) -> NDArray[np.bool_]:
     [True, False]
     """
     return np.asarray(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
-
-
-def _check_symmetric(name: str, tensors: FloatArray, ids: Sequence[str]) -> None:
-    """Polarisabilities are symmetric, up to the digits that a file has."""
-    skew = np.abs(tensors - tensors.swapaxes(1, 2)).max(axis=(1, 2))
-    wrong = skew > 1e-2 * np.abs(tensors).max(axis=(1, 2))
-    if wrong.any():
-        index = int(wrong.argmax())
-        raise DataError(
-            f"molecule {ids[index]}: {name} is a polarisability and must be symmetric, but differs from its "
-            f"transpose by {skew[index]:.3g}; give its nine values row by row"
-        )
 
 
 def joined(sets: Sequence[PropertySet]) -> PropertySet:

@@ -55,9 +55,9 @@ class LowRankUpdate(nn.Module):
 
 
 def add_lora(module: nn.Module, rank: int) -> None:
-    """Give every equivariant linear layer in a module a low-rank update, in place; the layers' own weights are frozen.
+    """Give every equivariant linear layer in a module a low-rank update, in place; weights that have one are frozen.
 
-    The last layers of MLPs of scalars are among them: the radial parts of kernels are linear in those.
+    The last layers of MLPs of scalars are among them: kernels are linear in those of their radial parts.
 
     Args:
         module: The module; layers that have an update already keep it.
@@ -126,11 +126,11 @@ def lora_parameters(module: nn.Module) -> set[str]:
 
 
 def _weights(layer: nn.Module) -> list[tuple[Any, str, list[tuple[int, int]]]]:
-    """Where the weights of an equivariant linear layer are, module and name, and the shapes of the matrices in them."""
+    """Where the weights of a layer that are updated are, module and name, and the shapes of the matrices in them."""
     if isinstance(layer, EquivariantLinear):
         return [(layer, "weight", layer.weight_shapes())]
-    if isinstance(layer, PathLinear | ScalarMLP):
-        numbered = [*enumerate(layer.weights)]
-        chosen = numbered[-1:] if isinstance(layer, ScalarMLP) else numbered
-        return [(layer.weights, str(k), [(w.shape[0], w.shape[1])]) for k, w in chosen if w.numel()]
+    if isinstance(layer, PathLinear):
+        return [(layer.weights, str(k), [(w.shape[0], w.shape[1])]) for k, w in enumerate(layer.weights) if w.numel()]
+    if isinstance(layer, ScalarMLP):
+        return [(layer.weights, str(len(layer.sizes) - 2), [(layer.sizes[-2], layer.sizes[-1])])]
     return []

@@ -5,6 +5,7 @@ Where `data.targets` is named, it is one to properties of molecules.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -34,8 +35,8 @@ class MethodConfig:
         lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
             it; below 1, what is nearest to the input changes least.
         lora_rank: Rank of the low-rank updates; null is 2.
-        lora_lr_factor: Factor of the learning rate for the low-rank updates, which want larger steps than the heads;
-            null is 5. From one level of theory to another 10 is better; for properties 10 can diverge.
+        lora_lr_factor: Factor of `optimizer.lr` for the low-rank updates, which want larger steps than the heads; null
+            is 5. With the default rates 10 was better for another level of theory, and diverged for properties.
         merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
         E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
             so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
@@ -70,7 +71,7 @@ class MethodConfig:
         _require(self.replay_ratio > 0, "finetune.replay_ratio", self.replay_ratio, "positive")
         _require(self.lora_rank is None or self.lora_rank >= 1, "finetune.lora_rank", self.lora_rank, "at least 1")
         factor = self.lora_lr_factor
-        _require(factor is None or factor > 0, "finetune.lora_lr_factor", factor, "positive")
+        _require(factor is None or 0 < factor < math.inf, "finetune.lora_lr_factor", factor, "positive")
         self._refuse("frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head': all are frozen")
         self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
         for name in ("lora_rank", "lora_lr_factor"):

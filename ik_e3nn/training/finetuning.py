@@ -117,7 +117,7 @@ class Finetuning(PotentialTask):
         """Nothing: scales are the base's, to which its weights belong."""
 
     def lr_factors(self, model: InteratomicPotential) -> dict[str, float]:
-        """Factors that fall towards the input."""
+        """See `Adaptation.lr_factors`."""
         return self.adaptation.lr_factors(model)
 
     def finish(self, model: nn.Module) -> None:

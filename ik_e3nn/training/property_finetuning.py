@@ -110,7 +110,7 @@ class PropertyFinetuning(PropertyTask):
             one.feature_scale.set_mean_squares(squares / atoms)
 
     def lr_factors(self, model: MolecularPropertyModel) -> dict[str, float]:
-        """Factors that fall towards the input."""
+        """See `Adaptation.lr_factors`."""
         return self.adaptation.lr_factors(model)
 
     def finish(self, model: nn.Module) -> None:

@@ -196,15 +196,15 @@ def test_sets_are_checked_selected_and_joined() -> None:
         PropertySet(whole.structures, (), {}, ["a"])
 
 
-def test_a_polarisability_is_symmetric() -> None:
-    targets = (Target("alpha", "polarisability", "bohr^3"),)
-    molecules, ids = [molecule_from_smiles("CO")] * 2, ["one", "two"]
-    tensors = np.stack([np.full((3, 3), np.nan), 10.0 * np.eye(3)])
-    tensors[1, 0, 1], tensors[1, 1, 0] = 1.001, 1.0  # as printed
-    assert PropertySet(molecules, targets, {"alpha": tensors}, ids).counts() == {"alpha": 1}
-    tensors[1, 0, 1] = -1.0
-    with pytest.raises(DataError, match="molecule two: alpha is a polarisability and must be symmetric"):
-        PropertySet(molecules, targets, {"alpha": tensors}, ids)
+def test_a_polarisability_is_symmetric(tmp_path) -> None:
+    alpha, frames = Target("alpha", "polarisability", "bohr^3"), [molecule_from_smiles("CO") for _ in range(2)]
+    frames[0].info["alpha"] = [10.0, 1.001, 0, 1.0, 10, 0, 0, 0, 9]  # as printed
+    write(tmp_path / "a.xyz", frames)
+    assert read_properties(tmp_path / "a.xyz", [alpha]).counts() == {"alpha": 1}
+    frames[1].info["alpha"] = [10.0, -1.0, 0, 1.0, 10, 0, 0, 0, 9]
+    write(tmp_path / "a.xyz", frames)
+    with pytest.raises(DataError, match="molecule 1 of .*a.xyz: alpha is a polarisability and must be symmetric; got"):
+        read_properties(tmp_path / "a.xyz", [alpha])
 
 
 def test_graphs_carry_targets_and_the_edges_asked_for() -> None:

@@ -126,6 +126,8 @@ def test_low_rank_updates_learn_faster_than_heads(data) -> None:
     assert factors["readouts.0.scalars.weight"] == 1.0
     assert factors["interactions.1.skip.parametrizations.weight.0.up.0"] == 2.0
     assert factors["interactions.1.skip.parametrizations.weight.original"] == 0.5
+    groups = {group["lr_factor"]: group["params"] for group in task.module.configure_optimizers().param_groups}
+    assert set(groups) == {2.0, 1.0}
 
 
 def test_learning_rates_fall_towards_the_input(data) -> None:

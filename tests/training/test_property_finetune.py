@@ -273,10 +273,10 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
 
 
 def test_updates_of_low_rank_keep_symmetry_and_merge_exactly(data) -> None:
-    merged = load_property_model(finetune(config(data, method="lora", optimizer={"lr": 0.1})).model)
+    merged = load_property_model(finetune(config(data, method="lora", optimizer={"lr": 0.02})).model)
     elsewhere = {"output": str(data / "apart")}
     apart = load_property_model(
-        finetune(config(data, method="lora", merge=False, optimizer={"lr": 0.1}, run=elsewhere)).model
+        finetune(config(data, method="lora", merge=False, optimizer={"lr": 0.02}, run=elsewhere)).model
     )
     assert not lora_layers(merged)
     assert all(name.startswith("body.potential.interactions") for name in lora_layers(apart))
