@@ -69,6 +69,7 @@ def read_properties(
     *,
     seed: int = 0,
     skip: bool = False,
+    drop_absent: bool = False,
     progress: bool = False,
 ) -> PropertySet:
     """Molecules and their properties, whatever the form of the files.
@@ -91,6 +92,7 @@ def read_properties(
         seed: Seed of the conformers.
         skip: Leave out rows whose SMILES make no molecule, and molecules whose positions are not finite, with a
             warning instead of an error (not those of QM9).
+        drop_absent: Leave out properties of which the files have no value, as long as there are others.
         progress: Show a progress bar.
 
     Returns:
@@ -107,7 +109,8 @@ def read_properties(
     names: set[str] = set()
     for item in given:
         if is_qm9(Path(item).expanduser()):
-            sets.append(read_qm9(item).only([_as_in_qm9(target).name for target in targets]))
+            wanted = [t for t in targets if t == TARGETS.get(t.name)] if drop_absent else map(_as_in_qm9, targets)
+            sets.append(read_qm9(item).only([target.name for target in wanted]).with_targets(targets))
             names.update(TARGETS)
             continue
         for file in expand_path(item):
@@ -116,6 +119,8 @@ def read_properties(
             sets.append(_as_set(file, found, tuple(targets)))
     whole = joined(sets)
     absent = [name for name, count in whole.counts().items() if not count]
+    if drop_absent and len(absent) < len(targets):
+        return whole.only([target.name for target in targets if target.name not in absent])
     if absent:
         raise DataError(
             f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(absent)}; check the names of "

@@ -127,6 +127,26 @@ def completed(
     return PropertyReference(per_atom, per_square, known.shift, known.scale)
 
 
+def reference_values(
+    molecules: PropertySet, species: Sequence[int], target: Target, reference: PropertyReference
+) -> FloatArray:
+    """What a reference says of molecules, (M, *shape) in the target's unit; NaN where an element of theirs is NaN.
+
+    Example:
+        >>> energy = Target("E", "extensive", "eV")
+        >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([np.nan])}, ["a"])
+        >>> known = PropertyReference(np.array([-2.0, np.nan, -5.0]), np.zeros(3), 0.0, 1.0)
+        >>> reference_values(water, [1, 6, 8], energy, known).tolist()
+        [-9.0]
+    """
+    counts, squares = _composition(molecules, species)
+    parts = counts * reference.per_atom + squares * reference.per_square
+    values: FloatArray = reference.shift + np.where(counts > 0, parts, 0.0).sum(1)
+    if target.kind in ("dipole", "dipole_norm"):
+        return np.zeros((len(molecules), *target.shape))
+    return values[:, None, None] * np.eye(3) if target.kind == "polarisability" else values
+
+
 def _composition(molecules: PropertySet, species: Sequence[int]) -> tuple[FloatArray, FloatArray]:
     """Numbers of atoms and sums of their squared distances from the centre of nuclear charge, by species."""
     counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])

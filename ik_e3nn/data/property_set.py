@@ -85,6 +85,22 @@ class PropertySet:
         values = {name: self.values[name] for name in names}
         return PropertySet(self.structures, tuple(known[name] for name in names), values, self.ids, self.smiles)
 
+    def with_targets(self, targets: Sequence[Target]) -> PropertySet:
+        """The same molecules with other targets; values of those that they have not are NaN.
+
+        Example:
+            >>> one = PropertySet([Atoms("H2")], (), {}, ["a"])
+            >>> one.with_targets([Target("gap", "intensive", "eV")]).values
+            {'gap': array([nan])}
+        """
+        values = {
+            target.name: self.values[target.name]
+            if target in self.targets
+            else np.full((len(self), *target.shape), np.nan)
+            for target in targets
+        }
+        return PropertySet(self.structures, tuple(targets), values, self.ids, self.smiles)
+
     def counts(self) -> dict[str, int]:
         """Number of molecules with a value, by target."""
         return {target.name: int(known_rows(self.values[target.name]).sum()) for target in self.targets}

@@ -19,8 +19,6 @@ LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energ
 
 LORA_RANK, LORA_LR_FACTOR = 2, 5.0
 
-OF_POTENTIALS = ("replay", "replay_ratio", "old_domain", "old_labels")
-
 
 @dataclass(frozen=True)
 class MethodConfig:
@@ -42,14 +40,18 @@ class MethodConfig:
             so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
             the data alone; "base": the base's. Elements that the data lack keep the base's. For properties: references
             of the targets that the base has are moved by least squares so that its predictions fit the labels best
-            ("refit"), or stay ("base"). All that follows is for potentials alone.
+            ("refit"), or stay ("base").
         replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
-            energies are moved from the base's E0s to the new ones.
+            energies are moved from the base's E0s to the new ones. For a base of properties, properties that it has
+            and these data have values of stay in the model, each with the weight of a new one unless `loss.weights`
+            says otherwise; of those that the new data have too, the old values are moved with the references. A base
+            that is a potential has no properties to forget.
         replay_ratio: Replayed structures for every new one.
         old_domain: Data on which errors before and after are compared, labelled as the base's training set was; null
             takes what is left of `replay`.
         old_labels: Names and units of the labels of `replay` and `old_domain` where they are not those of the new data:
-            {energy_key: REF_energy, energy_unit: eV}, the settings of `data` for this.
+            {energy_key: REF_energy, energy_unit: eV}, the settings of `data` for this. For potentials alone:
+            properties have the base's names and units.
     """
 
     base: str = "base"
@@ -76,6 +78,7 @@ class MethodConfig:
         self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
         for name in ("lora_rank", "lora_lr_factor"):
             self._refuse(name, getattr(self, name), self.method != "lora", f"method is {self.method!r}, not 'lora'")
+        self._refuse("replay_ratio", self.replay_ratio != 1.0, self.replay is None, "there is no replay")
         no_old_data = self.replay is None and self.old_domain is None
         self._refuse("old_labels", self.old_labels, no_old_data, "there is neither replay nor old_domain")
         unknown = set(self.old_labels) - set(LABEL_SETTINGS)
@@ -144,14 +147,11 @@ class PropertyFinetuneConfig(PropertyConfig):
                 "finetune.E0s is 'data', but references of properties that the base has are moved ('refit') or stay "
                 "('base'); those of others come from the data in any case."
             )
-        default = MethodConfig()
-        for name in OF_POTENTIALS:
-            value = getattr(self.finetune, name)
-            if value != getattr(default, name):
-                raise ConfigError(
-                    f"finetune.{name} is {value!r}, but has no effect, because data.targets makes this a fine-tuning "
-                    "to properties: it is for potentials; leave it out."
-                )
+        if self.finetune.old_labels:
+            raise ConfigError(
+                f"finetune.old_labels is {self.finetune.old_labels!r}, but has no effect, because data.targets makes "
+                "this a fine-tuning to properties, which have the base's names and units in old data; leave it out."
+            )
 
 
 def finetune_type(keys: Iterable[str]) -> type[FinetuneConfig] | type[PropertyFinetuneConfig]:

@@ -119,6 +119,12 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
+def warn_unmeasured() -> str:
+    """Say that nothing tells what was forgotten; the same for the page."""
+    _log.warning("nothing says what the model has forgotten: give finetune.old_domain or finetune.replay")
+    return "**Nothing says what was forgotten**: there was no data of the old domain to measure it on."
+
+
 def error_table(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
     """A Markdown table of errors before and after.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +20,13 @@ from ik_e3nn.models.species import new_element_masks
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.training.config import DataConfig, TrainConfig
 from ik_e3nn.training.finetune_config import FinetuneConfig
-from ik_e3nn.training.finetune_report import PageText
+from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
 from ik_e3nn.training.from_base import Adaptation, load_potential
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
 from ik_e3nn.training.refit import refit_reference, warn_of_units
-from ik_e3nn.training.replay import joined, read_old_data
+from ik_e3nn.training.replay import OLD, joined, read_old_data
 from ik_e3nn.training.tasks import PotentialTask, check_model_arguments
-
-_log = logging.getLogger(__name__)
-
-OLD = "old domain"
 
 
 def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:
@@ -138,10 +133,7 @@ class Finetuning(PotentialTask):
         facts = self.adaptation.facts
         text = f"Replayed structures: {facts['replayed']}. E0s: {facts['E0s_from']}."
         start = "the base with the new elements and E0s. Energies of the old domain are moved to the new E0s."
-        warning = ""
-        if OLD not in errors:
-            _log.warning("nothing says what the model has forgotten: give finetune.old_domain or finetune.replay")
-            warning = "**Nothing says what was forgotten**: there was no data of the old domain to measure it on."
+        warning = "" if OLD in errors else warn_unmeasured()
         return self.adaptation.report(errors, folder, PageText(text, start, warning))
 
     def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:

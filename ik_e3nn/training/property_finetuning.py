@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ik_e3nn.data import resolve_targets
+from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.data.property_set import joined
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import SURROUNDINGS, Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
@@ -21,7 +23,7 @@ from ik_e3nn.models.property import natural_edges
 from ik_e3nn.models.retarget import kept_targets
 from ik_e3nn.models.species import new_element_masks
 from ik_e3nn.training.finetune_config import PropertyFinetuneConfig
-from ik_e3nn.training.finetune_report import PageText
+from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
 from ik_e3nn.training.finetuning import check_architecture, elements_reason
 from ik_e3nn.training.from_base import Adaptation, load_any
 from ik_e3nn.training.prediction import choose_device
@@ -33,6 +35,7 @@ from ik_e3nn.training.property_prepare import (
     set_references,
     without_reference,
 )
+from ik_e3nn.training.replay import OLD, moved_values, read_old_properties
 from ik_e3nn.training.tasks import PropertyTask
 
 _log = logging.getLogger(__name__)
@@ -47,7 +50,7 @@ class PropertyFinetuning(PropertyTask):
 
     The constants of the body (numbers of neighbours and scales, to which its weights belong) stay the base's. Heads and
     scales of targets that the base has stay too, and their references are moved to the new labels (`E0s: refit`);
-    others are new and start by predicting their references.
+    others are new and start by predicting their references. With old data, the base's other targets stay too.
 
     Args:
         config: The configuration.
@@ -63,7 +66,15 @@ class PropertyFinetuning(PropertyTask):
         """See the base class."""
         super().check(config)
         if isinstance(config, PropertyFinetuneConfig):
-            check_body(config.model, load_any(model_path(config.finetune.base)))
+            base, method = load_any(model_path(config.finetune.base)), config.finetune
+            check_body(config.model, base)
+            for name in ("replay", "old_domain"):
+                if getattr(method, name) is not None and isinstance(base, InteratomicPotential):
+                    raise ConfigError(
+                        f"finetune.{name} is {getattr(method, name)!r}, but has no effect, because the base is a "
+                        "potential: a model of properties that is made of it has no energies and forces that it could "
+                        "forget; leave it out."
+                    )
 
     def prepare(self, config: PropertyConfig) -> PropertyData:
         """Read the data, with bonds if the base's graph has them."""
@@ -76,18 +87,26 @@ class PropertyFinetuning(PropertyTask):
                 "come from the data; leave it out."
             )
         config = dataclasses.replace(config, model={"edges": body_settings(self.base)["edges"]})
-        return prepare_properties(config, known=_known_elements(self.base, targets))
+        data = prepare_properties(config, known=_known_elements(self.base, targets))
+        self.new, method = data.sets["train"], self.adaptation.method
+        self.replayed = self.old = None
+        if isinstance(self.base, MolecularPropertyModel):
+            self.replayed, self.old = read_old_properties(config, method, self.base, count=len(self.new))
+        found = [target for one in (self.replayed, self.old) if one is not None for target in one.targets]
+        self.others = [t for t in getattr(self.base, "targets", ()) if t in found and t not in self.kept]
+        return data
 
     def start(self, config: PropertyConfig) -> MolecularPropertyModel:
         """The base's body with the new elements, heads and references; what the method does not train is frozen."""
-        train = self.data.sets["train"]
+        train = self.new
         with torch.random.fork_rng():
             torch.manual_seed(config.run.seed)
-            model = self._with_heads(train.species, train.targets)
+            model = self._with_heads(train.species, [*train.targets, *self.others])
         model = model.to(getattr(torch, config.run.dtype))
         set_references(model, train, self.kept)
         if self.kept and self.adaptation.method.E0s == "refit":
             move_references(model, train, self.kept)
+        self._add_old_data(model)
         self.adaptation.apply(model, self._masks(model))
         self._settle(model)
         return model
@@ -113,26 +132,49 @@ class PropertyFinetuning(PropertyTask):
         """See `Adaptation.lr_factors`."""
         return self.adaptation.lr_factors(model)
 
+    def spread(self, model: MolecularPropertyModel) -> list[float]:
+        """See the base class; that of a target which only old data have is the base's."""
+        new = dict(zip(self.new.targets, fit_references(self.new, model.species), strict=True))
+        scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
+        return [new[target].scale if target in new else scale for target, scale in scales]
+
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
         self.adaptation.finish(model)
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Errors before and after, in the targets' units."""
-        del model
+        """Errors before and after, on new and old data, in the targets' units."""
         initial = self.adaptation.initial.to(choose_device(self.run.device))
         errors: dict[str, Any] = {
             name: {"before": self.predicted(initial, name)[1], "after": metrics[name]}
             for name in ("valid", "test")
             if name in self.graphs
         }
+        if OLD in self.graphs:
+            errors[OLD] = {key: self.predicted(one, OLD)[1] for key, one in (("before", initial), ("after", model))}
         facts = self.adaptation.facts
         text = f"Targets of the base: {', '.join(facts['kept_targets']) or 'none'}. "
         text += f"New targets: {', '.join(facts['new_targets']) or 'none'}."
+        if self.replayed is not None or self.old is not None:
+            text += f" Targets of old data alone: {', '.join(facts['old_targets']) or 'none'}."
+            text += f" Replayed molecules: {facts['replayed']}."
         before = "the body of the base with heads that say what composition and size say, the reference"
-        moved = " with references moved to the new labels" if self.adaptation.method.E0s == "refit" else ""
-        before += f", but for targets of the base, which it predicts itself{moved}." if self.kept else "."
-        return self.adaptation.report(errors, folder, PageText(text, before))
+        if self.kept or self.others:
+            moved = self.kept and self.adaptation.method.E0s == "refit"
+            before += ", but for targets of the base, which it predicts itself"
+            before += ", with references moved to the new labels, as are values of old data" if moved else ""
+        before += "."
+        warning = warn_unmeasured() if self.kept and OLD not in errors else ""
+        return self.adaptation.report(errors, folder, PageText(text, before, warning))
+
+    def _add_old_data(self, model: MolecularPropertyModel) -> None:
+        """Give all sets the model's targets, and add the old data, with values that belong to its references."""
+        sets = {name: one.with_targets(model.targets) for name, one in self.data.sets.items()}
+        for name, one in (("train", self.replayed), (OLD, self.old)):
+            if one is not None and isinstance(self.base, MolecularPropertyModel):
+                moved = moved_values(one, self.base, model).with_targets(model.targets)
+                sets[name] = joined([sets[name], moved]) if name in sets else moved
+        self.data = dataclasses.replace(self.data, sets=sets)
 
     def _with_heads(self, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
         if isinstance(self.base, MolecularPropertyModel):
@@ -151,11 +193,15 @@ class PropertyFinetuning(PropertyTask):
     def _settle(self, model: MolecularPropertyModel) -> None:
         """Note what the settings have come to, and say it."""
         new = [z for z in model.species if z not in self.base.species]
-        names = [target.name for target in self.kept]
         resolved = {f"model.{name}": value for name, value in model.config.items() if name != "targets"}
+        replayed = 0 if self.replayed is None else len(self.replayed)
+        if replayed:
+            resolved["finetune.replay_ratio"] = round(replayed / len(self.new), 6)
         self.adaptation.facts |= {
-            "kept_targets": names,
-            "new_targets": [target.name for target in model.targets if target.name not in names],
+            "kept_targets": [target.name for target in self.kept],
+            "new_targets": [target.name for target in self.new.targets if target not in self.kept],
+            "old_targets": [target.name for target in self.others],
+            "replayed": replayed,
             "without_reference": without_reference(model),
         }
         reasons = elements_reason(new)

@@ -125,12 +125,13 @@ def set_references(model: MolecularPropertyModel, train: PropertySet, kept: Coll
 
     Args:
         model: The model.
-        train: Molecules with values.
+        train: Molecules with values of properties of the model; what it has of others stays.
         kept: Properties that have their references and scales; only what is NaN in them is fitted.
     """
     scales = model.scales
-    for column, (target, new) in enumerate(zip(model.targets, fit_references(train, model.species), strict=True)):
-        one = completed(train, model.species, target, _reference_of(model, column)) if target in kept else new
+    for target, new in zip(train.targets, fit_references(train, model.species), strict=True):
+        column = model.targets.index(target)
+        one = completed(train, model.species, target, reference_of(model, target)) if target in kept else new
         scales.per_atom[column] = torch.from_numpy(one.per_atom)
         scales.per_square[column] = torch.from_numpy(one.per_square)
         scales.shift[column], scales.scale[column] = one.shift, one.scale
@@ -179,9 +180,9 @@ def move_references(model: MolecularPropertyModel, train: PropertySet, targets: 
         model.scales.shift[column] += one.shift
 
 
-def _reference_of(model: MolecularPropertyModel, column: int) -> PropertyReference:
+def reference_of(model: MolecularPropertyModel, target: Target) -> PropertyReference:
     """The reference that a model has of a property."""
-    scales = model.scales
+    scales, column = model.scales, model.targets.index(target)
     per_atom, per_square = (one[column].cpu().numpy().copy() for one in (scales.per_atom, scales.per_square))
     return PropertyReference(per_atom, per_square, float(scales.shift[column]), float(scales.scale[column]))
 

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from ase.data import chemical_symbols
 
-from ik_e3nn.data import LabelKeys
+from ik_e3nn.data import LabelKeys, PropertySet, read_properties, resolve_targets, with_bonds
 from ik_e3nn.data.energy_reference import is_isolated
-from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.data.property_reference import reference_values
+from ik_e3nn.data.property_set import known_rows
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.graph import Target
+from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.finetune_config import MethodConfig
 from ik_e3nn.training.prepare import LabelledSet, read_set
+from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.property_prepare import reference_of
 
 _log = logging.getLogger(__name__)
 
+OLD = "old domain"
 MOST_OLD = 1000  # structures to measure the old domain on
 
 
@@ -45,16 +53,70 @@ def read_old_data(
     keys = dataclasses.replace(keys, **own)
     if method.replay is not None:
         everything = _moved(_labelled(method.replay, keys, "finetune.replay"), shift, "finetune.replay")
-        order = np.random.default_rng([seed, 1]).permutation(len(everything.structures))
-        wanted = max(1, round(method.replay_ratio * count))
-        if wanted > len(order):
-            _log.warning("finetune.replay holds %d structures; %d were asked for", len(order), wanted)
-        replayed = everything.select(sorted(order[:wanted].tolist()))
-        if len(order) > wanted:
-            old = everything.select(sorted(order[wanted : wanted + MOST_OLD].tolist()))
+        chosen, rest = _chosen(len(everything.structures), method, count, seed)
+        replayed, old = everything.select(chosen), everything.select(rest) if rest else None
     if method.old_domain is not None:
         old = _moved(_labelled(method.old_domain, keys, "finetune.old_domain"), shift, "finetune.old_domain")
     return replayed, old
+
+
+def read_old_properties(
+    config: PropertyConfig, method: MethodConfig, base: MolecularPropertyModel, *, count: int
+) -> tuple[PropertySet | None, PropertySet | None]:
+    """Molecules to replay, and others of the old domain, with the properties of the base that they have values of.
+
+    Args:
+        config: The new properties, and how bonds are found.
+        method: Which files, and how much of them.
+        base: The base model.
+        count: Number of new molecules.
+
+    Returns:
+        The replayed molecules and the old domain, which share none of `finetune.replay`; None where there is none.
+
+    Raises:
+        UnknownSpeciesError: The files hold an element that the base does not know.
+        DataError: They cannot be read, or have no value of any of the properties.
+        ConfigError: All names of the base's properties are those of others now.
+    """
+    replayed = old = None
+    if method.replay is None and method.old_domain is None:
+        return replayed, old
+    new = {target.name: target for target in resolve_targets(config.data.targets)}
+    targets = [target for target in base.targets if new.get(target.name, target) == target]
+    lost = ", ".join(target.name for target in base.targets if target not in targets)
+    if not targets:
+        raise ConfigError(
+            f"data.targets has something else under the names of all that the base predicts ({lost}), so that nothing "
+            "could be learned again or measured; give yours other names, or leave finetune.replay and "
+            "finetune.old_domain out."
+        )
+    if lost:
+        _log.warning("old values of %s are left out: data.targets has something else under this name", lost)
+    if method.replay is not None:
+        everything = _with_values(method.replay, config, base, targets, "finetune.replay")
+        chosen, rest = _chosen(len(everything), method, count, config.run.seed)
+        replayed, old = everything.select(chosen), everything.select(rest) if rest else None
+    if method.old_domain is not None:
+        old = _with_values(method.old_domain, config, base, targets, "finetune.old_domain")
+    return replayed, old
+
+
+def moved_values(molecules: PropertySet, old: MolecularPropertyModel, new: MolecularPropertyModel) -> PropertySet:
+    """Molecules with the values that belong to other references: what the models say of them is off by as much.
+
+    Args:
+        molecules: Molecules with properties that both models have.
+        old: The model to whose references the values belong.
+        new: A model that began as the old one and has other references.
+    """
+    values = dict(molecules.values)
+    for target in molecules.targets:
+        before, after = (
+            reference_values(molecules, model.species, target, reference_of(model, target)) for model in (old, new)
+        )
+        values[target.name] = values[target.name] + (after - before)
+    return dataclasses.replace(molecules, values=values)
 
 
 def joined(first: LabelledSet, second: LabelledSet) -> LabelledSet:
@@ -83,14 +145,46 @@ def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> Labelled
 
 def _moved(data: LabelledSet, shift: Mapping[int, float], setting: str) -> LabelledSet:
     """With energies that belong to the new E0s."""
-    unknown = {int(z) for atoms in data.structures for z in atoms.numbers} - set(shift)
-    if unknown:
-        raise UnknownSpeciesError(
-            f"{setting} has {', '.join(chemical_symbols[z] for z in sorted(unknown))}, which the base does not know; "
-            "the base cannot have learned it: leave these structures out."
-        )
+    _check_known(data.structures, shift, setting)
     labels = [
         dataclasses.replace(one, energy=one.energy + sum(shift[int(z)] for z in atoms.numbers))
         for atoms, one in zip(data.structures, data.labels, strict=True)
     ]
     return dataclasses.replace(data, labels=labels)
+
+
+def _with_values(
+    files: str | list[str],
+    config: PropertyConfig,
+    base: MolecularPropertyModel,
+    targets: Sequence[Target],
+    setting: str,
+) -> PropertySet:
+    """Molecules of the old domain that have a value of something, with bonds if the base's graph has them."""
+    data, progress = config.data, config.run.progress
+    skip = data.on_failure == "skip"
+    found = read_properties(files, targets, seed=config.run.seed, skip=skip, drop_absent=True, progress=progress)
+    found = found.select(np.flatnonzero(np.any([known_rows(one) for one in found.values.values()], axis=0)))
+    _check_known(found.structures, base.species, setting)
+    if base.edges != "radius":
+        found, _ = with_bonds(found, data.bonds, data.on_failure, progress=progress)
+    return found
+
+
+def _chosen(total: int, method: MethodConfig, count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Which structures are replayed, and which of the others measure the old domain."""
+    order = np.random.default_rng([seed, 1]).permutation(total)
+    wanted = max(1, round(method.replay_ratio * count))
+    if wanted > total:
+        _log.warning("finetune.replay holds %d structures; %d were asked for", total, wanted)
+    return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())
+
+
+def _check_known(structures: Iterable[Atoms], species: Iterable[int], setting: str) -> None:
+    """Refuse elements that the base does not know."""
+    unknown = {int(z) for atoms in structures for z in atoms.numbers} - {*species}
+    if unknown:
+        raise UnknownSpeciesError(
+            f"{setting} has {', '.join(chemical_symbols[z] for z in sorted(unknown))}, which the base does not know; "
+            "the base cannot have learned it: leave these structures out."
+        )

@@ -170,8 +170,7 @@ class PropertyTask(Task):
             graphs.prepare(progress=config.run.progress)
         self.scale(model)
         warn_unused_inputs(self.data.sets["train"].structures, model.body.inputs, ("charge", "spin"))
-        spread = [one.scale for one in fit_references(self.data.sets["train"], model.species)]
-        self.loss = PropertyLoss(config.loss, model.targets, spread)
+        self.loss = PropertyLoss(config.loss, model.targets, self.spread(model))
         self.module = PropertyModule(
             model,
             self.loss,
@@ -215,6 +214,10 @@ class PropertyTask(Task):
         """Factors of the learning rate by the names of parameters, where they are not 1."""
         del model
         return {}
+
+    def spread(self, model: MolecularPropertyModel) -> list[float]:
+        """What errors of every target are measured in: what composition leaves of its values in the training set."""
+        return [one.scale for one in fit_references(self.data.sets["train"], model.species)]
 
     def predicted(self, model: nn.Module, name: str) -> tuple[Values, dict[str, float]]:
         """What a model says of one of the sets, and its errors."""

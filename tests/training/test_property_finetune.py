@@ -13,7 +13,7 @@ from ase.io import write
 from e3nn import o3
 
 from ik_e3nn.cli import main
-from ik_e3nn.errors import ConfigError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (
     InteratomicPotential,
@@ -29,6 +29,7 @@ from ik_e3nn.training import (
     OptimizerConfig,
     PropertyDataConfig,
     PropertyFinetuneConfig,
+    PropertyLossConfig,
     RunConfig,
     finetune,
     read_config,
@@ -352,8 +353,9 @@ def test_the_report_speaks_of_targets_in_their_units(data, caplog) -> None:
     assert "| valid | moment_mae_D |" in page
     assert "Targets of the base: size, moment. New targets: gap." in page
     assert "but for targets of the base, which it predicts itself" in page
-    assert not any(word in page for word in ("E0s:", "Replayed", "forgotten"))
-    assert "forgotten" not in caplog.text
+    assert not any(word in page for word in ("E0s:", "Replayed"))
+    assert "**Nothing says what was forgotten**" in page
+    assert "nothing says what the model has forgotten: give finetune.old_domain or finetune.replay" in caplog.text
     assert "trained: " in (data / "run/train.log").read_text()
 
 
@@ -390,6 +392,8 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
         ("base", {"model": {"num_channels": 8}}, "unknown setting 'model.num_channels'"),
         ("base", {"run": {"compile": True}}, "run.compile is true, but models of properties are not compiled"),
         ("base", {"train": "more.xyz", "method": "head", "optimizer": {"weight_decay": 0.1}}, "would shrink frozen"),
+        ("base", {"replay": "old.xyz"}, "finetune.replay is 'old.xyz', but has no effect, because the base is a poten"),
+        ("base", {"old_domain": "old.xyz"}, "finetune.old_domain is 'old.xyz', but has no effect"),
         ("properties", {"model": {"hidden": 32}}, "model.hidden is 32, but the base has 64"),
         ("surface", {}, "finetune.base is a potential for atoms beside a surface"),
     ],
@@ -402,16 +406,155 @@ def test_mistakes_are_clear_errors(data, base, changes, message) -> None:
     assert not (data / "run").exists()
 
 
+def old_molecules(folder, name="old.xyz", names=NAMES, seed=7):
+    """Molecules with the properties of the base, named as it names them."""
+    structures = molecules(names, seed)
+    for atoms in structures:
+        atoms.info["old gap"] = atoms.info.pop("gap") + 1.0
+    write(folder / name, structures)
+    return structures
+
+
+def mae(model, structures, name):
+    """Mean absolute error of a model, molecule by molecule."""
+    with torch.no_grad():
+        differences = [
+            model(graph_of(atoms, model))[name].double().numpy() - atoms.info[name]
+            for atoms in structures
+            if name in atoms.info
+        ]
+    return float(np.abs(differences).mean())
+
+
+def report_of(folder):
+    return json.loads((folder / "run/finetune.json").read_text())
+
+
+def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_after(data) -> None:
+    structures = old_molecules(data)
+    for k in (1, 4):
+        del structures[k].info["old gap"]  # labels may be missing
+    write(data / "old.xyz", structures)
+    targets = {"gap": "intensive eV", "moment": "dipole D"}
+    result = finetune(config(data, base="properties", targets=targets, E0s="base", old_domain=str(data / "old.xyz")))
+    model, errors = load_property_model(result.model).double(), report_of(data)["errors"]["old domain"]
+    assert [target.name for target in model.targets] == ["gap", "moment", "size", "old gap"]
+    for when, one in (("before", properties(OLD).double()), ("after", model)):
+        for name, key in (("size", "size_mae_eV"), ("old gap", "old gap_mae_eV"), ("moment", "moment_mae_D")):
+            assert errors[when][key] == pytest.approx(mae(one, structures, name), rel=1e-4), (when, name)
+    assert errors["before"]["moment_mae_D"] != errors["after"]["moment_mae_D"]
+    assert "gap_mae_eV" not in errors["before"]  # old data say nothing of the new property
+    page = (data / "run/finetune.md").read_text()
+    assert "Targets of old data alone: size, old gap. Replayed molecules: 0." in page
+    assert "Nothing says what was forgotten" not in page
+
+
+def test_old_values_move_with_the_references_so_that_the_bases_errors_stay(data) -> None:
+    """Labels of a new level differ by composition: moved old labels, less predictions, are what they were."""
+    structures = molecules(NAMES)
+    for atoms in structures:
+        atoms.info["size"] += 4.0 * (atoms.numbers == 8).sum() - 1.5 * (atoms.numbers == 1).sum()
+    write(data / "train.xyz", structures)
+    old = old_molecules(data)
+    task, initial = started(data, base="properties", targets={"size": "extensive eV"}, replay=str(data / "old.xyz"))
+    base, train = properties(OLD), task.data.sets["train"]
+    assert len(train) == 9 + 9
+    assert len(task.data.sets["old domain"]) == 3
+    seen = 0
+    for part in (train, task.data.sets["old domain"]):
+        for atoms, moved in zip(part.structures, part.values["size"], strict=True):
+            same = [one for one in old if one.positions.shape == atoms.positions.shape
+                    and np.allclose(one.positions, atoms.positions, atol=1e-6)]  # fmt: skip
+            for one in same:
+                with torch.no_grad():
+                    before = float(base(graph_of(one, base))["size"]) - one.info["size"]
+                    after = float(initial(graph_of(one, initial))["size"]) - moved
+                assert after == pytest.approx(before, abs=1e-5)
+                assert abs(moved - one.info["size"]) > 0.5
+                seen += 1
+    assert seen == 12
+    # others are as they were, and the new molecules have none of them
+    assert train.counts() == {"size": 18, "old gap": 9, "moment": 9}
+    assert task.data.sets["valid"].counts() == {"size": 3, "old gap": 0, "moment": 0}
+
+
+@pytest.mark.parametrize("method", [{}, {"method": "lora"}])
+def test_replay_keeps_what_the_base_can_do(data, method) -> None:
+    """With and without it the new property is learned; what the base predicts is kept with it alone."""
+    teacher = properties(OLD)
+    structures = molecules(NAMES, seed=7)
+    with torch.no_grad():
+        for atoms in structures:
+            out = teacher(graph_of(atoms, teacher))
+            atoms.info = {"old gap": float(out["old gap"]), "moment": out["moment"][0].numpy()}
+    write(data / "old.xyz", structures)
+    options = {
+        "base": "properties", "targets": {"other": "intensive A"}, "optimizer": {"lr": 0.05},
+        "run": {"max_epochs": 15}, **method,
+    }  # fmt: skip
+    after = {}
+    for name in ("replay", "old_domain"):
+        run = {**options["run"], "output": str(data / name)}
+        finetune(config(data, **options | {"run": run}, **{name: str(data / "old.xyz")}))
+        errors = json.loads((data / name / "finetune.json").read_text())["errors"]
+        assert errors["old domain"]["before"]["old gap_mae_eV"] < 1e-4
+        assert errors["valid"]["after"]["other_mae_A"] < errors["valid"]["before"]["other_mae_A"]
+        after[name] = errors["old domain"]["after"]["moment_mae_D"] + errors["old domain"]["after"]["old gap_mae_eV"]
+    assert after["replay"] < 0.7 * after["old_domain"]
+
+
+def test_weights_of_old_targets_may_be_chosen_and_their_errors_are_in_units_of_the_bases_scale(data) -> None:
+    old_molecules(data)
+    settings = config(data, base="properties", targets={"gap": "intensive eV"}, replay=str(data / "old.xyz"))
+    settings = dataclasses.replace(settings, loss=PropertyLossConfig(weights={"size": 0.0, "old gap": 0.1}))
+    (data / "run").mkdir()
+    loss = PropertyFinetuning(settings).loss
+    assert loss.weights == {"gap": 1.0, "old gap": 0.1, "moment": 1.0}
+    assert [loss.spread[name] for name in ("size", "old gap", "moment")] == pytest.approx([0.2, 0.4, 0.6])
+
+
+def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
+    old_molecules(data)
+    old_molecules(data, "nitrogen.xyz", WITH_N)
+    write(data / "other.xyz", [molecule("H2O")])
+    options = {"base": "properties", "targets": {"gap": "intensive eV"}}
+    for name, error, message in (
+        ("nitrogen.xyz", UnknownSpeciesError, "finetune.replay has N, which the base does not know"),
+        ("other.xyz", DataError, "no molecule in .*other.xyz has a value of size, old gap, moment"),
+        ("none.xyz", DataError, "there is no file .*none.xyz"),
+    ):
+        with pytest.raises(error, match=message):
+            finetune(config(data, replay=str(data / name), **options))
+    renamed = {"size": "extensive Ha", "old gap": "intensive Ha", "moment": "dipole eA"}
+    structures = old_molecules(data)
+    write(data / "train.xyz", structures)
+    with pytest.raises(ConfigError, match="something else under the names of all that the base predicts"):
+        finetune(config(data, base="properties", targets=renamed, replay=str(data / "old.xyz")))
+    started(data, base="properties", targets={"size": "extensive Ha"}, replay=str(data / "old.xyz"))
+    assert "old values of size are left out" in caplog.text
+
+
+def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data) -> None:
+    old_molecules(data)
+    options = {"base": "properties", "targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz")}
+    long = {"max_epochs": 3}
+    whole = load_property_model(finetune(config(data, run=long | {"output": str(data / "whole")}, **options)).model)
+    with interrupted_in_epoch(2):
+        finetune(config(data, run=long, **options))
+    resumed = load_property_model(finetune(config(data, run=long, **options), resume=True).model)
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"E0s": "data"}, "finetune.E0s is 'data', but references of properties that the base has are moved"),
         (
-            {"replay": "a.xyz"},
-            "finetune.replay is 'a.xyz', but has no effect, because data.targets makes this a fine-tuning to",
+            {"replay": "a.xyz", "old_labels": {"energy_key": "E"}},
+            "finetune.old_labels is .*, but has no effect, because data.targets makes this a fine-tuning to properties",
         ),
-        ({"replay_ratio": 2.0}, "finetune.replay_ratio is 2.0, but has no effect"),
-        ({"old_domain": "a.xyz"}, "finetune.old_domain is 'a.xyz', but has no effect"),
+        ({"replay_ratio": 2.0}, "finetune.replay_ratio is 2.0, but has no effect, because there is no replay"),
     ],
 )
 def test_settings_of_potentials_are_refused(tmp_path, options, message) -> None:
