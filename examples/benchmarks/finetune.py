@@ -2,11 +2,13 @@
 
     python examples/benchmarks/finetune.py --data-root DATA --work WORK [--old HELDOUT.xyz] [--minutes 4]
 
-Every training has its own folder in the work folder: finished ones are skipped, one that was killed goes on. Rows go to
-results/finetune.json as they come, beside those of problems that are not run; finetune.md is made from that file.
+Every training has its own folder in the work folder: finished ones are skipped, one that was killed goes on. A work
+folder keeps to one set of models, minutes and overrides. Rows go to results/finetune.json as they come, beside those of
+problems that are not run; finetune.md is made from that file.
 """
 
 import argparse
+import hashlib
 import json
 from pathlib import Path
 
@@ -19,6 +21,21 @@ from ik_e3nn.models.pretrained import BASE_PROPERTIES
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "finetune.json"
+
+
+def check_same_settings(args: argparse.Namespace, models: list[Path]) -> None:
+    """Note what all trainings share in the work folder, or stop if its trainings were made with other settings."""
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in models]
+    settings = {"models": digests, "minutes": args.minutes, "override": args.override}
+    file = args.work / "settings.json"
+    args.work.mkdir(parents=True, exist_ok=True)
+    if not file.exists():
+        file.write_text(json.dumps(settings, indent=1))
+    known = json.loads(file.read_text())
+    if known != settings:
+        raise SystemExit(
+            f"{args.work} holds trainings of other settings ({known}, now {settings}); give another --work"
+        )
 
 
 def trained(name: str, job: Job, args: argparse.Namespace) -> list[Row]:
@@ -55,6 +72,7 @@ def main() -> None:
     args = parser.parse_args()
     args.work = args.work.resolve()
     base, properties = (model_path(one).resolve() for one in (args.base, args.properties))
+    check_same_settings(args, [base, properties])
     old = None if args.old is None else args.old.resolve()
     methods = [method for method in args.methods if method != "replay" or old is not None]
     jobs = [
@@ -65,12 +83,12 @@ def main() -> None:
         for method in methods
         if method in PROBLEMS[name].methods
     ]
-    before = json.loads(args.output.read_text())["rows"] if args.output.exists() else []
+    before = json.loads(args.output.read_text()) if args.output.exists() else []
     rows: list[Row] = [row for row in before if row["problem"] not in args.problems]
     page = HERE / "finetune.md" if args.output == OUTPUT else args.output.with_suffix(".md")
     for name, job in tqdm(jobs, desc="trainings"):
         rows = sorted([*rows, *trained(name, job, args)], key=lambda row: list(PROBLEMS).index(row["problem"]))
-        report.write(rows, args.output, page, minutes=args.minutes, base=base.name)
+        report.write(rows, args.output, page)
     print(page.read_text())
 
 

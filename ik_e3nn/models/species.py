@@ -92,7 +92,7 @@ def new_element_masks(old: InteratomicPotential, new: InteratomicPotential) -> d
     Returns:
         A mask, of the parameter's shape, for every parameter that has such weights.
     """
-    zeros, ones = copy.deepcopy(old), copy.deepcopy(new)
+    zeros, ones = copy.deepcopy(old).to(new.dtype), copy.deepcopy(new)
     with torch.no_grad():
         for model, value in ((zeros, 0.0), (ones, 1.0)):
             for parameter in model.parameters():

@@ -70,6 +70,8 @@ class MethodConfig:
     def __post_init__(self) -> None:
         _require(self.frozen_blocks >= 0, "finetune.frozen_blocks", self.frozen_blocks, "zero or positive")
         _require(0 < self.lr_decay <= 1, "finetune.lr_decay", self.lr_decay, "above 0 and at most 1")
+        for name in ("replay", "old_domain"):
+            _require(getattr(self, name) not in ("", []), f"finetune.{name}", getattr(self, name), "a file or several")
         _require(self.replay_ratio > 0, "finetune.replay_ratio", self.replay_ratio, "positive")
         _require(self.lora_rank is None or self.lora_rank >= 1, "finetune.lora_rank", self.lora_rank, "at least 1")
         factor = self.lora_lr_factor
@@ -87,6 +89,15 @@ class MethodConfig:
                 f"finetune.old_labels has {', '.join(sorted(unknown))}, but it may hold {', '.join(LABEL_SETTINGS)}."
             )
         self._refuse("merge", not self.merge, self.method != "lora", f"method is {self.method!r}, not 'lora'")
+
+    def replay_count(self, new: int) -> int:
+        """How many structures to replay beside a number of new ones."""
+        return max(1, round(self.replay_ratio * new))
+
+    @property
+    def low_rank(self) -> tuple[int, float]:
+        """Rank of low-rank updates and the factor of their learning rate, which are defaults where they are null."""
+        return self.lora_rank or LORA_RANK, self.lora_lr_factor or LORA_LR_FACTOR
 
     def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:
         """No setting is without effect."""

@@ -25,7 +25,7 @@ from ik_e3nn.training.from_base import Adaptation, load_potential
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
 from ik_e3nn.training.refit import refit_reference, warn_of_units
-from ik_e3nn.training.replay import OLD, joined, read_old_data
+from ik_e3nn.training.replay import OLD, join_labelled, read_old_data
 from ik_e3nn.training.tasks import PotentialTask, check_model_arguments
 
 
@@ -90,7 +90,7 @@ class Finetuning(PotentialTask):
         )
         sets = dict(data.sets)
         if replayed is not None:
-            sets["train"] = joined(train, replayed)
+            sets["train"] = join_labelled(train, replayed)
         if kept is not None:
             sets[OLD] = kept
         self.adaptation.facts["replayed"] = 0 if replayed is None else len(replayed.structures)
@@ -162,9 +162,7 @@ class Finetuning(PotentialTask):
             chemical_symbols[z]: round(e, 6)
             for z, e in zip(model.species, model.atomic_energy.reference.tolist(), strict=True)
         }
-        if self.method.replay is not None:
-            count = len(self.data.sets["train"].structures) - facts["replayed"]
-            resolved["finetune.replay_ratio"] = round(facts["replayed"] / count, 6)
+        resolved |= self.adaptation.replay_settings(len(self.data.sets["train"].structures) - facts["replayed"])
         facts["E0s_from"] = model.energy_reference_provenance
         self.adaptation.settle(model, new, resolved, elements_reason(new))
 

@@ -58,8 +58,8 @@ def finetune(config: FinetuneConfig | PropertyFinetuneConfig, *, resume: bool = 
     """Train a model further, on new data: a potential, or a potential or model of properties for properties.
 
     The run's folder receives what that of a training does, and `finetune.json` and `finetune.md`: settings as they were
-    resolved and where they differ from what was asked, and errors before and after, for potentials on the old domain
-    too.
+    resolved and where they differ from what was asked, and errors before and after, on the old domain too where there
+    are data of it.
 
     Args:
         config: Everything; `config.finetune` says what the base is and how it is adapted.

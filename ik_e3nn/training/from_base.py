@@ -25,7 +25,7 @@ from ik_e3nn.models import (
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.nn import lora_parameters, merge_lora
 from ik_e3nn.training import run_folder
-from ik_e3nn.training.finetune_config import LORA_LR_FACTOR, LORA_RANK, FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, changes_of, describe, write_page
 from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parallel import is_main
@@ -129,8 +129,7 @@ class Adaptation:
         settings = {**resolved, "finetune.base": str(self.path)}
         settings["run.device"] = choose_device(self.config.run.device).type
         if self.method.method == "lora":
-            settings["finetune.lora_rank"] = self.method.lora_rank or LORA_RANK
-            settings["finetune.lora_lr_factor"] = self.method.lora_lr_factor or LORA_LR_FACTOR
+            settings["finetune.lora_rank"], settings["finetune.lora_lr_factor"] = self.method.low_rank
         self.facts |= describe(self.config, settings, changes_of(self.config, settings, reasons))
         trained, total = trained_parameters(model), sum(p.numel() for p in self.initial.parameters())
         weights = dict(self.initial.named_parameters())
@@ -145,10 +144,19 @@ class Adaptation:
         if is_main():
             run_folder.write_json(self.facts, self.folder / run_folder.FINETUNE)
 
+    def replay_settings(self, count: int) -> dict[str, float]:
+        """The ratio of replay as it is, where `facts` say that fewer structures are replayed than were asked for.
+
+        Args:
+            count: Number of new structures.
+        """
+        replayed, wanted = self.facts["replayed"], self.method.replay_count(count)
+        return {"finetune.replay_ratio": round(replayed / count, 6)} if 0 < replayed < wanted else {}
+
     def lr_factors(self, model: nn.Module) -> dict[str, float]:
         """Factors of the learning rate that fall towards the input, and rise for low-rank updates."""
         factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
-        rise = self.method.lora_lr_factor or LORA_LR_FACTOR
+        rise = self.method.low_rank[1]
         return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
 
     def finish(self, model: nn.Module) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.nn import add_lora
-from ik_e3nn.training.finetune_config import LORA_RANK, MethodConfig
+from ik_e3nn.training.finetune_config import MethodConfig
 from ik_e3nn.training.parts import block_modules, parts_of
 
 
@@ -44,7 +44,7 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
     if method.method == "lora":
         for block in block_modules(model)[method.frozen_blocks :]:
             kept = {id(p) for p in block.parameters() if p.requires_grad}
-            add_lora(block, method.lora_rank or LORA_RANK)
+            add_lora(block, method.low_rank[0])
             for parameter in block.parameters():  # new elements
                 if id(parameter) in kept:
                     parameter.requires_grad_(True)

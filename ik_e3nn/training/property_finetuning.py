@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,32 +14,31 @@ from ik_e3nn.data import resolve_targets
 from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.property_set import joined
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import SURROUNDINGS, Target, batch_graphs
+from ik_e3nn.graph import Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
 from ik_e3nn.models.bodies import PotentialBody
 from ik_e3nn.models.pretrained import model_path
-from ik_e3nn.models.property import natural_edges
 from ik_e3nn.models.retarget import kept_targets
 from ik_e3nn.models.species import new_element_masks
 from ik_e3nn.training.finetune_config import PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
-from ik_e3nn.training.finetuning import check_architecture, elements_reason
+from ik_e3nn.training.finetuning import elements_reason
 from ik_e3nn.training.from_base import Adaptation, load_any
 from ik_e3nn.training.prediction import choose_device
+from ik_e3nn.training.property_base import body_settings, check_body, known_elements
 from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_prepare import (
     PropertyData,
+    bonded,
     move_references,
     prepare_properties,
     set_references,
     without_reference,
 )
-from ik_e3nn.training.replay import OLD, moved_values, read_old_properties
+from ik_e3nn.training.replay import OLD, REPLAY, moved_values, read_old_properties
 from ik_e3nn.training.tasks import PropertyTask
 
-_log = logging.getLogger(__name__)
-
-Base = InteratomicPotential | MolecularPropertyModel
 BODY = "body.potential."
 SAMPLE, BATCH = 512, 32  # molecules that the size of features is found from, and how many at once
 
@@ -87,13 +85,16 @@ class PropertyFinetuning(PropertyTask):
                 "come from the data; leave it out."
             )
         config = dataclasses.replace(config, model={"edges": body_settings(self.base)["edges"]})
-        data = prepare_properties(config, known=_known_elements(self.base, targets))
-        self.new, method = data.sets["train"], self.adaptation.method
-        self.replayed = self.old = None
-        if isinstance(self.base, MolecularPropertyModel):
-            self.replayed, self.old = read_old_properties(config, method, self.base, count=len(self.new))
-        found = [target for one in (self.replayed, self.old) if one is not None for target in one.targets]
-        self.others = [t for t in getattr(self.base, "targets", ()) if t in found and t not in self.kept]
+        data = prepare_properties(config, known=known_elements(self.base, targets))
+        self.new, self.old, self.others = data.sets["train"], {}, []
+        if not isinstance(self.base, MolecularPropertyModel):
+            return data
+        self.old = read_old_properties(config, self.adaptation.method, self.base, count=len(self.new))
+        if self.base.edges != "radius":
+            self.old, sources = bonded(self.old, config)
+            data = dataclasses.replace(data, bonds=data.bonds | sources)
+        found = [target for one in self.old.values() for target in one.targets]
+        self.others = [target for target in self.base.targets if target in found and target not in self.kept]
         return data
 
     def start(self, config: PropertyConfig) -> MolecularPropertyModel:
@@ -132,11 +133,18 @@ class PropertyFinetuning(PropertyTask):
         """See `Adaptation.lr_factors`."""
         return self.adaptation.lr_factors(model)
 
-    def spread(self, model: MolecularPropertyModel) -> list[float]:
-        """See the base class; that of a target which only old data have is the base's."""
+    def make_loss(self, config: PropertyConfig, model: MolecularPropertyModel) -> PropertyLoss:
+        """See the base class; targets of old data alone have the base's spread, and no weight if none is replayed."""
+        replayed = self.old[REPLAY].targets if REPLAY in self.old else ()
+        unlearned = [target.name for target in self.others if target not in replayed]
+        useless = ", ".join(f"loss.weights.{name}" for name in unlearned if name in config.loss.weights)
+        if useless:
+            raise ConfigError(f"{useless} has no effect, because nothing to train on has a value of it; leave it out.")
+        weights = config.loss.weights | dict.fromkeys(unlearned, 0.0)
         new = dict(zip(self.new.targets, fit_references(self.new, model.species), strict=True))
         scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
-        return [new[target].scale if target in new else scale for target, scale in scales]
+        spread = [new[target].scale if target in new else scale for target, scale in scales]
+        return PropertyLoss(dataclasses.replace(config.loss, weights=weights), model.targets, spread)
 
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
@@ -155,7 +163,12 @@ class PropertyFinetuning(PropertyTask):
         facts = self.adaptation.facts
         text = f"Targets of the base: {', '.join(facts['kept_targets']) or 'none'}. "
         text += f"New targets: {', '.join(facts['new_targets']) or 'none'}."
-        if self.replayed is not None or self.old is not None:
+        text += (
+            f" Targets of the base that are left out: {', '.join(facts['lost_targets'])}."
+            if facts["lost_targets"]
+            else ""
+        )
+        if self.old:
             text += f" Targets of old data alone: {', '.join(facts['old_targets']) or 'none'}."
             text += f" Replayed molecules: {facts['replayed']}."
         before = "the body of the base with heads that say what composition and size say, the reference"
@@ -164,16 +177,18 @@ class PropertyFinetuning(PropertyTask):
             before += ", but for targets of the base, which it predicts itself"
             before += ", with references moved to the new labels, as are values of old data" if moved else ""
         before += "."
-        warning = warn_unmeasured() if self.kept and OLD not in errors else ""
+        warning = warn_unmeasured() if (self.kept or self.others) and OLD not in errors else ""
         return self.adaptation.report(errors, folder, PageText(text, before, warning))
 
     def _add_old_data(self, model: MolecularPropertyModel) -> None:
         """Give all sets the model's targets, and add the old data, with values that belong to its references."""
         sets = {name: one.with_targets(model.targets) for name, one in self.data.sets.items()}
-        for name, one in (("train", self.replayed), (OLD, self.old)):
-            if one is not None and isinstance(self.base, MolecularPropertyModel):
-                moved = moved_values(one, self.base, model).with_targets(model.targets)
-                sets[name] = joined([sets[name], moved]) if name in sets else moved
+        for name, one in self.old.items():
+            moved = moved_values(one, cast(MolecularPropertyModel, self.base), model).with_targets(model.targets)
+            if name == REPLAY:
+                sets["train"] = joined([sets["train"], moved])
+            else:
+                sets[name] = moved
         self.data = dataclasses.replace(self.data, sets=sets)
 
     def _with_heads(self, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
@@ -194,79 +209,16 @@ class PropertyFinetuning(PropertyTask):
         """Note what the settings have come to, and say it."""
         new = [z for z in model.species if z not in self.base.species]
         resolved = {f"model.{name}": value for name, value in model.config.items() if name != "targets"}
-        replayed = 0 if self.replayed is None else len(self.replayed)
-        if replayed:
-            resolved["finetune.replay_ratio"] = round(replayed / len(self.new), 6)
         self.adaptation.facts |= {
             "kept_targets": [target.name for target in self.kept],
             "new_targets": [target.name for target in self.new.targets if target not in self.kept],
             "old_targets": [target.name for target in self.others],
-            "replayed": replayed,
+            "lost_targets": [t.name for t in getattr(self.base, "targets", ()) if t not in model.targets],
+            "replayed": len(self.old.get(REPLAY, ())),
             "without_reference": without_reference(model),
         }
+        resolved |= self.adaptation.replay_settings(len(self.new))
         reasons = elements_reason(new)
         if isinstance(self.base, InteratomicPotential):
             reasons["model.hidden"] = "the default"
         self.adaptation.settle(model, new, resolved, reasons)
-
-
-def body_settings(base: Base) -> dict[str, Any]:
-    """Arguments of a model of properties that has a base's body, but for its elements and targets.
-
-    Raises:
-        ConfigError: The base is a potential beside surroundings.
-
-    >>> settings = body_settings(InteratomicPotential(["H"], num_channels=4))
-    >>> settings["edges"], settings["potential"]["num_channels"]
-    ('radius', 4)
-    """
-    if isinstance(base, MolecularPropertyModel):
-        return {name: value for name, value in base.config.items() if name not in ("species", "targets")}
-    outside = sorted(base.inputs.intersection(SURROUNDINGS))
-    if outside:
-        raise ConfigError(
-            f"finetune.base is a potential for atoms beside a {outside[0]}, which molecules in a table of properties "
-            "have not; choose another base."
-        )
-    options = {name: value for name, value in base.config.items() if name not in ("species", "r_max")}
-    return {"edges": natural_edges(base), "r_max": base.r_max, "potential": options}
-
-
-def check_body(asked: Mapping[str, Any], base: Base) -> None:
-    """Raise unless arguments of a model of properties that were asked for are those that a base has.
-
-    Raises:
-        ConfigError: Names the first that differs.
-    """
-    known = body_settings(base)
-    for name, value in asked.items():
-        if value is None or (name == "hidden" and name not in known):
-            continue
-        if name not in known:
-            bodies = {"steerable", "potential"} & set(known)
-            raise ConfigError(
-                f"model.{name} is given, but the base has a body of the kind {bodies.pop()!r}, which fine-tuning "
-                "keeps; leave the setting out, or train a new model."
-            )
-        if isinstance(value, Mapping):
-            names = [*known[name], *(["preset"] if name == "potential" else [])]
-            unknown = sorted(set(value).difference(names))
-            if unknown:
-                raise ConfigError(f"unknown setting 'model.{name}.{unknown[0]}'; there are {', '.join(names)}.")
-            check_architecture(value, known[name], where=f"model.{name}")
-        else:
-            check_architecture({name: value}, known)
-
-
-def _known_elements(base: Base, targets: Sequence[Target]) -> list[int]:
-    """Elements whose part in the references of all targets is known without data."""
-    known = list(base.species)
-    for target in targets:
-        if target.by_element and not (isinstance(base, MolecularPropertyModel) and target in base.targets):
-            return []
-        if target.by_element and isinstance(base, MolecularPropertyModel):
-            values = base.scales.per_atom[base.targets.index(target)]
-            known = [
-                z for z, value in zip(base.species, values.isnan().tolist(), strict=True) if z in known and not value
-            ]
-    return known

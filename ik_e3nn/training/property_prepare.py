@@ -81,13 +81,24 @@ def prepare_properties(config: PropertyConfig, *, known: Collection[int] = ()) -
             sets[name] = read_properties(files, targets, **options)
     sources: dict[str, dict[str, int]] = {}
     if config.model.get("edges", "bonds") != "radius":
-        for name, one in sets.items():
-            sets[name], report = with_bonds(one, data.bonds, data.on_failure, progress=progress)
-            sources[name] = report.sources
+        sets, sources = bonded(sets, config)
     _check_species(sets, known)
     result = PropertyData(sets, fingerprint({name: one.ids for name, one in sets.items()}), sources)
     _log.info("molecules with values:\n%s\nsplit %s", _table(sets), result.split_hash)
     return result
+
+
+def bonded(sets: dict[str, PropertySet], config: PropertyConfig) -> tuple[dict[str, PropertySet], dict[str, Any]]:
+    """The same sets with bonds, and where those come from, by set.
+
+    Raises:
+        DataError: Bonds cannot be found.
+    """
+    data, found, sources = config.data, {}, {}
+    for name, one in sets.items():
+        found[name], report = with_bonds(one, data.bonds, data.on_failure, progress=config.run.progress)
+        sources[name] = report.sources
+    return found, sources
 
 
 def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[str, PropertySet]:

@@ -11,12 +11,13 @@ import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
 
-from ik_e3nn.data import LabelKeys, PropertySet, read_properties, resolve_targets, with_bonds
+from ik_e3nn.data import LabelKeys, PropertySet, read_properties, resolve_targets
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.data.property_reference import reference_values
 from ik_e3nn.data.property_set import known_rows
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
+from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.finetune_config import MethodConfig
 from ik_e3nn.training.prepare import LabelledSet, read_set
@@ -25,7 +26,7 @@ from ik_e3nn.training.property_prepare import reference_of
 
 _log = logging.getLogger(__name__)
 
-OLD = "old domain"
+REPLAY, OLD = "replay", "old domain"
 MOST_OLD = 1000  # structures to measure the old domain on
 
 
@@ -62,26 +63,26 @@ def read_old_data(
 
 def read_old_properties(
     config: PropertyConfig, method: MethodConfig, base: MolecularPropertyModel, *, count: int
-) -> tuple[PropertySet | None, PropertySet | None]:
+) -> dict[str, PropertySet]:
     """Molecules to replay, and others of the old domain, with the properties of the base that they have values of.
 
     Args:
-        config: The new properties, and how bonds are found.
+        config: The new properties, and how files are read.
         method: Which files, and how much of them.
         base: The base model.
         count: Number of new molecules.
 
     Returns:
-        The replayed molecules and the old domain, which share none of `finetune.replay`; None where there is none.
+        What there is of "replay" and "old domain", which share no molecule of `finetune.replay`; without bonds.
 
     Raises:
         UnknownSpeciesError: The files hold an element that the base does not know.
-        DataError: They cannot be read, or have no value of any of the properties.
+        DataError: They cannot be read, have no value of any of the properties, or lack an input of the base.
         ConfigError: All names of the base's properties are those of others now.
     """
-    replayed = old = None
+    sets: dict[str, PropertySet] = {}
     if method.replay is None and method.old_domain is None:
-        return replayed, old
+        return sets
     new = {target.name: target for target in resolve_targets(config.data.targets)}
     targets = [target for target in base.targets if new.get(target.name, target) == target]
     lost = ", ".join(target.name for target in base.targets if target not in targets)
@@ -96,14 +97,18 @@ def read_old_properties(
     if method.replay is not None:
         everything = _with_values(method.replay, config, base, targets, "finetune.replay")
         chosen, rest = _chosen(len(everything), method, count, config.run.seed)
-        replayed, old = everything.select(chosen), everything.select(rest) if rest else None
+        sets[REPLAY] = everything.select(chosen)
+        if rest:
+            sets[OLD] = everything.select(rest)
     if method.old_domain is not None:
-        old = _with_values(method.old_domain, config, base, targets, "finetune.old_domain")
-    return replayed, old
+        sets[OLD] = _with_values(method.old_domain, config, base, targets, "finetune.old_domain")
+    return sets
 
 
 def moved_values(molecules: PropertySet, old: MolecularPropertyModel, new: MolecularPropertyModel) -> PropertySet:
     """Molecules with the values that belong to other references: what the models say of them is off by as much.
+
+    Where the old model has no reference of an element, it has predicted nothing, and there is no value to keep.
 
     Args:
         molecules: Molecules with properties that both models have.
@@ -115,11 +120,15 @@ def moved_values(molecules: PropertySet, old: MolecularPropertyModel, new: Molec
         before, after = (
             reference_values(molecules, model.species, target, reference_of(model, target)) for model in (old, new)
         )
-        values[target.name] = values[target.name] + (after - before)
+        moved = values[target.name] + (after - before)
+        lost = int(known_rows(values[target.name]).sum() - known_rows(moved).sum())
+        if lost:
+            _log.warning("%d old values of %s are left out: the base has no reference of an element", lost, target.name)
+        values[target.name] = moved
     return dataclasses.replace(molecules, values=values)
 
 
-def joined(first: LabelledSet, second: LabelledSet) -> LabelledSet:
+def join_labelled(first: LabelledSet, second: LabelledSet) -> LabelledSet:
     """Two sets in one."""
     counts = dataclasses.replace(
         first.counts,
@@ -160,21 +169,30 @@ def _with_values(
     targets: Sequence[Target],
     setting: str,
 ) -> PropertySet:
-    """Molecules of the old domain that have a value of something, with bonds if the base's graph has them."""
-    data, progress = config.data, config.run.progress
-    skip = data.on_failure == "skip"
-    found = read_properties(files, targets, seed=config.run.seed, skip=skip, drop_absent=True, progress=progress)
+    """Molecules of the old domain that have a value of something."""
+    skip, run = config.data.on_failure == "skip", config.run
+    found = read_properties(files, targets, seed=run.seed, skip=skip, drop_absent=True, progress=run.progress)
     found = found.select(np.flatnonzero(np.any([known_rows(one) for one in found.values.values()], axis=0)))
     _check_known(found.structures, base.species, setting)
-    if base.edges != "radius":
-        found, _ = with_bonds(found, data.bonds, data.on_failure, progress=progress)
+    for name, key in NUMBER_KEYS.items():
+        lacking = sum(atoms.info.get(key) is None for atoms in found.structures)
+        if name in base.body.inputs and lacking:
+            raise DataError(
+                f"{setting}: {lacking} of {len(found)} molecules have no {key!r}, which the base needs; add it, or "
+                "leave them out."
+            )
+    counts = ", ".join(f"{name} {count}" for name, count in found.counts().items())
+    _log.info("%s: %d molecules with values: %s", setting, len(found), counts)
+    absent = ", ".join(target.name for target in targets if target not in found.targets)
+    if absent:
+        _log.warning("%s has no value of %s, which the base predicts: check the names", setting, absent)
     return found
 
 
 def _chosen(total: int, method: MethodConfig, count: int, seed: int) -> tuple[list[int], list[int]]:
     """Which structures are replayed, and which of the others measure the old domain."""
     order = np.random.default_rng([seed, 1]).permutation(total)
-    wanted = max(1, round(method.replay_ratio * count))
+    wanted = method.replay_count(count)
     if wanted > total:
         _log.warning("finetune.replay holds %d structures; %d were asked for", total, wanted)
     return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())

@@ -170,7 +170,7 @@ class PropertyTask(Task):
             graphs.prepare(progress=config.run.progress)
         self.scale(model)
         warn_unused_inputs(self.data.sets["train"].structures, model.body.inputs, ("charge", "spin"))
-        self.loss = PropertyLoss(config.loss, model.targets, self.spread(model))
+        self.loss = self.make_loss(config, model)
         self.module = PropertyModule(
             model,
             self.loss,
@@ -215,9 +215,10 @@ class PropertyTask(Task):
         del model
         return {}
 
-    def spread(self, model: MolecularPropertyModel) -> list[float]:
-        """What errors of every target are measured in: what composition leaves of its values in the training set."""
-        return [one.scale for one in fit_references(self.data.sets["train"], model.species)]
+    def make_loss(self, config: PropertyConfig, model: MolecularPropertyModel) -> PropertyLoss:
+        """The loss, in units of what composition leaves of the values in the training set."""
+        spread = [one.scale for one in fit_references(self.data.sets["train"], model.species)]
+        return PropertyLoss(config.loss, model.targets, spread)
 
     def predicted(self, model: nn.Module, name: str) -> tuple[Values, dict[str, float]]:
         """What a model says of one of the sets, and its errors."""

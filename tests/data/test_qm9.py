@@ -13,6 +13,7 @@ from ik_e3nn.data import molecule_from_smiles, qm9_from_pyg, read_properties, re
 from ik_e3nn.data.qm9 import ATOM_ENERGIES, ELEMENTS, NAMES, TARGETS, read_uncharacterised
 from ik_e3nn.data.qm9_files import CSV_NAMES, UNITS, parse_xyz
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import Target
 
 # methane, ammonia and formaldehyde, numbers 1, 2 and 6 of dsgdb9nsd, with the published values
 INDEX = (1, 2, 6)
@@ -248,6 +249,24 @@ def test_targets_are_what_qm9_says_they_are(tmp_path):
         read_properties(path, resolve_targets({"homo": "intensive Ha"}))
     with pytest.raises(ConfigError, match="QM9 has no 'logS'; its targets are mu, alpha"):
         read_properties(path, resolve_targets({"logS": "intensive"}))
+
+
+def test_targets_that_it_lacks_are_left_out_if_asked(tmp_path):
+    path = write_arrays(tmp_path)
+    (tmp_path / "own.csv").write_text("smiles,own,mu\nCO,1.5,1.7\n")
+    wanted = [
+        TARGETS["homo"],
+        Target("gap", "intensive", "Ha"),
+        Target("own", "intensive"),
+        Target("none", "intensive"),
+    ]
+    whole = read_properties(path, wanted, drop_absent=True)
+    assert whole.targets == (TARGETS["homo"],)
+    both = read_properties([path, tmp_path / "own.csv"], wanted, drop_absent=True)
+    assert [target.name for target in both.targets] == ["homo", "own"]
+    assert both.counts() == {"homo": 3, "own": 1}
+    with pytest.raises(DataError, match="has a value of none"):
+        read_properties(path, wanted[3:], drop_absent=True)
 
 
 def test_a_full_set_with_uncharacterised_molecules_is_pointed_out(tmp_path, monkeypatch, caplog):

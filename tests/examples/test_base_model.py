@@ -4,12 +4,14 @@ import importlib
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces
+from ase.io import read
 
 from ik_e3nn.data import conformers
 
@@ -70,3 +72,7 @@ def test_it_runs_from_molecules_to_a_card(tmp_path):
     assert card["data"]["molecules"] == 30
     assert card["dynamics"]["molecules"] == card["relaxations"]["molecules"] == min(2, card["data"]["held_out"])
     assert "held-out molecules kept all bonds" in printed
+    learned = Counter(atoms.positions.tobytes() for atoms in read(tmp_path / "train.xyz", ":"))
+    sizes = {size: {n for key, n in learned.items() if len(key) == 24 * size} for size in (3, 4, 5, 6, 7)}
+    assert set.union(*(sizes[size] for size in (3, 4, 5, 6))) == {10}  # small molecules are few
+    assert sizes[7] == {1}

@@ -48,9 +48,10 @@ def test_new_elements_start_as_the_most_similar_old_ones() -> None:
     assert [most_similar(z, (1, 6, 7, 8, 9)) for z in (14, 15, 16, 17, 35, 11)] == [6, 7, 8, 9, 9, 1]
 
 
-def test_masks_cover_the_weights_of_new_elements_alone() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_masks_cover_the_weights_of_new_elements_alone(dtype) -> None:
     model = InteratomicPotential(["H", "O"], **SIZES)
-    new = extended(model, ["C"])
+    new = extended(model, ["C"]).to(dtype)  # that of a run need not be the base's
     masks = new_element_masks(model, new)
     weights = dict(new.named_parameters())
     assert masks["node_embedding.species"][:, 0].tolist() == [False, True, False]

@@ -279,7 +279,7 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     assert changes["finetune.lora_lr_factor"]["resolved"] == 5
     assert changes["model.num_channels"]["reason"] == "the base's"
     assert set(changes["data.E0s"]["resolved"]) == {"H", "O"}
-    assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(4 / 9, abs=1e-6)
+    assert "finetune.replay_ratio" not in changes  # 4 beside 9: as near as whole structures are
     assert "run.device" not in changes
     assert report["settings"]["optimizer.lr"] == 0.02
     errors = report["errors"]

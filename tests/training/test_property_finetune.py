@@ -79,7 +79,7 @@ def properties(targets, species=("H", "C", "O")):
         for parameter in model.heads.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=generator))
         model.scales.per_atom[0, :] = torch.tensor([SIZES[z] for z in model.species])
-        model.scales.scale[:] = torch.tensor([0.2, 0.4, 0.6])[: len(targets)]
+        model.scales.scale[:] = torch.tensor([0.2, 0.4, 0.6, 0.5, 0.3])[: len(targets)]
     return model.eval()
 
 
@@ -449,33 +449,98 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
     assert "Nothing says what was forgotten" not in page
 
 
-def test_old_values_move_with_the_references_so_that_the_bases_errors_stay(data) -> None:
-    """Labels of a new level differ by composition: moved old labels, less predictions, are what they were."""
-    structures = molecules(NAMES)
+KINDS = [
+    Target("size", "extensive", "eV"), Target("gap", "intensive", "eV"), Target("moment", "dipole", "D"),
+    Target("alpha", "polarisability", "A^3"), Target("extent", "spatial_extent", "A^2"),
+]  # fmt: skip
+
+
+def with_all_kinds(structures, seed, shift):
+    """Properties of all kinds, with a part that composition and size say and is another at each level."""
+    generator = np.random.default_rng(seed)
     for atoms in structures:
-        atoms.info["size"] += 4.0 * (atoms.numbers == 8).sum() - 1.5 * (atoms.numbers == 1).sum()
-    write(data / "train.xyz", structures)
-    old = old_molecules(data)
-    task, initial = started(data, base="properties", targets={"size": "extensive eV"}, replay=str(data / "old.xyz"))
-    base, train = properties(OLD), task.data.sets["train"]
-    assert len(train) == 9 + 9
-    assert len(task.data.sets["old domain"]) == 3
-    seen = 0
-    for part in (train, task.data.sets["old domain"]):
-        for atoms, moved in zip(part.structures, part.values["size"], strict=True):
-            same = [one for one in old if one.positions.shape == atoms.positions.shape
-                    and np.allclose(one.positions, atoms.positions, atol=1e-6)]  # fmt: skip
-            for one in same:
+        centre = np.average(atoms.positions, axis=0, weights=atoms.numbers)
+        noise = generator.normal(size=(3, 3))
+        rest = atoms.info.pop("other")
+        atoms.info |= {
+            "size": atoms.info["size"] + shift * len(atoms), "gap": atoms.info["gap"] + shift,
+            "alpha": shift * atoms.numbers.sum() * np.eye(3) + 0.1 * (noise + noise.T),
+            "extent": (4 + shift) * ((atoms.positions - centre) ** 2).sum() + (3 + shift) * len(atoms) + rest,
+        }  # fmt: skip
+    return structures
+
+
+@pytest.mark.parametrize("train", [NAMES, WITH_N])
+def test_old_values_move_with_the_references_so_that_the_bases_errors_stay(data, train) -> None:
+    """P_new - (q + R_new - R_old) = P_old - q, for every kind of property, with new elements and several files."""
+    base = properties(KINDS)
+    with torch.no_grad():
+        base.scales.per_square[4, :] = 0.7
+        base.scales.per_atom[3, :] = torch.tensor([0.3, 1.2, 0.9])
+    save_model(base, data / "kinds.safetensors")
+    write(data / "train.xyz", with_all_kinds(molecules(train), 5, 2.0))
+    old = with_all_kinds(molecules(NAMES, 7), 8, -1.0)
+    del old[0].info["alpha"], old[5].info["extent"], old[5].info["size"]
+    write(data / "one.xyz", old[:5])
+    write(data / "two.xyz", old[5:])
+    targets = {target.name: f"{target.kind} {target.unit}" for target in KINDS}
+    files = [str(data / "one.xyz"), str(data / "two.xyz")]
+    task, initial = started(data, base="kinds", targets=targets, replay=files, replay_ratio=0.75)
+    sets, new = task.data.sets, len(train) - 3
+    assert len(sets["train"]) - new + len(sets["old domain"]) == 12
+    seen = dict.fromkeys(targets, 0)
+    for part in (sets["train"], sets["old domain"]):
+        for index, atoms in enumerate(part.structures):
+            for one in old:
+                if len(one) != len(atoms) or not np.allclose(one.positions, atoms.positions, atol=1e-6):
+                    continue
                 with torch.no_grad():
-                    before = float(base(graph_of(one, base))["size"]) - one.info["size"]
-                    after = float(initial(graph_of(one, initial))["size"]) - moved
-                assert after == pytest.approx(before, abs=1e-5)
-                assert abs(moved - one.info["size"]) > 0.5
-                seen += 1
-    assert seen == 12
-    # others are as they were, and the new molecules have none of them
-    assert train.counts() == {"size": 18, "old gap": 9, "moment": 9}
+                    before, after = (model(graph_of(one, model)) for model in (base, initial))
+                for name in targets:
+                    moved = part.values[name][index]
+                    assert np.isnan(moved).any() == (name not in one.info)
+                    if name in one.info:
+                        errors = [p[name][0].numpy() - q for p, q in ((before, one.info[name]), (after, moved))]
+                        np.testing.assert_allclose(*errors, atol=2e-5)
+                        assert (np.abs(moved - one.info[name]).max() > 0.2) == (name != "moment")
+                        seen[name] += 1
+    assert seen == {"size": 11, "gap": 12, "moment": 12, "alpha": 11, "extent": 11}
+
+
+def test_targets_of_old_data_alone_are_learned_from_them_alone(data) -> None:
+    old_molecules(data)
+    task, _ = started(data, base="properties", targets={"size": "extensive eV"}, replay=str(data / "old.xyz"))
+    assert task.data.sets["train"].counts() == {"size": 18, "old gap": 9, "moment": 9}
     assert task.data.sets["valid"].counts() == {"size": 3, "old gap": 0, "moment": 0}
+    assert task.data.sets["old domain"].counts() == {"size": 3, "old gap": 3, "moment": 3}
+
+
+def test_old_tables_of_smiles_have_bonds_where_the_base_sees_them(data) -> None:
+    """A base whose graph is made of bonds: the moment is a vector, which such a table cannot have."""
+    base = MolecularPropertyModel(["H", "C", "O"], OLD, steerable={"channels": 4, "num_layers": 1})
+    save_model(base, data / "bonds.safetensors")
+    rows = ["smiles,size,old gap", "CCO,1.0,", "CC=O,2.0,3.0", "C#C,,4.0", "CO,,"]
+    (data / "old.csv").write_text("\n".join(rows) + "\n")
+    options = {"base": "bonds", "targets": {"gap": "intensive eV"}, "replay": str(data / "old.csv")}
+    task, _ = started(data, **options, replay_ratio=1.0)
+    assert task.data.sets["train"].counts() == {"gap": 9, "size": 2, "old gap": 2}  # CO has no value
+    assert [target.name for target in task.module.model.targets] == ["gap", "size", "old gap"]
+    assert sum(task.data.bonds["replay"].values()) == 3
+    ethanol = task.graphs["train"][9]
+    assert ethanol["edge_index"].shape == (2, 2 * 8)
+
+
+def test_values_without_a_reference_are_left_out_and_said(data, caplog) -> None:
+    base = properties(OLD)
+    base.scales.per_atom[0, 2] = torch.nan  # of oxygen
+    save_model(base, data / "gap.safetensors")
+    old = old_molecules(data)
+    task, _ = started(
+        data, base="gap", targets={"size": "extensive eV"}, replay=str(data / "old.xyz"), replay_ratio=2.0
+    )
+    without = sum(8 not in atoms.numbers for atoms in old)
+    assert task.data.sets["train"].counts()["size"] == 9 + without
+    assert f"{12 - without} old values of size are left out: the base has no reference" in caplog.text
 
 
 @pytest.mark.parametrize("method", [{}, {"method": "lora"}])
@@ -511,6 +576,12 @@ def test_weights_of_old_targets_may_be_chosen_and_their_errors_are_in_units_of_t
     loss = PropertyFinetuning(settings).loss
     assert loss.weights == {"gap": 1.0, "old gap": 0.1, "moment": 1.0}
     assert [loss.spread[name] for name in ("size", "old gap", "moment")] == pytest.approx([0.2, 0.4, 0.6])
+    measured = MethodConfig(base=settings.finetune.base, old_domain=settings.finetune.replay)
+    settings = dataclasses.replace(settings, finetune=measured)
+    with pytest.raises(ConfigError, match=r"loss.weights.size, loss.weights.old gap has no effect, because nothing"):
+        PropertyFinetuning(settings)
+    loss = PropertyFinetuning(dataclasses.replace(settings, loss=PropertyLossConfig())).loss
+    assert loss.weights == {"gap": 1.0}  # what is only measured does not dilute it
 
 
 def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
@@ -525,18 +596,45 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
     ):
         with pytest.raises(error, match=message):
             finetune(config(data, replay=str(data / name), **options))
+    for method in ({"replay": []}, {"old_domain": ""}):
+        with pytest.raises(ConfigError, match="must be a file or several"):
+            config(data, **method)
+    charged = InteratomicPotential(["H", "C", "O"], inputs=["total_charge"], **MODEL)
+    save_model(MolecularPropertyModel.from_potential(charged, OLD), data / "charged.safetensors")
+    with pytest.raises(DataError, match="finetune.replay: 12 of 12 molecules have no 'charge', which the base needs"):
+        finetune(config(data, base="charged", targets=options["targets"], replay=str(data / "old.xyz")))
     renamed = {"size": "extensive Ha", "old gap": "intensive Ha", "moment": "dipole eA"}
     structures = old_molecules(data)
     write(data / "train.xyz", structures)
     with pytest.raises(ConfigError, match="something else under the names of all that the base predicts"):
         finetune(config(data, base="properties", targets=renamed, replay=str(data / "old.xyz")))
-    started(data, base="properties", targets={"size": "extensive Ha"}, replay=str(data / "old.xyz"))
+    for atoms in structures[:2]:
+        atoms.info["momentt"] = atoms.info.pop("moment")
+    write(data / "old.xyz", structures[:2])
+    result = finetune(
+        config(data, base="properties", targets={"size": "extensive Ha"}, old_domain=str(data / "old.xyz"))
+    )
     assert "old values of size are left out" in caplog.text
+    assert "finetune.old_domain has no value of moment, which the base predicts: check the names" in caplog.text
+    assert [target.name for target in load_property_model(result.model).targets] == ["size", "old gap"]
+    page = (data / "run/finetune.md").read_text()
+    assert "Targets of the base that are left out: size, moment. Targets of old data alone: old gap." in page
+
+
+def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, caplog) -> None:
+    """All of `replay` is learned again: the base's own targets stay, and nothing measures them."""
+    old_molecules(data)
+    options = {"targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz"), "replay_ratio": 2.0}
+    finetune(config(data, base="properties", **options))
+    assert "nothing says what the model has forgotten" in caplog.text
+    changes = {change["setting"]: change for change in report_of(data)["changes"]}
+    assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(12 / 9, abs=1e-6)
 
 
 def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data) -> None:
     old_molecules(data)
-    options = {"base": "properties", "targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz")}
+    targets = {"gap": "intensive eV", "size": "extensive eV"}
+    options = {"base": "properties", "targets": targets, "replay": str(data / "old.xyz")}
     long = {"max_epochs": 3}
     whole = load_property_model(finetune(config(data, run=long | {"output": str(data / "whole")}, **options)).model)
     with interrupted_in_epoch(2):

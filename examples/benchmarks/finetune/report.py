@@ -2,7 +2,6 @@
 
 import json
 import statistics
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ _COLUMNS = {"before": "before", "old_before": "old domain, before", "old_after":
 
 _INTRODUCTION = """# Fine-tuning from the base model
 
-Made by `finetune.py`. Every training takes {minutes:g} minutes, whether it starts from the base or from random weights
+Made by `finetune.py`. Every training takes {minutes} minutes, whether it starts from the base or from random weights
 ("scratch", the same architecture with the defaults of `ik-e3nn train`); all have the same validation and test sets.
 Forces start from the base model, properties from that of properties, whose heads go on with references moved to the new
 labels ("full, from the potential": with new heads).
@@ -26,27 +25,25 @@ Numbers are means over seeds. Low-rank updates ("lora") learn {factors} times as
 sets."""
 
 
-def write(rows: list[Row], output: Path, page: Path, **facts: Any) -> None:
+def write(rows: list[Row], output: Path, page: Path) -> None:
     """Write everything.
 
     Args:
         rows: All results.
         output: The JSON file; the plot goes beside it.
         page: The Markdown file.
-        facts: What the page names: minutes, base.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1, default=str) + "\n")
-    content = json.loads(output.read_text())
-    page.write_text(text(content, f"{output.parent.name}/{output.stem}.png"))
-    plot(content["rows"], output.with_suffix(".png"))
+    output.write_text(json.dumps(rows, indent=1) + "\n")
+    page.write_text(text(rows, f"{output.parent.name}/{output.stem}.png"))
+    plot(rows, output.with_suffix(".png"))
 
 
-def text(content: Mapping[str, Any], picture: str) -> str:
-    """The page, from the JSON file's content."""
-    rows = content["rows"]
+def text(rows: list[Row], picture: str) -> str:
+    """The page, from the rows of the JSON file."""
     factors = ", ".join(f"{problem.lora_lr_factor:g} ({problem.title})" for problem in PROBLEMS.values())
-    parts = [_INTRODUCTION.format(minutes=content["facts"]["minutes"], factors=factors), f"![errors]({picture})"]
+    minutes = " or ".join(map(str, sorted({round(row["train_seconds"] / 60) for row in rows})))
+    parts = [_INTRODUCTION.format(minutes=minutes, factors=factors), f"![errors]({picture})"]
     for name in dict.fromkeys(row["problem"] for row in rows):
         problem = PROBLEMS[name]
         for target, chosen in by_target([row for row in rows if row["problem"] == name]).items():
