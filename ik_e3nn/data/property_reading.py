@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.molecules import conformers
 from ik_e3nn.data.property_set import PropertySet, joined
-from ik_e3nn.data.qm9 import TARGETS, read_qm9
+from ik_e3nn.data.qm9 import TARGETS, read_qm9, sdf_of
 from ik_e3nn.data.reading import expand_path, read_structures
 from ik_e3nn.data.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
@@ -149,7 +149,7 @@ def is_qm9(path: Path) -> bool:
     (True, False)
     """
     if path.is_dir():
-        return (path / "gdb9.sdf").exists() or any(path.glob("dsgdb9nsd_*.xyz"))
+        return sdf_of(path) is not None or any(path.glob("dsgdb9nsd_*.xyz"))
     return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
 
 

@@ -55,7 +55,7 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
     | path | form |
     |---|---|
     | `*.npz` | arrays `Z`, `R`, `offsets`, `index`, `targets`, `target_names`, `target_units`, `smiles` |
-    | `gdb9.sdf`, or its folder | with `gdb9.sdf.csv` beside it; bonds are those of the SDF |
+    | `gdb9.sdf`, its folder, or the root folder of PyG's `QM9` | with `gdb9.sdf.csv` beside it; bonds of the SDF |
     | `dsgdb9nsd_*.xyz`: folder, glob or `*.tar.bz2` of them, or one | the published files |
 
     Args:
@@ -72,10 +72,13 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
     place = Path(path).expanduser()
     if not place.exists() and place.suffix != ".xyz":  # that may be a glob
         raise DataError(f"there is no {place}; QM9 is not downloaded for you: give its files")
+    sdf = sdf_of(place)
+    if sdf is not None:
+        place = sdf
     if place.suffix == ".npz":
         raw = read_arrays(place)
-    elif place.suffix == ".sdf" or (place / "gdb9.sdf").exists():
-        raw = read_sdf_table(place if place.suffix == ".sdf" else place / "gdb9.sdf")
+    elif place.suffix == ".sdf":
+        raw = read_sdf_table(place)
     else:
         raw = read_xyz(place)
     for number, atoms in zip(raw.numbers, raw.structures, strict=True):
@@ -89,6 +92,12 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
             _log.warning("no list of uncharacterised molecules is given: the 3,054 that are in it are not left out")
         return molecules
     return without(molecules, read_uncharacterised(listed))
+
+
+def sdf_of(folder: Path) -> Path | None:
+    """The SDF file of QM9 in a folder, or in `raw` there, where PyG keeps what it has downloaded."""
+    places = (folder / "gdb9.sdf", folder / "raw" / "gdb9.sdf")
+    return next((place for place in places if place.exists()), None)
 
 
 def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:

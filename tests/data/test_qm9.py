@@ -118,6 +118,17 @@ def test_every_form_gives_the_same_molecules_and_values(tmp_path, form):
     assert all("bonds" in atoms.info for atoms in found.structures) == (form in ("sdf", "pyg"))
 
 
+def test_the_root_folder_of_PyGs_data_set_is_read(tmp_path):
+    """PyG downloads the SDF file, its table and the list of uncharacterised molecules into `raw`."""
+    (tmp_path / "raw").mkdir()
+    write_sdf(tmp_path / "raw")
+    assert read_qm9(tmp_path).ids == ["1", "2", "6"]
+    (tmp_path / "raw" / "uncharacterized.txt").write_text("molecule\n-----\n2\n")
+    found = read_properties(tmp_path, resolve_targets(["mu"]))
+    assert found.ids == ["1", "6"]
+    assert found.values["mu"].tolist() == [VALUES[0, 0], VALUES[2, 0]]
+
+
 def test_one_of_the_published_files_or_a_glob_of_them_is_read(tmp_path):
     write_xyz(tmp_path)
     (tmp_path / "other.xyz").write_text("1\n\nH 0 0 0\n")
