@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from torch import nn
 
 from ik_e3nn.errors import TrainingError
 
@@ -33,17 +34,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return load_checkpoint(path)
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
+def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[str, Any]:
     """Read a checkpoint onto the CPU.
 
     Args:
         path: The file.
+        of: The module whose weights it must have, by names and shapes.
 
     Returns:
         The checkpoint, tensors and plain values only.
 
     Raises:
-        TrainingError: The file is broken.
+        TrainingError: The file is broken, or has other weights.
     """
     try:
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -53,6 +55,16 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
             f"{path} cannot be read as a checkpoint: {reason}. Copy best.ckpt over it, or start anew with "
             "--run.overwrite=true"
         ) from error
+    if of is not None:
+        both = checkpoint["state_dict"], of.state_dict()
+        saved, now = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in both)
+        differing = sorted(key for key in saved.keys() | now.keys() if saved.get(key) != now.get(key))
+        if differing:
+            raise TrainingError(
+                f"{path} has other weights than this model ({len(differing)} differ, {differing[0]} first): another "
+                "version of the package has written it. Go on with that version, or start anew with "
+                "--run.overwrite=true or another --run.output"
+            )
     return checkpoint
 
 

@@ -94,7 +94,7 @@ def run_training(
     edges = count_edges(train) / len(sampler) / trainer.world_size
     threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
     if resume:  # Lightning fetches a first batch before it says which epoch it is
-        sampler.set_epoch(load_checkpoint(checkpoints.last)["epoch"] + 1)
+        sampler.set_epoch(load_checkpoint(checkpoints.last, of=module)["epoch"] + 1)
     train_loader = BatchLoader(train, sampler)
     valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
     with _random_seed(config.seed + trainer.global_rank), _threads_kept(), watch.reraised(), _quiet():

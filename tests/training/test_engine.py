@@ -247,6 +247,16 @@ def test_a_truncated_checkpoint_is_a_clear_error(data, tmp_path) -> None:
         train(make_module(), data, tmp_path, resume=True)
 
 
+def test_weights_of_another_version_are_a_clear_error(data, tmp_path) -> None:
+    train(make_module(), data, tmp_path, max_epochs=1)
+    other = make_module()
+    other.model.new = torch.nn.Linear(2, 2)
+    with pytest.raises(
+        TrainingError, match=r"last.ckpt has other weights than this model \(\d+ differ, .*another version"
+    ):
+        train(other, data, tmp_path, resume=True)
+
+
 def test_ambient_dtype_changes_nothing(data, tmp_path) -> None:
     plain = make_module(loss=LossConfig(stress_weight=1.0))
     train(plain, data, tmp_path / "plain", max_epochs=2)
