@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from ase import Atoms
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -39,8 +38,6 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
         >>> resolve_targets({"logS": "intensive log(mol/L)"})[0].unit
         'log(mol/L)'
     """
-    if not isinstance(given, Mapping) and len(given) == 1 and given[0].startswith("{"):  # of a command line
-        given = yaml.safe_load(given[0])
     if isinstance(given, Mapping):
         return tuple(_own_target(name, what) for name, what in given.items())
     unknown = [name for name in given if name not in TARGETS]
@@ -265,8 +262,9 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
         numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(found, object))]
         values = np.array(numbers).reshape(target.shape)
     except (TypeError, ValueError) as error:
-        expected = f"{target.width} number(s)"
-        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
+        expected = "a number" if target.width == 1 else f"{target.width} numbers"
+        got = source.get(target.name, found)
+        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {got!r:.60}") from error
     if np.isinf(values).any():
         raise DataError(
             f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"

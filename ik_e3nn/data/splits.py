@@ -1,11 +1,13 @@
 """Which molecules are trained on, validated on and tested on, with a fingerprint to store beside every result."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
-from numpy.typing import NDArray
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
 
 from ik_e3nn.errors import DataError
 
@@ -54,6 +56,22 @@ def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
     digest = hashlib.sha256()
     for name, ids in parts.items():
         digest.update(f"{name}:{','.join(sorted(map(str, ids)))};".encode())
+    return digest.hexdigest()[:16]
+
+
+def content_digest(structures: Iterable[Atoms], values: Iterable[ArrayLike]) -> str:
+    """Digest of what structures and labels are, to the sixth decimal: 16 hexadecimal digits.
+
+    >>> water, label = Atoms("H2O", np.eye(3)), np.array([-1.0])
+    >>> content_digest([water], [label]) == content_digest([water], [label + 1e-9])
+    True
+    >>> content_digest([water], [label]) == content_digest([water], [label + 1e-3])
+    False
+    """
+    digest = hashlib.sha256()
+    parts = (part for atoms in structures for part in (atoms.numbers, atoms.pbc, atoms.positions, atoms.cell.array))
+    for part in chain(parts, values):
+        digest.update((np.round(np.asarray(part, dtype=float), 6) + 0.0).tobytes())  # there is one zero
     return digest.hexdigest()[:16]
 
 

@@ -27,14 +27,18 @@ class MetricsLog(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the rows of the epochs before a restart, and no others."""
-        if trainer.current_epoch and self._json.exists():
-            rows = [json.loads(line) for line in self._json.read_text().splitlines() if line.endswith("}")]
-            self.rows = [row for row in rows if row["epoch"] <= trainer.current_epoch]
+        self.read(trainer.current_epoch)
         if trainer.is_global_zero:
             self._json.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
             self._csv.unlink(missing_ok=True)
             for row in self.rows:
                 self._append_csv(row)
+
+    def read(self, epochs: int) -> None:
+        """Take the rows of the first so many epochs from the file."""
+        if epochs and self._json.exists():
+            rows = [json.loads(line) for line in self._json.read_text().splitlines() if line.endswith("}")]
+            self.rows = [row for row in rows if row["epoch"] <= epochs]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row."""

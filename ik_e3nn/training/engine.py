@@ -99,6 +99,8 @@ def run_training(
     valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
     with _random_seed(config.seed + trainer.global_rank), _threads_kept(), watch.reraised(), _quiet():
         trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
+    if not log.rows:  # there was nothing left to do: Lightning has not begun
+        log.read(trainer.current_epoch)
     module.load_state_dict(load_checkpoint(checkpoints.best)["state_dict"])
     return log.rows, checkpoints
 

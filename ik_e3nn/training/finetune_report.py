@@ -119,10 +119,16 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
     path.write_text("\n\n".join(part for part in parts if part) + "\n")
 
 
-def warn_unmeasured() -> str:
-    """Say that nothing tells what was forgotten; the same for the page."""
-    _log.warning("nothing says what the model has forgotten: give finetune.old_domain or finetune.replay")
-    return "**Nothing says what was forgotten**: there was no data of the old domain to measure it on."
+def warn_unmeasured(*, replay: bool) -> str:
+    """Say that nothing will tell what was forgotten, and what to do; the same for the page.
+
+    Args:
+        replay: Whether old data are learned again, with none left.
+    """
+    why = "all of finetune.replay is learned again" if replay else "there are no data of the old domain"
+    remedy = "finetune.old_domain, or a smaller replay_ratio" if replay else "finetune.old_domain or finetune.replay"
+    _log.warning("nothing will say what the model has forgotten, because %s: give %s", why, remedy)
+    return f"**Nothing says what was forgotten**, because {why}: give {remedy}."
 
 
 def error_table(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

@@ -93,6 +93,7 @@ class Finetuning(PotentialTask):
             sets["train"] = join_labelled(train, replayed)
         if kept is not None:
             sets[OLD] = kept
+        self.warning = "" if OLD in sets else warn_unmeasured(replay=replayed is not None)
         self.adaptation.facts["replayed"] = 0 if replayed is None else len(replayed.structures)
         return dataclasses.replace(data, sets=sets)
 
@@ -133,8 +134,7 @@ class Finetuning(PotentialTask):
         facts = self.adaptation.facts
         text = f"Replayed structures: {facts['replayed']}. E0s: {facts['E0s_from']}."
         start = "the base with the new elements and E0s. Energies of the old domain are moved to the new E0s."
-        warning = "" if OLD in errors else warn_unmeasured()
-        return self.adaptation.report(errors, folder, PageText(text, start, warning))
+        return self.adaptation.report(errors, folder, PageText(text, start, self.warning))
 
     def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
         del data

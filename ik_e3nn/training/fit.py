@@ -146,7 +146,8 @@ def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
     for key in changed:
         change = f"{key} was {before.get(key)!r} and is now {now[key]!r}"
         if key.startswith(("model.", "finetune.", "data.targets")) or key == "run.dtype":
-            raise ConfigError(f"{change}: a run cannot be resumed with another model; choose another run.output.")
+            other = "fine-tuning" if key.startswith("finetune.") else "model"
+            raise ConfigError(f"{change}: a run cannot be resumed with another {other}; choose another run.output.")
         if key == "run.seed":
             raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
         if not key.startswith("run.") or key in ("run.batch_size", "run.max_atoms"):
@@ -176,9 +177,21 @@ def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> _F
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
         resume = False
     task = task_type(config)(config)
+    if is_main():
+        _check_same_data(task.digests(), folder / run_folder.DATA, resume)
     train, valid = task.graphs["train"], task.graphs["valid"]
     rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
     return _Fitted(task, rows, best.best_epoch)
+
+
+def _check_same_data(digests: dict[str, str], path: Path, resume: bool) -> None:
+    """Note what the data are at the start of a run; later, say what is not as it was."""
+    if not resume:
+        run_folder.write_json(digests, path)
+    elif path.exists():
+        known = json.loads(path.read_text())
+        for name in [name for name, digest in digests.items() if known.get(name, digest) != digest]:
+            _log.warning("resuming with a change: the structures or labels of %r are not those of the start", name)
 
 
 def task_type(config: TrainConfig | PropertyConfig) -> type[Any]:
@@ -216,15 +229,14 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
     )
     save_model(cast(Model, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
     run_folder.write_json(metrics, folder / run_folder.METRICS)
-    for name in task.graphs.keys() & {"valid", "test"}:
-        if not isinstance(getattr(config.data, name), str | list):  # there is no file of them
-            _write_set_aside(task, name, folder)
+    for name in task.set_aside():
+        _write_set_aside(task, name, folder)
     _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)
 
 
 def _write_set_aside(task: Task, name: str, folder: Path) -> None:
     """Structures of a set that came out of the training files; what extxyz cannot hold must not fail a run."""
-    path = folder / run_folder.SET_ASIDE / f"{name}.xyz"
+    path = folder / run_folder.SET_ASIDE / f"{name.replace(' ', '_')}.xyz"
     try:
         write_structures(path, task.structures(name), overwrite=True)
     except (TypeError, ValueError) as error:

@@ -26,11 +26,12 @@ from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.nn import lora_parameters, merge_lora
 from ik_e3nn.training import run_folder
 from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
-from ik_e3nn.training.finetune_report import PageText, changes_of, describe, write_page
+from ik_e3nn.training.finetune_report import PageText, changes_of, describe, error_table, write_page
 from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parallel import is_main
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prediction import choose_device
+from ik_e3nn.training.replay import OLD
 
 _log = logging.getLogger(__name__)
 
@@ -173,6 +174,8 @@ class Adaptation:
             page: What the page says of this kind of fine-tuning.
         """
         report = {**self.facts, "errors": errors}
+        if OLD in errors:
+            _log.info("what was forgotten:\n%s", error_table({OLD: errors[OLD]}))
         run_folder.write_json(report, folder / run_folder.FINETUNE)
         write_page(report, folder / run_folder.FINETUNE_PAGE, page)
         return {"finetune": report}

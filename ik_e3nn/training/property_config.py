@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import yaml
+
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.config import OptimizerConfig, RunConfig
 
@@ -43,6 +45,8 @@ class PropertyDataConfig:
     on_failure: Literal["error", "skip", "single"] = "error"
 
     def __post_init__(self) -> None:
+        if isinstance(self.targets, list) and len(self.targets) == 1 and self.targets[0].startswith("{"):
+            object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # of a command line
         for name in ("valid", "test"):
             value = getattr(self, name)
             if isinstance(value, float) and not 0 < value < 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -38,6 +39,8 @@ from ik_e3nn.training.property_prepare import (
 )
 from ik_e3nn.training.replay import OLD, REPLAY, moved_values, read_old_properties
 from ik_e3nn.training.tasks import PropertyTask
+
+_log = logging.getLogger(__name__)
 
 BODY = "body.potential."
 SAMPLE, BATCH = 512, 32  # molecules that the size of features is found from, and how many at once
@@ -86,7 +89,7 @@ class PropertyFinetuning(PropertyTask):
             )
         config = dataclasses.replace(config, model={"edges": body_settings(self.base)["edges"]})
         data = prepare_properties(config, known=known_elements(self.base, targets))
-        self.new, self.old, self.others = data.sets["train"], {}, []
+        self.new, self.old, self.others, self.warning = data.sets["train"], {}, [], ""
         if not isinstance(self.base, MolecularPropertyModel):
             return data
         self.old = read_old_properties(config, self.adaptation.method, self.base, count=len(self.new))
@@ -95,6 +98,8 @@ class PropertyFinetuning(PropertyTask):
             data = dataclasses.replace(data, bonds=data.bonds | sources)
         found = [target for one in self.old.values() for target in one.targets]
         self.others = [target for target in self.base.targets if target in found and target not in self.kept]
+        if (self.kept or self.others) and OLD not in self.old:
+            self.warning = warn_unmeasured(replay=REPLAY in self.old)
         return data
 
     def start(self, config: PropertyConfig) -> MolecularPropertyModel:
@@ -140,11 +145,21 @@ class PropertyFinetuning(PropertyTask):
         useless = ", ".join(f"loss.weights.{name}" for name in unlearned if name in config.loss.weights)
         if useless:
             raise ConfigError(f"{useless} has no effect, because nothing to train on has a value of it; leave it out.")
+        if unlearned:
+            _log.warning(
+                "nothing to train on has a value of %s: the model goes on predicting it, but nothing keeps that right; "
+                "give finetune.replay to learn it again", ", ".join(unlearned),
+            )  # fmt: skip
         weights = config.loss.weights | dict.fromkeys(unlearned, 0.0)
         new = dict(zip(self.new.targets, fit_references(self.new, model.species), strict=True))
         scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
         spread = [new[target].scale if target in new else scale for target, scale in scales]
         return PropertyLoss(dataclasses.replace(config.loss, weights=weights), model.targets, spread)
+
+    def set_aside(self) -> list[str]:
+        """See the base class; what is left of the replayed data counts, with the values that it was measured by."""
+        left = OLD in self.graphs and self.adaptation.method.old_domain is None
+        return [*super().set_aside(), *([OLD] if left else [])]
 
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
@@ -159,26 +174,25 @@ class PropertyFinetuning(PropertyTask):
             if name in self.graphs
         }
         if OLD in self.graphs:
-            errors[OLD] = {key: self.predicted(one, OLD)[1] for key, one in (("before", initial), ("after", model))}
+            for when, one in (("before", initial), ("after", model)):
+                found = self.predicted(one, OLD)[1]
+                found.pop("loss")  # of new targets too
+                errors.setdefault(OLD, {})[when] = found
         facts = self.adaptation.facts
-        text = f"Targets of the base: {', '.join(facts['kept_targets']) or 'none'}. "
-        text += f"New targets: {', '.join(facts['new_targets']) or 'none'}."
-        text += (
-            f" Targets of the base that are left out: {', '.join(facts['lost_targets'])}."
-            if facts["lost_targets"]
-            else ""
-        )
+        names = {
+            "Targets shared with the base": "kept_targets", "new": "new_targets",
+            "kept from the base for old data": "old_targets", "left out": "lost_targets",
+        }  # fmt: skip
+        text = "; ".join(f"{what}: {', '.join(facts[key]) or 'none'}" for what, key in names.items()) + "."
         if self.old:
-            text += f" Targets of old data alone: {', '.join(facts['old_targets']) or 'none'}."
-            text += f" Replayed molecules: {facts['replayed']}."
+            text += f" Molecules of old data: {facts['replayed']} replayed, {len(self.old.get(OLD, ()))} to measure on."
         before = "the body of the base with heads that say what composition and size say, the reference"
         if self.kept or self.others:
             moved = self.kept and self.adaptation.method.E0s == "refit"
             before += ", but for targets of the base, which it predicts itself"
             before += ", with references moved to the new labels, as are values of old data" if moved else ""
         before += "."
-        warning = warn_unmeasured() if (self.kept or self.others) and OLD not in errors else ""
-        return self.adaptation.report(errors, folder, PageText(text, before, warning))
+        return self.adaptation.report(errors, folder, PageText(text, before, self.warning))
 
     def _add_old_data(self, model: MolecularPropertyModel) -> None:
         """Give all sets the model's targets, and add the old data, with values that belong to its references."""

@@ -104,17 +104,17 @@ class PropertyErrors:
             torch.distributed.all_reduce(self._sums)
 
     def compute(self) -> dict[str, float]:
-        """`NAME_mae_UNIT` and `NAME_rmse_UNIT` of all targets with values, their mean in spreads, and `loss`."""
-        loss, relative, result = 0.0, [], {}
+        """`NAME_mae_UNIT` and `NAME_rmse_UNIT` of all targets with values, their mean in spreads, and their `loss`."""
+        loss, weights, relative, result = 0.0, 0.0, [], {}
         for (name, target), (absolute, square, count, penalty) in zip(
             self._loss.targets.items(), self._sums.tolist(), strict=True
         ):
-            weight = self._loss.weights.get(name, 0.0) / sum(self._loss.weights.values())
-            loss += weight * penalty / max(count, 1)
             if count:
+                weight = self._loss.weights.get(name, 0.0)
+                loss, weights = loss + weight * penalty / count, weights + weight
                 unit = f"_{target.unit}" if target.unit else ""
                 result[f"{name}_mae{unit}"] = absolute / count
                 result[f"{name}_rmse{unit}"] = math.sqrt(square / count)
                 relative.append(absolute / count / self._loss.spread[name])
         mean = sum(relative) / len(relative) if relative else math.nan
-        return {"loss": loss, "mean_mae_over_spread": mean, **result}
+        return {"loss": loss / weights if weights else 0.0, "mean_mae_over_spread": mean, **result}

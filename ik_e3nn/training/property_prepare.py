@@ -214,7 +214,7 @@ def _check_species(sets: dict[str, PropertySet], others: Collection[int]) -> Non
             if extra:
                 raise UnknownSpeciesError(
                     f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no molecule to "
-                    "train on has; add such molecules or leave them out"
+                    "train on has; add such molecules, leave them out, or divide the data otherwise (run.seed)"
                 )
 
 

@@ -185,7 +185,9 @@ def _with_values(
     _log.info("%s: %d molecules with values: %s", setting, len(found), counts)
     absent = ", ".join(target.name for target in targets if target not in found.targets)
     if absent:
-        _log.warning("%s has no value of %s, which the base predicts: check the names", setting, absent)
+        _log.warning(
+            "%s has no value of %s, which the base predicts: it is not learned again; check the names", setting, absent
+        )
     return found
 
 
@@ -198,11 +200,12 @@ def _chosen(total: int, method: MethodConfig, count: int, seed: int) -> tuple[li
     return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())
 
 
-def _check_known(structures: Iterable[Atoms], species: Iterable[int], setting: str) -> None:
+def _check_known(structures: Sequence[Atoms], species: Iterable[int], setting: str) -> None:
     """Refuse elements that the base does not know."""
-    unknown = {int(z) for atoms in structures for z in atoms.numbers} - {*species}
+    strange = [{*atoms.numbers.tolist()} - {*species} for atoms in structures]
+    unknown, count = set().union(*strange), sum(map(bool, strange))
     if unknown:
         raise UnknownSpeciesError(
-            f"{setting} has {', '.join(chemical_symbols[z] for z in sorted(unknown))}, which the base does not know; "
-            "the base cannot have learned it: leave these structures out."
+            f"{setting} has {', '.join(chemical_symbols[z] for z in sorted(unknown))} in {count} of {len(structures)} "
+            "structures, which the base does not know and cannot have learned: leave them out."
         )

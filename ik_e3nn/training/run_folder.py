@@ -18,6 +18,7 @@ METRICS = "metrics.json"
 LOG = "train.log"
 CHECKPOINTS = "checkpoints"
 SET_ASIDE = "set_aside"
+DATA = "data.json"
 FINETUNE, FINETUNE_PAGE = "finetune.json", "finetune.md"
 
 _ASIDE = ".replaced"
@@ -30,6 +31,7 @@ _OURS = (
     FINETUNE,
     FINETUNE_PAGE,
     SET_ASIDE,
+    DATA,
     "metrics.csv",
     "metrics.jsonl",
     "tensorboard",

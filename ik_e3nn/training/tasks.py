@@ -16,6 +16,7 @@ from torch import nn
 
 from ik_e3nn.data import PropertyDataset, StructureDataset
 from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.data.splits import content_digest
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.training.clock import RunClock
@@ -38,10 +39,12 @@ class Task(ABC):
     """One training: its data, its model, and how that is measured. Made, it has read the data.
 
     Attributes:
+        config: Its configuration.
         graphs: Data sets of graphs: "train", "valid" and, where there is one, "test".
         module: What Lightning trains.
     """
 
+    config: Any
     graphs: Mapping[str, Any]
     module: PotentialModule
 
@@ -62,6 +65,11 @@ class Task(ABC):
     def structures(self, name: str) -> list[Atoms]:
         """Structures of one of the sets with their labels, as the data section reads them from a file."""
 
+    def set_aside(self) -> list[str]:
+        """Names of the sets that are in no file of their own."""
+        given = {name for name in ("valid", "test") if isinstance(getattr(self.config.data, name), str | list)}
+        return [name for name in ("valid", "test") if name in self.graphs and name not in given]
+
     def finish(self, model: nn.Module) -> None:
         """Change the best model, in place, into what is measured and written."""
         del model
@@ -70,6 +78,10 @@ class Task(ABC):
         """Write reports of the kind; what the model file keeps of them."""
         del model, folder, metrics
         return {}
+
+    @abstractmethod
+    def digests(self) -> dict[str, str]:
+        """Digests of structures and labels, by set."""
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
@@ -149,6 +161,15 @@ class PotentialTask(Task):
     def structures(self, name: str) -> list[Atoms]:
         """See the base class."""
         return self.data.sets[name].structures
+
+    def digests(self) -> dict[str, str]:
+        """See the base class."""
+        return {
+            name: content_digest(
+                one.structures, (part for label in one.labels for part in (label.energy, label.forces, label.stress))
+            )
+            for name, one in self.data.sets.items()
+        }
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""
@@ -239,6 +260,10 @@ class PropertyTask(Task):
     def structures(self, name: str) -> list[Atoms]:
         """See the base class."""
         return self.data.sets[name].labelled()
+
+    def digests(self) -> dict[str, str]:
+        """See the base class."""
+        return {name: content_digest(one.structures, [one.matrix()]) for name, one in self.data.sets.items()}
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""

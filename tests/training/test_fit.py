@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.io import write
+from ase.io import read, write
 
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.models import load_model, read_model_info
@@ -91,6 +91,19 @@ def test_the_real_model_resumes_bit_for_bit(data) -> None:
     one, two = (load_model(result.model).state_dict() for result in (straight, split))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert {**straight.metrics, "seconds": 0} == {**split.metrics, "seconds": 0}
+
+
+def test_resume_says_that_the_data_have_changed(data, caplog) -> None:
+    with interrupted_in_epoch(1):
+        train(config(data, max_epochs=2))
+    train(config(data, max_epochs=1), resume=True)
+    assert "resuming with a change" not in caplog.text
+    changed = read(data / "train.xyz", ":")
+    changed[0].info["REF_energy"] += 0.1
+    write(data / "train.xyz", changed)
+    train(config(data, max_epochs=2), resume=True)
+    said = [line for line in caplog.messages if "the structures or labels of" in line]
+    assert said == ["resuming with a change: the structures or labels of 'train' are not those of the start"]
 
 
 def test_resume_refuses_another_model_and_reports_other_changes(data, caplog) -> None:

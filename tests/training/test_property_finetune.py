@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
-from ase.io import write
+from ase.io import read, write
 from e3nn import o3
 
 from ik_e3nn.cli import main
@@ -24,6 +24,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.nn import lora_layers
 from ik_e3nn.training import (
+    CalibrationSettings,
     FinetuneConfig,
     MethodConfig,
     OptimizerConfig,
@@ -31,6 +32,7 @@ from ik_e3nn.training import (
     PropertyFinetuneConfig,
     PropertyLossConfig,
     RunConfig,
+    calibrate,
     finetune,
     read_config,
     write_config,
@@ -351,11 +353,11 @@ def test_the_report_speaks_of_targets_in_their_units(data, caplog) -> None:
     assert read_model_info(result.model)["training"]["finetune"]["base"] == report["base"]
     page = (data / "run/finetune.md").read_text()
     assert "| valid | moment_mae_D |" in page
-    assert "Targets of the base: size, moment. New targets: gap." in page
+    assert "Targets shared with the base: size, moment; new: gap; kept from the base for old data: none; left" in page
     assert "but for targets of the base, which it predicts itself" in page
     assert not any(word in page for word in ("E0s:", "Replayed"))
     assert "**Nothing says what was forgotten**" in page
-    assert "nothing says what the model has forgotten: give finetune.old_domain or finetune.replay" in caplog.text
+    assert "nothing will say what the model has forgotten, because there are no data of the old domain" in caplog.text
     assert "trained: " in (data / "run/train.log").read_text()
 
 
@@ -430,7 +432,8 @@ def report_of(folder):
     return json.loads((folder / "run/finetune.json").read_text())
 
 
-def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_after(data) -> None:
+def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_after(data, caplog) -> None:
+    caplog.set_level(logging.INFO)
     structures = old_molecules(data)
     for k in (1, 4):
         del structures[k].info["old gap"]  # labels may be missing
@@ -445,7 +448,11 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
     assert errors["before"]["moment_mae_D"] != errors["after"]["moment_mae_D"]
     assert "gap_mae_eV" not in errors["before"]  # old data say nothing of the new property
     page = (data / "run/finetune.md").read_text()
-    assert "Targets of old data alone: size, old gap. Replayed molecules: 0." in page
+    assert "; kept from the base for old data: size, old gap; left out: none. " in page
+    assert "Molecules of old data: 0 replayed, 12 to measure on." in page
+    assert "nothing to train on has a value of size, old gap: the model goes on predicting it" in caplog.text
+    assert "what was forgotten:\n| set | error | before" in caplog.text
+    assert "| old domain | loss |" not in page
     assert "Nothing says what was forgotten" not in page
 
 
@@ -513,6 +520,25 @@ def test_targets_of_old_data_alone_are_learned_from_them_alone(data) -> None:
     assert task.data.sets["train"].counts() == {"size": 18, "old gap": 9, "moment": 9}
     assert task.data.sets["valid"].counts() == {"size": 3, "old gap": 0, "moment": 0}
     assert task.data.sets["old domain"].counts() == {"size": 3, "old gap": 3, "moment": 3}
+
+
+def test_what_is_left_of_replayed_data_is_a_file_that_calibrates_the_old_targets(data) -> None:
+    old = old_molecules(data, names=NAMES * 3)
+    options = {"base": "properties", "targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz")}
+    result = finetune(config(data, **options))
+    left = read(data / "run/set_aside/old_domain.xyz", ":")
+    assert len(left) == len(old) - 9
+    errors = report_of(data)["errors"]["old domain"]["after"]
+    model = load_property_model(result.model).double()
+    assert errors["old gap_mae_eV"] == pytest.approx(mae(model, left, "old gap"), rel=1e-4)
+    files = [str(data / "run/set_aside" / name) for name in ("valid.xyz", "old_domain.xyz")]
+    write(data / "more.xyz", molecules(NAMES * 2, seed=11))
+    files[0] = str(data / "more.xyz")
+    train = [str(data / "train.xyz"), str(data / "old.xyz")]
+    settings = CalibrationSettings([str(result.model)], files, train=train, output=str(data / "sure.safetensors"))
+    assert set(calibrate(settings).factors) == {"gap", "size", "old gap", "moment"}
+    finetune(config(data, **options, old_domain=str(data / "old.xyz"), run={"output": str(data / "given")}))
+    assert not (data / "given/set_aside/old_domain.xyz").exists()
 
 
 def test_old_tables_of_smiles_have_bonds_where_the_base_sees_them(data) -> None:
@@ -590,7 +616,7 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
     write(data / "other.xyz", [molecule("H2O")])
     options = {"base": "properties", "targets": {"gap": "intensive eV"}}
     for name, error, message in (
-        ("nitrogen.xyz", UnknownSpeciesError, "finetune.replay has N, which the base does not know"),
+        ("nitrogen.xyz", UnknownSpeciesError, "finetune.replay has N in 3 of 15 structures, which the base does not"),
         ("other.xyz", DataError, "no molecule in .*other.xyz has a value of size, old gap, moment"),
         ("none.xyz", DataError, "there is no file .*none.xyz"),
     ):
@@ -615,10 +641,13 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
         config(data, base="properties", targets={"size": "extensive Ha"}, old_domain=str(data / "old.xyz"))
     )
     assert "old values of size are left out" in caplog.text
-    assert "finetune.old_domain has no value of moment, which the base predicts: check the names" in caplog.text
+    assert "finetune.old_domain has no value of moment, which the base predicts: it is not learned again" in caplog.text
     assert [target.name for target in load_property_model(result.model).targets] == ["size", "old gap"]
     page = (data / "run/finetune.md").read_text()
-    assert "Targets of the base that are left out: size, moment. Targets of old data alone: old gap." in page
+    assert (
+        "Targets shared with the base: none; new: size; kept from the base for old data: old gap; left out: size, mo"
+        in page
+    )
 
 
 def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, caplog) -> None:
@@ -626,7 +655,9 @@ def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, ca
     old_molecules(data)
     options = {"targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz"), "replay_ratio": 2.0}
     finetune(config(data, base="properties", **options))
-    assert "nothing says what the model has forgotten" in caplog.text
+    assert (
+        "forgotten, because all of finetune.replay is learned again: give finetune.old_domain, or a smal" in caplog.text
+    )
     changes = {change["setting"]: change for change in report_of(data)["changes"]}
     assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(12 / 9, abs=1e-6)
 
