@@ -256,15 +256,13 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
         found = None if any(part is None for part in parts) else parts
     if found is None or (isinstance(found, str) and found.strip() in MISSING):
         return np.full(target.shape, np.nan)
-    if isinstance(found, str):
-        found = found.replace(",", " ").split()
+    words = found.replace(",", " ").split() if isinstance(found, str) else found
     try:
-        numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(found, object))]
+        numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(words, object))]
         values = np.array(numbers).reshape(target.shape)
     except (TypeError, ValueError) as error:
         expected = "a number" if target.width == 1 else f"{target.width} numbers"
-        got = source.get(target.name, found)
-        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {got!r:.60}") from error
+        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
     if np.isinf(values).any():
         raise DataError(
             f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
