@@ -29,9 +29,9 @@ def check_same_settings(args: argparse.Namespace, models: list[Path]) -> None:
     settings = {"models": digests, "minutes": args.minutes, "override": args.override}
     file = args.work / "settings.json"
     args.work.mkdir(parents=True, exist_ok=True)
-    if not file.exists():
+    if not file.exists() and not any(args.work.glob("*/row.json")):
         file.write_text(json.dumps(settings, indent=1))
-    known = json.loads(file.read_text())
+    known = json.loads(file.read_text()) if file.exists() else "unknown"
     if known != settings:
         raise SystemExit(
             f"{args.work} holds trainings of other settings ({known}, now {settings}); give another --work"

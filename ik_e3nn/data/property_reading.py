@@ -106,8 +106,9 @@ def read_properties(
     names: set[str] = set()
     for item in given:
         if is_qm9(Path(item).expanduser()):
-            wanted = [t for t in targets if t == TARGETS.get(t.name)] if drop_absent else map(_as_in_qm9, targets)
-            sets.append(read_qm9(item).only([target.name for target in wanted]).with_targets(targets))
+            if not drop_absent:
+                _check_in_qm9(targets)
+            sets.append(read_qm9(item).with_targets(targets))
             names.update(TARGETS)
             continue
         for file in expand_path(item):
@@ -126,17 +127,17 @@ def read_properties(
     return whole
 
 
-def _as_in_qm9(target: Target) -> Target:
-    """A target of QM9, if it is one and the same."""
-    known = TARGETS.get(target.name)
-    if known is None:
-        raise ConfigError(f"QM9 has no {target.name!r}; its targets are {', '.join(TARGETS)}")
-    if target != known:
-        raise ConfigError(
-            f"target {target.name!r} is given as {target.kind} {target.unit}, but QM9's is {known.kind} {known.unit}: "
-            "give the name alone, as in [homo, lumo]"
-        )
-    return target
+def _check_in_qm9(targets: Sequence[Target]) -> None:
+    """Refuse targets that are not one and the same in QM9."""
+    for target in targets:
+        known = TARGETS.get(target.name)
+        if known is None:
+            raise ConfigError(f"QM9 has no {target.name!r}; its targets are {', '.join(TARGETS)}")
+        if target != known:
+            raise ConfigError(
+                f"target {target.name!r} is given as {target.kind} {target.unit}, but QM9's is {known.kind} "
+                f"{known.unit}: give the name alone, as in [homo, lumo]"
+            )
 
 
 def is_qm9(path: Path) -> bool:

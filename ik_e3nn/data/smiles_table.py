@@ -56,7 +56,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise DataError(f"{path} has no rows")
     column = next((name for name in SMILES_COLUMNS if name in rows[0]), None)
     if column is None:
-        hint = "; commas divide columns here" if len(rows[0]) == 1 else ""
+        hint = "; columns must be divided by commas" if any(mark in next(iter(rows[0])) for mark in ";\t") else ""
         raise DataError(
             f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(rows[0])}{hint}"
         )

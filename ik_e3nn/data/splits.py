@@ -60,7 +60,7 @@ def fingerprint(parts: Mapping[str, Sequence[str]]) -> str:
 
 
 def content_digest(structures: Iterable[Atoms], values: Iterable[ArrayLike]) -> str:
-    """Digest of what structures and labels are, to the sixth decimal: 16 hexadecimal digits.
+    """Digest of elements, positions, cells and labels, rounded to the sixth decimal: 16 hexadecimal digits.
 
     >>> water, label = Atoms("H2O", np.eye(3)), np.array([-1.0])
     >>> content_digest([water], [label]) == content_digest([water], [label + 1e-9])

@@ -18,9 +18,9 @@ class CalibrationSettings:
             model of the package.
         data: Labelled structures that none of the models was trained on, in the forms of `ik-e3nn train`: file, glob,
             folder or list; for models of properties also csv with SMILES and SDF. Those that a training has set aside
-            are in its folder, as set_aside/valid.xyz; what a fine-tuning has left of replayed molecules, with the
-            targets that old data alone have, as set_aside/old_domain.xyz. Every other structure calibrates, the rest
-            tests that.
+            are in its folder, as set_aside/valid.xyz; what a fine-tuning to properties has left of replayed ones, with
+            the targets that old data alone have, as set_aside/old_domain.xyz. Every other structure calibrates, the
+            rest tests that.
         train: What the model was trained on; a single model needs it. Structures that are in `data` too are left out.
         output: File to write; metrics and plots go beside it under the same name.
         members: Directions in which forces of a single potential are varied; more cost more and are more exact.

@@ -61,9 +61,9 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
         differing = sorted(key for key in saved.keys() | now.keys() if saved.get(key) != now.get(key))
         if differing:
             raise TrainingError(
-                f"{path} has other weights than this model ({len(differing)} differ, {differing[0]} first): another "
-                "version of the package has written it. Go on with that version, or start anew with "
-                "--run.overwrite=true or another --run.output"
+                f"{path} has other weights than this model ({len(differing)} differ, {differing[0]} first): the data "
+                "have other elements or properties than at the start, or another version of the package has written "
+                "it. Bring those back, or start anew with --run.overwrite=true or another --run.output"
             )
     return checkpoint
 

@@ -18,6 +18,7 @@ from ik_e3nn.training.property_config import PropertyConfig
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
 
 LORA_RANK, LORA_LR_FACTOR = 2, 5.0
+REPLAY, OLD = "replay", "old domain"  # names of sets of old data
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class MethodConfig:
         replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
             energies are moved from the base's E0s to the new ones. For a base of properties, properties that it has
             and these data have values of stay in the model, each with the weight of a new one unless `loss.weights`
-            says otherwise; of those that the new data have too, the old values are moved with the references. A base
-            that is a potential has no properties to forget.
+            says otherwise; of those that the new data have too, the old values are moved with the references. Where a
+            potential becomes a model of properties there is nothing to replay, and it is refused.
         replay_ratio: Replayed structures for every new one.
         old_domain: Data on which errors before and after are compared, labelled as the base's training set was; null
             takes what is left of `replay`.
@@ -95,9 +96,14 @@ class MethodConfig:
         return max(1, round(self.replay_ratio * new))
 
     @property
-    def low_rank(self) -> tuple[int, float]:
-        """Rank of low-rank updates and the factor of their learning rate, which are defaults where they are null."""
-        return self.lora_rank or LORA_RANK, self.lora_lr_factor or LORA_LR_FACTOR
+    def rank(self) -> int:
+        """Rank of low-rank updates."""
+        return self.lora_rank or LORA_RANK
+
+    @property
+    def lr_factor(self) -> float:
+        """Factor of the learning rate of low-rank updates."""
+        return self.lora_lr_factor or LORA_LR_FACTOR
 
     def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:
         """No setting is without effect."""

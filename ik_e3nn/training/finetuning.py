@@ -19,13 +19,13 @@ from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.species import new_element_masks
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.training.config import DataConfig, TrainConfig
-from ik_e3nn.training.finetune_config import FinetuneConfig
+from ik_e3nn.training.finetune_config import OLD, REPLAY, FinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
 from ik_e3nn.training.from_base import Adaptation, load_potential
 from ik_e3nn.training.prediction import choose_device, predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
 from ik_e3nn.training.refit import refit_reference, warn_of_units
-from ik_e3nn.training.replay import OLD, join_labelled, read_old_data
+from ik_e3nn.training.replay import join_labelled, read_old_data
 from ik_e3nn.training.tasks import PotentialTask, check_model_arguments
 
 
@@ -89,6 +89,7 @@ class Finetuning(PotentialTask):
             self.method, label_keys(config.data), shift, count=len(train.structures), seed=config.run.seed
         )
         sets = dict(data.sets)
+        self.read = {**sets, **{name: one for name, one in ((REPLAY, replayed), (OLD, kept)) if one is not None}}
         if replayed is not None:
             sets["train"] = join_labelled(train, replayed)
         if kept is not None:
@@ -108,6 +109,10 @@ class Finetuning(PotentialTask):
         self.adaptation.apply(model, new_element_masks(self.base, model))
         self._settle(model)
         return model
+
+    def as_read(self) -> dict[str, LabelledSet]:
+        """See the base class; of old data without the energies, which are moved by refitted E0s."""
+        return {name: one.without_energies() if name in (REPLAY, OLD) else one for name, one in self.read.items()}
 
     def scale(self, model: InteratomicPotential) -> None:
         """Nothing: scales are the base's, to which its weights belong."""

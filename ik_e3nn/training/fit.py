@@ -137,7 +137,7 @@ def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
     """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
 
     Raises:
-        ConfigError: Model or precision differ from those of the run.
+        ConfigError: Model, precision, fine-tuning or seed differ from those of the run.
     """
     if not (folder / run_folder.CONFIG).exists():
         return

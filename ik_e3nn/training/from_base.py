@@ -25,13 +25,12 @@ from ik_e3nn.models import (
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.nn import lora_parameters, merge_lora
 from ik_e3nn.training import run_folder
-from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.finetune_config import OLD, FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, changes_of, describe, error_table, write_page
 from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parallel import is_main
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prediction import choose_device
-from ik_e3nn.training.replay import OLD
 
 _log = logging.getLogger(__name__)
 
@@ -130,7 +129,8 @@ class Adaptation:
         settings = {**resolved, "finetune.base": str(self.path)}
         settings["run.device"] = choose_device(self.config.run.device).type
         if self.method.method == "lora":
-            settings["finetune.lora_rank"], settings["finetune.lora_lr_factor"] = self.method.low_rank
+            settings["finetune.lora_rank"] = self.method.rank
+            settings["finetune.lora_lr_factor"] = self.method.lr_factor
         self.facts |= describe(self.config, settings, changes_of(self.config, settings, reasons))
         trained, total = trained_parameters(model), sum(p.numel() for p in self.initial.parameters())
         weights = dict(self.initial.named_parameters())
@@ -157,7 +157,7 @@ class Adaptation:
     def lr_factors(self, model: nn.Module) -> dict[str, float]:
         """Factors of the learning rate that fall towards the input, and rise for low-rank updates."""
         factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
-        rise = self.method.low_rank[1]
+        rise = self.method.lr_factor
         return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
 
     def finish(self, model: nn.Module) -> None:

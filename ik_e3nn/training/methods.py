@@ -44,7 +44,7 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
     if method.method == "lora":
         for block in block_modules(model)[method.frozen_blocks :]:
             kept = {id(p) for p in block.parameters() if p.requires_grad}
-            add_lora(block, method.low_rank[0])
+            add_lora(block, method.rank)
             for parameter in block.parameters():  # new elements
                 if id(parameter) in kept:
                     parameter.requires_grad_(True)

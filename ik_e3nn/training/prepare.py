@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -58,6 +58,10 @@ class LabelledSet:
             sources=self.counts.sources,
         )
         return LabelledSet([self.structures[index] for index in indices], labels, counts)
+
+    def without_energies(self) -> LabelledSet:
+        """The same with energies that are NaN; the counts are those of before."""
+        return replace(self, labels=[replace(one, energy=np.nan) for one in self.labels])
 
 
 @dataclass(frozen=True)

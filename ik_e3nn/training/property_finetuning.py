@@ -11,7 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from ik_e3nn.data import resolve_targets
+from ik_e3nn.data import PropertySet, resolve_targets
 from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.property_set import joined
 from ik_e3nn.errors import ConfigError
@@ -21,7 +21,7 @@ from ik_e3nn.models.bodies import PotentialBody
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.retarget import kept_targets
 from ik_e3nn.models.species import new_element_masks
-from ik_e3nn.training.finetune_config import PropertyFinetuneConfig
+from ik_e3nn.training.finetune_config import OLD, REPLAY, PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
 from ik_e3nn.training.finetuning import elements_reason
 from ik_e3nn.training.from_base import Adaptation, load_any
@@ -37,7 +37,7 @@ from ik_e3nn.training.property_prepare import (
     set_references,
     without_reference,
 )
-from ik_e3nn.training.replay import OLD, REPLAY, moved_values, read_old_properties
+from ik_e3nn.training.property_replay import moved_values, read_old_properties
 from ik_e3nn.training.tasks import PropertyTask
 
 _log = logging.getLogger(__name__)
@@ -55,6 +55,15 @@ class PropertyFinetuning(PropertyTask):
 
     Args:
         config: The configuration.
+
+    Attributes:
+        adaptation: The base's file, the method and notes.
+        base: The base model.
+        kept: Targets that it shares with the new data.
+        others: Those that it shares with old data alone.
+        new: New molecules to train on.
+        old: Molecules of old data, by `REPLAY` and `OLD`, with their values as they were read.
+        warning: What the report says if nothing measures what was forgotten.
     """
 
     def __init__(self, config: PropertyFinetuneConfig) -> None:
@@ -103,7 +112,10 @@ class PropertyFinetuning(PropertyTask):
         return data
 
     def start(self, config: PropertyConfig) -> MolecularPropertyModel:
-        """The base's body with the new elements, heads and references; what the method does not train is frozen."""
+        """The base's body with the new elements, heads and references; what the method does not train is frozen.
+
+        Old data join the sets here, because their values are moved by the new references.
+        """
         train = self.new
         with torch.random.fork_rng():
             torch.manual_seed(config.run.seed)
@@ -140,21 +152,30 @@ class PropertyFinetuning(PropertyTask):
 
     def make_loss(self, config: PropertyConfig, model: MolecularPropertyModel) -> PropertyLoss:
         """See the base class; targets of old data alone have the base's spread, and no weight if none is replayed."""
-        replayed = self.old[REPLAY].targets if REPLAY in self.old else ()
-        unlearned = [target.name for target in self.others if target not in replayed]
+        counts = self.data.sets["train"].counts()
+        unlearned = [target.name for target in self.others if not counts[target.name]]
         useless = ", ".join(f"loss.weights.{name}" for name in unlearned if name in config.loss.weights)
         if useless:
             raise ConfigError(f"{useless} has no effect, because nothing to train on has a value of it; leave it out.")
         if unlearned:
             _log.warning(
                 "nothing to train on has a value of %s: the model goes on predicting it, but nothing keeps that right; "
-                "give finetune.replay to learn it again", ", ".join(unlearned),
+                "finetune.replay with such values would", ", ".join(unlearned),
             )  # fmt: skip
         weights = config.loss.weights | dict.fromkeys(unlearned, 0.0)
+        if not any(weights.get(name, 1.0) for name, count in self.data.sets["valid"].counts().items() if count):
+            raise ConfigError(
+                "loss.weights is zero for all that data.valid has values of, so that no epoch is better than another; "
+                "give one of them a weight."
+            )
         new = dict(zip(self.new.targets, fit_references(self.new, model.species), strict=True))
         scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
         spread = [new[target].scale if target in new else scale for target, scale in scales]
         return PropertyLoss(dataclasses.replace(config.loss, weights=weights), model.targets, spread)
+
+    def as_read(self) -> dict[str, PropertySet]:
+        """See the base class."""
+        return {**super().as_read(), "train": self.new, **self.old}
 
     def set_aside(self) -> list[str]:
         """See the base class; what is left of the replayed data counts, with the values that it was measured by."""
@@ -176,7 +197,7 @@ class PropertyFinetuning(PropertyTask):
         if OLD in self.graphs:
             for when, one in (("before", initial), ("after", model)):
                 found = self.predicted(one, OLD)[1]
-                found.pop("loss")  # of new targets too
+                found.pop("loss")  # that of targets which are learned, and old data may have others alone
                 errors.setdefault(OLD, {})[when] = found
         facts = self.adaptation.facts
         names = {

@@ -37,8 +37,8 @@ class PropertyData:
     """What a run takes from its files.
 
     Args:
-        sets: "train", "valid" and, where asked for, "test".
-        split_hash: Fingerprint of which molecule is in which set.
+        sets: "train", "valid" and, where asked for, "test"; in a fine-tuning old data too.
+        split_hash: Fingerprint of which molecule is in which set, old data apart.
         bonds: Where the bonds come from, by set; see `BondReport`.
     """
 

@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 from torch import nn
 
-from ik_e3nn.data import PropertyDataset, StructureDataset
+from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
 from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.splits import content_digest
 from ik_e3nn.errors import ConfigError
@@ -25,7 +25,7 @@ from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import plot_predictions, predict
-from ik_e3nn.training.prepare import TrainingData, prepare_data, warn_unused_inputs
+from ik_e3nn.training.prepare import LabelledSet, TrainingData, prepare_data, warn_unused_inputs
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_module import PropertyModule
@@ -81,7 +81,7 @@ class Task(ABC):
 
     @abstractmethod
     def digests(self) -> dict[str, str]:
-        """Digests of structures and labels, by set."""
+        """Digests of structures and labels as they were read, by set."""
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
@@ -162,13 +162,17 @@ class PotentialTask(Task):
         """See the base class."""
         return self.data.sets[name].structures
 
+    def as_read(self) -> dict[str, LabelledSet]:
+        """All sets before anything is computed of their labels."""
+        return self.data.sets
+
     def digests(self) -> dict[str, str]:
         """See the base class."""
         return {
             name: content_digest(
                 one.structures, (part for label in one.labels for part in (label.energy, label.forces, label.stress))
             )
-            for name, one in self.data.sets.items()
+            for name, one in self.as_read().items()
         }
 
     def summary(self) -> dict[str, Any]:
@@ -261,9 +265,13 @@ class PropertyTask(Task):
         """See the base class."""
         return self.data.sets[name].labelled()
 
+    def as_read(self) -> dict[str, PropertySet]:
+        """All sets before anything is computed of their values."""
+        return self.data.sets
+
     def digests(self) -> dict[str, str]:
         """See the base class."""
-        return {name: content_digest(one.structures, [one.matrix()]) for name, one in self.data.sets.items()}
+        return {name: content_digest(one.structures, [one.matrix()]) for name, one in self.as_read().items()}
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""

@@ -73,7 +73,7 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, TARGETS[:1])
     table.write_text("smiles;logS\nC;1\n")
     with pytest.raises(
-        DataError, match="has no column smiles .*its columns are smiles;logS; commas divide columns here"
+        DataError, match="has no column smiles .*its columns are smiles;logS; columns must be divided by"
     ):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\n")

@@ -107,10 +107,10 @@ def config(folder, *, base="base", train="train.xyz", targets=TARGETS, model=Non
     )
 
 
-def started(folder, *, run="started", **options):
+def started(folder, *, run="started", seed=0, **options):
     """The task before its first step, and the model as it was before the method was applied."""
     (folder / run).mkdir(exist_ok=True)
-    task = PropertyFinetuning(config(folder, run={"output": str(folder / run)}, **options))
+    task = PropertyFinetuning(config(folder, run={"output": str(folder / run), "seed": seed}, **options))
     return task, task.adaptation.initial
 
 
@@ -531,9 +531,8 @@ def test_what_is_left_of_replayed_data_is_a_file_that_calibrates_the_old_targets
     errors = report_of(data)["errors"]["old domain"]["after"]
     model = load_property_model(result.model).double()
     assert errors["old gap_mae_eV"] == pytest.approx(mae(model, left, "old gap"), rel=1e-4)
-    files = [str(data / "run/set_aside" / name) for name in ("valid.xyz", "old_domain.xyz")]
-    write(data / "more.xyz", molecules(NAMES * 2, seed=11))
-    files[0] = str(data / "more.xyz")
+    write(data / "more.xyz", molecules(NAMES * 2, seed=11))  # valid.xyz has three molecules
+    files = [str(data / "more.xyz"), str(data / "run/set_aside/old_domain.xyz")]
     train = [str(data / "train.xyz"), str(data / "old.xyz")]
     settings = CalibrationSettings([str(result.model)], files, train=train, output=str(data / "sure.safetensors"))
     assert set(calibrate(settings).factors) == {"gap", "size", "old gap", "moment"}
@@ -610,6 +609,31 @@ def test_weights_of_old_targets_may_be_chosen_and_their_errors_are_in_units_of_t
     assert loss.weights == {"gap": 1.0}  # what is only measured does not dilute it
 
 
+def test_a_target_that_no_replayed_molecule_has_is_not_learned(data, caplog) -> None:
+    structures = old_molecules(data)
+    for atoms in structures[1:]:
+        del atoms.info["old gap"]
+    del structures[0].info["size"], structures[0].info["moment"]
+    write(data / "old.xyz", structures)
+    options = {"base": "properties", "targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz")}
+    weights = []
+    for seed in range(4):  # one molecule of twelve is replayed, or measures
+        task, _ = started(data, seed=seed, replay_ratio=0.6, **options)
+        count = task.data.sets["train"].counts()["old gap"]
+        assert task.loss.weights.get("old gap") == (1.0 if count else None)
+        weights.append(count)
+    assert {*weights} == {0, 1}
+    assert "nothing to train on has a value of old gap: the model goes on predicting it" in caplog.text
+
+
+def test_validation_without_a_weighted_value_is_refused(data) -> None:
+    old_molecules(data)
+    settings = config(data, base="properties", targets={"gap": "intensive eV"}, replay=str(data / "old.xyz"))
+    settings = dataclasses.replace(settings, loss=PropertyLossConfig(weights={"gap": 0.0}))
+    with pytest.raises(ConfigError, match="loss.weights is zero for all that data.valid has values of"):
+        finetune(settings)
+
+
 def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
     old_molecules(data)
     old_molecules(data, "nitrogen.xyz", WITH_N)
@@ -641,7 +665,7 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
         config(data, base="properties", targets={"size": "extensive Ha"}, old_domain=str(data / "old.xyz"))
     )
     assert "old values of size are left out" in caplog.text
-    assert "finetune.old_domain has no value of moment, which the base predicts: it is not learned again" in caplog.text
+    assert "finetune.old_domain has no value of moment, which the base predicts: check the names" in caplog.text
     assert [target.name for target in load_property_model(result.model).targets] == ["size", "old gap"]
     page = (data / "run/finetune.md").read_text()
     assert (
@@ -662,7 +686,7 @@ def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, ca
     assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(12 / 9, abs=1e-6)
 
 
-def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data) -> None:
+def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data, caplog) -> None:
     old_molecules(data)
     targets = {"gap": "intensive eV", "size": "extensive eV"}
     options = {"base": "properties", "targets": targets, "replay": str(data / "old.xyz")}
@@ -671,6 +695,7 @@ def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data) -> None:
     with interrupted_in_epoch(2):
         finetune(config(data, run=long, **options))
     resumed = load_property_model(finetune(config(data, run=long, **options), resume=True).model)
+    assert "resuming with a change" not in caplog.text
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
 
