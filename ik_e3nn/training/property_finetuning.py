@@ -165,8 +165,8 @@ class PropertyFinetuning(PropertyTask):
         weights = config.loss.weights | dict.fromkeys(unlearned, 0.0)
         if not any(weights.get(name, 1.0) for name, count in self.data.sets["valid"].counts().items() if count):
             raise ConfigError(
-                "data.valid has no value of a target whose weight (loss.weights) is not zero, so that no epoch is better "
-                "than another; give it such values, or one of its targets a weight."
+                "data.valid has no value of a target whose weight (loss.weights) is not zero, so that no epoch is "
+                "better than another; give it such values, or one of its targets a weight."
             )
         new = dict(zip(self.new.targets, fit_references(self.new, model.species), strict=True))
         scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
