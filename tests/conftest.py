@@ -1,6 +1,7 @@
 """Shared by all tests: every test starts from the same random state, on one thread.
 
-The systems are tiny: threads that wait for each other on a busy machine made the tests twenty times as slow.
+The systems are tiny, and pytest runs one process a core: threads that wait for each other on a busy machine made the
+tests twenty times as slow.
 """
 
 import os
