@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+_UNFINISHED = ".writing-"
+
 
 @contextmanager
 def written_at_once(path: Path) -> Iterator[IO[bytes]]:
@@ -17,7 +19,7 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
         ...     file.write(b"abc")
         3
     """
-    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False)  # noqa: SIM115
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}{_UNFINISHED}", delete=False)  # noqa: SIM115
     try:
         with file:
             yield file
@@ -30,3 +32,13 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         os.unlink(file.name)
         raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what killed processes have left of files that `written_at_once` was writing in a folder.
+
+    Args:
+        folder: A folder that no other process is writing to.
+    """
+    for file in folder.glob(f".*{_UNFINISHED}*"):
+        file.unlink(missing_ok=True)

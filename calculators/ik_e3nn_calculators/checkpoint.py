@@ -1,7 +1,6 @@
 """The state of a run, written at once or not at all, from which it continues exactly."""
 
 import json
-import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 
 FloatArray = NDArray[np.float64]
@@ -63,12 +63,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     arrays = {name: getattr(checkpoint, name) for name in ("positions", "momenta", "cell")}
     rest = {name: getattr(checkpoint, name) for name in ("step", "random", "integrator", "marks")}
-    part = path.with_suffix(".part")
-    with part.open("wb") as file:
+    with written_at_once(path) as file:
         np.savez(file, rest=np.array(json.dumps(rest)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -13,9 +13,10 @@ from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
 from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import model_path
 from ik_e3nn_calculators.calculator import IKCalculator
-from ik_e3nn_calculators.folder import check_free, claim_folder, make_folder
+from ik_e3nn_calculators.folder import check_free, clear_folder
 from ik_e3nn_calculators.frames import frame_file, snapshot
 from ik_e3nn_calculators.inputs import check_finite
 from ik_e3nn_calculators.md_run import CHECKPOINT, LAST_FRAMES, LOG, MDRun
@@ -58,17 +59,26 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
     Raises:
         ExplosionError: The structure left the physical range. Trajectory, log, plots and summary are left as they were
             before that, and the last steps are in `last_frames.extxyz`.
-        DataError: The folder holds a run already, or cannot be written to; a restart differs in its physics from the
-            run's beginning; or the structure does not fit the ensemble.
+        DataError: The folder holds a run already, is in use by another process, or cannot be written to; a restart
+            differs in its physics from the run's beginning; or the structure does not fit the ensemble.
         ModelFileError: The model file is missing or broken.
     """
+    with locked_folder(settings.output) as folder:
+        return _run(settings, folder, atoms, calculator)
+
+
+def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> MDSummary:
+    """A run in its locked folder."""
     engine = calculator or IKCalculator.from_settings(settings)
     identity = (
         {} if calculator else {"model_sha256": hashlib.sha256(model_path(settings.model).read_bytes()).hexdigest()}
     )
-    folder = Path(settings.output)
     restarting = settings.restart and (folder / CHECKPOINT).exists()
-    run = _resumed(settings, engine, identity) if restarting else _started(settings, atoms, engine, identity)
+    run = (
+        _resumed(settings, folder, engine, identity)
+        if restarting
+        else _started(settings, folder, atoms, engine, identity)
+    )
     before = getattr(engine, "neighbour_rebuilds", None)
     try:
         run.advance()
@@ -78,11 +88,13 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
     return _finish(run, before)
 
 
-def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, identity: dict[str, str]) -> MDRun:
+def _started(
+    settings: MDSettings, folder: Path, atoms: Atoms | None, engine: Calculator, identity: dict[str, str]
+) -> MDRun:
     """A new run, up to its first row."""
     # Asked to continue, but killed before the first checkpoint: there is nothing to lose but these.
     protected = [name for name in _FILES if not (settings.restart and name in (START, SETTINGS))]
-    check_free(settings.output, protected, overwrite=settings.overwrite)
+    check_free(folder, protected, overwrite=settings.overwrite)
     structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
     check_finite(structure)
     structure.calc = engine
@@ -91,9 +103,9 @@ def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, iden
     if settings.velocities == "thermal":
         # A stream of its own: a thermostat seeded alike must not repeat the velocities' random numbers.
         set_thermal_velocities(structure, settings.temperature, np.random.default_rng([settings.seed, 1]))
-    run = MDRun(structure, settings, Path(settings.output))
+    run = MDRun(structure, settings, folder)
     run.prepare()
-    folder = claim_folder(settings.output, _FILES)
+    clear_folder(folder, _FILES)
     with Trajectory(folder / START, "w") as file:
         file.write(structure.copy())  # constraints, momenta and info, but no results
     write_json(folder / SETTINGS, {**settings.physics(), **identity})
@@ -101,9 +113,8 @@ def _started(settings: MDSettings, atoms: Atoms | None, engine: Calculator, iden
     return run
 
 
-def _resumed(settings: MDSettings, engine: Calculator, identity: dict[str, str]) -> MDRun:
+def _resumed(settings: MDSettings, folder: Path, engine: Calculator, identity: dict[str, str]) -> MDRun:
     """A run at its last checkpoint."""
-    folder = make_folder(settings.output)
     _check_same(folder / SETTINGS, {**settings.physics(), **identity})
     with Trajectory(folder / START) as file:
         structure: Atoms = file[0]

@@ -1,4 +1,4 @@
-"""The folder of a run: made, protected from being overwritten, or taken up again."""
+"""The folder of a run: protected from being overwritten, and cleared for a new one; see also `ik_e3nn.locking`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,37 +24,12 @@ def check_free(path: str | Path, names: Sequence[str], *, overwrite: bool) -> No
         )
 
 
-def claim_folder(path: str | Path, names: Sequence[str]) -> Path:
-    """Make a folder for a run and remove what an earlier run left in it; see `check_free`.
+def clear_folder(folder: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier run left in a folder; see `check_free`.
 
     Args:
-        path: The folder.
+        folder: The folder.
         names: Names of the files that a run leaves; no others are removed.
-
-    Returns:
-        The folder.
-
-    Raises:
-        DataError: It cannot be written to.
     """
-    folder = make_folder(path)
     for name in names:
         (folder / name).unlink(missing_ok=True)
-    return folder
-
-
-def make_folder(path: str | Path) -> Path:
-    """Make a folder that can be written to.
-
-    Raises:
-        DataError: It cannot be made or written to.
-    """
-    folder = Path(path)
-    probe = folder / ".write-test"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise DataError(f"cannot write to the output folder {folder}: {error.strerror or error}") from error
-    return folder

@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
+from ik_e3nn.atomic import written_at_once
+
 
 def snapshot(atoms: Atoms, **info: float) -> Atoms:
     """A copy of a structure that carries its energy and forces, but no calculator.
@@ -93,11 +95,9 @@ class AseTrajectoryFile(FrameFile):
         """Rewrite the file with the first so many frames."""
         if self.mark() <= mark:
             return
-        kept = self.path.with_suffix(".part")
-        with Trajectory(self.path) as old, Trajectory(kept, "w") as new:
+        with written_at_once(self.path) as file, Trajectory(self.path) as old, Trajectory(file.name, "w") as new:
             for index in range(mark):
                 new.write(old[index])
-        os.replace(kept, self.path)
 
 
 def frame_file(folder: Path, name: str, kind: str) -> FrameFile:

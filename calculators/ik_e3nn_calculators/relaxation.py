@@ -13,9 +13,10 @@ from ase.optimize import BFGS, FIRE, LBFGS
 from tqdm.auto import tqdm
 
 from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.locking import locked_folder
 from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.csvlog import CsvLog
-from ik_e3nn_calculators.folder import check_free, claim_folder
+from ik_e3nn_calculators.folder import check_free, clear_folder
 from ik_e3nn_calculators.frames import frame_file, snapshot
 from ik_e3nn_calculators.inputs import has_volume
 from ik_e3nn_calculators.plots import plot_columns
@@ -48,16 +49,23 @@ def run_relax(
         The summary; look at `converged`.
 
     Raises:
-        DataError: The folder holds a relaxation already, or the cell of an open structure is to be relaxed.
+        DataError: The folder holds a relaxation already or is in use by another process, or the cell of an open
+            structure is to be relaxed.
         ExplosionError: Energy or forces became NaN.
     """
-    check_free(settings.output, _FILES, overwrite=settings.overwrite)
+    with locked_folder(settings.output) as folder:
+        return _relaxed(settings, folder, atoms, calculator)
+
+
+def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> RelaxSummary:
+    """A relaxation in its locked folder."""
+    check_free(folder, _FILES, overwrite=settings.overwrite)
     engine = calculator or IKCalculator.from_settings(settings)
     structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
     structure.get_forces()
-    folder = claim_folder(settings.output, _FILES)
+    clear_folder(folder, _FILES)
     optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
     frames, log = frame_file(folder, "trajectory", settings.trajectory), CsvLog(folder / "log.csv")
     with tqdm(total=settings.steps, unit="step", desc="relax", disable=not settings.progress) as bar:

@@ -18,6 +18,7 @@ from ik_e3nn.data.labelling import make_calculator
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.data.writing import refuse_existing, write_structures
 from ik_e3nn.errors import DataError
+from ik_e3nn.locking import locked_file
 from ik_e3nn.threads import one_thread
 
 __all__ = ["GenerateReport", "GenerateSettings", "generate"]
@@ -78,8 +79,8 @@ def generate(settings: GenerateSettings) -> GenerateReport:
         What was done.
 
     Raises:
-        DataError: The output exists, the work file belongs to other settings, a starting structure is no good, or every
-            frame failed.
+        DataError: The output exists or another process is writing it, the work file belongs to other settings, a
+            starting structure is no good, or every frame failed.
         MissingDependencyError: The calculator's package is not installed.
 
     Example:
@@ -91,8 +92,13 @@ def generate(settings: GenerateSettings) -> GenerateReport:
         ...     generate(water).num_frames
         4
     """
+    with locked_file(settings.output) as output:
+        return _generate(settings, output)
+
+
+def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
+    """A generation that has its files to itself."""
     began = time.perf_counter()
-    output = Path(settings.output).expanduser()
     refuse_existing(output, overwrite=settings.overwrite)
     # A missing package is told at once, not after the conformers.
     make_calculator(settings.calculator, options=settings.calculator_options)

@@ -9,6 +9,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from ik_e3nn.atomic import written_at_once
+
 MONITOR = "valid/loss"
 
 
@@ -33,9 +35,8 @@ class BestAndLast(Callback):
             self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
             trainer.save_checkpoint(self.best)
             if trainer.is_global_zero:
-                partial = self.last.with_name(f".{self.last.name}.partial")
-                shutil.copyfile(self.best, partial)
-                partial.replace(self.last)
+                with self.best.open("rb") as source, written_at_once(self.last) as copy:
+                    shutil.copyfileobj(source, copy)
         else:
             trainer.save_checkpoint(self.last)
 

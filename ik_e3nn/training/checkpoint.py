@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import TrainingError
 
 
@@ -22,12 +22,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """Write `checkpoint` to `path`; an earlier file stays whole until the new one is complete."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.partial")
-        with partial.open("wb") as file:
+        with written_at_once(target) as file:
             torch.save(_plain(checkpoint), file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(target)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
         """Read a checkpoint, tensors and plain values only."""

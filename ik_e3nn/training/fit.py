@@ -96,6 +96,14 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     folder = Path(config.run.output).expanduser()
     task_type(config).check(config)
     choose_device(config.run.device)
+    if is_worker():  # the process that started it holds the lock
+        return _train(config, folder, resume)
+    with run_folder.locked(folder):
+        return _train(config, folder, resume)
+
+
+def _train(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> TrainResult:
+    """A training in its locked folder."""
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, num_processes=processes))

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import written_at_once
+
 _AXES = {
     "energy": ("energy less the mean (eV/atom)", 1000.0, "meV/atom"),
     "forces": ("force component (eV/A)", 1000.0, "meV/A"),
@@ -70,6 +72,5 @@ def plot_parity(
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=150, format="png")
-    partial.replace(path)
+    with written_at_once(path) as file:
+        figure.savefig(file, dpi=150, format="png")

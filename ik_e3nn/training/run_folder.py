@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ik_e3nn.errors import ConfigError
+from ik_e3nn.atomic import remove_unfinished, written_at_once
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.locking import locked_folder
 
 CONFIG = "config.yaml"
 MODEL = "model.safetensors"
@@ -36,6 +38,21 @@ _OURS = (
     "metrics.jsonl",
     "tensorboard",
 )
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder inside the block.
+
+    Raises:
+        ConfigError: Another process is at work there, or the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked_folder(folder, called="the folder"))
+        except DataError as error:
+            raise ConfigError(f"run.output: {error}") from error
+        yield
 
 
 def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
@@ -65,6 +82,7 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
         if overwrite and not resume:
             _set_aside(folder, earlier)
             (folder / CHECKPOINTS).mkdir(exist_ok=True)
+        remove_unfinished(folder / CHECKPOINTS)
         (folder / LOG).touch()
     except OSError as error:
         raise ConfigError(f"run.output: cannot write to the folder {folder}: {error.strerror}.") from error
@@ -109,9 +127,8 @@ def _remove(folder: Path, names: Sequence[str]) -> None:
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
     """Write a JSON file in one step."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
-    partial.replace(path)
+    with written_at_once(path) as file:
+        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from ik_e3nn.data import slab_operations
 from ik_e3nn.data.labelling import StateCalculator
 from ik_e3nn.errors import DataError, MissingDependencyError, UnknownSpeciesError
+from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn_calculators.dock.alone import energies_alone
@@ -30,7 +31,7 @@ from ik_e3nn_calculators.dock.relax import RelaxState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.state import STATE, StateFile
-from ik_e3nn_calculators.folder import check_free, claim_folder
+from ik_e3nn_calculators.folder import check_free, clear_folder
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.summary import write_json
 
@@ -81,9 +82,15 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
     Raises:
         DataError: The ligand or host cannot be used, the cell or the region has no room, the model does not know such a
-            host, or the folder holds another search.
+            host, or the folder holds another search or is in use by another process.
         UnknownSpeciesError: The model does not know an element.
     """
+    with locked_folder(settings.output) as folder:
+        return _search(replace(settings, output=str(folder)), calculator)
+
+
+def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummary:
+    """A search in its locked folder."""
     state_file = StateFile(Path(settings.output), settings.identity())
     known = None if settings.overwrite else state_file.read()
     if known is None:
@@ -100,7 +107,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
         check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket)
         state = RelaxState.start(positions)
-        claim_folder(settings.output, FILES)
+        clear_folder(Path(settings.output), FILES)
     else:
         state, kinds = known
         energies.calls += int(state.evaluations.sum())  # those before it was killed
