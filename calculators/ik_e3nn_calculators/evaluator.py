@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import SURROUNDINGS, Pairs, SkinList, edge_bond_types, fields, get_bonds, surface_vectors
+from ik_e3nn.graph import (
+    SURROUNDINGS,
+    Pairs,
+    SkinList,
+    check_occupancy,
+    edge_bond_types,
+    fields,
+    get_bonds,
+    surface_vectors,
+)
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
 from ik_e3nn.models.uncertain import STDS
 from ik_e3nn.threads import one_thread
@@ -137,6 +146,7 @@ class Evaluator:
 
     def _update_atoms(self, atoms: Atoms) -> None:
         """Check the structure; renew what belongs to the atoms when they are different ones."""
+        check_occupancy(atoms)
         if self._numbers is not None and np.array_equal(self._numbers, atoms.numbers):
             check_finite(atoms)
         else:

@@ -1,8 +1,6 @@
 """Structures from files, globs and folders."""
 
 import glob
-import gzip
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +9,13 @@ import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, string2index
 
+from ik_e3nn.data.cif import read_cif
+from ik_e3nn.data.protein_files import PDB_SUFFIXES, is_mmcif, read_mmcif, read_pdb
+from ik_e3nn.data.reading_faults import why_unreadable
 from ik_e3nn.data.sdf import SDF_SUFFIXES, is_sdf, read_sdf
+from ik_e3nn.data.xyz_text import is_xyz, open_text, read_xyz
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import check_occupancy
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +29,9 @@ FOLDER_SUFFIXES = (
         ".traj",
         ".db",
         ".cif",
+        ".mmcif",
         ".pdb",
+        ".ent",
         ".vasp",
         ".poscar",
         ".contcar",
@@ -42,7 +47,9 @@ FOLDER_SUFFIXES = (
 def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":") -> list[Atoms]:
     """All structures of files, globs or folders, in sorted order of files.
 
-    Whatever ASE reads is read, also gzipped; SDF and MOL files keep their bonds and formal charges (`info`).
+    Whatever ASE reads is read, also gzipped; SDF and MOL files keep their bonds and formal charges (`info`). PDB and
+    mmCIF files with alternate locations give one conformer (see `ik_e3nn.data.locations.choose_locations`); crystals
+    with sites that are occupied in part are refused. D and T in xyz files are hydrogen with the mass of the isotope.
 
     Args:
         paths: One or several files, globs (`runs/*.xyz`) or folders (their structure files, not below).
@@ -52,7 +59,7 @@ def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":"
         The structures.
 
     Raises:
-        DataError: Nothing matches, or a file cannot be read.
+        DataError: Nothing matches, a file cannot be read, or sites are occupied in part.
 
     Example:
         >>> import tempfile
@@ -125,14 +132,7 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     try:
-        if is_sdf(path):
-            chosen = read_sdf(path)[string2index(str(index))]
-        elif path.name.lower().endswith((".xyz.gz", ".extxyz.gz")):
-            # ASE seeks back and forth in these files; out of memory that is some twenty times as fast.
-            with gzip.open(path, "rt") as stream:
-                chosen = ase.io.read(io.StringIO(stream.read()), index=index, format="extxyz")
-        else:
-            chosen = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+        found = _parse(path, index)
     except DataError:
         raise
     except UnknownFileTypeError as error:
@@ -141,5 +141,35 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
         )
         raise DataError(f"ASE does not know the format of {path}; convert it to extxyz{hint}") from error
     except Exception as error:
-        raise DataError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
-    return chosen if isinstance(chosen, list) else [chosen]
+        raise DataError(f"{path} cannot be read: {why_unreadable(path, error)}") from error
+    for number, atoms in enumerate(found):
+        try:
+            check_occupancy(atoms)
+        except DataError as error:
+            where = f"structure {number} of {path}" if len(found) > 1 else str(path)
+            raise DataError(f"{where}: {error}") from error
+    return found
+
+
+def _parse(path: Path, index: str | int) -> list[Atoms]:
+    """The chosen structures of a file, by the reader of its kind."""
+    kind = Path(path.name.lower().removesuffix(".gz")).suffix
+    whole = string2index(str(index))
+    if is_sdf(path):
+        found = read_sdf(path)[whole]
+    elif kind in PDB_SUFFIXES:
+        found = read_pdb(_text(path), path)[whole]
+    elif kind in (".cif", ".mmcif"):
+        text = _text(path)
+        found = (read_mmcif(text, path) if is_mmcif(text) else read_cif(text, path))[whole]
+    elif is_xyz(path):
+        found = read_xyz(path, whole)
+    else:
+        found = ase.io.read(path, index=index, do_not_split_by_at_sign=True)
+    return found if isinstance(found, list) else [found]
+
+
+def _text(path: Path) -> str:
+    """The text of a file; letters that are not UTF-8, as in the names of authors, do not matter."""
+    with open_text(path, errors="replace") as stream:
+        return stream.read()

@@ -8,6 +8,7 @@ from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
 from ik_e3nn.graph.neighbours import neighbour_list, search_cell
+from ik_e3nn.graph.occupancy import check_occupancy
 from ik_e3nn.graph.pyramid import Level, Pyramid
 from ik_e3nn.graph.skin import Pairs, SkinList
 from ik_e3nn.graph.targets import Target
@@ -28,6 +29,7 @@ __all__ = [
     "build_molecular_graph",
     "check_bonds",
     "check_graph",
+    "check_occupancy",
     "edge_bond_types",
     "edge_vectors",
     "farthest_points",

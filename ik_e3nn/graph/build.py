@@ -12,6 +12,7 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.graph.bonds import check_bonds, edge_bond_types, get_bonds
 from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.occupancy import check_occupancy
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -44,7 +45,7 @@ def build_graph(
 
     Raises:
         DataError: Positions or cell are not finite, the cell does not fit pbc, the bonds do not fit the atoms, the
-            charge or spin is not a number, or a vector of the surface is none.
+            charge or spin is not a number, a vector of the surface is none, or sites are occupied in part.
 
     Example:
         >>> from ase.build import molecule
@@ -52,6 +53,7 @@ def build_graph(
         >>> graph["edge_index"].shape, graph["cell"].shape
         (torch.Size([2, 6]), torch.Size([1, 3, 3]))
     """
+    check_occupancy(atoms)
     positions, cell = atoms.positions, atoms.cell.array
     edge_index, shifts = neighbour_list(positions, cell, atoms.pbc, r_max) if pairs is None else pairs
     rows = get_bonds(atoms) if bonds is None else check_bonds(bonds, len(atoms))

@@ -1,0 +1,67 @@
+"""CIF files of crystals, through ASE, with what it leaves out put right: unknown occupancies and lost atoms."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+from ase.io.cif import CIFBlock, parse_cif
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import check_occupancy
+
+_OCCUPANCY = "_atom_site_occupancy"
+
+
+def read_cif(text: str, path: Path) -> list[Atoms]:
+    """All structures of a CIF file.
+
+    Args:
+        text: The file's text.
+        path: Its name, for messages.
+
+    Returns:
+        One structure for every data block that has atoms.
+
+    Raises:
+        DataError: A site is occupied in part, or by several elements; or there are no atoms.
+    """
+    structures = []
+    for block in parse_cif(io.BytesIO(text.encode("latin1", errors="replace"))):
+        if block.has_structure():
+            try:
+                structures.append(_structure(block))
+            except DataError as error:
+                raise DataError(f"block {block.name!r} of {path}: {error}") from error
+    if not structures:
+        raise DataError(f"{path} cannot be read: no data block has atoms with coordinates")
+    return structures
+
+
+def _structure(block: CIFBlock) -> Atoms:
+    """One data block as a structure."""
+    sites = block.get_unsymmetrized_structure()
+    given = block.get(_OCCUPANCY)
+    given = given if isinstance(given, list) else [given] * len(sites)
+    # with occupancies ASE takes a site that is listed twice once; what a file leaves open (. and ?) is 1
+    values = [1.0 if value is None or isinstance(value, str) else float(value) for value in given]
+    atoms = CIFBlock(block.name, {**block, _OCCUPANCY: values}).get_atoms()
+    check_occupancy(atoms)
+    _check_complete(atoms, sites)
+    del atoms.info["occupancy"]
+    return atoms
+
+
+def _check_complete(atoms: Atoms, sites: Atoms) -> None:
+    """Refuse two elements at sites that the symmetry makes one, of which ASE keeps the first."""
+    if "spacegroup_kinds" not in atoms.arrays:
+        return
+    places = atoms.get_scaled_positions()
+    for index in sorted(set(range(len(sites))) - set(atoms.arrays["spacegroup_kinds"].tolist())):
+        apart = places - sites.get_scaled_positions()[index]
+        nearest = int(np.abs(apart - np.rint(apart)).max(axis=1).argmin())
+        if atoms.numbers[nearest] != sites.numbers[index]:
+            raise DataError(
+                f"the symmetry puts {sites.symbols[index]} (site {index}) where {atoms.symbols[nearest]} is; correct "
+                "the coordinates or the space group"
+            )
