@@ -315,3 +315,15 @@ class TestErrors:
 def test_misspelled_arguments_are_named() -> None:
     with pytest.raises(TypeError, match="IKCalculator has no argument 'devise'; did you mean 'device'"):
         IKCalculator(PairPotential(), devise="cpu")
+
+
+def test_sites_that_are_occupied_in_part_are_refused_also_after_the_same_atoms_in_order(calculator):
+    ordered = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 4.0]], info={"occupancy": {"0": {"Ar": 1.0}, "1": {"Ar": 1}}})
+    assert calculator.get_potential_energy(ordered) != 0
+    disordered = ordered.copy()
+    disordered.info["occupancy"] = {"0": {"Ar": 1.0}, "1": {"Ar": 0.6, "Kr": 0.4}}
+    with pytest.raises(DataError, match=r"several elements: Ar 0.6 \+ Kr 0.4 at atom 1"):
+        IKCalculator(calculator.model).get_potential_energy(disordered)
+    disordered.positions[1, 2] += 0.1
+    with pytest.raises(DataError, match=r"several elements: Ar 0.6 \+ Kr 0.4 at atom 1"):
+        calculator.get_potential_energy(disordered)
