@@ -27,7 +27,7 @@ from ik_e3nn.data.label_keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
 from ik_e3nn.data.reading import read_structures
-from ik_e3nn.data.writing import refuse_existing, whole_file
+from ik_e3nn.data.writing import check_output, whole_file
 
 __all__ = ["CheckReport", "CheckSettings", "check"]
 
@@ -108,7 +108,7 @@ def check(settings: CheckSettings) -> CheckReport:
     """
     files = [settings.prefix.with_name(settings.prefix.name + suffix) for suffix in (".json", ".png")]
     for file in files:
-        refuse_existing(file, overwrite=settings.overwrite)
+        check_output(file, overwrite=settings.overwrite)
     structures = read_structures(settings.data)
     labels, counts = read_labels(structures, settings.keys, require=())
     report = _examine(structures, labels, counts, [str(file) for file in files])

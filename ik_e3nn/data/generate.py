@@ -16,7 +16,7 @@ from ik_e3nn.data.generate_run import ChainRunner, isolated_atom_frames
 from ik_e3nn.data.generate_settings import GenerateSettings
 from ik_e3nn.data.labelling import make_calculator
 from ik_e3nn.data.work_file import WorkFile
-from ik_e3nn.data.writing import refuse_existing, write_structures
+from ik_e3nn.data.writing import check_output, write_structures
 from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_file
 from ik_e3nn.threads import one_thread
@@ -99,7 +99,7 @@ def generate(settings: GenerateSettings) -> GenerateReport:
 def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
     """A generation that has its files to itself."""
     began = time.perf_counter()
-    refuse_existing(output, overwrite=settings.overwrite)
+    check_output(output, overwrite=settings.overwrite, inputs=settings.structures)
     # A missing package is told at once, not after the conformers.
     make_calculator(settings.calculator, options=settings.calculator_options)
     starts = starting_structures(settings)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from ik_e3nn.data.extxyz import require_extxyz
 from ik_e3nn.errors import DataError
 
 
@@ -83,8 +84,7 @@ class GenerateSettings:
         for name in ("smiles", "structures"):
             if isinstance(getattr(self, name), str):
                 raise DataError(f"{name} must be a list, got one string {getattr(self, name)!r}")
-        if not self.output.endswith((".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")):
-            raise DataError(f"output must be an extxyz file, ending in .xyz or .extxyz (or .gz); got {self.output!r}")
+        require_extxyz(self.output)
         if not self.smiles and not self.structures:
             raise DataError("nothing to start from: give smiles or structures")
         if self.method not in ("md", "normal-modes", "rattle"):

@@ -1,5 +1,6 @@
 """Files that are either whole or not there."""
 
+import glob
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
+from ik_e3nn.data.extxyz import is_extxyz, storable
 from ik_e3nn.errors import DataError
 
 
@@ -34,7 +36,7 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         'done'
     """
     target = Path(path).expanduser()
-    refuse_existing(target, overwrite=overwrite)
+    check_output(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=".writing-", suffix=f"-{target.name}", dir=target.parent)
@@ -50,28 +52,52 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def refuse_existing(path: str | Path, *, overwrite: bool) -> None:
-    """Raise if a file is there and must not be replaced.
+def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Path] = ()) -> None:
+    """Raise if a file cannot be written, so that this is known before the work is done.
 
     Args:
         path: The file.
         overwrite: Whether it may be replaced.
+        inputs: Files, globs or folders that are read; none of them is replaced by what is computed from it.
 
     Raises:
-        DataError: It is there and may not be.
+        DataError: The file is there and must not be replaced, is a folder or one of the inputs, or its folder cannot be
+            written.
 
     Example:
-        >>> refuse_existing("no/such/file.xyz", overwrite=False)
+        >>> check_output("no/such/file.xyz", overwrite=False)
     """
-    if Path(path).expanduser().exists() and not overwrite:
+    target = Path(path).expanduser()
+    if target.is_dir():
+        raise DataError(f"{path} is a folder; give the name of a file, like {target / 'output'}")
+    if target.exists() and not overwrite:
         raise DataError(f"{path} exists already; give another name, or say --overwrite (overwrite=True) to replace it")
+    if target.exists() and any(target.samefile(file) for file in _files_of(inputs)):
+        raise DataError(f"{path} is read by this command, and would be replaced by its output; give another name")
+    folder = next(place for place in target.absolute().parents if place.exists())
+    if not folder.is_dir():
+        raise DataError(f"cannot write to the folder {target.parent}: {folder} is no folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(f"cannot write to the folder {folder}: permission denied; give another place")
+
+
+def _files_of(inputs: Sequence[str | Path]) -> list[Path]:
+    """The files that paths and globs stand for, those in folders included."""
+    files = []
+    for given in inputs:
+        place = Path(given).expanduser()
+        found = [place] if place.exists() else [Path(match) for match in glob.glob(str(place), recursive=True)]
+        files += [file for one in found for file in ([one] if one.is_file() else one.iterdir())]
+    return [file for file in files if file.exists()]
 
 
 def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite: bool = False) -> None:
     """Write structures in the format of the file's suffix, at once.
 
+    Only extxyz keeps all of a structure's labels, arrays and entries of `info`; see `storable`.
+
     Args:
-        path: The file; extxyz for `.xyz`.
+        path: The file; extxyz for `.xyz`, other formats are ASE's.
         structures: The structures; they are only read.
         overwrite: Whether an existing file may be replaced.
 
@@ -84,10 +110,11 @@ def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite
         ...     len(ase.io.read(f"{folder}/a.xyz"))
         1
     """
-    name = Path(path).name.lower()
-    layout = "extxyz" if name.removesuffix(".gz").endswith((".xyz", ".extxyz")) else None
     with whole_file(path, overwrite=overwrite) as temporary:
-        ase.io.write(temporary, list(structures), format=layout)
+        if is_extxyz(path):
+            ase.io.write(temporary, storable(structures), format="extxyz")
+        else:
+            ase.io.write(temporary, list(structures))
 
 
 def _umask() -> int:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.energy_reference import is_isolated
-from ik_e3nn.data.writing import refuse_existing
+from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import (
     Committee,
@@ -97,7 +97,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     output = Path(settings.output).expanduser()
     metrics_file, plot_file = (output.with_name(f"{output.stem}_{end}") for end in ("metrics.json", "calibration.png"))
     for path in (output, metrics_file, plot_file):
-        refuse_existing(path, overwrite=settings.overwrite)
+        check_output(path, overwrite=settings.overwrite, inputs=settings.inputs)
     output.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(settings.device)
     files = model_files(settings.model)

@@ -58,6 +58,12 @@ class CalibrationSettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
 
     @property
+    def inputs(self) -> list[str]:
+        """All files that are read."""
+        given = (self.model, self.data, self.train or [])
+        return [path for one in given for path in ([one] if isinstance(one, str) else one)]
+
+    @property
     def keys(self) -> LabelKeys:
         """Names and units of the labels."""
         return LabelKeys(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,10 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structures, write_structures
-from ik_e3nn.data.labels import missing_labels
-from ik_e3nn.data.writing import refuse_existing
-from ik_e3nn.errors import ConfigError, UnknownSpeciesError
+from ik_e3nn.data.extxyz import require_extxyz
+from ik_e3nn.data.labels import LABELS, missing_labels
+from ik_e3nn.data.writing import check_output
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.models import load_model, model_path
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.run_folder import write_json
@@ -30,7 +32,7 @@ class EvalSettings:
     Args:
         model: Model file.
         data: File, glob, folder or list of them.
-        output: File for the structures with predictions; errors and plots go beside it under the same name.
+        output: File for the structures with predictions, extxyz; errors and plots go beside it under the same name.
         prefix: Predictions are called `<prefix>_energy`, `<prefix>_forces` and `<prefix>_stress`.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
@@ -68,9 +70,17 @@ class EvalSettings:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}, but it must be at least 1.")
-        taken = {self.energy_key, self.forces_key, self.stress_key}
-        if {f"{self.prefix}_{label}" for label in ("energy", "forces", "stress")} & taken:
+        taken = {key for key in (self.energy_key, self.forces_key, self.stress_key, self.virial_key) if key}
+        if {*self.names.values()} & taken:
             raise ConfigError(f"prefix {self.prefix!r} would overwrite the labels {', '.join(sorted(taken))}.")
+        if not re.fullmatch(r"\w+", self.prefix):
+            raise ConfigError(f"prefix is {self.prefix!r}, but it must be letters, digits and underscores.")
+        require_extxyz(self.output)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What the predictions are called."""
+        return {label: f"{self.prefix}_{label}" for label in LABELS}
 
 
 def evaluate(settings: EvalSettings) -> dict[str, Any]:
@@ -90,11 +100,13 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     output = Path(settings.output).expanduser()
     stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
     metrics_file = output.with_name(f"{stem}_metrics.json")
+    data = [settings.data] if isinstance(settings.data, str) else settings.data
     for path in (output, metrics_file):
-        refuse_existing(path, overwrite=settings.overwrite)
+        check_output(path, overwrite=settings.overwrite, inputs=[settings.model, *data])
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
     model = load_model(model_path(settings.model), device=choose_device(settings.device), dtype=dtype)
     structures = read_structures(settings.data)
+    _check_names(structures, settings)
     check_species(structures, model.species)
     keys = LabelKeys(
         settings.energy_key,
@@ -129,6 +141,17 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         plot_predictions(result, structures, labels, output.parent, stem)
     _log.info("%s", report(metrics, output))
     return metrics
+
+
+def _check_names(structures: Sequence[Atoms], settings: EvalSettings) -> None:
+    """Refuse to put predictions in the place of what the file says."""
+    for number, atoms in enumerate(structures):
+        taken = [name for name in settings.names.values() if name in atoms.info or name in atoms.arrays]
+        if taken:
+            raise DataError(
+                f"structure {number} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
+                "prefix (--prefix), so that nothing is replaced."
+            )
 
 
 def check_species(structures: Sequence[Atoms], species: Sequence[int], ids: Sequence[str] = ()) -> None:

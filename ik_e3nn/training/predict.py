@@ -20,7 +20,7 @@ from ik_e3nn.data.check_geometry import check_contacts
 from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
-from ik_e3nn.data.writing import refuse_existing
+from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, fields
 from ik_e3nn.models import (
@@ -80,6 +80,8 @@ class PredictSettings:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}, but it must not be negative.")
+        if not self.output.lower().endswith(".csv"):
+            raise DataError(f"output must be a csv file, ending in .csv; got {self.output!r}")
 
 
 @dataclass
@@ -120,7 +122,8 @@ def predict_file(settings: PredictSettings) -> str:
         ModelFileError: The model file is broken, or that of a potential; or the uncertainty is that of other models.
     """
     output = Path(settings.output).expanduser()
-    refuse_existing(output, overwrite=settings.overwrite)
+    models = [settings.model] if isinstance(settings.model, str) else settings.model
+    check_output(output, overwrite=settings.overwrite, inputs=[settings.data, *models])
     model = _load(settings)
     results = results_of(model)
     turning = [target.name for target in model.targets if target.shape]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
@@ -63,6 +64,47 @@ def test_errors_equal_those_of_the_written_file(folder) -> None:
     assert errors["stress_mae_meV_per_A3"] == pytest.approx(1000 * np.abs(stress).mean(), rel=1e-4)
     plots = {path.name for path in folder.glob("*.png")}
     assert plots == {f"parity_out_{label}.png" for label in ("energy", "forces", "stress")}
+
+
+@pytest.mark.parametrize("output", ["o.xyz", "o.extxyz", "o.xyz.gz", "O.XYZ"])
+def test_every_format_that_is_taken_gives_predictions_back(folder, output) -> None:
+    """From a file whose labels are results of a calculator and whose info is awkward."""
+    some = read(folder / "data.xyz", ":")
+    for atoms in some:
+        atoms.info |= {"note": "a b", "nothing": None, "parts": [[1, 2], [3, 4]], "energy": 3.5}
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.25, forces=0.5 * np.ones((len(atoms), 3)))
+        atoms.arrays["tensor"] = np.arange(9.0 * len(atoms)).reshape(-1, 3, 3)
+    write(folder / "some.traj", some)
+    evaluate(
+        settings(folder, data="some.traj", output=output, energy_key="energy", forces_key="forces", dtype="float64")
+    )
+    model = load_model(folder / "model.safetensors", dtype=torch.float64)
+    for old, new in zip(some, read(folder / output, ":"), strict=True):
+        out = model(build_graph(old, model.r_max, dtype=torch.float64), stress=True)
+        assert new.info["IK_energy"] == pytest.approx(float(out["energy"]), abs=1e-6)
+        np.testing.assert_allclose(new.arrays["IK_forces"], out["forces"].numpy(), atol=1e-6)
+        if old.pbc.all():
+            np.testing.assert_allclose(new.info["IK_stress"], out["stress"][0].numpy(), atol=1e-6)
+        np.testing.assert_allclose(new.get_forces(), 0.5)
+        assert (new.info["note"], new.info["nothing"]) == ("a b", None)
+        np.testing.assert_allclose(new.positions, old.positions, atol=1e-8)
+        assert new.calc.results["energy"] == 3.5
+
+
+@pytest.mark.parametrize("output", ["o.traj", "o.db", "o.json", "o.cif", "o.pdb", "o.csv", "o.npz", "o.vasp", "o"])
+def test_what_cannot_hold_predictions_is_refused_before_the_work(folder, output) -> None:
+    with pytest.raises(DataError, match=r"output must be an extxyz file, ending in \.xyz or \.extxyz"):
+        settings(folder, output=output)
+
+
+def test_predictions_replace_nothing(folder) -> None:
+    evaluate(settings(folder))
+    with pytest.raises(DataError, match="structure 0 has IK_energy, IK_forces already, .* choose another prefix"):
+        evaluate(settings(folder, data="out.xyz", output="b.xyz"))
+    evaluate(settings(folder, data="out.xyz", output="b.xyz", prefix="second"))
+    assert {"IK_energy", "second_energy"} <= set(read(folder / "b.xyz").info)
+    with pytest.raises(DataError, match="data.xyz is read by this command, and would be replaced"):
+        evaluate(settings(folder, output="data.xyz", overwrite=True))
 
 
 def test_without_labels_there_are_predictions_and_no_errors(folder, caplog) -> None:
@@ -129,3 +171,5 @@ def test_impossible_settings() -> None:
         EvalSettings("m", "d", "o", batch_size=0)
     with pytest.raises(ConfigError, match="prefix 'REF' would overwrite the labels"):
         EvalSettings("m", "d", "o", prefix="REF")
+    with pytest.raises(ConfigError, match="prefix is 'a b', but it must be letters"):
+        EvalSettings("m", "d", "o", prefix="a b")
