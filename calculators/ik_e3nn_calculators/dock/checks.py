@@ -3,9 +3,11 @@
 import itertools
 
 import numpy as np
+from ase import Atoms
 from scipy.spatial.distance import pdist
 
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph import get_bonds, structure_number
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.host import Host
 from ik_e3nn_calculators.dock.ligand import Ligand
@@ -33,6 +35,21 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
         raise DataError(
             f"poses are searched over one surface, but {model.group.name} has two walls alike: "
             "the model is one of a slit"
+        )
+    _check_inputs(model, host.atoms, host.name)
+
+
+def _check_inputs(model: InteratomicPotential, atoms: Atoms, name: str) -> None:
+    """Refuse a host that does not say what the model asks for, instead of taking it for neutral or without bonds."""
+    for wanted, key in (("total_charge", "charge"), ("spin", "spin")):
+        if wanted in model.inputs and len(atoms) and structure_number(atoms, key) is None:
+            raise MissingInputError(
+                f"the model needs the {key} of {name}, which the file does not say; give the host, or its part around "
+                f"the site, as an extxyz file with {key}=... in the comment line"
+            )
+    if "bond_types" in model.inputs and len(atoms) and not atoms.pbc.any() and not len(get_bonds(atoms)):
+        raise MissingInputError(
+            f"the model sees bonds, and {name} holds none; give it as an SDF file, or as extxyz with bonds"
         )
 
 

@@ -1,22 +1,23 @@
 """What a molecule is put over or into: a surface without atoms, a slab, a cluster or a protein."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data import read_structures
+from ik_e3nn.data.hydrogens import atoms_without_hydrogens
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds, neighbour_list, set_bonds, structure_number
+from ik_e3nn_calculators.dock.reading import last_structure
 
 _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
 SURFACE = "surface"
-WATER = ("HOH", "WAT", "H2O", "DOD")
+WATER = ("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP4", "SPC")
 VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
 SAME_PLACE = 0.6  # A; shorter than any bond: alternate places of one atom
 
@@ -28,10 +29,14 @@ class Host:
     Attributes:
         atoms: Its atoms; none for a surface that the model knows without atoms.
         name: What it is called in messages.
+        lacking: Indices of atoms without their hydrogens, (k,).
+        left_out: Positions of atoms of the file that are out of reach, (m, 3), in A.
     """
 
     atoms: Atoms
     name: str
+    lacking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    left_out: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
 
     @property
     def is_surface(self) -> bool:
@@ -69,12 +74,12 @@ def read_host(source: str) -> Host:
     """
     if source == SURFACE:
         return Host(Atoms(), SURFACE)
-    atoms = read_structures(source)[-1]
+    atoms = last_structure(source)
     if "residuenames" in atoms.arrays:
         atoms = _protein(atoms)
     if len(atoms) == 0:
         raise DataError(f"{source} holds no atoms")
-    return Host(atoms, source)
+    return Host(atoms, source, atoms_without_hydrogens(atoms))
 
 
 def _protein(atoms: Atoms) -> Atoms:
@@ -90,13 +95,13 @@ def _protein(atoms: Atoms) -> Atoms:
     return _part(atoms, ~left_out)
 
 
-def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
-    """The part of a host within reach of some points, in whole residues; all of a periodic one.
+def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
+    """The part of a host within reach of a region, in whole residues; all of a periodic one.
 
     Args:
         host: The host.
-        centres: Points, (n, 3), in A.
-        reach: Distance in A.
+        distances: How far its atoms are from the region, (n,), in A.
+        reach: Largest distance in A.
 
     Returns:
         The part.
@@ -106,7 +111,6 @@ def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
     """
     if len(host.atoms) == 0 or host.atoms.pbc.any():
         return host
-    distances = np.linalg.norm(host.atoms.positions[:, None] - centres[None], axis=2).min(axis=1)
     near = distances < reach
     if not near.any():
         raise DataError(
@@ -124,7 +128,8 @@ def pocket_of(host: Host, centres: FloatArray, reach: float) -> Host:
             f"{len(near)} atoms are near the region, whose charge is not known: raise pocket to keep the whole host, "
             "or give its part as a file with a charge of its own"
         )
-    return Host(_part(host.atoms, near), host.name)
+    lacking = np.flatnonzero(np.isin(np.flatnonzero(near), host.lacking))
+    return Host(_part(host.atoms, near), host.name, lacking, host.atoms.positions[~near])
 
 
 def _part(atoms: Atoms, kept: NDArray[np.bool_]) -> Atoms:

@@ -1,6 +1,7 @@
 """The molecule of a pose search: conformers, its graph, and its symmetry."""
 
 import gzip
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +10,15 @@ from ase import Atoms
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from ik_e3nn.data import atoms_from_mol, read_structures
+from ik_e3nn.data import atoms_from_mol
 from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
+from ik_e3nn_calculators.dock.complete import check_ligand_hydrogens, without_hydrogens
+from ik_e3nn_calculators.dock.reading import last_structure
+
+_log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -84,7 +89,7 @@ def read_ligand(source: str, conformers: int, seed: int) -> Ligand:
 
     Raises:
         DataError: The file or SMILES cannot be read, SMILES stand for several molecules, the molecule fails RDKit's
-            sanitisation, is periodic, or its bonds cannot be perceived.
+            sanitisation, lacks hydrogens, is periodic, or its bonds cannot be perceived.
 
     Example:
         >>> ligand = read_ligand("c1ccccc1", 1, 0)
@@ -111,11 +116,18 @@ def _is_file(source: str) -> bool:
         return False
 
 
-def _from_sdf(path: Path) -> Chem.Mol:
-    """The first molecule of an SDF file, sanitised, with hydrogens."""
+def read_sdf_molecule(path: Path) -> Chem.Mol:
+    """The first molecule of an SDF file, sanitised, with the hydrogens that it has there.
+
+    Raises:
+        DataError: It cannot be read, is a flat drawing, or fails RDKit's sanitisation.
+    """
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream, rdBase.BlockLogs():
-        molecule = next(iter(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)), None)
+        molecules = iter(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False))
+        molecule, others = next(molecules, None), sum(1 for _ in molecules)
+    if others:
+        _log.warning("%s holds %d molecules; the first is taken", path, others + 1)
     if molecule is None:
         raise DataError(f"no molecule in {path} can be read")
     if not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
@@ -127,14 +139,25 @@ def _from_sdf(path: Path) -> Chem.Mol:
             f"{path} fails RDKit's sanitisation ({failure}): its valences, charges or rings make no molecule; mend the "
             "file, or give a SMILES string"
         )
-    return Chem.AddHs(molecule, addCoords=True)
+    return molecule
+
+
+def _from_sdf(path: Path) -> Chem.Mol:
+    """The molecule of an SDF file, which must have its hydrogens."""
+    molecule = read_sdf_molecule(path)
+    missing = [atom.GetTotalNumHs(includeNeighbors=False) for atom in molecule.GetAtoms()]
+    if any(missing):
+        there = sum(atom.GetAtomicNum() == 1 for atom in molecule.GetAtoms())
+        raise without_hydrogens(str(path), f"it has {there} of {there + sum(missing)}")
+    return molecule
 
 
 def _from_structure(path: Path) -> Chem.Mol:
     """The last structure of a file, its bonds perceived where none are stored."""
-    atoms = read_structures(path)[-1]
+    atoms = last_structure(path)
     if atoms.pbc.any():
         raise DataError(f"{path} is periodic; a ligand is a molecule")
+    check_ligand_hydrogens(atoms, str(path))
     if "bonds" in atoms.info:
         return mol_from_atoms(atoms, atoms.info["bonds"])
     return perceive_molecule(atoms, int(atoms.info.get("charge", 0)))

@@ -8,11 +8,11 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ik_e3nn.data import read_structures
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbour_list
 from ik_e3nn_calculators.dock.host import VACUUM, Host
 from ik_e3nn_calculators.dock.ligand import Ligand
+from ik_e3nn_calculators.dock.reference import known_molecule
 from ik_e3nn_calculators.dock.settings import HEIGHTS, RADIUS, RegionSettings
 
 FloatArray = NDArray[np.float64]
@@ -39,11 +39,19 @@ class Region:
     layer: bool = False
     lattice: FloatArray | None = None
 
-    @property
-    def corners(self) -> FloatArray:
-        """Points such that everything in the region is near one of them, (n, 3): a grid of about 2 A."""
-        axes = [np.linspace(a, b, max(int((b - a) // 2) + 1, 2)) for a, b in zip(self.lower, self.upper, strict=True)]
-        return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    def distances(self, points: FloatArray) -> FloatArray:
+        """How far points (n, 3) are from the region, (n,), in A; 0 inside.
+
+        Example:
+            >>> box = Region(np.zeros(3), np.array([2.0, 2.0, 2.0]))
+            >>> box.distances(np.array([[1.0, 1.0, 1.0], [5.0, 6.0, 1.0]])).tolist()
+            [0.0, 5.0]
+        """
+        if self.sphere:
+            middle, radius = 0.5 * (self.lower + self.upper), 0.5 * (self.upper - self.lower)[0]
+            return np.asarray(np.maximum(np.linalg.norm(points - middle, axis=1) - radius, 0.0))
+        outside = np.maximum(np.maximum(self.lower - points, points - self.upper), 0.0)
+        return np.asarray(np.linalg.norm(outside, axis=1))
 
     def place(self, positions: FloatArray, rng: np.random.Generator) -> FloatArray:
         """A molecule turned at random, with its middle at a random point; positions (N, 3) in A."""
@@ -79,7 +87,7 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
         array([0., 0., 4.])
     """
     if settings.around is not None:
-        centre = read_structures(settings.around)[-1].positions.mean(axis=0)
+        centre = known_molecule(settings.around).GetConformer().GetPositions().mean(axis=0)
         radius = RADIUS if settings.radius is None else settings.radius
         return Region(centre - radius, centre + radius, sphere=True)
     if settings.sphere is not None:

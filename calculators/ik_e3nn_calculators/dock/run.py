@@ -9,24 +9,24 @@ from typing import cast
 import numpy as np
 import torch
 from ase.calculators.calculator import Calculator
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ik_e3nn.data import slab_operations
 from ik_e3nn.data.labelling import StateCalculator
-from ik_e3nn.errors import DataError, MissingDependencyError, UnknownSpeciesError
+from ik_e3nn.errors import DataError, MissingDependencyError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn_calculators.dock.alone import energies_alone
 from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab
 from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
+from ik_e3nn_calculators.dock.complete import check_elements, check_host_hydrogens
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
 from ik_e3nn_calculators.dock.reference import reference_pose
-from ik_e3nn_calculators.dock.region import check_reach, make_region, starting_poses
+from ik_e3nn_calculators.dock.region import Region, check_reach, make_region, starting_poses
 from ik_e3nn_calculators.dock.relax import RelaxState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
@@ -38,6 +38,7 @@ from ik_e3nn_calculators.summary import write_json
 _log = logging.getLogger(__name__)
 
 FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "best.extxyz", "energies.png", "best.png", "summary.json", STATE)
+FELT = 8.0  # A; how far a host is taken to reach where a calculator does not say
 SAVE_INTERVAL = 10  # steps of all poses
 
 FloatArray = NDArray[np.float64]
@@ -95,17 +96,17 @@ def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummar
     known = None if settings.overwrite else state_file.read()
     if known is None:
         check_free(settings.output, FILES, overwrite=settings.overwrite)
+    source = _source(settings, calculator)
     ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), read_host(settings.host)
     check_slab(host)
     region = make_region(settings.region, host)
     check_cell(host, ligand, region)
-    extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
-    host = pocket_of(host, region.corners, settings.pocket + extent)
-    energies = _energies(settings, ligand, host, calculator)
+    host = _in_reach(settings, source, ligand, host, region)
+    energies = _energies(settings, source, ligand, host, region)
     alone = energies_alone(ligand, energies, fmax=settings.fmax, steps=settings.steps)
     if known is None:
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
-        check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket)
+        check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket or FELT)
         state = RelaxState.start(positions)
         clear_folder(Path(settings.output), FILES)
     else:
@@ -115,24 +116,49 @@ def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummar
     return _finish(settings, ligand, host, energies, alone, state, kinds)
 
 
-def _energies(settings: DockSettings, ligand: Ligand, host: Host, calculator: Calculator | None) -> PoseEnergies:
-    """What computes energies, after checking that it can."""
-    molecule = ligand.conformers[0]
-    if calculator is None and settings.calculator is not None:
-        calculator = StateCalculator(settings.calculator)
+def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator | InteratomicPotential:
+    """What energies come from."""
     if calculator is not None:
-        return CalculatorEnergies(molecule, host, calculator=calculator)
+        return calculator
+    if settings.calculator is not None:
+        return StateCalculator(settings.calculator)
     if settings.model is None:
         raise DataError("a search needs energies: give a model or a calculator")
-    model = cast(InteratomicPotential, prepare_model(settings.model, device=settings.device))
-    unknown = sorted({*molecule.numbers.tolist(), *host.atoms.numbers.tolist()} - set(model.species))
-    if unknown:
-        names, known = (", ".join(chemical_symbols[z] for z in numbers) for numbers in (unknown, model.species))
-        raise UnknownSpeciesError(f"the model knows {known}; it cannot dock with {names} in the ligand or host")
-    check_host(model, host)
+    return cast(InteratomicPotential, prepare_model(settings.model, device=settings.device))
+
+
+def _in_reach(
+    settings: DockSettings, source: Calculator | InteratomicPotential, ligand: Ligand, host: Host, region: Region
+) -> Host:
+    """The part of the host that counts, which must be complete."""
+    extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
+    reach = 2.0 * len(source.interactions) * source.r_max if isinstance(source, InteratomicPotential) else FELT
+    pocket = reach if settings.pocket is None else settings.pocket
+    part = pocket_of(host, region.distances(host.atoms.positions), pocket + float(extent))
+    if len(part.left_out):
+        _log.info("%d of %d atoms of %s are in reach", len(part.atoms), len(host.atoms), host.name)
+        if pocket < reach and isinstance(source, InteratomicPotential):
+            _log.warning(
+                "energies of the model can depend on atoms within %.0f A of the ligand, but those beyond %.0f A are "
+                "left out (pocket): binding energies are approximate",
+                reach, pocket,
+            )  # fmt: skip
+    check_host_hydrogens(part)
+    return part
+
+
+def _energies(
+    settings: DockSettings, source: Calculator | InteratomicPotential, ligand: Ligand, host: Host, region: Region
+) -> PoseEnergies:
+    """What computes energies, after checking that it can."""
+    molecule = ligand.conformers[0]
+    if not isinstance(source, InteratomicPotential):
+        return CalculatorEnergies(molecule, host, calculator=source)
+    check_elements(source.species, molecule.numbers, host, region.distances(host.atoms.positions))
+    check_host(source, host)
     if settings.compile:
-        compile_potential(model)
-    return ModelEnergies(molecule, host, model=model, batch_atoms=settings.batch_atoms)
+        compile_potential(source)
+    return ModelEnergies(molecule, host, model=source, batch_atoms=settings.batch_atoms)
 
 
 def _relax(

@@ -92,7 +92,8 @@ class DockSettings:
             atom: at 0.02 poses may still be far from a minimum.
         steps: Largest number of steps of a relaxation.
         pocket: Atoms of the host farther than this from all places where a ligand may begin are left out, in A;
-            whole residues are kept.
+            whole residues are kept. If not given, only those are left out that change no difference of a model's
+            energies, which is twice its layers times its cutoff; for a calculator those beyond 8 A.
         distinct: Poses closer than this are one, root mean square over heavy atoms in A.
         keep: Number of distinct poses to write.
         batch_atoms: Largest number of atoms in one call of the model.
@@ -121,7 +122,7 @@ class DockSettings:
     conformers: int = 5
     fmax: float = 0.005
     steps: int = 500
-    pocket: float = 8.0
+    pocket: float | None = None
     distinct: float = 0.5
     keep: int = 10
     batch_atoms: int = 2000
@@ -141,7 +142,7 @@ class DockSettings:
                 raise ConfigError(f"{name} must be a whole number of at least {number}, got {value}")
         for name in ("fmax", "pocket", "distinct"):
             value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
+            if value is not None and not (math.isfinite(value) and value > 0):
                 raise ConfigError(f"{name} must be positive, got {value}")
         if self.model is not None and self.calculator is not None:
             raise ConfigError("give a model or a calculator, not both")

@@ -113,7 +113,7 @@ def test_a_region_without_room_is_named():
     with pytest.raises(DataError, match="no surface, so it needs a region"):
         make_region(RegionSettings(), lump)
     with pytest.raises(DataError, match=r"no atom of lump.xyz is within 5.0 A of the region; the nearest is at 50"):
-        pocket_of(lump, np.array([[50.0, 0, 0]]), 5.0)
+        pocket_of(lump, np.array([50.0]), 5.0)
 
 
 def test_a_region_far_from_a_surface_or_behind_it_is_named():
@@ -215,13 +215,14 @@ def test_cells_without_room_are_refused():
 def test_a_part_of_a_host_keeps_its_bonds_and_must_not_be_charged():
     chain = Atoms("C4", [[1.5 * k, 0, 0] for k in range(4)])
     set_bonds(chain, [[0, 1, 1], [1, 2, 2], [2, 3, 1]])
-    part = pocket_of(Host(chain, "chain.xyz"), np.array([[6.0, 0, 0]]), 4.0)
+    distances = 6.0 - chain.positions[:, 0]
+    part = pocket_of(Host(chain, "chain.xyz"), distances, 4.0)
     assert len(part.atoms) == 2
     assert get_bonds(part.atoms).tolist() == [[0, 1, 1]]
     chain.info["charge"] = -1
-    assert pocket_of(Host(chain, "chain.xyz"), np.array([[6.0, 0, 0]]), 40.0).atoms.info["charge"] == -1
+    assert pocket_of(Host(chain, "chain.xyz"), distances, 40.0).atoms.info["charge"] == -1
     with pytest.raises(DataError, match="chain.xyz has charge -1 and multiplicity 1, but only 2 of its 4 atoms"):
-        pocket_of(Host(chain, "chain.xyz"), np.array([[6.0, 0, 0]]), 4.0)
+        pocket_of(Host(chain, "chain.xyz"), distances, 4.0)
 
 
 def test_crystal_water_is_left_out_and_residues_stay_whole(tmp_path):
@@ -237,7 +238,7 @@ def test_crystal_water_is_left_out_and_residues_stay_whole(tmp_path):
     (tmp_path / "a.pdb").write_text(text + "END\n")
     host = read_host(str(tmp_path / "a.pdb"))
     assert len(host.atoms) == 4
-    pocket = pocket_of(host, np.array([[-1.0, 0, 0]]), 1.2)
+    pocket = pocket_of(host, np.abs(host.atoms.positions[:, 0] + 1.0), 1.2)
     assert pocket.atoms.symbols.get_chemical_formula() == "CN"
     assert not host.is_surface
 
