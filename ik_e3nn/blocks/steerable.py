@@ -17,6 +17,7 @@ from ik_e3nn.conv.point import Mode
 from ik_e3nn.conv.receivers import WIDTH
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import BOND_NAMES
+from ik_e3nn.graph.coordination import checked_number
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantLinear, SelfTensorProduct, SphereActivation
 
@@ -186,11 +187,14 @@ class SteerableNetwork(ExactModule):
         return x
 
     def set_average_neighbours(self, number: float) -> None:
-        """Set the mean number of neighbours, by whose root sums over neighbours are divided."""
-        if not number > 0:
-            raise ValueError(f"the average number of neighbours must be positive; got {number}")
+        """Set the mean number of neighbours, by whose root sums over neighbours are divided; less than 1 counts as 1.
+
+        Raises:
+            ValueError: The number is not positive and finite.
+        """
+        divisor = checked_number(number)
         for layer in self.layers:
-            cast(SteerableLayer, layer).conv.normalisation.fill_(float(number) ** -0.5)
+            cast(SteerableLayer, layer).conv.normalisation.fill_(divisor**-0.5)
 
 
 def _basis(r_max: float | None, l_max: int) -> EdgeBasis:

@@ -32,7 +32,7 @@ class PointConv(nn.Module):
         kernel: Gives the type of the filter fields and the group; not called here, so that several convolutions can
             share the fields.
         mode: "full" or "depthwise".
-        num_neighbours: Mean number of neighbours d, for unit variance of the sum.
+        num_neighbours: Mean number of neighbours d, for unit variance of the sum; less than 1 counts as 1.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.4, eq. 5; for L behind the sum see ``matrix``.
@@ -62,14 +62,14 @@ class PointConv(nn.Module):
         modes: dict[str, type[FullMixing] | type[DepthwiseMixing]] = {"full": FullMixing, "depthwise": DepthwiseMixing}
         if mode not in modes:
             raise ValueError(f"mode must be 'full' or 'depthwise'; got {mode!r}")
-        if not num_neighbours > 0:
-            raise ValueError(f"num_neighbours must be positive; got {num_neighbours}")
+        if not 0 < num_neighbours < float("inf"):
+            raise ValueError(f"num_neighbours must be positive and finite; got {num_neighbours}")
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         self.irreps_filter, self.group = kernel.irreps_out, kernel.group
         self.mode = mode
         self.dim_in, self.dim_filter = self.irreps_in.dim, self.irreps_filter.dim
         self.mixing = modes[mode](self.irreps_in, self.irreps_filter, self.irreps_out, self.group)
-        self.register_buffer("normalisation", torch.tensor(float(num_neighbours) ** -0.5))
+        self.register_buffer("normalisation", torch.tensor(max(float(num_neighbours), 1.0) ** -0.5))
 
     def forward(
         self,

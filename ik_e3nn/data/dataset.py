@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import SURROUNDINGS, build_graph, fields
+from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, fields
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 
 logger = logging.getLogger(__name__)
@@ -110,13 +110,9 @@ class StructureDataset(Dataset[Data]):
             self[index]
 
     def average_neighbours(self) -> float:
-        """Mean number of neighbours of an atom, over all structures.
-
-        Returns:
-            Edges per atom; 1.0 if there are no edges, so that it can be divided by.
-        """
-        edges = sum(self[index][fields.EDGE_INDEX].shape[1] for index in range(len(self)))
-        return edges / sum(self.num_atoms) if edges else 1.0
+        """Number that sums over neighbours are divided by, see `ik_e3nn.graph.average_neighbours`."""
+        edges = (self[index][fields.EDGE_INDEX][1] for index in range(len(self)))
+        return average_neighbours(zip(edges, self.num_atoms, strict=True))
 
     def _build(self, index: int) -> Data:
         """Graph of one structure, with its labels."""

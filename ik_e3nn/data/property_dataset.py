@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Connectivity, build_molecular_graph, fields
+from ik_e3nn.graph import Connectivity, average_neighbours, build_molecular_graph, fields
 from ik_e3nn.graph.build import NUMBER_KEYS
 
 
@@ -62,10 +62,9 @@ class PropertyDataset(Dataset[Data]):
             self[index]
 
     def average_neighbours(self) -> float:
-        """Edges per atom; 1.0 if there are no edges, so that it can be divided by."""
-        graphs = [self[index] for index in range(len(self))]
-        edges = sum(graph[fields.EDGE_INDEX].shape[1] for graph in graphs)
-        return edges / sum(len(graph[fields.ATOMIC_NUMBERS]) for graph in graphs) if edges else 1.0
+        """Number that sums over neighbours are divided by, see `ik_e3nn.graph.average_neighbours`."""
+        graphs = (self[index] for index in range(len(self)))
+        return average_neighbours((graph[fields.EDGE_INDEX][1], len(graph[fields.ATOMIC_NUMBERS])) for graph in graphs)
 
     def _build(self, index: int) -> Data:
         atoms = self.molecules.structures[index]

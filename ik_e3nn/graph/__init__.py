@@ -4,6 +4,7 @@ from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bo
 from ik_e3nn.graph.build import batch_graphs, build_graph, structure_number, surface_vectors
 from ik_e3nn.graph.check import check_graph
 from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
+from ik_e3nn.graph.coordination import average_neighbours
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
@@ -24,6 +25,7 @@ __all__ = [
     "Pyramid",
     "SkinList",
     "Target",
+    "average_neighbours",
     "batch_graphs",
     "build_graph",
     "build_molecular_graph",

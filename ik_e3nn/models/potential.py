@@ -18,6 +18,7 @@ from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
+from ik_e3nn.graph.coordination import checked_number
 from ik_e3nn.models.hyperparameters import parse_inputs, parse_sizes, parse_species
 from ik_e3nn.models.reading import species_indices
 from ik_e3nn.symmetry import SymmetryGroup
@@ -366,8 +367,14 @@ class InteratomicPotential(nn.Module):
         """Set the mean number of neighbours, which sums over neighbours are divided by.
 
         By the number, not its root: radial functions of like neighbours have one sign, so the sums are coherent.
+
+        Args:
+            number: A mean over atoms that have neighbours, see ``ik_e3nn.graph.average_neighbours``; less than 1 counts
+                as 1.
+
+        Raises:
+            ValueError: The number is not positive and finite.
         """
-        if not number > 0:
-            raise ValueError(f"the average number of neighbours must be positive; got {number}")
+        divisor = checked_number(number)
         for interaction in self.interactions:
-            cast(Interaction, interaction).normalisation.fill_(1 / float(number))
+            cast(Interaction, interaction).normalisation.fill_(1 / divisor)

@@ -79,8 +79,14 @@ def test_charge_is_in_all_graphs_or_in_none():
 
 
 def test_average_neighbours():
-    assert StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=4.0).average_neighbours() == 1.5
+    """Atoms without neighbors do not count, and the most crowded atom has at most four times the number."""
+    assert StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=4.0).average_neighbours() == 2.0
     assert StructureDataset([Atoms("Na")], None, r_max=4.0).average_neighbours() == 1.0
+    crystal, gas = bulk("Cu", cubic=True), Atoms("Cu50", np.arange(50)[:, None] * [20.0, 0, 0])
+    assert StructureDataset([crystal, gas], None, r_max=3.0).average_neighbours() == 12.0
+    curve = [Atoms("Cu2", [[0, 0, 0], [0, 0, r]]) for r in (2.0, 2.5, 6.0, 8.0, 10.0)]
+    assert StructureDataset(curve, None, r_max=3.0).average_neighbours() == 1.0
+    assert StructureDataset([crystal, *[curve[0]] * 100], None, r_max=3.0).average_neighbours() == 3.0
 
 
 def test_force_rms():

@@ -1,0 +1,52 @@
+"""How many neighbors atoms have, which sums over neighbors are divided by."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+LARGEST_RATIO = 4.0  # of the most crowded atom's number of neighbors to the mean; ordinary data are below 2
+SMALLEST_NUMBER = 1.0
+
+
+def average_neighbours(receivers: Iterable[tuple[Tensor, int]]) -> float:
+    """Mean number of neighbors of the atoms that have any, made large enough for the most crowded atom.
+
+    An atom without neighbors sums over nothing, so it says nothing about the size of sums: counted with the others, the
+    atoms of a dilute gas would make the sums of all others too large. The product of many such sums makes an energy, so
+    an atom with many more neighbors than the mean would begin with an absurd one; the number is therefore at least a
+    quarter of the largest.
+
+    Args:
+        receivers: Of every structure, the receiver of every edge, (E,), and the number of atoms.
+
+    Returns:
+        The number; 1.0 if there are no edges, and never less.
+
+    Example:
+        >>> dimer, atom = (torch.tensor([0, 1]), 2), (torch.tensor([], dtype=torch.long), 1)
+        >>> average_neighbours([dimer, atom])
+        1.0
+    """
+    edges, atoms, largest = 0, 0, 0
+    for receiver, count in receivers:
+        degrees = torch.bincount(receiver, minlength=count)
+        edges += len(receiver)
+        atoms += int((degrees > 0).sum())
+        largest = max(largest, int(degrees.max()) if count else 0)
+    return max(edges / max(atoms, 1), largest / LARGEST_RATIO, SMALLEST_NUMBER)
+
+
+def checked_number(number: float) -> float:
+    """A mean number of neighbors to divide by: at least one, because no sum over neighbors has fewer terms.
+
+    Raises:
+        ValueError: The number is not positive and finite.
+
+    Example:
+        >>> checked_number(0.2), checked_number(12.0)
+        (1.0, 12.0)
+    """
+    if not 0 < number < float("inf"):
+        raise ValueError(f"the average number of neighbours must be positive and finite; got {number}")
+    return max(float(number), SMALLEST_NUMBER)
