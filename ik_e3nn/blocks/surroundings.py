@@ -51,7 +51,7 @@ class Surroundings(ExactModule):
         >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
         >>> graph = build_graph(atoms, 5.0)
         >>> surface(surface.displacements(graph), surface.frames(graph))
-        tensor([[0.0000, 0.0000, 1.5000]])
+        tensor([[0.0000, 0.0000, 1.5000]], dtype=torch.float64)
     """
 
     projector: Tensor
@@ -83,7 +83,7 @@ class Surroundings(ExactModule):
 
     def forward(self, displacements: Tensor, frames: Tensor) -> Tensor:
         """Places u of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
-        return (frames @ displacements[:, :, None]).squeeze(-1) @ self.projector
+        return (frames @ displacements[:, :, None]).squeeze(-1) @ self.projector.to(displacements.dtype)
 
     def frames(self, graph: Mapping[str, Tensor]) -> Tensor:
         """F of every structure, (B, 3, 3), in the dtype of the positions.
@@ -106,7 +106,7 @@ class Surroundings(ExactModule):
             x = nn.functional.one_hot(normal.abs().argmin(1), 3).to(dtype)
         x = nn.functional.normalize(x - (x * normal).sum(1, keepdim=True) * normal, dim=1)
         own = torch.stack([x, torch.linalg.cross(normal, x), normal], 1)
-        return self.triad.to(dtype) @ own
+        return self._constant("triad", dtype) @ own
 
     def checked(self, graph: Mapping[str, Tensor]) -> Tensor:
         """The frames, of structures that repeat themselves in free directions only.
@@ -127,16 +127,27 @@ class Surroundings(ExactModule):
         return frames
 
     def displacements(self, graph: Mapping[str, Tensor]) -> Tensor:
-        """Displacements r - o of every atom, (N, 3), A, in the dtype of the positions."""
-        positions = graph[fields.POSITIONS]
-        if fields.SURFACE_ORIGIN not in graph:
-            return positions
-        return positions - graph[fields.SURFACE_ORIGIN].to(positions.dtype).index_select(0, graph[fields.BATCH])
+        """Displacements r - o of every atom, (N, 3), A, in the dtype of the positions, along what is fixed.
+
+        Without the free directions no place far along them makes a height less exact when it is rounded.
+        """
+        displacements, batch = graph[fields.POSITIONS], graph[fields.BATCH]
+        if fields.SURFACE_ORIGIN in graph:
+            displacements = displacements - graph[fields.SURFACE_ORIGIN].to(displacements.dtype).index_select(0, batch)
+        if self.kind == "site":
+            return displacements
+        frames = self.frames(graph)
+        fixed = frames.mT @ self._constant("projector", frames.dtype) @ frames
+        return (fixed.index_select(0, batch) @ displacements[:, :, None]).squeeze(-1)
 
     def free_directions(self, frames: Tensor) -> Tensor:
         """Projectors (B, 3, 3) on the directions along which a structure may be moved without any change."""
         identity = torch.eye(3, dtype=frames.dtype, device=frames.device)
-        return frames.mT @ (identity - self.projector.to(frames.dtype)) @ frames
+        return frames.mT @ (identity - self._constant("projector", frames.dtype)) @ frames
+
+    def _constant(self, name: str, dtype: torch.dtype) -> Tensor:
+        """A constant as exact as the dtype of the positions, which may be that of a graph and not of the model."""
+        return self._exact[name].to(dtype=dtype, device=getattr(self, name).device)
 
 
 class PlaceEmbedding(nn.Module):

@@ -36,7 +36,7 @@ class StructureDataset(Dataset[Data]):
         structures: The structures.
         labels: Labels of each structure, or None for structures without labels.
         r_max: Cutoff radius in A.
-        dtype: Floating type of the inputs.
+        dtype: Floating type of shifts, charge and spin, see `build_graph`.
         inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
             declared surface in all structures or in none.
         cache: Folder for the files of neighbour lists; None for memory.

@@ -24,7 +24,7 @@ class PropertyDataset(Dataset[Data]):
         molecules: Molecules and properties.
         edges: "bonds", "radius" or "both"; see `build_molecular_graph`.
         r_max: Cutoff radius in A, for all but "bonds".
-        dtype: Floating type of the inputs.
+        dtype: Floating type of shifts, charge and spin, see `build_graph`.
 
     Example:
         >>> from ase.build import molecule

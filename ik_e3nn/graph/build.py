@@ -36,7 +36,8 @@ def build_graph(
     Args:
         atoms: The structure; it is only read.
         r_max: Cutoff radius in A.
-        dtype: Floating type of positions, cell and shifts.
+        dtype: Floating type of shifts, charge and spin. Positions, cell and surface are always float64, as ASE has
+            them: models round the differences of positions, not the positions.
         bonds: Rows (i, j, type) to use instead of those stored with the structure.
         pairs: `edge_index` and `shifts` from a neighbour list that is already there, e.g. a `SkinList`.
 
@@ -56,6 +57,10 @@ def build_graph(
     check_occupancy(atoms)
     positions, cell = atoms.positions, atoms.cell.array
     edge_index, shifts = neighbour_list(positions, cell, atoms.pbc, r_max) if pairs is None else pairs
+    if np.abs(shifts).max(initial=0.0) > 1.0 / torch.finfo(dtype).eps:
+        raise DataError(
+            f"atoms are {np.abs(shifts).max():.0f} cells apart, more than {dtype} can count: wrap them into the cell"
+        )
     rows = get_bonds(atoms) if bonds is None else check_bonds(bonds, len(atoms))
     if len(rows):
         vectors = positions[edge_index[1]] - positions[edge_index[0]] + shifts @ cell
@@ -64,8 +69,8 @@ def build_graph(
         bond_types = np.zeros(edge_index.shape[1], dtype=np.int64)
     tensors = {
         fields.ATOMIC_NUMBERS: torch.tensor(atoms.numbers, dtype=torch.int64),
-        fields.POSITIONS: torch.tensor(positions, dtype=dtype),
-        fields.CELL: torch.tensor(cell, dtype=dtype)[None],
+        fields.POSITIONS: torch.tensor(positions, dtype=torch.float64),
+        fields.CELL: torch.tensor(cell, dtype=torch.float64)[None],
         fields.PBC: torch.tensor(atoms.pbc, dtype=torch.bool)[None],
         fields.EDGE_INDEX: torch.from_numpy(edge_index),
         fields.EDGE_SHIFTS: torch.tensor(shifts, dtype=dtype),
@@ -77,7 +82,7 @@ def build_graph(
         if value is not None:
             tensors[name] = torch.tensor([value], dtype=dtype)
     for name, vector in surface_vectors(atoms).items():
-        tensors[name] = torch.tensor(vector[None], dtype=dtype)
+        tensors[name] = torch.tensor(vector[None], dtype=torch.float64)
     return Data.from_dict(tensors)
 
 

@@ -37,8 +37,8 @@ class Field:
 
     Args:
         shape: Dimensions in symbols: N atoms, E edges, B structures.
-        dtype: Kind of number; "float" is the dtype the graph was built with, or float64 for
-            positions, cell and shifts in a graph that a calculator makes.
+        dtype: Kind of number; "float" is float64 for positions, cell and surface, so that their differences are
+            rounded after they are taken, and the dtype the graph was built with for shifts, charge and spin.
         unit: Physical unit, empty where there is none.
         meaning: What it holds.
 

@@ -29,6 +29,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
 
 from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.models.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.potential import Core, InteratomicPotential
 
 _log = logging.getLogger(__name__)
@@ -76,7 +77,9 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
         return _load(path, model.device)
 
     model.compiled = None
-    model.compiled = _checked(model, build, "inference")
+    with outside_inference_mode(), without_autocast():
+        renew(model)
+        model.compiled = _checked(model, build, "inference")
     if model.compiled is None:
         path.unlink(missing_ok=True)
     return model.compiled is not None
@@ -99,7 +102,8 @@ def compile_for_training(model: InteratomicPotential) -> bool:
         return torch.compile(_trace(probe, training=True), dynamic=True)
 
     model.compiled_for_training = None
-    model.compiled_for_training = _checked(model, build, "training")
+    with without_autocast():
+        model.compiled_for_training = _checked(model, build, "training")
     return model.compiled_for_training is not None
 
 

@@ -11,6 +11,7 @@ from ik_e3nn.basis.edge import PolynomialBasis
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv import PointConv, ReceiverBlocks
 from ik_e3nn.kernels import ImplicitKernel
+from ik_e3nn.models.modes import in_own_precision
 from ik_e3nn.nn import EquivariantLinear, EquivariantMLP
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -80,6 +81,7 @@ class Forecaster(ExactModule):
             self.linear.weight.zero_()
             self.readout.last.weight.zero_()
 
+    @in_own_precision
     def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor) -> Tensor:
         """Positions at all times.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
+from ik_e3nn.models.modes import in_own_precision, with_gradients
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.uncertain import UncertainPotential
 
@@ -64,6 +65,7 @@ class LastLayerEnsemble(UncertainPotential):
         self.register_buffer("root", root.double())
         self.register_buffer("directions", members.double())
 
+    @with_gradients
     def forward(
         self,
         graph: Mapping[str, Tensor],
@@ -142,6 +144,7 @@ class LastLayerPosterior:
         size = model.last_weights.numel()
         self.data = torch.zeros(size, size, dtype=torch.float64, device=model.device)
 
+    @in_own_precision
     def add(self, graph: Mapping[str, Tensor], *, energies: bool = True, forces: bool = True) -> None:
         """Add the structures of a batch, with labels of these kinds; a label in the graph that is NaN is none."""
         identity = torch.eye(len(self.data), dtype=torch.float64, device=self.data.device)

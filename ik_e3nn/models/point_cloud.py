@@ -10,6 +10,7 @@ from ik_e3nn.basis import PolynomialBasis, spherical_irreps
 from ik_e3nn.conv import PointConv
 from ik_e3nn.graph import Level, Pyramid
 from ik_e3nn.kernels import ImplicitKernel, Kernel
+from ik_e3nn.models.modes import in_own_precision
 from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear, SphereActivation
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -113,6 +114,7 @@ class PointCloudClassifier(nn.Module):
         )
         self.head = nn.Sequential(nn.Linear(scalars, scalars), nn.ELU(), nn.Linear(scalars, num_classes))
 
+    @in_own_precision
     def forward(
         self, positions: Tensor, features: Tensor, batch: Tensor | None = None, *, num_clouds: int | None = None
     ) -> Tensor:

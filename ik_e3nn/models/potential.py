@@ -20,6 +20,7 @@ from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.coordination import checked_number
 from ik_e3nn.models.hyperparameters import parse_inputs, parse_sizes, parse_species
+from ik_e3nn.models.modes import with_gradients
 from ik_e3nn.models.reading import species_indices
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -142,6 +143,7 @@ class InteratomicPotential(nn.Module):
         self.atomic_energy = AtomicEnergy(len(self.species))
         self.set_average_neighbours(10.0)  # of the right order until the data's own number is set
 
+    @with_gradients
     def forward(
         self, graph: Mapping[str, Tensor], *, forces: bool = True, stress: bool = False, atomic_stress: bool = False
     ) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from ik_e3nn.graph import Connectivity, Target, fields
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.bodies import Body, PotentialBody, SteerableBody
 from ik_e3nn.models.hyperparameters import parse_species
+from ik_e3nn.models.modes import with_gradients
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.reading import species_indices
 
@@ -102,6 +103,7 @@ class MolecularPropertyModel(nn.Module):
         table[list(self.species)] = torch.arange(len(self.species))
         self.register_buffer("species_table", table, persistent=False)
 
+    @with_gradients
     def forward(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Predict.
 

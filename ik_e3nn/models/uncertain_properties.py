@@ -16,6 +16,7 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.ensemble import Ensemble
+from ik_e3nn.models.modes import in_own_precision, with_gradients
 from ik_e3nn.models.property import MolecularPropertyModel
 
 STD = "_std"
@@ -155,6 +156,7 @@ class LastLayerProperties(UncertainProperties):
         """Roots of the covariances, by the kinds of targets."""
         return {kind: getattr(self, f"root_{kind}").double() for kind in self.first.names}
 
+    @with_gradients
     def forward(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """See the base class."""
         model = self.first
@@ -231,6 +233,7 @@ class LastLayersPosterior:
         }
         self.columns = columns(model.targets)
 
+    @in_own_precision
     def add(self, graph: Mapping[str, Tensor]) -> None:
         """Add the molecules of a batch; labels that are NaN are none."""
         for kind, jacobian in head_jacobians(self.model, graph).items():

@@ -32,7 +32,8 @@ def test_mixed_structures_in_one_batch():
     assert batch.energy.isnan().tolist() == [False, True, True, True]
     assert batch.forces.isfinite().all(dim=1).sum() == 2
     assert batch.energy.dtype == batch.forces.dtype == batch.stress.dtype == torch.float64
-    assert batch.positions.dtype == torch.float32
+    assert batch.positions.dtype == batch.cell.dtype == torch.float64
+    assert batch.edge_shifts.dtype == torch.float32
     assert torch.equal(batch.stress[1], torch.eye(3, dtype=torch.float64))
     assert batch.batch.bincount().tolist() == dataset.num_atoms == [9, 2, 1, 2]
     assert dataset.species == [1, 6, 8, 11, 17, 78]

@@ -182,7 +182,7 @@ def test_the_network_keeps_unit_variance() -> None:
     species = model.species_table[batch["atomic_numbers"]]
     vectors = batch["positions"][batch["edge_index"][1]] - batch["positions"][batch["edge_index"][0]]
     with torch.no_grad():
-        x = network(species, batch["edge_index"], vectors, batch["bond_types"])
+        x = network(species, batch["edge_index"], vectors.float(), batch["bond_types"])
     assert 0.3 < float(x.square().mean().sqrt()) < 2.0
 
 

@@ -24,7 +24,7 @@ class PairModel(nn.Module):
             symmetric = torch.eye(3, dtype=positions.dtype) + 0.5 * (strain + strain.mT)
             moved = torch.einsum("ni,nij->nj", positions.detach().requires_grad_(), symmetric[graph["batch"]])
             vectors = edge_vectors(moved, graph["edge_index"], graph["edge_shifts"], cell @ symmetric, graph["batch"])
-            r = vectors.square().sum(-1, keepdim=True).sqrt()
+            r = vectors.square().sum(-1, keepdim=True).sqrt().to(self.first.dtype)
             basis = torch.exp(-4 * (r - self.centres) ** 2) * (1 - (r / self.r_max) ** 2).clamp(min=0) ** 3
             hidden = torch.tanh(basis @ self.first)
             if self.noise and self.training:

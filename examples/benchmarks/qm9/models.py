@@ -151,7 +151,7 @@ class SchNetPeer(Peer):
     def atoms(self, graph: dict[str, Tensor]) -> Tensor:
         """See the base class."""
         self.given.edge_index = graph["edge_index"]
-        return self.network(graph["atomic_numbers"], graph["positions"], graph["batch"])
+        return self.network(graph["atomic_numbers"], graph["positions"].float(), graph["batch"])
 
 
 class ViSNetPeer(Peer):
@@ -172,7 +172,9 @@ class ViSNetPeer(Peer):
     def atoms(self, graph: dict[str, Tensor]) -> Tensor:
         """See the base class."""
         self.given.edge_index = graph["edge_index"]
-        return self.output.pre_reduce(*self.network(graph["atomic_numbers"], graph["positions"], graph["batch"]))
+        return self.output.pre_reduce(
+            *self.network(graph["atomic_numbers"], graph["positions"].float(), graph["batch"])
+        )
 
 
 PEERS = {"SchNet": SchNetPeer, "ViSNet": ViSNetPeer}

@@ -1,0 +1,57 @@
+"""New models start with energies of the order of the forces' scale, however sparse or uneven their data are."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
+from ik_e3nn.graph import Target
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+from ik_e3nn.training.prediction import predict
+
+SETS = {
+    "dissociation": [Atoms("Cu2", [[0, 0, 0], [0, 0, r]]) for r in np.linspace(1.9, 12.0, 20)],
+    "dilute gas": [Atoms("Cu12", np.random.default_rng(seed).uniform(0, 22, (12, 3))) for seed in range(3)],
+    "atoms among crystals": [*[Atoms("Cu")] * 100, bulk("Cu", cubic=True), bulk("Cu", "bcc", a=2.9)],
+    "dimers among crystals": [*[Atoms("Cu2", [[0, 0, 0], [0, 0, 2.2]])] * 100, bulk("Cu"), bulk("Cu", "bcc", a=2.9)],
+    "atoms": [Atoms("Cu")] * 3,
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_energies_at_the_start(name, seed):
+    torch.manual_seed(seed)
+    model = InteratomicPotential(["Cu"], 5.0, preset="small").eval()
+    data = StructureDataset(SETS[name], None, model.r_max)
+    model.set_average_neighbours(data.average_neighbours())
+    found = predict(model, data)
+    per_atom = np.abs(found.energy) / data.num_atoms
+    assert per_atom.max() < 10.0
+    assert max(np.abs(forces).max() for forces in found.forces) < 30.0
+
+
+def test_a_number_below_one_counts_as_one():
+    torch.manual_seed(0)
+    model = InteratomicPotential(["Cu"], 5.0, preset="small").eval()
+    graphs = StructureDataset(SETS["dissociation"], None, 5.0)
+    model.set_average_neighbours(1.0)
+    expected = predict(model, graphs).energy
+    model.set_average_neighbours(0.2)
+    assert predict(model, graphs).energy == expected
+    with pytest.raises(ValueError, match="must be positive and finite; got inf"):
+        model.set_average_neighbours(float("inf"))
+
+
+def test_properties_of_a_sparse_set():
+    """A molecule among atoms has the number of neighbors that it has alone."""
+    water = molecule("H2O")
+    alone = PropertyDataset(PropertySet([water], (), {}, ["water"]), "radius", 3.0)
+    names = [str(number) for number in range(21)]
+    among = PropertyDataset(PropertySet([water, *[Atoms("O")] * 20], (), {}, names), "radius", 3.0)
+    assert alone.average_neighbours() == among.average_neighbours() == 2.0
+    model = MolecularPropertyModel(["H", "O"], [Target("gap", "intensive", "eV")], steerable={"channels": 2})
+    model.set_average_neighbours(0.01)
+    assert all(float(layer.conv.normalisation) == 1.0 for layer in model.body.network.layers)
