@@ -83,7 +83,8 @@ def outside_inference_mode() -> Iterator[None]:
 def renew(model: nn.Module) -> None:
     """Replace weights and constants that were made in ``torch.inference_mode`` by ones that can be differentiated."""
     for module in model.modules():
-        for store in (module._parameters, module._buffers, getattr(module, "_exact", {})):
+        stores: list[dict[str, Any]] = [module._parameters, module._buffers, getattr(module, "_exact", {})]
+        for store in stores:
             for name, tensor in store.items():
                 if tensor is not None and tensor.is_inference():
                     copy = tensor.clone()
