@@ -7,6 +7,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDetermineBonds
 from rdkit.Geometry import Point3D
 
+from ik_e3nn.data.isotopes import isotopes_of
 from ik_e3nn.data.molecules import bonds_of_mol
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds
@@ -64,13 +65,17 @@ def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
         conformer.SetAtomPosition(index, Point3D(*map(float, position)))
     editable.AddConformer(conformer)
     molecule: Chem.Mol = editable.GetMol()
-    for atom in molecule.GetAtoms():
+    for atom, isotope in zip(molecule.GetAtoms(), isotopes_of(atoms), strict=True):
         atom.SetNoImplicit(True)
+        atom.SetIsotope(isotope)
     try:
         with rdBase.BlockLogs():
             if len(atoms) > 1:
                 rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False)
                 Chem.SanitizeMol(molecule)
+            elif len(atoms):
+                molecule.GetAtomWithIdx(0).SetFormalCharge(int(charge))
+                Chem.SanitizeMol(molecule, catchErrors=True)
     except (ValueError, RuntimeError) as error:
         raise DataError(
             f"no bonds fit the geometry of {atoms.get_chemical_formula()} with charge {charge}; check the charge, the "

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ase import Atoms
 
+from ik_e3nn.data.completeness import check_hydrogens
 from ik_e3nn.data.generate_settings import GenerateSettings
+from ik_e3nn.data.isotopes import keep_masses
 from ik_e3nn.data.langevin import LangevinSampler
 from ik_e3nn.data.molecules import conformers
 from ik_e3nn.data.normal_modes import NormalModeSampler
@@ -71,6 +73,8 @@ def starting_structures(settings: GenerateSettings) -> list[list[Atoms]]:
     starts = [conformers(smiles, settings.num_conformers, settings.seed) for smiles in settings.smiles]
     if settings.structures:
         starts.extend([atoms] for atoms in read_structures(list(settings.structures)))
+    for atoms in (one for group in starts for one in group):
+        check_hydrogens(atoms)
     starts = [[_plain_copy(atoms, settings) for atoms in group] for group in starts]
     if settings.heights:
         if any(atoms.pbc.any() for group in starts for atoms in group):
@@ -152,15 +156,17 @@ def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
         for group in starts
         for atoms in group
     ]
-    text = json.dumps([values, structures], sort_keys=True, default=list)
+    masses = [atoms.get_masses().tolist() for group in starts for atoms in group if "masses" in atoms.arrays]
+    text = json.dumps([values, structures, *masses], sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain_copy(atoms: Atoms, settings: GenerateSettings) -> Atoms:
-    """Species, positions, cell, constraints, bonds, charge and spin; nothing else is taken over."""
+    """Species, masses, positions, cell, constraints, bonds, charge and spin; nothing else is taken over."""
     copy = Atoms(
         numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc, constraint=atoms.constraints
     )
+    keep_masses(atoms, copy)
     if "bonds" in atoms.info:
         copy.info["bonds"] = atoms.info["bonds"]
     for key, given in (("charge", settings.charge), ("spin", settings.spin)):

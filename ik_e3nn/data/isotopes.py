@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses
 from rdkit import Chem
 
 from ik_e3nn.errors import DataError
@@ -38,3 +39,46 @@ def set_isotopes(atoms: Atoms, isotopes: Sequence[int]) -> None:
             raise DataError(f"atom {index} is {atoms.symbols[index]}-{isotopes[index]}, an isotope that is not known")
         masses[index] = mass
     atoms.set_masses(masses)
+
+
+def isotopes_of(atoms: Atoms) -> list[int]:
+    """Mass number of every atom whose mass is that of an isotope, 0 for others; the inverse of `set_isotopes`.
+
+    Args:
+        atoms: The structure; it is only read.
+
+    Returns:
+        One number an atom. Masses that belong to no isotope, as those that a simulation shifts from heavy atoms to
+        hydrogens, count as 0.
+
+    Example:
+        >>> isotopes_of(Atoms("OH2", masses=[15.999, 2.0141, 1.008]))
+        [0, 2, 0]
+    """
+    if "masses" not in atoms.arrays:
+        return [0] * len(atoms)
+    table = Chem.GetPeriodicTable()
+    found = []
+    for number, mass in zip(atoms.numbers.tolist(), atoms.get_masses().tolist(), strict=True):
+        nearest = round(mass) if np.isfinite(mass) and 0 < mass < 400 else 0
+        is_natural = abs(mass - atomic_masses[number]) < 1e-3
+        is_isotope = nearest > 0 and number > 0 and abs(table.GetMassForIsotope(number, nearest) - mass) < 2e-3
+        found.append(nearest if is_isotope and not is_natural else 0)
+    return found
+
+
+def keep_masses(source: Atoms, target: Atoms) -> None:
+    """Give a structure made from another one the masses that the other has been given; it has none of its own else.
+
+    Args:
+        source: The structure that they come from.
+        target: The structure to write to, of the same atoms.
+
+    Example:
+        >>> target = Atoms("H2")
+        >>> keep_masses(Atoms("H2", masses=[2.014, 1.008]), target)
+        >>> target.get_masses().tolist()
+        [2.014, 1.008]
+    """
+    if "masses" in source.arrays:
+        target.set_masses(source.get_masses())

@@ -17,7 +17,7 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
         second: Its atoms are added where they are.
 
     Returns:
-        Numbers, positions, cell, pbc, and "charge", "spin" and "bonds" in `info`; nothing else is taken over.
+        Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in `info`; nothing else is taken over.
 
     Example:
         >>> ion, radical = Atoms("Na", info={"charge": 1, "spin": 1}), Atoms("OH", info={"spin": 2})
@@ -26,6 +26,8 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
     """
     atoms = Atoms(first.numbers, first.positions, cell=first.cell, pbc=first.pbc)
     atoms.extend(Atoms(second.numbers, second.positions))
+    if any("masses" in part.arrays for part in (first, second)):
+        atoms.set_masses(np.concatenate([first.get_masses(), second.get_masses()]))
     if any(part.info.get("charge") is not None for part in (first, second)):
         atoms.info["charge"] = _whole(_charge(first) + _charge(second))
     if any(part.info.get("spin") is not None for part in (first, second)):

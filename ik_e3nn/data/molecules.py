@@ -7,6 +7,7 @@ from rdkit import Chem, rdBase
 from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
 from rdkit.Geometry import Point3D
 
+from ik_e3nn.data.isotopes import isotopes_of, set_isotopes
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds, set_bonds
 
@@ -124,11 +125,12 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
         >>> Chem.MolToSmiles(Chem.RemoveHs(molecule))
         'CC=O'
     """
-    editable = Chem.RWMol()
+    editable, isotopes = Chem.RWMol(), isotopes_of(atoms)
     conformer = Chem.Conformer(len(atoms))
     for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
         atom = Chem.Atom(int(number))
         atom.SetNoImplicit(True)
+        atom.SetIsotope(isotopes[index])
         editable.AddAtom(atom)
         conformer.SetAtomPosition(index, Point3D(*map(float, position)))
     for i, j, kind in check_bonds(bonds, len(atoms)).tolist():
@@ -175,9 +177,9 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
 
 
 def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
-    """An RDKit molecule as ASE atoms, in the same order, with bonds, formal charge and spin multiplicity.
+    """An RDKit molecule as ASE atoms, in the same order, with bonds, formal charge, spin multiplicity and isotopes.
 
-    The multiplicity 2S+1 is one more than the number of radical electrons.
+    The multiplicity 2S+1 is one more than the number of radical electrons; the masses are those of the isotopes.
 
     Args:
         molecule: Molecule with at least one conformer.
@@ -187,7 +189,7 @@ def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
         The structure; `info` holds bonds, charge and spin.
 
     Raises:
-        DataError: No conformer, or a bond of a kind that the library does not know.
+        DataError: No conformer, a bond of a kind that the library does not know, or an isotope that does not exist.
 
     Example:
         >>> molecule = Chem.AddHs(Chem.MolFromSmiles("[NH4+]"))
@@ -200,6 +202,7 @@ def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
     positions = np.array(molecule.GetConformer(conformer).GetPositions(), dtype=np.float64)
     atoms = Atoms(numbers=numbers, positions=positions)
+    set_isotopes(atoms, [atom.GetIsotope() for atom in molecule.GetAtoms()])
     set_bonds(atoms, bonds_of_mol(molecule))
     atoms.info["charge"] = Chem.GetFormalCharge(molecule)
     atoms.info["spin"] = 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())

@@ -12,6 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ik_e3nn.data.completeness import check_hydrogens
 from ik_e3nn.data.molecules import conformers
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.data.qm9 import TARGETS, read_qm9, sdf_of
@@ -226,15 +227,19 @@ def _molecules_of_structures(path: Path) -> list[_Molecule]:
 
 
 def _is_usable(one: _Molecule, skip: bool) -> bool:
-    """Whether all positions are numbers."""
-    if np.isfinite(one.atoms.positions).all():
+    """Whether all positions are numbers, and none of hydrogens missing."""
+    is_finite = bool(np.isfinite(one.atoms.positions).all())
+    problem = "" if is_finite else "some positions are NaN or infinite"
+    try:
+        check_hydrogens(one.atoms)
+    except DataError as error:
+        problem = problem or str(error)
+    if not problem:
         return True
     if not skip:
-        raise DataError(
-            f"{one.where}: positions must be finite, but some are NaN or infinite; correct or delete it, or set "
-            "data.on_failure to skip"
-        )
-    _log.warning("%s is left out: some positions are NaN or infinite", one.where)
+        expected = "" if is_finite else "positions must be finite, but "
+        raise DataError(f"{one.where}: {expected}{problem}; correct or delete it, or set data.on_failure to skip")
+    _log.warning("%s is left out: %s", one.where, problem)
     return False
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ase import Atoms
 from rdkit import Chem, rdBase
 
+from ik_e3nn.data.completeness import ADD_HYDROGENS, MISSING_KEY, has_odd_electrons
 from ik_e3nn.data.molecules import atoms_from_mol
 from ik_e3nn.errors import DataError
 
@@ -43,7 +44,8 @@ def read_sdf(path: Path) -> list[Atoms]:
         path: The file, gzipped or not.
 
     Returns:
-        One structure a molecule; `info` holds bonds, charge and the molecule's name.
+        One structure a molecule; `info` holds bonds, charge, spin and the molecule's name, and as "missing_hydrogens"
+        the number of those that the valences ask for and the file does not have.
 
     Raises:
         DataError: No molecule can be read, or the coordinates are flat drawings.
@@ -110,7 +112,10 @@ def scan_sdf(path: Path) -> Iterator[SDFRecord | Unreadable]:
                 yield Unreadable(number, problem, flat=True)
             else:
                 fields = {key: str(molecule.GetProp(key)) for key in molecule.GetPropNames()}
-                yield SDFRecord(number, _to_atoms(molecule, name), fields)
+                try:
+                    yield SDFRecord(number, _to_atoms(molecule, name), fields)
+                except DataError as error:  # an isotope or a kind of bond that does not exist
+                    yield Unreadable(number, f"{name}: {error}", flat=False)
 
 
 def read_sdf_records(path: Path) -> list[SDFRecord]:
@@ -144,15 +149,15 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
         logger.warning("%s does not pass RDKit's checks (%s); its bonds are taken as in the file", name, failure)
     atoms = atoms_from_mol(molecule)
-    if any(atom.GetTotalNumHs(includeNeighbors=False) for atom in molecule.GetAtoms() if _counts_hydrogens(failure)):
-        logger.warning("%s lacks hydrogens; add them before you compute anything with it", name)
-    # Radical electrons of a molecule without all its hydrogens mean nothing.
-    del atoms.info["spin"]
+    # implicit hydrogens and radical electrons are worked out in a molecule that passes the checks, and in no other
+    is_sane = failure == Chem.SanitizeFlags.SANITIZE_NONE
+    missing = sum(atom.GetTotalNumHs(includeNeighbors=False) for atom in molecule.GetAtoms()) if is_sane else 0
+    if missing:
+        atoms.info[MISSING_KEY] = missing
+        logger.warning("%s lacks %d hydrogens; %s", name, missing, ADD_HYDROGENS)
+    if not is_sane:
+        del atoms.info["spin"]
+        atoms.info["spin"] = 2 if has_odd_electrons(atoms) else 1
     if molecule.HasProp("_Name") and molecule.GetProp("_Name").strip():
         atoms.info["name"] = molecule.GetProp("_Name").strip()
     return atoms
-
-
-def _counts_hydrogens(failure: Chem.SanitizeFlags) -> bool:
-    """Whether implicit hydrogens have been worked out, which only a sanitised molecule has."""
-    return bool(failure == Chem.SanitizeFlags.SANITIZE_NONE)

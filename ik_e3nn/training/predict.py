@@ -17,6 +17,7 @@ from tqdm import tqdm
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
 from ik_e3nn.data.check_geometry import check_contacts
+from ik_e3nn.data.completeness import check_hydrogens, geometry_problem
 from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
@@ -107,8 +108,9 @@ def predict_file(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
     A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
-    model does not know, atoms on top of each other) keeps its row, without values and with the reason in the column
-    `problem`; there it is also said if a charge or unpaired electrons are not seen.
+    model does not know, hydrogens that a file does not have, atoms on top of each other) keeps its row, without values
+    and with the reason in the column `problem`; there it is also said if a charge or unpaired electrons are not seen,
+    and if a geometry without bonds does not look like a whole molecule.
 
     Args:
         settings: Model, molecules and output.
@@ -245,6 +247,10 @@ def _checked(
         if unseen:
             odd.add(owner)
             asked.problems[owner] = f"the model does not see its {' and '.join(unseen)}"
+        elif "bonds" not in atoms.info and len(atoms):
+            doubt = geometry_problem(atoms)
+            if doubt:
+                asked.problems[owner] = doubt
     if odd:
         _log.warning("%d molecules are charged or have unpaired electrons, which the model does not see", len(odd))
     good = []
@@ -253,6 +259,7 @@ def _checked(
             if not len(atoms):
                 raise DataError("it has no atoms")
             check_species([atoms], model.species)
+            check_hydrogens(atoms)
             check_contacts(atoms)
             good.append(index)
         except (DataError, UnknownSpeciesError) as error:

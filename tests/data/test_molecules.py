@@ -1,5 +1,7 @@
 """SMILES, SDF, bond perception and PyG give the same molecules."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -16,12 +18,16 @@ from ik_e3nn.data import (
     molecule_from_smiles,
     perceive_bonds,
     read_labels,
+    read_properties,
     read_structures,
     write_structures,
 )
+from ik_e3nn.data.completeness import geometry_problem
+from ik_e3nn.data.generate import GenerateSettings
+from ik_e3nn.data.generate_plan import starting_structures
 from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import build_graph, get_bonds
+from ik_e3nn.graph import Target, build_graph, get_bonds
 
 
 def kinds(atoms):
@@ -145,8 +151,46 @@ def test_sdf_that_fails_sanitisation_is_kept(tmp_path, caplog):
 def test_sdf_without_hydrogens_is_noticed(tmp_path, caplog):
     mol = Chem.RemoveHs(Chem.MolFromMolBlock(sdf("CCO").split("$$$$")[0]))
     (tmp_path / "heavy.mol").write_text(Chem.MolToMolBlock(mol))
-    assert len(read_structures(tmp_path / "heavy.mol")[0]) == 3
-    assert "lacks hydrogens" in caplog.text
+    [atoms] = read_structures(tmp_path / "heavy.mol")
+    assert (len(atoms), atoms.info["missing_hydrogens"]) == (3, 6)
+    assert "lacks 6 hydrogens; add them first" in caplog.text
+    with pytest.raises(DataError, match="C2O lacks 6 hydrogens; add them first, for example with RDKit"):
+        starting_structures(GenerateSettings(output="a.xyz", structures=[f"{tmp_path}/heavy.mol"]))
+    with pytest.raises(DataError, match=r"molecule 0 of .*heavy.mol: C2O lacks 6 hydrogens"):
+        read_properties(tmp_path / "heavy.mol", [Target("gap", "intensive", "eV")])
+
+
+@pytest.mark.parametrize(("smiles", "spin"), [("[CH2]C", 2), ("[CH2]", 3), ("[O-]C", 1), ("O", 1)])
+def test_sdf_keeps_radicals(tmp_path, smiles, spin):
+    (tmp_path / "a.sdf").write_text(sdf(smiles))
+    [atoms] = read_structures(tmp_path)
+    assert atoms.info["spin"] == spin
+    assert "missing_hydrogens" not in atoms.info
+
+
+@pytest.mark.parametrize(
+    ("smiles", "kept", "problem"),
+    [
+        ("CCO", slice(None), ""),
+        ("CCO", slice(3), "no bonds fit the geometry of C2O"),
+        ("c1ccccc1", slice(6), "a triple bond in a small ring; it lacks hydrogens"),
+        ("CCO", slice(8), "an odd number of electrons"),
+        ("C", slice(1), "leave 4 electrons unpaired"),
+        ("[CH2]", slice(None), "leave 2 electrons unpaired"),
+        ("[CH3]", slice(None), r"an odd number of electrons \(9\)"),
+        ("O=C=O", slice(None), ""),
+        ("N#N", slice(None), ""),
+        ("ClC(Cl)(Cl)Cl", slice(None), ""),
+        ("[O-]C=O", slice(None), ""),
+        ("[He]", slice(None), ""),
+    ],
+)
+def test_a_geometry_that_is_no_whole_molecule_is_noticed(smiles, kept, problem):
+    made = molecule_from_smiles(smiles)
+    atoms = made[kept]
+    atoms.info = {"charge": made.info["charge"]}
+    assert re.search(problem, found := geometry_problem(atoms)), found
+    assert bool(problem) == bool(found)
 
 
 def test_sdf_errors(tmp_path):

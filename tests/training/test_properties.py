@@ -3,14 +3,17 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ase.io import write
+from rdkit import Chem
 
 from ik_e3nn.cli import main
-from ik_e3nn.data import molecule_from_smiles, read_properties, with_bonds
+from ik_e3nn.data import conformers, molecule_from_smiles, read_properties, with_bonds
+from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, build_molecular_graph
 from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
@@ -473,3 +476,37 @@ def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys
     problems = [line.rpartition(",")[2] for line in (folder / "ions_out.csv").read_text().splitlines()[1:]]
     unseen = [f"the model does not see its {what}" for what in ("charge", "spin", "charge and spin")]
     assert problems == [*unseen, ""]
+
+
+@pytest.mark.parametrize("kind", ["sdf", "mol", "xyz", "pdb"])
+def test_predict_says_what_is_no_whole_molecule_in_every_kind_of_file(tmp_path, monkeypatch, kind) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {}
+    for name, text, keep in (("whole", "CCO", 99), ("bare", "CCO", 3), ("radical", "[CH2]CO", 99)):
+        atoms = conformers(text, 1)[0]
+        molecule = Chem.RWMol(mol_from_atoms(atoms, atoms.info["bonds"]))
+        for index in range(len(atoms) - 1, keep - 1, -1):
+            molecule.RemoveAtom(index)
+        for atom in molecule.GetAtoms():
+            atom.SetNoImplicit(keep == 99)
+            if keep == 3:
+                atom.SetNumRadicalElectrons(0)
+        files[name] = f"{name}.{kind}"
+        if kind in ("sdf", "mol"):
+            Path(files[name]).write_text(Chem.MolToMolBlock(molecule) + "$$$$\n" * (kind == "sdf"))
+        else:
+            del atoms.info["bonds"], atoms.info["spin"]
+            write(files[name], atoms[:keep])
+    rows = {}
+    for name, file in files.items():
+        assert main(["predict", "base-properties", file, "-o", f"{name}.csv", "--progress=false"]) == 0
+        [rows[name]] = csv.DictReader(Path(f"{name}.csv").read_text().splitlines())
+    assert rows["whole"]["problem"] == ""
+    assert float(rows["whole"]["gap_eV"])
+    if kind in ("sdf", "mol"):
+        assert "C2O lacks 6 hydrogens" in rows["bare"]["problem"]
+        assert rows["bare"]["gap_eV"] == ""
+        assert rows["radical"]["problem"] == "the model does not see its spin"
+    else:
+        assert "no bonds fit the geometry of C2O" in rows["bare"]["problem"]
+        assert "an odd number of electrons" in rows["radical"]["problem"]

@@ -11,6 +11,7 @@ from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from ik_e3nn.data import joined
+from ik_e3nn.data.isotopes import keep_masses
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.host import Host
@@ -56,7 +57,9 @@ class PoseEnergies(ABC):
 
     def _ligand(self, pose: FloatArray) -> Atoms:
         info = {key: self.ligand.info[key] for key in ("charge", "spin", "bonds") if key in self.ligand.info}
-        return Atoms(self.ligand.numbers, pose, info=info)
+        atoms = Atoms(self.ligand.numbers, pose, info=info)
+        keep_masses(self.ligand, atoms)
+        return atoms
 
     def _evaluate(self, structures: list[Atoms], skip: int) -> tuple[FloatArray, FloatArray]:
         """Energies of structures of equal length, and forces on all atoms but the first ones."""
