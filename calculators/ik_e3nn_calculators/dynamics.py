@@ -95,7 +95,10 @@ def _started(
     # Asked to continue, but killed before the first checkpoint: there is nothing to lose but these.
     protected = [name for name in _FILES if not (settings.restart and name in (START, SETTINGS))]
     check_free(folder, protected, overwrite=settings.overwrite)
-    structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
+    if atoms is None:
+        structure = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
+    else:
+        structure = atoms.copy()
     check_finite(structure)
     structure.calc = engine
     if settings.relax_fmax is not None:

@@ -15,7 +15,7 @@ class RelaxSettings:
     """A relaxation.
 
     Args:
-        structure: Structure file, whose last frame is taken, or a SMILES string.
+        structure: Structure file (its last frame, unless `frame` is given) or SMILES string.
         model: Model file; None is the base model that comes with the package.
         optimizer: `fire`, `bfgs` or `lbfgs`.
         fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on it.
@@ -24,6 +24,7 @@ class RelaxSettings:
         mask: Strain components that may change, six of 0 or 1 in the order xx, yy, zz, yz, xz, xy. By default all, but
             none that touches an open direction.
         pressure: Pressure to relax to, in GPa.
+        frame: Which frame of the structure file, counted from 0, or from its end if negative; None is the last.
         seed: Seed of the conformer of a SMILES string.
         output: Folder for everything that is written.
         trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
@@ -52,6 +53,7 @@ class RelaxSettings:
     cell: Literal["fixed", "full", "hydrostatic"] = "fixed"
     mask: list[int] | None = None
     pressure: float = 0.0
+    frame: int | None = None
     seed: int = 0
     output: str = "relax"
     trajectory: Literal["extxyz", "traj"] = "extxyz"

@@ -61,7 +61,10 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
     """A relaxation in its locked folder."""
     check_free(folder, _FILES, overwrite=settings.overwrite)
     engine = calculator or IKCalculator.from_settings(settings)
-    structure = load_structure(settings.structure, seed=settings.seed) if atoms is None else atoms.copy()
+    if atoms is None:
+        structure = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
+    else:
+        structure = atoms.copy()
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
     structure.get_forces()

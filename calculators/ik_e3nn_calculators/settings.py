@@ -8,6 +8,7 @@ from typing import Any, Literal
 CHANGEABLE = frozenset(
     {
         "structure",
+        "frame",
         "model",
         "steps",
         "time_ps",
@@ -69,7 +70,7 @@ class MDSettings:
     potential energy: let it equilibrate first.
 
     Args:
-        structure: Structure file, whose last frame is taken, or a SMILES string.
+        structure: Structure file (its last frame, unless `frame` is given) or SMILES string.
         model: Model file; None is the base model that comes with the package.
         ensemble: `nve` (velocity Verlet), `langevin` (constant temperature), or `npt` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
@@ -83,6 +84,7 @@ class MDSettings:
         equilibrate_ps: Langevin dynamics before the run proper, in ps; logged at negative times.
         velocities: `thermal`, or `file` to keep the momenta in the structure file.
         relax_fmax: Relax the structure first until no force exceeds this, in eV/A; None does not.
+        frame: Which frame of the structure file, counted from 0, or from its end if negative; None is the last.
         seed: Seed of conformer, velocities and thermostat.
         output: Folder for everything that is written.
         trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
@@ -121,6 +123,7 @@ class MDSettings:
     equilibrate_ps: float = 0.0
     velocities: Literal["thermal", "file"] = "thermal"
     relax_fmax: float | None = None
+    frame: int | None = None
     seed: int = 0
     output: str = "md"
     trajectory: Literal["extxyz", "traj"] = "extxyz"

@@ -1,30 +1,38 @@
 """The starting structure of a run: a file that ASE reads, or a SMILES string."""
 
-from pathlib import Path
-
 from ase import Atoms
 
-from ik_e3nn.errors import DataError, IKError
+from ik_e3nn.errors import DataError
 
 
-def load_structure(source: str, *, seed: int = 0) -> Atoms:
-    """Read a structure file (its last frame), or build a conformer from a SMILES string.
+def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> Atoms:
+    """Read one frame of a structure file, or build a conformer from a SMILES string.
 
     Args:
         source: Path or SMILES.
         seed: Seed of the conformer.
+        frame: Which frame of a file, counted from 0, or from the end if it is negative; the last by default.
 
     Returns:
         The structure; one built from SMILES carries bonds and charge.
 
     Raises:
-        DataError: It is neither a file nor a valid SMILES string.
+        DataError: It is neither a file nor a valid SMILES string, it lacks hydrogens, or no geometry can be made.
     """
-    from ik_e3nn.data import molecule_from_smiles, read_structures
+    from ik_e3nn.data import read_structure
+    from ik_e3nn.data.completeness import check_hydrogens
+    from ik_e3nn.data.molecules import embed_conformers, mol_from_smiles
+    from ik_e3nn.data.reading import is_file, looks_like_file
 
-    if Path(source).is_file():
-        return read_structures(source, index="-1")[-1]
+    if is_file(source):
+        atoms = read_structure(source, frame)
+        check_hydrogens(atoms)
+        return atoms
+    nothing = f"{source!r:.80} is neither a file here nor a SMILES string that can be used"
+    if looks_like_file(source):
+        raise DataError(f"{nothing}: check the name and the folder of the file")
     try:
-        return molecule_from_smiles(source, seed=seed)
-    except IKError as error:
-        raise DataError(f"{source!r} is neither a file here nor a SMILES string that RDKit understands") from error
+        molecule = mol_from_smiles(source)
+    except DataError as error:
+        raise DataError(f"{nothing}: {error}") from error
+    return embed_conformers(molecule, 1, seed)[0]

@@ -19,7 +19,7 @@ from ik_e3nn.data.property_reading import read_properties, resolve_targets
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.data.pyg import from_pyg
 from ik_e3nn.data.qm9 import qm9_from_pyg, read_qm9
-from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.reading import read_structure, read_structures
 from ik_e3nn.data.slab_symmetry import slab_operations, suggest_group
 from ik_e3nn.data.splits import Split, paper_split, random_split
 from ik_e3nn.data.steele import SteeleWall
@@ -61,6 +61,7 @@ __all__ = [
     "read_modelnet",
     "read_properties",
     "read_qm9",
+    "read_structure",
     "read_structures",
     "resolve_targets",
     "simulate_nbody",

@@ -1,5 +1,7 @@
 """Molecules from SMILES: atoms, bonds, formal charge and conformers, through RDKit."""
 
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
@@ -19,6 +21,8 @@ _BOND_TYPES = {
     Chem.BondType.DATIVE: 1,
 }
 _RDKIT_TYPES = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE, 4: Chem.BondType.AROMATIC}
+MAX_ATOMS = 1000  # of a molecule whose geometry is made; RDKit needs minutes for more
+EMBED_SECONDS = 60  # and one more for each conformer
 # Formal charge of an atom with all its bonds given, by atomic number and valence, where it is not neutral.
 _CHARGED = {(7, 4): 1, (7, 2): -1, (8, 3): 1, (8, 1): -1, (5, 4): -1, (16, 1): -1, (16, 3): 1, (15, 4): 1}
 
@@ -80,7 +84,8 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
         At least one structure.
 
     Raises:
-        DataError: The seed is negative, there are several molecules, or no geometry can be made.
+        DataError: The seed is negative, there are several molecules or too many atoms, or no geometry can be made in a
+            minute or so.
 
     Example:
         >>> len(embed_conformers(mol_from_smiles("CCO"), 1)[0])
@@ -94,6 +99,11 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
         raise DataError(
             f"{smiles!r} are {parts} molecules, whose geometry together is not known; give one of them, or a structure "
             "file of all"
+        )
+    if molecule.GetNumAtoms() > MAX_ATOMS:
+        raise DataError(
+            f"a molecule of {molecule.GetNumAtoms()} atoms is too large to make its geometry from SMILES (at most "
+            f"{MAX_ATOMS}); give a structure file"
         )
     molecule = Chem.Mol(molecule)
     with rdBase.BlockLogs():
@@ -170,10 +180,20 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
-        raise DataError(f"SMILES {smiles!r} cannot be read; check its brackets, rings and valences")
+        raise DataError(
+            f"SMILES {smiles!r:.80} cannot be read; check its brackets, rings and valences{_smiles_fault(smiles)}"
+        )
     if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
-        raise DataError(f"SMILES {smiles!r} has an atom * that stands for any element; say which one")
+        raise DataError(f"SMILES {smiles!r:.80} has an atom * that stands for any element; say which one")
     return Chem.AddHs(molecule)
+
+
+def _smiles_fault(smiles: str) -> str:
+    """What is wrong with the chemistry of SMILES whose grammar is right; "" if it is not."""
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles, sanitize=False)
+        problems = Chem.DetectChemistryProblems(molecule) if molecule is not None else ()
+    return f" ({problems[0].Message().strip():.160})" if problems else ""
 
 
 def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
@@ -236,14 +256,28 @@ def bonds_of_mol(molecule: Chem.Mol) -> list[list[int]]:
 
 
 def _embed(molecule: Chem.Mol, n: int, seed: int, *, random_start: bool) -> list[int]:
-    """Embed conformers into the molecule with ETKDG; their ids."""
+    """Embed conformers into the molecule with ETKDG, within a bounded time; their ids."""
     parameters = rdDistGeom.ETKDGv3()
     # RDKit multiplies its seed by the conformer's number: from 0 it would make all alike, from 2 some of those from 1.
     rdkit_seed = 1 + int(np.random.SeedSequence(seed).generate_state(1)[0]) % 1_000_003
-    options = {"randomSeed": rdkit_seed, "numThreads": 1, "pruneRmsThresh": 0.1, "useRandomCoords": random_start}
+    options: dict[str, Any] = {
+        "randomSeed": rdkit_seed,
+        "numThreads": 1,
+        "pruneRmsThresh": 0.1,
+        "useRandomCoords": random_start,
+    }
+    seconds = EMBED_SECONDS + n
+    if hasattr(parameters, "timeout"):  # since RDKit 2024.9
+        options["timeout"] = seconds
     for name, value in options.items():
         setattr(parameters, name, value)
-    return list(rdDistGeom.EmbedMultipleConfs(molecule, n, parameters))
+    found = list(rdDistGeom.EmbedMultipleConfs(molecule, n, parameters))
+    if -1 in found or molecule.GetNumConformers() < len(found):
+        raise DataError(
+            f"no 3D geometry of {Chem.MolToSmiles(Chem.RemoveHs(molecule))!r:.80} could be made within {seconds} "
+            "seconds; give a structure file instead, or ask for fewer conformers"
+        )
+    return found
 
 
 def _relax(molecule: Chem.Mol) -> dict[int, float]:

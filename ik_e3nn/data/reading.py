@@ -8,12 +8,13 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 from ase.io.formats import UnknownFileTypeError, string2index
+from ase.io.trajectory import Trajectory
 
 from ik_e3nn.data.cif import read_cif
 from ik_e3nn.data.protein_files import PDB_SUFFIXES, is_mmcif, read_mmcif, read_pdb
 from ik_e3nn.data.reading_faults import why_unreadable
 from ik_e3nn.data.sdf import SDF_SUFFIXES, is_sdf, read_sdf
-from ik_e3nn.data.xyz_text import is_xyz, open_text, read_xyz
+from ik_e3nn.data.xyz_text import count_frames, is_xyz, open_text, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy
 
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 PathLike = str | Path
 
+LONGEST_NAME = 4096
 # What is read from a folder; any other file can be named itself.
 FOLDER_SUFFIXES = (
     *(
@@ -81,6 +83,81 @@ def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":"
     return structures
 
 
+def read_structure(path: PathLike, frame: int | None = None) -> Atoms:
+    """One structure of a file; where there are several it is said which one is taken.
+
+    Args:
+        path: A file.
+        frame: Which frame, counted from 0, or from the end if it is negative; the last by default.
+
+    Returns:
+        The structure.
+
+    Raises:
+        DataError: The file cannot be read, or has no such frame.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ase.io.write(f"{folder}/two.xyz", [Atoms("H"), Atoms("He")])
+        ...     read_structure(f"{folder}/two.xyz", 0).get_chemical_formula()
+        'H'
+    """
+    place = Path(path).expanduser()
+    if not is_file(place):
+        raise DataError(f"there is no file {place}")
+    several = _number_of_frames(place)
+    found = None if several is not None else _read_file(place, ":")
+    count = len(found) if found is not None else several or 0
+    number = -1 if frame is None else frame
+    if not -count <= number < count:
+        raise DataError(f"{place} has {count} frames, counted from 0; there is no frame {number}")
+    if count > 1:
+        level = logging.WARNING if frame is None else logging.INFO
+        last = " (the last; choose another with frame)" if frame is None else ""
+        logger.log(level, "frame %d of 0 to %d in %s is taken%s", number % count, count - 1, place, last)
+    return found[number] if found is not None else _read_file(place, number)[0]
+
+
+def _number_of_frames(path: Path) -> int | None:
+    """The number of frames where it can be counted without reading them all."""
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty")
+    try:
+        if is_xyz(path):
+            return count_frames(path)
+        if path.suffix.lower() == ".traj":
+            with Trajectory(path) as file:
+                return len(file)
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path} cannot be read: {why_unreadable(path, error)}") from error
+    return None
+
+
+def is_file(source: PathLike) -> bool:
+    """Whether there is such a file; a long SMILES string, or one with odd letters, is no name of one.
+
+    >>> is_file("C" * 10_000)
+    False
+    """
+    try:
+        return Path(source).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
+def looks_like_file(source: str) -> bool:
+    """Whether a text is meant as the name of a file, which has an ending or a folder, rather than as SMILES.
+
+    >>> looks_like_file("water.xyz"), looks_like_file("C/C=C/C"), looks_like_file("O.O")
+    (True, False, False)
+    """
+    name = source.lower().removesuffix(".gz")
+    return name.endswith((*FOLDER_SUFFIXES, ".smi", ".csv")) or source.startswith(("./", "../", "/", "~/"))
+
+
 def expand_path(path: PathLike) -> list[Path]:
     """The files that a path, a glob or a folder stands for.
 
@@ -102,6 +179,8 @@ def expand_path(path: PathLike) -> list[Path]:
         ['a.xyz']
     """
     place = Path(path).expanduser()
+    if len(str(path)) > LONGEST_NAME:
+        raise DataError(f"{str(path)!r:.60}... is too long for the name of a file")
     if place.is_dir():
         files = sorted(file for file in place.iterdir() if file.is_file() and _is_structure_file(file))
         if not files:
