@@ -156,6 +156,7 @@ class IKCalculator(Calculator):
         Returns:
             Names of the changes; `info` stands for charge, spin and bonds.
         """
+        self.evaluator.warn_unused(atoms)  # a charge that no one reads is no change, but worth a word
         last = self.atoms
         if last is None:
             return [*_READ, "info"]

@@ -13,6 +13,7 @@ from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
 from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.graph import settle_bonds
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import model_path
 from ik_e3nn_calculators.calculator import IKCalculator
@@ -99,6 +100,7 @@ def _started(
         structure = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
     else:
         structure = atoms.copy()
+    settle_bonds(structure)
     check_finite(structure)
     structure.calc = engine
     if settings.relax_fmax is not None:
@@ -121,6 +123,7 @@ def _resumed(settings: MDSettings, folder: Path, engine: Calculator, identity: d
     _check_same(folder / SETTINGS, {**settings.physics(), **identity})
     with Trajectory(folder / START) as file:
         structure: Atoms = file[0]
+    settle_bonds(structure)
     structure.calc = engine
     run = MDRun(structure, settings, folder)
     run.resume()

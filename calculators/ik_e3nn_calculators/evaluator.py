@@ -16,18 +16,29 @@ from ik_e3nn.graph import (
     Pairs,
     SkinList,
     check_occupancy,
+    check_stated,
     edge_bond_types,
     fields,
-    get_bonds,
+    fitting_bonds,
+    has_bonds,
     surface_vectors,
 )
+from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
 from ik_e3nn.models.uncertain import STDS
 from ik_e3nn.threads import one_thread
-from ik_e3nn_calculators.inputs import Snapshot, check_finite, check_structure, scalar_inputs
+from ik_e3nn_calculators.inputs import (
+    INFO_KEYS,
+    Snapshot,
+    check_finite,
+    check_structure,
+    same_inputs,
+    scalar_inputs,
+)
 
 _log = logging.getLogger(__name__)
 
+BOND_INPUTS = (fields.BOND_TYPES, RECORD)
 SMALL = 500  # edges; fewer run as fast on one thread, and are not slowed down by other work on the machine
 
 
@@ -68,7 +79,11 @@ class Evaluator:
         self._atoms: dict[str, Tensor] = {}
         self._numbers: NDArray[np.int64] | None = None
         self._pairs: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
-        self._bonds: NDArray[np.float64] | None = None
+        self._bonds: Snapshot = {}
+        self._rows: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
+        self._without = False  # the structure has no bonds, and that was said
+        self._stated: dict[str, float] = {}
+        self._unused = ""
         self._edges: dict[str, Tensor] = {}
 
     @property
@@ -136,8 +151,13 @@ class Evaluator:
             IKError: As for `evaluate`.
         """
         self._update_atoms(atoms)
-        self._update_edges(atoms, inputs.get("bond_types"))
-        scalars = {name: self._float([value]) for name, value in scalar_inputs(inputs).items()}
+        self._update_edges(atoms, {name: inputs[name] for name in BOND_INPUTS if name in inputs})
+        numbers = scalar_inputs(inputs)
+        if numbers != self._stated:
+            for name in numbers:
+                check_stated(atoms, INFO_KEYS[name])
+            self._stated = numbers
+        scalars = {name: self._float([value]) for name, value in numbers.items()}
         # float64: the model rounds edge vectors to its precision, not the positions that they are differences of.
         vectors = surface_vectors(atoms) if self.inputs.intersection(SURROUNDINGS) else {}
         surface = {name: self._float64(vector[None]) for name, vector in vectors.items()}
@@ -151,28 +171,28 @@ class Evaluator:
             check_finite(atoms)
         else:
             check_structure(atoms, self.species)
-            self._numbers = atoms.numbers.copy()
+            self._numbers, self._stated = atoms.numbers.copy(), {}
             self._atoms = {
                 fields.ATOMIC_NUMBERS: torch.tensor(atoms.numbers, dtype=torch.int64, device=self.device),
                 fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64, device=self.device),
             }
-            self._warn_without_bonds(atoms)
-            self._warn_unused(atoms)
+        self.warn_unused(atoms)
         self._atoms[fields.PBC] = torch.tensor(atoms.pbc[None], dtype=torch.bool, device=self.device)
 
-    def _update_edges(self, atoms: Atoms, bonds: NDArray[np.float64] | None) -> None:
+    def _update_edges(self, atoms: Atoms, bonds: Snapshot) -> None:
         """Renew the edges and their bond types where they differ from the last call's."""
-        pairs = self._skin.update(atoms)
+        pairs, rows = self._skin.update(atoms), self._rows
+        if pairs.rebuilt or not same_inputs(self._bonds, bonds):
+            rows = self._renewed_bonds(atoms, bonds)
         # With images, which of them is bonded depends on the positions; without, an equal list has equal types.
-        fixed_types = bonds is None or not pairs.shifts.any()
-        if fixed_types and _same(self._bonds, bonds) and self._has_pairs(pairs):
+        if not (len(rows) and pairs.shifts.any()) and _same(self._rows, rows) and self._has_pairs(pairs):
             return
-        self._pairs, self._bonds = (pairs.edge_index, pairs.shifts), bonds
+        self._pairs, self._rows = (pairs.edge_index, pairs.shifts), rows
         types = np.zeros(pairs.edge_index.shape[1], dtype=np.int64)
-        if bonds is not None:
+        if len(rows):
             sender, receiver = pairs.edge_index
             vectors = atoms.positions[receiver] - atoms.positions[sender] + pairs.shifts @ atoms.cell.array
-            types = edge_bond_types(get_bonds(atoms), pairs.edge_index, pairs.shifts, vectors, len(atoms))
+            types = edge_bond_types(rows, pairs.edge_index, pairs.shifts, vectors, len(atoms))
         self._edges = {
             fields.EDGE_INDEX: torch.from_numpy(np.ascontiguousarray(pairs.edge_index)).to(self.device),
             fields.EDGE_SHIFTS: self._float64(pairs.shifts),
@@ -184,18 +204,31 @@ class Evaluator:
         kept = self._pairs
         return kept is not None and _same(kept[0], pairs.edge_index) and _same(kept[1], pairs.shifts)
 
-    def _warn_without_bonds(self, atoms: Atoms) -> None:
-        """Bonds may be absent (a crystal has none), but for a molecule they were more likely forgotten."""
-        if "bond_types" in self.inputs and "bonds" not in atoms.info and len(atoms) > 1 and not atoms.pbc.any():
+    def _renewed_bonds(self, atoms: Atoms, bonds: Snapshot) -> NDArray[np.int64]:
+        """Bonds of a structure that changed; none for a model that does not look at them.
+
+        They may be absent (a crystal has none), but for a molecule they were more likely forgotten.
+        """
+        if not bonds:
+            return self._rows
+        rows = fitting_bonds(atoms)
+        told, self._bonds = self._without, bonds
+        self._without = not has_bonds(atoms) and len(atoms) > 1 and not atoms.pbc.any()
+        if self._without and not told:
             _log.warning(
                 "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
                 "its edges count as non-bonded"
             )
+        return rows
 
-    def _warn_unused(self, atoms: Atoms) -> None:
-        """A charge or spin that the model was not made to know changes nothing, which is worth saying."""
+    def warn_unused(self, atoms: Atoms) -> None:
+        """Say once that a charge or spin changes nothing, because the model was not made to know it."""
+        found = f"{atoms.info.get('charge')} {atoms.info.get('spin')}"
+        if found == self._unused:
+            return
+        self._unused = found
         for key, name, neutral in (("charge", "total_charge", 0), ("spin", "spin", 1)):
-            if name not in self.inputs and atoms.info.get(key, neutral) != neutral:
+            if name not in self.inputs and atoms.info.get(key, neutral) not in (neutral, None):
                 _log.warning(
                     "atoms.info[%r] is %s, but the model does not use it (its inputs lack %s)",
                     key,

@@ -71,6 +71,10 @@ class FrozenEvaluator:
         """How often the neighbour list of the whole system was built so far."""
         return self.whole.rebuilds
 
+    def warn_unused(self, atoms: Atoms) -> None:
+        """See `Evaluator.warn_unused`."""
+        self.whole.warn_unused(atoms)
+
     def evaluate(self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool) -> dict[str, FloatArray]:
         """Energy and forces, and stresses where asked for; see `Evaluator.evaluate`."""
         moving = moving_atoms(atoms)

@@ -9,7 +9,8 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError, MissingInputError, UnknownSpeciesError
-from ik_e3nn.graph import SURROUNDINGS, get_bonds
+from ik_e3nn.graph import SURROUNDINGS
+from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.graph.build import SURFACE_FIELDS
 
 # The keys of `Atoms.info` behind each input that a model may declare.
@@ -70,7 +71,7 @@ def input_snapshot(atoms: Atoms, declared: Collection[str]) -> Snapshot:
 
     Returns:
         One flat array for each declared input, None where the structure does not carry it; a surface, wire or site
-        stands for its three vectors.
+        stands for its three vectors, and beside a list of bonds is what the atoms have of them.
 
     Raises:
         DataError: A value is not made of numbers.
@@ -83,8 +84,10 @@ def input_snapshot(atoms: Atoms, declared: Collection[str]) -> Snapshot:
     names = set(declared).difference(SURROUNDINGS).union(SURFACE_FIELDS if set(declared) & set(SURROUNDINGS) else ())
     for name in sorted(names):
         value = atoms.info.get(INFO_KEYS[name])
-        if name == "bond_types" and isinstance(value, str):
-            value = get_bonds(atoms)  # an empty list comes back from some files as an empty string
+        if name == "bond_types":
+            snapshot[RECORD] = None if RECORD not in atoms.arrays else atoms.arrays[RECORD].copy()
+            # An empty list comes back from some files as an empty string.
+            value = [] if isinstance(value, str) and not value.strip() else value
         try:
             snapshot[name] = None if value is None else np.array(value, dtype=np.float64).ravel()
         except (TypeError, ValueError) as error:

@@ -13,6 +13,7 @@ from ase.optimize import BFGS, FIRE, LBFGS
 from tqdm.auto import tqdm
 
 from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.graph import settle_bonds
 from ik_e3nn.locking import locked_folder
 from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.csvlog import CsvLog
@@ -65,6 +66,7 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
         structure = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
     else:
         structure = atoms.copy()
+    settle_bonds(structure)
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
     structure.get_forces()

@@ -15,8 +15,7 @@ from ik_e3nn.data.bond_mapping import bonds_from_smiles, connected_pairs
 from ik_e3nn.data.bond_perception import perceive_bonds, perceive_molecule
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import set_bonds
-from ik_e3nn.graph.bonds import BOND_KEY
+from ik_e3nn.graph import has_bonds, set_bonds
 
 _log = logging.getLogger(__name__)
 
@@ -107,8 +106,8 @@ def with_bonds(
 
 def _one(atoms: Atoms, smiles: str | None, source: BondSource) -> tuple[Atoms, str]:
     """A copy of a molecule with bonds, and their source."""
-    if source == "given" or (source == "auto" and BOND_KEY in atoms.info):
-        if BOND_KEY not in atoms.info:
+    if source == "given" or (source == "auto" and has_bonds(atoms)):
+        if not has_bonds(atoms):
             raise DataError("the file has no bonds")
         return atoms, "given"
     bonded = atoms.copy()

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, fields
+from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_stated, fields, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 
 logger = logging.getLogger(__name__)
@@ -174,12 +174,31 @@ def force_rms(labels: Sequence[StructureLabels]) -> float:
     return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
 
 
+def _check_stated(structures: Sequence[Atoms], key: str) -> None:
+    """Refuse charges or spins that were said of other atoms."""
+    for number, atoms in enumerate(structures):
+        try:
+            check_stated(atoms, key)
+        except DataError as error:
+            raise DataError(f"structure {number}: {error}") from error
+
+
 def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[str]:
     """Which inputs of structures go into the graphs: those that all structures have."""
     known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]
     unknown = sorted(set(inputs) - set(known))
     if unknown:
         raise DataError(f"unknown input(s) {unknown}; known are {', '.join(known)}")
+    if fields.BOND_TYPES in inputs:
+        bare = [n for n, one in enumerate(structures) if len(one) > 1 and not one.pbc.any() and not has_bonds(one)]
+        if bare:
+            logger.warning(
+                "the model knows bonds, but %d of %d structures are molecules without any (first: structure %d); their "
+                "edges count as non-bonded",
+                len(bare),
+                len(structures),
+                bare[0],
+            )
     beside = any(name in inputs for name in SURROUNDINGS)
     kept = set()
     for name, key in _INFO_KEYS.items():
@@ -187,6 +206,8 @@ def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[
         some = 0 < len(missing) < len(structures)
         if not missing:
             kept.add(name)
+            if name in inputs and name in NUMBER_KEYS:
+                _check_stated(structures, key)
         elif name in inputs or (some and beside and name in SURFACE_FIELDS):
             raise MissingInputError(
                 f'the model needs {name}, but {len(missing)} of {len(structures)} structures have no info["{key}"] '

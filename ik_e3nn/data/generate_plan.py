@@ -19,7 +19,7 @@ from ik_e3nn.data.over_surface import RandomPlacement, lifted
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.sampling import RattleSampler, Sampler
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph.build import structure_number
+from ik_e3nn.graph import fitting_bonds, has_bonds, set_bonds, stated_number
 
 # Settings that say where to write and not what.
 _NOT_PART_OF_THE_RUN = ("output", "resume", "overwrite")
@@ -167,10 +167,10 @@ def _plain_copy(atoms: Atoms, settings: GenerateSettings) -> Atoms:
         numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc, constraint=atoms.constraints
     )
     keep_masses(atoms, copy)
-    if "bonds" in atoms.info:
-        copy.info["bonds"] = atoms.info["bonds"]
+    if has_bonds(atoms):
+        set_bonds(copy, fitting_bonds(atoms))
     for key, given in (("charge", settings.charge), ("spin", settings.spin)):
-        value = given if given is not None else structure_number(atoms, key)
+        value = given if given is not None else stated_number(atoms, key)
         if value is not None:
             copy.info[key] = int(value) if float(value).is_integer() else float(value)
     _check_spin(copy)

@@ -2,8 +2,10 @@
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
-from ik_e3nn.graph import get_bonds, set_bonds, structure_number
+from ik_e3nn.graph import fitting_bonds, has_bonds, set_bonds, set_shares, stated_number
+from ik_e3nn.graph.charges import SHARES
 
 
 def joined(first: Atoms, second: Atoms) -> Atoms:
@@ -19,6 +21,9 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
     Returns:
         Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in `info`; nothing else is taken over.
 
+    Raises:
+        DataError: A charge or spin was said of other atoms than are there, or bonds cannot be read.
+
     Example:
         >>> ion, radical = Atoms("Na", info={"charge": 1, "spin": 1}), Atoms("OH", info={"spin": 2})
         >>> joined(ion, radical).info
@@ -32,19 +37,24 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
         atoms.info["charge"] = _whole(_charge(first) + _charge(second))
     if any(part.info.get("spin") is not None for part in (first, second)):
         atoms.info["spin"] = _whole(_unpaired(first) + _unpaired(second) + 1)
-    bonds = np.concatenate([get_bonds(first), get_bonds(second) + np.array([len(first), len(first), 0])])
-    if len(bonds):
-        set_bonds(atoms, bonds)
+    if has_bonds(first) or has_bonds(second):
+        renumbered = fitting_bonds(second) + np.array([len(first), len(first), 0])
+        set_bonds(atoms, np.concatenate([fitting_bonds(first), renumbered]))
+        set_shares(atoms, *np.concatenate([_shares(first), _shares(second)]).T)
     return atoms
 
 
 def _charge(atoms: Atoms) -> float:
-    return structure_number(atoms, "charge") or 0.0
+    return stated_number(atoms, "charge") or 0.0
+
+
+def _shares(atoms: Atoms) -> NDArray[np.int64]:
+    return np.asarray(atoms.arrays.get(SHARES, np.zeros((len(atoms), 2), dtype=np.int64)))
 
 
 def _unpaired(atoms: Atoms) -> float:
     """Unpaired electrons: those that are said, or the fewest."""
-    spin = structure_number(atoms, "spin")
+    spin = stated_number(atoms, "spin")
     return (float(atoms.numbers.sum()) - _charge(atoms)) % 2 if spin is None else spin - 1
 
 

@@ -11,7 +11,7 @@ from rdkit.Geometry import Point3D
 
 from ik_e3nn.data.isotopes import isotopes_of, set_isotopes
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import check_bonds, set_bonds
+from ik_e3nn.graph import check_bonds, set_bonds, set_shares
 
 _BOND_TYPES = {
     Chem.BondType.SINGLE: 1,
@@ -206,7 +206,7 @@ def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
         conformer: Which conformer.
 
     Returns:
-        The structure; `info` holds bonds, charge and spin.
+        The structure; `info` holds bonds, charge and spin, and `arrays` what each atom has of them.
 
     Raises:
         DataError: No conformer, a bond of a kind that the library does not know, or an isotope that does not exist.
@@ -224,8 +224,10 @@ def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
     atoms = Atoms(numbers=numbers, positions=positions)
     set_isotopes(atoms, [atom.GetIsotope() for atom in molecule.GetAtoms()])
     set_bonds(atoms, bonds_of_mol(molecule))
-    atoms.info["charge"] = Chem.GetFormalCharge(molecule)
-    atoms.info["spin"] = 1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    charges = [atom.GetFormalCharge() for atom in molecule.GetAtoms()]
+    unpaired = [atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()]
+    set_shares(atoms, charges, unpaired)
+    atoms.info["charge"], atoms.info["spin"] = sum(charges), 1 + sum(unpaired)
     return atoms
 
 

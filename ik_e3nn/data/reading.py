@@ -16,7 +16,8 @@ from ik_e3nn.data.reading_faults import why_unreadable
 from ik_e3nn.data.sdf import SDF_SUFFIXES, is_sdf, read_sdf
 from ik_e3nn.data.xyz_text import count_frames, is_xyz, open_text, read_xyz
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import check_occupancy
+from ik_e3nn.graph import check_occupancy, settle_bonds
+from ik_e3nn.graph.bond_record import RECORD
 
 logger = logging.getLogger(__name__)
 
@@ -227,6 +228,8 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
         except DataError as error:
             where = f"structure {number} of {path}" if len(found) > 1 else str(path)
             raise DataError(f"{where}: {error}") from error
+        if RECORD in atoms.arrays:
+            settle_bonds(atoms)
     return found
 
 

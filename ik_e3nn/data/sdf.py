@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from ase import Atoms
 from rdkit import Chem, rdBase
 
 from ik_e3nn.data.completeness import ADD_HYDROGENS, MISSING_KEY, has_odd_electrons
 from ik_e3nn.data.molecules import atoms_from_mol
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import set_shares
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +160,7 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     if not is_sane:
         del atoms.info["spin"]
         atoms.info["spin"] = 2 if has_odd_electrons(atoms) else 1
+        set_shares(atoms, [atom.GetFormalCharge() for atom in molecule.GetAtoms()], np.zeros(len(atoms)))
     if molecule.HasProp("_Name") and molecule.GetProp("_Name").strip():
         atoms.info["name"] = molecule.GetProp("_Name").strip()
     return atoms

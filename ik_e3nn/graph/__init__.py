@@ -1,7 +1,24 @@
 """Atomic structures and point clouds as graphs: neighbours, edge vectors, bonds, batches, downsampling."""
 
-from ik_e3nn.graph.bonds import BOND_NAMES, check_bonds, edge_bond_types, get_bonds, set_bonds
-from ik_e3nn.graph.build import batch_graphs, build_graph, structure_number, surface_vectors
+from ik_e3nn.graph.bonds import (
+    BOND_NAMES,
+    check_bonds,
+    edge_bond_types,
+    fitting_bonds,
+    get_bonds,
+    has_bonds,
+    remove_bonds,
+    set_bonds,
+)
+from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
+from ik_e3nn.graph.charges import (
+    check_stated,
+    set_charge,
+    set_shares,
+    settle_bonds,
+    stated_number,
+    structure_number,
+)
 from ik_e3nn.graph.check import check_graph
 from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
 from ik_e3nn.graph.coordination import average_neighbours
@@ -32,16 +49,24 @@ __all__ = [
     "check_bonds",
     "check_graph",
     "check_occupancy",
+    "check_stated",
     "edge_bond_types",
     "edge_vectors",
     "farthest_points",
+    "fitting_bonds",
     "get_bonds",
+    "has_bonds",
     "nearest_edges",
     "neighbour_list",
     "radius_edges",
     "random_points",
+    "remove_bonds",
     "search_cell",
     "set_bonds",
+    "set_charge",
+    "set_shares",
+    "settle_bonds",
+    "stated_number",
     "structure_number",
     "surface_vectors",
 ]

@@ -1,10 +1,23 @@
-"""Covalent bonds: kept with the structure as a flat list of integers, and looked up for every edge of a graph."""
+"""Covalent bonds: stored with a structure, and looked up for every edge of a graph."""
+
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph.bond_fit import check_fit
+from ik_e3nn.graph.bond_record import (
+    OWNER,
+    RECORD,
+    checksum,
+    is_as_set,
+    is_complete,
+    read_record,
+    recorded_bonds,
+    write_record,
+)
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -13,11 +26,26 @@ BOND_KEY = "bonds"
 BOND_NAMES = ("none", "single", "double", "triple", "aromatic")
 
 
-def get_bonds(atoms: Atoms) -> IntArray:
-    """Bonds stored with a structure.
+class StoredBonds(NamedTuple):
+    """Bonds of a structure, and how they are stored.
 
-    They live in `atoms.info["bonds"]` as `[i, j, type, i, j, type, ...]`, because a flat list survives every extxyz
-    round trip. Types: 1 single, 2 double, 3 triple, 4 aromatic.
+    Attributes:
+        bonds: All of them, rows (i, j, type), (n, 3).
+        listed: Those that are only in the list of `atoms.info["bonds"]`.
+        known: For which atoms the bonds are stored with the atoms, (N,).
+    """
+
+    bonds: IntArray
+    listed: IntArray
+    known: NDArray[np.bool_]
+
+
+def get_bonds(atoms: Atoms) -> IntArray:
+    """Bonds stored with a structure, between the atoms as they are numbered now.
+
+    `set_bonds` stores them with the atoms, so that they follow them when the structure is sorted, cut, joined or
+    repeated. They may also be given by hand as `atoms.info["bonds"]`, a flat list `[i, j, type, i, j, type, ...]`; such
+    a list counts as it stands. Types: 1 single, 2 double, 3 triple, 4 aromatic.
 
     Args:
         atoms: The structure.
@@ -26,22 +54,89 @@ def get_bonds(atoms: Atoms) -> IntArray:
         One row (i, j, type) a bond, (n, 3); no rows if none are stored.
 
     Raises:
-        DataError: The stored list cannot be read as bonds of this structure.
+        DataError: What is stored cannot be read as bonds of this structure.
 
     Example:
         >>> atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
         >>> get_bonds(atoms).tolist()
         [[0, 1, 1]]
     """
-    stored = atoms.info.get(BOND_KEY)
-    if stored is None:
-        return np.zeros((0, 3), dtype=np.int64)
-    rows = check_bonds(stored, len(atoms))
-    return rows[rows[:, 2] > 0]
+    return stored_bonds(atoms).bonds
+
+
+def stored_bonds(atoms: Atoms) -> StoredBonds:
+    """Bonds stored with a structure, and how they are stored; see `get_bonds`.
+
+    What stands with the atoms counts as long as the list in `info` is the one that `set_bonds` wrote, in whatever order
+    the atoms are now. A list that was changed since is by hand, and counts instead.
+
+    Raises:
+        DataError: What is stored cannot be read as bonds of this structure.
+
+    Example:
+        >>> atoms = Atoms("HO", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
+        >>> stored_bonds(atoms).known.tolist()
+        [False, False]
+    """
+    none, listed, record = np.zeros((0, 3), dtype=np.int64), atoms.info.get(BOND_KEY), read_record(atoms)
+    if record is None:
+        rows = none if listed is None else _real(check_bonds(listed, len(atoms)))
+        return StoredBonds(rows, rows, np.zeros(len(atoms), dtype=bool))
+    known = record[:, OWNER] > 0
+    if listed is None:
+        # Structures that ASE puts together may lose `info`; of one that is whole the list was deleted on purpose.
+        bonds = none if is_complete(record) else recorded_bonds(atoms, record)
+        return StoredBonds(bonds, none, known)
+    rows = _rows(listed)
+    if is_as_set(record, rows):
+        return StoredBonds(_real(rows), none, known)
+    if (record[:, OWNER] == checksum(rows)).any():
+        return StoredBonds(recorded_bonds(atoms, record), none, known)
+    rows = _real(check_bonds(rows, len(atoms)))
+    if known[rows[:, :2]].any():
+        return StoredBonds(rows, rows, np.zeros(len(atoms), dtype=bool))
+    return StoredBonds(np.concatenate([rows, recorded_bonds(atoms, record)]), rows, known)
+
+
+def has_bonds(atoms: Atoms) -> bool:
+    """Whether bonds are stored with a structure; that it has none may be stored too.
+
+    Example:
+        >>> has_bonds(Atoms("He")), has_bonds(Atoms("He", info={"bonds": []}))
+        (False, True)
+    """
+    if BOND_KEY in atoms.info:
+        return atoms.info[BOND_KEY] is not None
+    record = read_record(atoms)
+    return record is not None and not is_complete(record)
+
+
+def fitting_bonds(atoms: Atoms) -> IntArray:
+    """Bonds stored with a structure, after a look whether a list given by hand can be that of the geometry.
+
+    Returns:
+        Rows (i, j, type), (n, 3).
+
+    Raises:
+        DataError: They cannot be read, or cannot be the bonds of this geometry; see `check_fit`.
+
+    Example:
+        >>> atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
+        >>> fitting_bonds(atoms).tolist()
+        [[0, 1, 1]]
+    """
+    stored = stored_bonds(atoms)
+    check_fit(atoms, stored.listed, stored.bonds, stored.known)
+    return stored.bonds
 
 
 def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
     """Store bonds with a structure, in place of those it had.
+
+    They are stored twice: as a list in `info["bonds"]`, for everything that reads structures, and with the atoms in
+    `arrays["bond_partners"]`, from where `get_bonds` finds them also after the atoms were sorted, cut, joined or
+    repeated, when the list is out of date. In close-packed structures, with more than four bonds an atom of its own,
+    there is only the list.
 
     Args:
         atoms: The structure to write to.
@@ -53,12 +148,26 @@ def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
     Example:
         >>> atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]])
         >>> set_bonds(atoms, [[0, 1, 1]])
-        >>> atoms.info["bonds"].tolist()
-        [0, 1, 1]
+        >>> atoms.info["bonds"].tolist(), get_bonds(atoms[::-1]).tolist()
+        ([0, 1, 1], [[0, 1, 1]])
     """
     rows = check_bonds(bonds, len(atoms))
     # extxyz writes an empty array as nothing at all, which spoils the next key; an empty list it writes well.
     atoms.info[BOND_KEY] = rows.reshape(-1) if len(rows) else []
+    write_record(atoms, rows)
+
+
+def remove_bonds(atoms: Atoms) -> None:
+    """Forget the bonds of a structure.
+
+    Example:
+        >>> atoms = Atoms("He", info={"bonds": []})
+        >>> remove_bonds(atoms)
+        >>> has_bonds(atoms)
+        False
+    """
+    atoms.info.pop(BOND_KEY, None)
+    atoms.arrays.pop(RECORD, None)
 
 
 def check_bonds(bonds: ArrayLike, num_atoms: int) -> IntArray:
@@ -78,12 +187,7 @@ def check_bonds(bonds: ArrayLike, num_atoms: int) -> IntArray:
         >>> check_bonds([0, 1, 2, 1, 2, 1], 3).tolist()
         [[0, 1, 2], [1, 2, 1]]
     """
-    raw = np.asarray(bonds)
-    if raw.dtype.kind not in "iuf" or not np.array_equal(raw, np.round(raw)):
-        raise DataError(f"bonds must be whole numbers [i, j, type, i, j, type, ...], got {bonds!r:.80}")
-    if raw.size % 3:
-        raise DataError(f"bonds must come in threes (i, j, type), got {raw.size} numbers")
-    rows = raw.reshape(-1, 3).astype(np.int64)
+    rows = _rows(bonds)
     if not len(rows):
         return rows
     if rows[:, :2].min() < 0 or rows[:, :2].max() >= num_atoms:
@@ -95,6 +199,23 @@ def check_bonds(bonds: ArrayLike, num_atoms: int) -> IntArray:
     if len(np.unique(pairs, axis=0)) != len(rows):
         raise DataError("a pair of atoms is bonded twice in the list of bonds")
     return rows
+
+
+def _rows(bonds: ArrayLike) -> IntArray:
+    """Whole numbers in threes."""
+    raw = np.asarray(bonds)
+    if isinstance(bonds, str) and not bonds.strip():
+        raw = np.zeros(0)  # an empty list comes back from some files as an empty string
+    if raw.dtype.kind not in "iuf" or not np.array_equal(raw, np.round(raw)):
+        raise DataError(f"bonds must be whole numbers [i, j, type, i, j, type, ...], got {bonds!r:.80}")
+    if raw.size % 3:
+        raise DataError(f"bonds must come in threes (i, j, type), got {raw.size} numbers")
+    return raw.reshape(-1, 3).astype(np.int64)
+
+
+def _real(rows: IntArray) -> IntArray:
+    """Without pairs that are listed as not bonded."""
+    return rows[rows[:, 2] > 0]
 
 
 def edge_bond_types(

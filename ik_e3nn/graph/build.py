@@ -10,15 +10,14 @@ from torch_geometric.data import Batch, Data
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.graph.bonds import check_bonds, edge_bond_types, get_bonds
+from ik_e3nn.graph.bonds import check_bonds, edge_bond_types, fitting_bonds
+from ik_e3nn.graph.charges import CHARGE_KEY, SPIN_KEY, structure_number
 from ik_e3nn.graph.neighbours import neighbour_list
 from ik_e3nn.graph.occupancy import check_occupancy
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-CHARGE_KEY = "charge"
-SPIN_KEY = "spin"
 NUMBER_KEYS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
 SURFACE_FIELDS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)  # their keys are their names
 
@@ -61,7 +60,7 @@ def build_graph(
         raise DataError(
             f"atoms are {np.abs(shifts).max():.0f} cells apart, more than {dtype} can count: wrap them into the cell"
         )
-    rows = get_bonds(atoms) if bonds is None else check_bonds(bonds, len(atoms))
+    rows = fitting_bonds(atoms) if bonds is None else check_bonds(bonds, len(atoms))
     if len(rows):
         vectors = positions[edge_index[1]] - positions[edge_index[0]] + shifts @ cell
         bond_types = edge_bond_types(rows, edge_index, shifts, vectors, len(atoms))
@@ -84,35 +83,6 @@ def build_graph(
     for name, vector in surface_vectors(atoms).items():
         tensors[name] = torch.tensor(vector[None], dtype=torch.float64)
     return Data.from_dict(tensors)
-
-
-def structure_number(atoms: Atoms, key: str) -> float | None:
-    """A number from `atoms.info`, such as the charge, or None if it is not there.
-
-    Args:
-        atoms: The structure.
-        key: Name in `atoms.info`.
-
-    Returns:
-        The value, or None.
-
-    Raises:
-        DataError: The value is not one finite number.
-
-    Example:
-        >>> structure_number(Atoms("Na", info={"charge": 1}), "charge")
-        1.0
-    """
-    stored = atoms.info.get(key)
-    if stored is None:
-        return None
-    try:
-        value = float(stored)
-    except (TypeError, ValueError):
-        value = float("nan")
-    if not np.isfinite(value):
-        raise DataError(f'atoms.info["{key}"] must be one finite number, got {stored!r:.80}')
-    return value
 
 
 def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:

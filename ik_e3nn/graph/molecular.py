@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph.bonds import get_bonds
+from ik_e3nn.graph.bonds import fitting_bonds, has_bonds
 from ik_e3nn.graph.build import build_graph
 from ik_e3nn.graph.neighbours import neighbour_list
 
@@ -44,18 +44,19 @@ def build_molecular_graph(
         raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
     if edges == "radius":
         return build_graph(atoms, r_max, dtype=dtype, bonds=[])
-    if "bonds" not in atoms.info and len(atoms) > 1:
+    if not has_bonds(atoms) and len(atoms) > 1:
         raise DataError(
             f"{atoms.get_chemical_formula()} has no bonds stored: read it from SDF, give its SMILES, have its bonds "
             'perceived, or use a graph with edges="radius"'
         )
+    if edges == "bonds" and atoms.pbc.any():
+        raise DataError('a graph of bonds alone is for molecules; this structure is periodic: use edges="both"')
+    bonds = fitting_bonds(atoms)
     if edges == "bonds":
-        if atoms.pbc.any():
-            raise DataError('a graph of bonds alone is for molecules; this structure is periodic: use edges="both"')
-        pairs = bonded_pairs(get_bonds(atoms))
+        pairs = bonded_pairs(bonds)
     else:
-        pairs = _joined(neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max), get_bonds(atoms))
-    return build_graph(atoms, r_max, dtype=dtype, pairs=pairs)
+        pairs = _joined(neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max), bonds)
+    return build_graph(atoms, r_max, dtype=dtype, bonds=bonds, pairs=pairs)
 
 
 def bonded_pairs(bonds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -20,6 +20,7 @@ from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.models import load_model, model_path
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
+from ik_e3nn.training.prepare import warn_unseen
 from ik_e3nn.training.run_folder import write_json
 
 _log = logging.getLogger(__name__)
@@ -108,6 +109,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     structures = read_structures(settings.data)
     _check_names(structures, settings)
     check_species(structures, model.species)
+    warn_unseen(structures, model.inputs)
     keys = LabelKeys(
         settings.energy_key,
         settings.forces_key,

@@ -24,12 +24,13 @@ from ik_e3nn.data import (
 )
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import search_cell
+from ik_e3nn.graph import has_bonds, search_cell, structure_number
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.config import DataConfig, TrainConfig
 
 _log = logging.getLogger(__name__)
 
+USUAL = {"charge": 0.0, "spin": 1.0}
 INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
 
 
@@ -128,7 +129,7 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     _check_species(sets, [*species, *known])
     _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
     _check_valid(valid.counts, config.loss.labels)
-    warn_unused_inputs(train.structures, config.model.get("inputs") or ())
+    warn_unused_inputs([a for one in sets.values() for a in one.structures], config.model.get("inputs") or ())
     isolated = [read_set(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
     reference = (fit or reference_from_data)(data, train, isolated, species)
@@ -139,11 +140,34 @@ def warn_unused_inputs(
     structures: Sequence[Atoms], inputs: Collection[str], keys: Collection[str] = ("bonds", "charge", "spin")
 ) -> None:
     """Say when structures differ in charge or spin, or have bonds, and the model is not told."""
-    for key in keys:
-        values = {str(atoms.info.get(key)) for atoms in structures}
-        name = INPUT_OF[key]
-        if len(values) > 1 - (key == "bonds") and values != {"None"} and name not in inputs:
-            _log.warning("the data carry %s and the model does not use them: its inputs lack %s", key, name)
+    for key in [key for key in keys if INPUT_OF[key] not in inputs]:
+        if key == "bonds":
+            unused = any(has_bonds(atoms) for atoms in structures)
+        else:  # a structure that does not say has the usual value
+            unused = len({_number(atoms, key) for atoms in structures}) > 1
+        if unused:
+            _log.warning("the data carry %s and the model does not use them: its inputs lack %s", key, INPUT_OF[key])
+
+
+def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
+    """Say how many structures are charged or have unpaired electrons, which a trained model does not see."""
+    unseen = [key for key in USUAL if INPUT_OF[key] not in inputs]
+    odd = [n for n, atoms in enumerate(structures) if any(_number(atoms, key) != USUAL[key] for key in unseen)]
+    if odd:
+        _log.warning(
+            "%d of %d structures are charged or have unpaired electrons (the first: structure %d), and the model does "
+            "not see their %s",
+            len(odd),
+            len(structures),
+            odd[0],
+            " and ".join(unseen),
+        )
+
+
+def _number(atoms: Atoms, key: str) -> float:
+    """Charge or multiplicity; the usual one where a structure does not say."""
+    found = structure_number(atoms, key)
+    return USUAL[key] if found is None else found
 
 
 def label_keys(data: DataConfig) -> LabelKeys:

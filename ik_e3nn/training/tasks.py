@@ -194,7 +194,8 @@ class PropertyTask(Task):
         for graphs in self.graphs.values():
             graphs.prepare(progress=config.run.progress)
         self.scale(model)
-        warn_unused_inputs(self.data.sets["train"].structures, model.body.inputs, ("charge", "spin"))
+        everything = [atoms for one in self.data.sets.values() for atoms in one.structures]
+        warn_unused_inputs(everything, model.body.inputs, ("charge", "spin"))
         self.loss = self.make_loss(config, model)
         self.module = PropertyModule(
             model,

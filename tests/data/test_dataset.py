@@ -8,7 +8,7 @@ from ase.build import bulk, fcc111, molecule
 from torch_geometric.loader import DataLoader
 
 import ik_e3nn.data.dataset as module
-from ik_e3nn.data import StructureDataset, StructureLabels, force_rms, read_labels
+from ik_e3nn.data import StructureDataset, StructureLabels, force_rms, molecule_from_smiles, read_labels
 from ik_e3nn.errors import DataError, MissingInputError
 
 STRUCTURES = [molecule("CH3CH2OH"), bulk("NaCl", "rocksalt", a=5.6), Atoms("Na"), fcc111("Pt", (1, 1, 2), vacuum=4.0)]
@@ -115,3 +115,22 @@ def test_broken_structures_are_named():
 def test_errors(structures, labels, inputs, message):
     with pytest.raises(DataError, match=message):
         StructureDataset(structures, labels, r_max=4.0, inputs=inputs)
+
+
+def test_molecules_without_bonds_are_counted_for_a_model_that_knows_bonds(caplog) -> None:
+    bonded, bare, crystal = molecule_from_smiles("C"), molecule("H2O"), bulk("Cu")
+    labels = [StructureLabels(0.0, np.zeros((len(a), 3)), np.zeros((3, 3))) for a in (bonded, bare, crystal)]
+    StructureDataset([bonded, crystal], [labels[0], labels[2]], 3.0, inputs=["bond_types"])
+    assert not caplog.messages
+    StructureDataset([bonded, bare, crystal], labels, 3.0, inputs=["bond_types"])
+    assert "1 of 3 structures are molecules without any (first: structure 1)" in caplog.text
+
+
+def test_a_charge_of_other_atoms_is_refused_where_the_model_reads_it() -> None:
+    ion = molecule_from_smiles("[NH4+]")
+    far = ion.copy()
+    far.positions += 9.0
+    labels = [StructureLabels(0.0, np.zeros((10, 3)), np.zeros((3, 3)))]
+    StructureDataset([ion + far], labels, 3.0)
+    with pytest.raises(DataError, match="structure 0: .*formal charges of its atoms sum to 2"):
+        StructureDataset([ion + far], labels, 3.0, inputs=["total_charge"])

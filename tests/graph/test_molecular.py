@@ -4,7 +4,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target, build_graph, build_molecular_graph
+from ik_e3nn.graph import Target, build_graph, build_molecular_graph, set_bonds
 from ik_e3nn.graph.targets import columns
 
 WATER = Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]], info={"bonds": [0, 1, 1, 0, 2, 1]})
@@ -17,7 +17,8 @@ def test_edges_are_the_bonds_both_ways_sorted_by_receiver() -> None:
 
 
 def test_both_is_the_radius_graph_and_the_bonds_that_are_longer_than_the_cutoff() -> None:
-    long = Atoms("H3", [[0, 0, 0], [0, 0, 0.7], [0, 0, 4.0]], info={"bonds": [0, 2, 2]})
+    long = Atoms("H3", [[0, 0, 0], [0, 0, 0.7], [0, 0, 4.0]])
+    set_bonds(long, [0, 2, 2])
     graph = build_molecular_graph(long, "both", 1.0)
     assert graph["edge_index"].T.tolist() == [[1, 0], [2, 0], [0, 1], [0, 2]]
     assert graph["bond_types"].tolist() == [0, 2, 0, 2]

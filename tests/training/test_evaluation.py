@@ -173,3 +173,14 @@ def test_impossible_settings() -> None:
         EvalSettings("m", "d", "o", prefix="REF")
     with pytest.raises(ConfigError, match="prefix is 'a b', but it must be letters"):
         EvalSettings("m", "d", "o", prefix="a b")
+
+
+@pytest.mark.parametrize(("key", "value"), [("charge", -1), ("spin", 3)])
+def test_charges_that_the_model_does_not_see_are_said(folder, caplog, key, value) -> None:
+    some = read(folder / "data.xyz", ":")
+    some[2].info[key] = value
+    for usual in some[3:5]:
+        usual.info.update(charge=0, spin=1)
+    write(folder / "data.xyz", some)
+    evaluate(settings(folder, plots=False))
+    assert "1 of 7 structures are charged or have unpaired electrons (the first: structure 2)" in caplog.text

@@ -11,7 +11,6 @@ from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from ik_e3nn.data import joined
-from ik_e3nn.data.isotopes import keep_masses
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.host import Host
@@ -33,6 +32,7 @@ class PoseEnergies(ABC):
 
     def __init__(self, ligand: Atoms, host: Host) -> None:
         self.ligand, self.host = ligand, host
+        self._alone, self._both = joined(Atoms(), ligand), joined(host.atoms, ligand)
         self.calls = 0
         self.failure = "energies or forces are not finite"  # why one failed, as far as is known
 
@@ -53,13 +53,14 @@ class PoseEnergies(ABC):
 
     def structure(self, pose: FloatArray) -> Atoms:
         """The host, then the molecule in a pose."""
-        return joined(self.host.atoms, self._ligand(pose))
+        both = self._both.copy()
+        both.positions[len(self.host.atoms) :] = pose
+        return both
 
     def _ligand(self, pose: FloatArray) -> Atoms:
-        info = {key: self.ligand.info[key] for key in ("charge", "spin", "bonds") if key in self.ligand.info}
-        atoms = Atoms(self.ligand.numbers, pose, info=info)
-        keep_masses(self.ligand, atoms)
-        return atoms
+        alone = self._alone.copy()
+        alone.positions[:] = pose
+        return alone
 
     def _evaluate(self, structures: list[Atoms], skip: int) -> tuple[FloatArray, FloatArray]:
         """Energies of structures of equal length, and forces on all atoms but the first ones."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.hydrogens import atoms_without_hydrogens
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import get_bonds, neighbour_list, set_bonds, structure_number
+from ik_e3nn.graph import fitting_bonds, has_bonds, neighbour_list, set_bonds, structure_number
 from ik_e3nn_calculators.dock.reading import last_structure
 
 _log = logging.getLogger(__name__)
@@ -134,9 +134,9 @@ def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
 
 def _part(atoms: Atoms, kept: NDArray[np.bool_]) -> Atoms:
     """Some atoms, with the bonds between them."""
-    part, bonds = atoms[kept], get_bonds(atoms)
-    if len(bonds):
-        part.info.pop("bonds")
+    part = atoms[kept]
+    if has_bonds(atoms):
+        bonds = fitting_bonds(atoms)
         among = kept[bonds[:, 0]] & kept[bonds[:, 1]]
         set_bonds(part, np.column_stack([(np.cumsum(kept) - 1)[bonds[among, :2]], bonds[among, 2]]))
     return part

@@ -15,6 +15,7 @@ from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fitting_bonds, has_bonds, stated_number
 from ik_e3nn_calculators.dock.complete import check_ligand_hydrogens, without_hydrogens
 from ik_e3nn_calculators.dock.reading import last_structure
 
@@ -158,6 +159,6 @@ def _from_structure(path: Path) -> Chem.Mol:
     if atoms.pbc.any():
         raise DataError(f"{path} is periodic; a ligand is a molecule")
     check_ligand_hydrogens(atoms, str(path))
-    if "bonds" in atoms.info:
-        return mol_from_atoms(atoms, atoms.info["bonds"])
-    return perceive_molecule(atoms, int(atoms.info.get("charge", 0)))
+    if has_bonds(atoms):
+        return mol_from_atoms(atoms, fitting_bonds(atoms))
+    return perceive_molecule(atoms, int(stated_number(atoms, "charge") or 0))

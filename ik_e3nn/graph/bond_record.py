@@ -1,0 +1,187 @@
+"""Bonds and formal charges that go with the atoms: arrays that ASE sorts, slices, joins and repeats like positions."""
+
+import zlib
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph.neighbours import neighbour_list
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+RECORD = "bond_partners"
+SLOTS = 4
+OWNER, COUNT, PLACE, FIRST = range(4)  # columns: the list of bonds, its number of atoms, the atom's place, partners
+WIDTH = FIRST + SLOTS
+NEAR, REACH = 1.3, 1.8  # sums of covalent radii: a bond beyond doubt, and the longest one between copies
+
+
+def checksum(rows: IntArray) -> int:
+    """A positive number that stands for a list of bonds.
+
+    Example:
+        >>> checksum(np.array([[0, 1, 1]])) == checksum(np.array([[0, 1, 2]]))
+        False
+    """
+    return 1 + (zlib.crc32(np.ascontiguousarray(rows, dtype="<i8").tobytes()) & 0x7FFFFFFE)
+
+
+def write_record(atoms: Atoms, rows: IntArray) -> None:
+    """Store bonds with the atoms, in `atoms.arrays["bond_partners"]`, (N, 7).
+
+    The columns are a checksum of the whole list of bonds, the number of atoms that it was made for, the atom's place
+    among them (from 1), and up to four partners as 10 times their place plus the type of the bond. A bond stands with
+    one of its two atoms, that with fewer bonds. The width is fixed because ASE joins only arrays of equal width.
+
+    Args:
+        atoms: The structure to write to.
+        rows: Bonds (i, j, type), (n, 3).
+    """
+    atoms.arrays.pop(RECORD, None)
+    number = len(atoms)
+    bonds = rows[rows[:, 2] > 0]
+    degree = np.bincount(bonds[:, :2].ravel(), minlength=number)
+    ends = np.sort(bonds[:, :2], axis=1)
+    swap = degree[ends[:, 1]] < degree[ends[:, 0]]
+    owner, partner = np.where(swap, ends[:, 1], ends[:, 0]), np.where(swap, ends[:, 0], ends[:, 1])
+    order = np.argsort(owner, kind="stable")
+    owner, partner, kind = owner[order], partner[order], bonds[order, 2]
+    slot = np.arange(len(owner)) - np.searchsorted(owner, owner)
+    if number == 0 or slot.max(initial=0) >= SLOTS:  # close-packed: the list in `info` has to do
+        return
+    record = np.zeros((number, WIDTH), dtype=np.int64)
+    record[:, OWNER], record[:, COUNT], record[:, PLACE] = checksum(rows), number, np.arange(1, number + 1)
+    record[owner, FIRST + slot] = 10 * (partner + 1) + kind
+    atoms.set_array(RECORD, record)
+
+
+def read_record(atoms: Atoms) -> IntArray | None:
+    """What `write_record` stored; None where no atom has any.
+
+    Raises:
+        DataError: The array has another shape or kind.
+
+    Example:
+        >>> read_record(Atoms("H")) is None
+        True
+    """
+    stored = atoms.arrays.get(RECORD)
+    if stored is None:
+        return None
+    if stored.shape != (len(atoms), WIDTH) or stored.dtype.kind != "i":
+        raise DataError(
+            f"atoms.arrays[{RECORD!r}] must hold {WIDTH} integers for every atom, got shape {stored.shape} and type "
+            f"{stored.dtype}; delete it and set the bonds again with set_bonds"
+        )
+    return stored.astype(np.int64, copy=False) if stored[:, OWNER].any() else None
+
+
+def is_complete(record: IntArray) -> bool:
+    """Whether these are the atoms for which the bonds were set, each once, in any order.
+
+    Example:
+        >>> atoms = Atoms("OH")
+        >>> write_record(atoms, np.array([[0, 1, 1]]))
+        >>> [is_complete(part.arrays["bond_partners"]) for part in (atoms, atoms[::-1], atoms[:1], atoms + atoms)]
+        [True, True, False, False]
+    """
+    number = len(record)
+    if (record[:, COUNT] != number).any() or (record[:, OWNER] != record[0, OWNER]).any():
+        return False
+    places = np.bincount(np.clip(record[:, PLACE], 0, number), minlength=number + 1)
+    return bool((places[1:] == 1).all())
+
+
+def is_as_set(record: IntArray, rows: IntArray) -> bool:
+    """Whether these are the atoms for which a list of bonds was set, all of them and in their first order.
+
+    Example:
+        >>> atoms, rows = Atoms("OH"), np.array([[0, 1, 1]])
+        >>> write_record(atoms, rows)
+        >>> [is_as_set(part.arrays["bond_partners"], rows) for part in (atoms, atoms[::-1])]
+        [True, False]
+    """
+    number = len(record)
+    first = np.empty((number, 3), dtype=np.int64)
+    first[:, OWNER], first[:, COUNT], first[:, PLACE] = checksum(rows), number, np.arange(1, number + 1)
+    return np.array_equal(record[:, :FIRST], first)
+
+
+def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
+    """Bonds between the atoms that are there, in their present order.
+
+    Where a structure was repeated or joined with a copy of itself, several atoms are called alike: then the nearest
+    image of a partner within 1.8 times the sum of the covalent radii is taken.
+
+    Args:
+        atoms: The structure.
+        record: Its record.
+
+    Returns:
+        Rows (i, j, type) with i < j, sorted.
+
+    Raises:
+        DataError: Copies lie so close to each other that it cannot be told which atoms are bonded.
+    """
+    atom, slot = np.nonzero(record[:, FIRST:])
+    entry = record[atom, FIRST + slot]
+    own, wanted = _keys(record, record[:, PLACE]), _keys(record[atom], entry // 10)
+    present = np.flatnonzero(record[:, OWNER] > 0)
+    order = present[np.argsort(own[present], kind="stable")]
+    if (np.diff(own[order]) == 0).any():
+        found, partner = _nearest(atoms, own, atom, wanted)
+    else:
+        place = np.minimum(np.searchsorted(own[order], wanted), len(order) - 1)
+        found = np.flatnonzero(own[order][place] == wanted)
+        partner = order[place[found]]
+    ends = np.sort(np.column_stack([atom[found], partner]), axis=1)
+    rows = np.column_stack([ends, entry[found] % 10]).astype(np.int64)
+    return rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+
+
+def _keys(record: IntArray, places: IntArray) -> IntArray:
+    """One integer for an atom of a list of bonds."""
+    return (record[:, OWNER] << 31) + places
+
+
+def _nearest(atoms: Atoms, own: IntArray, atom: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
+    """For which bonds a partner is near, and which: the nearest of those that are called so."""
+    if (own[atom] == wanted).any():
+        raise DataError(
+            "the structure was repeated, and has bonds between an atom and its own image; set the bonds of the "
+            "repeated structure anew (set_bonds)"
+        )
+    radii = covalent_radii[atoms.numbers]
+    edge_index, shifts = neighbour_list(
+        atoms.positions, atoms.cell.array, atoms.pbc, 2 * REACH * float(radii[atom].max(initial=0.1))
+    )
+    sender, receiver = edge_index
+    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
+    ratio = np.linalg.norm(vectors, axis=1) / (radii[sender] + radii[receiver])
+    names, code = np.unique(np.concatenate([own, wanted]), return_inverse=True)
+    own_code, wanted_code = code[: len(own)], code[len(own) :]
+    bond_code = atom * len(names) + wanted_code
+    edge_code = sender * len(names) + own_code[receiver]
+    near = np.flatnonzero((ratio < REACH) & np.isin(edge_code, bond_code))
+    near = near[np.lexsort((ratio[near], edge_code[near]))]
+    first = np.searchsorted(edge_code[near], bond_code)
+    found = np.flatnonzero(np.append(edge_code[near], -1)[first] == bond_code)
+    edge = near[first[found]]
+    kept = _one_each(receiver[edge], own_code[atom[found]], ratio[edge])
+    return found[kept], receiver[edge[kept]]
+
+
+def _one_each(partner: IntArray, name: IntArray, ratio: FloatArray) -> IntArray:
+    """The bonds that hold where several atoms of one name claim the same partner: the one that is clearly near."""
+    order = np.lexsort((ratio, name, partner))
+    again = np.r_[False, (np.diff(partner[order]) == 0) & (np.diff(name[order]) == 0)]
+    if (ratio[order][again] < NEAR).any():
+        raise DataError(
+            "copies of a molecule lie so close to each other that it cannot be told which atoms are bonded; join the "
+            "structures with ik_e3nn.data.joined, or set their bonds anew (set_bonds)"
+        )
+    return np.sort(order[~again])

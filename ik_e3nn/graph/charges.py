@@ -1,0 +1,169 @@
+"""Charge and spin of a structure, and whether they are still those of its atoms."""
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph.bond_record import OWNER, is_as_set, is_complete, read_record
+from ik_e3nn.graph.bonds import BOND_KEY, check_bonds, fitting_bonds, has_bonds, set_bonds
+
+CHARGE_KEY = "charge"
+SPIN_KEY = "spin"
+SHARES = "formal_charges"
+
+
+def structure_number(atoms: Atoms, key: str) -> float | None:
+    """A number from `atoms.info`, such as the charge, or None if it is not there.
+
+    Args:
+        atoms: The structure.
+        key: Name in `atoms.info`.
+
+    Returns:
+        The value, or None.
+
+    Raises:
+        DataError: The value is not one finite number.
+
+    Example:
+        >>> structure_number(Atoms("Na", info={"charge": 1}), "charge")
+        1.0
+    """
+    stored = atoms.info.get(key)
+    if stored is None:
+        return None
+    try:
+        value = float(stored)
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(f'atoms.info["{key}"] must be one finite number, got {stored!r:.80}')
+    return value
+
+
+def stated_number(atoms: Atoms, key: str) -> float | None:
+    """The same for charge or spin, after a look whether it was said of these atoms; see `check_stated`.
+
+    Example:
+        >>> stated_number(Atoms("Na", info={"charge": 1}), "charge")
+        1.0
+    """
+    value = structure_number(atoms, key)
+    if value is not None:
+        check_stated(atoms, key)
+    return value
+
+
+def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
+    """Say the total charge, and the spin multiplicity, of the atoms that are there now.
+
+    `atoms.info["charge"] = ...` does the same for a structure as it was made or read. One that was cut, joined or
+    repeated since needs this function where its formal charges do not sum to the charge that is meant.
+
+    Args:
+        atoms: The structure to write to.
+        charge: Total charge in e.
+        spin: Multiplicity 2S+1; what is there stays if it is not given.
+
+    Raises:
+        DataError: The bonds of the structure cannot be read.
+
+    Example:
+        >>> pair = Atoms("H2O", info={"charge": 0}) + Atoms("OH")
+        >>> set_charge(pair, -1)
+        >>> pair.info["charge"]
+        -1
+    """
+    if read_record(atoms) is not None:
+        set_bonds(atoms, fitting_bonds(atoms))
+    atoms.info[CHARGE_KEY] = charge
+    if spin is not None:
+        atoms.info[SPIN_KEY] = spin
+
+
+def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
+    """Store the formal charges and unpaired electrons of all atoms in `atoms.arrays["formal_charges"]`, (N, 2).
+
+    Nothing is stored where all are zero.
+
+    Args:
+        atoms: The structure to write to.
+        charges: Formal charges in e, (N,).
+        unpaired: Numbers of unpaired electrons, (N,).
+
+    Example:
+        >>> hydroxide = Atoms("OH")
+        >>> set_shares(hydroxide, [-1, 0], [0, 0])
+        >>> hydroxide.arrays["formal_charges"].tolist()
+        [[-1, 0], [0, 0]]
+    """
+    shares = np.column_stack([charges, unpaired]).astype(np.int64).reshape(-1, 2)
+    atoms.arrays.pop(SHARES, None)
+    if shares.any():
+        atoms.set_array(SHARES, shares)
+
+
+def settle_bonds(atoms: Atoms) -> None:
+    """Store the bonds of a structure for its atoms as they are now, list and arrays, where everything fits.
+
+    What does not fit stays as it is, for those who read it to refuse it.
+
+    Args:
+        atoms: The structure to write to.
+
+    Example:
+        >>> water = Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]])
+        >>> set_bonds(water, [[0, 1, 1], [0, 2, 1]])
+        >>> turned = water[::-1]
+        >>> settle_bonds(turned)
+        >>> turned.info["bonds"].tolist()
+        [0, 2, 1, 1, 2, 1]
+    """
+    try:
+        record = read_record(atoms)
+        if record is not None and is_as_set(record, check_bonds(atoms.info.get(BOND_KEY, []), len(atoms))):
+            return
+        for key in (CHARGE_KEY, SPIN_KEY):
+            stated_number(atoms, key)
+        if has_bonds(atoms):
+            set_bonds(atoms, fitting_bonds(atoms))
+    except DataError:
+        return
+
+
+def check_stated(atoms: Atoms, key: str) -> None:
+    """Refuse a charge or spin that was said of other atoms: of a part, of the whole, or of one copy.
+
+    Only structures that carry bonds or formal charges with their atoms (those from SMILES, SDF, or `set_bonds`) tell.
+    Their formal charges sum to the charge, or the charge was said since, see `set_charge`.
+
+    Args:
+        atoms: The structure.
+        key: "charge" or "spin".
+
+    Raises:
+        DataError: The number is not that of these atoms.
+
+    Example:
+        >>> check_stated(Atoms("OH", info={"charge": -1}), "charge")
+    """
+    record = read_record(atoms)
+    if record is None or is_complete(record) or atoms.info.get(key) is None:
+        return
+    shares = atoms.arrays.get(SHARES, np.zeros((len(atoms), 2), dtype=np.int64))
+    charge, value = structure_number(atoms, CHARGE_KEY), structure_number(atoms, key)
+    total = float(shares[:, 0].sum())
+    expected = total if key == CHARGE_KEY else float(shares[:, 1].sum()) + 1
+    if (record[:, OWNER] == 0).any() and not shares.any():
+        return  # neutral molecules were added to a structure whose charge was said by hand
+    electrons = float(atoms.numbers.sum()) - (total if charge is None else charge)
+    impossible = key == SPIN_KEY and not atoms.pbc.any() and electrons % 2 == expected % 2
+    if value != expected or impossible:
+        what = "formal charges of its atoms sum to" if key == CHARGE_KEY else "unpaired electrons of its atoms make"
+        found = "none that is possible" if impossible else f"{expected:g}"
+        raise DataError(
+            f'atoms.info["{key}"] is {value:g}, but it was not said of the {len(atoms)} atoms of '
+            f"{atoms.get_chemical_formula()}: the structure was cut, joined or repeated since, and the {what} {found}. "
+            "Say what it is now with ik_e3nn.graph.set_charge(atoms, charge, spin)"
+        )
