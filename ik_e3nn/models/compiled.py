@@ -12,11 +12,13 @@ Both are checked against the eager model on a random structure before they are u
 
 import contextlib
 import copy
+import getpass
 import hashlib
 import json
 import logging
 import os
 import platform
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -28,9 +30,11 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.conv.receivers import WIDTH
 from ik_e3nn.models.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.potential import Core, InteratomicPotential
+from ik_e3nn.models.private_folder import private_folder, why_not_private
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +57,8 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
 
     Args:
         model: The model, on its device and in its dtype.
-        cache: Folder of compiled packages; ``$IK_E3NN_CACHE`` or the user's cache folder if absent.
+        cache: Folder of compiled packages; ``$IK_E3NN_CACHE`` or the user's cache folder if absent. What is in it runs,
+            so it must be this user's alone: one that others can write to is not used.
 
     Returns:
         Whether the model is compiled now. The first time takes a minute or two, later ones less than a second.
@@ -66,13 +71,16 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
         >>> compile_potential(model)  # doctest: +SKIP
         True
     """
-    path = _cache_folder(cache) / f"{_key(model)}.pt2"
+    used: list[Path] = []
 
     def build(probe: InteratomicPotential) -> Graph:
-        if path.exists():
+        path = private_folder(_cache_folder(cache)) / f"{_key(model)}.pt2"
+        used.append(path)
+        if _is_trusted(path):
             with contextlib.suppress(Exception):  # a damaged file is written again
                 return _load(path, model.device)
         _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
+        _keep_compiler_private()
         _package(probe, path)
         return _load(path, model.device)
 
@@ -81,7 +89,9 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
         renew(model)
         model.compiled = _checked(model, build, "inference")
     if model.compiled is None:
-        path.unlink(missing_ok=True)
+        for path in used:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
     return model.compiled is not None
 
 
@@ -99,6 +109,7 @@ def compile_for_training(model: InteratomicPotential) -> bool:
     """
 
     def build(probe: InteratomicPotential) -> Graph:
+        _keep_compiler_private()
         return torch.compile(_trace(probe, training=True), dynamic=True)
 
     model.compiled_for_training = None
@@ -230,14 +241,41 @@ def _package(model: InteratomicPotential, path: Path) -> None:
     shapes: tuple[list[Any], list[Any]] = ([{}] * len(state), [atoms_or_blocks] * len(edges))
     with torch.no_grad():
         program = torch.export.export(graph, (state, edges), dynamic_shapes=shapes)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+    with tempfile.TemporaryDirectory() as folder:  # not beside `path`: what a kill leaves there, the system removes
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder) / path.name),
             inductor_configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
         )
-        os.replace(package, path)
+        with written_at_once(path) as file, open(package, "rb") as source:
+            shutil.copyfileobj(source, file)
+    path.chmod(0o600)  # whatever the user's files get
+
+
+def _is_trusted(path: Path) -> bool:
+    """Whether a package is there that nobody else can have written; one that is not so is removed."""
+    if not os.path.lexists(path):
+        return False
+    reason = why_not_private(path)
+    if reason is not None:
+        _log.warning("the machine code in %s is made again, because %s", path, reason)
+        path.unlink()
+    return reason is None
+
+
+def _keep_compiler_private() -> None:
+    """Have torch's compiler keep its files in a folder of this user alone; by default it is one in /tmp."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container that has no name for its user
+        user = f"uid_{os.getuid()}"
+    default = Path(tempfile.gettempdir()) / f"torchinductor_{user}"  # where torch would have it
+    try:
+        folder = private_folder(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default))
+    except PermissionError as error:
+        folder = private_folder(_cache_folder(None) / "torchinductor")
+        _log.warning("%s; torch's compiler uses %s instead", error, folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch sets it as well
 
 
 def _load(path: Path, device: torch.device) -> Graph:
@@ -313,8 +351,5 @@ def _processor() -> str:
 
 
 def _cache_folder(cache: str | Path | None) -> Path:
-    if cache is not None:
-        return Path(cache)
-    if "IK_E3NN_CACHE" in os.environ:
-        return Path(os.environ["IK_E3NN_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ik_e3nn"
+    chosen = cache or os.environ.get("IK_E3NN_CACHE")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ik_e3nn"))

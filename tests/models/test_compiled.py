@@ -108,6 +108,74 @@ def test_a_damaged_package_is_made_again(monkeypatch, compiled):
     assert compile_potential(model, cache=folder)
 
 
+@pytest.fixture
+def loaded(monkeypatch):
+    """The packages that are loaded; nothing is compiled and none of them is used."""
+    paths = []
+
+    def load(path, device):
+        paths.append(path)
+        raise RuntimeError("loaded")
+
+    monkeypatch.setattr(compiled_module, "_load", load)
+    monkeypatch.setattr(compiled_module, "_package", lambda model, path: None)
+    return paths
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_machine_code_that_others_can_write_is_not_loaded(monkeypatch, tmp_path, loaded, variable):
+    folder, model = tmp_path / "cache", potential()
+    folder.mkdir()
+    package = folder / f"{compiled_module._key(model)}.pt2"
+    package.write_bytes(b"made by somebody else")
+    folder.chmod(0o777)
+    if variable:
+        monkeypatch.setenv("IK_E3NN_CACHE", str(folder))
+    with pytest.warns(CompileWarning, match=rf"others may write to it \(mode 0777\); .* chmod 700 {folder}"):
+        assert not compile_potential(model, cache=None if variable else folder)
+    assert not loaded
+    assert package.read_bytes() == b"made by somebody else"
+    assert model(graphs()[0])["forces"].isfinite().all()
+
+
+@pytest.mark.parametrize("fault", ["writable", "link"])
+def test_a_file_that_others_can_write_is_made_again(tmp_path, loaded, caplog, fault):
+    folder, model = tmp_path / "cache", potential()
+    folder.mkdir(mode=0o700)
+    package = folder / f"{compiled_module._key(model)}.pt2"
+    other = tmp_path / "other"
+    other.touch(mode=0o600)
+    if fault == "link":
+        package.symlink_to(other)
+    else:
+        package.touch()
+        package.chmod(0o666)
+    with pytest.warns(CompileWarning, match="RuntimeError: loaded"):
+        assert not compile_potential(model, cache=folder)
+    assert loaded == [package]  # only the new one
+    assert f"the machine code in {package} is made again, because" in caplog.text
+    assert other.exists()
+
+
+def test_the_compiler_of_torch_keeps_its_files_private_too(monkeypatch, tmp_path, loaded, caplog):
+    shared, own = tmp_path / "torch", tmp_path / "own"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared))
+    monkeypatch.setenv("IK_E3NN_CACHE", str(own))
+    with pytest.warns(CompileWarning, match="RuntimeError: loaded"):
+        compile_potential(potential())
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(own / "torchinductor")
+    assert f"torch's compiler uses {own / 'torchinductor'} instead" in caplog.text
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch, tmp_path):
+    monkeypatch.setenv("IK_E3NN_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compiled_module._cache_folder(None).expanduser() == tmp_path / ".cache" / "ik_e3nn"
+
+
 @needs_compiler
 def test_weights_and_inputs_are_those_of_the_call(compiled, eager):
     """New weights in the same model, and a single-precision charge for a model in double precision."""
@@ -141,6 +209,20 @@ def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
         assert not compile_potential(model, cache=tmp_path / "new")
     assert model.compiled is None
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_nothing_of_an_unfinished_compilation_lies_in_the_cache(monkeypatch, tmp_path):
+    """Where a compilation is killed, no error handler runs: what is there at that moment stays."""
+    folder, found = tmp_path / "cache", []
+
+    def look(*_, **__):
+        found.append(list(folder.iterdir()))
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", look)
+    with pytest.warns(CompileWarning, match="stopped"):
+        compile_potential(potential(), cache=folder)
+    assert found == [[]]
 
 
 @needs_compiler
