@@ -20,7 +20,9 @@ class GenerateSettings:
         smiles: Molecules as SMILES strings.
         structures: Files, globs or folders with starting structures.
         calculator: Reference method: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite at z = 0),
-            "module:Class" for any ASE calculator, or a sum of them, as in "gfn2-xtb+steele".
+            "module:Class" for any ASE calculator, or a sum of them, as in "gfn2-xtb+steele". The module, which may be a
+            file in the working folder, is imported, which runs it; many calculators start the program that
+            `calculator_options` name. Use such a configuration of somebody else only after having read it.
         calculator_options: Further arguments of the calculator; for a sum, those of each by its name.
         num_frames: Frames for each molecule or starting structure, shared evenly by its conformers and temperatures.
         method: "md" (Langevin dynamics), "normal-modes" (harmonic displacements; one calculation a frame, for expensive

@@ -1,7 +1,9 @@
 """Reference labels from any ASE calculator, with every failure turned into one kind of error."""
 
 import importlib
+import inspect
 import sys
+import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from numpy.typing import NDArray
@@ -128,6 +131,8 @@ def make_calculator(
     Args:
         name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite), or "module:Class" for any ASE
             calculator that can be imported, also from the working folder; or a sum of them, as in "gfn2-xtb+steele".
+            Importing a module runs it. In place of a class there may be a function that says in its annotation that it
+            returns one, as `mace.calculators:mace_mp` does.
         charge: Total charge in e, for xTB.
         spin: Multiplicity 2S+1, for xTB; None leaves the lowest.
         options: Further arguments of the calculator's constructor; for a sum, those of each calculator by its name.
@@ -136,7 +141,7 @@ def make_calculator(
         A new calculator.
 
     Raises:
-        DataError: Unknown name, or the class cannot be imported or made.
+        DataError: Unknown name, or the class cannot be imported or made, or is no ASE calculator, which is not called.
         MissingDependencyError: xTB is asked for and not installed.
 
     Example:
@@ -160,7 +165,7 @@ def make_calculator(
         calculator: BaseCalculator = factory(**arguments)
     except Exception as error:
         raise DataError(f"the calculator {name!r} cannot be made with {arguments}: {error}") from error
-    if not hasattr(calculator, "get_property"):
+    if not isinstance(calculator, GetPropertiesMixin):
         raise DataError(f"{name!r} gives a {type(calculator).__name__}, which is not an ASE calculator")
     return calculator
 
@@ -259,9 +264,29 @@ def _import_class(target: str) -> Any:
     if added:
         sys.path.append(here)
     try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise DataError(f"the calculator {target!r} cannot be imported: {error}") from error
+        found = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # whatever a module of somebody else raises
+        raise DataError(f"the calculator {target!r} cannot be imported: {error or type(error).__name__}") from error
     finally:
         if added:
             sys.path.remove(here)
+    if not _makes_calculators(found):
+        raise DataError(
+            f"{target!r} is {_kind(found)}, which is not called: a calculator must be a subclass of "
+            "ase.calculators.calculator.Calculator, or a function with such a class as its return annotation"
+        )
+    return found
+
+
+def _makes_calculators(found: Any) -> bool:
+    """Whether something is a class of ASE calculators, or a function that is declared to return one."""
+    if not inspect.isclass(found) and callable(found):
+        try:
+            found = typing.get_type_hints(found).get("return")
+        except Exception:  # noqa: BLE001  (annotations of any kind)
+            return False
+    return inspect.isclass(found) and issubclass(found, GetPropertiesMixin)
+
+
+def _kind(found: Any) -> str:
+    return f"the class {found.__name__}" if inspect.isclass(found) else f"a {type(found).__name__}"

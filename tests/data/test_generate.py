@@ -223,7 +223,7 @@ def test_frames_are_shared_out_evenly():
         ({"calculator": "magic"}, "unknown calculator 'magic'; known are gfn2-xtb"),
         ({"calculator": "no.such.module:Thing"}, "'no.such.module:Thing' cannot be imported"),
         ({"calculator": "ase.calculators.emt:Thing"}, "cannot be imported"),
-        ({"calculator": "pathlib:Path"}, "which is not an ASE calculator"),
+        ({"calculator": "pathlib:Path"}, "which is not called: a calculator must be a subclass"),
         ({"calculator": "ase.calculators.mixing:SumCalculator"}, "cannot be made with"),
         ({"calculator": "emt", "smiles": ["C("]}, "SMILES 'C\\(' cannot be read"),
         (

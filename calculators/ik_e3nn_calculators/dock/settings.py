@@ -81,7 +81,8 @@ class DockSettings:
         ligand: The molecule: an SDF, MOL or structure file, or a SMILES string.
         model: Model file.
         calculator: What to use instead of a model, one pose after the other: "gfn2-xtb", "gfn2-xtb+steele", "emt", "lj"
-            or "module:Class" for any ASE calculator.
+            or "module:Class" for any ASE calculator. The module, which may be a file in the working folder, is
+            imported, which runs it.
         host: "surface", for a model that knows a surface without atoms, or a structure file of a slab, cluster or
             protein, which is held fixed. A calculator's surface without atoms is taken for a flat wall across z
             ("Cinfv"): poses that differ by turns, mirrors and shifts along it are one.
