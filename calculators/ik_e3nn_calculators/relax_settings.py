@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from ik_e3nn.settings import check_settings
+
 OPTIMIZERS = ("fire", "bfgs", "lbfgs")
 CELLS = ("fixed", "full", "hydrostatic")
 
@@ -67,6 +69,7 @@ class RelaxSettings:
     plots: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if not (math.isfinite(self.fmax) and self.fmax > 0):
             raise ValueError(f"fmax must be positive, got {self.fmax}")
         if self.steps < 0:

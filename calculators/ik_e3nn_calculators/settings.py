@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ik_e3nn.settings import check_settings
+
 # Settings that a continued run may change: how long, where, and what is written; never the physics.
 CHANGEABLE = frozenset(
     {
@@ -46,6 +48,7 @@ class ExplosionLimits:
     leaving: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self, "limits")
         for name in ("displacement", "contact"):
             _positive(name, getattr(self, name))
         if self.temperature is not None:
@@ -142,6 +145,7 @@ class MDSettings:
     limits: ExplosionLimits = field(default_factory=ExplosionLimits)
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if (self.steps is None) == (self.time_ps is None):
             raise ValueError(f"give either steps or time_ps, got steps={self.steps} and time_ps={self.time_ps}")
         for name, choices in _CHOICES.items():

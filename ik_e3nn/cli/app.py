@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _say(sys.stderr, "interrupted")
         return INTERRUPTED
-    except (IKError, OSError) as error:
+    except (IKError, OSError, ValueError) as error:  # libraries say with a ValueError what is wrong with the input
         if debug:
             raise
         _say(sys.stderr, f"{PROGRAM}: error: {_message(error)}")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ik_e3nn.settings import check_settings
+
 
 @dataclass(frozen=True)
 class InfoSettings:
@@ -18,6 +20,9 @@ class InfoSettings:
 
     model: str
     full: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def info(settings: InfoSettings) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import collections.abc
 import dataclasses
+import itertools
 import json
 import types
 import typing
@@ -12,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.training.config_file import check_keys, one_line
+from ik_e3nn.training.config_file import check_keys, check_sections, one_line
+from ik_e3nn.training.yaml_file import flatten, read_yaml
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -61,6 +63,12 @@ def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequen
     """
     known = option_names(settings)
     words = tidy(words, settings)
+    sections = {field.name for field in dataclasses.fields(settings)} - set(known)
+    for path in _config_files(words):
+        content = read_yaml(path)
+        check_keys(flatten(content), known, where=path)
+        check_sections(content, (), sections)
+    check_sections({}, words, sections)
     check_keys((word[2:].split("=")[0] for word in words if _is_option(word)), [*known, "config"], where="command line")
     parser = settings_parser(settings, positional, **options)
     try:
@@ -68,6 +76,12 @@ def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequen
         return build(settings, values)
     except (argparse.ArgumentError, TypeError, ValueError) as error:
         raise ConfigError(one_line(str(error))) from error
+
+
+def _config_files(words: Sequence[str]) -> list[str]:
+    """Values of `--config=PATH` and `--config PATH`."""
+    after = [path for word, path in itertools.pairwise(words) if word == "--config"]
+    return after + [word.partition("=")[2] for word in words if word.startswith("--config=")]
 
 
 def build(settings: type[Any], values: Mapping[str, Any]) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,9 @@ class ShowKernelSettings:
     plane: str = "xy"
     height: float = 0.4
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def show_kernel(settings: ShowKernelSettings) -> str:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config_file import Config, config_parser, config_type, flatten, read_config, read_yaml
+from ik_e3nn.training.config_file import Config, config_parser, config_type, read_config
 from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig, finetune_type
 from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.yaml_file import flatten, read_yaml
 
 
 def run_train(words: Sequence[str], *, usage: str) -> str:

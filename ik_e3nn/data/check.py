@@ -28,6 +28,7 @@ from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.writing import check_output, whole_file
+from ik_e3nn.settings import check_settings
 
 __all__ = ["CheckReport", "CheckSettings", "check"]
 
@@ -66,6 +67,9 @@ class CheckSettings:
     energy_unit: EnergyUnit = "eV"
     length_unit: LengthUnit = "ang"
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
     @property
     def prefix(self) -> Path:

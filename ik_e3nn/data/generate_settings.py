@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from ik_e3nn.data.extxyz import require_extxyz
 from ik_e3nn.errors import DataError
+from ik_e3nn.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class GenerateSettings:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name in ("smiles", "structures"):
             if isinstance(getattr(self, name), str):
                 raise DataError(f"{name} must be a list, got one string {getattr(self, name)!r}")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ik_e3nn.data import LabelKeys
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.settings import check_settings
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class CalibrationSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name in ("members", "max_structures", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")

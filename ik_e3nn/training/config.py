@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.settings import check_settings
 
 
 def _require(ok: bool, name: str, got: object, expected: str) -> None:
@@ -51,6 +52,7 @@ class DataConfig:
     cache: str | None = None
 
     def __post_init__(self) -> None:
+        check_settings(self, "data")
         if isinstance(self.valid, float):
             _require(0.0 < self.valid < 1.0, "data.valid", self.valid, "a fraction between 0 and 1, a number or files")
         elif isinstance(self.valid, int):
@@ -83,6 +85,7 @@ class LossConfig:
     huber_delta: float = 0.01
 
     def __post_init__(self) -> None:
+        check_settings(self, "loss")
         for name in ("energy_weight", "forces_weight", "stress_weight"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or positive")
         _require(self.energy_growth > 0, "loss.energy_growth", self.energy_growth, "positive")
@@ -131,6 +134,7 @@ class OptimizerConfig:
     clip_grad: float | None = 3.0
 
     def __post_init__(self) -> None:
+        check_settings(self, "optimizer")
         _require(self.lr > 0, "optimizer.lr", self.lr, "positive")
         _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "zero or positive")
         _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "zero or positive")
@@ -186,6 +190,7 @@ class RunConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self, "run")
         for name in ("max_epochs", "batch_size", "num_processes", "patience", "max_atoms", "num_threads"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"run.{name}", value, "at least 1")
@@ -211,3 +216,6 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_settings(self)

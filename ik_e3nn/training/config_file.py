@@ -5,18 +5,24 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import functools
 import inspect
+import operator
 import re
+import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import docstring_parser
 import yaml
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training.config import TrainConfig
 from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.yaml_file import flatten, read_yaml, refuse_class
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -67,20 +73,49 @@ def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentP
 
     parser = ArgumentParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with all or some of the settings below.")
-    types = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind)
     model = model_type(kind)
     given = GIVEN_BY_DATA & set(inspect.signature(model).parameters)
     for field in dataclasses.fields(kind):
         if field.name == "model" and kind.model_is_given:
             parser.add_argument("--model", type=dict[str, Any], default={}, help="What the base's arguments must be.")
         elif field.name == "model":
-            parser.add_class_arguments(model, "model", skip=given)
+            _add_model_arguments(parser, model, given)
         else:
-            parser.add_class_arguments(types[field.name], field.name)
+            parser.add_class_arguments(hints[field.name], field.name)
             if field.default_factory is not dataclasses.MISSING:
                 own = dataclasses.asdict(field.default_factory())
                 parser.set_defaults({f"{field.name}.{name}": value for name, value in own.items()})
     return parser
+
+
+def _add_model_arguments(parser: ArgumentParser, model: type[nn.Module], given: set[str]) -> None:
+    """A model's arguments; those that could be objects are text and mappings here, so that no class is imported."""
+    hints, parameters = typing.get_type_hints(model.__init__), inspect.signature(model).parameters
+    plain = {name: _without_classes(hints[name]) for name in parameters if name not in given}
+    objects = {name for name, kind in plain.items() if kind != hints[name]}
+    parser.add_class_arguments(model, "model", skip=given | objects)
+    documented = (
+        docstring_parser.parse(model.__doc__ or "").params + docstring_parser.parse(model.__init__.__doc__ or "").params
+    )
+    helps = {one.arg_name: one.description for one in documented}
+    for name in sorted(objects):
+        default = parameters[name].default
+        parser.add_argument(f"--model.{name}", type=plain[name], default=default, help=helps.get(name))
+
+
+def _without_classes(kind: Any) -> Any:
+    """A union of types without classes of this package.
+
+    >>> from ik_e3nn.symmetry import SymmetryGroup
+    >>> _without_classes(SymmetryGroup | str)
+    <class 'str'>
+    """
+    members = (
+        typing.get_args(kind) if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union else ()
+    )
+    kept = [one for one in members if not (inspect.isclass(one) and one.__module__.startswith("ik_e3nn."))]
+    return functools.reduce(operator.or_, kept) if len(kept) < len(members) else kind
 
 
 def read_config(
@@ -102,14 +137,48 @@ def read_config(
         ConfigError: An unknown or repeated key, with the nearest right one; or a value of the wrong type.
         FileNotFoundError: There is no such file.
     """
-    keys = [] if path is None else list(flatten(read_yaml(path)))
+    content = {} if path is None else read_yaml(path, f"sections ({', '.join(sections_of(TrainConfig))})")
+    keys = list(flatten(content))
     words = [word[2:].split("=")[0] for word in overrides if word.startswith("--")]
     kind = kind or config_type([*keys, *words])
     known = known_keys(kind)
     check_keys(keys, known, where=str(path))
     check_keys(words, known, where="command line")
+    sections = {name for name in sections_of(kind) if name != "model" or not kind.model_is_given}
+    check_sections(content, overrides, sections)
     arguments = [] if path is None else [f"--config={path}"]
     return parse_config(config_parser(kind), [*arguments, *overrides], kind)
+
+
+def check_sections(content: Mapping[str, Any], words: Sequence[str], sections: Collection[str]) -> None:
+    """Raise where a section of settings is given a value of its own, which the parser could take for a class to import.
+
+    Args:
+        content: What a file holds.
+        words: The words of a command line.
+        sections: Names of the sections.
+
+    Raises:
+        ConfigError: Names the section.
+
+    >>> check_sections({}, ["--run=os.system"], ["run"])
+    Traceback (most recent call last):
+    ...
+    ik_e3nn.errors.ConfigError: run is a section: give its settings one by one, as --run.NAME=VALUE; got 'os.system'
+    """
+    for name in sections:
+        if name in content and not isinstance(content[name], Mapping):
+            got = "null" if content[name] is None else repr(content[name])
+            raise ConfigError(f"{name} is a section and must be a mapping of settings; got {got}")
+    for word in words:
+        name, _, value = word.removeprefix("--").partition("=")
+        if word.startswith("--") and name in sections:
+            raise ConfigError(
+                f"{name} is a section: give its settings one by one, as --{name}.NAME=VALUE; got {value!r}"
+            )
+        for key in ("class_path", "init_args"):
+            if re.search(rf"[{{,.\"'\s]{key}[\"']?\s*[:=]", word):
+                refuse_class(key, "command line")
 
 
 def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Config] = TrainConfig) -> Config:
@@ -122,14 +191,15 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Co
         parsed = parser.parse_args(list(arguments)).as_dict()
     except (argparse.ArgumentError, TypeError) as error:
         raise ConfigError(one_line(str(error))) from error
-    types = typing.get_type_hints(kind)
-    sections = {name: types[name](**parsed[name]) for name in sections_of(kind) if name != "model"}
+    hints = typing.get_type_hints(kind)
+    sections = {name: hints[name](**parsed[name]) for name in sections_of(kind) if name != "model"}
     return kind(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
 def write_config(config: Config, path: str | Path) -> None:
-    """Write a configuration with every setting spelled out; `read_config` reads it back."""
-    Path(path).write_text(yaml.safe_dump(_as_yaml(dataclasses.asdict(config)), sort_keys=False))
+    """Write a configuration with every setting spelled out, at once or not at all; `read_config` reads it back."""
+    with written_at_once(Path(path)) as file:
+        file.write(yaml.safe_dump(_as_yaml(dataclasses.asdict(config)), sort_keys=False).encode())
 
 
 def flat_values(config: Config) -> dict[str, Any]:
@@ -152,12 +222,12 @@ def _as_yaml(value: Any) -> Any:
 
 def known_keys(kind: type[Config] = TrainConfig) -> list[str]:
     """All dotted keys of a configuration."""
-    types = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind)
     model = [name for name in inspect.signature(model_type(kind)).parameters if name not in GIVEN_BY_DATA]
     return [
         f"{section}.{name}"
         for section in sections_of(kind)
-        for name in (model if section == "model" else [field.name for field in dataclasses.fields(types[section])])
+        for name in (model if section == "model" else [field.name for field in dataclasses.fields(hints[section])])
     ]
 
 
@@ -194,38 +264,6 @@ def nearest(key: str, known: Sequence[str]) -> str:
     return f"did you mean {found[0]!r}?" if found else f"there are {', '.join(known)}."
 
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file.
-
-    Raises:
-        ConfigError: It is no YAML, no mapping, or has a key twice.
-        FileNotFoundError: There is no such file.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
-    try:
-        content = yaml.load(Path(path).read_text(), Loader=_UniqueKeyLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {one_line(str(error))}") from error
-    if not isinstance(content, dict):
-        sections = ", ".join(sections_of(TrainConfig))
-        raise ConfigError(f"{path} must hold sections ({sections}), got {type(content).__name__}.")
-    return content
-
-
-def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys of the leaves of nested mappings.
-
-    >>> list(flatten({"run": {"seed": 1, "dtype": "float32"}, "data": {}}))
-    ['run.seed', 'run.dtype', 'data']
-    """
-    for key, value in content.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
 def one_line(message: str) -> str:
     r"""A parser's message of several lines as one sentence, with types in words.
 
@@ -246,16 +284,3 @@ def _in_words(kind: str) -> str:
     if kind.startswith("typing.Literal"):
         return f"one of {kind.partition('[')[2].rstrip(']')}"
     return TYPES.get(kind, kind)
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping that has the same key twice, where YAML would silently keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=deep) for key, _ in node.value]
-        repeated = sorted({str(key) for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"the key {repeated[0]!r} appears twice", node.start_mark
-            )
-        return super().construct_mapping(node, deep=deep)

@@ -19,6 +19,7 @@ from ik_e3nn.data.labels import LABELS, missing_labels
 from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.models import load_model, model_path
+from ik_e3nn.settings import check_settings
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.prepare import warn_unseen
 from ik_e3nn.training.run_folder import write_json
@@ -69,6 +70,7 @@ class EvalSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self)
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}, but it must be at least 1.")
         taken = {key for key in (self.energy_key, self.forces_key, self.stress_key, self.virial_key) if key}

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.settings import check_settings
 from ik_e3nn.training.config import OptimizerConfig, TrainConfig, _require
 from ik_e3nn.training.config_file import config_type
 from ik_e3nn.training.property_config import PropertyConfig
@@ -69,6 +70,7 @@ class MethodConfig:
     old_labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_settings(self, "finetune")
         _require(self.frozen_blocks >= 0, "finetune.frozen_blocks", self.frozen_blocks, "zero or positive")
         _require(0 < self.lr_decay <= 1, "finetune.lr_decay", self.lr_decay, "above 0 and at most 1")
         for name in ("replay", "old_domain"):
@@ -131,6 +133,7 @@ class FinetuneConfig(TrainConfig):
     finetune: MethodConfig = field(default_factory=MethodConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.data.E0s, dict) and self.finetune.E0s != "data":
             raise ConfigError(
                 f"data.E0s gives values, but finetune.E0s is {self.finetune.E0s!r} and would replace them; "
@@ -159,6 +162,7 @@ class PropertyFinetuneConfig(PropertyConfig):
     finetune: MethodConfig = field(default_factory=MethodConfig)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.finetune.E0s == "data":
             raise ConfigError(
                 "finetune.E0s is 'data', but references of properties that the base has are moved ('refit') or stay "

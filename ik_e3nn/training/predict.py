@@ -33,6 +33,7 @@ from ik_e3nn.models import (
     with_property_uncertainty,
 )
 from ik_e3nn.models.uncertain_properties import STD
+from ik_e3nn.settings import check_settings
 from ik_e3nn.training.evaluation import check_species
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_prediction import Values, predict_properties
@@ -76,6 +77,7 @@ class PredictSettings:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self)
         for name in ("conformers", "batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.settings import check_settings
 from ik_e3nn.training.config import OptimizerConfig, RunConfig
 
 
@@ -45,8 +46,15 @@ class PropertyDataConfig:
     on_failure: Literal["error", "skip", "single"] = "error"
 
     def __post_init__(self) -> None:
+        check_settings(self, "data")
         if isinstance(self.targets, list) and len(self.targets) == 1 and self.targets[0].startswith("{"):
-            object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # of a command line
+            try:
+                object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # of a command line
+            except yaml.YAMLError as error:
+                raise ConfigError(
+                    f"data.targets is {self.targets[0]!r}, but it must be a mapping or a list."
+                ) from error
+            check_settings(self, "data")
         for name in ("valid", "test"):
             value = getattr(self, name)
             if isinstance(value, float) and not 0 < value < 1:
@@ -72,6 +80,7 @@ class PropertyLossConfig:
     weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check_settings(self, "loss")
         if not self.huber_delta > 0:
             raise ConfigError(f"loss.huber_delta is {self.huber_delta!r}, but it must be positive.")
         for name, weight in self.weights.items():
@@ -98,3 +107,6 @@ class PropertyConfig:
     loss: PropertyLossConfig = field(default_factory=PropertyLossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        check_settings(self)

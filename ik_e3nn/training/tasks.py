@@ -8,7 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_type_hints
 
 import torch
 from ase import Atoms
@@ -19,6 +19,7 @@ from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.splits import content_digest
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+from ik_e3nn.settings import check_value
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import TrainConfig
 from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
@@ -285,15 +286,17 @@ def time_limit(config: TrainConfig | PropertyConfig) -> float | None:
 
 
 def check_model_arguments(arguments: dict[str, Any], kind: type[nn.Module] = InteratomicPotential) -> None:
-    """Raise for an argument that a model does not have.
+    """Raise for an argument that a model does not have, or that is not of its type.
 
     Raises:
-        ConfigError: Names the argument and the nearest right one.
+        ConfigError: Names the argument and the nearest right one, or what it must be.
     """
     known = [name for name in inspect.signature(kind).parameters if name not in GIVEN_BY_DATA]
-    for name in arguments:
+    hints = get_type_hints(kind.__init__)
+    for name, value in arguments.items():
         if name not in known:
             raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
+        check_value(value, hints[name], f"model.{name}")
 
 
 def _seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given: Any) -> nn.Module:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ik_e3nn.errors import ConfigError, ModelFileError
 from ik_e3nn.models import model_path
+from ik_e3nn.settings import check_settings
 
 CHANGEABLE = frozenset(
     {"output", "overwrite", "device", "progress", "plots", "batch_atoms", "steps", "fmax", "keep", "distinct"}
@@ -44,6 +45,7 @@ class RegionSettings:
     radius: float | None = None
 
     def __post_init__(self) -> None:
+        check_settings(self, "region")
         given = [name for name in ("sphere", "box", "around") if getattr(self, name) is not None]
         for name in ("heights", "sphere", "box"):
             numbers = getattr(self, name)
@@ -136,6 +138,7 @@ class DockSettings:
     plots: bool = True
 
     def __post_init__(self) -> None:
+        check_settings(self)
         least = {"poses": 1, "conformers": 1, "keep": 1, "batch_atoms": 1, "steps": 0, "seed": 0}
         for name, number in least.items():
             value = getattr(self, name)

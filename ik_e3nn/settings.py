@@ -1,0 +1,196 @@
+"""What every field of every settings dataclass must be: of its type, finite, and not empty."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import numbers
+import os
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from ik_e3nn.errors import ConfigError
+
+LARGEST = 2**63 - 1  # what tensors and files hold
+LARGEST_SEED = 2**32 - 1  # what numpy takes
+_DEEPEST = 20
+
+_WORDS = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def check_settings(settings: Any, section: str = "") -> None:
+    """Raise for the first field of a dataclass that is not what its annotation says.
+
+    Numbers must be finite, and whole ones below 2^63; text must not be empty (unless that is its default) and hold no
+    NUL; a field called `seed` must be one that numpy takes.
+
+    Args:
+        settings: The dataclass.
+        section: What its fields are called together, for messages.
+
+    Raises:
+        ConfigError: Says what the field is and what it must be.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Some:
+        ...     speed: float = 1.0
+        >>> check_settings(Some(float("inf")), "run")
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.ConfigError: run.speed is inf, but it must be a finite number.
+    """
+    hints = _hints(type(settings))  # type: ignore[arg-type]
+    for field in dataclasses.fields(settings):
+        name = f"{section}.{field.name}" if section else field.name
+        value = getattr(settings, field.name)
+        if value == "" and field.default == "":
+            continue
+        check_value(value, hints[field.name], name)
+        if field.name == "seed" and not 0 <= value <= LARGEST_SEED:
+            raise ConfigError(f"{name} is {value}, but it must be between 0 and {LARGEST_SEED} (2^32 - 1).")
+
+
+def check_value(value: Any, kind: Any, name: str) -> None:
+    """Raise a `ConfigError` if a setting is not of a type; see `check_settings`."""
+    expected = _fault(value, kind)
+    if expected is not None:
+        got = "null" if value is None else _shortened(repr(value))
+        raise ConfigError(f"{name} is {got}, but it must be {expected}.")
+
+
+def _fault(value: Any, kind: Any) -> str | None:
+    """What a value had to be, or None if it is that."""
+    members = _members(kind)
+    faults = [_fault_of_one(value, member) for member in members]
+    if None in faults:
+        return None
+    close = [fault for member, fault in zip(members, faults, strict=True) if _same_family(value, member)]
+    return " or ".join(dict.fromkeys(fault for fault in close or faults if fault is not None))
+
+
+def _fault_of_one(value: Any, kind: Any) -> str | None:
+    origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin in _CHECKS:
+        return _CHECKS[origin](value, inner)
+    return None if isinstance(value, origin) else _in_words(kind)
+
+
+def _fault_of_choice(value: Any, choices: tuple[Any, ...]) -> str | None:
+    return None if isinstance(value, str) and value in choices else f"one of {', '.join(map(repr, choices))}"
+
+
+def _fault_of_list(value: Any, inner: tuple[Any, ...]) -> str | None:
+    element = inner[0] if inner else Any
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        return f"a list (of {_in_words(element)})"
+    fault = _first(_fault(item, element) for item in value)
+    return fault and f"a list, each of it {fault}"
+
+
+def _fault_of_number(value: Any, kind: type[Any]) -> str | None:
+    accepted = numbers.Integral if kind is int else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, accepted):
+        return _WORDS[kind]
+    if isinstance(value, int):
+        return "a number of less than 2^63" if abs(value) > LARGEST else None
+    if not math.isfinite(value):
+        return "a finite number"
+    return None
+
+
+def _fault_of_text(value: Any) -> str | None:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if not isinstance(value, str):
+        return "text"
+    if not value.strip():
+        return "text that is not empty"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "text without surrogates (it cannot be written as UTF-8)"
+    return "text without NUL characters" if "\0" in value else None
+
+
+def _fault_of_mapping(value: Any, inner: tuple[Any, ...]) -> str | None:
+    if not isinstance(value, Mapping):
+        return "a mapping"
+    wrong = [key for key in value if not isinstance(key, str) or not key]
+    if wrong:
+        return f"a mapping whose keys are text, which {wrong[0]!r} is not (quotation marks make it text)"
+    faults = {key: _fault(item, inner[1] if inner else Any) for key, item in value.items()}
+    return _first(f"a mapping in which {key!r} is {fault}" for key, fault in faults.items() if fault is not None)
+
+
+def _fault_of_anything(value: Any, inner: tuple[Any, ...] = (), depth: int = _DEEPEST) -> str | None:
+    """What goes into a file must be made of plain values."""
+    if value is None or value == "" or isinstance(value, bool):
+        return None
+    if isinstance(value, str | numbers.Real):
+        return _fault_of_text(value) if isinstance(value, str) else _fault_of_number(value, float)
+    if isinstance(value, Mapping | list | tuple) and depth:
+        items = value.values() if isinstance(value, Mapping) else value
+        keys = _fault_of_mapping(value, (str, object)) if isinstance(value, Mapping) else None
+        return keys or _first(_fault_of_anything(item, (), depth - 1) for item in items)
+    is_plain = dataclasses.is_dataclass(value) or hasattr(value, "to_config")  # sizes of a network, a group
+    return None if is_plain else "made of numbers, text, lists and mappings, at most 20 levels deep"
+
+
+def _first(faults: Iterable[str | None]) -> str | None:
+    return next((fault for fault in faults if fault is not None), None)
+
+
+_Check = Callable[[Any, tuple[Any, ...]], str | None]
+_CHECKS: dict[Any, _Check] = {
+    Any: _fault_of_anything,
+    typing.Literal: _fault_of_choice,
+    int: lambda value, _: _fault_of_number(value, int),
+    float: lambda value, _: _fault_of_number(value, float),
+    str: lambda value, _: _fault_of_text(value),
+    bool: lambda value, _: None if isinstance(value, bool) else "true or false",
+    **dict.fromkeys((list, tuple, Sequence, Iterable), _fault_of_list),
+    **dict.fromkeys((dict, Mapping), _fault_of_mapping),
+}
+
+
+def _same_family(value: Any, kind: Any) -> bool:
+    """Whether a value is nearly of a type: the message then says what is wrong with it, and leaves out other types."""
+    origin = typing.get_origin(kind) or kind
+    if isinstance(value, bool) or value is None:
+        return False
+    families = (
+        (numbers.Real, (int, float)),
+        (str, (str, typing.Literal)),
+        (Mapping, (dict, Mapping)),
+        ((list, tuple), (list, tuple, Sequence, Iterable)),
+    )
+    return any(isinstance(value, types_) and origin in origins for types_, origins in families)
+
+
+def _in_words(kind: Any) -> str:
+    """What a type is called in messages."""
+    words = [_WORDS.get(member) or getattr(member, "__name__", str(member)) for member in _members(kind)]
+    return " or ".join(words)
+
+
+def _members(kind: Any) -> list[Any]:
+    return list(typing.get_args(kind)) if typing.get_origin(kind) in (typing.Union, types.UnionType) else [kind]
+
+
+def _shortened(text: str, length: int = 80) -> str:
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
+@functools.cache
+def _hints(settings: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(settings)
