@@ -141,7 +141,7 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["md", "CCO", "--model=model.safetensors"], "give either steps or time_ps"),
         (["info", "no.safetensors"], "no model file at no.safetensors"),
         (["show-kernel", "--group=C4x"], "unknown symmetry group 'C4x'"),
-        (["show-kernel", "--irreps-out="], "irreps_out of a kernel must be types of fields, like 0e + 1o; got ''"),
+        (["show-kernel", "--irreps-out="], "irreps_out is '', but it must be text that is not empty"),
         (["show-kernel", "--irreps-out=0o"], "O3 allows no kernel from 1x0e to 1x0o with fields up to l = 4"),
         (["show-kernel", "base", "--layer=99"], "the model has layers 0 to "),
         (["show-kernel", "--pairs", "O-H"], "pairs and channels are those of a model; give a model file"),
