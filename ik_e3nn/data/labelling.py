@@ -266,7 +266,9 @@ def _import_class(target: str) -> Any:
     try:
         found = getattr(importlib.import_module(module_name), class_name)
     except Exception as error:  # whatever a module of somebody else raises
-        raise DataError(f"the calculator {target!r} cannot be imported: {str(error) or type(error).__name__}") from error
+        raise DataError(
+            f"the calculator {target!r} cannot be imported: {str(error) or type(error).__name__}"
+        ) from error
     finally:
         if added:
             sys.path.remove(here)
