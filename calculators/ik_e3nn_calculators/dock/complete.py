@@ -111,7 +111,8 @@ def _label(atoms: Atoms, index: int) -> str:
     if not {"residuenames", "residuenumbers", "atomtypes"} <= atoms.arrays.keys():
         return f"{atoms.symbols[index]} {index}"
     name, residue = (str(atoms.arrays[key][index]).strip() for key in ("atomtypes", "residuenames"))
-    return f"{name} of {residue} {atoms.arrays['residuenumbers'][index]}"
+    chain = str(atoms.arrays["chainids"][index]) + " " if "chainids" in atoms.arrays else ""
+    return f"{name} of {residue} {chain.removeprefix('. ')}{atoms.arrays['residuenumbers'][index]}"
 
 
 def _symbols(numbers: Iterable[int]) -> str:

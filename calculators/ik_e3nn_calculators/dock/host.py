@@ -19,7 +19,12 @@ FloatArray = NDArray[np.float64]
 SURFACE = "surface"
 WATER = ("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP4", "SPC")
 VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
-SAME_PLACE = 0.6  # A; shorter than any bond: alternate places of one atom
+SAME_PLACE = 0.5  # A; shorter than any bond
+BIOPOLYMERS = (
+    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER"),
+    *("THR", "TRP", "TYR", "VAL", "MSE", "HID", "HIE", "HIP", "HSD", "HSE", "HSP", "CYX", "CYM", "ASH", "GLH", "LYN"),
+    *("A", "C", "G", "U", "DA", "DC", "DG", "DT"),
+)
 
 
 @dataclass(frozen=True)
@@ -60,13 +65,14 @@ def read_host(source: str) -> Host:
     """Read a host.
 
     Args:
-        source: "surface" or a structure file; of a PDB file crystal water is left out.
+        source: "surface" or a structure file. Of a protein the crystal's water and cell are left out; of alternate
+            locations one conformer is taken, as by `ik_e3nn.data.read_structures`.
 
     Returns:
         The host.
 
     Raises:
-        DataError: The file cannot be read.
+        DataError: The file cannot be read, holds no atoms, or two at one place.
 
     Example:
         >>> read_host("surface").is_surface
@@ -76,23 +82,38 @@ def read_host(source: str) -> Host:
         return Host(Atoms(), SURFACE)
     atoms = last_structure(source)
     if "residuenames" in atoms.arrays:
-        atoms = _protein(atoms)
+        atoms = _without_crystal(atoms, source)
     if len(atoms) == 0:
-        raise DataError(f"{source} holds no atoms")
+        raise DataError(
+            f"{source} holds no atoms but water" if "residuenames" in atoms.arrays else f"{source} is empty"
+        )
+    _check_places(atoms, source)
     return Host(atoms, source, atoms_without_hydrogens(atoms))
 
 
-def _protein(atoms: Atoms) -> Atoms:
-    """A protein alone: without the crystal's cell, crystal water, and second places of the same atom."""
+def _without_crystal(atoms: Atoms, source: str) -> Atoms:
+    """A protein or nucleic acid without the crystal's or the simulation's cell and water; anything else as it is."""
+    residues = np.array([str(name).strip().upper() for name in atoms.arrays["residuenames"]])
+    if not np.isin(residues, BIOPOLYMERS).any():
+        return atoms
     atoms = atoms.copy()
     atoms.cell, atoms.pbc = None, False
-    water = np.isin([str(name).strip() for name in atoms.arrays["residuenames"]], WATER)
-    first, second = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)[0]
-    left_out = water.copy()
-    left_out[np.maximum(first, second)] = True
-    if left_out.any():
-        _log.info("%d atoms of crystal water and of alternate places are left out", int(left_out.sum()))
-    return _part(atoms, ~left_out)
+    water = np.isin(residues, WATER)
+    if water.any():
+        _log.info("%d atoms of water in %s are left out", int(water.sum()), source)
+    return _part(atoms, ~water)
+
+
+def _check_places(atoms: Atoms, source: str) -> None:
+    """Refuse a host in which two atoms are at one place."""
+    (first, second), _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)
+    if len(first):
+        one, other = sorted((int(first[0]), int(second[0])))
+        raise DataError(
+            f"atoms {one} and {other} of {source} are closer than {SAME_PLACE} A: it holds alternate places of an atom "
+            "without saying so (in a PDB file by a letter in column 17), or two structures on top of one another; "
+            "remove one of them"
+        )
 
 
 def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
@@ -117,9 +138,12 @@ def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
             f"no atom of {host.name} is within {reach:.1f} A of the region; the nearest is at {distances.min():.1f} A. "
             "Is the region in the host's coordinates?"
         )
-    numbers = host.atoms.arrays.get("residuenumbers")
-    if numbers is not None:  # another chain has the same numbers again: a residue is a run of equal ones
-        residues = np.cumsum(np.diff(numbers, prepend=numbers[0]) != 0)
+    keys = [key for key in ("residuenumbers", "residuenames", "chainids") if key in host.atoms.arrays]
+    if keys:  # another chain has the same numbers again: a residue is a run of equal ones
+        begins = np.zeros(len(near), dtype=bool)
+        for key in keys:
+            begins[1:] |= host.atoms.arrays[key][1:] != host.atoms.arrays[key][:-1]
+        residues = np.cumsum(begins)
         near = np.isin(residues, residues[near])
     charge, spin = (structure_number(host.atoms, key) for key in ("charge", "spin"))
     if not near.all() and (charge or (spin is not None and spin != 1)):

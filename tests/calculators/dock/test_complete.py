@@ -50,7 +50,7 @@ def test_carbon_atoms_that_lack_hydrogens_are_those_that_rdkit_counts(tmp_path, 
     assert (host.atoms.numbers[host.lacking] == 6).sum() == len(host.lacking) == asking
     with pytest.raises(
         DataError,
-        match=rf"{asking} of its 19 carbon atoms lack their hydrogens \(CA of GLY 1, .*\), and {hydrogens} of its "
+        match=rf"{asking} of its 19 carbon atoms lack their hydrogens \(CA of GLY A 1, .*\), and {hydrogens} of its "
         rf"{len(host.atoms)} atoms are hydrogen.*pdbfixer in.pdb --add-atoms=all",
     ):
         check_host_hydrogens(host)
@@ -111,7 +111,7 @@ def test_one_incomplete_side_chain_is_named_and_accepted(tmp_path, caplog):
     as_pdb(tmp_path / "a.pdb", mol, lambda atom: atom.GetIdx() not in gone)
     with caplog.at_level(logging.WARNING):
         check_host_hydrogens(read_host(str(tmp_path / "a.pdb")))
-    assert "1 of its 36 carbon atoms lack their hydrogens (CB of ALA 2)" in caplog.text
+    assert "1 of its 36 carbon atoms lack their hydrogens (CB of ALA A 2)" in caplog.text
 
 
 def test_ligands_without_hydrogens_are_refused(tmp_path):

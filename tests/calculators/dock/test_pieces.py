@@ -243,6 +243,45 @@ def test_crystal_water_is_left_out_and_residues_stay_whole(tmp_path):
     assert not host.is_surface
 
 
+def pdb_line(serial, name, location, residue, number, position, occupancy):
+    x, y, z = position
+    return (
+        f"ATOM  {serial:>5} {name:<4}{location}{residue:<4}A{number:>4}    {x:8.3f}{y:8.3f}{z:8.3f}"
+        f"{occupancy:6.2f}  0.00          {name[0]:>2}\n"
+    )
+
+
+def test_of_alternate_locations_one_conformer_is_the_host(tmp_path):
+    """Two places of an oxygen atom, 2 A apart: the one of the higher occupancy, and of equal ones the first."""
+    places = {"A": (1.4, 1.0, 0.0), "B": (1.4, -1.0, 0.0)}
+    for occupancies, taken in (((0.3, 0.7), "B"), ((0.5, 0.5), "A")):
+        lines = [pdb_line(1, "CB", " ", "SER", 7, (0, 0, 0), 1.0)]
+        for serial, (letter, occupancy) in enumerate(zip("AB", occupancies, strict=True), 2):
+            lines.append(pdb_line(serial, "OG", letter, "SER", 7, places[letter], occupancy))
+        (tmp_path / "a.pdb").write_text("".join(lines) + "END\n")
+        host = read_host(str(tmp_path / "a.pdb"))
+        assert host.atoms.get_chemical_formula() == "CO"
+        np.testing.assert_allclose(host.atoms.positions[1], places[taken])
+
+
+def test_two_atoms_at_one_place_are_refused(tmp_path):
+    write(tmp_path / "a.xyz", Atoms("Cu3", [[0, 0, 0], [2.6, 0, 0], [2.6, 0, 0.3]]))
+    with pytest.raises(DataError, match=r"atoms 1 and 2 of .*a.xyz are closer than 0.5 A: it holds alternate places"):
+        read_host(str(tmp_path / "a.xyz"))
+
+
+def test_a_slab_in_a_pdb_file_stays_periodic_and_a_protein_does_not(tmp_path):
+    slab = fcc111("Cu", (2, 2, 2), vacuum=8.0)
+    slab.pbc = True
+    write(tmp_path / "slab.pdb", slab)
+    host = read_host(str(tmp_path / "slab.pdb"))
+    assert host.is_surface
+    assert host.vacuum == pytest.approx(16.0, abs=2e-3)
+    crystal = "CRYST1   30.000   30.000   30.000  90.00  90.00  90.00 P 1           1\n"
+    (tmp_path / "a.pdb").write_text(crystal + pdb_line(1, "N", " ", "ALA", 1, (0, 0, 0), 1.0) + "END\n")
+    assert not read_host(str(tmp_path / "a.pdb")).atoms.pbc.any()
+
+
 def spring(scale):
     return lambda x: (0.5 * scale * (x**2).sum((1, 2)), -scale * x)
 
