@@ -13,8 +13,9 @@ from ase.data import chemical_symbols
 from torch import nn
 
 from ik_e3nn.data import EnergyReference
+from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import PRESETS, InteratomicPotential, extended
+from ik_e3nn.models import PRESETS, InteratomicPotential, extended, read_model_info
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.species import new_element_masks
 from ik_e3nn.symmetry import SymmetryGroup
@@ -65,6 +66,8 @@ class Finetuning(PotentialTask):
     def __init__(self, config: FinetuneConfig) -> None:
         self.method, self.adaptation = config.finetune, Adaptation(config)
         self.base = load_potential(self.adaptation.path)
+        training = read_model_info(self.adaptation.path).get("training", {})
+        self.known_geometry = GeometryRanges.from_json(training.get(GEOMETRY))
         super().__init__(config)
 
     @classmethod
@@ -140,6 +143,11 @@ class Finetuning(PotentialTask):
         text = f"Replayed structures: {facts['replayed']}. E0s: {facts['E0s_from']}."
         start = "the base with the new elements and E0s. Energies of the old domain are moved to the new E0s."
         return self.adaptation.report(errors, folder, PageText(text, start, self.warning))
+
+    def geometry(self) -> GeometryRanges:
+        """Those of the base and of the new structures together."""
+        found = super().geometry()
+        return found if self.known_geometry is None else found.joined(self.known_geometry)
 
     def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
         del data

@@ -16,6 +16,7 @@ from torch import nn
 
 from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
 from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.data.splits import content_digest
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
@@ -103,6 +104,7 @@ class PotentialTask(Task):
             name: self.data.dataset(name, model, dtype) for name in self.data.sets
         }
         self.scale(model)
+        self.inputs = model.inputs
         self.module = PotentialModule(
             model,
             PotentialLoss(config.loss),
@@ -178,7 +180,14 @@ class PotentialTask(Task):
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""
-        return {"labels": {name: dataclasses.asdict(one.counts) for name, one in self.data.sets.items()}}
+        return {
+            "labels": {name: dataclasses.asdict(one.counts) for name, one in self.data.sets.items()},
+            GEOMETRY: self.geometry().to_json(),
+        }
+
+    def geometry(self) -> GeometryRanges:
+        """Bonds, contacts and heights over a surface that the structures of the training have."""
+        return GeometryRanges.of(self.data.sets["train"].structures, surface="surface" in self.inputs)
 
 
 class PropertyTask(Task):

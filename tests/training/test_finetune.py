@@ -39,7 +39,8 @@ def data(tmp_path):
     write(tmp_path / "train.xyz", structures(12, crystals=False))
     write(tmp_path / "all.xyz", structures(12))
     write(tmp_path / "old.xyz", structures(10, seed=3, crystals=False))
-    save_model(base_model(), tmp_path / "base.safetensors")
+    known = {"bonds": {"H-O": 0.5}, "contacts": {"H-H": 1.9}, "heights": {}}
+    save_model(base_model(), tmp_path / "base.safetensors", summary={"geometry": known})
     return tmp_path
 
 
@@ -288,7 +289,9 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     assert errors["valid"]["before"]["force_mae_meV_per_A"] != errors["valid"]["after"]["force_mae_meV_per_A"]
     assert set(errors["old domain"]["before"]) == set(errors["old domain"]["after"]) >= {"energy_mae_meV_per_atom"}
     assert report["trained_parameters"] < report["parameters"]
-    assert read_model_info(result.model)["training"]["finetune"]["base"] == report["base"]
+    training = read_model_info(result.model)["training"]
+    assert training["finetune"]["base"] == report["base"]
+    assert training["geometry"] == {"bonds": {"H-O": 0.5}, "contacts": {"H-H": 1.9}, "heights": {}}  # the base's too
     page = (data / "run/finetune.md").read_text()
     assert "| old domain | force_mae_meV_per_A |" in page
     assert "finetune.lora_rank: not asked for, is 2 (the default)" in page

@@ -64,6 +64,17 @@ def test_a_run_leaves_model_metrics_logs_and_plots(data) -> None:
     assert read_config(result.folder / "config.yaml").run.batch_size == 3
 
 
+def test_the_model_file_knows_the_geometries_of_its_training_data(data) -> None:
+    result = train(config(data, data={"valid": str(data / "test.xyz")}, max_epochs=1))
+    geometry = read_model_info(result.model)["training"]["geometry"]
+    water = [atoms.get_all_distances() for atoms in structures(12) if len(atoms) == 3]
+    copper = [atoms.get_all_distances(mic=True)[np.triu_indices(4, 1)] for atoms in structures(12) if len(atoms) == 4]
+    assert geometry["bonds"]["H-O"] == pytest.approx(min(one[0, 1:].min() for one in water), abs=1e-4)
+    assert geometry["bonds"]["Cu-Cu"] == pytest.approx(np.min(copper), abs=1e-4)
+    assert geometry["contacts"].keys() <= {"Cu-Cu"}  # two bonds join the hydrogen atoms of water
+    assert geometry["heights"] == {}
+
+
 def test_the_model_file_is_the_best_average_and_predicts_the_same(data) -> None:
     result = train(config(data))
     best = torch.load(result.folder / "checkpoints/best.ckpt", weights_only=True)["state_dict"]

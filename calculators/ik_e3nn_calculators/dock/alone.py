@@ -38,6 +38,12 @@ def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps
     """
     conformers = np.array([conformer.positions for conformer in ligand.conformers])
     state = _relaxed(conformers, energies, fmax, steps)
+    if not (state.fmax <= fmax).any():
+        _log.warning(
+            "no conformer of %s alone is converged after %d steps (the largest force is %.3f eV/A): all binding "
+            "energies are too low by what is left; raise steps or fmax",
+            ligand.name, steps, np.min(state.fmax, initial=np.inf, where=np.isfinite(state.fmax)),
+        )  # fmt: skip
     if len(energies.host.atoms) == 0 and np.isfinite(state.energies).any():
         best = state.positions[np.nanargmin(state.energies)]
         spread = np.ptp(energies.alone(turned(best[None]))[0])
@@ -48,11 +54,16 @@ def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps
                 ligand.name, 1000 * spread,
             )  # fmt: skip
             state = _relaxed(turned(conformers), energies, fmax, steps)
-    alone = energies.of_host(), float(np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies)))
+    alone = energies.of_host(), _lowest(state)
     for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
         if not np.isfinite(energy):
             raise DataError(f"there is no energy of {name} alone ({energies.failure}), so no pose can be ranked")
     return alone
+
+
+def lowest_alone(molecules: NDArray[np.float64], energies: PoseEnergies, *, fmax: float, steps: int) -> float:
+    """The lowest energy in eV of geometries (M, n, 3) that are relaxed without the host; infinite if all fail."""
+    return _lowest(_relaxed(molecules, energies, fmax, steps))
 
 
 def turned(molecules: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -72,3 +83,7 @@ def _relaxed(molecules: NDArray[np.float64], energies: PoseEnergies, fmax: float
     state = RelaxState.start(molecules)
     relax(state, energies.alone, fmax=fmax, steps=steps)
     return state
+
+
+def _lowest(state: RelaxState) -> float:
+    return float(np.min(state.energies, initial=np.inf, where=np.isfinite(state.energies)))

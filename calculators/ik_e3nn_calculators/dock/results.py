@@ -33,6 +33,7 @@ class Pose:
         pose: Its number in the order of placement.
         conformer: The conformer that it began from.
         cluster: Its distinct pose, 0 for the best; -1 where the relaxation failed.
+        outside: Why the model cannot be trusted there; empty where nothing is against it. Such poses have no rank.
         converged: Whether the forces are below the goal.
         steps: Steps of the relaxation.
         binding_eV: Energy of host and molecule together, minus that of the host and of the relaxed molecule alone: the
@@ -48,6 +49,7 @@ class Pose:
     pose: int
     conformer: int
     cluster: int
+    outside: str
     converged: bool
     steps: int
     binding_eV: float  # noqa: N815
@@ -110,7 +112,8 @@ def write_extxyz(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms])
     frames = []
     for pose, atoms in zip(poses, structures, strict=True):
         frame = atoms.copy()
-        frame.info.update({field.name: getattr(pose, field.name) for field in fields(Pose)})
+        values = {field.name: getattr(pose, field.name) for field in fields(Pose)}
+        frame.info.update({name: value for name, value in values.items() if value != ""})
         frames.append(frame)
     with whole_file(path, overwrite=True) as temporary:
         ase.io.write(temporary, frames, format="extxyz")

@@ -7,28 +7,25 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-import torch
 from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from ik_e3nn.data import slab_operations
 from ik_e3nn.data.labelling import StateCalculator
-from ik_e3nn.errors import DataError, MissingDependencyError
+from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
-from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn_calculators.dock.alone import energies_alone
 from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab
-from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.complete import check_elements, check_host_hydrogens
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
-from ik_e3nn_calculators.dock.reference import reference_pose
+from ik_e3nn_calculators.dock.outside import known_ranges, reasons_outside
+from ik_e3nn_calculators.dock.ranking import leaders, ranked
 from ik_e3nn_calculators.dock.region import Region, check_reach, make_region, starting_poses
 from ik_e3nn_calculators.dock.relax import RelaxState, relax
-from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, tilt, write_extxyz, write_sdf, write_table
+from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.state import STATE, StateFile
 from ik_e3nn_calculators.folder import check_free, clear_folder
@@ -53,7 +50,8 @@ class DockSummary:
         converged: Number of those whose relaxation converged.
         failed: Number of those whose energy or forces became infinite.
         distinct: Number of distinct poses.
-        best_binding_eV: Binding energy of the best.
+        outside: Number of poses without a rank, because they are outside of what the model knows.
+        best_binding_eV: Binding energy of the best that has a rank; None if there is none.
         evaluations: Energies and forces computed.
         output: The folder.
     """
@@ -62,7 +60,8 @@ class DockSummary:
     converged: int
     failed: int
     distinct: int
-    best_binding_eV: float  # noqa: N815
+    outside: int
+    best_binding_eV: float | None  # noqa: N815
     evaluations: int
     output: str
 
@@ -192,75 +191,35 @@ def _finish(
     kinds: NDArray[np.int64],
 ) -> DockSummary:
     """Ranked poses, files, summary."""
-    poses = _ranked(settings, ligand, host, energies, alone, state, kinds)
-    distinct = _leaders(poses)
+    outside = [""] * len(kinds)
+    if isinstance(energies, ModelEnergies):
+        outside = reasons_outside(state.positions, ligand, host, energies.model, known_ranges(settings.model))
+    poses = ranked(settings, ligand, host, energies, alone, state, kinds, outside)
+    distinct = leaders(poses)
     _write(settings, ligand, host, energies, poses, distinct[: settings.keep], state.positions)
     converged = int((state.fmax <= settings.fmax).sum())
     if converged < len(poses):
         _log.warning(
             "%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps
         )
+    marked = [pose for pose in poses if pose.cluster >= 0 and pose.outside]
+    if marked:
+        _log.warning(
+            "%d of %d poses are outside of what the model knows and have no rank; the first: %s",
+            len(marked), len(poses), marked[0].outside,
+        )  # fmt: skip
     summary = DockSummary(
         poses=len(poses),
         converged=converged,
         failed=sum(pose.cluster < 0 for pose in poses),
         distinct=len(distinct),
-        best_binding_eV=poses[0].binding_eV,
+        outside=len(marked),
+        best_binding_eV=None if poses[0].outside else poses[0].binding_eV,
         evaluations=energies.calls,
         output=settings.output,
     )
     write_json(Path(settings.output) / "summary.json", {**asdict(summary), "settings": asdict(settings)})
     return summary
-
-
-def _ranked(
-    settings: DockSettings,
-    ligand: Ligand,
-    host: Host,
-    energies: PoseEnergies,
-    alone: tuple[float, float],
-    state: RelaxState,
-    kinds: NDArray[np.int64],
-) -> list[Pose]:
-    """All poses, best first, those that failed at the end."""
-    good = np.isfinite(state.energies) & np.isfinite(state.fmax)
-    if not good.any():
-        raise DataError(f"every relaxation failed ({energies.failure}); the region may be too close to the host")
-    host_alone, free = alone
-    bent = np.full(len(kinds), np.nan)
-    bent[good] = energies.alone(state.positions[good])[0]
-    binding = state.energies - host_alone - free
-    order = np.flatnonzero(good)[np.argsort(binding[good], kind="stable")]
-    heavy = state.positions[:, ligand.heavy]
-    clusters = cluster(heavy, order, _distance(ligand, host, energies), settings.distinct)
-    reference, rmsd = reference_pose(ligand, settings.region.around), PoseDistance(ligand.automorphisms())
-
-    def pose(number: int) -> Pose:
-        place, has_surface = state.positions[number], host.is_surface and good[number]
-        return Pose(
-            pose=number,
-            conformer=int(kinds[number]),
-            cluster=int(clusters[number]),
-            converged=bool(state.fmax[number] <= settings.fmax),
-            steps=int(state.evaluations[number]) - 1,
-            binding_eV=float(binding[number]),
-            interaction_eV=float(binding[number] - (bent[number] - free)),
-            strain_eV=float(bent[number] - free),
-            height_A=float(place[:, 2].mean() - host.top) if has_surface else np.nan,
-            tilt_deg=tilt(heavy[number]) if has_surface else np.nan,
-            rmsd_A=np.nan if reference is None or not good[number] else rmsd(reference, heavy[number]),
-        )
-
-    return [pose(number) for number in [*order.tolist(), *np.flatnonzero(~good).tolist()]]
-
-
-def _leaders(poses: Sequence[Pose]) -> list[Pose]:
-    """The best pose of every cluster."""
-    leaders: dict[int, Pose] = {}
-    for pose in poses:
-        if pose.cluster >= 0:
-            leaders.setdefault(pose.cluster, pose)
-    return list(leaders.values())
 
 
 def _write(
@@ -283,21 +242,3 @@ def _write(
     if settings.plots:
         plot_energies(folder / "energies.png", poses)
         plot_best(folder / "best.png", kept, structures, host)
-
-
-def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
-    """What makes two poses the same, for this host: what keeps the host and, of a model's group, the energy."""
-    maps = ligand.automorphisms()
-    group = energies.model.group if isinstance(energies, ModelEnergies) else None
-    if len(host.atoms) == 0:
-        return PoseDistance(maps, group or SymmetryGroup("Cinfv"))
-    distance = PoseDistance(maps, None, host.atoms.cell.array[host.atoms.pbc])
-    if not host.is_surface:
-        return distance
-    try:
-        rotations, shifts = slab_operations(host.atoms)
-    except (DataError, MissingDependencyError) as error:
-        _log.warning("poses that the symmetry of %s makes the same are listed as several: %s", host.name, error)
-        return distance
-    kept = [group is None or group.contains(torch.from_numpy(rotation)) for rotation in rotations]
-    return replace(distance, operations=(rotations[kept], shifts[kept]))

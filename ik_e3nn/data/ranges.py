@@ -1,0 +1,173 @@
+"""What geometries a set of structures has: the shortest bonds and contacts of every pair of elements, and heights."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, covalent_radii
+from numpy.typing import NDArray
+from scipy.sparse import coo_matrix, eye
+
+from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph.build import surface_vectors
+
+GEOMETRY = "geometry"  # its key in what a model file says of its training
+BOND = 1.4  # sums of covalent radii; atoms closer than this are bonded, bonds stretched by heat among them
+APART = 3  # bonds; atoms joined by as many or fewer are held by them, and their distance is no contact
+REACH = 4.0  # A; contacts are shorter
+MOST = 5_000  # structures to look at; of more, those in even steps
+
+
+@dataclass(frozen=True)
+class GeometryRanges:
+    """Extreme distances of some structures. Pairs of elements are named as in "C-H", in alphabetical order.
+
+    Attributes:
+        bonds: The shortest distance of bonded atoms of each pair, in A.
+        contacts: The shortest distance of atoms that no chain of three bonds or fewer joins, in A.
+        heights: The least and the largest height of each element over a surface without atoms, in A.
+    """
+
+    bonds: Mapping[str, float] = field(default_factory=dict)
+    contacts: Mapping[str, float] = field(default_factory=dict)
+    heights: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, structures: Sequence[Atoms], *, surface: bool = False) -> Self:
+        """Ranges of structures, with heights where there is a surface without atoms.
+
+        Example:
+            >>> from ase.build import molecule
+            >>> ranges = GeometryRanges.of([molecule("H2O"), Atoms("He2", [[0, 0, 0], [0, 0, 3]])])
+            >>> ranges.contacts, round(ranges.bonds["H-O"], 3)
+            ({'He-He': 3.0}, 0.969)
+        """
+        step = math.ceil(len(structures) / MOST) or 1
+        ranges = cls()
+        for atoms in structures[::step]:
+            ranges = ranges.joined(cls(*_distances(atoms), _heights(atoms) if surface else {}))
+        return ranges
+
+    @classmethod
+    def from_json(cls, stored: Any) -> Self | None:
+        """Ranges out of a model file; None where it has none, or none that can be understood."""
+        try:
+            bonds, contacts = ({str(k): float(v) for k, v in stored[name].items()} for name in ("bonds", "contacts"))
+            heights = {str(k): (float(low), float(high)) for k, (low, high) in stored["heights"].items()}
+        except (TypeError, KeyError, ValueError, AttributeError):
+            return None
+        return cls(bonds, contacts, heights)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads, rounded."""
+        return {name: {key: _rounded(value) for key, value in part.items()} for name, part in asdict(self).items()}
+
+    def joined(self, other: Self) -> Self:
+        """Ranges of both sets of structures together."""
+        heights = dict(self.heights)
+        for name, (low, high) in other.heights.items():
+            lowest, highest = heights.get(name, (low, high))
+            heights[name] = (min(low, lowest), max(high, highest))
+        return type(self)(_least(self.bonds, other.bonds), _least(self.contacts, other.contacts), heights)
+
+
+def pair_name(first: int, second: int) -> str:
+    """The name of a pair of elements.
+
+    >>> pair_name(8, 1)
+    'H-O'
+    """
+    return "-".join(sorted((chemical_symbols[first], chemical_symbols[second])))
+
+
+@dataclass(frozen=True)
+class AtomPairs:
+    """Pairs of atoms that are near each other, images included, each once.
+
+    Attributes:
+        first, second: Their indices, (n,).
+        distances: In A, (n,).
+        bonded: Which are bonded.
+        apart: Which are in contact: not joined by three bonds or fewer, and within reach.
+    """
+
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    distances: NDArray[np.float64]
+    bonded: NDArray[np.bool_]
+    apart: NDArray[np.bool_]
+
+
+def atom_pairs(atoms: Atoms) -> AtomPairs:
+    """The pairs of a structure that are bonded or within 4 A.
+
+    Example:
+        >>> pairs = atom_pairs(Atoms("H4", [[0, 0, z] for z in (0.0, 0.7, 3.7, 4.4)]))
+        >>> pairs.distances[pairs.bonded].round(1).tolist(), pairs.distances[pairs.apart].round(1).tolist()
+        ([0.7, 0.7], [3.7, 3.0, 3.7])
+    """
+    radii = covalent_radii[atoms.numbers]
+    reach = max(REACH, 2 * BOND * float(radii.max(initial=0.0)))
+    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    half = sender <= receiver
+    sender, receiver, shifts = sender[half], receiver[half], shifts[half]
+    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
+    distances = np.linalg.norm(vectors, axis=1)
+    bonded = distances < BOND * (radii[sender] + radii[receiver])
+    apart = ~bonded & (distances < REACH) & ~_joined_by_few(sender, receiver, bonded, len(atoms))
+    return AtomPairs(sender, receiver, distances, bonded, apart)
+
+
+def _distances(atoms: Atoms) -> tuple[dict[str, float], dict[str, float]]:
+    """The shortest bonds and contacts of one structure."""
+    pairs = atom_pairs(atoms)
+    first, second = atoms.numbers[pairs.first], atoms.numbers[pairs.second]
+    bonds, contacts = (
+        _shortest(first[kept], second[kept], pairs.distances[kept]) for kept in (pairs.bonded, pairs.apart)
+    )
+    return bonds, contacts
+
+
+def _joined_by_few(
+    sender: NDArray[np.int64], receiver: NDArray[np.int64], bonded: NDArray[np.bool_], size: int
+) -> NDArray[np.bool_]:
+    """Which pairs a chain of three bonds or fewer joins."""
+    if not bonded.any():
+        return np.zeros(len(bonded), dtype=bool)
+    ends = np.concatenate([sender[bonded], receiver[bonded]]), np.concatenate([receiver[bonded], sender[bonded]])
+    bonds = coo_matrix((np.ones(len(ends[0])), ends), shape=(size, size)).tocsr() + eye(size, format="csr")
+    reached = bonds
+    for _ in range(APART - 1):
+        reached = reached @ bonds
+    return np.asarray(reached[sender, receiver]).ravel() > 0
+
+
+def _shortest(first: NDArray[np.int64], second: NDArray[np.int64], distances: NDArray[np.float64]) -> dict[str, float]:
+    """The shortest of some distances for each pair of elements."""
+    found: dict[str, float] = {}
+    codes = np.minimum(first, second) * 1000 + np.maximum(first, second)
+    for code in np.unique(codes).tolist():
+        found[pair_name(code // 1000, code % 1000)] = float(distances[codes == code].min())
+    return found
+
+
+def _heights(atoms: Atoms) -> dict[str, tuple[float, float]]:
+    """The least and largest height of each element over the plane of a surface."""
+    vectors = surface_vectors(atoms)
+    normal = vectors.get("surface_normal", np.array([0.0, 0.0, 1.0]))
+    above = (atoms.positions - vectors.get("surface_origin", np.zeros(3))) @ normal / np.linalg.norm(normal)
+    return {
+        chemical_symbols[z]: (float(above[atoms.numbers == z].min()), float(above[atoms.numbers == z].max()))
+        for z in np.unique(atoms.numbers).tolist()
+    }
+
+
+def _least(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
+    return {name: min(first.get(name, math.inf), second.get(name, math.inf)) for name in sorted({*first, *second})}
+
+
+def _rounded(value: Any) -> Any:
+    return [round(one, 4) for one in value] if isinstance(value, tuple) else round(value, 4)
