@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
+from ase.constraints import FixAtoms, FixBondLengths
 from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
@@ -17,8 +18,9 @@ from ik_e3nn.graph import settle_bonds
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import model_path
 from ik_e3nn_calculators.calculator import IKCalculator
+from ik_e3nn_calculators.constraints import check_constraints, check_dynamics, renew_constraints, warn_of_lost
 from ik_e3nn_calculators.folder import check_free, clear_folder
-from ik_e3nn_calculators.frames import frame_file, snapshot
+from ik_e3nn_calculators.frames import snapshot, write_final
 from ik_e3nn_calculators.inputs import check_finite
 from ik_e3nn_calculators.md_run import CHECKPOINT, LAST_FRAMES, LOG, MDRun
 from ik_e3nn_calculators.plots import plot_dynamics
@@ -36,9 +38,12 @@ SETTINGS = "settings.json"
 SUMMARY = "summary.json"
 _FILES = (
     START, SETTINGS, SUMMARY, LOG, CHECKPOINT, LAST_FRAMES,
-    "trajectory.extxyz", "trajectory.traj", "final.extxyz", "energy.png", "temperature.png",
+    "trajectory.extxyz", "trajectory.traj", "final.extxyz", "final.traj", "energy.png", "temperature.png",
 )  # fmt: skip
 _RELAX_STEPS = 500
+_LIGHT = 1.5  # u
+_LONG_STEP = 1.5  # fs
+_COLD = 0.25  # relative difference from the temperature asked for
 
 
 def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None) -> MDSummary:
@@ -97,19 +102,26 @@ def _started(
     protected = [name for name in _FILES if not (settings.restart and name in (START, SETTINGS))]
     check_free(folder, protected, overwrite=settings.overwrite)
     if atoms is None:
-        structure = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
-    else:
-        structure = atoms.copy()
+        atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
+    check_constraints(atoms)
+    structure = atoms.copy()
     settle_bonds(structure)
     check_finite(structure)
+    _check_momenta(structure, settings)
     structure.calc = engine
     if settings.relax_fmax is not None:
         _relax(structure, settings.relax_fmax)
+    renew_constraints(structure)
+    check_dynamics(structure)
     if settings.velocities == "thermal":
         # A stream of its own: a thermostat seeded alike must not repeat the velocities' random numbers.
-        set_thermal_velocities(structure, settings.temperature, np.random.default_rng([settings.seed, 1]))
+        rng = np.random.default_rng([settings.seed, 1])
+        conserved = settings.ensemble == "nve" and not settings.num_equilibration_steps
+        set_thermal_velocities(structure, settings.temperature, rng, conserved=conserved)
     run = MDRun(structure, settings, folder)
     run.prepare()
+    warn_of_lost(structure, settings.trajectory)
+    _warn_of_hydrogens(structure, settings.timestep)
     clear_folder(folder, _FILES)
     with Trajectory(folder / START, "w") as file:
         file.write(structure.copy())  # constraints, momenta and info, but no results
@@ -125,6 +137,7 @@ def _resumed(settings: MDSettings, folder: Path, engine: Calculator, identity: d
         structure: Atoms = file[0]
     settle_bonds(structure)
     structure.calc = engine
+    renew_constraints(structure)
     run = MDRun(structure, settings, folder)
     run.resume()
     return run
@@ -145,11 +158,48 @@ def _check_same(path: Path, now: dict[str, Any]) -> None:
         )
 
 
+def _check_momenta(atoms: Atoms, settings: MDSettings) -> None:
+    """Refuse to start from velocities that are not there."""
+    if settings.velocities == "file" and not atoms.has("momenta"):
+        raise DataError(
+            "velocities='file' takes the momenta from the structure, but it has none (ASE writes them as the column "
+            "'momenta'), so the run would start at 0 K; use velocities='thermal', or temperature=0 to start at rest"
+        )
+
+
+def _warn_of_hydrogens(atoms: Atoms, timestep: float) -> None:
+    """A word on time steps that are long for the vibrations of light atoms, whose bonds are not held."""
+    holding = [one for one in atoms.constraints if isinstance(one, FixAtoms | FixBondLengths)]
+    held = {int(index) for one in holding for index in one.get_indices()}
+    light = [index for index in np.flatnonzero(atoms.get_masses() < _LIGHT) if index not in held]
+    if light and timestep > _LONG_STEP:
+        _log.warning(
+            "a time step of %g fs is long for hydrogen, whose bonds vibrate in 9 to 11 fs: energy is hardly conserved, "
+            "and the run may explode; use 0.5 to 1 fs, or give hydrogen the mass of deuterium",
+            timestep,
+        )
+
+
 def _relax(atoms: Atoms, fmax: float) -> None:
     """A short relaxation before the velocities are set."""
     done = FIRE(atoms, logfile=None).run(fmax=fmax, steps=_RELAX_STEPS)
     if not done:
         _log.warning("the structure did not relax to %g eV/A in %d steps; going on with it", fmax, _RELAX_STEPS)
+
+
+def _warn_of_temperature(summary: MDSummary, settings: MDSettings, rows: int) -> None:
+    """A word on runs at constant energy whose temperature is far from the one asked for."""
+    mean, target = summary.mean_temperature_K, settings.temperature
+    started = settings.velocities == "thermal" and not settings.num_equilibration_steps
+    asked = settings.ensemble == "nve" and started and target > 0.0
+    if asked and not summary.message and mean is not None and rows >= 10 and abs(mean - target) > _COLD * target:
+        _log.warning(
+            "the mean temperature is %.0f K, and %g K were asked for: at constant energy a relaxed structure gives "
+            "half of the velocities' energy to its bonds; equilibrate first (--equilibrate_ps 1), or use "
+            "--ensemble langevin",
+            mean,
+            target,
+        )
 
 
 def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSummary:
@@ -158,9 +208,7 @@ def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSum
     table = run.log.columns()
     rebuilds = getattr(run.atoms.calc, "neighbour_rebuilds", None)
     if not message:
-        last = frame_file(folder, "final", "extxyz")
-        last.path.unlink(missing_ok=True)
-        last.append(snapshot(run.atoms, step=run.step))
+        write_final(folder, snapshot(run.atoms, step=run.step))
     summary = MDSummary(
         status="exploded" if message else "finished",
         steps=max(run.step, 0),
@@ -174,6 +222,7 @@ def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSum
         message=message,
     )
     write_json(folder / SUMMARY, summary)
+    _warn_of_temperature(summary, settings, rows=len(table.get("step", ())))
     if settings.plots:
         plot_dynamics(folder, table)
     return summary

@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
 from ik_e3nn.atomic import written_at_once
+from ik_e3nn_calculators.constraints import lost_in_extxyz
 
 
 def snapshot(atoms: Atoms, **info: float) -> Atoms:
@@ -20,11 +21,14 @@ def snapshot(atoms: Atoms, **info: float) -> Atoms:
         **info: Extra entries for `info`, such as the step.
 
     Returns:
-        The copy; forces are those before constraints.
+        The copy; energy and forces are the calculator's, without springs and constraints.
     """
     frame: Atoms = atoms.copy()
     frame.info.update(info)
-    results = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces(apply_constraint=False)}
+    results = {
+        "energy": atoms.get_potential_energy(apply_constraint=False),
+        "forces": atoms.get_forces(apply_constraint=False),
+    }
     frame.calc = SinglePointCalculator(frame, **results)
     return frame
 
@@ -109,6 +113,24 @@ def frame_file(folder: Path, name: str, kind: str) -> FrameFile:
     """
     path = folder / f"{name}.{kind}"
     return AseTrajectoryFile(path) if kind == "traj" else ExtxyzFile(path)
+
+
+def write_final(folder: Path, frame: Atoms) -> Path:
+    """Write `final.extxyz`, and `final.traj` too where extended XYZ cannot hold the structure's constraints.
+
+    Args:
+        folder: The folder of the run.
+        frame: The last structure.
+
+    Returns:
+        The file to go on from.
+    """
+    kinds = ("extxyz", "traj") if lost_in_extxyz(frame) else ("extxyz",)
+    for kind in kinds:
+        last = frame_file(folder, "final", kind)
+        last.path.unlink(missing_ok=True)
+        last.append(frame)
+    return last.path
 
 
 def cut_file(path: Path, size: int) -> None:

@@ -19,7 +19,7 @@ from ik_e3nn_calculators.frames import frame_file, snapshot
 from ik_e3nn_calculators.guard import ExplosionGuard
 from ik_e3nn_calculators.integrators import build_integrator, integrator_state, restore_integrator
 from ik_e3nn_calculators.settings import MDSettings
-from ik_e3nn_calculators.velocities import degrees_of_freedom, kinetic_temperature, remove_drift
+from ik_e3nn_calculators.velocities import degrees_of_freedom, drift_share, kinetic_temperature, remove_drift
 
 _log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ LOG = "log.csv"
 CHECKPOINT = "checkpoint.npz"
 LAST_FRAMES = "last_frames.extxyz"
 _KEPT_FRAMES = 10
+_AT_REST = 1e-6  # share of the kinetic energy
 
 
 class MDRun:
@@ -49,7 +50,11 @@ class MDRun:
         self.frames = frame_file(folder, "trajectory", settings.trajectory)
         self._rng = np.random.default_rng(settings.seed)
         self._recent: deque[Atoms] = deque(maxlen=_KEPT_FRAMES)
-        self._freedom = {conserved: degrees_of_freedom(atoms, conserved=conserved) for conserved in (True, False)}
+        # Drift that comes with the structure and is not taken out counts as heat, as it stays.
+        still = settings.velocities == "thermal" or self.step < 0 or drift_share(atoms) < _AT_REST
+        self._freedom = {
+            conserved: degrees_of_freedom(atoms, conserved=conserved and still) for conserved in (True, False)
+        }
         r_max = getattr(atoms.calc, "r_max", None)
         self._guard = ExplosionGuard(atoms, settings.limits, target=settings.temperature, r_max=r_max)
         self._with_pressure = bool(

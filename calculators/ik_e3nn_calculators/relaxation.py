@@ -16,9 +16,10 @@ from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
 from ik_e3nn.locking import locked_folder
 from ik_e3nn_calculators.calculator import IKCalculator
+from ik_e3nn_calculators.constraints import check_constraints, warn_of_lost
 from ik_e3nn_calculators.csvlog import CsvLog
 from ik_e3nn_calculators.folder import check_free, clear_folder
-from ik_e3nn_calculators.frames import frame_file, snapshot
+from ik_e3nn_calculators.frames import frame_file, snapshot, write_final
 from ik_e3nn_calculators.inputs import has_volume
 from ik_e3nn_calculators.plots import plot_columns
 from ik_e3nn_calculators.relax_settings import RelaxSettings, RelaxSummary
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 _OPTIMIZERS = {"fire": FIRE, "bfgs": BFGS, "lbfgs": LBFGS}
 _VOIGT_AXES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
-_FILES = ("trajectory.extxyz", "trajectory.traj", "log.csv", "final.extxyz", "forces.png", "summary.json")
+_FILES = ("trajectory.extxyz", "trajectory.traj", "log.csv", "final.extxyz", "final.traj", "forces.png", "summary.json")
 
 
 def run_relax(
@@ -63,13 +64,14 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
     check_free(folder, _FILES, overwrite=settings.overwrite)
     engine = calculator or IKCalculator.from_settings(settings)
     if atoms is None:
-        structure = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
-    else:
-        structure = atoms.copy()
+        atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
+    check_constraints(atoms)
+    structure = atoms.copy()
     settle_bonds(structure)
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
     structure.get_forces()
+    warn_of_lost(structure, settings.trajectory)
     clear_folder(folder, _FILES)
     optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
     frames, log = frame_file(folder, "trajectory", settings.trajectory), CsvLog(folder / "log.csv")
@@ -151,14 +153,13 @@ def _finish(
 ) -> RelaxSummary:
     """Final structure, plot and summary."""
     row = _row(atoms, steps)
+    last = write_final(folder, snapshot(atoms))
     message = "" if converged else (
         f"not converged: the largest force is {row['fmax']:.4g} eV/A after {steps} steps, the goal was "
-        f"{settings.fmax} eV/A; continue from final.extxyz, allow more steps, or try another optimizer"
+        f"{settings.fmax} eV/A; continue from {last.name}, allow more steps, or try another optimizer"
     )  # fmt: skip
     if message:
         _log.warning(message)
-    last = frame_file(folder, "final", "extxyz")
-    last.append(snapshot(atoms))
     summary = RelaxSummary(
         converged=converged,
         steps=steps,
@@ -167,7 +168,7 @@ def _finish(
         pressure_GPa=float(row["pressure"]) if "pressure" in row else None,
         volume_A3=float(row["volume"]) if "volume" in row else None,
         output=str(folder),
-        structure=str(last.path),
+        structure=str(last),
         message=message,
     )
     content: dict[str, Any] = {**asdict(summary), "optimizer": settings.optimizer, "fmax_goal": settings.fmax}

@@ -27,6 +27,8 @@ CHANGEABLE = frozenset(
     }
 )
 
+DEFAULT_PS = 10.0
+
 
 @dataclass(frozen=True)
 class ExplosionLimits:
@@ -68,17 +70,18 @@ class ExplosionLimits:
 class MDSettings:
     """A molecular-dynamics run.
 
-    Give the length as `steps` or as `time_ps`. Velocities start as Maxwell-Boltzmann at `temperature`, without drift
-    and, for molecules, rotation. A constant-energy run that starts from a relaxed structure loses half of that to
-    potential energy: let it equilibrate first.
+    Give the length as `steps` or as `time_ps`; it is 10 ps by default. Velocities start as Maxwell-Boltzmann at
+    `temperature`; where the dynamics conserves momentum (`nve`), without drift and, for molecules, rotation. A
+    constant-energy run that starts from a relaxed structure loses half of that to potential energy: let it equilibrate
+    first.
 
     Args:
         structure: Structure file (its last frame, unless `frame` is given) or SMILES string.
         model: Model file; None is the base model that comes with the package.
         ensemble: `nve` (velocity Verlet), `langevin` (constant temperature), or `npt` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
-        steps: Number of steps after equilibration.
-        time_ps: Length after equilibration in ps, instead of `steps`.
+        steps: Number of steps after equilibration; 0 evaluates the start alone.
+        time_ps: Length after equilibration in ps, instead of `steps`; 10 ps where neither is given.
         timestep: Time step in fs.
         temperature: Temperature in K, of the initial velocities and of the thermostat.
         pressure: Pressure in GPa, for `npt`.
@@ -106,7 +109,8 @@ class MDSettings:
         limits: When to stop because the structure explodes.
 
     Raises:
-        ValueError: A setting is out of range, or both or none of `steps` and `time_ps` are given.
+        ValueError: A setting is out of range, both `steps` and `time_ps` are given, or a length in ps is less than half
+            a time step.
 
     Example:
         >>> MDSettings("CCO", "model.safetensors", time_ps=5.0).num_steps
@@ -146,7 +150,7 @@ class MDSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if (self.steps is None) == (self.time_ps is None):
+        if self.steps is not None and self.time_ps is not None:
             raise ValueError(f"give either steps or time_ps, got steps={self.steps} and time_ps={self.time_ps}")
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
@@ -157,13 +161,24 @@ class MDSettings:
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must not be negative, got {value}")
+        for name, length, count in (
+            ("time_ps", self.time_ps, self.num_steps),
+            ("equilibrate_ps", self.equilibrate_ps, self.num_equilibration_steps),
+        ):
+            if length and not count:
+                raise ValueError(
+                    f"{name}={length:g} is less than half a time step of {self.timestep:g} fs, so that no step would "
+                    "be made; ask for a longer time or for shorter steps"
+                )
         if self.restart and self.overwrite:
             raise ValueError("restart continues a run and overwrite replaces it; choose one")
 
     @property
     def num_steps(self) -> int:
         """Steps after equilibration."""
-        return int(self.steps) if self.steps is not None else round(1000.0 * (self.time_ps or 0.0) / self.timestep)
+        if self.steps is not None:
+            return int(self.steps)
+        return round(1000.0 * (DEFAULT_PS if self.time_ps is None else self.time_ps) / self.timestep)
 
     @property
     def num_equilibration_steps(self) -> int:

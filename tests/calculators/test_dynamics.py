@@ -350,7 +350,8 @@ class TestSettings:
         ("changes", "message"),
         [
             ({"time_ps": 1.0}, "either steps or time_ps"),
-            ({"steps": None}, "either steps or time_ps"),
+            ({"steps": None, "time_ps": 0.01, "timestep": 50.0}, "time_ps=0.01 is less than half a time step of 50 fs"),
+            ({"equilibrate_ps": 0.0001}, "equilibrate_ps=0.0001 is less than half a time step of 2 fs"),
             ({"ensemble": "nvt"}, "ensemble must be one of nve, langevin, npt, got 'nvt'"),
             ({"timestep": 0.0}, "timestep must be positive"),
             ({"friction": float("nan")}, "friction must be positive"),
@@ -368,6 +369,7 @@ class TestSettings:
 
     def test_length_in_ps(self, tmp_path):
         assert settings(tmp_path, steps=None, time_ps=1.0, equilibrate_ps=0.1).num_steps == 500
+        assert settings(tmp_path, steps=None).num_steps == 5000  # 10 ps by default
         assert settings(tmp_path, equilibrate_ps=0.1).num_equilibration_steps == 50
 
     @pytest.mark.parametrize("make", ["open", "fixed"])

@@ -1,9 +1,158 @@
-"""What a run leaves is whole, and a restart goes on from it exactly."""
+"""What a run leaves is whole, starts at the temperature asked for, and is continued exactly, constraints included."""
 
+import logging
+
+import numpy as np
+import pytest
 from ase import Atoms
+from ase.build import bulk, fcc111, molecule
+from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixCom, FixedPlane, FixInternals, FixScaled, Hookean
 from ase.io import read
 
+from ik_e3nn.errors import DataError
+from ik_e3nn_calculators import MDSettings, RelaxSettings, run_md, run_relax
 from ik_e3nn_calculators.frames import AseTrajectoryFile
+
+CONSTRAINTS = {
+    "FixAtoms": FixAtoms([2]),
+    "FixCartesian": FixCartesian([0], (True, False, True)),
+    "FixScaled": FixScaled([0], (True, False, True)),
+    "FixedPlane": FixedPlane(0, (0, 1, 1)),
+    "FixBondLengths": FixBondLengths([[0, 1], [1, 2]]),
+    "FixInternals": FixInternals(bonds=[[None, [0, 1]]]),
+    "FixCom": FixCom(),
+    "Hookean": Hookean(0, 2, 5.0, 1.0),
+}
+
+
+def settings(folder, **changes) -> MDSettings:
+    values = {"steps": 8, "log_interval": 1, "frame_interval": 4, "checkpoint_interval": 4, "timestep": 0.5}
+    return MDSettings("unused", output=str(folder), progress=False, plots=False, **{**values, **changes})
+
+
+def ethanol(*constraints) -> Atoms:
+    atoms = molecule("CH3CH2OH", vacuum=4.0)
+    atoms.set_constraint(list(constraints))
+    return atoms
+
+
+def temperatures(folder) -> list[float]:
+    return np.genfromtxt(folder / "log.csv", delimiter=",", names=True)["temperature"].reshape(-1).tolist()
+
+
+def water() -> Atoms:
+    atoms = molecule("H2O")
+    atoms.set_constraint(FixBondLengths([[0, 1], [0, 2]]))
+    return atoms
+
+
+def slab() -> Atoms:
+    atoms = fcc111("Cu", (2, 2, 3), vacuum=6.0)
+    atoms.info.clear()  # of ase.build; extxyz cannot hold it
+    atoms.set_constraint(FixAtoms(mask=[atom.tag == 3 for atom in atoms]))
+    return atoms
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "langevin", "npt"])
+@pytest.mark.parametrize(
+    "atoms",
+    [molecule("H2"), molecule("CH3CH2OH"), bulk("Cu") * 2, slab(), water(), Atoms("Cu")],
+    ids=["H2", "ethanol", "crystal", "slab", "rigid water", "one atom"],
+)
+def test_every_run_starts_at_the_temperature_asked_for(tmp_path, atoms, ensemble):
+    if ensemble == "npt" and not atoms.pbc.all():
+        pytest.skip("needs a periodic cell")
+    run_md(settings(tmp_path, ensemble=ensemble, steps=0), atoms=atoms, calculator=EMT())
+    assert temperatures(tmp_path) == [pytest.approx(300.0)]
+
+
+def test_bonds_of_fixed_length_leave_no_drift(tmp_path):
+    run_md(settings(tmp_path), atoms=water(), calculator=EMT())
+    last = read(tmp_path / "final.traj")
+    assert np.abs(last.get_momenta()).max() > 0.01
+    assert np.abs(last.get_momenta().sum(axis=0)).max() < 1e-9
+    assert last.get_distance(0, 1) == pytest.approx(water().get_distance(0, 1), abs=1e-9)
+
+
+def test_drift_that_comes_with_the_structure_counts_as_heat(tmp_path):
+    atoms = molecule("H2O")
+    atoms.set_momenta(np.ones((3, 3)) * atoms.get_masses()[:, None] * 0.01)
+    run_md(settings(tmp_path, velocities="file", steps=0), atoms=atoms, calculator=EMT())
+    assert temperatures(tmp_path) == [pytest.approx(atoms.get_temperature())]  # ASE's, over all 9
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "langevin"])
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_every_constraint_is_continued_bit_for_bit(tmp_path, name, ensemble):
+    def start() -> Atoms:
+        return ethanol(CONSTRAINTS[name].copy())
+
+    run_md(settings(tmp_path / "straight", ensemble=ensemble), atoms=start(), calculator=EMT())
+    run_md(settings(tmp_path / "md", ensemble=ensemble, steps=4), atoms=start(), calculator=EMT())
+    run_md(settings(tmp_path / "md", ensemble=ensemble, restart=True), calculator=EMT())
+    for file in ("log.csv", "trajectory.extxyz", "final.extxyz"):
+        assert (tmp_path / "md" / file).read_bytes() == (tmp_path / "straight" / file).read_bytes()
+
+
+@pytest.mark.parametrize("name", CONSTRAINTS)
+def test_the_file_to_go_on_from_has_the_constraints(tmp_path, name, caplog):
+    chosen = RelaxSettings("unused", output=str(tmp_path), steps=1, fmax=1e-9, progress=False, plots=False)
+    with caplog.at_level(logging.WARNING):
+        summary = run_relax(chosen, atoms=ethanol(CONSTRAINTS[name].copy()), calculator=EMT())
+    again = read(summary.structure)
+    assert type(again.constraints[0]) is type(CONSTRAINTS[name])
+    kept = name in ("FixAtoms", "FixCartesian")
+    file = "final.extxyz" if kept else "final.traj"
+    assert f"continue from {file}" in summary.message
+    assert ("extended XYZ cannot hold these constraints: " + name in caplog.text) is not kept
+    assert read(tmp_path / "final.extxyz").positions == pytest.approx(again.positions, abs=1e-7)
+
+
+def test_springs_are_not_in_the_labels_of_frames(tmp_path):
+    atoms = ethanol(Hookean(0, 2, 5.0, 1.0))
+    run_md(settings(tmp_path), atoms=atoms, calculator=EMT())
+    frame = read(tmp_path / "trajectory.extxyz", "-1")
+    energy, forces = frame.get_potential_energy(), frame.get_forces(apply_constraint=False)
+    bare = frame.copy()
+    bare.set_constraint()
+    bare.calc = EMT()
+    assert energy == pytest.approx(bare.get_potential_energy(), abs=1e-5)
+    assert forces == pytest.approx(bare.get_forces(), abs=1e-4)
+    log = np.genfromtxt(tmp_path / "log.csv", delimiter=",", names=True)
+    assert log["epot"][-1] - energy == pytest.approx(atoms.constraints[0].adjust_potential_energy(frame), abs=1e-4)
+    assert log["epot"][-1] - energy > 0.5
+    assert np.ptp(log["etot"]) < 0.05 * np.ptp(log["ekin"])  # conserved with the spring
+
+
+def test_velocities_that_are_not_in_the_file_are_missed(tmp_path):
+    with pytest.raises(DataError, match="takes the momenta from the structure, but it has none"):
+        run_md(settings(tmp_path / "md", velocities="file"), atoms=molecule("H2O"), calculator=EMT())
+    assert not (tmp_path / "md").exists()
+
+
+def test_a_step_that_is_long_for_hydrogen_gets_a_word(tmp_path, caplog):
+    def warned(name, **changes) -> bool:
+        caplog.clear()
+        run_md(settings(tmp_path / name, steps=0, **changes), atoms=molecule("H2O"), calculator=EMT())
+        return "is long for hydrogen" in caplog.text
+
+    assert warned("long", timestep=2.0)
+    assert not warned("short", timestep=1.0)
+    caplog.clear()
+    run_md(settings(tmp_path / "rigid", steps=0, timestep=2.0), atoms=water(), calculator=EMT())
+    assert "is long for hydrogen" not in caplog.text
+
+
+def test_half_the_temperature_gets_a_word(tmp_path, caplog):
+    atoms = bulk("Cu") * 2  # at its minimum
+    chosen = {"steps": 200, "timestep": 5.0}
+    summary = run_md(settings(tmp_path / "nve", **chosen), atoms=atoms, calculator=EMT())
+    assert summary.mean_temperature_K == pytest.approx(150.0, rel=0.2)
+    assert "300 K were asked for: at constant energy a relaxed structure gives half" in caplog.text
+    caplog.clear()
+    run_md(settings(tmp_path / "warm", equilibrate_ps=0.5, **chosen), atoms=atoms, calculator=EMT())
+    assert "were asked for" not in caplog.text
 
 
 def test_a_binary_trajectory_is_cut_back_to_its_mark(tmp_path):
