@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ase import Atoms
+from ase.io.jsonio import encode
 
 from ik_e3nn.data.completeness import check_hydrogens
 from ik_e3nn.data.generate_settings import GenerateSettings
@@ -157,7 +158,9 @@ def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
         for atoms in group
     ]
     masses = [atoms.get_masses().tolist() for group in starts for atoms in group if "masses" in atoms.arrays]
-    text = json.dumps([values, structures, *masses], sort_keys=True, default=list)
+    constraints = [constraint.todict() for group in starts for atoms in group for constraint in atoms.constraints]
+    parts = [values, structures, *masses, *([encode(constraints)] if constraints else [])]
+    text = json.dumps(parts, sort_keys=True, default=list)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

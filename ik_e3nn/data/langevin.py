@@ -8,7 +8,14 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labelling import LabelError, Labeller
-from ik_e3nn.data.sampling import Frame, Sampler, fixed_atoms
+from ik_e3nn.data.sampling import (
+    Frame,
+    Sampler,
+    constrained_forces,
+    constrained_momenta,
+    constrained_positions,
+    fixed_atoms,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -64,11 +71,12 @@ class LangevinSampler(Sampler):
         del prepared
         atoms, steps = start.copy(), self.interval
         masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
+        constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
         labeller.forget()
         if previous is None:
             steps += self.equilibration
             momenta = np.sqrt(masses * units.kB * temperature) * rng.normal(size=(len(atoms), 3))
-            momenta = _constrained(momenta, masses, free)
+            momenta = _without_drift(atoms, momenta)
             forces = labeller.forces(atoms)
         else:
             atoms.positions = previous.positions
@@ -89,23 +97,37 @@ class LangevinSampler(Sampler):
         labeller: Labeller,
     ) -> tuple[FloatArray, FloatArray]:
         """Half kick, half drift, thermostat, half drift, half kick: moves the atoms; new momenta and forces."""
-        masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
+        masses = atoms.get_masses()[:, None]
         decay = np.exp(-self.friction * self.timestep)
         noise = np.sqrt((1.0 - decay**2) * masses * units.kB * temperature)
-        momenta = (momenta + 0.5 * self.timestep * forces) * free[:, None]
-        atoms.positions += 0.5 * self.timestep * momenta / masses
-        momenta = _constrained(decay * momenta + noise * rng.normal(size=momenta.shape), masses, free)
-        atoms.positions += 0.5 * self.timestep * momenta / masses
+        momenta = self._kicked(atoms, momenta, forces)
+        momenta = self._drifted(atoms, momenta)
+        momenta = _without_drift(atoms, decay * momenta + noise * rng.normal(size=momenta.shape))
+        momenta = self._drifted(atoms, momenta)
         forces = labeller.forces(atoms)
-        return (momenta + 0.5 * self.timestep * forces) * free[:, None], forces
+        return self._kicked(atoms, momenta, forces), forces
+
+    def _kicked(self, atoms: Atoms, momenta: FloatArray, forces: FloatArray) -> FloatArray:
+        """Momenta half a step of forces later."""
+        pull = constrained_forces(atoms, forces) if atoms.constraints else forces
+        return constrained_momenta(atoms, momenta + 0.5 * self.timestep * pull)
+
+    def _drifted(self, atoms: Atoms, momenta: FloatArray) -> FloatArray:
+        """Move the atoms for half a step, as far as constraints let them; the momenta of that move."""
+        masses, before = atoms.get_masses()[:, None], atoms.get_positions()
+        goal = before + 0.5 * self.timestep * momenta / masses
+        atoms.positions = constrained_positions(atoms, goal)
+        if not atoms.constraints or np.array_equal(atoms.positions, goal):
+            return momenta
+        made = momenta + (atoms.positions - goal) * masses / (0.5 * self.timestep)
+        return constrained_momenta(atoms, made)
 
 
-def _constrained(momenta: FloatArray, masses: FloatArray, free: NDArray[np.bool_]) -> FloatArray:
-    """Momenta without those of fixed atoms, or, if none is fixed, without the drift of the whole."""
-    if not free.all():
-        return momenta * free[:, None]
-    if len(momenta) == 1:
-        return momenta
+def _without_drift(atoms: Atoms, momenta: FloatArray) -> FloatArray:
+    """Momenta under the constraints, or, where there are none, without the drift of the whole."""
+    if atoms.constraints or len(momenta) == 1:
+        return constrained_momenta(atoms, momenta)
+    masses = atoms.get_masses()[:, None]
     return momenta - masses * momenta.sum(axis=0) / masses.sum()
 
 

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
+from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labelling import Labeller
-from ik_e3nn.data.sampling import Frame, Sampler, fixed_atoms
+from ik_e3nn.data.sampling import Frame, Sampler, constrained_momenta, constrained_positions, fixed_atoms
 
 FloatArray = NDArray[np.float64]
 
@@ -47,7 +48,7 @@ class NormalModeSampler(Sampler):
         self.step = step
 
     def prepare(self, start: Atoms, labeller: Labeller) -> dict[str, Any]:
-        """The Hessian of the free atoms, (3F, 3F), in eV/A^2; see `Sampler.prepare`."""
+        """The Hessian of the free atoms along what constraints allow, (3F, 3F), in eV/A^2; see `Sampler.prepare`."""
         free = np.flatnonzero(~fixed_atoms(start))
         rows = []
         labeller.forget()
@@ -57,10 +58,10 @@ class NormalModeSampler(Sampler):
                 for sign in (1.0, -1.0):
                     atoms = start.copy()
                     atoms.positions[atom, axis] += sign * self.step
-                    ends.append(labeller.forces(atoms)[free].reshape(-1))
+                    ends.append(_sprung(atoms, labeller.forces(atoms))[free].reshape(-1))
                 rows.append((ends[1] - ends[0]) / (2.0 * self.step))
         hessian = np.array(rows)
-        return {"hessian": (0.5 * (hessian + hessian.T)).tolist()}
+        return {"hessian": _allowed(start, free, 0.5 * (hessian + hessian.T)).tolist()}
 
     def frame(
         self,
@@ -75,10 +76,39 @@ class NormalModeSampler(Sampler):
         del previous
         free = np.flatnonzero(~fixed_atoms(start))
         hessian = np.array(prepared["hessian"], dtype=np.float64).reshape(3 * len(free), 3 * len(free))
-        atoms = start.copy()
-        atoms.positions[free] += thermal_displacement(hessian, start.get_masses()[free], temperature, rng)
+        atoms, goal = start.copy(), start.get_positions()
+        goal[free] += thermal_displacement(hessian, start.get_masses()[free], temperature, rng)
+        atoms.positions = constrained_positions(atoms, goal)
         labeller.forget()
         return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms))
+
+
+def _sprung(atoms: Atoms, forces: FloatArray) -> FloatArray:
+    """Forces with those of springs and the like, which are constraints that have an energy."""
+    pulled = forces.copy()
+    for constraint in atoms.constraints:
+        if hasattr(constraint, "adjust_potential_energy"):
+            constraint.adjust_forces(atoms, pulled)
+    return pulled
+
+
+def _allowed(start: Atoms, free: NDArray[np.int64], hessian: FloatArray) -> FloatArray:
+    r"""A Hessian without the directions that constraints hold, :math:`M P^T M^{-1} H M^{-1} P M`.
+
+    P is what the constraints make of momenta, so that the modes are those of small motions under them.
+    """
+    if all(isinstance(constraint, FixAtoms) for constraint in start.constraints):
+        return hessian
+    columns = []
+    for atom in free:
+        for axis in range(3):
+            momenta = np.zeros((len(start), 3))
+            momenta[atom, axis] = 1.0
+            columns.append(constrained_momenta(start, momenta)[free].reshape(-1))
+    masses = np.repeat(start.get_masses()[free], 3)
+    projector = np.stack(columns, axis=1) * masses / masses[:, None]
+    allowed: FloatArray = projector.T @ hessian @ projector
+    return allowed
 
 
 def thermal_displacement(

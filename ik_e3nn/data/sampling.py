@@ -164,6 +164,7 @@ class RattleSampler(Sampler):
         """The next frame; see `Sampler.frame`."""
         del prepared, previous, temperature
         atoms = start.copy()
+        constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
         strain = rng.uniform(-self.strain, self.strain, (3, 3))
         periodic = atoms.cell.array[atoms.pbc]
         # Onto the space of the periodic vectors: an open direction is not strained.
@@ -171,10 +172,47 @@ class RattleSampler(Sampler):
         deformation = np.eye(3) + projector @ (0.5 * (strain + strain.T)) @ projector
         atoms.set_cell(atoms.cell.array @ deformation)
         moves = self.displacement * rng.normal(size=(len(atoms), 3))
-        moves[fixed_atoms(atoms)] = 0.0
-        atoms.positions = atoms.positions @ deformation + moves
+        atoms.positions = atoms.positions @ deformation
+        atoms.positions = constrained_positions(atoms, atoms.positions + moves)
         labeller.forget()
         return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms))
+
+
+def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:
+    """Positions that a structure's constraints let it go to.
+
+    Args:
+        atoms: The structure where it is; it stays there.
+        positions: Where it would go without them, (N, 3), in A.
+
+    Returns:
+        Where it goes, (N, 3), in A.
+
+    Example:
+        >>> atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], constraint=FixAtoms([1]))
+        >>> constrained_positions(atoms, atoms.positions + 0.5).tolist()
+        [[0.5, 0.5, 0.5], [0.0, 0.0, 1.0]]
+    """
+    allowed = positions.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_positions(atoms, allowed)
+    return allowed
+
+
+def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
+    """Momenta, (N, 3), without what a structure's constraints take away."""
+    allowed = momenta.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_momenta(atoms, allowed)
+    return allowed
+
+
+def constrained_forces(atoms: Atoms, forces: FloatArray) -> FloatArray:
+    """Forces, (N, 3), with springs and without what a structure's constraints take away."""
+    allowed = forces.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, allowed)
+    return allowed
 
 
 def fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
