@@ -10,6 +10,7 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbours import FloatArray, IntArray, neighbour_list
 
 SAME_PLACE = 1e-4  # A
+_MARGIN = 1e-9  # A, against rounding
 
 
 class Pairs(NamedTuple):
@@ -31,10 +32,15 @@ class Pairs(NamedTuple):
 
 
 class SkinList:
-    """Neighbour list that stays valid while no atom has moved by half the skin.
+    r"""Neighbour list that stays valid while no atom has moved by half the skin; it follows a cell that changes.
 
     All pairs within r_max + skin are kept. As long as every atom is within skin / 2 of where it was, no pair outside
     that list can have come within r_max; each call returns those of the kept pairs that are within r_max now.
+
+    When the periodic cell vectors go from :math:`h_0` to :math:`h_0 F`, atoms are expected at :math:`r_0 F`. If none is
+    farther than u from there, a pair that is within :math:`r_\mathrm{max}` now was within
+    :math:`(r_\mathrm{max} + 2u) / \sigma_\mathrm{min}(F)` then, with the smallest singular value of F: the list is
+    valid while that is not above r_max + skin.
 
     Args:
         r_max: Cutoff radius in A.
@@ -100,12 +106,27 @@ class SkinList:
         """Whether the kept pairs still hold every pair within r_max."""
         if self._numbers is None or not np.array_equal(self._numbers, atoms.numbers):
             return False
-        if not np.array_equal(self._cell, atoms.cell.array) or not np.array_equal(self._pbc, atoms.pbc):
+        if not np.array_equal(self._pbc, atoms.pbc):
             return False
+        if not np.array_equal(self._cell, atoms.cell.array):
+            return self._is_valid_in(atoms)
         moves = atoms.positions - self._positions
         largest = np.einsum("ij,ij->i", moves, moves).max(initial=0.0)
         # NaN positions compare false here, so that the search sees them and says so.
         return bool(largest <= (0.5 * self.skin) ** 2)
+
+    def _is_valid_in(self, atoms: Atoms) -> bool:
+        """The same in another cell, see the class."""
+        before, now = self._cell[self._pbc], atoms.cell.array[self._pbc]
+        # Any F with before @ F = now will do; this one leaves what is normal to the periodic vectors alone.
+        change = np.eye(3) + np.linalg.pinv(before) @ (now - before)
+        if not np.isfinite(change).all():
+            return False
+        moves = atoms.positions - self._positions @ change
+        moves -= moves.mean(axis=0)  # pairs do not feel a shift of the whole
+        largest = np.sqrt(np.einsum("ij,ij->i", moves, moves).max(initial=0.0))
+        smallest = np.linalg.svd(change, compute_uv=False)[-1]
+        return bool(self.r_max + 2.0 * largest <= smallest * (self.r_max + self.skin) - _MARGIN)
 
     def _rebuild(self, atoms: Atoms) -> None:
         """Search all pairs within r_max + skin and remember the structure they belong to."""
