@@ -11,6 +11,25 @@ _UNFINISHED = ".writing-"
 
 
 @contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors of the operating system say which file they are about: a full disk does not.
+
+    Example:
+        >>> with naming("log.csv"):
+        ...     raise OSError(28, "No space left on device")
+        Traceback (most recent call last):
+        ...
+        OSError: [Errno 28] No space left on device: 'log.csv'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
 def written_at_once(path: Path) -> Iterator[IO[bytes]]:
     """A file to write to that takes its place when all is written and on disk; after an error, nothing has changed.
 
@@ -21,7 +40,7 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
     """
     file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}{_UNFINISHED}", delete=False)  # noqa: SIM115
     try:
-        with file:
+        with naming(path), file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import naming
 from ik_e3nn_calculators.frames import cut_file
 
 
@@ -27,7 +28,7 @@ class CsvLog:
             row: Values by column name.
         """
         fresh = not self.path.exists() or self.path.stat().st_size == 0
-        with self.path.open("a", newline="") as file:
+        with naming(self.path), self.path.open("a", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             if fresh:
                 writer.writerow(row)

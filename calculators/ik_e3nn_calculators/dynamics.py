@@ -88,6 +88,13 @@ def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Ca
     before = getattr(engine, "neighbour_rebuilds", None)
     try:
         run.advance()
+    except KeyboardInterrupt:
+        _log.warning(
+            "stopped at step %d; the same command with --restart goes on from the last checkpoint, step %d",
+            run.step,
+            run.saved,
+        )
+        raise
     except ExplosionError as error:
         _finish(run, before, message=str(error))
         raise ExplosionError(f"{error} (the last good frames are in {folder / LAST_FRAMES})") from error
@@ -224,5 +231,5 @@ def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSum
     write_json(folder / SUMMARY, summary)
     _warn_of_temperature(summary, settings, rows=len(table.get("step", ())))
     if settings.plots:
-        plot_dynamics(folder, table)
+        plot_dynamics(folder, table, name=run.atoms.get_chemical_formula(), target=settings.temperature)
     return summary

@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
-from ik_e3nn.atomic import written_at_once
+from ik_e3nn.atomic import naming, written_at_once
 from ik_e3nn_calculators.constraints import lost_in_extxyz
 
 
@@ -65,7 +65,8 @@ class ExtxyzFile(FrameFile):
 
     def append(self, frame: Atoms) -> None:
         """Write one more frame."""
-        ase.io.write(self.path, frame, format="extxyz", append=True)
+        with naming(self.path):
+            ase.io.write(self.path, frame, format="extxyz", append=True)
 
     def mark(self) -> int:
         """Number of bytes."""
@@ -85,7 +86,7 @@ class AseTrajectoryFile(FrameFile):
 
     def append(self, frame: Atoms) -> None:
         """Write one more frame."""
-        with Trajectory(self.path, "a") as file:
+        with naming(self.path), Trajectory(self.path, "a") as file:
             file.write(frame)
 
     def mark(self) -> int:

@@ -44,6 +44,7 @@ class MDRun:
         self.settings = settings
         self.folder = folder
         self.step = -settings.num_equilibration_steps
+        self.saved = self.step
         self.steps_made = 0
         self.seconds = 0.0
         self.log = CsvLog(folder / LOG)
@@ -89,7 +90,7 @@ class MDRun:
         """
         saved = read_checkpoint(self.folder / CHECKPOINT)
         saved.apply(self.atoms)
-        self.step = saved.step
+        self.step = self.saved = saved.step
         self._rng.bit_generator.state = saved.random
         self.log.cut(saved.marks["log"])
         self.frames.cut(saved.marks["frames"])
@@ -222,3 +223,4 @@ class MDRun:
             marks={"log": self.log.mark(), "frames": self.frames.mark()},
         )
         write_checkpoint(self.folder / CHECKPOINT, checkpoint)
+        self.saved = self.step

@@ -6,13 +6,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import written_at_once
+
+_FEW = 20  # points that a line alone would hardly show
+
 
 def plot_columns(
     path: Path,
     x: NDArray[np.float64],
     curves: Mapping[str, NDArray[np.float64]],
     *,
+    title: str,
     labels: tuple[str, str],
+    goal: float | None = None,
     log_scale: bool = False,
 ) -> None:
     """Draw curves over a common axis into a PNG file.
@@ -21,7 +27,9 @@ def plot_columns(
         path: The file.
         x: Values of the horizontal axis.
         curves: Values of the vertical axis, by name.
+        title: What is above them.
         labels: What is on the two axes, with units.
+        goal: A value of the vertical axis to mark with a line.
         log_scale: Logarithmic vertical axis.
     """
     # A figure of its own, not pyplot's: no window system and no global state.
@@ -29,17 +37,21 @@ def plot_columns(
 
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.add_subplot()
+    marker = "." if len(x) < _FEW else ""
     for name, values in curves.items():
-        axes.plot(x, values, label=name, linewidth=1.0)
-    axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.plot(x, values, label=name, linewidth=1.0, marker=marker)
+    if goal is not None:
+        axes.axhline(goal, color="0.4", linewidth=0.8, linestyle="--", label="goal")
+    axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
     if log_scale:
         axes.set_yscale("log")
-    if len(curves) > 1:
-        axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    if len(curves) > 1 or goal is not None:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False)  # below the axes, never over a curve
+    with written_at_once(path) as file:
+        figure.savefig(file, dpi=150, format="png")
 
 
-def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]]) -> None:
+def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]], *, name: str, target: float) -> None:
     """Draw `energy.png` and `temperature.png` of a molecular-dynamics run.
 
     Energies are shown from their first value, so that drift and exchange can be seen.
@@ -47,12 +59,26 @@ def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]]) -> Non
     Args:
         folder: Where to.
         table: Columns of `log.csv`; nothing is drawn if it is empty.
+        name: What moves, for the titles.
+        target: The temperature asked for, in K.
     """
     if not table:
         return
     time = table["time_ps"]
     names = {"epot": "potential", "ekin": "kinetic", "etot": "total"}
     energies = {label: table[key] - table[key][0] for key, label in names.items()}
-    plot_columns(folder / "energy.png", time, energies, labels=("time / ps", "energy from the first row / eV"))
-    temperature = {"temperature": table["temperature"]}
-    plot_columns(folder / "temperature.png", time, temperature, labels=("time / ps", "temperature / K"))
+    plot_columns(
+        folder / "energy.png",
+        time,
+        energies,
+        title=f"{name}: energies less their first values",
+        labels=("time (ps)", "energy (eV)"),
+    )
+    plot_columns(
+        folder / "temperature.png",
+        time,
+        {"temperature": table["temperature"]},
+        title=f"{name}: temperature, {target:g} K asked for",
+        labels=("time (ps)", "temperature (K)"),
+        goal=target,
+    )

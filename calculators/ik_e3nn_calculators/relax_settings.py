@@ -20,7 +20,8 @@ class RelaxSettings:
         structure: Structure file (its last frame, unless `frame` is given) or SMILES string.
         model: Model file; None is the base model that comes with the package.
         optimizer: `fire`, `bfgs` or `lbfgs`.
-        fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on it.
+        fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on the cell, which is the
+            derivative of the energy by ASE's strain variables.
         steps: Largest number of steps.
         cell: `fixed`, `full` (shape and volume) or `hydrostatic` (volume only).
         mask: Strain components that may change, six of 0 or 1 in the order xx, yy, zz, yz, xz, xy. By default all, but
@@ -90,6 +91,7 @@ class RelaxSummary:
         steps: Steps made.
         energy_eV: Final energy.
         fmax_eV_per_A: Largest final force on an atom.
+        fmax_cell_eV_per_A: Largest final force on the cell, ASE's derivative by the strain; None if it was fixed.
         pressure_GPa: Final pressure; None unless periodic in three directions.
         volume_A3: Final volume; None likewise.
         output: The folder.
@@ -101,6 +103,7 @@ class RelaxSummary:
     steps: int
     energy_eV: float
     fmax_eV_per_A: float
+    fmax_cell_eV_per_A: float | None
     pressure_GPa: float | None
     volume_A3: float | None
     output: str

@@ -78,15 +78,23 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
     with tqdm(total=settings.steps, unit="step", desc="relax", disable=not settings.progress) as bar:
 
         def record() -> None:
-            row = _row(structure, optimizer.nsteps)
+            row = _row(target, structure, optimizer.nsteps)
             log.append(row)
             frames.append(snapshot(structure, step=optimizer.nsteps))
-            bar.set_postfix_str(f"fmax {row['fmax']:.3f} eV/A", refresh=False)
+            bar.set_postfix_str(_progress(row), refresh=False)
             bar.update(optimizer.nsteps - bar.n)
 
         optimizer.attach(record)
-        converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.steps))
-    return _finish(structure, settings, folder, log, converged=converged, steps=int(optimizer.nsteps))
+        try:
+            converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.steps))
+        except KeyboardInterrupt:
+            _log.warning(
+                "stopped after %d steps; the last structure of %s is the one to go on from",
+                optimizer.nsteps,
+                frames.path,
+            )
+            raise
+    return _finish(target, structure, settings, folder, log, converged=converged, steps=int(optimizer.nsteps))
 
 
 def strain_mask(atoms: Atoms) -> list[int]:
@@ -131,12 +139,14 @@ def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> FrechetCellFilter:
     )
 
 
-def _row(atoms: Atoms, step: int) -> dict[str, float | int]:
-    """One row of the log."""
+def _row(target: Atoms | FrechetCellFilter, atoms: Atoms, step: int) -> dict[str, float | int]:
+    """One row of the log: `fmax` is the largest force on an atom, `fmax_cell` that on the cell where it may change."""
     energy, largest = float(atoms.get_potential_energy()), _largest_force(atoms)
     if not (np.isfinite(energy) and np.isfinite(largest)):
         raise ExplosionError(f"step {step}: energy or forces became NaN or infinite; check the starting structure")
     row: dict[str, float | int] = {"step": step, "energy": energy, "fmax": largest}
+    if isinstance(target, FrechetCellFilter):
+        row["fmax_cell"] = float(np.linalg.norm(target.get_forces()[len(atoms) :], axis=1).max())
     if atoms.pbc.all() and has_volume(atoms):
         row["pressure"] = -float(atoms.get_stress()[:3].mean()) / units.GPa
         row["volume"] = float(atoms.get_volume())
@@ -148,16 +158,36 @@ def _largest_force(atoms: Atoms) -> float:
     return float(np.linalg.norm(atoms.get_forces(), axis=1).max())
 
 
+def _progress(row: dict[str, float | int]) -> str:
+    """What the progress bar shows."""
+    cell = f" (cell {row['fmax_cell']:.3f})" if "fmax_cell" in row else ""
+    return f"fmax {row['fmax']:.3f}{cell} eV/A"
+
+
+def _not_converged(row: dict[str, float | int], settings: RelaxSettings, steps: int, last: Path) -> str:
+    """What to do about a relaxation that was not long enough."""
+    where = " on atoms and cell" if "fmax_cell" in row else ""
+    largest = max(row["fmax"], row.get("fmax_cell", 0.0))
+    return (
+        f"not converged: the largest force{where} is {largest:.4g} eV/A after {steps} steps, the goal was "
+        f"{settings.fmax} eV/A; continue from {last.name}, allow more steps, or try another optimizer"
+    )
+
+
 def _finish(
-    atoms: Atoms, settings: RelaxSettings, folder: Path, log: CsvLog, *, converged: bool, steps: int
+    target: Atoms | FrechetCellFilter,
+    atoms: Atoms,
+    settings: RelaxSettings,
+    folder: Path,
+    log: CsvLog,
+    *,
+    converged: bool,
+    steps: int,
 ) -> RelaxSummary:
     """Final structure, plot and summary."""
-    row = _row(atoms, steps)
+    row = _row(target, atoms, steps)
     last = write_final(folder, snapshot(atoms))
-    message = "" if converged else (
-        f"not converged: the largest force is {row['fmax']:.4g} eV/A after {steps} steps, the goal was "
-        f"{settings.fmax} eV/A; continue from {last.name}, allow more steps, or try another optimizer"
-    )  # fmt: skip
+    message = "" if converged else _not_converged(row, settings, steps, last)
     if message:
         _log.warning(message)
     summary = RelaxSummary(
@@ -165,6 +195,7 @@ def _finish(
         steps=steps,
         energy_eV=float(row["energy"]),
         fmax_eV_per_A=float(row["fmax"]),
+        fmax_cell_eV_per_A=float(row["fmax_cell"]) if "fmax_cell" in row else None,
         pressure_GPa=float(row["pressure"]) if "pressure" in row else None,
         volume_A3=float(row["volume"]) if "volume" in row else None,
         output=str(folder),
@@ -175,11 +206,14 @@ def _finish(
     write_json(folder / "summary.json", content)
     if settings.plots:
         table = log.columns()
+        curves = {name: table[key] for key, name in (("fmax", "atoms"), ("fmax_cell", "cell")) if key in table}
         plot_columns(
             folder / "forces.png",
             table["step"],
-            {"largest force": table["fmax"]},
-            labels=("step", "largest force / eV/A"),
-            log_scale=bool((table["fmax"] > 0).all()),
+            curves,
+            title=f"{atoms.get_chemical_formula()}: largest force, goal {settings.fmax:g} eV/Å",
+            labels=("step", "largest force (eV/Å)"),
+            goal=settings.fmax,
+            log_scale=all(bool((values > 0).all()) for values in curves.values()),
         )
     return summary

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import written_at_once
+
 
 @dataclass(frozen=True)
 class MDSummary:
@@ -98,4 +100,5 @@ def write_json(path: Path, content: Any) -> None:
         content: A dataclass instance or a dictionary.
     """
     values = content if isinstance(content, dict) else asdict(content)
-    path.write_text(json.dumps(values, indent=2) + "\n")
+    with written_at_once(path) as file:
+        file.write((json.dumps(values, indent=2) + "\n").encode())

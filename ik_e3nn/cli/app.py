@@ -7,9 +7,12 @@ import dataclasses
 import difflib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 from ik_e3nn import __version__
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit status: 0; 1 for a relaxation that did not converge; 2 for a mistake that the message explains; 130
-        after Ctrl-C.
+        after Ctrl-C, 143 after SIGTERM.
     """
     # Nothing a user can act on: torch's news about functions that torch_geometric and e3nn decorate on import.
     warnings.filterwarnings("ignore", "`torch.jit", category=DeprecationWarning)
@@ -40,13 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     try:
-        with _console():
+        with _console(), _signals():
             return _dispatch(words)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         if debug:
             raise
         _say(sys.stderr, "interrupted")
-        return INTERRUPTED
+        return error.status if isinstance(error, _Stopped) else INTERRUPTED
     except (IKError, OSError, ValueError) as error:  # libraries say with a ValueError what is wrong with the input
         if debug:
             raise
@@ -54,6 +57,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE_ERROR
     except SystemExit as error:  # --help
         return int(error.code or 0)
+
+
+class _Stopped(KeyboardInterrupt):
+    """Ctrl-C, or a request to end; commands that can be continued say how on their way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGTERM end a command as Ctrl-C does, and a second signal end it at once, without a traceback."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal seen
+        if seen:
+            os._exit(128 + number)
+        seen = True
+        raise _Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items() if not seen else ():  # a second one may still come
+            signal.signal(number, handler)
 
 
 def _dispatch(words: list[str]) -> int:

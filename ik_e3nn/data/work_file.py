@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from ik_e3nn.atomic import naming
 from ik_e3nn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -79,8 +80,9 @@ class WorkFile:
             result: Anything that JSON can hold.
         """
         self._results[key] = result
-        self._stream.write(json.dumps({"key": key, "result": result}) + "\n")
-        self._stream.flush()
+        with naming(self.path):
+            self._stream.write(json.dumps({"key": key, "result": result}) + "\n")
+            self._stream.flush()
 
     def remove(self) -> None:
         """Close and delete the file, when its results are safe elsewhere."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import ase.io
 from ase import Atoms
 
+from ik_e3nn.atomic import naming
 from ik_e3nn.data.extxyz import is_extxyz, storable
 from ik_e3nn.errors import DataError
 
@@ -45,7 +46,8 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
+        with naming(target):
+            yield temporary
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, target)
     finally:
