@@ -35,6 +35,7 @@ def plot_check(
         True
     """
     figure = Figure(figsize=(9, 6.5), layout="constrained")
+    figure.suptitle(f"{len(sizes)} structures")
     axes = figure.subplots(2, 2)
     _histogram(axes[0, 0], residuals, "energy per atom relative to E0 (eV)")
     _histogram(axes[0, 1], forces, "force component (eV/A)", logarithmic=True)

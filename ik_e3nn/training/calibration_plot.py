@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ik_e3nn.training.plots import save_figure
+from ik_e3nn.training.plots import save_figure, with_unit
 
 POTENTIAL_TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
 
@@ -38,14 +38,15 @@ def plot_calibration(
         left.plot(predicted, found, "o-")
         ends = [min(*predicted, *found), max(*predicted, *found)]
         left.plot(ends, ends, color="black", linewidth=0.8)
-        left.set(xscale="log", yscale="log", xlabel=f"standard deviation ({unit})", ylabel=f"RMS error ({unit})")
-        left.set_title(f"{title}: RMSE {np.sqrt(np.mean((scale * error) ** 2)):.3g} {unit}")
+        left.set(xscale="log", yscale="log")
+        left.set(xlabel=with_unit("standard deviation", unit), ylabel=with_unit("RMS error", unit))
+        left.set_title(f"{title}: RMSE {np.sqrt(np.mean((scale * error) ** 2)):.3g} {unit}".rstrip())
         multiples = np.linspace(0.0, 3.0, 61)
         z = np.sort(np.abs(error / std))
         right.plot(multiples, np.searchsorted(z, multiples, side="right") / len(z), label="found")
         right.plot(multiples, erf(multiples / np.sqrt(2)), color="black", linewidth=0.8, label="Gaussian")
         right.set(xlabel="standard deviations", ylabel="share of errors within", title=title)
-        right.legend(frameon=False)
+        right.legend(loc="lower right", frameon=False)  # both curves end above
     save_figure(figure, path)
 
 

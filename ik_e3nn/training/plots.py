@@ -18,6 +18,7 @@ _AXES = {
     "stress": ("stress component (eV/A$^3$)", 1000.0, "meV/A$^3$"),
 }
 
+_FEW = 2000  # points that small marks would hardly show
 _SHOWN = ("valid/force_mae_meV_per_A", "valid/energy_mae_meV_per_atom", "valid/stress_mae_meV_per_A3")
 
 
@@ -33,15 +34,16 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     epochs = [row["epoch"] for row in rows]
     for name in ("train/loss", "valid/loss"):
         left.plot(epochs, [row[name] for row in rows], label=name)
-    left.set(xlabel="epoch", ylabel="loss")
+    left.set(xlabel="epoch", ylabel="loss", title="loss")
     shown = [name for name in _SHOWN if name in rows[0]]
     for name in shown or [name for name in rows[0] if name.startswith("valid/") and "_mae" in name]:
         right.plot(epochs, [row[name] for row in rows], label=name.removeprefix("valid/"))
-    right.set(xlabel="epoch", ylabel="validation error")
+    right.set(xlabel="epoch", ylabel="validation error", title="validation")
     for axes in (left, right):
         if all(line.get_ydata().min() > 0 for line in axes.lines):
             axes.set_yscale("log")
-        axes.legend(frameon=False)
+        # below the axes, so that it never lies over a curve
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
     save_figure(figure, path)
 
 
@@ -57,17 +59,29 @@ def plot_parity(
         path: PNG file to write.
         unit: Unit of a property.
     """
-    title, scale, shown = _AXES[label] if unit is None else (f"{label} ({unit})" if unit else label, 1.0, unit)
+    title, scale, shown = _AXES[label] if unit is None else (with_unit(label, unit), 1.0, unit)
     reference, predicted = np.ravel(reference), np.ravel(predicted)
     figure = Figure(figsize=(4.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(reference, predicted, ".", markersize=2, alpha=0.5, rasterized=True)
+    size, opacity = (6, 0.8) if len(reference) < _FEW else (3, 0.5)
+    axes.plot(reference, predicted, ".", markersize=size, alpha=opacity, markeredgewidth=0, rasterized=True)
     ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
     axes.plot(ends, ends, color="black", linewidth=0.8)
     error = scale * (predicted - reference)
     mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
-    axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}", title=f"MAE {mae:.3g}, RMSE {rmse:.3g} {shown}")
+    errors = f"MAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip()
+    axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}", title=f"{label}: {errors}")
+    axes.set_aspect("equal", adjustable="datalim")
     save_figure(figure, path)
+
+
+def with_unit(name: str, unit: str) -> str:
+    """What stands on an axis; numbers without a unit have no brackets.
+
+    >>> with_unit("gap", "eV"), with_unit("gap", "")
+    ('gap (eV)', 'gap')
+    """
+    return f"{name} ({unit})" if unit else name
 
 
 def save_figure(figure: Figure, path: Path) -> None:
