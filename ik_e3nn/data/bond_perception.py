@@ -9,8 +9,11 @@ from rdkit.Geometry import Point3D
 
 from ik_e3nn.data.isotopes import isotopes_of
 from ik_e3nn.data.molecules import bonds_of_mol
+from ik_e3nn.data.resonance import fewest_charges
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds
+
+IntArray = NDArray[np.int64]
 
 
 def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
@@ -58,27 +61,40 @@ def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
     """
     if atoms.pbc.any():
         raise DataError("bonds can be perceived for molecules only; this structure is periodic")
-    editable = Chem.RWMol()
-    conformer = Chem.Conformer(len(atoms))
-    for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
-        editable.AddAtom(Chem.Atom(int(number)))
-        conformer.SetAtomPosition(index, Point3D(*map(float, position)))
+    reasons = []
+    for order in _orders(len(atoms)):
+        try:
+            with rdBase.BlockLogs():
+                return fewest_charges(_determined(atoms, charge, order))
+        except (ValueError, RuntimeError) as error:
+            reasons.append(error)
+    raise DataError(
+        f"no bonds fit the geometry of {atoms.get_chemical_formula()} with charge {charge}; check the charge, the "
+        f"hydrogens and the unit of the positions ({str(reasons[0]).strip():.120})"
+    ) from reasons[0]
+
+
+def _orders(size: int) -> list[IntArray]:
+    """Orders of the atoms to try: the search for bond orders depends on it, and may fail in one and not in another."""
+    natural, rng = np.arange(size), np.random.default_rng(0)
+    return [natural] if size < 3 else [natural, natural[::-1], *(rng.permutation(size) for _ in range(4))]
+
+
+def _determined(atoms: Atoms, charge: int, order: IntArray) -> Chem.Mol:
+    """Bonds found with the atoms in some order; the molecule has them in their own."""
+    editable, conformer, isotopes = Chem.RWMol(), Chem.Conformer(len(atoms)), isotopes_of(atoms)
+    for place, index in enumerate(order.tolist()):
+        atom = Chem.Atom(int(atoms.numbers[index]))
+        atom.SetNoImplicit(True)
+        atom.SetIsotope(isotopes[index])
+        editable.AddAtom(atom)
+        conformer.SetAtomPosition(place, Point3D(*map(float, atoms.positions[index])))
     editable.AddConformer(conformer)
     molecule: Chem.Mol = editable.GetMol()
-    for atom, isotope in zip(molecule.GetAtoms(), isotopes_of(atoms), strict=True):
-        atom.SetNoImplicit(True)
-        atom.SetIsotope(isotope)
-    try:
-        with rdBase.BlockLogs():
-            if len(atoms) > 1:
-                rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False)
-                Chem.SanitizeMol(molecule)
-            elif len(atoms):
-                molecule.GetAtomWithIdx(0).SetFormalCharge(int(charge))
-                Chem.SanitizeMol(molecule, catchErrors=True)
-    except (ValueError, RuntimeError) as error:
-        raise DataError(
-            f"no bonds fit the geometry of {atoms.get_chemical_formula()} with charge {charge}; check the charge, the "
-            f"hydrogens and the unit of the positions ({str(error).strip():.120})"
-        ) from error
-    return molecule
+    if len(atoms) > 1:
+        rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False)
+        Chem.SanitizeMol(molecule)
+    elif len(atoms):
+        molecule.GetAtomWithIdx(0).SetFormalCharge(int(charge))
+        Chem.SanitizeMol(molecule, catchErrors=True)
+    return Chem.RenumberAtoms(molecule, np.argsort(order).tolist()) if len(atoms) > 1 else molecule

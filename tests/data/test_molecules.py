@@ -22,6 +22,7 @@ from ik_e3nn.data import (
     read_structures,
     write_structures,
 )
+from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.completeness import geometry_problem
 from ik_e3nn.data.generate import GenerateSettings
 from ik_e3nn.data.generate_plan import starting_structures
@@ -105,6 +106,38 @@ def test_perceived_bonds_are_those_of_the_smiles(smiles):
     expected[:, :2].sort(axis=1)
     assert sorted(rows[:, :2].tolist()) == sorted(expected[:, :2].tolist())
     assert sorted(rows[:, 2]) == sorted(expected[:, 2])
+
+
+@pytest.mark.parametrize(
+    "smiles",
+    [
+        *("O=C(O)c1cccs1", "O=C(O)c1ccco1", "O=C(O)c1ccc[nH]1", "O=C(O)c1c[nH]cn1", "O=C(O)c1cncs1", "NC(=O)c1cccs1"),
+        *("O=[N+]([O-])c1cccs1", "O=[N+]([O-])c1ccccc1", "C[N+](=O)[O-]", "CN=[N+]=[N-]", "C=[N+]=[N-]"),
+        *("CS(C)=O", "CS(C)(=O)=O", "COP(=O)(O)OC", "[O-][n+]1ccccc1", "NCC(=O)O", "O=C([O-])c1cccs1"),
+        *("[NH3+]CC(=O)[O-]", "C[N+](C)(C)CC(=O)[O-]"),  # ions inside stay ions where no bond can be shifted
+    ],
+)
+def test_perceived_bonds_do_not_depend_on_the_order_of_the_atoms(smiles):
+    made, rng = molecule_from_smiles(smiles), np.random.default_rng(0)
+    for order in (np.arange(len(made)), *(rng.permutation(len(made)) for _ in range(8))):
+        atoms = made[order]
+        atoms.info = {"charge": made.info["charge"]}
+        found = perceive_molecule(atoms, atoms.info["charge"])
+        assert Chem.MolToSmiles(Chem.RemoveHs(found)) == Chem.CanonSmiles(smiles)
+        assert np.allclose(found.GetConformer().GetPositions(), atoms.positions)
+        assert [atom.GetAtomicNum() for atom in found.GetAtoms()] == atoms.numbers.tolist()
+
+
+def test_a_carboxylate_has_its_double_bond_where_it_is_short():
+    atoms = molecule_from_smiles("[O-]C=O")
+    carbon = int(np.flatnonzero(atoms.numbers == 6)[0])
+    for short, long in np.flatnonzero(atoms.numbers == 8)[[[0, 1], [1, 0]]].tolist():
+        moved = atoms.copy()
+        moved.set_distance(carbon, short, 1.22, fix=0)
+        moved.set_distance(carbon, long, 1.30, fix=0)
+        kinds_of = {tuple(sorted(row[:2])): row[2] for row in perceive_bonds(moved, charge=-1).tolist()}
+        assert kinds_of[tuple(sorted((carbon, short)))] == 2
+        assert kinds_of[tuple(sorted((carbon, long)))] == 1
 
 
 def test_bonds_that_cannot_be_perceived():
