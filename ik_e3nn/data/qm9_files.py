@@ -100,8 +100,11 @@ def read_sdf_table(path: Path) -> RawQM9:
     table = path.with_name(f"{path.name}.csv")
     if not table.exists():
         raise DataError(f"there is no {table.name} beside {path}; the properties are in it")
-    with table.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark at the beginning
+            rows = list(csv.DictReader(file))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{table} is not UTF-8 text ({error}); save it with that encoding") from error
     missing = [name for name in ("mol_id", *CSV_NAMES) if not rows or name not in rows[0]]
     if missing:
         raise DataError(f"{table} lacks the column(s) {', '.join(missing)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ase.io
 from ase import Atoms
+from ase.data import chemical_symbols
 from ase.io.formats import UnknownFileTypeError, string2index
 from ase.io.trajectory import Trajectory
 
@@ -224,6 +225,7 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
         raise DataError(f"{path} cannot be read: {why_unreadable(path, error)}") from error
     for number, atoms in enumerate(found):
         try:
+            _check_elements(atoms)
             check_occupancy(atoms)
         except DataError as error:
             where = f"structure {number} of {path}" if len(found) > 1 else str(path)
@@ -231,6 +233,13 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
         if RECORD in atoms.arrays:
             settle_bonds(atoms)
     return found
+
+
+def _check_elements(atoms: Atoms) -> None:
+    """Refuse atomic numbers that no element has."""
+    unknown = atoms.numbers[(atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols))]
+    if len(unknown):
+        raise DataError(f"no element has the atomic number {unknown[0]}")
 
 
 def _parse(path: Path, index: str | int) -> list[Atoms]:
@@ -253,5 +262,5 @@ def _parse(path: Path, index: str | int) -> list[Atoms]:
 
 def _text(path: Path) -> str:
     """The text of a file; letters that are not UTF-8, as in the names of authors, do not matter."""
-    with open_text(path, errors="replace") as stream:
+    with open_text(path) as stream:
         return stream.read()

@@ -33,7 +33,7 @@ class Frame(NamedTuple):
     lines: list[str]
 
 
-def open_text(path: Path, errors: str = "strict") -> IO[str]:
+def open_text(path: Path, errors: str = "replace") -> IO[str]:
     """A text file for reading, gzipped or not, without the mark (BOM) that some editors put at the beginning.
 
     Args:
@@ -89,14 +89,19 @@ def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
 
 
 def _has_gaps(path: Path) -> bool:
-    """Whether there are blank lines before a frame, where ASE's reader ends without a word."""
+    """Whether there are blank lines before a frame, where ASE's reader ends, or bytes that it need not understand."""
     expected = 1
     try:
-        with open_text(path) as stream:
+        with path.open("rb") as binary:
+            if binary.read(3) == b"\xef\xbb\xbf":
+                return True
+        with open_text(path, errors="strict") as stream:
             for frame in _frames(stream, path, keep=False):
                 if frame.line != expected:
                     return True
                 expected += frame.size
+    except UnicodeDecodeError:  # a comment in another encoding
+        return True
     except DataError:  # ASE's reader will say so, if the frame is wanted
         return False
     return False
@@ -165,7 +170,7 @@ def first_fault(path: Path) -> str:
                 if fault:
                     return fault
     except DataError as error:
-        return str(error).removesuffix(f" of {path}").removeprefix(f"{path}: ")
+        return str(error).removeprefix(f"{path} cannot be read: ")
     return ""
 
 
@@ -184,7 +189,7 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
             count = -1
         if count < 0:
             raise DataError(
-                f"{path}: frame {number}, line {at}: the number of atoms is expected, got {waiting.strip()!r:.60}"
+                f"{path} cannot be read: frame {number}, line {at}: the number of atoms is expected, got {waiting.strip()!r:.60}"
             )
         lines, taken = [waiting], 1
         for line in islice(stream, count + 1):
@@ -193,7 +198,7 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
                 lines.append(line)
         if taken < count + 2 and not (count == 0 and taken == 1):
             raise DataError(
-                f"{path}: frame {number}, line {at}: {count} atoms are announced, but the file ends after "
+                f"{path} cannot be read: frame {number}, line {at}: {count} atoms are announced, but the file ends after "
                 f"{max(taken - 2, 0)}"
             )
         waiting, first = next(stream, None), at

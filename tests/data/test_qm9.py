@@ -290,3 +290,15 @@ def test_a_full_set_with_uncharacterised_molecules_is_pointed_out(tmp_path, monk
     monkeypatch.setattr(module, "read_arrays", lambda path: many)
     read_qm9(tmp_path / "qm9.npz")
     assert "3,054 that are in it are not left out" in caplog.text
+
+
+def test_a_mark_at_the_beginning_of_the_table_does_not_matter(tmp_path):
+    folder = write_sdf(tmp_path)
+    table = folder / "gdb9.sdf.csv"
+    expected = read_qm9(folder / "gdb9.sdf").values
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    for name, values in read_qm9(folder / "gdb9.sdf").values.items():
+        assert np.array_equal(values, expected[name], equal_nan=True)
+    table.write_bytes(b"\xff" + table.read_bytes())
+    with pytest.raises(DataError, match=r"gdb9.sdf.csv is not UTF-8 text"):
+        read_qm9(folder / "gdb9.sdf")

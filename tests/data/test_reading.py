@@ -77,6 +77,64 @@ def test_errors(tmp_path):
             read_structures(path)
 
 
+WATER = "3\n\nO 0 0 0\nH 0 0 1\nH 0 1 0\n"
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ("3\n\nO 0 0 0\nH 0 0 x\nH 0 1 0\n", "frame 1, line 9: a number is expected, got 'x'"),
+        ("3\n\nO 0 0 0\nO1 0 0 1\nH 0 1 0\n", "frame 1, line 9: 'O1' is no chemical element"),
+        ("3\n\nO 0 0 0\nH 0 0\nH 0 1 0\n", r"frame 1, line 9: 4 values are expected \(species, pos x 3\), got 'H 0 0'"),
+        ("3\n\nO 0 0 0\n", "frame 1, line 6: 3 atoms are announced, but the file ends after 1"),
+        ("3.0\n\nO 0 0 0\n", "frame 1, line 6: the number of atoms is expected, got '3.0'"),
+        (
+            "1\nProperties=species:S:1:pos:R:3:n:I:1\nH 0 0 0 1.5\n",
+            "frame 1, line 8: a whole number is expected, got '1.5'",
+        ),
+        ('1\nLattice="1 0 0"\nH 0 0 0\n', "expecting special 3x3 matrix"),
+    ],
+)
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_faults_of_xyz_files_are_named_with_frame_and_line(tmp_path, second, message, ending):
+    (tmp_path / "a.xyz").write_text(WATER + second)
+    path = zipped(tmp_path / "a.xyz") if ending else tmp_path / "a.xyz"
+    with pytest.raises(DataError, match=rf"a.xyz{ending} cannot be read: .*{message}"):
+        read_structures(path)
+
+
+def test_blank_lines_marks_and_other_encodings_do_not_matter(tmp_path):
+    """ASE's reader ends at a blank line without a word: the second frame was lost."""
+    for number, content in enumerate(
+        [
+            WATER + "\n\n" + WATER + "\n",
+            "\n" + WATER + WATER,
+            "\ufeff" + WATER + WATER,
+            (WATER + WATER).replace("3\n\n", "3\nvon Müller\n").encode("latin1"),
+        ]
+    ):
+        path = tmp_path / f"{number}.xyz"
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        assert [len(atoms) for atoms in read_structures(path)] == [3, 3]
+        assert read_structures(path, index=-1)[0].get_chemical_formula() == "H2O"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.xsf", "CRYSTAL\nPRIMVEC\n1 0 0\n", "the file ends too early"),
+        ("a.cif", "garbage", r"its content is not what the format asks for \(AssertionError\)"),
+        ("b.cif", "data_x\n_cell_length_a 4\n", "no data block has atoms with coordinates"),
+        ("POSCAR", "x\n1.0\n1 0 0\n0 1 0\n0 0 1\nSi\n2\nDirect\n0 0 0\n", "ValueError"),
+        ("c.xyz", "1\nProperties=Z:I:1:pos:R:3\n999 0 0 0\n", "no element has the atomic number 999"),
+    ],
+)
+def test_faults_of_other_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"{name}.*{message}"):
+        read_structures(tmp_path / name)
+
+
 def test_a_truncated_gzip_is_named(tmp_path):
     write(tmp_path / "a.xyz", [molecule("C6H6")] * 20)
     path = zipped(tmp_path / "a.xyz")
