@@ -32,7 +32,8 @@ def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
     if not any(atom.GetFormalCharge() for atom in molecule.GetAtoms()):
         return molecule
     neutral = _without_pairs(molecule)
-    forms = [neutral, *(Chem.Mol(form) for form in Chem.ResonanceMolSupplier(neutral, maxStructs=MAX_FORMS) if form)]
+    others = Chem.ResonanceMolSupplier(neutral, maxStructs=MAX_FORMS)  # None where RDKit cannot make one
+    forms = [neutral, *(Chem.Mol(form) for form in others if form is not None)]
     sane = [form for form in forms if Chem.SanitizeMol(form, catchErrors=True) == Chem.SanitizeFlags.SANITIZE_NONE]
     return min(sane, key=_badness, default=molecule)
 

@@ -189,7 +189,8 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
             count = -1
         if count < 0:
             raise DataError(
-                f"{path} cannot be read: frame {number}, line {at}: the number of atoms is expected, got {waiting.strip()!r:.60}"
+                f"{path} cannot be read: frame {number}, line {at}: the number of atoms is expected, got "
+                f"{waiting.strip()!r:.60}"
             )
         lines, taken = [waiting], 1
         for line in islice(stream, count + 1):
@@ -198,8 +199,8 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
                 lines.append(line)
         if taken < count + 2 and not (count == 0 and taken == 1):
             raise DataError(
-                f"{path} cannot be read: frame {number}, line {at}: {count} atoms are announced, but the file ends after "
-                f"{max(taken - 2, 0)}"
+                f"{path} cannot be read: frame {number}, line {at}: {count} atoms are announced, but the file ends "
+                f"after {max(taken - 2, 0)}"
             )
         waiting, first = next(stream, None), at
         at += taken - 1

@@ -242,6 +242,14 @@ def reference_from_data(
 ) -> EnergyReference | None:
     """E0s: given, else of isolated atoms, else by least squares; None without energies."""
     given = {} if data.E0s == "fit" else {element_number(name): float(e0) for name, e0 in data.E0s.items()}
+    absent = sorted(set(given) - set(species))
+    if absent:
+        names = ", ".join(chemical_symbols[number] for number in absent)
+        _log.warning("data.E0s has a value of %s, which no training structure has; it is not used", names)
+    if data.E0s != "fit" and len(given) < len(data.E0s):
+        raise ConfigError(
+            f"data.E0s names an element twice, by its symbol and its number: {', '.join(map(str, data.E0s))}"
+        )
     structures = list(train.structures)
     energies = [one.energy for one in train.labels]
     for part in isolated:
