@@ -211,8 +211,9 @@ def test_split_is_random_seeded_and_disjoint(data) -> None:
     assert energies(0)[1] == valid_set != energies(1)[1]
 
 
-def test_given_e0s_are_used(data) -> None:
-    result = train(config(data, data={"E0s": {"H": -1.0, "8": -2.0, "Cu": -3.0}}, max_epochs=1))
+def test_given_e0s_are_used(data, caplog) -> None:
+    result = train(config(data, data={"E0s": {"H": -1.0, "8": -2.0, "Cu": -3.0, "Au": -4.0}}, max_epochs=1))
+    assert "data.E0s has a value of Au, which no training structure has; it is not used" in caplog.text
     assert read_model_info(result.model)["energy_reference"]["values"] == {"H": -1.0, "O": -2.0, "Cu": -3.0}
 
 
@@ -220,6 +221,7 @@ def test_given_e0s_are_used(data) -> None:
     ("changes", "error", "message"),
     [
         ({"data": {"E0s": {"Xyz": 1.0}}}, ConfigError, "data.E0s has the key 'Xyz'"),
+        ({"data": {"E0s": {"H": 1.0, "1": 2.0}}}, ConfigError, "data.E0s names an element twice, .*: H, 1"),
         ({"data": {"train": "nowhere.xyz"}}, DataError, "there is no file nowhere.xyz"),
         ({"data": {"valid": 12}}, DataError, "asks for 12 validation structures, but data.train has only 12"),
         ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
