@@ -141,7 +141,7 @@ def has_volume(atoms: Atoms) -> bool:
         (False, True)
     """
     cell = atoms.cell.array
-    return bool(atoms.pbc.any() and np.isfinite(cell).all()) and abs(float(np.linalg.det(cell))) > 0.0
+    return bool(atoms.pbc.any() and np.isfinite(cell).all()) and bool(np.linalg.slogdet(cell)[0])
 
 
 def _equal(first: Any, second: Any) -> bool:

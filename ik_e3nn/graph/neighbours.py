@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from vesin import NeighborList
 
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph.pair_count import check_pair_count
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -18,6 +19,8 @@ _ATOMS_PER_THREADED_LIST = 2000
 # The search counts its cells in 32 bits: in structures far larger than these it crashes or misses pairs.
 _LARGEST_COORDINATE = 1e8
 _LARGEST_EXTENT = 1e4
+# Cutoff in A up to which unit vectors along open directions cost no time.
+_FEW_IMAGES = 20.0
 # A periodic cell thinner than this would need more images than any machine has memory for.
 _SMALLEST_HEIGHT = 1e-3
 
@@ -39,8 +42,8 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
         `edge_index` (2, E), senders j first and receivers i second, and `shifts` (E, 3), whole numbers.
 
     Raises:
-        DataError: Positions or cell are not finite or absurdly large, a periodic direction has no cell vector, or r_max
-            is not positive.
+        DataError: Positions or cell are not finite or absurdly large, a periodic direction has no cell vector, r_max
+            is not positive, or there are absurdly many pairs.
 
     Example:
         >>> edge_index, shifts = neighbour_list(
@@ -63,6 +66,9 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
         )
     if np.ptp(points, axis=0).max() > _LARGEST_EXTENT:
         points = _close_gaps(points, box[~periodic], r_max)
+    check_pair_count(points, box, periodic, float(r_max))
+    if r_max > _FEW_IMAGES:  # the search looks at images of open directions too, and there is nothing in them
+        box[~periodic] *= r_max
     threads = 1 if len(points) < _ATOMS_PER_THREADED_LIST else 0
     search = NeighborList(cutoff=float(r_max), full_list=True, n_threads=threads)
     with _forgotten_pointer_types():
@@ -93,6 +99,12 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
     _check_finite(box, "cell vectors")
     given = box[periodic]
+    longest = np.abs(given).max(initial=0.0)
+    if longest > _LARGEST_COORDINATE:
+        raise DataError(
+            f"a cell vector has a component of {longest:.1e} A; expected at most {_LARGEST_COORDINATE:.0e} A: check "
+            "that the cell is in A, or set pbc to False where the structure does not repeat itself"
+        )
     empty = [axis for axis in range(3) if periodic[axis] and not box[axis].any()]
     if empty:
         raise DataError(

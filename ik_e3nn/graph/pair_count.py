@@ -1,0 +1,86 @@
+"""About how many pairs a neighbour list would hold, before the memory for it is asked for."""
+
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError
+
+FloatArray = NDArray[np.float64]
+
+MOST_PAIRS = 2e8  # of a structure: a million atoms of a dense metal within 6 A
+MOST_NEIGHBOURS = 1e5  # of an atom: a dense metal has 35,000 within 30 A
+LONGEST_CUTOFF = 100.0  # A
+_CUBE_TO_BALL = np.pi / 6
+
+
+def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> None:
+    """Refuse a structure that has absurdly many pairs within a cutoff: searching them would exhaust the memory.
+
+    Args:
+        points: Positions, (N, 3), in A.
+        box: Cell with unit normals along open directions, see `search_cell`.
+        periodic: Three flags.
+        r_max: Cutoff radius in A.
+
+    Raises:
+        DataError: Says about how many pairs there are.
+    """
+    if r_max > LONGEST_CUTOFF:
+        raise DataError(
+            f"the cutoff is {r_max:g} A (r_max and the skin of the neighbor list together); expected at most "
+            f"{LONGEST_CUTOFF:g} A: give a smaller r_max or skin"
+        )
+    count = len(points)
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
+    bound = float(count) ** 2 * float(np.prod(2.0 * np.ceil(r_max / heights[periodic]) + 1.0))
+    if bound <= min(MOST_PAIRS, MOST_NEIGHBOURS * count):
+        return
+    pairs = estimated_pairs(points, box, periodic, r_max)
+    if pairs > min(MOST_PAIRS, MOST_NEIGHBOURS * count):
+        cell = f" in the cell {box[periodic].round(4).tolist()}" if periodic.any() else ""
+        raise DataError(
+            f"{count} atom(s){cell} have about {pairs:.1e} pairs within {r_max:g} A, {pairs / count:.1e} an atom; "
+            f"expected at most {MOST_PAIRS:.0e} pairs and {MOST_NEIGHBOURS:.0e} an atom. Check that positions and "
+            "cell are in A, and that the cutoff (r_max, and the skin of the neighbor list) is right"
+        )
+
+
+def estimated_pairs(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
+    """About how many directed pairs there are: the larger one of two estimates.
+
+    One spreads the atoms evenly over the cell, and so counts images; the other counts atoms in cubes as wide as the
+    cutoff, and so sees where they are crowded.
+
+    Example:
+        >>> grid = np.stack(np.meshgrid(*[np.arange(20.0)] * 3), -1).reshape(-1, 3)
+        >>> everywhere = np.ones(3, dtype=bool)
+        >>> round(estimated_pairs(grid, 20 * np.eye(3), everywhere, 5.0) / len(grid))  # 4/3 pi 5^3 less itself
+        524
+    """
+    count = len(points)
+    fractional = points @ np.linalg.inv(box)
+    fractional[:, periodic] %= 1.0
+    wrapped = fractional @ box
+    volume = float(np.prod(np.linalg.svd(box[periodic], compute_uv=False)))
+    normals = box[~periodic]
+    extents = np.ptp(wrapped @ normals.T, axis=0) if len(normals) else np.ones(0)
+    share = float(np.prod(np.minimum(1.0, 2.0 * r_max / np.maximum(extents, 1e-9))))
+    even = count**2 * _CUBE_TO_BALL * (2.0 * r_max) ** int(periodic.sum()) / volume * share
+    return max(even, _crowded(wrapped, r_max))
+
+
+def _crowded(points: FloatArray, r_max: float) -> float:
+    """Pairs without images, from the atoms in every cube and in the 26 around it."""
+    places = np.floor((points - points.min(axis=0)) / r_max).astype(np.int64) + 1
+    strides = np.array([1, 0, 0])
+    sizes = places.max(axis=0) + 2
+    strides[1], strides[2] = sizes[0], sizes[0] * sizes[1]
+    cubes, atoms = np.unique(places @ strides, return_counts=True)
+    around = np.zeros(len(cubes))
+    for offset in product((-1, 0, 1), repeat=3):
+        other = cubes + np.array(offset) @ strides
+        found = np.searchsorted(cubes, other).clip(max=len(cubes) - 1)
+        around += np.where(cubes[found] == other, atoms[found], 0)
+    return float(atoms @ around) * _CUBE_TO_BALL * (2.0 / 3.0) ** 3
