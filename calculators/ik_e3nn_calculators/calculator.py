@@ -1,6 +1,7 @@
 """The ASE calculator: energies, forces and stresses of a learned potential."""
 
 import difflib
+import threading
 from collections.abc import Sequence
 from os import PathLike
 from typing import Any, ClassVar, Self
@@ -13,12 +14,13 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 from torch import nn
 
+from ik_e3nn.errors import ConfigError
 from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn.models.uncertain import STDS
 from ik_e3nn_calculators.evaluator import Evaluator
 from ik_e3nn_calculators.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
-from ik_e3nn_calculators.model import ModelLike, prepare_model
+from ik_e3nn_calculators.model import ModelLike, check_arguments, prepare_model
 from ik_e3nn_calculators.relax_settings import RelaxSettings
 from ik_e3nn_calculators.settings import MDSettings
 
@@ -101,7 +103,11 @@ class IKCalculator(Calculator):
             near = difflib.get_close_matches(unknown[0], _ARGUMENTS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_ARGUMENTS)}"
             raise TypeError(f"IKCalculator has no argument {unknown[0]!r}; {hint}")
+        check_arguments(skin=skin, max_edges=max_edges, compile=compile, skip_fixed=skip_fixed)
+        if uncertainty is not None and not isinstance(uncertainty, str | PathLike):
+            raise ConfigError(f"uncertainty must be a file of `ik-e3nn calibrate`, got {uncertainty!r}")
         super().__init__(**kwargs)
+        self._lock = threading.RLock()
         keep_freed_memory()
         ready = prepare_model(model, device=device, dtype=dtype, uncertainty=uncertainty)
         whole = Evaluator(ready, skin=skin, compile=compile)
@@ -111,8 +117,6 @@ class IKCalculator(Calculator):
         if skip_fixed:
             self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
         if max_edges is not None:
-            if max_edges < 1:
-                raise ValueError(f"max_edges must be at least 1, got {max_edges}")
             self.evaluator.model.max_edges = max_edges  # type: ignore[assignment]
         self._inputs: Snapshot = {}
         self._with_stress = False
@@ -167,6 +171,24 @@ class IKCalculator(Calculator):
         if isinstance(self.evaluator, FrozenEvaluator) and not np.array_equal(moving_atoms(last), moving_atoms(atoms)):
             changes.append("constraints")
         return changes
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """One property of a structure; threads that share the calculator wait for each other, each for its own result.
+
+        Args:
+            name: Out of `implemented_properties`.
+            atoms: The structure, or None for the last one.
+            allow_calculation: Return None in place of calculating.
+        """
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     def calculate(
         self,

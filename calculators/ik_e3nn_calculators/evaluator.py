@@ -10,13 +10,14 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import (
     SURROUNDINGS,
     Pairs,
     SkinList,
     check_occupancy,
     check_stated,
+    closest_pair,
     edge_bond_types,
     fields,
     fitting_bonds,
@@ -35,6 +36,7 @@ from ik_e3nn_calculators.inputs import (
     same_inputs,
     scalar_inputs,
 )
+from ik_e3nn_calculators.model import check_arguments
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +66,7 @@ class Evaluator:
         skin: float = 0.5,
         compile: bool = False,  # noqa: A002  (torch's word for it)
     ) -> None:
+        check_arguments(skin=skin, compile=compile)
         if compile and not isinstance(model, InteratomicPotential | UncertainPotential):
             raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
         self.model = model
@@ -117,6 +120,7 @@ class Evaluator:
             UnknownSpeciesError: An element that the model does not know.
             MissingInputError: A declared input is absent.
             DataError: No atoms, NaN positions, or bonds that do not fit.
+            ExplosionError: The model's energy or forces are not finite; the closest atoms are named.
         """
         graph = self.graph(atoms, inputs)
         num_edges = graph[fields.EDGE_INDEX].shape[1]
@@ -128,7 +132,13 @@ class Evaluator:
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
         wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
         wanted += [*STDS] * (std and self.has_std)
-        return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
+        arrays = {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
+        if not (np.isfinite(arrays["energy"]).all() and np.isfinite(arrays["forces"]).all()):
+            raise ExplosionError(
+                f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check the "
+                "structure, or the model if such distances are in its training data"
+            )
+        return arrays
 
     def _prepare_code(self, small: bool) -> None:
         """Compile for the threads of this moment: at first, and once more when a small system has grown."""

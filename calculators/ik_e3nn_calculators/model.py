@@ -2,13 +2,15 @@
 
 import copy
 from collections.abc import Sequence
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import nn
 
-from ik_e3nn.errors import ModelFileError
+from ik_e3nn.errors import ConfigError, DataError, ModelFileError
 from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_path, with_uncertainty
 
 ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential] | None
@@ -40,7 +42,7 @@ def prepare_model(
         ModelFileError: The file is missing, broken, newer than this library, or made for other models.
         TypeError: `model` is neither a path nor a module, nor some of them.
         DataError: A committee of one, or of models that differ in their inputs.
-        ValueError: An unknown device or dtype.
+        ConfigError: An unknown device or dtype.
     """
     where = resolve_device(device)
     precision = resolve_dtype(dtype)
@@ -50,11 +52,12 @@ def prepare_model(
     else:
         several = isinstance(model, Sequence) and not isinstance(model, str)
         members = [_member(one) for one in (cast(Sequence[Any], model) if several else [model])]
-        frozen = members[0]
+        if several and not members:
+            raise DataError("the list of models is empty; give a model file or a potential, or two and more of them")
         if uncertainty is not None:
             frozen = with_uncertainty(members, uncertainty)
-        elif several:
-            frozen = Committee(members)
+        else:
+            frozen = Committee(members) if several else members[0]
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
     return frozen.eval().requires_grad_(False)
 
@@ -63,38 +66,66 @@ def resolve_device(device: str | torch.device) -> torch.device:
     """The torch device that a name stands for.
 
     Raises:
-        ValueError: The name is unknown, or no such device is present.
+        ConfigError: The name is unknown, or no such device is present.
 
     Example:
         >>> resolve_device("cpu")
         device(type='cpu')
     """
-    if device == "auto":
+    if isinstance(device, str) and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    here = "'auto' or 'cpu'" if not present else f"'auto', 'cpu' or 'cuda:0' to 'cuda:{present - 1}'"
+    if not isinstance(device, str | torch.device):
+        raise ConfigError(f"device must be a name or a torch.device, got {device!r}; use {here}")
     try:
         chosen = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f"unknown device {device!r}; use 'auto', 'cpu' or 'cuda'") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for, but torch sees no GPU here; use 'auto' or 'cpu'")
+        raise ConfigError(f"unknown device {device!r}; here is {here} (a GPU is called 'cuda')") from error
+    if chosen.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {str(device)!r} is not supported; use {here}")
+    if chosen.type == "cuda" and (chosen.index or 0) >= present:
+        raise ConfigError(
+            f"device {str(device)!r} was asked for, but torch sees {present or 'no'} GPU here; use {here}"
+        )
     return chosen
+
+
+def check_arguments(*, skin: object, max_edges: object = None, **flags: object) -> None:
+    """Refuse arguments of a calculator that have a wrong type or are out of range.
+
+    Raises:
+        ConfigError: Names the argument, what it is, and what is expected.
+
+    Example:
+        >>> check_arguments(skin=0.5, max_edges=1000, compile=False)
+    """
+    number = isinstance(skin, Real) and not isinstance(skin, bool | np.bool_)
+    if not number or not 0.0 <= float(cast(Any, skin)) < float("inf"):
+        raise ConfigError(f"skin must be a finite length in A of at least 0, got {skin!r}")
+    whole = isinstance(max_edges, Integral) and not isinstance(max_edges, bool | np.bool_)
+    if max_edges is not None and not (whole and cast(Any, max_edges) >= 1):
+        raise ConfigError(f"max_edges must be a whole number of at least 1, or None for no bound; got {max_edges!r}")
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise ConfigError(f"{name} must be True or False, got {flag!r}")
 
 
 def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     """The torch dtype that a name stands for; None stays None.
 
     Raises:
-        ValueError: It is neither float32 nor float64.
+        ConfigError: It is neither float32 nor float64.
 
     Example:
         >>> resolve_dtype("float64")
         torch.float64
     """
-    if dtype is None or dtype in _DTYPES.values():
-        return dtype  # type: ignore[return-value]
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in _DTYPES.values()):
+        return dtype
     if isinstance(dtype, str) and dtype in _DTYPES:
         return _DTYPES[dtype]
-    raise ValueError(f"dtype must be 'float32' or 'float64', got {str(dtype)!r}")
+    raise ConfigError(f"dtype must be 'float32' or 'float64', got {str(dtype)!r}")
 
 
 def _member(model: Any) -> InteratomicPotential:

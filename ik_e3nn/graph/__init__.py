@@ -20,6 +20,7 @@ from ik_e3nn.graph.charges import (
     structure_number,
 )
 from ik_e3nn.graph.check import check_graph
+from ik_e3nn.graph.closest import closest_pair
 from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
 from ik_e3nn.graph.coordination import average_neighbours
 from ik_e3nn.graph.edges import edge_vectors
@@ -50,6 +51,7 @@ __all__ = [
     "check_graph",
     "check_occupancy",
     "check_stated",
+    "closest_pair",
     "edge_bond_types",
     "edge_vectors",
     "farthest_points",

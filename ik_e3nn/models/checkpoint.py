@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
@@ -18,7 +19,8 @@ from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.nn import add_lora, lora_layers
 
-FORMAT_VERSION = 2  # 2: the potential with products on the sphere
+FORMAT_VERSION = 3  # 2: the potential with products on the sphere; 3: the checksum covers the whole file
+OLDEST_VERSION = 2  # that is still read: its checksum covers names and bytes of the weights
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
 Model = InteratomicPotential | MolecularPropertyModel
@@ -27,6 +29,8 @@ COMMANDS = {
     "InteratomicPotential": "ik-e3nn eval, md, relax and dock",
     "MolecularPropertyModel": "ik-e3nn predict, and finetune with data.targets",
 }
+LARGEST = {"l_max": 12, "l_features": 12, "correlation": 8, "num_layers": 100, "kernel_depth": 100, "grid_degree": 200}
+MAY_BE_NAN = ("scales.per_atom", "scales.per_square")
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 
 
@@ -62,12 +66,15 @@ def save_model(
         "config": model.config,
         "lora": lora_layers(model),
         "dtype": str(model.dtype).removeprefix("torch."),
-        "weights_sha256": _digest(tensors),
         **_units_and_references(model),
         "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
         "training": summary or {},
     }
-    data = save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)})
+    bad = not_finite(tensors)
+    if bad:
+        raise ModelFileError(f"{path} is not written: {bad}; the training has diverged")
+    info = json.loads(json.dumps(info, allow_nan=False, default=str))
+    data = save(tensors, metadata={KEY: json.dumps(info | {"sha256": contents_digest(info, tensors)})})
     with written_at_once(path) as file:
         file.write(data)
 
@@ -132,12 +139,17 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
         use = f"; it is for {COMMANDS[info['model']]}" if info["model"] in COMMANDS else ""
         raise ModelFileError(f"{path} holds {other} {info['model']}, not {article} {kind.__name__}{use}")
     try:
+        check_sizes(info["config"], tensors)
+        check_sizes(info.get("lora", {}), tensors)
         saved_dtype = DTYPES[info["dtype"]]
         model = kind(**info["config"]).to(saved_dtype)
         for name, rank in info.get("lora", {}).items():
             add_lora(model.get_submodule(name), rank)
+        for name, tensor in model.state_dict().items():
+            if name in tensors and tensors[name].dtype != tensor.dtype:
+                raise TypeError(f"{name} is {tensors[name].dtype} in the file, expected {tensor.dtype}")
         model.load_state_dict(tensors)
-    except (AttributeError, RuntimeError, TypeError, ValueError, KeyError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -177,28 +189,78 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         info: dict[str, Any] = json.loads(metadata[KEY])
         found = int(info["format_version"])
-    except (ValueError, KeyError, TypeError) as error:
+        writer = dict(info.get("versions", {})).get("ik-e3nn")
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"{path}: the description of the model is broken ({error})") from error
     if found > FORMAT_VERSION:
         raise ModelFileError(
-            f"{path} has format {found}, written by ik-e3nn {info.get('versions', {}).get('ik-e3nn')}; this version "
-            f"reads up to format {FORMAT_VERSION}: upgrade ik-e3nn"
+            f"{path} has format {found}, written by ik-e3nn {writer}; this version reads up to format "
+            f"{FORMAT_VERSION}: upgrade ik-e3nn"
         )
-    if found < FORMAT_VERSION:
+    if found < OLDEST_VERSION:
         raise ModelFileError(
-            f"{path} has format {found}, from before the architecture changed; this version reads format "
-            f"{FORMAT_VERSION}: train the model again, or use the version that wrote it, ik-e3nn "
-            f"{info.get('versions', {}).get('ik-e3nn')}"
+            f"{path} has format {found}, from before the architecture changed; this version reads formats from "
+            f"{OLDEST_VERSION} to {FORMAT_VERSION}: train the model again, or use the version that wrote it, ik-e3nn "
+            f"{writer}"
         )
     reference = "references" if info.get("model") == MolecularPropertyModel.__name__ else "energy_reference"
-    missing = {"model", "config", "dtype", reference, "weights_sha256"} - info.keys()
+    checksum = "weights_sha256" if found == OLDEST_VERSION else "sha256"
+    missing = {"model", "config", "dtype", reference, checksum} - info.keys()
     if missing:
         raise ModelFileError(f"{path}: the description of the model is incomplete; it lacks {sorted(missing)}")
+    kinds = {"model": str, "config": dict, "dtype": str, reference: dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(info[name], kind)]
+    if wrong or not isinstance(info.get("lora", {}), dict):
+        raise ModelFileError(f"{path}: the description of the model is broken: {[*wrong, 'lora'][0]} has a wrong type")
     if info["dtype"] not in DTYPES:
         raise ModelFileError(f"{path}: unknown dtype {info['dtype']!r}; expected one of {', '.join(DTYPES)}")
-    if info["weights_sha256"] != _digest(tensors):
-        raise ModelFileError(f"{path}: the weights are damaged (their checksum is wrong): copy it again or train anew")
+    digest = _digest(tensors) if found == OLDEST_VERSION else contents_digest(info, tensors)
+    if info[checksum] != digest:
+        raise ModelFileError(f"{path}: the file is damaged (its checksum is wrong): copy it again or train anew")
+    bad = not_finite(tensors)
+    if bad:
+        raise ModelFileError(f"{path}: {bad}: train anew, or use an earlier file")
     return info, tensors
+
+
+def contents_digest(info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Checksum of everything in a file: the description, and name, type, shape and numbers of every tensor."""
+    described = {name: value for name, value in info.items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Which weights are NaN or infinite, in words; empty if none are.
+
+    What an element adds to a property may be unknown, which is NaN.
+    """
+    for name, tensor in tensors.items():
+        good = tensor.isfinite()
+        if name.endswith(MAY_BE_NAN):
+            good = good | tensor.isnan()
+        if not bool(good.all()):
+            return f"the weights {name!r} are NaN or infinite"
+    return ""
+
+
+def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
+    """Refuse sizes that no weights in the file can have: a model of them would exhaust the memory before that shows.
+
+    Raises:
+        ValueError: Names the setting.
+    """
+    largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            check_sizes(value, tensors)
+        most = LARGEST.get(name, max(largest, len(tensors)))
+        if isinstance(value, int) and not isinstance(value, bool) and value > most:
+            raise ValueError(f"{name} is {value}, expected at most {most}")
 
 
 def weights_digest(model: Model) -> str:

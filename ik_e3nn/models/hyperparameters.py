@@ -1,6 +1,8 @@
 """What a potential is made of: presets of its size, and the checks of its hyperparameters."""
 
 from collections.abc import Iterable, Mapping
+from numbers import Real
+from typing import Any, cast
 
 from ase.data import atomic_numbers, chemical_symbols
 
@@ -37,6 +39,22 @@ def parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
     return tuple(sorted(numbers))
 
 
+def parse_cutoff(r_max: object) -> float:
+    """A cutoff radius in A.
+
+    Raises:
+        ValueError: It is not a positive, finite number.
+
+    Example:
+        >>> parse_cutoff(5)
+        5.0
+    """
+    number = isinstance(r_max, Real) and not isinstance(r_max, bool)
+    if not number or not 0.0 < float(cast(Any, r_max)) < float("inf"):
+        raise ValueError(f"r_max must be positive and finite, a length in A; got {r_max!r}")
+    return float(cast(Any, r_max))
+
+
 def parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
     """The sizes of a preset, but for those that are given.
 
@@ -47,7 +65,7 @@ def parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
     sizes = PRESETS[preset] | {name: value for name, value in given.items() if value is not None}
     for name, least in LEAST.items():
-        if not isinstance(sizes[name], int) or sizes[name] < least:
+        if not isinstance(sizes[name], int) or isinstance(sizes[name], bool) or sizes[name] < least:
             raise ValueError(f"{name} must be a whole number of at least {least}; got {sizes[name]!r}")
     if given["l_features"] is None:
         sizes["l_features"] = min(sizes["l_features"], sizes["l_max"])
@@ -62,6 +80,8 @@ def parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
     Raises:
         ValueError: An unknown one, or more than one kind of surroundings.
     """
+    if isinstance(inputs, str):
+        raise ValueError(f"inputs must be a list of names, got the text {inputs!r}")
     unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
     if unknown:
         raise ValueError(f"unknown inputs {unknown}: expected some of {list(OPTIONAL_INPUTS)}")

@@ -19,7 +19,7 @@ from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.coordination import checked_number
-from ik_e3nn.models.hyperparameters import parse_inputs, parse_sizes, parse_species
+from ik_e3nn.models.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
 from ik_e3nn.models.modes import with_gradients
 from ik_e3nn.models.reading import species_indices
 from ik_e3nn.symmetry import SymmetryGroup
@@ -102,7 +102,7 @@ class InteratomicPotential(nn.Module):
         super().__init__()
         self.species = parse_species(species)
         self.inputs = parse_inputs(inputs)
-        self.r_max = float(r_max)
+        self.r_max = parse_cutoff(r_max)
         self.group = SymmetryGroup.from_config(group)
         given = {
             "num_channels": num_channels, "num_layers": num_layers,

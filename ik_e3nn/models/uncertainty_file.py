@@ -14,14 +14,14 @@ from safetensors.torch import save
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
-from ik_e3nn.models.checkpoint import Model, weights_digest
+from ik_e3nn.models.checkpoint import Model, contents_digest, weights_digest
 from ik_e3nn.models.last_layer import LastLayerEnsemble
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.models.uncertain import Committee, UncertainPotential
 from ik_e3nn.models.uncertain_properties import LastLayerProperties, PropertyCommittee, UncertainProperties
 
-KEY, FORMAT_VERSION = "ik_e3nn_uncertainty", 1
+KEY, FORMAT_VERSION = "ik_e3nn_uncertainty", 2  # 2: with a checksum of the whole file
 
 
 def save_uncertainty(
@@ -60,8 +60,10 @@ def save_uncertainty(
         "calibration": summary or {},
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    info = json.loads(json.dumps(info, allow_nan=False, default=str))
+    data = save(tensors, metadata={KEY: json.dumps(info | {"sha256": contents_digest(info, tensors)})})
     with written_at_once(path) as file:
-        file.write(save(tensors, metadata={KEY: json.dumps(info, allow_nan=False, default=str)}))
+        file.write(data)
 
 
 def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLike[str]) -> UncertainPotential:
@@ -117,6 +119,9 @@ def _read(models: Sequence[Model], path: Path) -> tuple[str, dict[str, torch.Ten
         ) from error
     if version > FORMAT_VERSION:
         raise ModelFileError(f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade ik-e3nn")
+    damaged = version >= 2 and info.get("sha256") != contents_digest(info, tensors)
+    if damaged or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
+        raise ModelFileError(f"{path} is damaged (its checksum is wrong, or it has NaN in it): calibrate again")
     if digests != sorted(weights_digest(model) for model in models):
         raise ModelFileError(
             f"{path} was made for {len(digests)} model(s) with other weights than the {len(models)} given: calibrate "

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from ik_e3nn.data import StructureLabels
-from ik_e3nn.errors import ConfigError
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import closest_pair, fields
 from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, to_device
 from ik_e3nn.training.metrics import ErrorSums
 from ik_e3nn.training.plots import plot_parity
@@ -83,6 +84,7 @@ def predict(
     for batch in BatchLoader(graphs, sampler):
         here = to_device(batch, device)
         outputs = model(here, forces=True, stress=stress)
+        check_finite(outputs, batch, first=len(result.energy))
         sums.add(outputs, here)
         count = len(outputs["energy"])
         sizes = torch.bincount(batch["batch"], minlength=count).tolist()
@@ -94,6 +96,38 @@ def predict(
     result.errors.update(sums.compute())
     model.train(was_training)
     return result
+
+
+def check_finite(outputs: dict[str, Tensor], batch: dict[str, Tensor], *, first: int = 0) -> None:
+    """Refuse energies and forces that are NaN or infinite, as those of atoms in the same place may be.
+
+    Args:
+        outputs: What the model says of a batch.
+        batch: The batch, on any device.
+        first: Number of its first structure in the data set.
+
+    Raises:
+        DataError: Names the structure and its closest atoms.
+    """
+    energy, forces = outputs["energy"].cpu().isfinite(), outputs["forces"].cpu().isfinite().all(1)
+    if energy.all() and forces.all():
+        return
+    owners = batch[fields.BATCH].cpu()
+    bad = int(torch.cat([(~energy).nonzero().flatten(), owners[~forces]]).min())
+    atoms = (owners == bad).nonzero().flatten()
+    edges = owners[batch[fields.EDGE_INDEX][1].cpu()] == bad
+    alone = {
+        fields.ATOMIC_NUMBERS: batch[fields.ATOMIC_NUMBERS].cpu()[atoms],
+        fields.POSITIONS: batch[fields.POSITIONS].cpu()[atoms],
+        fields.CELL: batch[fields.CELL].cpu()[bad : bad + 1],
+        fields.EDGE_INDEX: batch[fields.EDGE_INDEX].cpu()[:, edges] - int(atoms[0]),
+        fields.EDGE_SHIFTS: batch[fields.EDGE_SHIFTS].cpu()[edges],
+        fields.BATCH: torch.zeros_like(atoms),
+    }
+    raise DataError(
+        f"the model's energy or forces of structure {first + bad} (counted from 0, with {len(atoms)} atoms) are NaN or "
+        f"infinite: {closest_pair(alone)}; leave the structure out, or train a model on such distances"
+    )
 
 
 def plot_predictions(

@@ -149,5 +149,5 @@ def test_tiles_bound_what_is_treated_at_once(periodic, argon):
     periodic.calc = IKCalculator(argon.model, device="cpu", max_edges=10)
     np.testing.assert_allclose(periodic.get_forces(), expected[0], atol=1e-10)
     np.testing.assert_allclose(periodic.get_stress(), expected[1], atol=1e-11)
-    with pytest.raises(ValueError, match="max_edges must be at least 1"):
+    with pytest.raises(ValueError, match="max_edges must be a whole number of at least 1"):
         IKCalculator(argon.model, device="cpu", max_edges=0)

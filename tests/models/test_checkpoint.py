@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.graph import build_graph
-from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model
-from ik_e3nn.models.checkpoint import FORMAT_VERSION
+from ik_e3nn.models import InteratomicPotential, base_model_path, load_model, read_model_info, save_model
+from ik_e3nn.models.checkpoint import FORMAT_VERSION, contents_digest, weights_digest
 
 
 def small(**options: object) -> InteratomicPotential:
@@ -109,12 +109,14 @@ def test_foreign_safetensors_file(tmp_path):
         load_model(tmp_path / "other.safetensors")
 
 
-def rewrite(path, change):
-    """Change the description in a model file, leaving the weights alone."""
+def rewrite(path, change, *, stamped=True):
+    """Change the description in a model file, leaving the weights alone; its checksum is made anew, or left."""
     with safe_open(path, framework="pt") as file:
         info = json.loads(file.metadata()["ik_e3nn"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     change(info)
+    if stamped:
+        info["sha256"] = contents_digest(info, tensors)
     save_file(tensors, path, metadata={"ik_e3nn": json.dumps(info)})
 
 
@@ -122,7 +124,7 @@ def rewrite(path, change):
     ("change", "message"),
     [
         (lambda info: info.update(format_version=FORMAT_VERSION + 1), "upgrade ik-e3nn"),
-        (lambda info: info.update(format_version=FORMAT_VERSION - 1), "train the model again"),
+        (lambda info: info.update(format_version=1), "train the model again"),
         (lambda info: info.pop("config"), "description of the model is incomplete"),
         (lambda info: info.update(format_version="new"), "description of the model is broken"),
         (lambda info: info["config"].update(num_channels=5), "weights do not fit the configuration"),
@@ -148,3 +150,103 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ModelFileError, match="checksum is wrong"):
         load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda info: info["config"].update(r_max=4.0),
+        lambda info: info["energy_reference"]["values"].update(H=0.0),
+        lambda info: info["training"].update(epochs=7),
+        lambda info: info.update(sha256="0"),
+    ],
+)
+def test_the_checksum_covers_the_description(tmp_path, change):
+    path = tmp_path / "m.safetensors"
+    save_model(small(), path)
+    rewrite(path, change, stamped=False)
+    with pytest.raises(ModelFileError, match="its checksum is wrong"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_the_checksum_covers_types_and_shapes(tmp_path, version):
+    path = tmp_path / "m.safetensors"
+    save_model(small(), path)
+    if version == 2:
+        as_version_2(path)
+    data = path.read_bytes()
+    assert data.count(b'"F32"') > 10
+    path.write_bytes(data.replace(b'"F32"', b'"I32"', 1))
+    with pytest.raises(ModelFileError, match=r"its checksum is wrong|int32 in the file, expected torch.float32"):
+        load_model(path)
+
+
+def as_version_2(path):
+    """The file as ik-e3nn wrote it before the checksum covered everything."""
+    with safe_open(path, framework="pt") as file:
+        info = json.loads(file.metadata()["ik_e3nn"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    del info["sha256"]
+    info |= {"format_version": 2, "weights_sha256": weights_digest(small())}
+    save_file(tensors, path, metadata={"ik_e3nn": json.dumps(info)})
+
+
+def test_files_of_the_version_before_are_read(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_model(small(), path)
+    as_version_2(path)
+    graph = build_graph(molecule("CH3CH2OH"), 5.0)
+    assert torch.equal(load_model(path)(graph)["forces"], small()(graph)["forces"])
+    rewrite(path, lambda info: info.update(weights_sha256="0"), stamped=False)
+    with pytest.raises(ModelFileError, match="its checksum is wrong"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(tmp_path, value):
+    model, path = small(), tmp_path / "m.safetensors"
+    with torch.no_grad():
+        next(model.parameters())[0, 0] = value
+    with pytest.raises(ModelFileError, match=r"is not written: the weights '.*' are NaN or infinite; the training has"):
+        save_model(model, path)
+    save_model(small(), path)
+    with safe_open(path, framework="pt") as file:
+        info = json.loads(file.metadata()["ik_e3nn"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    tensors["node_embedding.species"][0, 0] = value
+    info["sha256"] = contents_digest(info, tensors)
+    save_file(tensors, path, metadata={"ik_e3nn": json.dumps(info)})
+    with pytest.raises(ModelFileError, match="the weights 'node_embedding.species' are NaN or infinite: train anew"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(lambda info, n=n: info["config"].update({n: 10**6}) for n in ("num_channels", "num_layers", "l_max")),
+        lambda info: info["config"].update(correlation=10**6),
+        lambda info: info["config"].update(species="HCO", r_max=[1]),
+        lambda info: info["config"].update(group=[1, 2]),
+        lambda info: info["config"].update(r_max=float("1e400")),
+        lambda info: info.update(config=[1]),
+        lambda info: info.update(lora=[1]),
+        lambda info: info.update(lora={"readouts.0": 10**6}),
+        lambda info: info.update(model=7),
+        lambda info: info.update(dtype=["float32"]),
+        lambda info: info.update(energy_reference="x"),
+        lambda info: info.update(versions=3),
+        lambda info: info.update(format_version=[3]),
+    ],
+)
+def test_hostile_descriptions_are_refused_at_once(tmp_path, change):
+    path = tmp_path / "m.safetensors"
+    save_model(small(), path)
+    rewrite(path, change)
+    with pytest.raises(ModelFileError, match=r"description of the model is broken|weights do not fit"):
+        load_model(path)
+
+
+def test_the_models_that_come_with_the_package_have_the_checksum_of_the_whole_file():
+    for path in (base_model_path(), base_model_path().with_name("properties.safetensors")):
+        assert read_model_info(path)["format_version"] == FORMAT_VERSION
