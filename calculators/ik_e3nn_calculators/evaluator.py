@@ -135,8 +135,8 @@ class Evaluator:
         arrays = {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
         if not (np.isfinite(arrays["energy"]).all() and np.isfinite(arrays["forces"]).all()):
             raise ExplosionError(
-                f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check the "
-                "structure, or the model if such distances are in its training data"
+                f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check "
+                "the structure, or the model if such distances are in its training data"
             )
         return arrays
 
