@@ -1,7 +1,6 @@
 """Molecular dynamics from settings to a folder with trajectory, log, plots and summary."""
 
 import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from ase.optimize import FIRE
 
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
+from ik_e3nn.json_file import read_json
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import model_path
 from ik_e3nn_calculators.calculator import IKCalculator
@@ -152,7 +152,7 @@ def _resumed(settings: MDSettings, folder: Path, engine: Calculator, identity: d
 
 def _check_same(path: Path, now: dict[str, Any]) -> None:
     """Refuse to continue a run with other physics or another model."""
-    before = json.loads(path.read_text())
+    before = read_json(path)
     changed = [
         f"{name}: {before[name]!r} before, {now[name]!r} now"
         for name in sorted(before.keys() & now.keys())

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -80,8 +81,9 @@ class WorkFile:
             result: Anything that JSON can hold.
         """
         self._results[key] = result
+        line = {"key": key, "result": result}
         with naming(self.path):
-            self._stream.write(json.dumps({"key": key, "result": result}) + "\n")
+            self._stream.write(json.dumps(line | {"crc": _crc(line)}) + "\n")
             self._stream.flush()
 
     def remove(self) -> None:
@@ -95,15 +97,17 @@ class WorkFile:
         with self.path.open("rb") as stream:
             for number, line in enumerate(stream):
                 try:
-                    entry = json.loads(line) if line.endswith(b"\n") else None
+                    entry: Any = json.loads(line) if line.endswith(b"\n") else None
                 except ValueError:
                     entry = None
                 if number == 0:
                     self._check_header(entry, header)
-                elif entry is None:
+                elif not line.endswith(b"\n"):
                     break
-                else:
+                elif _is_whole(entry):
                     self._results[entry["key"]] = entry["result"]
+                else:
+                    logger.warning("line %d of %s is damaged: that result is made again", number + 1, self.path)
                 whole += len(line)
         with self.path.open("r+b") as stream:
             stream.truncate(whole)
@@ -116,3 +120,15 @@ class WorkFile:
                 f"the work file {self.path} belongs to other settings or structures, or is damaged; "
                 "use the settings it was made with, delete it, or set resume to false to start over"
             )
+
+
+def _crc(line: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(line).encode())
+
+
+def _is_whole(entry: Any) -> bool:
+    """Whether a line is as it was written; those of earlier versions have no checksum."""
+    if not isinstance(entry, dict) or not {"key", "result"} <= entry.keys() <= {"key", "result", "crc"}:
+        return False
+    crc = entry.pop("crc", None)
+    return crc is None or crc == _crc(entry)

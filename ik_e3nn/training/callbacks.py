@@ -37,8 +37,21 @@ class MetricsLog(Callback):
     def read(self, epochs: int) -> None:
         """Take the rows of the first so many epochs from the file."""
         if epochs and self._json.exists():
-            rows = [json.loads(line) for line in self._json.read_text().splitlines() if line.endswith("}")]
-            self.rows = [row for row in rows if row["epoch"] <= epochs]
+            rows = map(self._row, self._json.read_bytes().splitlines(keepends=True))
+            self.rows = [row for row in rows if row and row["epoch"] <= epochs]
+
+    def _row(self, line: bytes) -> dict[str, float]:
+        """A row of the file; nothing where a kill cut it short."""
+        if not line.endswith(b"\n"):
+            return {}
+        try:
+            row: dict[str, float] = json.loads(line)
+            if isinstance(row, dict) and {"epoch", "step", "seconds"} <= row.keys():
+                return row
+        except ValueError:
+            pass
+        _log.warning("%s has a damaged line, which is left out: %r", self._json, line[:60])
+        return {}
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import nn
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import TrainingError
+
+_KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -43,14 +46,19 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
     Raises:
         TrainingError: The file is broken, or has other weights.
     """
+    other = "best.ckpt" if Path(path).name == "last.ckpt" else "last.ckpt"
+    advice = f"Copy {other} over it, or start anew with --run.overwrite=true"
     try:
+        damaged = _damaged(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # of any kind: the content may be anything
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise TrainingError(
-            f"{path} cannot be read as a checkpoint: {reason}. Copy best.ckpt over it, or start anew with "
-            "--run.overwrite=true"
-        ) from error
+        raise TrainingError(f"{path} cannot be read as a checkpoint: {reason}. {advice}") from error
+    if damaged is not None:
+        raise TrainingError(f"{path} is damaged: the checksum of {damaged} is wrong. {advice}")
+    missing = [key for key in _KEYS if not isinstance(checkpoint, dict) or key not in checkpoint]
+    if missing:
+        raise TrainingError(f"{path} is no checkpoint of a training: it has no {missing[0]!r}. {advice}")
     if of is not None:
         both = checkpoint["state_dict"], of.state_dict()
         saved, now = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in both)
@@ -62,6 +70,12 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
                 "it. Bring those back, or start anew with --run.overwrite=true or another --run.output"
             )
     return checkpoint
+
+
+def _damaged(path: str | Path) -> str | None:
+    """The first record whose checksum is wrong; torch writes checksums and does not look at them."""
+    with zipfile.ZipFile(path) as file:
+        return file.testzip()
 
 
 def random_state() -> dict[str, Any]:

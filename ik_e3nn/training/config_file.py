@@ -7,6 +7,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import itertools
 import operator
 import re
 import types
@@ -196,10 +197,23 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Co
     return kind(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
-def write_config(config: Config, path: str | Path) -> None:
-    """Write a configuration with every setting spelled out, at once or not at all; `read_config` reads it back."""
+def write_config(config: Config, path: str | Path, *, notes: Sequence[str] = ()) -> None:
+    """Write a configuration with every setting spelled out, at once or not at all; `read_config` reads it back.
+
+    Args:
+        config: The configuration.
+        path: The file.
+        notes: What is said above it, a comment each; see `config_notes`.
+    """
     with written_at_once(Path(path)) as file:
+        file.write("".join(f"# {note}\n" for note in notes).encode())
         file.write(yaml.safe_dump(_as_yaml(dataclasses.asdict(config)), sort_keys=False).encode())
+
+
+def config_notes(path: Path) -> list[str]:
+    """The notes that `write_config` has written above a configuration."""
+    lines = itertools.takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
+    return [line.removeprefix("# ") for line in lines]
 
 
 def flat_values(config: Config) -> dict[str, Any]:

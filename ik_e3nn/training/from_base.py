@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.json_file import read_json
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -88,7 +88,10 @@ class Adaptation:
             ConfigError: The file's digest is another one.
         """
         notes = self.folder / run_folder.FINETUNE
-        if notes.exists() and json.loads(notes.read_text())["base"]["sha256"] != _digest(self.path):
+        if not notes.exists():
+            return
+        base = read_json(notes, "base")["base"]
+        if not isinstance(base, dict) or base.get("sha256") != _digest(self.path):
             raise ConfigError(
                 f"finetune.base: {self.path} is not the file that the run began with; bring that one back, or choose "
                 "another run.output."

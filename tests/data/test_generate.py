@@ -281,3 +281,24 @@ def test_xtb_runs_are_the_same_after_a_kill(tmp_path, monkeypatch):
     assert (tmp_path / "out.xyz").read_bytes() == whole
     labels, _ = read_labels(read(tmp_path / "out.xyz", ":"))
     assert labels[0].energy == pytest.approx(-137.9, abs=0.5)
+
+
+def test_a_changed_digit_in_the_work_file_is_noticed(tmp_path, caplog):
+    path = tmp_path / "a.partial"
+    with WorkFile(path, "run", resume=True) as work:
+        for number in range(3):
+            work.add(f"frame {number}", {"energy": 1.5 + number})
+    path.write_text(path.read_text().replace("2.5", "2.6"))
+    with WorkFile(path, "run", resume=True) as work:
+        assert [work.get(f"frame {number}") for number in range(3)] == [{"energy": 1.5}, None, {"energy": 3.5}]
+        work.add("frame 1", {"energy": 2.5})
+    assert f"line 3 of {path} is damaged: that result is made again" in caplog.text
+    with WorkFile(path, "run", resume=True) as work:
+        assert work.get("frame 1") == {"energy": 2.5}
+
+
+def test_work_files_of_earlier_versions_are_read(tmp_path):
+    path = tmp_path / "a.partial"
+    path.write_text('{"format": 1, "run": "run"}\n{"key": "frame 0", "result": {"energy": 1.5}}\n')
+    with WorkFile(path, "run", resume=True) as work:
+        assert work.get("frame 0") == {"energy": 1.5}

@@ -1,6 +1,8 @@
 import csv
+import dataclasses
 import json
 import logging
+import re
 from importlib.metadata import version
 
 import numpy as np
@@ -9,9 +11,10 @@ import torch
 from ase import Atoms
 from ase.io import read, write
 
-from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError, DataError, TrainingError, UnknownSpeciesError
 from ik_e3nn.models import load_model, read_model_info
-from ik_e3nn.training import read_config, train
+from ik_e3nn.training import OptimizerConfig, read_config, train
+from ik_e3nn.training.checkpoint import _KEYS, load_checkpoint
 from tests.training.helpers import interrupted_in_epoch, structures
 from tests.training.helpers import small_config as config
 
@@ -123,10 +126,86 @@ def test_resume_refuses_another_model_and_reports_other_changes(data, caplog) ->
         train(config(data, model={"num_channels": 6}), resume=True)
     with pytest.raises(ConfigError, match=r"run.dtype was 'float32' and is now 'float64'"):
         train(config(data, dtype="float64"), resume=True)
-    with caplog.at_level(logging.WARNING):
+    with pytest.raises(
+        ConfigError, match=r"loss.forces_weight was 100.0 and is now 5.0: a run is resumed with the loss"
+    ):
         train(config(data, loss={"forces_weight": 5.0}, max_epochs=2), resume=True)
-    assert "resuming with a change: loss.forces_weight was 100.0 and is now 5.0" in caplog.text
+    with pytest.raises(ConfigError, match=r"data.E0s was 'fit' and is now {'H': -13.0}"):
+        train(config(data, data={"E0s": {"H": -13.0}}, max_epochs=2), resume=True)
+    slower = dataclasses.replace(config(data), optimizer=OptimizerConfig(lr=0.001, warmup_steps=2))
+    with pytest.raises(
+        ConfigError, match=r"optimizer.lr was 0.02 and is now 0.001: .* choose another run.output; .* finet"
+    ):
+        train(slower, resume=True)
+    with caplog.at_level(logging.WARNING):
+        train(config(data, max_epochs=2, batch_size=2), resume=True)
+    assert "resuming with a change: run.batch_size was 3 and is now 2" in caplog.text
     assert caplog.text.count("resuming with a change") == 1
+    train(config(data, max_epochs=3, batch_size=2), resume=True)
+    notes = (data / "run" / "config.yaml").read_text().splitlines()
+    assert notes[:3] == [
+        "# after epoch 1: run.max_epochs was 1 and is now 2",
+        "# after epoch 1: run.batch_size was 3 and is now 2",
+        "# after epoch 2: run.max_epochs was 2 and is now 3",
+    ]
+    assert not notes[3].startswith("#")
+
+
+def test_damaged_files_of_a_run_are_clear_errors_or_made_again(data, caplog) -> None:
+    train(config(data, max_epochs=1))
+    folder, go_on = data / "run", config(data, max_epochs=2)
+    last, best = (folder / "checkpoints" / name for name in ("last.ckpt", "best.ckpt"))
+    good = last.read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 1
+    for content, message in [
+        (b"", "last.ckpt cannot be read as a checkpoint"),
+        (b"garbage" * 99, "last.ckpt cannot be read as a checkpoint: File is not a zip file. Copy best.ckpt over it"),
+        (good[: len(good) // 2], "last.ckpt cannot be read as a checkpoint"),
+        (bytes(flipped), "last.ckpt (is damaged: the checksum of|cannot be read)"),
+    ]:
+        last.write_bytes(content)
+        with pytest.raises(TrainingError, match=message):
+            train(go_on, resume=True)
+    torch.save({"epoch": 0}, last)
+    with pytest.raises(TrainingError, match="last.ckpt is no checkpoint of a training: it has no 'state_dict'"):
+        train(go_on, resume=True)
+    torch.save([1], last)
+    with pytest.raises(TrainingError, match="it has no 'state_dict'"):
+        train(go_on, resume=True)
+    last.write_bytes(good)
+    best.write_bytes(bytes(flipped))  # told at once, and not after the training
+    with pytest.raises(TrainingError, match="best.ckpt .*Copy last.ckpt over it"):
+        train(go_on, resume=True)
+    best.write_bytes(good)
+    (folder / "metrics.json").write_text("")
+    (folder / "data.json").write_text("[")
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write("{broken}\n")
+    with caplog.at_level(logging.WARNING):
+        assert train(go_on, resume=True).metrics["epochs"] == 2
+    for said in (
+        r"metrics.json is damaged \(.*\): put back a copy, or start the run anew; the model is measured again",
+        r"data.json is damaged \(.*; whether the data are those of the start is not known",
+        r"metrics.jsonl has a damaged line, which is left out: b'{broken}",
+    ):
+        assert re.search(said, caplog.text), said
+
+
+def test_every_flipped_bit_of_the_weights_is_noticed(tmp_path) -> None:
+    """Of 50 places in the records of a checkpoint, none goes unseen."""
+    path = tmp_path / "last.ckpt"
+    weights = torch.arange(100_000, dtype=torch.float32)
+    torch.save(dict.fromkeys(_KEYS, 0) | {"state_dict": {"weights": weights}}, path)
+    good = path.read_bytes()
+    assert torch.equal(load_checkpoint(path)["state_dict"]["weights"], weights)
+    start = good.index(weights[:100].numpy().tobytes())
+    for place in range(start, start + 400_000, 8_000):
+        bad = bytearray(good)
+        bad[place] ^= 1 << place % 8
+        path.write_bytes(bytes(bad))
+        with pytest.raises(TrainingError, match="is damaged: the checksum of"):
+            load_checkpoint(path)
 
 
 def test_resume_without_a_checkpoint_starts_anew(data, caplog) -> None:

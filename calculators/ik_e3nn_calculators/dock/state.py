@@ -49,10 +49,11 @@ class StateFile:
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            before, kinds = dict(json.loads(str(arrays.pop("identity")))), arrays.pop("kinds")
+            state = RelaxState(**arrays)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{file} cannot be read ({error}); start anew with overwrite") from error
-        before, now = json.loads(str(arrays.pop("identity"))), json.loads(json.dumps(self.identity))
-        kinds = arrays.pop("kinds")
+        now = json.loads(json.dumps(self.identity))
         if before != now:
             other = ", ".join(sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)))
             raise DataError(
@@ -60,4 +61,4 @@ class StateFile:
                 "--overwrite"
             )
         _log.info("continuing the search in %s", self.folder)
-        return RelaxState(**arrays), kinds
+        return state, kinds

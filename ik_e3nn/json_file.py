@@ -1,0 +1,39 @@
+"""JSON files of earlier runs, which may have been damaged since."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ik_e3nn.errors import DataError
+
+
+def read_json(path: Path, *names: str) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: The file.
+        names: What it must have.
+
+    Raises:
+        DataError: The file cannot be read, is no such object, or lacks a name.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = (Path(folder) / "a.json").write_text("[1")
+        ...     read_json(Path(folder) / "a.json")  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.DataError: .../a.json is damaged (Expecting ...)...
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is damaged ({error}): put back a copy, or start the run anew") from error
+    missing = [name for name in names if not isinstance(content, dict) or name not in content]
+    if missing or not isinstance(content, dict):
+        what = f"it has no {missing[0]!r}" if missing else "it holds no JSON object"
+        raise DataError(f"{path} is damaged ({what}): put back a copy, or start the run anew")
+    return content
