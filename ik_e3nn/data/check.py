@@ -27,6 +27,7 @@ from ik_e3nn.data.label_keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
 from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.data.writing import check_output, whole_file
 from ik_e3nn.settings import check_settings
 
@@ -111,11 +112,13 @@ def check(settings: CheckSettings) -> CheckReport:
         (2, [[0, 1]], False)
     """
     files = [settings.prefix.with_name(settings.prefix.name + suffix) for suffix in (".json", ".png")]
+    inputs = [settings.data] if isinstance(settings.data, str) else settings.data
     for file in files:
-        check_output(file, overwrite=settings.overwrite)
+        check_output(file, overwrite=settings.overwrite, inputs=inputs)
     structures = read_structures(settings.data)
     labels, counts = read_labels(structures, settings.keys, require=())
     report = _examine(structures, labels, counts, [str(file) for file in files])
+    report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys)])
     absent = missing_labels(structures, settings.keys, counts)
     if absent:
         report.notes.append(absent)

@@ -88,7 +88,7 @@ def energy_outliers(structures: Sequence[Atoms], residuals: FloatArray) -> list[
 
 
 def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
-    """Structures whose largest force is far above that of the others, or above 50 eV/A.
+    """Structures whose largest force is far above that of the others, or above 50 eV/A where few have such forces.
 
     Args:
         labels: Labels of each structure.
@@ -105,7 +105,9 @@ def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
     with np.errstate(divide="ignore"):
         logarithms = np.log10(np.where(largest > 0, largest, np.nan))
     scores = robust_scores(logarithms)
-    return _outliers(scores, _few(scores > OUTLIER_SCORE) | (largest > LARGE_FORCE), largest, "largest force (eV/A)")
+    return _outliers(
+        scores, _few(scores > OUTLIER_SCORE) | _few(largest > LARGE_FORCE), largest, "largest force (eV/A)"
+    )
 
 
 def incomplete_forces(labels: Sequence[StructureLabels]) -> list[Outlier]:
@@ -172,6 +174,9 @@ def oddities(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> 
         ),
         "have atoms with forces of exactly zero beside others: constrained forces may have been written": sum(
             _has_zeroed_atoms(one.forces) for one in labels
+        ),
+        f"have forces above {LARGE_FORCE:g} eV/A": sum(
+            one > LARGE_FORCE for one in largest_forces(labels) if np.isfinite(one)
         ),
         "have forces that do not sum to zero (more than 0.05 eV/A per atom)": sum(
             bool(np.abs(one.forces.mean(axis=0)).max() > 0.05) for one in labels if np.isfinite(one.forces).all()

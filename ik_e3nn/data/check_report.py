@@ -37,6 +37,7 @@ class CheckReport:
         broken: What is wrong with structures that cannot be used, by number.
         notes: Further sentences.
         files: Files written.
+        doubts: What is probably not meant: units that do not fit, labels that are not read.
 
     Example:
         >>> none = np.zeros(0)
@@ -62,13 +63,14 @@ class CheckReport:
     broken: dict[int, str]
     notes: list[str]
     files: list[str]
+    doubts: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found that a training should not see."""
         close = any(contact.ratio < CLOSE_RATIO for contact in self.contacts)
         labelled = self.counts.energy or self.counts.forces
-        return bool(labelled) and not (self.outliers or self.duplicates or self.broken or close)
+        return bool(labelled) and not (self.outliers or self.duplicates or self.broken or close or self.doubts)
 
     def text(self) -> str:
         """The report for people.
@@ -84,6 +86,7 @@ class CheckReport:
         lines.append(self.counts.text())
         lines.extend(self._label_lines())
         lines.extend(self._problem_lines())
+        lines.extend(self.doubts)
         lines.extend(self.notes)
         lines.append("nothing suspicious" if self.is_clean else "please look at what is named above")
         if self.files:

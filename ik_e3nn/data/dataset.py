@@ -183,6 +183,38 @@ def _check_stated(structures: Sequence[Atoms], key: str) -> None:
             raise DataError(f"structure {number}: {error}") from error
 
 
+def force_scale(labels: Sequence[StructureLabels]) -> float:
+    """Root mean square of the force components, which a few absurd ones do not set.
+
+    Where the hundredth of the structures with the largest forces makes it more than three times as large, it is that of
+    the others, with a warning.
+
+    Args:
+        labels: Labels of each structure; missing forces do not count.
+
+    Returns:
+        The scale in eV/A; 0.0 without forces.
+
+    Example:
+        >>> usual = [StructureLabels(0.0, np.ones((2, 3)), np.zeros((3, 3)))] * 99
+        >>> force_scale([*usual, StructureLabels(0.0, np.full((2, 3), 1e5), np.zeros((3, 3)))])
+        1.0
+    """
+    whole = force_rms(labels)
+    largest = np.array([np.abs(np.nan_to_num(one.forces)).max(initial=0.0) for one in labels])
+    order = np.argsort(largest)
+    few = max(1, len(labels) // 100)
+    rest = force_rms([labels[index] for index in order[:-few]])
+    if len(labels) < 10 or not 0.0 < 3.0 * rest < whole:
+        return whole
+    logger.warning(
+        "%d of %d structures have forces so large (up to %.3g eV/A, first structure %d) that they alone would set the "
+        "scale of the model (%.3g eV/A); it is that of the others, %.3g eV/A. Look at them: `ik-e3nn data check`",
+        few, len(labels), largest.max(), order[-1], whole, rest,
+    )  # fmt: skip
+    return rest
+
+
 def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[str]:
     """Which inputs of structures go into the graphs: those that all structures have."""
     known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]

@@ -3,12 +3,14 @@
 import difflib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
 
+from ik_e3nn.data.label_gaps import contradicting_values, unread_labels
 from ik_e3nn.data.label_keys import DEFAULT_KEYS, LabelKeys
 from ik_e3nn.data.label_values import (
     StructureLabels,
@@ -23,6 +25,10 @@ logger = logging.getLogger(__name__)
 
 LABELS = ("energy", "forces", "stress")
 
+# Structures whose info has this value under this key carry labels under the default names, in eV and A, whatever
+# settings say of the files that they came from.
+OUR_LABELS = ("label_units", "eV ang")
+
 
 @dataclass(frozen=True)
 class LabelCounts:
@@ -35,6 +41,7 @@ class LabelCounts:
         stress: Structures with a stress.
         sources: For each label, the key it was read from; absent if none was found.
         notes: What is worth knowing about values left out.
+        doubts: What is probably not meant: labels that are not read, or that are there twice and differ.
 
     Example:
         >>> LabelCounts(2, energy=2, forces=1, stress=0, sources={"energy": "REF_energy", "forces": "forces"}).text()
@@ -47,6 +54,7 @@ class LabelCounts:
     stress: int
     sources: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def text(self) -> str:
         """One line for the log.
@@ -91,15 +99,18 @@ def read_labels(
     if unknown:
         raise DataError(f"unknown label(s) {sorted(unknown)}; labels are {', '.join(LABELS)}")
     keys = keys or LabelKeys()
-    values = [stored_values(atoms) for atoms in structures]
+    values = [_as_asked(stored_values(atoms), keys, atoms) for atoms in structures]
     present = _count_keys(values)
     sources = _resolve_keys(keys, present, require, len(structures))
     labels = [
         _labels_of_one(atoms, found, keys, sources, number)
         for number, (atoms, found) in enumerate(zip(structures, values, strict=True))
     ]
-    counts = _count_labels(structures, labels, values, sources)
+    doubts = unread_labels(values, labels, sources) + contradicting_values(structures, sources)
+    counts = replace(_count_labels(structures, labels, values, sources), doubts=tuple(doubts))
     logger.info("%s", counts.text())
+    for sentence in doubts:
+        logger.warning("%s", sentence)
     for label in require:
         if getattr(counts, label) == 0:
             raise DataError(f"the {label} labels ({sources[label]!r}) are there, but none of them is finite")
@@ -128,6 +139,59 @@ def stored_values(atoms: Atoms) -> dict[str, Any]:
             values.update({key: value for key, value in calculator.results.items() if value is not None})
     values.update(atoms.arrays)
     values.update(atoms.info)
+    return values
+
+
+def with_own_labels(atoms: Atoms, labels: StructureLabels, sources: Mapping[str, str]) -> Atoms:
+    """A copy of a structure with its labels under the default names, in eV and A, and a mark that they are so.
+
+    Args:
+        atoms: The structure.
+        labels: Its labels.
+        sources: The keys that they were read from, which are left out.
+
+    Returns:
+        The copy; `read_labels` gives the same labels for it, whatever names and units it is asked for.
+
+    Example:
+        >>> copy = with_own_labels(Atoms("H", info={"dft": -0.5}), StructureLabels(-13.6, *[np.zeros((1, 3))] * 2), {})
+        >>> read_labels([copy], LabelKeys(energy="dft", energy_unit="Ha"), require=["energy"])[0][0].energy.__round__(9)
+        -13.6
+    """
+    copy = atoms.copy()
+    foreign = {*sources.values(), *LABELS, "free_energy"}
+    results = {key: value for key, value in getattr(atoms.calc, "results", {}).items() if key not in foreign}
+    if results:
+        copy.calc = SinglePointCalculator(copy)
+        copy.calc.results = results
+    for key in foreign:
+        copy.info.pop(key, None)
+        copy.arrays.pop(key, None)
+    copy.info[OUR_LABELS[0]] = OUR_LABELS[1]
+    if np.isfinite(labels.energy):
+        copy.info[DEFAULT_KEYS["energy"]] = float(labels.energy)
+    if np.isfinite(labels.forces).any():
+        copy.arrays[DEFAULT_KEYS["forces"]] = labels.forces.copy()
+    if np.isfinite(labels.stress).all() and has_stress(atoms):
+        copy.info[DEFAULT_KEYS["stress"]] = labels.stress.copy()
+    return copy
+
+
+def _as_asked(values: dict[str, Any], keys: LabelKeys, atoms: Atoms) -> dict[str, Any]:
+    """The values, those of labels of our own under the names and in the units that are asked for."""
+    if values.get(OUR_LABELS[0]) != OUR_LABELS[1]:
+        return values
+    own = {label: values.pop(key) for label, key in DEFAULT_KEYS.items() if key in values}
+    for label, factor in (
+        ("energy", keys.energy_factor),
+        ("forces", keys.force_factor),
+        ("stress", keys.stress_factor),
+    ):
+        if label in own:
+            values[getattr(keys, label)] = np.asarray(own[label], dtype=np.float64) / factor
+    if keys.virial is not None and "stress" in own:
+        volume = abs(np.linalg.det(atoms.cell.array))
+        values[keys.virial] = -np.asarray(own["stress"], dtype=np.float64) * volume / keys.energy_factor
     return values
 
 
@@ -265,4 +329,11 @@ def _count_labels(
             f"{len(partial)} structures (the first is {partial[0]}) have NaN force components, which are left out"
         )
         logger.warning("%s", notes[-1])
-    return LabelCounts(len(structures), sources=dict(sources), notes=tuple(notes), **counted)
+    return LabelCounts(
+        len(structures),
+        counted["energy"],
+        counted["forces"],
+        counted["stress"],
+        sources=dict(sources),
+        notes=tuple(notes),
+    )

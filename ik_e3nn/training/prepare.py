@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -18,11 +19,14 @@ from ik_e3nn.data import (
     StructureDataset,
     StructureLabels,
     fit_energy_reference,
-    force_rms,
     read_labels,
     read_structures,
 )
+from ik_e3nn.data.check_geometry import find_duplicates
+from ik_e3nn.data.dataset import force_scale
 from ik_e3nn.data.energy_reference import is_isolated
+from ik_e3nn.data.labels import missing_labels, with_own_labels
+from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, search_cell, structure_number
 from ik_e3nn.models import InteratomicPotential
@@ -59,6 +63,13 @@ class LabelledSet:
             sources=self.counts.sources,
         )
         return LabelledSet([self.structures[index] for index in indices], labels, counts)
+
+    def labelled(self) -> list[Atoms]:
+        """Copies of the structures with their labels under the default names, in eV and A."""
+        return [
+            with_own_labels(atoms, labels, self.counts.sources)
+            for atoms, labels in zip(self.structures, self.labels, strict=True)
+        ]
 
     def without_energies(self) -> LabelledSet:
         """The same with energies that are NaN; the counts are those of before."""
@@ -125,15 +136,33 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     sets = {"train": train, "valid": valid}
     if data.test is not None:
         sets["test"] = read_set(data.test, keys)
+        _check_test(sets["test"], keys, config.loss.labels)
     species = sorted({int(number) for atoms in train.structures for number in atoms.numbers})
     _check_species(sets, [*species, *known])
     _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
     _check_valid(valid.counts, config.loss.labels)
+    warn_of_common({name: one.structures for name, one in sets.items()})
+    for name in [name for name in sets if name == "train" or isinstance(getattr(data, name), str | list)]:
+        for sentence in suspicious_units(sets[name].structures, sets[name].labels, keys):
+            _log.warning("data.%s: %s", name, sentence)
     warn_unused_inputs([a for one in sets.values() for a in one.structures], config.model.get("inputs") or ())
     isolated = [read_set(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
     reference = (fit or reference_from_data)(data, train, isolated, species)
-    return TrainingData(sets, reference, force_rms(train.labels), species, data.cache)
+    return TrainingData(sets, reference, force_scale(train.labels), species, data.cache)
+
+
+def warn_of_common(sets: Mapping[str, Sequence[Atoms]]) -> None:
+    """Say which sets share structures: errors on what was trained on say nothing about other structures."""
+    everything = [(name, atoms) for name, one in sets.items() for atoms in one]
+    groups = find_duplicates([atoms for _, atoms in everything])
+    for first, second in combinations(sets, 2):
+        count = sum({first, second} <= {everything[index][0] for index in group} for group in groups)
+        if count:
+            _log.warning(
+                "%d structures are both in data.%s and in data.%s, whose errors will look better than they are",
+                count, first, second,
+            )  # fmt: skip
 
 
 def warn_unused_inputs(
@@ -235,6 +264,13 @@ def _check_valid(counts: LabelCounts, labels: Sequence[str]) -> None:
     for label in labels:
         if not getattr(counts, label):
             _log.warning("the validation set has no %s labels: the validation loss leaves them out", label)
+
+
+def _check_test(test: LabelledSet, keys: LabelKeys, labels: Sequence[str]) -> None:
+    """Refuse a test set without any label that is trained."""
+    if not any(getattr(test.counts, label) for label in labels):
+        missing = missing_labels(test.structures, keys, test.counts) or f"none of them has {' or '.join(labels)}"
+        raise DataError(f"data.test has no labels to test on: {missing}")
 
 
 def reference_from_data(

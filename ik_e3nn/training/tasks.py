@@ -65,7 +65,7 @@ class Task(ABC):
 
     @abstractmethod
     def structures(self, name: str) -> list[Atoms]:
-        """Structures of one of the sets with their labels, as the data section reads them from a file."""
+        """Structures of one of the sets with their labels; read from a file, they are the same."""
 
     def set_aside(self) -> list[str]:
         """Names of the sets that are in no file of their own."""
@@ -163,7 +163,7 @@ class PotentialTask(Task):
 
     def structures(self, name: str) -> list[Atoms]:
         """See the base class."""
-        return self.data.sets[name].structures
+        return self.data.sets[name].labelled()
 
     def as_read(self) -> dict[str, LabelledSet]:
         """All sets before anything is computed of their labels."""

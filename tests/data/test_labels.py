@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -12,7 +12,8 @@ from ase.constraints import FixAtoms
 from ase.io import read, write
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ik_e3nn.data import LabelKeys, read_labels
+from ik_e3nn.data import LabelKeys, read_labels, write_structures
+from ik_e3nn.data.labels import with_own_labels
 from ik_e3nn.errors import DataError
 
 FORCES = np.arange(9.0).reshape(3, 3)
@@ -258,3 +259,24 @@ def test_single_nan_force_components_are_told(caplog):
     _, counts = read_labels(structures, LabelKeys())
     assert "1 structures (the first is 1) have NaN force components" in caplog.text
     assert counts.forces == 3
+
+
+def test_labels_of_our_own_are_read_whatever_the_settings_are(tmp_path) -> None:
+    """Structures that a run has set aside stand beside files in their own names and units."""
+    cell = {"cell": [3, 3, 3], "pbc": True}
+    keys = LabelKeys("E", "F", "S", energy_unit="kcal/mol", length_unit="bohr")
+    atoms = Atoms("Cu2", [[0, 0, 0], [0, 0, 2]], info={"E": -8.0, "S": np.eye(3)}, **cell)
+    atoms.arrays["F"] = np.arange(6.0).reshape(2, 3)
+    (labels,), counts = read_labels([atoms], keys)
+    assert labels.energy == pytest.approx(-8.0 * 0.0433641, rel=1e-5)
+    write_structures(tmp_path / "a.xyz", [with_own_labels(atoms, labels, counts.sources)])
+    back = read(tmp_path / "a.xyz")
+    assert {"E", "S"}.isdisjoint(back.info)
+    assert back.info["REF_energy"] == pytest.approx(labels.energy, abs=1e-12)
+    for one in (LabelKeys(), keys, LabelKeys("E", "F", virial="W", energy_unit="Ha")):
+        (found,), _ = read_labels([back], one)
+        assert found.energy == pytest.approx(labels.energy, abs=1e-12)
+        np.testing.assert_allclose(found.forces, labels.forces, atol=1e-8)
+        np.testing.assert_allclose(found.stress, labels.stress, atol=1e-12)
+    both, _ = read_labels([back, atoms], keys)
+    assert both[0].energy == pytest.approx(both[1].energy, abs=1e-12)

@@ -1,0 +1,165 @@
+"""Units and signs that do not fit are told from physics, with what to set; data that are right are left in peace."""
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk, molecule
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from ik_e3nn.data import LabelKeys, StructureLabels, read_labels, write_structures
+from ik_e3nn.data.check import CheckSettings, check
+from ik_e3nn.data.dataset import force_rms, force_scale
+from ik_e3nn.data.unit_evidence import energy_slopes, hydrogen_stiffness, nearest_ratio, total_energy_ratio
+from ik_e3nn.data.unit_suspicions import suspicious_units
+
+NOTHING = np.full((3, 3), np.nan)
+ENERGY, LENGTH = units.Hartree, units.Bohr
+
+
+def methanes(count=40, energy=1.0, forces=1.0, bohr=1.0):
+    """Methane with springs of 32 eV/A^2 and the all-electron energy of B3LYP, -40.52 Ha; factors of the labels."""
+    rng = np.random.default_rng(0)
+    structures, labels = [], []
+    for _ in range(count):
+        atoms = molecule("CH4")
+        atoms.positions += 0.03 * rng.normal(size=(5, 3))
+        vectors = atoms.positions[1:] - atoms.positions[0]
+        lengths = np.linalg.norm(vectors, axis=1)
+        pull = -32.0 * (lengths - 1.09)[:, None] * vectors / lengths[:, None]
+        total = -40.52 * ENERGY + 16.0 * ((lengths - 1.09) ** 2).sum()
+        labels.append(StructureLabels(energy * total, forces * np.r_[[-pull.sum(0)], pull], NOTHING))
+        atoms.positions *= bohr
+        structures.append(atoms)
+    return structures, labels
+
+
+def copper(count=24, strain=0.02, rattle=0.05, stress=1.0, forces=1.0):
+    rng = np.random.default_rng(1)
+    structures, labels = [], []
+    for number in range(count):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(atoms.cell.array @ (np.eye(3) + strain * rng.normal(size=(3, 3))), scale_atoms=True)
+        atoms.rattle(rattle, seed=number)
+        atoms.calc = EMT()
+        found = StructureLabels(
+            atoms.get_potential_energy(), forces * atoms.get_forces(), stress * atoms.get_stress(voigt=False)
+        )
+        atoms.calc = None
+        structures.append(atoms)
+        labels.append(found)
+    return structures, labels
+
+
+def test_the_evidence_has_the_right_values() -> None:
+    structures, labels = methanes()
+    assert hydrogen_stiffness(structures, labels) == pytest.approx(1.0, abs=0.05)
+    assert total_energy_ratio(structures, labels) == pytest.approx(units.Hartree, rel=0.03)
+    assert nearest_ratio(structures, labels) == pytest.approx(1.09 / (0.76 + 0.31), abs=0.05)
+    structures, labels = copper(rattle=0.02, strain=0.0)
+    assert energy_slopes(structures, labels).forces == pytest.approx(1.0, abs=0.05)
+    structures, labels = copper(rattle=0.0, strain=0.01)
+    assert energy_slopes(structures, labels).stress == pytest.approx(1.0, abs=0.05)
+
+
+def test_right_units_are_left_in_peace() -> None:
+    assert suspicious_units(*methanes(), LabelKeys()) == []
+    for strain, rattle in ((0.02, 0.05), (0.0, 0.02), (0.02, 0.0)):
+        assert suspicious_units(*copper(strain=strain, rattle=rattle), LabelKeys()) == []
+    assert suspicious_units([Atoms("H")], [StructureLabels(-13.6, np.zeros((1, 3)), NOTHING)], LabelKeys()) == []
+    dilute = [Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8]])] * 20
+    assert suspicious_units(dilute, [StructureLabels.empty(2)] * 20, LabelKeys()) == []
+    ions = [bulk("NaCl", "rocksalt", a=5.64), bulk("Cs", "bcc", a=6.05), bulk("Au"), molecule("OH")] * 5
+    assert suspicious_units(ions, [StructureLabels.empty(len(atoms)) for atoms in ions], LabelKeys()) == []
+
+
+@pytest.mark.parametrize(
+    ("energy", "forces", "expected"),
+    [
+        (1 / ENERGY, LENGTH / ENERGY, ["set energy_unit: Ha", "set energy_unit: Ha and length_unit: bohr"]),
+        (1 / ENERGY, 1 / ENERGY, ["set energy_unit: Ha", "set energy_unit: Ha and length_unit: ang"]),
+        (units.mol / units.kcal, units.mol / units.kcal, ["set energy_unit: kcal/mol", "in kcal/mol/ang"]),
+        (units.mol / units.kJ, units.mol / units.kJ, ["set energy_unit: kJ/mol", "in kJ/mol/ang"]),
+        (1000.0, 1000.0, ["multiply energies by 0.001", "in meV/ang"]),
+        (1.0, LENGTH, ["in eV/bohr, not in eV/ang", "set energy_unit: eV and length_unit: bohr"]),
+        (1.0, LENGTH / ENERGY, ["in Ha/bohr", "convert them: one setting is for energies and forces"]),
+        (1 / ENERGY, 1.0, ["set energy_unit: Ha", "energies and forces do not belong together"]),
+        (1.0, -1.0, ["the forces seem to have the wrong sign"]),
+    ],
+)  # fmt: skip
+def test_units_of_molecules(energy, forces, expected) -> None:
+    found = " | ".join(suspicious_units(*methanes(energy=energy, forces=forces), LabelKeys()))
+    for sentence in expected:
+        assert sentence in found
+
+
+def test_units_that_are_set_are_no_suspicion(tmp_path) -> None:
+    structures, labels = methanes(energy=1 / ENERGY, forces=LENGTH / ENERGY)
+    for atoms, one in zip(structures, labels, strict=True):
+        atoms.info["REF_energy"], atoms.arrays["REF_forces"] = one.energy, one.forces
+    write_structures(tmp_path / "a.xyz", structures)
+    settings = {"data": str(tmp_path / "a.xyz"), "overwrite": True, "output": str(tmp_path / "c")}
+    wrong = check(CheckSettings(**settings))
+    assert not wrong.is_clean
+    assert "the energies seem to be in Ha, not in eV" in wrong.text()
+    assert check(CheckSettings(energy_unit="Ha", length_unit="bohr", **settings)).is_clean
+
+
+def test_positions_in_bohr() -> None:
+    (found,) = suspicious_units(*methanes(bohr=1 / LENGTH), LabelKeys())
+    assert "the positions seem to be in bohr, not in A" in found
+    assert "multiply positions and cells by 0.529177" in found
+
+
+@pytest.mark.parametrize(
+    ("strain", "rattle", "factor", "message"),
+    [
+        (0.02, 0.05, 1 / (0.1 * units.GPa), "in kbar, not in eV/A.3.*divide it by 1602.18"),
+        (0.02, 0.05, 1 / units.GPa, "in GPa, not in eV/A.3.*divide it by 160.218"),
+        (0.01, 0.0, -1 / (0.1 * units.GPa), "in kbar and the opposite sign.*divide it by -1602.18"),
+        (0.01, 0.0, -1.0, "the stress seems to have the opposite sign"),
+    ],
+)
+def test_stress_in_other_units(strain, rattle, factor, message) -> None:
+    (found,) = suspicious_units(*copper(strain=strain, rattle=rattle, stress=factor), LabelKeys())
+    with pytest.raises(ValueError, match=message):
+        raise ValueError(found)
+
+
+def test_gradients_of_a_crystal() -> None:
+    (found,) = suspicious_units(*copper(strain=0.0, rattle=0.02, forces=-1.0), LabelKeys())
+    assert "the forces seem to have the wrong sign" in found
+
+
+def test_labels_that_are_not_read(caplog) -> None:
+    cell = {"cell": [3, 3, 3], "pbc": True}
+    frames = [Atoms("Cu", info={"REF_energy": 1.0}, **cell), Atoms("Cu", info={"energy": 1.0}, **cell)]
+    for atoms in frames:
+        atoms.info["virial"] = np.eye(3)
+    _, counts = read_labels(frames, require=["energy"])
+    assert "1 of 2 structures have no energy under 'REF_energy', but 'energy', which is not read" in caplog.text
+    assert "'virial' of 2 structures is not read; set virial_key: virial" in caplog.text
+    assert len(counts.doubts) == 2
+    assert not read_labels(frames[:1], LabelKeys(virial="virial"), require=["energy"])[1].doubts
+
+
+def test_two_different_energies_are_said(caplog) -> None:
+    atoms = Atoms("Cu")
+    atoms.calc = SinglePointCalculator(atoms, energy=-1.0, free_energy=-1.5)
+    labels, _ = read_labels([atoms], require=["energy"])
+    assert labels[0].energy == -1.0
+    assert "energy and free_energy differ in 1 structures, by up to 0.5 eV: the label 'energy' is read" in caplog.text
+    assert read_labels([atoms], LabelKeys(energy="free_energy"), require=["energy"])[0][0].energy == -1.5
+    atoms.info["energy"] = -2.0
+    assert read_labels([atoms], require=["energy"])[0][0].energy == -2.0
+    assert "1 structures have two different values of energy under 'energy'" in caplog.text
+
+
+def test_one_absurd_force_does_not_set_the_scale(caplog) -> None:
+    labels = [StructureLabels(0.0, np.full((3, 3), 1.0), NOTHING) for _ in range(50)]
+    assert force_scale(labels) == force_rms(labels) == 1.0
+    labels[7] = StructureLabels(0.0, np.full((3, 3), 1e5), NOTHING)
+    assert force_rms(labels) > 1e4
+    assert force_scale(labels) == 1.0
+    assert "1 of 50 structures have forces so large (up to 1e+05 eV/A, first structure 7)" in caplog.text
+    assert force_scale([]) == 0.0
