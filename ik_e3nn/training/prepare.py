@@ -136,11 +136,12 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     sets = {"train": train, "valid": valid}
     if data.test is not None:
         sets["test"] = read_set(data.test, keys)
-        _check_test(sets["test"], keys, config.loss.labels)
     species = sorted({int(number) for atoms in train.structures for number in atoms.numbers})
     _check_species(sets, [*species, *known])
     _log.info("labels found:\n%s", label_table({name: one.counts for name, one in sets.items()}, len(alone)))
     _check_valid(valid.counts, config.loss.labels)
+    if "test" in sets:
+        _check_test(sets["test"], keys, config.loss.labels)
     warn_of_common({name: one.structures for name, one in sets.items()})
     for name in [name for name in sets if name == "train" or isinstance(getattr(data, name), str | list)]:
         for sentence in suspicious_units(sets[name].structures, sets[name].labels, keys):
