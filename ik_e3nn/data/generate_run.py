@@ -14,7 +14,7 @@ from ik_e3nn.data.generate_plan import Chain
 from ik_e3nn.data.generate_settings import GenerateSettings
 from ik_e3nn.data.labelling import LabelError, Labeller, StateCalculator, make_calculator
 from ik_e3nn.data.over_surface import OverSubstrate
-from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.reading import read_structure
 from ik_e3nn.data.sampling import Frame, Sampler
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.graph import get_bonds
@@ -200,7 +200,7 @@ def _calculator_for(settings: GenerateSettings, atoms: Atoms) -> Any:
     """A new calculator for a structure's charge and spin."""
     if settings.substrate is not None:
         calculator = StateCalculator(settings.calculator, settings.calculator_options)
-        return OverSubstrate(calculator, read_structures(settings.substrate)[-1])
+        return OverSubstrate(calculator, read_structure(settings.substrate))
     charge, spin = atoms.info.get("charge", 0), atoms.info.get("spin")
     return make_calculator(settings.calculator, charge, spin, settings.calculator_options)
 

@@ -12,7 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ik_e3nn.data.completeness import check_hydrogens
+from ik_e3nn.data.completeness import check_hydrogens, has_odd_electrons
 from ik_e3nn.data.molecules import conformers
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.data.qm9 import TARGETS, read_qm9, sdf_of
@@ -175,6 +175,13 @@ def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, pro
     found = [one for one in _molecules_of_structures(path) if _is_usable(one, skip)]
     if not found:
         raise DataError(f"no molecule of {path} is left")
+    odd = [one.where for one in found if has_odd_electrons(one.atoms)]
+    if odd:
+        _log.warning(
+            "%d of %d molecules have an odd number of electrons (first: %s): radicals, ions whose charge is not given, or "
+            "molecules with a hydrogen too few",
+            *(len(odd), len(found), odd[0]),
+        )
     return found
 
 

@@ -166,7 +166,7 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         [21, 58]
     """
     try:
-        lines = [line.split() for line in Path(path).read_text().splitlines()]
+        lines = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the list of uncharacterised molecules, {path}, cannot be read: {error}") from error
     rows = [words for words in lines if words and words[0].isdigit()]

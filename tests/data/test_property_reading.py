@@ -1,8 +1,10 @@
 """One's own tables: csv, SDF and extxyz give the same, and gaps stay gaps."""
 
+import re
+
 import numpy as np
 import pytest
-from ase import Atoms
+from ase import Atoms, build
 from ase.io import write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
@@ -232,3 +234,15 @@ def test_the_number_0_is_an_id(tmp_path):
     frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info={"id": number, "E": -1.0}) for number in range(2)]
     write(tmp_path / "two.xyz", frames)
     assert read_properties(tmp_path / "two.xyz", [Target("E", "extensive", "eV")]).ids == ["0", "1"]
+
+
+def test_odd_numbers_of_electrons_are_told(tmp_path, caplog):
+    frames = [
+        build.molecule("CH4", info={"gap": 1.0}),
+        build.molecule("CH3", info={"gap": 1.0}),
+        build.molecule("OH", info={"gap": 1.0}),
+    ]
+    frames[2].info["charge"] = -1
+    write(tmp_path / "a.xyz", frames)
+    assert len(read_properties(tmp_path / "a.xyz", [Target("gap", "intensive", "eV")])) == 3
+    assert re.search(r"1 of 3 molecules have an odd number of electrons \(first: molecule 1 of .*a.xyz\)", caplog.text)
