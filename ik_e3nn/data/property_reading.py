@@ -178,8 +178,8 @@ def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, pro
     odd = [one.where for one in found if has_odd_electrons(one.atoms)]
     if odd:
         _log.warning(
-            "%d of %d molecules have an odd number of electrons (first: %s): radicals, ions whose charge is not given, or "
-            "molecules with a hydrogen too few",
+            "%d of %d molecules have an odd number of electrons (first: %s): radicals, ions whose charge is not given, "
+            "or molecules with a hydrogen too few",
             *(len(odd), len(found), odd[0]),
         )
     return found

@@ -14,6 +14,8 @@ from ik_e3nn.data.generate_plan import fingerprint, starting_structures
 from ik_e3nn.data.isotopes import isotopes_of, set_isotopes
 from ik_e3nn.data.molecules import atoms_from_mol, mol_from_atoms
 from ik_e3nn.errors import DataError
+from ik_e3nn_calculators.dock.energies import CalculatorEnergies
+from ik_e3nn_calculators.dock.host import Host
 
 HEAVY_WATER = pytest.approx([2.0141018, 15.999, 2.0141018], abs=1e-6)
 
@@ -65,6 +67,9 @@ def test_joined_structures_and_poses_keep_masses():
     both = joined(Atoms("Na"), heavy_water())
     assert both.get_masses()[1:] == HEAVY_WATER
     assert "masses" not in joined(Atoms("Na"), Atoms("H")).arrays
+    atoms = heavy_water()
+    poses = CalculatorEnergies(atoms, Host(Atoms("Na", [[0, 0, -5]]), "ion"), calculator=EMT())
+    assert poses.structure(atoms.positions).get_masses()[1:] == HEAVY_WATER
 
 
 def test_generated_frames_keep_masses(tmp_path):
