@@ -150,9 +150,8 @@ def main() -> None:
     )  # fmt: skip
     print(f"\n{args.smiles} over graphite")
     print(f"  force error           {errors['force_mae_meV_per_A']:8.2f} meV/A")
-    print(
-        f"  best pose             {dock.best_binding_eV or math.nan:8.3f} eV, {dock.distinct} distinct of {dock.poses}"
-    )
+    best = math.nan if dock.best_binding_eV is None else dock.best_binding_eV
+    print(f"  best pose             {best:8.3f} eV, {dock.distinct} distinct of {dock.poses}")
     print(f"  drift                 {dynamics.drift_meV_per_atom_per_ps or 0.0:8.4f} meV/atom/ps")
     print(f"\nscan.png, dock/best.png, dynamics/energy.png: {args.output.resolve()}")
 

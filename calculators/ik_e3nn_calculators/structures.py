@@ -1,8 +1,12 @@
 """The starting structure of a run: a file that ASE reads, or a SMILES string."""
 
+import logging
+
 from ase import Atoms
 
 from ik_e3nn.errors import DataError
+
+_log = logging.getLogger(__name__)
 
 
 def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> Atoms:
@@ -20,13 +24,21 @@ def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> A
         DataError: It is neither a file nor a valid SMILES string, it lacks hydrogens, or no geometry can be made.
     """
     from ik_e3nn.data import read_structure
-    from ik_e3nn.data.completeness import check_hydrogens
+    from ik_e3nn.data.completeness import ADD_HYDROGENS, check_hydrogens
+    from ik_e3nn.data.hydrogens import atoms_without_hydrogens
     from ik_e3nn.data.molecules import embed_conformers, mol_from_smiles
     from ik_e3nn.data.reading import is_file, looks_like_file
 
     if is_file(source):
         atoms = read_structure(source, frame)
         check_hydrogens(atoms)
+        lacking = len(atoms_without_hydrogens(atoms))
+        if lacking:
+            _log.warning(
+                "%d atoms of %s have too few bonds for the angles between them: it seems to lack hydrogens, and "
+                "energies need all of them; %s",
+                *(lacking, source, ADD_HYDROGENS),
+            )
         return atoms
     nothing = f"{source!r:.80} is neither a file here nor a SMILES string that can be used"
     if looks_like_file(source):

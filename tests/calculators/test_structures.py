@@ -131,3 +131,14 @@ def test_heavy_water_moves_with_its_own_masses(tmp_path):
     moved = (after.positions - before.positions) / (0.5 * units.fs)
     middle = (before.get_velocities() + after.get_velocities()) / 2
     np.testing.assert_allclose(moved, middle, atol=1e-3)
+
+
+def test_a_molecule_that_seems_to_lack_hydrogens_is_said(tmp_path, caplog):
+    atoms = molecule("CH3CH2OH")
+    ase.io.write(tmp_path / "whole.xyz", atoms)
+    ase.io.write(tmp_path / "bare.xyz", atoms[atoms.numbers > 1])
+    load_structure(str(tmp_path / "whole.xyz"))
+    assert not caplog.text
+    load_structure(str(tmp_path / "bare.xyz"))
+    assert "2 atoms of" in caplog.text
+    assert "it seems to lack hydrogens" in caplog.text

@@ -1,9 +1,11 @@
 """What cannot be searched: hosts that a model was not made for, and cells that do not fit the molecule."""
 
 import itertools
+import logging
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
 from ik_e3nn.errors import DataError, MissingInputError
@@ -12,6 +14,8 @@ from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.host import Host
 from ik_e3nn_calculators.dock.ligand import Ligand
 from ik_e3nn_calculators.dock.region import Region
+
+_log = logging.getLogger(__name__)
 
 ROOM = 2.0  # A between a molecule and its own image, at least
 TILT = 1e-3  # sine of the angle between a slab's normal and z that is taken for zero
@@ -73,6 +77,20 @@ def check_slab(host: Host) -> None:
         )
 
 
+def warn_of_images(host: Host, ligand: Ligand, reach: float) -> None:
+    """Say when a molecule may feel its own images in a periodic host, so that binding energies are those of a layer."""
+    periodic = host.atoms.cell.array[host.atoms.pbc]
+    if not len(periodic):
+        return
+    size, shortest = _size(ligand), _shortest_vector(periodic)
+    if shortest - size < reach:
+        _log.warning(
+            "images of %s in the cell of %s come as near as %.1f A to each other, within the model's cutoff of %.1f A: "
+            "binding energies are those of a layer of molecules; repeat the host for those of a single one",
+            *(ligand.name, host.name, shortest - size, reach),
+        )
+
+
 def check_cell(host: Host, ligand: Ligand, region: Region) -> None:
     """Refuse a periodic host whose cell has no room for the molecule.
 
@@ -82,10 +100,7 @@ def check_cell(host: Host, ligand: Ligand, region: Region) -> None:
     periodic = host.atoms.cell.array[host.atoms.pbc]
     if not len(periodic):
         return
-    size = max(float(pdist(conformer.positions).max(initial=0.0)) for conformer in ligand.conformers)
-    cells = np.array(list(itertools.product((-1, 0, 1), repeat=len(periodic)))) @ periodic
-    lengths = np.linalg.norm(cells, axis=1)
-    shortest = float(lengths[lengths > 0].min())
+    size, shortest = _size(ligand), _shortest_vector(periodic)
     if shortest < size + ROOM:
         raise DataError(
             f"{ligand.name} is {size:.1f} A long and its images in the cell of {host.name} are {shortest:.1f} A apart; "
@@ -98,3 +113,15 @@ def check_cell(host: Host, ligand: Ligand, region: Region) -> None:
             f"{region.upper[2] - host.top:.1f} A needs {needed:.1f} A, or it meets the slab's next image: set pbc to "
             "False along z, take more vacuum, or lower region.heights"
         )
+
+
+def _size(ligand: Ligand) -> float:
+    """The largest distance of two of its atoms in any conformer, in A."""
+    return max(float(pdist(conformer.positions).max(initial=0.0)) for conformer in ligand.conformers)
+
+
+def _shortest_vector(cell: NDArray[np.float64]) -> float:
+    """The shortest distance of an image, in A, of periodic cell vectors (k, 3)."""
+    images = np.array(list(itertools.product((-1, 0, 1), repeat=len(cell)))) @ cell
+    lengths = np.linalg.norm(images, axis=1)
+    return float(lengths[lengths > 0].min())

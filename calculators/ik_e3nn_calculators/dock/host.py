@@ -7,10 +7,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data import read_structure
 from ik_e3nn.data.hydrogens import atoms_without_hydrogens
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, neighbour_list, set_bonds, structure_number
-from ik_e3nn_calculators.dock.reading import last_structure
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def read_host(source: str) -> Host:
     """
     if source == SURFACE:
         return Host(Atoms(), SURFACE)
-    atoms = last_structure(source)
+    atoms = read_structure(source, -1)
     if "residuenames" in atoms.arrays:
         atoms = _without_crystal(atoms, source)
     if len(atoms) == 0:

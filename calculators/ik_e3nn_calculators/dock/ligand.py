@@ -10,14 +10,13 @@ from ase import Atoms
 from numpy.typing import NDArray
 from rdkit import Chem, rdBase
 
-from ik_e3nn.data import atoms_from_mol
+from ik_e3nn.data import atoms_from_mol, read_structure
 from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, stated_number
 from ik_e3nn_calculators.dock.complete import check_ligand_hydrogens, without_hydrogens
-from ik_e3nn_calculators.dock.reading import last_structure
 
 _log = logging.getLogger(__name__)
 
@@ -155,7 +154,7 @@ def _from_sdf(path: Path) -> Chem.Mol:
 
 def _from_structure(path: Path) -> Chem.Mol:
     """The last structure of a file, its bonds perceived where none are stored."""
-    atoms = last_structure(path)
+    atoms = read_structure(path, -1)
     if atoms.pbc.any():
         raise DataError(f"{path} is periodic; a ligand is a molecule")
     check_ligand_hydrogens(atoms, str(path))

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from rdkit import Chem
 from rdkit.Chem import rdDetermineBonds
 
+from ik_e3nn.data import read_structure
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
 from ik_e3nn_calculators.dock.ligand import Ligand, heavy_graph, read_sdf_molecule
-from ik_e3nn_calculators.dock.reading import last_structure
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def known_molecule(source: str) -> Chem.Mol:
     """
     if is_sdf(Path(source)):
         return read_sdf_molecule(Path(source))
-    atoms = last_structure(source)
+    atoms = read_structure(source, -1)
     molecule = Chem.MolFromXYZBlock(_xyz_block(atoms.get_chemical_symbols(), atoms.positions))
     rdDetermineBonds.DetermineConnectivity(molecule)
     return molecule

@@ -16,7 +16,7 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn_calculators.dock.alone import energies_alone
-from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab
+from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab, warn_of_images
 from ik_e3nn_calculators.dock.complete import check_elements, check_host_hydrogens
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
@@ -155,6 +155,7 @@ def _energies(
         return CalculatorEnergies(molecule, host, calculator=source)
     check_elements(source.species, molecule.numbers, host, region.distances(host.atoms.positions))
     check_host(source, host)
+    warn_of_images(host, ligand, source.r_max)
     if settings.compile:
         compile_potential(source)
     return ModelEnergies(molecule, host, model=source, batch_atoms=settings.batch_atoms)

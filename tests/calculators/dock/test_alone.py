@@ -1,5 +1,6 @@
 """The zero of binding energies."""
 
+import csv
 import logging
 
 import numpy as np
@@ -10,6 +11,7 @@ from ase.calculators.calculator import Calculator
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.models import InteratomicPotential
+from ik_e3nn_calculators.dock import DockSettings, run_dock
 from ik_e3nn_calculators.dock.alone import energies_alone
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies
 from ik_e3nn_calculators.dock.host import Host
@@ -66,3 +68,37 @@ def test_only_the_layers_of_o3_forget_a_surface_that_is_far_away(group, warns, c
     with caplog.at_level(logging.WARNING):
         energies_alone(ligand, energies, fmax=0.05, steps=0)
     assert ("far from the surface" in caplog.text) == warns
+
+
+class TwoLengths(Calculator):
+    """Two atoms: bound at 0.74 A, lower by 1 eV at 1.5 A over a hill; near the surface there is no hill, and 0.2 eV."""
+
+    implemented_properties = ("energy", "forces")
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        bond = atoms.positions[1] - atoms.positions[0]
+        length, height = np.linalg.norm(bond), atoms.positions[:, 2].mean()
+        near = height < 100.0
+        middle, depth = (1.5, 1.0) if near or length > 1.1 else (0.74, 0.0)
+        pull = 5.0 * (length - middle) * bond / length
+        lift = np.array([0.0, 0.0, -0.5 * (height - 3.0)]) if near else np.zeros(3)
+        energy = 2.5 * (length - middle) ** 2 - depth + (0.5 * (height - 3.0) ** 2 - 0.2 if near else 0.0)
+        self.results = {"energy": energy, "forces": np.array([pull + lift, -pull + lift])}
+
+
+def test_the_zero_is_the_lowest_geometry_that_a_pose_finds(tmp_path):
+    """The change inside of the molecule, 1 eV that it would have without the surface too, is no binding."""
+    settings = DockSettings(
+        "[H][H]", poses=3, conformers=1, fmax=1e-4, output=str(tmp_path / "dock"), progress=False, plots=False
+    )
+    assert run_dock(settings, calculator=TwoLengths()).best_binding_eV == pytest.approx(-0.2, abs=1e-5)
+    with (tmp_path / "dock" / "poses.csv").open() as file:
+        assert [abs(float(row["strain_eV"])) < 1e-5 for row in csv.DictReader(file)] == [True] * 3
+
+
+def test_a_molecule_that_is_not_relaxed_is_said(tmp_path, caplog):
+    settings = DockSettings(
+        "[H][H]", poses=1, conformers=1, fmax=1e-9, steps=1, output=str(tmp_path / "dock"), progress=False, plots=False
+    )
+    run_dock(settings, calculator=TwoLengths())
+    assert "no conformer of [H][H] alone is converged after 1 steps" in caplog.text

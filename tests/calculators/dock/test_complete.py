@@ -154,10 +154,11 @@ def test_a_file_of_several_says_which_is_taken(tmp_path, caplog):
     ase.io.write(tmp_path / "two.xyz", [molecule("CH4"), molecule("H2O")])
     mol = peptide("G")
     (tmp_path / "two.sdf").write_text(2 * (Chem.MolToMolBlock(mol) + "$$$$\n"))
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         assert read_host(str(tmp_path / "two.xyz")).atoms.get_chemical_formula() == "H2O"
         read_ligand(str(tmp_path / "two.sdf"), 1, 0)
-    assert "two.xyz holds 2 structures; the last one is taken" in caplog.text
+    assert "frame 1 of 0 to 1 in" in caplog.text
+    assert "two.xyz is taken" in caplog.text
     assert "two.sdf holds 2 molecules; the first is taken" in caplog.text
 
 

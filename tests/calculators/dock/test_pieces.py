@@ -15,7 +15,7 @@ from ik_e3nn.data import slab_operations
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import get_bonds, set_bonds
 from ik_e3nn.symmetry import SymmetryGroup
-from ik_e3nn_calculators.dock.checks import check_cell, check_slab
+from ik_e3nn_calculators.dock.checks import check_cell, check_slab, warn_of_images
 from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.ligand import read_ligand
@@ -210,6 +210,16 @@ def test_cells_without_room_are_refused():
         check(close, heights=[2, 14])
     close.pbc[2] = False
     check(close, heights=[2, 14])
+
+
+def test_molecules_that_feel_their_images_are_said(caplog):
+    """Argon in the cell of a slab is 7.7 A from its images: three times 3.6 / sqrt(2)."""
+    slab, ligand = Host(slab_of(), "slab.xyz"), read_ligand("[Ar]", 1, 0)
+    warn_of_images(slab, ligand, 7.0)
+    assert not caplog.text
+    warn_of_images(slab, ligand, 8.0)
+    distance = 3 * bulk("Cu").cell.lengths()[0]
+    assert f"come as near as {distance:.1f} A to each other, within the model's cutoff of 8.0 A" in caplog.text
 
 
 def test_a_part_of_a_host_keeps_its_bonds_and_must_not_be_charged():
