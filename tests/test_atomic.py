@@ -2,6 +2,7 @@
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -33,3 +34,21 @@ def test_an_error_leaves_the_old_file_alone(tmp_path):
         fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_names_the_file(tmp_path):
+    def fill():
+        with written_at_once(tmp_path / "model.bin"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*model.bin'"):
+        fill()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_names_the_log():
+    from ik_e3nn_calculators.csvlog import CsvLog
+
+    with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
+        CsvLog(Path("/dev/full")).append({"step": 1})

@@ -39,6 +39,7 @@ def plot_calibration(
         ends = [min(*predicted, *found), max(*predicted, *found)]
         left.plot(ends, ends, color="black", linewidth=0.8)
         left.set(xscale="log", yscale="log")
+        left.tick_params(axis="x", which="both", rotation=45)  # labels between the decades are long
         left.set(xlabel=with_unit("standard deviation", unit), ylabel=with_unit("RMS error", unit))
         left.set_title(f"{title}: RMSE {np.sqrt(np.mean((scale * error) ** 2)):.3g} {unit}".rstrip())
         multiples = np.linspace(0.0, 3.0, 61)

@@ -107,6 +107,7 @@ class TestPhysics:
         assert table["volume"][late].mean() < 0.98 * table["volume"][0]
         assert table["pressure"][late].mean() == pytest.approx(0.5, abs=0.05)
         assert table["temperature"][late].mean() == pytest.approx(40.0, abs=4.0)
+        assert summary.neighbour_rebuilds < 100  # of 1200 steps, in each of which the cell changes
         assert summary.mean_pressure_GPa == pytest.approx(table["pressure"].mean(), abs=1e-6)
 
     def test_pressure_of_the_log_is_the_virial_one(self, box, calculator, tmp_path):
@@ -352,9 +353,10 @@ class TestSettings:
             ({"time_ps": 1.0}, "either steps or time_ps"),
             ({"steps": None, "time_ps": 0.01, "timestep": 50.0}, "time_ps=0.01 is less than half a time step of 50 fs"),
             ({"equilibrate_ps": 0.0001}, "equilibrate_ps=0.0001 is less than half a time step of 2 fs"),
-            ({"ensemble": "nvt"}, "ensemble must be one of nve, langevin, npt, got 'nvt'"),
+            ({"ensemble": "nvt"}, "ensemble is 'nvt', but it must be one of 'nve', 'langevin', 'npt'"),
             ({"timestep": 0.0}, "timestep must be positive"),
-            ({"friction": float("nan")}, "friction must be positive"),
+            ({"friction": float("nan")}, "friction is nan, but it must be a finite number"),
+            ({"friction": 0.0}, "friction must be positive"),
             ({"temperature": -1.0}, "temperature must not be negative"),
             ({"restart": True, "overwrite": True}, "choose one"),
         ],

@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.constraints import FixAtoms
+from ase.filters import FrechetCellFilter
 
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn_calculators import IKCalculator, RelaxSettings, run_relax
@@ -146,11 +147,25 @@ def slab_like():
     [
         ({"fmax": 0.0}, "fmax must be positive"),
         ({"steps": -1}, "steps must not be negative"),
-        ({"optimizer": "newton"}, "optimizer must be one of fire, bfgs, lbfgs"),
-        ({"cell": "yes"}, "cell must be one of fixed, full, hydrostatic"),
+        ({"optimizer": "newton"}, "optimizer is 'newton', but it must be one of 'fire', 'bfgs', 'lbfgs'"),
+        ({"cell": "yes"}, "cell is 'yes', but it must be one of 'fixed', 'full', 'hydrostatic'"),
         ({"mask": [1, 1, 1]}, "mask must be six of 0 or 1"),
     ],
 )
 def test_settings_out_of_range(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         settings(tmp_path, **changes)
+
+
+def test_a_cell_is_measured_by_the_criterion_that_the_optimizer_uses(box, calculator, tmp_path):
+    """ASE's largest row of the filter's forces, atoms and cell; a strained crystal has none on its atoms."""
+    atoms = bulk("Ar", "fcc", a=5.0, cubic=True)
+    summary = run_relax(settings(tmp_path, cell="full", steps=0, fmax=1e-3), atoms=atoms, calculator=calculator)
+    atoms.calc = calculator
+    forces = np.linalg.norm(FrechetCellFilter(atoms).get_forces(), axis=1)
+    assert summary.fmax_eV_per_A == pytest.approx(forces[:4].max(), abs=1e-9)
+    assert summary.fmax_cell_eV_per_A == pytest.approx(forces[4:].max(), rel=1e-9)
+    assert summary.fmax_cell_eV_per_A > 1e-2 > summary.fmax_eV_per_A
+    assert f"the largest force on atoms and cell is {forces.max():.4g} eV/A after 0 steps" in summary.message
+    header = (tmp_path / "log.csv").read_text().split()[0]
+    assert header.startswith("step,energy,fmax,fmax_cell")
