@@ -26,8 +26,10 @@ from ik_e3nn.graph import (
 )
 from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.uncertain import STDS
 from ik_e3nn.threads import one_thread
+from ik_e3nn_calculators.domain import domain_of_model, warn_outside
 from ik_e3nn_calculators.inputs import (
     INFO_KEYS,
     Snapshot,
@@ -87,6 +89,9 @@ class Evaluator:
         self._without = False  # the structure has no bonds, and that was said
         self._stated: dict[str, float] = {}
         self._unused = ""
+        self.trained_on: Domain | None = domain_of_model(model)
+        self._outside: set[str] = set()  # what was said of it
+        self._pbc: list[bool] | None = None
         self._edges: dict[str, Tensor] = {}
 
     @property
@@ -177,11 +182,13 @@ class Evaluator:
     def _update_atoms(self, atoms: Atoms) -> None:
         """Check the structure; renew what belongs to the atoms when they are different ones."""
         check_occupancy(atoms)
-        if self._numbers is not None and np.array_equal(self._numbers, atoms.numbers):
+        pbc = atoms.pbc.tolist()
+        if self._numbers is not None and np.array_equal(self._numbers, atoms.numbers) and pbc == self._pbc:
             check_finite(atoms)
         else:
             check_structure(atoms, self.species)
-            self._numbers, self._stated = atoms.numbers.copy(), {}
+            self._numbers, self._pbc, self._stated = atoms.numbers.copy(), pbc, {}
+            warn_outside(self.trained_on, atoms, self._outside)
             self._atoms = {
                 fields.ATOMIC_NUMBERS: torch.tensor(atoms.numbers, dtype=torch.int64, device=self.device),
                 fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64, device=self.device),

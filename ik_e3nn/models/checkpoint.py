@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from math import isnan
 from pathlib import Path
@@ -15,7 +16,9 @@ from safetensors.torch import save
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.potential import InteratomicPotential
+from ik_e3nn.models.pretrained import BASE_DOMAIN, is_base_model
 from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.nn import add_lora, lora_layers
 
@@ -68,6 +71,7 @@ def save_model(
         "dtype": str(model.dtype).removeprefix("torch."),
         **_units_and_references(model),
         "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
+        "trained_on": _trained_on(model),
         "training": summary or {},
     }
     bad = not_finite(tensors)
@@ -109,6 +113,10 @@ def load_model(
     model, info = _load(Path(path), InteratomicPotential, device, dtype)
     try:
         model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
+        if info.get("trained_on") is not None:
+            model.trained_on = Domain(**info["trained_on"])
+        elif is_base_model(Path(path)):
+            model.trained_on = BASE_DOMAIN
     except (TypeError, KeyError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     return model
@@ -154,6 +162,12 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
     if str(device) == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return model.to(device=device, dtype=dtype or saved_dtype).eval(), info
+
+
+def _trained_on(model: Model) -> dict[str, Any] | None:
+    """The domain of a potential, where it is known."""
+    domain = model.trained_on if isinstance(model, InteratomicPotential) else None
+    return None if domain is None else asdict(domain)
 
 
 def _units_and_references(model: Model) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.coordination import checked_number
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
 from ik_e3nn.models.modes import with_gradients
 from ik_e3nn.models.reading import species_indices
@@ -358,6 +359,7 @@ class InteratomicPotential(nn.Module):
         self.energy_reference_provenance = provenance
 
     energy_reference_provenance: str = "none (all zero)"
+    trained_on: Domain | None = None  # of a model that was trained, where it is known
 
     def set_scale(self, scale: float) -> None:
         """Set the factor from readouts to eV: the root mean square of the forces (eV/A) is a good one."""

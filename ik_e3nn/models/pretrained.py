@@ -8,12 +8,27 @@ from os import PathLike
 from pathlib import Path
 
 from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.domain import Domain
 
 FOLDER = Path(__file__).parent / "base"
 MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
 PROPERTIES, PROPERTIES_CARD = "properties.safetensors", "PROPERTIES.md"
 BASE, BASE_PROPERTIES = "base", "base-properties"
 RECIPE, PROPERTIES_RECIPE = "examples/08_base_model.py", "examples/10_property_base.py"
+
+
+BASE_DOMAIN = Domain(max_atoms=20)  # molecules one by one: see its card
+
+
+def is_base_model(path: Path) -> bool:
+    """Whether a file is that of the base model.
+
+    Example:
+        >>> is_base_model(Path("run/model.safetensors"))
+        False
+    """
+    base = FOLDER / MODEL
+    return path.is_file() and base.is_file() and path.samefile(base)
 
 
 def base_model_path() -> Path:

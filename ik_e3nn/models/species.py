@@ -44,6 +44,7 @@ def extended(model: InteratomicPotential, species: Iterable[int | str]) -> Inter
     fresh = [index for index, z in enumerate(union) if z not in model.species]
     new.atomic_energy.reference[fresh] = 0.0
     new.energy_reference_provenance = model.energy_reference_provenance
+    new.trained_on = model.trained_on
     return new
 
 

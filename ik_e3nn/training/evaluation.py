@@ -19,6 +19,7 @@ from ik_e3nn.data.labels import LABELS, missing_labels
 from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.models import load_model, model_path
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.prepare import warn_unseen
@@ -112,6 +113,8 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     _check_names(structures, settings)
     check_species(structures, model.species)
     warn_unseen(structures, model.inputs)
+    if model.trained_on is not None:
+        _warn_outside(structures, model.trained_on)
     keys = LabelKeys(
         settings.energy_key,
         settings.forces_key,
@@ -156,6 +159,20 @@ def _check_names(structures: Sequence[Atoms], settings: EvalSettings) -> None:
                 f"structure {number} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
                 "prefix (--prefix), so that nothing is replaced."
             )
+
+
+def _warn_outside(structures: Sequence[Atoms], domain: Domain) -> None:
+    """Say how many structures are unlike those that the model was trained on."""
+    found = {number: reasons for number, atoms in enumerate(structures) if (reasons := domain.outside(atoms))}
+    if found:
+        first, reasons = next(iter(found.items()))
+        _log.warning(
+            "%d of %d structures are unlike those that the model was trained on; of the first (structure %d): %s",
+            len(found),
+            len(structures),
+            first,
+            "; ".join(reasons),
+        )
 
 
 def check_species(structures: Sequence[Atoms], species: Sequence[int], ids: Sequence[str] = ()) -> None:

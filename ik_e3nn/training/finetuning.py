@@ -16,6 +16,7 @@ from ik_e3nn.data import EnergyReference
 from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import PRESETS, InteratomicPotential, extended, read_model_info
+from ik_e3nn.models.domain import domain_of
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.species import new_element_masks
 from ik_e3nn.symmetry import SymmetryGroup
@@ -109,6 +110,8 @@ class Finetuning(PotentialTask):
             old = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
             model.set_energy_reference(old | data.reference.values, provenance=data.reference.source)
         warn_of_units(model, data.sets["train"])
+        domain = domain_of(data.sets["train"].structures)
+        model.trained_on = domain if self.base.trained_on is None else self.base.trained_on.joined(domain)
         self.adaptation.apply(model, new_element_masks(self.base, model))
         self._settle(model)
         return model

@@ -20,6 +20,7 @@ from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.data.splits import content_digest
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+from ik_e3nn.models.domain import domain_of
 from ik_e3nn.settings import check_value
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import TrainConfig
@@ -140,6 +141,7 @@ class PotentialTask(Task):
             model.set_energy_reference(data.reference.values, provenance=data.reference.source)
         if data.force_rms > 0:
             model.set_scale(data.force_rms)
+        model.trained_on = domain_of(data.sets["train"].structures)
         _log.info("RMS force %.4g eV/A; model with %d parameters", data.force_rms, count_parameters(model))
         return model
 

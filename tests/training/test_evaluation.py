@@ -10,6 +10,7 @@ from ase.io import read, write
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, save_model
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.training import EvalSettings, evaluate
 from tests.training.helpers import structures
 
@@ -184,3 +185,12 @@ def test_charges_that_the_model_does_not_see_are_said(folder, caplog, key, value
     write(folder / "data.xyz", some)
     evaluate(settings(folder, plots=False))
     assert "1 of 7 structures are charged or have unpaired electrons (the first: structure 2)" in caplog.text
+
+
+def test_structures_unlike_the_training_data_are_counted(folder, caplog) -> None:
+    model = load_model(folder / "model.safetensors")
+    model.trained_on = Domain(max_atoms=100)
+    save_model(model, folder / "model.safetensors", overwrite=True)
+    evaluate(settings(folder, plots=False))
+    crystals = sum(atoms.pbc.any() for atoms in read(folder / "data.xyz", ":"))
+    assert f"{crystals} of 7 structures are unlike those that the model was trained on" in caplog.text

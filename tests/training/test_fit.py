@@ -49,7 +49,10 @@ def test_a_run_leaves_model_metrics_logs_and_plots(data) -> None:
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["valid/loss"]) < float(rows[0]["valid/loss"])
     assert result.metrics == json.loads((result.folder / "metrics.json").read_text())
-    weights = load_model(result.model).parameters()
+    trained = load_model(result.model)
+    assert trained.trained_on is not None
+    assert trained.trained_on.periodic
+    weights = trained.parameters()
     assert result.metrics["parameters"] == sum(weight.numel() for weight in weights)
     best = rows[result.metrics["best_epoch"] - 1]
     assert result.metrics["valid"]["force_mae_meV_per_A"] == pytest.approx(

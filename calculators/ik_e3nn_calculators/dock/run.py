@@ -11,6 +11,7 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ik_e3nn.data import joined
 from ik_e3nn.data.labelling import StateCalculator
 from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_folder
@@ -28,6 +29,7 @@ from ik_e3nn_calculators.dock.relax import RelaxState, relax
 from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.state import STATE, StateFile
+from ik_e3nn_calculators.domain import warn_outside
 from ik_e3nn_calculators.folder import check_free, clear_folder
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.summary import write_json
@@ -156,6 +158,7 @@ def _energies(
     check_elements(source.species, molecule.numbers, host, region.distances(host.atoms.positions))
     check_host(source, host)
     warn_of_images(host, ligand, source.r_max)
+    warn_outside(source.trained_on, joined(host.atoms, molecule), set())
     if settings.compile:
         compile_potential(source)
     return ModelEnergies(molecule, host, model=source, batch_atoms=settings.batch_atoms)

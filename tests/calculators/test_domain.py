@@ -1,0 +1,74 @@
+"""Structures that a model was not trained on are said, once."""
+
+import logging
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.constraints import FixAtoms
+
+from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.ligand import read_ligand
+from ik_e3nn_calculators.dock.run import _energies
+from ik_e3nn_calculators.dock.settings import DockSettings
+from ik_e3nn_calculators.model import prepare_model
+
+TEXT = "the model was not trained on structures like"
+
+
+@pytest.fixture
+def dimer():
+    first = molecule("C6H6")
+    second = first.copy()
+    second.positions += [0, 0, 3.6]
+    return first + second
+
+
+def told(caplog):
+    return [message for message in caplog.messages if TEXT in message]
+
+
+def test_the_base_model_warns_once_of_each(dimer, caplog):
+    calculator = IKCalculator(device="cpu")
+    good = molecule_from_smiles("CCO")
+    good.calc = dimer.calc = calculator
+    with caplog.at_level(logging.WARNING):
+        good.get_potential_energy()
+        assert not told(caplog)
+        dimer.get_potential_energy()
+        dimer.rattle(0.01, seed=0)
+        dimer.get_potential_energy()
+        assert [message.split(": ")[1][:36] for message in told(caplog)] == ["it is 2 separate molecules or atoms."]
+        dimer.cell, dimer.pbc = [12, 12, 9], True
+        dimer.get_potential_energy()
+        assert ["it is periodic." in message for message in told(caplog)] == [False, True]
+        glycine = molecule_from_smiles("[NH3+]CC(=O)[O-]")
+        glycine.calc = calculator
+        glycine.get_potential_energy()
+    assert len(told(caplog)) == 3
+    assert "charged groups" in told(caplog)[-1]
+
+
+def test_parts_that_a_calculation_is_cut_into_are_not_judged(caplog):
+    chain = molecule_from_smiles("C=CC=CC=CC=C")
+    chain.set_constraint(FixAtoms(np.arange(2, len(chain))))
+    chain.calc = IKCalculator(device="cpu", skip_fixed=True)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            chain.get_forces()
+            chain.positions[0] += 0.01
+    assert not told(caplog)
+
+
+def test_a_pose_search_says_it(caplog):
+    water = molecule("H2O")
+    water.positions += [0, 0, 4.0]
+    everywhere = SimpleNamespace(distances=lambda positions: np.zeros(len(positions)))
+    settings = DockSettings(ligand="C", host="water.xyz", output="out")
+    model = prepare_model(device="cpu")
+    with caplog.at_level(logging.WARNING):
+        _energies(settings, model, read_ligand("C", 1, 0), Host(water, "water"), everywhere)
+    assert "it is 2 separate molecules or atoms" in told(caplog)[0]
