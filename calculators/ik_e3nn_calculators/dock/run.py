@@ -181,7 +181,11 @@ def _relax(
             if rounds % SAVE_INTERVAL == 0:
                 file.write(state, kinds)
 
-        relax(state, energies, fmax=settings.fmax, steps=settings.steps, after_step=after_step)
+        try:
+            relax(state, energies, fmax=settings.fmax, steps=settings.steps, after_step=after_step)
+        except KeyboardInterrupt:
+            _log.warning("stopped; the same command goes on from %s", file.folder / STATE)
+            raise
     file.write(state, kinds)
 
 

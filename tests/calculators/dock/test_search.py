@@ -263,7 +263,7 @@ class Fragile(SteeleWall):
         super().calculate(*args, **kwargs)
 
 
-def test_a_killed_search_continues_with_the_same_result(tmp_path):
+def test_a_killed_search_continues_with_the_same_result(tmp_path, caplog):
     tables, calls = [], []
     for number, lives in enumerate((10**9, 60)):
         where = tmp_path / str(number)
@@ -273,6 +273,7 @@ def test_a_killed_search_continues_with_the_same_result(tmp_path):
         if number:
             with pytest.raises(KeyboardInterrupt):
                 run_dock(settings, calculator=Fragile())
+            assert "stopped; the same command goes on from" in caplog.text
             with np.load(where / "dock" / "state.npz") as state:
                 assert state["evaluations"].min() > 0  # it does not begin anew
             Fragile.left = 10**9
