@@ -11,6 +11,8 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from ik_e3nn.atomic import naming
+
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +31,8 @@ class MetricsLog(Callback):
         """Keep the rows of the epochs before a restart, and no others."""
         self.read(trainer.current_epoch)
         if trainer.is_global_zero:
-            self._json.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            with naming(self._json):
+                self._json.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
             self._csv.unlink(missing_ok=True)
             for row in self.rows:
                 self._append_csv(row)
@@ -61,14 +64,14 @@ class MetricsLog(Callback):
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        with self._json.open("a") as file:
+        with naming(self._json), self._json.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self._append_csv(row)
         _log.info("%s", _sentence(row))
 
     def _append_csv(self, row: dict[str, float]) -> None:
         new = not self._csv.exists()
-        with self._csv.open("a", newline="") as file:
+        with naming(self._csv), self._csv.open("a", newline="") as file:
             writer = csv.DictWriter(file, fieldnames=list(row))
             if new:
                 writer.writeheader()

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ik_e3nn.atomic import remove_unfinished, written_at_once
+from ik_e3nn.atomic import naming, remove_unfinished, written_at_once
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.locking import locked_folder
 
@@ -131,11 +131,22 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
         file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
+class _LogFile(logging.FileHandler):
+    """A log whose errors, of a full disk for example, end the run and name the file, where logging would go on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with naming(self.baseFilename):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  (logging's name)
+        raise  # noqa: PLE0704  (called by `emit` while it handles the error)
+
+
 @contextlib.contextmanager
 def logged_to(path: Path) -> Iterator[None]:
     """Append this library's messages to a file inside the block."""
     logger = logging.getLogger("ik_e3nn")
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     level = logger.level
     logger.addHandler(handler)
@@ -146,4 +157,5 @@ def logged_to(path: Path) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
-        handler.close()
+        with contextlib.suppress(OSError):  # told already, by the message that did not fit
+            handler.close()

@@ -1,0 +1,24 @@
+"""A full disk ends a training with the name of the file that did not fit; /dev/full is always full."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from ik_e3nn.training.callbacks import MetricsLog
+from ik_e3nn.training.run_folder import logged_to
+
+FULL = Path("/dev/full")
+pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")
+
+
+def test_the_log() -> None:
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"), logged_to(FULL):
+        logging.getLogger("ik_e3nn.some").info("a message")
+
+
+def test_the_metrics(tmp_path) -> None:
+    log = MetricsLog(tmp_path)
+    log._csv = FULL
+    with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+        log._append_csv({"epoch": 1})
