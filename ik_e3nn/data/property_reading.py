@@ -16,7 +16,7 @@ from ik_e3nn.data.completeness import check_hydrogens, has_odd_electrons
 from ik_e3nn.data.molecules import conformers
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.data.qm9 import TARGETS, read_qm9, sdf_of
-from ik_e3nn.data.reading import expand_path, read_structures
+from ik_e3nn.data.reading import expand_path, is_file, read_structures
 from ik_e3nn.data.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.errors import ConfigError, DataError
@@ -147,7 +147,7 @@ def is_qm9(path: Path) -> bool:
     >>> is_qm9(Path("gdb9.sdf")), is_qm9(Path("mine.sdf"))
     (True, False)
     """
-    if path.is_dir():
+    if not is_file(path) and len(path.name) < 256 and path.is_dir():
         return sdf_of(path) is not None or any(path.glob("dsgdb9nsd_*.xyz"))
     return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
 

@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 
 PathLike = str | Path
 
-LONGEST_NAME = 4096
 # What is read from a folder; any other file can be named itself.
 FOLDER_SUFFIXES = (
     *(
@@ -181,9 +180,11 @@ def expand_path(path: PathLike) -> list[Path]:
         ['a.xyz']
     """
     place = Path(path).expanduser()
-    if len(str(path)) > LONGEST_NAME:
-        raise DataError(f"{str(path)!r:.60}... is too long for the name of a file")
-    if place.is_dir():
+    try:
+        is_folder = place.is_dir()
+    except OSError as error:
+        raise DataError(f"{str(path)!r:.60} is no name of a file ({error.strerror})") from error
+    if is_folder:
         files = sorted(file for file in place.iterdir() if file.is_file() and _is_structure_file(file))
         if not files:
             raise DataError(f"there is no structure file ({', '.join(FOLDER_SUFFIXES)}, .gz too) in the folder {place}")

@@ -246,3 +246,8 @@ def test_odd_numbers_of_electrons_are_told(tmp_path, caplog):
     write(tmp_path / "a.xyz", frames)
     assert len(read_properties(tmp_path / "a.xyz", [Target("gap", "intensive", "eV")])) == 3
     assert re.search(r"1 of 3 molecules have an odd number of electrons \(first: molecule 1 of .*a.xyz\)", caplog.text)
+
+
+def test_a_name_that_is_too_long_is_told():
+    with pytest.raises(DataError, match=r"'x+ is no name of a file \(File name too long\)"):
+        read_properties("x" * 300, [Target("gap", "intensive", "eV")])

@@ -72,6 +72,7 @@ def test_errors(tmp_path):
         (tmp_path / "broken.xyz", "broken.xyz cannot be read"),
         (tmp_path / "odd.abcdef", "does not know the format"),
         ([], "no data file is given"),
+        ("x" * 300, r"'x+ is no name of a file \(File name too long\)"),
     ]:
         with pytest.raises(DataError, match=message):
             read_structures(path)
