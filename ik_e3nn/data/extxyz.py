@@ -71,6 +71,8 @@ def storable(structures: Sequence[Atoms]) -> list[Atoms]:
 
 def _storable(atoms: Atoms, lost: dict[str, int]) -> Atoms:
     """A copy of one structure; what is left out is counted."""
+    if not isinstance(atoms, Atoms):
+        raise TypeError(f"a structure must be ase.Atoms, got {type(atoms).__name__}")
     copy = atoms.copy()
     copy.info, copy.calc = {}, _results(atoms)
     for key, value in atoms.info.items():

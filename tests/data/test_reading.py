@@ -150,7 +150,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
     before = path.read_bytes()
     with pytest.raises(DataError, match="exists already"):
         write_structures(path, [Atoms("H")])
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="a structure must be ase.Atoms, got NoneType"):
         write_structures(path, [None], overwrite=True)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["a.xyz"]
