@@ -15,6 +15,7 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
 }
 LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
+LARGEST_DEGREE = 12  # of spherical harmonics in e3nn
 OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS, *SURROUNDINGS)
 
 
@@ -67,6 +68,8 @@ def parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
     for name, least in LEAST.items():
         if not isinstance(sizes[name], int) or isinstance(sizes[name], bool) or sizes[name] < least:
             raise ValueError(f"{name} must be a whole number of at least {least}; got {sizes[name]!r}")
+    if sizes["l_max"] > LARGEST_DEGREE:
+        raise ValueError(f"l_max must be at most {LARGEST_DEGREE}; got {sizes['l_max']}")
     if given["l_features"] is None:
         sizes["l_features"] = min(sizes["l_features"], sizes["l_max"])
     elif sizes["l_features"] > sizes["l_max"]:

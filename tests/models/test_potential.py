@@ -144,3 +144,8 @@ def test_tiles_give_the_same_in_any_size(max_edges, group):
         tiled = model(graph, stress=True)
         for name, value in whole.items():
             assert torch.allclose(tiled[name], value, atol=1e-11, equal_nan=True)
+
+
+def test_degrees_beyond_those_of_e3nn_are_refused() -> None:
+    with pytest.raises(ValueError, match="l_max must be at most 12; got 30"):
+        InteratomicPotential(["H"], l_max=30)
