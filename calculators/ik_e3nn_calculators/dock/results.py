@@ -120,13 +120,17 @@ def write_extxyz(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms])
 
 
 def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
-    """Binding energy against height and tilt, or against the distance from the reference, coloured by cluster."""
+    """Binding energy against height and tilt, or against the distance from the reference, colored by cluster.
+
+    Poses without a rank are left out, because their energies would set the scale, unless there are no others.
+    """
     from matplotlib.figure import Figure
 
     columns = {"height_A": "height / A", "tilt_deg": "tilt / degrees", "rmsd_A": "distance from the reference / A"}
     shown = [name for name in columns if any(np.isfinite(getattr(pose, name)) for pose in poses)] or ["strain_eV"]
     columns["strain_eV"] = "strain / eV"
-    good = [pose for pose in poses if pose.cluster >= 0]
+    good = [pose for pose in poses if pose.cluster >= 0 and not pose.outside]
+    marked = [pose for pose in poses if pose.cluster >= 0 and pose.outside]
     figure = Figure(figsize=(4.2 * len(shown), 3.6), layout="constrained")
     for index, name in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), index + 1)
@@ -136,7 +140,13 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
             c=[min(pose.cluster, 9) for pose in good],
             cmap="tab10", vmin=-0.5, vmax=9.5, s=18, alpha=0.8,
         )  # fmt: skip
+        if not good:
+            axes.scatter(
+                [getattr(pose, name) for pose in marked], [pose.binding_eV for pose in marked], c="grey", marker="x"
+            )
         axes.set(xlabel=columns[name], ylabel="binding energy / eV")
+    unranked = f", {len(marked)} without a rank" + (" not shown" if good else "") if marked else ""
+    figure.suptitle(f"{len(good)} ranked poses, colors are clusters{unranked}", fontsize=9)
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")
 
