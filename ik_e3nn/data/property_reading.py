@@ -24,6 +24,8 @@ from ik_e3nn.graph import Target
 
 _log = logging.getLogger(__name__)
 
+_SHOWN = 20  # problems that one message names
+
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
@@ -69,6 +71,7 @@ def read_properties(
     skip: bool = False,
     drop_absent: bool = False,
     progress: bool = False,
+    advice: str = "or set data.on_failure to skip",
 ) -> PropertySet:
     """Molecules and their properties, whatever the form of the files.
 
@@ -92,13 +95,14 @@ def read_properties(
             warning instead of an error (not those of QM9).
         drop_absent: Leave out properties of which the files have no value, as long as there are others.
         progress: Show a progress bar.
+        advice: What else may be done about a bad row than to correct or delete it.
 
     Returns:
         The molecules.
 
     Raises:
-        DataError: A property is nowhere in the files, a value is no number of its shape or infinite, or a position is
-            not finite.
+        DataError: Molecules cannot be used (all are named, with their rows), an id of a table occurs twice, or a
+            property is nowhere in the files.
         ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
             values of a vector or a tensor.
     """
@@ -113,9 +117,10 @@ def read_properties(
             names.update(TARGETS)
             continue
         for file in expand_path(item):
-            found = _read_file(file, targets, seed, skip, progress)
+            problems: list[str] = []
+            found = _read_file(file, targets, seed, None if skip else problems, progress)
             names |= {str(name) for one in found for name in one.source}
-            sets.append(_as_set(file, found, tuple(targets)))
+            sets.append(_as_set(file, found, tuple(targets), problems, advice))
     whole = joined(sets)
     absent = [name for name, count in whole.counts().items() if not count]
     if drop_absent and len(absent) < len(targets):
@@ -168,12 +173,14 @@ class _Molecule(NamedTuple):
     source: Mapping[str, Any]
 
 
-def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, progress: bool) -> list[_Molecule]:
-    """Molecules of one file."""
+def _read_file(
+    path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
+) -> list[_Molecule]:
+    """Molecules of one file; what is wrong with others is added to the problems, or said if there is no such list."""
     if is_table(path):
-        return _molecules_of_table(path, targets, seed, skip, progress)
-    found = [one for one in _molecules_of_structures(path) if _is_usable(one, skip)]
-    if not found:
+        return _molecules_of_table(path, targets, seed, problems, progress)
+    found = [one for one in _molecules_of_structures(path) if _is_usable(one, problems)]
+    if not found and not problems:
         raise DataError(f"no molecule of {path} is left")
     odd = [one.where for one in found if has_odd_electrons(one.atoms)]
     if odd:
@@ -185,11 +192,45 @@ def _read_file(path: Path, targets: Sequence[Target], seed: int, skip: bool, pro
     return found
 
 
-def _as_set(path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...]) -> PropertySet:
-    """Molecules of one file with their values."""
-    values = {target.name: np.array([_value(one.source, target, one.where) for one in found]) for target in targets}
+def _as_set(
+    path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...], problems: list[str], advice: str
+) -> PropertySet:
+    """Molecules of one file with their values.
+
+    Raises:
+        DataError: Names everything that is wrong with the file's molecules.
+    """
+    with_advice = bool(problems)
+    values: dict[str, NDArray[np.float64]] = {}
+    for target in targets:
+        column = []
+        for one in found:
+            try:
+                column.append(_value(one.source, target, one.where))
+            except DataError as error:
+                problems.append(str(error))
+        values[target.name] = np.array(column)
+    if problems:
+        shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" * (len(problems) > _SHOWN))
+        count = f"{len(problems)} molecules of {path} cannot be used: " if len(problems) > 1 else ""
+        which = "them" if count else "it"
+        end = f"; correct or delete {which}" + (f", {advice}" if advice else "")
+        raise DataError(f"{count}{shown}{end if with_advice or count else ''}")
     ids = [_id_of(one.source) or f"{path.name}:{one.place}" for one in found]
+    if is_table(path):
+        _check_ids(path, found)
     return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles([one.source for one in found]))
+
+
+def _check_ids(path: Path, found: Sequence[_Molecule]) -> None:
+    """Refuse names that stand for several rows: a split and its hash are made of them."""
+    rows: dict[str, list[int]] = {}
+    for one in found:
+        if _id_of(one.source):
+            rows.setdefault(_id_of(one.source), []).append(one.place)
+    twice = [f"{name!r} in rows {', '.join(map(str, places))}" for name, places in rows.items() if len(places) > 1]
+    if twice:
+        raise DataError(f"{path} has ids that occur twice: {'; '.join(twice[:_SHOWN])}; give every row its own")
 
 
 def _id_of(source: Mapping[str, Any]) -> str:
@@ -198,7 +239,7 @@ def _id_of(source: Mapping[str, Any]) -> str:
 
 
 def _molecules_of_table(
-    path: Path, targets: Sequence[Target], seed: int, skip: bool, progress: bool
+    path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
 ) -> list[_Molecule]:
     """Conformers of the SMILES of a table."""
     smiles, rows = read_table(path)
@@ -209,12 +250,13 @@ def _molecules_of_table(
         try:
             atoms = conformers(text, 1, seed)[0]
         except DataError as error:
-            if not skip:
-                raise DataError(f"{where}: {error}; correct or delete it, or set data.on_failure to skip") from error
-            _log.warning("%s is left out: %s", where, error)
+            if problems is None:
+                _log.warning("%s is left out: %s", where, error)
+            else:
+                problems.append(f"{where}: {error}")
             continue
         found.append(_Molecule(number, where, atoms, rows[number - 1]))
-    if not found:
+    if not found and not problems:
         raise DataError(f"no row of {path} makes a molecule; check its SMILES")
     return found
 
@@ -233,7 +275,7 @@ def _molecules_of_structures(path: Path) -> list[_Molecule]:
     ]
 
 
-def _is_usable(one: _Molecule, skip: bool) -> bool:
+def _is_usable(one: _Molecule, problems: list[str] | None) -> bool:
     """Whether all positions are numbers, and none of hydrogens missing."""
     is_finite = bool(np.isfinite(one.atoms.positions).all())
     problem = "" if is_finite else "some positions are NaN or infinite"
@@ -243,10 +285,10 @@ def _is_usable(one: _Molecule, skip: bool) -> bool:
         problem = problem or str(error)
     if not problem:
         return True
-    if not skip:
-        expected = "" if is_finite else "positions must be finite, but "
-        raise DataError(f"{one.where}: {expected}{problem}; correct or delete it, or set data.on_failure to skip")
-    _log.warning("%s is left out: %s", one.where, problem)
+    if problems is None:
+        _log.warning("%s is left out: %s", one.where, problem)
+    else:
+        problems.append(f"{one.where}: {'' if is_finite else 'positions must be finite, but '}{problem}")
     return False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,12 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.check_analysis import robust_scores
 from ik_e3nn.data.property_set import PropertySet, known_rows
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Target
+
+logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
@@ -36,6 +40,9 @@ class PropertyReference:
 def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[PropertyReference]:
     """References of all targets by least squares, from the molecules that have values.
 
+    A few absurd values (one in a hundred at most, each fifty robust standard deviations off) that would make the scale
+    more than three times as large are left out, with a warning.
+
     For targets that sum over atoms, elements that are in none of these molecules have NaN.
 
     Args:
@@ -57,38 +64,64 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
         [-1.0]
     """
     counts, squares = _composition(molecules, species)
-    nothing = np.zeros(len(species))
     references = []
     for target in molecules.targets:
-        values = molecules.values[target.name]
-        known = known_rows(values)
+        known = known_rows(molecules.values[target.name])
         if not known.any():
             raise DataError(f"no molecule to train on has a value of {target.name}")
-        values = values[known]
-        per_atom, per_square, shift = nothing, nothing, 0.0
-        if target.kind in ("extensive", "polarisability"):
-            traces = values if target.kind == "extensive" else np.trace(values, axis1=1, axis2=2) / 3
-            per_atom = np.linalg.lstsq(counts[known].astype(float), traces, rcond=None)[0]
-            rest = traces - counts[known] @ per_atom
-            if target.kind == "polarisability":
-                rest = values - (counts[known] @ per_atom)[:, None, None] * np.eye(3)
-        elif target.kind == "spatial_extent":
-            features = np.concatenate([counts[known], squares[known]], 1)
-            per_atom, per_square = np.split(np.linalg.lstsq(features, values, rcond=None)[0], 2)
-            rest = values - features @ np.concatenate([per_atom, per_square])
-        elif target.kind == "intensive":
-            shift = float(values.mean())
-            rest = values - shift
-        else:
-            rest = values
-        present = counts[known].any(0)
-        if target.by_element:
-            per_atom = np.where(present, per_atom, np.nan)
-        if target.kind == "spatial_extent":
-            per_square = np.where(present, per_square, np.nan)
-        scale = float(np.sqrt(np.mean(rest**2)))
-        references.append(PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0))
+        values = molecules.values[target.name]
+        reference, rest = _fit(values[known], counts[known], squares[known], target)
+        absurd = _absurd(rest)
+        if absurd.any():
+            rows = np.flatnonzero(known)
+            kept, left = rows[~absurd], rows[absurd]
+            without, _ = _fit(values[kept], counts[kept], squares[kept], target)
+            if 3.0 * without.scale < reference.scale:
+                reference = without
+                logger.warning(
+                    "%d of %d values of %s are so far off that they alone would set its scale: %s; the scale is "
+                    "that of the others, %.3g %s. Look at them",
+                    len(left), len(rows), target.name, ", ".join(molecules.ids[row] for row in left[:10]),
+                    reference.scale, target.unit,
+                )  # fmt: skip
+        references.append(reference)
     return references
+
+
+def _fit(
+    values: FloatArray, counts: FloatArray, squares: FloatArray, target: Target
+) -> tuple[PropertyReference, FloatArray]:
+    """The reference of one target by least squares, and what it leaves of the values."""
+    nothing = np.zeros(counts.shape[1])
+    per_atom, per_square, shift = nothing, nothing, 0.0
+    if target.kind in ("extensive", "polarisability"):
+        traces = values if target.kind == "extensive" else np.trace(values, axis1=1, axis2=2) / 3
+        per_atom = np.linalg.lstsq(counts.astype(float), traces, rcond=None)[0]
+        rest = traces - counts @ per_atom
+        if target.kind == "polarisability":
+            rest = values - (counts @ per_atom)[:, None, None] * np.eye(3)
+    elif target.kind == "spatial_extent":
+        features = np.concatenate([counts, squares], 1)
+        per_atom, per_square = np.split(np.linalg.lstsq(features, values, rcond=None)[0], 2)
+        rest = values - features @ np.concatenate([per_atom, per_square])
+    elif target.kind == "intensive":
+        shift = float(values.mean())
+        rest = values - shift
+    else:
+        rest = values
+    present = counts.any(0)
+    if target.by_element:
+        per_atom = np.where(present, per_atom, np.nan)
+    if target.kind == "spatial_extent":
+        per_square = np.where(present, per_square, np.nan)
+    scale = float(np.sqrt(np.mean(rest**2)))
+    return PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0), rest
+
+
+def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
+    """Which molecules are fifty robust standard deviations off, if they are few."""
+    scores = np.abs(robust_scores(rest.reshape(len(rest), -1).sum(axis=1))) > 50.0
+    return scores if len(rest) >= 10 and scores.sum() <= max(1, len(rest) // 100) else np.zeros_like(scores)
 
 
 def completed(

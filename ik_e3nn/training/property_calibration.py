@@ -183,7 +183,7 @@ def _last_layers(
 
 def _read(paths: str | Sequence[str], model: MolecularPropertyModel, settings: CalibrationSettings) -> PropertySet:
     """Molecules with values, and bonds if the model's graph is made of them."""
-    molecules = read_properties(paths, model.targets, seed=settings.seed, progress=settings.progress)
+    molecules = read_properties(paths, model.targets, seed=settings.seed, progress=settings.progress, advice="")
     if model.edges == "radius":
         return molecules
     molecules, report = with_bonds(molecules, "auto", "skip", progress=settings.progress)

@@ -10,6 +10,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets, with_bonds
+from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
@@ -251,3 +252,38 @@ def test_odd_numbers_of_electrons_are_told(tmp_path, caplog):
 def test_a_name_that_is_too_long_is_told():
     with pytest.raises(DataError, match=r"'x+ is no name of a file \(File name too long\)"):
         read_properties("x" * 300, [Target("gap", "intensive", "eV")])
+
+
+def test_all_bad_rows_are_named_at_once(tmp_path) -> None:
+    """Unreadable SMILES, infinite values and text, with the numbers of their rows below the header."""
+    rows = ["a,CCO,1.0", "b,C(C,2.0", "c,CO,inf", "d,CC,abc", "e,C,3.0", "f,[Xx],1"]
+    (tmp_path / "a.csv").write_text("\n".join(["id,smiles,gap", *rows]))
+    gap = [Target("gap", "intensive", "eV")]
+    with pytest.raises(DataError, match="4 molecules of .* cannot be used") as caught:
+        read_properties(tmp_path / "a.csv", gap)
+    assert all(f"row {number} of" in str(caught.value) for number in (2, 3, 4, 6))
+    assert str(caught.value).endswith("; correct or delete them, or set data.on_failure to skip")
+    with pytest.raises(DataError, match="; correct or delete them$"):
+        read_properties(tmp_path / "a.csv", gap, advice="")
+
+
+def test_an_id_of_a_table_stands_for_one_row(tmp_path) -> None:
+    (tmp_path / "a.csv").write_text("id,smiles,gap\na,CCO,1.0\nb,CO,2.0\na,C,3.0\n")
+    with pytest.raises(DataError, match="ids that occur twice: 'a' in rows 1, 3; give every row its own"):
+        read_properties(tmp_path / "a.csv", [Target("gap", "intensive", "eV")])
+
+
+def test_one_absurd_value_does_not_set_the_scale(caplog) -> None:
+    """An error of 0.5 % of a spread that one value of 500 makes looks superb and is nothing."""
+    rng = np.random.default_rng(0)
+    values = 5.0 + rng.normal(size=500)
+    atoms, ids = [Atoms("CH4")] * 500, [f"m{k}" for k in range(500)]
+    gap = (Target("gap", "intensive", "eV"),)
+    (clean,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
+    assert not caplog.text
+    values = values.copy()
+    values[77] = 1e5
+    (found,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
+    assert found.scale == pytest.approx(clean.scale, rel=0.02)
+    assert found.shift == pytest.approx(clean.shift, abs=0.02)
+    assert "1 of 500 values of gap are so far off that they alone would set its scale: m77" in caplog.text
