@@ -158,6 +158,7 @@ Made by `nbody.py`; settings in `nbody.yaml`. Test mean square error of position
 compared at equal size: with as many channels layers of O3 have fewer weights. Weights: {sizes}.
 Every row is {rows[0]["steps"]:,} steps, {min(seconds):.0f} to {max(seconds):.0f} s on one core, beside other work;
 {len(late)} of {len(rows)} rows took longer than the {LIMIT // 60} minutes that a training should take ({over} s).
+Kernels and MLPs have the activation "product", which is exactly equivariant.
 
 {chr(10).join(lines)}
 

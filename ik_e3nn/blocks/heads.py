@@ -11,6 +11,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.blocks.property_scale import Molecules
+from ik_e3nn.constants import ExactModule
 from ik_e3nn.nn import EquivariantLinear, ScalarMLP, normalised_silu
 
 POOLED = 128  # hidden size of the MLP behind the pooling, as in the paper
@@ -31,7 +32,7 @@ class Atomwise(NamedTuple):
     scalars: Tensor
 
 
-class Head(nn.Module, ABC):
+class Head(ExactModule, ABC):
     """Readouts of ``count`` properties of one kind.
 
     Args:
@@ -150,8 +151,7 @@ class Polarisability(Head):
         self.mlp = quiet(ScalarMLP([hidden, hidden, 3 * count]), FAINT)
         self.vectors = EquivariantLinear(irreps_in, o3.Irreps([(count, "1o")]))
         self.tensors = EquivariantLinear(irreps_in, o3.Irreps([(count, "2e")]))
-        basis = o3.wigner_3j(2, 1, 1, dtype=torch.float64).to(torch.get_default_dtype())
-        self.register_buffer("basis", basis, persistent=False)
+        self.register_exact("basis", o3.wigner_3j(2, 1, 1, dtype=torch.float64))
 
     def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
         """See the base class."""

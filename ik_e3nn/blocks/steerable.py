@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import cast
+from typing import cast, get_args
 
 import torch
 from e3nn import o3
@@ -20,6 +20,7 @@ from ik_e3nn.graph import BOND_NAMES
 from ik_e3nn.graph.coordination import checked_number
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantLinear, SelfTensorProduct, SphereActivation
+from ik_e3nn.nn.mlp import Activation, nonlinearity
 
 NUM_RADIAL = 8  # Bessel functions, where there is a cutoff
 SHELL = 2.0  # initial width of the Gaussian window in A, where there is none
@@ -40,10 +41,11 @@ class SteerableSettings:
         conditions: What kernels see beside the relative position: "bonds" (types of bonds), "species" (of both atoms).
         mode: "full" mixes every channel with every field of the kernel, as the paper does; "depthwise" pairs them.
         batch_norm: Normalise the relative position's harmonics over the batch, as the paper does.
-        grid_degree: Degree of the grids on which nonlinearities are taken, in kernels and between convolutions: the
-            network is equivariant up to them. For new networks with l_max = 2, dipoles of turned molecules are off by
-            14 % of their length with the default, 7, by 3.4 % with 11 (8 % more time in training, 10 % in inference),
-            1.6 % with 15 (21 and 33 %) and 0.5 % with 23 (60 and 90 %).
+        activation: Nonlinearity in kernels and between convolutions. With "gate" and "product" the network is exactly
+            equivariant, with "sphere", the paper's, only up to the grids: see ``grid_degree``.
+        grid_degree: Degree of the grids of the sphere activation. For new networks with l_max = 2, dipoles of turned
+            molecules are off by 14 % of their length with the default, 7, by 3.4 % with 11 (8 % more time in training,
+            10 % in inference), 1.6 % with 15 (21 and 33 %) and 0.5 % with 23 (60 and 90 %).
     """
 
     channels: int = 24
@@ -54,6 +56,7 @@ class SteerableSettings:
     conditions: tuple[str, ...] = field(default=CONDITIONS)
     mode: Mode = "full"
     batch_norm: bool = True
+    activation: Activation = "gate"
     grid_degree: int | None = None
 
     def __post_init__(self) -> None:
@@ -66,6 +69,13 @@ class SteerableSettings:
         ):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}; got {getattr(self, name)}")
+        if self.activation not in get_args(Activation):
+            raise ConfigError(f"activation must be one of {', '.join(get_args(Activation))}; got {self.activation!r}")
+        if self.grid_degree is not None and self.activation != "sphere":
+            raise ConfigError(
+                "grid_degree is that of the sphere activation's grid and has no effect on the activation "
+                f"{self.activation!r}: leave it out, or take activation: sphere"
+            )
         if self.grid_degree is not None and self.grid_degree < 2 * self.l_max:
             raise ConfigError(f"grid_degree must be at least 2 l_max = {2 * self.l_max}; got {self.grid_degree}")
         unknown = sorted(set(self.conditions) - set(CONDITIONS))
@@ -84,7 +94,7 @@ class SteerableLayer(nn.Module):
     .. math:: x_i' = \tfrac{1}{\sqrt 2} \Big( x_i + \sigma\big( \tfrac{1}{\sqrt 2} ( L x_i + \sum_j K(r_{ij}, a_{ij})
               \, x_j ) \big) \Big)
 
-    with the pointwise nonlinearity on the sphere, and implicit kernels K.
+    with a nonlinearity :math:`\sigma`, and implicit kernels K.
 
     Args:
         irreps_in: Type of the features.
@@ -96,9 +106,9 @@ class SteerableLayer(nn.Module):
         super().__init__()
         irreps_out = spherical_irreps(settings.l_max, settings.channels)
         self.kernel = kernel
-        self.conv = PointConv(irreps_in, irreps_out, kernel, settings.mode)
-        self.skip = EquivariantLinear(irreps_in, irreps_out, bias=True)
-        self.activation = SphereActivation(settings.channels, settings.l_max, degree=settings.grid_degree)
+        self.activation, wanted = nonlinearity(irreps_out, kernel.group, settings.activation, settings.grid_degree)
+        self.conv = PointConv(irreps_in, wanted, kernel, settings.mode)
+        self.skip = EquivariantLinear(irreps_in, wanted, bias=True)
         self.missing = irreps_out.dim - irreps_in.dim  # features begin as scalars
 
     def forward(
@@ -146,7 +156,7 @@ class SteerableNetwork(ExactModule):
         self.embedding = nn.Sequential(
             EquivariantLinear(o3.Irreps([(num_species, "0e")]), scalars, bias=True),
             SelfTensorProduct(scalars, scalars),
-            SphereActivation(s.channels, 0),
+            SphereActivation(s.channels, 0),  # of constants: exact
         )
         sizes = {"bonds": len(BOND_NAMES), "species": 2 * num_species}
         attributes = o3.Irreps([(sum(sizes[name] for name in s.conditions), "0e")] if s.conditions else [])
@@ -158,6 +168,7 @@ class SteerableNetwork(ExactModule):
                 fields,
                 basis=_basis(r_max, s.l_max),
                 depth=s.kernel_depth,
+                activation=s.activation,
                 grid_degree=s.grid_degree,
                 batch_norm=s.batch_norm and s.kernel_depth > 0,  # it would take a linear kernel's scalar part away
             )

@@ -27,12 +27,21 @@ class ImplicitKernel(Kernel):
         group: The group G, or its name.
         basis: Features of the edge vector.
         depth: Number of hidden layers.
-        activation: "sphere" (the paper's) or "gate" (exactly equivariant). Gates are scalars, and a linear layer makes
-            scalars only of what G leaves invariant: under O(3) a gated kernel never sees the angle between r and a
-            vector attribute, one with the sphere activation does.
+        activation: "product" and "gate" are exactly equivariant: to rounding, 1e-14 in float64 and 1e-6 in float32.
+            Gates are scalars, and a linear layer makes scalars only of what G leaves invariant: under O(3) a gated
+            kernel never sees the angle between r and a vector attribute. "product" does, because it multiplies fields
+            first; it takes about twice the time, and equally many fields of every type in ``filter``. Where all
+            attributes are scalars and G is O(3) or SO(3), "gate" loses nothing. "sphere", the paper's, sees angles
+            too and is exact for subgroups of Oh alone. For others the kernel of a new network violates its symmetry,
+            by 2, 4, 6 and 2 % for l_max of 1, 2, 3 and 4 under O3 and SO3, by 1 to 5 % under SO2, Cinfv, D3 or a
+            tilted C5 x Ci, single values by more than they are on average: see below.
         grid_degree: Degree of the sphere activation's grid, see :class:`ik_e3nn.nn.SphereActivation`.
         batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
             energy of one structure must not depend on another.
+
+    The errors of "sphere" were measured for "2x0e + 1o" as attributes, 8 fields of every degree, two hidden layers and
+    a Bessel basis of 5 A: root mean square of h(g r, g a) - D(g) h(r, a) over that of h, for 64 standard normal r and
+    a, 8 elements g of the group, and three initializations. A finer grid (``grid_degree``) makes them smaller.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, sections 3.1-3.3, Lemma 1, appendix B.1.
@@ -53,7 +62,7 @@ class ImplicitKernel(Kernel):
         *,
         basis: EdgeBasis,
         depth: int = 2,
-        activation: Activation = "sphere",
+        activation: Activation = "product",
         grid_degree: int | None = None,
         batch_norm: bool = False,
     ) -> None:

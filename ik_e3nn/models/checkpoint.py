@@ -20,6 +20,7 @@ from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.pretrained import BASE_DOMAIN, is_base_model
 from ik_e3nn.models.property import MolecularPropertyModel
+from ik_e3nn.models.upgrade import upgraded
 from ik_e3nn.nn import add_lora, lora_layers
 
 FORMAT_VERSION = 3  # 2: the potential with products on the sphere; 3: the checksum covers the whole file
@@ -234,7 +235,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     bad = not_finite(tensors)
     if bad:
         raise ModelFileError(f"{path}: {bad}: train anew, or use an earlier file")
-    return info, tensors
+    return upgraded(info), tensors
 
 
 def contents_digest(info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:

@@ -12,7 +12,7 @@ from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv import PointConv, ReceiverBlocks
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.models.modes import in_own_precision
-from ik_e3nn.nn import EquivariantLinear, EquivariantMLP
+from ik_e3nn.nn import DampedSquare, EquivariantLinear, EquivariantMLP
 from ik_e3nn.symmetry import SymmetryGroup
 
 REACH = 4.0  # initial width of the kernels' shell, in the unit of the positions
@@ -77,6 +77,9 @@ class Forecaster(ExactModule):
         out = o3.Irreps([(len(times), "1o")])
         self.readout = EquivariantMLP(hidden, hidden, out, self.group, layers=2, activation="product")
         self.linear = EquivariantLinear(irreps_in, out, self.group, bias=True)
+        for module in self.modules():
+            if isinstance(module, DampedSquare):
+                module.gain = 1.0  # beside skip connections products may begin small; the N-body table has it so
         with torch.no_grad():  # at first every particle keeps its velocity
             self.linear.weight.zero_()
             self.readout.last.weight.zero_()

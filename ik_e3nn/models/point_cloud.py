@@ -11,28 +11,32 @@ from ik_e3nn.conv import PointConv
 from ik_e3nn.graph import Level, Pyramid
 from ik_e3nn.kernels import ImplicitKernel, Kernel
 from ik_e3nn.models.modes import in_own_precision
-from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear, SphereActivation
+from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear
+from ik_e3nn.nn.mlp import Activation, nonlinearity
 from ik_e3nn.symmetry import SymmetryGroup
 
 KernelMaker = Callable[[SymmetryGroup, float], Kernel]
 
 
-def paper_kernel(group: SymmetryGroup, reach: float) -> ImplicitKernel:
-    """The kernel of the paper's point clouds: two linear layers, 8 fields up to degree 2, a sphere activation between.
+def cloud_kernel(group: SymmetryGroup, reach: float, *, activation: Activation = "gate") -> ImplicitKernel:
+    """The kernel of the paper's point clouds: two linear layers, 8 fields up to degree 2, an activation between.
 
     Args:
         group: The group G.
         reach: Initial width of the Gaussian shell, in the unit of the positions.
+        activation: See `ImplicitKernel`; the paper's is "sphere".
 
     Reference:
         Zhdanov et al., NeurIPS 2023, appendix B.2, ModelNet-40.
 
     Example:
-        >>> paper_kernel(SymmetryGroup("SO2"), 0.3).irreps_out
+        >>> cloud_kernel(SymmetryGroup("SO2"), 0.3).irreps_out
         8x0e+8x1o+8x2e
     """
     basis = PolynomialBasis(3, sigma=reach)
-    return ImplicitKernel("", spherical_irreps(2, 8), group, basis=basis, depth=1, batch_norm=True)
+    return ImplicitKernel(
+        "", spherical_irreps(2, 8), group, basis=basis, depth=1, activation=activation, batch_norm=True
+    )
 
 
 class PointCloudClassifier(nn.Module):
@@ -42,8 +46,9 @@ class PointCloudClassifier(nn.Module):
               f_i^{(t+1)} = \mathrm{BN}\Big( \sigma \sum_{j \in N_t(i)} K_t(r_{ij}) f_j^{(t)} \Big) \\
               s &= \mathrm{MLP}\big( \max\nolimits_i f_i^{(T)} \big)
 
-    Convolutions with a quotient ELU and a batch norm each, a coarser cloud after each of them, G-invariant features
-    after the last, their maximum over the cloud, and an MLP. Shifts change nothing; the unit of length does.
+    Convolutions with a nonlinearity and a batch norm each, a coarser cloud after each of them, G-invariant features
+    after the last, their maximum over the cloud, and an MLP. Shifts change nothing; the unit of length does. Points at
+    equal distances are told apart by rounding: see `Pyramid`.
 
     Args:
         num_classes: Number of scores.
@@ -55,6 +60,10 @@ class PointCloudClassifier(nn.Module):
         scalars: Invariant features after the last convolution.
         kernel: Makes the kernel of a convolution, from the group and the distance of the farthest neighbours. Kernels
             with attributes get the input features of the sender and the receiver.
+        activation: Nonlinearity after each convolution. With "gate" and "product" scores are invariant to rounding, if
+            kernels are exact: to 1e-12 of their spread in float64 and 1e-4 in float32. "sphere" is the paper's
+            quotient ELU, also in kernels with ``functools.partial(cloud_kernel, activation="sphere")``; scores of new
+            networks then change by some percent of their spread.
         pyramid: Numbers of points, one convolution between any two of them, and neighbours.
 
     Raises:
@@ -81,7 +90,8 @@ class PointCloudClassifier(nn.Module):
         channels: int | Sequence[int] = 16,
         l_max: int = 2,
         scalars: int = 128,
-        kernel: KernelMaker = paper_kernel,
+        kernel: KernelMaker = cloud_kernel,
+        activation: Activation = "gate",
         pyramid: Pyramid | None = None,
     ) -> None:
         super().__init__()
@@ -110,7 +120,7 @@ class PointCloudClassifier(nn.Module):
                     f"{wanted}"
                 )
         self.layers = nn.ModuleList(
-            CloudLayer(types[t], types[t + 1], k, self.pyramid.neighbours) for t, k in enumerate(kernels)
+            CloudLayer(types[t], types[t + 1], k, self.pyramid.neighbours, activation) for t, k in enumerate(kernels)
         )
         self.head = nn.Sequential(nn.Linear(scalars, scalars), nn.ELU(), nn.Linear(scalars, num_classes))
 
@@ -160,11 +170,13 @@ class PointCloudClassifier(nn.Module):
 class CloudLayer(nn.Module):
     """One convolution, nonlinearity and normalisation."""
 
-    def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, kernel: Kernel, neighbours: int) -> None:
+    def __init__(
+        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, kernel: Kernel, neighbours: int, activation: Activation
+    ) -> None:
         super().__init__()
         self.kernel = kernel
-        self.conv = PointConv(irreps_in, irreps_out, kernel, num_neighbours=neighbours)
-        self.activation = SphereActivation(irreps_out[0].mul, irreps_out.lmax)
+        self.activation, wanted = nonlinearity(irreps_out, kernel.group, activation)
+        self.conv = PointConv(irreps_in, wanted, kernel, num_neighbours=neighbours)
         self.norm = EquivariantBatchNorm(irreps_out)
 
     def forward(self, x: Tensor, inputs: Tensor, level: Level) -> Tensor:

@@ -31,8 +31,8 @@ class MolecularPropertyModel(nn.Module):
     .. math:: P_t = \mathrm{reference}_t + s_t \, \mathrm{head}_t\big(\mathrm{body}(\text{graph})\big)
 
     The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
-    interatomic potential. The latter turns with the molecule exactly, the former up to the grids of its nonlinearities:
-    see ``grid_degree`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
+    interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
+    see ``activation`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
     whole, a dipole as a true vector, its length, a polarisability as a tensor, or an electronic spatial extent.
 
     Args:

@@ -15,17 +15,14 @@ from ik_e3nn.symmetry import SymmetryGroup
 Activation = Literal["gate", "sphere", "product"]
 
 
-def hidden_layer(
-    irreps_in: o3.Irreps,
-    hidden: o3.Irreps,
-    group: SymmetryGroup,
-    activation: Activation,
-    grid_degree: int | None = None,
-) -> nn.Sequential:
-    """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``.
+def nonlinearity(
+    hidden: o3.Irreps, group: SymmetryGroup, activation: Activation, grid_degree: int | None = None
+) -> tuple[nn.Module, o3.Irreps]:
+    """A nonlinearity whose output is of type ``hidden``, and the type to feed it.
 
-    ``grid_degree`` is that of the sphere activation's grid, see :class:`SphereActivation`.
-    "product" is a gate after all products of two fields of a channel: it sees angles between fields, exactly.
+    "gate" and "product" are exactly equivariant. "product" is a gate after all products of two fields of a channel: it
+    sees angles between fields. "sphere" is equivariant only up to its grid, whose degree is ``grid_degree``: see
+    :class:`SphereActivation`. On scalars alone it is exact too.
 
     Raises:
         ValueError: ``hidden`` is not a type that the activation takes, or it has no grid.
@@ -39,22 +36,31 @@ def hidden_layer(
                 "the sphere activation needs the same number of every harmonic, like "
                 f"{spherical_irreps(2, 16)}; got {hidden}"
             )
-        nonlinearity: nn.Module = SphereActivation(mul, l_max, degree=grid_degree)
-        wanted = hidden
-    elif activation == "gate":
-        nonlinearity = Gate(hidden)
-        wanted = nonlinearity.irreps_in
-    elif activation == "product":
-        gate = Gate(hidden)
-        nonlinearity = nn.Sequential(
-            DampedSquare(hidden, group),
-            EquivariantLinear(hidden, gate.irreps_in, group, bias=True),
-            gate,
-        )
-        wanted = hidden
-    else:
+        return SphereActivation(mul, l_max, degree=grid_degree), hidden
+    if activation not in ("gate", "product"):
         raise ValueError(f"activation must be 'gate', 'sphere' or 'product'; got {activation!r}")
-    return nn.Sequential(EquivariantLinear(irreps_in, wanted, group, bias=True), nonlinearity)
+    gate = Gate(hidden)
+    if activation == "gate":
+        return gate, gate.irreps_in
+    if len({mul for mul, _ in hidden}) > 1:
+        raise ValueError(
+            f"the activation 'product' multiplies the fields of a channel and needs equally many of every type, like "
+            f"16x0e + 16x1o; got {hidden}: change the numbers, or take activation='gate'"
+        )
+    square = DampedSquare(hidden, group, gain=2**0.5)
+    return nn.Sequential(square, EquivariantLinear(hidden, gate.irreps_in, group, bias=True), gate), hidden
+
+
+def hidden_layer(
+    irreps_in: o3.Irreps,
+    hidden: o3.Irreps,
+    group: SymmetryGroup,
+    activation: Activation,
+    grid_degree: int | None = None,
+) -> nn.Sequential:
+    """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``; see `nonlinearity`."""
+    function, wanted = nonlinearity(hidden, group, activation, grid_degree)
+    return nn.Sequential(EquivariantLinear(irreps_in, wanted, group, bias=True), function)
 
 
 class EquivariantMLP(nn.Module):
@@ -68,8 +74,8 @@ class EquivariantMLP(nn.Module):
         irreps_out: Type of the output.
         group: The group G, or its name.
         layers: Number of linear layers, at least 1.
-        activation: "gate" (exact), "sphere" (the paper's; equivariant up to its grid) or "product" (exact; sees angles
-            between the fields of a channel).
+        activation: "gate" (exact), "product" (exact; sees angles between the fields of a channel) or "sphere" (the
+            paper's; equivariant only up to its grid, see :class:`SphereActivation` for by how much).
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.3.

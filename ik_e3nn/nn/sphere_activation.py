@@ -33,8 +33,11 @@ class SphereActivation(ExactModule):
               \sigma\!\Big( \tfrac{1}{L+1} \sum_{l'm'} Y_{l'm'}(x_g) \, x_{l'm'} \Big)
 
     A field is a function on the sphere, band-limited to degree L. The result is equivariant up to the part of
-    :math:`\sigma(f)` beyond the grid's degree; ``equivariance_error`` measures it. The constants :math:`c_l` give every
-    degree unit second moment for standard normal input.
+    :math:`\sigma(f)` beyond the grid's degree. Under rotations the ELU on the default grid is off by 1.0, 2.5, 3.6,
+    1.5, 3.4 and 2.4 % for L = 1 to 6: the root mean square of f(D x) - D f(x) over that of f(x), for 32 rotations and
+    standard normal x, which ``equivariance_error`` measures and ``sphere_errors`` tabulates for other functions and
+    grids. It is exact for constants (L = 0) and for Oh, the symmetry of Lebedev's grids. Layers in a row add up their
+    errors. The constants :math:`c_l` give every degree unit second moment for standard normal input.
 
     Args:
         mul: Number of fields.
@@ -55,6 +58,8 @@ class SphereActivation(ExactModule):
         >>> act = SphereActivation(16, 2)
         >>> act.irreps_in, act(torch.randn(5, 144)).shape
         (16x0e+16x1o+16x2e, torch.Size([5, 144]))
+        >>> round(act.equivariance_error(), 3)
+        0.025
     """
 
     synthesis: Tensor

@@ -225,22 +225,24 @@ class TensorPowers(nn.Module):
 class DampedSquare(nn.Module):
     r"""Products of the fields of a channel with each other that grow no faster than the fields.
 
-    .. math:: y = \tfrac{1}{\sqrt2} \Big( L x + L' \bigoplus_c \frac{x^c \otimes x^c}{\sqrt{1 + |x^c|^2 / M}} \Big)
+    .. math:: y = \tfrac{1}{\sqrt2} \Big( L x + k \, L' \bigoplus_c \frac{x^c \otimes x^c}{\sqrt{1 + |x^c|^2 / M}} \Big)
 
     with M components x^c of channel c. Quadratic for small fields, linear for large ones: such layers can be stacked,
-    where powers alone would run away.
+    where powers alone would run away. Exactly equivariant: norms are invariant under all of O(3).
 
     Args:
         irreps: Type of x and y; all irreps have the same multiplicity.
         group: The group G, or its name.
+        gain: The factor k. The root of 2 keeps unit variance, with 1 products are smaller than the linear part.
 
     Example:
         >>> DampedSquare("8x0e + 8x1o", "SO2")(torch.randn(5, 32)).shape
         torch.Size([5, 32])
     """
 
-    def __init__(self, irreps: o3.Irreps | str, group: SymmetryGroup | str = "O3") -> None:
+    def __init__(self, irreps: o3.Irreps | str, group: SymmetryGroup | str = "O3", *, gain: float = 1.0) -> None:
         super().__init__()
+        self.gain = gain
         self.irreps_in = self.irreps_out = o3.Irreps(irreps)
         self.blocks = layout(self.irreps_in)
         self.linear = EquivariantLinear(self.irreps_in, self.irreps_out, group)
@@ -249,7 +251,7 @@ class DampedSquare(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., irreps.dim) to the same shape."""
         parts = to_components(x.reshape(-1, x.shape[-1]), self.blocks)
-        damped = parts * (1 + parts.square().mean(0)).rsqrt()
+        damped = parts * ((1 + parts.square().mean(0)).rsqrt() * self.gain)
         y = self.linear.on_components(parts) + torch.cat(self.product.on_components(parts, damped))
         return from_components(y * 0.5**0.5, self.blocks).view(x.shape)
 

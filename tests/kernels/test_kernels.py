@@ -18,16 +18,15 @@ def bessel(l_max=2, num=3):
 
 
 def make(kind, attributes="2x0e + 1x1o"):
-    if kind == "implicit gate":
-        return ImplicitKernel(attributes, "4x0e + 4x1o + 4x2e", "C4v", basis=bessel(), activation="gate")
-    if kind == "implicit sphere":
-        return ImplicitKernel(attributes, "4x0e + 4x1o + 4x2e", "C4v", basis=bessel())
+    if kind.startswith("implicit"):
+        activation = kind.removeprefix("implicit ")
+        return ImplicitKernel(attributes, "4x0e + 4x1o + 4x2e", "C4v", basis=bessel(), activation=activation)
     if kind == "analytic":
         return AnalyticKernel(attributes, "C4v", basis=bessel())
     return RadialKernel(2, 4, radial=BesselBasis(R_MAX, 3), l_max=2)
 
 
-KINDS = ("implicit gate", "implicit sphere", "analytic", "radial")
+KINDS = ("implicit product", "implicit gate", "implicit sphere", "analytic", "radial")
 
 
 def fields_of(kernel, vectors, attributes):
@@ -154,7 +153,7 @@ def test_with_scalars_alone_the_kernel_of_o3_is_radial():
 def test_for_smaller_groups_or_steerable_attributes_it_is_not():
     direction = torch.nn.functional.normalize(torch.randn(30, 3, dtype=torch.float64))
     normal = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64).expand(30, 3)
-    for attributes, group, activation in (("", "Cinfv", "gate"), ("1x1o", "O3", "sphere")):
+    for attributes, group, activation in (("", "Cinfv", "gate"), ("1x1o", "O3", "sphere"), ("1x1o", "O3", "product")):
         kernel = ImplicitKernel(attributes, "2x0e + 2x1o", group, basis=bessel(), activation=activation).double()
         h = kernel(1.7 * direction, normal if attributes else None)
         assert h[:, 0].std() > 0.01  # a scalar that depends on the direction
@@ -188,7 +187,7 @@ def test_batch_norm_of_the_kernels_input():
 
 
 @pytest.mark.parametrize("mode", ["full", "depthwise"])
-@pytest.mark.parametrize("kind", ["implicit gate", "implicit sphere", "radial"])
+@pytest.mark.parametrize("kind", ["implicit product", "implicit gate", "implicit sphere", "radial"])
 def test_a_random_layer_keeps_unit_variance(kind, mode):
     """Over vectors with uniform lengths, up to the mean square of the window that ends the kernel."""
     ratios = []
@@ -228,7 +227,11 @@ def test_impossible_kernels_are_refused():
     ):
         ImplicitKernel("", "4x0e", basis=PolynomialBasis(1), activation="gate", grid_degree=11)
     with pytest.raises(ValueError, match="the sphere activation needs the same number of every harmonic"):
+        ImplicitKernel("", "4x0e + 2x1o", basis=bessel(), activation="sphere")
+    with pytest.raises(ValueError, match=r"needs equally many of every type.*got 4x0e\+2x1o.*take activation='gate'"):
         ImplicitKernel("", "4x0e + 2x1o", basis=bessel())
+    with pytest.raises(ValueError, match="activation must be 'gate', 'sphere' or 'product'; got 'relu'"):
+        ImplicitKernel("", "4x0e", basis=bessel(), activation="relu")
     with pytest.raises(ValueError, match="unknown symmetry group"):
         AnalyticKernel("", "nonsense", basis=bessel())
 

@@ -131,7 +131,9 @@ def test_sphere_activations_are_exact_for_subgroups_of_their_grid(name):
 
 
 def test_sphere_activations_are_nearly_so_for_all_rotations():
-    kernel = ImplicitKernel("", "8x0e + 8x1o + 8x2e", "O3", basis=PolynomialBasis(2), depth=2).double()
+    kernel = ImplicitKernel(
+        "", "8x0e + 8x1o + 8x2e", "O3", basis=PolynomialBasis(2), depth=2, activation="sphere"
+    ).double()
     conv = PointConv("1x0e + 1x1o", "1x0e + 1x1o + 1x2e", kernel).double()
     errors = [violation(kernel, conv, g, torch.float64) for g in SymmetryGroup("O3").random_elements(5)]
     assert 1e-8 < max(errors) < 0.6  # the worst entry, over the root mean square

@@ -37,7 +37,7 @@ the numbers of channels and of filter fields with which parameters match. The le
 the plain network and at {lr[steerable]:g} for the steerable ones, whose weights start as standard normal numbers.
 Accuracy in per cent, mean over seeds (with half of the difference between largest and smallest). A network that
 does not change when the image turns cannot tell a 6 from a turned 9; one that does not change under mirror images has
-more of such pairs.
+more of such pairs. Kernels and layers have gates, which commute with every group.
 
 {table}
 

@@ -13,6 +13,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "C1")
 KERNELS = ("implicit", "analytic")
+ACTIVATION = "sphere"  # the paper's, in kernels and after convolutions
 TOLERANCE = 0.1
 RINGS_END = 2.5  # outermost shell, in units of the distance of the farthest neighbour
 SIZES = {  # furniture: minutes on a core; modelnet: sizes of the paper, for a GPU
@@ -34,7 +35,9 @@ def shells(reach: float, fields: int) -> RadialHarmonicBasis:
 
 def implicit(group: SymmetryGroup, reach: float, *, fields: int, depth: int) -> Kernel:
     """An MLP of harmonics times shells."""
-    return ImplicitKernel("", spherical_irreps(2, fields), group, basis=shells(reach, fields), depth=depth)
+    return ImplicitKernel(
+        "", spherical_irreps(2, fields), group, basis=shells(reach, fields), depth=depth, activation=ACTIVATION
+    )
 
 
 def analytic(group: SymmetryGroup, reach: float, *, fields: int) -> Kernel:
@@ -56,7 +59,14 @@ def network(
     )
     pyramid = Pyramid(**s["pyramid"], sampling=sampling)
     return PointCloudClassifier(
-        classes, group, channels=channels, l_max=s["l_max"], scalars=s["scalars"], kernel=maker, pyramid=pyramid
+        classes,
+        group,
+        channels=channels,
+        l_max=s["l_max"],
+        scalars=s["scalars"],
+        kernel=maker,
+        activation=ACTIVATION,
+        pyramid=pyramid,
     )
 
 

@@ -15,7 +15,8 @@ from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.config import OptimizerConfig
 
-NETWORK = SteerableSettings(channels=36, num_layers=4, kernel_fields=36, mode="depthwise")
+# the paper's activation, which is equivariant up to its grid
+NETWORK = SteerableSettings(channels=36, num_layers=4, kernel_fields=36, mode="depthwise", activation="sphere")
 CONTROL = "standard kernel, full"
 VARIANTS = {  # the steps of the paper's figure, after a standard kernel that mixes all channels
     CONTROL: {"kernel_depth": 0, "conditions": (), "mode": "full"},
@@ -24,7 +25,7 @@ VARIANTS = {  # the steps of the paper's figure, after a standard kernel that mi
     "+ bond type": {"conditions": ("bonds",)},
     "+ both atom types": {"conditions": ("bonds", "species")},
 }
-PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16)
+PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16, activation="sphere")
 OURS = {"edges": "both", "r_max": 5.0, "potential": {"preset": "medium", "inputs": ["bond_types"]}}
 OPTIMIZERS = {
     "ours": OptimizerConfig(lr=0.05, ema_decay=0.995),
