@@ -13,6 +13,7 @@ from ik_e3nn.nn.tensor_product import DampedSquare
 from ik_e3nn.symmetry import SymmetryGroup
 
 Activation = Literal["gate", "sphere", "product"]
+GAIN = 1.15  # of products: what keeps layers near unit variance for large and for small groups
 
 
 def nonlinearity(
@@ -47,7 +48,7 @@ def nonlinearity(
             f"the activation 'product' multiplies the fields of a channel and needs equally many of every type, like "
             f"16x0e + 16x1o; got {hidden}: change the numbers, or take activation='gate'"
         )
-    square = DampedSquare(hidden, group, gain=2**0.5)
+    square = DampedSquare(hidden, group, gain=GAIN)
     return nn.Sequential(square, EquivariantLinear(hidden, gate.irreps_in, group, bias=True), gate), hidden
 
 

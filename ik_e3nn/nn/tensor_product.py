@@ -225,7 +225,8 @@ class TensorPowers(nn.Module):
 class DampedSquare(nn.Module):
     r"""Products of the fields of a channel with each other that grow no faster than the fields.
 
-    .. math:: y = \tfrac{1}{\sqrt2} \Big( L x + k \, L' \bigoplus_c \frac{x^c \otimes x^c}{\sqrt{1 + |x^c|^2 / M}} \Big)
+    .. math:: y = \tfrac{1}{\sqrt2} \Big( L x
+              + k \, L' \bigoplus_c \frac{x^c \otimes x^c}{\sqrt{1 + |x^c|^2 / M}} \Big)
 
     with M components x^c of channel c. Quadratic for small fields, linear for large ones: such layers can be stacked,
     where powers alone would run away. Exactly equivariant: norms are invariant under all of O(3).
@@ -233,7 +234,7 @@ class DampedSquare(nn.Module):
     Args:
         irreps: Type of x and y; all irreps have the same multiplicity.
         group: The group G, or its name.
-        gain: The factor k. The root of 2 keeps unit variance, with 1 products are smaller than the linear part.
+        gain: The factor k. With the root of 2 both parts are of one size for normal fields, with 1 products are smaller.
 
     Example:
         >>> DampedSquare("8x0e + 8x1o", "SO2")(torch.randn(5, 32)).shape
