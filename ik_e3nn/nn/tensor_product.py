@@ -234,7 +234,7 @@ class DampedSquare(nn.Module):
     Args:
         irreps: Type of x and y; all irreps have the same multiplicity.
         group: The group G, or its name.
-        gain: The factor k. With the root of 2 both parts are of one size for normal fields, with 1 products are smaller.
+        gain: The factor k. The root of 2 makes both parts equal for normal fields, 1 makes products smaller.
 
     Example:
         >>> DampedSquare("8x0e + 8x1o", "SO2")(torch.randn(5, 32)).shape
