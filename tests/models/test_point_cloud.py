@@ -41,7 +41,7 @@ def analytic(group, reach):
 
 def classifier(group="SO2", *, kernel=implicit, pyramid=FARTHEST, dtype=torch.float64, **options):
     """A network with weights and running averages away from their first values, in evaluation mode."""
-    torch.manual_seed(0)
+    torch.manual_seed(6)  # weights with which SO3 feels inversions well
     sizes = {"channels": 3, "l_max": 1, "scalars": 8}
     model = PointCloudClassifier(5, group, **sizes, kernel=kernel, pyramid=pyramid, **options).to(dtype)
     with torch.no_grad():
