@@ -418,7 +418,11 @@ def test_lattice_images_are_the_same():
     assert distance(points, points + 0.5 * lattice[0]) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize(("builder", "size"), [(fcc100, (2, 2, 3)), (fcc111, (3, 3, 3)), (fcc111, (3, 2, 3))], ids=str)
+@pytest.mark.parametrize(
+    ("builder", "size"),
+    [(fcc100, (2, 2, 3)), (fcc111, (3, 3, 3)), (fcc111, (3, 2, 3))],
+    ids=["square", "hexagonal", "rectangular"],
+)
 def test_poses_that_an_operation_of_the_slab_relates_are_one(builder, size):
     """The same molecule at another site of the same kind: the energy of any potential is the same there."""
     pytest.importorskip("spglib")
