@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import has_bonds, set_bonds
 
 _log = logging.getLogger(__name__)
+
+_SHOWN = 20  # molecules that one message names
 
 BondSource = Literal["auto", "given", "smiles", "perceived", "none"]
 OnFailure = Literal["error", "skip", "single"]
@@ -75,6 +78,7 @@ def with_bonds(
         if value not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}; got {value!r}")
     report, structures, kept = BondReport(), [], []
+    wrong: list[str] = []
     if source == "none":
         return molecules, report
     for index, atoms in enumerate(tqdm(molecules.structures, desc="bonds", disable=not progress)):
@@ -83,11 +87,7 @@ def with_bonds(
             bonded, used = _one(atoms, smiles, source)
         except DataError as error:
             report.failures[molecules.ids[index]] = str(error)
-            if on_failure == "error":
-                raise DataError(
-                    f"molecule {molecules.ids[index]}: {error}. Say what shall become of such molecules: leave them "
-                    "out (on_failure: skip) or treat their bonds as single ones (on_failure: single)"
-                ) from error
+            wrong.append(f"{molecules.names[index]}: {error}")
             used = "skipped"
             if on_failure == "single":
                 bonded, used = atoms.copy(), "single"
@@ -96,12 +96,18 @@ def with_bonds(
         if used != "skipped":
             structures.append(bonded)
             kept.append(index)
+    if wrong and on_failure == "error":
+        more = f"; and {len(wrong) - _SHOWN} more molecules" if len(wrong) > _SHOWN else ""
+        raise DataError(
+            f"{'; '.join(wrong[:_SHOWN])}{more}. Say what shall become of such molecules: leave them out (on_failure: "
+            "skip) or treat their bonds as single ones (on_failure: single)"
+        )
     if not structures:
         raise DataError("bonds were found for none of the molecules")
     if report.failures:
         _log.warning("bonds of %d of %d molecules were not found: %s", len(report.failures), len(molecules), on_failure)
     chosen = molecules.select(kept)
-    return PropertySet(structures, chosen.targets, chosen.values, chosen.ids, chosen.smiles), report
+    return dataclasses.replace(chosen, structures=structures), report
 
 
 def _one(atoms: Atoms, smiles: str | None, source: BondSource) -> tuple[Atoms, str]:

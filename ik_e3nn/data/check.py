@@ -3,9 +3,11 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -20,18 +22,20 @@ from ik_e3nn.data.check_analysis import (
 )
 from ik_e3nn.data.check_geometry import closest_contacts, find_duplicates
 from ik_e3nn.data.check_plot import plot_check
+from ik_e3nn.data.check_properties import check_properties, is_property_data
+from ik_e3nn.data.check_property_report import PropertyCheckReport
 from ik_e3nn.data.check_report import CheckReport
 from ik_e3nn.data.dataset import force_rms
 from ik_e3nn.data.energy_reference import EnergyReference, fit_energy_reference, is_isolated
 from ik_e3nn.data.label_keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
-from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.data.writing import check_output, whole_file
 from ik_e3nn.settings import check_settings
 
-__all__ = ["CheckReport", "CheckSettings", "check"]
+__all__ = ["CheckReport", "CheckSettings", "PropertyCheckReport", "check"]
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +57,8 @@ class CheckSettings:
         energy_unit: Unit of the energies, also within forces and stress.
         length_unit: Unit of length within forces and stress; positions are in A.
         overwrite: Whether files of an earlier check may be replaced.
+        targets: Names of properties of molecules to look at. csv, SDF with data fields and QM9 are such data without
+            it (all columns of numbers are looked at), other files are structures with energies and forces without it.
 
     Example:
         >>> CheckSettings(data="sets/train.xyz.gz").prefix
@@ -68,6 +74,7 @@ class CheckSettings:
     energy_unit: EnergyUnit = "eV"
     length_unit: LengthUnit = "ang"
     overwrite: bool = False
+    targets: list[str] | None = None
 
     def __post_init__(self) -> None:
         check_settings(self)
@@ -89,7 +96,7 @@ class CheckSettings:
         )
 
 
-def check(settings: CheckSettings) -> CheckReport:
+def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
     """Look for what spoils a training, and write what was found as JSON and as a picture.
 
     Args:
@@ -115,19 +122,36 @@ def check(settings: CheckSettings) -> CheckReport:
     inputs = [settings.data] if isinstance(settings.data, str) else settings.data
     for file in files:
         check_output(file, overwrite=settings.overwrite, inputs=inputs)
-    structures = read_structures(settings.data)
-    labels, counts = read_labels(structures, settings.keys, require=())
+    names = [str(file) for file in files]
+    if settings.targets or is_property_data(settings.data):
+        found = check_properties(settings.data, settings.targets, names)
+        _write(found.to_json(), found.plot, files, settings.overwrite)
+        return found
+    return _check_structures(settings, files)
+
+
+def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckReport:
+    """The check of structures with energies and forces."""
+    structures, places = read_located(settings.data)
+    labels, counts = read_labels(structures, settings.keys, require=(), places=places)
     report = _examine(structures, labels, counts, [str(file) for file in files])
     report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys)])
     absent = missing_labels(structures, settings.keys, counts)
     if absent:
-        report.notes.append(absent)
-    with whole_file(files[0], overwrite=settings.overwrite) as path:
-        path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        report.notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
     forces = np.concatenate([one.forces.reshape(-1) for one in labels])
-    with whole_file(files[1], overwrite=settings.overwrite) as path:
-        plot_check(report.residuals, forces, report.contacts, [len(atoms) for atoms in structures], path)
+    sizes = [len(atoms) for atoms in structures]
+    plot = partial(plot_check, report.residuals, forces, report.contacts, sizes)
+    _write(report.to_json(), plot, files, settings.overwrite)
     return report
+
+
+def _write(content: dict[str, Any], plot: Callable[[Path], None], files: Sequence[Path], overwrite: bool) -> None:
+    """The two files, each whole or not at all."""
+    with whole_file(files[0], overwrite=overwrite) as path:
+        path.write_text(json.dumps(content, indent=2) + "\n")
+    with whole_file(files[1], overwrite=overwrite) as path:
+        plot(path)
 
 
 def _examine(

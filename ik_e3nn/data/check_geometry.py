@@ -1,7 +1,7 @@
 """Geometries that stand out: structures that occur twice, and atoms that come too close."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ class Contact:
 
 
 def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
-    """Groups of structures that are the same to 1e-4 A, up to a shift of the whole.
+    """Groups of structures that are the same to 1e-4 A, up to a shift of the whole, with the same charge and spin.
 
     Two structures belong together if all their coordinates fall on the same places of one of two grids. What rounding
     in a file makes of a structure (1e-8 A) is found nearly always; the chance of missing it grows with the number of
@@ -67,15 +67,37 @@ def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
             continue
         for shift in (0.25, 0.75):  # a coordinate that rounding parts on one grid is together on the other
             places = np.floor(lengths + shift).astype(np.int64)
-            key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), places.tobytes(), shift)
+            key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), places.tobytes(), shift, *_charge_and_spin(atoms))
             links.append((first.setdefault(key, number), number))
-    ones, others = np.array(links, dtype=int).reshape(-1, 2).T
-    count = len(structures)
+    return connected_groups(links, len(structures))
+
+
+def connected_groups(links: Iterable[Sequence[int]], count: int) -> list[list[int]]:
+    """Groups of numbers that are linked with each other, directly or through others.
+
+    Args:
+        links: Numbers that belong together.
+        count: How many numbers there are, from 0.
+
+    Returns:
+        Groups of two or more.
+
+    Example:
+        >>> connected_groups([[0, 3], [3, 4], [1, 1]], 5)
+        [[0, 3, 4]]
+    """
+    pairs = [(link[0], other) for link in links for other in link]
+    ones, others = np.array(pairs, dtype=int).reshape(-1, 2).T
     _, owners = connected_components(coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count)))
     groups: dict[int, list[int]] = defaultdict(list)
     for number, owner in enumerate(owners.tolist()):
         groups[owner].append(number)
     return [members for members in groups.values() if len(members) > 1]
+
+
+def _charge_and_spin(atoms: Atoms) -> tuple[str, str]:
+    """Charge and multiplicity as they are given: an ion is another structure than the molecule at its geometry."""
+    return str(atoms.info.get("charge") or 0), str(atoms.info.get("spin") or "")
 
 
 def check_contacts(atoms: Atoms) -> None:

@@ -37,17 +37,17 @@ def plot_check(
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     figure.suptitle(f"{len(sizes)} structures")
     axes = figure.subplots(2, 2)
-    _histogram(axes[0, 0], residuals, "energy per atom relative to E0 (eV)")
-    _histogram(axes[0, 1], forces, "force component (eV/A)", logarithmic=True)
+    histogram(axes[0, 0], residuals, "energy per atom relative to E0 (eV)")
+    histogram(axes[0, 1], forces, "force component (eV/A)", logarithmic=True)
     shown = list(contacts)[:12]
     axes[1, 0].barh([one.pair for one in shown], [one.ratio for one in shown], color="tab:blue")
     axes[1, 0].axvline(CLOSE_RATIO, color="tab:red", linewidth=1)
     axes[1, 0].set_xlabel("shortest distance / sum of covalent radii")
-    _histogram(axes[1, 1], np.asarray(sizes, dtype=np.float64), "atoms per structure")
+    histogram(axes[1, 1], np.asarray(sizes, dtype=np.float64), "atoms per structure")
     figure.savefig(path, dpi=130, format="png")
 
 
-def _histogram(axes: Axes, values: NDArray[np.float64], label: str, *, logarithmic: bool = False) -> None:
+def histogram(axes: Axes, values: NDArray[np.float64], label: str, *, logarithmic: bool = False) -> None:
     """A histogram of the finite values."""
     finite = np.ravel(values)[np.isfinite(np.ravel(values))]
     if len(finite):

@@ -79,10 +79,9 @@ class CheckReport:
             Several lines.
         """
         low, mean, high = self.sizes
-        lines = [
-            f"{self.counts.structures} structures of {low} to {high} atoms (mean {mean:.1f}): {_counts(self.species)}"
-        ]
-        lines.append(f"periodicity: {_counts(self.periodicity)}; config_type: {_counts(self.config_types)}")
+        sizes = f"{low} to {high} atoms (mean {mean:.1f})"
+        lines = [f"{self.counts.structures} structures of {sizes}: {counts_text(self.species)}"]
+        lines.append(f"periodicity: {counts_text(self.periodicity)}; config_type: {counts_text(self.config_types)}")
         lines.append(self.counts.text())
         lines.extend(self._label_lines())
         lines.extend(self._problem_lines())
@@ -114,14 +113,14 @@ class CheckReport:
         values["outliers"] = [dataclasses.asdict(one) for one in self.outliers]
         values["contacts"] = [dataclasses.asdict(one) for one in self.contacts]
         values["broken"] = {str(number): problem for number, problem in self.broken.items()}
-        return _without_nan(values)
+        return without_nan(values)
 
     def _label_lines(self) -> list[str]:
         """E0, energies and forces."""
         lines = []
         if self.reference is not None:
             values = {symbol: f"{value:.4f}" for symbol, value in _by_symbol(self.reference.values).items()}
-            lines.append(f"E0 (eV): {_counts(values)}; from {self.reference.source}")
+            lines.append(f"E0 (eV): {counts_text(values)}; from {self.reference.source}")
         rest = self.residuals[np.isfinite(self.residuals)]
         if len(rest):
             spread = f"standard deviation {rest.std():.4f}, from {rest.min():.4f} to {rest.max():.4f}"
@@ -138,27 +137,27 @@ class CheckReport:
         for what in dict.fromkeys(one.what for one in self.outliers):
             group = [one for one in self.outliers if one.what == what]
             listing = ", ".join(f"structure {one.structure}: {one.value:.4g}" for one in group[:_SHOWN])
-            lines.append(f"{len(group)} outliers in the {what}: {listing}{_more(group)}")
+            lines.append(f"{len(group)} outliers in the {what}: {listing}{more_text(group)}")
         if self.duplicates:
             listing = ", ".join("=".join(map(str, group[:4])) for group in self.duplicates[:_SHOWN])
-            lines.append(f"{len(self.duplicates)} groups of equal structures: {listing}{_more(self.duplicates)}")
+            lines.append(f"{len(self.duplicates)} groups of equal structures: {listing}{more_text(self.duplicates)}")
         listing = ", ".join(
             f"{one.pair} {one.distance:.2f} A in structure {one.structure}"
             + (" (TOO CLOSE)" if one.ratio < CLOSE_RATIO else "")
             for one in self.contacts[:_SHOWN]
         )
         if listing:
-            lines.append(f"closest contacts: {listing}{_more(self.contacts)}")
+            lines.append(f"closest contacts: {listing}{more_text(self.contacts)}")
         return lines
 
 
-def _counts(values: Mapping[str, object]) -> str:
+def counts_text(values: Mapping[str, object]) -> str:
     """Names with counts or values, not too many."""
     shown = ", ".join(f"{name} {value}" for name, value in list(values.items())[:12])
     return shown + (f" and {len(values) - 12} more" if len(values) > 12 else "")
 
 
-def _more(items: list[Any]) -> str:
+def more_text(items: list[Any]) -> str:
     """How many items are not shown."""
     return f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
 
@@ -181,10 +180,10 @@ def _statistics(values: NDArray[np.float64]) -> dict[str, float | None]:
     }
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """Nested values with NaN and infinity as None, which JSON can hold."""
     if isinstance(value, dict):
-        return {str(key): _without_nan(item) for key, item in value.items()}
+        return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -24,6 +24,7 @@ from ik_e3nn.errors import DataError
 logger = logging.getLogger(__name__)
 
 LABELS = ("energy", "forces", "stress")
+_SHOWN = 10  # structures that one message names
 
 # Structures whose info has this value under this key carry labels under the default names, in eV and A, whatever
 # settings say of the files that they came from.
@@ -70,7 +71,10 @@ class LabelCounts:
 
 
 def read_labels(
-    structures: Sequence[Atoms], keys: LabelKeys | None = None, require: Sequence[str] = ("energy", "forces")
+    structures: Sequence[Atoms],
+    keys: LabelKeys | None = None,
+    require: Sequence[str] = ("energy", "forces"),
+    places: Sequence[str] | None = None,
 ) -> tuple[list[StructureLabels], LabelCounts]:
     """Labels of all structures, in eV, eV/A and eV/A^3; NaN where missing.
 
@@ -82,6 +86,7 @@ def read_labels(
         structures: The structures.
         keys: Names and units of the labels.
         require: Labels that must be there for at least one structure.
+        places: What messages call each structure, as of `read_located`; its number by default.
 
     Returns:
         The labels of each structure, and the counts.
@@ -102,12 +107,10 @@ def read_labels(
     values = [_as_asked(stored_values(atoms), keys, atoms) for atoms in structures]
     present = _count_keys(values)
     sources = _resolve_keys(keys, present, require, len(structures))
-    labels = [
-        _labels_of_one(atoms, found, keys, sources, number)
-        for number, (atoms, found) in enumerate(zip(structures, values, strict=True))
-    ]
+    places = places or [f"structure {number}" for number in range(len(structures))]
+    labels = _all_labels(structures, values, keys, sources, places)
     doubts = unread_labels(values, labels, sources) + contradicting_values(structures, sources)
-    counts = replace(_count_labels(structures, labels, values, sources), doubts=tuple(doubts))
+    counts = replace(_count_labels(structures, labels, values, sources, places), doubts=tuple(doubts))
     logger.info("%s", counts.text())
     for sentence in doubts:
         logger.warning("%s", sentence)
@@ -257,14 +260,38 @@ def _missing_message(label: str, wanted: str, present: Mapping[str, int], total:
     return f"none of {total} structures has the {label} label {wanted!r}. {found}{hint}"
 
 
+def _all_labels(
+    structures: Sequence[Atoms],
+    values: Sequence[Mapping[str, Any]],
+    keys: LabelKeys,
+    sources: Mapping[str, str],
+    places: Sequence[str],
+) -> list[StructureLabels]:
+    """Labels of all structures.
+
+    Raises:
+        DataError: Names all structures whose labels have a wrong shape.
+    """
+    labels, faults = [], []
+    for atoms, found, place in zip(structures, values, places, strict=True):
+        try:
+            labels.append(_labels_of_one(atoms, found, keys, sources, place))
+        except DataError as error:
+            faults.append(str(error))
+    if faults:
+        more = f"; and {len(faults) - _SHOWN} more structures" if len(faults) > _SHOWN else ""
+        raise DataError("; ".join(faults[:_SHOWN]) + more)
+    return labels
+
+
 def _labels_of_one(
-    atoms: Atoms, values: Mapping[str, Any], keys: LabelKeys, sources: Mapping[str, str], number: int
+    atoms: Atoms, values: Mapping[str, Any], keys: LabelKeys, sources: Mapping[str, str], place: str
 ) -> StructureLabels:
     """Labels of one structure from the keys that were settled on."""
     labels = StructureLabels.empty(len(atoms))
     energy, forces, stress = labels.energy, labels.forces, labels.stress
     energy_value, forces_value, stress_value = (values.get(sources.get(label, "")) for label in LABELS)
-    where = f"of structure {number}"
+    where = f"of {place}"
     if energy_value is not None:
         energy = scalar_value(energy_value, f"the energy {where}") * keys.energy_factor
     if forces_value is not None:
@@ -299,6 +326,7 @@ def _count_labels(
     labels: Sequence[StructureLabels],
     values: Sequence[Mapping[str, Any]],
     sources: Mapping[str, str],
+    places: Sequence[str],
 ) -> LabelCounts:
     """Count what is finite, and note what was there but is left out."""
     counted: dict[str, int] = {}
@@ -326,7 +354,8 @@ def _count_labels(
     partial = [i for i, one in enumerate(labels) if 0 < np.isfinite(one.forces).sum() < one.forces.size]
     if partial:
         notes.append(
-            f"{len(partial)} structures (the first is {partial[0]}) have NaN force components, which are left out"
+            f"{len(partial)} structures (the first is {places[partial[0]]}) have NaN force components, which are left "
+            "out"
         )
         logger.warning("%s", notes[-1])
     return LabelCounts(

@@ -18,13 +18,14 @@ from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.data.qm9 import TARGETS, read_qm9, sdf_of
 from ik_e3nn.data.reading import expand_path, is_file, read_structures
 from ik_e3nn.data.sdf import is_sdf, read_sdf_records
-from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
+from ik_e3nn.data.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
 
 _log = logging.getLogger(__name__)
 
 _SHOWN = 20  # problems that one message names
+_IDS = ("id", "name")
 
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
@@ -72,6 +73,7 @@ def read_properties(
     drop_absent: bool = False,
     progress: bool = False,
     advice: str = "or set data.on_failure to skip",
+    faults: list[str] | None = None,
 ) -> PropertySet:
     """Molecules and their properties, whatever the form of the files.
 
@@ -96,6 +98,8 @@ def read_properties(
         drop_absent: Leave out properties of which the files have no value, as long as there are others.
         progress: Show a progress bar.
         advice: What else may be done about a bad row than to correct or delete it.
+        faults: A list that takes what is wrong with molecules, which are then left out, and with values, which are then
+            missing, instead of an error.
 
     Returns:
         The molecules.
@@ -120,7 +124,9 @@ def read_properties(
             problems: list[str] = []
             found = _read_file(file, targets, seed, None if skip else problems, progress)
             names |= {str(name) for one in found for name in one.source}
-            sets.append(_as_set(file, found, tuple(targets), problems, advice))
+            sets.append(_as_set(file, found, tuple(targets), problems, advice if faults is None else None))
+            if faults is not None:
+                faults += problems
     whole = joined(sets)
     absent = [name for name, count in whole.counts().items() if not count]
     if drop_absent and len(absent) < len(targets):
@@ -155,6 +161,39 @@ def is_qm9(path: Path) -> bool:
     if not is_file(path) and len(path.name) < 256 and path.is_dir():
         return sdf_of(path) is not None or any(path.glob("dsgdb9nsd_*.xyz"))
     return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
+
+
+def numeric_names(path: Path) -> list[str]:
+    """Columns of a table, or data fields of an SDF file, that hold numbers (at least half of the values there are).
+
+    Args:
+        path: The file.
+
+    Returns:
+        Their names, without those of ids; none of other files.
+    """
+    if is_table(path):
+        rows: Sequence[Mapping[str, Any]] = read_table(path)[1]
+    elif is_sdf(path):
+        rows = [one.fields for one in read_sdf_records(path)]
+    else:
+        return []
+    names = dict.fromkeys(name for row in rows for name in row if name and name not in (*_IDS, *SMILES_COLUMNS))
+    return [name for name in names if _mostly_numbers([row.get(name) for row in rows])]
+
+
+def _mostly_numbers(texts: Sequence[Any]) -> bool:
+    """Whether there are values, and at least half of them are numbers."""
+    given = [str(text).strip() for text in texts if text is not None and str(text).strip() not in MISSING]
+    return bool(given) and 2 * sum(map(_is_number, given)) >= len(given)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 class _Molecule(NamedTuple):
@@ -193,9 +232,9 @@ def _read_file(
 
 
 def _as_set(
-    path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...], problems: list[str], advice: str
+    path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...], problems: list[str], advice: str | None
 ) -> PropertySet:
-    """Molecules of one file with their values.
+    """Molecules of one file with their values; without advice, what is wrong is only added to the problems.
 
     Raises:
         DataError: Names everything that is wrong with the file's molecules.
@@ -209,33 +248,37 @@ def _as_set(
                 column.append(_value(one.source, target, one.where))
             except DataError as error:
                 problems.append(str(error))
-        values[target.name] = np.array(column)
-    if problems:
+                column.append(np.full(target.shape, np.nan))
+        values[target.name] = np.array(column).reshape(-1, *target.shape)
+    if problems and advice is not None:
         shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" * (len(problems) > _SHOWN))
         count = f"{len(problems)} molecules of {path} cannot be used: " if len(problems) > 1 else ""
         which = "them" if count else "it"
         end = f"; correct or delete {which}" + (f", {advice}" if advice else "")
         raise DataError(f"{count}{shown}{end if with_advice or count else ''}")
     ids = [_id_of(one.source) or f"{path.name}:{one.place}" for one in found]
-    if is_table(path):
-        _check_ids(path, found)
-    return PropertySet([one.atoms for one in found], targets, values, ids, given_smiles([one.source for one in found]))
+    twice = _repeated_ids(path, found) if is_table(path) else ""
+    if twice and advice is not None:
+        raise DataError(twice)
+    problems += [twice] if twice else []
+    places = [f"{one.where} ({name})" if (name := _id_of(one.source)) else one.where for one in found]
+    smiles = given_smiles([one.source for one in found])
+    return PropertySet([one.atoms for one in found], targets, values, ids, smiles, places)
 
 
-def _check_ids(path: Path, found: Sequence[_Molecule]) -> None:
-    """Refuse names that stand for several rows: a split and its hash are made of them."""
+def _repeated_ids(path: Path, found: Sequence[_Molecule]) -> str:
+    """What to say of names that stand for several rows: a split and its hash are made of them."""
     rows: dict[str, list[int]] = {}
     for one in found:
         if _id_of(one.source):
             rows.setdefault(_id_of(one.source), []).append(one.place)
     twice = [f"{name!r} in rows {', '.join(map(str, places))}" for name, places in rows.items() if len(places) > 1]
-    if twice:
-        raise DataError(f"{path} has ids that occur twice: {'; '.join(twice[:_SHOWN])}; give every row its own")
+    return f"{path} has ids that occur twice: {'; '.join(twice[:_SHOWN])}; give every row its own" if twice else ""
 
 
 def _id_of(source: Mapping[str, Any]) -> str:
     """The name that a molecule has in a file; the number 0 is one."""
-    return next((str(source[key]) for key in ("id", "name") if source.get(key) not in (None, "")), "")
+    return next((str(source[key]) for key in _IDS if source.get(key) not in (None, "")), "")
 
 
 def _molecules_of_table(

@@ -40,8 +40,9 @@ class PropertyReference:
 def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[PropertyReference]:
     """References of all targets by least squares, from the molecules that have values.
 
-    A few absurd values (one in a hundred at most, each fifty robust standard deviations off) that would make the scale
-    more than three times as large are left out, with a warning.
+    A few absurd values (one in a hundred at most, each twenty robust standard deviations off) that would make the scale
+    more than three times as large are left out, with a warning. Where up to one in twenty make it 1.3 times as large,
+    there is a warning only.
 
     For targets that sum over atoms, elements that are in none of these molecules have NaN.
 
@@ -76,13 +77,21 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
             rows = np.flatnonzero(known)
             kept, left = rows[~absurd], rows[absurd]
             without, _ = _fit(values[kept], counts[kept], squares[kept], target)
-            if 3.0 * without.scale < reference.scale:
+            names = ", ".join(molecules.names[row] for row in left[:10])
+            unit = f" {target.unit}" if target.unit else ""
+            if 3.0 * without.scale < reference.scale and len(left) <= max(1, len(rows) // 100):
                 reference = without
                 logger.warning(
                     "%d of %d values of %s are so far off that they alone would set its scale: %s; the scale is "
-                    "that of the others, %.3g %s. Look at them",
-                    len(left), len(rows), target.name, ", ".join(molecules.ids[row] for row in left[:10]),
-                    reference.scale, target.unit,
+                    "that of the others, %.3g%s. Look at them", len(left), len(rows), target.name, names,
+                    reference.scale, unit,
+                )  # fmt: skip
+            elif 1.3 * without.scale < reference.scale:
+                logger.warning(
+                    "%d of %d values of %s are far off: %s; with them the spread of its values is %.3g%s, without them "
+                    "%.3g%s, so that errors relative to the spread look %.2g times smaller. Look at them",
+                    len(left), len(rows), target.name, names, reference.scale, unit, without.scale, unit,
+                    reference.scale / without.scale,
                 )  # fmt: skip
         references.append(reference)
     return references
@@ -115,13 +124,17 @@ def _fit(
     if target.kind == "spatial_extent":
         per_square = np.where(present, per_square, np.nan)
     scale = float(np.sqrt(np.mean(rest**2)))
-    return PropertyReference(per_atom, per_square, shift, scale if scale > 1e-9 else 1.0), rest
+    least = 1e-9 * min(1.0, float(np.abs(values).max()))  # below it is rounding, also of values in a large unit
+    return PropertyReference(per_atom, per_square, shift, scale if scale > least else 1.0), rest
 
 
 def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
-    """Which molecules are fifty robust standard deviations off, if they are few."""
-    scores = np.abs(robust_scores(rest.reshape(len(rest), -1).sum(axis=1))) > 50.0
-    return scores if len(rest) >= 10 and scores.sum() <= max(1, len(rest) // 100) else np.zeros_like(scores)
+    """Which molecules are twenty robust standard deviations off, if they are less than a twentieth."""
+    size = float(rest.std()) or 1.0
+    far = np.zeros(len(rest), dtype=bool)
+    for component in rest.reshape(len(rest), -1).T:
+        far |= np.abs(robust_scores(component / size)) > 20.0
+    return far if len(rest) >= 10 and far.sum() <= max(1, len(rest) // 20) else np.zeros_like(far)
 
 
 def completed(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from ase import Atoms
@@ -25,6 +25,7 @@ class PropertySet:
         values: By the targets' names, (M, *shape) in the targets' units; NaN where missing.
         ids: What the source calls each molecule; the hash of a split is made of them.
         smiles: SMILES of each molecule, where the source gives them.
+        places: Where each molecule is in the files, in words, for messages.
 
     Raises:
         DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
@@ -40,6 +41,7 @@ class PropertySet:
     values: dict[str, FloatArray]
     ids: list[str]
     smiles: list[str] | None = None
+    places: list[str] | None = None
 
     def __post_init__(self) -> None:
         count = len(self.structures)
@@ -61,6 +63,11 @@ class PropertySet:
     def __len__(self) -> int:
         return len(self.structures)
 
+    @property
+    def names(self) -> list[str]:
+        """What messages call the molecules: their places, or their ids where those are not known."""
+        return [f"molecule {name}" for name in self.ids] if self.places is None else self.places
+
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> PropertySet:
         """Some of the molecules, in the order given."""
         chosen = [int(index) for index in indices]
@@ -70,6 +77,7 @@ class PropertySet:
             {name: array[chosen] for name, array in self.values.items()},
             [self.ids[index] for index in chosen],
             None if self.smiles is None else [self.smiles[index] for index in chosen],
+            None if self.places is None else [self.places[index] for index in chosen],
         )
 
     def only(self, names: Sequence[str]) -> PropertySet:
@@ -83,7 +91,7 @@ class PropertySet:
         if missing:
             raise DataError(f"there is no target {', '.join(missing)}; there are {', '.join(known)}")
         values = {name: self.values[name] for name in names}
-        return PropertySet(self.structures, tuple(known[name] for name in names), values, self.ids, self.smiles)
+        return replace(self, targets=tuple(known[name] for name in names), values=values)
 
     def with_targets(self, targets: Sequence[Target]) -> PropertySet:
         """The same molecules with other targets; values of those that they have not are NaN.
@@ -99,7 +107,7 @@ class PropertySet:
             else np.full((len(self), *target.shape), np.nan)
             for target in targets
         }
-        return PropertySet(self.structures, tuple(targets), values, self.ids, self.smiles)
+        return replace(self, targets=tuple(targets), values=values)
 
     def counts(self) -> dict[str, int]:
         """Number of molecules with a value, by target."""
@@ -166,4 +174,5 @@ def joined(sets: Sequence[PropertySet]) -> PropertySet:
         dict(values),
         [name for one in sets for name in one.ids],
         smiles if all(one.smiles is not None for one in sets) else None,
+        [name for one in sets for name in one.names],
     )

@@ -71,17 +71,45 @@ def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":"
         ...     [atoms.get_chemical_formula() for atoms in read_structures(folder)]
         ['H', 'He']
     """
+    return [atoms for _, found in _read_files(paths, index) for atoms in found]
+
+
+def read_located(paths: PathLike | Sequence[PathLike]) -> tuple[list[Atoms], list[str]]:
+    """All structures as `read_structures` gives them, and the place of each in words, for messages.
+
+    Args:
+        paths: One or several files, globs or folders.
+
+    Returns:
+        The structures, and their places.
+
+    Raises:
+        DataError: As of `read_structures`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ase.io.write(f"{folder}/two.xyz", [Atoms("H"), Atoms("He")])
+        ...     read_located(folder)[1][1].removesuffix(f"{folder}/two.xyz")
+        'structure 1 of '
+    """
+    files = _read_files(paths, ":")
+    places = [f"structure {number} of {path}" for path, found in files for number in range(len(found))]
+    return [atoms for _, found in files for atoms in found], places
+
+
+def _read_files(paths: PathLike | Sequence[PathLike], index: str | int) -> list[tuple[Path, list[Atoms]]]:
+    """Files and their structures, of which there is at least one."""
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
         raise DataError("no data file is given")
-    structures: list[Atoms] = []
+    files = []
     for path in [file for item in given for file in expand_path(item)]:
-        found = _read_file(path, index)
-        logger.info("read %d structures from %s", len(found), path)
-        structures.extend(found)
-    if not structures:
+        files.append((path, _read_file(path, index)))
+        logger.info("read %d structures from %s", len(files[-1][1]), path)
+    if not any(found for _, found in files):
         raise DataError(f"there are no structures in {', '.join(map(str, given))} (index {index!r})")
-    return structures
+    return files
 
 
 def read_structure(path: PathLike, frame: int | None = None) -> Atoms:

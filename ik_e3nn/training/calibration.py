@@ -40,7 +40,7 @@ from ik_e3nn.training.calibration_quality import (
     warn_of_doubts,
 )
 from ik_e3nn.training.calibration_settings import CalibrationSettings
-from ik_e3nn.training.evaluation import check_species
+from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.loss import residuals
 from ik_e3nn.training.prediction import choose_device, predict
@@ -105,7 +105,8 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
         return calibrate_properties(settings, files, output, metrics_file, plot_file)
     models = [load_model(path, device=device).requires_grad_(False) for path in files]
     data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
-    check_species(data.structures, [z for z in models[0].species if all(z in model.species for model in models)])
+    shared = [z for z in models[0].species if all(z in model.species for model in models)]
+    check_species(data.structures, shared, data.names)
     if len(data.structures) < LEAST:
         raise DataError(
             f"data holds {len(data.structures)} structures that are no single atoms; calibrating and testing takes at "
@@ -167,7 +168,7 @@ def last_layer_of(
     train = train.select(unseen(train.structures, held_out))
     order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
     chosen = train.select(sorted(order.tolist()))
-    check_species(chosen.structures, model.species)
+    check_species(chosen.structures, model.species, chosen.names)
     errors = predict(model, _graphs(model, valid), batch_size=settings.batch_size).errors
     posterior = LastLayerPosterior(
         model,

@@ -13,14 +13,16 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
-from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, read_structures, write_structures
+from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, write_structures
 from ik_e3nn.data.extxyz import require_extxyz
 from ik_e3nn.data.labels import LABELS, missing_labels
+from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.writing import check_output
-from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import load_model, model_path
 from ik_e3nn.models.domain import Domain
 from ik_e3nn.settings import check_settings
+from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.prepare import warn_unseen
 from ik_e3nn.training.run_folder import write_json
@@ -109,9 +111,9 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         check_output(path, overwrite=settings.overwrite, inputs=[settings.model, *data])
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
     model = load_model(model_path(settings.model), device=choose_device(settings.device), dtype=dtype)
-    structures = read_structures(settings.data)
-    _check_names(structures, settings)
-    check_species(structures, model.species)
+    structures, places = read_located(settings.data)
+    _check_names(structures, places, settings)
+    check_species(structures, model.species, places)
     warn_unseen(structures, model.inputs)
     if model.trained_on is not None:
         _warn_outside(structures, model.trained_on)
@@ -123,7 +125,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         settings.energy_unit,
         settings.length_unit,
     )
-    labels, counts = read_labels(structures, keys, require=())
+    labels, counts = read_labels(structures, keys, require=(), places=places)
     absent = missing_labels(structures, keys, counts)
     if absent:
         _log.warning("no errors are computed: %s", absent)
@@ -150,13 +152,13 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     return metrics
 
 
-def _check_names(structures: Sequence[Atoms], settings: EvalSettings) -> None:
+def _check_names(structures: Sequence[Atoms], places: Sequence[str], settings: EvalSettings) -> None:
     """Refuse to put predictions in the place of what the file says."""
-    for number, atoms in enumerate(structures):
+    for place, atoms in zip(places, structures, strict=True):
         taken = [name for name in settings.names.values() if name in atoms.info or name in atoms.arrays]
         if taken:
             raise DataError(
-                f"structure {number} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
+                f"{place} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
                 "prefix (--prefix), so that nothing is replaced."
             )
 
@@ -173,25 +175,6 @@ def _warn_outside(structures: Sequence[Atoms], domain: Domain) -> None:
             first,
             "; ".join(reasons),
         )
-
-
-def check_species(structures: Sequence[Atoms], species: Sequence[int], ids: Sequence[str] = ()) -> None:
-    """Raise if the structures hold an element that is not among `species`.
-
-    Args:
-        structures: The structures.
-        species: Atomic numbers that are known.
-        ids: What the message calls each structure, if not by its number.
-
-    Raises:
-        UnknownSpeciesError: Names the elements and the first structure.
-    """
-    for number, atoms in enumerate(structures):
-        unknown = set(atoms.numbers.tolist()) - set(species)
-        if unknown:
-            symbols = sorted({atom.symbol for atom in atoms if atom.number in unknown})
-            name = f"molecule {ids[number]}" if ids else f"structure {number}"
-            raise UnknownSpeciesError(f"{name} has {', '.join(symbols)}, which the model does not know.")
 
 
 def with_predictions(structures: Sequence[Atoms], predictions: Predictions, prefix: str) -> list[Atoms]:

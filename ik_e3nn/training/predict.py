@@ -34,7 +34,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.uncertain_properties import STD
 from ik_e3nn.settings import check_settings
-from ik_e3nn.training.evaluation import check_species
+from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_prediction import Values, predict_properties
 

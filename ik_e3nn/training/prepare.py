@@ -20,17 +20,18 @@ from ik_e3nn.data import (
     StructureLabels,
     fit_energy_reference,
     read_labels,
-    read_structures,
 )
 from ik_e3nn.data.check_geometry import find_duplicates
 from ik_e3nn.data.dataset import force_scale
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.data.labels import missing_labels, with_own_labels
+from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, search_cell, structure_number
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.config import DataConfig, TrainConfig
+from ik_e3nn.training.elements import listing, with_others
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,18 @@ class LabelledSet:
         structures: The structures.
         labels: Labels of each.
         counts: How many there are of each label.
+        places: Where each structure is in the files, in words, for messages.
     """
 
     structures: list[Atoms]
     labels: list[StructureLabels]
     counts: LabelCounts
+    places: list[str] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call the structures."""
+        return self.places or [f"structure {number}" for number in range(len(self.structures))]
 
     def select(self, indices: Sequence[int]) -> LabelledSet:
         """Some of the structures, with new counts."""
@@ -62,7 +70,8 @@ class LabelledSet:
             stress=sum(bool(np.isfinite(one.stress).all()) for one in labels),
             sources=self.counts.sources,
         )
-        return LabelledSet([self.structures[index] for index in indices], labels, counts)
+        places = None if self.places is None else [self.places[index] for index in indices]
+        return LabelledSet([self.structures[index] for index in indices], labels, counts, places)
 
     def labelled(self) -> list[Atoms]:
         """Copies of the structures with their labels under the default names, in eV and A."""
@@ -229,13 +238,14 @@ def label_table(counts: dict[str, LabelCounts], isolated: int = 0) -> str:
 
 def read_set(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabelledSet:
     """Structures with sound cells and labels of some files; labels that are required must be there."""
-    structures = read_structures(paths)
-    for number, atoms in enumerate(structures):
+    structures, places = read_located(paths)
+    for place, atoms in zip(places, structures, strict=True):
         try:
             search_cell(atoms.cell, atoms.pbc)
         except DataError as error:
-            raise DataError(f"structure {number} ({atoms.get_chemical_formula()}) of {paths}: {error}") from error
-    return LabelledSet(structures, *read_labels(structures, keys, require=require))
+            raise DataError(f"{place} ({atoms.get_chemical_formula()}): {error}") from error
+    labels, counts = read_labels(structures, keys, require=require, places=places)
+    return LabelledSet(structures, labels, counts, places)
 
 
 def _split(train: LabelledSet, valid: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
@@ -253,11 +263,13 @@ def _split(train: LabelledSet, valid: float, seed: int) -> tuple[LabelledSet, La
 
 def _check_species(sets: dict[str, LabelledSet], species: list[int]) -> None:
     for name, one in sets.items():
-        extra = {int(number) for atoms in one.structures for number in atoms.numbers} - set(species)
-        if extra:
+        strange = with_others(one.structures, species)
+        if strange:
+            extra = {int(number) for atoms in one.structures for number in atoms.numbers} - set(species)
+            symbols = ", ".join(chemical_symbols[number] for number in sorted(extra))
             raise UnknownSpeciesError(
-                f"data.{name} has {', '.join(chemical_symbols[number] for number in sorted(extra))}, which no training "
-                "structure has; add training structures with these elements or leave them out."
+                f"data.{name} has {symbols}, which no training structure has ({listing(strange, one.names)}); add "
+                "training structures with these elements or leave them out."
             )
 
 

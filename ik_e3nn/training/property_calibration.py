@@ -36,7 +36,7 @@ from ik_e3nn.training.calibration_quality import (
     warn_of_doubts,
 )
 from ik_e3nn.training.calibration_settings import CalibrationSettings
-from ik_e3nn.training.evaluation import check_species
+from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyLossConfig
@@ -104,7 +104,7 @@ def calibrate_properties(
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
     committee = PropertyCommittee(models) if len(models) > 1 else None
     data = _read(settings.data, models[0], settings)
-    check_species(data.structures, models[0].species if committee is None else committee.species, data.ids)
+    check_species(data.structures, models[0].species if committee is None else committee.species, data.names)
     halves = [data.select(range(start, len(data), 2)) for start in (0, 1)]
     for name, count in {name: min(half.counts()[name] for half in halves) for name in data.values}.items():
         if 2 * count < LEAST:
@@ -165,7 +165,7 @@ def _last_layers(
 ) -> LastLayerProperties:
     """The posterior of the heads' last weights, from the training set and the errors on other molecules."""
     train = _read(settings.train or [], model, settings)
-    check_species(train.structures, model.species, train.ids)
+    check_species(train.structures, model.species, train.names)
     train = train.select(unseen(train.structures, held_out))
     order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
     chosen = train.select(np.sort(order))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from ik_e3nn.data import (
 )
 from ik_e3nn.data.property_reference import PropertyReference, completed, fit_references
 from ik_e3nn.data.property_set import known_rows
+from ik_e3nn.data.same_molecules import same_molecules
 from ik_e3nn.data.splits import fingerprint
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.training.elements import listing, with_others
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig
 from ik_e3nn.training.property_prediction import predict_properties
 
@@ -83,6 +86,7 @@ def prepare_properties(config: PropertyConfig, *, known: Collection[int] = ()) -
     if config.model.get("edges", "bonds") != "radius":
         sets, sources = bonded(sets, config)
     _check_species(sets, known)
+    warn_of_same(sets)
     result = PropertyData(sets, fingerprint({name: one.ids for name, one in sets.items()}), sources)
     _log.info("molecules with values:\n%s\nsplit %s", _table(sets), result.split_hash)
     return result
@@ -99,6 +103,22 @@ def bonded(sets: dict[str, PropertySet], config: PropertyConfig) -> tuple[dict[s
         found[name], report = with_bonds(one, data.bonds, data.on_failure, progress=config.run.progress)
         sources[name] = report.sources
     return found, sources
+
+
+def warn_of_same(sets: Mapping[str, PropertySet]) -> None:
+    """Say which sets share molecules: errors on what was trained on say nothing about other molecules."""
+    owners = [(name, place) for name, one in sets.items() for place in one.names]
+    smiles = [text for one in sets.values() for text in one.smiles or [None] * len(one)]
+    groups = same_molecules([atoms for one in sets.values() for atoms in one.structures], smiles)
+    for first, second in combinations(sets, 2):
+        shared = [group for group in groups if {first, second} <= {owners[index][0] for index in group}]
+        if shared:
+            pair = [next(owners[k][1] for k in shared[0] if owners[k][0] == name) for name in (first, second)]
+            _log.warning(
+                "%d molecules, by SMILES or geometry, are both in data.%s and in data.%s, whose errors will look "
+                "better than they are (the first: %s)",
+                len(shared), first, second, " and ".join(dict.fromkeys(pair)),
+            )  # fmt: skip
 
 
 def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[str, PropertySet]:
@@ -176,7 +196,7 @@ def move_references(model: MolecularPropertyModel, train: PropertySet, targets: 
     graphs = PropertyDataset(train, model.edges, model.r_max, dtype=model.dtype)
     predicted, _ = predict_properties(model, graphs)
     rest = {target.name: train.values[target.name] - predicted[target.name] for target in targets}
-    left = PropertySet(train.structures, tuple(targets), rest, train.ids, train.smiles)
+    left = replace(train, targets=tuple(targets), values=rest)
     own = fit_references(train.only([target.name for target in targets]), model.species)
     for target, one, without in zip(targets, fit_references(left, model.species), own, strict=True):
         if one.scale > without.scale:
@@ -203,24 +223,26 @@ def _check_species(sets: dict[str, PropertySet], others: Collection[int]) -> Non
     train = sets["train"]
     with_value = {target.name: _of_known(train, target) for target in train.targets if target.by_element}
     for name, one in sets.items():
-        pairs = [("", one.species, train.species)]
+        pairs = [("", one, train.species)]
         pairs += [
-            (f" with a value of {target.name}", _of_known(one, target), with_value[target.name])
+            (f" with a value of {target.name}", _of_known(one, target), with_value[target.name].species)
             for target in one.targets
             if target.by_element
         ]
         for what, here, known in pairs:
-            extra = sorted({*here} - {*known, *others})
-            if extra:
+            strange = with_others(here.structures, {*known, *others})
+            if strange:
+                extra = sorted({*here.species} - {*known, *others})
                 raise UnknownSpeciesError(
                     f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no molecule to "
-                    "train on has; add such molecules, leave them out, or divide the data otherwise (run.seed)"
+                    f"train on has ({listing(strange, here.names)}); add such molecules, leave them out, or divide "
+                    "the data otherwise (run.seed)"
                 )
 
 
-def _of_known(molecules: PropertySet, target: Target) -> list[int]:
-    """Elements of the molecules that have a value."""
-    return molecules.select(np.flatnonzero(known_rows(molecules.values[target.name]))).species
+def _of_known(molecules: PropertySet, target: Target) -> PropertySet:
+    """The molecules that have a value."""
+    return molecules.select(np.flatnonzero(known_rows(molecules.values[target.name])))
 
 
 def _table(sets: dict[str, PropertySet]) -> str:

@@ -102,7 +102,7 @@ def _with_values(
     skip, run = config.data.on_failure == "skip", config.run
     found = read_properties(files, targets, seed=run.seed, skip=skip, drop_absent=True, progress=run.progress)
     found = found.select(np.flatnonzero(np.any([known_rows(one) for one in found.values.values()], axis=0)))
-    check_known(found.structures, base.species, setting)
+    check_known(found.structures, base.species, setting, found.names)
     for name, key in NUMBER_KEYS.items():
         lacking = sum(atoms.info.get(key) is None for atoms in found.structures)
         if name in base.body.inputs and lacking:

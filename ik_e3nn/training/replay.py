@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from ik_e3nn.data import LabelKeys
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.training.elements import listing, with_others
 from ik_e3nn.training.finetune_config import MethodConfig
 from ik_e3nn.training.prepare import LabelledSet, read_set
 
@@ -62,7 +62,9 @@ def join_labelled(first: LabelledSet, second: LabelledSet) -> LabelledSet:
             for name in ("structures", "energy", "forces", "stress")
         },
     )
-    return LabelledSet(first.structures + second.structures, first.labels + second.labels, counts)
+    return LabelledSet(
+        first.structures + second.structures, first.labels + second.labels, counts, first.names + second.names
+    )
 
 
 def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> LabelledSet:
@@ -79,7 +81,7 @@ def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> Labelled
 
 def _moved(data: LabelledSet, shift: Mapping[int, float], setting: str) -> LabelledSet:
     """With energies that belong to the new E0s."""
-    check_known(data.structures, shift, setting)
+    check_known(data.structures, shift, setting, data.names)
     labels = [
         dataclasses.replace(one, energy=one.energy + sum(shift[int(z)] for z in atoms.numbers))
         for atoms, one in zip(data.structures, data.labels, strict=True)
@@ -96,13 +98,12 @@ def chosen_of(total: int, method: MethodConfig, count: int, seed: int) -> tuple[
     return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())
 
 
-def check_known(structures: Sequence[Atoms], species: Iterable[int], setting: str) -> None:
+def check_known(structures: Sequence[Atoms], species: Iterable[int], setting: str, places: Sequence[str]) -> None:
     """Refuse elements that the base does not know."""
-    known = {*species}
-    strange = [{*atoms.numbers.tolist()} - known for atoms in structures]
-    unknown, count = set().union(*strange), sum(map(bool, strange))
-    if unknown:
+    strange = with_others(structures, {*species})
+    if strange:
+        unknown = sorted({symbol for symbols in strange.values() for symbol in symbols.split(", ")})
         raise UnknownSpeciesError(
-            f"{setting} has {', '.join(chemical_symbols[z] for z in sorted(unknown))} in {count} of {len(structures)} "
-            "structures, which the base does not know and cannot have learned: leave them out."
+            f"{setting} has {', '.join(unknown)} in {len(strange)} of {len(structures)} structures, "
+            f"which the base does not know and cannot have learned: leave them out ({listing(strange, places)})."
         )

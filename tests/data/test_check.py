@@ -165,3 +165,8 @@ def test_a_second_kind_of_structure_is_no_outlier():
     assert energy_outliers(structures, energies) == []
     energies[33:] = 0.0
     assert [one.structure for one in energy_outliers(structures, energies)] == [32]
+
+
+def test_an_ion_at_the_geometry_of_its_molecule_is_no_duplicate():
+    frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info=info) for info in ({}, {"charge": 1}, {"charge": 0})]
+    assert find_duplicates(frames) == [[0, 2]]

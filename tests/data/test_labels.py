@@ -13,8 +13,10 @@ from ase.io import read, write
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from ik_e3nn.data import LabelKeys, read_labels, write_structures
+from ik_e3nn.data.check import CheckSettings, check
 from ik_e3nn.data.labels import with_own_labels
 from ik_e3nn.errors import DataError
+from ik_e3nn.training.prepare import read_set
 
 FORCES = np.arange(9.0).reshape(3, 3)
 STRESS = np.array([[1.0, 0.6, 0.5], [0.6, 2.0, 0.4], [0.5, 0.4, 3.0]])
@@ -257,7 +259,7 @@ def test_single_nan_force_components_are_told(caplog):
         atoms.arrays["REF_forces"] = np.ones((3, 3))
     structures[1].arrays["REF_forces"][2, 0] = np.nan
     _, counts = read_labels(structures, LabelKeys())
-    assert "1 structures (the first is 1) have NaN force components" in caplog.text
+    assert "1 structures (the first is structure 1) have NaN force components" in caplog.text
     assert counts.forces == 3
 
 
@@ -280,3 +282,17 @@ def test_labels_of_our_own_are_read_whatever_the_settings_are(tmp_path) -> None:
         np.testing.assert_allclose(found.stress, labels.stress, atol=1e-12)
     both, _ = read_labels([back, atoms], keys)
     assert both[0].energy == pytest.approx(both[1].energy, abs=1e-12)
+
+
+def test_labels_of_a_wrong_shape_are_named_with_file_and_frame(tmp_path):
+    """All of them at once, counted in each file from 0, by every command that reads labels."""
+    right = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info={"REF_energy": 1.0})
+    wrong = right.copy()
+    wrong.info["REF_energy"] = [1.0, 2.0]
+    write_structures(tmp_path / "a.xyz", [right, right])
+    write_structures(tmp_path / "b.xyz", [right, wrong, wrong])
+    message = r"the energy of structure 1 of .*b.xyz must be one number, got .*; the energy of structure 2 of .*b.xyz"
+    with pytest.raises(DataError, match=message):
+        check(CheckSettings(str(tmp_path / "*.xyz"), output=str(tmp_path / "found")))
+    with pytest.raises(DataError, match=message):
+        read_set([str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")], LabelKeys())

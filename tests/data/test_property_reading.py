@@ -286,4 +286,28 @@ def test_one_absurd_value_does_not_set_the_scale(caplog) -> None:
     (found,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
     assert found.scale == pytest.approx(clean.scale, rel=0.02)
     assert found.shift == pytest.approx(clean.shift, abs=0.02)
-    assert "1 of 500 values of gap are so far off that they alone would set its scale: m77" in caplog.text
+    assert "1 of 500 values of gap are so far off that they alone would set its scale: molecule m77" in caplog.text
+
+
+def test_values_that_widen_the_spread_are_told(caplog) -> None:
+    """Errors beside a spread that ten values of 500 make look smaller than they are; a normal distribution is fine."""
+    values, gap = np.random.default_rng(0).normal(size=500), (Target("gap", "intensive", "eV"),)
+    atoms, ids = [Atoms("CH4")] * 500, [f"m{k}" for k in range(500)]
+    values[::50] = 30.0  # the spread is sqrt(0.98 + 0.02 * 30^2 * 0.98) = 4.3 with them, 1 without
+    (found,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
+    assert found.scale == pytest.approx(4.3, abs=0.1)
+    said = caplog.text
+    assert "10 of 500 values of gap are far off: molecule m0, molecule m50" in said
+    assert re.search(
+        r"spread of its values is 4.3\d? eV, without them 1.?\d* eV, so that errors .* look 4.\d times", said
+    )
+
+
+def test_properties_of_a_large_unit_have_their_own_scale() -> None:
+    """Values of 1e-12 have a spread; values that are all the same have none."""
+    atoms, ids, moment = [Atoms("CH4")] * 50, [f"m{k}" for k in range(50)], (Target("m", "intensive", "C m"),)
+    values = 1e-12 * np.random.default_rng(0).normal(size=50)
+    (found,) = fit_references(PropertySet(atoms, moment, {"m": values}, ids), [1, 6])
+    assert found.scale == pytest.approx(values.std(), rel=1e-9)
+    (found,) = fit_references(PropertySet(atoms, moment, {"m": np.full(50, 3e-12)}, ids), [1, 6])
+    assert found.scale == 1.0

@@ -100,7 +100,9 @@ def test_what_cannot_hold_predictions_is_refused_before_the_work(folder, output)
 
 def test_predictions_replace_nothing(folder) -> None:
     evaluate(settings(folder))
-    with pytest.raises(DataError, match="structure 0 has IK_energy, IK_forces already, .* choose another prefix"):
+    with pytest.raises(
+        DataError, match="structure 0 of .*out.xyz has IK_energy, IK_forces already, .* choose another prefix"
+    ):
         evaluate(settings(folder, data="out.xyz", output="b.xyz"))
     evaluate(settings(folder, data="out.xyz", output="b.xyz", prefix="second"))
     assert {"IK_energy", "second_energy"} <= set(read(folder / "b.xyz").info)
@@ -145,7 +147,7 @@ def test_other_precision_and_no_plots(folder) -> None:
     ("changes", "error", "message"),
     [
         ({"output": "data.xyz"}, DataError, "data.xyz exists already"),
-        ({"data": "neon.xyz"}, UnknownSpeciesError, "structure 0 has Ne, which the model does not know"),
+        ({"data": "neon.xyz"}, UnknownSpeciesError, "structure 0 of .*neon.xyz has Ne, which the model does not know"),
         ({"model": "data.xyz"}, ModelFileError, "not a readable model file"),
         ({"model": "no.safetensors"}, FileNotFoundError, "no model file"),
         ({"data": "no.xyz"}, DataError, "there is no file"),

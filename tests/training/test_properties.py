@@ -175,7 +175,7 @@ def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
     assert tables["sdf"][1]["problem"] == "molecule 1 of some.sdf cannot be read"
     assert "molecule 3 of some.sdf is a flat drawing" in tables["sdf"][3]["problem"]
     assert main(["predict", "out/model.safetensors", "some.csv", "-o", "n.csv", "--seed=-1"]) == 2
-    assert "seed is -1, but it must not be negative" in capsys.readouterr().err
+    assert "seed is -1, but it must be between 0 and 4294967295" in capsys.readouterr().err
 
 
 def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
@@ -409,7 +409,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     lines = (folder / "train.csv").read_text().splitlines()
     (folder / "other.csv").write_text("\n".join([*lines, "new,CF,1,0,0 0 0"]) + "\n")
     write_xyz(folder / "other.csv")
-    with pytest.raises(UnknownSpeciesError, match="molecule new has F, which the model does not know"):
+    with pytest.raises(UnknownSpeciesError, match=r"molecule \d+ of other.xyz \(new\) has F, which the model does not"):
         calibrate(CalibrationSettings("run_*/model.safetensors", "other.xyz", output="e", progress=False))
     (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
     write_xyz(folder / "few.csv")
@@ -510,3 +510,31 @@ def test_predict_says_what_is_no_whole_molecule_in_every_kind_of_file(tmp_path, 
     else:
         assert "no bonds fit the geometry of C2O" in rows["bare"]["problem"]
         assert "an odd number of electrons" in rows["radical"]["problem"]
+
+
+def test_molecules_that_two_sets_share_are_told(folder, caplog) -> None:
+    """Ethanol is OCC and C(O)C; at another geometry of a structure file it is still the same molecule."""
+
+    def prepared(text):
+        caplog.clear()
+        (folder / "valid.csv").write_text(text)
+        data = PropertyDataConfig("two.csv", {"size": "extensive eV"}, valid="valid.csv")
+        prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))
+        return caplog.text
+
+    (folder / "two.csv").write_text("id,smiles,size\na,OCC,1.0\nb,CC(=O)C,2.0\nc,C[C@H](F)Cl,3.0\n")
+    said = prepared("smiles,size\nC(O)C,1.0\nCCCO,1.5\n")
+    assert "1 molecules, by SMILES or geometry, are both in data.train and in data.valid" in said
+    assert "(the first: row 1 of two.csv (a) and row 1 of valid.csv)" in said
+    assert "are both in" not in prepared("smiles,size\nCCCO,1.5\nC[C@@H](F)Cl,3.0\n")
+
+
+def test_all_molecules_with_elements_to_learn_nothing_of_are_named(folder) -> None:
+    (folder / "other.csv").write_text("id,smiles,size\na,CF,1.0\nb,CO,1.0\n,BrCCl,1.0\n")
+    data = PropertyDataConfig("train.csv", {"size": "extensive eV"}, valid="other.csv")
+    with pytest.raises(
+        UnknownSpeciesError,
+        match=r"data.valid has F, Cl, Br, which .*train on has \(row 1 of other.csv \(a\) has F; row 3 of "
+        r"other.csv has Br, Cl\); add such molecules, leave them out",
+    ):
+        prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))

@@ -1,0 +1,49 @@
+"""Elements that a model or a training set does not have: which structures hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from ik_e3nn.errors import UnknownSpeciesError
+
+_SHOWN = 20  # structures that one message names
+
+
+def with_others(structures: Sequence[Atoms], species: Collection[int]) -> dict[int, str]:
+    """Structures with elements that are not among some, by number, with the symbols of these.
+
+    >>> with_others([Atoms("H2"), Atoms("HCl")], [1])
+    {1: 'Cl'}
+    """
+    strange = {number: {*atoms.numbers.tolist()} - {*species} for number, atoms in enumerate(structures)}
+    return {number: ", ".join(sorted(chemical_symbols[z] for z in found)) for number, found in strange.items() if found}
+
+
+def listing(strange: dict[int, str], places: Sequence[str]) -> str:
+    """Which structures have which of the elements, not too many.
+
+    >>> listing({1: "Cl", 4: "Br, Cl"}, [f"structure {k}" for k in range(9)])
+    'structure 1 has Cl; structure 4 has Br, Cl'
+    """
+    found = [f"{places[number]} has {symbols}" for number, symbols in strange.items()]
+    return "; ".join(found[:_SHOWN]) + (f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+
+
+def check_species(structures: Sequence[Atoms], species: Collection[int], places: Sequence[str] = ()) -> None:
+    """Raise if structures hold elements that a model does not know.
+
+    Args:
+        structures: The structures.
+        species: Atomic numbers that are known.
+        places: What the message calls each structure, if not by its number.
+
+    Raises:
+        UnknownSpeciesError: Names the elements and the structures that have them.
+    """
+    strange = with_others(structures, species)
+    if strange:
+        named = places or [f"structure {number}" for number in range(len(structures))]
+        raise UnknownSpeciesError(f"{listing(strange, named)}, which the model does not know.")
