@@ -52,7 +52,7 @@ def check_properties(data: str | Sequence[str], targets: Sequence[str] | None, f
     wanted = _targets(data, targets)
     given = data if isinstance(data, str) else list(data)
     molecules = read_properties(given, wanted, progress=True, drop_absent=not targets, faults=faults)
-    smiles = list(molecules.smiles or [None] * len(molecules))
+    smiles = molecules.smiles or [""] * len(molecules)
     duplicates = same_molecules(molecules.structures, smiles)
     columns = {target.name: _column(molecules, target) for target in molecules.targets}
     scalars = {name: values for name, values in columns.items() if not _target(molecules, name).shape}

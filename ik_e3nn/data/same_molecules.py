@@ -11,23 +11,23 @@ from rdkit import Chem, rdBase
 from ik_e3nn.data.check_geometry import connected_groups, find_duplicates
 
 
-def same_molecules(structures: Sequence[Atoms], smiles: Sequence[str | None]) -> list[list[int]]:
+def same_molecules(structures: Sequence[Atoms], smiles: Sequence[str]) -> list[list[int]]:
     """Groups of molecules with the same canonical SMILES or the same geometry, charge and spin.
 
     Args:
         structures: The molecules.
-        smiles: SMILES of each, None where they are not known.
+        smiles: SMILES of each, "" where they are not known.
 
     Returns:
         Groups of two or more numbers.
 
     Example:
-        >>> same_molecules([Atoms("H"), Atoms("He"), Atoms("H"), Atoms("Ne")], [None, "OCC", None, "CCO"])
+        >>> same_molecules([Atoms("H"), Atoms("He"), Atoms("H"), Atoms("Ne")], ["", "OCC", "", "CCO"])
         [[0, 2], [1, 3]]
     """
     by_text: dict[str, list[int]] = defaultdict(list)
     for number, text in enumerate(smiles):
-        canonical = None if text is None else canonical_smiles(text)
+        canonical = canonical_smiles(text) if text else None
         if canonical is not None:
             by_text[canonical].append(number)
     return connected_groups([*by_text.values(), *find_duplicates(structures)], len(structures))

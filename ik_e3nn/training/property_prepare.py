@@ -108,7 +108,7 @@ def bonded(sets: dict[str, PropertySet], config: PropertyConfig) -> tuple[dict[s
 def warn_of_same(sets: Mapping[str, PropertySet]) -> None:
     """Say which sets share molecules: errors on what was trained on say nothing about other molecules."""
     owners = [(name, place) for name, one in sets.items() for place in one.names]
-    smiles = [text for one in sets.values() for text in one.smiles or [None] * len(one)]
+    smiles = [text for one in sets.values() for text in one.smiles or [""] * len(one)]
     groups = same_molecules([atoms for one in sets.values() for atoms in one.structures], smiles)
     for first, second in combinations(sets, 2):
         shared = [group for group in groups if {first, second} <= {owners[index][0] for index in group}]
