@@ -53,6 +53,33 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
         raise
 
 
+@contextmanager
+def together(*files: Path) -> Iterator[None]:
+    """Remove files that belong together, as far as they are new, where not all of them can be written.
+
+    Args:
+        files: What is written inside.
+
+    Example:
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table, plot = Path(folder) / "a.csv", Path(folder) / "a.png"
+        ...     try:
+        ...         with together(table, plot):
+        ...             _ = table.write_text("1")
+        ...             raise OSError(28, "No space left on device")
+        ...     except OSError:
+        ...         table.exists()
+        False
+    """
+    new = [file for file in files if not file.exists()]
+    try:
+        yield
+    except BaseException:
+        for file in new:
+            file.unlink(missing_ok=True)
+        raise
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what killed processes have left of files that `written_at_once` was writing in a folder.
 

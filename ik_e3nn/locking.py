@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from ik_e3nn.atomic import remove_unfinished
 from ik_e3nn.errors import DataError
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def locked_folder(path: str | Path, *, called: str = "the output folder") -> Ite
         ...     sorted(file.name for file in folder.iterdir())
         ['.lock']
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     what = f"{called} {folder}"
     made = _make(folder, what)
     try:
@@ -69,7 +70,7 @@ def locked_file(path: str | Path) -> Iterator[Path]:
         ...     file.name
         'a.xyz'
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     made = _make(file.parent, f"the folder {file.parent}")
     try:
         with _held(file.with_name(f".{file.name}{LOCK}"), str(file), "wait until it has finished, or choose another"):

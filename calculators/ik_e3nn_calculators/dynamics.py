@@ -12,6 +12,7 @@ from ase.constraints import FixAtoms, FixBondLengths
 from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
+from ik_e3nn.atomic import naming
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
 from ik_e3nn.json_file import read_json
@@ -21,6 +22,7 @@ from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.constraints import check_constraints, check_dynamics, renew_constraints, warn_of_lost
 from ik_e3nn_calculators.folder import check_free, clear_folder
 from ik_e3nn_calculators.frames import snapshot, write_final
+from ik_e3nn_calculators.heights import HeightWatch
 from ik_e3nn_calculators.inputs import check_finite
 from ik_e3nn_calculators.md_run import CHECKPOINT, LAST_FRAMES, LOG, MDRun
 from ik_e3nn_calculators.plots import plot_dynamics
@@ -85,6 +87,9 @@ def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Ca
         if restarting
         else _started(settings, folder, atoms, engine, identity)
     )
+    if calculator is None:
+        run.heights = HeightWatch.of(engine, settings.model)
+        run.heights.look(run.atoms, run.step)
     before = getattr(engine, "neighbour_rebuilds", None)
     try:
         run.advance()
@@ -130,7 +135,7 @@ def _started(
     warn_of_lost(structure, settings.trajectory)
     _warn_of_hydrogens(structure, settings.timestep)
     clear_folder(folder, _FILES)
-    with Trajectory(folder / START, "w") as file:
+    with naming(folder / START), Trajectory(folder / START, "w") as file:
         file.write(structure.copy())  # constraints, momenta and info, but no results
     write_json(folder / SETTINGS, {**settings.physics(), **identity})
     run.begin()

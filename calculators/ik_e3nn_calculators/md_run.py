@@ -12,11 +12,13 @@ from ase import Atoms, units
 from ase.md.md import MolecularDynamics
 from tqdm.auto import tqdm
 
+from ik_e3nn.atomic import naming
 from ik_e3nn.errors import ExplosionError
 from ik_e3nn_calculators.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ik_e3nn_calculators.csvlog import CsvLog
 from ik_e3nn_calculators.frames import frame_file, snapshot
 from ik_e3nn_calculators.guard import ExplosionGuard
+from ik_e3nn_calculators.heights import HeightWatch
 from ik_e3nn_calculators.integrators import build_integrator, integrator_state, restore_integrator
 from ik_e3nn_calculators.settings import MDSettings
 from ik_e3nn_calculators.velocities import degrees_of_freedom, drift_share, kinetic_temperature, remove_drift
@@ -62,6 +64,7 @@ class MDRun:
             atoms.pbc.all() and atoms.cell.rank == 3 and "stress" in atoms.calc.implemented_properties
         )
         self._integrator: MolecularDynamics | None = None
+        self.heights = HeightWatch({})
 
     def prepare(self) -> None:
         """Evaluate and check the starting structure; nothing is written yet.
@@ -113,7 +116,8 @@ class MDRun:
                     self._one_step(bar)
         except ExplosionError:
             if self._recent:
-                ase.io.write(self.folder / LAST_FRAMES, list(self._recent), format="extxyz")
+                with naming(self.folder / LAST_FRAMES):
+                    ase.io.write(self.folder / LAST_FRAMES, list(self._recent), format="extxyz")
             raise
         finally:
             self.seconds = time.perf_counter() - start
@@ -129,6 +133,7 @@ class MDRun:
         self._guard.check_step(self.atoms, before, temperature, self.step)
         if self.step % self.settings.log_interval == 0:
             self._guard.check_geometry(self.atoms, self.step)
+            self.heights.look(self.atoms, self.step)
             bar.set_postfix_str(f"{temperature:.0f} K", refresh=False)
         if self.step == 0:
             self._begin_production()

@@ -20,6 +20,7 @@ from ik_e3nn_calculators.constraints import check_constraints, warn_of_lost
 from ik_e3nn_calculators.csvlog import CsvLog
 from ik_e3nn_calculators.folder import check_free, clear_folder
 from ik_e3nn_calculators.frames import frame_file, snapshot, write_final
+from ik_e3nn_calculators.heights import HeightWatch
 from ik_e3nn_calculators.inputs import has_volume
 from ik_e3nn_calculators.plots import plot_columns
 from ik_e3nn_calculators.relax_settings import RelaxSettings, RelaxSummary
@@ -71,6 +72,7 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)
     structure.get_forces()
+    watch = HeightWatch.of(engine, settings.model) if calculator is None else HeightWatch({})
     warn_of_lost(structure, settings.trajectory)
     clear_folder(folder, _FILES)
     optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
@@ -79,6 +81,7 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
 
         def record() -> None:
             row = _row(target, structure, optimizer.nsteps)
+            watch.look(structure, optimizer.nsteps)
             log.append(row)
             frames.append(snapshot(structure, step=optimizer.nsteps))
             bar.set_postfix_str(_progress(row), refresh=False)

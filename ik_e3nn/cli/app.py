@@ -1,4 +1,8 @@
-"""Entry point: find the command, run it, and turn expected errors into one line."""
+"""Entry point: find the command, run it, and turn expected errors into one line.
+
+Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge; 2 for a mistake that the
+message explains; 130 after Ctrl-C and 143 after SIGTERM, 128 and the number of the signal, as shells expect.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import dataclasses
 import difflib
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,6 +25,7 @@ from ik_e3nn.cli.commands import COMMANDS, FINETUNE, TRAIN, Command, find_comman
 from ik_e3nn.errors import ConfigError, IKError
 
 USAGE_ERROR, INTERRUPTED = 2, 130
+LONGEST_WORD = 250  # letters of a word in a message, such as a path; the middle of longer ones is left out
 PROGRAM = "ik-e3nn"
 HELP = ("-h", "--help", "help")
 
@@ -31,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words after the program's name; by default those of this process.
 
     Returns:
-        The exit status: 0; 1 for a relaxation that did not converge; 2 for a mistake that the message explains; 130
-        after Ctrl-C, 143 after SIGTERM.
+        The exit status; see the top of this module.
     """
     # Nothing a user can act on: torch's news about functions that torch_geometric and e3nn decorate on import.
     warnings.filterwarnings("ignore", "`torch.jit", category=DeprecationWarning)
@@ -48,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         if debug:
             raise
-        _say(sys.stderr, "interrupted")
+        command, _ = find_command(words)
+        again = command is not None and not command.continues
+        _say(sys.stderr, "interrupted; the same command starts again from the beginning" if again else "interrupted")
         return error.status if isinstance(error, _Stopped) else INTERRUPTED
     except (IKError, OSError, ValueError) as error:  # libraries say with a ValueError what is wrong with the input
         if debug:
@@ -164,6 +171,7 @@ def _message(error: Exception) -> str:
     text = " ".join(str(error).split("\n"))
     if isinstance(error, OSError) and error.strerror and error.filename:
         text = f"{error.strerror}: {error.filename}"
+    text = re.sub(rf"\S{{{LONGEST_WORD},}}", lambda word: f"{word[0][:60]}...{word[0][-20:]}", text)
     return text or type(error).__name__
 
 

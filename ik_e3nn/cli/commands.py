@@ -19,6 +19,7 @@ class Command:
         positional: Fields that are given by position.
         example: What follows the name in an example.
         shows_result: Whether the returned object is shown; otherwise the function reports by itself.
+        continues: Whether it says by itself how a run that was stopped goes on.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Command:
     positional: tuple[str, ...] = ()
     example: str = ""
     shows_result: bool = True
+    continues: bool = False
 
     def load(self) -> tuple[type[Any], Any]:
         """The settings' class and the function; imported only now."""
@@ -44,6 +46,7 @@ COMMANDS = (
         "ik_e3nn.data.generate:generate",
         example="--smiles CCO -o ethanol.xyz",
         shows_result=False,
+        continues=True,
     ),
     Command(
         "data check",
@@ -60,6 +63,7 @@ COMMANDS = (
         "ik_e3nn.training.fit:train",
         positional=("config",),
         example="config.yaml --model.num_channels=64",
+        continues=True,
     ),
     Command(
         FINETUNE,
@@ -68,6 +72,7 @@ COMMANDS = (
         "ik_e3nn.training.fit:finetune",
         positional=("base", "config"),
         example="base.safetensors config.yaml --finetune.method=lora",
+        continues=True,
     ),
     Command(
         "eval",
@@ -101,6 +106,7 @@ COMMANDS = (
         "ik_e3nn_calculators.dynamics:run_md",
         positional=("structure",),
         example="CCO --ensemble langevin --time_ps 5",
+        continues=True,
     ),
     Command(
         "relax",
@@ -109,6 +115,7 @@ COMMANDS = (
         "ik_e3nn_calculators.relaxation:run_relax",
         positional=("structure",),
         example="slab.xyz --model model.safetensors",
+        continues=True,
     ),
     Command(
         "dock",
@@ -117,6 +124,7 @@ COMMANDS = (
         "ik_e3nn_calculators.dock:run_dock",
         positional=("ligand",),
         example="c1ccccc1 --model graphite.safetensors --host surface",
+        continues=True,
     ),
     Command(
         "info",

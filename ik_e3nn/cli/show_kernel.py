@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ik_e3nn.atomic import written_at_once
+from ik_e3nn.atomic import together, written_at_once
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.settings import check_settings
+from ik_e3nn.user_path import user_path
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,22 @@ def show_kernel(settings: ShowKernelSettings) -> str:
 
     kernel = _kernel(settings)
     plane = Plane(settings.plane, settings.height, kernel.reach)
-    folder = Path(settings.output)
+    folder = user_path(settings.output)
     names = ["slices", "sphere", "rotation"] + ["cases"] * (len(kernel.cases) > 1)
     paths = {name: folder / f"{name}.png" for name in names}
     existing = [path for path in paths.values() if path.exists()]
     if existing and not settings.overwrite:
         raise FileExistsError(f"{existing[0]} exists: choose another folder with -o, or say --overwrite")
-    folder.mkdir(parents=True, exist_ok=True)
     turning, errors = rotation_figure(kernel, plane, most_moved(kernel, inside(kernel.group)))
     figures = {"slices": slices_figure(kernel, plane), "sphere": sphere_figure(kernel, 0.5 * kernel.reach)}
     figures["rotation"] = turning
     if "cases" in paths:
         figures["cases"] = cases_figure(kernel, plane)
-    for name, figure in figures.items():
-        with written_at_once(paths[name]) as file:
-            figure.savefig(file, format="png", dpi=110)
+    folder.mkdir(parents=True, exist_ok=True)
+    with together(*paths.values()):
+        for name, figure in figures.items():
+            with written_at_once(paths[name]) as file:
+                figure.savefig(file, format="png", dpi=110)
     lines = [str(path) for path in paths.values()]
     lines += [
         f"turned by an element {name} of {kernel.group.name}: relative error {e:.1e}" for name, e in errors.items()

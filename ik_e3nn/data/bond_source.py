@@ -16,7 +16,7 @@ from ik_e3nn.data.bond_mapping import bonds_from_smiles, connected_pairs
 from ik_e3nn.data.bond_perception import perceive_bonds, perceive_molecule
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import has_bonds, set_bonds
+from ik_e3nn.graph import has_bonds, set_bonds, stated_number
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def _one(atoms: Atoms, smiles: str | None, source: BondSource) -> tuple[Atoms, s
             raise DataError("the file has no SMILES")
         set_bonds(bonded, bonds_from_smiles(atoms, smiles))
         return bonded, "smiles"
-    set_bonds(bonded, perceive_bonds(atoms, charge=int(atoms.info.get("charge", 0))))
+    set_bonds(bonded, perceive_bonds(atoms, charge=int(stated_number(atoms, "charge") or 0)))
     return bonded, "perceived"
 
 

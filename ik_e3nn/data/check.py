@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import together
 from ik_e3nn.data.check_analysis import (
     energy_outliers,
     force_outliers,
@@ -34,6 +35,7 @@ from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.data.writing import check_output, whole_file
 from ik_e3nn.settings import check_settings
+from ik_e3nn.user_path import user_path
 
 __all__ = ["CheckReport", "CheckSettings", "PropertyCheckReport", "check"]
 
@@ -83,7 +85,7 @@ class CheckSettings:
     def prefix(self) -> Path:
         """Path of the files to write, without suffix."""
         if self.output is not None:
-            return Path(self.output).expanduser()
+            return user_path(self.output)
         first = Path(self.data if isinstance(self.data, str) else self.data[0]).name
         plain = "".join(letter for letter in first if letter not in "*?[]")
         return Path(f"{plain.split('.')[0] or 'data'}_check")
@@ -147,11 +149,12 @@ def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckRe
 
 
 def _write(content: dict[str, Any], plot: Callable[[Path], None], files: Sequence[Path], overwrite: bool) -> None:
-    """The two files, each whole or not at all."""
-    with whole_file(files[0], overwrite=overwrite) as path:
-        path.write_text(json.dumps(content, indent=2) + "\n")
-    with whole_file(files[1], overwrite=overwrite) as path:
-        plot(path)
+    """The two files, both of them or none."""
+    with together(*files):
+        with whole_file(files[0], overwrite=overwrite) as path:
+            path.write_text(json.dumps(content, indent=2) + "\n")
+        with whole_file(files[1], overwrite=overwrite) as path:
+            plot(path)
 
 
 def _examine(

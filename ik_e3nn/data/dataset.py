@@ -17,6 +17,7 @@ from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_stated, fields, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
+from ik_e3nn.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class StructureDataset(Dataset[Data]):
         )
         self.r_max = float(r_max)
         self.dtype = dtype
-        self.cache = None if cache is None else Path(cache).expanduser()
+        self.cache = None if cache is None else user_path(cache)
         if len(self.labels) != len(self.structures):
             raise DataError(f"{len(self.structures)} structures, but labels for {len(self.labels)}")
         empty = [number for number, atoms in enumerate(self.structures) if len(atoms) == 0]

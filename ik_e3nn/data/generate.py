@@ -15,6 +15,7 @@ from ik_e3nn.data.generate_plan import Chain, fingerprint, make_sampler, plan_ch
 from ik_e3nn.data.generate_run import ChainRunner, isolated_atom_frames
 from ik_e3nn.data.generate_settings import GenerateSettings
 from ik_e3nn.data.labelling import make_calculator
+from ik_e3nn.data.reading import read_structure
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.data.writing import check_output, write_structures
 from ik_e3nn.errors import DataError
@@ -100,8 +101,10 @@ def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
     """A generation that has its files to itself."""
     began = time.perf_counter()
     check_output(output, overwrite=settings.overwrite, inputs=settings.structures)
-    # A missing package is told at once, not after the conformers.
+    # A missing package, and a surface that cannot be read, are told at once, not after the conformers.
     make_calculator(settings.calculator, options=settings.calculator_options)
+    if settings.substrate is not None:
+        read_structure(settings.substrate)
     starts = starting_structures(settings)
     chains = plan_chains(settings, starts)
     work_path = output.with_name(output.name + ".partial")

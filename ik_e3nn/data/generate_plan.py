@@ -5,7 +5,6 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ase import Atoms
 from ase.io.jsonio import encode
@@ -21,6 +20,7 @@ from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.sampling import RattleSampler, Sampler
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, set_bonds, stated_number
+from ik_e3nn.user_path import user_path
 
 # Settings that say where to write and not what.
 _NOT_PART_OF_THE_RUN = ("output", "resume", "overwrite")
@@ -151,7 +151,7 @@ def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
     """
     values = {key: value for key, value in dataclasses.asdict(settings).items() if key not in _NOT_PART_OF_THE_RUN}
     if settings.substrate is not None:
-        values["substrate"] = hashlib.sha256(Path(settings.substrate).read_bytes()).hexdigest()
+        values["substrate"] = hashlib.sha256(user_path(settings.substrate).read_bytes()).hexdigest()
     structures = [
         [atoms.numbers.tolist(), atoms.positions.tolist(), atoms.cell.array.tolist(), atoms.pbc.tolist()]
         for group in starts

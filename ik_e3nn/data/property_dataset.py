@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 
 import torch
 from torch.utils.data import Dataset
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Connectivity, average_neighbours, build_molecular_graph, fields
+from ik_e3nn.graph import Connectivity, average_neighbours, build_molecular_graph, check_stated, fields
 from ik_e3nn.graph.build import NUMBER_KEYS
 
 
@@ -25,6 +26,10 @@ class PropertyDataset(Dataset[Data]):
         edges: "bonds", "radius" or "both"; see `build_molecular_graph`.
         r_max: Cutoff radius in A, for all but "bonds".
         dtype: Floating type of shifts, charge and spin, see `build_graph`.
+        inputs: What a model reads; charges and spins among it are checked, see `check_stated`.
+
+    Raises:
+        DataError: The charge or spin of a molecule was said of other atoms.
 
     Example:
         >>> from ase.build import molecule
@@ -40,10 +45,12 @@ class PropertyDataset(Dataset[Data]):
         r_max: float = 5.0,
         *,
         dtype: torch.dtype = torch.float32,
+        inputs: Collection[str] = (),
     ) -> None:
         self.molecules, self.edges, self.r_max, self.dtype = molecules, edges, float(r_max), dtype
         infos = [atoms.info for atoms in molecules.structures]
         self._kept = {name for name, key in NUMBER_KEYS.items() if all(info.get(key) is not None for info in infos)}
+        check_stated_numbers(molecules, self._kept.intersection(inputs))
         self._targets = torch.from_numpy(molecules.matrix())
         self._graphs: list[Data | None] = [None] * len(molecules)
 
@@ -77,3 +84,25 @@ class PropertyDataset(Dataset[Data]):
                 del graph[name]
         graph[fields.TARGETS] = self._targets[index : index + 1]
         return graph
+
+
+def check_stated_numbers(molecules: PropertySet, inputs: Collection[str]) -> None:
+    """Refuse molecules whose charge or spin, where a model reads it, was said before they were cut, joined or repeated.
+
+    Args:
+        molecules: The molecules.
+        inputs: What the model reads.
+
+    Raises:
+        DataError: Names the first one.
+
+    Example:
+        >>> from ase import Atoms
+        >>> check_stated_numbers(PropertySet([Atoms("OH", info={"charge": -1})], (), {}, ["a"]), ["total_charge"])
+    """
+    for key in [NUMBER_KEYS[name] for name in NUMBER_KEYS if name in inputs]:
+        for name, atoms in zip(molecules.ids, molecules.structures, strict=True):
+            try:
+                check_stated(atoms, key)
+            except DataError as error:
+                raise DataError(f"molecule {name}: {error}") from error

@@ -21,6 +21,7 @@ from ik_e3nn.data.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def read_properties(
     sets: list[PropertySet] = []
     names: set[str] = set()
     for item in given:
-        if is_qm9(Path(item).expanduser()):
+        if is_qm9(user_path(item)):
             if not drop_absent:
                 _check_in_qm9(targets)
             sets.append(read_qm9(item).with_targets(targets))

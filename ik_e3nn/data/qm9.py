@@ -16,6 +16,7 @@ from ik_e3nn.data.pyg import from_pyg
 from ik_e3nn.data.qm9_files import read_arrays, read_sdf_table, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Target
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
     Raises:
         DataError: There is nothing of that form, or it is damaged.
     """
-    place = Path(path).expanduser()
+    place = user_path(path)
     if not place.exists() and place.suffix != ".xyz":  # that may be a glob
         raise DataError(f"there is no {place}; QM9 is not downloaded for you: give its files")
     sdf = sdf_of(place)

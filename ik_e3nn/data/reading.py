@@ -19,6 +19,7 @@ from ik_e3nn.data.xyz_text import count_frames, is_xyz, open_text, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy, settle_bonds
 from ik_e3nn.graph.bond_record import RECORD
+from ik_e3nn.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def read_structure(path: PathLike, frame: int | None = None) -> Atoms:
         ...     read_structure(f"{folder}/two.xyz", 0).get_chemical_formula()
         'H'
     """
-    place = Path(path).expanduser()
+    place = user_path(path)
     if not is_file(place):
         raise DataError(f"there is no file {place}")
     several = _number_of_frames(place)
@@ -172,7 +173,7 @@ def is_file(source: PathLike) -> bool:
     False
     """
     try:
-        return Path(source).expanduser().is_file()
+        return user_path(source).is_file()
     except (OSError, ValueError, RuntimeError):
         return False
 
@@ -207,7 +208,7 @@ def expand_path(path: PathLike) -> list[Path]:
         ...     [file.name for file in expand_path(folder)]
         ['a.xyz']
     """
-    place = Path(path).expanduser()
+    place = user_path(path)
     try:
         is_folder = place.is_dir()
     except OSError as error:

@@ -31,6 +31,8 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         DataError: There is no SMILES column, or no row; a name occurs twice; a row is longer than the header; the file
             is not UTF-8.
     """
+    if not path.is_file():  # a pipe would wait for ever
+        raise DataError(f"{path} is not a file but a folder, a pipe or a device")
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from ase import Atoms
 from ik_e3nn.atomic import naming
 from ik_e3nn.data.extxyz import is_extxyz, storable
 from ik_e3nn.errors import DataError
+from ik_e3nn.user_path import user_path
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         ...     (Path(folder) / "note.txt").read_text()
         'done'
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     check_output(target, overwrite=overwrite)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,13 +70,15 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
     Example:
         >>> check_output("no/such/file.xyz", overwrite=False)
     """
-    target = Path(path).expanduser()
+    target = user_path(path)
     if target.is_dir():
         raise DataError(f"{path} is a folder; give the name of a file, like {target / 'output'}")
     if target.exists() and not overwrite:
         raise DataError(f"{path} exists already; give another name, or say --overwrite (overwrite=True) to replace it")
     if target.exists() and any(target.samefile(file) for file in _files_of(inputs)):
         raise DataError(f"{path} is read by this command, and would be replaced by its output; give another name")
+    if target.is_symlink() and not target.exists():
+        raise DataError(f"{path} is a link to a file that does not exist; remove the link, or give another name")
     folder = next(place for place in target.absolute().parents if place.exists())
     if not folder.is_dir():
         raise DataError(f"cannot write to the folder {target.parent}: {folder} is no folder")
@@ -87,7 +90,7 @@ def _files_of(inputs: Sequence[str | Path]) -> list[Path]:
     """The files that paths and globs stand for, those in folders included."""
     files = []
     for given in inputs:
-        place = Path(given).expanduser()
+        place = user_path(given)
         found = [place] if place.exists() else [Path(match) for match in glob.glob(str(place), recursive=True)]
         files += [file for one in found for file in ([one] if one.is_file() else one.iterdir())]
     return [file for file in files if file.exists()]

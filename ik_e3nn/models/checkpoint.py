@@ -191,6 +191,7 @@ def _units_and_references(model: Model) -> dict[str, Any]:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise FileNotFoundError(f"no model file at {path}")
+    path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -202,11 +203,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if KEY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not a model of ik_e3nn: it lacks the entry {KEY!r}")
     try:
-        info: dict[str, Any] = json.loads(metadata[KEY])
-        found = int(info["format_version"])
-        writer = dict(info.get("versions", {})).get("ik-e3nn")
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        info: Any = json.loads(metadata[KEY])
+    except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path}: the description of the model is broken ({error})") from error
+    found, writer = _format(info, path)
     if found > FORMAT_VERSION:
         raise ModelFileError(
             f"{path} has format {found}, written by ik-e3nn {writer}; this version reads up to format "
@@ -236,6 +236,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if bad:
         raise ModelFileError(f"{path}: {bad}: train anew, or use an earlier file")
     return upgraded(info), tensors
+
+
+def _format(info: Any, path: Path) -> tuple[int, str]:
+    """The number of the format that a description is in, and the version of the package that wrote it."""
+    kinds = {"format_version": (int, "a whole number"), "versions": (dict, "a mapping")}
+    for name, (kind, words) in kinds.items():
+        found = info.get(name, {} if kind is dict else None) if isinstance(info, dict) else None
+        if type(found) is not kind:
+            raise ModelFileError(
+                f"{path}: the description of the model is broken: {name} must be {words}, got {json.dumps(found)[:80]}"
+            )
+    return info["format_version"], str(info.get("versions", {}).get("ik-e3nn"))
 
 
 def contents_digest(info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:

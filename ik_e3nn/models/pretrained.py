@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.domain import Domain
+from ik_e3nn.user_path import user_path
 
 FOLDER = Path(__file__).parent / "base"
 MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
@@ -69,7 +70,7 @@ def model_path(model: str | PathLike[str] | None) -> Path:
         'run/model.safetensors'
     """
     if model != BASE_PROPERTIES:
-        return base_model_path() if model is None or model == BASE else Path(model).expanduser()
+        return base_model_path() if model is None or model == BASE else user_path(model)
     path = FOLDER / PROPERTIES
     if not path.is_file():
         raise ModelFileError(
@@ -88,6 +89,6 @@ def model_files(models: str | Sequence[str]) -> list[Path]:
     """
     found: list[Path] = []
     for name in [models] if isinstance(models, str) else models:
-        matches = sorted(glob.glob(str(Path(name).expanduser())))
+        matches = sorted(glob.glob(str(user_path(name))))
         found += [Path(match) for match in matches] or [model_path(name)]
     return found

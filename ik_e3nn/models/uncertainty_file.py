@@ -107,13 +107,16 @@ def _read(models: Sequence[Model], path: Path) -> tuple[str, dict[str, torch.Ten
     """Kind and tensors of a file that was made for these models."""
     if not path.is_file():
         raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
+    path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
         info: dict[str, Any] = json.loads(metadata[KEY])
-        version, digests, kind = int(info["format_version"]), sorted(info["models_sha256"]), info["kind"]
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        version, digests, kind = info["format_version"], sorted(info["models_sha256"]), info["kind"]
+        if type(version) is not int:
+            raise TypeError(f"format_version must be a whole number, got {version!r:.80}")
+    except (SafetensorError, OSError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(
             f"{path} is no file of an uncertainty, or is damaged: calibrate again ({error})"
         ) from error

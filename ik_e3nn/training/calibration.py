@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from ase import Atoms
 from torch import nn
 from tqdm import tqdm
 
+from ik_e3nn.atomic import together
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.energy_reference import is_isolated
 from ik_e3nn.data.writing import check_output
@@ -48,6 +48,7 @@ from ik_e3nn.training.prepare import LabelledSet, read_set
 from ik_e3nn.training.property_calibration import PropertyCalibrationResult, calibrate_properties
 from ik_e3nn.training.run_folder import write_json
 from ik_e3nn.training.sampler import EpochSampler
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -94,11 +95,10 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
         DataError: Too few labelled structures, or the output exists already.
         UnknownSpeciesError: The data have elements that the models do not know.
     """
-    output = Path(settings.output).expanduser()
+    output = user_path(settings.output)
     metrics_file, plot_file = (output.with_name(f"{output.stem}_{end}") for end in ("metrics.json", "calibration.png"))
     for path in (output, metrics_file, plot_file):
         check_output(path, overwrite=settings.overwrite, inputs=settings.inputs)
-    output.parent.mkdir(parents=True, exist_ok=True)
     device = choose_device(settings.device)
     files = model_files(settings.model)
     if read_model_info(files[0])["model"] == MolecularPropertyModel.__name__:
@@ -132,11 +132,13 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     tested = errors_and_stds(potential, halves[1], settings.batch_size)
     quality = {label: quality_of(*pair) for label, pair in tested.items()}
     warn_of_doubts(fitted, quality)
-    plot_calibration(tested, plot_file)
     counts = [len(half.structures) for half in halves]
     summary = {"factors": factors, "quality": quality, "calibrated_on": counts[0], "tested_on": counts[1]}
-    save_uncertainty(potential, output, summary=summary, overwrite=settings.overwrite)
-    write_json({"kind": type(potential).__name__, **summary}, metrics_file)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with together(output, metrics_file, plot_file):
+        plot_calibration(tested, plot_file)
+        save_uncertainty(potential, output, summary=summary, overwrite=settings.overwrite)
+        write_json({"kind": type(potential).__name__, **summary}, metrics_file)
     figures = {f"{label}_{name}": quality[label][name] for label in quality for name in ("spearman", "within_std")}
     _log.info("the calibration plot is in %s", plot_file)
     return CalibrationResult(type(potential).__name__, str(output), factors["energy"], factors["forces"], **figures)

@@ -38,6 +38,9 @@ TYPES = {
     "<class 'dict'>": "a mapping",
     "<class 'list'>": "a list",
     "<class 'NoneType'>": "null",
+    "<class 'collections.abc.Iterable'>": "a list",
+    "<class 'collections.abc.Sequence'>": "a list",
+    "<class 'collections.abc.Mapping'>": "a mapping",
 }
 GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are no settings
 
@@ -285,9 +288,9 @@ def one_line(message: str) -> str:
     ...   Expected a <class 'int'>. Got value: many''')
     "poses must be a whole number, got 'many'"
     """
+    match = re.match(r'Parser key "([^"]+)":(.*(?:Got|Given) value: ?(.*))\Z', message, re.DOTALL)
+    expected = [] if match is None else re.findall(r"Expected an? (typing\.Literal\[.*?\]|<class '[\w.]+'>)", match[2])
     text = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    match = re.match(r'Parser key "([^"]+)": (.*(?:Got|Given) value: (.*))$', text)
-    expected = [] if match is None else re.findall(r"Expected an? (typing\.Literal\[.*?\]|<class '\w+'>)", match[2])
     if match is None or not expected:
         return text
     return f"{match[1]} must be {' or '.join(dict.fromkeys(map(_in_words, expected)))}, got {match[3]!r}"

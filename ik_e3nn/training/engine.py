@@ -149,10 +149,10 @@ class _Interruptions(Callback):
     """Turns Lightning's `sys.exit` after Ctrl-C or SIGTERM into an interrupt, with the signal as it was before."""
 
     def __init__(self) -> None:
-        self._interrupted = False
+        self._interrupt: BaseException | None = None
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._interrupted = isinstance(exception, KeyboardInterrupt | SystemExit)
+        self._interrupt = exception if isinstance(exception, KeyboardInterrupt | SystemExit) else None
 
     @contextlib.contextmanager
     def reraised(self) -> Iterator[None]:
@@ -160,9 +160,11 @@ class _Interruptions(Callback):
         try:
             yield
         except SystemExit as error:
-            if not self._interrupted:
+            if self._interrupt is None:
                 raise
             signal.signal(signal.SIGINT, handler)
+            if isinstance(self._interrupt, KeyboardInterrupt):
+                raise self._interrupt from error
             raise KeyboardInterrupt from error
 
 

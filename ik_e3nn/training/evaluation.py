@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
+from ik_e3nn.atomic import together
 from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, write_structures
 from ik_e3nn.data.extxyz import require_extxyz
 from ik_e3nn.data.labels import LABELS, missing_labels
@@ -26,6 +27,7 @@ from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
 from ik_e3nn.training.prepare import warn_unseen
 from ik_e3nn.training.run_folder import write_json
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -103,7 +105,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         ModelFileError: The model file is broken.
         UnknownSpeciesError: The data has elements that the model does not know.
     """
-    output = Path(settings.output).expanduser()
+    output = user_path(settings.output)
     stem = output.name.removesuffix(".gz").rpartition(".")[0] or output.name
     metrics_file = output.with_name(f"{stem}_metrics.json")
     data = [settings.data] if isinstance(settings.data, str) else settings.data
@@ -138,16 +140,17 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
             max_atoms=settings.max_atoms,
             on_batch=bar.update,
         )
-    write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
     found = {label: getattr(counts, label) for label in ("energy", "forces", "stress")}
     for label, number in found.items():
         key = getattr(settings, f"{label}_key")
         if not number and key != getattr(EvalSettings, f"{label}_key"):
             _log.warning("no structure has the %s label %r that was asked for", label, key)
     metrics = {"structures": len(structures), "labels": found, "errors": result.errors}
-    write_json(metrics, metrics_file)
-    if settings.plots:
-        plot_predictions(result, structures, labels, output.parent, stem)
+    with together(output, metrics_file):
+        write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
+        write_json(metrics, metrics_file)
+        if settings.plots:
+            plot_predictions(result, structures, labels, output.parent, stem)
     _log.info("%s", report(metrics, output))
     return metrics
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.training.config_file import Config, flat_values
 
 _log = logging.getLogger(__name__)
@@ -116,7 +117,8 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
         "## All settings",
         "\n".join(["| setting | value |", "|---|---|", *(f"| {k} | `{v!r}` |" for k, v in report["settings"].items())]),
     ]
-    path.write_text("\n\n".join(part for part in parts if part) + "\n")
+    with written_at_once(path) as file:
+        file.write(("\n\n".join(part for part in parts if part) + "\n").encode())
 
 
 def warn_unmeasured(*, replay: bool) -> str:

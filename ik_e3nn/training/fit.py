@@ -29,6 +29,7 @@ from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_finetuning import PropertyFinetuning
 from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, count_parameters
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
         DataError: The data cannot be used; in particular a label with a weight is absent everywhere.
         TrainingError: The loss is no longer finite, or a process died.
     """
-    folder = Path(config.run.output).expanduser()
+    folder = user_path(config.run.output)
     task_type(config).check(config)
     choose_device(config.run.device)
     if is_worker():  # the process that started it holds the lock
@@ -191,7 +192,7 @@ def _check_checkpoints(folder: Path) -> None:
 
 def _run(config: TrainConfig | PropertyConfig, resume: bool) -> None:
     """One process of a run, from reading the data to the model file."""
-    folder = Path(config.run.output).expanduser()
+    folder = user_path(config.run.output)
     if not is_main():
         _fit(config, folder, resume)
         return

@@ -31,6 +31,7 @@ from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parallel import is_main
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prediction import choose_device
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Adaptation:
 
     def __init__(self, config: FinetuneConfig | PropertyFinetuneConfig) -> None:
         self.config, self.method = config, config.finetune
-        self.path, self.folder = model_path(config.finetune.base), Path(config.run.output).expanduser()
+        self.path, self.folder = model_path(config.finetune.base), user_path(config.run.output)
         self.facts: dict[str, Any] = {}
 
     def check_same_base(self) -> None:

@@ -23,7 +23,8 @@ from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target, fields
+from ik_e3nn.graph import Target, check_stated, fields
+from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import (
     MolecularPropertyModel,
     PropertyCommittee,
@@ -37,6 +38,7 @@ from ik_e3nn.settings import check_settings
 from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_prediction import Values, predict_properties
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -125,7 +127,7 @@ def predict_file(settings: PredictSettings) -> str:
         DataError: The input cannot be read, it has a column of a prediction's name, or the output exists already.
         ModelFileError: The model file is broken, or that of a potential; or the uncertainty is that of other models.
     """
-    output = Path(settings.output).expanduser()
+    output = user_path(settings.output)
     models = [settings.model] if isinstance(settings.model, str) else settings.model
     check_output(output, overwrite=settings.overwrite, inputs=[settings.data, *models])
     model = _load(settings)
@@ -136,7 +138,6 @@ def predict_file(settings: PredictSettings) -> str:
             f"conformers is {settings.conformers}, but the model predicts {', '.join(turning)}, which turn with the "
             "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
         )
-    output.parent.mkdir(parents=True, exist_ok=True)
     asked = _read(settings, results)
     molecules, owners = _checked(asked, model, settings)
     sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in results}
@@ -263,6 +264,8 @@ def _checked(
             check_species([atoms], model.species)
             check_hydrogens(atoms)
             check_contacts(atoms)
+            for name in inputs & NUMBER_KEYS.keys():
+                check_stated(atoms, NUMBER_KEYS[name])
             good.append(index)
         except (DataError, UnknownSpeciesError) as error:
             asked.problems[asked.owners[index]] = str(error).removeprefix("structure 0 has ")
@@ -301,6 +304,7 @@ def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, c
     writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with written_at_once(path) as file:
         file.write(text.getvalue().encode())
 

@@ -13,7 +13,9 @@ import torch
 from ase import Atoms
 from tqdm import tqdm
 
+from ik_e3nn.atomic import together
 from ik_e3nn.data import PropertyDataset, PropertySet, read_properties, with_bonds
+from ik_e3nn.data.property_dataset import check_stated_numbers
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models import (
@@ -119,12 +121,14 @@ def calibrate_properties(
     tested = property_errors_and_stds(model, halves[1], settings.batch_size)
     quality = {name: quality_of(*pair) for name, pair in tested.items()}
     warn_of_doubts(fitted, quality)
-    plot_calibration(tested, plot_file, {target.name: (target.name, 1.0, target.unit) for target in model.targets})
     summary: dict[str, Any] = {
         "factors": factors, "quality": quality, "calibrated_on": len(halves[0]), "tested_on": len(halves[1]),
     }  # fmt: skip
-    save_uncertainty(model, output, summary=summary, overwrite=settings.overwrite)
-    write_json({"kind": type(model).__name__, **summary}, metrics_file)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with together(output, metrics_file, plot_file):
+        plot_calibration(tested, plot_file, {target.name: (target.name, 1.0, target.unit) for target in model.targets})
+        save_uncertainty(model, output, summary=summary, overwrite=settings.overwrite)
+        write_json({"kind": type(model).__name__, **summary}, metrics_file)
     _log.info("the calibration plot is in %s", plot_file)
     return PropertyCalibrationResult(type(model).__name__, str(output), factors, quality)
 
@@ -184,6 +188,7 @@ def _last_layers(
 def _read(paths: str | Sequence[str], model: MolecularPropertyModel, settings: CalibrationSettings) -> PropertySet:
     """Molecules with values, and bonds if the model's graph is made of them."""
     molecules = read_properties(paths, model.targets, seed=settings.seed, progress=settings.progress, advice="")
+    check_stated_numbers(molecules, model.body.inputs)
     if model.edges == "radius":
         return molecules
     molecules, report = with_bonds(molecules, "auto", "skip", progress=settings.progress)

@@ -51,7 +51,8 @@ class PropertyData:
 
     def datasets(self, model: MolecularPropertyModel, dtype: torch.dtype) -> dict[str, PropertyDataset]:
         """Graphs of all sets, of the model's kind."""
-        return {n: PropertyDataset(s, model.edges, model.r_max, dtype=dtype) for n, s in self.sets.items()}
+        options: dict[str, Any] = {"dtype": dtype, "inputs": model.body.inputs}
+        return {n: PropertyDataset(s, model.edges, model.r_max, **options) for n, s in self.sets.items()}
 
     def summary(self) -> dict[str, Any]:
         """What to keep of them beside a result."""
@@ -193,7 +194,7 @@ def move_references(model: MolecularPropertyModel, train: PropertySet, targets: 
         train: Molecules with values, and bonds if the model's graph has them.
         targets: The properties.
     """
-    graphs = PropertyDataset(train, model.edges, model.r_max, dtype=model.dtype)
+    graphs = PropertyDataset(train, model.edges, model.r_max, dtype=model.dtype, inputs=model.body.inputs)
     predicted, _ = predict_properties(model, graphs)
     rest = {target.name: train.values[target.name] - predicted[target.name] for target in targets}
     left = replace(train, targets=tuple(targets), values=rest)

@@ -13,6 +13,7 @@ from typing import Any
 from ik_e3nn.atomic import naming, remove_unfinished, written_at_once
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.locking import locked_folder
+from ik_e3nn.user_path import user_path
 
 CONFIG = "config.yaml"
 MODEL = "model.safetensors"
@@ -69,7 +70,7 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
     Raises:
         ConfigError: There is an earlier run and neither `resume` nor `overwrite`, or the folder cannot be written.
     """
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     try:
         earlier = [name for name in _OURS if (folder / name).exists()] if folder.exists() else []
         if earlier and not resume and not overwrite:

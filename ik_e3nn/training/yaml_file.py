@@ -8,7 +8,9 @@ from typing import Any
 
 import yaml
 
+from ik_e3nn.atomic import naming
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.user_path import user_path
 
 MOST_BYTES, MOST_VALUES, DEEPEST = 10_000_000, 200_000, 30
 
@@ -71,18 +73,19 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 def _file(path: str | Path) -> Path:
     if "\0" in str(path):
         raise ConfigError(f"a NUL character is in the name of the configuration file {str(path)!r}.")
-    place = Path(path).expanduser()
+    place = user_path(path)
     if not place.exists():
         raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
     if not place.is_file():
-        raise ConfigError(f"{str(path)!r} is not a configuration file but a folder or a device.")
+        raise ConfigError(f"{str(path)!r} is not a configuration file but a folder, a pipe or a device.")
     if place.stat().st_size > MOST_BYTES:
         raise ConfigError(f"{path} has {place.stat().st_size:,} bytes; a configuration has at most {MOST_BYTES:,}.")
     return place
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    with naming(path):
+        content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

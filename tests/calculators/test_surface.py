@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.data import StructureDataset
+from ik_e3nn.data.ranges import GeometryRanges
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_potential, load_model, save_model
-from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
 from ik_e3nn_calculators.adsorption import NEWTON_PER_METRE, surface_stress
+from ik_e3nn_calculators.settings import ExplosionLimits
 from ik_e3nn_calculators.velocities import degrees_of_freedom
 
 
@@ -141,3 +144,20 @@ def test_data_sets_carry_surfaces_of_all_structures_or_of_none():
     with pytest.raises(MissingInputError, match="the model needs surface_normal, but 1 of 2 structures"):
         StructureDataset(mixed, None, 4.0, inputs=["surface"])
     assert "surface_normal" not in StructureDataset(mixed, None, 4.0)[1]
+
+
+@pytest.mark.parametrize(("height", "warned"), [(2.0, False), (1.85, False), (1.5, True)])
+def test_a_run_says_once_where_atoms_are_below_all_heights_of_the_training_data(
+    model, tmp_path, caplog, height, warned
+):
+    known = GeometryRanges.of([water(), Atoms("HO", [[0, 0, 2.0], [0, 0, 3.0]])], surface=True)
+    save_model(model, tmp_path / "m.safetensors", {"geometry": known.to_json()})
+    atoms = Atoms("HO", [[0, 0, height + min(known.heights["H"][0] - 2.0, 0.0)], [0, 0, 4.0]])
+    common = {"model": str(tmp_path / "m.safetensors"), "progress": False, "plots": False}
+    atoms.positions[0, 0] = 2.5
+    run_relax(RelaxSettings("unused", steps=1, output=str(tmp_path / "relax"), **common), atoms=atoms)
+    limits = ExplosionLimits(leaving=False)
+    run_md(MDSettings("unused", steps=1, output=str(tmp_path / "md"), limits=limits, **common), atoms=atoms)
+    said = [one.getMessage() for one in caplog.records if "over the surface, far below" in one.getMessage()]
+    assert len(said) == 2 * warned
+    assert all("atom 0 (H) is " in text for text in said)

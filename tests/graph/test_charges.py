@@ -5,9 +5,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from ik_e3nn.data import joined, molecule_from_smiles
+from ik_e3nn.data import PropertyDataset, PropertySet, joined, molecule_from_smiles, with_bonds
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import get_bonds, set_bonds, set_charge, settle_bonds, stated_number
+from ik_e3nn.graph import fields, get_bonds, set_bonds, set_charge, settle_bonds, stated_number
 
 AMMONIUM, ACETATE, WATER, RADICAL, GLYCINE = "[NH4+]", "CC(=O)[O-]", "O", "C[CH2]", "[NH3+]CC(=O)[O-]"
 
@@ -119,3 +119,17 @@ def test_set_bonds_alone_does_not_touch_charges():
     atoms = placed(ACETATE)
     set_bonds(atoms, get_bonds(atoms))
     assert numbers(atoms) == (-1, 1)
+
+
+def test_property_models_read_charges_that_are_those_of_the_molecule():
+    inputs = [fields.TOTAL_CHARGE]
+    whole = placed(AMMONIUM)
+    for good in (whole, whole[::-1], Atoms("Na", info={"charge": 1})):
+        PropertyDataset(PropertySet([good], (), {}, ["a"]), "radius", inputs=inputs)
+    pair = whole + placed(AMMONIUM, 9.0)  # 2 e; what was said of the first is 1 e
+    two = PropertySet([whole, pair], (), {}, ["one", "two"])
+    with pytest.raises(DataError, match='molecule two: .*"charge".* is 1, but it was not said of the 10 atoms'):
+        PropertyDataset(two, "radius", inputs=inputs)
+    assert len(PropertyDataset(two, "radius")) == 2  # a model that reads no charge is not disturbed
+    with pytest.raises(DataError, match="was not said of the 10 atoms"):
+        with_bonds(two.select([1]), "perceived")

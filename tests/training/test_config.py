@@ -1,4 +1,5 @@
 import dataclasses
+import re
 
 import pytest
 
@@ -77,6 +78,24 @@ def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> No
     with pytest.raises(ConfigError, match=message) as error:
         read_config(tmp_path / "bad.yaml")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--loss.huber_delta=", "^loss.huber_delta must be a number, got ''$"),
+        ("--loss.huber_delta= ", "^loss.huber_delta must be a number, got ' '$"),
+        ("--model.correlation=", "^model.correlation must be a whole number or null, got ''$"),
+        ("--run.patience= ", "^run.patience must be a whole number or null, got ' '$"),
+        ("--model.inputs=no", "^model.inputs must be a list, got 'no'$"),
+        ("--run.compile=", "^run.compile must be true or false, got ''$"),
+        ("--run.clock=", "^run.clock must be one of 'wall', 'cpu', got ''$"),
+        ("--data.targets=[gap] --model.steerable= ", "^model.steerable must be a mapping or null, got ' '$"),
+    ],
+)
+def test_empty_settings_are_told_in_words(word, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config(None, ["--data.train=a", *re.split(" (?=--)", word)])
 
 
 def test_mistyped_override_names_the_nearest() -> None:

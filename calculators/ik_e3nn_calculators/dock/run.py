@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -16,6 +15,7 @@ from ik_e3nn.data.labelling import StateCalculator
 from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
+from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.dock.alone import energies_alone
 from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab, warn_of_images
 from ik_e3nn_calculators.dock.complete import check_elements, check_host_hydrogens
@@ -93,7 +93,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
 def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummary:
     """A search in its locked folder."""
-    state_file = StateFile(Path(settings.output), settings.identity())
+    state_file = StateFile(user_path(settings.output), settings.identity())
     known = None if settings.overwrite else state_file.read()
     if known is None:
         check_free(settings.output, FILES, overwrite=settings.overwrite)
@@ -109,7 +109,7 @@ def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummar
         positions, kinds = starting_poses(ligand, host, region, settings.poses, np.random.default_rng(settings.seed))
         check_reach(positions, ligand.conformers[0].numbers, host, settings.pocket or FELT)
         state = RelaxState.start(positions)
-        clear_folder(Path(settings.output), FILES)
+        clear_folder(user_path(settings.output), FILES)
     else:
         state, kinds = known
         energies.calls += int(state.evaluations.sum())  # those before it was killed
@@ -226,7 +226,7 @@ def _finish(
         evaluations=energies.calls,
         output=settings.output,
     )
-    write_json(Path(settings.output) / "summary.json", {**asdict(summary), "settings": asdict(settings)})
+    write_json(user_path(settings.output) / "summary.json", {**asdict(summary), "settings": asdict(settings)})
     return summary
 
 
@@ -240,7 +240,7 @@ def _write(
     positions: FloatArray,
 ) -> None:
     """Tables, structures and pictures."""
-    folder = Path(settings.output)
+    folder = user_path(settings.output)
     places = positions[[pose.pose for pose in kept]]
     structures = [energies.structure(place) for place in places]
     write_table(folder / "poses.csv", poses)

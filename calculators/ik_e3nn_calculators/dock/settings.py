@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from ik_e3nn.data.reading import is_file
 from ik_e3nn.errors import ConfigError, ModelFileError
 from ik_e3nn.models import model_path
 from ik_e3nn.settings import check_settings
@@ -161,6 +162,8 @@ class DockSettings:
 def _content(source: str | None) -> str | None:
     """A hash of a file; anything else as it is, such as SMILES."""
     try:
-        return source and f"sha256 {hashlib.sha256(model_path(source).read_bytes()).hexdigest()}"
+        if source is None or not is_file(model_path(source)):
+            return source
+        return f"sha256 {hashlib.sha256(model_path(source).read_bytes()).hexdigest()}"
     except (OSError, ModelFileError):
         return source

@@ -1,0 +1,66 @@
+"""A word where atoms come nearer to a surface without atoms than in any structure that a model was trained on."""
+
+import logging
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import atomic_numbers
+
+from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
+from ik_e3nn.graph.build import surface_vectors
+from ik_e3nn.models import model_path, read_model_info
+
+_log = logging.getLogger(__name__)
+
+FAR = 0.3  # A below the least height of the training data; heat takes atoms a little lower than they were there
+
+
+class HeightWatch:
+    """Looks at heights over a surface in the course of a run, and says once where a model does not know them.
+
+    Args:
+        least: The least height of each element in the training data, in A; empty to watch nothing.
+    """
+
+    def __init__(self, least: dict[str, float]) -> None:
+        self._least = {atomic_numbers[symbol]: height for symbol, height in least.items()}
+
+    @classmethod
+    def of(cls, calculator: Calculator, model: str | None) -> "HeightWatch":
+        """The watch for a calculator that was made from a model file.
+
+        Args:
+            calculator: The calculator.
+            model: Its model file; None for the base model.
+        """
+        if not getattr(calculator, "feels_surroundings", False):
+            return cls({})
+        ranges = GeometryRanges.from_json(read_model_info(model_path(model)).get("training", {}).get(GEOMETRY))
+        return cls({} if ranges is None else {symbol: low for symbol, (low, _) in ranges.heights.items()})
+
+    def look(self, atoms: Atoms, step: int) -> None:
+        """Warn if atoms are far below the heights of the training data, the first time.
+
+        Args:
+            atoms: The structure.
+            step: The number of the step, for the message.
+        """
+        if not self._least:
+            return
+        vectors = surface_vectors(atoms)
+        normal = vectors.get("surface_normal", np.array([0.0, 0.0, 1.0]))
+        above = (atoms.positions - vectors.get("surface_origin", np.zeros(3))) @ normal / np.linalg.norm(normal)
+        least = np.array([self._least.get(z, -np.inf) for z in atoms.numbers.tolist()])
+        lowest = int((above - least).argmin()) if len(atoms) else 0
+        if len(atoms) and above[lowest] < least[lowest] - FAR:
+            _log.warning(
+                "step %d: atom %d (%s) is %.2f A over the surface, far below %.2f A, the least height in the training "
+                "data; the model does not know the surface there, and its energies mean nothing",
+                step,
+                lowest,
+                atoms.symbols[lowest],
+                above[lowest],
+                least[lowest],
+            )
+            self._least = {}
