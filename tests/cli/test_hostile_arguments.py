@@ -156,7 +156,9 @@ def test_a_full_disk_names_the_file_and_leaves_nothing_half_written(folder, caps
 def test_input_that_cannot_be_used_leaves_no_folder(folder, capsys):
     (folder / "empty.csv").write_text("smiles,gap\n")
     assert "has no rows" in run(["predict", "gap.st", "empty.csv", "-o", "new/a.csv"], capsys)
-    assert "at least" in run(["calibrate", "model.st", "train.xyz", "--train", "train.xyz", "-o", "new/a.st"], capsys)
+    assert "forces label" in run(
+        ["calibrate", "model.st", "train.xyz", "--train", "train.xyz", "-o", "new/a.st"], capsys
+    )
     assert not (folder / "new").exists()
 
 
