@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -20,12 +19,13 @@ from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.data.smiles_table import is_table
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Target
+from ik_e3nn.user_path import user_path
 
 
 def is_property_data(data: str | Sequence[str]) -> bool:
     """Whether data are tables of properties: csv, QM9, or SDF with numbers in its data fields."""
     given = [data] if isinstance(data, str) else list(data)
-    places = [Path(one).expanduser() for one in given]
+    places = [user_path(one) for one in given]
     if any(is_qm9(place) or is_table(place) for place in places):
         return True
     files = [file for place in places for file in expand_path(place)]
@@ -93,7 +93,7 @@ def check_properties(data: str | Sequence[str], targets: Sequence[str] | None, f
 
 def _targets(data: str | Sequence[str], names: Sequence[str] | None) -> list[Target]:
     """The properties to look at: those named, those of QM9, or all columns of numbers of all files."""
-    places = [Path(one).expanduser() for one in ([data] if isinstance(data, str) else data)]
+    places = [user_path(one) for one in ([data] if isinstance(data, str) else data)]
     if all(is_qm9(place) for place in places):
         return [TARGETS[name] for name in names or TARGETS if _known(name)]
     if not names:

@@ -77,20 +77,36 @@ def run(words, capsys):
     return lines[0]
 
 
+def refused(folder, capsys, command, kind):
+    """Give a command something of a kind that is no file, and see that it writes nothing."""
+    before = sorted(folder.iterdir())
+    run([*command.split(), *COMMAND_LINES[command].format(ARGUMENTS[kind]).split()], capsys)
+    assert sorted(folder.iterdir()) == before
+
+
 def test_every_command_is_tried():
     assert [command.name for command in COMMANDS] == list(COMMAND_LINES)
 
 
-@pytest.mark.parametrize("command", COMMAND_LINES)
-def test_what_is_no_file_is_refused_in_one_line(folder, capsys, command):
+@pytest.fixture
+def hostile(folder):
+    """The folder with what is no file that can be used."""
     os.mkfifo("pipe.csv")
     (folder / "loop").symlink_to("loop")
     (folder / "no.gz").write_text("no archive")
     (folder / "bytes.csv").write_bytes(bytes(range(256)))
-    before = sorted(folder.iterdir())
-    for value in ARGUMENTS.values():
-        run([*command.split(), *COMMAND_LINES[command].format(value).split()], capsys)
-        assert sorted(folder.iterdir()) == before
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMAND_LINES)
+def test_no_command_waits_for_a_pipe(hostile, capsys, command):
+    refused(hostile, capsys, command, "pipe")
+
+
+@pytest.mark.parametrize("kind", ARGUMENTS)
+def test_what_is_no_file_is_refused_in_one_line(hostile, capsys, kind):
+    for command in ("info", "predict"):
+        refused(hostile, capsys, command, kind)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +200,6 @@ def test_a_training_that_is_stopped_has_the_same_status(folder, capsys, monkeypa
     def stopped(self, *args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("ik_e3nn.training.clock.Clock.on_train_epoch_end", stopped, raising=False)
     monkeypatch.setattr("ik_e3nn.training.callbacks.MetricsLog.on_validation_end", stopped, raising=False)
     (folder / "run.yaml").write_text(
         json.dumps(
