@@ -3,8 +3,9 @@
 from ase import Atoms
 
 from ik_e3nn.data.bond_perception import perceive_molecule
+from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import structure_number
+from ik_e3nn.graph import get_bonds, has_bonds, structure_number
 
 MISSING_KEY = (
     "missing_hydrogens"  # in `info`, of a molecule whose file says that it has more hydrogens than atoms of it
@@ -47,7 +48,10 @@ def has_odd_electrons(atoms: Atoms) -> bool:
 
 
 def geometry_problem(atoms: Atoms) -> str:
-    """What speaks against a geometry as that of a whole molecule, when no bonds are stored; "" if nothing does.
+    """What speaks against a geometry as that of a whole molecule; "" if nothing does.
+
+    Stored bonds that saturate all atoms are enough. Those of a molecule whose hydrogens were cut off do not, and then
+    bonds are looked for in the geometry, as where none are stored.
 
     Args:
         atoms: A molecule; it is only read.
@@ -68,7 +72,8 @@ def geometry_problem(atoms: Atoms) -> str:
             f"it has an odd number of electrons ({electrons}): a radical, an ion whose charge is not given, or a "
             "hydrogen too few"
         )
-    if atoms.pbc.any() or len(atoms) > _LARGEST or (structure_number(atoms, "spin") or 1) != 1:
+    is_beyond = atoms.pbc.any() or len(atoms) > _LARGEST or (structure_number(atoms, "spin") or 1) != 1
+    if is_beyond or _is_saturated(atoms):
         return ""
     try:
         molecule = perceive_molecule(atoms, round(structure_number(atoms, "charge") or 0))
@@ -82,3 +87,14 @@ def geometry_problem(atoms: Atoms) -> str:
     if any(bond.GetIdx() in ring for bond in strained for ring in rings):
         return "it has a triple bond in a small ring; it lacks hydrogens"
     return ""
+
+
+def _is_saturated(atoms: Atoms) -> bool:
+    """Whether bonds are stored that leave no electron unpaired, or that RDKit has no valences for."""
+    if not has_bonds(atoms):
+        return False
+    try:
+        molecule = mol_from_atoms(atoms, get_bonds(atoms))
+    except DataError:
+        return True
+    return not any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())

@@ -13,7 +13,6 @@ from ik_e3nn.graph.bond_record import (
     RECORD,
     checksum,
     is_as_set,
-    is_complete,
     read_record,
     recorded_bonds,
     write_record,
@@ -68,7 +67,7 @@ def stored_bonds(atoms: Atoms) -> StoredBonds:
     """Bonds stored with a structure, and how they are stored; see `get_bonds`.
 
     What stands with the atoms counts as long as the list in `info` is the one that `set_bonds` wrote, in whatever order
-    the atoms are now. A list that was changed since is by hand, and counts instead.
+    the atoms are now, or is not there. A list that was changed since is by hand, and counts instead.
 
     Raises:
         DataError: What is stored cannot be read as bonds of this structure.
@@ -84,9 +83,8 @@ def stored_bonds(atoms: Atoms) -> StoredBonds:
         return StoredBonds(rows, rows, np.zeros(len(atoms), dtype=bool))
     known = record[:, OWNER] > 0
     if listed is None:
-        # Structures that ASE puts together may lose `info`; of one that is whole the list was deleted on purpose.
-        bonds = none if is_complete(record) else recorded_bonds(atoms, record)
-        return StoredBonds(bonds, none, known)
+        # Much of ASE makes structures without `info`, also whole ones (make_supercell, Atoms() + atoms).
+        return StoredBonds(recorded_bonds(atoms, record), none, known)
     rows = _rows(listed)
     if is_as_set(record, rows):
         return StoredBonds(_real(rows), none, known)
@@ -105,10 +103,7 @@ def has_bonds(atoms: Atoms) -> bool:
         >>> has_bonds(Atoms("He")), has_bonds(Atoms("He", info={"bonds": []}))
         (False, True)
     """
-    if BOND_KEY in atoms.info:
-        return atoms.info[BOND_KEY] is not None
-    record = read_record(atoms)
-    return record is not None and not is_complete(record)
+    return atoms.info.get(BOND_KEY) is not None or read_record(atoms) is not None
 
 
 def fitting_bonds(atoms: Atoms) -> IntArray:
@@ -159,6 +154,8 @@ def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
 
 def remove_bonds(atoms: Atoms) -> None:
     """Forget the bonds of a structure.
+
+    Deleting `atoms.info["bonds"]` is not enough: `set_bonds` stored them with the atoms, too, and those count then.
 
     Example:
         >>> atoms = Atoms("He", info={"bonds": []})

@@ -23,7 +23,7 @@ from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
 from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target, check_stated, fields
+from ik_e3nn.graph import Target, check_stated, fields, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import (
     MolecularPropertyModel,
@@ -250,7 +250,7 @@ def _checked(
         if unseen:
             odd.add(owner)
             asked.problems[owner] = f"the model does not see its {' and '.join(unseen)}"
-        elif "bonds" not in atoms.info and len(atoms):
+        elif len(atoms) and not (asked.smiles and has_bonds(atoms)):
             doubt = geometry_problem(atoms)
             if doubt:
                 asked.problems[owner] = doubt

@@ -12,7 +12,7 @@ from ase.io import write
 
 from ik_e3nn.data import molecule_from_smiles, read_structures
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import batch_graphs, build_graph, fitting_bonds, set_bonds
+from ik_e3nn.graph import batch_graphs, build_graph, fitting_bonds, remove_bonds, set_bonds
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators import IKCalculator, MDSettings, run_md
 from tests.calculators.pair_potential import PairPotential
@@ -138,6 +138,9 @@ def test_bonds_that_went_away_are_missed(acetamide, model, caplog):
         before = acetamide.get_potential_energy()
         assert not caplog.messages
         del acetamide.info["bonds"]
+        assert acetamide.get_potential_energy() == before
+        assert not caplog.messages
+        remove_bonds(acetamide)
         assert acetamide.get_potential_energy() != before
         acetamide.get_potential_energy()
     assert [message[:66] for message in caplog.messages] == [

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ik_e3nn.data import PropertySet, molecule_from_smiles, with_bonds
-from ik_e3nn.graph import Target
+from ik_e3nn.graph import Target, remove_bonds
 
 SMILES = (
     "C",
@@ -34,7 +34,7 @@ def property_set(smiles=SMILES, targets=TARGETS, bonds=True):
     """Molecules whose properties are simple functions of the geometry."""
     structures = [molecule_from_smiles(text) for text in smiles]
     for atoms in structures:
-        del atoms.info["bonds"]
+        remove_bonds(atoms)
     values = {
         "size": np.array([atoms.numbers.sum() + 0.1 * np.linalg.norm(a - b) for atoms in structures
                           for a, b in [atoms.positions[:2]]]),

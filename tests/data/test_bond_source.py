@@ -11,6 +11,7 @@ from ik_e3nn.data.bond_mapping import connected_pairs
 from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import remove_bonds
 from tests.data.molecule_sets import property_set
 
 HARD = (
@@ -30,7 +31,7 @@ HARD = (
 def test_bonds_of_a_shuffled_geometry_make_the_molecule_of_the_smiles(smiles, rng) -> None:
     atoms = molecule_from_smiles(smiles)
     shuffled = atoms[rng.permutation(len(atoms))]
-    del shuffled.info["bonds"]
+    remove_bonds(shuffled)
     rows = bonds_from_smiles(shuffled, smiles)
     found = mol_from_atoms(shuffled, rows)
     wanted = Chem.MolFromSmiles(smiles)
@@ -59,7 +60,7 @@ def test_of_several_matches_the_short_bonds_are_the_multiple_ones() -> None:
 
 def test_pairs_closer_than_bonds_of_a_cage_do_not_count() -> None:
     cage = molecule_from_smiles("C1C2CC1C2")  # the bridgeheads are 1.9 A apart
-    del cage.info["bonds"]
+    remove_bonds(cage)
     assert len(bonds_from_smiles(cage, "C1C2CC1C2")) == len(cage) + 1  # two rings
 
 
@@ -91,7 +92,7 @@ def test_all_sources_agree_on_easy_molecules_and_change_no_input(source, used) -
 
 def test_the_three_choices_for_molecules_without_bonds(caplog) -> None:
     good = molecule_from_smiles("CO")
-    del good.info["bonds"]
+    remove_bonds(good)
     broken = PropertySet([good, molecule("CH3OCH3")], (), {}, ["a", "b"], ["CO", "CCO"])
     with pytest.raises(DataError, match=r"molecule b: .*on_failure: skip.*on_failure: single"):
         with_bonds(broken)

@@ -13,7 +13,7 @@ from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties,
 from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.property_set import PropertySet, joined
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.graph import Target, remove_bonds
 from tests.data.molecule_sets import property_set
 
 TARGETS = resolve_targets({"logS": "intensive log(mol/L)", "E": "extensive eV", "d": "dipole D"})
@@ -116,7 +116,7 @@ def test_smiles_of_structure_files_are_taken_where_all_have_them(tmp_path) -> No
     texts = ["F", "C=O", "[NH4+]"]
     structures = [molecule_from_smiles(text) for text in texts]
     for atoms, text in zip(structures, texts, strict=True):
-        del atoms.info["bonds"]
+        remove_bonds(atoms)
         atoms.info |= {"smiles": text, "logS": 1.0}
     write(tmp_path / "a.xyz", structures)  # ASE reads the F as False
     found = read_properties(tmp_path / "a.xyz", TARGETS[:1])

@@ -106,6 +106,25 @@ def test_repeated_crystals_take_the_nearest_image(crystal):
     assert len(get_bonds(again)) == 4 * 8 - 3
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: make_supercell(a, np.eye(3)),
+        lambda a: make_supercell(a, [[1, 1, 0], [0, 1, 0], [0, -1, 1]]),
+        lambda a: Atoms(cell=a.cell, pbc=a.pbc) + a,
+        lambda a: Atoms() + Atoms(a.numbers, a.positions)[:0] + a[::-1],
+    ],
+)
+def test_whole_structures_that_ase_makes_without_info_keep_them(crystal, change):
+    changed = change(crystal)
+    assert "bonds" not in changed.info
+    assert has_bonds(changed)
+    changed.pbc, changed.cell = True, crystal.cell if not changed.cell.rank else changed.cell
+    assert chemistry(changed) == CHEMISTRY
+    expected = np.bincount(build_graph(crystal, 3.0)["bond_types"].numpy(), minlength=5)
+    assert np.bincount(build_graph(changed, 3.0)["bond_types"].numpy(), minlength=5).tolist() == expected.tolist()
+
+
 def test_each_graph_edge_of_a_repeated_crystal_has_the_type_that_it_had(crystal):
     one, eight = build_graph(crystal, 3.0), build_graph(crystal * (2, 2, 2), 3.0)
     counts = [np.bincount(graph["bond_types"].numpy(), minlength=5) for graph in (one, eight)]
@@ -148,6 +167,8 @@ def test_a_list_given_by_hand_counts_instead(acetamide):
     assert chemistry(acetamide)["C", "C", 2] == 1
     assert not stored_bonds(acetamide).known.any()
     del acetamide.info["bonds"]
+    assert chemistry(acetamide) == CHEMISTRY  # the bonds that are stored with the atoms
+    remove_bonds(acetamide)
     assert not has_bonds(acetamide)
     assert get_bonds(acetamide).shape == (0, 3)
     part = molecule_from_smiles(ACETAMIDE)[::-1] + cyanide_far()
