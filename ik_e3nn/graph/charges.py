@@ -159,6 +159,13 @@ def check_stated(atoms: Atoms, key: str) -> None:
         return  # neutral molecules were added to a structure whose charge was said by hand
     electrons = float(atoms.numbers.sum()) - (total if charge is None else charge)
     impossible = key == SPIN_KEY and not atoms.pbc.any() and electrons % 2 == expected % 2
+    if (record[:, OWNER] == 0).any():
+        raise DataError(
+            f'atoms.info["{key}"] is {value:g}, but it was not said of the {len(atoms)} atoms of '
+            f"{atoms.get_chemical_formula()}: atoms that have formal charges or unpaired electrons were joined with "
+            "others of which none are stored, so that nothing tells the total. Say what it is now with "
+            "ik_e3nn.graph.set_charge(atoms, charge, spin), or join the parts with ik_e3nn.data.joined"
+        )
     if value != expected or impossible:
         what = "formal charges of its atoms sum to" if key == CHARGE_KEY else "unpaired electrons of its atoms make"
         found = "none that is possible" if impossible else f"{expected:g}"

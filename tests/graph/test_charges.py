@@ -95,9 +95,20 @@ def test_charges_said_by_hand_of_plain_structures_stay():
     slab = bulk("Cu", cubic=True)
     slab.info["charge"] = -1
     assert stated_number(slab + placed(WATER, 20.0), "charge") == -1
-    with pytest.raises(DataError, match=r'info\["charge"\] is -1, .*sum to 1'):
+    with pytest.raises(DataError, match=r'info\["charge"\] is -1, .*nothing tells the total'):
         stated_number(slab + placed(AMMONIUM, 20.0), "charge")
     assert stated_number(Atoms("H"), "charge") is None
+
+
+def test_ions_joined_with_atoms_of_which_no_charge_is_stored():
+    sodium = Atoms("Na", [[9.0, 0, 0]], info={"charge": 1, "spin": 1})
+    for both in (placed(ACETATE) + sodium, sodium + placed(ACETATE)):
+        for key in ("charge", "spin"):
+            with pytest.raises(DataError, match=r"nothing tells the total. Say what it is now with .*set_charge"):
+                stated_number(both, key)
+        set_charge(both, 0)
+        assert numbers(both) == (0, 1)
+    assert numbers(joined(placed(ACETATE), sodium)) == (0, 1)
 
 
 def test_settled_structures_know_their_order_but_a_wrong_charge_is_not_made_right():
