@@ -41,6 +41,7 @@ def read_cif(text: str, path: Path) -> list[Atoms]:
 def _structure(block: CIFBlock) -> Atoms:
     """One data block as a structure."""
     sites = block.get_unsymmetrized_structure()
+    _check_groups(block)
     given = block.get(_OCCUPANCY)
     given = given if isinstance(given, list) else [given] * len(sites)
     # with occupancies ASE takes a site that is listed twice once; what a file leaves open (. and ?) is 1
@@ -50,6 +51,17 @@ def _structure(block: CIFBlock) -> Atoms:
     _check_complete(atoms, sites)
     del atoms.info["occupancy"]
     return atoms
+
+
+def _check_groups(block: CIFBlock) -> None:
+    """Refuse sites of several groups of disorder, of which one at a time is there, also without occupancies."""
+    given = block.get("_atom_site_disorder_group")
+    words = {str(value) for value in (given if isinstance(given, list) else [given])} - {"None", ".", "?", "0"}
+    if len(words) > 1 or any(word.startswith("-") for word in words):
+        raise DataError(
+            f"sites are occupied in part: they have the disorder groups {', '.join(sorted(words))}, of "
+            "which only one is there at a time (_atom_site_disorder_group); keep the sites of one group"
+        )
 
 
 def _check_complete(atoms: Atoms, sites: Atoms) -> None:

@@ -13,10 +13,12 @@ import numpy as np
 from ase import Atoms
 from ase.cell import Cell
 
+from ik_e3nn.data.clashes import without_clashing_letters
 from ik_e3nn.data.isotopes import HYDROGEN_ISOTOPES, set_isotopes
 from ik_e3nn.data.locations import Site, choose_locations
 from ik_e3nn.data.pdb_elements import guess_element, symbol_of
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph.occupancy import FULL
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +117,17 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
         raise DataError(f"there are no atoms in {path}")
     structures = []
     for number, sites in enumerate(models):
-        kept = choose_locations(sites)
+        try:
+            kept = without_clashing_letters(sites, choose_locations(sites))
+        except DataError as error:
+            raise DataError(f"model {number} of {path}: {error}") from error
+        partial = [site for site in sites if not site.location and 0 < site.occupancy < FULL]
+        if partial:
+            logger.info(
+                "model %d of %s: %d sites without a letter are occupied in part, the first %s of %s %s; they clash "
+                "with nothing and are taken as whole atoms",
+                *(number, path, len(partial), partial[0].name, partial[0].residue_name, "".join(partial[0].residue)),
+            )
         if not kept.all():
             left_out = next(sites[index] for index in np.flatnonzero(~kept).tolist())
             logger.info(

@@ -269,3 +269,43 @@ def test_occupancies_of_atoms():
         else:
             check_occupancy(atoms)
     check_occupancy(Atoms("C", info={"occupancy": 0.25}))  # a coverage, say: no table of sites
+
+
+@pytest.mark.parametrize("name", ["LIG", "HOH"])
+def test_alternates_in_different_residues(tmp_path, name):
+    def pair(first, second, distance):
+        return [
+            line("O", "A", name, (0, 0, 0), first, number=1),
+            line("O", "B", name, (distance, 0, 0), second, number=2),
+        ]
+
+    for occupancies, x in (((0.6, 0.4), 0.0), ((0.4, 0.6), 0.5), ((0.5, 0.5), 0.0)):
+        [atoms] = read_lines(tmp_path, *pair(*occupancies, 0.5))
+        assert atoms.positions[:, 0].tolist() == [x]
+    assert len(read_lines(tmp_path, *pair(0.5, 0.5, 2.7))[0]) == 2
+
+
+def test_parts_of_atoms_without_letters(tmp_path, caplog):
+    waters = [line("O", "", "HOH", (x, 0, 0), 0.5, number=number) for number, x in ((1, 0.0), (2, 1.0), (3, 9.0))]
+    message = r"model 0 of .*a.pdb: O of HOH A1 \(occupancy 0.5\) and O of HOH A2 .* are 1.00 A apart"
+    with pytest.raises(DataError, match=message):
+        read_lines(tmp_path, *waters)
+    with caplog.at_level("INFO"):
+        [atoms] = read_lines(tmp_path, *waters[1:])
+    assert len(atoms) == 2
+    assert "2 sites without a letter are occupied in part" in caplog.text
+    nitrogen = [line(f"N{k}", "", "LIG", (1.1 * k, 0, 0), 0.5) for k in range(2)]
+    assert len(read_lines(tmp_path, *nitrogen)[0]) == 2
+    zero = [line("O", "", "LIG", (0.9 * k, 0, 0), 0.0) for k in range(2)]  # programs write 0 for what they do not know
+    assert len(read_lines(tmp_path, *zero)[0]) == 2
+
+
+@pytest.mark.parametrize(("groups", "is_ordered"), [((1, 2), False), ((-1, "."), False), ((1, "."), True)])
+def test_groups_of_disorder_without_occupancies(tmp_path, groups, is_ordered):
+    text = CIF.replace("_atom_site_occupancy", "_atom_site_disorder_group")
+    (tmp_path / "a.cif").write_text(f"{text}O1 O 0 0 0 {groups[0]}\nO2 O .5 .5 .5 {groups[1]}\n")
+    if is_ordered:
+        assert len(read_structures(tmp_path / "a.cif")[0]) == 2
+    else:
+        with pytest.raises(DataError, match="block 'x' of .*a.cif: sites are occupied in part: .* disorder groups"):
+            read_structures(tmp_path / "a.cif")
