@@ -1,4 +1,12 @@
-"""How many neighbors atoms have, which sums over neighbors are divided by."""
+"""How many neighbors atoms have, which sums over neighbors are divided by.
+
+Potentials multiply such sums with themselves in every layer, so a new potential's energies grow like a high power of
+sum / divisor. A mean over 10 to 60 neighbors holds many far ones, whose radial functions are small; the neighbors of a
+small molecule are all close, where radial functions are largest. Divided by their number, 1 or 2, the sums are so large
+that a new potential begins with 10^4 eV per atom or more for some seeds and elements. Potentials therefore divide by 4
+at least. They begin with about 1 eV per atom then, as for solids, and learn as well. Convolutions of properties divide
+by the root of the number and have no such powers; they divide by 1 at least.
+"""
 
 from collections.abc import Iterable
 
@@ -7,6 +15,7 @@ from torch import Tensor
 
 LARGEST_RATIO = 4.0  # of the most crowded atom's number of neighbors to the mean; ordinary data are below 2
 SMALLEST_NUMBER = 1.0
+SMALLEST_DIVISOR = 4.0  # of potentials; with 2, some water molecules and CO2 still begin with more than 10 eV per atom
 
 
 def average_neighbours(receivers: Iterable[tuple[Tensor, int]]) -> float:
@@ -50,3 +59,16 @@ def checked_number(number: float) -> float:
     if not 0 < number < float("inf"):
         raise ValueError(f"the average number of neighbours must be positive and finite; got {number}")
     return max(float(number), SMALLEST_NUMBER)
+
+
+def divisor_of_products(number: float) -> float:
+    """What potentials divide sums by: a mean number of neighbors, but at least 4, because they multiply sums.
+
+    Raises:
+        ValueError: The number is not positive and finite.
+
+    Example:
+        >>> divisor_of_products(1.0), divisor_of_products(12.0)
+        (4.0, 12.0)
+    """
+    return max(checked_number(number), SMALLEST_DIVISOR)

@@ -18,7 +18,7 @@ from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
-from ik_e3nn.graph.coordination import checked_number
+from ik_e3nn.graph.coordination import divisor_of_products
 from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
 from ik_e3nn.models.modes import with_gradients
@@ -371,14 +371,15 @@ class InteratomicPotential(nn.Module):
         """Set the mean number of neighbours, which sums over neighbours are divided by.
 
         By the number, not its root: radial functions of like neighbours have one sign, so the sums are coherent.
+        Numbers less than 4 count as 4: the few neighbours of a small molecule are close, where radial functions are
+        largest, and powers of such sums would start a new model with energies of thousands of eV.
 
         Args:
-            number: A mean over atoms that have neighbours, see ``ik_e3nn.graph.average_neighbours``; less than 1 counts
-                as 1.
+            number: A mean over atoms that have neighbours, see ``ik_e3nn.graph.average_neighbours``.
 
         Raises:
             ValueError: The number is not positive and finite.
         """
-        divisor = checked_number(number)
+        divisor = divisor_of_products(number)
         for interaction in self.interactions:
             cast(Interaction, interaction).normalisation.fill_(1 / divisor)

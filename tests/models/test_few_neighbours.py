@@ -33,14 +33,38 @@ def test_energies_at_the_start(name, seed):
     assert max(np.abs(forces).max() for forces in found.forces) < 30.0
 
 
-def test_a_number_below_one_counts_as_one():
+SMALL = [molecule(name) for name in ("H2", "N2", "O2", "CO", "CO2", "H2O")]
+
+
+@pytest.mark.parametrize("preset", ["small", "medium"])
+def test_small_molecules_at_the_start(preset):
+    """With a mean of 1, O2 began with 21,000 eV per atom, N2 with 64,000, and CO2 with 30,000 with a mean of 2."""
+    data = StructureDataset(SMALL, None, 5.0)
+    assert average_neighbours_of(SMALL[:4]) == 1.0
+    found = []
+    for seed in range(6):
+        torch.manual_seed(seed)
+        model = InteratomicPotential(["H", "C", "N", "O", "F", "Cu"], preset=preset).eval()
+        model.set_average_neighbours(1.0)
+        found.append(np.abs(predict(model, data).energy) / data.num_atoms)
+    assert np.max(found) < 10.0
+
+
+def average_neighbours_of(structures):
+    return StructureDataset(structures, None, 5.0).average_neighbours()
+
+
+def test_a_number_below_four_counts_as_four():
     torch.manual_seed(0)
     model = InteratomicPotential(["Cu"], 5.0, preset="small").eval()
     graphs = StructureDataset(SETS["dissociation"], None, 5.0)
-    model.set_average_neighbours(1.0)
+    model.set_average_neighbours(4.0)
     expected = predict(model, graphs).energy
-    model.set_average_neighbours(0.2)
-    assert predict(model, graphs).energy == expected
+    for number in (0.2, 1.0, 3.9):
+        model.set_average_neighbours(number)
+        assert predict(model, graphs).energy == expected
+    model.set_average_neighbours(12.0)  # ordinary numbers are used as they are
+    assert all(float(layer.normalisation) == np.float32(1 / 12) for layer in model.interactions)
     with pytest.raises(ValueError, match="must be positive and finite; got inf"):
         model.set_average_neighbours(float("inf"))
 
