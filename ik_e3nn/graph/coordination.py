@@ -4,8 +4,8 @@ Potentials multiply such sums with themselves in every layer, so a new potential
 sum / divisor. A mean over 10 to 60 neighbors holds many far ones, whose radial functions are small; the neighbors of a
 small molecule are all close, where radial functions are largest. Divided by their number, 1 or 2, the sums are so large
 that a new potential begins with 10^4 eV per atom or more for some seeds and elements. Potentials therefore divide by 4
-at least. They begin with about 1 eV per atom then, as for solids, and learn as well. Convolutions of properties divide
-by the root of the number and have no such powers; they divide by 1 at least.
+at least. They begin with about 1 eV per atom then, as for solids. Convolutions of properties divide by the
+root of the number and have no such powers; they divide by 1 at least.
 """
 
 from collections.abc import Iterable
