@@ -232,7 +232,7 @@ def test_elements_that_the_data_lack_keep_their_E0(data) -> None:
 def test_scales_are_those_of_the_base(data) -> None:
     model = load_model(finetune(config(data, run={"max_epochs": 1})).model)
     assert float(model.atomic_energy.scale) == pytest.approx(0.3)
-    assert float(model.interactions[0].normalisation) == 0.5
+    assert float(model.interactions[0].normalisation) == 0.25  # the base has 2, which counts as 4
 
 
 def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgetting(data) -> None:

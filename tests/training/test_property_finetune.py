@@ -131,8 +131,10 @@ def test_the_features_at_the_start_are_those_of_the_base_and_the_predictions_the
     assert float(out["size"]) == pytest.approx(atoms.info["size"], abs=1e-6)
     assert float(out["gap"]) == pytest.approx(train.values["gap"].mean(), abs=1e-9)
     # constants to which the weights belong are the base's, not the new data's
-    assert float(model.body.potential.interactions[0].normalisation) == 0.5
-    assert float(task.module.model.body.potential.interactions[0].normalisation) == 0.5
+    assert float(model.body.potential.interactions[0].normalisation) == 0.25  # the base has 2, which counts as 4
+    assert (
+        float(task.module.model.body.potential.interactions[0].normalisation) == 0.25
+    )  # the base has 2, which counts as 4
     assert task.graphs["train"].average_neighbours() != 2.0
 
 
