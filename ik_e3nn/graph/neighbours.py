@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from vesin import NeighborList
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph.pair_count import check_pair_count
+from ik_e3nn.graph.pair_count import MOST_PAIRS, check_pair_count, estimated_pairs
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -19,6 +19,8 @@ _ATOMS_PER_THREADED_LIST = 2000
 # The search counts its cells in 32 bits: in structures far larger than these it crashes or misses pairs.
 _LARGEST_COORDINATE = 1e8
 _LARGEST_EXTENT = 1e4
+# The search shrinks larger grids than this, in a way that fails for some: see `_search_cutoff`.
+_MOST_CUBES = 1e5
 # Cutoff in A up to which unit vectors along open directions cost no time.
 _FEW_IMAGES = 20.0
 # A periodic cell thinner than this would need more images than any machine has memory for.
@@ -69,10 +71,14 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
     check_pair_count(points, box, periodic, float(r_max))
     if r_max > _FEW_IMAGES:  # the search looks at images of open directions too, and there is nothing in them
         box[~periodic] *= r_max
+    cutoff = _search_cutoff(points, box, periodic, float(r_max))
     threads = 1 if len(points) < _ATOMS_PER_THREADED_LIST else 0
-    search = NeighborList(cutoff=float(r_max), full_list=True, n_threads=threads)
+    search = NeighborList(cutoff=cutoff, full_list=True, n_threads=threads)
     with _forgotten_pointer_types():
-        first, second, images = search.compute(points, box, periodic, quantities="ijS")
+        first, second, images, distances = search.compute(points, box, periodic, quantities="ijSd")
+    if cutoff > r_max:
+        near = distances < r_max
+        first, second, images = first[near], second[near], images[near]
     sender, receiver = first.astype(np.int64), second.astype(np.int64)
     order = _pair_order(receiver, sender, images.astype(np.int64), len(points))
     return np.stack([sender[order], receiver[order]]), images[order].astype(np.float64)
@@ -116,6 +122,39 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
         raise DataError(f"the periodic cell vectors {given.tolist()} are linearly dependent; check the cell")
     box[~periodic] = right[len(given) :]
     return box
+
+
+def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
+    """The cutoff to search with: a longer one where vesin would divide by zero.
+
+    vesin shrinks a grid of more than 1e5 cubes by the same factor in all three directions. Across a wide and thin
+    structure, such as a slab of 0.12 x 0.12 um, that leaves no cube, and the process ends with SIGFPE. Wider cubes are
+    fewer, and the pairs that they add are left out afterwards.
+
+    Raises:
+        DataError: So few cubes would be so wide that there were absurdly many images.
+    """
+    inverse = np.linalg.inv(box)
+    heights = 1.0 / np.linalg.norm(inverse, axis=0)
+    extents = np.where(periodic, heights, heights * np.ptp(points @ inverse, axis=0))
+    cutoff = r_max
+    while True:
+        fewest, most = np.floor(extents / cutoff), np.floor(extents / cutoff) + np.where(periodic, 1.0, 3.0)
+        left = np.maximum(fewest, 1.0) * (_MOST_CUBES / most.prod()) ** (1 / 3)
+        if most.prod() <= _MOST_CUBES or left.min() > 1.0:
+            break
+        cutoff *= 1.02
+    if cutoff == r_max:
+        return cutoff
+    thin = heights[periodic][heights[periodic] < cutoff]
+    images = float(np.prod(2.0 * np.ceil(cutoff / thin) + 1.0))
+    if estimated_pairs(points, box, periodic, cutoff) * images > MOST_PAIRS:
+        raise DataError(
+            f"a structure of {len(points)} atoms that is {extents.max():.0f} A wide and {extents.min():.3g} A thin is "
+            f"too uneven for a search within {r_max:g} A: check that positions and cell are in A, and set pbc to False "
+            "where the structure does not repeat itself"
+        )
+    return cutoff
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.neighborlist import neighbor_list as ase_neighbour_list
+from scipy.spatial import KDTree
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbour_list
@@ -159,3 +160,33 @@ def test_search_cell_keeps_periodic_vectors():
 def test_errors(positions, cell, pbc, r_max, message):
     with pytest.raises(DataError, match=message):
         neighbour_list(positions, cell, pbc, r_max)
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, False, False), (True, False, False), (True, True, True)])
+@pytest.mark.parametrize("width", [1000.0, 1100.0, 1200.0, 1e4])
+def test_wide_and_thin_structures_have_all_their_pairs(width, pbc):
+    # grids of more than 1e5 cubes that are one cube thick ended the process with SIGFPE
+    points = np.random.default_rng(0).uniform(0.0, 1.0, (4000, 3)) * [width, width, 5.0]
+    points[1::2] = points[::2] + np.array([1.0, 1.0, 0.5])
+    box = np.array([width, width, 30.0])
+    edge_index, _ = neighbour_list(points, np.diag(box), pbc, 3.5)
+    periods = np.where(pbc, box, 1e9)
+    tree = KDTree(points % periods, boxsize=periods)
+    assert edge_index.shape[1] == 2 * len(tree.query_pairs(3.5)) > 4000
+
+
+@pytest.mark.parametrize(
+    "cell", [(5, 5, 1e6), (20, 1e4, 1e4), (1, 1e4, 1e4), (5, 1e3, 1e6), (3, 1e5, 1e5), (5, 5, 1e8)]
+)
+def test_long_and_thin_cells_have_the_pairs_of_shorter_ones(cell):
+    points = np.array([[0.1, 0.2, 0.3], [1.2, 0.4, 0.9]])
+    found = neighbour_list(points, np.diag(cell), True, 6.0)
+    expected = neighbour_list(points, np.diag(np.minimum(cell, 100.0)), True, 6.0)
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_absurdly_uneven_cells_are_refused():
+    points = np.random.default_rng(0).uniform(0.0, 3.0, (100, 3))
+    with pytest.raises(DataError, match="is too uneven for a search within 5.5 A: check that positions and cell"):
+        neighbour_list(points, np.diag([1.0, 1e8, 1e8]), True, 5.5)
