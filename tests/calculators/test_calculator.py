@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
-from ik_e3nn.errors import DataError, MissingInputError, ModelFileError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError, DataError, MissingInputError, ModelFileError, UnknownSpeciesError
 from ik_e3nn_calculators import IKCalculator
 from tests.calculators.pair_potential import PairPotential
 
@@ -308,7 +308,7 @@ class TestErrors:
             IKCalculator(tmp_path / "absent.safetensors")
 
     def test_negative_skin(self):
-        with pytest.raises(DataError, match="skin not negative"):
+        with pytest.raises(ConfigError, match="skin must be a finite length in A of at least 0, got -1.0"):
             IKCalculator(PairPotential(), device="cpu", skin=-1.0)
 
 

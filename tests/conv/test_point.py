@@ -338,7 +338,7 @@ def test_what_does_not_fit_is_refused():
         conv(x, edge_index, h[1:])
     with pytest.raises(ValueError, match="mode must be 'full' or 'depthwise'; got 'wide'"):
         PointConv("0e", "0e", GivenFilter("0e", "O3"), "wide")
-    with pytest.raises(ValueError, match="num_neighbours must be positive; got 0"):
+    with pytest.raises(ValueError, match="num_neighbours must be positive and finite; got 0"):
         PointConv("0e", "0e", GivenFilter("0e", "O3"), num_neighbours=0)
     with pytest.raises(ValueError, match="a depthwise convolution pairs channel c with filter field c"):
         PointConv("2x0e", "0e", GivenFilter("3x0e", "O3"), "depthwise")

@@ -12,7 +12,7 @@ from ik_e3nn.data import fit_energy_reference, labelling, read_labels
 from ik_e3nn.data.generate import GenerateSettings, generate
 from ik_e3nn.data.generate_plan import plan_chains, starting_structures
 from ik_e3nn.data.work_file import WorkFile
-from ik_e3nn.errors import DataError, MissingDependencyError
+from ik_e3nn.errors import ConfigError, DataError, MissingDependencyError
 from ik_e3nn.graph import get_bonds
 
 SPRINGS = '''
@@ -214,12 +214,12 @@ def test_frames_are_shared_out_evenly():
     ("changes", "message"),
     [
         ({"smiles": []}, "nothing to start from"),
-        ({"smiles": "CCO"}, "smiles must be a list"),
+        ({"smiles": "CCO"}, "smiles is 'CCO', but it must be a list"),
         ({"num_frames": 0}, "num_frames must be positive"),
         ({"strain": -0.1}, "strain must not be negative"),
         ({"temperatures": []}, "temperatures must be positive"),
         ({"temperatures": [-3.0]}, "temperatures must be positive"),
-        ({"method": "magic"}, "method must be md, normal-modes or rattle"),
+        ({"method": "magic"}, "method is 'magic', but it must be one of 'md', 'normal-modes', 'rattle'"),
         ({"calculator": "magic"}, "unknown calculator 'magic'; known are gfn2-xtb"),
         ({"calculator": "no.such.module:Thing"}, "'no.such.module:Thing' cannot be imported"),
         ({"calculator": "ase.calculators.emt:Thing"}, "cannot be imported"),
@@ -234,7 +234,7 @@ def test_frames_are_shared_out_evenly():
     ],
 )
 def test_errors_come_before_any_work(tmp_path, changes, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((DataError, ConfigError), match=message):
         generate(settings(**{"output": f"{tmp_path}/out.xyz", **changes}))
     assert list(tmp_path.iterdir()) == []
 

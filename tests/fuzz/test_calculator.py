@@ -37,7 +37,7 @@ def structures(draw):
 
 def reference_energy(potential, atoms):
     """The potential's energy with the pairs of ASE's neighbor list."""
-    receiver, sender, shifts = neighbor_list("ijS", atoms, potential.r_max, self_interaction=False)
+    sender, receiver, shifts = neighbor_list("ijS", atoms, potential.r_max, self_interaction=False)
     pairs = np.stack([sender, receiver]).astype(np.int64), shifts.astype(np.float64)
     graph = build_graph(atoms, potential.r_max, dtype=torch.float64, pairs=pairs)
     return potential(graph, forces=False)["energy"].item()

@@ -648,8 +648,11 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
     ):
         with pytest.raises(error, match=message):
             finetune(config(data, replay=str(data / name), **options))
-    for method in ({"replay": []}, {"old_domain": ""}):
-        with pytest.raises(ConfigError, match="must be a file or several"):
+    for method, message in (
+        ({"replay": []}, "must be a file or several"),
+        ({"old_domain": ""}, "finetune.old_domain is '', but it must be text that is not empty"),
+    ):
+        with pytest.raises(ConfigError, match=message):
             config(data, **method)
     charged = InteratomicPotential(["H", "C", "O"], inputs=["total_charge"], **MODEL)
     save_model(MolecularPropertyModel.from_potential(charged, OLD), data / "charged.safetensors")
