@@ -36,7 +36,8 @@ def structures(draw):
 
 
 def reference_energy(potential, atoms):
-    """The potential's energy with the pairs of ASE's neighbor list."""
+    """The potential's energy with the pairs of ASE's neighbor list, and nothing else of the structure."""
+    atoms = Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     sender, receiver, shifts = neighbor_list("ijS", atoms, potential.r_max, self_interaction=False)
     pairs = np.stack([sender, receiver]).astype(np.int64), shifts.astype(np.float64)
     graph = build_graph(atoms, potential.r_max, dtype=torch.float64, pairs=pairs)
@@ -65,7 +66,7 @@ def test_a_structure_has_the_right_energy_or_a_clear_error(number, potential):
         calculated.append(energy)
 
     try_many(check, number, structures())
-    assert len({round(energy, 6) for energy in calculated}) > number // 5
+    assert len({round(energy, 6) for energy in calculated}) > number // 10
 
 
 ARGUMENTS = ["model", "device", "dtype", "compile", "max_edges", "skin", "skip_fixed", "uncertainty"]
