@@ -122,7 +122,8 @@ def _read(models: Sequence[Model], path: Path) -> tuple[str, dict[str, torch.Ten
         ) from error
     if version > FORMAT_VERSION:
         raise ModelFileError(f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade ik-e3nn")
-    damaged = version >= 2 and info.get("sha256") != contents_digest(info, tensors)
+    # Files of version 1 have no checksum; one that was taken back to version 1 by hand has.
+    damaged = (version != 1 or "sha256" in info) and info.get("sha256") != contents_digest(info, tensors)
     if damaged or not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
         raise ModelFileError(f"{path} is damaged (its checksum is wrong, or it has NaN in it): calibrate again")
     if digests != sorted(weights_digest(model) for model in models):

@@ -175,6 +175,9 @@ class SymmetryGroup:
     def from_config(cls, config: "SymmetryGroup | str | dict[str, Any]") -> "SymmetryGroup":
         """A group from its name, from what ``to_config`` gave, or a group itself.
 
+        Raises:
+            ValueError: It is none of these.
+
         Example:
             >>> SymmetryGroup.from_config(SymmetryGroup("C4v").to_config()) == SymmetryGroup("C4v")
             True
@@ -183,6 +186,12 @@ class SymmetryGroup:
             return config
         if isinstance(config, str):
             return cls(config)
+        known = {"name", "axis", "generators"}
+        if not isinstance(config, dict) or not {"name", "generators"} & config.keys() or config.keys() - known:
+            raise ValueError(
+                f"a symmetry group is a name such as 'C4v', or a mapping with 'name' and 'axis', or with 'generators'; "
+                f"got {config!r:.80}"
+            )
         axis = tuple(config.get("axis", (0.0, 0.0, 1.0)))
         if "generators" in config:
             return cls.from_generators(config["generators"], config.get("name", "custom"), axis)

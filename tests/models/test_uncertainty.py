@@ -1,7 +1,11 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from ik_e3nn.errors import DataError, ModelFileError
 from ik_e3nn.graph import batch_graphs, build_graph
@@ -153,6 +157,18 @@ def test_a_newer_file_is_refused(tmp_path, monkeypatch) -> None:
     monkeypatch.undo()
     with pytest.raises(ModelFileError, match="has format 9, this version reads up to 2: upgrade ik-e3nn"):
         with_uncertainty(models, tmp_path / "c")
+
+
+@pytest.mark.parametrize("version", [1, 0, -5])
+def test_a_file_that_is_called_older_by_hand_is_refused(tmp_path, version) -> None:
+    models, path = [potential(0), potential(1)], tmp_path / "c"
+    save_uncertainty(Committee(models), path)
+    with safe_open(path, framework="pt") as file:
+        info = json.loads(file.metadata()["ik_e3nn_uncertainty"])
+        tensors = {name: 1e6 * file.get_tensor(name) for name in file.keys()}  # not a dict
+    save_file(tensors, path, metadata={"ik_e3nn_uncertainty": json.dumps(info | {"format_version": version})})
+    with pytest.raises(ModelFileError, match="is damaged"):
+        with_uncertainty(models, path)
 
 
 def test_mistakes_are_clear_errors() -> None:

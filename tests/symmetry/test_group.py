@@ -131,3 +131,9 @@ def test_what_was_cached_in_inference_mode_can_be_trained_with():
     linear = EquivariantLinear("2x1o", "2x1o", "C2v", bias=True).double()
     linear(torch.randn(3, 6, dtype=torch.float64)).square().sum().backward()
     assert linear.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("config", [None, {}, {"a": {"b": 1}}, {"class_path": "os.system"}, {"axis": [0, 0, 1]}, 3])
+def test_what_is_no_group_is_refused(config):
+    with pytest.raises(ValueError, match="a symmetry group is a name such as 'C4v', or a mapping with 'name'"):
+        SymmetryGroup.from_config(config)
