@@ -16,8 +16,8 @@ import signal, sys, time
 from ik_e3nn.cli import app
 
 def wait(words):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)  # in the block, which the signal must not miss
         time.sleep(60)
     finally:
         if "slow" in sys.argv:

@@ -308,7 +308,7 @@ def test_given_e0s_are_used(data, caplog) -> None:
         ({"data": {"valid": 12}}, DataError, "asks for 12 validation structures, but data.train has only 12"),
         ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
         ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
-        ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 \(Ne\) of flat.xyz: the periodic cell vectors"),
+        ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 of flat.xyz \(Ne\): the periodic cell vectors"),
         ({"model": {"num_layers": 0}}, ConfigError, "model: num_layers must be a whole number of at least 1"),
         ({"device": "cuda"}, ConfigError, "device is 'cuda', but torch sees no GPU here"),
         ({"model": {"cutoff": 3}}, ConfigError, "unknown setting 'model.cutoff'"),
