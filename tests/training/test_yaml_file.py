@@ -74,7 +74,7 @@ def test_no_file_does_more_than_raise_an_error(tmp_path, content, message):
 
 
 def test_what_is_no_file(tmp_path):
-    with pytest.raises(ConfigError, match="is not a configuration file but a folder or a device"):
+    with pytest.raises(ConfigError, match="is not a configuration file but a folder, a pipe or a device"):
         read_yaml(tmp_path)
     with pytest.raises(ConfigError, match="a NUL character is in the name"):
         read_yaml("a\0b")
