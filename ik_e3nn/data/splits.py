@@ -10,6 +10,8 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import get_bonds, structure_number
+from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS, surface_vectors
 
 IntArray = NDArray[np.int64]
 PAPER_TRAIN = 100_000
@@ -72,6 +74,27 @@ def content_digest(structures: Iterable[Atoms], values: Iterable[ArrayLike]) -> 
     parts = (part for atoms in structures for part in (atoms.numbers, atoms.pbc, atoms.positions, atoms.cell.array))
     for part in chain(parts, values):
         digest.update((np.round(np.asarray(part, dtype=float), 6) + 0.0).tobytes())  # there is one zero
+    return digest.hexdigest()[:16]
+
+
+def inputs_digest(structures: Iterable[Atoms], *, bonds: bool = True) -> str:
+    """Digest of charges, spins, vectors of surfaces and, where models see them, bonds: 16 hexadecimal digits.
+
+    >>> salt = Atoms("Na", info={"charge": 1})
+    >>> inputs_digest([salt]) == inputs_digest([Atoms("Na")])
+    False
+
+    Raises:
+        DataError: What a structure says of them cannot be read.
+    """
+    digest = hashlib.sha256()
+    for atoms in structures:
+        numbers = [structure_number(atoms, key) for key in NUMBER_KEYS.values()]
+        vectors = surface_vectors(atoms)
+        rows = get_bonds(atoms) if bonds else np.zeros((0, 3), dtype=np.int64)
+        for part in (*numbers, *(vectors.get(name) for name in SURFACE_FIELDS)):
+            digest.update((np.round(np.asarray(part, dtype=float), 6) + 0.0).tobytes() if part is not None else b"none")
+        digest.update(np.array([len(rows)]).tobytes() + rows[np.lexsort(rows.T[::-1])].tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -13,6 +13,28 @@ from ik_e3nn.models.ensemble import Ensemble
 from ik_e3nn.models.potential import InteratomicPotential
 
 STDS = ("energy_std", "forces_std")
+MOST = 1e9  # largest factor of standard deviations
+
+
+def check_factor(name: str, value: float) -> None:
+    """Raise unless a number can be the factor of a standard deviation.
+
+    Args:
+        name: What the standard deviation is of.
+        value: The factor.
+
+    Raises:
+        ValueError: It is not positive, or so large or small that the standard deviations mean nothing.
+
+    >>> check_factor("energy", 1e30)
+    Traceback (most recent call last):
+    ...
+    ValueError: the factor of the standard deviation of energy must be between 1e-09 and 1e+09; got 1e+30
+    """
+    if not 1 / MOST <= value <= MOST:
+        raise ValueError(
+            f"the factor of the standard deviation of {name} must be between {1 / MOST:g} and {MOST:g}; got {value:g}"
+        )
 
 
 class UncertainPotential(Ensemble[InteratomicPotential]):
@@ -65,11 +87,10 @@ class UncertainPotential(Ensemble[InteratomicPotential]):
         """Set the factors of the standard deviations.
 
         Raises:
-            ValueError: A factor is not positive.
+            ValueError: A factor is none.
         """
         for name, value in (("energy", energy), ("forces", forces)):
-            if not value > 0:
-                raise ValueError(f"the factor of the standard deviation of {name} must be positive; got {value}")
+            check_factor(name, value)
             getattr(self, f"{name}_factor").fill_(value)
 
     @property

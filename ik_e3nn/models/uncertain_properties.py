@@ -18,6 +18,7 @@ from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.ensemble import Ensemble
 from ik_e3nn.models.modes import in_own_precision, with_gradients
 from ik_e3nn.models.property import MolecularPropertyModel
+from ik_e3nn.models.uncertain import check_factor
 
 STD = "_std"
 TANGENTS = 64  # directions of weights that are followed at once
@@ -62,14 +63,11 @@ class UncertainProperties(Ensemble[MolecularPropertyModel]):
         """Set factors of the standard deviations, by the targets' names.
 
         Raises:
-            ValueError: A factor is not positive.
+            ValueError: A factor is none.
         """
         for column, target in enumerate(self.targets):
             factor = factors.get(target.name, 1.0)
-            if not factor > 0:
-                raise ValueError(
-                    f"the factor of the standard deviation of {target.name} must be positive; got {factor}"
-                )
+            check_factor(target.name, factor)
             self.factors[column] = factor
 
     def _with_std(self, values: dict[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:

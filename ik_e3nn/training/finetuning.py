@@ -127,6 +127,10 @@ class Finetuning(PotentialTask):
         """See `Adaptation.lr_factors`."""
         return self.adaptation.lr_factors(model)
 
+    def begin(self, folder: Path) -> None:
+        """See the base class."""
+        self.adaptation.begin(folder)
+
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
         self.adaptation.finish(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -12,14 +13,13 @@ from typing import Any, cast
 
 from ik_e3nn import __version__
 from ik_e3nn.data.writing import write_structures
-from ik_e3nn.errors import ConfigError, DataError, TrainingError
+from ik_e3nn.errors import TrainingError
 from ik_e3nn.json_file import read_json
 from ik_e3nn.models import save_model
 from ik_e3nn.models.checkpoint import Model
-from ik_e3nn.training import run_folder
+from ik_e3nn.training import resuming, run_folder
 from ik_e3nn.training.checkpoint import load_checkpoint
 from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import config_notes, flat_values, read_config, write_config
 from ik_e3nn.training.engine import run_training
 from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetuning import Finetuning
@@ -32,9 +32,6 @@ from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, count_para
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
-
-# changes of these do not change what is trained
-_OF_NO_EFFECT = {"run.output", "run.overwrite", "run.progress", "run.num_threads"}
 
 TASKS: dict[type[Any], type[Any]] = {
     TrainConfig: PotentialTask,
@@ -115,9 +112,8 @@ def _train(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> 
     else:
         run_folder.open_run_folder(folder, resume=resume, overwrite=config.run.overwrite)
         if resume:
-            check_continues(config, folder)
-            _check_checkpoints(folder)
-    if resume and _is_complete(config, folder):
+            resuming.check_continues(config, folder)
+    if resume and resuming.is_complete(config, folder):
         _log.info("the run in %s is complete; raise run.max_epochs or run.max_minutes to go on", folder)
         return TrainResult(folder, folder / run_folder.MODEL, read_json(folder / run_folder.METRICS))
     try:
@@ -137,79 +133,19 @@ def _train(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> 
     return TrainResult(folder, folder / run_folder.MODEL, metrics)
 
 
-def _is_complete(config: TrainConfig | PropertyConfig, folder: Path) -> bool:
-    """Whether a run has its model and has reached one of its limits."""
-    if not ((folder / run_folder.METRICS).exists() and (folder / run_folder.MODEL).exists()):
-        return False
-    try:
-        metrics = read_json(folder / run_folder.METRICS, "seconds", "epochs")
-    except DataError as error:
-        _log.warning("%s; the model is measured again", error)
-        return False
-    minutes = config.run.max_minutes
-    out_of_time = minutes is not None and metrics["seconds"] >= 60.0 * minutes
-    return out_of_time or bool(metrics["epochs"] >= config.run.max_epochs)
-
-
-def check_continues(config: TrainConfig | PropertyConfig, folder: Path) -> None:
-    """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
-
-    Raises:
-        ConfigError: Model, loss, optimizer, E0s, precision, fine-tuning or seed differ from those of the run.
-    """
-    for key, change in _changes(config, folder).items():
-        if key.startswith(("model.", "finetune.", "data.targets")) or key == "run.dtype":
-            other = "fine-tuning" if key.startswith("finetune.") else "model"
-            raise ConfigError(f"{change}: a run cannot be resumed with another {other}; choose another run.output.")
-        if key == "run.seed":
-            raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
-        if key.startswith(("optimizer.", "loss.")) or key == "data.E0s":
-            raise ConfigError(
-                f"{change}: a run is resumed with the loss, the optimizer and the E0s that it began with. Leave that "
-                "out, or choose another run.output; a finished model is trained further by ik-e3nn finetune."
-            )
-        if not key.startswith("run.") or key in ("run.batch_size", "run.max_atoms"):
-            _log.warning("resuming with a change: %s", change)
-
-
-def _changes(config: TrainConfig | PropertyConfig, folder: Path) -> dict[str, str]:
-    """What of a configuration is not as it was when the run in a folder was started last, by its dotted keys."""
-    path = folder / run_folder.CONFIG
-    if not path.exists():
-        return {}
-    before, now = (flat_values(one) for one in (read_config(path, kind=type(config)), config))
-    changed = [key for key in now if before.get(key) != now[key]]
-    return {key: f"{key} was {before.get(key)!r} and is now {now[key]!r}" for key in changed}
-
-
-def _check_checkpoints(folder: Path) -> None:
-    """Raise at once for a checkpoint that is damaged or missing, and not when the run is over."""
-    last, best = (folder / run_folder.CHECKPOINTS / name for name in ("last.ckpt", "best.ckpt"))
-    if last.exists():
-        load_checkpoint(last)
-        load_checkpoint(best)
-
-
 def _run(config: TrainConfig | PropertyConfig, resume: bool) -> None:
     """One process of a run, from reading the data to the model file."""
     folder = user_path(config.run.output)
+    if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
+        _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
+        resume = False
     if not is_main():
-        _fit(config, folder, resume)
+        _fit(config, folder, resume, lambda: None)
         return
-    _note_settings(config, folder, resume)
-    with run_folder.logged_to(folder / run_folder.LOG):
-        _finish(config, folder, _fit(config, folder, resume))
-
-
-def _note_settings(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> None:
-    """Write the settings; above them, since which epoch they are what they are, if not from the start."""
-    path, last = folder / run_folder.CONFIG, folder / run_folder.CHECKPOINTS / "last.ckpt"
-    notes: list[str] = []
-    if resume and path.exists() and last.exists():
-        epoch = load_checkpoint(last)["epoch"] + 1
-        changes = {key: change for key, change in _changes(config, folder).items() if key not in _OF_NO_EFFECT}
-        notes = [*config_notes(path), *(f"after epoch {epoch}: {change}" for change in changes.values())]
-    write_config(config, path, notes=notes)
+    with run_folder.logged_to(folder / run_folder.LOG) as let_go:
+        if not resume:
+            let_go()
+        _finish(config, folder, _fit(config, folder, resume, let_go))
 
 
 @dataclass(frozen=True)
@@ -219,30 +155,20 @@ class _Fitted:
     best_epoch: int
 
 
-def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> _Fitted:
-    if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
-        _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
-        resume = False
+def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, let_go: Callable[[], None]) -> _Fitted:
+    """Read the data and train; nothing is written before it is known that a run may be resumed."""
     task = task_type(config)(config)
+    digests = task.digests()
+    if resume:
+        resuming.check_same_data(digests, config, folder)
+        load_checkpoint(folder / run_folder.CHECKPOINTS / "last.ckpt", of=task.module)
     if is_main():
-        _check_same_data(task.digests(), folder / run_folder.DATA, resume)
+        let_go()
+        resuming.note_start(config, folder, digests, resume=resume)
+        task.begin(folder)
     train, valid = task.graphs["train"], task.graphs["valid"]
     rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
     return _Fitted(task, rows, best.best_epoch)
-
-
-def _check_same_data(digests: dict[str, str], path: Path, resume: bool) -> None:
-    """Note what the data are at the start of a run; later, say what is not as it was."""
-    if not resume:
-        run_folder.write_json(digests, path)
-    elif path.exists():
-        try:
-            known = read_json(path)
-        except DataError as error:
-            _log.warning("%s; whether the data are those of the start is not known", error)
-            return
-        for name in [name for name, digest in digests.items() if known.get(name, digest) != digest]:
-            _log.warning("resuming with a change: the structures or labels of %r are not those of the start", name)
 
 
 def task_type(config: TrainConfig | PropertyConfig) -> type[Any]:

@@ -28,7 +28,6 @@ from ik_e3nn.training import run_folder
 from ik_e3nn.training.finetune_config import OLD, FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, changes_of, describe, error_table, write_page
 from ik_e3nn.training.methods import apply_method, trained_parameters
-from ik_e3nn.training.parallel import is_main
 from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.user_path import user_path
@@ -146,8 +145,10 @@ class Adaptation:
             "head_parameters": sum(weights[name].numel() for name in parts_of(self.initial).heads),
         }
         _log.info("trained: %d of %d parameters (%.1f %%)", trained, total, 100.0 * trained / total)
-        if is_main():
-            run_folder.write_json(self.facts, self.folder / run_folder.FINETUNE)
+
+    def begin(self, folder: Path) -> None:
+        """Write what is known before the training; `report` adds the errors."""
+        run_folder.write_json(self.facts, folder / run_folder.FINETUNE)
 
     def replay_settings(self, count: int) -> dict[str, float]:
         """The ratio of replay as it is, where `facts` say that fewer structures are replayed than were asked for.

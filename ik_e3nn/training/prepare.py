@@ -36,6 +36,7 @@ from ik_e3nn.training.elements import listing, with_others
 _log = logging.getLogger(__name__)
 
 USUAL = {"charge": 0.0, "spin": 1.0}
+ISOLATED = "isolated atoms"  # the name of that set
 INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
 
 
@@ -95,6 +96,7 @@ class TrainingData:
         force_rms: Root mean square of the training forces in eV/A; 0 without forces.
         species: Atomic numbers in the training set.
         cache: Folder for neighbour lists; None for memory.
+        isolated: Single atoms, whose energies are E0s: those of their own files, and those among the training files.
     """
 
     sets: dict[str, LabelledSet]
@@ -102,6 +104,7 @@ class TrainingData:
     force_rms: float
     species: list[int] = field(default_factory=list)
     cache: str | None = None
+    isolated: Sequence[LabelledSet] = ()
 
     def dataset(self, name: str, model: InteratomicPotential, dtype: torch.dtype) -> StructureDataset:
         """Graphs of one set, with the model's cutoff and inputs."""
@@ -159,7 +162,7 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     isolated = [read_set(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
     reference = (fit or reference_from_data)(data, train, isolated, species)
-    return TrainingData(sets, reference, force_scale(train.labels), species, data.cache)
+    return TrainingData(sets, reference, force_scale(train.labels), species, data.cache, isolated)
 
 
 def warn_of_common(sets: Mapping[str, Sequence[Atoms]]) -> None:

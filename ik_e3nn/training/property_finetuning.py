@@ -182,6 +182,10 @@ class PropertyFinetuning(PropertyTask):
         left = OLD in self.graphs and self.adaptation.method.old_domain is None
         return [*super().set_aside(), *([OLD] if left else [])]
 
+    def begin(self, folder: Path) -> None:
+        """See the base class."""
+        self.adaptation.begin(folder)
+
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to be kept apart."""
         self.adaptation.finish(model)

@@ -6,7 +6,8 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -143,20 +144,45 @@ class _LogFile(logging.FileHandler):
         raise  # noqa: PLE0704  (called by `emit` while it handles the error)
 
 
+class _Held(MemoryHandler):
+    """Keeps messages until they are let go, and then passes each on at once."""
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__(0, target=target, flushOnClose=False)
+        self.held = True
+
+    def shouldFlush(self, record: logging.LogRecord) -> bool:  # noqa: N802  (logging's name)
+        return not self.held
+
+    def let_go(self) -> None:
+        self.held = False
+        self.flush()
+
+
 @contextlib.contextmanager
-def logged_to(path: Path) -> Iterator[None]:
-    """Append this library's messages to a file inside the block."""
+def logged_to(path: Path) -> Iterator[Callable[[], None]]:
+    """Append this library's messages to a file inside the block.
+
+    Args:
+        path: The file.
+
+    Yields:
+        A function: messages are written from its call on, with those of before; without it none are.
+    """
     logger = logging.getLogger("ik_e3nn")
     handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    held = _Held(handler)
     level = logger.level
-    logger.addHandler(handler)
+    logger.addHandler(held)
     if not logger.isEnabledFor(logging.INFO):
         logger.setLevel(logging.INFO)
     try:
-        yield
+        yield held.let_go
     finally:
-        logger.removeHandler(handler)
+        logger.removeHandler(held)
+        held.setTarget(None)  # nothing more is written, also when Python ends
+        held.close()
         logger.setLevel(level)
         with contextlib.suppress(OSError):  # told already, by the message that did not fit
             handler.close()

@@ -17,7 +17,7 @@ from torch import nn
 from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
 from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
-from ik_e3nn.data.splits import content_digest
+from ik_e3nn.data.splits import content_digest, inputs_digest
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.domain import domain_of
@@ -28,7 +28,7 @@ from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
 from ik_e3nn.training.loss import PotentialLoss
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import plot_predictions, predict
-from ik_e3nn.training.prepare import LabelledSet, TrainingData, prepare_data, warn_unused_inputs
+from ik_e3nn.training.prepare import ISOLATED, LabelledSet, TrainingData, prepare_data, warn_unused_inputs
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_module import PropertyModule
@@ -68,6 +68,10 @@ class Task(ABC):
     def structures(self, name: str) -> list[Atoms]:
         """Structures of one of the sets with their labels; read from a file, they are the same."""
 
+    def begin(self, folder: Path) -> None:
+        """Write down what the training starts from, once it is known that it may."""
+        del folder
+
     def set_aside(self) -> list[str]:
         """Names of the sets that are in no file of their own."""
         given = {name for name in ("valid", "test") if isinstance(getattr(self.config.data, name), str | list)}
@@ -84,7 +88,11 @@ class Task(ABC):
 
     @abstractmethod
     def digests(self) -> dict[str, str]:
-        """Digests of structures and labels as they were read, by set."""
+        """Digests of what the sets hold as they were read, by their names.
+
+        The part before the hyphen is of structures and labels, that after it of charges, bonds and what else models
+        see; earlier versions of the package had the first alone.
+        """
 
     @abstractmethod
     def summary(self) -> dict[str, Any]:
@@ -173,12 +181,14 @@ class PotentialTask(Task):
 
     def digests(self) -> dict[str, str]:
         """See the base class."""
-        return {
-            name: content_digest(
-                one.structures, (part for label in one.labels for part in (label.energy, label.forces, label.stress))
-            )
-            for name, one in self.as_read().items()
-        }
+        sets = {name: [one] for name, one in self.as_read().items()} | {ISOLATED: list(self.data.isolated)}
+        found = {}
+        for name, parts in sets.items():
+            structures = [atoms for one in parts for atoms in one.structures]
+            labels = [label for one in parts for label in one.labels]
+            values = (part for label in labels for part in (label.energy, label.forces, label.stress))
+            found[name] = f"{content_digest(structures, values)}-{inputs_digest(structures)}"
+        return found
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""
@@ -284,7 +294,11 @@ class PropertyTask(Task):
 
     def digests(self) -> dict[str, str]:
         """See the base class."""
-        return {name: content_digest(one.structures, [one.matrix()]) for name, one in self.as_read().items()}
+        bonds = self.module.model.edges != "radius"
+        return {
+            name: f"{content_digest(one.structures, [one.matrix()])}-{inputs_digest(one.structures, bonds=bonds)}"
+            for name, one in self.as_read().items()
+        }
 
     def summary(self) -> dict[str, Any]:
         """See the base class."""

@@ -19,6 +19,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.uncertain_properties import LastLayersPosterior, head_jacobians, last_weights
 from ik_e3nn.training.loader import collate
+from tests.models.test_uncertainty import forged
 
 KINDS = ("extensive", "intensive", "dipole", "dipole_norm", "polarisability", "spatial_extent")
 TARGETS = [*(Target(f"{kind}_1", kind, "u") for kind in KINDS), Target("extensive_2", "extensive", "u")]
@@ -150,6 +151,26 @@ def test_files_belong_to_their_models(tmp_path) -> None:
         with_property_uncertainty(loaded[1:], tmp_path / "l")
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"factors": torch.ones(1)}, r"factors must be \d numbers, of extensive_1, .*; got 1"),
+        ({"extensive": None}, "the head of extensive targets has 16 last weights, but the matrix is None"),
+        ({"extensive": torch.eye(3)}, r"the head of extensive targets has 16 last weights, but the matrix is \(3, 3\)"),
+        ({"smell": torch.eye(3)}, "smell is no kind of target that the model has"),
+        ({"extensive": torch.zeros(16, 16)}, "extensive has rows that are zero"),
+        ({"extensive": torch.ones(16, 16, dtype=torch.int32)}, "extensive must be a matrix of floating-point numbers"),
+    ],
+)
+def test_files_with_a_right_checksum_and_impossible_content_are_refused(tmp_path, changes, message) -> None:
+    model, path = property_model(), tmp_path / "l.safetensors"
+    roots = {kind: torch.eye(weight.numel()) for kind, (_, weight) in last_weights(model).items()}
+    save_uncertainty(LastLayerProperties(model, roots), path)
+    forged(path, changes)
+    with pytest.raises(ModelFileError, match=rf"l.safetensors is damaged \({message}.*calibrate again"):
+        with_property_uncertainty([model], path)
+
+
 def test_mistakes_are_clear_errors() -> None:
     model = property_model()
     with pytest.raises(DataError, match="a committee needs at least two models, got 1"):
@@ -160,7 +181,9 @@ def test_mistakes_are_clear_errors() -> None:
         PropertyCommittee([model, property_model(targets=TARGETS[:1])])
     with pytest.raises(DataError, match="the head of extensive targets has 16 last weights, but the matrix is None"):
         LastLayerProperties(model, {})
-    with pytest.raises(ValueError, match="the factor of the standard deviation of dipole_1 must be positive; got 0"):
+    with pytest.raises(
+        ValueError, match="the factor of the standard deviation of dipole_1 must be between 1e-09 and 1e.09; got 0"
+    ):
         PropertyCommittee([model, model]).calibrate({"dipole_1": 0})
     with pytest.raises(ValueError, match="noises must be positive; got"):
         LastLayersPosterior(model, NOISE | {"dipole_1": 0.0})

@@ -18,6 +18,7 @@ from ik_e3nn.models import (
     save_uncertainty,
     with_uncertainty,
 )
+from ik_e3nn.models.checkpoint import contents_digest
 from ik_e3nn.models.last_layer import LastLayerPosterior, last_layer_derivatives, members_of
 
 SIZES = {"num_channels": 4, "num_layers": 2, "l_max": 1, "correlation": 2, "r_max": 4.0}
@@ -171,6 +172,69 @@ def test_a_file_that_is_called_older_by_hand_is_refused(tmp_path, version) -> No
         with_uncertainty(models, path)
 
 
+def forged(path, changes, info=None):
+    """Change tensors (None: leave out) and the description of a file, and give it a right checksum."""
+    with safe_open(path, framework="pt") as file:
+        known = json.loads(file.metadata()["ik_e3nn_uncertainty"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()} | changes  # not a dict
+    tensors = {name: tensor for name, tensor in tensors.items() if tensor is not None}
+    known |= info or {}
+    known["sha256"] = contents_digest(known, tensors)
+    save_file(tensors, path, metadata={"ik_e3nn_uncertainty": json.dumps(known)})
+
+
+EYE = torch.eye(32, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "info", "message"),
+    [
+        ({"factors": None}, {}, "factors is missing"),
+        ({"root": None}, {}, "root is missing"),
+        ({"directions": None}, {}, "directions is missing"),
+        ({"more": torch.ones(1)}, {}, "more does not belong there"),
+        ({"factors": torch.ones(3)}, {}, "factors must be 2 numbers, of energy, forces; got 3"),
+        (
+            {"factors": torch.tensor(1.0)},
+            {},
+            r"factors must be a list of floating-point numbers, got torch.float32 \(\)",
+        ),
+        ({"factors": torch.ones(2, 2)}, {}, "factors must be a list of floating-point numbers"),
+        (
+            {"factors": torch.ones(2, dtype=torch.int32)},
+            {},
+            "factors must be a list of floating-point numbers, got torch.int",
+        ),
+        (
+            {"factors": torch.tensor([1e30, 1.0])},
+            {},
+            r"deviation of factors must be between 1e-09 and 1e\+09; got 1e\+30",
+        ),
+        ({"factors": torch.tensor([1.0, -1.0])}, {}, "factors must be between"),
+        ({"factors": torch.tensor([1.0, torch.nan])}, {}, "factors has NaN or infinity in it"),
+        ({"root": torch.ones(32)}, {}, "root must be a matrix of floating-point numbers"),
+        ({"root": EYE[:3]}, {}, "the model has 32 weights in its last layer"),
+        ({"root": 1e20 * EYE}, {}, "root has rows that are zero, or longer than a posterior's can be"),
+        ({"directions": torch.zeros(5, 32)}, {}, "directions has rows that are zero"),
+        ({"directions": EYE[:, :3].clone()}, {}, "directions has rows that are zero|the model has 32 weights"),
+        ({"directions": torch.ones(0, 32)}, {}, "directions must be a matrix"),
+        ({}, {"kind": "Oracle"}, "kind must be one of Committee, LastLayerEnsemble, .*; got 'Oracle'"),
+        ({}, {"kind": 5}, "kind must be of type str, got 5"),
+        ({}, {"kind": "Committee"}, "models_sha256 must be a list of at least two checksums .*, got 1 entries"),
+        ({"root": None, "directions": None}, {"kind": "LastLayerProperties"}, "kind must be Committee or LastLayerEns"),
+        ({}, {"models_sha256": "a"}, "models_sha256 must be of type list"),
+        ({}, {"models_sha256": []}, "models_sha256 must be a list of one checksum"),
+        ({}, {"format_version": "2"}, 'format_version must be of type int, got "2"'),
+    ],
+)
+def test_files_with_a_right_checksum_and_impossible_content_are_refused(tmp_path, changes, info, message) -> None:
+    model, path = potential(0), tmp_path / "l.safetensors"
+    save_uncertainty(LastLayerEnsemble(model, *members_of(0.2 * EYE, 5)), path)
+    forged(path, changes, info)
+    with pytest.raises(ModelFileError, match=rf"l.safetensors is damaged \(.*{message}.*calibrate again"):
+        with_uncertainty([model], path)
+
+
 def test_mistakes_are_clear_errors() -> None:
     model = potential()
     with pytest.raises(DataError, match="a committee needs at least two models, got 1"):
@@ -181,7 +245,9 @@ def test_mistakes_are_clear_errors() -> None:
         Committee([model, potential(inputs=["spin"])])
     with pytest.raises(DataError, match=r"the model has 32 weights in its last layer, but the matrices are \(3, 3\)"):
         LastLayerEnsemble(model, torch.eye(3), torch.eye(3))
-    with pytest.raises(ValueError, match="the factor of the standard deviation of forces must be positive; got 0.0"):
+    with pytest.raises(
+        ValueError, match=r"the factor of the standard deviation of forces must be between 1e-09 and 1e\+09; got 0"
+    ):
         Committee([model, model]).calibrate(1.0, 0.0)
     with pytest.raises(ValueError, match="noises must be positive; got 0.0 for energies"):
         LastLayerPosterior(model, energy_noise=0.0, forces_noise=1.0)

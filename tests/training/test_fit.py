@@ -1,9 +1,12 @@
+import contextlib
 import csv
 import dataclasses
 import json
 import logging
 import re
+import shutil
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from ik_e3nn.errors import ConfigError, DataError, TrainingError, UnknownSpecies
 from ik_e3nn.models import load_model, read_model_info
 from ik_e3nn.training import OptimizerConfig, read_config, train
 from ik_e3nn.training.checkpoint import _KEYS, load_checkpoint
+from ik_e3nn.training.resuming import check_same_data
 from tests.training.helpers import interrupted_in_epoch, structures
 from tests.training.helpers import small_config as config
 
@@ -110,17 +114,96 @@ def test_the_real_model_resumes_bit_for_bit(data) -> None:
     assert {**straight.metrics, "seconds": 0} == {**split.metrics, "seconds": 0}
 
 
-def test_resume_says_that_the_data_have_changed(data, caplog) -> None:
-    with interrupted_in_epoch(1):
-        train(config(data, max_epochs=2))
-    train(config(data, max_epochs=1), resume=True)
-    assert "resuming with a change" not in caplog.text
-    changed = read(data / "train.xyz", ":")
+@contextlib.contextmanager
+def refused(folder, message):
+    """A resume in this block is refused, and no file of the run changes."""
+    before = contents(folder)
+    with pytest.raises(ConfigError, match=message):
+        yield
+    assert contents(folder) == before
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    write(folder / "train.xyz", structures(12))
+    with contextlib.chdir(folder):
+        train(config(Path(), max_epochs=1))
+    return folder
+
+
+@pytest.fixture
+def finished(finished_run, tmp_path, monkeypatch):
+    """A finished run of one epoch in the folder `run` of the working folder."""
+    shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return Path("run")
+
+
+def test_a_run_is_resumed_with_the_data_that_it_began_with(finished, caplog) -> None:
+    shutil.copy("train.xyz", "moved.xyz")
+    changed = read("train.xyz", ":")
     changed[0].info["REF_energy"] += 0.1
-    write(data / "train.xyz", changed)
-    train(config(data, max_epochs=2), resume=True)
-    said = [line for line in caplog.messages if "the structures or labels of" in line]
-    assert said == ["resuming with a change: the structures or labels of 'train' are not those of the start"]
+    write("other.xyz", changed)
+    changed[0].info["REF_energy"] -= 0.1
+    changed[0].info["charge"] = 1
+    write("charged.xyz", changed)
+    for epochs, other, message in (
+        (
+            1,
+            {"train": "other.xyz"},
+            r"of data.train are not those of the start \(data.train was .*other.xyz'\): a run is",
+        ),
+        (2, {"valid": "other.xyz"}, r"of data.(train|valid) are not those of the start"),
+        (2, {"train": "charged.xyz"}, "the structures, labels, charges or bonds of data.train are not those"),
+    ):
+        with refused(finished, message):
+            train(config(Path(), data=other, max_epochs=epochs), resume=True)
+    digests = json.loads((finished / "data.json").read_text())
+    old = {name: digest.split("-")[0] for name, digest in digests.items() if name != "isolated atoms"}
+    (finished / "data.json").write_text(json.dumps(old))  # as earlier versions wrote it
+    caplog.clear()
+    train(config(Path(), data={"train": "moved.xyz", "test": "other.xyz"}, max_epochs=2), resume=True)
+    assert [line.partition("data.")[2].split()[0] for line in caplog.messages if "resuming with a change" in line] == [
+        "train", "test",
+    ]  # fmt: skip
+    now = json.loads((finished / "data.json").read_text())
+    assert {name: now[name] for name in digests} == digests
+
+
+def test_without_digests_only_the_same_files_are_taken(finished, caplog) -> None:
+    path = finished / "data.json"
+    digests = json.loads(path.read_text())
+    shutil.copy("train.xyz", "moved.xyz")
+    same, moved = (config(Path(), data={"train": name}, max_epochs=2) for name in ("train.xyz", "moved.xyz"))
+    for content in (None, "[", '{"train": 1}', "{}"):
+        path.unlink()
+        if content:
+            path.write_text(content)
+        with pytest.raises(
+            ConfigError, match=r"data.json .*the data are those of the start is not known, and data.train"
+        ):
+            check_same_data(digests, moved, finished)
+        caplog.clear()
+        check_same_data(digests, same, finished)
+        assert "whether the data are those of the start is not known" in caplog.text
+        path.touch()
+    train(same, resume=True)
+    assert json.loads(path.read_text()) == digests
+
+
+def test_settings_of_a_run_that_cannot_be_read_are_named_with_their_file(finished) -> None:
+    path = finished / "config.yaml"
+    for content in (None, "run: [", "run:\n  seed: many\n", "\xff", "sun: {}"):
+        path.unlink(missing_ok=True)
+        if content:
+            path.write_text(content, encoding="latin1")
+        with refused(finished, r"run/config.yaml, the settings of the run, cannot be read: .*\. Put back a copy, or"):
+            train(config(Path(), max_epochs=2), resume=True)
 
 
 def test_resume_refuses_another_model_and_reports_other_changes(data, caplog) -> None:
@@ -235,8 +318,6 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(data) -> None:
 
 
 def test_a_read_only_folder_is_a_clear_error(data, monkeypatch) -> None:
-    from pathlib import Path
-
     def refuse(self, *args, **kwargs):
         raise PermissionError(13, "Permission denied")
 

@@ -13,8 +13,10 @@ pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this system has no de
 
 
 def test_the_log() -> None:
-    with pytest.raises(OSError, match="No space left on device: '/dev/full'"), logged_to(FULL):
-        logging.getLogger("ik_e3nn.some").info("a message")
+    with logged_to(FULL) as let_go:
+        let_go()
+        with pytest.raises(OSError, match="No space left on device: '/dev/full'"):
+            logging.getLogger("ik_e3nn.some").info("a message")
 
 
 def test_the_metrics(tmp_path) -> None:

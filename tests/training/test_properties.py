@@ -219,17 +219,21 @@ def test_a_resumed_run_is_the_straight_one_bit_for_bit(folder) -> None:
         train(read_config("config.yaml", ["--run.output=split", "--model.hidden=32"]), resume=True)
 
 
-def test_changed_values_are_said_and_targets_of_a_command_line_are_those_of_a_file(folder, caplog) -> None:
+def test_changed_values_are_refused_and_targets_of_a_command_line_are_those_of_a_file(folder, caplog) -> None:
     targets = read_config("config.yaml").data.targets
     on_line = f"--data.targets={json.dumps(targets)}"
     train(read_config("config.yaml", ["--run.max_epochs=1"]))
     text = (folder / "train.xyz").read_text()
     assert "heteroatoms=0 " in text
     (folder / "train.xyz").write_text(text.replace("heteroatoms=0 ", "heteroatoms=3 ", 1))
-    again = train(read_config("config.yaml", [on_line, "--run.max_epochs=2"]), resume=True)
-    assert again.metrics["epochs"] == 2
-    assert "resuming with a change: the structures or labels of" in caplog.text
-    assert "data.targets" not in caplog.text
+    again = read_config("config.yaml", [on_line, "--run.max_epochs=2"])
+    with pytest.raises(
+        ConfigError, match=r"bonds of data.(train|valid|test) are not those of the start: a run is resumed"
+    ):
+        train(again, resume=True)
+    (folder / "train.xyz").write_text(text)
+    assert train(again, resume=True).metrics["epochs"] == 2
+    assert "resuming with a change" not in caplog.text
 
 
 def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> None:
