@@ -1,7 +1,6 @@
 """The state of a run, written at once or not at all, from which it continues exactly."""
 
 import json
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
+from ik_e3nn.npz_file import read_npz
 
 FloatArray = NDArray[np.float64]
 
@@ -80,8 +80,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         DataError: The file is broken.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            rest = json.loads(str(stored["rest"]))
-            return Checkpoint(**rest, **{name: stored[name] for name in ("positions", "momenta", "cell")})
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz(path)
+        return Checkpoint(**json.loads(str(arrays.pop("rest"))), **arrays)
+    except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"the checkpoint {path} cannot be read ({error}); start the run anew with overwrite") from error

@@ -35,7 +35,7 @@ __all__ = ["ExplosionLimits", "MDSettings", "MDSummary", "run_md"]
 
 _log = logging.getLogger(__name__)
 
-START = "start.traj"
+START, START_DIGEST = "start.traj", "start_sha256"
 SETTINGS = "settings.json"
 SUMMARY = "summary.json"
 _FILES = (
@@ -78,9 +78,7 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
 def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> MDSummary:
     """A run in its locked folder."""
     engine = calculator or IKCalculator.from_settings(settings)
-    identity = (
-        {} if calculator else {"model_sha256": hashlib.sha256(model_path(settings.model).read_bytes()).hexdigest()}
-    )
+    identity = {} if calculator else {"model_sha256": _digest(model_path(settings.model))}
     restarting = settings.restart and (folder / CHECKPOINT).exists()
     run = (
         _resumed(settings, folder, engine, identity)
@@ -137,16 +135,15 @@ def _started(
     clear_folder(folder, _FILES)
     with naming(folder / START), Trajectory(folder / START, "w") as file:
         file.write(structure.copy())  # constraints, momenta and info, but no results
-    write_json(folder / SETTINGS, {**settings.physics(), **identity})
+    write_json(folder / SETTINGS, {**settings.physics(), **identity, START_DIGEST: _digest(folder / START)})
     run.begin()
     return run
 
 
 def _resumed(settings: MDSettings, folder: Path, engine: Calculator, identity: dict[str, str]) -> MDRun:
     """A run at its last checkpoint."""
-    _check_same(folder / SETTINGS, {**settings.physics(), **identity})
-    with Trajectory(folder / START) as file:
-        structure: Atoms = file[0]
+    before = _check_same(folder / SETTINGS, {**settings.physics(), **identity})
+    structure = _read_start(folder / START, before.get(START_DIGEST))
     settle_bonds(structure)
     structure.calc = engine
     renew_constraints(structure)
@@ -155,9 +152,25 @@ def _resumed(settings: MDSettings, folder: Path, engine: Calculator, identity: d
     return run
 
 
-def _check_same(path: Path, now: dict[str, Any]) -> None:
-    """Refuse to continue a run with other physics or another model."""
-    before = read_json(path)
+def _read_start(path: Path, digest: str | None) -> Atoms:
+    """The structure that a run began with; runs of earlier versions know no digest of its file."""
+    if digest is not None and path.exists() and _digest(path) != digest:
+        raise DataError(f"{path} is not what the run began with; put back a copy, or start the run anew with overwrite")
+    try:
+        with Trajectory(path) as file:
+            structure: Atoms = file[0]
+    except Exception as error:  # of any kind: the content may be anything
+        raise DataError(f"{path} cannot be read ({error!r}); start the run anew with overwrite") from error
+    return structure
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _check_same(path: Path, now: dict[str, Any]) -> dict[str, Any]:
+    """What a run began with; other physics or another model is refused."""
+    before = read_json(path, "ensemble", "timestep", "temperature", "seed")
     changed = [
         f"{name}: {before[name]!r} before, {now[name]!r} now"
         for name in sorted(before.keys() & now.keys())
@@ -168,6 +181,7 @@ def _check_same(path: Path, now: dict[str, Any]) -> None:
             f"the run in {path.parent} cannot be continued with other settings ({'; '.join(changed)}); "
             "use those it began with, or another output folder"
         )
+    return before
 
 
 def _check_momenta(atoms: Atoms, settings: MDSettings) -> None:

@@ -1,7 +1,6 @@
 """Meshes in the Object File Format, and the archives of them."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ class Archive:
         if path.is_file():
             try:
                 self.zip = zipfile.ZipFile(path)
-            except zipfile.BadZipFile as error:
+            except Exception as error:  # of any kind: the content may be anything
                 raise DataError(f"{path} is not a readable zip archive ({error}): get it again") from error
 
     def names(self, split: str) -> list[str]:
@@ -48,7 +47,7 @@ class Archive:
         if self.zip is not None:
             try:
                 return self.zip.read(name).decode(errors="replace")
-            except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            except Exception as error:  # of any kind: the content may be anything
                 raise DataError(f"{name} in {self.path} is damaged ({error}): get the archive again") from error
         return (self.path.parent / name).read_text(errors="replace")
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ik_e3nn.data.reading import expand_path
 from ik_e3nn.data.sdf import read_sdf_records
 from ik_e3nn.errors import DataError
+from ik_e3nn.npz_file import read_npz
 
 NAMES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
 UNITS = ("D", "a0^3", "Ha", "Ha", "Ha", "a0^2", "Ha", "Ha", "Ha", "Ha", "Ha", "cal/mol/K")
@@ -49,12 +50,8 @@ def read_arrays(path: Path) -> RawQM9:
     wanted = ("Z", "R", "offsets", "index", "targets", "target_names", "target_units")
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path} is not an npz file (numpy.savez), or is cut short")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            missing = [name for name in wanted if name not in file]
-            arrays = {name: file[name] for name in (*wanted, "smiles") if name in file}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
+    arrays = read_npz(path)
+    missing = [name for name in wanted if name not in arrays]
     if missing:
         raise DataError(f"{path} lacks the array(s) {', '.join(missing)}")
     found = list(zip(map(str, arrays["target_names"]), map(str, arrays["target_units"]), strict=False))

@@ -98,7 +98,7 @@ class WorkFile:
             for number, line in enumerate(stream):
                 try:
                     entry: Any = json.loads(line) if line.endswith(b"\n") else None
-                except ValueError:
+                except (ValueError, RecursionError):
                     entry = None
                 if number == 0:
                     self._check_header(entry, header)
@@ -129,6 +129,8 @@ def _crc(line: dict[str, Any]) -> int:
 def _is_whole(entry: Any) -> bool:
     """Whether a line is as it was written; those of earlier versions have no checksum."""
     if not isinstance(entry, dict) or not {"key", "result"} <= entry.keys() <= {"key", "result", "crc"}:
+        return False
+    if not isinstance(entry["key"], str) or not isinstance(entry["result"], dict):
         return False
     crc = entry.pop("crc", None)
     return crc is None or crc == _crc(entry)

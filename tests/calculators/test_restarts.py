@@ -162,3 +162,22 @@ def test_a_binary_trajectory_is_cut_back_to_its_mark(tmp_path):
     file.cut(3)
     assert [atoms.positions[0, 0] for atoms in read(tmp_path / "a.traj", ":")] == [0, 1, 2]
     assert [path.name for path in tmp_path.iterdir()] == ["a.traj"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("start.traj", b"garbage", "start.traj is not what the run began with; put back a copy"),
+        ("start.traj", None, "start.traj cannot be read"),
+        ("settings.json", b"{}", "settings.json is damaged .it has no 'ensemble'"),
+        ("settings.json", None, "settings.json cannot be read: No such file"),
+        ("checkpoint.npz", b"garbage", "checkpoint.npz cannot be read .*; start the run anew with overwrite"),
+    ],
+)
+def test_damaged_files_of_a_run_are_named(tmp_path, name, content, message):
+    run_md(settings(tmp_path, steps=1), atoms=ethanol(), calculator=EMT())
+    (tmp_path / name).unlink()
+    if content:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        run_md(settings(tmp_path, steps=2, restart=True), atoms=ethanol(), calculator=EMT())

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
+from ik_e3nn.npz_file import read_npz
 from ik_e3nn_calculators.dock.relax import RelaxState
 
 _log = logging.getLogger(__name__)
@@ -47,11 +47,10 @@ class StateFile:
         if not file.exists() or (self.folder / "summary.json").exists():
             return None
         try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                arrays: dict[str, Any] = {name: stored[name] for name in stored.files}
+            arrays: dict[str, Any] = read_npz(file)
             before, kinds = dict(json.loads(str(arrays.pop("identity")))), arrays.pop("kinds")
             state = RelaxState(**arrays)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise DataError(f"{file} cannot be read ({error}); start anew with overwrite") from error
         now = json.loads(json.dumps(self.identity))
         if before != now:

@@ -1,0 +1,39 @@
+"""Files of arrays of earlier runs, which may have been damaged since."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError
+
+
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays in a file of `numpy.savez`, whose checksums are right.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: The file cannot be read, is no such file, or is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "a.npz"
+        ...     np.savez(path, x=np.arange(3))
+        ...     read_npz(path)
+        {'x': array([0, 1, 2])}
+    """
+    try:
+        with zipfile.ZipFile(path) as file:  # numpy reads no further than it must, and may not see a wrong checksum
+            damaged = file.testzip()
+        if damaged is None:
+            with np.load(path, allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+    except Exception as error:  # of any kind: the content may be anything
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read as a file of arrays ({reason})") from error
+    raise DataError(f"{path} is damaged (the checksum of {damaged} is wrong)")
