@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         DataError: The file is broken.
     """
     try:
-        arrays = read_npz(path)
+        arrays: dict[str, Any] = read_npz(path)
         return Checkpoint(**json.loads(str(arrays.pop("rest"))), **arrays)
     except (DataError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DataError(f"the checkpoint {path} cannot be read ({error}); start the run anew with overwrite") from error

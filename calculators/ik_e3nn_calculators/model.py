@@ -12,6 +12,7 @@ from torch import nn
 
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError
 from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_path, with_uncertainty
+from ik_e3nn.models.device import resolve_device
 
 ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential] | None
 """A model file or a potential, several of them, or None for the base model that comes with the package."""
@@ -60,35 +61,6 @@ def prepare_model(
             frozen = Committee(members) if several else members[0]
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
     return frozen.eval().requires_grad_(False)
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The torch device that a name stands for.
-
-    Raises:
-        ConfigError: The name is unknown, or no such device is present.
-
-    Example:
-        >>> resolve_device("cpu")
-        device(type='cpu')
-    """
-    if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    present = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    here = "'auto' or 'cpu'" if not present else f"'auto', 'cpu' or 'cuda:0' to 'cuda:{present - 1}'"
-    if not isinstance(device, str | torch.device):
-        raise ConfigError(f"device must be a name or a torch.device, got {device!r}; use {here}")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {device!r}; here is {here} (a GPU is called 'cuda')") from error
-    if chosen.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {str(device)!r} is not supported; use {here}")
-    if chosen.type == "cuda" and (chosen.index or 0) >= present:
-        raise ConfigError(
-            f"device {str(device)!r} was asked for, but torch sees {present or 'no'} GPU here; use {here}"
-        )
-    return chosen
 
 
 def check_arguments(*, skin: object, max_edges: object = None, **flags: object) -> None:

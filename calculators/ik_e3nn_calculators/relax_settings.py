@@ -32,7 +32,7 @@ class RelaxSettings:
         output: Folder for everything that is written.
         trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
         overwrite: Replace the relaxation in `output`.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         dtype: `float32` or `float64`; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.

@@ -99,7 +99,7 @@ class MDSettings:
         checkpoint_interval: Steps between checkpoints; a killed run loses no more than this.
         restart: Continue the run in `output` from its last checkpoint; starts anew if there is none.
         overwrite: Replace the run in `output`.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         dtype: `float32` or `float64`; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.

@@ -1,7 +1,8 @@
 """Entry point: find the command, run it, and turn expected errors into one line.
 
 Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge; 2 for a mistake that the
-message explains; 130 after Ctrl-C and 143 after SIGTERM, 128 and the number of the signal, as shells expect.
+message explains; 129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 and the
+number of the signal, as shells expect.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         command, _ = find_command(words)
         again = command is not None and not command.continues
-        _say(sys.stderr, "interrupted; the same command starts again from the beginning" if again else "interrupted")
+        _complain("interrupted; the same command starts again from the beginning" if again else "interrupted")
         return error.status if isinstance(error, _Stopped) else INTERRUPTED
     except (IKError, OSError, ValueError) as error:  # libraries say with a ValueError what is wrong with the input
         if debug:
             raise
-        _say(sys.stderr, f"{PROGRAM}: error: {_message(error)}")
+        _complain(f"{PROGRAM}: error: {_message(error)}")
         return USAGE_ERROR
     except SystemExit as error:  # --help
         return int(error.code or 0)
@@ -76,7 +77,10 @@ class _Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _signals() -> Iterator[None]:
-    """Let SIGTERM end a command as Ctrl-C does, and a second signal end it at once, without a traceback."""
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, and a second signal end it at once, without a traceback.
+
+    A signal that is ignored from the start stays ignored: SIGHUP below `nohup`, Ctrl-C in the background of a script.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -89,7 +93,9 @@ def _signals() -> Iterator[None]:
         seen = True
         raise _Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    taken = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in taken}
     try:
         yield
     finally:
@@ -180,6 +186,12 @@ def _say(stream: Any, text: str) -> None:
     stream.flush()
 
 
+def _complain(text: str) -> None:
+    """Say something on the standard error stream, if there still is one."""
+    with contextlib.suppress(OSError):
+        _say(sys.stderr, text)
+
+
 class _BarHandler(logging.Handler):
     """Writes messages above a progress bar instead of through it."""
 
@@ -187,7 +199,8 @@ class _BarHandler(logging.Handler):
         from tqdm import tqdm
 
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        tqdm.write(f"{prefix}{record.getMessage()}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # of a terminal that was closed
+            tqdm.write(f"{prefix}{record.getMessage()}", file=sys.stderr)
 
 
 @contextlib.contextmanager

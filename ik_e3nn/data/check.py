@@ -94,8 +94,9 @@ class CheckSettings:
     def keys(self) -> LabelKeys:
         """Names and units of the labels."""
         return LabelKeys(
-            self.energy_key, self.forces_key, self.stress_key, self.virial_key, self.energy_unit, self.length_unit
-        )
+            self.energy_key, self.forces_key, self.stress_key, self.virial_key, self.energy_unit, self.length_unit,
+            given_in="command line",
+        )  # fmt: skip
 
 
 def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
+from ik_e3nn.data.label_keys import LabelKeys
 from ik_e3nn.data.label_values import StructureLabels
 
 _WORDS = {
@@ -18,7 +19,10 @@ _WORDS = {
 
 
 def unread_labels(
-    values: Sequence[Mapping[str, Any]], labels: Sequence[StructureLabels], sources: Mapping[str, str]
+    values: Sequence[Mapping[str, Any]],
+    labels: Sequence[StructureLabels],
+    sources: Mapping[str, str],
+    keys: LabelKeys,
 ) -> list[str]:
     """Sentences about structures that lack a label and have one under another name.
 
@@ -26,13 +30,15 @@ def unread_labels(
         values: Everything that a label may hide in, by key, of each structure; see `stored_values`.
         labels: The labels as they were read.
         sources: The key that each label was read from.
+        keys: Where labels were looked for.
 
     Returns:
         Sentences, none if every label is read.
 
     Example:
         >>> labels = [StructureLabels(1.0, np.zeros((1, 3)), np.zeros((3, 3))), StructureLabels.empty(1)]
-        >>> unread_labels([{"dft_energy": 1.0}, {"energy": 2.0}], labels, {"energy": "dft_energy"})[0][:56]
+        >>> values, sources = [{"dft_energy": 1.0}, {"energy": 2.0}], {"energy": "dft_energy"}
+        >>> unread_labels(values, labels, sources, LabelKeys())[0][:56]
         "1 of 2 structures have no energy under 'dft_energy', but"
     """
     found = []
@@ -44,26 +50,26 @@ def unread_labels(
         source = sources.get(label)
         lacking = [index for index, there in enumerate(known) if not there and source not in values[index]]
         others = Counter(key for index in lacking for key in values[index] if _is_like(label, key, values[index]))
-        if others:
+        if others and label in keys.wanted:
             key, count = others.most_common(1)[0]
-            name = "virial_key" if label == "stress" and "virial" in key.lower() else f"{label}_key"
+            name = "virial" if label == "stress" and "virial" in key.lower() else label
             found.append(
                 f"{count} of {len(values)} structures have no {label} under {source!r}, but {key!r}, which is not "
                 "read; give all structures one name"
                 if source
-                else f"{key!r} of {count} structures is not read; set {name}: {key} if it is the {label} or virial"
-                if label == "stress"
-                else f"{key!r} of {count} structures is not read; set {name}: {key} if it is the {label}"
+                else f"{key!r} of {count} structures is not read; set {keys.setting(name, key)} if it is the {label}"
+                + " or virial" * (label == "stress")
             )
     return found
 
 
-def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str]) -> list[str]:
+def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str], keys: LabelKeys) -> list[str]:
     """Sentences about labels that are there twice and differ; which one is read is said.
 
     Args:
         structures: The structures.
         sources: The key that each label was read from.
+        keys: Where labels were looked for.
 
     Returns:
         Sentences.
@@ -72,7 +78,7 @@ def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str]
         >>> from ase.calculators.singlepoint import SinglePointCalculator
         >>> atoms = Atoms("H")
         >>> atoms.calc = SinglePointCalculator(atoms, energy=-1.0, free_energy=-1.5)
-        >>> contradicting_values([atoms], {"energy": "energy"})[0][:66]
+        >>> contradicting_values([atoms], {"energy": "energy"}, LabelKeys())[0][:66]
         'energy and free_energy differ in 1 structures, by up to 0.5 eV: th'
     """
     found = []
@@ -89,7 +95,7 @@ def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str]
             found.append(
                 f"energy and free_energy differ in {len(apart)} structures, by up to {max(apart):.3g} eV: the label "
                 f"{source!r} is read. With smearing of the occupation, forces and stress belong to the free energy "
-                "(energy_key: free_energy)"
+                f"({keys.setting('energy', 'free_energy')})"
             )
     for label, key in sources.items():
         count = sum(_differ(atoms, one, key) for atoms, one in zip(structures, results, strict=True))

@@ -1,5 +1,6 @@
 """Under which keys and in which units a file keeps its labels."""
 
+import shlex
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -35,6 +36,9 @@ class LabelKeys:
         energy_unit: Unit of the energies, also within forces and stress.
         length_unit: Unit of length within forces (energy/length) and stress (energy/length^3). Positions are not
             touched by it: they are in A, as ASE reads them.
+        wanted: Labels that are of use; nothing is said of others that are there and not read.
+        given_in: Where the user gives these settings, for messages that suggest one: as arguments of this class, in the
+            section `data` of a configuration, on a command line, or as `finetune.old_labels`.
 
     Raises:
         DataError: A unit that is not known, or two labels under one key.
@@ -50,6 +54,8 @@ class LabelKeys:
     virial: str | None = None
     energy_unit: EnergyUnit = "eV"
     length_unit: LengthUnit = "ang"
+    wanted: tuple[str, ...] = ("energy", "forces", "stress")
+    given_in: Literal["arguments", "configuration", "command line", "old labels"] = "arguments"
 
     def __post_init__(self) -> None:
         for name, known in (("energy_unit", ENERGY_UNITS), ("length_unit", LENGTH_UNITS)):
@@ -58,6 +64,26 @@ class LabelKeys:
         names = [name for name in (self.energy, self.forces, self.stress, self.virial) if name is not None]
         if len(set(names)) < len(names):
             raise DataError(f"two labels are given the same key: {', '.join(names)}")
+
+    def setting(self, name: str, value: str) -> str:
+        """How the user gives one of these settings.
+
+        Args:
+            name: Its name here.
+            value: Its value.
+
+        Example:
+            >>> LabelKeys().setting("energy", "E"), LabelKeys(given_in="command line").setting("energy", "my E")
+            ("energy='E'", "--energy_key 'my E'")
+        """
+        full = name if name.endswith("_unit") else f"{name}_key"
+        forms = {
+            "arguments": f"{name}={value!r}",
+            "configuration": f"data.{full}: {value}",
+            "command line": f"--{full} {shlex.quote(value)}",
+            "old labels": f"finetune.old_labels: {{{full}: {value}}}",
+        }
+        return forms[self.given_in]
 
     @property
     def energy_factor(self) -> float:

@@ -109,7 +109,7 @@ def read_labels(
     sources = _resolve_keys(keys, present, require, len(structures))
     places = places or [f"structure {number}" for number in range(len(structures))]
     labels = _all_labels(structures, values, keys, sources, places)
-    doubts = unread_labels(values, labels, sources) + contradicting_values(structures, sources)
+    doubts = unread_labels(values, labels, sources, keys) + contradicting_values(structures, sources, keys)
     counts = replace(_count_labels(structures, labels, values, sources, places), doubts=tuple(doubts))
     logger.info("%s", counts.text())
     for sentence in doubts:
@@ -220,9 +220,9 @@ def _resolve_keys(keys: LabelKeys, present: Mapping[str, int], require: Sequence
         elif label == "stress" and keys.virial in present:
             sources[label] = f"-{keys.virial}/volume"
         elif label in require:
-            raise DataError(_missing_message(label, wanted, present, total))
+            raise DataError(_missing_message(label, keys, present, total))
     if keys.virial is not None and keys.virial not in present:
-        raise DataError(_missing_message("virial", keys.virial, present, total))
+        raise DataError(_missing_message("virial", keys, present, total))
     return sources
 
 
@@ -245,19 +245,20 @@ def missing_labels(structures: Sequence[Atoms], keys: LabelKeys, counts: LabelCo
     if counts.energy or counts.forces:
         return ""
     present = _count_keys([stored_values(atoms) for atoms in structures])
-    return _missing_message("energy", keys.energy, present, len(structures))
+    return _missing_message("energy", keys, present, len(structures))
 
 
-def _missing_message(label: str, wanted: str, present: Mapping[str, int], total: int) -> str:
+def _missing_message(label: str, keys: LabelKeys, present: Mapping[str, int], total: int) -> str:
     """What was looked for, what there is, and which of it is meant most likely."""
+    wanted = str(getattr(keys, label))
     others = sorted(set(present) - {"numbers", "positions"})
     near = difflib.get_close_matches(wanted, others, n=3, cutoff=0.5)
     near.sort(key=lambda key: key.lower().split("_")[-1][:1] != label[0])  # of dft_S and dft_E, the latter for energies
     near = near or [key for key in others if label.rstrip("s") in key.lower()][:1]
-    hint = f"; did you mean {label}={near[0]!r}?" if near else "; give the right name in the label keys"
+    hint = f"did you mean {keys.setting(label, near[0])}?" if near else f"name it, as {keys.setting(label, 'NAME')}"
     listing = ", ".join(f"{key} ({present[key]})" for key in others) or "none"
     found = f"Keys found (in how many structures): {listing}"
-    return f"none of {total} structures has the {label} label {wanted!r}. {found}{hint}"
+    return f"none of {total} structures has the {label} label {wanted!r}. {found}; {hint}"
 
 
 def _all_labels(

@@ -81,7 +81,7 @@ def _energy(total: float | None, keys: LabelKeys) -> tuple[float | None, str]:
     size = _ENERGIES[fitting[0]] / keys.energy_factor
     return 1.0 / size, (
         f"the energies seem to be in {fitting[0]}, not in {keys.energy_unit}: they are {total:.3g} times the sum of "
-        f"the total energies of the atoms in Hartree, {Hartree:.3g} for energies in eV; {_setting(fitting[0])}"
+        f"the total energies of the atoms in Hartree, {Hartree:.3g} for energies in eV; {_setting(keys, fitting[0])}"
     )
 
 
@@ -116,7 +116,7 @@ def _forces(slope: float | None, stiffness: float | None, energy: float | None, 
     if ratio is not None and abs(log(ratio)) > log(1.7):
         sentences.append(
             f"energies and forces do not belong together: energies change by {ratio:.3g} times the work of the forces; "
-            f"{_mismatch(ratio)}"
+            f"{_mismatch(ratio, keys)}"
         )
     return sentences
 
@@ -127,11 +127,11 @@ def _shares(unit: str, energy: float, keys: LabelKeys) -> bool:
     return abs(log(size * energy)) < 0.05
 
 
-def _mismatch(ratio: float) -> str:
+def _mismatch(ratio: float, keys: LabelKeys) -> str:
     """What may be behind energies and forces that differ by a factor."""
     for name, size in LENGTH_UNITS.items():
         if name != "ang" and abs(log(ratio * size)) < 0.25:
-            return f"the forces seem to be per {name}; set length_unit: {name}"
+            return f"the forces seem to be per {name}; set {keys.setting('length_unit', name)}"
     names = [
         f"energies in {one}, forces in {two}/{length}"
         for one, size in _ENERGIES.items()
@@ -150,16 +150,17 @@ def _force_units(size: float, keys: LabelKeys) -> list[tuple[str, str]]:
         for length, width in LENGTH_UNITS.items():
             distance = abs(log(energy / width / keys.force_factor / size))
             if distance < 0.35:
-                found.append((distance, f"{unit}/{length}", _setting(unit, length)))
+                found.append((distance, f"{unit}/{length}", _setting(keys, unit, length)))
     return [(name, setting) for _, name, setting in sorted(found)]
 
 
-def _setting(unit: str, length: str | None = None) -> str:
+def _setting(keys: LabelKeys, unit: str, length: str | None = None) -> str:
     """What to do about a unit of energy, and of length within forces."""
+    per = f"{keys.setting('length_unit', length)}" if length else ""
     if unit in ENERGY_UNITS:
-        return f"set energy_unit: {unit}" + (f" and length_unit: {length}" if length else "")
+        return f"set {keys.setting('energy_unit', unit)}" + (f" and {per}" if per else "")
     what = "energies and forces" if length else "energies"
-    return f"multiply {what} by {_ENERGIES[unit]:.6g}" + (f" and set length_unit: {length}" if length else "")
+    return f"multiply {what} by {_ENERGIES[unit]:.6g}" + (f" and set {per}" if per else "")
 
 
 def _stress(slope: float | None, size: float | None) -> list[str]:

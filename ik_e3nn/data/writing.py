@@ -64,8 +64,8 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
         inputs: Files, globs or folders that are read; none of them is replaced by what is computed from it.
 
     Raises:
-        DataError: The file is there and must not be replaced, is a folder or one of the inputs, or its folder cannot be
-            written.
+        DataError: The file is there and must not be replaced, is a folder, only an ending like ".xyz", or one of the
+            inputs, or its folder cannot be written.
 
     Example:
         >>> check_output("no/such/file.xyz", overwrite=False)
@@ -73,6 +73,11 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
     target = user_path(path)
     if target.is_dir():
         raise DataError(f"{path} is a folder; give the name of a file, like {target / 'output'}")
+    ending = target.name.removesuffix(".gz")
+    if ending.startswith(".") and "." not in ending[1:]:
+        raise DataError(
+            f"{path} is only the ending of a name; write a name before it, like {target.parent / 'output'}{ending}"
+        )
     if target.exists() and not overwrite:
         raise DataError(f"{path} exists already; give another name, or say --overwrite (overwrite=True) to replace it")
     if target.exists() and any(target.samefile(file) for file in _files_of(inputs)):

@@ -16,6 +16,7 @@ from safetensors.torch import save
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.pretrained import BASE_DOMAIN, is_base_model
@@ -101,7 +102,7 @@ def load_model(
 
     Args:
         path: The file.
-        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+        device: "cpu", "cuda", "cuda:1" ..., or "auto" for a GPU where there is one.
         dtype: Floating type; the one it was saved with if absent.
 
     Returns:
@@ -110,6 +111,7 @@ def load_model(
     Raises:
         FileNotFoundError: There is no such file.
         ModelFileError: Not a model file, broken, or written by a newer version.
+        ConfigError: An unknown device.
     """
     model, info = _load(Path(path), InteratomicPotential, device, dtype)
     try:
@@ -142,6 +144,7 @@ def load_property_model(
 
 def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dtype | None) -> tuple[M, dict[str, Any]]:
     """A model of one kind, and what is in its file."""
+    where = resolve_device(device)
     info, tensors = _read(path)
     if info["model"] != kind.__name__:
         article, other = ("an" if name[0] in "AEIO" else "a" for name in (kind.__name__, info["model"]))
@@ -160,9 +163,7 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
         model.load_state_dict(tensors)
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
-    if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return model.to(device=device, dtype=dtype or saved_dtype).eval(), info
+    return model.to(device=where, dtype=dtype or saved_dtype).eval(), info
 
 
 def _trained_on(model: Model) -> dict[str, Any] | None:

@@ -87,8 +87,8 @@ def parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
         raise ValueError(f"inputs must be a list of names, got the text {inputs!r}")
     unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
     if unknown:
-        raise ValueError(f"unknown inputs {unknown}: expected some of {list(OPTIONAL_INPUTS)}")
+        raise ValueError(f"inputs must be some of {', '.join(OPTIONAL_INPUTS)}; got {', '.join(map(str, unknown))}")
     outside = sorted(set(inputs) & set(SURROUNDINGS))
     if len(outside) > 1:
-        raise ValueError(f"a model has one kind of surroundings; got {', '.join(outside)}")
+        raise ValueError(f"inputs must have one kind of surroundings at most; got {', '.join(outside)}")
     return frozenset(inputs)

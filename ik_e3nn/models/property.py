@@ -19,7 +19,7 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Connectivity, Target, fields
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.bodies import Body, PotentialBody, SteerableBody
-from ik_e3nn.models.hyperparameters import parse_species
+from ik_e3nn.models.hyperparameters import parse_cutoff, parse_species
 from ik_e3nn.models.modes import with_gradients
 from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.reading import species_indices
@@ -77,15 +77,15 @@ class MolecularPropertyModel(nn.Module):
         hidden: int = 64,
     ) -> None:
         super().__init__()
-        self.species, self.r_max, self.edges = parse_species(species), float(r_max), edges
+        self.species, self.r_max, self.edges = parse_species(species), parse_cutoff(r_max), edges
         self.targets = tuple(t if isinstance(t, Target) else Target(**t) for t in targets)
         self.columns = columns(self.targets)
-        if not self.targets or edges not in get_args(Connectivity) or hidden < 1 or not r_max > 0:
-            raise ConfigError(
-                "a model of properties needs at least one target, edges out of "
-                f"{', '.join(get_args(Connectivity))}, hidden of at least 1 and a positive r_max; got {list(targets)}, "
-                f"{edges!r}, {hidden}, {r_max}"
-            )
+        if not self.targets:
+            raise ConfigError("a model of properties needs at least one target, got none")
+        if edges not in get_args(Connectivity):
+            raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
+        if hidden < 1:
+            raise ConfigError(f"hidden must be at least 1; got {hidden}")
         self.body, own = _make_body(self.species, self.edges, self.r_max, steerable, potential)
         self.config: dict[str, Any] = {
             "species": list(self.species), "targets": [dataclasses.asdict(t) for t in self.targets],

@@ -28,6 +28,7 @@ from ik_e3nn.models import (
     read_model_info,
     save_uncertainty,
 )
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.calibration_plot import plot_calibration
 from ik_e3nn.training.calibration_quality import (
@@ -43,7 +44,7 @@ from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.loss import residuals
-from ik_e3nn.training.prediction import choose_device, predict
+from ik_e3nn.training.prediction import predict
 from ik_e3nn.training.prepare import LabelledSet, read_set
 from ik_e3nn.training.property_calibration import PropertyCalibrationResult, calibrate_properties
 from ik_e3nn.training.run_folder import write_json
@@ -99,7 +100,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     metrics_file, plot_file = (output.with_name(f"{output.stem}_{end}") for end in ("metrics.json", "calibration.png"))
     for path in (output, metrics_file, plot_file):
         check_output(path, overwrite=settings.overwrite, inputs=settings.inputs)
-    device = choose_device(settings.device)
+    device = resolve_device(settings.device)
     files = model_files(settings.model)
     if read_model_info(files[0])["model"] == MolecularPropertyModel.__name__:
         return calibrate_properties(settings, files, output, metrics_file, plot_file)

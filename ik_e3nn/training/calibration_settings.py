@@ -32,7 +32,7 @@ class CalibrationSettings:
         length_unit: Unit of length within the labels' forces; positions are in A.
         batch_size: Most structures in a batch.
         seed: Random seed.
-        device: Where to compute.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
     """
@@ -49,7 +49,7 @@ class CalibrationSettings:
     length_unit: Literal["ang", "bohr"] = "ang"
     batch_size: int = 16
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     overwrite: bool = False
     progress: bool = True
 
@@ -73,4 +73,6 @@ class CalibrationSettings:
             forces=self.forces_key,
             energy_unit=self.energy_unit,
             length_unit=self.length_unit,
+            wanted=("energy", "forces"),
+            given_in="command line",
         )

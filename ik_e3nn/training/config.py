@@ -164,7 +164,7 @@ class RunConfig:
         batch_size: Structures per optimiser step, over all processes together.
         max_atoms: Upper bound on the atoms in a batch, per process.
         seed: Seed of the weights, the split and the order of batches.
-        device: Where to train.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         dtype: Precision of weights and activations.
         compile: Compile the training step first, which takes about two minutes (less when done before); a step then
             takes a half to two thirds of the time.
@@ -182,7 +182,7 @@ class RunConfig:
     batch_size: int = 8
     max_atoms: int | None = None
     seed: int = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False
     num_processes: int = 1

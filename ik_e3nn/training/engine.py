@@ -19,14 +19,15 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
+from ik_e3nn.errors import ConfigError
 from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.training.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.callbacks import MetricsLog, ProgressBar
 from ik_e3nn.training.checkpoint import AtomicCheckpointIO, load_checkpoint
 from ik_e3nn.training.config import RunConfig
 from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, count_edges
 from ik_e3nn.training.module import PotentialModule
-from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.run_folder import CHECKPOINTS
 from ik_e3nn.training.sampler import EpochSampler
 
@@ -126,11 +127,16 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> 
         folder: Folder for the TensorBoard log.
         callbacks: All callbacks.
     """
-    device = choose_device(config.device)
+    device = resolve_device(config.device)
     parallel = config.num_processes > 1
+    if parallel and device.index is not None:
+        raise ConfigError(
+            f"run.device is {config.device!r}, one device, but run.num_processes is {config.num_processes}: say "
+            f"{device.type!r}, or leave one of both out"
+        )
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=config.num_processes,
+        devices=config.num_processes if device.index is None or device.type == "cpu" else [device.index],
         strategy=DDPStrategy(**_DDP_OPTIONS) if parallel else "auto",
         max_epochs=config.max_epochs,
         callbacks=callbacks,

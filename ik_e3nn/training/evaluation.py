@@ -21,10 +21,11 @@ from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import load_model, model_path
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.domain import Domain
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.elements import check_species
-from ik_e3nn.training.prediction import Predictions, choose_device, plot_predictions, predict
+from ik_e3nn.training.prediction import Predictions, plot_predictions, predict
 from ik_e3nn.training.prepare import warn_unseen
 from ik_e3nn.training.run_folder import write_json
 from ik_e3nn.user_path import user_path
@@ -49,7 +50,7 @@ class EvalSettings:
         length_unit: Unit of length within the labels' forces and stress; positions are in A.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
-        device: Where to evaluate.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         dtype: Precision; null keeps the model's.
         overwrite: Replace an existing output.
         plots: Draw predicted against reference values.
@@ -68,7 +69,7 @@ class EvalSettings:
     length_unit: Literal["ang", "bohr"] = "ang"
     batch_size: int = 16
     max_atoms: int | None = None
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
     overwrite: bool = False
     plots: bool = True
@@ -112,7 +113,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     for path in (output, metrics_file):
         check_output(path, overwrite=settings.overwrite, inputs=[settings.model, *data])
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
-    model = load_model(model_path(settings.model), device=choose_device(settings.device), dtype=dtype)
+    model = load_model(model_path(settings.model), device=resolve_device(settings.device), dtype=dtype)
     structures, places = read_located(settings.data)
     _check_names(structures, places, settings)
     check_species(structures, model.species, places)
@@ -126,6 +127,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         settings.virial_key,
         settings.energy_unit,
         settings.length_unit,
+        given_in="command line",
     )
     labels, counts = read_labels(structures, keys, require=(), places=places)
     absent = missing_labels(structures, keys, counts)

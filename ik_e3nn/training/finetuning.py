@@ -16,6 +16,7 @@ from ik_e3nn.data import EnergyReference
 from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import PRESETS, InteratomicPotential, extended, read_model_info
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.domain import domain_of
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.species import new_element_masks
@@ -24,11 +25,12 @@ from ik_e3nn.training.config import DataConfig, TrainConfig
 from ik_e3nn.training.finetune_config import OLD, REPLAY, FinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
 from ik_e3nn.training.from_base import Adaptation, load_potential
-from ik_e3nn.training.prediction import choose_device, predict
+from ik_e3nn.training.model_section import check_model_arguments
+from ik_e3nn.training.prediction import predict
 from ik_e3nn.training.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
 from ik_e3nn.training.refit import refit_reference, warn_of_units
 from ik_e3nn.training.replay import join_labelled, read_old_data
-from ik_e3nn.training.tasks import PotentialTask, check_model_arguments
+from ik_e3nn.training.tasks import PotentialTask
 
 
 def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:
@@ -137,7 +139,7 @@ class Finetuning(PotentialTask):
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Errors before and after, on new and old data."""
-        initial = self.adaptation.initial.to(choose_device(self.run.device))
+        initial = self.adaptation.initial.to(resolve_device(self.run.device))
         options: dict[str, Any] = {"batch_size": self.run.batch_size, "max_atoms": self.run.max_atoms}
         errors = {}
         for name in ("valid", "test", OLD):

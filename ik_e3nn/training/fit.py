@@ -17,6 +17,7 @@ from ik_e3nn.errors import TrainingError
 from ik_e3nn.json_file import read_json
 from ik_e3nn.models import save_model
 from ik_e3nn.models.checkpoint import Model
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.training import resuming, run_folder
 from ik_e3nn.training.checkpoint import load_checkpoint
 from ik_e3nn.training.config import TrainConfig
@@ -25,7 +26,6 @@ from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneCon
 from ik_e3nn.training.finetuning import Finetuning
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.plots import plot_loss
-from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_finetuning import PropertyFinetuning
 from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, count_parameters
@@ -97,7 +97,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     """
     folder = user_path(config.run.output)
     task_type(config).check(config)
-    choose_device(config.run.device)
+    resolve_device(config.run.device)
     if is_worker():  # the process that started it holds the lock
         return _train(config, folder, resume)
     with run_folder.locked(folder):
@@ -186,7 +186,7 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
     if not fitted.rows:
         raise TrainingError(f"{folder / 'metrics.jsonl'} has lost its rows: put back a copy, or start the run anew")
     task, last = fitted.task, fitted.rows[-1]
-    model = task.module.best_model.to(choose_device(config.run.device))
+    model = task.module.best_model.to(resolve_device(config.run.device))
     task.finish(model)
     metrics: dict[str, Any] = {
         "best_epoch": fitted.best_epoch,

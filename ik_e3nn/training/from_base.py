@@ -22,6 +22,7 @@ from ik_e3nn.models import (
     load_property_model,
     read_model_info,
 )
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.nn import lora_parameters, merge_lora
 from ik_e3nn.training import run_folder
@@ -29,7 +30,6 @@ from ik_e3nn.training.finetune_config import OLD, FinetuneConfig, PropertyFinetu
 from ik_e3nn.training.finetune_report import PageText, changes_of, describe, error_table, write_page
 from ik_e3nn.training.methods import apply_method, trained_parameters
 from ik_e3nn.training.parts import parts_of
-from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
@@ -130,7 +130,7 @@ class Adaptation:
             reasons: Why they are so, where it is not because they are the base's.
         """
         settings = {**resolved, "finetune.base": str(self.path)}
-        settings["run.device"] = choose_device(self.config.run.device).type
+        settings["run.device"] = str(resolve_device(self.config.run.device))
         if self.method.method == "lora":
             settings["finetune.lora_rank"] = self.method.rank
             settings["finetune.lora_lr_factor"] = self.method.lr_factor

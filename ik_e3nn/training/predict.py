@@ -33,10 +33,10 @@ from ik_e3nn.models import (
     model_files,
     with_property_uncertainty,
 )
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.uncertain_properties import STD
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.elements import check_species
-from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_prediction import Values, predict_properties
 from ik_e3nn.user_path import user_path
 
@@ -61,7 +61,7 @@ class PredictSettings:
         seed: Seed of the conformers.
         bonds: Where the bonds of structures come from, if the model needs them.
         batch_size: Most molecules in a batch.
-        device: Where to predict.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
     """
@@ -74,7 +74,7 @@ class PredictSettings:
     seed: int = 0
     bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
     batch_size: int = 128
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     overwrite: bool = False
     progress: bool = True
 
@@ -158,7 +158,7 @@ def predict_file(settings: PredictSettings) -> str:
 
 def _load(settings: PredictSettings) -> MolecularPropertyModel | UncertainProperties:
     """The model, or the committee."""
-    device = choose_device(settings.device)
+    device = resolve_device(settings.device)
     models = [load_property_model(path, device=device) for path in model_files(settings.model)]
     if settings.uncertainty is not None:
         return with_property_uncertainty(models, settings.uncertainty)

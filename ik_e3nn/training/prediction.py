@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ik_e3nn.data import StructureLabels
-from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.errors import DataError
 from ik_e3nn.graph import closest_pair, fields
 from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, to_device
 from ik_e3nn.training.metrics import ErrorSums
@@ -39,20 +39,6 @@ class Predictions:
     forces: list[NDArray[np.float64]]
     stress: list[NDArray[np.float64]]
     errors: dict[str, float]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device that a setting stands for: "cpu", "cuda", or "auto" for a GPU where there is one.
-
-    Raises:
-        ConfigError: A GPU was asked for and there is none.
-
-    >>> choose_device("cpu")
-    device(type='cpu')
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', but torch sees no GPU here; use 'auto' or 'cpu'.")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def predict(

@@ -221,6 +221,7 @@ def label_keys(data: DataConfig) -> LabelKeys:
         virial=data.virial_key,
         energy_unit=data.energy_unit,
         length_unit=data.length_unit,
+        given_in="configuration",
     )
 
 

@@ -26,6 +26,7 @@ from ik_e3nn.models import (
     load_property_model,
     save_uncertainty,
 )
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.uncertain_properties import STD, LastLayersPosterior
 from ik_e3nn.training.calibration_plot import plot_calibration
 from ik_e3nn.training.calibration_quality import (
@@ -40,7 +41,6 @@ from ik_e3nn.training.calibration_quality import (
 from ik_e3nn.training.calibration_settings import CalibrationSettings
 from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.loader import BatchLoader, count_atoms, to_device
-from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_config import PropertyLossConfig
 from ik_e3nn.training.property_loss import PropertyLoss
 from ik_e3nn.training.property_prediction import predict_properties
@@ -100,7 +100,7 @@ def calibrate_properties(
     useless = [name for name in WITHOUT_EFFECT if getattr(settings, name) != given[name]]
     if useless:
         raise ConfigError(f"{useless[0]} has no effect on the uncertainty of properties; leave it out.")
-    device = choose_device(settings.device)
+    device = resolve_device(settings.device)
     models = [load_property_model(path, device=device).requires_grad_(False) for path in files]
     if len(models) == 1 and settings.train is None:
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")

@@ -18,6 +18,7 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
 from ik_e3nn.models.bodies import PotentialBody
+from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.retarget import kept_targets
 from ik_e3nn.models.species import new_element_masks
@@ -25,7 +26,6 @@ from ik_e3nn.training.finetune_config import OLD, REPLAY, PropertyFinetuneConfig
 from ik_e3nn.training.finetune_report import PageText, warn_unmeasured
 from ik_e3nn.training.finetuning import elements_reason
 from ik_e3nn.training.from_base import Adaptation, load_any
-from ik_e3nn.training.prediction import choose_device
 from ik_e3nn.training.property_base import body_settings, check_body, known_elements
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.property_loss import PropertyLoss
@@ -192,7 +192,7 @@ class PropertyFinetuning(PropertyTask):
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Errors before and after, on new and old data, in the targets' units."""
-        initial = self.adaptation.initial.to(choose_device(self.run.device))
+        initial = self.adaptation.initial.to(resolve_device(self.run.device))
         errors: dict[str, Any] = {
             name: {"before": self.predicted(initial, name)[1], "after": metrics[name]}
             for name in ("valid", "test")

@@ -43,7 +43,7 @@ def read_old_data(
     """
     replayed = old = None
     own: dict[str, Any] = {name.removesuffix("_key"): key for name, key in method.old_labels.items()}
-    keys = dataclasses.replace(keys, **own)
+    keys = dataclasses.replace(keys, **own, given_in="old labels")
     if method.replay is not None:
         everything = _moved(_labelled(method.replay, keys, "finetune.replay"), shift, "finetune.replay")
         chosen, rest = chosen_of(len(everything.structures), method, count, seed)

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast, get_type_hints
+from typing import Any, cast
 
 import torch
 from ase import Atoms
 from torch import nn
 
-from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
+from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset, resolve_targets
 from ik_e3nn.data.property_reference import fit_references
 from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.data.splits import content_digest, inputs_digest
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.domain import domain_of
-from ik_e3nn.settings import check_value
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import GIVEN_BY_DATA, model_type, nearest
+from ik_e3nn.training.config_file import model_type
 from ik_e3nn.training.loss import PotentialLoss
+from ik_e3nn.training.model_section import check_model_arguments, seeded
 from ik_e3nn.training.module import PotentialModule
 from ik_e3nn.training.prediction import plot_predictions, predict
 from ik_e3nn.training.prepare import ISOLATED, LabelledSet, TrainingData, prepare_data, warn_unused_inputs
@@ -127,7 +126,7 @@ class PotentialTask(Task):
     def check(cls, config: TrainConfig) -> None:
         """See the base class."""
         super().check(config)
-        _seeded(config, InteratomicPotential, ["H"])  # the arguments are the same for all elements
+        seeded(config, InteratomicPotential, ["H"])  # the arguments are the same for all elements
 
     def prepare(self, config: TrainConfig) -> TrainingData:
         """Read the data.
@@ -144,7 +143,7 @@ class PotentialTask(Task):
             ConfigError: The model refuses one of its arguments.
         """
         data = self.data
-        model = cast(InteratomicPotential, _seeded(config, InteratomicPotential, data.species))
+        model = cast(InteratomicPotential, seeded(config, InteratomicPotential, data.species))
         if data.reference is not None:
             model.set_energy_reference(data.reference.values, provenance=data.reference.source)
         if data.force_rms > 0:
@@ -231,6 +230,8 @@ class PropertyTask(Task):
     def check(cls, config: PropertyConfig) -> None:
         """See the base class."""
         super().check(config)
+        if not config.model_is_given:
+            seeded(config, MolecularPropertyModel, ["H"], resolve_targets(config.data.targets))
         if config.run.compile:
             raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
 
@@ -249,7 +250,7 @@ class PropertyTask(Task):
             ConfigError: The model refuses one of its arguments.
         """
         train = self.data.sets["train"]
-        model = cast(MolecularPropertyModel, _seeded(config, MolecularPropertyModel, train.species, train.targets))
+        model = cast(MolecularPropertyModel, seeded(config, MolecularPropertyModel, train.species, train.targets))
         set_references(model, train)
         _log.info("model with %d parameters", count_parameters(model))
         return model
@@ -308,30 +309,6 @@ class PropertyTask(Task):
 def time_limit(config: TrainConfig | PropertyConfig) -> float | None:
     """Seconds that a run may take."""
     return None if config.run.max_minutes is None else 60.0 * config.run.max_minutes
-
-
-def check_model_arguments(arguments: dict[str, Any], kind: type[nn.Module] = InteratomicPotential) -> None:
-    """Raise for an argument that a model does not have, or that is not of its type.
-
-    Raises:
-        ConfigError: Names the argument and the nearest right one, or what it must be.
-    """
-    known = [name for name in inspect.signature(kind).parameters if name not in GIVEN_BY_DATA]
-    hints = get_type_hints(kind.__init__)
-    for name, value in arguments.items():
-        if name not in known:
-            raise ConfigError(f"unknown setting 'model.{name}'; {nearest(name, known)}")
-        check_value(value, hints[name], f"model.{name}")
-
-
-def _seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given: Any) -> nn.Module:
-    with torch.random.fork_rng():
-        torch.manual_seed(config.run.seed)
-        try:
-            model = kind(*given, **config.model)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"model: {error}") from error
-    return model.to(getattr(torch, config.run.dtype))
 
 
 def count_parameters(model: nn.Module) -> int:

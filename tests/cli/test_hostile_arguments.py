@@ -122,12 +122,35 @@ def test_what_is_no_file_is_refused_in_one_line(hostile, capsys, kind):
         ),
         ("eval model.st train.xyz -o gone.xyz", "gone.xyz is a link to a file that does not exist; remove the link"),
         ("md CO --model model.st --steps=1 -o train.xyz", "train.xyz"),
+        ("eval model.st train.xyz -o .xyz", r"\.xyz is only the ending of a name; .* like output\.xyz"),
+        ("eval model.st train.xyz -o new/.xyz.gz", r"only the ending of a name; .* like new/output\.xyz"),
+        ("predict gap.st smiles.csv -o .csv", "only the ending of a name"),
+        ("calibrate model.st train.xyz -o .st", "only the ending of a name"),
     ],
 )
 def test_what_the_line_says(folder, capsys, words, message):
     os.mkfifo("pipe.csv")
     (folder / "gone.xyz").symlink_to("nowhere")
     assert re.search(message, run(words.split(), capsys))
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta"])
+def test_all_commands_have_the_same_words_for_devices(folder, capsys, device):
+    (folder / "run.yaml").write_text("data: {train: train.xyz}\nrun: {output: out}")
+    found = {
+        run([*words.split(), f"--{'run.' if words.startswith('train') else ''}device={device}"], capsys)
+        for words in (
+            "train run.yaml",
+            "eval model.st train.xyz -o new.xyz",
+            "calibrate model.st train.xyz --train train.xyz -o new.st",
+            "predict gap.st smiles.csv -o new.csv",
+            "md CO --model model.st --steps=1 -o new",
+            "relax CO --model model.st -o new",
+            "dock CO --model model.st --host train.xyz --poses=1 -o new",
+        )
+    }
+    assert len(found) == 1, found
+    assert re.search(rf"device '{device}'.* 'auto'", *found)
 
 
 def test_home_folders_are_found(monkeypatch):
@@ -216,4 +239,4 @@ def test_a_training_that_is_stopped_has_the_same_status(folder, capsys, monkeypa
 
 
 def test_statuses_are_documented():
-    assert "130 after Ctrl-C and 143 after SIGTERM" in app.__doc__
+    assert "129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM" in app.__doc__

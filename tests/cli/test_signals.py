@@ -8,7 +8,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 
-from ik_e3nn.cli import main
+from ik_e3nn.cli import app, main
 from ik_e3nn_calculators import MDSettings, run_md
 
 WAIT = """
@@ -43,6 +43,33 @@ def test_one_signal_ends_a_command_in_order_and_a_second_one_at_once(number, sta
         assert process.returncode == status
         assert "Traceback" not in errors
         assert ("interrupted" in errors) is not bool(words)
+
+
+def test_a_closed_terminal_ends_a_command_as_ctrl_c_does():
+    with pytest.raises(KeyboardInterrupt) as ended, app._signals():
+        signal.raise_signal(signal.SIGHUP)
+    assert ended.value.status == 129
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_so(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with app._signals():
+            signal.raise_signal(number)
+            assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
+def test_nobody_reads_what_a_closed_terminal_is_told(monkeypatch):
+    def refuse(text):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(app, "_dispatch", lambda words: (_ for _ in ()).throw(app._Stopped(1)))
+    monkeypatch.setattr(sys.stderr, "write", refuse)
+    assert app.main(["md"]) == 129
 
 
 def test_dynamics_says_how_to_go_on(tmp_path, caplog):

@@ -85,7 +85,7 @@ def test_one_key_for_the_whole_set():
         (LabelKeys(energy="E"), ["energy"], r"Keys found.*dft_energy \(1\).*did you mean energy='dft_energy'"),
         (LabelKeys(), ["energy"], "has the energy label 'REF_energy'"),
         (LabelKeys(), ["forces"], r"has the forces label 'REF_forces'.*did you mean forces='my_forces'"),
-        (LabelKeys(), ["stress"], r"has the stress label 'REF_stress'.*give the right name in the label keys"),
+        (LabelKeys(), ["stress"], r"has the stress label 'REF_stress'.*name it, as stress='NAME'"),
         (LabelKeys(virial="vir"), [], "has the virial label 'vir'"),
     ],
 )
@@ -296,3 +296,24 @@ def test_labels_of_a_wrong_shape_are_named_with_file_and_frame(tmp_path):
         check(CheckSettings(str(tmp_path / "*.xyz"), output=str(tmp_path / "found")))
     with pytest.raises(DataError, match=message):
         read_set([str(tmp_path / "a.xyz"), str(tmp_path / "b.xyz")], LabelKeys())
+
+
+@pytest.mark.parametrize(
+    ("given_in", "name", "hint"),
+    [
+        ("arguments", "my_energy", r"did you mean energy='my_energy'\?"),
+        ("configuration", "my_energy", r"did you mean data.energy_key: my_energy\?"),
+        ("command line", "my energy", r"did you mean --energy_key 'my energy'\?"),
+        ("old labels", "my_energy", r"did you mean finetune.old_labels: {energy_key: my_energy}\?"),
+    ],
+)
+def test_hints_name_the_setting_of_the_command(caplog, given_in, name, hint):
+    with pytest.raises(DataError, match=hint):
+        read_labels([Atoms("H", info={name: 1.0})], LabelKeys(given_in=given_in), require=["energy"])
+    crystal = Atoms("Cu", info={"REF_energy": 1.0, "my_stress": np.eye(3)}, cell=[3, 3, 3], pbc=True)
+    setting = LabelKeys(given_in=given_in).setting("stress", "my_stress")
+    assert read_labels([crystal], LabelKeys(given_in=given_in), require=())[1].doubts == (
+        f"'my_stress' of 1 structures is not read; set {setting} if it is the stress or virial",
+    )
+    keys = LabelKeys(given_in=given_in, wanted=("energy", "forces"))  # of a command without such a setting
+    assert not read_labels([crystal], keys, require=())[1].doubts

@@ -76,14 +76,14 @@ def test_right_units_are_left_in_peace() -> None:
 @pytest.mark.parametrize(
     ("energy", "forces", "expected"),
     [
-        (1 / ENERGY, LENGTH / ENERGY, ["set energy_unit: Ha", "set energy_unit: Ha and length_unit: bohr"]),
-        (1 / ENERGY, 1 / ENERGY, ["set energy_unit: Ha", "set energy_unit: Ha and length_unit: ang"]),
-        (units.mol / units.kcal, units.mol / units.kcal, ["set energy_unit: kcal/mol", "in kcal/mol/ang"]),
-        (units.mol / units.kJ, units.mol / units.kJ, ["set energy_unit: kJ/mol", "in kJ/mol/ang"]),
+        (1 / ENERGY, LENGTH / ENERGY, ["set energy_unit='Ha'", "set energy_unit='Ha' and length_unit='bohr'"]),
+        (1 / ENERGY, 1 / ENERGY, ["set energy_unit='Ha'", "set energy_unit='Ha' and length_unit='ang'"]),
+        (units.mol / units.kcal, units.mol / units.kcal, ["set energy_unit='kcal/mol'", "in kcal/mol/ang"]),
+        (units.mol / units.kJ, units.mol / units.kJ, ["set energy_unit='kJ/mol'", "in kJ/mol/ang"]),
         (1000.0, 1000.0, ["multiply energies by 0.001", "in meV/ang"]),
-        (1.0, LENGTH, ["in eV/bohr, not in eV/ang", "set energy_unit: eV and length_unit: bohr"]),
+        (1.0, LENGTH, ["in eV/bohr, not in eV/ang", "set energy_unit='eV' and length_unit='bohr'"]),
         (1.0, LENGTH / ENERGY, ["in Ha/bohr", "convert them: one setting is for energies and forces"]),
-        (1 / ENERGY, 1.0, ["set energy_unit: Ha", "energies and forces do not belong together"]),
+        (1 / ENERGY, 1.0, ["set energy_unit='Ha'", "energies and forces do not belong together"]),
         (1.0, -1.0, ["the forces seem to have the wrong sign"]),
     ],
 )  # fmt: skip
@@ -138,7 +138,7 @@ def test_labels_that_are_not_read(caplog) -> None:
         atoms.info["virial"] = np.eye(3)
     _, counts = read_labels(frames, require=["energy"])
     assert "1 of 2 structures have no energy under 'REF_energy', but 'energy', which is not read" in caplog.text
-    assert "'virial' of 2 structures is not read; set virial_key: virial" in caplog.text
+    assert "'virial' of 2 structures is not read; set virial='virial'" in caplog.text
     assert len(counts.doubts) == 2
     assert not read_labels(frames[:1], LabelKeys(virial="virial"), require=["energy"])[1].doubts
 

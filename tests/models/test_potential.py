@@ -33,7 +33,7 @@ def graph(atoms: Atoms, **info: object):
         ({"species": [1], "l_max": 1, "l_features": 2}, "l_features must be at most l_max, 1"),
         ({"species": [1], "preset": "huge"}, "preset must be one of small, medium, large; got 'huge'"),
         ({"species": [1], "r_max": 0.0}, "r_max must be positive"),
-        ({"species": [1], "inputs": ["charge"]}, "unknown inputs"),
+        ({"species": [1], "inputs": ["charge"]}, "inputs must be some of bond_types, .*; got charge"),
         ({"species": [1], "group": "D7x"}, "unknown symmetry group 'D7x'"),
     ],
 )

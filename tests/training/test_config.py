@@ -5,7 +5,8 @@ import pytest
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, read_config, write_config
-from ik_e3nn.training.tasks import check_model_arguments
+from ik_e3nn.training.model_section import check_model_arguments
+from ik_e3nn.training.tasks import PropertyTask
 
 YAML = """
 data:
@@ -138,6 +139,26 @@ def test_impossible_values(section, values, message) -> None:
 def test_model_arguments_from_python_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"unknown setting 'model.num_chanels'; did you mean 'num_channels'\?"):
         check_model_arguments({"num_chanels": 3})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("steerable: {chanels: 1}", "unknown setting 'model.steerable.chanels'; did you mean 'channels'"),
+        ("steerable: {channels: -1}", "model.steerable.channels must be at least 1; got -1"),
+        ("steerable: {channels: many}", "model.steerable.channels is 'many', but it must be a whole number"),
+        ("edges: both\n  potential: {group: C4w}", "model.potential.group: unknown symmetry group 'C4w'"),
+        ("edges: both\n  potential: {l_max: 30}", "model.potential.l_max must be at most 12; got 30"),
+        ("edges: both\n  potential: {inputs: [smell]}", "model.potential.inputs must be some of .*; got smell"),
+        ("hidden: 0", "model.hidden must be at least 1; got 0"),
+        ("r_max: -1", "model.r_max must be positive and finite"),
+    ],
+)
+def test_what_is_wrong_in_a_model_of_properties_is_named_before_data_are_read(tmp_path, model, message) -> None:
+    text = f"data: {{train: nowhere.csv, targets: {{gap: intensive eV}}}}\nmodel:\n  {model}"
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        PropertyTask.check(read_config(tmp_path / "a.yaml"))
 
 
 def test_every_field_is_documented() -> None:

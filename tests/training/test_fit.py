@@ -331,7 +331,7 @@ def test_a_weighted_label_that_is_absent_is_an_error(data) -> None:
     write(data / "molecules.xyz", molecules)
     with pytest.raises(DataError, match="has the stress label 'REF_stress'"):
         train(config(data, data={"train": str(data / "molecules.xyz")}, loss={"stress_weight": 1.0}))
-    with pytest.raises(DataError, match=r"forces label 'REF_force'.*did you mean forces='REF_forces'"):
+    with pytest.raises(DataError, match=r"forces label 'REF_force'.*did you mean data.forces_key: REF_forces"):
         train(config(data, data={"forces_key": "REF_force"}, overwrite=True))
 
 
@@ -390,8 +390,8 @@ def test_given_e0s_are_used(data, caplog) -> None:
         ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
         ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
         ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 of flat.xyz \(Ne\): the periodic cell vectors"),
-        ({"model": {"num_layers": 0}}, ConfigError, "model: num_layers must be a whole number of at least 1"),
-        ({"device": "cuda"}, ConfigError, "device is 'cuda', but torch sees no GPU here"),
+        ({"model": {"num_layers": 0}}, ConfigError, "model.num_layers must be a whole number of at least 1"),
+        ({"device": "cuda:99"}, ConfigError, "device 'cuda:99' was asked for, but torch sees"),
         ({"model": {"cutoff": 3}}, ConfigError, "unknown setting 'model.cutoff'"),
     ],
 )

@@ -256,7 +256,10 @@ def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> N
         PropertyLossConfig(weights={"mu": -1.0})
     with pytest.raises(ConfigError, match="run.compile is true, but models of properties are not compiled"):
         train(read_config("config.yaml", ["--run.compile=true"]))
-    with pytest.raises(ConfigError, match="model: .*unexpected keyword argument 'size'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"unknown setting 'model.potential.size'; did you mean|unknown setting 'model.potential.size'; there are",
+    ):
         train(
             read_config(
                 "config.yaml", ["--model.steerable=null", '--model.potential={"size": 3}', "--model.edges=both"]

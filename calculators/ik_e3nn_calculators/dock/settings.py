@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from ik_e3nn.data.reading import is_file
 from ik_e3nn.errors import ConfigError, ModelFileError
@@ -104,7 +104,7 @@ class DockSettings:
         seed: Random seed of conformers and places.
         output: Folder for everything that is written; a search that was killed continues from there.
         overwrite: Replace the search in `output`.
-        device: `auto`, `cpu` or `cuda`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
         compile: Compile the model first.
         progress: Show a progress bar.
         plots: Draw energies and the best poses.
@@ -133,7 +133,7 @@ class DockSettings:
     seed: int = 0
     output: str = "dock"
     overwrite: bool = False
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: str = "auto"
     compile: bool = False
     progress: bool = True
     plots: bool = True
