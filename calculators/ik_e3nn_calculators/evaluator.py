@@ -25,6 +25,7 @@ from ik_e3nn.graph import (
     surface_vectors,
 )
 from ik_e3nn.graph.bond_record import RECORD
+from ik_e3nn.graph.bonds import KEPT_BY
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
 from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.uncertain import STDS
@@ -234,7 +235,8 @@ class Evaluator:
         if self._without and not told:
             _log.warning(
                 "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
-                "its edges count as non-bonded"
+                "its edges count as non-bonded. %s",
+                KEPT_BY,
             )
         return rows
 

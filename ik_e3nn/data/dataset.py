@@ -16,6 +16,7 @@ from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_stated, fields, has_bonds
+from ik_e3nn.graph.bonds import KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 from ik_e3nn.user_path import user_path
 
@@ -227,11 +228,9 @@ def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[
         if bare:
             logger.warning(
                 "the model knows bonds, but %d of %d structures are molecules without any (first: structure %d); their "
-                "edges count as non-bonded",
-                len(bare),
-                len(structures),
-                bare[0],
-            )
+                "edges count as non-bonded. %s",
+                len(bare), len(structures), bare[0], KEPT_BY,
+            )  # fmt: skip
     beside = any(name in inputs for name in SURROUNDINGS)
     kept = set()
     for name, key in _INFO_KEYS.items():

@@ -8,15 +8,18 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
+from ase.data import covalent_radii
 from rdkit import Chem, rdBase
 
 from ik_e3nn.data.completeness import ADD_HYDROGENS, MISSING_KEY, has_odd_electrons
 from ik_e3nn.data.molecules import atoms_from_mol
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import set_shares
+from ik_e3nn.graph import remove_bonds, set_shares
+from ik_e3nn.graph.bonds import KEPT_BY
 
 logger = logging.getLogger(__name__)
 
+CLOSE = 1.15  # sums of covalent radii: a bond beyond doubt
 SDF_SUFFIXES = (".sdf", ".mol", ".sd")
 
 
@@ -153,6 +156,10 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     atoms = atoms_from_mol(molecule)
     # implicit hydrogens and radical electrons are worked out in a molecule that passes the checks, and in no other
     is_sane = failure == Chem.SanitizeFlags.SANITIZE_NONE
+    if not molecule.GetNumBonds() and _touching(atoms):
+        remove_bonds(atoms)
+        logger.warning("%s has no bonds, though its atoms are at bonding distance. %s", name, KEPT_BY)
+        return atoms
     missing = sum(atom.GetTotalNumHs(includeNeighbors=False) for atom in molecule.GetAtoms()) if is_sane else 0
     if missing:
         atoms.info[MISSING_KEY] = missing
@@ -164,3 +171,11 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     if molecule.HasProp("_Name") and molecule.GetProp("_Name").strip():
         atoms.info["name"] = molecule.GetProp("_Name").strip()
     return atoms
+
+
+def _touching(atoms: Atoms) -> bool:
+    """Whether two atoms are as near as bonded ones are."""
+    radii = covalent_radii[atoms.numbers]
+    first, second = np.triu_indices(len(atoms), 1)
+    lengths = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
+    return bool((lengths < CLOSE * (radii[first] + radii[second])).any())

@@ -22,8 +22,8 @@ _NONMETALS = np.array([atomic_numbers[s] for s in ["H", "B", "C", "N", "O", "F",
 _METALLOIDS = np.array([atomic_numbers[s] for s in ["Si", "Ge", "As", "Sb", "Te"]])
 _REMEDY = (
     "A list in atoms.info['bonds'] names atoms by their number and does not follow them when they are sorted, cut, "
-    "joined or repeated. Set the right bonds with ik_e3nn.graph.set_bonds, which stores them with every atom and takes "
-    "them as given"
+    "joined or repeated; .traj files of ASE keep it alone. Set the right bonds with ik_e3nn.graph.set_bonds, which "
+    "stores them with every atom and takes them as given"
 )
 
 

@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError
@@ -15,8 +15,9 @@ FloatArray = NDArray[np.float64]
 
 RECORD = "bond_partners"
 SLOTS = 4
-OWNER, COUNT, PLACE, FIRST = range(4)  # columns: the list of bonds, its number of atoms, the atom's place, partners
+OWNER, COUNT, ATOM, FIRST = range(4)  # columns: the list of bonds, its number of atoms, the atom, partners
 WIDTH = FIRST + SLOTS
+ELEMENT = 10**7  # an atom's element stands beside its place, in structures of fewer atoms: numbers stay below 2^31
 NEAR, REACH = 1.3, 1.8  # sums of covalent radii: a bond beyond doubt, and the longest one between copies
 
 
@@ -34,8 +35,9 @@ def write_record(atoms: Atoms, rows: IntArray) -> None:
     """Store bonds with the atoms, in `atoms.arrays["bond_partners"]`, (N, 7).
 
     The columns are a checksum of the whole list of bonds, the number of atoms that it was made for, the atom's place
-    among them (from 1), and up to four partners as 10 times their place plus the type of the bond. A bond stands with
-    one of its two atoms, that with fewer bonds. The width is fixed because ASE joins only arrays of equal width.
+    among them (from 1) plus 10^7 times its atomic number, and up to four partners as 10 times their place plus the type
+    of the bond. A bond stands with one of its two atoms, that with fewer bonds. The width is fixed because ASE joins
+    only arrays of equal width.
 
     Args:
         atoms: The structure to write to.
@@ -54,7 +56,9 @@ def write_record(atoms: Atoms, rows: IntArray) -> None:
     if number == 0 or slot.max(initial=0) >= SLOTS:  # close-packed: the list in `info` has to do
         return
     record = np.zeros((number, WIDTH), dtype=np.int64)
-    record[:, OWNER], record[:, COUNT], record[:, PLACE] = checksum(rows), number, np.arange(1, number + 1)
+    record[:, OWNER], record[:, COUNT], record[:, ATOM] = checksum(rows), number, np.arange(1, number + 1)
+    if number < ELEMENT:
+        record[:, ATOM] += ELEMENT * atoms.numbers
     record[owner, FIRST + slot] = 10 * (partner + 1) + kind
     atoms.set_array(RECORD, record)
 
@@ -92,8 +96,8 @@ def is_complete(record: IntArray) -> bool:
     number = len(record)
     if (record[:, COUNT] != number).any() or (record[:, OWNER] != record[0, OWNER]).any():
         return False
-    places = np.bincount(np.clip(record[:, PLACE], 0, number), minlength=number + 1)
-    return bool((places[1:] == 1).all())
+    count = np.bincount(np.clip(_places(record), 0, number), minlength=number + 1)
+    return bool((count[1:] == 1).all())
 
 
 def is_as_set(record: IntArray, rows: IntArray) -> bool:
@@ -106,9 +110,36 @@ def is_as_set(record: IntArray, rows: IntArray) -> bool:
         [True, False]
     """
     number = len(record)
-    first = np.empty((number, 3), dtype=np.int64)
-    first[:, OWNER], first[:, COUNT], first[:, PLACE] = checksum(rows), number, np.arange(1, number + 1)
-    return np.array_equal(record[:, :FIRST], first)
+    ours = (record[:, OWNER] == checksum(rows)) & (record[:, COUNT] == number)
+    return bool(ours.all()) and np.array_equal(_places(record), np.arange(1, number + 1))
+
+
+def check_elements(atoms: Atoms, record: IntArray) -> None:
+    """Refuse bonds of atoms that have become other elements since; earlier records know no elements.
+
+    Args:
+        atoms: The structure.
+        record: Its record.
+
+    Raises:
+        DataError: Names the first such atom.
+
+    Example:
+        >>> atoms = Atoms("OH")
+        >>> write_record(atoms, np.array([[0, 1, 1]]))
+        >>> check_elements(atoms, atoms.arrays["bond_partners"])
+    """
+    then = np.where(record[:, COUNT] < ELEMENT, record[:, ATOM] // ELEMENT, 0)
+    changed = np.flatnonzero((then > 0) & (then != atoms.numbers))
+    if len(changed):
+        number = int(changed[0])
+        before = chemical_symbols[then[number]] if then[number] < len(chemical_symbols) else "no element"
+        raise DataError(
+            f"the bonds do not fit the structure: atom {number} is {chemical_symbols[atoms.numbers[number]]}, and was "
+            f"{before} when they were set ({len(changed)} of {len(atoms)} atoms have changed). Elements, or elements "
+            "and positions, were overwritten in place, which bonds do not follow: reorder with atoms[order], or set "
+            "the right bonds with ik_e3nn.graph.set_bonds"
+        )
 
 
 def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
@@ -129,7 +160,7 @@ def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
     """
     atom, slot = np.nonzero(record[:, FIRST:])
     entry = record[atom, FIRST + slot]
-    own, wanted = _keys(record, record[:, PLACE]), _keys(record[atom], entry // 10)
+    own, wanted = _keys(record, _places(record)), _keys(record[atom], entry // 10)
     present = np.flatnonzero(record[:, OWNER] > 0)
     order = present[np.argsort(own[present], kind="stable")]
     if (np.diff(own[order]) == 0).any():
@@ -141,6 +172,12 @@ def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
     ends = np.sort(np.column_stack([atom[found], partner]), axis=1)
     rows = np.column_stack([ends, entry[found] % 10]).astype(np.int64)
     return rows[np.lexsort((rows[:, 1], rows[:, 0]))]
+
+
+def _places(record: IntArray) -> IntArray:
+    """Places of the atoms among those for which the bonds were set, from 1."""
+    places: IntArray = np.where(record[:, COUNT] < ELEMENT, record[:, ATOM] % ELEMENT, record[:, ATOM])
+    return places
 
 
 def _keys(record: IntArray, places: IntArray) -> IntArray:

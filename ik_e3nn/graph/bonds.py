@@ -11,6 +11,7 @@ from ik_e3nn.graph.bond_fit import check_fit
 from ik_e3nn.graph.bond_record import (
     OWNER,
     RECORD,
+    check_elements,
     checksum,
     is_as_set,
     read_record,
@@ -22,6 +23,11 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 BOND_KEY = "bonds"
+KEPT_BY = (
+    "Of the files that ASE writes, extxyz alone keeps bonds: .db, .json, .sdf and most others drop them, and .traj "
+    "keeps a list that does not follow the atoms. Write extxyz, or give the bonds again with "
+    "ik_e3nn.graph.set_bonds, from a SMILES, or from an SDF file of another program"
+)
 BOND_NAMES = ("none", "single", "double", "triple", "aromatic")
 
 
@@ -83,16 +89,20 @@ def stored_bonds(atoms: Atoms) -> StoredBonds:
         return StoredBonds(rows, rows, np.zeros(len(atoms), dtype=bool))
     known = record[:, OWNER] > 0
     if listed is None:
+        check_elements(atoms, record)
         # Much of ASE makes structures without `info`, also whole ones (make_supercell, Atoms() + atoms).
         return StoredBonds(recorded_bonds(atoms, record), none, known)
     rows = _rows(listed)
     if is_as_set(record, rows):
+        check_elements(atoms, record)
         return StoredBonds(_real(rows), none, known)
     if (record[:, OWNER] == checksum(rows)).any():
+        check_elements(atoms, record)
         return StoredBonds(recorded_bonds(atoms, record), none, known)
     rows = _real(check_bonds(rows, len(atoms)))
     if known[rows[:, :2]].any():
         return StoredBonds(rows, rows, np.zeros(len(atoms), dtype=bool))
+    check_elements(atoms, record)
     return StoredBonds(np.concatenate([rows, recorded_bonds(atoms, record)]), rows, known)
 
 

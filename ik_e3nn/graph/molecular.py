@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph.bonds import fitting_bonds, has_bonds
+from ik_e3nn.graph.bonds import KEPT_BY, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import build_graph
 from ik_e3nn.graph.neighbours import neighbour_list
 
@@ -47,7 +47,7 @@ def build_molecular_graph(
     if not has_bonds(atoms) and len(atoms) > 1:
         raise DataError(
             f"{atoms.get_chemical_formula()} has no bonds stored: read it from SDF, give its SMILES, have its bonds "
-            'perceived, or use a graph with edges="radius"'
+            f'perceived, or use a graph with edges="radius". {KEPT_BY}'
         )
     if edges == "bonds" and atoms.pbc.any():
         raise DataError('a graph of bonds alone is for molecules; this structure is periodic: use edges="both"')

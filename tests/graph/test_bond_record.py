@@ -216,3 +216,33 @@ def test_a_hundred_thousand_atoms(crystal):
     bonds = get_bonds(large)
     assert len(bonds) == 22 * 22 * 23 * 8
     assert np.bincount(bonds[:, :2].ravel()).max() == 4
+
+
+def test_atoms_that_were_overwritten_in_place_are_noticed(acetamide) -> None:
+    order = np.arange(9)[::-1]
+    overwritten = acetamide.copy()
+    overwritten.positions[:], overwritten.numbers[:] = acetamide.positions[order], acetamide.numbers[order]
+    changed = acetamide.copy()
+    changed.symbols[3] = "N"
+    for atoms, message in (
+        (overwritten, r"atom 0 is H, and was C when they were set \([4-9] of 9 atoms have changed\)"),
+        (changed, r"atom 3 is N, and was O when they were set \(1 of 9 atoms have changed\).*set_bonds"),
+    ):
+        for one in (atoms, atoms[order], atoms[:8], atoms + acetamide):
+            without_list = one.copy()
+            without_list.info.clear()
+            for bonds_of in (get_bonds, fitting_bonds):
+                for each in (one, without_list):
+                    with pytest.raises(DataError, match=message if one is atoms else "when they were set"):
+                        bonds_of(each)
+        set_bonds(atoms, [[0, 1, 1]])
+        assert get_bonds(atoms).tolist() == [[0, 1, 1]]
+
+
+def test_records_of_earlier_versions_know_no_elements(acetamide) -> None:
+    expected = get_bonds(acetamide[::-1])
+    acetamide.arrays["bond_partners"][:, 2] %= 10**7
+    assert np.array_equal(get_bonds(acetamide[::-1]), expected)
+    assert acetamide.arrays["bond_partners"].max() < 2**31
+    acetamide.symbols[3] = "N"
+    assert len(get_bonds(acetamide)) == 8
