@@ -156,7 +156,8 @@ def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
         Rows (i, j, type) with i < j, sorted.
 
     Raises:
-        DataError: Copies lie so close to each other that it cannot be told which atoms are bonded.
+        DataError: Copies lie so close to each other, or a bond is stretched so far, that it cannot be told which atoms
+            are bonded.
     """
     atom, slot = np.nonzero(record[:, FIRST:])
     entry = record[atom, FIRST + slot]
@@ -165,6 +166,7 @@ def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
     order = present[np.argsort(own[present], kind="stable")]
     if (np.diff(own[order]) == 0).any():
         found, partner = _nearest(atoms, own, atom, wanted)
+        _check_all_found(atoms, record, atom, found)
     else:
         place = np.minimum(np.searchsorted(own[order], wanted), len(order) - 1)
         found = np.flatnonzero(own[order][place] == wanted)
@@ -210,6 +212,24 @@ def _nearest(atoms: Atoms, own: IntArray, atom: IntArray, wanted: IntArray) -> t
     edge = near[first[found]]
     kept = _one_each(receiver[edge], own_code[atom[found]], ratio[edge])
     return found[kept], receiver[edge[kept]]
+
+
+def _check_all_found(atoms: Atoms, record: IntArray, atom: IntArray, found: IntArray) -> None:
+    """Refuse to lose bonds of whole copies: those of a part may be cut, but all of theirs are there."""
+    owner, place = record[:, OWNER], _places(record)
+    whole = []
+    for one in np.unique(owner[owner > 0]).tolist():
+        copies = np.bincount(place[owner == one])[1:]
+        if len(copies) == record[owner == one, COUNT].max() and (copies == copies[0]).all():
+            whole.append(one)
+    lost = np.setdiff1d(np.flatnonzero(np.isin(owner[atom], whole)), found)
+    if len(lost):
+        index = int(atom[lost[0]])
+        raise DataError(
+            f"{len(lost)} bond(s) of the repeated structure are stretched to more than {REACH} times the sum of the "
+            f"covalent radii (the first is one of {atoms.symbols[index]}, atom {index}), so that it cannot be told which "
+            "copies of the two atoms are bonded; set the bonds of the repeated structure anew (set_bonds)"
+        )
 
 
 def _one_each(partner: IntArray, name: IntArray, ratio: FloatArray) -> IntArray:

@@ -161,6 +161,19 @@ def test_stretched_and_broken_bonds_stay(acetamide):
     assert len(fitting_bonds(acetamide[::-1])) == 8
 
 
+def test_a_bond_that_is_stretched_too_far_for_its_copy_to_be_known_is_refused(acetamide):
+    acetamide.cell, acetamide.pbc = [20.0] * 3, True
+    acetamide.positions[0] += acetamide.positions[0] - acetamide.positions[1]  # C-C of 3 A
+    assert len(get_bonds(acetamide)) == 8
+    with pytest.raises(
+        DataError, match=r"^2 bond\(s\) of the repeated structure are stretched to more than 1\.8 times"
+    ):
+        get_bonds(acetamide * (2, 1, 1))
+    part = acetamide * (2, 1, 1)
+    del part[-1]  # of what was cut, nobody knows which bonds are there
+    assert len(get_bonds(part)) == 13
+
+
 def test_a_list_given_by_hand_counts_instead(acetamide):
     acetamide.info["bonds"] = np.array(acetamide.info["bonds"])
     acetamide.info["bonds"][2] = 2  # C=C
