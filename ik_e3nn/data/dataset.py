@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from torch_geometric.data import Data
 from tqdm import tqdm
 
+from ik_e3nn.data.check_analysis import LARGE_FORCE, largest_forces
 from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
@@ -188,8 +189,8 @@ def _check_stated(structures: Sequence[Atoms], key: str) -> None:
 def force_scale(labels: Sequence[StructureLabels]) -> float:
     """Root mean square of the force components, which a few absurd ones do not set.
 
-    Where the hundredth of the structures with the largest forces makes it more than three times as large, it is that of
-    the others, with a warning.
+    Where the hundredth of the structures with the largest forces, or those of at most a tenth with more than 50 eV/A,
+    make it more than three times as large, it is that of the others, with a warning.
 
     Args:
         labels: Labels of each structure; missing forces do not count.
@@ -203,14 +204,15 @@ def force_scale(labels: Sequence[StructureLabels]) -> float:
         1.0
     """
     whole = force_rms(labels)
-    largest = np.array([np.abs(np.nan_to_num(one.forces)).max(initial=0.0) for one in labels])
+    largest = np.nan_to_num(largest_forces(labels))
+    absurd = int((largest > LARGE_FORCE).sum())
+    few = max(len(labels) // 100, int(len(labels) >= 10), absurd if 10 * absurd <= max(len(labels), 10) else 0)
     order = np.argsort(largest)
-    few = max(1, len(labels) // 100)
-    rest = force_rms([labels[index] for index in order[:-few]])
-    if len(labels) < 10 or not 0.0 < 3.0 * rest < whole:
+    rest = force_rms([labels[index] for index in order[: len(labels) - few]])
+    if not 0.0 < 3.0 * rest < whole:
         return whole
     logger.warning(
-        "%d of %d structures have forces so large (up to %.3g eV/A, first structure %d) that they alone would set the "
+        "%d of %d structures have forces so large (up to %.3g eV/A, in structure %d) that they alone would set the "
         "scale of the model (%.3g eV/A); it is that of the others, %.3g eV/A. Look at them: `ik-e3nn data check`",
         few, len(labels), largest.max(), order[-1], whole, rest,
     )  # fmt: skip

@@ -161,5 +161,17 @@ def test_one_absurd_force_does_not_set_the_scale(caplog) -> None:
     labels[7] = StructureLabels(0.0, np.full((3, 3), 1e5), NOTHING)
     assert force_rms(labels) > 1e4
     assert force_scale(labels) == 1.0
-    assert "1 of 50 structures have forces so large (up to 1e+05 eV/A, first structure 7)" in caplog.text
+    assert "1 of 50 structures have forces so large (up to 1.73e+05 eV/A, in structure 7)" in caplog.text
     assert force_scale([]) == 0.0
+
+
+@pytest.mark.parametrize(("number", "absurd"), [(9, 1), (50, 2), (50, 5), (200, 3)])
+def test_a_few_absurd_forces_do_not_set_the_scale(number: int, absurd: int) -> None:
+    usual, far = (StructureLabels(0.0, np.full((3, 3), size), NOTHING) for size in (1.0, 1e5))
+    assert force_scale([usual] * (number - absurd) + [far] * absurd) == 1.0
+
+
+def test_a_tenth_of_large_forces_is_a_kind_of_structure() -> None:
+    usual, hot = (StructureLabels(0.0, np.full((3, 3), size), NOTHING) for size in (1.0, 40.0))
+    labels = [usual] * 44 + [hot] * 6
+    assert force_scale(labels) == force_rms(labels)
