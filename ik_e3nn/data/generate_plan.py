@@ -19,7 +19,7 @@ from ik_e3nn.data.over_surface import RandomPlacement, lifted
 from ik_e3nn.data.reading import read_structures
 from ik_e3nn.data.sampling import RattleSampler, Sampler
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import fitting_bonds, has_bonds, set_bonds, stated_number
+from ik_e3nn.graph import fitting_bonds, get_shares, has_bonds, set_bonds, set_shares, stated_number
 from ik_e3nn.user_path import user_path
 
 # Settings that say where to write and not what.
@@ -165,13 +165,15 @@ def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
 
 
 def _plain_copy(atoms: Atoms, settings: GenerateSettings) -> Atoms:
-    """Species, masses, positions, cell, constraints, bonds, charge and spin; nothing else is taken over."""
+    """Species, masses, positions, cell, constraints, bonds, charges and spin; nothing else is taken over."""
     copy = Atoms(
         numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc, constraint=atoms.constraints
     )
     keep_masses(atoms, copy)
     if has_bonds(atoms):
         set_bonds(copy, fitting_bonds(atoms))
+        if settings.charge is None and settings.spin is None:  # what each atom has of them
+            set_shares(copy, *get_shares(atoms).T)
     for key, given in (("charge", settings.charge), ("spin", settings.spin)):
         value = given if given is not None else stated_number(atoms, key)
         if value is not None:

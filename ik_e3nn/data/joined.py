@@ -2,10 +2,8 @@
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
-from ik_e3nn.graph import fitting_bonds, has_bonds, set_bonds, set_shares, stated_number
-from ik_e3nn.graph.charges import SHARES
+from ik_e3nn.graph import fitting_bonds, get_shares, has_bonds, set_bonds, set_shares, stated_number
 
 
 def joined(first: Atoms, second: Atoms) -> Atoms:
@@ -40,16 +38,12 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
     if has_bonds(first) or has_bonds(second):
         renumbered = fitting_bonds(second) + np.array([len(first), len(first), 0])
         set_bonds(atoms, np.concatenate([fitting_bonds(first), renumbered]))
-        set_shares(atoms, *np.concatenate([_shares(first), _shares(second)]).T)
+        set_shares(atoms, *np.concatenate([get_shares(first), get_shares(second)]).T)
     return atoms
 
 
 def _charge(atoms: Atoms) -> float:
     return stated_number(atoms, "charge") or 0.0
-
-
-def _shares(atoms: Atoms) -> NDArray[np.int64]:
-    return np.asarray(atoms.arrays.get(SHARES, np.zeros((len(atoms), 2), dtype=np.int64)))
 
 
 def _unpaired(atoms: Atoms) -> float:

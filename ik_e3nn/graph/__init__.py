@@ -13,6 +13,7 @@ from ik_e3nn.graph.bonds import (
 from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
 from ik_e3nn.graph.charges import (
     check_stated,
+    get_shares,
     set_charge,
     set_shares,
     settle_bonds,
@@ -57,6 +58,7 @@ __all__ = [
     "farthest_points",
     "fitting_bonds",
     "get_bonds",
+    "get_shares",
     "has_bonds",
     "nearest_edges",
     "neighbour_list",

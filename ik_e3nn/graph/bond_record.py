@@ -227,8 +227,8 @@ def _check_all_found(atoms: Atoms, record: IntArray, atom: IntArray, found: IntA
         index = int(atom[lost[0]])
         raise DataError(
             f"{len(lost)} bond(s) of the repeated structure are stretched to more than {REACH} times the sum of the "
-            f"covalent radii (the first is one of {atoms.symbols[index]}, atom {index}), so that it cannot be told which "
-            "copies of the two atoms are bonded; set the bonds of the repeated structure anew (set_bonds)"
+            f"covalent radii (the first is one of {atoms.symbols[index]}, atom {index}), so that it cannot be told "
+            "which copies of the two atoms are bonded; set the bonds of the repeated structure anew (set_bonds)"
         )
 
 

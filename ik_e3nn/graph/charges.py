@@ -2,7 +2,7 @@
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.bond_record import OWNER, is_as_set, is_complete, read_record
@@ -104,6 +104,16 @@ def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
         atoms.set_array(SHARES, shares)
 
 
+def get_shares(atoms: Atoms) -> NDArray[np.int64]:
+    """Formal charges and unpaired electrons of all atoms, (N, 2), as `set_shares` stored them; zeros where it did not.
+
+    Example:
+        >>> get_shares(Atoms("OH")).tolist()
+        [[0, 0], [0, 0]]
+    """
+    return np.asarray(atoms.arrays.get(SHARES, np.zeros((len(atoms), 2), dtype=np.int64)))
+
+
 def settle_bonds(atoms: Atoms) -> None:
     """Store the bonds of a structure for its atoms as they are now, list and arrays, where everything fits.
 
@@ -151,7 +161,7 @@ def check_stated(atoms: Atoms, key: str) -> None:
     record = read_record(atoms)
     if record is None or is_complete(record) or atoms.info.get(key) is None:
         return
-    shares = atoms.arrays.get(SHARES, np.zeros((len(atoms), 2), dtype=np.int64))
+    shares = get_shares(atoms)
     charge, value = structure_number(atoms, CHARGE_KEY), structure_number(atoms, key)
     total = float(shares[:, 0].sum())
     expected = total if key == CHARGE_KEY else float(shares[:, 1].sum()) + 1

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import read
 
 from ik_e3nn.data import fit_energy_reference, labelling, read_labels
@@ -13,7 +14,7 @@ from ik_e3nn.data.generate import GenerateSettings, generate
 from ik_e3nn.data.generate_plan import plan_chains, starting_structures
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.errors import ConfigError, DataError, MissingDependencyError
-from ik_e3nn.graph import get_bonds
+from ik_e3nn.graph import check_stated, get_bonds, get_shares
 
 SPRINGS = '''
 import numpy as np
@@ -243,6 +244,16 @@ def test_charge_can_be_given(tmp_path):
     chosen = settings(output=f"{tmp_path}/out.xyz", calculator="emt", charge=1, spin=2, method="rattle", num_frames=1)
     generate(chosen)
     assert read(tmp_path / "out.xyz").info["charge"] == 1
+
+
+def test_starts_keep_the_formal_charges_of_their_atoms(tmp_path):
+    out = str(tmp_path / "a.xyz")
+    acetate = starting_structures(GenerateSettings(output=out, smiles=["CC(=O)[O-]"]))[0][0]
+    assert get_shares(acetate).sum(axis=0).tolist() == [-1, 0]
+    with pytest.raises(DataError, match="was not said of the 8 atoms"):  # which charge two of them have is not said
+        check_stated(acetate + Atoms("Na"), "charge")
+    given = starting_structures(GenerateSettings(output=out, smiles=["CC(=O)[O-]"], charge=-2, spin=2))[0][0]
+    assert not get_shares(given).any()
 
 
 def test_a_missing_xtb_says_how_to_get_it(monkeypatch):
