@@ -7,6 +7,9 @@ import numpy as np
 from rdkit import Chem
 
 MAX_FORMS = 100
+# Negative carbon where a nitrogen nearby could have the charge, positive oxygen, and positive nitrogen with =O and no -[O-],
+# which a nitro group has.
+_WRONG = Chem.MolFromSmarts("[$([c;-]:n),$([c;-]:c:n),$([#6;-][#7]=[#8]),$([#8;+]),$([#7;+]=[#8;+0]);!$([#7;+][#8;-])]")
 _SINGLE, _DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
 
 
@@ -39,8 +42,13 @@ def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
 
 
 def _badness(molecule: Chem.Mol) -> tuple[int, int, float]:
-    """Number of charged atoms, number of triple bonds, and the sum of bond lengths times orders."""
+    """Number of charged atoms, number of triple bonds, and the sum of bond lengths times orders.
+
+    An atom with the wrong charge for its element counts as three: the other form of [O-][n+]1cc[n+]([O-])cc1 has two
+    charged atoms less, and that of c1cc[n-]c1 as many.
+    """
     charged = sum(atom.GetFormalCharge() != 0 for atom in molecule.GetAtoms())
+    charged += 2 * len(molecule.GetSubstructMatches(_WRONG))
     places = molecule.GetConformer().GetPositions()
     triple = sum(bond.GetBondType() == Chem.BondType.TRIPLE for bond in molecule.GetBonds())
     ends = ((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondTypeAsDouble()) for bond in molecule.GetBonds())

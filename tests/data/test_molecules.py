@@ -114,6 +114,11 @@ def test_perceived_bonds_are_those_of_the_smiles(smiles):
         *("O=C(O)c1cccs1", "O=C(O)c1ccco1", "O=C(O)c1ccc[nH]1", "O=C(O)c1c[nH]cn1", "O=C(O)c1cncs1", "NC(=O)c1cccs1"),
         *("O=[N+]([O-])c1cccs1", "O=[N+]([O-])c1ccccc1", "C[N+](=O)[O-]", "CN=[N+]=[N-]", "C=[N+]=[N-]"),
         *("CS(C)=O", "CS(C)(=O)=O", "COP(=O)(O)OC", "[O-][n+]1ccccc1", "NCC(=O)O", "O=C([O-])c1cccs1"),
+        *(
+            "[O-][n+]1cc[n+]([O-])cc1",
+            "[O-][n+]1onc2ccccc21",
+            "c1cc[n-]c1",
+        ),  # by no charge that an element does not have
         *("[NH3+]CC(=O)[O-]", "C[N+](C)(C)CC(=O)[O-]"),  # ions inside stay ions where no bond can be shifted
     ],
 )
