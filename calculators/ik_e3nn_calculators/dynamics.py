@@ -45,7 +45,7 @@ _FILES = (
 _RELAX_STEPS = 500
 _LIGHT = 1.5  # u
 _LONG_STEP = 1.5  # fs
-_COLD = 0.25  # relative difference from the temperature asked for
+_OFF = 0.25  # relative difference from the temperature asked for
 
 
 def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None) -> MDSummary:
@@ -218,13 +218,14 @@ def _warn_of_temperature(summary: MDSummary, settings: MDSettings, rows: int) ->
     mean, target = summary.mean_temperature_K, settings.temperature
     started = settings.velocities == "thermal" and not settings.num_equilibration_steps
     asked = settings.ensemble == "nve" and started and target > 0.0
-    if asked and not summary.message and mean is not None and rows >= 10 and abs(mean - target) > _COLD * target:
+    if asked and not summary.message and mean is not None and rows >= 10 and abs(mean - target) > _OFF * target:
+        why = "a relaxed structure gives half of the velocities' energy to its bonds: equilibrate (--equilibrate_ps 1)"
+        if mean > target:
+            why = "a structure that is not relaxed turns its strain into heat: relax it first (--relax_fmax 0.05)"
         _log.warning(
-            "the mean temperature is %.0f K, and %g K were asked for: at constant energy a relaxed structure gives "
-            "half of the velocities' energy to its bonds; equilibrate first (--equilibrate_ps 1), or use "
+            "the mean temperature is %.0f K, and %g K were asked for: at constant energy %s, or use "
             "--ensemble langevin",
-            mean,
-            target,
+            *(mean, target, why),
         )
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from rdkit import Chem
 
 MAX_FORMS = 100
-# Negative carbon where a nitrogen nearby could have the charge, positive oxygen, and positive nitrogen with =O and no -[O-],
-# which a nitro group has.
+# Negative carbon where a nitrogen nearby could have the charge, positive oxygen, and positive nitrogen with =O and
+# without the -[O-] of a nitro group.
 _WRONG = Chem.MolFromSmarts("[$([c;-]:n),$([c;-]:c:n),$([#6;-][#7]=[#8]),$([#8;+]),$([#7;+]=[#8;+0]);!$([#7;+][#8;-])]")
 _SINGLE, _DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
 

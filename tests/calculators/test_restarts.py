@@ -155,6 +155,14 @@ def test_half_the_temperature_gets_a_word(tmp_path, caplog):
     assert "were asked for" not in caplog.text
 
 
+def test_the_heat_of_a_strained_start_gets_another_word(tmp_path, caplog):
+    atoms = bulk("Cu") * 2
+    atoms.rattle(0.1, seed=0)
+    summary = run_md(settings(tmp_path / "nve", steps=100), atoms=atoms, calculator=EMT())
+    assert summary.mean_temperature_K > 375.0
+    assert "300 K were asked for: at constant energy a structure that is not relaxed turns its strain" in caplog.text
+
+
 def test_a_binary_trajectory_is_cut_back_to_its_mark(tmp_path):
     file = AseTrajectoryFile(tmp_path / "a.traj")
     for x in range(5):
