@@ -19,6 +19,7 @@ from ase.constraints import (
 from ase.io.jsonio import decode, encode
 from numpy.typing import NDArray
 
+from ik_e3nn.data.sampling import constrained_momenta
 from ik_e3nn.errors import DataError
 
 FloatArray = NDArray[np.float64]
@@ -117,8 +118,8 @@ def check_dynamics(atoms: Atoms) -> None:
     if not atoms.constraints:
         return
     momenta = np.random.default_rng(0).normal(size=(len(atoms), 3)) * np.sqrt(atoms.get_masses())[:, None]
-    once = _projected(atoms, momenta)
-    if not np.allclose(_projected(atoms, once), once, atol=_SAME):
+    once = constrained_momenta(atoms, momenta)
+    if not np.allclose(constrained_momenta(atoms, once), once, atol=_SAME):
         names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in atoms.constraints))
         raise DataError(
             f"ASE cannot keep these constraints in dynamics ({names}): applied twice, they change momenta twice, as "
@@ -174,7 +175,7 @@ def unhindered(atoms: Atoms, motions: FloatArray) -> FloatArray:
     if not atoms.constraints or not len(motions):
         return motions
     roots = np.sqrt(atoms.get_masses())[:, None]
-    changes = np.stack([_projected(atoms, motion * roots) / roots - motion for motion in motions])
+    changes = np.stack([constrained_momenta(atoms, motion * roots) / roots - motion for motion in motions])
     flat = changes.reshape(len(motions), -1)
     squares, mixes = np.linalg.eigh(flat @ flat.T)
     kept: FloatArray = np.einsum("kl,kai->lai", mixes[:, squares < 1e-10], motions)
@@ -196,7 +197,7 @@ def _rank(atoms: Atoms) -> int:
             f"structure has {len(atoms)}; use FixAtoms, FixCartesian, FixBondLengths or the like"
         )
     units = np.eye(3 * len(atoms)).reshape(-1, len(atoms), 3)
-    passed = np.stack([_projected(atoms, unit).ravel() for unit in units])
+    passed = np.stack([constrained_momenta(atoms, unit).ravel() for unit in units])
     return int(np.linalg.matrix_rank(passed, tol=_SAME))
 
 
@@ -233,12 +234,3 @@ def _moves(atoms: Atoms) -> FloatArray:
                 constraint.adjust_positions(atoms, positions)
         moves[:, :, axis] = positions - atoms.positions
     return moves
-
-
-def _projected(atoms: Atoms, momenta: FloatArray) -> FloatArray:
-    """Momenta after all constraints."""
-    changed = momenta.copy()
-    for constraint in atoms.constraints:
-        if hasattr(constraint, "adjust_momenta"):
-            constraint.adjust_momenta(atoms, changed)
-    return changed

@@ -16,7 +16,7 @@ from ik_e3nn.data.check_analysis import LARGE_FORCE, largest_forces
 from ik_e3nn.data.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_stated, fields, has_bonds
+from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_all_stated, fields, has_bonds
 from ik_e3nn.graph.bonds import KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 from ik_e3nn.user_path import user_path
@@ -177,15 +177,6 @@ def force_rms(labels: Sequence[StructureLabels]) -> float:
     return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
 
 
-def _check_stated(structures: Sequence[Atoms], key: str) -> None:
-    """Refuse charges or spins that were said of other atoms."""
-    for number, atoms in enumerate(structures):
-        try:
-            check_stated(atoms, key)
-        except DataError as error:
-            raise DataError(f"structure {number}: {error}") from error
-
-
 def force_scale(labels: Sequence[StructureLabels]) -> float:
     """Root mean square of the force components, which a few absurd ones do not set.
 
@@ -241,7 +232,7 @@ def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[
         if not missing:
             kept.add(name)
             if name in inputs and name in NUMBER_KEYS:
-                _check_stated(structures, key)
+                check_all_stated(structures, [key], [f"structure {number}" for number in range(len(structures))])
         elif name in inputs or (some and beside and name in SURFACE_FIELDS):
             raise MissingInputError(
                 f'the model needs {name}, but {len(missing)} of {len(structures)} structures have no info["{key}"] '

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Connectivity, average_neighbours, build_molecular_graph, check_stated, fields
+from ik_e3nn.graph import Connectivity, average_neighbours, build_molecular_graph, check_all_stated, fields
 from ik_e3nn.graph.build import NUMBER_KEYS
 
 
@@ -100,9 +100,5 @@ def check_stated_numbers(molecules: PropertySet, inputs: Collection[str]) -> Non
         >>> from ase import Atoms
         >>> check_stated_numbers(PropertySet([Atoms("OH", info={"charge": -1})], (), {}, ["a"]), ["total_charge"])
     """
-    for key in [NUMBER_KEYS[name] for name in NUMBER_KEYS if name in inputs]:
-        for name, atoms in zip(molecules.ids, molecules.structures, strict=True):
-            try:
-                check_stated(atoms, key)
-            except DataError as error:
-                raise DataError(f"molecule {name}: {error}") from error
+    keys = [key for name, key in NUMBER_KEYS.items() if name in inputs]
+    check_all_stated(molecules.structures, keys, molecules.names)

@@ -12,10 +12,11 @@ from ase.io.formats import UnknownFileTypeError, string2index
 from ase.io.trajectory import Trajectory
 
 from ik_e3nn.data.cif import read_cif
+from ik_e3nn.data.extxyz import is_extxyz
 from ik_e3nn.data.protein_files import PDB_SUFFIXES, is_mmcif, read_mmcif, read_pdb
 from ik_e3nn.data.reading_faults import why_unreadable
 from ik_e3nn.data.sdf import SDF_SUFFIXES, is_sdf, read_sdf
-from ik_e3nn.data.xyz_text import count_frames, is_xyz, open_text, read_xyz
+from ik_e3nn.data.xyz_text import count_frames, open_text, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy, settle_bonds
 from ik_e3nn.graph.bond_record import RECORD
@@ -154,7 +155,7 @@ def _number_of_frames(path: Path) -> int | None:
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     try:
-        if is_xyz(path):
+        if is_extxyz(path):
             return count_frames(path)
         if path.suffix.lower() == ".traj":
             with Trajectory(path) as file:
@@ -283,7 +284,7 @@ def _parse(path: Path, index: str | int) -> list[Atoms]:
     elif kind in (".cif", ".mmcif"):
         text = _text(path)
         found = (read_mmcif(text, path) if is_mmcif(text) else read_cif(text, path))[whole]
-    elif is_xyz(path):
+    elif is_extxyz(path):
         found = read_xyz(path, whole)
     else:
         found = ase.io.read(path, index=index, do_not_split_by_at_sign=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 import ase.io
 from ase.io.formats import filetype, get_ioformat
 
-from ik_e3nn.data.xyz_text import first_fault, is_xyz, open_text
+from ik_e3nn.data.extxyz import is_extxyz
+from ik_e3nn.data.xyz_text import first_fault, open_text
 
 
 def why_unreadable(path: Path, error: BaseException) -> str:
@@ -24,7 +25,7 @@ def why_unreadable(path: Path, error: BaseException) -> str:
         >>> why_unreadable(Path("a.traj"), AssertionError())
         'its content is not what the format asks for (AssertionError)'
     """
-    if is_xyz(path):
+    if is_extxyz(path):
         try:
             fault = first_fault(path)
         except (OSError, EOFError, ValueError):  # a broken archive, or no text

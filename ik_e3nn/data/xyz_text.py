@@ -48,15 +48,6 @@ def open_text(path: Path, errors: str = "replace") -> IO[str]:
     return path.open(encoding="utf-8-sig", errors=errors)
 
 
-def is_xyz(path: Path) -> bool:
-    """Whether a file name is that of an xyz or extxyz file, gzipped or not.
-
-    >>> is_xyz(Path("a.XYZ.gz")), is_xyz(Path("a.traj"))
-    (True, False)
-    """
-    return path.name.lower().removesuffix(".gz").endswith((".xyz", ".extxyz"))
-
-
 def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
     """Frames of a file through ASE's reader, with D and T as hydrogen that has their masses.
 

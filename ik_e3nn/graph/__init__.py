@@ -12,6 +12,7 @@ from ik_e3nn.graph.bonds import (
 )
 from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
 from ik_e3nn.graph.charges import (
+    check_all_stated,
     check_stated,
     get_shares,
     set_charge,
@@ -48,6 +49,7 @@ __all__ = [
     "batch_graphs",
     "build_graph",
     "build_molecular_graph",
+    "check_all_stated",
     "check_bonds",
     "check_graph",
     "check_occupancy",

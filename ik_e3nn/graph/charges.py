@@ -1,5 +1,7 @@
 """Charge and spin of a structure, and whether they are still those of its atoms."""
 
+from collections.abc import Collection, Sequence
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
@@ -184,3 +186,25 @@ def check_stated(atoms: Atoms, key: str) -> None:
             f"{atoms.get_chemical_formula()}: the structure was cut, joined or repeated since, and the {what} {found}. "
             "Say what it is now with ik_e3nn.graph.set_charge(atoms, charge, spin)"
         )
+
+
+def check_all_stated(structures: Sequence[Atoms], keys: Collection[str], names: Sequence[str]) -> None:
+    """`check_stated` of many structures.
+
+    Args:
+        structures: The structures.
+        keys: "charge", "spin" or both.
+        names: What the message calls each structure.
+
+    Raises:
+        DataError: Names the first structure whose number is not that of its atoms.
+
+    Example:
+        >>> check_all_stated([Atoms("OH", info={"charge": -1})], ["charge"], ["structure 0"])
+    """
+    for name, atoms in zip(names, structures, strict=True):
+        try:
+            for key in keys:
+                check_stated(atoms, key)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error

@@ -13,9 +13,11 @@ from rdkit import Chem, rdBase
 from ik_e3nn.data import atoms_from_mol, read_structure
 from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
+from ik_e3nn.data.reading import is_file, looks_like_file
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, stated_number
+from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.dock.complete import check_ligand_hydrogens, without_hydrogens
 
 _log = logging.getLogger(__name__)
@@ -96,24 +98,16 @@ def read_ligand(source: str, conformers: int, seed: int) -> Ligand:
         >>> len(ligand), len(ligand.heavy), len(ligand.automorphisms())
         (12, 6, 12)
     """
-    if not _is_file(source):
-        if source.lower().endswith((".sdf", ".mol", ".xyz", ".pdb", ".gz")):
+    if not is_file(source):
+        if looks_like_file(source):
             raise DataError(f"there is no file {source}")
         molecule = mol_from_smiles(source)
         return Ligand(embed_conformers(molecule, conformers, seed), molecule, source)
-    path = Path(source)
+    path = user_path(source)
     molecule = _from_sdf(path) if is_sdf(path) else _from_structure(path)
     Chem.AssignStereochemistryFrom3D(molecule)  # so that embedded conformers are of the same isomer
     others = embed_conformers(molecule, conformers - 1, seed) if conformers > 1 else []
     return Ligand([atoms_from_mol(molecule), *others], molecule, path.stem)
-
-
-def _is_file(source: str) -> bool:
-    """Whether there is such a file; a long SMILES string is no name of one."""
-    try:
-        return Path(source).is_file()
-    except OSError:
-        return False
 
 
 def read_sdf_molecule(path: Path) -> Chem.Mol:

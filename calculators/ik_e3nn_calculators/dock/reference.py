@@ -1,7 +1,6 @@
 """A known pose of a molecule, such as that of a crystal structure, to measure the distance of others from."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from rdkit.Chem import rdDetermineBonds
 from ik_e3nn.data import read_structure
 from ik_e3nn.data.sdf import is_sdf
 from ik_e3nn.errors import DataError
+from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.dock.ligand import Ligand, heavy_graph, read_sdf_molecule
 
 _log = logging.getLogger(__name__)
@@ -22,8 +22,9 @@ def known_molecule(source: str) -> Chem.Mol:
     Raises:
         DataError: The file cannot be read.
     """
-    if is_sdf(Path(source)):
-        return read_sdf_molecule(Path(source))
+    path = user_path(source)
+    if is_sdf(path):
+        return read_sdf_molecule(path)
     atoms = read_structure(source, -1)
     molecule = Chem.MolFromXYZBlock(_xyz_block(atoms.get_chemical_symbols(), atoms.positions))
     rdDetermineBonds.DetermineConnectivity(molecule)
