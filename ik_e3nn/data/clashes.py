@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from ik_e3nn.data.locations import Site
+from ik_e3nn.data.residues import WATER
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.occupancy import FULL
 
 # In sums of covalent radii, below the shortest bonds (0.77 in N2); in A, between a water and another residue.
 NEAREST, WATER_CONTACT = 0.76, 2.0
-_WATER = ("HOH", "WAT", "DOD", "H2O")
 
 
 def without_clashing_letters(sites: Sequence[Site], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -68,7 +68,7 @@ def _clashes(sites: Sequence[Site], chosen: NDArray[np.int64]) -> list[tuple[int
     lengths = np.linalg.norm(positions[pairs[:, 0]] - positions[pairs[:, 1]], axis=1)
     numbers = np.array([atomic_numbers["H" if sites[i].element in "DT" else sites[i].element] for i in chosen])
     heavy = numbers > 1
-    water = heavy & np.array([sites[index].residue_name in _WATER for index in chosen])
+    water = heavy & np.array([sites[index].residue_name in WATER for index in chosen])
     residues = np.unique([".".join(sites[index].residue) for index in chosen], return_inverse=True)[1]
     is_clash = lengths < NEAREST * covalent_radii[numbers][pairs].sum(axis=1)
     apart = residues[pairs[:, 0]] != residues[pairs[:, 1]]

@@ -3,14 +3,10 @@
 from ase.data import atomic_numbers
 
 from ik_e3nn.data.isotopes import HYDROGEN_ISOTOPES
+from ik_e3nn.data.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
 
-# Residues of one-letter elements alone: CA is an alpha carbon, NE a nitrogen, HG a hydrogen.
-_AMINO_ACIDS = (
-    "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL HID HIE HIP CYX CYM ASH GLH LYN "
-    "HSD HSE HSP ACE NME NMA NH2"
-)
-_NUCLEOTIDES_AND_WATER = "A C G U I DA DC DG DT DU DI RA RC RG RU HOH WAT H2O DOD SOL TIP3 TP3"
-_BIOPOLYMER = frozenset(f"{_AMINO_ACIDS} {_NUCLEOTIDES_AND_WATER}".split())
+# CA is an alpha carbon there, NE a nitrogen, HG a hydrogen.
+_ONE_LETTER_ALONE = frozenset([*AMINO_ACIDS, *NUCLEOTIDES, *WATER])
 # Names that say nothing of the element, or another one.
 _NAMED = {"SOD": "Na", "CLA": "Cl", "POT": "K", "CAL": "Ca", "CES": "Cs", "LIT": "Li"}
 _ONE_LETTER = "HBCNOFPSKI"
@@ -51,10 +47,10 @@ def guess_element(name: str, residue_name: str) -> str:
     word = name.strip().rstrip("+-0123456789").upper()
     letters = name.strip().lstrip("0123456789").upper()
     residue = residue_name.rstrip("+-0123456789").upper()
-    if word and word == residue and word not in _BIOPOLYMER:  # an ion
+    if word and word == residue and word not in _ONE_LETTER_ALONE:  # an ion
         return _NAMED.get(word) or symbol_of(word)
     two = letters[:2].capitalize()
-    if name[:1].isalpha() and len(name.strip()) < 4 and residue_name not in _BIOPOLYMER and two in atomic_numbers:
+    if name[:1].isalpha() and len(name.strip()) < 4 and residue_name not in _ONE_LETTER_ALONE and two in atomic_numbers:
         if two in ("Cl", "Br", "Fe", "Si", "Se") or letters[0] not in _ONE_LETTER:
             return two
         raise ValueError(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data import read_structure
 from ik_e3nn.data.hydrogens import atoms_without_hydrogens
+from ik_e3nn.data.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, neighbour_list, set_bonds, structure_number
 
@@ -17,14 +18,9 @@ _log = logging.getLogger(__name__)
 FloatArray = NDArray[np.float64]
 
 SURFACE = "surface"
-WATER = ("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TIP4", "SPC")
 VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
 SAME_PLACE = 0.5  # A; shorter than any bond
-BIOPOLYMERS = (
-    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER"),
-    *("THR", "TRP", "TYR", "VAL", "MSE", "HID", "HIE", "HIP", "HSD", "HSE", "HSP", "CYX", "CYM", "ASH", "GLH", "LYN"),
-    *("A", "C", "G", "U", "DA", "DC", "DG", "DT"),
-)
+BIOPOLYMERS = (*AMINO_ACIDS, *NUCLEOTIDES, "MSE")
 
 
 @dataclass(frozen=True)
