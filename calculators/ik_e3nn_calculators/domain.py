@@ -1,20 +1,13 @@
 """A word on structures that a model was not trained on."""
 
 import logging
+import re
 
 from ase import Atoms
-from torch import nn
 
 from ik_e3nn.models.domain import Domain
 
 _log = logging.getLogger(__name__)
-
-
-def domain_of_model(model: nn.Module) -> Domain | None:
-    """What a potential, or the first of a committee, was trained on, as far as its file says."""
-    first = next(iter(getattr(model, "members", None) or [model]))
-    domain = getattr(first, "trained_on", None)
-    return domain if isinstance(domain, Domain) else None
 
 
 def warn_outside(domain: Domain | None, atoms: Atoms, said: set[str]) -> None:
@@ -23,11 +16,12 @@ def warn_outside(domain: Domain | None, atoms: Atoms, said: set[str]) -> None:
     Args:
         domain: What it was trained on; None where that is not known.
         atoms: The structure.
-        said: What was said before, not to be said again; what is new is added.
+        said: What was said before, numbers aside, not to be said again; what is new is added.
     """
-    new = [] if domain is None else [reason for reason in domain.outside(atoms) if reason not in said]
+    reasons = {} if domain is None else {re.sub(r"\d+", "", reason): reason for reason in domain.outside(atoms)}
+    new = [reason for kind, reason in reasons.items() if kind not in said]
     if new:
-        said.update(new)
+        said.update(reasons)
         _log.warning(
             "the model was not trained on structures like %s: %s. Its energies and forces may be far off; compare some "
             "with a reference, or fine-tune the model",

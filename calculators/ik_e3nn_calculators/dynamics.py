@@ -213,11 +213,12 @@ def _relax(atoms: Atoms, fmax: float) -> None:
         _log.warning("the structure did not relax to %g eV/A in %d steps; going on with it", fmax, _RELAX_STEPS)
 
 
-def _warn_of_temperature(summary: MDSummary, settings: MDSettings, rows: int) -> None:
+def _warn_of_temperature(summary: MDSummary, settings: MDSettings, atoms: Atoms, rows: int) -> None:
     """A word on runs at constant energy whose temperature is far from the one asked for."""
     mean, target = summary.mean_temperature_K, settings.temperature
     started = settings.velocities == "thermal" and not settings.num_equilibration_steps
-    asked = settings.ensemble == "nve" and started and target > 0.0
+    moving = atoms.get_number_of_degrees_of_freedom() > 0
+    asked = settings.ensemble == "nve" and started and moving and target > 0.0
     if asked and not summary.message and mean is not None and rows >= 10 and abs(mean - target) > _OFF * target:
         why = "a relaxed structure gives half of the velocities' energy to its bonds: equilibrate (--equilibrate_ps 1)"
         if mean > target:
@@ -249,7 +250,7 @@ def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSum
         message=message,
     )
     write_json(folder / SUMMARY, summary)
-    _warn_of_temperature(summary, settings, rows=len(table.get("step", ())))
+    _warn_of_temperature(summary, settings, run.atoms, rows=len(table.get("step", ())))
     if settings.plots:
         plot_dynamics(folder, table, name=run.atoms.get_chemical_formula(), target=settings.temperature)
     return summary

@@ -27,10 +27,10 @@ from ik_e3nn.graph import (
 from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.graph.bonds import KEPT_BY
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
-from ik_e3nn.models.domain import Domain
+from ik_e3nn.models.domain import Domain, domain_of_model
 from ik_e3nn.models.uncertain import STDS
 from ik_e3nn.threads import one_thread
-from ik_e3nn_calculators.domain import domain_of_model, warn_outside
+from ik_e3nn_calculators.domain import warn_outside
 from ik_e3nn_calculators.inputs import (
     INFO_KEYS,
     Snapshot,
@@ -189,7 +189,6 @@ class Evaluator:
         else:
             check_structure(atoms, self.species)
             self._numbers, self._pbc, self._stated = atoms.numbers.copy(), pbc, {}
-            warn_outside(self.trained_on, atoms, self._outside)
             self._atoms = {
                 fields.ATOMIC_NUMBERS: torch.tensor(atoms.numbers, dtype=torch.int64, device=self.device),
                 fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64, device=self.device),
@@ -200,6 +199,8 @@ class Evaluator:
     def _update_edges(self, atoms: Atoms, bonds: Snapshot) -> None:
         """Renew the edges and their bond types where they differ from the last call's."""
         pairs, rows = self._skin.update(atoms), self._rows
+        if pairs.rebuilt:  # other atoms, or the same in other places: as another molecule of them
+            warn_outside(self.trained_on, atoms, self._outside)
         if pairs.rebuilt or not same_inputs(self._bonds, bonds):
             rows = self._renewed_bonds(atoms, bonds)
         # With images, which of them is bonded depends on the positions; without, an equal list has equal types.

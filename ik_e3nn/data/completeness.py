@@ -6,6 +6,7 @@ from ik_e3nn.data.bond_perception import perceive_molecule
 from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds, has_bonds, structure_number
+from ik_e3nn.graph.contacts import odd_electrons
 
 MISSING_KEY = (
     "missing_hydrogens"  # in `info`, of a molecule whose file says that it has more hydrogens than atoms of it
@@ -42,9 +43,7 @@ def has_odd_electrons(atoms: Atoms) -> bool:
         >>> [has_odd_electrons(Atoms("OH", info=info)) for info in ({}, {"charge": -1}, {"spin": 2})]
         [True, False, False]
     """
-    if (structure_number(atoms, "spin") or 1) != 1:
-        return False
-    return (int(atoms.numbers.sum()) - round(structure_number(atoms, "charge") or 0)) % 2 == 1
+    return bool(_odd(atoms))
 
 
 def geometry_problem(atoms: Atoms) -> str:
@@ -66,12 +65,8 @@ def geometry_problem(atoms: Atoms) -> str:
         >>> geometry_problem(molecule("CH3"))
         'it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few'
     """
-    if has_odd_electrons(atoms):
-        electrons = int(atoms.numbers.sum()) - round(structure_number(atoms, "charge") or 0)
-        return (
-            f"it has an odd number of electrons ({electrons}): a radical, an ion whose charge is not given, or a "
-            "hydrogen too few"
-        )
+    if odd := _odd(atoms):
+        return odd
     is_beyond = atoms.pbc.any() or len(atoms) > _LARGEST or (structure_number(atoms, "spin") or 1) != 1
     if is_beyond or _is_saturated(atoms):
         return ""
@@ -87,6 +82,11 @@ def geometry_problem(atoms: Atoms) -> str:
     if any(bond.GetIdx() in ring for bond in strained for ring in rings):
         return "it has a triple bond in a small ring; it lacks hydrogens"
     return ""
+
+
+def _odd(atoms: Atoms) -> str:
+    charge, spin = (structure_number(atoms, key) for key in ("charge", "spin"))
+    return odd_electrons(charge or 0, spin or 1, atoms.numbers)
 
 
 def _is_saturated(atoms: Atoms) -> bool:

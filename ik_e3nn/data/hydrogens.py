@@ -6,27 +6,33 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph.contacts import JOINED, STRETCHED, contacts, is_nonmetal, known_number, without_partner
 
-BOND = 1.25  # sums of covalent radii; atoms closer than this are bonded
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+BOND = 1.25  # sums of covalent radii; heavy atoms closer than this are bonded, and hydrogen up to `JOINED`
 STRAIGHT = 150.0  # degrees; two bonds that make a larger angle are those of an sp atom
+TRIPLE, BENT = {6: 1.28, 7: 1.22}, 125.0  # A; a bond of carbon so short is of an sp atom also where motion bends it
 PLANAR = 342.0  # degrees; three bonds whose angles add up to more are those of an sp2 atom (at C60 348, sp3 about 330)
 SHORT = {7: 1.19, 8: 1.19, 16: 1.57}  # A; a shorter bond of carbon to N, O or S has no room for hydrogens: CN-, CO, CS
 DOUBLE_TO_OXYGEN = 1.3  # A
-SMALLEST = 4  # atoms; C2 and C3 are molecules of their own
+CUMULATED = 1.32  # A; carbon alone with shorter bonds is C2, C3 or a chain or ring of such atoms, ethene has 1.33
 LIGHT = (1, 6, 7, 8, 9, 15, 16, 17, 34, 35, 53)  # elements beside which the bonds of carbon can be counted
 
 
-def atoms_without_hydrogens(atoms: Atoms) -> NDArray[np.int64]:
+def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
     """Atoms that have no hydrogen at all, although the number of their bonds and the angles between these ask for one.
 
     Bonds are counted from distances. A carbon atom is among them if it has three bonds that do not lie in a plane, two
-    that do not lie on a line, or one that is not short; without metals, carbon, nitrogen and oxygen atoms are also
-    among them if they have none. Carbon atoms beside metals, silicon or boron are not judged, nor are acyl carbons,
-    which cut peptide bonds leave.
+    that do not lie on a line, or one that is not short; nitrogen and oxygen if they have too few bonds, and beside them
+    is no atom that could share in a multiple bond. Without metals, carbon, nitrogen and oxygen atoms are also among
+    them if they have no bonds. Carbon atoms beside metals, silicon or boron are not judged, nor are acyl carbons, which
+    cut peptide bonds leave. One hydrogen alone cannot be missing where the number of electrons is even.
 
     Args:
         atoms: The structure; it is only read. A single atom lacks nothing. Bare edges of carbon alone (graphene,
-            diamond) look the same: such atoms count only if they are most of a molecule.
+            diamond) look the same: such atoms count only if they are most of a structure.
 
     Returns:
         Their indices.
@@ -41,29 +47,56 @@ def atoms_without_hydrogens(atoms: Atoms) -> NDArray[np.int64]:
     """
     numbers = atoms.numbers
     judged = np.isin(numbers, (6, 7, 8))
-    carbon_alone = bool((numbers == 6).all())
-    if len(atoms) < 2 or not judged.any() or (carbon_alone and (atoms.pbc.any() or len(atoms) < SMALLEST)):
+    if len(atoms) < 2 or not judged.any():
         return np.zeros(0, dtype=np.int64)
-    radii = covalent_radii[numbers]
-    reach = BOND * float(radii[judged].max() + radii.max())
-    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
-    vectors = atoms.positions[sender] - atoms.positions[receiver] - shifts @ atoms.cell.array
-    bonded = judged[receiver] & (np.linalg.norm(vectors, axis=1) < BOND * (radii[sender] + radii[receiver]))
-    sender, receiver, vectors = sender[bonded], receiver[bonded], vectors[bonded]
+    receiver, sender, vectors = _bonds(atoms, judged)
     counts = np.bincount(receiver, minlength=len(atoms))
     sure = np.ones(len(atoms), dtype=bool)
     sure[receiver[~np.isin(numbers[sender], LIGHT) | (numbers[sender] == 1)]] = False
     lacking = judged & (counts == 0) & bool(np.isin(numbers, LIGHT).all())
+    lacking |= judged & (numbers != 6) & sure & without_partner(numbers, contacts(atoms))
+    carbon_alone = bool((numbers == 6).all())
+    most = 2 if carbon_alone and atoms.pbc.any() else 3  # bare surfaces of diamond have atoms with three bonds
     ends = np.cumsum(counts)  # pairs are in the order of receivers
-    for index in np.flatnonzero(sure & (numbers == 6) & (counts > 0) & (counts < 4)):
+    for index in np.flatnonzero(sure & (numbers == 6) & (counts > 0) & (counts <= most)):
         own = slice(ends[index] - counts[index], ends[index])
-        lacking[index] = _asks_for_hydrogen(vectors[own], numbers[sender[own]])
-    return np.flatnonzero(lacking & (not carbon_alone or lacking.mean() > 0.5))
+        lacking[index] = _asks_for_hydrogen(vectors[own], numbers[sender[own]], CUMULATED if carbon_alone else 0.0)
+    if carbon_alone and lacking.mean() <= 0.5:
+        lacking[:] = False
+    if lacking.sum() == 1 and counts[lacking].sum() == 3 and _is_even(atoms):
+        lacking[:] = False
+    return np.flatnonzero(lacking)
 
 
-def _asks_for_hydrogen(bonds: NDArray[np.float64], numbers: NDArray[np.int64]) -> bool:
+def _bonds(atoms: Atoms, judged: NDArray[np.bool_]) -> tuple[IntArray, IntArray, FloatArray]:
+    """Bonds of the atoms that are judged, in their order: the atom, the other one, and the vector between, in A."""
+    radii, hydrogen = covalent_radii[atoms.numbers], atoms.numbers == 1
+    largest = float(radii[judged].max())
+    reach = max(BOND * (largest + float(radii.max())), STRETCHED * (largest + float(covalent_radii[1])))
+    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    vectors = atoms.positions[sender] - atoms.positions[receiver] - shifts @ atoms.cell.array
+    ratio = np.linalg.norm(vectors, axis=1) / (radii[sender] + radii[receiver])
+    bonded = ratio < np.where(hydrogen[sender], JOINED, BOND)
+    free = hydrogen.copy()
+    free[sender[bonded]] = False
+    nearest = np.full(len(atoms), STRETCHED)
+    np.minimum.at(nearest, sender, ratio)
+    bonded |= free[sender] & (ratio == nearest[sender])  # a hydrogen atom is always bonded, even if it is far off
+    bonded &= judged[receiver]
+    return receiver[bonded], sender[bonded], vectors[bonded]
+
+
+def _is_even(atoms: Atoms) -> bool:
+    """Whether a molecule has an even number of electrons."""
+    electrons = int(atoms.numbers.sum()) - round(known_number(atoms, "charge"))
+    return not atoms.pbc.any() and bool(is_nonmetal(atoms.numbers).all()) and electrons % 2 == 0
+
+
+def _asks_for_hydrogen(bonds: FloatArray, numbers: IntArray, cumulated: float) -> bool:
     """Whether a carbon atom with one to three bonds, (n, 3) in A, to these elements has too few of them."""
     lengths = np.linalg.norm(bonds, axis=1)
+    if lengths.mean() < cumulated:
+        return False
     if len(bonds) == 1:
         return bool(lengths[0] > SHORT.get(int(numbers[0]), 0.0))
     cosines = (bonds @ bonds.T / np.outer(lengths, lengths))[np.triu_indices(len(bonds), 1)]
@@ -71,4 +104,5 @@ def _asks_for_hydrogen(bonds: NDArray[np.float64], numbers: NDArray[np.int64]) -
     if len(bonds) == 3:
         return bool(angles.sum() < PLANAR)
     acyl = ((numbers == 8) & (lengths < DOUBLE_TO_OXYGEN)).any() and (numbers == 6).any()
-    return bool(angles[0] < STRAIGHT and not acyl)
+    triple = any(length < TRIPLE.get(int(z), 0.0) for length, z in zip(lengths, numbers, strict=True))
+    return bool(angles[0] < (BENT if triple else STRAIGHT) and not acyl)

@@ -235,7 +235,8 @@ def _check_all_found(atoms: Atoms, record: IntArray, atom: IntArray, found: IntA
 def _one_each(partner: IntArray, name: IntArray, ratio: FloatArray) -> IntArray:
     """The bonds that hold where several atoms of one name claim the same partner: the one that is clearly near."""
     order = np.lexsort((ratio, name, partner))
-    again = np.r_[False, (np.diff(partner[order]) == 0) & (np.diff(name[order]) == 0)]
+    again = np.zeros(len(order), dtype=bool)
+    again[1:] = (np.diff(partner[order]) == 0) & (np.diff(name[order]) == 0)
     if (ratio[order][again] < NEAR).any():
         raise DataError(
             "copies of a molecule lie so close to each other that it cannot be told which atoms are bonded; join the "

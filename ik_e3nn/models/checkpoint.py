@@ -19,7 +19,7 @@ from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.potential import InteratomicPotential
-from ik_e3nn.models.pretrained import BASE_DOMAIN, is_base_model
+from ik_e3nn.models.pretrained import packaged_domain
 from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.models.upgrade import upgraded
 from ik_e3nn.nn import add_lora, lora_layers
@@ -73,7 +73,7 @@ def save_model(
         "dtype": str(model.dtype).removeprefix("torch."),
         **_units_and_references(model),
         "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
-        "trained_on": _trained_on(model),
+        "trained_on": None if model.trained_on is None else asdict(model.trained_on),
         "training": summary or {},
     }
     bad = not_finite(tensors)
@@ -116,10 +116,6 @@ def load_model(
     model, info = _load(Path(path), InteratomicPotential, device, dtype)
     try:
         model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
-        if info.get("trained_on") is not None:
-            model.trained_on = Domain(**info["trained_on"])
-        elif is_base_model(Path(path)):
-            model.trained_on = BASE_DOMAIN
     except (TypeError, KeyError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     return model
@@ -161,15 +157,17 @@ def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dt
             if name in tensors and tensors[name].dtype != tensor.dtype:
                 raise TypeError(f"{name} is {tensors[name].dtype} in the file, expected {tensor.dtype}")
         model.load_state_dict(tensors)
+        model.trained_on = _domain(path, info)
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     return model.to(device=where, dtype=dtype or saved_dtype).eval(), info
 
 
-def _trained_on(model: Model) -> dict[str, Any] | None:
-    """The domain of a potential, where it is known."""
-    domain = model.trained_on if isinstance(model, InteratomicPotential) else None
-    return None if domain is None else asdict(domain)
+def _domain(path: Path, info: Mapping[str, Any]) -> Domain | None:
+    """What the model was trained on, where that is known; older files do not say it of unpaired electrons."""
+    if info.get("trained_on") is None:
+        return packaged_domain(path)
+    return Domain(**({"unpaired": True} | info["trained_on"]))
 
 
 def _units_and_references(model: Model) -> dict[str, Any]:

@@ -1,36 +1,37 @@
-"""What a potential was trained on, and what of a structure is outside of it."""
+"""What a model was trained on, and what of a structure is outside of it."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from torch import nn
 
-from ik_e3nn.graph import get_bonds, neighbour_list
-from ik_e3nn.graph.charges import SHARES
+from ik_e3nn.graph import get_bonds
+from ik_e3nn.graph.charges import CHARGE_KEY, SHARES
+from ik_e3nn.graph.contacts import Contacts, contacts, known_number, open_shell, parts
+
+_log = logging.getLogger(__name__)
 
 BoolArray = NDArray[np.bool_]
-IntArray = NDArray[np.int64]
 
-JOINED = 1.4  # sums of covalent radii; hydrogen bonds begin at 1.6
 MOST = 1000  # structures of a training set that are looked at
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What a potential was trained on.
+    """What a model was trained on.
 
     Args:
         max_atoms: Atoms of the largest structure.
         periodic: Whether any structure was periodic.
         several: Whether any structure was of several molecules.
         charged_groups: Whether any structure had groups like ammonium or carboxylate, whatever its total charge.
+        unpaired: Whether any structure had unpaired electrons, or atoms with fewer bonds than they can have.
 
     Raises:
         TypeError: Not a whole number and truth values.
@@ -46,9 +47,10 @@ class Domain:
     periodic: bool = False
     several: bool = False
     charged_groups: bool = False
+    unpaired: bool = False
 
     def __post_init__(self) -> None:
-        flags = (self.periodic, self.several, self.charged_groups)
+        flags = (self.periodic, self.several, self.charged_groups, self.unpaired)
         if not isinstance(self.max_atoms, int) or not all(isinstance(flag, bool) for flag in flags):
             raise TypeError(f"trained_on must be a number of atoms and true or false, got {self}")
 
@@ -58,32 +60,37 @@ class Domain:
         Args:
             atoms: The structure.
         """
-        found = []
-        if atoms.pbc.any() and not self.periodic:
-            found.append("it is periodic")
-        first, second = contacts(atoms)
-        count, labels = _parts(first, second, len(atoms))
-        if count > 1 and not self.several and not self.periodic:
-            found.append(f"it is {count} separate molecules or atoms")
-        size = int(np.bincount(labels).max(initial=0))
-        if size > self.max_atoms and not self.periodic:
+        if self.periodic:
+            return []
+        found = ["it is periodic"] if atoms.pbc.any() else []
+        pairs = contacts(atoms)
+        sizes = np.bincount(parts(pairs.first, pairs.second, len(atoms)))
+        if len(sizes) > 1 and not self.several:
+            found.append(f"it is {len(sizes)} separate molecules or atoms")
+        size = int(sizes.max(initial=0))
+        if size > self.max_atoms:
             found.append(f"it has {size} atoms in one piece, more than {self.max_atoms}")
-        if not self.charged_groups and not self.periodic and charged_groups(atoms, first, second):
-            found.append("it has charged groups (it is a zwitterion, a salt or an ion)")
+        if charged_groups(atoms, pairs):  # an odd number of electrons says no more then
+            found += [] if self.charged_groups else ["it has charged groups (it is a zwitterion, a salt or an ion)"]
+        elif not self.unpaired and (reason := open_shell(atoms, pairs)):
+            found.append(reason)
         return found
 
-    def joined(self, other: Domain) -> Domain:
-        """The domain of both training sets.
+    def joined(self, other: Domain | None) -> Domain:
+        """The domain of both training sets; of this one where nothing is known of the other.
 
         Example:
             >>> Domain(3).joined(Domain(2, periodic=True))
-            Domain(max_atoms=3, periodic=True, several=False, charged_groups=False)
+            Domain(max_atoms=3, periodic=True, several=False, charged_groups=False, unpaired=False)
         """
+        if other is None:
+            return self
         return Domain(
             max(self.max_atoms, other.max_atoms),
             self.periodic or other.periodic,
             self.several or other.several,
             self.charged_groups or other.charged_groups,
+            self.unpaired or other.unpaired,
         )
 
 
@@ -96,38 +103,56 @@ def domain_of(structures: Sequence[Atoms]) -> Domain:
     Example:
         >>> from ase.build import molecule
         >>> domain_of([molecule("H2O"), molecule("CH4")])
-        Domain(max_atoms=5, periodic=False, several=False, charged_groups=False)
+        Domain(max_atoms=5, periodic=False, several=False, charged_groups=False, unpaired=False)
     """
     size, periodic = max((len(a) for a in structures), default=0), any(a.pbc.any() for a in structures)
-    several = charged = False
+    several = charged = unpaired = False
     for atoms in structures[:: max(1, len(structures) // MOST)]:
-        first, second = contacts(atoms)
-        several = several or _parts(first, second, len(atoms))[0] > 1
-        charged = charged or charged_groups(atoms, first, second)
-    return Domain(size, bool(periodic), several, charged)
+        pairs = contacts(atoms)
+        several = several or bool(parts(pairs.first, pairs.second, len(atoms)).any())
+        has_charges = charged_groups(atoms, pairs)
+        charged = charged or has_charges
+        unpaired = unpaired or (not has_charges and bool(open_shell(atoms, pairs)))
+    return Domain(size, bool(periodic), several, charged, unpaired)
 
 
-def contacts(atoms: Atoms) -> tuple[IntArray, IntArray]:
-    """Pairs of atoms that hold together, in both directions: by distance, and the bonds that are stored."""
-    radii = covalent_radii[atoms.numbers]
-    reach = 2 * JOINED * float(radii.max(initial=0.1))
-    (first, second), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
-    vectors = atoms.positions[second] - atoms.positions[first] + shifts @ atoms.cell.array
-    near = np.linalg.norm(vectors, axis=1) < JOINED * (radii[first] + radii[second])
-    return first[near], second[near]
+def domain_of_model(model: nn.Module) -> Domain | None:
+    """What a model, or the first of a committee, was trained on, as far as its file says."""
+    first = next(iter(getattr(model, "members", None) or [model]))
+    domain = getattr(first, "trained_on", None)
+    return domain if isinstance(domain, Domain) else None
 
 
-def charged_groups(atoms: Atoms, first: IntArray, second: IntArray) -> bool:
+def warn_of_structures(domain: Domain | None, structures: Sequence[Atoms], what: str = "structures") -> None:
+    """Warn of how many structures are unlike those that a model was trained on.
+
+    Args:
+        domain: What it was trained on; None where that is not known.
+        structures: The structures.
+        what: What to call them.
+    """
+    every = [] if domain is None else [domain.outside(atoms) for atoms in structures]
+    found = [number for number, reasons in enumerate(every) if reasons]
+    if found:
+        _log.warning(
+            "%d of %d %s are unlike those that the model was trained on; of the first (number %d, counted from 0): %s",
+            *(len(found), len(structures), what, found[0], "; ".join(every[found[0]])),
+        )
+
+
+def charged_groups(atoms: Atoms, pairs: Contacts) -> bool:
     """Whether a molecule has charges that no neighbor makes up for, as ammonium or carboxylate.
 
-    Formal charges count where they are known; nitro groups and the like, whose charges are side by side, do not. Where
-    none are known, nitrogen with four neighbors and carbon with two bare oxygens besides one neighbor are looked for.
+    A total charge says it. Formal charges count where they are known; nitro groups and the like, whose charges are side
+    by side, do not. Where none are known, nitrogen with four neighbors, oxygen with three of H or C, and carbon with
+    two bare oxygens besides one neighbor are looked for.
 
     Args:
         atoms: The structure.
-        first: One atom of each contact.
-        second: The other one.
+        pairs: Its contacts.
     """
+    if known_number(atoms, CHARGE_KEY):
+        return True
     number = len(atoms)
     shares = atoms.arrays.get(SHARES)
     if shares is not None:
@@ -135,16 +160,15 @@ def charged_groups(atoms: Atoms, first: IntArray, second: IntArray) -> bool:
         total = shares[:, 0].astype(float)
         np.add.at(total, bonds.ravel(), shares[bonds[:, ::-1].ravel(), 0])
         return bool((total[shares[:, 0] != 0] != 0).any())
-    count = np.bincount(first, minlength=number)
+    count, sure, close = (np.bincount(pairs.first[kept], minlength=number) for kept in _kinds(atoms, pairs))
     bare = (atoms.numbers == 8) & (count == 1)
-    oxygens = np.bincount(first[bare[second]], minlength=number)
-    ammonium = (atoms.numbers == 7) & (count == 4) & (oxygens == 0)
+    oxygens = np.bincount(pairs.first[bare[pairs.second]], minlength=number)
+    ammonium = (atoms.numbers == 7) & (sure == 4) & (oxygens == 0)
+    oxonium = (atoms.numbers == 8) & (close == 3)
     carboxylate = (atoms.numbers == 6) & (count == 3) & (oxygens == 2)
-    return bool(ammonium.any() or carboxylate.any())
+    return bool(ammonium.any() or oxonium.any() or carboxylate.any())
 
 
-def _parts(first: IntArray, second: IntArray, number: int) -> tuple[int, IntArray]:
-    """How many parts hold together by themselves, and which each atom is in."""
-    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(number, number))
-    count, labels = connected_components(graph, directed=False) if number else (0, np.zeros(0))
-    return int(count), labels.astype(np.int64)
+def _kinds(atoms: Atoms, pairs: Contacts) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """All contacts, those that are bonds without doubt, and of these those with hydrogen and carbon."""
+    return np.ones(len(pairs.sure), dtype=bool), pairs.sure, pairs.sure & np.isin(atoms.numbers[pairs.second], (1, 6))

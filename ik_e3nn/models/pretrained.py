@@ -18,18 +18,21 @@ BASE, BASE_PROPERTIES = "base", "base-properties"
 RECIPE, PROPERTIES_RECIPE = "examples/08_base_model.py", "examples/10_property_base.py"
 
 
-BASE_DOMAIN = Domain(max_atoms=20)  # molecules one by one: see its card
+DOMAINS = {MODEL: Domain(max_atoms=20), PROPERTIES: Domain(max_atoms=22)}  # molecules one by one: see their cards
 
 
-def is_base_model(path: Path) -> bool:
-    """Whether a file is that of the base model.
+def packaged_domain(path: Path) -> Domain | None:
+    """What a model that comes with the package was trained on; None of other files.
 
     Example:
-        >>> is_base_model(Path("run/model.safetensors"))
-        False
+        >>> packaged_domain(Path("run/model.safetensors")) is None
+        True
     """
-    base = FOLDER / MODEL
-    return path.is_file() and base.is_file() and path.samefile(base)
+    for name, domain in DOMAINS.items():
+        ours = FOLDER / name
+        if path.is_file() and ours.is_file() and path.samefile(ours):
+            return domain
+    return None
 
 
 def base_model_path() -> Path:

@@ -19,6 +19,7 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Connectivity, Target, fields
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.bodies import Body, PotentialBody, SteerableBody
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.models.hyperparameters import parse_cutoff, parse_species
 from ik_e3nn.models.modes import with_gradients
 from ik_e3nn.models.potential import InteratomicPotential
@@ -33,7 +34,8 @@ class MolecularPropertyModel(nn.Module):
     The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
     interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
     see ``activation`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
-    whole, a dipole as a true vector, its length, a polarisability as a tensor, or an electronic spatial extent.
+    whole, a dipole as a true vector, its length, a polarisability as a tensor, or an electronic spatial extent. What a
+    model was trained on goes with its file: ``model.trained_on.outside(atoms)`` says what of a molecule is beyond.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
@@ -64,6 +66,7 @@ class MolecularPropertyModel(nn.Module):
 
     species_table: Tensor
     nuclear_charges: Tensor
+    trained_on: Domain | None = None  # of a model that was trained, where it is known
 
     def __init__(
         self,

@@ -64,6 +64,7 @@ def retargeted(
             places = {here: model.names[kind].index(name) for here, name in enumerate(names) if name in known}
             new.heads[kind].take(model.heads[kind], places)  # type: ignore[operator]
     _keep_scales(model, new)
+    new.trained_on = model.trained_on
     return new
 
 

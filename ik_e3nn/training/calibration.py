@@ -29,6 +29,7 @@ from ik_e3nn.models import (
     save_uncertainty,
 )
 from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.domain import warn_of_structures
 from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.calibration_plot import plot_calibration
 from ik_e3nn.training.calibration_quality import (
@@ -108,6 +109,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
     shared = [z for z in models[0].species if all(z in model.species for model in models)]
     check_species(data.structures, shared, data.names)
+    warn_of_structures(models[0].trained_on, data.structures)
     if len(data.structures) < LEAST:
         raise DataError(
             f"data holds {len(data.structures)} structures that are no single atoms; calibrating and testing takes at "

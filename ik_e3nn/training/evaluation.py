@@ -22,7 +22,7 @@ from ik_e3nn.data.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import load_model, model_path
 from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.domain import Domain
+from ik_e3nn.models.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.elements import check_species
 from ik_e3nn.training.prediction import Predictions, plot_predictions, predict
@@ -118,8 +118,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     _check_names(structures, places, settings)
     check_species(structures, model.species, places)
     warn_unseen(structures, model.inputs)
-    if model.trained_on is not None:
-        _warn_outside(structures, model.trained_on)
+    warn_of_structures(model.trained_on, structures)
     keys = LabelKeys(
         settings.energy_key,
         settings.forces_key,
@@ -166,20 +165,6 @@ def _check_names(structures: Sequence[Atoms], places: Sequence[str], settings: E
                 f"{place} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
                 "prefix (--prefix), so that nothing is replaced."
             )
-
-
-def _warn_outside(structures: Sequence[Atoms], domain: Domain) -> None:
-    """Say how many structures are unlike those that the model was trained on."""
-    found = {number: reasons for number, atoms in enumerate(structures) if (reasons := domain.outside(atoms))}
-    if found:
-        first, reasons = next(iter(found.items()))
-        _log.warning(
-            "%d of %d structures are unlike those that the model was trained on; of the first (structure %d): %s",
-            len(found),
-            len(structures),
-            first,
-            "; ".join(reasons),
-        )
 
 
 def with_predictions(structures: Sequence[Atoms], predictions: Predictions, prefix: str) -> list[Atoms]:

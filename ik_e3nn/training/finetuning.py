@@ -112,8 +112,7 @@ class Finetuning(PotentialTask):
             old = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
             model.set_energy_reference(old | data.reference.values, provenance=data.reference.source)
         warn_of_units(model, data.sets["train"])
-        domain = domain_of(data.sets["train"].structures)
-        model.trained_on = domain if self.base.trained_on is None else self.base.trained_on.joined(domain)
+        model.trained_on = domain_of(data.sets["train"].structures).joined(self.base.trained_on)
         self.adaptation.apply(model, new_element_masks(self.base, model))
         self._settle(model)
         return model

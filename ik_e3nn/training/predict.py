@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import written_at_once
-from ik_e3nn.data import PropertyDataset, PropertySet, conformers, read_structures, with_bonds
-from ik_e3nn.data.check_geometry import check_contacts
-from ik_e3nn.data.completeness import check_hydrogens, geometry_problem
-from ik_e3nn.data.reading import expand_path
-from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
-from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
+from ik_e3nn.data import PropertyDataset
 from ik_e3nn.data.writing import check_output
-from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target, check_stated, fields, has_bonds
-from ik_e3nn.graph.build import NUMBER_KEYS
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import Target
 from ik_e3nn.models import (
     MolecularPropertyModel,
     PropertyCommittee,
@@ -36,13 +29,12 @@ from ik_e3nn.models import (
 from ik_e3nn.models.device import resolve_device
 from ik_e3nn.models.uncertain_properties import STD
 from ik_e3nn.settings import check_settings
-from ik_e3nn.training.elements import check_species
+from ik_e3nn.training.predict_checks import checked
+from ik_e3nn.training.predict_input import PROBLEM, Asked, column_names, read_asked
 from ik_e3nn.training.property_prediction import Values, predict_properties
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
-
-PROBLEM = "problem"
 
 
 @dataclass(frozen=True)
@@ -89,32 +81,14 @@ class PredictSettings:
             raise DataError(f"output must be a csv file, ending in .csv; got {self.output!r}")
 
 
-@dataclass
-class _Asked:
-    """What is to be predicted: rows of the table, and geometries with the row that each belongs to.
-
-    Args:
-        rows: Columns of the input.
-        structures: Geometries.
-        smiles: Their SMILES, where the input gives them.
-        owners: Rows of the geometries.
-        problems: Reasons why a row has no prediction.
-    """
-
-    rows: list[dict[str, Any]]
-    structures: list[Atoms] = field(default_factory=list)
-    smiles: list[str] = field(default_factory=list)
-    owners: list[int] = field(default_factory=list)
-    problems: dict[int, str] = field(default_factory=dict)
-
-
 def predict_file(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
     A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
-    model does not know, hydrogens that a file does not have, atoms on top of each other) keeps its row, without values
-    and with the reason in the column `problem`; there it is also said if a charge or unpaired electrons are not seen,
-    and if a geometry without bonds does not look like a whole molecule.
+    model does not know, hydrogens that a file does not have, atoms on top of each other, bonds that do not fit the
+    geometry, a crystal where the model knows molecules) keeps its row, without values and with the reason in the column
+    `problem`. There it is also said if a charge or unpaired electrons are not seen, if a geometry without bonds does
+    not look like a whole molecule, and what of it is unlike the molecules that the model was trained on.
 
     Args:
         settings: Model, molecules and output.
@@ -138,8 +112,10 @@ def predict_file(settings: PredictSettings) -> str:
             f"conformers is {settings.conformers}, but the model predicts {', '.join(turning)}, which turn with the "
             "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
         )
-    asked = _read(settings, results)
-    molecules, owners = _checked(asked, model, settings)
+    asked = read_asked(
+        settings.data, results, count=settings.conformers, seed=settings.seed, progress=settings.progress
+    )
+    molecules, owners = checked(asked, model, bonds=settings.bonds, progress=settings.progress)
     sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in results}
     counts = np.zeros(len(asked.rows))
     if len(molecules):
@@ -175,116 +151,7 @@ def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Targ
     return [one for target in model.targets for one in (target, replace(target, name=target.name + STD))]
 
 
-def _read(settings: PredictSettings, targets: Sequence[Target]) -> _Asked:
-    """Rows and geometries of the input, whose columns must not be those of predictions."""
-    paths = expand_path(settings.data)
-    tables = [path for path in paths if is_table(path)]
-    if tables and len(paths) > 1:
-        raise DataError(
-            f"data is {len(paths)} files, {tables[0]} among them; one table of SMILES is predicted at a time: give "
-            "one file, or join them."
-        )
-    if not tables:
-        asked = _read_structures(paths)
-        _check_names(asked.rows, targets)
-        return asked
-    smiles, table = read_table(paths[0])
-    _check_names(table, targets)
-    asked = _Asked([dict(row) for row in table])
-    for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not settings.progress)):
-        try:
-            found = conformers(text, settings.conformers, settings.seed)
-        except DataError as error:
-            asked.problems[number] = str(error)
-            continue
-        asked.structures += found
-        asked.smiles += [text] * len(found)
-        asked.owners += [number] * len(found)
-    return asked
-
-
-def _read_structures(paths: Sequence[Path]) -> _Asked:
-    """A row for every structure, and for every record of an SDF file, with its data, whether it can be read or not."""
-    asked = _Asked([])
-    for path in paths:
-        found: Iterable[SDFRecord | Unreadable] = (
-            scan_sdf(path)
-            if is_sdf(path)
-            else (SDFRecord(number, atoms, {}) for number, atoms in enumerate(read_structures(path)))
-        )
-        for one in found:
-            row = len(asked.rows)
-            if isinstance(one, Unreadable):
-                asked.rows.append({"molecule": str(row)})
-                asked.problems[row] = one.problem
-                continue
-            asked.rows.append({"molecule": str(one.atoms.info.get("name", row)), **one.fields})
-            asked.structures.append(one.atoms)
-            asked.owners.append(row)
-    rows = (asked.rows[owner] for owner in asked.owners)
-    sources = [{**atoms.info, **row} for atoms, row in zip(asked.structures, rows, strict=True)]
-    asked.smiles = given_smiles(sources) or []
-    return asked
-
-
-def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -> None:
-    """Refuse to put predictions in the place of what the input says."""
-    columns = {name for row in rows for name in row}
-    taken = columns & {PROBLEM, *(name for target in targets for name in column_names(target))}
-    if taken:
-        raise DataError(
-            f"the input has a column {', '.join(sorted(taken))}, which is the name of a column of predictions; rename "
-            "it, say to measured_..., so that nothing is replaced."
-        )
-
-
-def _checked(
-    asked: _Asked, model: MolecularPropertyModel | UncertainProperties, settings: PredictSettings
-) -> tuple[PropertySet, list[int]]:
-    """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows."""
-    inputs = (model.first if isinstance(model, UncertainProperties) else model).body.inputs
-    odd = set()
-    for owner, atoms in zip(asked.owners, asked.structures, strict=True):
-        values = ((fields.TOTAL_CHARGE, "charge", 0), (fields.SPIN, "spin", 1))
-        unseen = [key for name, key, usual in values if name not in inputs and (atoms.info.get(key) or usual) != usual]
-        if unseen:
-            odd.add(owner)
-            asked.problems[owner] = f"the model does not see its {' and '.join(unseen)}"
-        elif len(atoms) and not (asked.smiles and has_bonds(atoms)):
-            doubt = geometry_problem(atoms)
-            if doubt:
-                asked.problems[owner] = doubt
-    if odd:
-        _log.warning("%d molecules are charged or have unpaired electrons, which the model does not see", len(odd))
-    good = []
-    for index, atoms in enumerate(asked.structures):
-        try:
-            if not len(atoms):
-                raise DataError("it has no atoms")
-            check_species([atoms], model.species)
-            check_hydrogens(atoms)
-            check_contacts(atoms)
-            for name in inputs & NUMBER_KEYS.keys():
-                check_stated(atoms, NUMBER_KEYS[name])
-            good.append(index)
-        except (DataError, UnknownSpeciesError) as error:
-            asked.problems[asked.owners[index]] = str(error).removeprefix("structure 0 has ")
-    ids = [str(index) for index in good]
-    smiles = [asked.smiles[index] for index in good] if asked.smiles else None
-    molecules = PropertySet([asked.structures[index] for index in good], (), {}, ids, smiles)
-    if model.edges != "radius" and good:
-        every, failures = molecules, {}
-        try:
-            molecules, report = with_bonds(every, settings.bonds, "skip", progress=settings.progress)
-            failures = report.failures
-        except DataError as error:  # for none of them
-            molecules, failures = every.select([]), dict.fromkeys(ids, str(error))
-        for name, reason in failures.items():
-            asked.problems[asked.owners[int(name)]] = reason
-    return molecules, [asked.owners[int(name)] for name in molecules.ids]
-
-
-def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray) -> None:
+def _write(path: Path, asked: Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray) -> None:
     """The table: columns of the input, predictions, problems."""
     rows = []
     for number, row in enumerate(asked.rows):
@@ -307,16 +174,3 @@ def _write(path: Path, asked: _Asked, targets: Sequence[Target], sums: Values, c
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_at_once(path) as file:
         file.write(text.getvalue().encode())
-
-
-def column_names(target: Target) -> list[str]:
-    """Columns of one property.
-
-    >>> column_names(Target("gap", "intensive", "eV")), column_names(Target("mu", "dipole", "D"))
-    (['gap_eV'], ['mu_x_D', 'mu_y_D', 'mu_z_D'])
-    """
-    unit = f"_{target.unit}" if target.unit else ""
-    axes = {(): [""], (3,): ["_x", "_y", "_z"]}.get(target.shape)
-    if axes is None:
-        axes = [f"_{a}{b}" for a in "xyz" for b in "xyz"]
-    return [f"{target.name}{axis}{unit}" for axis in axes]

@@ -27,6 +27,7 @@ from ik_e3nn.models import (
     save_uncertainty,
 )
 from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.domain import warn_of_structures
 from ik_e3nn.models.uncertain_properties import STD, LastLayersPosterior
 from ik_e3nn.training.calibration_plot import plot_calibration
 from ik_e3nn.training.calibration_quality import (
@@ -107,6 +108,7 @@ def calibrate_properties(
     committee = PropertyCommittee(models) if len(models) > 1 else None
     data = _read(settings.data, models[0], settings)
     check_species(data.structures, models[0].species if committee is None else committee.species, data.names)
+    warn_of_structures(models[0].trained_on, data.structures, "molecules")
     halves = [data.select(range(start, len(data), 2)) for start in (0, 1)]
     for name, count in {name: min(half.counts()[name] for half in halves) for name in data.values}.items():
         if 2 * count < LEAST:

@@ -19,6 +19,7 @@ from ik_e3nn.graph import Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
 from ik_e3nn.models.bodies import PotentialBody
 from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.domain import domain_of
 from ik_e3nn.models.pretrained import model_path
 from ik_e3nn.models.retarget import kept_targets
 from ik_e3nn.models.species import new_element_masks
@@ -125,6 +126,8 @@ class PropertyFinetuning(PropertyTask):
         if self.kept and self.adaptation.method.E0s == "refit":
             move_references(model, train, self.kept)
         self._add_old_data(model)
+        known = self.base.trained_on if isinstance(self.base, MolecularPropertyModel) else None  # heads know no others
+        model.trained_on = domain_of(train.structures).joined(known)
         self.adaptation.apply(model, self._masks(model))
         self._settle(model)
         return model

@@ -252,6 +252,7 @@ class PropertyTask(Task):
         train = self.data.sets["train"]
         model = cast(MolecularPropertyModel, seeded(config, MolecularPropertyModel, train.species, train.targets))
         set_references(model, train)
+        model.trained_on = domain_of(train.structures)
         _log.info("model with %d parameters", count_parameters(model))
         return model
 

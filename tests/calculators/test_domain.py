@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.constraints import FixAtoms
 
@@ -50,6 +51,41 @@ def test_the_base_model_warns_once_of_each(dimer, caplog):
         glycine.get_potential_energy()
     assert len(told(caplog)) == 3
     assert "charged groups" in told(caplog)[-1]
+
+
+def test_another_molecule_of_the_same_atoms_is_judged_anew(caplog):
+    """Glycine and its zwitterion, with the atoms in one order: a hydrogen of the oxygen is moved to the nitrogen."""
+    zwitterion = molecule_from_smiles("[NH3+]CC(=O)[O-]")
+    neutral = Atoms(zwitterion.numbers, zwitterion.positions)
+    nitrogen, oxygens = neutral.symbols.search("N")[0], neutral.symbols.search("O")
+    moved = max(np.flatnonzero(neutral.get_distances(nitrogen, range(10)) < 1.2)[1:])
+    far = oxygens[np.argmax(neutral.get_distances(nitrogen, oxygens))]
+    carbon = min(range(10), key=lambda i: neutral.get_distance(far, i) if neutral.numbers[i] == 6 else 9.0)
+    along = neutral.positions[far] - neutral.positions[carbon]
+    neutral.positions[moved] = neutral.positions[far] + 0.97 * along / np.linalg.norm(along)
+    bare = Atoms(zwitterion.numbers, zwitterion.positions)
+    calculator = IKCalculator(device="cpu")
+    neutral.calc = bare.calc = calculator
+    with caplog.at_level(logging.WARNING):
+        neutral.get_potential_energy()
+        assert not told(caplog)
+        bare.get_potential_energy()
+        neutral.get_potential_energy()
+        bare.get_potential_energy()
+    assert ["charged groups" in message for message in told(caplog)] == [True]
+
+
+def test_radicals_and_ions_without_a_charge_are_said_once_of_each_kind(caplog):
+    calculator = IKCalculator(device="cpu")
+    hydronium = molecule_from_smiles("[OH3+]")
+    with caplog.at_level(logging.WARNING):
+        for atoms in (molecule("CH3"), molecule("OH"), molecule("CH2_s1A1d"), Atoms("OH3", hydronium.positions)):
+            atoms.calc = calculator
+            atoms.get_potential_energy()
+    assert [
+        next(word for word in ("odd number", "too few bonds", "charged groups") if word in text)
+        for text in told(caplog)
+    ] == ["odd number", "too few bonds", "charged groups"]
 
 
 def test_parts_that_a_calculation_is_cut_into_are_not_judged(caplog):

@@ -152,6 +152,8 @@ def test_half_the_temperature_gets_a_word(tmp_path, caplog):
     assert "300 K were asked for: at constant energy a relaxed structure gives half" in caplog.text
     caplog.clear()
     run_md(settings(tmp_path / "warm", equilibrate_ps=0.5, **chosen), atoms=atoms, calculator=EMT())
+    atoms.set_constraint(FixAtoms(range(len(atoms))))
+    run_md(settings(tmp_path / "fixed", steps=20), atoms=atoms, calculator=EMT())
     assert "were asked for" not in caplog.text
 
 

@@ -86,6 +86,13 @@ def test_joined_copies_and_other_molecules_keep_theirs(acetamide):
     assert chemistry(three) == expected
 
 
+def test_copies_of_an_atom_without_bonds_have_none():
+    argon = molecule_from_smiles("[Ar]")
+    other = argon.copy()
+    other.positions += 4.0
+    assert get_bonds(argon + other).tolist() == []
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_over_a_metal_without_bonds(acetamide, first):
     slab = fcc111("Pt", (3, 3, 2), vacuum=8.0)

@@ -1,5 +1,6 @@
 """What a model was trained on goes with its file, and what is outside of it is named."""
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
@@ -7,16 +8,36 @@ from ase.build import bulk, fcc111, molecule
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import ModelFileError
-from ik_e3nn.models import InteratomicPotential, extended, load_model, save_model
+from ik_e3nn.graph import Target
+from ik_e3nn.models import (
+    InteratomicPotential,
+    MolecularPropertyModel,
+    extended,
+    load_model,
+    load_property_model,
+    model_path,
+    save_model,
+)
 from ik_e3nn.models.domain import Domain, domain_of
 from ik_e3nn.models.pretrained import base_model_path
+from ik_e3nn.models.retarget import retargeted
 
 BASE = Domain(max_atoms=20)
 INSIDE = (
     "CCO", "c1ccccc1", "C[N+](=O)[O-]", "C[N+](C)(C)[O-]", "[C-]#[N+]C", "CC(=O)O", "NCC(=O)O", "CS(C)(=O)=O",
-    "CN=[N+]=[N-]", "ClCl", "FC(F)(F)F", "C1CC1", "S=C=S", "[H][H]", "OCC(O)CO", "[CH3]",
+    "CN=[N+]=[N-]", "ClCl", "FC(F)(F)F", "C1CC1", "S=C=S", "[H][H]", "OCC(O)CO",
+    "[C-]#[O+]", "O=O", "[O-][O+]=O", "C1C2CC1C2", "S(F)(F)(F)(F)(F)F", "[N-]=[N+]=O",
 )  # fmt: skip
 IONS = ("[NH3+]CC(=O)[O-]", "CC(=O)[O-]", "[NH4+]", "C[N+](C)(C)CC(=O)[O-]", "C[S-]", "NC(N)=[NH2+]")
+
+
+RADICALS = {
+    "CH3": "it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few",
+    "OH": "it has an odd number of electrons (9)",
+    "C2H3": "it has an odd number of electrons (15)",
+    "CH2_s1A1d": "one of its atoms has too few bonds, C 0: a radical, a carbene, or it lacks hydrogens",
+    "NH": "one of its atoms has too few bonds, N 0",
+}
 
 
 def two(smiles, distance):
@@ -43,6 +64,56 @@ def test_charged_groups_are_outside(smiles):
     assert Domain(20, charged_groups=True).outside(atoms) == []
 
 
+@pytest.mark.parametrize("name", RADICALS)
+def test_radicals_are_outside(name):
+    [reason] = BASE.outside(molecule(name))
+    assert reason.startswith(RADICALS[name])
+    assert Domain(20, unpaired=True).outside(molecule(name)) == []
+
+
+def test_charge_and_spin_that_are_said_count():
+    assert BASE.outside(molecule_from_smiles("[CH3]")) == ["it has unpaired electrons (its spin is 2)"]
+    hydronium = molecule_from_smiles("[OH3+]")
+    bare = Atoms(hydronium.numbers, hydronium.positions)
+    assert (
+        BASE.outside(hydronium)
+        == BASE.outside(bare)
+        == ["it has charged groups (it is a zwitterion, a salt or an ion)"]
+    )
+    bare.info = {"charge": "what a model does not read", "spin": [1]}
+    assert len(BASE.outside(bare)) == 1
+    assert BASE.outside(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]], info={"charge": -1})) == BASE.outside(hydronium)
+
+
+def test_molecules_without_some_of_their_hydrogens_are_outside():
+    """Two hydrogens of a glycol's oxygens, or of one carbon: the number of electrons stays even."""
+    glycol = molecule_from_smiles("OCCO")
+    oxygens = np.flatnonzero(glycol.numbers == 8)
+    polar = [i for i in range(len(glycol)) if glycol.get_distances(i, oxygens).min() < 1.1 and glycol.numbers[i] == 1]
+    bare = Atoms(glycol.numbers, glycol.positions)
+    del bare[polar]
+    assert BASE.outside(bare) == [
+        "2 of its atoms have too few bonds, such as O 0: a radical, a carbene, or it lacks hydrogens"
+    ]
+
+
+@pytest.mark.parametrize("name", ["CH3CH2OH", "C6H6", "C5H5N", "CH3CONH2", "CH3COOH"])
+def test_noise_of_a_tenth_of_an_angstrom_makes_no_other_molecule(name):
+    for seed in range(15):
+        atoms = molecule(name)
+        atoms.rattle(0.1, seed=seed)
+        assert BASE.outside(atoms) == []
+
+
+def test_a_stretched_bond_is_one_molecule_and_hydrogen_bonds_are_two():
+    for seed in range(25):
+        ethanol = molecule("CH3CH2OH")
+        ethanol.rattle(0.15, seed=seed)
+        assert not [reason for reason in BASE.outside(ethanol) if "separate" in reason]
+    assert BASE.outside(two("O", 2.6)) == ["it is 2 separate molecules or atoms"]
+    assert "it is 2 separate molecules or atoms" in BASE.outside(two("[H]", 4.0))
+
+
 def test_several_molecules_periodic_directions_and_size_are_outside():
     assert BASE.outside(two("c1ccccc1", 3.4)) == ["it is 2 separate molecules or atoms"]
     assert BASE.outside(molecule_from_smiles("CCCCCCC")) == ["it has 23 atoms in one piece, more than 20"]
@@ -58,6 +129,8 @@ def test_what_training_data_show():
     assert domain_of([molecule("CH4"), molecule("CH3CH2OH")]) == Domain(9)
     assert domain_of([molecule("CH4"), bulk("Cu") * 3, two("O", 2.8)]) == Domain(27, periodic=True, several=True)
     assert domain_of([molecule_from_smiles("CC(=O)[O-]")]) == Domain(7, charged_groups=True)
+    assert domain_of([molecule("CH4"), molecule("OH")]) == Domain(5, unpaired=True)
+    assert Domain(3).joined(None) == Domain(3)
     assert Domain(3, several=True).joined(Domain(5, charged_groups=True)) == Domain(5, False, True, True)
 
 
@@ -70,6 +143,14 @@ def test_it_goes_with_the_file(tmp_path):
     loaded = load_model(tmp_path / "a.safetensors", dtype=torch.float64)
     assert loaded.trained_on == extended(loaded, ["C"]).trained_on == model.trained_on
     assert load_model(base_model_path()).trained_on == BASE
+    assert load_property_model(model_path("base-properties")).trained_on == Domain(max_atoms=22)
+    properties = MolecularPropertyModel(
+        ["H", "O"], [Target("gap", "intensive", "eV")], potential={"num_channels": 4}, edges="radius"
+    )
+    properties.trained_on = Domain(3, unpaired=True)
+    save_model(properties, tmp_path / "p.safetensors")
+    loaded = load_property_model(tmp_path / "p.safetensors")
+    assert loaded.trained_on == retargeted(loaded, loaded.targets, ["C"]).trained_on == Domain(3, unpaired=True)
     model.trained_on = None
     object.__setattr__(model, "trained_on", BASE)
     object.__setattr__(BASE, "max_atoms", "many")

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.build import bulk, molecule
 from ase.io import write
 from rdkit import Chem
 
@@ -17,6 +19,7 @@ from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, build_molecular_graph
 from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.training import (
     CalibrationSettings,
     PropertyConfig,
@@ -517,6 +520,49 @@ def test_predict_says_what_is_no_whole_molecule_in_every_kind_of_file(tmp_path, 
     else:
         assert "no bonds fit the geometry of C2O" in rows["bare"]["problem"]
         assert "an odd number of electrons" in rows["radical"]["problem"]
+
+
+def test_predict_says_what_the_model_has_never_seen(tmp_path, monkeypatch, capsys) -> None:
+    """In a table and in a structure file; of a crystal there is no number, because it would mean nothing."""
+    monkeypatch.chdir(tmp_path)
+    dimer = molecule("C6H6") + molecule("C6H6")
+    dimer.positions[12:, 2] += 3.6
+    glycine, dodecane = (molecule_from_smiles(text) for text in ("[NH3+]CC(=O)[O-]", "CCCCCCCCCCCC"))
+    structures = [bulk("C"), dimer, molecule("CH3"), molecule("CH2_s1A1d"), molecule("H2O")]
+    structures += [Atoms(one.numbers, one.positions) for one in (glycine, dodecane)]
+    write("a.xyz", structures, format="extxyz")
+    Path("a.csv").write_text("smiles\n[NH3+]CC(=O)[O-]\nCCCCCCCCCCCC\nO\n")
+    rows = {}
+    for name in ("a.xyz", "a.csv"):
+        assert main(["predict", "base-properties", name, "-o", "o.csv", "--overwrite", "--progress=false"]) == 0
+        rows[name] = list(csv.DictReader(Path("o.csv").read_text().splitlines()))
+        assert "are unlike those that the model was trained on" in capsys.readouterr().err
+    reasons = [
+        "it has charged groups (it is a zwitterion, a salt or an ion)",
+        "it has 38 atoms in one piece, more than 22",
+    ]
+    assert [row["problem"] for row in rows["a.csv"]] == [*reasons, ""]
+    problems = [row["problem"] for row in rows["a.xyz"]]
+    assert problems[0].startswith("it is periodic, and the model was trained on molecules alone")
+    assert problems[1] == "it is 2 separate molecules or atoms"
+    assert problems[2].startswith("it has an odd number of electrons (9)")
+    assert problems[3] == "its bonds leave 2 electrons unpaired: a radical, or it lacks hydrogens"
+    assert problems[4:] == ["", *reasons]
+    assert [bool(row["gap_eV"]) for row in rows["a.xyz"]] == [False, True, True, True, True, True, True]
+
+
+def test_bonds_that_do_not_fit_cost_one_row(folder, capsys) -> None:
+    train(read_config("config.yaml", ["--run.max_epochs=1"]))
+    assert load_property_model(folder / "out/model.safetensors").trained_on == Domain(max_atoms=11)
+    good = molecule_from_smiles("CCO")
+    far, beyond = (Atoms(good.numbers, good.positions, info={"bonds": bonds}) for bonds in ([0, 8, 1], [0, 99, 1]))
+    write("a.xyz", [good, far, beyond, good])
+    assert main(["predict", "out/model.safetensors", "a.xyz", "-o", "o.csv", "--progress=false"]) == 0
+    capsys.readouterr()
+    rows = list(csv.DictReader(Path("o.csv").read_text().splitlines()))
+    assert [bool(row["size_eV"]) for row in rows] == [True, False, False, True]
+    assert "the bonds do not fit the structure" in rows[1]["problem"]
+    assert "a bond names atom 99, but the structure has 9 atoms" in rows[2]["problem"]
 
 
 def test_molecules_that_two_sets_share_are_told(folder, caplog) -> None:

@@ -22,6 +22,7 @@ from ik_e3nn.models import (
     read_model_info,
     save_model,
 )
+from ik_e3nn.models.domain import Domain
 from ik_e3nn.nn import lora_layers
 from ik_e3nn.training import (
     CalibrationSettings,
@@ -247,6 +248,15 @@ def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(d
     report = json.loads((data / "run/finetune.json").read_text())
     assert report["new_elements"] == ["N"]
     assert report["errors"]["valid"]["after"] == result.metrics["valid"]
+
+
+def test_what_a_model_was_trained_on_grows_with_the_new_molecules(data) -> None:
+    """New heads on a potential know the new molecules alone."""
+    base = properties(OLD)
+    base.trained_on = Domain(max_atoms=30, several=True)
+    save_model(base, data / "properties.safetensors", overwrite=True)
+    assert started(data, base="properties")[1].trained_on == base.trained_on
+    assert started(data, run="other")[1].trained_on == Domain(max_atoms=9)
 
 
 def test_keeping_references_that_the_base_does_not_have_is_refused(data) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk, fcc111, graphene_nanoribbon, molecule, surface
+from ase.build import bulk, fcc111, graphene_nanoribbon, molecule, nanotube, surface
 from rdkit import Chem
 from rdkit.Chem import AllChem
 
@@ -76,6 +76,46 @@ def test_a_complete_peptide_lacks_nothing(tmp_path):
 )  # fmt: skip
 def test_what_has_no_hydrogens_by_nature_lacks_none(atoms):
     assert len(atoms_without_hydrogens(atoms)) == 0
+
+
+@pytest.mark.parametrize("name", ["C6H6", "C5H5N", "C4H4O", "CH3COOH", "C2H2", "CH3CN", "bicyclobutane"])
+def test_noise_takes_no_hydrogen_away(name):
+    for seed in range(20):
+        atoms = molecule(name)
+        atoms.rattle(0.1, seed=seed)
+        assert len(atoms_without_hydrogens(atoms)) == 0
+
+
+def test_a_bent_double_bond_lacks_nothing():
+    """One hydrogen alone cannot be missing where the number of electrons is even."""
+    ethylene = molecule("C2H4")
+    ethylene.positions[ethylene.numbers == 1, 0] += np.where(ethylene.positions[ethylene.numbers == 1, 2] > 0, 0.8, 0.0)
+    assert len(atoms_without_hydrogens(ethylene)) == 0
+
+
+def test_carbon_alone_is_told_from_hydrocarbons_without_hydrogens():
+    chain = Atoms("C2", [[0, 0, 0], [1.27, 0.86, 0]], cell=[2.54, 8, 8], pbc=True)  # polyethylene
+    assert atoms_without_hydrogens(chain).tolist() == [0, 1]
+    for name in ("C2H6", "C2H4", "C3H8", "isobutane", "C6H6"):
+        bare = molecule(name)[molecule(name).numbers == 6]
+        assert len(atoms_without_hydrogens(bare)) == len(bare)
+    carbyne = Atoms("C", cell=[1.28, 8, 8], pbc=[True, False, False])
+    small = [Atoms("C" * n, [[0, 0, 1.28 * k] for k in range(n)]) for n in (2, 3)]
+    for atoms in (carbyne, *small, nanotube(5, 0, length=2), surface(bulk("C", cubic=True), (1, 0, 0), 2, vacuum=5)):
+        assert len(atoms_without_hydrogens(atoms)) == 0
+
+
+@pytest.mark.parametrize(("smiles", "count"), [("CCO", 1), ("OCCO", 2), ("CCN", 1), ("CNC", 1), ("OCC(=O)N", 1)])
+def test_oxygen_and_nitrogen_without_hydrogens_are_found(smiles, count):
+    """Only on saturated carbon: elsewhere a double bond may be meant."""
+    atoms = molecule_from_smiles(smiles)
+    distances = atoms.get_all_distances()
+    polar = [i for i in np.flatnonzero(atoms.numbers == 1) if atoms.numbers[np.argsort(distances[i])[1]] in (7, 8)]
+    bare = Atoms(atoms.numbers, atoms.positions)
+    del bare[polar]
+    found = atoms_without_hydrogens(bare)
+    assert len(found) == count
+    assert set(bare.numbers[found]) <= {7, 8}
 
 
 def test_carbon_dioxide_on_a_slab_lacks_nothing():
