@@ -5,6 +5,7 @@ import pytest
 import torch
 from ase.build import molecule
 
+from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.qm9_files import NAMES, UNITS, read_arrays
 from ik_e3nn.data.work_file import WorkFile
 from ik_e3nn.errors import IKError
@@ -58,7 +59,8 @@ def start_of_md(folder):
 
 def training_checkpoint(folder):
     path = folder / "last.ckpt"
-    torch.save(dict.fromkeys(_KEYS, 0) | {"state_dict": {"weights": torch.arange(9.0)}}, path)
+    parts = {"state_dict": {"weights": torch.arange(9.0)}, "optimizer_states": [], "lr_schedulers": []}
+    torch.save(dict.fromkeys(_KEYS, 0) | parts, path)
     return path, load_checkpoint
 
 
@@ -83,6 +85,17 @@ def qm9_arrays(folder):
     return path, read_arrays
 
 
+def neighbour_lists(folder):
+    structures = [molecule("H2O"), molecule("CH4")]
+    StructureDataset(structures, None, 4.0, cache=folder / "cache").prepare()
+    (path,) = (folder / "cache").iterdir()
+
+    def read(path):
+        return [graph.to_dict() for graph in StructureDataset(structures, None, 4.0, cache=folder / "cache")]
+
+    return path, read
+
+
 def small_model() -> InteratomicPotential:
     torch.manual_seed(0)
     return InteratomicPotential(["H"], num_channels=1, num_layers=1, l_max=0, correlation=1).eval()
@@ -104,7 +117,7 @@ def uncertainty_file(folder):
     "kind",
     [
         md_checkpoint, dock_state, start_of_md, training_checkpoint, work_file, qm9_arrays, model_file,
-        uncertainty_file,
+        uncertainty_file, neighbour_lists,
     ],
 )  # fmt: skip
 def test_flipped_bits_are_clear_errors_or_change_nothing(tmp_path, kind) -> None:

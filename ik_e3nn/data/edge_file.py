@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields, get_bonds
 
-FORMAT = 1  # goes into the key: raise it when what a neighbour list holds, or its order, changes
+FORMAT = 2  # goes into the key: raise it when what a neighbour list holds, or its order, changes
 _WORD = 8  # bytes; everything in the file starts at a multiple of it
 _COLUMNS = {fields.EDGE_INDEX: 2, fields.BOND_TYPES: 1, fields.EDGE_SHIFTS: 3}
 EDGE_FIELDS = tuple(_COLUMNS)
@@ -25,8 +26,8 @@ EDGE_FIELDS = tuple(_COLUMNS)
 class EdgeFile:
     """Edges of structures, read from the disk when they are used; the system keeps in memory what fits.
 
-    The file holds, as 64-bit integers, where each structure begins and where the last one ends, and then for each
-    structure its `edge_index` (2, E), `bond_types` (E,) and `edge_shifts` (E, 3).
+    The file holds, as 64-bit integers, where each structure begins and where the last one ends, a checksum of each
+    structure, and then for each its `edge_index` (2, E), `bond_types` (E,) and `edge_shifts` (E, 3).
 
     Args:
         path: A file that `write_edges` made.
@@ -34,7 +35,7 @@ class EdgeFile:
         dtype: Floating type of the shifts.
 
     Raises:
-        DataError: The file is damaged.
+        DataError: The file is damaged, which is noticed where it is used.
 
     Example:
         >>> edges = {"edge_index": torch.tensor([[1, 0], [0, 1]]), "bond_types": torch.zeros(2, dtype=torch.long)}
@@ -47,19 +48,22 @@ class EdgeFile:
     """
 
     def __init__(self, path: Path, count: int, dtype: torch.dtype) -> None:
-        size, table = path.stat().st_size, _WORD * (count + 1)
-        self._dtype = dtype
+        size, table = path.stat().st_size, _WORD * (2 * count + 1)
+        self._dtype, self._path = dtype, path
         self._starts: list[int] = []
         if size >= table:
             # private: what is written to a tensor stays in this process and never reaches the file
             self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
-            self._starts = self._bytes[:table].view(torch.int64).tolist()
+            numbers = self._bytes[:table].view(torch.int64).tolist()
+            self._starts, self._checksums = numbers[: count + 1], numbers[count + 1 :]
         if not self._starts or self._starts[-1] != size:
-            raise DataError(f"the neighbour lists in {path} are damaged: delete the file, it is made again")
+            raise self._damaged()
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Edge tensors of one structure, under the names of `ik_e3nn.graph.fields`; views of the file."""
-        place = self._bytes[self._starts[index] : self._starts[index + 1]]
+        place = self._bytes[max(self._starts[index], 0) : max(self._starts[index + 1], 0)]
+        if zlib.crc32(place.numpy()) != self._checksums[index]:
+            raise self._damaged()
         edges = len(place) // (3 * _WORD + 3 * self._dtype.itemsize)  # less than an edge is padding
         tensors = {}
         for name, columns in _COLUMNS.items():
@@ -69,6 +73,9 @@ class EdgeFile:
         tensors[fields.EDGE_INDEX] = tensors[fields.EDGE_INDEX].view(2, edges)
         tensors[fields.EDGE_SHIFTS] = tensors[fields.EDGE_SHIFTS].view(edges, 3)
         return tensors
+
+    def _damaged(self) -> DataError:
+        return DataError(f"the neighbour lists in {self._path} are damaged: delete the file, it is made again")
 
 
 def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> None:
@@ -82,19 +89,21 @@ def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> 
     Raises:
         DataError: The file cannot be written.
     """
-    starts = np.zeros(count + 1, dtype=np.int64)
+    table = np.zeros(2 * count + 1, dtype=np.int64)
+    starts, checksums = table[: count + 1], table[count + 1 :]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with written_at_once(path) as file:
-            file.write(starts.tobytes())
+            file.write(table.tobytes())
             for number, graph in enumerate(graphs):
                 starts[number] = file.tell()
-                for name in EDGE_FIELDS:
-                    file.write(graph[name].numpy().tobytes())
-                file.write(bytes(-file.tell() % _WORD))
+                content = b"".join(graph[name].numpy().tobytes() for name in EDGE_FIELDS)
+                content += bytes(-len(content) % _WORD)
+                checksums[number] = zlib.crc32(content)
+                file.write(content)
             starts[count] = file.tell()
             file.seek(0)
-            file.write(starts.tobytes())
+            file.write(table.tobytes())
     except OSError as error:
         raise DataError(f"cannot write the neighbour lists to {path}: {error.strerror}") from error
 

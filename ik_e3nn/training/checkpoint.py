@@ -15,6 +15,7 @@ from torch import nn
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import TrainingError
 
+_KINDS = {"state_dict": dict, "epoch": int, "global_step": int, "optimizer_states": list, "lr_schedulers": list}
 _KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 
 
@@ -59,6 +60,9 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
     missing = [key for key in _KEYS if not isinstance(checkpoint, dict) or key not in checkpoint]
     if missing:
         raise TrainingError(f"{path} is no checkpoint of a training: it has no {missing[0]!r}. {advice}")
+    wrong = [key for key, kind in _KINDS.items() if type(checkpoint[key]) is not kind]
+    if wrong or not all(isinstance(one, torch.Tensor) for one in checkpoint["state_dict"].values()):
+        raise TrainingError(f"{path} is no checkpoint of a training: {[*wrong, 'state_dict'][0]} is wrong. {advice}")
     if of is not None:
         both = checkpoint["state_dict"], of.state_dict()
         saved, now = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in both)

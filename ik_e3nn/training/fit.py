@@ -161,7 +161,8 @@ def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, let_g
     digests = task.digests()
     if resume:
         resuming.check_same_data(digests, config, folder)
-        load_checkpoint(folder / run_folder.CHECKPOINTS / "last.ckpt", of=task.module)
+        for name in ("last.ckpt", "best.ckpt"):
+            load_checkpoint(folder / run_folder.CHECKPOINTS / name, of=task.module)
     if is_main():
         let_go()
         resuming.note_start(config, folder, digests, resume=resume)

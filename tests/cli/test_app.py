@@ -132,7 +132,10 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs must be a whole number, got 'x'"),
         (["train", "config.yaml", "--run.device=tpu"], "unknown device 'tpu'; here is 'auto' or"),
         (["train", "config.yaml", "--model.num_channels=many"], "num_channels must be a whole number or null, got"),
-        (["train", "config.yaml", "--model.group=Q5", "--data.train=no.xyz"], "model.group: unknown symmetry group 'Q5'"),
+        (
+            ["train", "config.yaml", "--model.group=Q5", "--data.train=no.xyz"],
+            "model.group: unknown symmetry group 'Q5'",
+        ),
         (["predict", "model.safetensors", "train.xyz", "-o", "o.csv"], "it is for ik-e3nn eval, md, relax and dock"),
         (["train", "config.yaml", "--data.train=no.xyz"], "there is no file no.xyz"),
         (["eval", "model.safetensors", "train.xyz"], "output"),

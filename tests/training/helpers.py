@@ -8,6 +8,7 @@ import torch
 from ase.build import bulk, molecule
 from ase.calculators.morse import MorsePotential
 
+from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.training.callbacks import MetricsLog
 from ik_e3nn.training.clock import RunClock
@@ -65,6 +66,19 @@ def interrupted_in_epoch(epoch):
             yield
     finally:
         MetricsLog.on_validation_end = original
+
+
+@contextlib.contextmanager
+def refused(folder, message):
+    """A resume in this block is refused, and no file of the run changes."""
+    before = _contents(folder)
+    with pytest.raises(ConfigError, match=message):
+        yield
+    assert _contents(folder) == before
+
+
+def _contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def make_module(*, optimizer=None, loss=None, limit=None, **model):

@@ -21,7 +21,7 @@ from ik_e3nn.training.parts import parts_of
 from ik_e3nn.training.prepare import prepare_data, read_set
 from ik_e3nn.training.refit import refit_reference
 from ik_e3nn_calculators import IKCalculator
-from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, structures
+from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, refused, structures
 from tests.training.stand_in import PairModel
 
 
@@ -335,8 +335,16 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
     assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
     with pytest.raises(ConfigError, match=r"finetune.lr_decay was .* a run cannot be resumed with another fine-tuning"):
         finetune(dataclasses.replace(split, finetune=dataclasses.replace(split.finetune, lr_decay=0.9)), resume=True)
-    save_model(base_model(("H", "O", "Cu")), data / "base.safetensors", overwrite=True)
     longer = dataclasses.replace(split, run=dataclasses.replace(split.run, max_epochs=5))
+    other = dataclasses.replace(longer, data=dataclasses.replace(longer.data, valid=2))
+    with refused(
+        data / "split", r"of data.(train|valid) are not those of the start \(data.valid was .*\): a run is resumed"
+    ):
+        finetune(other, resume=True)
+    write(data / "old.xyz", read(data / "old.xyz", ":")[::-1])
+    with refused(data / "split", "of finetune.replay are not those of the start: a run is resumed"):
+        finetune(longer, resume=True)
+    save_model(base_model(("H", "O", "Cu")), data / "base.safetensors", overwrite=True)
     with pytest.raises(ConfigError, match=r"base.safetensors is not the file that the run began with"):
         finetune(longer, resume=True)
 

@@ -19,7 +19,7 @@ from ik_e3nn.models import load_model, read_model_info
 from ik_e3nn.training import OptimizerConfig, read_config, train
 from ik_e3nn.training.checkpoint import _KEYS, load_checkpoint
 from ik_e3nn.training.resuming import check_same_data
-from tests.training.helpers import interrupted_in_epoch, structures
+from tests.training.helpers import interrupted_in_epoch, refused, structures
 from tests.training.helpers import small_config as config
 
 
@@ -112,19 +112,6 @@ def test_the_real_model_resumes_bit_for_bit(data) -> None:
     one, two = (load_model(result.model).state_dict() for result in (straight, split))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert {**straight.metrics, "seconds": 0} == {**split.metrics, "seconds": 0}
-
-
-@contextlib.contextmanager
-def refused(folder, message):
-    """A resume in this block is refused, and no file of the run changes."""
-    before = contents(folder)
-    with pytest.raises(ConfigError, match=message):
-        yield
-    assert contents(folder) == before
-
-
-def contents(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +269,8 @@ def test_every_flipped_bit_of_the_weights_is_noticed(tmp_path) -> None:
     """Of 50 places in the records of a checkpoint, none goes unseen."""
     path = tmp_path / "last.ckpt"
     weights = torch.arange(100_000, dtype=torch.float32)
-    torch.save(dict.fromkeys(_KEYS, 0) | {"state_dict": {"weights": weights}}, path)
+    parts = {"state_dict": {"weights": weights}, "optimizer_states": [], "lr_schedulers": []}
+    torch.save(dict.fromkeys(_KEYS, 0) | parts, path)
     good = path.read_bytes()
     assert torch.equal(load_checkpoint(path)["state_dict"]["weights"], weights)
     start = good.index(weights[:100].numpy().tobytes())

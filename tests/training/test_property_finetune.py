@@ -402,7 +402,7 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
         ("base", {"model": {"steerable": {"channels": 4}}}, "model.steerable is given, but the base has a body of"),
         ("base", {"model": {"potential": {"num_channels": 8}}}, "model.potential.num_channels is 8, but the base has"),
         ("base", {"model": {"potential": {"preset": "large"}}}, "model.potential.num_channels is 64, but the base has"),
-        ("base", {"model": {"potential": {"size": 8}}}, "unknown setting 'model.potential.size'; there are preset, num_chan"),
+        ("base", {"model": {"potential": {"size": 8}}}, "unknown setting 'model.potential.size'; there are preset"),
         ("base", {"model": {"num_channels": 8}}, "unknown setting 'model.num_channels'"),
         ("base", {"run": {"compile": True}}, "run.compile is true, but models of properties are not compiled"),
         ("base", {"train": "more.xyz", "method": "head", "optimizer": {"weight_decay": 0.1}}, "would shrink frozen"),
