@@ -12,6 +12,7 @@ from ik_e3nn.atomic import naming
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.user_path import user_path
 
+_KINDS = {list: "a list", str: "text", int: "a number", float: "a number"}
 MOST_BYTES, MOST_VALUES, DEEPEST = 10_000_000, 200_000, 30
 
 
@@ -35,7 +36,8 @@ def read_yaml(path: str | Path, sections: str = "settings") -> dict[str, Any]:
     except RecursionError as error:
         raise ConfigError(f"{path} is nested too deeply; settings are at most {DEEPEST} levels deep.") from error
     if not isinstance(content, dict):
-        raise ConfigError(f"{path} must hold {sections}, got {type(content).__name__}.")
+        found = "it is empty" if content is None else f"it holds {_KINDS.get(type(content), 'a single value')}"
+        raise ConfigError(f"{path} must hold {sections}, but {found}.")
     for number, (key, value, depth) in enumerate(_everything(content)):
         if number > MOST_VALUES or depth > DEEPEST:
             what = f"more than {MOST_VALUES} values" if number > MOST_VALUES else f"more than {DEEPEST} levels"

@@ -67,7 +67,7 @@ def test_a_written_configuration_reads_back(file, tmp_path) -> None:
         ("data: {train: a}\ntraining: {seed: 3}", "'training.seed'; did you mean 'run.seed'?"),
         ("data: {train: a}\nrun: {seed: 1, seed: 2}", "the key 'seed' appears twice"),
         ("data: {train: a}\nrun: {seed: [1", "is not valid YAML"),
-        ("train.xyz", r"must hold sections \(data, model, loss, optimizer, run\), got str"),
+        ("train.xyz", r"must hold sections \(data, model, loss, optimizer, run\), but it holds text"),
         ("data: {train: a}\nrun: {max_epochs: many}", "run.max_epochs"),
         ("data: {train: a}\nloss: {kind: rmse}", "loss.kind"),
         ("data: {train: a}\nrun: {overwrite: maybe}", "run.overwrite"),

@@ -185,7 +185,7 @@ def test_without_digests_only_the_same_files_are_taken(finished, caplog) -> None
 
 def test_settings_of_a_run_that_cannot_be_read_are_named_with_their_file(finished) -> None:
     path = finished / "config.yaml"
-    for content in (None, "run: [", "run:\n  seed: many\n", "\xff", "sun: {}"):
+    for content in (None, " ", "run: [", "run:\n  seed: many\n", "\xff", "sun: {}"):
         path.unlink(missing_ok=True)
         if content:
             path.write_text(content, encoding="latin1")

@@ -34,7 +34,7 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         (b"data: {train: " + b"[" * 40 + b"]" * 40 + b"}", "has more than 30 levels"),
         (b"data: {train: " + b"[" * 5000 + b"]" * 5000 + b"}", "is nested too deeply"),
         (BOMB.encode(), "has more than 200000 values, counted with what anchors"),
-        (b"", "must hold sections .*, got NoneType"),
+        (b"", "must hold sections .*, but it is empty"),
         (b"run: {seed: " + b"9" * 5000 + b"}", "is not valid YAML: Exceeds the limit"),
         (b"data: {train: 2020-13-45}", "is not valid YAML: month must be in 1..12"),
         (b"data: !!python/object/apply:os.system [ls]", "is not valid YAML: could not determine a constructor"),
