@@ -62,7 +62,7 @@ class EdgeFile:
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         """Edge tensors of one structure, under the names of `ik_e3nn.graph.fields`; views of the file."""
         place = self._bytes[max(self._starts[index], 0) : max(self._starts[index + 1], 0)]
-        if zlib.crc32(place.numpy()) != self._checksums[index]:
+        if zlib.crc32(place.numpy().data) != self._checksums[index]:
             raise self._damaged()
         edges = len(place) // (3 * _WORD + 3 * self._dtype.itemsize)  # less than an edge is padding
         tensors = {}

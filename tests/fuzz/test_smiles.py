@@ -55,4 +55,5 @@ def test_a_smiles_gives_its_own_molecule_or_a_clear_error(number):
         made.append(text)
 
     try_many(check, number, smiles())
-    assert len(set(made)) > number // 10
+    assert len(made) > number // 10
+    assert len(set(made)) > min(number // 10, 20)  # most of what is changed is no SMILES any more
