@@ -6,7 +6,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import ExplosionError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import near_pairs
 from ik_e3nn_calculators.settings import ExplosionLimits
 
 FloatArray = NDArray[np.float64]
@@ -27,8 +27,7 @@ class ExplosionGuard:
     def __init__(self, atoms: Atoms, limits: ExplosionLimits, *, target: float, r_max: float | None) -> None:
         self._limits = limits
         self._hottest = limits.hottest(target)
-        self._radii = covalent_radii[atoms.numbers]
-        self._contact = 2.0 * limits.contact * float(self._radii.max())
+        self._contact = 2.0 * limits.contact * float(covalent_radii[atoms.numbers].max())
         self._reach = max(r_max or 0.0, self._contact)
         self._watch_leaving = limits.leaving and r_max is not None
         self._bound = self._neighbours(atoms)[0] > 0
@@ -87,12 +86,9 @@ class ExplosionGuard:
 
     def _neighbours(self, atoms: Atoms) -> tuple[NDArray[np.int64], float, tuple[int, int]]:
         """Neighbours of each atom, the closest contact in covalent radii, and the two atoms in contact."""
-        edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, self._reach)
-        sender, receiver = edge_index
-        counts = np.bincount(receiver, minlength=len(atoms))
-        if not len(sender):
+        found = near_pairs(atoms, self._reach)
+        counts = np.bincount(found.receiver, minlength=len(atoms))
+        if not len(found.sender):
             return counts, np.inf, (0, 0)
-        vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
-        ratio = np.linalg.norm(vectors, axis=1) / (self._radii[sender] + self._radii[receiver])
-        edge = int(ratio.argmin())
-        return counts, float(ratio[edge]), (int(receiver[edge]), int(sender[edge]))
+        edge = int(found.ratios.argmin())
+        return counts, float(found.ratios[edge]), (int(found.receiver[edge]), int(found.sender[edge]))

@@ -8,7 +8,7 @@ from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
 from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
-from ik_e3nn.graph.build import surface_vectors
+from ik_e3nn.graph.build import heights_over_surface
 from ik_e3nn.models import model_path, read_model_info
 
 _log = logging.getLogger(__name__)
@@ -48,9 +48,7 @@ class HeightWatch:
         """
         if not self._least:
             return
-        vectors = surface_vectors(atoms)
-        normal = vectors.get("surface_normal", np.array([0.0, 0.0, 1.0]))
-        above = (atoms.positions - vectors.get("surface_origin", np.zeros(3))) @ normal / np.linalg.norm(normal)
+        above = heights_over_surface(atoms)
         least = np.array([self._least.get(z, -np.inf) for z in atoms.numbers.tolist()])
         lowest = int((above - least).argmin()) if len(atoms) else 0
         if len(atoms) and above[lowest] < least[lowest] - FAR:

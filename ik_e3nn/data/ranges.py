@@ -11,8 +11,8 @@ from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, eye
 
-from ik_e3nn.graph import neighbour_list
-from ik_e3nn.graph.build import surface_vectors
+from ik_e3nn.graph import near_pairs
+from ik_e3nn.graph.build import heights_over_surface
 
 GEOMETRY = "geometry"  # its key in what a model file says of its training
 BOND = 1.4  # sums of covalent radii; atoms closer than this are bonded, bonds stretched by heat among them
@@ -111,12 +111,10 @@ def atom_pairs(atoms: Atoms) -> AtomPairs:
     """
     radii = covalent_radii[atoms.numbers]
     reach = max(REACH, 2 * BOND * float(radii.max(initial=0.0)))
-    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
-    half = sender <= receiver
-    sender, receiver, shifts = sender[half], receiver[half], shifts[half]
-    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
-    distances = np.linalg.norm(vectors, axis=1)
-    bonded = distances < BOND * (radii[sender] + radii[receiver])
+    found = near_pairs(atoms, reach)
+    half = found.sender <= found.receiver
+    sender, receiver, distances = found.sender[half], found.receiver[half], found.distances[half]
+    bonded = found.ratios[half] < BOND
     apart = ~bonded & (distances < REACH) & ~_joined_by_few(sender, receiver, bonded, len(atoms))
     return AtomPairs(sender, receiver, distances, bonded, apart)
 
@@ -156,9 +154,7 @@ def _shortest(first: NDArray[np.int64], second: NDArray[np.int64], distances: ND
 
 def _heights(atoms: Atoms) -> dict[str, tuple[float, float]]:
     """The least and largest height of each element over the plane of a surface."""
-    vectors = surface_vectors(atoms)
-    normal = vectors.get("surface_normal", np.array([0.0, 0.0, 1.0]))
-    above = (atoms.positions - vectors.get("surface_origin", np.zeros(3))) @ normal / np.linalg.norm(normal)
+    above = heights_over_surface(atoms)
     return {
         chemical_symbols[z]: (float(above[atoms.numbers == z].min()), float(above[atoms.numbers == z].max()))
         for z in np.unique(atoms.numbers).tolist()

@@ -28,6 +28,7 @@ from ik_e3nn.graph.coordination import average_neighbours
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
+from ik_e3nn.graph.near import NearPairs, near_pairs
 from ik_e3nn.graph.neighbours import neighbour_list, search_cell
 from ik_e3nn.graph.occupancy import check_occupancy
 from ik_e3nn.graph.pyramid import Level, Pyramid
@@ -41,6 +42,7 @@ __all__ = [
     "Connectivity",
     "Field",
     "Level",
+    "NearPairs",
     "Pairs",
     "Pyramid",
     "SkinList",
@@ -62,6 +64,7 @@ __all__ = [
     "get_bonds",
     "get_shares",
     "has_bonds",
+    "near_pairs",
     "nearest_edges",
     "neighbour_list",
     "radius_edges",

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.near import near_pairs
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -65,9 +65,7 @@ def _contacts(atoms: Atoms) -> tuple[IntArray, IntArray, FloatArray]:
     nonmetal = np.isin(atoms.numbers, np.r_[_NONMETALS, _METALLOIDS])
     radii = covalent_radii[atoms.numbers]
     reach = 2 * CONTACT * float(radii[nonmetal].max(initial=0.1))
-    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
-    lengths = np.linalg.norm(atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array, axis=1)
-    ratio = lengths / (radii[sender] + radii[receiver])
+    sender, receiver, _, _, ratio = near_pairs(atoms, reach)
     near = nonmetal[sender] & nonmetal[receiver] & (ratio < CONTACT)
     return sender[near], receiver[near], ratio[near]
 

@@ -8,7 +8,7 @@ from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.near import near_pairs
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -195,12 +195,7 @@ def _nearest(atoms: Atoms, own: IntArray, atom: IntArray, wanted: IntArray) -> t
             "repeated structure anew (set_bonds)"
         )
     radii = covalent_radii[atoms.numbers]
-    edge_index, shifts = neighbour_list(
-        atoms.positions, atoms.cell.array, atoms.pbc, 2 * REACH * float(radii[atom].max(initial=0.1))
-    )
-    sender, receiver = edge_index
-    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
-    ratio = np.linalg.norm(vectors, axis=1) / (radii[sender] + radii[receiver])
+    sender, receiver, _, _, ratio = near_pairs(atoms, 2 * REACH * float(radii[atom].max(initial=0.1)))
     names, code = np.unique(np.concatenate([own, wanted]), return_inverse=True)
     own_code, wanted_code = code[: len(own)], code[len(own) :]
     bond_code = atom * len(names) + wanted_code

@@ -109,6 +109,28 @@ def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:
     return vectors
 
 
+def heights_over_surface(atoms: Atoms) -> FloatArray:
+    """Height of every atom over the plane of a surface without atoms, z = 0 where the structure says no other.
+
+    Args:
+        atoms: The structure.
+
+    Returns:
+        Heights, (N,), in A.
+
+    Raises:
+        DataError: The vectors of the surface are none, see `surface_vectors`.
+
+    Example:
+        >>> heights_over_surface(Atoms("Na", [[1, 0, 5]], info={"surface_normal": [2, 0, 0]})).tolist()
+        [1.0]
+    """
+    vectors = surface_vectors(atoms)
+    normal = vectors.get(fields.SURFACE_NORMAL, np.array([0.0, 0.0, 1.0]))
+    above = (atoms.positions - vectors.get(fields.SURFACE_ORIGIN, np.zeros(3))) @ normal / np.linalg.norm(normal)
+    return np.asarray(above)
+
+
 def _vector(atoms: Atoms, key: str) -> FloatArray:
     """Three finite numbers from `atoms.info`; a direction must not be zero."""
     stored = atoms.info[key]

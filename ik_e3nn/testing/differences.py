@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from ase import Atoms
 
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import near_pairs
 from ik_e3nn.testing.report import PropertyResult
 from ik_e3nn.testing.subject import FloatArray, Subject, largest
 from ik_e3nn.testing.variants import transformed
@@ -109,10 +109,7 @@ def _crossings(atoms: Atoms, r_max: float) -> list[Callable[[float], Atoms]]:
     if len(atoms) == 1:
         # its own images move with it: a second atom is needed
         atoms = atoms.repeat([2 if p else 1 for p in atoms.pbc]) if atoms.pbc.any() else _pair(atoms, r_max)
-    edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max + 1.0)
-    sender, receiver = edge_index
-    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
-    lengths = np.linalg.norm(vectors, axis=1)
+    sender, receiver, vectors, lengths, _ = near_pairs(atoms, r_max + 1.0)
     lengths = np.where(sender < receiver, lengths, np.inf)
     order = np.argsort(np.abs(lengths - r_max))
     chosen = [edge for edge in order[:PAIRS] if np.isfinite(lengths[edge]) and lengths[edge] > 0]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import near_pairs
 from ik_e3nn_calculators.dock.host import VACUUM, Host
 from ik_e3nn_calculators.dock.ligand import Ligand
 from ik_e3nn_calculators.dock.reference import known_molecule
@@ -160,7 +160,7 @@ def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach
     if len(host.atoms) == 0:
         near = poses[..., 2].min() < reach
     else:
-        near = any(len(_contacts(pose, numbers, host, reach)[0]) for pose in poses)
+        near = any(len(_contacts(pose, numbers, host, reach)) for pose in poses)
     if not near:
         raise DataError(
             f"every one of {len(poses)} poses begins farther than {reach:.1f} A from {host.name} and would stay there; "
@@ -173,20 +173,14 @@ def clashes(positions: FloatArray, numbers: NDArray[np.int64], host: Host) -> bo
     if len(host.atoms) == 0:
         return bool(positions[:, 2].min() <= 0.0)
     reach = CLASH * (covalent_radii[numbers].max() + covalent_radii[host.atoms.numbers].max())
-    mine, theirs, distances = _contacts(positions, numbers, host, reach)
-    return bool((distances < CLASH * (covalent_radii[mine] + covalent_radii[theirs])).any())
+    return bool((_contacts(positions, numbers, host, reach) < CLASH).any())
 
 
-def _contacts(
-    positions: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Elements of the molecule's and of the host's atoms that are near each other, images included; distances in A."""
+def _contacts(positions: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> FloatArray:
+    """Distances within reach between the molecule and the host, images included, over the sums of covalent radii."""
     near = Atoms(numbers, positions, cell=host.atoms.cell, pbc=host.atoms.pbc)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
     inside = ((host.atoms.positions > low) & (host.atoms.positions < high)).all(axis=1) | host.atoms.pbc.any()
     near.extend(host.atoms[inside])
-    (sender, receiver), shifts = neighbour_list(near.positions, near.cell.array, near.pbc, reach)
-    mixed = (sender < len(numbers)) & (receiver >= len(numbers))
-    sender, receiver, shifts = sender[mixed], receiver[mixed], shifts[mixed]
-    vectors = near.positions[receiver] - near.positions[sender] + shifts @ near.cell.array
-    return near.numbers[sender], near.numbers[receiver], np.linalg.norm(vectors, axis=1)
+    found = near_pairs(near, reach)
+    return found.ratios[(found.sender < len(numbers)) & (found.receiver >= len(numbers))]
