@@ -17,6 +17,7 @@ from ik_e3nn.data.bond_perception import perceive_bonds, perceive_molecule
 from ik_e3nn.data.property_set import PropertySet
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import has_bonds, set_bonds, stated_number
+from ik_e3nn.listing import listed
 
 _log = logging.getLogger(__name__)
 
@@ -97,9 +98,8 @@ def with_bonds(
             structures.append(bonded)
             kept.append(index)
     if wrong and on_failure == "error":
-        more = f"; and {len(wrong) - _SHOWN} more molecules" if len(wrong) > _SHOWN else ""
         raise DataError(
-            f"{'; '.join(wrong[:_SHOWN])}{more}. Say what shall become of such molecules: leave them out (on_failure: "
+            f"{listed(wrong, _SHOWN)}. Say what shall become of such molecules: leave them out (on_failure: "
             "skip) or treat their bonds as single ones (on_failure: single)"
         )
     if not structures:

@@ -20,11 +20,11 @@ from ik_e3nn.data.label_values import (
     stress_matrix,
 )
 from ik_e3nn.errors import DataError
+from ik_e3nn.listing import listed
 
 logger = logging.getLogger(__name__)
 
 LABELS = ("energy", "forces", "stress")
-_SHOWN = 10  # structures that one message names
 
 # Structures whose info has this value under this key carry labels under the default names, in eV and A, whatever
 # settings say of the files that they came from.
@@ -280,8 +280,7 @@ def _all_labels(
         except DataError as error:
             faults.append(str(error))
     if faults:
-        more = f"; and {len(faults) - _SHOWN} more structures" if len(faults) > _SHOWN else ""
-        raise DataError("; ".join(faults[:_SHOWN]) + more)
+        raise DataError(listed(faults))
     return labels
 
 

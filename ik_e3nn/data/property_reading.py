@@ -21,6 +21,7 @@ from ik_e3nn.data.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
+from ik_e3nn.listing import listed
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
@@ -252,7 +253,7 @@ def _as_set(
                 column.append(np.full(target.shape, np.nan))
         values[target.name] = np.array(column).reshape(-1, *target.shape)
     if problems and advice is not None:
-        shown = "; ".join(problems[:_SHOWN]) + (f"; and {len(problems) - _SHOWN} more" * (len(problems) > _SHOWN))
+        shown = listed(problems, _SHOWN)
         count = f"{len(problems)} molecules of {path} cannot be used: " if len(problems) > 1 else ""
         which = "them" if count else "it"
         end = f"; correct or delete {which}" + (f", {advice}" if advice else "")
@@ -274,7 +275,7 @@ def _repeated_ids(path: Path, found: Sequence[_Molecule]) -> str:
         if _id_of(one.source):
             rows.setdefault(_id_of(one.source), []).append(one.place)
     twice = [f"{name!r} in rows {', '.join(map(str, places))}" for name, places in rows.items() if len(places) > 1]
-    return f"{path} has ids that occur twice: {'; '.join(twice[:_SHOWN])}; give every row its own" if twice else ""
+    return f"{path} has ids that occur twice: {listed(twice, _SHOWN)}; give every row its own" if twice else ""
 
 
 def _id_of(source: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.data import chemical_symbols
 
 from ik_e3nn.errors import UnknownSpeciesError
+from ik_e3nn.listing import listed
 
 _SHOWN = 20  # structures that one message names
 
@@ -28,8 +29,7 @@ def listing(strange: dict[int, str], places: Sequence[str]) -> str:
     >>> listing({1: "Cl", 4: "Br, Cl"}, [f"structure {k}" for k in range(9)])
     'structure 1 has Cl; structure 4 has Br, Cl'
     """
-    found = [f"{places[number]} has {symbols}" for number, symbols in strange.items()]
-    return "; ".join(found[:_SHOWN]) + (f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else "")
+    return listed([f"{places[number]} has {symbols}" for number, symbols in strange.items()], _SHOWN)
 
 
 def check_species(structures: Sequence[Atoms], species: Collection[int], places: Sequence[str] = ()) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -30,6 +29,7 @@ from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, search_cell, structure_number
 from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.training.common import warn_of_common
 from ik_e3nn.training.config import DataConfig, TrainConfig
 from ik_e3nn.training.elements import listing, with_others
 
@@ -154,7 +154,8 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     _check_valid(valid.counts, config.loss.labels)
     if "test" in sets:
         _check_test(sets["test"], keys, config.loss.labels)
-    warn_of_common({name: one.structures for name, one in sets.items()})
+    equal = find_duplicates([atoms for one in sets.values() for atoms in one.structures])
+    warn_of_common({name: one.names for name, one in sets.items()}, equal, "structures")
     for name in [name for name in sets if name == "train" or isinstance(getattr(data, name), str | list)]:
         for sentence in suspicious_units(sets[name].structures, sets[name].labels, keys):
             _log.warning("data.%s: %s", name, sentence)
@@ -163,19 +164,6 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     isolated.append(everything.select([i for i, atoms in enumerate(everything.structures) if is_isolated(atoms)]))
     reference = (fit or reference_from_data)(data, train, isolated, species)
     return TrainingData(sets, reference, force_scale(train.labels), species, data.cache, isolated)
-
-
-def warn_of_common(sets: Mapping[str, Sequence[Atoms]]) -> None:
-    """Say which sets share structures: errors on what was trained on say nothing about other structures."""
-    everything = [(name, atoms) for name, one in sets.items() for atoms in one]
-    groups = find_duplicates([atoms for _, atoms in everything])
-    for first, second in combinations(sets, 2):
-        count = sum({first, second} <= {everything[index][0] for index in group} for group in groups)
-        if count:
-            _log.warning(
-                "%d structures are both in data.%s and in data.%s, whose errors will look better than they are",
-                count, first, second,
-            )  # fmt: skip
 
 
 def warn_unused_inputs(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from ik_e3nn.data.splits import fingerprint
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.training.common import warn_of_common
 from ik_e3nn.training.elements import listing, with_others
 from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig
 from ik_e3nn.training.property_prediction import predict_properties
@@ -87,7 +87,9 @@ def prepare_properties(config: PropertyConfig, *, known: Collection[int] = ()) -
     if config.model.get("edges", "bonds") != "radius":
         sets, sources = bonded(sets, config)
     _check_species(sets, known)
-    warn_of_same(sets)
+    smiles = [text for one in sets.values() for text in one.smiles or [""] * len(one)]
+    equal = same_molecules([atoms for one in sets.values() for atoms in one.structures], smiles)
+    warn_of_common({name: one.names for name, one in sets.items()}, equal, "molecules, by SMILES or geometry,")
     result = PropertyData(sets, fingerprint({name: one.ids for name, one in sets.items()}), sources)
     _log.info("molecules with values:\n%s\nsplit %s", _table(sets), result.split_hash)
     return result
@@ -104,22 +106,6 @@ def bonded(sets: dict[str, PropertySet], config: PropertyConfig) -> tuple[dict[s
         found[name], report = with_bonds(one, data.bonds, data.on_failure, progress=config.run.progress)
         sources[name] = report.sources
     return found, sources
-
-
-def warn_of_same(sets: Mapping[str, PropertySet]) -> None:
-    """Say which sets share molecules: errors on what was trained on say nothing about other molecules."""
-    owners = [(name, place) for name, one in sets.items() for place in one.names]
-    smiles = [text for one in sets.values() for text in one.smiles or [""] * len(one)]
-    groups = same_molecules([atoms for one in sets.values() for atoms in one.structures], smiles)
-    for first, second in combinations(sets, 2):
-        shared = [group for group in groups if {first, second} <= {owners[index][0] for index in group}]
-        if shared:
-            pair = [next(owners[k][1] for k in shared[0] if owners[k][0] == name) for name in (first, second)]
-            _log.warning(
-                "%d molecules, by SMILES or geometry, are both in data.%s and in data.%s, whose errors will look "
-                "better than they are (the first: %s)",
-                len(shared), first, second, " and ".join(dict.fromkeys(pair)),
-            )  # fmt: skip
 
 
 def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[str, PropertySet]:
