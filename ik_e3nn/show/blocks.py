@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ik_e3nn.show.plane import AXES, Plane
 
-COLOURS = "RdBu"
+COLOURS = "RdBu_r"  # red is positive, as of the axes of tensors
 EVERY = 6  # a glyph at every sixth point
 LONGEST = 0.7  # of the scale: longer glyphs are drawn as this long, lest a few at the centre hide the others
 

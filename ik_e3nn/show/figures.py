@@ -24,9 +24,10 @@ def slices_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> Figure:
     K = _on(kernel, plane, case)
     for i, (_, ir_out) in enumerate(kernel.irreps_out):
         for j, (_, ir_in) in enumerate(kernel.irreps_in):
-            draw_block(axes[i, j], kernel.block(K, i, j), plane)
-            axes[i, j].set_title(f"{ir_in} to {ir_out}", fontsize=10)
-    figure.suptitle(_title(kernel, case))
+            block = kernel.block(K, i, j)
+            draw_block(axes[i, j], block, plane)
+            axes[i, j].set_title(f"{ir_in} to {ir_out}, {_scale(colour_scale(block))}", fontsize=10)
+    _set_title(figure, kernel, case, at=plane.place)
     return figure
 
 
@@ -44,8 +45,8 @@ def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
             if row == 0:
                 axes[row, column].set_title(kernel.cases[column], fontsize=10)
         label = f"{kernel.irreps_in[j].ir} to {kernel.irreps_out[i].ir}"
-        axes[row, 0].set_ylabel(f"{label}\n{axes[row, 0].get_ylabel()}")
-    figure.suptitle(_title(kernel))
+        axes[row, 0].set_ylabel(f"{label}, {_scale(scale)}\n{axes[row, 0].get_ylabel()}")
+    _set_title(figure, kernel, at=plane.place)
     return figure
 
 
@@ -67,10 +68,10 @@ def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
         axes.plot_surface(
             x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False
         )
-        axes.set_box_aspect((1, 1, 1))
+        axes.set_box_aspect((1, 1, 1), zoom=1.5)
         axes.set_axis_off()
-        axes.set_title(name, fontsize=9)
-    figure.suptitle(f"{_title(kernel, case)}, at {radius:.2g} Å")
+        axes.set_title(f"{name}, {_scale(scale)}", fontsize=9)
+    _set_title(figure, kernel, case, at=f"|r| = {radius:.2g} Å, z up")
     return figure
 
 
@@ -98,7 +99,8 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
             axes[row, column].set_title(titles[column] if row == 0 else "", fontsize=10)
         label = f"g {name} of {kernel.group.name}\nrelative error {errors[name]:.1e}"
         axes[row, 0].set_ylabel(f"{label}\n{axes[row, 0].get_ylabel()}")
-    figure.suptitle(_title(kernel, case))
+    block_name = f"{kernel.irreps_in[0].ir} to {kernel.irreps_out[i].ir}, {_scale(scale)}"
+    _set_title(figure, kernel, case, at=f"{plane.place}, {block_name}")
     return figure, errors
 
 
@@ -107,9 +109,16 @@ def _on(kernel: ShownKernel, plane: Plane, case: int) -> Tensor:
     return K.unflatten(0, (plane.points, plane.points))
 
 
-def _title(kernel: ShownKernel, case: int | None = None) -> str:
+def _set_title(figure: Figure, kernel: ShownKernel, case: int | None = None, *, at: str) -> None:
+    """Whose kernel it is, where, and what the colors mean."""
     name = kernel.cases[case] if case is not None else ""
-    return f"{kernel.group.name}{f': {name}' if name else ''}"
+    what = f"kernel of {kernel.group.name}, {name}" if name else f"kernel of {kernel.group.name}"
+    figure.suptitle(f"{what}\n{at}\nred: positive, blue: negative", fontsize=10)
+
+
+def _scale(strongest: float) -> str:
+    """What the strongest colors stand for."""
+    return f"±{strongest:.2g}"
 
 
 def _component_names(kernel: ShownKernel) -> list[tuple[str, int, int]]:

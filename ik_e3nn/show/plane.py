@@ -43,6 +43,15 @@ class Plane:
         a, b = (AXES.index(name) for name in self.axes)
         return a, b, 3 - a - b
 
+    @property
+    def place(self) -> str:
+        """Where it is.
+
+        >>> Plane("xz", height=0.5).place
+        'y = 0.5 Å'
+        """
+        return f"{AXES[self.across[2]]} = {self.height:g} Å"
+
     def ticks(self) -> Tensor:
         """Coordinates along a side, (points,), float64."""
         return torch.linspace(-self.reach, self.reach, self.points, dtype=torch.float64)

@@ -101,7 +101,7 @@ def random_kernel(
 
     Example:
         >>> random_kernel("C4v", "0e", "0e + 1o", attributes="2x0e + 1o").cases
-        ('none', '0e, 1', '0e, 2', '1o x', '1o y')
+        ('no attribute', '0e, 1', '0e, 2', '1o x', '1o y')
     """
     # products of fields see the angle between r and a vector attribute; gates do not, but are cheaper
     steerable = o3.Irreps(attributes).lmax > 0 if o3.Irreps(attributes).dim else False
@@ -126,7 +126,7 @@ def random_kernel(
 
 def _unit_attributes(irreps: o3.Irreps) -> dict[str, Tensor]:
     """No attribute, then single components."""
-    cases = {"none": torch.zeros(irreps.dim)}
+    cases = {"no attribute" if irreps.dim else "": torch.zeros(irreps.dim)}
     for (mul, ir), place in zip(irreps, irreps.slices(), strict=True):
         names = "xyz" if ir.l == 1 else [f"({m + 1})" for m in range(ir.dim)]
         for k in range(min(mul * ir.dim, MOST_OF_ONE_IRREP)):

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import floor, log10
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from ik_e3nn.atomic import written_at_once
 
-_AXES = {
-    "energy": ("energy less the mean (eV/atom)", 1000.0, "meV/atom"),
-    "forces": ("force component (eV/A)", 1000.0, "meV/A"),
-    "stress": ("stress component (eV/A$^3$)", 1000.0, "meV/A$^3$"),
+_AXES = {  # name, unit, that unit in the unit of errors, and the unit of errors
+    "energy": ("energy less the mean", "eV/atom", 1000.0, "meV/atom"),
+    "forces": ("force component", "eV/A", 1000.0, "meV/A"),
+    "stress": ("stress component", "eV/A$^3$", 1000.0, "meV/A$^3$"),
 }
 
+_TICKS, _WIDE = 5, 50  # on an axis, and letters in a line beside it
 _FEW = 2000  # points that small marks would hardly show
 _SHOWN = ("valid/force_mae_meV_per_A", "valid/energy_mae_meV_per_atom", "valid/stress_mae_meV_per_A3")
 
@@ -59,20 +63,37 @@ def plot_parity(
         path: PNG file to write.
         unit: Unit of a property.
     """
-    title, scale, shown = _AXES[label] if unit is None else (with_unit(label, unit), 1.0, unit)
+    name, unit, scale, shown = _AXES[label] if unit is None else (label, unit, 1.0, unit)
     reference, predicted = np.ravel(reference), np.ravel(predicted)
-    figure = Figure(figsize=(4.2, 4.2), layout="constrained")
+    error = scale * (predicted - reference)
+    mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
+    power = power_of_ten(float(max(np.abs(reference).max(), np.abs(predicted).max())))
+    reference, predicted = reference / 10.0**power, predicted / 10.0**power
+    figure = Figure(figsize=(4.4, 4.4), layout="constrained")
     axes = figure.subplots()
     size, opacity = (6, 0.8) if len(reference) < _FEW else (3, 0.5)
     axes.plot(reference, predicted, ".", markersize=size, alpha=opacity, markeredgewidth=0, rasterized=True)
     ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
     axes.plot(ends, ends, color="black", linewidth=0.8)
-    error = scale * (predicted - reference)
-    mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
-    errors = f"MAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip()
-    axes.set(xlabel=f"reference {title}", ylabel=f"predicted {title}", title=f"{label}: {errors}")
+    axes.set_title(f"{fill(label, _WIDE)}\nMAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip(), fontsize=10)
+    title = with_unit(name, f"$10^{{{power}}}$ {unit}".rstrip() if power else unit)
+    axes.set_xlabel(fill(f"reference {title}", _WIDE))
+    axes.set_ylabel(fill(f"predicted {title}", _WIDE))
     axes.set_aspect("equal", adjustable="datalim")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(_TICKS))
+        axis.set_major_formatter(ScalarFormatter(useOffset=False))
     save_figure(figure, path)
+
+
+def power_of_ten(largest: float) -> int:
+    """The power of ten that is taken out of values so that they fit at the ticks of an axis; 0 for ordinary ones.
+
+    >>> power_of_ten(12.5), power_of_ten(0.0004), power_of_ten(3e7), power_of_ten(0.0)
+    (0, -4, 7, 0)
+    """
+    power = floor(log10(largest)) if largest > 0 else 0
+    return 0 if -2 <= power <= 5 else power
 
 
 def with_unit(name: str, unit: str) -> str:

@@ -206,3 +206,12 @@ def test_mistakes_are_explained():
         potential_kernel(bonded, pairs=["H-O:strong"])
     with pytest.raises(ConfigError, match="a plane is named by two of its axes, like xy or xz; got 'xx'"):
         Plane("xx")
+
+
+def test_pictures_say_what_their_colors_mean():
+    kernel = random_kernel("C4v", "0e", "0e + 1o")
+    figure = slices_figure(kernel, Plane(height=0.4, points=15))
+    assert figure.get_suptitle() == "kernel of C4v\nz = 0.4 Å\nred: positive, blue: negative"
+    red, _, blue, _ = figure.axes[0].images[0].cmap(1.0)
+    assert red > blue
+    assert figure.axes[0].get_title().startswith("0e to 0e, ±")

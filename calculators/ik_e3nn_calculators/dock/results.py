@@ -4,10 +4,11 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
-from ase import Atoms
+from ase import Atom, Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ from ik_e3nn_calculators.dock.ligand import Ligand
 FloatArray = NDArray[np.float64]
 
 PICTURES = 4
+COLORS = 10  # of clusters
+PALE = 0.4  # of the strength of a color
 LINEAR = 0.1  # A; a molecule thinner than this has an axis but no plane
 
 
@@ -126,59 +129,70 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
     """
     from matplotlib.figure import Figure
 
-    columns = {"height_A": "height / A", "tilt_deg": "tilt / degrees", "rmsd_A": "distance from the reference / A"}
+    columns = {"height_A": "height (Å)", "tilt_deg": "tilt (degrees)", "rmsd_A": "distance from the reference (Å)"}
     shown = [name for name in columns if any(np.isfinite(getattr(pose, name)) for pose in poses)] or ["strain_eV"]
-    columns["strain_eV"] = "strain / eV"
+    columns["strain_eV"] = "strain (eV)"
     good = [pose for pose in poses if pose.cluster >= 0 and not pose.outside]
     marked = [pose for pose in poses if pose.cluster >= 0 and pose.outside]
-    figure = Figure(figsize=(4.2 * len(shown), 3.6), layout="constrained")
+    shared = any(pose.cluster >= COLORS for pose in good)
+    figure = Figure(figsize=(max(4.2 * len(shown), 5.0), 3.6), layout="constrained")
     for index, name in enumerate(shown):
         axes = figure.add_subplot(1, len(shown), index + 1)
         axes.scatter(
             [getattr(pose, name) for pose in good],
             [pose.binding_eV for pose in good],
-            c=[min(pose.cluster, 9) for pose in good],
+            c=[min(pose.cluster, COLORS - 1) for pose in good],
             cmap="tab10", vmin=-0.5, vmax=9.5, s=18, alpha=0.8,
         )  # fmt: skip
         if not good:
             axes.scatter(
                 [getattr(pose, name) for pose in marked], [pose.binding_eV for pose in marked], c="grey", marker="x"
             )
-        axes.set(xlabel=columns[name], ylabel="binding energy / eV")
+        axes.set(xlabel=columns[name], ylabel="binding energy (eV)")
     unranked = f", {len(marked)} without a rank" + (" not shown" if good else "") if marked else ""
-    figure.suptitle(f"{len(good)} ranked poses, colors are clusters{unranked}", fontsize=9)
+    colors = "colors are distinct poses" + (f", one for all from the {COLORS}th on" if shared else "")
+    figure.suptitle(f"{len(good)} ranked poses, {colors}{unranked}", fontsize=9, wrap=True)
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")
 
 
 def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], host: Host) -> None:
-    """The best poses, from the side and from above; a line where the surface is."""
+    """The best poses, from the side and from above, the host in pale colors; a line where the surface is."""
     from matplotlib.figure import Figure
-    from matplotlib.patches import Circle
 
     count = min(len(poses), PICTURES)
-    figure = Figure(figsize=(3.2 * count, 6.0), layout="constrained")
+    figure = Figure(figsize=(max(3.0 * count, 4.5), 6.6), layout="constrained")
     for index in range(count):
         atoms = structures[index]
         ligand = atoms.positions[len(host.atoms) :]
+        middle = ligand.mean(axis=0)
         reach = np.ptp(ligand, axis=0).max() / 2 + 5.0
-        near = atoms[np.linalg.norm(atoms.positions - ligand.mean(axis=0), axis=1) < reach]
+        near = np.flatnonzero(np.linalg.norm(atoms.positions - middle, axis=1) < reach)
         for row, (right, up, away, sign) in enumerate(((0, 2, 1, 1), (0, 1, 2, -1))):
             axes = figure.add_subplot(2, count, row * count + index + 1)
-            for atom in near[np.argsort(-sign * near.positions[:, away])]:  # those in front are drawn last
-                circle = Circle(
-                    (atom.position[right], atom.position[up]),
-                    covalent_radii[atom.number],
-                    facecolor=jmol_colors[atom.number],
-                    edgecolor="black",
-                    linewidth=0.5,
-                )
-                axes.add_patch(circle)
-            axes.set(xlabel="xyz"[right] + " / A", ylabel="xyz"[up] + " / A", aspect="equal")
-            axes.autoscale_view()
+            for number in near[np.argsort(-sign * atoms.positions[near, away])]:  # those in front are drawn last
+                axes.add_patch(_circle(atoms[number], right, up, of_ligand=number >= len(host.atoms)))
+            axes.set(xlabel="xyz"[right] + " (Å)", ylabel="xyz"[up] + " (Å)", aspect="equal")
+            axes.set_xlim(middle[right] - reach, middle[right] + reach)
+            axes.set_ylim(middle[up] - reach, middle[up] + reach)
             if row == 0:
                 axes.set_title(f"pose {poses[index].pose}: {poses[index].binding_eV:.3f} eV", fontsize=9)
                 if host.is_surface:
                     axes.axhline(host.top, color="grey", linewidth=1)
+    figure.suptitle("best distinct poses and their binding energies\nfrom the side, and from above", fontsize=10)
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")
+
+
+def _circle(atom: Atom, right: int, up: int, *, of_ligand: bool) -> Any:
+    """An atom in a picture; those of the host are pale."""
+    from matplotlib.patches import Circle
+
+    color = jmol_colors[atom.number]
+    return Circle(
+        (atom.position[right], atom.position[up]),
+        covalent_radii[atom.number],
+        facecolor=color if of_ligand else 1.0 - PALE * (1.0 - color),
+        edgecolor="black" if of_ligand else "0.5",
+        linewidth=1.0 if of_ligand else 0.5,
+    )

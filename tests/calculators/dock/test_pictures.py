@@ -1,0 +1,32 @@
+"""Pictures of a pose search say what is on them, and tell the molecule from its host."""
+
+from dataclasses import fields
+
+import numpy as np
+from ase.build import molecule
+from matplotlib.figure import Figure
+
+from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies
+
+
+def pose(number):
+    values = {"pose": number, "cluster": number, "outside": "", "converged": True, "binding_eV": -0.1, "rmsd_A": np.nan}
+    return Pose(**({field.name: 1.0 for field in fields(Pose)} | values))
+
+
+def test_titles_units_and_colors(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: kept.append(figure))
+    water, benzene = molecule("H2O"), molecule("C6H6")
+    water.positions += [0, 0, 3.0]
+    plot_best(tmp_path / "a.png", [pose(0)], [benzene + water], Host(benzene, "benzene"))
+    plot_energies(tmp_path / "b.png", [pose(k) for k in range(12)])
+    best, energies = kept
+    assert best.get_suptitle() == "best distinct poses and their binding energies\nfrom the side, and from above"
+    assert [axes.get_xlabel() for axes in best.axes] == ["x (Å)"] * 2
+    rims = [patch.get_linewidth() for patch in best.axes[0].patches]
+    assert (rims.count(1.0), rims.count(0.5)) == (len(water), len(benzene))
+    text = "12 ranked poses, colors are distinct poses, one for all from the 10th on"
+    assert energies.get_suptitle() == text
+    assert [axes.get_xlabel() for axes in energies.axes] == ["height (Å)", "tilt (degrees)"]
