@@ -14,6 +14,9 @@ def read_json(path: Path, *names: str) -> dict[str, Any]:
         path: The file.
         names: What it must have.
 
+    Returns:
+        Its content.
+
     Raises:
         DataError: The file cannot be read, is no such object, or lacks a name.
 

@@ -10,6 +10,9 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     Args:
         path: As it was given.
 
+    Returns:
+        The path.
+
     Raises:
         FileNotFoundError: There is no such home folder.
 

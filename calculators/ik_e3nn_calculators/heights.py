@@ -33,6 +33,9 @@ class HeightWatch:
         Args:
             calculator: The calculator.
             model: Its model file; None for the base model.
+
+        Returns:
+            The watch; it watches nothing where the model knows no surface, or its file no heights.
         """
         if not getattr(calculator, "feels_surroundings", False):
             return cls({})

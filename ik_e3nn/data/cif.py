@@ -1,4 +1,4 @@
-"""CIF files of crystals, through ASE, with what it leaves out put right: unknown occupancies and lost atoms."""
+"""CIF files of crystals, read by ASE, with checks of what it passes over: occupancies, disorder and lost atoms."""
 
 import io
 from pathlib import Path
@@ -25,6 +25,13 @@ def read_cif(text: str, path: Path) -> list[Atoms]:
 
     Raises:
         DataError: A site is occupied in part, or by several elements; or there are no atoms.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> stream = io.BytesIO()
+        >>> bulk("Cu", cubic=True).write(stream, format="cif")
+        >>> read_cif(stream.getvalue().decode(), Path("copper.cif"))[0].get_chemical_formula()
+        'Cu4'
     """
     structures = []
     for block in parse_cif(io.BytesIO(text.encode("latin1", errors="replace"))):

@@ -20,7 +20,7 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
         Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in `info`; nothing else is taken over.
 
     Raises:
-        DataError: A charge or spin was said of other atoms than are there, or bonds cannot be read.
+        DataError: A charge or spin was set for other atoms than are there, or bonds cannot be read.
 
     Example:
         >>> ion, radical = Atoms("Na", info={"charge": 1, "spin": 1}), Atoms("OH", info={"spin": 2})

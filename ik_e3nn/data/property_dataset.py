@@ -29,7 +29,7 @@ class PropertyDataset(Dataset[Data]):
         inputs: What a model reads; charges and spins among it are checked, see `check_stated`.
 
     Raises:
-        DataError: The charge or spin of a molecule was said of other atoms.
+        DataError: The charge or spin of a molecule was set for other atoms.
 
     Example:
         >>> from ase.build import molecule
@@ -87,7 +87,7 @@ class PropertyDataset(Dataset[Data]):
 
 
 def check_stated_numbers(molecules: PropertySet, inputs: Collection[str]) -> None:
-    """Refuse molecules whose charge or spin, where a model reads it, was said before they were cut, joined or repeated.
+    """Refuse molecules whose charge or spin, where a model reads it, was set before they were cut, joined or repeated.
 
     Args:
         molecules: The molecules.

@@ -37,7 +37,11 @@ class GeometryRanges:
 
     @classmethod
     def of(cls, structures: Sequence[Atoms], *, surface: bool = False) -> Self:
-        """Ranges of structures, with heights where there is a surface without atoms.
+        """Ranges of structures.
+
+        Args:
+            structures: The structures; of more than 5,000, those in even steps.
+            surface: Whether they are over a surface without atoms, so that heights mean something.
 
         Example:
             >>> from ase.build import molecule

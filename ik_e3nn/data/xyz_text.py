@@ -42,6 +42,15 @@ def open_text(path: Path, errors: str = "replace") -> IO[str]:
 
     Returns:
         The stream.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "a.xyz"
+        ...     _ = file.write_text("1", encoding="utf-8-sig")
+        ...     with open_text(file) as stream:
+        ...         stream.read()
+        '1'
     """
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", errors=errors)
@@ -109,6 +118,13 @@ def count_frames(path: Path) -> int:
 
     Raises:
         DataError: A frame does not begin with its number of atoms, or ends too early; the message names frame and line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ase.io.write(f"{folder}/a.xyz", [Atoms("H"), Atoms("He")])
+        ...     count_frames(Path(folder) / "a.xyz")
+        2
     """
     with open_text(path) as stream:
         return sum(1 for _ in _frames(stream, path, keep=False))
@@ -125,6 +141,15 @@ def plain_text(path: Path) -> tuple[str, list[list[int]]]:
 
     Raises:
         DataError: As for `count_frames`.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     ase.io.write(f"{folder}/a.xyz", Atoms("OH"))
+        ...     file = Path(folder) / "a.xyz"
+        ...     _ = file.write_text(file.read_text().replace("H ", "D "))
+        ...     plain_text(file)[1]
+        [[0, 2]]
     """
     text, isotopes = [], []
     with open_text(path) as stream:

@@ -42,6 +42,12 @@ def write_record(atoms: Atoms, rows: IntArray) -> None:
     Args:
         atoms: The structure to write to.
         rows: Bonds (i, j, type), (n, 3).
+
+    Example:
+        >>> atoms = Atoms("OH")
+        >>> write_record(atoms, np.array([[0, 1, 1]]))
+        >>> atoms.arrays["bond_partners"][:, 1:].tolist()
+        [[2, 80000001, 21, 0, 0, 0], [2, 10000002, 0, 0, 0, 0]]
     """
     atoms.arrays.pop(RECORD, None)
     number = len(atoms)
@@ -158,6 +164,14 @@ def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
     Raises:
         DataError: Copies lie so close to each other, or a bond is stretched so far, that it cannot be told which atoms
             are bonded.
+
+    Example:
+        >>> atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+        >>> write_record(atoms, np.array([[0, 1, 1]]))
+        >>> two = atoms + atoms
+        >>> two.positions[2:] += 9.0
+        >>> recorded_bonds(two, two.arrays["bond_partners"]).tolist()
+        [[0, 1, 1], [2, 3, 1]]
     """
     atom, slot = np.nonzero(record[:, FIRST:])
     entry = record[atom, FIRST + slot]

@@ -45,7 +45,17 @@ def structure_number(atoms: Atoms, key: str) -> float | None:
 
 
 def stated_number(atoms: Atoms, key: str) -> float | None:
-    """The same for charge or spin, after a look whether it was said of these atoms; see `check_stated`.
+    """The same for charge or spin, after a check that it was set for these atoms; see `check_stated`.
+
+    Args:
+        atoms: The structure.
+        key: "charge" or "spin".
+
+    Returns:
+        The value, or None.
+
+    Raises:
+        DataError: The value is not one finite number, or was set for other atoms.
 
     Example:
         >>> stated_number(Atoms("Na", info={"charge": 1}), "charge")
@@ -58,7 +68,7 @@ def stated_number(atoms: Atoms, key: str) -> float | None:
 
 
 def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
-    """Say the total charge, and the spin multiplicity, of the atoms that are there now.
+    """Set the total charge, and the spin multiplicity, of the atoms that are there now.
 
     `atoms.info["charge"] = ...` does the same for a structure as it was made or read. One that was cut, joined or
     repeated since needs this function where its formal charges do not sum to the charge that is meant.
@@ -145,10 +155,10 @@ def settle_bonds(atoms: Atoms) -> None:
 
 
 def check_stated(atoms: Atoms, key: str) -> None:
-    """Refuse a charge or spin that was said of other atoms: of a part, of the whole, or of one copy.
+    """Refuse a charge or spin that was set for other atoms: for a part, for the whole, or for one copy.
 
     Only structures that carry bonds or formal charges with their atoms (those from SMILES, SDF, or `set_bonds`) tell.
-    Their formal charges sum to the charge, or the charge was said since, see `set_charge`.
+    It is right if the formal charges sum to it, or if it was set since, see `set_charge`.
 
     Args:
         atoms: The structure.
@@ -168,24 +178,24 @@ def check_stated(atoms: Atoms, key: str) -> None:
     total = float(shares[:, 0].sum())
     expected = total if key == CHARGE_KEY else float(shares[:, 1].sum()) + 1
     if (record[:, OWNER] == 0).any() and not shares.any():
-        return  # neutral molecules were added to a structure whose charge was said by hand
+        return  # neutral molecules were added to a structure whose charge was set by hand
     electrons = float(atoms.numbers.sum()) - (total if charge is None else charge)
     impossible = key == SPIN_KEY and not atoms.pbc.any() and electrons % 2 == expected % 2
     if (record[:, OWNER] == 0).any():
-        raise DataError(
-            f'atoms.info["{key}"] is {value:g}, but it was not said of the {len(atoms)} atoms of '
-            f"{atoms.get_chemical_formula()}: atoms that have formal charges or unpaired electrons were joined with "
-            "others of which none are stored, so that nothing tells the total. Say what it is now with "
-            "ik_e3nn.graph.set_charge(atoms, charge, spin), or join the parts with ik_e3nn.data.joined"
+        reason = (
+            "atoms with formal charges or unpaired electrons were joined with others of which none are stored, so that "
+            "the total is not known (ik_e3nn.data.joined adds up charges)"
         )
-    if value != expected or impossible:
+    elif value != expected or impossible:
         what = "formal charges of its atoms sum to" if key == CHARGE_KEY else "unpaired electrons of its atoms make"
         found = "none that is possible" if impossible else f"{expected:g}"
-        raise DataError(
-            f'atoms.info["{key}"] is {value:g}, but it was not said of the {len(atoms)} atoms of '
-            f"{atoms.get_chemical_formula()}: the structure was cut, joined or repeated since, and the {what} {found}. "
-            "Say what it is now with ik_e3nn.graph.set_charge(atoms, charge, spin)"
-        )
+        reason = f"the structure was cut, joined or repeated since, and the {what} {found}"
+    else:
+        return
+    raise DataError(
+        f'atoms.info["{key}"] is {value:g}, which was set for other atoms than these {len(atoms)} '
+        f"({atoms.get_chemical_formula()}): {reason}. Set it anew with ik_e3nn.graph.set_charge(atoms, charge, spin)"
+    )
 
 
 def check_all_stated(structures: Sequence[Atoms], keys: Collection[str], names: Sequence[str]) -> None:

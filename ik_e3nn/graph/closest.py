@@ -15,6 +15,9 @@ def closest_pair(graph: Mapping[str, Tensor]) -> str:
     Args:
         graph: The graph of one structure.
 
+    Returns:
+        Part of a sentence.
+
     Example:
         >>> from ase import Atoms
         >>> from ik_e3nn.graph import build_graph

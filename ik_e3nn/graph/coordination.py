@@ -57,7 +57,7 @@ def checked_number(number: float) -> float:
         (1.0, 12.0)
     """
     if not 0 < number < float("inf"):
-        raise ValueError(f"the average number of neighbours must be positive and finite; got {number}")
+        raise ValueError(f"the average number of neighbors must be positive and finite; got {number}")
     return max(float(number), SMALLEST_NUMBER)
 
 

@@ -1,4 +1,4 @@
-"""About how many pairs a neighbour list would hold, before the memory for it is asked for."""
+"""About how many pairs a neighbor list would hold, before the memory for it is asked for."""
 
 from itertools import product
 
@@ -25,7 +25,13 @@ def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.b
         r_max: Cutoff radius in A.
 
     Raises:
-        DataError: Says about how many pairs there are.
+        DataError: The cutoff is above 100 A, or there are absurdly many pairs; about how many is said.
+
+    Example:
+        >>> check_pair_count(np.zeros((1, 3)), 0.01 * np.eye(3), np.ones(3, dtype=bool), 5.0)
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.DataError: 1 atom(s) in the cell [[0.01, ...]] have about 5.2e+08 pairs within 5 A, ...
     """
     if r_max > LONGEST_CUTOFF:
         raise DataError(
@@ -52,6 +58,15 @@ def estimated_pairs(points: FloatArray, box: FloatArray, periodic: NDArray[np.bo
 
     One spreads the atoms evenly over the cell, and so counts images; the other counts atoms in cubes as wide as the
     cutoff, and so sees where they are crowded.
+
+    Args:
+        points: Positions, (N, 3), in A.
+        box: Cell with unit normals along open directions, see `search_cell`.
+        periodic: Three flags.
+        r_max: Cutoff radius in A.
+
+    Returns:
+        The number.
 
     Example:
         >>> grid = np.stack(np.meshgrid(*[np.arange(20.0)] * 3), -1).reshape(-1, 3)

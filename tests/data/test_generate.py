@@ -250,7 +250,7 @@ def test_starts_keep_the_formal_charges_of_their_atoms(tmp_path):
     out = str(tmp_path / "a.xyz")
     acetate = starting_structures(GenerateSettings(output=out, smiles=["CC(=O)[O-]"]))[0][0]
     assert get_shares(acetate).sum(axis=0).tolist() == [-1, 0]
-    with pytest.raises(DataError, match="was not said of the 8 atoms"):  # which charge two of them have is not said
+    with pytest.raises(DataError, match="was set for other atoms than these 8"):
         check_stated(acetate + Atoms("Na"), "charge")
     given = starting_structures(GenerateSettings(output=out, smiles=["CC(=O)[O-]"], charge=-2, spin=2))[0][0]
     assert not get_shares(given).any()

@@ -39,7 +39,7 @@ def test_as_made_and_in_any_order(smiles, expected):
 def test_charges_of_joined_molecules(parts, expected):
     first, second = (placed(smiles, 9.0 * n) for n, smiles in enumerate(parts))
     both = first + second
-    with pytest.raises(DataError, match=rf"formal charges of its atoms sum to {expected}. Say what it is now"):
+    with pytest.raises(DataError, match=rf"formal charges of its atoms sum to {expected}\. Set it anew"):
         stated_number(both, "charge")
     set_charge(both, expected)
     assert stated_number(both, "charge") == expected
@@ -95,7 +95,7 @@ def test_charges_said_by_hand_of_plain_structures_stay():
     slab = bulk("Cu", cubic=True)
     slab.info["charge"] = -1
     assert stated_number(slab + placed(WATER, 20.0), "charge") == -1
-    with pytest.raises(DataError, match=r'info\["charge"\] is -1, .*nothing tells the total'):
+    with pytest.raises(DataError, match=r'info\["charge"\] is -1, .*the total is not known'):
         stated_number(slab + placed(AMMONIUM, 20.0), "charge")
     assert stated_number(Atoms("H"), "charge") is None
 
@@ -104,7 +104,7 @@ def test_ions_joined_with_atoms_of_which_no_charge_is_stored():
     sodium = Atoms("Na", [[9.0, 0, 0]], info={"charge": 1, "spin": 1})
     for both in (placed(ACETATE) + sodium, sodium + placed(ACETATE)):
         for key in ("charge", "spin"):
-            with pytest.raises(DataError, match=r"nothing tells the total. Say what it is now with .*set_charge"):
+            with pytest.raises(DataError, match=r"the total is not known .* Set it anew with .*set_charge"):
                 stated_number(both, key)
         set_charge(both, 0)
         assert numbers(both) == (0, 1)
@@ -139,8 +139,8 @@ def test_property_models_read_charges_that_are_those_of_the_molecule():
         PropertyDataset(PropertySet([good], (), {}, ["a"]), "radius", inputs=inputs)
     pair = whole + placed(AMMONIUM, 9.0)  # 2 e; what was said of the first is 1 e
     two = PropertySet([whole, pair], (), {}, ["one", "two"])
-    with pytest.raises(DataError, match='molecule two: .*"charge".* is 1, but it was not said of the 10 atoms'):
+    with pytest.raises(DataError, match='molecule two: .*"charge".* is 1, which was set for other atoms than these 10'):
         PropertyDataset(two, "radius", inputs=inputs)
     assert len(PropertyDataset(two, "radius")) == 2  # a model that reads no charge is not disturbed
-    with pytest.raises(DataError, match="was not said of the 10 atoms"):
+    with pytest.raises(DataError, match="was set for other atoms than these 10"):
         with_bonds(two.select([1]), "perceived")

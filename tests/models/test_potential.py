@@ -69,7 +69,7 @@ def test_reference_energies():
 def test_scales_must_be_positive(value):
     with pytest.raises(ValueError, match="energy scale must be positive"):
         potential().set_scale(value)
-    with pytest.raises(ValueError, match="average number of neighbours must be positive"):
+    with pytest.raises(ValueError, match="average number of neighbors must be positive"):
         potential().set_average_neighbours(value)
 
 

@@ -308,7 +308,7 @@ def test_impossible_models_are_refused() -> None:
         MolecularPropertyModel(["H"], gap, steerable={"conditions": ["charges"]})
     with pytest.raises(ConfigError, match="a standard steerable kernel .* is linear"):
         MolecularPropertyModel(["H"], gap, steerable={"kernel_depth": 0})
-    with pytest.raises(ValueError, match="average number of neighbours must be positive"):
+    with pytest.raises(ValueError, match="average number of neighbors must be positive"):
         make("bonds").set_average_neighbours(0.0)
     model = make("radius")
     with pytest.raises(UnknownSpeciesError, match="does not know F; it was made for H, C, N, O"):
