@@ -13,6 +13,7 @@ from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
 from ik_e3nn.atomic import naming
+from ik_e3nn.data.stale_labels import without_labels
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
 from ik_e3nn.json_file import read_json
@@ -114,7 +115,7 @@ def _started(
     if atoms is None:
         atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
     check_constraints(atoms)
-    structure = atoms.copy()
+    structure = without_labels(atoms)
     settle_bonds(structure)
     check_finite(structure)
     _check_momenta(structure, settings)

@@ -12,6 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 from tqdm.auto import tqdm
 
+from ik_e3nn.data.stale_labels import without_labels
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
 from ik_e3nn.locking import locked_folder
@@ -67,7 +68,7 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
     if atoms is None:
         atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
     check_constraints(atoms)
-    structure = atoms.copy()
+    structure = without_labels(atoms)
     settle_bonds(structure)
     structure.calc = engine
     target = structure if settings.cell == "fixed" else _cell_filter(structure, settings)

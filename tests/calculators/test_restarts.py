@@ -10,6 +10,7 @@ from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixCom, FixedPlane, FixInternals, FixScaled, Hookean
 from ase.io import read
 
+from ik_e3nn.data import read_labels, read_structures
 from ik_e3nn.errors import DataError
 from ik_e3nn_calculators import MDSettings, RelaxSettings, run_md, run_relax
 from ik_e3nn_calculators.frames import AseTrajectoryFile
@@ -142,6 +143,26 @@ def test_a_step_that_is_long_for_hydrogen_gets_a_word(tmp_path, caplog):
     caplog.clear()
     run_md(settings(tmp_path / "rigid", steps=0, timestep=2.0), atoms=water(), calculator=EMT())
     assert "is long for hydrogen" not in caplog.text
+
+
+def test_frames_have_the_labels_of_the_run_and_not_of_its_start(tmp_path):
+    atoms = bulk("Cu", cubic=True)
+    atoms.rattle(0.05, seed=0)
+    atoms.info.update(REF_energy=-7.0, my_energy_std=0.1, label_units="eV ang", name="copper")
+    atoms.arrays["REF_forces"] = np.ones((4, 3))
+    run_md(settings(tmp_path / "md", steps=4, frame_interval=2), atoms=atoms, calculator=EMT())
+    relaxing = RelaxSettings("", output=str(tmp_path / "relax"), steps=2, plots=False, progress=False)
+    run_relax(relaxing, atoms=atoms, calculator=EMT())
+    frames = [frame for name in ("md", "relax") for frame in read_structures(tmp_path / name / "trajectory.extxyz")]
+    frames += read_structures([tmp_path / "md" / "final.extxyz", tmp_path / "relax" / "final.extxyz"])
+    labels, counts = read_labels(frames)
+    assert counts.sources == {"energy": "energy", "forces": "forces"}
+    for frame, label in zip(frames, labels, strict=True):
+        assert frame.info["name"] == "copper"
+        frame.calc = EMT()
+        assert label.energy == pytest.approx(frame.get_potential_energy(), abs=1e-6)
+        np.testing.assert_allclose(label.forces, frame.get_forces(), atol=1e-6)
+    assert atoms.info["REF_energy"] == -7.0
 
 
 def test_half_the_temperature_gets_a_word(tmp_path, caplog):
