@@ -66,6 +66,8 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
         raise DataError(
             f"a position is {np.abs(points).max():.1e} A from the origin: the structure has exploded, or is not in A"
         )
+    periodic, wraps = _open_wide_gaps(points, box, periodic, r_max)
+    points, box = points - wraps @ box, search_cell(box, periodic)
     if np.ptp(points, axis=0).max() > _LARGEST_EXTENT:
         points = _close_gaps(points, box[~periodic], r_max)
     check_pair_count(points, box, periodic, float(r_max))
@@ -80,7 +82,8 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
         near = distances < r_max
         first, second, images = first[near], second[near], images[near]
     sender, receiver = first.astype(np.int64), second.astype(np.int64)
-    order = _pair_order(receiver, sender, images.astype(np.int64), len(points))
+    images = images.astype(np.int64) + wraps[sender] - wraps[receiver]
+    order = _pair_order(receiver, sender, images, len(points))
     return np.stack([sender[order], receiver[order]]), images[order].astype(np.float64)
 
 
@@ -124,6 +127,31 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
     return box
 
 
+def _open_wide_gaps(
+    points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float
+) -> tuple[NDArray[np.bool_], IntArray]:
+    """Treat very long periodic directions as open where there is a gap that no pair can cross.
+
+    Returns:
+        The directions that are still periodic, and the cell vectors to subtract from each position, (N, 3), so that
+        the atoms along the other directions lie on one side of the gap.
+    """
+    periodic, wraps = periodic.copy(), np.zeros((len(points), 3), dtype=np.int64)
+    inverse = np.linalg.inv(box)
+    heights = 1.0 / np.linalg.norm(inverse, axis=0)
+    for axis in np.flatnonzero(periodic & (heights > _LARGEST_EXTENT)):
+        fractions = points @ inverse[:, axis]
+        whole = np.floor(fractions)
+        ordered = np.sort(fractions - whole)
+        gaps = np.diff(ordered, append=ordered[0] + 1.0) * heights[axis]
+        widest = int(np.argmax(gaps))
+        if gaps[widest] > 1.001 * r_max:
+            above = ordered[(widest + 1) % len(ordered)]
+            periodic[axis] = False
+            wraps[:, axis] = whole - (fractions - whole < above)
+    return periodic, wraps
+
+
 def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
     """The cutoff to search with: a longer one where vesin would divide by zero.
 
@@ -148,7 +176,7 @@ def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.boo
         return cutoff
     thin = heights[periodic][heights[periodic] < cutoff]
     images = float(np.prod(2.0 * np.ceil(cutoff / thin) + 1.0))
-    if estimated_pairs(points, box, periodic, cutoff) * images > MOST_PAIRS:
+    if max(estimated_pairs(points, box, periodic, cutoff), min(most.prod(), _MOST_CUBES)) * images > MOST_PAIRS:
         raise DataError(
             f"a structure of {len(points)} atoms that is {extents.max():.0f} A wide and {extents.min():.3g} A thin is "
             f"too uneven for a search within {r_max:g} A: check that positions and cell are in A, and set pbc to False "

@@ -178,15 +178,19 @@ def test_wide_and_thin_structures_have_all_their_pairs(width, pbc):
 @pytest.mark.parametrize(
     "cell", [(5, 5, 1e6), (20, 1e4, 1e4), (1, 1e4, 1e4), (5, 1e3, 1e6), (3, 1e5, 1e5), (5, 5, 1e8)]
 )
-def test_long_and_thin_cells_have_the_pairs_of_shorter_ones(cell):
-    points = np.array([[0.1, 0.2, 0.3], [1.2, 0.4, 0.9]])
-    found = neighbour_list(points, np.diag(cell), True, 6.0)
-    expected = neighbour_list(points, np.diag(np.minimum(cell, 100.0)), True, 6.0)
+@pytest.mark.parametrize("tilt", [0.0, 1.5])
+def test_long_and_thin_cells_have_the_pairs_of_shorter_ones(cell, tilt):
+    points = np.array([[0.1, 0.2, 0.3], [1.2, 0.4, 0.9], [0.2, 1.0, -0.5]])
+    long, short = np.diag(cell), np.diag(np.minimum(cell, 100.0))
+    long[2, 0] = short[2, 0] = tilt
+    wraps = np.array([[0, 0, 0], [2, 0, -1], [0, 1, 0]])
+    found = neighbour_list(points + wraps @ long, long, True, 6.0)
+    expected = neighbour_list(points + wraps @ short, short, True, 6.0)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 def test_absurdly_uneven_cells_are_refused():
-    points = np.random.default_rng(0).uniform(0.0, 3.0, (100, 3))
-    with pytest.raises(DataError, match="is too uneven for a search within 5.5 A: check that positions and cell"):
-        neighbour_list(points, np.diag([1.0, 1e8, 1e8]), True, 5.5)
+    message = "a structure of 1 atoms that is 9000 A wide and 0.01 A thin is too uneven for a search within 5.5 A: check"
+    with pytest.raises(DataError, match=message):
+        neighbour_list(np.zeros((1, 3)), np.diag([0.01, 9e3, 9e3]), True, 5.5)
