@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
@@ -40,9 +41,13 @@ def graphs():
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory):
+    """A compiled model and its cache; processes that run tests at the same time compile it once."""
     model = potential(inputs=["bond_types", "total_charge"], num_layers=2)
-    folder = tmp_path_factory.mktemp("cache")
-    assert compile_potential(model, cache=folder)
+    base, folder = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("cache")
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    with FileLock(f"{shared}.lock"):
+        assert compile_potential(model, cache=shared)
+    shutil.copytree(shared, folder, dirs_exist_ok=True)
     return model, folder
 
 
@@ -246,7 +251,7 @@ def test_wrong_results_are_not_used(monkeypatch, compiled, tmp_path, factor, siz
 def test_training_goes_through_the_graph(monkeypatch):
     """Gradients of a loss of energies and forces with respect to all weights, from the graph that is compiled."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    model = potential(num_channels=3, l_max=2, correlation=3, num_layers=2).train()
+    model = potential(correlation=3, num_layers=2).train()
     results = []
     for step in range(2):
         if step:
