@@ -151,7 +151,7 @@ def test_frames_have_the_labels_of_the_run_and_not_of_its_start(tmp_path):
     atoms.info.update(REF_energy=-7.0, my_energy_std=0.1, label_units="eV ang", name="copper")
     atoms.arrays["REF_forces"] = np.ones((4, 3))
     run_md(settings(tmp_path / "md", steps=4, frame_interval=2), atoms=atoms, calculator=EMT())
-    relaxing = RelaxSettings("", output=str(tmp_path / "relax"), steps=2, plots=False, progress=False)
+    relaxing = RelaxSettings("unused", output=str(tmp_path / "relax"), steps=2, plots=False, progress=False)
     run_relax(relaxing, atoms=atoms, calculator=EMT())
     frames = [frame for name in ("md", "relax") for frame in read_structures(tmp_path / name / "trajectory.extxyz")]
     frames += read_structures([tmp_path / "md" / "final.extxyz", tmp_path / "relax" / "final.extxyz"])
