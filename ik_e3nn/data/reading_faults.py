@@ -1,13 +1,16 @@
 """Why a file cannot be read: in words, with frame and line as far as they are known."""
 
 import io
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import ase.io
+from ase.data import atomic_numbers
 from ase.io.formats import filetype, get_ioformat
 
 from ik_e3nn.data.extxyz import is_extxyz
+from ik_e3nn.data.isotopes import HYDROGEN_ISOTOPES
 from ik_e3nn.data.xyz_text import first_fault, open_text
 
 
@@ -32,6 +35,10 @@ def why_unreadable(path: Path, error: BaseException) -> str:
             fault = ""
         if fault:
             return fault
+    symbol = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
+    if re.fullmatch(r"[A-Z][A-Za-z]?\d*", symbol) and symbol not in atomic_numbers:
+        isotope = "; give H here, or an xyz, SDF, PDB or CIF file, of which isotopes are read"
+        return f"{symbol!r} is no chemical element{isotope * (symbol in HYDROGEN_ISOTOPES)}"
     said = str(error).strip()
     if isinstance(error, RuntimeError) and "StopIteration" in said:
         said = "the file ends too early"

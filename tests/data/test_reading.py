@@ -166,3 +166,10 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="cannot write to the folder .*Permission denied"):
         write_structures(tmp_path / "a.xyz", [Atoms("H")])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("symbol", "advice"), [("D", "; give H here, or an xyz"), ("Qq", "")])
+def test_a_symbol_that_no_reader_knows_is_named(tmp_path, symbol, advice):
+    (tmp_path / "POSCAR").write_text(f"x\n1.0\n8 0 0\n0 8 0\n0 0 8\n{symbol} O\n1 1\nDirect\n0 0 0\n.1 0 0\n")
+    with pytest.raises(DataError, match=f"POSCAR cannot be read: '{symbol}' is no chemical element{advice}"):
+        read_structures(tmp_path / "POSCAR")
