@@ -99,9 +99,11 @@ def test_parts_that_a_calculation_is_cut_into_are_not_judged(caplog):
     assert not told(caplog)
 
 
-def test_a_pose_search_says_it(caplog):
+@pytest.mark.parametrize("height", [0.0, 4.0])
+def test_a_pose_search_says_it(caplog, height):
+    """The ligand of a SMILES is at the origin, also where the host is."""
     water = molecule("H2O")
-    water.positions += [0, 0, 4.0]
+    water.positions += [0, 0, height]
     everywhere = SimpleNamespace(distances=lambda positions: np.zeros(len(positions)))
     settings = DockSettings(ligand="C", host="water.xyz", output="out")
     model = prepare_model(device="cpu")

@@ -158,7 +158,10 @@ def _energies(
     check_elements(source.species, molecule.numbers, host, region.distances(host.atoms.positions))
     check_host(source, host)
     warn_of_images(host, ligand, source.r_max)
-    warn_outside(source.trained_on, joined(host.atoms, molecule), set())
+    apart = molecule.copy()  # where the file has it, it may be in the midst of the host, and seem to be bonded to it
+    if len(host.atoms):
+        apart.positions += host.atoms.positions.max(axis=0) - molecule.positions.min(axis=0) + 10.0
+    warn_outside(source.trained_on, joined(host.atoms, apart), set())
     if settings.compile:
         compile_potential(source)
     return ModelEnergies(molecule, host, model=source, batch_atoms=settings.batch_atoms)
