@@ -31,6 +31,10 @@ def read_yaml(path: str | Path, sections: str = "settings") -> dict[str, Any]:
     text = _text(place)
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)
+    except (AttributeError, LookupError, TypeError) as error:  # PyYAML's own, of values like !!int ""
+        raise ConfigError(
+            f"{path} is not valid YAML: a value is not what its tag (!!) says; leave the tag out"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
@@ -113,6 +117,10 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":  # nested ones would grow without bound
+                raise yaml.constructor.ConstructorError(
+                    None, None, "mappings are not merged with << here; write the settings out", key.start_mark
+                )
             name = str(self.construct_object(key, deep=deep))
             if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} appears twice", node.start_mark)
