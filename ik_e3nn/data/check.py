@@ -20,6 +20,7 @@ from ik_e3nn.data.check_analysis import (
     incomplete_forces,
     largest_forces,
     oddities,
+    stress_outliers,
 )
 from ik_e3nn.data.check_geometry import closest_contacts, find_duplicates
 from ik_e3nn.data.check_plot import plot_check
@@ -34,6 +35,7 @@ from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
 from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.data.writing import check_output, whole_file
+from ik_e3nn.errors import DataError
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
 
@@ -85,7 +87,8 @@ class CheckSettings:
     def prefix(self) -> Path:
         """Path of the files to write, without suffix."""
         if self.output is not None:
-            return user_path(self.output)
+            given = user_path(self.output)
+            return given.with_suffix("") if given.suffix in (".json", ".png") else given
         first = Path(self.data if isinstance(self.data, str) else self.data[0]).name
         plain = "".join(letter for letter in first if letter not in "*?[]")
         return Path(f"{plain.split('.')[0] or 'data'}_check")
@@ -121,7 +124,14 @@ def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
         >>> report.counts.energy, report.duplicates, report.is_clean
         (2, [[0, 1]], False)
     """
-    files = [settings.prefix.with_name(settings.prefix.name + suffix) for suffix in (".json", ".png")]
+    prefix = settings.prefix
+    if prefix.exists() and not prefix.is_file():
+        what = "a folder" if prefix.is_dir() else "no file"
+        raise DataError(
+            f"output is the beginning of two names, <output>.json and <output>.png, and {settings.output!r} is {what}; "
+            "give something like found/check"
+        )
+    files = [prefix.with_name(prefix.name + suffix) for suffix in (".json", ".png")]
     inputs = [settings.data] if isinstance(settings.data, str) else settings.data
     for file in files:
         check_output(file, overwrite=settings.overwrite, inputs=inputs)
@@ -138,7 +148,7 @@ def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckRe
     structures, places = read_located(settings.data)
     labels, counts = read_labels(structures, settings.keys, require=(), places=places)
     report = _examine(structures, labels, counts, [str(file) for file in files])
-    report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys)])
+    report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys, places)])
     absent = missing_labels(structures, settings.keys, counts)
     if absent:
         report.notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
@@ -177,7 +187,12 @@ def _examine(
         residuals=residuals,
         force_rms=force_rms(labels),
         largest_forces=largest_forces(labels),
-        outliers=energy_outliers(structures, residuals) + force_outliers(labels) + incomplete_forces(labels),
+        outliers=[
+            *energy_outliers(structures, residuals),
+            *force_outliers(labels),
+            *incomplete_forces(labels),
+            *stress_outliers(labels),
+        ],
         duplicates=duplicates,
         contacts=contacts,
         broken=broken,

@@ -14,6 +14,7 @@ FloatArray = NDArray[np.float64]
 
 OUTLIER_SCORE = 8.0
 LARGE_FORCE = 50.0
+LARGE_STRESS = 1.0  # 160 GPa
 # Frames of one composition are compared with each other if there are this many.
 _OWN_MEDIAN = 10
 
@@ -108,6 +109,29 @@ def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
     return _outliers(
         scores, _few(scores > OUTLIER_SCORE) | _few(largest > LARGE_FORCE), largest, "largest force (eV/A)"
     )
+
+
+def stress_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
+    """Structures whose largest component of the stress is far above that of the others.
+
+    Args:
+        labels: Labels of each structure.
+
+    Returns:
+        Outliers, the worst first.
+
+    Example:
+        >>> labels = [StructureLabels(0.0, np.zeros((1, 3)), size * np.eye(3)) for size in (0.01, 0.03, 0.02, 50.0)]
+        >>> [outlier.structure for outlier in stress_outliers(labels)]
+        [3]
+    """
+    largest = np.array([np.abs(one.stress).max() for one in labels])
+    with np.errstate(divide="ignore"):
+        logarithms = np.log10(np.where(largest > 0, largest, np.nan))
+    scores = robust_scores(logarithms)
+    # a stress that is small for once is no fault, and one that is not large has no say in any scale
+    chosen = _few((scores > OUTLIER_SCORE) & (largest > LARGE_STRESS))
+    return _outliers(scores, chosen, largest, "largest component of the stress (eV/A^3)")
 
 
 def incomplete_forces(labels: Sequence[StructureLabels]) -> list[Outlier]:

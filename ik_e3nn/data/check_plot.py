@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ik_e3nn.data.check_geometry import CLOSE_RATIO, Contact
+
+_CONTACTS, _BINS, _LONGEST = 12, 60, 32
 
 
 def plot_check(
@@ -37,21 +40,68 @@ def plot_check(
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     figure.suptitle(f"{len(sizes)} structures")
     axes = figure.subplots(2, 2)
-    histogram(axes[0, 0], residuals, "energy per atom relative to E0 (eV)")
-    histogram(axes[0, 1], forces, "force component (eV/A)", logarithmic=True)
-    shown = list(contacts)[:12]
-    axes[1, 0].barh([one.pair for one in shown], [one.ratio for one in shown], color="tab:blue")
-    axes[1, 0].axvline(CLOSE_RATIO, color="tab:red", linewidth=1)
-    axes[1, 0].set_xlabel("shortest distance / sum of covalent radii")
-    histogram(axes[1, 1], np.asarray(sizes, dtype=np.float64), "atoms per structure")
+    histogram(axes[0, 0], residuals, "energies", "energy per atom relative to E0 (eV)", "structures")
+    histogram(axes[0, 1], forces, "forces", "force component (eV/A)", "components", logarithmic=True)
+    _plot_contacts(axes[1, 0], contacts)
+    histogram(axes[1, 1], np.asarray(sizes, dtype=np.float64), "sizes", "atoms per structure", "structures", whole=True)
     figure.savefig(path, dpi=130, format="png")
 
 
-def histogram(axes: Axes, values: NDArray[np.float64], label: str, *, logarithmic: bool = False) -> None:
-    """A histogram of the finite values."""
+def _plot_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
+    """Bars of the shortest distances, the closest at the top."""
+    shown = list(contacts)[:_CONTACTS]
+    axes.set_title(
+        "closest contacts" + (f" ({_CONTACTS} of {len(contacts)} pairs)" if len(contacts) > _CONTACTS else "")
+    )
+    axes.set_xlabel("shortest distance / sum of covalent radii (red: too close)")
+    if not shown:
+        _say_none(axes)
+        return
+    axes.barh([one.pair for one in shown], [one.ratio for one in shown], color="tab:blue")
+    axes.invert_yaxis()
+    axes.axvline(CLOSE_RATIO, color="tab:red", linewidth=1)
+    axes.set_xlim(0.0, 1.1 * max(CLOSE_RATIO, *(one.ratio for one in shown)))
+
+
+def histogram(
+    axes: Axes,
+    values: NDArray[np.float64],
+    title: str,
+    label: str,
+    counted: str,
+    *,
+    logarithmic: bool = False,
+    whole: bool = False,
+) -> None:
+    """A histogram of the finite values.
+
+    Args:
+        axes: Where to draw.
+        values: The values, any shape.
+        title: What they are.
+        label: The same with the unit, for the axis.
+        counted: What is counted.
+        logarithmic: Whether counts are on a logarithmic scale.
+        whole: Whether the values are whole numbers, which few bins suit.
+    """
+    axes.set(title=title if len(title) <= _LONGEST else f"{title[: _LONGEST - 3]}...", xlabel=label)
     finite = np.ravel(values)[np.isfinite(np.ravel(values))]
-    if len(finite):
-        axes.hist(finite, bins=60, color="tab:blue", log=logarithmic)
-    else:
-        axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
-    axes.set(xlabel=label, ylabel="count")
+    if not len(finite):
+        _say_none(axes)
+        return
+    low, high = float(finite.min()), float(finite.max())
+    few = whole and high - low < _BINS
+    bins = np.arange(low - 0.5, high + 1.0).tolist() if few else int(np.clip(len(finite) // 2, 10, _BINS))
+    axes.hist(finite, bins=bins, color="tab:blue", log=logarithmic)
+    if few:
+        axes.set_xlim(max(0.0, low - 2.0), high + 2.0)
+    axes.set_ylabel(counted)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
+    if not logarithmic:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+
+
+def _say_none(axes: Axes) -> None:
+    """An empty panel that says so, without the ticks of nothing."""
+    axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])

@@ -159,8 +159,10 @@ class PropertyCheckReport:
         far = {name: {one.structure for one in self.outliers if one.what == name} for name in names}
         for one, name in zip(axes, names, strict=False):
             kept = _without(self.values[name], far[name])
-            histogram(one, kept, name + (f" ({len(far[name])} outliers not shown)" if far[name] else ""))
-        histogram(axes[len(names)], np.asarray(self.sizes, dtype=np.float64), "atoms per molecule")
+            hidden = f"value (outliers not shown: {len(far[name])})" if far[name] else "value"
+            histogram(one, kept, name, hidden, "molecules")
+        sizes = np.asarray(self.sizes, dtype=np.float64)
+        histogram(axes[len(names)], sizes, "sizes", "atoms per molecule", "molecules", whole=True)
         for one in axes[len(names) + 1 :]:
             one.set_axis_off()
         figure.savefig(path, dpi=130, format="png")

@@ -61,7 +61,8 @@ class LabelKeys:
         for name, known in (("energy_unit", ENERGY_UNITS), ("length_unit", LENGTH_UNITS)):
             if getattr(self, name) not in known:
                 raise DataError(f"{name} must be one of {', '.join(known)}; got {getattr(self, name)!r}")
-        names = [name for name in (self.energy, self.forces, self.stress, self.virial) if name is not None]
+        stress = None if self.virial == self.stress == type(self).stress else self.stress  # what it holds is a virial
+        names = [name for name in (self.energy, self.forces, stress, self.virial) if name is not None]
         if len(set(names)) < len(names):
             raise DataError(f"two labels are given the same key: {', '.join(names)}")
 

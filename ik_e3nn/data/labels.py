@@ -212,9 +212,9 @@ def _resolve_keys(keys: LabelKeys, present: Mapping[str, int], require: Sequence
     sources: dict[str, str] = {}
     for label in LABELS:
         wanted = getattr(keys, label)
-        if wanted in present:
+        if wanted in present and wanted != keys.virial:
             sources[label] = wanted
-        elif wanted == DEFAULT_KEYS[label] and label in present:
+        elif wanted == DEFAULT_KEYS[label] and label in present and label != keys.virial:
             logger.info("no structure has %r; reading %s from %r", wanted, label, label)
             sources[label] = label
         elif label == "stress" and keys.virial in present:

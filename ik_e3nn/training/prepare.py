@@ -157,7 +157,7 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     equal = find_duplicates([atoms for one in sets.values() for atoms in one.structures])
     warn_of_common({name: one.names for name, one in sets.items()}, equal, "structures")
     for name in [name for name in sets if name == "train" or isinstance(getattr(data, name), str | list)]:
-        for sentence in suspicious_units(sets[name].structures, sets[name].labels, keys):
+        for sentence in suspicious_units(sets[name].structures, sets[name].labels, keys, sets[name].places):
             _log.warning("data.%s: %s", name, sentence)
     warn_unused_inputs([a for one in sets.values() for a in one.structures], config.model.get("inputs") or ())
     isolated = [read_set(data.isolated_atoms, keys)] if data.isolated_atoms is not None else []

@@ -7,11 +7,13 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
+from matplotlib.figure import Figure
 
 from ik_e3nn.data import write_structures
 from ik_e3nn.data.check import CheckSettings, check
 from ik_e3nn.data.check_analysis import energy_outliers, robust_scores
 from ik_e3nn.data.check_geometry import closest_contacts, find_duplicates
+from ik_e3nn.data.check_plot import histogram
 from ik_e3nn.errors import DataError
 
 
@@ -99,6 +101,43 @@ def test_own_key_names_and_units(tmp_path):
     assert report.counts.sources["energy"] == "dft"
     total = 2 * report.reference.values[1] + report.reference.values[8]
     assert total == pytest.approx(-76.0 * 27.2114, rel=1e-4)
+
+
+def test_panels_of_the_picture_have_titles_and_names_of_what_is_counted():
+    axes = Figure().subplots(1, 2)
+    histogram(axes[0], np.array([9.0] * 5), "sizes", "atoms per structure", "structures", whole=True)
+    histogram(axes[1], np.array([np.nan]), "a" * 40, "forces (eV/A)", "components")
+    assert [one.get_title() for one in axes] == ["sizes", "a" * 29 + "..."]
+    assert [one.get_ylabel() for one in axes] == ["structures", ""]
+    assert all(tick == round(tick) for tick in axes[0].get_xticks())
+    assert axes[1].texts[0].get_text() == "none"
+    assert not len(axes[1].get_xticks())
+
+
+def test_one_absurd_stress_among_many(tmp_path):
+    frames = copper()
+    frames[8].info["REF_stress"] = 1602.18 * frames[8].info["REF_stress"]
+    report = run(tmp_path, frames)
+    assert [(one.structure, "stress" in one.what) for one in report.outliers] == [(8, True)]
+    assert "1 outliers in the largest component of the stress (eV/A^3): structure 8" in report.text()
+
+
+def test_structures_with_labels_in_other_units_are_named_with_their_file(tmp_path):
+    frames = copper()
+    for atoms in frames[5:25:2]:
+        atoms.arrays["REF_forces"] *= -1
+    text = run(tmp_path, frames).text()
+    sentence = "forces: 10 of 30 structures (the first is structure 5 of {}) seem to have the wrong sign"
+    assert sentence.format(tmp_path / "set.xyz") in text
+
+
+@pytest.mark.parametrize("output", ["..", ".", "/dev/null"])
+def test_the_output_is_the_beginning_of_two_names(tmp_path, output, monkeypatch):
+    write_structures(tmp_path / "set.xyz", copper(1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=r"two names, <output>.json and <output>.png, and '.*' is (a folder|no file)"):
+        check(CheckSettings(data="set.xyz", output=output))
+    assert CheckSettings(data="set.xyz", output="a/b.json").prefix == CheckSettings(data="s", output="a/b").prefix
 
 
 def test_isolated_atoms_are_no_outliers(tmp_path):
