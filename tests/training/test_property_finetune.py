@@ -591,7 +591,7 @@ def test_replay_keeps_what_the_base_can_do(data, method) -> None:
             atoms.info = {"old gap": float(out["old gap"]), "moment": out["moment"][0].numpy()}
     write(data / "old.xyz", structures)
     options = {
-        "base": "properties", "targets": {"other": "intensive A"}, "optimizer": {"lr": 0.05},
+        "base": "properties", "targets": {"other": "intensive A"}, "optimizer": {"lr": 0.005},
         "run": {"max_epochs": 15}, **method,
     }  # fmt: skip
     after = {}
@@ -602,7 +602,7 @@ def test_replay_keeps_what_the_base_can_do(data, method) -> None:
         assert errors["old domain"]["before"]["old gap_mae_eV"] < 1e-4
         assert errors["valid"]["after"]["other_mae_A"] < errors["valid"]["before"]["other_mae_A"]
         after[name] = errors["old domain"]["after"]["moment_mae_D"] + errors["old domain"]["after"]["old gap_mae_eV"]
-    assert after["replay"] < 0.7 * after["old_domain"]
+    assert after["replay"] < 0.5 * after["old_domain"]
 
 
 def test_weights_of_old_targets_may_be_chosen_and_their_errors_are_in_units_of_the_bases_scale(data) -> None:
