@@ -1,5 +1,9 @@
 """Bonds from a geometry, when nothing else tells them."""
 
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
@@ -14,6 +18,10 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds
 
 IntArray = NDArray[np.int64]
+
+# Ways of RDKit to find which atoms are bonded: its own choice of the nearest, and where no bond orders fit these, all
+# within so many sums of covalent radii. Across small rings and cages atoms that are not bonded are as near as 1.23.
+_WAYS: tuple[dict[str, Any], ...] = ({}, {"useVdw": True, "covFactor": 1.2}, {"useVdw": True, "covFactor": 1.12})
 
 
 def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
@@ -62,10 +70,10 @@ def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
     if atoms.pbc.any():
         raise DataError("bonds can be perceived for molecules only; this structure is periodic")
     reasons = []
-    for order in _orders(len(atoms)):
+    for way, order in product(_WAYS, _orders(len(atoms))):
         try:
             with rdBase.BlockLogs():
-                return fewest_charges(_determined(atoms, charge, order))
+                return fewest_charges(_determined(atoms, charge, order, way))
         except (ValueError, RuntimeError) as error:
             reasons.append(error)
     raise DataError(
@@ -80,7 +88,7 @@ def _orders(size: int) -> list[IntArray]:
     return [natural] if size < 3 else [natural, natural[::-1], *(rng.permutation(size) for _ in range(4))]
 
 
-def _determined(atoms: Atoms, charge: int, order: IntArray) -> Chem.Mol:
+def _determined(atoms: Atoms, charge: int, order: IntArray, way: Mapping[str, Any]) -> Chem.Mol:
     """Bonds found with the atoms in some order; the molecule has them in their own."""
     editable, conformer, isotopes = Chem.RWMol(), Chem.Conformer(len(atoms)), isotopes_of(atoms)
     for place, index in enumerate(order.tolist()):
@@ -92,7 +100,7 @@ def _determined(atoms: Atoms, charge: int, order: IntArray) -> Chem.Mol:
     editable.AddConformer(conformer)
     molecule: Chem.Mol = editable.GetMol()
     if len(atoms) > 1:
-        rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False)
+        rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False, **way)
         Chem.SanitizeMol(molecule)
     elif len(atoms):
         molecule.GetAtomWithIdx(0).SetFormalCharge(int(charge))

@@ -3,6 +3,7 @@
 from ase import Atoms
 
 from ik_e3nn.data.bond_perception import perceive_molecule
+from ik_e3nn.data.hydrogens import atoms_without_hydrogens
 from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds, has_bonds, structure_number
@@ -81,7 +82,8 @@ def geometry_problem(atoms: Atoms) -> str:
     strained = [bond for bond in molecule.GetBonds() if str(bond.GetBondType()) == "TRIPLE"]
     if any(bond.GetIdx() in ring for bond in strained for ring in rings):
         return "it has a triple bond in a small ring; it lacks hydrogens"
-    return ""
+    lacking = len(atoms_without_hydrogens(atoms))
+    return f"{lacking} atoms lack hydrogens by the angles between their bonds" if lacking else ""
 
 
 def _odd(atoms: Atoms) -> str:

@@ -109,4 +109,8 @@ def test_a_pose_search_says_it(caplog, height):
     model = prepare_model(device="cpu")
     with caplog.at_level(logging.WARNING):
         _energies(settings, model, read_ligand("C", 1, 0), Host(water, "water"), everywhere)
-    assert "it is 2 separate molecules or atoms" in told(caplog)[0]
+        assert "it is 2 separate molecules or atoms" in told(caplog)[0]
+        cut = Host(water[:2], "water", left_out=water.positions[2:])
+        _energies(settings, model, read_ligand("C", 1, 0), cut, everywhere)
+        _energies(settings, model, read_ligand("C", 1, 0), Host(water[:2], "water"), everywhere)
+    assert ["unpaired electrons" in message for message in told(caplog)] == [False, False, True]

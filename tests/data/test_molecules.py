@@ -98,7 +98,10 @@ def test_impossible_requests():
         atoms_from_mol(zero.GetMol())
 
 
-@pytest.mark.parametrize("smiles", ["CCO", "c1ccncc1", "CC(=O)[O-]", "C[NH3+]", "C#N", "[Cl-]"])
+# In the last two, atoms across a ring of four or a cage are so near that they look bonded.
+@pytest.mark.parametrize(
+    "smiles", ["CCO", "c1ccncc1", "CC(=O)[O-]", "C[NH3+]", "C#N", "[Cl-]", "C1C2CC1C2", "OC12CC(C1)(C2)C#N"]
+)
 def test_perceived_bonds_are_those_of_the_smiles(smiles):
     atoms = molecule_from_smiles(smiles)
     rows = perceive_bonds(atoms, atoms.info["charge"])
@@ -229,6 +232,18 @@ def test_a_geometry_that_is_no_whole_molecule_is_noticed(smiles, kept, problem):
     atoms.info = {"charge": made.info["charge"]}
     assert re.search(problem, found := geometry_problem(atoms)), found
     assert bool(problem) == bool(found)
+
+
+def test_a_double_bond_that_is_not_flat_is_two_missing_hydrogens():
+    made = molecule_from_smiles("CC(C)C(C)C")
+    assert geometry_problem(made) == geometry_problem(Atoms(made.numbers, made.positions)) == ""
+    distances = made.get_all_distances()
+    carbon = made.numbers == 6
+    tertiary = [i for i in np.flatnonzero(carbon) if (distances[i][carbon] < 1.7).sum() == 4]
+    gone = [int(np.flatnonzero(~carbon)[distances[i][~carbon].argmin()]) for i in tertiary]
+    bare = Atoms(made.numbers, made.positions)
+    del bare[gone]
+    assert geometry_problem(bare) == "2 atoms lack hydrogens by the angles between their bonds"
 
 
 def test_sdf_errors(tmp_path):

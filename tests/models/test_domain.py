@@ -12,6 +12,7 @@ from ik_e3nn.graph import Target
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
+    checkpoint,
     extended,
     load_model,
     load_property_model,
@@ -134,7 +135,7 @@ def test_what_training_data_show():
     assert Domain(3, several=True).joined(Domain(5, charged_groups=True)) == Domain(5, False, True, True)
 
 
-def test_it_goes_with_the_file(tmp_path):
+def test_it_goes_with_the_file(tmp_path, monkeypatch):
     model = InteratomicPotential(["H", "O"], num_channels=4)
     save_model(model, tmp_path / "new.safetensors")
     assert load_model(tmp_path / "new.safetensors").trained_on is None
@@ -151,6 +152,10 @@ def test_it_goes_with_the_file(tmp_path):
     save_model(properties, tmp_path / "p.safetensors")
     loaded = load_property_model(tmp_path / "p.safetensors")
     assert loaded.trained_on == retargeted(loaded, loaded.targets, ["C"]).trained_on == Domain(3, unpaired=True)
+    with monkeypatch.context() as patch:  # a file from before unpaired electrons were looked for
+        patch.setattr(checkpoint, "asdict", lambda domain: {"max_atoms": domain.max_atoms})
+        save_model(model, tmp_path / "old.safetensors")
+    assert load_model(tmp_path / "old.safetensors").trained_on == Domain(12, unpaired=True)
     model.trained_on = None
     object.__setattr__(model, "trained_on", BASE)
     object.__setattr__(BASE, "max_atoms", "many")

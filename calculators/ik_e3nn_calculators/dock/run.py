@@ -161,7 +161,10 @@ def _energies(
     apart = molecule.copy()  # where the file has it, it may be in the midst of the host, and seem to be bonded to it
     if len(host.atoms):
         apart.positions += host.atoms.positions.max(axis=0) - molecule.positions.min(axis=0) + 10.0
-    warn_outside(source.trained_on, joined(host.atoms, apart), set())
+    domain = source.trained_on
+    if domain is not None and len(host.left_out):
+        domain = replace(domain, unpaired=True)  # bonds were cut
+    warn_outside(domain, joined(host.atoms, apart), set())
     if settings.compile:
         compile_potential(source)
     return ModelEnergies(molecule, host, model=source, batch_atoms=settings.batch_atoms)
