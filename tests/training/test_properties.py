@@ -368,7 +368,7 @@ def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys)
     with (folder / "p.csv").open() as file:
         with_n, without = csv.DictReader(file)
     assert with_n["size_eV"] == "" != with_n["heteroatoms"]
-    assert "no reference of size" in with_n["problem"]
+    assert "no finite size: the model has no reference" in with_n["problem"]
     assert math.isfinite(float(without["size_eV"]))
     (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,10,1\n")
     assert main([*words, "--run.overwrite=true"]) == 2

@@ -278,7 +278,7 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
         one, two = csv.DictReader(file)
     assert one["size_eV"] == ""
     assert np.isfinite(float(one["gap_eV"]))
-    assert one["problem"] == "it has an element for which the model has no reference of size"
+    assert one["problem"] == "no finite size: the model has no reference for an element, or atoms are too close"
     assert (np.isfinite(float(two["size_eV"])), two["problem"]) == (True, "")
     write(data / "valid.xyz", [*molecules(["CH3OH"]), molecule("CH3SH")])
     bad = config(data, run={"output": str(data / "bad")})
