@@ -35,7 +35,21 @@ def suspicious_stress(
     known = np.isfinite(sizes)
     volumes = np.array([abs(np.linalg.det(atoms.cell.array)) for atoms in structures])
     size = float(np.median(sizes[known])) if known.sum() >= 5 else None
+    if slope is not None and slope < 0 and (stiffness or 0.0) > 0:
+        return [
+            "the energies seem to have the wrong sign: they fall where the stress resists a strain; multiply them by -1"
+        ]
     factor = _factor(slope, size)
+    if (
+        slope is not None
+        and factor is not None
+        and size is not None
+        and 1 / _TOO_LARGE < size / _USUAL_SIZE < _TOO_LARGE
+    ):
+        return [
+            f"the energies do not fit stress and forces, which fit each other: they change by {abs(slope):.3g} times "
+            "the work of the stress; look at their unit, and whether they are per atom"
+        ]
     negative = (slope if slope is not None else stiffness or 1.0) < 0
     if factor is None:
         if not negative:

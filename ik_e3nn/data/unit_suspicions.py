@@ -27,6 +27,7 @@ _TOLERANCE = log(1.6)
 _CLEARLY_OFF = log(4.0)
 _RIGHT = 0.4
 _ABSURD = 1e12
+_WRONG_FORCES = "the forces seem to have the wrong sign, as gradients have: {}; multiply them by -1"
 _SIGNS = 0.85  # agreement with a repulsion that tells the sign of forces
 
 
@@ -103,6 +104,8 @@ def _of_all(structures: Sequence[Atoms], labels: Sequence[StructureLabels], keys
                 f"the rows of the forces seem to be in another order than the atoms: sorted by {order}, they are what "
                 "bonds to hydrogen need; write them in the order of the atoms",
             ]
+    if stiffness is None and slopes.forces is None and _force_sign(structures, labels, None) < 0:
+        return [*sentences, _WRONG_FORCES.format("they pull atoms together that are near to each other")]
     sentences += _forces(slopes.forces if energy.is_total else None, stiffness, energy.factor, keys)
     return sentences or suspicious_stress(slopes.stress, structures, labels, keys)
 
@@ -158,7 +161,7 @@ def _force_sign(structures: Sequence[Atoms], labels: Sequence[StructureLabels], 
         return float(np.sign(stiffness))
     agreement = repulsion_responses(structures, labels).agreement
     known = agreement[np.isfinite(agreement)]
-    strong = np.mean(np.abs(known) > _SIGNS) if len(known) > 5 else 0.0
+    strong = np.mean(np.abs(known) > _SIGNS) if len(known) >= 10 else 0.0
     return float(np.sign(np.median(known))) if strong > 0.8 else 0.0
 
 
@@ -190,10 +193,7 @@ def _energy_unit(total: float, keys: LabelKeys) -> _Energy:
 def _forces(slope: float | None, stiffness: float | None, energy: float | None, keys: LabelKeys) -> list[str]:
     """Sentences about the sign and the unit of the forces, and whether the energies are in the same units."""
     if (stiffness is not None and stiffness < 0) or (stiffness is None and slope is not None and slope < 0):
-        return [
-            "the forces seem to have the wrong sign, as gradients have: they push bonds apart that are long, or "
-            "energies rise where they pull; multiply them by -1"
-        ]
+        return [_WRONG_FORCES.format("they push bonds apart that are long, or energies rise where they pull")]
     slope = abs(slope) if slope is not None else None
     if stiffness is None and slope is not None and energy is not None:
         stiffness = energy / slope

@@ -321,6 +321,16 @@ def test_the_sign_of_a_stress_from_strain_alone() -> None:
     assert "divide it by -1602.18" in found
 
 
+def test_crystals_without_energies_and_energies_beside_stress() -> None:
+    structures, labels = copper()
+    alone = [StructureLabels(np.nan, -one.forces, NOTHING) for one in labels]
+    (found,) = suspicious_units(structures, alone, LabelKeys())
+    assert "the forces seem to have the wrong sign, as gradients have: they pull atoms together that are near" in found
+    structures, labels = copper(strain=0.01, rattle=0.0)
+    (found,) = suspicious_units(structures, [replace(one, energy=-one.energy) for one in labels], LabelKeys())
+    assert "the energies seem to have the wrong sign: they fall where the stress resists a strain" in found
+
+
 def test_a_stress_of_exactly_zero() -> None:
     structures, labels = copper(12)
     (found,) = suspicious_units(structures, [replace(one, stress=np.zeros((3, 3))) for one in labels], LabelKeys())
