@@ -33,9 +33,9 @@ def zero_labels(structures: Sequence[Atoms], labels: Sequence[StructureLabels], 
         -1, 2
     )
     return [
-        f"the {what} of {counted(flags[:, column])} are exactly zero, which they are not by symmetry: they seem to be "
+        f"the {what} of {counted(flags[:, column])} {verb} exactly zero, and symmetry is not the reason: labels seem to be "
         "filled in; leave out what is not known"
-        for column, what in enumerate(("forces", "stress"))
+        for column, (what, verb) in enumerate((("forces", "are"), ("stress", "is")))
         if flags[:, column].any()
     ]
 

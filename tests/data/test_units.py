@@ -214,7 +214,7 @@ MIXTURES = [
     ("energies", label("energy", lambda e, n: e / n), "seem to be per atom, the others of whole structures; multiply"),
     ("forces", label("forces", lambda f, n: -f), "seem to have the wrong sign, as gradients have; multiply them by -1"),
     ("forces", label("forces", lambda f, n: f * LENGTH / ENERGY), "seem to be in Ha/bohr, the others in eV/ang"),
-    ("forces", label("forces", lambda f, n: 0.0 * f), "are exactly zero, which they are not by symmetry"),
+    ("forces", label("forces", lambda f, n: 0.0 * f), "are exactly zero, and symmetry is not the reason"),
 ]  # fmt: skip
 
 
@@ -334,7 +334,7 @@ def test_crystals_without_energies_and_energies_beside_stress() -> None:
 def test_a_stress_of_exactly_zero() -> None:
     structures, labels = copper(12)
     (found,) = suspicious_units(structures, [replace(one, stress=np.zeros((3, 3))) for one in labels], LabelKeys())
-    assert "the stress of 12 of 12 structures (the first is structure 0) are exactly zero" in found
+    assert "the stress of 12 of 12 structures (the first is structure 0) is exactly zero" in found
     perfect = [bulk("Cu", cubic=True, a=a) for a in np.linspace(3.5, 3.7, 12)]
     assert suspicious_units(perfect, [StructureLabels(-a.get_volume() ** 0.01, np.zeros((4, 3)), NOTHING)
                                       for a in perfect], LabelKeys()) == []  # fmt: skip
