@@ -33,7 +33,7 @@ def zero_labels(structures: Sequence[Atoms], labels: Sequence[StructureLabels], 
         -1, 2
     )
     return [
-        f"the {what} of {counted(flags[:, column])} {verb} exactly zero, and symmetry is not the reason: labels seem to "
+        f"the {what} of {counted(flags[:, column])} {verb} exactly zero, and symmetry is not the reason: they seem to "
         "be filled in; leave out what is not known"
         for column, (what, verb) in enumerate((("forces", "are"), ("stress", "is")))
         if flags[:, column].any()
