@@ -21,7 +21,7 @@ from ik_e3nn.models.device import resolve_device
 from ik_e3nn.training import resuming, run_folder
 from ik_e3nn.training.checkpoint import load_checkpoint
 from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.engine import run_training
+from ik_e3nn.training.engine import device_of, run_training
 from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetuning import Finetuning
 from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
@@ -97,7 +97,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     """
     folder = user_path(config.run.output)
     task_type(config).check(config)
-    resolve_device(config.run.device)
+    device_of(config.run)
     if is_worker():  # the process that started it holds the lock
         return _train(config, folder, resume)
     with run_folder.locked(folder):

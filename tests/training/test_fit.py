@@ -379,6 +379,11 @@ def test_given_e0s_are_used(data, caplog) -> None:
         ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
         ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 of flat.xyz \(Ne\): the periodic cell vectors"),
         ({"model": {"num_layers": 0}}, ConfigError, "model.num_layers must be a whole number of at least 1"),
+        (
+            {"device": "cpu:0", "num_processes": 2},
+            ConfigError,
+            "run.device is 'cpu:0', one device, but run.num_processes",
+        ),
         ({"device": "cuda:99"}, ConfigError, "device 'cuda:99' was asked for, but torch sees"),
         ({"model": {"cutoff": 3}}, ConfigError, "unknown setting 'model.cutoff'"),
     ],
