@@ -19,6 +19,8 @@ _ATOMS_PER_THREADED_LIST = 2000
 # The search counts its cells in 32 bits: in structures far larger than these it crashes or misses pairs.
 _LARGEST_COORDINATE = 1e8
 _LARGEST_EXTENT = 1e4
+# Atoms that are more cells away from the origin are searched from within the cell.
+_FAR = 1000
 # The search shrinks larger grids than this, in a way that fails for some: see `_search_cutoff`.
 _MOST_CUBES = 1e5
 # Cutoff in A up to which unit vectors along open directions cost no time.
@@ -68,6 +70,8 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
         )
     periodic, wraps = _open_wide_gaps(points, box, periodic, r_max)
     points, box = points - wraps @ box, search_cell(box, periodic)
+    back = _far_cells(points, box, periodic)
+    points, wraps = points - back @ box, wraps + back
     if np.ptp(points, axis=0).max() > _LARGEST_EXTENT:
         points = _close_gaps(points, box[~periodic], r_max)
     check_pair_count(points, box, periodic, float(r_max))
@@ -150,6 +154,13 @@ def _open_wide_gaps(
             periodic[axis] = False
             wraps[:, axis] = whole - (fractions - whole < above)
     return periodic, wraps
+
+
+def _far_cells(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_]) -> IntArray:
+    """The cell vectors to subtract from atoms that are very many cells away, (N, 3); vesin may divide by zero there."""
+    cells = np.floor(points @ np.linalg.inv(box)) * periodic
+    cells[np.abs(cells).max(axis=1) <= _FAR] = 0.0
+    return cells.astype(np.int64)
 
 
 def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:

@@ -1,5 +1,7 @@
 """Structures of all kinds in the calculator: the energy by ASE's neighbor list, or a clear error."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -39,10 +41,15 @@ def reference_pairs(atoms, r_max):
     """Pairs of atoms and their shifts: by ASE, or in cells that are too wide for it every pair by itself."""
     if np.abs(atoms.cell.array).max() < 1e4:
         return neighbor_list("ijS", atoms, r_max, self_interaction=False)
-    sender, receiver = np.nonzero(~np.eye(len(atoms), dtype=bool))
+    count, cell = len(atoms), atoms.cell.complete()
+    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell.array), axis=0)
+    around = [range(-n, n + 1) for n in np.where(atoms.pbc, np.ceil(r_max / heights), 0).astype(int)]
+    images = np.array(list(product(*around)))
+    sender, receiver = (one.ravel().repeat(len(images)) for one in np.indices((count, count)))
     vectors = atoms.positions[receiver] - atoms.positions[sender]
-    shifts = -np.round(atoms.cell.complete().scaled_positions(vectors)) * atoms.pbc
+    shifts = np.tile(images, (count**2, 1)) - np.round(cell.scaled_positions(vectors)) * atoms.pbc
     near = np.linalg.norm(vectors + shifts @ atoms.cell.array, axis=1) < r_max
+    near &= (sender != receiver) | shifts.any(axis=1)
     return sender[near], receiver[near], shifts[near]
 
 

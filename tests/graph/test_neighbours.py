@@ -194,3 +194,16 @@ def test_absurdly_uneven_cells_are_refused():
     message = "a structure of 1 atoms that is 9000 A wide and 0.01 A thin is too uneven for a search within 5.5 A"
     with pytest.raises(DataError, match=message):
         neighbour_list(np.zeros((1, 3)), np.diag([0.01, 9e3, 9e3]), True, 5.5)
+
+
+def test_atoms_a_million_cells_away_are_found():
+    # this ended the process with SIGFPE
+    cell = np.array([[4e6, 7e5, -1e5], [3.0, 0.0, 0.0], [-5e5, 6e5, 4e6]])
+    near = np.array([[0.5, 3.6, 1.6], [1.0, 2.0, 3.0], [0.1, 0.7, 3.1]])
+    away = np.array([[0, 0, 0], [0, 1_200_000, 0], [0, -70_000, 0]])
+    for pbc in ((False, True, True), (False, True, False), (True, True, True)):
+        (edges, shifts), (expected, images) = (
+            neighbour_list(points, cell, pbc, 3.5) for points in (near + away @ cell, near)
+        )
+        np.testing.assert_array_equal(edges, expected)
+        np.testing.assert_array_equal(shifts, images + (away[edges[0]] - away[edges[1]]))
