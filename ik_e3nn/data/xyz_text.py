@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,12 @@ from ase.data import atomic_numbers
 from ik_e3nn.data.isotopes import HYDROGEN_ISOTOPES, set_isotopes
 from ik_e3nn.errors import DataError
 
+_MANY = 10**7  # atoms of a frame
 _PROPERTIES = "species:S:1:pos:R:3"  # of a file that says nothing
+
+
+class _EndlessError(DataError):
+    """A frame announces so many atoms that ASE's reader would go on for hours after the end of the file."""
 
 
 class Frame(NamedTuple):
@@ -101,6 +107,8 @@ def _has_gaps(path: Path) -> bool:
                     return True
                 expected += frame.size
     except UnicodeDecodeError:  # a comment in another encoding
+        return True
+    except _EndlessError:
         return True
     except DataError:  # ASE's reader will say so, if the frame is wanted
         return False
@@ -209,12 +217,13 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
                 f"{waiting.strip()!r:.60}"
             )
         lines, taken = [waiting], 1
-        for line in islice(stream, count + 1):
+        for line in islice(stream, min(count + 1, sys.maxsize)):
             taken += 1
             if keep:
                 lines.append(line)
         if taken < count + 2 and not (count == 0 and taken == 1):
-            raise DataError(
+            kind = DataError if count < _MANY else _EndlessError
+            raise kind(
                 f"{path} cannot be read: frame {number}, line {at}: {count} atoms are announced, but the file ends "
                 f"after {max(taken - 2, 0)}"
             )

@@ -173,3 +173,12 @@ def test_a_symbol_that_no_reader_knows_is_named(tmp_path, symbol, advice):
     (tmp_path / "POSCAR").write_text(f"x\n1.0\n8 0 0\n0 8 0\n0 0 8\n{symbol} O\n1 1\nDirect\n0 0 0\n.1 0 0\n")
     with pytest.raises(DataError, match=f"POSCAR cannot be read: '{symbol}' is no chemical element{advice}"):
         read_structures(tmp_path / "POSCAR")
+
+
+@pytest.mark.parametrize("count", [10**8, 10**15, 2**70])
+def test_a_frame_of_absurdly_many_atoms_ends_no_reader(tmp_path, count):
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\n\nH 0 0 0\n{count}\n\nH 0 0 0\n")
+    for index in (":", 0, -1):
+        with pytest.raises(DataError, match=f"a.xyz.*frame 1, line 4: {count} atoms are announced, .* ends after 1"):
+            read_structures(path, index=index)
