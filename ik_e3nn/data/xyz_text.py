@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -16,11 +17,12 @@ from ik_e3nn.data.isotopes import HYDROGEN_ISOTOPES, set_isotopes
 from ik_e3nn.errors import DataError
 
 _MANY = 10**7  # atoms of a frame
+_WIDE = re.compile(r":[A-Za-z]:(\d{6,})")  # more columns than any property has
 _PROPERTIES = "species:S:1:pos:R:3"  # of a file that says nothing
 
 
 class _EndlessError(DataError):
-    """A frame announces so many atoms that ASE's reader would go on for hours after the end of the file."""
+    """A frame announces so many atoms or columns that ASE's reader would count for hours, or fill the memory."""
 
 
 class Frame(NamedTuple):
@@ -219,6 +221,12 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
         lines, taken = [waiting], 1
         for line in islice(stream, min(count + 1, sys.maxsize)):
             taken += 1
+            wide = _WIDE.search(line) if taken == 2 else None
+            if wide is not None:
+                raise _EndlessError(
+                    f"{path} cannot be read: frame {number}, line {at + 1}: a property with {wide[1]:.30} columns is "
+                    "announced"
+                )
             if keep:
                 lines.append(line)
         if taken < count + 2 and not (count == 0 and taken == 1):

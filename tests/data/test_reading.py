@@ -182,3 +182,13 @@ def test_a_frame_of_absurdly_many_atoms_ends_no_reader(tmp_path, count):
     for index in (":", 0, -1):
         with pytest.raises(DataError, match=f"a.xyz.*frame 1, line 4: {count} atoms are announced, .* ends after 1"):
             read_structures(path, index=index)
+
+
+@pytest.mark.parametrize("width", [10**6, 2**31, 2**70])
+@pytest.mark.parametrize("name", ["a.xyz", "a.xyz.gz"])
+def test_a_property_of_absurdly_many_columns_fills_no_memory(tmp_path, width, name):
+    path = tmp_path / name
+    with (gzip.open if name.endswith("gz") else open)(path, "wt") as file:
+        file.write(f"1\nProperties=species:S:1:pos:R:3:f:R:{width}\nH 0 0 0 1\n")
+    with pytest.raises(DataError, match=f"frame 0, line 2: a property with {width} columns is announced"):
+        read_structures(path)
