@@ -161,7 +161,8 @@ def _write(path: Path, asked: Asked, targets: Sequence[Target], sums: Values, co
             mean = np.ravel(sums[target.name][number]) / max(counts[number], 1)
             known = bool(counts[number]) and bool(np.isfinite(mean).all())
             if counts[number] and not known:
-                problems.append(f"no finite {target.name}: the model has no reference for an element, or atoms are too close")
+                reason = "the model has no reference for an element, or atoms are too close"
+                problems.append(f"no finite {target.name}: {reason}")
             names = column_names(target)
             predicted |= dict(zip(names, [f"{x:.8g}" if known else "" for x in mean], strict=True))
         rows.append({**row, **predicted, PROBLEM: "; ".join(problems)})
