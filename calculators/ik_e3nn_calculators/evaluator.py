@@ -24,6 +24,7 @@ from ik_e3nn.graph import (
     has_bonds,
     surface_vectors,
 )
+from ik_e3nn.graph.bond_fit import broken_bond
 from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.graph.bonds import KEPT_BY
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
@@ -88,6 +89,7 @@ class Evaluator:
         self._bonds: Snapshot = {}
         self._rows: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
         self._without = False  # the structure has no bonds, and that was said
+        self._broken = False  # a bond is far too long, and that was said
         self._stated: dict[str, float] = {}
         self._unused = ""
         self.trained_on: Domain | None = domain_of_model(model)
@@ -239,6 +241,12 @@ class Evaluator:
                 "its edges count as non-bonded. %s",
                 KEPT_BY,
             )
+        broken = broken_bond(atoms, rows)
+        if broken and not self._broken:
+            _log.warning(
+                "%s: it is broken, or the bonds are those of other positions; the model sees it as a bond", broken
+            )
+        self._broken = bool(broken)
         return rows
 
     def warn_unused(self, atoms: Atoms) -> None:

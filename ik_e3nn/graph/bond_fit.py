@@ -82,10 +82,7 @@ def _check_types(atoms: Atoms, listed: IntArray) -> None:
 def _check_lengths(atoms: Atoms, listed: IntArray, bonds: IntArray, sender: IntArray, receiver: IntArray) -> None:
     """Refuse listed bonds that are too long, if their atoms have other neighbors or there is no doubt."""
     ends = listed[:, :2]
-    vectors = atoms.positions[ends[:, 1]] - atoms.positions[ends[:, 0]]
-    lengths = find_mic(vectors, atoms.cell, atoms.pbc)[1] if len(ends) else np.zeros(0)
-    ratio = lengths / covalent_radii[atoms.numbers[ends]].sum(axis=1)
-    ratio[ends[:, 0] == ends[:, 1]] = 0.0  # to an own image
+    lengths, ratio = _lengths(atoms, listed)
     elsewhere = np.zeros(len(atoms), dtype=bool)
     unlisted = ~np.isin(_code(sender, receiver, len(atoms)), _code(bonds[:, 0], bonds[:, 1], len(atoms)))
     elsewhere[sender[unlisted]] = True
@@ -96,6 +93,40 @@ def _check_lengths(atoms: Atoms, listed: IntArray, bonds: IntArray, sender: IntA
             f"the bonds do not fit the structure: {_pair(atoms, listed[worst])} is listed as a bond, and the two are "
             f"{lengths[worst]:.2f} A apart ({ratio[worst]:.1f} times the sum of their covalent radii). {_REMEDY}"
         )
+
+
+def broken_bond(atoms: Atoms, bonds: IntArray) -> str:
+    """What to say of the longest bond where it is so long that it is broken, or belongs to other positions.
+
+    Args:
+        atoms: The structure.
+        bonds: Its bonds, rows (i, j, type).
+
+    Returns:
+        A clause; empty where every bond is shorter than 2.5 times the sum of the covalent radii.
+
+    Example:
+        >>> broken_bond(Atoms("OH", [[0, 0, 0], [0, 0, 3.0]]), np.array([[0, 1, 1]]))
+        'the bond O-H (atoms 0 and 1) is 3.00 A long, 3.1 times the sum of their covalent radii'
+    """
+    lengths, ratio = _lengths(atoms, bonds)
+    if not (ratio > BROKEN).any():
+        return ""
+    worst = int(np.argmax(ratio))
+    return (
+        f"the bond {_pair(atoms, bonds[worst])} is {lengths[worst]:.2f} A long, {ratio[worst]:.1f} times the sum of "
+        "their covalent radii"
+    )
+
+
+def _lengths(atoms: Atoms, bonds: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Lengths of bonds in A, and relative to the sums of covalent radii, 0 for bonds to an own image."""
+    ends = bonds[:, :2]
+    vectors = atoms.positions[ends[:, 1]] - atoms.positions[ends[:, 0]]
+    lengths = find_mic(vectors, atoms.cell, atoms.pbc)[1] if len(ends) else np.zeros(0)
+    ratio = lengths / covalent_radii[atoms.numbers[ends]].sum(axis=1)
+    ratio[ends[:, 0] == ends[:, 1]] = 0.0
+    return lengths, ratio
 
 
 def _check_free(atoms: Atoms, bonds: IntArray, free: BoolArray, sender: IntArray, receiver: IntArray) -> None:

@@ -1,5 +1,6 @@
 import copy
 import logging
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -9,7 +10,9 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 
+from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import ConfigError, DataError, MissingInputError, ModelFileError, UnknownSpeciesError
+from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators import IKCalculator
 from tests.calculators.pair_potential import PairPotential
 
@@ -283,10 +286,24 @@ class TestErrors:
             cluster.get_forces()
             cluster.positions += 0.01
             cluster.get_forces()
-        assert [record.message for record in caplog.records if "carries none" in record.message] == [
+        (said,) = [record.message for record in caplog.records if "carries none" in record.message]
+        assert said.startswith(
             "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
-            "its edges count as non-bonded"
-        ]
+            "its edges count as non-bonded. "
+        )
+
+    def test_stored_bonds_of_other_positions_are_told_once(self, caplog):
+        atoms = molecule_from_smiles("CCO")
+        atoms.calc = IKCalculator(
+            InteratomicPotential(["H", "C", "O"], 4.0, num_channels=2, inputs=["bond_types"]), device="cpu"
+        )
+        atoms.get_forces()
+        assert "covalent radii" not in caplog.text
+        atoms.positions = atoms.positions[::-1].copy()
+        for _ in range(2):
+            atoms.get_forces()
+            atoms.positions *= 1.5
+        assert len(re.findall("A long, .* times the sum of their covalent radii", caplog.text)) == 1
 
     @pytest.mark.parametrize("ask", ["get_stress", "get_stresses"])
     def test_stress_needs_a_volume(self, cluster, calculator, ask):

@@ -193,7 +193,7 @@ def test_a_group_must_keep_what_the_surroundings_fix():
         InteratomicPotential(["H"], group="O3", inputs=["surface"])
     with pytest.raises(ValueError, match="Td does not keep a wire"):
         InteratomicPotential(["H"], group="Td", inputs=["wire"])
-    with pytest.raises(ValueError, match="one kind of surroundings; got site, surface"):
+    with pytest.raises(ValueError, match="one kind of surroundings at most; got site, surface"):
         InteratomicPotential(["H"], group="C4v", inputs=["surface", "site"])
 
 
