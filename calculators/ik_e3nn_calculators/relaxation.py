@@ -33,6 +33,7 @@ __all__ = ["RelaxSettings", "RelaxSummary", "run_relax", "strain_mask"]
 _log = logging.getLogger(__name__)
 
 _OPTIMIZERS = {"fire": FIRE, "bfgs": BFGS, "lbfgs": LBFGS}
+_VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 _VOIGT_AXES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 _FILES = ("trajectory.extxyz", "trajectory.traj", "log.csv", "final.extxyz", "final.traj", "forces.png", "summary.json")
 
@@ -138,6 +139,17 @@ def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> FrechetCellFilter:
     if hydrostatic and not atoms.pbc.all():
         raise DataError("cell='hydrostatic' would strain an open direction too; use cell='full'")
     mask = settings.mask if settings.mask is not None else strain_mask(atoms)
+    open_axes = atoms.cell.array[~atoms.pbc].any(axis=0) & ~atoms.cell.array[atoms.pbc].any(axis=0)
+    idle = [
+        name
+        for name, given, (first, second) in zip(_VOIGT, mask, _VOIGT_AXES, strict=True)
+        if given and (open_axes[first] or open_axes[second])
+    ]
+    if idle:
+        raise DataError(
+            f"mask allows strains of {', '.join(idle)}, but pbc is {atoms.pbc.tolist()}, and no stress acts along an "
+            "open direction; set these entries to 0"
+        )
     return FrechetCellFilter(
         atoms, mask=mask, hydrostatic_strain=hydrostatic, scalar_pressure=settings.pressure * units.GPa
     )

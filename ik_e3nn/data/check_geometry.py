@@ -96,8 +96,17 @@ def connected_groups(links: Iterable[Sequence[int]], count: int) -> list[list[in
 
 
 def _charge_and_spin(atoms: Atoms) -> tuple[str, str]:
-    """Charge and multiplicity as they are given: an ion is another structure than the molecule at its geometry."""
-    return str(atoms.info.get("charge") or 0), str(atoms.info.get("spin") or "")
+    """Charge and multiplicity: an ion is another structure than the molecule at its geometry.
+
+    Where they are not given, they are 0 and the lowest that the number of electrons allows.
+    """
+    charge, spin = atoms.info.get("charge") or 0, atoms.info.get("spin")
+    if spin is None:
+        try:
+            spin = 1 + int(atoms.numbers.sum() - round(float(charge))) % 2
+        except (TypeError, ValueError, OverflowError):
+            spin = ""
+    return str(charge), str(spin)
 
 
 def check_contacts(atoms: Atoms) -> None:

@@ -177,6 +177,8 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
         >>> mol_from_smiles("C").GetNumAtoms()
         5
     """
+    if len(smiles.split()) > 1:
+        raise DataError(f"SMILES {smiles!r:.80} has a blank in it, behind which nothing is read; give the SMILES alone")
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:

@@ -23,7 +23,7 @@ class CalibrationSettings:
             the targets that old data alone have, as set_aside/old_domain.xyz. Every other structure calibrates, the
             rest tests that.
         train: What the model was trained on; a single model needs it. Structures that are in `data` too are left out.
-        output: File to write; metrics and plots go beside it under the same name.
+        output: File to write; `NAME_metrics.json` and `NAME_calibration.png` go beside it.
         members: Directions in which forces of a single potential are varied; more cost more and are more exact.
         max_structures: Most training structures to use, chosen at random.
         energy_key: Name of the energy label.

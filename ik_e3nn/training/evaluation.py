@@ -40,7 +40,8 @@ class EvalSettings:
     Args:
         model: Model file.
         data: File, glob, folder or list of them.
-        output: File for the structures with predictions, extxyz; errors and plots go beside it under the same name.
+        output: File for the structures with predictions, extxyz; beside `NAME.xyz` go the errors,
+            `NAME_metrics.json`, and plots, `parity_NAME_energy.png` and so on.
         prefix: Predictions are called `<prefix>_energy`, `<prefix>_forces` and `<prefix>_stress`.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.

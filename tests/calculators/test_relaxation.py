@@ -135,6 +135,8 @@ def test_cell_of_an_open_structure(cluster, slab_like, calculator, tmp_path):
         run_relax(settings(tmp_path, cell="full"), atoms=cluster, calculator=calculator)
     with pytest.raises(DataError, match="would strain an open direction"):
         run_relax(settings(tmp_path, cell="hydrostatic"), atoms=slab_like, calculator=calculator)
+    with pytest.raises(DataError, match=r"mask allows strains of zz, but pbc is \[True, True, False\]"):
+        run_relax(settings(tmp_path, cell="full", mask=[1, 1, 1, 0, 0, 1]), atoms=slab_like, calculator=calculator)
 
 
 @pytest.fixture

@@ -206,6 +206,13 @@ def test_a_second_kind_of_structure_is_no_outlier():
     assert [one.structure for one in energy_outliers(structures, energies)] == [32]
 
 
+def test_a_multiplicity_that_is_not_given_is_the_lowest():
+    hydrogen, radical = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), Atoms("OH", [[0, 0, 0], [0, 0, 1.0]])
+    frames = [atoms.copy() for atoms in (hydrogen, hydrogen, hydrogen, radical, radical)]
+    frames[1].info["spin"], frames[2].info["spin"], frames[4].info["spin"] = 1, 3, 2
+    assert find_duplicates(frames) == [[0, 1], [3, 4]]
+
+
 def test_an_ion_at_the_geometry_of_its_molecule_is_no_duplicate():
     frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info=info) for info in ({}, {"charge": 1}, {"charge": 0})]
     assert find_duplicates(frames) == [[0, 2]]

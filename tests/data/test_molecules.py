@@ -75,6 +75,8 @@ def test_conformers_are_different_and_repeatable(seed):
 
 @pytest.mark.parametrize("smiles", ["C(", "", "CX", "C1CC"])
 def test_bad_smiles(smiles, capfd):
+    with pytest.raises(DataError, match="'OCC O' has a blank in it, behind which nothing is read"):
+        molecule_from_smiles("OCC O")
     with pytest.raises(DataError, match="cannot be read; check its brackets"):
         molecule_from_smiles(smiles)
     assert capfd.readouterr().err == ""
