@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -87,7 +88,8 @@ def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _help(kind: type[Config], usage: str, description: str) -> str:
-    return str(config_parser(kind, usage=f"{usage} [--resume]", description=description).format_help())
+    text = config_parser(kind, usage=f"{usage} [--resume]", description=description).format_help()
+    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", text)  # the markup of docstrings
 
 
 def _text(result: Any) -> str:

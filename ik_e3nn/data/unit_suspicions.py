@@ -193,7 +193,9 @@ def _energy_unit(total: float, keys: LabelKeys) -> _Energy:
 def _forces(slope: float | None, stiffness: float | None, energy: float | None, keys: LabelKeys) -> list[str]:
     """Sentences about the sign and the unit of the forces, and whether the energies are in the same units."""
     if (stiffness is not None and stiffness < 0) or (stiffness is None and slope is not None and slope < 0):
-        return [_WRONG_FORCES.format("they push bonds apart that are long, or energies rise where they pull")]
+        sign = _WRONG_FORCES.format("they push bonds apart that are long, or energies rise where they pull")
+        right = (None if one is None else abs(one) for one in (slope, stiffness))
+        return [sign, *_forces(*right, energy, keys)]
     slope = abs(slope) if slope is not None else None
     if stiffness is None and slope is not None and energy is not None:
         stiffness = energy / slope
