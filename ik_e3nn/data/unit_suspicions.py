@@ -194,8 +194,8 @@ def _forces(slope: float | None, stiffness: float | None, energy: float | None, 
     """Sentences about the sign and the unit of the forces, and whether the energies are in the same units."""
     if (stiffness is not None and stiffness < 0) or (stiffness is None and slope is not None and slope < 0):
         sign = _WRONG_FORCES.format("they push bonds apart that are long, or energies rise where they pull")
-        right = (None if one is None else abs(one) for one in (slope, stiffness))
-        return [sign, *_forces(*right, energy, keys)]
+        slope, stiffness = (None if one is None else abs(one) for one in (slope, stiffness))
+        return [sign, *_forces(slope, stiffness, energy, keys)]
     slope = abs(slope) if slope is not None else None
     if stiffness is None and slope is not None and energy is not None:
         stiffness = energy / slope
