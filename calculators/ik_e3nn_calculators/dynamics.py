@@ -20,8 +20,14 @@ from ik_e3nn.json_file import read_json
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import model_path
 from ik_e3nn_calculators.calculator import IKCalculator
-from ik_e3nn_calculators.constraints import check_constraints, check_dynamics, renew_constraints, warn_of_lost
-from ik_e3nn_calculators.folder import check_free, clear_folder
+from ik_e3nn_calculators.constraints import (
+    check_constraints,
+    check_dynamics,
+    free_motions,
+    renew_constraints,
+    warn_of_lost,
+)
+from ik_e3nn_calculators.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.frames import snapshot, write_final
 from ik_e3nn_calculators.heights import HeightWatch
 from ik_e3nn_calculators.inputs import check_finite
@@ -68,8 +74,9 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
     Raises:
         ExplosionError: The structure left the physical range. Trajectory, log, plots and summary are left as they were
             before that, and the last steps are in `last_frames.extxyz`.
-        DataError: The folder holds a run already, is in use by another process, or cannot be written to; a restart
-            differs in its physics from the run's beginning; or the structure does not fit the ensemble.
+        DataError: The folder holds a run already, what is read, is in use by another process, or cannot be written to;
+            a restart differs in its physics from the run's beginning, or finds its log damaged; or the structure does
+            not fit the ensemble.
         ModelFileError: The model file is missing or broken.
     """
     with locked_folder(settings.output) as folder:
@@ -112,6 +119,7 @@ def _started(
     # Asked to continue, but killed before the first checkpoint: there is nothing to lose but these.
     protected = [name for name in _FILES if not (settings.restart and name in (START, SETTINGS))]
     check_free(folder, protected, overwrite=settings.overwrite)
+    check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
     if atoms is None:
         atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
     check_constraints(atoms)
@@ -124,6 +132,8 @@ def _started(
         _relax(structure, settings.relax_fmax)
     renew_constraints(structure)
     check_dynamics(structure)
+    if not free_motions(structure):
+        _log.warning("nothing can move: the constraints hold every atom in its place, and the run stays at 0 K")
     if settings.velocities == "thermal":
         # A stream of its own: a thermostat seeded alike must not repeat the velocities' random numbers.
         rng = np.random.default_rng([settings.seed, 1])
@@ -234,10 +244,10 @@ def _warn_of_temperature(summary: MDSummary, settings: MDSettings, atoms: Atoms,
 def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSummary:
     """Plots, last structure and summary."""
     settings, folder = run.settings, run.folder
-    table = run.log.columns()
     rebuilds = getattr(run.atoms.calc, "neighbour_rebuilds", None)
     if not message:
         write_final(folder, snapshot(run.atoms, step=run.step))
+    table = run.log.columns()
     summary = MDSummary(
         status="exploded" if message else "finished",
         steps=max(run.step, 0),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from ik_e3nn.data.reading import is_file
+from ik_e3nn.data.writing import check_not_read
 from ik_e3nn.errors import DataError
 
 
@@ -22,6 +24,21 @@ def check_free(path: str | Path, names: Sequence[str], *, overwrite: bool) -> No
         raise DataError(
             f"{path} holds a run already ({', '.join(there[:3])}); choose another output folder, or say --overwrite"
         )
+
+
+def check_inputs(folder: str | Path, names: Sequence[str], inputs: Sequence[str | Path | None]) -> None:
+    """Refuse to read a file that the run itself would replace, such as the last structure of the run before it.
+
+    Args:
+        folder: The folder of the run.
+        names: Names of the files that a run leaves.
+        inputs: What is read: files, or what stands in their place, such as SMILES strings or None.
+
+    Raises:
+        DataError: One of the files is read.
+    """
+    files = [source for source in inputs if source is not None and is_file(source)]
+    check_not_read([Path(folder) / name for name in names], files, advice="choose another output folder")
 
 
 def clear_folder(folder: Path, names: Sequence[str]) -> None:

@@ -1,7 +1,9 @@
 """Trajectory files that can be appended to, and cut back to where a checkpoint left them."""
 
 import os
+import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 import ase.io
@@ -10,7 +12,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.trajectory import Trajectory
 
 from ik_e3nn.atomic import naming, written_at_once
+from ik_e3nn.errors import DataError
 from ik_e3nn_calculators.constraints import lost_in_extxyz
+from ik_e3nn_calculators.kept import Kept
 
 
 def snapshot(atoms: Atoms, **info: float) -> Atoms:
@@ -52,8 +56,8 @@ class FrameFile(ABC):
         """The present end, to come back to."""
 
     @abstractmethod
-    def cut(self, mark: int) -> None:
-        """Drop everything after a mark."""
+    def cut(self, mark: int) -> Kept:
+        """Drop everything after a mark, and a frame that is not whole."""
 
 
 class ExtxyzFile(FrameFile):
@@ -72,9 +76,18 @@ class ExtxyzFile(FrameFile):
         """Number of bytes."""
         return self.path.stat().st_size if self.path.exists() else 0
 
-    def cut(self, mark: int) -> None:
-        """Shorten the file to so many bytes."""
+    def cut(self, mark: int) -> Kept:
+        """Shorten the file to so many bytes, or to its last whole frame if it has fewer."""
         cut_file(self.path, mark)
+        frames = _whole_frames(self.path)
+        end, first = next(frames, (0, None))
+        if self.mark() == mark:
+            return Kept(first, None, whole=True)
+        last = first
+        for end, last in frames:  # noqa: B007  (those of the last one)
+            pass
+        cut_file(self.path, end)
+        return Kept(first, last, whole=False)
 
 
 class AseTrajectoryFile(FrameFile):
@@ -96,13 +109,50 @@ class AseTrajectoryFile(FrameFile):
         with Trajectory(self.path) as file:
             return len(file)
 
-    def cut(self, mark: int) -> None:
-        """Rewrite the file with the first so many frames."""
-        if self.mark() <= mark:
-            return
-        with written_at_once(self.path) as file, Trajectory(self.path) as old, Trajectory(file.name, "w") as new:
-            for index in range(mark):
-                new.write(old[index])
+    def cut(self, mark: int) -> Kept:
+        """Rewrite the file with the first so many frames, or with those that can be read if there are fewer.
+
+        Raises:
+            DataError: None can be read.
+        """
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            self.path.unlink(missing_ok=True)  # ASE appends to no empty file
+            return Kept(None, None, whole=mark == 0)
+        try:
+            with Trajectory(self.path) as file:
+                there = len(file)
+                left = next((count for count in range(min(there, mark), 0, -1) if _is_readable(file, count - 1)), 0)
+                first, last = (file[0].info.get("step"), file[left - 1].info.get("step")) if left else (None, None)
+        except Exception as error:  # of any kind: the content may be anything
+            raise DataError(
+                f"{self.path} cannot be read ({error!r}); put back a copy, or move it away to do without its frames"
+            ) from error
+        if left < there:
+            with written_at_once(self.path) as new, Trajectory(self.path) as old, Trajectory(new.name, "w") as kept:
+                for index in range(left):
+                    kept.write(old[index])
+        return Kept(first, last, whole=left == mark)
+
+
+def _is_readable(file: Trajectory, index: int) -> bool:
+    """Whether a frame is whole."""
+    try:
+        file[index]
+    except Exception:  # noqa: BLE001  (of any kind: the content may be anything)
+        return False
+    return True
+
+
+def _whole_frames(path: Path) -> Iterator[tuple[int, int | None]]:
+    """Where each whole frame of an extended XYZ file ends, in bytes, and its step, if it is known."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        while (count := file.readline().strip()).isdigit():
+            step = re.search(rb"\bstep=(-?\d+)", file.readline())
+            if not all(file.readline().endswith(b"\n") for _ in range(int(count))):
+                return
+            yield file.tell(), int(step[1]) if step else None
 
 
 def frame_file(folder: Path, name: str, kind: str) -> FrameFile:

@@ -89,15 +89,17 @@ class MDRun:
         """Go back to the last checkpoint and drop what was written after it.
 
         Raises:
-            DataError: The checkpoint is broken.
+            DataError: The checkpoint or the log is broken.
         """
         saved = read_checkpoint(self.folder / CHECKPOINT)
         saved.apply(self.atoms)
         self.step = self.saved = saved.step
         self._rng.bit_generator.state = saved.random
-        self.log.cut(saved.marks["log"])
-        self.frames.cut(saved.marks["frames"])
+        rows, frames = self.log.cut(saved.marks["log"]), self.frames.cut(saved.marks["frames"])
         self._prime()
+        self.log.check_columns(self._row())
+        rows.warn_of_missing(self.log.path, "rows", self.step)
+        frames.warn_of_missing(self.frames.path, "frames", self.step)
         self._integrator = self._new_integrator()
         restore_integrator(self._integrator, saved.integrator)
         _log.info("continuing %s at step %d", self.folder, self.step)

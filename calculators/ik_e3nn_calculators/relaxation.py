@@ -19,7 +19,7 @@ from ik_e3nn.locking import locked_folder
 from ik_e3nn_calculators.calculator import IKCalculator
 from ik_e3nn_calculators.constraints import check_constraints, warn_of_lost
 from ik_e3nn_calculators.csvlog import CsvLog
-from ik_e3nn_calculators.folder import check_free, clear_folder
+from ik_e3nn_calculators.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.frames import frame_file, snapshot, write_final
 from ik_e3nn_calculators.heights import HeightWatch
 from ik_e3nn_calculators.inputs import has_volume
@@ -54,8 +54,8 @@ def run_relax(
         The summary; look at `converged`.
 
     Raises:
-        DataError: The folder holds a relaxation already or is in use by another process, or the cell of an open
-            structure is to be relaxed.
+        DataError: The folder holds a relaxation already, what is read, or is in use by another process; or the cell of
+            an open structure is to be relaxed.
         ExplosionError: Energy or forces became NaN.
     """
     with locked_folder(settings.output) as folder:
@@ -65,6 +65,7 @@ def run_relax(
 def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> RelaxSummary:
     """A relaxation in its locked folder."""
     check_free(folder, _FILES, overwrite=settings.overwrite)
+    check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
     engine = calculator or IKCalculator.from_settings(settings)
     if atoms is None:
         atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)

@@ -12,6 +12,7 @@ from ik_e3nn.training.config_file import Config, config_parser, config_type, rea
 from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig, finetune_type
 from ik_e3nn.training.property_config import PropertyConfig
 from ik_e3nn.training.yaml_file import flatten, read_yaml
+from ik_e3nn.user_path import user_path
 
 
 def run_train(words: Sequence[str], *, usage: str) -> str:
@@ -34,6 +35,7 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
         return _help(kind, usage, f"Train {what}.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
     config = read_config(path, tidy(rest, config_type(_keys(path, rest))))
+    _check_kept(path, config, resume=resume)
     from ik_e3nn.training.fit import train
 
     return _text(train(config, resume=resume))
@@ -65,11 +67,21 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     kind = finetune_type(_keys(path, rest))
     overrides = tidy(rest, kind)
     config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=kind)
+    _check_kept(path, config, resume=resume)
     from ik_e3nn.training.fit import finetune
     from ik_e3nn.training.run_folder import FINETUNE_PAGE
 
     result = finetune(cast(FinetuneConfig | PropertyFinetuneConfig, config), resume=resume)
     return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
+
+
+def _check_kept(path: str | None, config: Config, *, resume: bool) -> None:
+    """Refuse to replace the user's own configuration; that of a run that is resumed is the run's."""
+    from ik_e3nn.training.run_folder import check_inputs, has_begun
+
+    folder = user_path(config.run.output)
+    if path is not None and (not has_begun(folder) if resume else config.run.overwrite):
+        check_inputs(folder, [path])
 
 
 def _file(words: Sequence[str]) -> str | None:

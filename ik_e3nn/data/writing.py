@@ -3,7 +3,7 @@
 import glob
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -80,8 +80,7 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
         )
     if target.exists() and not overwrite:
         raise DataError(f"{path} exists already; give another name, or say --overwrite (overwrite=True) to replace it")
-    if target.exists() and any(target.samefile(file) for file in _files_of(inputs)):
-        raise DataError(f"{path} is read by this command, and would be replaced by its output; give another name")
+    check_not_read([path], inputs)
     if target.is_symlink() and not target.exists():
         raise DataError(f"{path} is a link to a file that does not exist; remove the link, or give another name")
     folder = next(place for place in target.absolute().parents if place.exists())
@@ -91,13 +90,36 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
         raise DataError(f"cannot write to the folder {folder}: permission denied; give another place")
 
 
+def check_not_read(
+    files: Iterable[str | Path], inputs: Sequence[str | Path], *, advice: str = "give another name"
+) -> None:
+    """Raise if a file that is to be written is one of those that are read, under whatever name.
+
+    Args:
+        files: Files that are written or removed; they need not exist.
+        inputs: Files, globs or folders that are read.
+        advice: What to do instead.
+
+    Raises:
+        DataError: Names the first such file.
+
+    Example:
+        >>> check_not_read(["no/such/file.xyz"], ["data.xyz"])
+    """
+    there = [path for path in files if user_path(path).exists()]
+    read = _files_of(inputs) if there else []
+    for path in there:
+        if any(user_path(path).samefile(file) for file in read):
+            raise DataError(f"{path} is read by this command, and would be replaced by its output; {advice}")
+
+
 def _files_of(inputs: Sequence[str | Path]) -> list[Path]:
     """The files that paths and globs stand for, those in folders included."""
     files = []
     for given in inputs:
         place = user_path(given)
         found = [place] if place.exists() else [Path(match) for match in glob.glob(str(place), recursive=True)]
-        files += [file for one in found for file in ([one] if one.is_file() else one.iterdir())]
+        files += [file for one in found for file in (one.iterdir() if one.is_dir() else [one])]
     return [file for file in files if file.exists()]
 
 

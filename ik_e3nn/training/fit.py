@@ -92,7 +92,8 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
 
     Raises:
         ConfigError: A setting is impossible, or the folder holds a run already.
-        DataError: The data cannot be used; in particular a label with a weight is absent everywhere.
+        DataError: The data cannot be used, in particular a label with a weight is absent everywhere; or data or base
+            are among the files of an earlier run that is to be replaced.
         TrainingError: The loss is no longer finite, or a process died.
     """
     folder = user_path(config.run.output)
@@ -110,6 +111,8 @@ def _train(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> 
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, num_processes=processes))
     else:
+        if config.run.overwrite and not resume:
+            run_folder.check_inputs(folder, resuming.files_read(config))
         run_folder.open_run_folder(folder, resume=resume, overwrite=config.run.overwrite)
         if resume:
             resuming.check_continues(config, folder)

@@ -82,6 +82,19 @@ def changes(config: Config, folder: Path) -> dict[str, str]:
     return {key: f"{key} was {before.get(key)!r} and is now {now[key]!r}" for key in changed}
 
 
+def files_read(config: Config) -> list[str]:
+    """Files, globs and folders of data that a training reads, and the base model of a fine-tuning.
+
+    >>> from ik_e3nn.training import DataConfig
+    >>> files_read(TrainConfig(DataConfig("a.xyz", test=["b.xyz", "c.xyz"])))
+    ['a.xyz', 'b.xyz', 'c.xyz']
+    """
+    values = flat_values(config)
+    given = [values.get(key) for key in (*_SETTINGS.values(), "finetune.base")]
+    lists = [one if isinstance(one, list) else [one] for one in given]
+    return [name for names in lists for name in names if isinstance(name, str)]
+
+
 def is_complete(config: Config, folder: Path) -> bool:
     """Whether a run has its model, has reached one of its limits, and is asked for with its own data."""
     if not ((folder / run_folder.METRICS).exists() and (folder / run_folder.MODEL).exists()):

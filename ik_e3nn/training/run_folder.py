@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ik_e3nn.atomic import naming, remove_unfinished, written_at_once
+from ik_e3nn.data.writing import check_not_read
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.user_path import user_path
@@ -89,6 +90,26 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
     except OSError as error:
         raise ConfigError(f"run.output: cannot write to the folder {folder}: {error.strerror}.") from error
     return folder
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run has written its settings to a folder, so that what is there as such is not the user's."""
+    return (folder / DATA).exists() or (folder / CHECKPOINTS / "last.ckpt").exists()
+
+
+def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
+    """Refuse to replace a run in a folder that holds what the new one reads.
+
+    Args:
+        folder: The folder.
+        inputs: Files, globs or folders that are read.
+
+    Raises:
+        DataError: One of the run's files is read.
+    """
+    places = [folder / name for name in _OURS]
+    files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
+    check_not_read(files, inputs, advice="choose another run.output")
 
 
 def abandon(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run leaves is whole, starts at the temperature asked for, and is continued exactly, constraints included."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -212,3 +213,150 @@ def test_damaged_files_of_a_run_are_named(tmp_path, name, content, message):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError, match=message):
         run_md(settings(tmp_path, steps=2, restart=True), atoms=ethanol(), calculator=EMT())
+
+
+def rows_of(folder) -> list[int]:
+    return np.genfromtxt(folder / "log.csv", delimiter=",", names=True)["step"].reshape(-1).astype(int).tolist()
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """Runs of 40 steps, one with each kind of trajectory."""
+    folder = tmp_path_factory.mktemp("begun")
+    for kind in ("extxyz", "traj"):
+        run_md(lengthened(folder / kind, steps=40, restart=False, trajectory=kind), atoms=water(), calculator=EMT())
+    return folder
+
+
+def lengthened(folder, **changes) -> MDSettings:
+    chosen = {"steps": 60, "log_interval": 10, "frame_interval": 10, "checkpoint_interval": 20, "restart": True}
+    return settings(folder, **{**chosen, **changes})
+
+
+def beginning(path, share) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def without_first_frame(path) -> None:
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[5:]))
+
+
+def without_first_row(path) -> None:
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *lines[2:]]))
+
+
+LOST = [
+    ("log.csv", None, [50, 60], "rows up to step 40"),
+    ("log.csv", 0.0, [50, 60], "rows up to step 40"),
+    ("log.csv", 0.5, [0, 10, 50, 60], "rows after step 10 up to step 40"),
+    ("log.csv", without_first_row, [10, 20, 30, 40, 50, 60], "rows before step 10"),
+    ("trajectory.extxyz", None, [50, 60], "frames up to step 40"),
+    ("trajectory.extxyz", 0.0, [50, 60], "frames up to step 40"),
+    ("trajectory.extxyz", 0.5, [0, 10, 50, 60], "frames after step 10 up to step 40"),
+    ("trajectory.extxyz", without_first_frame, [10, 20, 30, 40, 50, 60], "frames before step 10"),
+    ("trajectory.traj", None, [50, 60], "frames up to step 40"),
+    ("trajectory.traj", 0.0, [50, 60], "frames up to step 40"),
+    ("trajectory.traj", 0.9, [0, 10, 20, 30, 50, 60], "frames after step 30 up to step 40"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "left", "message"), LOST)
+def test_what_is_missing_of_a_continued_run_is_said(begun, tmp_path, caplog, name, damage, left, message):
+    kind = "traj" if name.endswith("traj") else "extxyz"
+    shutil.copytree(begun / kind, tmp_path, dirs_exist_ok=True)
+    if damage is None:
+        (tmp_path / name).unlink()
+    elif callable(damage):
+        damage(tmp_path / name)
+    else:
+        beginning(tmp_path / name, damage)
+    run_md(lengthened(tmp_path, trajectory=kind), calculator=EMT())
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == [
+        f"{tmp_path / name} holds no {message}: it was shortened or removed after they were written, and they are lost"
+    ]
+    steps = rows_of(tmp_path) if name == "log.csv" else [atoms.info["step"] for atoms in read(tmp_path / name, ":")]
+    assert steps == left
+
+
+def test_what_came_after_the_checkpoint_is_not_missed(begun, tmp_path, caplog):
+    shutil.copytree(begun / "extxyz", tmp_path, dirs_exist_ok=True)
+    for name in ("log.csv", "trajectory.extxyz"):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes() + path.read_bytes()[:50])
+    run_md(lengthened(tmp_path, frame_interval=4, log_interval=3), calculator=EMT())
+    run_md(lengthened(tmp_path, steps=70), calculator=EMT())
+    assert not [record for record in caplog.records if record.name.endswith(".kept")]
+    assert rows_of(tmp_path)[:6] == [0, 10, 20, 30, 40, 42]
+
+
+def test_a_trajectory_that_cannot_be_read_is_named(begun, tmp_path):
+    shutil.copytree(begun / "traj", tmp_path, dirs_exist_ok=True)
+    beginning(tmp_path / "trajectory.traj", 0.01)
+    with pytest.raises(DataError, match=r"trajectory.traj cannot be read .*; put back a copy, or move it away"):
+        run_md(lengthened(tmp_path, trajectory="traj"), calculator=EMT())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("10,0.005", "10,0#005", r"line 3 \(could not convert string to float: '0#005"),
+        ("10,0.005", "10.0.005", r"line 3 \(it has 5 values for 6 columns\)"),
+        ("\n20,", "J20,", r"line 3 \(it has 11 values for 6 columns\)"),
+        ("epot", "epou", r"line 1 \(the columns are step, time_ps, epou"),
+    ],
+)
+def test_a_damaged_log_is_named_before_the_run_goes_on(begun, tmp_path, old, new, message):
+    shutil.copytree(begun / "extxyz", tmp_path, dirs_exist_ok=True)
+    log = tmp_path / "log.csv"
+    log.write_text(log.read_text().replace(old, new))
+    before = log.read_bytes()
+    with pytest.raises(DataError, match=f"log.csv is damaged in {message}.*: put back a copy or mend that line"):
+        run_md(lengthened(tmp_path), calculator=EMT())
+    assert log.read_bytes() == before
+    assert len(read(tmp_path / "trajectory.extxyz", ":")) == 5
+
+
+def test_the_last_structure_is_written_whatever_happens_to_the_log(begun, tmp_path):
+    class Spoiler(EMT):
+        def calculate(self, *args, **kwargs) -> None:
+            super().calculate(*args, **kwargs)
+            with (tmp_path / "log.csv").open("a") as file:
+                file.write("spoiled\n")
+
+    with pytest.raises(DataError, match=r"log.csv is damaged in line .*it has 1 values for 6 columns"):
+        run_md(settings(tmp_path, steps=2), atoms=water(), calculator=Spoiler())
+    assert read(tmp_path / "final.extxyz").info["step"] == 2
+
+
+@pytest.mark.parametrize("name", ["final.extxyz", "start.traj", "linked.traj"])
+def test_a_run_does_not_replace_what_it_reads(begun, tmp_path, monkeypatch, name):
+    shutil.copytree(begun / "extxyz", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "linked.traj").symlink_to("start.traj")
+    monkeypatch.chdir(tmp_path.parent)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    source = f"{tmp_path.name}/{name}"
+    replaced = "is read by this command, and would be replaced by its output; choose another output folder"
+    starts = MDSettings(source, output=str(tmp_path), overwrite=True, progress=False)
+    with pytest.raises(DataError, match=replaced):
+        run_md(starts, calculator=EMT())
+    if name == "final.extxyz":
+        with pytest.raises(DataError, match=f"final.extxyz {replaced}"):
+            run_relax(RelaxSettings(source, output=str(tmp_path), overwrite=True), calculator=EMT())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "langevin"])
+def test_a_run_in_which_nothing_can_move_says_so(tmp_path, caplog, ensemble):
+    atoms = molecule("H2O")
+    atoms.set_constraint([FixAtoms([0, 1]), FixCartesian([2])])
+    run_md(settings(tmp_path / "held", ensemble=ensemble, steps=1), atoms=atoms, calculator=EMT())
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "nothing can move: the constraints hold every atom in its place, and the run stays at 0 K"
+    ]
+    caplog.clear()
+    atoms.set_constraint(FixAtoms([0, 1]))
+    run_md(settings(tmp_path / "free", ensemble=ensemble, steps=1), atoms=atoms, calculator=EMT())
+    assert "nothing can move" not in caplog.text

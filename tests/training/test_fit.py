@@ -14,9 +14,19 @@ import torch
 from ase import Atoms
 from ase.io import read, write
 
+from ik_e3nn.cli.app import main
 from ik_e3nn.errors import ConfigError, DataError, TrainingError, UnknownSpeciesError
 from ik_e3nn.models import load_model, read_model_info
-from ik_e3nn.training import OptimizerConfig, read_config, train
+from ik_e3nn.training import (
+    DataConfig,
+    FinetuneConfig,
+    MethodConfig,
+    OptimizerConfig,
+    RunConfig,
+    finetune,
+    read_config,
+    train,
+)
 from ik_e3nn.training.checkpoint import _KEYS, load_checkpoint
 from ik_e3nn.training.resuming import check_same_data
 from tests.training.helpers import interrupted_in_epoch, refused, structures
@@ -297,6 +307,28 @@ def test_an_earlier_run_is_not_overwritten(data) -> None:
     again = train(config(data, max_epochs=2, overwrite=True))
     assert again.metrics["epochs"] == 2
     assert (data / "run" / "notes.txt").exists()
+
+
+def test_a_run_does_not_replace_what_it_reads(finished, caplog) -> None:
+    replaced = "is read by this command, and would be replaced by its output; choose another run.output"
+    shutil.copy("train.xyz", finished / "set_aside")
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=f"run/config.yaml {replaced}"):
+        main(["train", "run/config.yaml", "--run.overwrite=true", "--debug"])
+    for changes in ({"test": "run/set_aside/*.xyz"}, {"train": ["train.xyz", "run/set_aside/train.xyz"]}):
+        with pytest.raises(DataError, match=f"run/set_aside/.*.xyz {replaced}"):
+            train(config(Path(), data=changes, overwrite=True))
+    given = FinetuneConfig(DataConfig("train.xyz"), finetune=MethodConfig(base="run/model.safetensors"))
+    given = dataclasses.replace(given, run=RunConfig(output="run", overwrite=True))
+    with pytest.raises(DataError, match=f"model.safetensors {replaced}"):
+        finetune(given)
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+    assert main(["train", "run/config.yaml", "--resume", "--run.overwrite=true"]) == 0
+    assert "is complete" in caplog.text
+    Path("mine").mkdir()
+    shutil.copy(finished / "config.yaml", "mine")
+    with pytest.raises(DataError, match=f"mine/config.yaml {replaced}"):
+        main(["train", "mine/config.yaml", "--run.output=mine", "--resume", "--debug"])
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(data) -> None:

@@ -30,7 +30,7 @@ from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, wri
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.state import STATE, StateFile
 from ik_e3nn_calculators.domain import warn_outside
-from ik_e3nn_calculators.folder import check_free, clear_folder
+from ik_e3nn_calculators.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.model import prepare_model
 from ik_e3nn_calculators.summary import write_json
 
@@ -84,7 +84,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
     Raises:
         DataError: The ligand or host cannot be used, the cell or the region has no room, the model does not know such a
-            host, or the folder holds another search or is in use by another process.
+            host, or the folder holds another search, what is read, or is in use by another process.
         UnknownSpeciesError: The model does not know an element.
     """
     with locked_folder(settings.output) as folder:
@@ -93,6 +93,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
 def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummary:
     """A search in its locked folder."""
+    check_inputs(settings.output, FILES, [settings.ligand, settings.host, settings.region.around, settings.model])
     state_file = StateFile(user_path(settings.output), settings.identity())
     known = None if settings.overwrite else state_file.read()
     if known is None:

@@ -312,6 +312,17 @@ def test_another_search_is_not_overwritten(tmp_path):
         run_dock(DockSettings("[Kr]", **settings), calculator=SteeleWall())
 
 
+@pytest.mark.parametrize("role", ["ligand", "host", "around"])
+def test_a_search_does_not_replace_what_it_reads(tmp_path, role):
+    settings = options(tmp_path, poses=2, steps=3)
+    run_dock(DockSettings("[Ar]", **settings), calculator=SteeleWall())
+    best = str(tmp_path / "dock" / "best.extxyz")
+    read = {"region": RegionSettings(around=best)} if role == "around" else {role: best}
+    chosen = DockSettings(**{"ligand": "[Ne]", **settings, "overwrite": True, **read})
+    with pytest.raises(DataError, match=r"best.extxyz is read by this command, .*; choose another output folder"):
+        run_dock(chosen, calculator=SteeleWall())
+
+
 def test_hosts_and_models_must_fit(tmp_path):
     save_model(surface_model(), tmp_path / "wall.safetensors")
     save_model(InteratomicPotential(["H", "C", "O"], 4.0, num_channels=2, num_layers=1), tmp_path / "free.safetensors")
