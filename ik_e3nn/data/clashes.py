@@ -47,9 +47,10 @@ def without_clashing_letters(sites: Sequence[Site], kept: NDArray[np.bool_]) -> 
         letters = bool(first.location and second.location) and first.location != second.location
         if kept[list(pair)].all() and letters and first.residue != second.residue and second.residue not in plain:
             kept &= np.array([site.residue != second.residue for site in sites])
+    least = 0.0 if any(site.occupancy for site in sites) else FULL  # 0 everywhere is what is not known
     for pair in pairs:
         first, second = (sites[index] for index in pair)
-        if kept[list(pair)].all() and any(0 < site.occupancy < FULL for site in (first, second)):
+        if kept[list(pair)].all() and any(least <= site.occupancy < FULL for site in (first, second)):
             distance = np.linalg.norm(np.subtract(first.position, second.position))
             raise DataError(
                 f"{_words(first)} and {_words(second)} are {distance:.2f} A apart, nearer than two atoms can be: they "

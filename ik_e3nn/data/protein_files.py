@@ -128,6 +128,12 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
                 "with nothing and are taken as whole atoms",
                 *(number, path, len(partial), partial[0].name, partial[0].residue_name, "".join(partial[0].residue)),
             )
+        if unseen := _unseen(sites):
+            logger.warning(
+                "model %d of %s: %d sites have the occupancy 0 (they were modelled, and not seen in the experiment): "
+                "%s; they are taken as whole atoms",
+                *(number, path, len(unseen), ", ".join(unseen[:3]) + " and others" * (len(unseen) > 3)),
+            )
         if not kept.all():
             left_out = next(sites[index] for index in np.flatnonzero(~kept).tolist())
             logger.info(
@@ -138,6 +144,14 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
             )
         structures.append(_atoms([site for site, is_kept in zip(sites, kept, strict=True) if is_kept], cell))
     return structures
+
+
+def _unseen(sites: Sequence[Site]) -> list[str]:
+    """Sites without a letter and of occupancy 0, in words; some programs write 0 for all, which says nothing."""
+    if not any(site.occupancy for site in sites):
+        return []
+    unseen = [site for site in sites if not site.location and site.occupancy == 0]
+    return [f"{site.name} of {site.residue_name} {''.join(site.residue)}" for site in unseen]
 
 
 def _atoms(sites: Sequence[Site], cell: Cell | None) -> Atoms:

@@ -16,6 +16,7 @@ from ik_e3nn.data.extxyz import is_extxyz
 from ik_e3nn.data.protein_files import PDB_SUFFIXES, is_mmcif, read_mmcif, read_pdb
 from ik_e3nn.data.reading_faults import why_unreadable
 from ik_e3nn.data.sdf import SDF_SUFFIXES, is_sdf, read_sdf
+from ik_e3nn.data.shelx import SHELX_SUFFIXES, read_shelx
 from ik_e3nn.data.xyz_text import count_frames, open_text, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy, settle_bonds
@@ -284,6 +285,8 @@ def _parse(path: Path, index: str | int) -> list[Atoms]:
     elif kind in (".cif", ".mmcif"):
         text = _text(path)
         found = (read_mmcif(text, path) if is_mmcif(text) else read_cif(text, path))[whole]
+    elif kind in SHELX_SUFFIXES:
+        found = read_shelx(_text(path), path)[whole]
     elif is_extxyz(path):
         found = read_xyz(path, whole)
     else:

@@ -20,6 +20,8 @@ from ik_e3nn.graph.bonds import KEPT_BY
 logger = logging.getLogger(__name__)
 
 CLOSE = 1.15  # sums of covalent radii: a bond beyond doubt
+# Bonds of drawings are shorter or longer than these sums of covalent radii (N2 has 0.77, F2 1.24), or as of RDKit.
+DRAWN, RDKIT_BOND = (0.74, 1.3), 1.5  # the latter in A
 SDF_SUFFIXES = (".sdf", ".mol", ".sd")
 
 
@@ -112,7 +114,7 @@ def scan_sdf(path: Path) -> Iterator[SDFRecord | Unreadable]:
             name = f"molecule {number} of {path}"
             if molecule is None:
                 yield Unreadable(number, f"{name} cannot be read", flat=False)
-            elif not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
+            elif _is_drawing(molecule):
                 problem = f"{name} is a flat drawing (2D coordinates); make a geometry from its SMILES first"
                 yield Unreadable(number, problem, flat=True)
             else:
@@ -171,6 +173,19 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     if molecule.HasProp("_Name") and molecule.GetProp("_Name").strip():
         atoms.info["name"] = molecule.GetProp("_Name").strip()
     return atoms
+
+
+def _is_drawing(molecule: Chem.Mol) -> bool:
+    """Whether coordinates are those of a drawing; two or three atoms may lie in its plane anyway, drawn or not."""
+    conformer = molecule.GetConformer()
+    if conformer.Is3D() or molecule.GetNumAtoms() > 3:
+        return not conformer.Is3D()
+    ends = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()], dtype=int).reshape(-1, 2)
+    vectors = conformer.GetPositions()[ends[:, 0]] - conformer.GetPositions()[ends[:, 1]]
+    radii = covalent_radii[[atom.GetAtomicNum() for atom in molecule.GetAtoms()]]
+    lengths, sizes = np.linalg.norm(vectors, axis=1), radii[ends].sum(axis=1)
+    strange = (lengths < DRAWN[0] * sizes) | (lengths > DRAWN[1] * sizes) | (np.abs(lengths - RDKIT_BOND) < 1e-3)
+    return bool(strange.any())
 
 
 def _touching(atoms: Atoms) -> bool:

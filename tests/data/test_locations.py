@@ -309,3 +309,52 @@ def test_groups_of_disorder_without_occupancies(tmp_path, groups, is_ordered):
     else:
         with pytest.raises(DataError, match="block 'x' of .*a.cif: sites are occupied in part: .* disorder groups"):
             read_structures(tmp_path / "a.cif")
+
+
+def test_sites_of_occupancy_zero_are_named(tmp_path, caplog):
+    waters = [line("O", "", "HOH", (5.0 * k, 0, 0), float(k), number=k) for k in range(2)]
+    assert len(read_lines(tmp_path, *waters)[0]) == 2
+    assert "1 sites have the occupancy 0 (they were modelled, and not seen in the experiment): O of HOH A0; they" in (
+        caplog.text
+    )
+    caplog.clear()
+    read_lines(tmp_path, waters[0])  # zero everywhere: not known
+    assert not caplog.text
+    with pytest.raises(DataError, match=r"O of HOH A0 \(occupancy 0\) and O of HOH A1 .* are 1.00 A apart"):
+        read_lines(tmp_path, waters[0], line("O", "", "HOH", (1, 0, 0), number=1))
+
+
+RES = "TITL x 0.0 125.0 -7.5 0 0 2 (P1) n - 1\nCELL 1.0 5 5 5 90 90 90\nLATT -1\nSFAC C N\n"
+
+
+@pytest.mark.parametrize(
+    ("occupancy", "problem"),
+    [
+        ("1.0", ""),
+        ("11.00000", ""),
+        ("0.5", "sites are occupied in part or by several elements: C 0.5 at atom 0"),
+        ("10.5", "sites are occupied in part or by several elements: C 0.5 at atom 0"),
+        ("0", "sites are occupied in part or by several elements: C 0 at atom 0"),
+        ("21.0", "sites are occupied in part: the occupancy of C at atom 0, 21.0, refers to a free variable"),
+        ("-21.0", ".* the occupancy of C at atom 0, -21.0, refers to a free variable"),
+        ("", "1 atoms with an occupancy can be read, and there are 2 lines of atoms"),
+    ],
+)
+def test_occupancies_of_shelx_files(tmp_path, occupancy, problem):
+    text = f"{RES}C 1 0 0 0 {occupancy}\nN 2 0.5 0 0 1.0\nEND\n"
+    (tmp_path / "a.res").write_text(text + text)
+    if problem:
+        with pytest.raises(DataError, match=f"structure 0 of .*a.res: {problem}"):
+            read_structures(tmp_path / "a.res")
+    else:
+        first, second = read_structures(tmp_path / "a.res")
+        assert first == second
+        assert (first.get_chemical_formula(), first.get_potential_energy()) == ("CN", -7.5)
+        assert "occupancy" not in first.info
+
+
+@pytest.mark.parametrize("change", [("LATT -1", "LATT 1"), ("SFAC", "SYMM -X, 0.5+Y, -Z\nSFAC")])
+def test_shelx_files_of_asymmetric_units_are_refused(tmp_path, change):
+    (tmp_path / "a.res").write_text(RES.replace(*change) + "C 1 0 0 0 11.0\nEND\n")
+    with pytest.raises(DataError, match="it holds the atoms of one asymmetric unit"):
+        read_structures(tmp_path / "a.res")

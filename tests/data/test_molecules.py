@@ -248,6 +248,28 @@ def test_a_double_bond_that_is_not_flat_is_two_missing_hydrogens():
     assert geometry_problem(bare) == "2 atoms lack hydrogens by the angles between their bonds"
 
 
+@pytest.mark.parametrize(
+    ("smiles", "drawn"),
+    [("O", (1.5, 0.62)), ("O=C=O", (1.5, 1.0)), ("C#N", (1.5, 0.62)), ("[H][H]", (1.5, 1.0)), ("FF", (1.5,))],
+)
+def test_drawings_of_few_atoms_are_told_from_geometries_in_a_plane(tmp_path, smiles, drawn):
+    """All are flat: what tells a drawing is its bonds, here as RDKit (1.5 A) and PubChem draw them."""
+    mol = Chem.AddHs(Chem.MolFromSmiles(smiles))
+    rdDepictor.Compute2DCoords(mol)
+    positions = mol.GetConformer().GetPositions()
+    geometry = molecule_from_smiles(smiles)
+    for length in drawn:
+        mol.GetConformer().SetPositions(positions * length / 1.5)
+        (tmp_path / "flat.sdf").write_text(Chem.MolToMolBlock(mol))
+        with pytest.raises(DataError, match="molecule 0 of .*flat.sdf is a flat drawing"):
+            read_structures(tmp_path / "flat.sdf")
+    size = geometry.get_all_distances()[mol.GetBondWithIdx(0).GetBeginAtomIdx()]
+    mol.GetConformer().SetPositions(positions * size[mol.GetBondWithIdx(0).GetEndAtomIdx()] / 1.5)
+    if smiles != "C#N":
+        (tmp_path / "flat.sdf").write_text(Chem.MolToMolBlock(mol))
+        assert len(read_structures(tmp_path / "flat.sdf")[0]) == len(geometry)
+
+
 def test_sdf_errors(tmp_path):
     mol = Chem.MolFromSmiles("CCCCO")
     rdDepictor.Compute2DCoords(mol)
