@@ -3,11 +3,11 @@
 from ase import Atoms
 
 from ik_e3nn.data.bond_perception import perceive_molecule
-from ik_e3nn.data.hydrogens import atoms_without_hydrogens
 from ik_e3nn.data.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds, has_bonds, structure_number
 from ik_e3nn.graph.contacts import odd_electrons
+from ik_e3nn.graph.hydrogens import missing_hydrogens
 
 MISSING_KEY = (
     "missing_hydrogens"  # in `info`, of a molecule whose file says that it has more hydrogens than atoms of it
@@ -82,8 +82,7 @@ def geometry_problem(atoms: Atoms) -> str:
     strained = [bond for bond in molecule.GetBonds() if str(bond.GetBondType()) == "TRIPLE"]
     if any(bond.GetIdx() in ring for bond in strained for ring in rings):
         return "it has a triple bond in a small ring; it lacks hydrogens"
-    lacking = len(atoms_without_hydrogens(atoms))
-    return f"{lacking} atoms lack hydrogens by the angles between their bonds" if lacking else ""
+    return missing_hydrogens(atoms)
 
 
 def _odd(atoms: Atoms) -> str:

@@ -14,6 +14,7 @@ from torch import nn
 from ik_e3nn.graph import get_bonds
 from ik_e3nn.graph.charges import CHARGE_KEY, SHARES
 from ik_e3nn.graph.contacts import Contacts, contacts, known_number, open_shell, parts
+from ik_e3nn.graph.hydrogens import missing_hydrogens
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Domain:
             found.append(f"it has {size} atoms in one piece, more than {self.max_atoms}")
         if charged_groups(atoms, pairs):  # an odd number of electrons says no more then
             found += [] if self.charged_groups else ["it has charged groups (it is a zwitterion, a salt or an ion)"]
-        elif not self.unpaired and (reason := open_shell(atoms, pairs)):
+        elif not self.unpaired and (reason := unpaired_electrons(atoms, pairs)):
             found.append(reason)
         return found
 
@@ -112,7 +113,7 @@ def domain_of(structures: Sequence[Atoms]) -> Domain:
         several = several or bool(parts(pairs.first, pairs.second, len(atoms)).any())
         has_charges = charged_groups(atoms, pairs)
         charged = charged or has_charges
-        unpaired = unpaired or (not has_charges and bool(open_shell(atoms, pairs)))
+        unpaired = unpaired or (not has_charges and bool(unpaired_electrons(atoms, pairs)))
     return Domain(size, bool(periodic), several, charged, unpaired)
 
 
@@ -138,6 +139,18 @@ def warn_of_structures(domain: Domain | None, structures: Sequence[Atoms], what:
             "%d of %d %s are unlike those that the model was trained on; of the first (number %d, counted from 0): %s",
             *(len(found), len(structures), what, found[0], "; ".join(every[found[0]])),
         )
+
+
+def unpaired_electrons(atoms: Atoms, pairs: Contacts) -> str:
+    """What says that a molecule has unpaired electrons or lacks hydrogens, in words; "" if nothing does.
+
+    Args:
+        atoms: The structure.
+        pairs: Its contacts.
+    """
+    if (reason := open_shell(atoms, pairs)) or atoms.pbc.any() or SHARES in atoms.arrays:
+        return reason
+    return missing_hydrogens(atoms)
 
 
 def charged_groups(atoms: Atoms, pairs: Contacts) -> bool:

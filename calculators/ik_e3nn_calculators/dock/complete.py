@@ -8,8 +8,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
-from ik_e3nn.data.hydrogens import atoms_without_hydrogens
 from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.graph.hydrogens import atoms_without_hydrogens
 from ik_e3nn_calculators.dock.host import Host
 
 _log = logging.getLogger(__name__)

@@ -5,8 +5,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from ik_e3nn.graph import neighbour_list
-from ik_e3nn.graph.contacts import JOINED, STRETCHED, contacts, is_nonmetal, known_number, without_partner
+from ik_e3nn.graph.contacts import BONDS, JOINED, STRETCHED, contacts, is_nonmetal, known_number, without_partner
+from ik_e3nn.graph.neighbours import neighbour_list
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -18,7 +18,71 @@ PLANAR = 342.0  # degrees; three bonds whose angles add up to more are those of 
 SHORT = {7: 1.19, 8: 1.19, 16: 1.57}  # A; a shorter bond of carbon to N, O or S has no room for hydrogens: CN-, CO, CS
 DOUBLE_TO_OXYGEN = 1.3  # A
 CUMULATED = 1.32  # A; carbon alone with shorter bonds is C2, C3 or a chain or ring of such atoms, ethene has 1.33
+MULTIPLE = (0.96, 0.84)  # sums of covalent radii; longer bonds are not double (C=C 0.88, C-C 1.01), or not triple
+BENT_DOUBLE = 135.0  # degrees; two bonds of carbon at a smaller angle are those of an sp2 atom also where it moves
 LIGHT = (1, 6, 7, 8, 9, 15, 16, 17, 34, 35, 53)  # elements beside which the bonds of carbon can be counted
+
+
+def missing_hydrogens(atoms: Atoms) -> str:
+    """What says that a molecule lacks hydrogens, although all its electrons could be paired; "" if nothing does.
+
+    Args:
+        atoms: A molecule; it is only read.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> ethane = molecule("C2H6")
+        >>> missing_hydrogens(ethane)
+        ''
+        >>> del ethane[[2, 5]]
+        >>> missing_hydrogens(ethane)
+        'C 0 and C 1 have too few bonds and are 1.52 A apart, too far for a multiple bond: they lack hydrogens'
+    """
+    judged = np.isin(atoms.numbers, (6, 7, 8))
+    if len(atoms) < 2 or not judged.any():
+        return ""
+    bonds = _bonds(atoms, judged)
+    if lacking := len(_lacking(atoms, judged, bonds)):
+        return f"{lacking} atoms lack hydrogens by the angles between their bonds"
+    if atoms.pbc.any() or not is_nonmetal(atoms.numbers).all():
+        return ""
+    return _unpaired(atoms, judged, bonds)
+
+
+def _unpaired(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> str:
+    """Which atoms share no multiple bond, though they have a bond too few, in words.
+
+    It is two neighbors, or carbon beside atoms that lack nothing. The bonds of carbon do not lie in a plane, or on a
+    line where they are two. Lengths alone would not do: motion stretches double bonds as far.
+    """
+    numbers, (receiver, sender, vectors) = atoms.numbers, bonds
+    counts = np.bincount(receiver, minlength=len(atoms))
+    free = np.where(judged, BONDS[numbers] - counts, 0)
+    both = (free[receiver] > 0) & (free[sender] > 0)
+    lengths = np.linalg.norm(vectors, axis=1)
+    fewest = np.minimum(free[receiver], free[sender])
+    most = np.where(fewest > 1, MULTIPLE[1], MULTIPLE[0]) * covalent_radii[numbers[[receiver, sender]]].sum(axis=0)
+    alone = free > 0
+    alone[receiver[both & (lengths < most)]] = False
+    ends = np.cumsum(counts)
+    for index in np.flatnonzero(alone & (numbers == 6)):
+        own = slice(ends[index] - counts[index], ends[index])
+        alone[index] = counts[index] > 1 and _asks_for_hydrogen(
+            vectors[own], numbers[sender[own]], straight=BENT_DOUBLE
+        )
+    name = [f"{symbol} {index}" for index, symbol in enumerate(atoms.symbols)]
+    carbene = alone & (numbers == 6) & (counts == 2)
+    carbene[receiver[both]] = False
+    if carbene.any():
+        return f"{name[int(carbene.argmax())]} has two bonds alone, at an angle: a carbene, or it lacks hydrogens"
+    found = both & alone[receiver] & alone[sender] & ((numbers[receiver] == 6) | (numbers[sender] == 6))
+    if not found.any():
+        return ""
+    first = int(found.argmax())
+    return (
+        f"{name[receiver[first]]} and {name[sender[first]]} have too few bonds and are {lengths[first]:.2f} A apart, "
+        "too far for a multiple bond: they lack hydrogens"
+    )
 
 
 def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
@@ -45,11 +109,15 @@ def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
         >>> atoms_without_hydrogens(ethanol[ethanol.numbers > 1]).tolist()
         [0, 1]
     """
-    numbers = atoms.numbers
-    judged = np.isin(numbers, (6, 7, 8))
+    judged = np.isin(atoms.numbers, (6, 7, 8))
     if len(atoms) < 2 or not judged.any():
         return np.zeros(0, dtype=np.int64)
-    receiver, sender, vectors = _bonds(atoms, judged)
+    return _lacking(atoms, judged, _bonds(atoms, judged))
+
+
+def _lacking(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> IntArray:
+    """Indices of atoms that have no hydrogen, and ask for one."""
+    numbers, (receiver, sender, vectors) = atoms.numbers, bonds
     counts = np.bincount(receiver, minlength=len(atoms))
     sure = np.ones(len(atoms), dtype=bool)
     sure[receiver[~np.isin(numbers[sender], LIGHT) | (numbers[sender] == 1)]] = False
@@ -92,7 +160,9 @@ def _is_even(atoms: Atoms) -> bool:
     return not atoms.pbc.any() and bool(is_nonmetal(atoms.numbers).all()) and electrons % 2 == 0
 
 
-def _asks_for_hydrogen(bonds: FloatArray, numbers: IntArray, cumulated: float) -> bool:
+def _asks_for_hydrogen(
+    bonds: FloatArray, numbers: IntArray, cumulated: float = 0.0, straight: float = STRAIGHT
+) -> bool:
     """Whether a carbon atom with one to three bonds, (n, 3) in A, to these elements has too few of them."""
     lengths = np.linalg.norm(bonds, axis=1)
     if lengths.mean() < cumulated:
@@ -105,4 +175,4 @@ def _asks_for_hydrogen(bonds: FloatArray, numbers: IntArray, cumulated: float) -
         return bool(angles.sum() < PLANAR)
     acyl = ((numbers == 8) & (lengths < DOUBLE_TO_OXYGEN)).any() and (numbers == 6).any()
     triple = any(length < TRIPLE.get(int(z), 0.0) for length, z in zip(lengths, numbers, strict=True))
-    return bool(angles[0] < (BENT if triple else STRAIGHT) and not acyl)
+    return bool(angles[0] < (BENT if triple else straight) and not acyl)
