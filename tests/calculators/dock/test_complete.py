@@ -12,8 +12,8 @@ from rdkit import Chem
 from rdkit.Chem import AllChem
 
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.graph.hydrogens import atoms_without_hydrogens
 from ik_e3nn.errors import DataError, MissingInputError, UnknownSpeciesError
+from ik_e3nn.graph.hydrogens import atoms_without_hydrogens
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dock.checks import check_host
