@@ -32,6 +32,7 @@ from ik_e3nn.data.energy_reference import EnergyReference, fit_energy_reference,
 from ik_e3nn.data.label_keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.labels import LabelCounts, missing_labels, read_labels
+from ik_e3nn.data.placeholders import without_placeholders
 from ik_e3nn.data.reading import read_located
 from ik_e3nn.data.unit_suspicions import suspicious_units
 from ik_e3nn.data.writing import check_output, whole_file
@@ -147,6 +148,7 @@ def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckRe
     """The check of structures with energies and forces."""
     structures, places = read_located(settings.data)
     labels, counts = read_labels(structures, settings.keys, require=(), places=places)
+    labels = without_placeholders(structures, labels)  # named by the counts
     report = _examine(structures, labels, counts, [str(file) for file in files])
     report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys, places)])
     absent = missing_labels(structures, settings.keys, counts)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ik_e3nn.data.check_analysis import Outlier
 from ik_e3nn.data.check_property_report import PropertyCheckReport, PropertySummary
+from ik_e3nn.data.placeholders import known_properties, property_placeholders
 from ik_e3nn.data.property_reading import is_qm9, numeric_names, read_properties
 from ik_e3nn.data.property_set import PropertySet, known_rows
 from ik_e3nn.data.property_values import FloatArray, column_doubts, mixed_units, spread_of, total_energy_unit
@@ -54,6 +56,8 @@ def check_properties(data: str | Sequence[str], targets: Sequence[str] | None, f
     molecules = read_properties(given, wanted, progress=True, drop_absent=not targets, faults=faults)
     smiles = molecules.smiles or [""] * len(molecules)
     duplicates = same_molecules(molecules.structures, smiles)
+    stand_ins = property_placeholders(molecules)
+    molecules = replace(molecules, values=known_properties(molecules)) if stand_ins else molecules
     columns = {target.name: _column(molecules, target) for target in molecules.targets}
     scalars = {name: values for name, values in columns.items() if not _target(molecules, name).shape}
     summaries, outliers, doubts = [], [], []
@@ -84,7 +88,7 @@ def check_properties(data: str | Sequence[str], targets: Sequence[str] | None, f
         duplicates=duplicates,
         names=molecules.names,
         faults=faults,
-        doubts=[*doubts, *column_doubts(scalars), *_contradictions(duplicates, molecules)],
+        doubts=[*stand_ins, *doubts, *column_doubts(scalars), *_contradictions(duplicates, molecules)],
         notes=notes,
         values=columns,
         files=files,

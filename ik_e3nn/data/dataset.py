@@ -23,6 +23,7 @@ from ik_e3nn.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
+_ABSURD_RMS = 100.0  # eV/A
 _NO_PAIRS = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
 _INFO_KEYS = {**NUMBER_KEYS, **{name: name for name in SURFACE_FIELDS}}
 
@@ -201,6 +202,12 @@ def force_scale(labels: Sequence[StructureLabels]) -> float:
     order = np.argsort(largest)
     rest = force_rms([labels[index] for index in order[: len(labels) - few]])
     if not 0.0 < 3.0 * rest < whole:
+        if whole > _ABSURD_RMS:
+            logger.warning(
+                "the forces have a root mean square of %.3g eV/A, far above what structures of any use have (largest: "
+                "structure %d); check their unit, and look for placeholders: `ik-e3nn data check`",
+                whole, order[-1],
+            )  # fmt: skip
         return whole
     logger.warning(
         "%d of %d structures have forces so large (up to %.3g eV/A, in structure %d) that they alone would set the "

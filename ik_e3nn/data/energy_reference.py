@@ -18,6 +18,7 @@ FloatArray = NDArray[np.float64]
 
 # An atom whose images are farther away than this is taken to be alone, in A.
 ISOLATION_DISTANCE = 6.0
+_BOUND_DISTANCE = 5.0  # nearer images are felt, whatever the mark says
 # Mean energy per atom relative to E0 outside this range means that E0 and the labels do not belong together, in eV.
 USUAL_BINDING = (-15.0, 3.0)
 
@@ -112,11 +113,51 @@ def is_isolated(atoms: Atoms) -> bool:
     """
     if len(atoms) != 1 or atoms.info.get("charge", 0) != 0:
         return False
-    kind = str(atoms.info.get("config_type", "")).lower().replace("_", "")
-    if kind == "isolatedatom" or not atoms.pbc.any():
+    if _is_marked(atoms) or not atoms.pbc.any():
         return True
     pairs, _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, ISOLATION_DISTANCE)
     return pairs.shape[1] == 0
+
+
+def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list[str]:
+    """Sentences about structures that are marked as isolated atoms and are none.
+
+    Args:
+        structures: The structures.
+        places: What messages call each.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> marked = Atoms("H", cell=[2, 9, 9], pbc=True, info={"config_type": "IsolatedAtom"})
+        >>> isolation_doubts([marked], ["structure 0 of a.xyz"])[0][:86]
+        'structure 0 of a.xyz is marked as an isolated atom (H), but its periodic images are 2 '
+    """
+    found = []
+    for atoms, place in zip(structures, places, strict=True):
+        if not _is_marked(atoms) or not len(atoms):
+            continue
+        start = f"{place} is marked as an isolated atom ({atoms.get_chemical_formula()}), but"
+        if len(atoms) > 1:
+            found.append(f"{start} has {len(atoms)} atoms: E0 is not taken from it; correct its config_type")
+        elif atoms.pbc.any() and np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all():
+            try:
+                _, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, _BOUND_DISTANCE)
+            except DataError:  # a broken cell, which is said where it is used
+                continue
+            if len(shifts):
+                distance = np.linalg.norm(shifts @ atoms.cell.array, axis=1).min()
+                found.append(
+                    f"{start} its periodic images are {distance:.3g} A away: its energy, which is taken for E0, is "
+                    "not that of an isolated atom; remove the mark, or correct the cell or pbc"
+                )
+    return found
+
+
+def _is_marked(atoms: Atoms) -> bool:
+    """Whether a structure is said to be an isolated atom."""
+    return str(atoms.info.get("config_type", "")).lower().replace("_", "") == "isolatedatom"
 
 
 def _isolated_energies(structures: Sequence[Atoms], labels: FloatArray) -> dict[int, float]:

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from ik_e3nn.data.energy_reference import isolation_doubts
 from ik_e3nn.data.label_gaps import contradicting_values, unread_labels
 from ik_e3nn.data.label_keys import DEFAULT_KEYS, LabelKeys
 from ik_e3nn.data.label_values import (
@@ -19,6 +20,7 @@ from ik_e3nn.data.label_values import (
     stress_from_virial,
     stress_matrix,
 )
+from ik_e3nn.data.placeholders import label_placeholders
 from ik_e3nn.errors import DataError
 from ik_e3nn.listing import listed
 
@@ -110,6 +112,8 @@ def read_labels(
     places = places or [f"structure {number}" for number in range(len(structures))]
     labels = _all_labels(structures, values, keys, sources, places)
     doubts = unread_labels(values, labels, sources, keys) + contradicting_values(structures, sources, keys)
+    read = [str(keys.virial) if key.startswith("-") else key for key in sources.values()]
+    doubts += label_placeholders(structures, values, read, places) + isolation_doubts(structures, places)
     counts = replace(_count_labels(structures, labels, values, sources, places), doubts=tuple(doubts))
     logger.info("%s", counts.text())
     for sentence in doubts:

@@ -101,7 +101,7 @@ def read_sdf_table(path: Path) -> RawQM9:
         with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark at the beginning
             rows = list(csv.DictReader(file))
     except UnicodeDecodeError as error:
-        raise DataError(f"{table} is not UTF-8 text ({error}); save it with that encoding") from error
+        raise DataError(f"{table} is not UTF-8 text ({error}); save it as UTF-8") from error
     missing = [name for name in ("mol_id", *CSV_NAMES) if not rows or name not in rows[0]]
     if missing:
         raise DataError(f"{table} lacks the column(s) {', '.join(missing)}")

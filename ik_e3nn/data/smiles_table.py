@@ -36,7 +36,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text ({error}); save it with that encoding") from error
+        raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     if path.suffix.lower() != ".csv":
         words = [line.split(maxsplit=1) for line in text.splitlines() if line.strip()]
         rows = [{"smiles": word[0], **({"name": word[1]} if len(word) > 1 else {})} for word in words]
@@ -48,20 +48,19 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             raise DataError(f"{path} has several columns of the name {', '.join(twice)}; rename or delete all but one")
         reader.fieldnames = names
         rows = list(reader)
-        for number, row in enumerate(rows):
-            if None in row:
-                raise DataError(
-                    f"row {number + 1} of {path} has more values than the header has names: quote values "
-                    "that hold commas"
-                )
     if not rows:
         raise DataError(f"{path} has no rows")
     column = next((name for name in SMILES_COLUMNS if name in rows[0]), None)
     if column is None:
-        hint = "; columns must be divided by commas" if any(mark in next(iter(rows[0])) for mark in ";\t") else ""
-        raise DataError(
-            f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(rows[0])}{hint}"
-        )
+        names = [name for name in rows[0] if name is not None]
+        is_other = any(mark in " ".join(names[:1]) for mark in ";\t")
+        hint = "; columns must be divided by commas, and numbers have a decimal point" if is_other else ""
+        raise DataError(f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(names)}{hint}")
+    for number, row in enumerate(rows):
+        if None in row:
+            raise DataError(
+                f"row {number + 1} of {path} has more values than the header has names: quote values that hold commas"
+            )
     return [(row[column] or "").strip() for row in rows], rows
 
 

@@ -16,6 +16,7 @@ from ik_e3nn.data.label_keys import LENGTH_UNITS, LabelKeys
 from ik_e3nn.data.label_values import StructureLabels
 from ik_e3nn.data.label_work import energy_slopes
 from ik_e3nn.data.mixed_labels import mixed_energies, mixed_forces, mixed_positions, mixed_stresses
+from ik_e3nn.data.placeholders import without_placeholders
 from ik_e3nn.data.stress_suspicions import suspicious_stress
 from ik_e3nn.data.unit_evidence import agreed, nearest_ratio, nearest_ratios, sample, total_energy_ratios
 from ik_e3nn.data.unit_names import ENERGIES, LENGTHS, force_units, nearest_unit, setting
@@ -61,6 +62,7 @@ def suspicious_units(
     places = [places[number] if places else f"structure {number}" for number in chosen]
     counted = Counted(places, len(structures))
     some, theirs = [structures[number] for number in chosen], [_without_absurd(labels[number]) for number in chosen]
+    theirs = without_placeholders(some, theirs)
     ratios = [nearest_ratios(atoms) for atoms in some]
     mixed = mixed_positions(ratios, some, counted)
     if mixed:

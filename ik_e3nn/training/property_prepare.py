@@ -20,6 +20,7 @@ from ik_e3nn.data import (
     resolve_targets,
     with_bonds,
 )
+from ik_e3nn.data.placeholders import property_placeholders
 from ik_e3nn.data.property_reference import PropertyReference, completed, fit_references
 from ik_e3nn.data.property_set import known_rows
 from ik_e3nn.data.same_molecules import same_molecules
@@ -83,6 +84,10 @@ def prepare_properties(config: PropertyConfig, *, known: Collection[int] = ()) -
         files = getattr(data, name)
         if isinstance(files, str | list):
             sets[name] = read_properties(files, targets, **options)
+    own = {name: sets[name] for name in ("valid", "test") if isinstance(getattr(data, name), str | list)}
+    for name, one in {"train": whole, **own}.items():
+        for sentence in property_placeholders(one):
+            _log.warning("data.%s: %s", name, sentence)
     sources: dict[str, dict[str, int]] = {}
     if config.model.get("edges", "bonds") != "radius":
         sets, sources = bonded(sets, config)

@@ -76,8 +76,11 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, TARGETS[:1])
     table.write_text("smiles;logS\nC;1\n")
     with pytest.raises(
-        DataError, match="has no column smiles .*its columns are smiles;logS; columns must be divided by"
+        DataError, match="has no column smiles .*its columns are smiles;logS; columns must be divided by commas, and"
     ):
+        read_properties(table, TARGETS[:1])
+    table.write_text("smiles;logS\nC;1,5\n")
+    with pytest.raises(DataError, match="columns must be divided by commas, and numbers have a decimal point"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\n")
     with pytest.raises(DataError, match="has no rows"):
@@ -89,7 +92,7 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
     with pytest.raises(DataError, match=r"row 1 of .*a.csv has more values than the header has names"):
         read_properties(table, TARGETS[:1])
     table.write_bytes("smiles,logS,city\nCO,1,K\u00f6ln\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"a.csv is not UTF-8 text"):
+    with pytest.raises(DataError, match=r"a.csv is not UTF-8 text .*; save it as UTF-8"):
         read_properties(table, TARGETS[:1])
 
 

@@ -591,3 +591,11 @@ def test_all_molecules_with_elements_to_learn_nothing_of_are_named(folder) -> No
         r"other.csv has Br, Cl\); add such molecules, leave them out",
     ):
         prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))
+
+
+def test_placeholders_are_named_before_a_training(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{'C' * (k + 1)}O,{-999 if k < 5 else 1 + 0.1 * k}" for k in range(17)]
+    Path("a.csv").write_text("\n".join(["smiles,y", *rows]) + "\n")
+    prepare_properties(PropertyConfig(PropertyDataConfig(train="a.csv", targets={"y": "intensive"}, valid=3)))
+    assert "data.train: 5 of 17 structures (the first is row 1 of a.csv) have the same y, -999, far from" in caplog.text
