@@ -28,10 +28,10 @@ from ik_e3nn.graph.bond_fit import broken_bond
 from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.graph.bonds import KEPT_BY
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
-from ik_e3nn.models.domain import Domain, domain_of_model
+from ik_e3nn.models.domain import domain_of_model
 from ik_e3nn.models.uncertain import STDS
 from ik_e3nn.threads import one_thread
-from ik_e3nn_calculators.domain import warn_outside
+from ik_e3nn_calculators.domain import Watch
 from ik_e3nn_calculators.inputs import (
     INFO_KEYS,
     Snapshot,
@@ -92,8 +92,7 @@ class Evaluator:
         self._broken = False  # a bond is far too long, and that was said
         self._stated: dict[str, float] = {}
         self._unused = ""
-        self.trained_on: Domain | None = domain_of_model(model)
-        self._outside: set[str] = set()  # what was said of it
+        self.watch = Watch(domain_of_model(model))
         self._pbc: list[bool] | None = None
         self._edges: dict[str, Tensor] = {}
 
@@ -201,8 +200,7 @@ class Evaluator:
     def _update_edges(self, atoms: Atoms, bonds: Snapshot) -> None:
         """Renew the edges and their bond types where they differ from the last call's."""
         pairs, rows = self._skin.update(atoms), self._rows
-        if pairs.rebuilt:  # other atoms, or the same in other places: as another molecule of them
-            warn_outside(self.trained_on, atoms, self._outside)
+        self.watch(atoms, rebuilt=pairs.rebuilt)
         if pairs.rebuilt or not same_inputs(self._bonds, bonds):
             rows = self._renewed_bonds(atoms, bonds)
         # With images, which of them is bonded depends on the positions; without, an equal list has equal types.

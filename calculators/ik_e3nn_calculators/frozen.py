@@ -41,7 +41,7 @@ class FrozenEvaluator:
         if "bond_types" in whole.inputs:
             raise DataError("a model that sees bonds cannot leave out held atoms; use skip_fixed=False")
         self.whole, self.part, self.skin = whole, part, skin
-        part.trained_on = None  # a cut-out is no structure to judge
+        part.watch.domain = None  # a cut-out is no structure to judge
         if not isinstance(whole.model, InteratomicPotential):
             raise DataError(f"only an InteratomicPotential can leave out held atoms, got {type(whole.model).__name__}")
         self.reach = len(whole.model.interactions)

@@ -10,6 +10,7 @@ from ase.build import molecule
 from ase.constraints import FixAtoms
 
 from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn.models.domain import Domain
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.dock.host import Host
 from ik_e3nn_calculators.dock.ligand import read_ligand
@@ -73,6 +74,20 @@ def test_another_molecule_of_the_same_atoms_is_judged_anew(caplog):
         neutral.get_potential_energy()
         bare.get_potential_energy()
     assert ["charged groups" in message for message in told(caplog)] == [True]
+
+
+def test_what_moves_step_by_step_is_judged_ever_more_seldom(monkeypatch):
+    judged = []
+    monkeypatch.setattr(Domain, "outside", lambda self, atoms: judged.append(atoms.positions[1, 2]) or [])
+    hydrogen = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])
+    hydrogen.calc = IKCalculator(device="cpu")
+    steps = np.arange(40)
+    for step in steps:
+        hydrogen.positions[1, 2] = 0.7 + 0.5 * step  # each step needs a new neighbor list
+        hydrogen.get_potential_energy()
+    hydrogen.positions[1, 2] = 0.7
+    hydrogen.get_potential_energy()
+    assert judged == pytest.approx([0.7 + 0.5 * step for step in (0, 1, 3, 7, 15, 31)] + [0.7])
 
 
 def test_radicals_and_ions_without_a_charge_are_said_once_of_each_kind(caplog):
