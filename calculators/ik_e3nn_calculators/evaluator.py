@@ -27,6 +27,7 @@ from ik_e3nn.graph import (
 from ik_e3nn.graph.bond_fit import broken_bond
 from ik_e3nn.graph.bond_record import RECORD
 from ik_e3nn.graph.bonds import KEPT_BY
+from ik_e3nn.graph.charges import unlikely_charge
 from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
 from ik_e3nn.models.domain import domain_of_model
 from ik_e3nn.models.uncertain import STDS
@@ -174,6 +175,9 @@ class Evaluator:
             for name in numbers:
                 check_stated(atoms, INFO_KEYS[name])
             self._stated = numbers
+            doubt = unlikely_charge(atoms) if "total_charge" in numbers else ""
+            if doubt:
+                _log.warning("%s", doubt)
         scalars = {name: self._float([value]) for name, value in numbers.items()}
         # float64: the model rounds edge vectors to its precision, not the positions that they are differences of.
         vectors = surface_vectors(atoms) if self.inputs.intersection(SURROUNDINGS) else {}

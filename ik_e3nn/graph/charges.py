@@ -198,6 +198,52 @@ def check_stated(atoms: Atoms, key: str) -> None:
     )
 
 
+def unlikely_charge(atoms: Atoms) -> str:
+    """What to say of a charge that copies of a smaller cell cannot share equally; often it is that of one copy.
+
+    Nothing in a structure tells `a * (2, 1, 1)` from a charged cell that was built so, hence this is no error.
+
+    Args:
+        atoms: The structure.
+
+    Returns:
+        A sentence; empty where the charge is zero, a multiple of the number of copies, or there are no copies.
+
+    Raises:
+        DataError: The charge is not one finite number.
+
+    Example:
+        >>> salt = Atoms("NaCl", [[0, 0, 0], [2.8, 0, 0]], cell=[5.6, 5.6, 5.6], pbc=True, info={"charge": 1})
+        >>> unlikely_charge(salt), unlikely_charge(salt * (2, 1, 1))[:65]
+        ('', 'atoms.info["charge"] is 1, and the structure consists of 2 equal ')
+    """
+    charge = structure_number(atoms, CHARGE_KEY)
+    copies = _copies(atoms) if charge else 1
+    if not charge or charge % copies == 0:
+        return ""
+    return (
+        f'atoms.info["charge"] is {charge:g}, and the structure consists of {copies} equal parts: if it was repeated, '
+        f"and this is the charge of one part, set that of the whole, {charge * copies:g}, with ik_e3nn.graph.set_charge"
+    )
+
+
+def _copies(atoms: Atoms) -> int:
+    """Into how many equal blocks of at least two atoms, which lattice vectors of the crystal relate, the atoms fall."""
+    cell, number = atoms.cell.array, len(atoms)
+    if atoms.cell.rank < 3:
+        return 1
+    for size in range(2, number // 2 + 1):
+        copies = number // size
+        if number % size or (atoms.numbers != np.tile(atoms.numbers[:size], copies)).any():
+            continue
+        blocks = atoms.positions.reshape(copies, size, 3)
+        steps = (blocks[:, 0] - blocks[0, 0]) @ np.linalg.inv(cell) * copies
+        same = np.allclose(blocks - blocks[:, :1], blocks[0] - blocks[0, :1], rtol=0.0, atol=1e-6)
+        if same and np.allclose(steps, np.round(steps), rtol=0.0, atol=1e-4):
+            return copies
+    return 1
+
+
 def check_all_stated(structures: Sequence[Atoms], keys: Collection[str], names: Sequence[str]) -> None:
     """`check_stated` of many structures.
 

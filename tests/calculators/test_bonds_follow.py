@@ -45,6 +45,17 @@ def test_bonds_matter_here(acetamide, model):
     assert abs(energy(other, model) - energy(acetamide, model)) > 1e-3
 
 
+def test_a_charge_of_one_copy_is_doubted_in_the_whole(caplog):
+    salt = Atoms("NaCl", [[0, 0, 0], [2.8, 0.1, 0]], cell=[5.6, 5.0, 6.0], pbc=True, info={"charge": 1})
+    calculator = IKCalculator(InteratomicPotential(["Na", "Cl"], 4.0, num_channels=2, inputs=["total_charge"]))
+    for atoms, said in ((salt, 0), (salt * (2, 1, 1), 1)):
+        atoms.calc = calculator
+        for _ in range(2):
+            atoms.get_potential_energy()
+            atoms.positions[0] += 0.01
+        assert caplog.text.count("consists of 2 equal parts: if it was repeated") == said
+
+
 def test_order_copies_and_cells(acetamide, model):
     alone = energy(acetamide, model)
     for moved in (sort(acetamide), acetamide[::-1], acetamide[np.random.default_rng(0).permutation(9)]):

@@ -8,6 +8,7 @@ from ase.build import bulk, molecule
 from ik_e3nn.data import PropertyDataset, PropertySet, joined, molecule_from_smiles, with_bonds
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields, get_bonds, set_bonds, set_charge, settle_bonds, stated_number
+from ik_e3nn.graph.charges import unlikely_charge
 
 AMMONIUM, ACETATE, WATER, RADICAL, GLYCINE = "[NH4+]", "CC(=O)[O-]", "O", "C[CH2]", "[NH3+]CC(=O)[O-]"
 
@@ -98,6 +99,25 @@ def test_charges_said_by_hand_of_plain_structures_stay():
     with pytest.raises(DataError, match=r'info\["charge"\] is -1, .*the total is not known'):
         stated_number(slab + placed(AMMONIUM, 20.0), "charge")
     assert stated_number(Atoms("H"), "charge") is None
+
+
+def test_a_charge_that_equal_parts_cannot_share_is_doubted():
+    salt = Atoms("NaCl", [[0.1, 0, 0], [2.8, 0.2, 0]], cell=[[5.6, 0, 0], [1.0, 5.0, 0], [0, 0.5, 6.0]], pbc=True)
+    salt.info["charge"] = 1
+    for repeat, copies in (((2, 1, 1), 2), ((1, 3, 2), 6), ((2, 2, 2), 8)):
+        assert f'["charge"] is 1, and the structure consists of {copies} equal parts' in unlikely_charge(salt * repeat)
+    assert "that of the whole, -6," in unlikely_charge(charged(salt * (3, 1, 1), -2))
+    others = [salt, charged(salt * (2, 1, 1), 2), charged(salt * (2, 1, 1), 0), bulk("Cu", cubic=True) * (2, 1, 1)]
+    rattled, two = salt * (2, 1, 1), molecule("H2O") + molecule("H2O")
+    rattled.positions[0, 0] += 1e-3
+    two.positions[3:] += 4.0
+    others += [rattled, charged(two, 1), charged(bulk("Cu") * (3, 1, 1), 1)]
+    assert [unlikely_charge(atoms) for atoms in others] == [""] * len(others)
+
+
+def charged(atoms, charge):
+    atoms.info["charge"] = charge
+    return atoms
 
 
 def test_ions_joined_with_atoms_of_which_no_charge_is_stored():
