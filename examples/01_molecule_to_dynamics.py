@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.data.generate import GenerateSettings, generate
+from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.errors import DataError
 from ik_e3nn.training import (
     DataConfig,

@@ -21,7 +21,7 @@ from ase.eos import EquationOfState
 from ase.io import write
 from ase.units import GPa
 
-from ik_e3nn.data.generate import GenerateSettings, generate
+from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, train
 from ik_e3nn_calculators import IKCalculator
 

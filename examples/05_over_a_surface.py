@@ -39,8 +39,8 @@ import numpy as np
 from ase import Atoms
 
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.data.generate import GenerateSettings, generate
-from ik_e3nn.data.labelling import make_calculator
+from ik_e3nn.data.generation.generate import GenerateSettings, generate
+from ik_e3nn.data.generation.labelling import make_calculator
 from ik_e3nn.training import DataConfig, EvalSettings, RunConfig, TrainConfig, evaluate, train
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock

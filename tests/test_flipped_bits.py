@@ -6,8 +6,8 @@ import torch
 from ase.build import molecule
 
 from ik_e3nn.data import StructureDataset
-from ik_e3nn.data.qm9_files import NAMES, UNITS, read_arrays
-from ik_e3nn.data.work_file import WorkFile
+from ik_e3nn.data.generation.work_file import WorkFile
+from ik_e3nn.data.properties.qm9_files import NAMES, UNITS, read_arrays
 from ik_e3nn.errors import IKError
 from ik_e3nn.models import (
     InteratomicPotential,

@@ -19,7 +19,7 @@ from ase.constraints import (
 from ase.io.jsonio import decode, encode
 from numpy.typing import NDArray
 
-from ik_e3nn.data.sampling import constrained_momenta
+from ik_e3nn.data.generation.sampling import constrained_momenta
 from ik_e3nn.errors import DataError
 
 FloatArray = NDArray[np.float64]

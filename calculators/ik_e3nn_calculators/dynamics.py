@@ -13,7 +13,7 @@ from ase.io.trajectory import Trajectory
 from ase.optimize import FIRE
 
 from ik_e3nn.atomic import naming
-from ik_e3nn.data.stale_labels import without_labels
+from ik_e3nn.data.labels.stale import without_labels
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
 from ik_e3nn.json_file import read_json

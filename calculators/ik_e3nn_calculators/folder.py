@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ik_e3nn.data.reading import is_file
-from ik_e3nn.data.writing import check_not_read
+from ik_e3nn.data.files.reading import is_file
+from ik_e3nn.data.files.writing import check_not_read
 from ik_e3nn.errors import DataError
 
 

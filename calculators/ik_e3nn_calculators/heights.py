@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import atomic_numbers
 
-from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
+from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.graph.build import heights_over_surface
 from ik_e3nn.models import model_path, read_model_info
 

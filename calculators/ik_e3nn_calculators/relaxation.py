@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 from tqdm.auto import tqdm
 
-from ik_e3nn.data.stale_labels import without_labels
+from ik_e3nn.data.labels.stale import without_labels
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import settle_bonds
 from ik_e3nn.locking import locked_folder

@@ -24,9 +24,9 @@ def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> A
         DataError: It is neither a file nor a valid SMILES string, it lacks hydrogens, or no geometry can be made.
     """
     from ik_e3nn.data import read_structure
-    from ik_e3nn.data.completeness import ADD_HYDROGENS, check_hydrogens
-    from ik_e3nn.data.molecules import embed_conformers, mol_from_smiles
-    from ik_e3nn.data.reading import is_file, looks_like_file
+    from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, check_hydrogens
+    from ik_e3nn.data.files.reading import is_file, looks_like_file
+    from ik_e3nn.data.structures.molecules import embed_conformers, mol_from_smiles
     from ik_e3nn.graph.hydrogens import atoms_without_hydrogens
 
     if is_file(source):

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from base_model.frames import labelled, relaxation
 from ik_e3nn.data import StructureDataset, conformers
-from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.generation.labelling import LabelError, Labeller, make_calculator
 from ik_e3nn.graph import build_graph, get_bonds
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.loader import collate

@@ -15,9 +15,9 @@ from ase.optimize import BFGS
 from rdkit.Chem import rdForceFieldHelpers
 
 from ik_e3nn.data import conformers
-from ik_e3nn.data.labelling import LabelError, Labeller, make_calculator
-from ik_e3nn.data.langevin import LangevinSampler
-from ik_e3nn.data.molecules import mol_from_atoms
+from ik_e3nn.data.generation.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.generation.langevin import LangevinSampler
+from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds
 
@@ -35,7 +35,7 @@ class Plan:
     relaxations are cut short; to test on few, both are those of the reference method, to the end.
 
     Args:
-        calculator: Reference method, see `ik_e3nn.data.labelling.make_calculator`.
+        calculator: Reference method, see `ik_e3nn.data.generation.labelling.make_calculator`.
         dynamics: Who moves the atoms at each temperature: "force field" or "reference".
         relaxation: Most steps towards the minimum of the reference method.
         on_the_way: Steps of it that are frames, beside the last.

@@ -31,8 +31,8 @@ from rdkit.Chem import rdForceFieldHelpers
 from surface import run
 from tqdm import tqdm
 
-from ik_e3nn.data.labelling import make_calculator
-from ik_e3nn.data.steele import UFF
+from ik_e3nn.data.generation.labelling import make_calculator
+from ik_e3nn.data.generation.steele import UFF
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dock.energies import CalculatorEnergies
 from ik_e3nn_calculators.dock.host import Host

@@ -22,8 +22,8 @@ from ase.io import write
 from potentials import sets
 from tqdm import tqdm
 
-from ik_e3nn.data.generate import generate
-from ik_e3nn.data.generate_settings import GenerateSettings
+from ik_e3nn.data.generation.generate import generate
+from ik_e3nn.data.generation.settings import GenerateSettings
 from ik_e3nn.errors import ExplosionError
 from ik_e3nn.models import PRESETS
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, train

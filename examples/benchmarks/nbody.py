@@ -30,7 +30,7 @@ import yaml
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ik_e3nn.data.nbody import simulate_nbody
+from ik_e3nn.data.shapes.nbody import simulate_nbody
 from ik_e3nn.models.forecaster import Forecaster
 from ik_e3nn.training.average import MovingAverage
 

@@ -42,8 +42,8 @@ COMMANDS = (
     Command(
         "data generate",
         "structures of molecules and crystals, labelled by an ASE calculator or GFN2-xTB",
-        "ik_e3nn.data.generate_settings:GenerateSettings",
-        "ik_e3nn.data.generate:generate",
+        "ik_e3nn.data.generation.settings:GenerateSettings",
+        "ik_e3nn.data.generation.generate:generate",
         example="--smiles CCO -o ethanol.xyz",
         shows_result=False,
         continues=True,
@@ -51,8 +51,8 @@ COMMANDS = (
     Command(
         "data check",
         "what a data file holds: labels, E0s, outliers, duplicates, closest contacts",
-        "ik_e3nn.data.check:CheckSettings",
-        "ik_e3nn.data.check:check",
+        "ik_e3nn.data.checking.check:CheckSettings",
+        "ik_e3nn.data.checking.check:check",
         positional=("data",),
         example="train.xyz",
     ),

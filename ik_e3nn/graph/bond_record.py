@@ -249,6 +249,6 @@ def _one_each(partner: IntArray, name: IntArray, ratio: FloatArray) -> IntArray:
     if (ratio[order][again] < NEAR).any():
         raise DataError(
             "copies of a molecule lie so close to each other that it cannot be told which atoms are bonded; join the "
-            "structures with ik_e3nn.data.joined, or set their bonds anew (set_bonds)"
+            "structures with ik_e3nn.data.structures.joined, or set their bonds anew (set_bonds)"
         )
     return np.sort(order[~again])

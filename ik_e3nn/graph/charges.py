@@ -184,7 +184,7 @@ def check_stated(atoms: Atoms, key: str) -> None:
     if (record[:, OWNER] == 0).any():
         reason = (
             "atoms with formal charges or unpaired electrons were joined with others of which none are stored, so that "
-            "the total is not known (ik_e3nn.data.joined adds up charges)"
+            "the total is not known (ik_e3nn.data.structures.joined adds up charges)"
         )
     elif value != expected or impossible:
         what = "formal charges of its atoms sum to" if key == CHARGE_KEY else "unpaired electrons of its atoms make"

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import together
 from ik_e3nn.data import StructureDataset
-from ik_e3nn.data.energy_reference import is_isolated
-from ik_e3nn.data.writing import check_output
+from ik_e3nn.data.files.writing import check_output
+from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import (
     Committee,

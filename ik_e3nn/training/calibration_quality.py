@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.check_geometry import find_duplicates
+from ik_e3nn.data.structures.geometry import find_duplicates
 from ik_e3nn.errors import DataError
 
 _log = logging.getLogger(__name__)

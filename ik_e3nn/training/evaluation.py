@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import together
 from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, write_structures
-from ik_e3nn.data.extxyz import require_extxyz
-from ik_e3nn.data.labels import LABELS, missing_labels
-from ik_e3nn.data.reading import read_located
-from ik_e3nn.data.writing import check_output
+from ik_e3nn.data.files.extxyz import require_extxyz
+from ik_e3nn.data.files.reading import read_located
+from ik_e3nn.data.files.writing import check_output
+from ik_e3nn.data.labels.finding import LABELS, missing_labels
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import load_model, model_path
 from ik_e3nn.models.device import resolve_device

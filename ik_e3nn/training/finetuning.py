@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from torch import nn
 
 from ik_e3nn.data import EnergyReference
-from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
+from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import PRESETS, InteratomicPotential, extended, read_model_info
 from ik_e3nn.models.device import resolve_device

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ik_e3nn import __version__
-from ik_e3nn.data.writing import write_structures
+from ik_e3nn.data.files.writing import write_structures
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.json_file import read_json
 from ik_e3nn.models import save_model

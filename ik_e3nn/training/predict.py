@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset
-from ik_e3nn.data.writing import check_output
+from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import (

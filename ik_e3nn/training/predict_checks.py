@@ -9,9 +9,9 @@ from dataclasses import replace
 from ase import Atoms
 
 from ik_e3nn.data import PropertySet, with_bonds
-from ik_e3nn.data.bond_source import BondSource
-from ik_e3nn.data.check_geometry import check_contacts
-from ik_e3nn.data.completeness import check_hydrogens, geometry_problem
+from ik_e3nn.data.bonds.completeness import check_hydrogens, geometry_problem
+from ik_e3nn.data.properties.bond_source import BondSource
+from ik_e3nn.data.structures.geometry import check_contacts
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import check_stated, fields, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS

@@ -11,9 +11,9 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.data import conformers, read_structures
-from ik_e3nn.data.reading import expand_path
-from ik_e3nn.data.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
-from ik_e3nn.data.smiles_table import given_smiles, is_table, read_table
+from ik_e3nn.data.files.reading import expand_path
+from ik_e3nn.data.files.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
+from ik_e3nn.data.files.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Target
 

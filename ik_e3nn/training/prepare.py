@@ -20,12 +20,12 @@ from ik_e3nn.data import (
     fit_energy_reference,
     read_labels,
 )
-from ik_e3nn.data.check_geometry import find_duplicates
-from ik_e3nn.data.dataset import force_scale
-from ik_e3nn.data.energy_reference import is_isolated
-from ik_e3nn.data.labels import missing_labels, with_own_labels
-from ik_e3nn.data.reading import read_located
-from ik_e3nn.data.unit_suspicions import suspicious_units
+from ik_e3nn.data.files.reading import read_located
+from ik_e3nn.data.graphs.dataset import force_scale
+from ik_e3nn.data.labels.energy_reference import is_isolated
+from ik_e3nn.data.labels.finding import missing_labels, with_own_labels
+from ik_e3nn.data.structures.geometry import find_duplicates
+from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, search_cell, structure_number
 from ik_e3nn.models import InteratomicPotential

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ik_e3nn.atomic import together
 from ik_e3nn.data import PropertyDataset, PropertySet, read_properties, with_bonds
-from ik_e3nn.data.property_dataset import check_stated_numbers
+from ik_e3nn.data.graphs.property_dataset import check_stated_numbers
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph.targets import columns
 from ik_e3nn.models import (

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ik_e3nn.data import PropertySet, resolve_targets
-from ik_e3nn.data.property_reference import fit_references
-from ik_e3nn.data.property_set import joined
+from ik_e3nn.data.properties.reference import fit_references
+from ik_e3nn.data.properties.set import joined
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ik_e3nn.data import PropertySet
-from ik_e3nn.data.property_set import known_rows
+from ik_e3nn.data.properties.set import known_rows
 from ik_e3nn.training.loader import BatchLoader, Graphs, count_atoms, to_device
 from ik_e3nn.training.plots import plot_parity
 from ik_e3nn.training.property_loss import PropertyErrors, PropertyLoss

@@ -20,11 +20,11 @@ from ik_e3nn.data import (
     resolve_targets,
     with_bonds,
 )
-from ik_e3nn.data.placeholders import property_placeholders
-from ik_e3nn.data.property_reference import PropertyReference, completed, fit_references
-from ik_e3nn.data.property_set import known_rows
-from ik_e3nn.data.same_molecules import same_molecules
-from ik_e3nn.data.splits import fingerprint
+from ik_e3nn.data.graphs.splits import fingerprint
+from ik_e3nn.data.labels.placeholders import property_placeholders
+from ik_e3nn.data.properties.reference import PropertyReference, completed, fit_references
+from ik_e3nn.data.properties.set import known_rows
+from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel

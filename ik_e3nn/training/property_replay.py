@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ik_e3nn.data import PropertySet, read_properties, resolve_targets
-from ik_e3nn.data.property_reference import reference_values
-from ik_e3nn.data.property_set import known_rows
+from ik_e3nn.data.properties.reference import reference_values
+from ik_e3nn.data.properties.set import known_rows
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
 from ik_e3nn.graph.build import NUMBER_KEYS

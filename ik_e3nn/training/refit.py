@@ -9,7 +9,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from ik_e3nn.data import EnergyReference, StructureDataset
-from ik_e3nn.data.energy_reference import is_isolated
+from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.prediction import predict

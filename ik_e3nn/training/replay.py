@@ -11,7 +11,7 @@ import numpy as np
 from ase import Atoms
 
 from ik_e3nn.data import LabelKeys
-from ik_e3nn.data.energy_reference import is_isolated
+from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.training.elements import listing, with_others
 from ik_e3nn.training.finetune_config import MethodConfig

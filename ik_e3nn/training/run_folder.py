@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ik_e3nn.atomic import naming, remove_unfinished, written_at_once
-from ik_e3nn.data.writing import check_not_read
+from ik_e3nn.data.files.writing import check_not_read
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.user_path import user_path

@@ -14,9 +14,9 @@ from ase import Atoms
 from torch import nn
 
 from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset, resolve_targets
-from ik_e3nn.data.property_reference import fit_references
-from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges
-from ik_e3nn.data.splits import content_digest, inputs_digest
+from ik_e3nn.data.graphs.splits import content_digest, inputs_digest
+from ik_e3nn.data.properties.reference import fit_references
+from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.domain import domain_of

@@ -5,7 +5,7 @@ from ase import units
 from ase.build import molecule
 from rdkit import Chem
 
-from ik_e3nn.data.molecules import mol_from_atoms
+from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
 from ik_e3nn_calculators.structures import load_structure

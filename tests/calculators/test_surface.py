@@ -9,7 +9,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.data import StructureDataset
-from ik_e3nn.data.ranges import GeometryRanges
+from ik_e3nn.data.structures.ranges import GeometryRanges
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_potential, load_model, save_model
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax

@@ -169,7 +169,7 @@ def test_a_file_that_must_not_be_read_is_named(folder, capsys, monkeypatch):
 NEW = {
     "eval model.st train.xyz -o new/a.xyz": ["ik_e3nn.training.evaluation.write_json", "a_metrics.json"],
     "predict gap.st smiles.csv -o new/a.csv": ["ik_e3nn.atomic.os.fsync", "a.csv"],
-    "data check train.xyz -o new/a": ["ik_e3nn.data.check.plot_check", "a.png"],
+    "data check train.xyz -o new/a": ["ik_e3nn.data.checking.check.plot_check", "a.png"],
     "show-kernel model.st -o new": ["matplotlib.figure.Figure.savefig", "slices.png"],
 }
 

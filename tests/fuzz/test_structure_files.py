@@ -13,7 +13,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
 from ik_e3nn.data import read_structures
-from ik_e3nn.data.molecules import mol_from_smiles
+from ik_e3nn.data.structures.molecules import mol_from_smiles
 from ik_e3nn.graph import build_graph
 from tests.fuzz.engine import assert_clear, damaged_text, one_of, sizes, try_many
 

@@ -7,7 +7,7 @@ from ase.build import fcc111, make_supercell, molecule, sort
 from ase.io import read, write
 
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.data.reading import read_structures
+from ik_e3nn.data.files.reading import read_structures
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import build_graph, fitting_bonds, get_bonds, has_bonds, neighbour_list, remove_bonds, set_bonds
 from ik_e3nn.graph.bonds import stored_bonds

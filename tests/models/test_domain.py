@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.data.completeness import geometry_problem
+from ik_e3nn.data.bonds.completeness import geometry_problem
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import (

@@ -10,8 +10,8 @@ from e3nn import o3
 
 from ik_e3nn.blocks.steerable import SteerableNetwork, SteerableSettings
 from ik_e3nn.data import PropertyDataset
-from ik_e3nn.data.property_reference import fit_references
-from ik_e3nn.data.property_set import PropertySet
+from ik_e3nn.data.properties.reference import fit_references
+from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError, MissingInputError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import Target, batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (

@@ -6,8 +6,8 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from ik_e3nn.data.property_reference import PropertyReference, completed
-from ik_e3nn.data.property_set import PropertySet
+from ik_e3nn.data.properties.reference import PropertyReference, completed
+from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Target
 from ik_e3nn.models import load_property_model, read_model_info, retargeted, save_model

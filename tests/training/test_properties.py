@@ -15,7 +15,7 @@ from rdkit import Chem
 
 from ik_e3nn.cli import main
 from ik_e3nn.data import conformers, molecule_from_smiles, read_properties, with_bonds
-from ik_e3nn.data.molecules import mol_from_atoms
+from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, build_molecular_graph
 from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
@@ -142,7 +142,7 @@ def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
     from ase import Atoms
     from rdkit import Chem
 
-    from ik_e3nn.data.molecules import mol_from_atoms
+    from ik_e3nn.data.structures.molecules import mol_from_atoms
 
     assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
     good = molecule_from_smiles("CCO")

@@ -9,7 +9,7 @@ from ase.data.vdw_alvarez import vdw_radii
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ik_e3nn.data.ranges import GEOMETRY, GeometryRanges, atom_pairs, pair_name
+from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges, atom_pairs, pair_name
 from ik_e3nn.graph.hydrogens import LIGHT
 from ik_e3nn.models import InteratomicPotential, model_path, read_model_info
 from ik_e3nn_calculators.dock.host import Host

@@ -8,7 +8,7 @@ from rdkit import Chem
 from rdkit.Chem import rdDetermineBonds
 
 from ik_e3nn.data import read_structure
-from ik_e3nn.data.sdf import is_sdf
+from ik_e3nn.data.files.sdf import is_sdf
 from ik_e3nn.errors import DataError
 from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.dock.ligand import Ligand, heavy_graph, read_sdf_molecule

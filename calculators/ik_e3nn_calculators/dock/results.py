@@ -16,7 +16,7 @@ from rdkit import Chem
 from rdkit.Geometry import Point3D
 
 from ik_e3nn.atomic import written_at_once
-from ik_e3nn.data.writing import whole_file
+from ik_e3nn.data.files.writing import whole_file
 from ik_e3nn_calculators.dock.host import Host
 from ik_e3nn_calculators.dock.ligand import Ligand
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ik_e3nn.blocks.property_scale import PropertyScale
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.data import PropertySet
-from ik_e3nn.data.property_reference import fit_references
+from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.config import OptimizerConfig

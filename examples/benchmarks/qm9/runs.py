@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ik_e3nn.data import PropertyDataset, PropertySet, paper_split, perception_counts, read_qm9, with_bonds
-from ik_e3nn.data.splits import fingerprint
+from ik_e3nn.data.graphs.splits import fingerprint
 from ik_e3nn.training.clock import RunClock
 from ik_e3nn.training.config import RunConfig
 from ik_e3nn.training.engine import run_training

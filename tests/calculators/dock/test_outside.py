@@ -11,7 +11,7 @@ import torch
 from ase import Atoms
 from ase.build import fcc111, graphene, molecule
 
-from ik_e3nn.data.ranges import GeometryRanges
+from ik_e3nn.data.structures.ranges import GeometryRanges
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dock.host import Host

@@ -21,8 +21,8 @@ from scipy.optimize import minimize_scalar
 
 from ik_e3nn.cli.app import main
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.data.labelling import StateCalculator, make_calculator
-from ik_e3nn.data.steele import SteeleWall, steele
+from ik_e3nn.data.generation.labelling import StateCalculator, make_calculator
+from ik_e3nn.data.generation.steele import SteeleWall, steele
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import get_bonds
 from ik_e3nn.models import InteratomicPotential, save_model

@@ -1,0 +1,101 @@
+"""Whether a structure is a whole molecule with paired electrons, as models of molecules expect."""
+
+from ase import Atoms
+
+from ik_e3nn.data.bonds.perception import perceive_molecule
+from ik_e3nn.data.structures.molecules import mol_from_atoms
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import get_bonds, has_bonds, structure_number
+from ik_e3nn.graph.contacts import odd_electrons
+from ik_e3nn.graph.hydrogens import missing_hydrogens
+
+MISSING_KEY = (
+    "missing_hydrogens"  # in `info`, of a molecule whose file says that it has more hydrogens than atoms of it
+)
+ADD_HYDROGENS = "add them first, for example with RDKit's Chem.AddHs(molecule, addCoords=True) or obabel -h"
+_SMALL_RING = 7  # a triple bond or two double bonds in a row do not fit into fewer atoms than eight
+_LARGEST = 500  # atoms whose bonds are perceived in a moment
+
+
+def check_hydrogens(atoms: Atoms) -> None:
+    """Refuse a molecule of whose hydrogens the file had no positions.
+
+    Args:
+        atoms: The structure; it is only read.
+
+    Raises:
+        DataError: Says how many are missing.
+
+    Example:
+        >>> check_hydrogens(Atoms("C", info={"missing_hydrogens": 4}))
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.DataError: C lacks 4 hydrogens; add them first, ...
+    """
+    missing = int(structure_number(atoms, MISSING_KEY) or 0)
+    if missing:
+        raise DataError(f"{atoms.get_chemical_formula()} lacks {missing} hydrogens; {ADD_HYDROGENS}")
+
+
+def has_odd_electrons(atoms: Atoms) -> bool:
+    """Whether the number of electrons is odd, although no unpaired ones are said.
+
+    Example:
+        >>> [has_odd_electrons(Atoms("OH", info=info)) for info in ({}, {"charge": -1}, {"spin": 2})]
+        [True, False, False]
+    """
+    return bool(_odd(atoms))
+
+
+def geometry_problem(atoms: Atoms) -> str:
+    """What speaks against a geometry as that of a whole molecule; "" if nothing does.
+
+    Stored bonds that saturate all atoms are enough. Those of a molecule whose hydrogens were cut off do not, and then
+    bonds are looked for in the geometry, as where none are stored.
+
+    Args:
+        atoms: A molecule; it is only read.
+
+    Returns:
+        The reason in words.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> geometry_problem(molecule("CH3CH2OH"))
+        ''
+        >>> geometry_problem(molecule("CH3"))
+        'it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few'
+    """
+    if odd := _odd(atoms):
+        return odd
+    is_beyond = atoms.pbc.any() or len(atoms) > _LARGEST or (structure_number(atoms, "spin") or 1) != 1
+    if is_beyond or _is_saturated(atoms):
+        return ""
+    try:
+        molecule = perceive_molecule(atoms, round(structure_number(atoms, "charge") or 0))
+    except DataError as error:
+        return str(error)
+    unpaired = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if unpaired:
+        return f"its bonds leave {unpaired} electrons unpaired: a radical, or it lacks hydrogens"
+    rings = [set(ring) for ring in molecule.GetRingInfo().BondRings() if len(ring) <= _SMALL_RING]
+    strained = [bond for bond in molecule.GetBonds() if str(bond.GetBondType()) == "TRIPLE"]
+    if any(bond.GetIdx() in ring for bond in strained for ring in rings):
+        return "it has a triple bond in a small ring; it lacks hydrogens"
+    return missing_hydrogens(atoms)
+
+
+def _odd(atoms: Atoms) -> str:
+    charge, spin = (structure_number(atoms, key) for key in ("charge", "spin"))
+    return odd_electrons(charge or 0, spin or 1, atoms.numbers)
+
+
+def _is_saturated(atoms: Atoms) -> bool:
+    """Whether bonds are stored that leave no electron unpaired, or that RDKit has no valences for."""
+    if not has_bonds(atoms):
+        return False
+    try:
+        molecule = mol_from_atoms(atoms, get_bonds(atoms))
+    except DataError:
+        return True
+    return not any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())

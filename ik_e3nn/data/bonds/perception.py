@@ -1,0 +1,108 @@
+"""Bonds from a geometry, when nothing else tells them."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDetermineBonds
+from rdkit.Geometry import Point3D
+
+from ik_e3nn.data.bonds.resonance import fewest_charges
+from ik_e3nn.data.structures.isotopes import isotopes_of
+from ik_e3nn.data.structures.molecules import bonds_of_mol
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import check_bonds
+
+IntArray = NDArray[np.int64]
+
+# Ways of RDKit to find which atoms are bonded: its own choice of the nearest, and where no bond orders fit these, all
+# within so many sums of covalent radii. Across small rings and cages atoms that are not bonded are as near as 1.23.
+_WAYS: tuple[dict[str, Any], ...] = ({}, {"useVdw": True, "covFactor": 1.2}, {"useVdw": True, "covFactor": 1.12})
+
+
+def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
+    """Bonds and their orders from positions and total charge.
+
+    Args:
+        atoms: A molecule, open in all directions and with all its hydrogens; it is only read.
+        charge: Total charge in e.
+
+    Returns:
+        Rows (i, j, type), (n, 3); store them with `set_bonds`.
+
+    Raises:
+        DataError: Periodic, or no bond orders fit the geometry and the charge.
+
+    Reference:
+        Y. Kim and W. Y. Kim, Bull. Korean Chem. Soc. 36, 1769 (2015), as implemented in RDKit.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> perceive_bonds(molecule("HCN"), charge=0).tolist()
+        [[0, 1, 3], [0, 2, 1]]
+    """
+    rows = bonds_of_mol(perceive_molecule(atoms, charge))
+    return check_bonds(sorted([min(i, j), max(i, j), kind] for i, j, kind in rows), len(atoms))
+
+
+def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
+    """The RDKit molecule that a geometry and a total charge make; see `perceive_bonds`.
+
+    Args:
+        atoms: A molecule, open in all directions and with all its hydrogens; it is only read.
+        charge: Total charge in e.
+
+    Returns:
+        The molecule, sanitised, with the geometry as its conformer.
+
+    Raises:
+        DataError: Periodic, or no bond orders fit the geometry and the charge.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> Chem.MolToSmiles(Chem.RemoveHs(perceive_molecule(molecule("CH3CHO"), 0)))
+        'CC=O'
+    """
+    if atoms.pbc.any():
+        raise DataError("bonds can be perceived for molecules only; this structure is periodic")
+    reasons = []
+    for way, order in product(_WAYS, _orders(len(atoms))):
+        try:
+            with rdBase.BlockLogs():
+                return fewest_charges(_determined(atoms, charge, order, way))
+        except (ValueError, RuntimeError) as error:
+            reasons.append(error)
+    raise DataError(
+        f"no bonds fit the geometry of {atoms.get_chemical_formula()} with charge {charge}; check the charge, the "
+        f"hydrogens and the unit of the positions ({str(reasons[0]).strip():.120})"
+    ) from reasons[0]
+
+
+def _orders(size: int) -> list[IntArray]:
+    """Orders of the atoms to try: the search for bond orders depends on it, and may fail in one and not in another."""
+    natural, rng = np.arange(size), np.random.default_rng(0)
+    return [natural] if size < 3 else [natural, natural[::-1], *(rng.permutation(size) for _ in range(4))]
+
+
+def _determined(atoms: Atoms, charge: int, order: IntArray, way: Mapping[str, Any]) -> Chem.Mol:
+    """Bonds found with the atoms in some order; the molecule has them in their own."""
+    editable, conformer, isotopes = Chem.RWMol(), Chem.Conformer(len(atoms)), isotopes_of(atoms)
+    for place, index in enumerate(order.tolist()):
+        atom = Chem.Atom(int(atoms.numbers[index]))
+        atom.SetNoImplicit(True)
+        atom.SetIsotope(isotopes[index])
+        editable.AddAtom(atom)
+        conformer.SetAtomPosition(place, Point3D(*map(float, atoms.positions[index])))
+    editable.AddConformer(conformer)
+    molecule: Chem.Mol = editable.GetMol()
+    if len(atoms) > 1:
+        rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False, **way)
+        Chem.SanitizeMol(molecule)
+    elif len(atoms):
+        molecule.GetAtomWithIdx(0).SetFormalCharge(int(charge))
+        Chem.SanitizeMol(molecule, catchErrors=True)
+    return Chem.RenumberAtoms(molecule, np.argsort(order).tolist()) if len(atoms) > 1 else molecule

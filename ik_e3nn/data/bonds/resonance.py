@@ -1,0 +1,113 @@
+"""Of the ways to write a molecule's bonds, that with the fewest charged atoms."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+from rdkit import Chem
+
+MAX_FORMS = 100
+# Negative carbon where a nitrogen nearby could have the charge, positive oxygen, and positive nitrogen with =O and
+# without the -[O-] of a nitro group.
+_WRONG = Chem.MolFromSmarts("[$([c;-]:n),$([c;-]:c:n),$([#6;-][#7]=[#8]),$([#8;+]),$([#7;+]=[#8;+0]);!$([#7;+][#8;-])]")
+_SINGLE, _DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
+
+
+def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
+    """The form of a molecule with the fewest charged atoms.
+
+    A search for bond orders finds one form or another as the atoms come: [O-]C(O)=C1C=CC=[S+]1 or O=C(O)c1cccs1. Of
+    several forms with as few charges, that with the fewest triple bonds counts (azides), then the one whose bonds of
+    high order are the short ones (carboxylates).
+
+    Args:
+        molecule: A sanitised molecule with a conformer; it is only read.
+
+    Returns:
+        The molecule, or another one with the same atoms in the same order.
+
+    Example:
+        >>> from rdkit.Chem import rdDepictor
+        >>> drawn = Chem.MolFromSmiles("[O-]C(O)=C1C=CC=[S+]1")
+        >>> _ = rdDepictor.Compute2DCoords(drawn)
+        >>> Chem.MolToSmiles(fewest_charges(drawn))
+        'O=C(O)c1cccs1'
+    """
+    if not any(atom.GetFormalCharge() for atom in molecule.GetAtoms()):
+        return molecule
+    neutral = _without_pairs(molecule)
+    others = Chem.ResonanceMolSupplier(neutral, maxStructs=MAX_FORMS)  # None where RDKit cannot make one
+    forms = [neutral, *(Chem.Mol(form) for form in others if form is not None)]
+    sane = [form for form in forms if Chem.SanitizeMol(form, catchErrors=True) == Chem.SanitizeFlags.SANITIZE_NONE]
+    return min(sane, key=_badness, default=molecule)
+
+
+def _badness(molecule: Chem.Mol) -> tuple[int, int, float]:
+    """Number of charged atoms, number of triple bonds, and the sum of bond lengths times orders.
+
+    An atom with the wrong charge for its element counts as three: the other form of [O-][n+]1cc[n+]([O-])cc1 has two
+    charged atoms less, and that of c1cc[n-]c1 as many.
+    """
+    charged = sum(atom.GetFormalCharge() != 0 for atom in molecule.GetAtoms())
+    charged += 2 * len(molecule.GetSubstructMatches(_WRONG))
+    places = molecule.GetConformer().GetPositions()
+    triple = sum(bond.GetBondType() == Chem.BondType.TRIPLE for bond in molecule.GetBonds())
+    ends = ((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondTypeAsDouble()) for bond in molecule.GetBonds())
+    return charged, triple, round(sum(float(np.linalg.norm(places[i] - places[j])) * order for i, j, order in ends), 3)
+
+
+def _without_pairs(molecule: Chem.Mol) -> Chem.Mol:
+    """The molecule without pairs of opposite charges that a shift of bonds takes away."""
+    changed = Chem.RWMol(molecule)
+    Chem.Kekulize(changed, clearAromaticFlags=True)
+    for atom in changed.GetAtoms():
+        if atom.GetFormalCharge() == -1:
+            path = _path(changed, atom.GetIdx())
+            if path:
+                _shift(changed, path)
+    for first, middle, last in changed.GetSubstructMatches(Chem.MolFromSmarts("[C,N,O;-]-[N+]#[N;X1;+0]")):
+        for end in (first, last):  # azides and diazo compounds as SMILES have them
+            changed.GetBondBetweenAtoms(end, middle).SetBondType(_DOUBLE)
+        changed.GetAtomWithIdx(first).SetFormalCharge(0)
+        changed.GetAtomWithIdx(last).SetFormalCharge(-1)
+    return changed.GetMol()
+
+
+def _path(molecule: Chem.Mol, start: int) -> list[int]:
+    """A way from a negative atom, by single and double bonds in turn, that ends with the double bond of a positive one.
+
+    S+ and P+ are an end at once: S+-O- is S=O, as SMILES and SDF files have sulfoxides.
+    """
+    for neighbor in molecule.GetAtomWithIdx(start).GetNeighbors():
+        bond = molecule.GetBondBetweenAtoms(start, neighbor.GetIdx())
+        is_oxide = molecule.GetAtomWithIdx(start).GetSymbol() == "O" and neighbor.GetSymbol() in ("S", "Se", "P")
+        if is_oxide and neighbor.GetFormalCharge() == 1 and bond.GetBondType() == _SINGLE:
+            return [start, neighbor.GetIdx()]
+    waiting = [[start]]
+    while waiting:
+        path = waiting.pop()
+        for last in _next(molecule, path):
+            is_end = len(path) % 2 == 0 and molecule.GetAtomWithIdx(last).GetFormalCharge() == 1
+            if is_end:
+                return [*path, last]
+            if molecule.GetAtomWithIdx(last).GetFormalCharge() >= 0 and len(waiting) < MAX_FORMS:
+                waiting.append([*path, last])
+    return []
+
+
+def _next(molecule: Chem.Mol, path: list[int]) -> Iterator[int]:
+    """Atoms that a path may go on to."""
+    wanted = _SINGLE if len(path) % 2 else _DOUBLE
+    for neighbor in molecule.GetAtomWithIdx(path[-1]).GetNeighbors():
+        index = neighbor.GetIdx()
+        if index not in path and molecule.GetBondBetweenAtoms(path[-1], index).GetBondType() == wanted:
+            yield index
+
+
+def _shift(molecule: Chem.RWMol, path: list[int]) -> None:
+    """Single bonds along a path become double and the other way round; its ends lose their charges."""
+    for first, second in pairwise(path):
+        bond = molecule.GetBondBetweenAtoms(first, second)
+        bond.SetBondType(_DOUBLE if bond.GetBondType() == _SINGLE else _SINGLE)
+    for end in (path[0], path[-1]):
+        molecule.GetAtomWithIdx(end).SetFormalCharge(0)

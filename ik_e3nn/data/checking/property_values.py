@@ -1,0 +1,200 @@
+"""Values of properties that stand out, and what columns of a table say of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log
+
+import numpy as np
+from ase import Atoms
+from ase.units import Hartree, kcal, kJ, mol
+from numpy.typing import NDArray
+
+from ik_e3nn.data.labels.outliers import robust_scores
+from ik_e3nn.data.suspicions.unit_evidence import ATOMS
+
+FloatArray = NDArray[np.float64]
+
+OUTLIER_SCORE = 10.0
+_FEWEST = 10  # values that a spread is told from
+_ENERGIES = {"eV": 1.0, "Hartree": Hartree, "kcal/mol": kcal / mol, "kJ/mol": kJ / mol, "meV": 1e-3}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How the known values of a property are spread.
+
+    Args:
+        rest: Value less median, or less what composition says where that explains nearly everything; (n,), NaN where
+            missing.
+        scores: The same in robust standard deviations (1.4826 times the median absolute deviation).
+        median: Median of the values.
+        deviation: Robust standard deviation of `rest`.
+        is_sum: Whether composition alone explains nearly everything.
+    """
+
+    rest: FloatArray
+    scores: FloatArray
+    median: float
+    deviation: float
+    is_sum: bool
+
+    @property
+    def outliers(self) -> list[int]:
+        """Numbers of values far off, the worst first; none if they are more than a tenth: that is another kind."""
+        sizes = np.nan_to_num(np.abs(self.scores))
+        found = [int(number) for number in np.argsort(-sizes) if sizes[number] > OUTLIER_SCORE]
+        known = int(np.isfinite(self.scores).sum())
+        return found if known >= _FEWEST and len(found) <= max(1, known // 10) else []
+
+
+def spread_of(values: FloatArray, structures: Sequence[Atoms]) -> Spread:
+    """Median, robust deviation and scores of the values of a property.
+
+    Args:
+        values: The values, (n,), NaN where missing.
+        structures: The molecules, whose composition may explain most of it.
+
+    Returns:
+        The spread, by composition if that leaves less than a tenth of it.
+
+    Example:
+        >>> spread_of(np.r_[np.linspace(4.0, 6.0, 11), 1e3, np.nan], [Atoms("CH4")] * 13).outliers
+        [11]
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        return Spread(values, values, float("nan"), float("nan"), False)
+    middle = float(np.median(values[known]))
+    plain = values - middle
+    reduced = _without_composition(values, structures)
+    is_sum = reduced is not None and _deviation(reduced) < 0.1 * _deviation(plain)
+    rest = reduced if reduced is not None and is_sum else plain
+    size = float(np.nanstd(rest)) or 1.0
+    return Spread(rest, robust_scores(rest / size), middle, _deviation(rest), is_sum)
+
+
+def _deviation(values: FloatArray) -> float:
+    """The robust standard deviation."""
+    known = values[np.isfinite(values)]
+    return float(1.4826 * np.median(np.abs(known - np.median(known))))
+
+
+def _without_composition(values: FloatArray, structures: Sequence[Atoms]) -> FloatArray | None:
+    """Values less a sum over elements by least squares without those far off; None if there are too few."""
+    species = sorted({int(z) for atoms in structures for z in atoms.numbers})
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in structures], dtype=float)
+    chosen = np.isfinite(values)
+    for _ in range(3):
+        if chosen.sum() < 5 * max(2, len(species)):
+            return None
+        rest = values - counts @ np.linalg.lstsq(counts[chosen], values[chosen], rcond=None)[0]
+        size = float(np.nanstd(rest[chosen])) or 1.0
+        chosen = np.isfinite(values) & (np.abs(robust_scores(rest / size)) < OUTLIER_SCORE)
+    return rest
+
+
+def mixed_units(values: FloatArray, spread: Spread) -> str:
+    """What the outliers say of a second unit: the factors that bring all of them among the others; "" if none does.
+
+    Args:
+        values: The values, (n,), NaN where missing.
+        spread: Their spread.
+
+    Returns:
+        Part of a sentence.
+
+    Example:
+        >>> gaps = np.linspace(5.0, 9.0, 40)
+        >>> gaps[10:14] /= 27.2114
+        >>> mixed_units(gaps, spread_of(gaps, [Atoms("CH4")] * 40))
+        ''
+        >>> gaps[10:14] *= 27.2114**2
+        >>> mixed_units(gaps, spread_of(gaps, [Atoms("CH4")] * 40))
+        'all of them are like the others once divided by 27.2 (as of Hartree and eV) or 23.1 (as of eV and kcal/mol)'
+    """
+    found = spread.outliers
+    if len(found) < 3 or spread.is_sum:
+        return ""
+    others = np.delete(values, found)
+    low, high = np.nanquantile(others, [0.0, 1.0])
+    fitting = [
+        f"{factor:.3g} (as of {names})"
+        for names, factor in _factors().items()
+        if low * high > 0 and ((values[found] / factor >= low) & (values[found] / factor <= high)).all()
+    ]
+    return f"all of them are like the others once divided by {' or '.join(fitting)}" if fitting else ""
+
+
+def _factors() -> dict[str, float]:
+    """Ratios of units of energy, by their names."""
+    return {
+        f"{one} and {two}": size / other
+        for two, other in _ENERGIES.items()
+        for one, size in _ENERGIES.items()
+        if one != two
+    }
+
+
+def column_doubts(values: Mapping[str, FloatArray]) -> list[str]:
+    """What columns of a table say of each other's units, where there is evidence.
+
+    Args:
+        values: The scalar properties by name, (n,) each, NaN where missing.
+
+    Returns:
+        Sentences about a gap that is not the difference of two levels.
+
+    Example:
+        >>> homo, lumo = np.linspace(-7, -6, 12), np.linspace(-1, 0.5, 12)
+        >>> column_doubts({"homo": homo, "lumo": lumo, "gap": (lumo - homo) / 27.2114})
+        ['gap is 0.0367 times lumo - homo in all rows: it seems to be in Hartree and they in eV']
+    """
+    sentences = []
+    lower = {name.lower(): name for name in values}
+    if {"homo", "lumo", "gap"} <= set(lower):
+        homo, lumo, gap = (values[lower[name]] for name in ("homo", "lumo", "gap"))
+        factor = _constant(gap, lumo - homo)
+        if factor is not None and abs(log(factor)) > 0.02:
+            units = [names for names, size in _factors().items() if abs(log(size * factor)) < 0.02]
+            why = f": it seems to be in {units[0].replace(' and ', ' and they in ')}" if units else ""
+            sentences.append(f"gap is {factor:.3g} times lumo - homo in all rows{why}")
+    return sentences
+
+
+def total_energy_unit(values: FloatArray, structures: Sequence[Atoms]) -> str:
+    """The unit of all-electron total energies of molecules of light elements; "" if the values are not such energies.
+
+    Args:
+        values: The values, (n,), NaN where missing.
+        structures: The molecules.
+
+    Returns:
+        The unit's name.
+
+    Example:
+        >>> total_energy_unit(np.array([-76.4] * 3), [Atoms("H2O")] * 3)
+        'Hartree'
+    """
+    ratios = [
+        -value / sum(ATOMS[int(z)] for z in atoms.numbers)
+        for value, atoms in zip(values, structures, strict=True)
+        if np.isfinite(value) and len(atoms) and 5 <= atoms.numbers.max() <= max(ATOMS) and atoms.numbers.min() > 0
+    ]
+    if len(ratios) < 3:
+        return ""
+    middle = float(np.median(ratios))
+    if middle <= 0 or np.mean(np.abs(np.array(ratios) - middle) < 0.05 * middle) < 0.9:
+        return ""
+    return next((name for name, size in _ENERGIES.items() if abs(log(middle * size / Hartree)) < 0.04), "")
+
+
+def _constant(one: FloatArray, other: FloatArray) -> float | None:
+    """The ratio of two columns if it is the same in nearly all rows, and positive."""
+    known = np.isfinite(one) & np.isfinite(other) & (np.abs(other) > 0)
+    if known.sum() < 3:
+        return None
+    ratios = one[known] / other[known]
+    middle = float(np.median(ratios))
+    return middle if middle > 0 and np.mean(np.abs(ratios / middle - 1) < 0.02) > 0.9 else None

@@ -1,0 +1,1 @@
+"""PDB and mmCIF files."""

@@ -1,0 +1,1 @@
+"""Structures that are sampled and labelled by a reference method."""

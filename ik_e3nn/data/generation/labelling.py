@@ -1,0 +1,294 @@
+"""Reference labels from any ASE calculator, with every failure turned into one kind of error."""
+
+import importlib
+import inspect
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.abc import GetPropertiesMixin
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.calculators.mixing import SumCalculator
+from numpy.typing import NDArray
+
+from ik_e3nn.data.labels.finding import has_stress
+from ik_e3nn.data.labels.values import stress_matrix
+from ik_e3nn.errors import DataError, IKError, MissingDependencyError
+
+FloatArray = NDArray[np.float64]
+
+CALCULATOR_NAMES = ("gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele")
+
+
+_CLASSES = {
+    "emt": "ase.calculators.emt:EMT",
+    "lj": "ase.calculators.lj:LennardJones",
+    "steele": "ik_e3nn.data.generation.steele:SteeleWall",
+}
+
+
+class LabelError(IKError, RuntimeError):
+    """A calculator could not label a structure."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What a calculator says about one structure.
+
+    Args:
+        energy: Energy in eV.
+        forces: Forces, (N, 3), in eV/A, constraints not applied.
+        stress: Stress, (3, 3), in eV/A^3, or None.
+
+    Example:
+        >>> Labels(-1.0, np.zeros((1, 3)), None).energy
+        -1.0
+    """
+
+    energy: float
+    forces: FloatArray
+    stress: FloatArray | None
+
+
+class Labeller:
+    """One calculator, asked for labels.
+
+    Args:
+        calculator: Any ASE calculator with energy and forces.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> labeller = Labeller(make_calculator("emt"))
+        >>> labeller.label(molecule("CO")).forces.shape
+        (2, 3)
+    """
+
+    def __init__(self, calculator: BaseCalculator) -> None:
+        self.calculator = calculator
+
+    def forget(self) -> None:
+        """Drop what the calculator remembers, so that the next label does not depend on those before it."""
+        if hasattr(self.calculator, "reset"):
+            self.calculator.reset()
+
+    def forces(self, atoms: Atoms) -> FloatArray:
+        """Forces of a structure.
+
+        Args:
+            atoms: The structure; it is only read.
+
+        Returns:
+            Forces, (N, 3), in eV/A.
+
+        Raises:
+            LabelError: The calculator fails, or gives values that are not finite.
+        """
+        forces = np.array(self._ask("forces", atoms), dtype=np.float64)
+        if forces.shape != (len(atoms), 3) or not np.isfinite(forces).all():
+            raise LabelError(f"the forces are not {len(atoms)} finite vectors")
+        return forces
+
+    def label(self, atoms: Atoms) -> Labels:
+        """Energy, forces and, for a periodic structure and a calculator that can, stress.
+
+        Args:
+            atoms: The structure; it is only read.
+
+        Returns:
+            The labels.
+
+        Raises:
+            LabelError: The calculator fails, or gives values that are not finite.
+        """
+        # Forces first: many calculators compute them together with the energy, but not the other way round.
+        forces = self.forces(atoms)
+        energy = float(self._ask("energy", atoms))
+        stress = None
+        if has_stress(atoms) and "stress" in self.calculator.implemented_properties:
+            stress = stress_matrix(self._ask("stress", atoms), "the calculator's stress")
+        if not np.isfinite(energy) or (stress is not None and not np.isfinite(stress).all()):
+            raise LabelError("the energy or the stress is not finite")
+        return Labels(energy, forces, stress)
+
+    def _ask(self, name: str, atoms: Atoms) -> Any:
+        """One property, as the calculator gives it."""
+        try:
+            return self.calculator.get_property(name, atoms)
+        except Exception as error:
+            raise LabelError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+
+
+def make_calculator(
+    name: str, charge: int = 0, spin: int | None = None, options: Mapping[str, Any] | None = None
+) -> BaseCalculator:
+    """A calculator by name.
+
+    Args:
+        name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite), or "module:Class" for any ASE
+            calculator that can be imported, also from the working folder; or a sum of them, as in "gfn2-xtb+steele".
+            Importing a module runs it. In place of a class there may be a function that says in its annotation that it
+            returns one, as `mace.calculators:mace_mp` does.
+        charge: Total charge in e, for xTB.
+        spin: Multiplicity 2S+1, for xTB; None leaves the lowest.
+        options: Further arguments of the calculator's constructor; for a sum, those of each calculator by its name.
+
+    Returns:
+        A new calculator.
+
+    Raises:
+        DataError: Unknown name, or the class cannot be imported or made, or is no ASE calculator, which is not called.
+        MissingDependencyError: xTB is asked for and not installed.
+
+    Example:
+        >>> type(make_calculator("ase.calculators.lj:LennardJones", options={"rc": 5.0})).__name__
+        'LennardJones'
+    """
+    arguments = dict(options or {})
+    if "+" in name:
+        names = name.split("+")
+        unknown = sorted(arguments.keys() - set(names))
+        if unknown:
+            raise DataError(f"options of the sum {name!r} go by the names in it; got {', '.join(unknown)}")
+        return _Sum([make_calculator(part, charge, spin, arguments.get(part)) for part in names])
+    if name in ("gfn2-xtb", "gfn1-xtb"):
+        factory = _xtb_class()
+        arguments = {"charge": charge, "multiplicity": spin, "verbosity": 0, **arguments}
+        arguments["method"] = "GFN2-xTB" if name == "gfn2-xtb" else "GFN1-xTB"
+    else:
+        factory = _import_class(_CLASSES.get(name, name))
+    try:
+        calculator: BaseCalculator = factory(**arguments)
+    except Exception as error:
+        raise DataError(f"the calculator {name!r} cannot be made with {arguments}: {error}") from error
+    if not isinstance(calculator, GetPropertiesMixin):
+        raise DataError(f"{name!r} gives a {type(calculator).__name__}, which is not an ASE calculator")
+    return calculator
+
+
+class StateCalculator(Calculator):
+    """A calculator by name for structures of any charge and spin, which it takes from their `info`.
+
+    Args:
+        name: See `make_calculator`.
+        options: See `make_calculator`.
+
+    Example:
+        >>> StateCalculator("emt").get_property("forces", Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])).shape
+        (2, 3)
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._name, self._options = name, options
+        self._states: dict[tuple[int, int | None], BaseCalculator] = {}
+        self._of(Atoms())  # what cannot be made is told at once
+
+    def _of(self, atoms: Atoms) -> BaseCalculator:
+        """The calculator for a structure's charge and spin."""
+        charge, spin = (atoms.info.get(key) for key in ("charge", "spin"))
+        state = int(charge or 0), None if spin is None else int(spin)
+        if state not in self._states:
+            self._states[state] = make_calculator(self._name, *state, self._options)
+        return self._states[state]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Energy and forces; see ASE."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        calculator = self._of(self.atoms)
+        forces = calculator.get_property("forces", self.atoms)
+        self.results: dict[str, Any] = {"energy": calculator.get_property("energy", self.atoms), "forces": forces}
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation."""
+        changes: list[str] = super().check_state(atoms, tol)
+        return changes + _info_changes(self.atoms, atoms)
+
+    def reset(self) -> None:
+        """Forget all results."""
+        super().reset()
+        for calculator in self._states.values():
+            calculator.reset()
+
+
+class _Sum(SumCalculator):
+    """A sum of calculators that notices a surface that has moved, and that can forget all that its parts remember."""
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What changed since the last calculation."""
+        changes: list[str] = super().check_state(atoms, tol)
+        return changes + _info_changes(self.atoms, atoms)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self.atoms = None
+        self.results: dict[str, Any] = {}
+        for calculator in self.mixer.calcs:
+            calculator.reset()
+
+
+def _info_changes(last: Atoms | None, atoms: Atoms) -> list[str]:
+    """Whether charge, spin or the place of a surface differ from those of the last structure."""
+    return ["info"] if last is not None and str(last.info) != str(atoms.info) else []
+
+
+def _xtb_class() -> Any:
+    """The calculator class of tblite."""
+    try:
+        from tblite.ase import TBLite
+    except ImportError as error:
+        raise MissingDependencyError("xTB labels need tblite: pip install 'ik-e3nn[xtb]'") from error
+    return TBLite
+
+
+def _import_class(target: str) -> Any:
+    """The object that "module:Class" names."""
+    module_name, _, class_name = target.partition(":")
+    if not module_name or not class_name:
+        raise DataError(
+            f"unknown calculator {target!r}; known are {', '.join(CALCULATOR_NAMES)}, or give 'module:Class'"
+        )
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except Exception as error:  # whatever a module of somebody else raises
+        raise DataError(
+            f"the calculator {target!r} cannot be imported: {str(error) or type(error).__name__}"
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+    if not _makes_calculators(found):
+        raise DataError(
+            f"{target!r} is {_kind(found)}, which is not called: a calculator must be a subclass of "
+            "ase.calculators.calculator.Calculator, or a function with such a class as its return annotation"
+        )
+    return found
+
+
+def _makes_calculators(found: Any) -> bool:
+    """Whether something is a class of ASE calculators, or a function that is declared to return one."""
+    if not inspect.isclass(found) and callable(found):
+        try:
+            found = typing.get_type_hints(found).get("return")
+        except Exception:  # noqa: BLE001  (annotations of any kind)
+            return False
+    return inspect.isclass(found) and issubclass(found, GetPropertiesMixin)
+
+
+def _kind(found: Any) -> str:
+    return f"the class {found.__name__}" if inspect.isclass(found) else f"a {type(found).__name__}"

@@ -1,0 +1,127 @@
+"""Molecules over a surface: put in random places, and labelled as if the atoms of the surface were not there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from scipy.spatial.transform import Rotation
+
+from ik_e3nn.data.generation.labelling import Labeller
+from ik_e3nn.data.generation.sampling import Frame, Sampler
+from ik_e3nn.data.structures.joined import joined
+
+
+class RandomPlacement(Sampler):
+    """Frames of another sampler, each turned at random and put at a random height over the plane z = 0.
+
+    Every frame is labelled twice: where the other sampler made it, and where it is put.
+
+    Args:
+        frames: Makes the frames; the next one starts from the last one, where it was put.
+        heights: Least and largest height of the lowest atom in A.
+        lateral: Largest shift sideways in A, along x and along y.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ase.calculators.lj import LennardJones
+        >>> from ik_e3nn.data.generation.sampling import RattleSampler
+        >>> sampler, rng = RandomPlacement(RattleSampler(0.1, 0.0), heights=(2.0, 5.0)), np.random.default_rng(0)
+        >>> frame = sampler.frame(molecule("H2O"), {}, None, 0.0, rng, Labeller(LennardJones()))
+        >>> bool(2.0 < frame.positions[:, 2].min() < 5.0)
+        True
+    """
+
+    def __init__(self, frames: Sampler, *, heights: Sequence[float], lateral: float = 0.0) -> None:
+        self.frames, self.lateral = frames, lateral
+        self.lowest, self.highest = heights
+        self.name, self.needs_minimum = frames.name, frames.needs_minimum
+        self.uses_temperature = frames.uses_temperature
+
+    def prepare(self, start: Atoms, labeller: Labeller) -> dict[str, Any]:
+        """See `Sampler.prepare`."""
+        return self.frames.prepare(start, labeller)
+
+    def frame(
+        self,
+        start: Atoms,
+        prepared: Mapping[str, Any],
+        previous: Frame | None,
+        temperature: float,
+        rng: np.random.Generator,
+        labeller: Labeller,
+    ) -> Frame:
+        """The next frame; see `Sampler.frame`."""
+        made = self.frames.frame(start, prepared, previous, temperature, rng, labeller)
+        turn = Rotation.random(rng=rng)
+        atoms = start.copy()
+        atoms.positions = turn.apply(made.positions - made.positions.mean(axis=0))
+        atoms.positions[:, :2] += rng.uniform(-self.lateral, self.lateral, 2)
+        atoms.positions = lifted(atoms, rng.uniform(self.lowest, self.highest)).positions
+        labeller.forget()
+        momenta = None if made.momenta is None else turn.apply(made.momenta)
+        return Frame(atoms.positions.copy(), made.cell, labeller.label(atoms), momenta)
+
+
+def lifted(atoms: Atoms, height: float) -> Atoms:
+    """A copy whose lowest atom is at a height (A) over the plane z = 0.
+
+    Example:
+        >>> lifted(Atoms("H2", [[0, 0, 1], [0, 0, 2]]), 5.0).positions[:, 2].tolist()
+        [5.0, 6.0]
+    """
+    copy = atoms.copy()
+    copy.positions[:, 2] += height - atoms.positions[:, 2].min()
+    return copy
+
+
+class OverSubstrate(Calculator):
+    r"""What a rigid substrate does to a molecule, for the molecule's atoms alone.
+
+    .. math:: E(\text{molecule}) = E(\text{molecule} + \text{substrate}) - E(\text{substrate})
+
+    Args:
+        calculator: Labels molecule and substrate together, and the substrate alone; their charges and spins differ and
+            stand in `info`, as `StateCalculator` expects.
+        substrate: The atoms that are added and then left out; its highest one is put at z = 0, its centre at x = y = 0.
+
+    Example:
+        >>> from ase.build import fcc111
+        >>> from ase.calculators.emt import EMT
+        >>> atoms = Atoms("O", [[0, 0, 1.5]], calculator=OverSubstrate(EMT(), fcc111("Cu", (2, 2, 2), vacuum=8.0)))
+        >>> atoms.get_forces().shape
+        (1, 3)
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+
+    def __init__(self, calculator: BaseCalculator, substrate: Atoms) -> None:
+        super().__init__()
+        self.labeller = Labeller(calculator)
+        self.substrate = lifted(substrate, 0.0)
+        top, middle = self.substrate.positions[:, 2].max(), self.substrate.positions[:, :2].mean(axis=0)
+        self.substrate.positions -= [*middle, top]
+        self.substrate.set_constraint()
+        self.alone: float | None = None
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Energy and forces; see ASE."""
+        super().calculate(atoms, list(properties), list(system_changes))
+        if self.alone is None:
+            self.alone = self.labeller.label(self.substrate).energy
+        labels = self.labeller.label(joined(self.substrate, self.atoms))
+        self.results: dict[str, Any] = {
+            "energy": labels.energy - self.alone,
+            "forces": labels.forces[len(self.substrate) :],
+        }
+
+    def reset(self) -> None:
+        """Forget all results, also the inner calculator's."""
+        super().reset()
+        self.labeller.forget()

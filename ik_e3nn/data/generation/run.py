@@ -1,0 +1,226 @@
+"""Running the chains of a generation, result by result."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, ground_state_magnetic_moments
+from ase.optimize import BFGS
+
+from ik_e3nn.data.files.reading import read_structure
+from ik_e3nn.data.generation.labelling import LabelError, Labeller, StateCalculator, make_calculator
+from ik_e3nn.data.generation.over_surface import OverSubstrate
+from ik_e3nn.data.generation.plan import Chain
+from ik_e3nn.data.generation.sampling import Frame, Sampler
+from ik_e3nn.data.generation.settings import GenerateSettings
+from ik_e3nn.data.generation.work_file import WorkFile
+from ik_e3nn.graph import get_bonds
+
+logger = logging.getLogger(__name__)
+
+# A bond this many times as long as at the start is broken, and the stored topology no longer holds.
+_BROKEN_BOND = 1.6
+# After so many failures in a row a chain is given up.
+_FAILURES_IN_A_ROW = 10
+# Where an isolated atom does not feel a surface, in A.
+_FAR = 1000.0
+_RELAX_FMAX, _RELAX_STEPS = 0.03, 300
+
+
+class ChainRunner:
+    """Makes the frames of chains, or takes them from the work file where they are done.
+
+    Args:
+        settings: What to generate.
+        sampler: How to make the frames.
+        work: Where results are kept.
+        failures: Counts failures by reason; added to.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from ik_e3nn.data.generation.sampling import RattleSampler
+        >>> settings = GenerateSettings(output="a.xyz", smiles=["[He]"], calculator="lj")
+        >>> with tempfile.TemporaryDirectory() as folder, WorkFile(Path(folder) / "w", "", resume=False) as work:
+        ...     runner = ChainRunner(settings, RattleSampler(0.1, 0.0), work, Counter())
+        ...     [frame.info["config_type"] for frame in runner.frames(Chain(Atoms("He"), 0, 0, 0.0, 2))]
+        ['rattle', 'rattle']
+    """
+
+    def __init__(self, settings: GenerateSettings, sampler: Sampler, work: WorkFile, failures: Counter[str]) -> None:
+        self.settings = settings
+        self.sampler = sampler
+        self.work = work
+        self.failures = failures
+
+    def frames(self, chain: Chain) -> Iterator[Atoms | None]:
+        """The frames of a chain, in order.
+
+        Args:
+            chain: The chain.
+
+        Yields:
+            A labelled structure, or None for a frame that failed.
+        """
+        labeller = Labeller(_calculator_for(self.settings, chain.start))
+        start, prepared = self._start(chain, labeller)
+        previous: Frame | None = None
+        in_a_row = 0
+        for number in range(chain.num_frames):
+            key = f"{chain.key}/{chain.temperature:g}/{number}"
+            if start is None or in_a_row >= _FAILURES_IN_A_ROW:
+                reason = "the start failed" if start is None else "the chain was given up after failures in a row"
+                self.failures[reason] += 1
+                yield None
+                continue
+            result = self.work.get(key)
+            if result is None:
+                result = self._new_frame(chain, start, prepared, previous, number, labeller)
+                self.work.add(key, result)
+            if "failed" in result:
+                in_a_row += 1
+                self.failures[result["failed"]] += 1
+                yield None
+            else:
+                in_a_row, previous = 0, Frame.from_json(result)
+                yield self._labelled(chain, previous)
+
+    def _start(self, chain: Chain, labeller: Labeller) -> tuple[Atoms | None, dict[str, Any]]:
+        """The relaxed start of a chain with what the sampler needs, or None if it failed."""
+        result = self.work.get(chain.key)
+        if result is None:
+            try:
+                atoms = self._relaxed(chain.start, labeller)
+                result = {"positions": atoms.positions.tolist(), "prepared": self.sampler.prepare(atoms, labeller)}
+            except LabelError as error:
+                logger.warning("start %s (%s) failed: %s", chain.key, chain.start.get_chemical_formula(), error)
+                result = {"failed": str(error)}
+            self.work.add(chain.key, result)
+        if "failed" in result:
+            return None, {}
+        atoms = chain.start.copy()
+        atoms.positions = np.array(result["positions"], dtype=np.float64)
+        return atoms, result["prepared"]
+
+    def _relaxed(self, start: Atoms, labeller: Labeller) -> Atoms:
+        """A copy of the start, relaxed with the reference method if the sampler wants a minimum."""
+        atoms = start.copy()
+        if not (self.settings.relax and self.sampler.needs_minimum):
+            return atoms
+        labeller.forget()
+        labeller.forces(atoms)
+        atoms.calc = labeller.calculator
+        try:
+            with BFGS(atoms, logfile=None) as optimiser:
+                if not optimiser.run(fmax=_RELAX_FMAX, steps=_RELAX_STEPS):
+                    logger.warning("%s is not relaxed after %d steps", atoms.get_chemical_formula(), _RELAX_STEPS)
+        except Exception as error:
+            raise LabelError(f"relaxation: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        if not np.isfinite(atoms.positions).all():
+            raise LabelError("relaxation: the positions are not finite")
+        return atoms
+
+    def _new_frame(
+        self,
+        chain: Chain,
+        start: Atoms,
+        prepared: dict[str, Any],
+        previous: Frame | None,
+        number: int,
+        labeller: Labeller,
+    ) -> dict[str, Any]:
+        """Make one frame; its result for the work file."""
+        # Random numbers belong to the frame, not to the run: a continued run draws the same ones.
+        seeds = [self.settings.seed, chain.source, chain.conformer, round(1000 * chain.temperature), number]
+        try:
+            frame = self.sampler.frame(
+                start, prepared, previous, chain.temperature, np.random.default_rng(seeds), labeller
+            )
+            _check_bonds(start, frame)
+        except LabelError as error:
+            logger.warning("frame %s/%g/%d failed: %s", chain.key, chain.temperature, number, error)
+            return {"failed": str(error)}
+        return frame.to_json()
+
+    def _labelled(self, chain: Chain, frame: Frame) -> Atoms:
+        """A frame as the structure that is written."""
+        atoms = chain.start.copy()
+        atoms.set_constraint()
+        atoms.set_cell(frame.cell)
+        atoms.positions = frame.positions
+        atoms.info["config_type"] = self.sampler.name
+        if self.sampler.uses_temperature:
+            atoms.info["temperature"] = chain.temperature
+        atoms.info["conformer"] = chain.conformer
+        _set_labels(atoms, frame)
+        return atoms
+
+
+def isolated_atom_frames(
+    settings: GenerateSettings, starts: Sequence[Sequence[Atoms]], work: WorkFile, failures: Counter[str]
+) -> list[Atoms]:
+    """Each species of the starting structures as a neutral isolated atom in its ground state, labelled.
+
+    Args:
+        settings: What to generate.
+        starts: Conformers of each molecule or structure.
+        work: Where results are kept.
+        failures: Counts failures by reason; added to.
+
+    Returns:
+        Structures with `config_type=IsolatedAtom`; those that failed are left out.
+    """
+    frames = []
+    for symbol in sorted({symbol for group in starts for atoms in group for symbol in atoms.symbols}):
+        spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
+        height = _FAR if settings.heights else 0.0
+        atoms = Atoms(symbol, [[0.0, 0.0, height]], info={"charge": 0, "spin": spin})
+        key = f"atom {symbol}"
+        result = work.get(key)
+        if result is None:
+            try:
+                labels = Labeller(_calculator_for(settings, atoms)).label(atoms)
+                result = Frame(atoms.positions, atoms.cell.array, labels).to_json()
+            except LabelError as error:
+                result = {"failed": f"isolated {symbol}: {error}"}
+            work.add(key, result)
+        if "failed" in result:
+            failures[result["failed"]] += 1
+            continue
+        atoms.info["config_type"] = "IsolatedAtom"
+        _set_labels(atoms, Frame.from_json(result))
+        frames.append(atoms)
+    return frames
+
+
+def _calculator_for(settings: GenerateSettings, atoms: Atoms) -> Any:
+    """A new calculator for a structure's charge and spin."""
+    if settings.substrate is not None:
+        calculator = StateCalculator(settings.calculator, settings.calculator_options)
+        return OverSubstrate(calculator, read_structure(settings.substrate))
+    charge, spin = atoms.info.get("charge", 0), atoms.info.get("spin")
+    return make_calculator(settings.calculator, charge, spin, settings.calculator_options)
+
+
+def _check_bonds(start: Atoms, frame: Frame) -> None:
+    """Raise when a stored bond of an open structure is broken in a frame."""
+    bonds = get_bonds(start)
+    if start.pbc.any() or not len(bonds):
+        return
+    before, after = (
+        np.linalg.norm(positions[bonds[:, 0]] - positions[bonds[:, 1]], axis=1)
+        for positions in (start.positions, frame.positions)
+    )
+    if (after > _BROKEN_BOND * before).any():
+        raise LabelError("a bond is broken")
+
+
+def _set_labels(atoms: Atoms, frame: Frame) -> None:
+    """Write a frame's labels under their usual names."""
+    atoms.info["REF_energy"] = frame.labels.energy
+    atoms.arrays["REF_forces"] = frame.labels.forces
+    if frame.labels.stress is not None:
+        atoms.info["REF_stress"] = frame.labels.stress

@@ -1,0 +1,235 @@
+"""What every way of sampling structures has in common, and the simplest way: random displacements and strains."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.generation.labelling import Labeller, Labels
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One labelled structure of a chain of them.
+
+    Args:
+        positions: Positions, (N, 3), in A.
+        cell: Cell vectors as rows, (3, 3), in A.
+        labels: Its labels.
+        momenta: Momenta in ASE's units, (N, 3), where the sampler has them.
+
+    Example:
+        >>> frame = Frame(np.zeros((1, 3)), np.eye(3), Labels(-1.0, np.zeros((1, 3)), None))
+        >>> Frame.from_json(frame.to_json()).labels.energy
+        -1.0
+    """
+
+    positions: FloatArray
+    cell: FloatArray
+    labels: Labels
+    momenta: FloatArray | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The frame as plain lists and numbers, without loss of precision.
+
+        Returns:
+            A dictionary for JSON.
+        """
+        arrays = {
+            "positions": self.positions,
+            "cell": self.cell,
+            "forces": self.labels.forces,
+            "stress": self.labels.stress,
+            "momenta": self.momenta,
+        }
+        values = {name: None if array is None else array.tolist() for name, array in arrays.items()}
+        return {"energy": self.labels.energy, **values}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Frame":
+        """The frame that `to_json` wrote.
+
+        Args:
+            values: The dictionary.
+
+        Returns:
+            The frame.
+        """
+        positions, cell, forces = (np.array(values[name], dtype=np.float64) for name in ("positions", "cell", "forces"))
+        stress, momenta = (
+            None if values[name] is None else np.array(values[name], dtype=np.float64) for name in ("stress", "momenta")
+        )
+        return cls(positions, cell, Labels(float(values["energy"]), forces, stress), momenta)
+
+
+class Sampler(ABC):
+    """A way of making structures around a starting one.
+
+    Args:
+        name: What the frames are called in `config_type`.
+        needs_minimum: Whether the starting structure is to be relaxed first.
+        uses_temperature: Whether one chain of frames is made for each temperature.
+    """
+
+    name: str
+    needs_minimum: bool
+    uses_temperature: bool
+
+    def prepare(self, start: Atoms, labeller: Labeller) -> dict[str, Any]:
+        """What all frames from one starting structure need; kept in the work file.
+
+        Args:
+            start: The starting structure.
+            labeller: Source of labels.
+
+        Returns:
+            A dictionary for JSON.
+
+        Raises:
+            LabelError: The calculator fails.
+        """
+        del start, labeller
+        return {}
+
+    @abstractmethod
+    def frame(
+        self,
+        start: Atoms,
+        prepared: Mapping[str, Any],
+        previous: Frame | None,
+        temperature: float,
+        rng: np.random.Generator,
+        labeller: Labeller,
+    ) -> Frame:
+        """The next frame.
+
+        Args:
+            start: The starting structure.
+            prepared: What `prepare` returned.
+            previous: The last good frame of the chain, or None.
+            temperature: Temperature in K.
+            rng: Random numbers of this frame alone.
+            labeller: Source of labels.
+
+        Returns:
+            The labelled frame.
+
+        Raises:
+            LabelError: The calculator fails.
+        """
+
+
+class RattleSampler(Sampler):
+    """Independent Gaussian displacements and, for periodic structures, a random strain.
+
+    The strain acts along periodic directions only; each of its components is uniform within +- `strain`.
+
+    Args:
+        displacement: Standard deviation of each coordinate in A.
+        strain: Largest strain.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> from ase.calculators.emt import EMT
+        >>> rng, copper = np.random.default_rng(0), bulk("Cu")
+        >>> frame = RattleSampler(0.05, 0.02).frame(copper, {}, None, 0.0, rng, Labeller(EMT()))
+        >>> bool(np.abs(frame.cell - copper.cell.array).max() > 1e-3), frame.labels.stress.shape
+        (True, (3, 3))
+    """
+
+    name = "rattle"
+    needs_minimum = False
+    uses_temperature = False
+
+    def __init__(self, displacement: float, strain: float) -> None:
+        self.displacement = displacement
+        self.strain = strain
+
+    def frame(
+        self,
+        start: Atoms,
+        prepared: Mapping[str, Any],
+        previous: Frame | None,
+        temperature: float,
+        rng: np.random.Generator,
+        labeller: Labeller,
+    ) -> Frame:
+        """The next frame; see `Sampler.frame`."""
+        del prepared, previous, temperature
+        atoms = start.copy()
+        constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
+        strain = rng.uniform(-self.strain, self.strain, (3, 3))
+        periodic = atoms.cell.array[atoms.pbc]
+        # Onto the space of the periodic vectors: an open direction is not strained.
+        projector = np.linalg.pinv(periodic) @ periodic if len(periodic) else np.zeros((3, 3))
+        deformation = np.eye(3) + projector @ (0.5 * (strain + strain.T)) @ projector
+        atoms.set_cell(atoms.cell.array @ deformation)
+        moves = self.displacement * rng.normal(size=(len(atoms), 3))
+        atoms.positions = atoms.positions @ deformation
+        atoms.positions = constrained_positions(atoms, atoms.positions + moves)
+        labeller.forget()
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms))
+
+
+def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:
+    """Positions that a structure's constraints let it go to.
+
+    Args:
+        atoms: The structure where it is; it stays there.
+        positions: Where it would go without them, (N, 3), in A.
+
+    Returns:
+        Where it goes, (N, 3), in A.
+
+    Example:
+        >>> atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], constraint=FixAtoms([1]))
+        >>> constrained_positions(atoms, atoms.positions + 0.5).tolist()
+        [[0.5, 0.5, 0.5], [0.0, 0.0, 1.0]]
+    """
+    allowed = positions.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_positions(atoms, allowed)
+    return allowed
+
+
+def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
+    """Momenta, (N, 3), without what a structure's constraints take away."""
+    allowed = momenta.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_momenta(atoms, allowed)
+    return allowed
+
+
+def constrained_forces(atoms: Atoms, forces: FloatArray) -> FloatArray:
+    """Forces, (N, 3), with springs and without what a structure's constraints take away."""
+    allowed = forces.copy()
+    for constraint in atoms.constraints:
+        constraint.adjust_forces(atoms, allowed)
+    return allowed
+
+
+def fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
+    """Which atoms a `FixAtoms` constraint holds.
+
+    Args:
+        atoms: The structure.
+
+    Returns:
+        One flag an atom.
+
+    Example:
+        >>> fixed_atoms(Atoms("H2", constraint=FixAtoms([1]))).tolist()
+        [False, True]
+    """
+    fixed = np.zeros(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+    return fixed

@@ -1,0 +1,112 @@
+"""What to generate: the settings of `ik-e3nn data generate`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ik_e3nn.data.files.extxyz import require_extxyz
+from ik_e3nn.errors import DataError
+from ik_e3nn.settings import check_settings
+
+
+@dataclass(frozen=True)
+class GenerateSettings:
+    """Settings of a generation of labelled frames.
+
+    The defaults make a training set for dynamics at room temperature: Langevin dynamics with the reference method at
+    and well above 300 K, so that the model knows more than it will meet.
+
+    Args:
+        output: File to write, extxyz.
+        smiles: Molecules as SMILES strings.
+        structures: Files, globs or folders with starting structures.
+        calculator: Reference method: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite at z = 0),
+            "module:Class" for any ASE calculator, or a sum of them, as in "gfn2-xtb+steele". The module, which may be a
+            file in the working folder, is imported, which runs it; many calculators start the program that
+            `calculator_options` name. Use such a configuration of somebody else only after having read it.
+        calculator_options: Further arguments of the calculator; for a sum, those of each by its name.
+        num_frames: Frames for each molecule or starting structure, shared evenly by its conformers and temperatures.
+        method: "md" (Langevin dynamics), "normal-modes" (harmonic displacements; one calculation a frame, for expensive
+            methods), or "rattle" (random displacements and strains, for crystals).
+        temperatures: Temperatures in K.
+        timestep: Time step of the dynamics in fs.
+        interval: Steps between frames.
+        equilibration: Steps before the first frame of each temperature.
+        friction: Friction of the dynamics in 1/fs.
+        displacement: Standard deviation of rattled coordinates in A.
+        strain: Largest component of a rattled cell's strain.
+        num_conformers: Conformers to start from, for SMILES.
+        relax: Whether to relax the start with the reference method (positions only; never for "rattle").
+        charge: Total charge in e; by default that of the molecule.
+        spin: Multiplicity 2S+1; by default that of the molecule.
+        heights: Least and largest height in A of the lowest atom over a surface at z = 0: every frame is turned at
+            random and put there. By default frames stay where they are.
+        lateral: Largest random shift of such frames along x and along y in A.
+        substrate: Structure file of a surface with atoms: frames are labelled over it, its top at z = 0, and written
+            without it, with its energy taken off.
+        isolated_atoms: Whether to label each species as an isolated atom too, for E0.
+        seed: Random seed.
+        resume: Whether to continue an interrupted run from `<output>.partial`.
+        overwrite: Whether `output` may be replaced.
+
+    Raises:
+        DataError: Nothing to start from, or a value out of range.
+
+    Example:
+        >>> GenerateSettings(output="ethanol.xyz", smiles=["CCO"], num_frames=300).temperatures
+        (300.0, 500.0, 800.0)
+    """
+
+    output: str
+    smiles: Sequence[str] = ()
+    structures: Sequence[str] = ()
+    calculator: str = "gfn2-xtb"
+    calculator_options: dict[str, Any] = field(default_factory=dict)
+    num_frames: int = 300
+    method: Literal["md", "normal-modes", "rattle"] = "md"
+    temperatures: Sequence[float] = (300.0, 500.0, 800.0)
+    timestep: float = 1.0
+    interval: int = 20
+    equilibration: int = 200
+    friction: float = 0.02
+    displacement: float = 0.05
+    strain: float = 0.03
+    num_conformers: int = 3
+    relax: bool = True
+    charge: int | None = None
+    spin: int | None = None
+    heights: Sequence[float] = ()
+    lateral: float = 0.0
+    substrate: str | None = None
+    isolated_atoms: bool = False
+    seed: int = 0
+    resume: bool = True
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in ("smiles", "structures"):
+            if isinstance(getattr(self, name), str):
+                raise DataError(f"{name} must be a list, got one string {getattr(self, name)!r}")
+        require_extxyz(self.output)
+        if not self.smiles and not self.structures:
+            raise DataError("nothing to start from: give smiles or structures")
+        if self.method not in ("md", "normal-modes", "rattle"):
+            raise DataError(f"method must be md, normal-modes or rattle, got {self.method!r}")
+        for name in ("num_frames", "timestep", "interval", "friction", "num_conformers"):
+            if not getattr(self, name) > 0:
+                raise DataError(f"{name} must be positive, got {getattr(self, name)}")
+        self._check_surface()
+        for name in ("equilibration", "displacement", "strain", "lateral"):
+            if not getattr(self, name) >= 0:
+                raise DataError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not self.temperatures or not all(temperature > 0 for temperature in self.temperatures):
+            raise DataError(f"temperatures must be positive, in K, got {list(self.temperatures)}")
+
+    def _check_surface(self) -> None:
+        if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):
+            raise DataError(f"heights must be two numbers, the least and the largest in A, got {list(self.heights)}")
+        if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
+            raise DataError("a surface needs heights, for example [2.4, 9]: how far over it the molecules are put")
+        if self.lateral and not self.heights:
+            raise DataError("lateral shifts frames over a surface, whose heights are not given")

@@ -1,0 +1,250 @@
+"""Structures and labels as a torch data set of graphs."""
+
+import copy
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from torch.utils.data import Dataset
+from torch_geometric.data import Data
+from tqdm import tqdm
+
+from ik_e3nn.data.graphs.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
+from ik_e3nn.data.labels.outliers import LARGE_FORCE, largest_forces
+from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_all_stated, fields, has_bonds
+from ik_e3nn.graph.bonds import KEPT_BY
+from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
+from ik_e3nn.user_path import user_path
+
+logger = logging.getLogger(__name__)
+
+_ABSURD_RMS = 100.0  # eV/A
+_NO_PAIRS = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
+_INFO_KEYS = {**NUMBER_KEYS, **{name: name for name in SURFACE_FIELDS}}
+
+
+class StructureDataset(Dataset[Data]):
+    """Graphs with labels, one a structure; works with PyG's loaders.
+
+    Neighbour lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
+    that the next data set of the same structures finds. Every graph has `energy` (1,), `forces` (N, 3) and
+    `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge, spin and the
+    vectors of a surface are in all graphs if all structures have them, else in none.
+
+    Args:
+        structures: The structures.
+        labels: Labels of each structure, or None for structures without labels.
+        r_max: Cutoff radius in A.
+        dtype: Floating type of shifts, charge and spin, see `build_graph`.
+        inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
+            declared surface in all structures or in none.
+        cache: Folder for the files of neighbour lists; None for memory.
+
+    Raises:
+        DataError: Lengths differ, an empty structure, or unknown inputs.
+        MissingInputError: A declared input is missing in a structure.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> data = StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=5.0)
+        >>> len(data), data[0]["edge_index"].shape, data[1]["energy"]
+        (2, torch.Size([2, 6]), tensor([nan], dtype=torch.float64))
+    """
+
+    def __init__(
+        self,
+        structures: Sequence[Atoms],
+        labels: Sequence[StructureLabels] | None,
+        r_max: float,
+        *,
+        dtype: torch.dtype = torch.float32,
+        inputs: Collection[str] = (),
+        cache: str | Path | None = None,
+    ) -> None:
+        self.structures = list(structures)
+        self.labels = (
+            [StructureLabels.empty(len(atoms)) for atoms in self.structures] if labels is None else list(labels)
+        )
+        self.r_max = float(r_max)
+        self.dtype = dtype
+        self.cache = None if cache is None else user_path(cache)
+        if len(self.labels) != len(self.structures):
+            raise DataError(f"{len(self.structures)} structures, but labels for {len(self.labels)}")
+        empty = [number for number, atoms in enumerate(self.structures) if len(atoms) == 0]
+        if empty:
+            raise DataError(f"structure(s) {empty[:5]} have no atoms")
+        self._kept_inputs = _settle_inputs(self.structures, inputs)
+        self._graphs: list[Data | None] = [None] * len(self.structures)
+        self._edges: EdgeFile | None = None
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def __getitem__(self, index: int) -> Data:
+        graph = self._graphs[index]
+        if graph is None:
+            graph = self._graphs[index] = self._build(index)
+        # A shallow copy: a caller may add or move tensors without changing what is kept.
+        return copy.copy(graph)
+
+    @property
+    def num_atoms(self) -> list[int]:
+        """Number of atoms of each structure, for batches bounded by atoms."""
+        return [len(atoms) for atoms in self.structures]
+
+    @property
+    def species(self) -> list[int]:
+        """Atomic numbers that occur, sorted."""
+        return sorted({int(number) for atoms in self.structures for number in atoms.numbers})
+
+    def prepare(self, *, progress: bool = False) -> None:
+        """Search all neighbour lists now instead of on first use.
+
+        Args:
+            progress: Show a progress bar.
+        """
+        if self.cache is not None and self._edges is None:
+            self._edges = self._edge_file(self.cache, progress=progress)
+        for index in tqdm(range(len(self)), desc="graphs", disable=not progress):
+            self[index]
+
+    def average_neighbours(self) -> float:
+        """Number that sums over neighbours are divided by, see `ik_e3nn.graph.average_neighbours`."""
+        edges = (self[index][fields.EDGE_INDEX][1] for index in range(len(self)))
+        return average_neighbours(zip(edges, self.num_atoms, strict=True))
+
+    def _build(self, index: int) -> Data:
+        """Graph of one structure, with its labels."""
+        atoms, labels = self.structures[index], self.labels[index]
+        if self.cache is None:
+            graph = self._search(index)
+        else:
+            if self._edges is None:
+                self._edges = self._edge_file(self.cache)
+            graph = build_graph(atoms, self.r_max, dtype=self.dtype, bonds=[], pairs=_NO_PAIRS)
+            for name, tensor in self._edges[index].items():
+                graph[name] = tensor
+        for name in _INFO_KEYS:
+            if name in graph and name not in self._kept_inputs:
+                del graph[name]
+        graph[fields.ENERGY] = torch.tensor([labels.energy], dtype=torch.float64)
+        graph[fields.FORCES] = torch.tensor(labels.forces, dtype=torch.float64)
+        graph[fields.STRESS] = torch.tensor(labels.stress, dtype=torch.float64)[None]
+        return graph
+
+    def _search(self, index: int) -> Data:
+        """Graph of one structure without labels, its neighbour list searched."""
+        atoms = self.structures[index]
+        try:
+            return build_graph(atoms, self.r_max, dtype=self.dtype)
+        except DataError as error:
+            raise DataError(f"structure {index} ({atoms.get_chemical_formula()}): {error}") from error
+
+    def _edge_file(self, folder: Path, *, progress: bool = False) -> EdgeFile:
+        """The file of these structures' edges, made if it is not there."""
+        path = folder / f"{edge_key(self.structures, self.r_max, self.dtype)}.edges"
+
+        def edges() -> Iterator[dict[str, torch.Tensor]]:
+            for index in tqdm(range(len(self)), desc="neighbour lists", disable=not progress):
+                graph = self._search(index)
+                yield {name: graph[name] for name in EDGE_FIELDS}
+
+        if not path.exists():
+            write_edges(path, len(self), edges())
+        logger.info("neighbour lists are in %s", path)
+        return EdgeFile(path, len(self), self.dtype)
+
+
+def force_rms(labels: Sequence[StructureLabels]) -> float:
+    """Root mean square of all force components.
+
+    Args:
+        labels: Labels of each structure; missing forces do not count.
+
+    Returns:
+        The RMS in eV/A; 0.0 without forces.
+
+    Example:
+        >>> force_rms([StructureLabels(0.0, np.array([[3.0, 0.0, 4.0], [np.nan] * 3]), np.zeros((3, 3)))]).__round__(4)
+        2.8868
+    """
+    components = np.concatenate([one.forces.reshape(-1) for one in labels]) if labels else np.zeros(0)
+    finite = components[np.isfinite(components)]
+    return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
+
+
+def force_scale(labels: Sequence[StructureLabels]) -> float:
+    """Root mean square of the force components, which a few absurd ones do not set.
+
+    Where the hundredth of the structures with the largest forces, or those of at most a tenth with more than 50 eV/A,
+    make it more than three times as large, it is that of the others, with a warning.
+
+    Args:
+        labels: Labels of each structure; missing forces do not count.
+
+    Returns:
+        The scale in eV/A; 0.0 without forces.
+
+    Example:
+        >>> usual = [StructureLabels(0.0, np.ones((2, 3)), np.zeros((3, 3)))] * 99
+        >>> force_scale([*usual, StructureLabels(0.0, np.full((2, 3), 1e5), np.zeros((3, 3)))])
+        1.0
+    """
+    whole = force_rms(labels)
+    largest = np.nan_to_num(largest_forces(labels))
+    absurd = int((largest > LARGE_FORCE).sum())
+    few = max(len(labels) // 100, int(len(labels) >= 10), absurd if 10 * absurd <= max(len(labels), 10) else 0)
+    order = np.argsort(largest)
+    rest = force_rms([labels[index] for index in order[: len(labels) - few]])
+    if not 0.0 < 3.0 * rest < whole:
+        if whole > _ABSURD_RMS:
+            logger.warning(
+                "the forces have a root mean square of %.3g eV/A, far above what structures of any use have (largest: "
+                "structure %d); check their unit, and look for placeholders: `ik-e3nn data check`",
+                whole, order[-1],
+            )  # fmt: skip
+        return whole
+    logger.warning(
+        "%d of %d structures have forces so large (up to %.3g eV/A, in structure %d) that they alone would set the "
+        "scale of the model (%.3g eV/A); it is that of the others, %.3g eV/A. Look at them: `ik-e3nn data check`",
+        few, len(labels), largest.max(), order[-1], whole, rest,
+    )  # fmt: skip
+    return rest
+
+
+def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[str]:
+    """Which inputs of structures go into the graphs: those that all structures have."""
+    known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]
+    unknown = sorted(set(inputs) - set(known))
+    if unknown:
+        raise DataError(f"unknown input(s) {unknown}; known are {', '.join(known)}")
+    if fields.BOND_TYPES in inputs:
+        bare = [n for n, one in enumerate(structures) if len(one) > 1 and not one.pbc.any() and not has_bonds(one)]
+        if bare:
+            logger.warning(
+                "the model knows bonds, but %d of %d structures are molecules without any (first: structure %d); their "
+                "edges count as non-bonded. %s",
+                len(bare), len(structures), bare[0], KEPT_BY,
+            )  # fmt: skip
+    beside = any(name in inputs for name in SURROUNDINGS)
+    kept = set()
+    for name, key in _INFO_KEYS.items():
+        missing = [number for number, atoms in enumerate(structures) if atoms.info.get(key) is None]
+        some = 0 < len(missing) < len(structures)
+        if not missing:
+            kept.add(name)
+            if name in inputs and name in NUMBER_KEYS:
+                check_all_stated(structures, [key], [f"structure {number}" for number in range(len(structures))])
+        elif name in inputs or (some and beside and name in SURFACE_FIELDS):
+            raise MissingInputError(
+                f'the model needs {name}, but {len(missing)} of {len(structures)} structures have no info["{key}"] '
+                f"(first: structure {missing[0]}); add it to the file"
+            )
+        elif some:
+            logger.info("%d of %d structures have no %s; it is left out of all", len(missing), len(structures), key)
+    return kept

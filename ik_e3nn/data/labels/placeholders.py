@@ -1,0 +1,277 @@
+"""Numbers that stand for a missing value, as -999: the same in several structures and far from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import ArrayLike, NDArray
+
+from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.properties.set import PropertySet
+from ik_e3nn.data.suspicions.counted import Counted
+
+FloatArray = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+# Numbers that programs and people write for what they do not know, of either sign; once is enough.
+_WELL_KNOWN = (999.0, 9999.0, 99999.0, 999999.0, 1e10, 1e20, 1e30)
+_REPEATS = 3  # of another number
+_FEWEST = 5  # other values, which tell what is far
+_FAR = 8.0  # robust standard deviations of the others
+
+
+class Placeholder(NamedTuple):
+    """A number that seems to stand for a missing value.
+
+    Attributes:
+        value: The number.
+        members: Which structures have it, (n,).
+    """
+
+    value: float
+    members: Flags
+
+
+def find_placeholders(values: FloatArray, structures: Sequence[Atoms]) -> list[Placeholder]:
+    """Numbers that occur exactly the same in several structures (a well-known one: in one) and are far from others.
+
+    Far is more than eight robust standard deviations beyond nearly all others, and for a number that is not well known
+    also more than their range beyond all of them, of which none may be repeated as often. A well-known number that is
+    repeated three times as often as any other need only be four deviations from their median. Where a sum
+    over elements explains the others, it is taken off first. Zero is never one: dipoles and gaps are zero by symmetry.
+
+    Args:
+        values: The values, (n,), NaN where missing.
+        structures: The structures that they belong to.
+
+    Returns:
+        The numbers; none where there are fewer than five other values.
+
+    Example:
+        >>> energies = np.r_[np.linspace(4.0, 6.0, 11), [-999.0] * 8]
+        >>> [(one.value, int(one.members.sum())) for one in find_placeholders(energies, [Atoms("CH4")] * 19)]
+        [(-999.0, 8)]
+    """
+    famous = np.isin(np.abs(values), _WELL_KNOWN)
+    others = np.isfinite(values) & ~famous
+    repeats = np.unique(values[others], return_counts=True)[1].max(initial=1)
+    found = []
+    for value in np.unique(values[famous]):
+        members = values == value
+        # what is repeated as nothing else need not be beyond the tails of the others
+        bounds = (0.5, 0.5) if members.sum() >= _REPEATS * repeats else (0.02, 0.98)
+        if _is_far(values, members, others, structures, bounds):
+            found.append(Placeholder(float(value), members))
+    repeated = _most_repeated(values[others])
+    if repeated is not None:
+        members = values == repeated
+        others = others & ~members
+        if (
+            members.sum() <= others.sum()
+            and _differ([structures[number] for number in np.flatnonzero(members).tolist()])
+            and _is_far(values, members, others, structures, (0.0, 1.0))
+        ):
+            found.append(Placeholder(repeated, members))
+    return found
+
+
+def placeholder_sentences(
+    name: str, values: FloatArray, structures: Sequence[Atoms], places: Sequence[str]
+) -> list[str]:
+    """Sentences about numbers that seem to stand for missing values of one quantity.
+
+    Args:
+        name: What the numbers are.
+        values: The numbers, (n,), NaN where missing.
+        structures: The structures.
+        places: What messages call each structure.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> values = np.r_[np.linspace(4.0, 6.0, 11), -999.0]
+        >>> placeholder_sentences("gap", values, [Atoms("CH4")] * 12, [f"row {k}" for k in range(1, 13)])[0][:68]
+        '1 of 12 structures (the first is row 12) has the gap -999, far from '
+    """
+    counted = Counted(places, len(structures))
+    return [
+        f"{counted(one.members)} {'have the same' if one.members.sum() > 1 else 'has the'} {name}"
+        f"{',' if one.members.sum() > 1 else ''} {one.value:.10g}, far from the others: a placeholder for a missing "
+        "value? Remove it (a missing label is left out)"
+        for one in find_placeholders(values, structures)
+    ]
+
+
+def label_placeholders(
+    structures: Sequence[Atoms], values: Sequence[Mapping[str, Any]], keys: Sequence[str], places: Sequence[str]
+) -> list[str]:
+    """Sentences about labels of structures, as they are in the files.
+
+    Args:
+        structures: The structures.
+        values: What each structure has, by key.
+        keys: The keys that labels are read from.
+        places: What messages call each structure.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(12)]
+        >>> values = [{"e": -31.0 + 0.01 * k if k < 8 else 9999.0} for k in range(12)]
+        >>> label_placeholders(frames, values, ["e"], ["frame"] * 12)[0][:57]
+        '4 of 12 structures (the first is frame) have the same e, '
+    """
+    sentences = []
+    for key in keys:
+        found = [one.get(key) if len(atoms) > 1 else None for one, atoms in zip(values, structures, strict=True)]
+        is_array = any(np.size(one) > 1 for one in found if one is not None)
+        numbers = np.array([np.nan if one is None else extreme(one) for one in found], dtype=float)
+        name = f"largest component of {key}" if is_array else key
+        sentences += placeholder_sentences(name, numbers, structures, places)
+    return sentences
+
+
+def property_placeholders(molecules: PropertySet) -> list[str]:
+    """Sentences about properties of molecules.
+
+    Args:
+        molecules: The molecules.
+
+    Returns:
+        Sentences.
+
+    Example:
+        >>> from ik_e3nn.graph import Target
+        >>> gaps = {"gap": np.r_[np.linspace(4.0, 6.0, 11), -999.0]}
+        >>> one = PropertySet([Atoms("H2")] * 12, (Target("gap", "intensive", "eV"),), gaps, list("abcdefghijkl"))
+        >>> property_placeholders(one)[0][:49]
+        '1 of 12 structures (the first is molecule l) has '
+    """
+    sentences = []
+    for target in molecules.targets:
+        numbers = _numbers_of(molecules.values[target.name])
+        name = f"largest component of {target.name}" if target.shape else target.name
+        sentences += placeholder_sentences(name, numbers, molecules.structures, molecules.names)
+    return sentences
+
+
+def known_properties(molecules: PropertySet) -> dict[str, FloatArray]:
+    """Properties with NaN for what seems to stand for a missing value, so that other values can be judged.
+
+    Args:
+        molecules: The molecules.
+
+    Returns:
+        New arrays by name, (M, *shape).
+    """
+    result = {}
+    for name, values in molecules.values.items():
+        result[name] = values.copy()
+        for one in find_placeholders(_numbers_of(values), molecules.structures):
+            result[name][one.members] = np.nan
+    return result
+
+
+def without_placeholders(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> list[StructureLabels]:
+    """Labels with NaN for what seems to stand for a missing value, so that other labels can be judged.
+
+    Args:
+        structures: The structures.
+        labels: Their labels.
+
+    Returns:
+        New labels.
+
+    Example:
+        >>> frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(12)]
+        >>> energies = [-31.0 + 0.01 * k if k < 8 else 9999.0 for k in range(12)]
+        >>> labels = [replace(StructureLabels.empty(2), energy=energy) for energy in energies]
+        >>> int(np.isnan([one.energy for one in without_placeholders(frames, labels)]).sum())
+        4
+    """
+    result = list(labels)
+    for name in ("energy", "forces", "stress"):
+        found = [extreme(getattr(one, name)) for one in labels]
+        numbers = np.array([x if len(atoms) > 1 else np.nan for x, atoms in zip(found, structures, strict=True)])
+        for one in find_placeholders(numbers, structures):
+            for number in np.flatnonzero(one.members).tolist():
+                empty = StructureLabels.empty(len(structures[number]))
+                result[number] = replace(result[number], **{name: getattr(empty, name)})
+    return result
+
+
+def extreme(value: ArrayLike) -> float:
+    """The number of the largest magnitude, with its sign; NaN if none is finite.
+
+    >>> extreme([[1.0, -3.0], [2.0, np.nan]])
+    -3.0
+    """
+    numbers = np.asarray(value, dtype=float).reshape(-1)
+    numbers = numbers[np.isfinite(numbers)]
+    return float(numbers[np.argmax(np.abs(numbers))]) if len(numbers) else float("nan")
+
+
+def _numbers_of(values: FloatArray) -> FloatArray:
+    """One number a molecule."""
+    return values if values.ndim == 1 else np.array([extreme(one) for one in values], dtype=float)
+
+
+def _most_repeated(values: FloatArray) -> float | None:
+    """The one number that occurs more often than any other, at least three times, and is not zero."""
+    numbers, counts = np.unique(values, return_counts=True)
+    if not len(counts):
+        return None
+    order = np.argsort(-counts, kind="stable")
+    second = counts[order[1]] if len(order) > 1 else 0
+    value = float(numbers[order[0]])
+    return value if counts[order[0]] >= _REPEATS and counts[order[0]] > second and value != 0.0 else None
+
+
+def _differ(structures: Sequence[Atoms]) -> bool:
+    """Whether the structures are not all the same one, which may well have one value."""
+    first = structures[0]
+    return any(
+        len(one) != len(first)
+        or (one.numbers != first.numbers).any()
+        or not np.allclose(one.positions, first.positions, atol=1e-4)
+        or not np.allclose(one.cell.array, first.cell.array, atol=1e-4)
+        for one in structures[1:]
+    )
+
+
+def _is_far(
+    values: FloatArray, members: Flags, others: Flags, structures: Sequence[Atoms], bounds: tuple[float, float]
+) -> bool:
+    """Whether the members are far from the others: beyond these quantiles of them by much more than their spread."""
+    if others.sum() < _FEWEST:
+        return False
+    rest = _beside_composition(values, others, structures)
+    low, high = np.quantile(rest[others], bounds)
+    gap = float(np.median(np.maximum(low - rest[members], rest[members] - high)))
+    with np.errstate(over="ignore"):
+        deviation = _deviation(rest[others]) or float(rest[others].std())
+    if bounds == (0.0, 1.0):
+        return 0.0 < max(_FAR * deviation, high - low) < gap
+    return gap > (_FAR / 2 if bounds == (0.5, 0.5) else _FAR) * deviation
+
+
+def _beside_composition(values: FloatArray, others: Flags, structures: Sequence[Atoms]) -> FloatArray:
+    """Values less a sum over elements, fitted to the others, if that explains nine tenths of their spread."""
+    numbers = [np.bincount(atoms.numbers, minlength=120) for atoms in structures]
+    counts = np.array(numbers, dtype=float)
+    counts = counts[:, counts.any(axis=0)]
+    if others.sum() < 5 * max(2, counts.shape[1]):
+        return values
+    rest = values - counts @ np.linalg.lstsq(counts[others], values[others], rcond=None)[0]
+    return rest if _deviation(rest[others]) < 0.1 * _deviation(values[others]) else values
+
+
+def _deviation(values: FloatArray) -> float:
+    """The robust standard deviation, 1.4826 times the median absolute deviation."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))

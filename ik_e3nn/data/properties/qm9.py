@@ -1,0 +1,191 @@
+"""QM9, in the forms in which people have it; nothing is downloaded."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from ik_e3nn.data.properties.qm9_files import read_arrays, read_sdf_table, read_xyz
+from ik_e3nn.data.properties.set import PropertySet
+from ik_e3nn.data.structures.pyg import from_pyg
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import Target
+from ik_e3nn.user_path import user_path
+
+_log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+NAMES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
+"""The twelve targets, in the order of the published files and of PyG."""
+HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
+"""Those that are published in hartree."""
+ATOMISED = ("U0", "U", "H", "G")
+"""Total energies that also come as energies of atomisation, under `U0_atom` and the like."""
+TARGETS = {
+    "mu": Target("mu", "dipole_norm", "D"),
+    "alpha": Target("alpha", "extensive", "a0^3"),
+    "homo": Target("homo", "intensive", "eV"),
+    "lumo": Target("lumo", "intensive", "eV"),
+    "gap": Target("gap", "intensive", "eV"),
+    "r2": Target("r2", "spatial_extent", "a0^2"),
+    "zpve": Target("zpve", "extensive", "eV"),
+    **{name: Target(name, "extensive", "eV") for name in ATOMISED},
+    "Cv": Target("Cv", "extensive", "cal/mol/K"),
+    **{f"{name}_atom": Target(f"{name}_atom", "extensive", "eV") for name in ATOMISED},
+}
+"""The twelve targets, in eV, A, D, a0 and cal/mol/K, and four energies of atomisation."""
+ATOM_ENERGIES = {  # hartree, of H, C, N, O, F, by B3LYP/6-31G(2df,p); from the published atomref.txt
+    "U0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
+    "U": (-0.498857, -37.845355, -54.582445, -75.063163, -99.717314),
+    "H": (-0.497912, -37.844411, -54.581501, -75.062219, -99.716370),
+    "G": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
+}
+ELEMENTS = (1, 6, 7, 8, 9)
+UNCHARACTERISED = ("uncharacterized.txt", "3195404")
+
+
+def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> PropertySet:
+    """QM9 from the files that are there.
+
+    | path | form |
+    |---|---|
+    | `*.npz` | arrays `Z`, `R`, `offsets`, `index`, `targets`, `target_names`, `target_units`, `smiles` |
+    | `gdb9.sdf`, its folder, or the root folder of PyG's `QM9` | with `gdb9.sdf.csv` beside it; bonds of the SDF |
+    | `dsgdb9nsd_*.xyz`: folder, glob or `*.tar.bz2` of them, or one | the published files |
+
+    Args:
+        path: File, folder or glob.
+        uncharacterised: The published list of the molecules that failed its consistency check; also found beside the
+            other files as `uncharacterized.txt` or `3195404`. Without it, a message says that they are still in.
+
+    Returns:
+        All molecules with the 16 targets of `TARGETS`; ids are the numbers of dsgdb9nsd, from 1.
+
+    Raises:
+        DataError: There is nothing of that form, or it is damaged.
+    """
+    place = user_path(path)
+    if not place.exists() and place.suffix != ".xyz":  # that may be a glob
+        raise DataError(f"there is no {place}; QM9 is not downloaded for you: give its files")
+    sdf = sdf_of(place)
+    if sdf is not None:
+        place = sdf
+    if place.suffix == ".npz":
+        raw = read_arrays(place)
+    elif place.suffix == ".sdf":
+        raw = read_sdf_table(place)
+    else:
+        raw = read_xyz(place)
+    for number, atoms in zip(raw.numbers, raw.structures, strict=True):
+        if not np.isfinite(atoms.positions).all():
+            raise DataError(f"molecule {number} of {place}: positions must be finite, but some are NaN or infinite")
+    values = {name: raw.values[:, k] * (units.Hartree if name in HARTREE else 1.0) for k, name in enumerate(NAMES)}
+    listed = _uncharacterised_beside(place) if uncharacterised is None else Path(uncharacterised)
+    molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)
+    if listed is None:
+        if len(molecules) > 130_831:
+            _log.warning("no list of uncharacterised molecules is given: the 3,054 that are in it are not left out")
+        return molecules
+    return without(molecules, read_uncharacterised(listed))
+
+
+def sdf_of(folder: Path) -> Path | None:
+    """The SDF file of QM9 in a folder, or in `raw` there, where PyG keeps what it has downloaded."""
+    places = (folder / "gdb9.sdf", folder / "raw" / "gdb9.sdf")
+    return next((place for place in places if place.exists()), None)
+
+
+def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:
+    """QM9 from `torch_geometric.datasets.QM9`, or any objects like its own; bonds are those of PyG.
+
+    Args:
+        dataset: The data set, already on the disk. PyG gives energies in eV and leaves out uncharacterised molecules.
+
+    Returns:
+        All molecules with the 16 targets of `TARGETS`; ids are the numbers of dsgdb9nsd, from 1.
+
+    Raises:
+        DataError: An object lacks `y` with at least 12 columns.
+    """
+    structures, rows, ids, smiles = [], [], [], []
+    for number, data in enumerate(dataset):
+        y = data.get("y")
+        if y is None or y.numel() < len(NAMES):
+            raise DataError(f"object {number} has no `y` with the {len(NAMES)} targets of QM9 ({', '.join(NAMES)})")
+        structures.append(from_pyg(data))
+        rows.append(y.double().reshape(-1)[: len(NAMES)].numpy())
+        # PyG names molecules gdb_1, gdb_2, ... and numbers them, in `idx`, from 0
+        name = str(data.get("name") or "")
+        ids.append(name.removeprefix("gdb_") if name else str(int(data.get("idx", number)) + 1))
+        smiles.append(str(data.get("smiles") or ""))
+    table = np.array(rows)
+    values = {name: table[:, k] for k, name in enumerate(NAMES)}
+    return with_atomisation(structures, values, ids, smiles if all(smiles) else None)
+
+
+def with_atomisation(
+    structures: list[Atoms], values: dict[str, FloatArray], ids: list[str], smiles: list[str] | None
+) -> PropertySet:
+    r"""The twelve targets and the energies of atomisation.
+
+    .. math:: U_0^{atom} = U_0 - \sum_i U_0(Z_i)
+
+    They are negative for bound molecules, as in PyG. (Tables of QM9 report errors of total energies; those of energies
+    of atomisation are the same, because both differ by a sum over atoms.)
+    """
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in ELEMENTS] for atoms in structures])
+    whole = dict(values)
+    for name, energies in ATOM_ENERGIES.items():
+        whole[f"{name}_atom"] = values[name] - counts @ np.array(energies) * units.Hartree
+    return PropertySet(structures, tuple(TARGETS.values()), {name: whole[name] for name in TARGETS}, ids, smiles)
+
+
+def read_uncharacterised(path: str | Path) -> list[int]:
+    r"""Numbers of dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterised ones.
+
+    Args:
+        path: The file: lines of text, then one line a molecule that begins with its number, then the total.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        DataError: There is no such file, or it holds no numbers.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = Path(folder) / "uncharacterized.txt"
+        ...     _ = file.write_text("some text\n===\n    21 C#N  C#N 0.1\n    58 CC C 0.2\n2 compounds\n")
+        ...     read_uncharacterised(file)
+        [21, 58]
+    """
+    try:
+        lines = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"the list of uncharacterised molecules, {path}, cannot be read: {error}") from error
+    rows = [words for words in lines if words and words[0].isdigit()]
+    if rows and len(rows[-1]) > 1 and rows[-1][1].startswith("compound"):
+        rows = rows[:-1]
+    if not rows:
+        raise DataError(f"{path} holds no numbers of molecules")
+    return [int(words[0]) for words in rows]
+
+
+def without(molecules: PropertySet, numbers: Sequence[int]) -> PropertySet:
+    """The molecules but for those with some numbers of dsgdb9nsd."""
+    left_out = {str(number) for number in numbers}
+    kept = [index for index, name in enumerate(molecules.ids) if name not in left_out]
+    _log.info("%d of %d molecules are uncharacterised and left out", len(molecules) - len(kept), len(molecules))
+    return molecules.select(kept)
+
+
+def _uncharacterised_beside(place: Path) -> Path | None:
+    folder = place if place.is_dir() else place.parent
+    return next((folder / name for name in UNCHARACTERISED if (folder / name).exists()), None)

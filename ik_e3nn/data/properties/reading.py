@@ -1,0 +1,377 @@
+"""Properties of molecules from a user's files: csv with SMILES, SDF, anything that ASE reads, and QM9."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ik_e3nn.data.bonds.completeness import check_hydrogens, has_odd_electrons
+from ik_e3nn.data.files.reading import expand_path, is_file, read_structures
+from ik_e3nn.data.files.sdf import is_sdf, read_sdf_records
+from ik_e3nn.data.files.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
+from ik_e3nn.data.properties.qm9 import TARGETS, read_qm9, sdf_of
+from ik_e3nn.data.properties.set import PropertySet, joined
+from ik_e3nn.data.structures.molecules import conformers
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import Target
+from ik_e3nn.listing import listed
+from ik_e3nn.user_path import user_path
+
+_log = logging.getLogger(__name__)
+
+_SHOWN = 20  # problems that one message names
+_IDS = ("id", "name")
+
+MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
+
+
+def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]) -> tuple[Target, ...]:
+    """Targets from a configuration: names of QM9's, or of one's own with "kind unit" or {kind: ..., unit: ...}.
+
+    Raises:
+        ConfigError: A name that is not one of QM9's and comes without a kind.
+
+    Example:
+        >>> resolve_targets(["homo"])
+        (Target(name='homo', kind='intensive', unit='eV'),)
+        >>> resolve_targets({"logS": "intensive log(mol/L)"})[0].unit
+        'log(mol/L)'
+    """
+    if isinstance(given, Mapping):
+        return tuple(_own_target(name, what) for name, what in given.items())
+    unknown = [name for name in given if name not in TARGETS]
+    if unknown or not given:
+        raise ConfigError(
+            f"targets: {', '.join(unknown) or 'none given'}; a list may name those of QM9 ({', '.join(TARGETS)}). For "
+            "your own say what they are, as in {solubility: intensive log(mol/L)}"
+        )
+    return tuple(TARGETS[name] for name in given)
+
+
+def _own_target(name: str, what: str | Mapping[str, str]) -> Target:
+    """A target from "kind unit" or a mapping."""
+    if isinstance(what, str):
+        return Target.parse(name, what)
+    if not isinstance(what, Mapping) or "kind" not in what or set(what) - {"kind", "unit"}:
+        raise ConfigError(
+            f"target {name!r} is {what!r}, but it must be like 'intensive eV' or {{kind: intensive, unit: eV}}"
+        )
+    return Target(name, what["kind"], what.get("unit") or "")  # type: ignore[arg-type]
+
+
+def read_properties(
+    paths: str | Path | Sequence[str | Path],
+    targets: Sequence[Target],
+    *,
+    seed: int = 0,
+    skip: bool = False,
+    drop_absent: bool = False,
+    progress: bool = False,
+    advice: str = "or set data.on_failure to skip",
+    faults: list[str] | None = None,
+) -> PropertySet:
+    """Molecules and their properties, whatever the form of the files.
+
+    | file | properties | geometry | bonds |
+    |---|---|---|---|
+    | `.csv` with a column `smiles` | columns by the targets' names | a conformer from the SMILES | from the SMILES |
+    | `.smi` | none | the same | the same |
+    | `.sdf`, `.mol` | data fields | of the file | of the file |
+    | extxyz and what else ASE reads | `atoms.info` | of the file | `info["bonds"]`, if there |
+    | QM9 (see `read_qm9`) | published | published | from SMILES, or of the SDF |
+
+    A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
+    names the molecules; otherwise they are named by file and place: rows of tables count from 1 below the header,
+    structures of other files from 0. A data field or info "smiles" that every molecule of a file has is its SMILES.
+
+    Args:
+        paths: File, glob, folder, or several.
+        targets: The properties wanted, under the names that the files use.
+        seed: Seed of the conformers.
+        skip: Leave out rows whose SMILES make no molecule, and molecules whose positions are not finite, with a
+            warning instead of an error (not those of QM9).
+        drop_absent: Leave out properties of which the files have no value, as long as there are others.
+        progress: Show a progress bar.
+        advice: What else may be done about a bad row than to correct or delete it.
+        faults: A list that takes what is wrong with molecules, which are then left out, and with values, which are then
+            missing, instead of an error.
+
+    Returns:
+        The molecules.
+
+    Raises:
+        DataError: Molecules cannot be used (all are named, with their rows), an id of a table occurs twice, or a
+            property is nowhere in the files.
+        ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
+            values of a vector or a tensor.
+    """
+    given = [paths] if isinstance(paths, str | Path) else list(paths)
+    sets: list[PropertySet] = []
+    names: set[str] = set()
+    for item in given:
+        if is_qm9(user_path(item)):
+            if not drop_absent:
+                _check_in_qm9(targets)
+            sets.append(read_qm9(item).with_targets(targets))
+            names.update(TARGETS)
+            continue
+        for file in expand_path(item):
+            problems: list[str] = []
+            found = _read_file(file, targets, seed, None if skip else problems, progress)
+            names |= {str(name) for one in found for name in one.source}
+            sets.append(_as_set(file, found, tuple(targets), problems, advice if faults is None else None))
+            if faults is not None:
+                faults += problems
+    whole = joined(sets)
+    absent = [name for name, count in whole.counts().items() if not count]
+    if drop_absent and len(absent) < len(targets):
+        return whole.only([target.name for target in targets if target.name not in absent])
+    if absent:
+        raise DataError(
+            f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(absent)}; check the names of "
+            f"columns, data fields or info keys: there are {', '.join(sorted(names)):.500}"
+        )
+    return whole
+
+
+def _check_in_qm9(targets: Sequence[Target]) -> None:
+    """Refuse targets that are not one and the same in QM9."""
+    for target in targets:
+        known = TARGETS.get(target.name)
+        if known is None:
+            raise ConfigError(f"QM9 has no {target.name!r}; its targets are {', '.join(TARGETS)}")
+        if target != known:
+            raise ConfigError(
+                f"target {target.name!r} is given as {target.kind} {target.unit}, but QM9's is {known.kind} "
+                f"{known.unit}: give the name alone, as in [homo, lumo]"
+            )
+
+
+def is_qm9(path: Path) -> bool:
+    """Whether a path is one of the forms that `read_qm9` takes.
+
+    >>> is_qm9(Path("gdb9.sdf")), is_qm9(Path("mine.sdf"))
+    (True, False)
+    """
+    if not is_file(path) and len(path.name) < 256 and path.is_dir():
+        return sdf_of(path) is not None or any(path.glob("dsgdb9nsd_*.xyz"))
+    return path.suffix == ".npz" or path.name == "gdb9.sdf" or path.name.startswith("dsgdb9nsd")
+
+
+def numeric_names(path: Path) -> list[str]:
+    """Columns of a table, or data fields of an SDF file, that hold numbers (at least half of the values there are).
+
+    Args:
+        path: The file.
+
+    Returns:
+        Their names, without those of ids; none of other files.
+    """
+    if is_table(path):
+        rows: Sequence[Mapping[str, Any]] = read_table(path)[1]
+    elif is_sdf(path):
+        rows = [one.fields for one in read_sdf_records(path)]
+    else:
+        return []
+    names = dict.fromkeys(name for row in rows for name in row if name and name not in (*_IDS, *SMILES_COLUMNS))
+    return [name for name in names if _mostly_numbers([row.get(name) for row in rows])]
+
+
+def _mostly_numbers(texts: Sequence[Any]) -> bool:
+    """Whether there are values, and at least half of them are numbers."""
+    given = [str(text).strip() for text in texts if text is not None and str(text).strip() not in MISSING]
+    return bool(given) and 2 * sum(map(_is_number, given)) >= len(given)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+class _Molecule(NamedTuple):
+    """One molecule of a file.
+
+    Attributes:
+        place: Its place in the file.
+        where: The same in words.
+        atoms: The structure.
+        source: Columns, data fields or info.
+    """
+
+    place: int
+    where: str
+    atoms: Atoms
+    source: Mapping[str, Any]
+
+
+def _read_file(
+    path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
+) -> list[_Molecule]:
+    """Molecules of one file; what is wrong with others is added to the problems, or said if there is no such list."""
+    if is_table(path):
+        return _molecules_of_table(path, targets, seed, problems, progress)
+    found = [one for one in _molecules_of_structures(path) if _is_usable(one, problems)]
+    if not found and not problems:
+        raise DataError(f"no molecule of {path} is left")
+    odd = [one.where for one in found if has_odd_electrons(one.atoms)]
+    if odd:
+        _log.warning(
+            "%d of %d molecules have an odd number of electrons (first: %s): radicals, ions whose charge is not given, "
+            "or molecules with a hydrogen too few",
+            *(len(odd), len(found), odd[0]),
+        )
+    return found
+
+
+def _as_set(
+    path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...], problems: list[str], advice: str | None
+) -> PropertySet:
+    """Molecules of one file with their values; without advice, what is wrong is only added to the problems.
+
+    Raises:
+        DataError: Names everything that is wrong with the file's molecules.
+    """
+    with_advice = bool(problems)
+    values: dict[str, NDArray[np.float64]] = {}
+    for target in targets:
+        column = []
+        for one in found:
+            try:
+                column.append(_value(one.source, target, one.where))
+            except DataError as error:
+                problems.append(str(error))
+                column.append(np.full(target.shape, np.nan))
+        values[target.name] = np.array(column).reshape(-1, *target.shape)
+    if problems and advice is not None:
+        shown = listed(problems, _SHOWN)
+        count = f"{len(problems)} molecules of {path} cannot be used: " if len(problems) > 1 else ""
+        which = "them" if count else "it"
+        end = f"; correct or delete {which}" + (f", {advice}" if advice else "")
+        raise DataError(f"{count}{shown}{end if with_advice or count else ''}")
+    ids = [_id_of(one.source) or f"{path.name}:{one.place}" for one in found]
+    twice = _repeated_ids(path, found) if is_table(path) else ""
+    if twice and advice is not None:
+        raise DataError(twice)
+    problems += [twice] if twice else []
+    places = [f"{one.where} ({name})" if (name := _id_of(one.source)) else one.where for one in found]
+    smiles = given_smiles([one.source for one in found])
+    return PropertySet([one.atoms for one in found], targets, values, ids, smiles, places)
+
+
+def _repeated_ids(path: Path, found: Sequence[_Molecule]) -> str:
+    """What to say of names that stand for several rows: a split and its hash are made of them."""
+    rows: dict[str, list[int]] = {}
+    for one in found:
+        if _id_of(one.source):
+            rows.setdefault(_id_of(one.source), []).append(one.place)
+    twice = [f"{name!r} in rows {', '.join(map(str, places))}" for name, places in rows.items() if len(places) > 1]
+    return f"{path} has ids that occur twice: {listed(twice, _SHOWN)}; give every row its own" if twice else ""
+
+
+def _id_of(source: Mapping[str, Any]) -> str:
+    """The name that a molecule has in a file; the number 0 is one."""
+    return next((str(source[key]) for key in _IDS if source.get(key) not in (None, "")), "")
+
+
+def _molecules_of_table(
+    path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
+) -> list[_Molecule]:
+    """Conformers of the SMILES of a table."""
+    smiles, rows = read_table(path)
+    _check_turning(path, rows[0], targets)
+    found = []
+    for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress), start=1):
+        where = f"row {number} of {path}"
+        try:
+            atoms = conformers(text, 1, seed)[0]
+        except DataError as error:
+            if problems is None:
+                _log.warning("%s is left out: %s", where, error)
+            else:
+                problems.append(f"{where}: {error}")
+            continue
+        found.append(_Molecule(number, where, atoms, rows[number - 1]))
+    if not found and not problems:
+        raise DataError(f"no row of {path} makes a molecule; check its SMILES")
+    return found
+
+
+def _molecules_of_structures(path: Path) -> list[_Molecule]:
+    """Molecules of a file that has their geometries."""
+    if is_sdf(path):
+        return [
+            _Molecule(number, f"molecule {number} of {path}", atoms, {"name": atoms.info.get("name"), **fields})
+            for number, atoms, fields in read_sdf_records(path)
+        ]
+    # ASE keeps what it knows, like "energy" and "dipole", with the calculator
+    return [
+        _Molecule(k, f"molecule {k} of {path}", atoms, {**getattr(atoms.calc, "results", {}), **atoms.info})
+        for k, atoms in enumerate(read_structures(path))
+    ]
+
+
+def _is_usable(one: _Molecule, problems: list[str] | None) -> bool:
+    """Whether all positions are numbers, and none of hydrogens missing."""
+    is_finite = bool(np.isfinite(one.atoms.positions).all())
+    problem = "" if is_finite else "some positions are NaN or infinite"
+    try:
+        check_hydrogens(one.atoms)
+    except DataError as error:
+        problem = problem or str(error)
+    if not problem:
+        return True
+    if problems is None:
+        _log.warning("%s is left out: %s", one.where, problem)
+    else:
+        problems.append(f"{one.where}: {'' if is_finite else 'positions must be finite, but '}{problem}")
+    return False
+
+
+def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
+    """Refuse vectors and tensors beside SMILES, whose conformers lie in any orientation."""
+    for target in targets:
+        if target.shape and not {target.name, f"{target.name}_0"}.isdisjoint(names):
+            raise ConfigError(
+                f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, "
+                "whose geometries are made in any orientation: give the molecules with their geometries (SDF or "
+                "extxyz), or the length of a dipole as a target of kind dipole_norm"
+            )
+
+
+def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:
+    """The value of one molecule, NaN if missing; vectors and tensors may be text, lists or columns `mu_0`, `mu_1`."""
+    found = source.get(target.name)
+    if found is None and target.shape:
+        parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]
+        found = None if any(part is None for part in parts) else parts
+    if found is None or (isinstance(found, str) and found.strip() in MISSING):
+        return np.full(target.shape, np.nan)
+    words = found.replace(",", " ").split() if isinstance(found, str) else found
+    try:
+        numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(words, object))]
+        values = np.array(numbers).reshape(target.shape)
+    except (TypeError, ValueError) as error:
+        expected = "a number" if target.width == 1 else f"{target.width} numbers"
+        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
+    if np.isinf(values).any():
+        raise DataError(
+            f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
+        )
+    if target.kind in ("dipole_norm", "spatial_extent") and values < 0:
+        raise DataError(f"{where}: {target.name} is a {target.kind} and cannot be negative; got {found!r:.60}")
+    if target.kind == "polarisability" and np.abs(values - values.T).max() > 1e-3 * np.abs(values).max():
+        raise DataError(
+            f"{where}: {target.name} is a polarisability and must be symmetric; got {found!r:.60}; the order is "
+            "xx xy xz yx yy yz zx zy zz"
+        )
+    return values

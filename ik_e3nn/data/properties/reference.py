@@ -1,0 +1,206 @@
+"""What composition and size alone say of a property: the reference that a model adds its readouts to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.labels.outliers import robust_scores
+from ik_e3nn.data.properties.set import PropertySet, known_rows
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import Target
+
+logger = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PropertyReference:
+    """Coefficients of one property's reference; see `ik_e3nn.blocks.property_scale.PropertyScale`.
+
+    Args:
+        per_atom: By species; NaN where nothing is known of one.
+        per_square: By species, per A^2; the same.
+        shift: Constant.
+        scale: Root mean square of what is left.
+    """
+
+    per_atom: FloatArray
+    per_square: FloatArray
+    shift: float
+    scale: float
+
+
+def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[PropertyReference]:
+    """References of all targets by least squares, from the molecules that have values.
+
+    A few absurd values (one in a hundred at most, each twenty robust standard deviations off) that would make the scale
+    more than three times as large are left out, with a warning. Where up to one in twenty make it 1.3 times as large,
+    there is a warning only.
+
+    For targets that sum over atoms, elements that are in none of these molecules have NaN.
+
+    Args:
+        molecules: The training set.
+        species: Atomic numbers, in the model's order.
+
+    Returns:
+        One a target.
+
+    Raises:
+        DataError: No molecule has a value of a target.
+
+    Example:
+        >>> from ik_e3nn.graph import Target
+        >>> energies = {"E": np.array([-2.0, -1.0, -4.0])}
+        >>> hydrogens = [Atoms("H2"), Atoms("H"), Atoms("H4")]
+        >>> set_ = PropertySet(hydrogens, (Target("E", "extensive", "eV"),), energies, ["a", "b", "c"])
+        >>> fit_references(set_, [1])[0].per_atom.round(6).tolist()
+        [-1.0]
+    """
+    counts, squares = _composition(molecules, species)
+    references = []
+    for target in molecules.targets:
+        known = known_rows(molecules.values[target.name])
+        if not known.any():
+            raise DataError(f"no molecule to train on has a value of {target.name}")
+        values = molecules.values[target.name]
+        reference, rest = _fit(values[known], counts[known], squares[known], target)
+        absurd = _absurd(rest)
+        if absurd.any():
+            rows = np.flatnonzero(known)
+            kept, left = rows[~absurd], rows[absurd]
+            without, _ = _fit(values[kept], counts[kept], squares[kept], target)
+            names = ", ".join(molecules.names[row] for row in left[:10])
+            unit = f" {target.unit}" if target.unit else ""
+            if 3.0 * without.scale < reference.scale and len(left) <= max(1, len(rows) // 100):
+                reference = without
+                logger.warning(
+                    "%d of %d values of %s are so far off that they alone would set its scale: %s; the scale is "
+                    "that of the others, %.3g%s. Look at them", len(left), len(rows), target.name, names,
+                    reference.scale, unit,
+                )  # fmt: skip
+            elif 1.3 * without.scale < reference.scale:
+                logger.warning(
+                    "%d of %d values of %s are far off: %s; with them the spread of its values is %.3g%s, without them "
+                    "%.3g%s, so that errors relative to the spread look %.2g times smaller. Look at them",
+                    len(left), len(rows), target.name, names, reference.scale, unit, without.scale, unit,
+                    reference.scale / without.scale,
+                )  # fmt: skip
+        references.append(reference)
+    return references
+
+
+def _fit(
+    values: FloatArray, counts: FloatArray, squares: FloatArray, target: Target
+) -> tuple[PropertyReference, FloatArray]:
+    """The reference of one target by least squares, and what it leaves of the values."""
+    nothing = np.zeros(counts.shape[1])
+    per_atom, per_square, shift = nothing, nothing, 0.0
+    if target.kind in ("extensive", "polarisability"):
+        traces = values if target.kind == "extensive" else np.trace(values, axis1=1, axis2=2) / 3
+        per_atom = np.linalg.lstsq(counts.astype(float), traces, rcond=None)[0]
+        rest = traces - counts @ per_atom
+        if target.kind == "polarisability":
+            rest = values - (counts @ per_atom)[:, None, None] * np.eye(3)
+    elif target.kind == "spatial_extent":
+        features = np.concatenate([counts, squares], 1)
+        per_atom, per_square = np.split(np.linalg.lstsq(features, values, rcond=None)[0], 2)
+        rest = values - features @ np.concatenate([per_atom, per_square])
+    elif target.kind == "intensive":
+        shift = float(values.mean())
+        rest = values - shift
+    else:
+        rest = values
+    present = counts.any(0)
+    if target.by_element:
+        per_atom = np.where(present, per_atom, np.nan)
+    if target.kind == "spatial_extent":
+        per_square = np.where(present, per_square, np.nan)
+    scale = float(np.sqrt(np.mean(rest**2)))
+    least = 1e-9 * min(1.0, float(np.abs(values).max()))  # below it is rounding, also of values in a large unit
+    return PropertyReference(per_atom, per_square, shift, scale if scale > least else 1.0), rest
+
+
+def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
+    """Which molecules are twenty robust standard deviations off, if they are less than a twentieth."""
+    size = float(rest.std()) or 1.0
+    far = np.zeros(len(rest), dtype=bool)
+    for component in rest.reshape(len(rest), -1).T:
+        far |= np.abs(robust_scores(component / size)) > 20.0
+    return far if len(rest) >= 10 and far.sum() <= max(1, len(rest) // 20) else np.zeros_like(far)
+
+
+def completed(
+    molecules: PropertySet, species: Sequence[int], target: Target, known: PropertyReference
+) -> PropertyReference:
+    """A property's reference with coefficients of further elements, by least squares over what the known ones leave.
+
+    Args:
+        molecules: The training set.
+        species: Atomic numbers, in the model's order.
+        target: The property.
+        known: Its reference; coefficients that are NaN are looked for.
+
+    Returns:
+        The same with these coefficients; NaN for elements that no molecule with a value has.
+
+    Example:
+        >>> energy = Target("E", "extensive", "eV")
+        >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([-9.0])}, ["a"])
+        >>> before = PropertyReference(np.array([-2.0, np.nan]), np.zeros(2), 0.0, 1.0)
+        >>> completed(water, [1, 8], energy, before).per_atom.round(6).tolist()
+        [-2.0, -5.0]
+    """
+    values = molecules.values[target.name]
+    rows = known_rows(values)
+    counts, squares = _composition(molecules, species)
+    features = np.concatenate([counts[rows], squares[rows]], 1)
+    present = np.tile(counts[rows].any(0), 2)
+    coefficients = np.concatenate([known.per_atom, known.per_square])
+    wanted = np.isnan(coefficients) & present
+    if wanted.any():
+        traces = np.trace(values[rows], axis1=1, axis2=2) / 3 if target.kind == "polarisability" else values[rows]
+        rest = traces - features[:, present] @ np.nan_to_num(coefficients[present])
+        coefficients[wanted] = np.linalg.lstsq(features[:, wanted], rest, rcond=None)[0]
+    per_atom, per_square = np.split(coefficients, 2)
+    return PropertyReference(per_atom, per_square, known.shift, known.scale)
+
+
+def reference_values(
+    molecules: PropertySet, species: Sequence[int], target: Target, reference: PropertyReference
+) -> FloatArray:
+    """What a reference says of molecules, (M, *shape) in the target's unit; NaN where an element of theirs is NaN.
+
+    Example:
+        >>> energy = Target("E", "extensive", "eV")
+        >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([np.nan])}, ["a"])
+        >>> known = PropertyReference(np.array([-2.0, np.nan, -5.0]), np.zeros(3), 0.0, 1.0)
+        >>> reference_values(water, [1, 6, 8], energy, known).tolist()
+        [-9.0]
+    """
+    counts, squares = _composition(molecules, species)
+    parts = counts * reference.per_atom + squares * reference.per_square
+    values: FloatArray = reference.shift + np.where(counts > 0, parts, 0.0).sum(1)
+    if target.kind in ("dipole", "dipole_norm"):
+        return np.zeros((len(molecules), *target.shape))
+    return values[:, None, None] * np.eye(3) if target.kind == "polarisability" else values
+
+
+def _composition(molecules: PropertySet, species: Sequence[int]) -> tuple[FloatArray, FloatArray]:
+    """Numbers of atoms and sums of their squared distances from the centre of nuclear charge, by species."""
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])
+    return counts, np.array([_squares(atoms, species) for atoms in molecules.structures])
+
+
+def _squares(atoms: Atoms, species: Sequence[int]) -> FloatArray:
+    """Sums of squared distances from the centre of nuclear charge, by species, in A^2."""
+    centre = np.average(atoms.positions, axis=0, weights=atoms.numbers)
+    distances = ((atoms.positions - centre) ** 2).sum(1)
+    return np.array([distances[atoms.numbers == z].sum() for z in species])

@@ -1,0 +1,44 @@
+"""Molecules that occur several times: as the same SMILES or as the same geometry."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ase import Atoms
+from rdkit import Chem, rdBase
+
+from ik_e3nn.data.structures.geometry import connected_groups, find_duplicates
+
+
+def same_molecules(structures: Sequence[Atoms], smiles: Sequence[str]) -> list[list[int]]:
+    """Groups of molecules with the same canonical SMILES or the same geometry, charge and spin.
+
+    Args:
+        structures: The molecules.
+        smiles: SMILES of each, "" where they are not known.
+
+    Returns:
+        Groups of two or more numbers.
+
+    Example:
+        >>> same_molecules([Atoms("H"), Atoms("He"), Atoms("H"), Atoms("Ne")], ["", "OCC", "", "CCO"])
+        [[0, 2], [1, 3]]
+    """
+    by_text: dict[str, list[int]] = defaultdict(list)
+    for number, text in enumerate(smiles):
+        canonical = canonical_smiles(text) if text else None
+        if canonical is not None:
+            by_text[canonical].append(number)
+    return connected_groups([*by_text.values(), *find_duplicates(structures)], len(structures))
+
+
+def canonical_smiles(text: str) -> str | None:
+    """The canonical SMILES of a molecule, with its stereochemistry and isotopes; None for what cannot be read.
+
+    >>> canonical_smiles("OCC"), canonical_smiles("C1")
+    ('CCO', None)
+    """
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(text)
+    return None if molecule is None else Chem.MolToSmiles(molecule)

@@ -1,0 +1,66 @@
+"""Whether energies are of whole structures or per atom."""
+
+from collections.abc import Sequence
+from math import log
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.suspicions.unit_names import ENERGIES
+
+_FEWEST = 10
+# Composition gives energies per atom to this share, where it gives those of whole structures five times worse.
+_SHARE, _WORSE = 0.05, 5.0
+_CLOSE = 0.06  # in the logarithm
+
+
+def per_atom(structures: Sequence[Atoms], labels: Sequence[StructureLabels], slope: float | None) -> str:
+    """Why energies seem to be per atom; "" if they do not.
+
+    Args:
+        structures: The structures.
+        labels: Their labels.
+        slope: Differences of energies over the work of the forces, None if it is not known.
+
+    Returns:
+        Part of a sentence.
+
+    Example:
+        >>> chains = [Atoms(f"H{n}") for n in range(2, 14)]
+        >>> def energies(size):
+        ...     return [StructureLabels(size(n), np.zeros((n, 3)), np.zeros((3, 3))) for n in range(2, 14)]
+        >>> per_atom(chains, energies(lambda n: -15.0), None)
+        'structures of 2 to 13 atoms have much the same energies'
+        >>> per_atom(chains, energies(lambda n: -15.0 * n), None)
+        ''
+    """
+    energies = np.array([one.energy for one in labels])
+    sizes = np.array([len(atoms) for atoms in structures])
+    known = np.isfinite(energies) & (sizes > 1)
+    if known.sum() < _FEWEST:
+        return ""
+    low, high, middle = int(sizes[known].min()), int(sizes[known].max()), float(np.median(sizes[known]))
+    if slope is not None and abs(log(abs(slope) * middle)) < _CLOSE and not _is_unit(slope):
+        return f"they change by 1/{1 / abs(slope):.3g} of the work of the forces, in structures of {middle:g} atoms"
+    species = sorted({int(z) for atoms in structures for z in atoms.numbers})
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in structures], dtype=float)
+    if high < 1.5 * low or known.sum() < 3 * len(species):
+        return ""
+    shares = counts / np.maximum(sizes, 1)[:, None]
+    whole, single = (_rest(matrix[known], energies[known]) for matrix in (counts, shares))
+    if single < _SHARE * abs(float(np.mean(energies[known]))) and whole > _WORSE * single:
+        return f"structures of {low} to {high} atoms have much the same energies"
+    return ""
+
+
+def _is_unit(slope: float) -> bool:
+    """Whether units of energies and forces that differ explain it as well."""
+    return any(abs(log(abs(slope) / size)) < _CLOSE for size in ENERGIES.values())
+
+
+def _rest(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """Root mean square of what linear least squares leave."""
+    solution = np.linalg.lstsq(matrix, values, rcond=1e-10)[0]
+    return float(np.sqrt(np.mean((values - matrix @ solution) ** 2)))

@@ -1,0 +1,107 @@
+"""Sentences about a stress that has another unit or sign, or is a virial."""
+
+from collections.abc import Sequence
+from math import log
+
+import numpy as np
+from ase import Atoms
+
+from ik_e3nn.data.labels.keys import LabelKeys
+from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.suspicions.unit_evidence import elastic_stiffness, stress_sizes
+from ik_e3nn.data.suspicions.unit_names import STRESSES
+
+# `stress_sizes` of crystals and liquids are 0.05 to 0.5; more than the other is told from energies or strain.
+_USUAL_SIZE, _TOO_LARGE = 0.2, 8.0
+# How far off the evidence may be: energies to a third, forces to a factor of four.
+_ENERGIES_SAY, _FORCES_SAY = log(2.5), log(4.0)
+
+
+def suspicious_stress(
+    slope: float | None, structures: Sequence[Atoms], labels: Sequence[StructureLabels], keys: LabelKeys
+) -> list[str]:
+    """Whether the stress is in another unit, has the other sign, or is a virial.
+
+    Args:
+        slope: Differences of energies over the work of the stress, None if it is not known.
+        structures: The structures.
+        labels: Their labels.
+        keys: Where settings are given, for what to do.
+
+    Returns:
+        At most one sentence.
+    """
+    sizes, stiffness = stress_sizes(structures, labels), elastic_stiffness(structures, labels)
+    known = np.isfinite(sizes)
+    volumes = np.array([abs(np.linalg.det(atoms.cell.array)) for atoms in structures])
+    size = float(np.median(sizes[known])) if known.sum() >= 5 else None
+    if slope is not None and slope < 0 and (stiffness or 0.0) > 0:
+        return [
+            "the energies seem to have the wrong sign: they fall where the stress resists a strain; multiply them by -1"
+        ]
+    factor = _factor(slope, size)
+    if (
+        slope is not None
+        and factor is not None
+        and size is not None
+        and 1 / _TOO_LARGE < size / _USUAL_SIZE < _TOO_LARGE
+    ):
+        return [
+            f"the energies do not fit stress and forces, which fit each other: they change by {abs(slope):.3g} times "
+            "the work of the stress; look at their unit, and whether they are per atom"
+        ]
+    negative = (slope if slope is not None else stiffness or 1.0) < 0
+    if factor is None:
+        if not negative:
+            return []
+        return ["the stress seems to have the opposite sign, as pressures have: tension is positive; multiply it by -1"]
+    if slope is not None and factor < 10:
+        return [f"the stress does not fit the energies: they change by {np.sign(slope) / factor:.3g} times its work"]
+    volume = float(np.median(volumes[np.array([np.isfinite(one.stress).all() for one in labels], dtype=bool)]))
+    fitting = _fitting(factor, volume, _ENERGIES_SAY if slope is not None else _FORCES_SAY)
+    grows = _grows_with_volume(sizes[known], volumes[known])
+    if grows is not None and "virial" in fitting:
+        fitting = ["virial"] if grows else [name for name in fitting if name != "virial"] or fitting
+    witness = "the energies" if slope is not None else "the forces"
+    what = " or ".join(_sentence(name, negative, keys) for name in fitting)
+    return [f"{what}: it is {factor:.2g} times what {witness} say (unless those are in a smaller unit)"]
+
+
+def _factor(slope: float | None, size: float | None) -> float | None:
+    """What the stress is too large by; None where it is right, or nothing says so."""
+    if slope is not None:
+        return 1.0 / abs(slope) if abs(log(abs(slope))) > _ENERGIES_SAY else None
+    return size / _USUAL_SIZE if size is not None and size > _TOO_LARGE else None
+
+
+def _fitting(factor: float, volume: float, tolerance: float) -> list[str]:
+    """The units that fit best, and a virial if the volume is as large as they are."""
+    distances = {name: abs(log(factor * size)) for name, size in STRESSES.items()}
+    distances["virial"] = abs(log(factor / volume)) if volume > 0 else np.inf
+    order = sorted(distances, key=lambda name: distances[name])
+    return [
+        name for name in order if name == order[0] or ("virial" in (name, order[0]) and distances[name] < tolerance)
+    ]
+
+
+def _grows_with_volume(sizes: np.ndarray, volumes: np.ndarray) -> bool | None:
+    """Whether the stress is larger in larger cells, as a virial is; None where the cells are alike."""
+    logarithms, rest = np.log(volumes), np.log(sizes) - np.log(volumes)
+    if logarithms.std() < 0.25:
+        return None
+    return bool(np.std(rest) < np.std(rest + logarithms))
+
+
+def _sentence(name: str, negative: bool, keys: LabelKeys) -> str:
+    """What the stress seems to be, and what to do."""
+    if name == "virial":
+        sign = "-" if negative else ""
+        return (
+            f"the stress seems to be a virial in eV, {sign}stress times volume; set "
+            f"{keys.setting('virial', 'NAME')} with its name instead"
+        )
+    sign = " and the opposite sign, as pressures and VASP have" if negative else ""
+    return (
+        f"the stress seems to be in {name}{sign}, not in eV/A^3; divide it by "
+        f"{(-1 if negative else 1) / STRESSES[name]:.6g}"
+    )

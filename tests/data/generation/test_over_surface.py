@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import fcc111, molecule
+from ase.calculators.emt import EMT
+from ase.io import read, write
+
+from ik_e3nn.data.generation.generate import GenerateSettings, generate
+from ik_e3nn.data.generation.labelling import Labeller, make_calculator
+from ik_e3nn.data.generation.over_surface import OverSubstrate, RandomPlacement, lifted
+from ik_e3nn.data.generation.sampling import RattleSampler
+from ik_e3nn.data.generation.steele import SteeleWall
+from ik_e3nn.errors import DataError
+
+
+def test_frames_are_turned_at_random_and_put_at_all_heights():
+    sampler, labeller, start = (
+        RandomPlacement(RattleSampler(0.0, 0.0), heights=(2.5, 9.0), lateral=2.0),
+        Labeller(SteeleWall()),
+        lifted(molecule("CH3OH"), 5.0),
+    )
+    frames = [sampler.frame(start, {}, None, 0.0, np.random.default_rng(seed), labeller) for seed in range(300)]
+    heights = np.array([frame.positions[:, 2].min() for frame in frames])
+    assert heights.min() >= 2.5
+    assert heights.max() <= 9.0
+    assert np.quantile(heights, [0.25, 0.75]) == pytest.approx([4.1, 7.4], abs=0.6)
+    axes = np.array([frame.positions[1] - frame.positions[0] for frame in frames])
+    lengths = np.linalg.norm(axes, axis=1)
+    np.testing.assert_allclose(lengths, lengths[0])  # rigid
+    cosines = axes / lengths[:, None]
+    assert np.abs(cosines.mean(0)).max() < 0.12  # uniform on the sphere: 0 +- 0.033
+    np.testing.assert_allclose((cosines**2).mean(0), 1 / 3, atol=0.08)
+    assert np.ptp([frame.positions[:, 0].mean() for frame in frames]) > 3.0
+
+
+def test_labels_and_momenta_belong_to_the_turned_frame():
+    from ik_e3nn.data.generation.langevin import LangevinSampler
+
+    start = lifted(molecule("CO"), 6.0)
+    sampler = RandomPlacement(LangevinSampler(0.5, 2, 0, 0.01), heights=(3.0, 3.0))
+    frame = sampler.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeller(EMT()))
+    again = start.copy()
+    again.positions, again.calc = frame.positions, EMT()
+    np.testing.assert_allclose(frame.labels.forces, again.get_forces(), atol=1e-10)
+    plain = sampler.frames.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeller(EMT()))
+    axis = frame.positions[1] - frame.positions[0]
+    before = plain.positions[1] - plain.positions[0]
+    np.testing.assert_allclose(frame.momenta @ axis, plain.momenta @ before, atol=1e-10)  # turned with the molecule
+    np.testing.assert_allclose(np.linalg.norm(frame.momenta, axis=1), np.linalg.norm(plain.momenta, axis=1))
+    assert np.abs(frame.momenta - plain.momenta).max() > 0.1
+    assert abs(frame.labels.forces[0] @ axis) > 0.99 * np.linalg.norm(frame.labels.forces[0]) * np.linalg.norm(axis)
+
+
+def test_a_substrate_acts_and_is_not_there():
+    slab = fcc111("Cu", (3, 3, 2), vacuum=8.0)
+    atoms = Atoms("O", [[0.0, 0.0, 1.4]], calculator=OverSubstrate(EMT(), slab))
+    top = slab.positions[:, 2].max()
+    centre = slab.positions[:, :2].mean(axis=0)
+    both = slab.copy()
+    both.append("O")
+    both.positions[-1] = [*centre, top + 1.4]
+    both.calc = EMT()
+    alone = slab.copy()
+    alone.calc = EMT()
+    assert atoms.get_potential_energy() == pytest.approx(both.get_potential_energy() - alone.get_potential_energy())
+    np.testing.assert_allclose(atoms.get_forces()[0], both.get_forces()[-1], atol=1e-10)
+    assert abs(atoms.get_forces()[0, 2]) > 0.01
+
+
+def test_generate_over_a_wall(tmp_path):
+    path = tmp_path / "a.xyz"
+    settings = GenerateSettings(
+        output=str(path), smiles=["CO"], calculator="emt+steele", heights=[2.6, 7.0], num_frames=6, method="rattle",
+        isolated_atoms=True,
+    )  # fmt: skip
+    generate(settings)
+    frames = read(path, ":")
+    isolated = [atoms for atoms in frames if atoms.info["config_type"] == "IsolatedAtom"]
+    assert len(isolated) == 3
+    for atoms in isolated:
+        assert atoms.info["REF_energy"] == pytest.approx(_emt(atoms), abs=1e-6)
+    for atoms in frames[3:]:
+        assert 2.6 <= atoms.positions[:, 2].min() <= 7.0
+        wall = atoms.copy()
+        wall.calc = SteeleWall()
+        assert atoms.info["REF_energy"] == pytest.approx(_emt(atoms) + wall.get_potential_energy(), abs=1e-6)
+
+
+def test_generate_over_a_substrate(tmp_path):
+    write(tmp_path / "slab.xyz", bare(fcc111("Cu", (3, 3, 2), vacuum=8.0)))
+    path = tmp_path / "a.xyz"
+    settings = GenerateSettings(
+        output=str(path), smiles=["C"], calculator="emt", heights=[2.0, 4.0], lateral=1.0, num_frames=3,
+        method="rattle", substrate=str(tmp_path / "slab.xyz"),
+    )  # fmt: skip
+    generate(settings)
+    frames = read(path, ":")
+    assert [atoms.get_chemical_formula() for atoms in frames] == ["CH4"] * 3
+    assert not frames[0].pbc.any()
+
+
+def test_an_ion_over_a_neutral_substrate(tmp_path):
+    """Far over it the energy is that of the ion: the substrate does not take its charge or spin over."""
+    pytest.importorskip("tblite")
+    write(tmp_path / "neon.xyz", Atoms("Ne2", [[0, 0, 0], [3.0, 0, 0]]))
+    path = tmp_path / "a.xyz"
+    settings = GenerateSettings(
+        output=str(path), smiles=["[NH4+]"], calculator="gfn2-xtb", heights=[40.0, 50.0], num_frames=2,
+        method="rattle", substrate=str(tmp_path / "neon.xyz"), isolated_atoms=True,
+    )  # fmt: skip
+    generate(settings)
+    frames = read(path, ":")
+    assert [atoms.info["charge"] for atoms in frames] == [0, 0, 1, 1]
+    for atoms in frames:
+        free = make_calculator("gfn2-xtb", atoms.info["charge"], atoms.info["spin"]).get_potential_energy(atoms)
+        assert atoms.info["REF_energy"] == pytest.approx(free, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"calculator": "emt+steele"}, "a surface needs heights"),
+        ({"heights": [5.0]}, "two numbers, the least and the largest"),
+        ({"heights": [5.0, 2.0]}, "two numbers, the least and the largest"),
+        ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral must not be negative"),
+        ({"lateral": 1.0}, "whose heights are not given"),
+    ],
+)
+def test_impossible_settings_are_named(wrong, message):
+    with pytest.raises(DataError, match=message):
+        GenerateSettings(output="a.xyz", smiles=["C"], **wrong)
+
+
+def test_a_crystal_is_not_turned(tmp_path):
+    write(tmp_path / "cu.xyz", bare(fcc111("Cu", (1, 1, 2), vacuum=8.0)))
+    settings = GenerateSettings(
+        output=str(tmp_path / "a.xyz"), structures=[str(tmp_path / "cu.xyz")], calculator="emt", heights=[2, 3]
+    )
+    with pytest.raises(DataError, match="heights are for molecules"):
+        generate(settings)
+
+
+def bare(atoms):
+    """Without ASE's notes on adsorption sites, which extxyz cannot hold."""
+    atoms.info = {}
+    return atoms
+
+
+def _emt(atoms):
+    copy = atoms.copy()
+    copy.calc = EMT()
+    return copy.get_potential_energy()
