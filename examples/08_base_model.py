@@ -34,7 +34,7 @@ from ik_e3nn.data.files.smiles_table import given_smiles
 from ik_e3nn.models import load_model, read_model_info, save_model
 from ik_e3nn.models.pretrained import FOLDER
 from ik_e3nn.training import read_config, train
-from ik_e3nn.training.prepare import read_set
+from ik_e3nn.training.sets.prepare import read_set
 
 SHARD = 10  # molecules
 SMALL, TIMES = 6, 10  # atoms; how often frames of molecules up to that size are learned, of which there are few

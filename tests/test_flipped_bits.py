@@ -18,7 +18,7 @@ from ik_e3nn.models import (
     with_uncertainty,
 )
 from ik_e3nn.models.last_layer import members_of
-from ik_e3nn.training.checkpoint import _KEYS, load_checkpoint
+from ik_e3nn.training.run.checkpoint import _KEYS, load_checkpoint
 from ik_e3nn_calculators.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ik_e3nn_calculators.dock.relax import RelaxState
 from ik_e3nn_calculators.dock.state import STATE, StateFile

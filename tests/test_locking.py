@@ -8,7 +8,7 @@ import pytest
 from ik_e3nn.atomic import remove_unfinished, written_at_once
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.locking import locked_file, locked_folder
-from ik_e3nn.training.run_folder import locked
+from ik_e3nn.training.run.run_folder import locked
 
 HOLD = """
 import sys, time

@@ -17,9 +17,9 @@ from ik_e3nn.data import StructureDataset, conformers
 from ik_e3nn.data.generation.labelling import LabelError, Labeller, make_calculator
 from ik_e3nn.graph import build_graph, get_bonds
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn.training.loader import collate
-from ik_e3nn.training.prediction import predict
-from ik_e3nn.training.prepare import LabelledSet
+from ik_e3nn.training.inference.prediction import predict
+from ik_e3nn.training.sets.loader import collate
+from ik_e3nn.training.sets.prepare import LabelledSet
 from ik_e3nn_calculators import IKCalculator
 
 

@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.shapes.nbody import simulate_nbody
 from ik_e3nn.models.forecaster import Forecaster
-from ik_e3nn.training.average import MovingAverage
+from ik_e3nn.training.loop.average import MovingAverage
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "nbody.json"

@@ -39,10 +39,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
-from ik_e3nn.training.config import LossConfig
-from ik_e3nn.training.loader import BatchLoader
-from ik_e3nn.training.loss import PotentialLoss
-from ik_e3nn.training.sampler import EpochSampler
+from ik_e3nn.training.config.schema import LossConfig
+from ik_e3nn.training.objective.loss import PotentialLoss
+from ik_e3nn.training.sets.loader import BatchLoader
+from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.velocities import set_thermal_velocities
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.training.config_file import check_keys, check_sections, one_line
-from ik_e3nn.training.yaml_file import flatten, read_yaml
+from ik_e3nn.training.config.file import check_keys, check_sections, one_line
+from ik_e3nn.training.config.yaml_file import flatten, read_yaml
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser

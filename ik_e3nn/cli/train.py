@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config_file import Config, config_parser, config_type, read_config
-from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig, finetune_type
-from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.yaml_file import flatten, read_yaml
+from ik_e3nn.training.config.file import Config, config_parser, config_type, read_config
+from ik_e3nn.training.config.finetune import FinetuneConfig, PropertyFinetuneConfig, finetune_type
+from ik_e3nn.training.config.properties import PropertyConfig
+from ik_e3nn.training.config.yaml_file import flatten, read_yaml
 from ik_e3nn.user_path import user_path
 
 
@@ -69,7 +69,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=kind)
     _check_kept(path, config, resume=resume)
     from ik_e3nn.training.fit import finetune
-    from ik_e3nn.training.run_folder import FINETUNE_PAGE
+    from ik_e3nn.training.run.run_folder import FINETUNE_PAGE
 
     result = finetune(cast(FinetuneConfig | PropertyFinetuneConfig, config), resume=resume)
     return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
@@ -77,7 +77,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
 
 def _check_kept(path: str | None, config: Config, *, resume: bool) -> None:
     """Refuse to replace the user's own configuration; that of a run that is resumed is the run's."""
-    from ik_e3nn.training.run_folder import check_inputs, has_begun
+    from ik_e3nn.training.run.run_folder import check_inputs, has_begun
 
     folder = user_path(config.run.output)
     if path is not None and (not has_begun(folder) if resume else config.run.overwrite):

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
-from ik_e3nn.training.finetune_config import FinetuneConfig, MethodConfig, PropertyFinetuneConfig
-from ik_e3nn.training.property_config import PropertyConfig, PropertyDataConfig, PropertyLossConfig
+from ik_e3nn.training.config.finetune import FinetuneConfig, MethodConfig, PropertyFinetuneConfig
+from ik_e3nn.training.config.properties import PropertyConfig, PropertyDataConfig, PropertyLossConfig
+from ik_e3nn.training.config.schema import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from ik_e3nn.training.calibration import calibrate
-    from ik_e3nn.training.calibration_settings import CalibrationSettings
-    from ik_e3nn.training.config_file import read_config, write_config
-    from ik_e3nn.training.evaluation import EvalSettings, evaluate
+    from ik_e3nn.training.config.calibrate import CalibrationSettings
+    from ik_e3nn.training.config.file import read_config, write_config
     from ik_e3nn.training.fit import TrainResult, finetune, train
+    from ik_e3nn.training.inference.evaluation import EvalSettings, evaluate
+    from ik_e3nn.training.uncertainty.calibration import calibrate
 
 __all__ = [
     "CalibrationSettings",
@@ -42,15 +42,15 @@ __all__ = [
 ]
 
 _LAZY = {
-    "CalibrationSettings": "calibration_settings",
-    "calibrate": "calibration",
-    "EvalSettings": "evaluation",
-    "evaluate": "evaluation",
+    "CalibrationSettings": "config.calibrate",
+    "calibrate": "uncertainty.calibration",
+    "EvalSettings": "inference.evaluation",
+    "evaluate": "inference.evaluation",
     "finetune": "fit",
     "TrainResult": "fit",
     "train": "fit",
-    "read_config": "config_file",
-    "write_config": "config_file",
+    "read_config": "config.file",
+    "write_config": "config.file",
 }
 
 

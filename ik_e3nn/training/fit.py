@@ -18,17 +18,17 @@ from ik_e3nn.json_file import read_json
 from ik_e3nn.models import save_model
 from ik_e3nn.models.checkpoint import Model
 from ik_e3nn.models.device import resolve_device
-from ik_e3nn.training import resuming, run_folder
-from ik_e3nn.training.checkpoint import load_checkpoint
-from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.engine import device_of, run_training
-from ik_e3nn.training.finetune_config import FinetuneConfig, PropertyFinetuneConfig
-from ik_e3nn.training.finetuning import Finetuning
-from ik_e3nn.training.parallel import is_main, is_worker, run_in_parallel
-from ik_e3nn.training.plots import plot_loss
-from ik_e3nn.training.property_config import PropertyConfig
-from ik_e3nn.training.property_finetuning import PropertyFinetuning
-from ik_e3nn.training.tasks import PotentialTask, PropertyTask, Task, count_parameters
+from ik_e3nn.training.config.finetune import FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.config.properties import PropertyConfig
+from ik_e3nn.training.config.schema import TrainConfig
+from ik_e3nn.training.finetuning.potentials import Finetuning
+from ik_e3nn.training.finetuning.properties import PropertyFinetuning
+from ik_e3nn.training.inference.plots import plot_loss
+from ik_e3nn.training.loop.engine import device_of, run_training
+from ik_e3nn.training.loop.parallel import is_main, is_worker, run_in_parallel
+from ik_e3nn.training.run import resuming, run_folder
+from ik_e3nn.training.run.checkpoint import load_checkpoint
+from ik_e3nn.training.tasks.tasks import PotentialTask, PropertyTask, Task, count_parameters
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from ase.build import molecule
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.errors import ConfigError, DataError, ExplosionError
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn.training.prediction import predict
+from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.evaluator import Evaluator
 

@@ -12,7 +12,7 @@ from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
 from ik_e3nn.graph import Target
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_model
-from ik_e3nn.training.engine import MetricsLog
+from ik_e3nn.training.loop.engine import MetricsLog
 from tests.training.helpers import structures
 
 CONFIG = """
@@ -169,7 +169,7 @@ def test_ctrl_c_is_status_130(folder, capsys, monkeypatch) -> None:
     def interrupt(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ik_e3nn.training.engine.MetricsLog.on_validation_end", interrupt)
+    monkeypatch.setattr("ik_e3nn.training.loop.engine.MetricsLog.on_validation_end", interrupt)
     status, _, err = run(capsys, "train", "config.yaml")
     assert status == 130
     assert err.endswith("interrupted\n")

@@ -10,8 +10,10 @@ import pytest
 from ik_e3nn.cli.commands import COMMANDS
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
-from ik_e3nn.training import config, finetune_config, property_config
-from ik_e3nn.training.model_section import check_model_arguments
+from ik_e3nn.training.config import finetune as finetune_config
+from ik_e3nn.training.config import properties as property_config
+from ik_e3nn.training.config import schema as config
+from ik_e3nn.training.tasks.model_section import check_model_arguments
 from ik_e3nn_calculators.dock.settings import RegionSettings
 from ik_e3nn_calculators.settings import ExplosionLimits
 

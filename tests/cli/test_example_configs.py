@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from ik_e3nn.training import read_config
-from ik_e3nn.training.finetune_config import finetune_type
-from ik_e3nn.training.yaml_file import flatten, read_yaml
+from ik_e3nn.training.config.finetune import finetune_type
+from ik_e3nn.training.config.yaml_file import flatten, read_yaml
 
 CONFIGS = sorted((Path(__file__).parents[2] / "examples" / "configs").glob("*.yaml"))
 

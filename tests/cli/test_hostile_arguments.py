@@ -167,7 +167,7 @@ def test_a_file_that_must_not_be_read_is_named(folder, capsys, monkeypatch):
 
 
 NEW = {
-    "eval model.st train.xyz -o new/a.xyz": ["ik_e3nn.training.evaluation.write_json", "a_metrics.json"],
+    "eval model.st train.xyz -o new/a.xyz": ["ik_e3nn.training.inference.evaluation.write_json", "a_metrics.json"],
     "predict gap.st smiles.csv -o new/a.csv": ["ik_e3nn.atomic.os.fsync", "a.csv"],
     "data check train.xyz -o new/a": ["ik_e3nn.data.checking.check.plot_check", "a.png"],
     "show-kernel model.st -o new": ["matplotlib.figure.Figure.savefig", "slices.png"],
@@ -223,7 +223,7 @@ def test_a_training_that_is_stopped_has_the_same_status(folder, capsys, monkeypa
     def stopped(self, *args, **kwargs):
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr("ik_e3nn.training.callbacks.MetricsLog.on_validation_end", stopped, raising=False)
+    monkeypatch.setattr("ik_e3nn.training.loop.callbacks.MetricsLog.on_validation_end", stopped, raising=False)
     (folder / "run.yaml").write_text(
         json.dumps(
             {

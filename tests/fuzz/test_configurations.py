@@ -5,9 +5,9 @@ import copy
 import pytest
 import yaml
 
-from ik_e3nn.training.config import TrainConfig
-from ik_e3nn.training.config_file import flat_values, known_keys, read_config, write_config
-from ik_e3nn.training.property_config import PropertyConfig
+from ik_e3nn.training.config.file import flat_values, known_keys, read_config, write_config
+from ik_e3nn.training.config.properties import PropertyConfig
+from ik_e3nn.training.config.schema import TrainConfig
 from tests.fuzz.engine import VALUES, assert_clear, damaged_text, one_of, sizes, try_many
 
 POTENTIAL = """\

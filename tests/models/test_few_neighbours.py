@@ -9,7 +9,7 @@ from ase.build import bulk, molecule
 from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
 from ik_e3nn.graph import Target
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
-from ik_e3nn.training.prediction import predict
+from ik_e3nn.training.inference.prediction import predict
 
 SETS = {
     "dissociation": [Atoms("Cu2", [[0, 0, 0], [0, 0, r]]) for r in np.linspace(1.9, 12.0, 20)],

@@ -207,7 +207,7 @@ def test_references_by_least_squares_leave_nothing_of_what_composition_explains(
     assert found["gap"].shift == pytest.approx(values["gap"].mean())
     assert found["gap"].scale == pytest.approx(values["gap"].std())
 
-    from ik_e3nn.training.property_prepare import set_references
+    from ik_e3nn.training.sets.property_prepare import set_references
 
     model = MolecularPropertyModel(species, targets)  # its heads are zero at first
     set_references(model, made)

@@ -18,7 +18,7 @@ from ik_e3nn.models import (
     with_property_uncertainty,
 )
 from ik_e3nn.models.uncertain_properties import LastLayersPosterior, head_jacobians, last_weights
-from ik_e3nn.training.loader import collate
+from ik_e3nn.training.sets.loader import collate
 from tests.models.test_uncertainty import forged
 
 KINDS = ("extensive", "intensive", "dipole", "dipole_norm", "polarisability", "spatial_extent")

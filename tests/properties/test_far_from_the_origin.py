@@ -9,9 +9,9 @@ from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Target, batch_graphs, build_graph
 from ik_e3nn.models import Committee, InteratomicPotential, MolecularPropertyModel
-from ik_e3nn.training.loader import collate
-from ik_e3nn.training.prediction import predict
-from ik_e3nn.training.property_prediction import predict_properties
+from ik_e3nn.training.inference.prediction import predict
+from ik_e3nn.training.inference.property_prediction import predict_properties
+from ik_e3nn.training.sets.loader import collate
 from ik_e3nn_calculators import IKCalculator
 
 PLACES = (1e3, 1e5, 1e7)

@@ -10,11 +10,11 @@ from ase.calculators.morse import MorsePotential
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import build_graph
-from ik_e3nn.training.callbacks import MetricsLog
-from ik_e3nn.training.clock import RunClock
-from ik_e3nn.training.config import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
-from ik_e3nn.training.loss import PotentialLoss
-from ik_e3nn.training.module import PotentialModule
+from ik_e3nn.training.config.schema import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
+from ik_e3nn.training.loop.callbacks import MetricsLog
+from ik_e3nn.training.loop.module import PotentialModule
+from ik_e3nn.training.objective.loss import PotentialLoss
+from ik_e3nn.training.run.clock import RunClock
 from tests.training.stand_in import PairModel
 
 R_MAX = 4.0

@@ -27,8 +27,8 @@ from ik_e3nn.training import (
     read_config,
     train,
 )
-from ik_e3nn.training.checkpoint import _KEYS, load_checkpoint
-from ik_e3nn.training.resuming import check_same_data
+from ik_e3nn.training.run.checkpoint import _KEYS, load_checkpoint
+from ik_e3nn.training.run.resuming import check_same_data
 from tests.training.helpers import interrupted_in_epoch, refused, structures
 from tests.training.helpers import small_config as config
 
@@ -382,7 +382,7 @@ def test_forces_alone(data) -> None:
 
 
 def test_split_is_random_seeded_and_disjoint(data) -> None:
-    from ik_e3nn.training.prepare import prepare_data
+    from ik_e3nn.training.sets.prepare import prepare_data
 
     def energies(seed):
         sets = prepare_data(config(data, data={"valid": 0.25}, seed=seed)).sets
@@ -447,7 +447,7 @@ def test_several_processes_are_started(data, monkeypatch) -> None:
 
 
 def test_a_failed_start_leaves_nothing_and_an_overwritten_run_comes_back(tmp_path):
-    from ik_e3nn.training import run_folder
+    from ik_e3nn.training.run import run_folder
 
     folder = run_folder.open_run_folder(tmp_path / "run", resume=False, overwrite=False)
     run_folder.abandon(folder)

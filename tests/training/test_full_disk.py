@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ik_e3nn.training.callbacks import MetricsLog
-from ik_e3nn.training.run_folder import logged_to
+from ik_e3nn.training.loop.callbacks import MetricsLog
+from ik_e3nn.training.run.run_folder import logged_to
 
 FULL = Path("/dev/full")
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="this system has no device that is always full")

@@ -30,10 +30,10 @@ from ik_e3nn.training import (
     train,
     write_config,
 )
-from ik_e3nn.training.loader import collate
-from ik_e3nn.training.property_calibration import property_errors_and_stds
-from ik_e3nn.training.property_loss import PropertyErrors, PropertyLoss
-from ik_e3nn.training.property_prepare import prepare_properties
+from ik_e3nn.training.objective.property_loss import PropertyErrors, PropertyLoss
+from ik_e3nn.training.sets.loader import collate
+from ik_e3nn.training.sets.property_prepare import prepare_properties
+from ik_e3nn.training.uncertainty.property_calibration import property_errors_and_stds
 from tests.data.molecule_sets import SMILES
 from tests.training.helpers import interrupted_in_epoch
 

@@ -17,8 +17,8 @@ def train_unevenly(folder, processes):
     import torch
     from lightning.pytorch import Callback
 
-    from ik_e3nn.training.config import LossConfig, OptimizerConfig, RunConfig
-    from ik_e3nn.training.engine import run_training
+    from ik_e3nn.training.config.schema import LossConfig, OptimizerConfig, RunConfig
+    from ik_e3nn.training.loop.engine import run_training
     from tests.training.helpers import graphs, make_module, structures
 
     gradients = []

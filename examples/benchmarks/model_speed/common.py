@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ik_e3nn.data import StructureDataset, StructureLabels, molecule_from_smiles
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn.training.loader import BatchLoader
-from ik_e3nn.training.sampler import EpochSampler
+from ik_e3nn.training.sets.loader import BatchLoader
+from ik_e3nn.training.sets.sampler import EpochSampler
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 

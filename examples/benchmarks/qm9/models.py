@@ -13,7 +13,7 @@ from ik_e3nn.data import PropertySet
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
-from ik_e3nn.training.config import OptimizerConfig
+from ik_e3nn.training.config.schema import OptimizerConfig
 
 # the paper's activation, which is equivariant up to its grid
 NETWORK = SteerableSettings(channels=36, num_layers=4, kernel_fields=36, mode="depthwise", activation="sphere")

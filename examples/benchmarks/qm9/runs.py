@@ -14,14 +14,14 @@ from tqdm import tqdm
 
 from ik_e3nn.data import PropertyDataset, PropertySet, paper_split, perception_counts, read_qm9, with_bonds
 from ik_e3nn.data.graphs.splits import fingerprint
-from ik_e3nn.training.clock import RunClock
-from ik_e3nn.training.config import RunConfig
-from ik_e3nn.training.engine import run_training
-from ik_e3nn.training.loader import collate
-from ik_e3nn.training.property_config import PropertyLossConfig
-from ik_e3nn.training.property_loss import PropertyLoss
-from ik_e3nn.training.property_module import PropertyModule
-from ik_e3nn.training.property_prediction import predict_properties
+from ik_e3nn.training.config.properties import PropertyLossConfig
+from ik_e3nn.training.config.schema import RunConfig
+from ik_e3nn.training.inference.property_prediction import predict_properties
+from ik_e3nn.training.loop.engine import run_training
+from ik_e3nn.training.loop.property_module import PropertyModule
+from ik_e3nn.training.objective.property_loss import PropertyLoss
+from ik_e3nn.training.run.clock import RunClock
+from ik_e3nn.training.sets.loader import collate
 from qm9 import models
 
 Row = dict[str, Any]

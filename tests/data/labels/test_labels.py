@@ -16,7 +16,7 @@ from ik_e3nn.data import LabelKeys, read_labels, write_structures
 from ik_e3nn.data.checking.check import CheckSettings, check
 from ik_e3nn.data.labels.finding import with_own_labels
 from ik_e3nn.errors import DataError
-from ik_e3nn.training.prepare import read_set
+from ik_e3nn.training.sets.prepare import read_set
 
 FORCES = np.arange(9.0).reshape(3, 3)
 STRESS = np.array([[1.0, 0.6, 0.5], [0.6, 2.0, 0.4], [0.5, 0.4, 3.0]])

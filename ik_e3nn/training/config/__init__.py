@@ -1,0 +1,1 @@
+"""The settings of each command, and the YAML files that they are read from."""

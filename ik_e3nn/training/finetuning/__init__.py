@@ -1,0 +1,1 @@
+"""Training that starts from a model."""

@@ -1,0 +1,190 @@
+"""What fine-tunings of potentials and of properties share: a base model, a method, and notes of what they came to."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.json_file import read_json
+from ik_e3nn.models import (
+    InteratomicPotential,
+    MolecularPropertyModel,
+    load_model,
+    load_property_model,
+    read_model_info,
+)
+from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.pretrained import model_path
+from ik_e3nn.nn import lora_parameters, merge_lora
+from ik_e3nn.training.config.finetune import OLD, FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.finetuning.methods import apply_method, trained_parameters
+from ik_e3nn.training.finetuning.parts import parts_of
+from ik_e3nn.training.finetuning.report import PageText, changes_of, describe, error_table, write_page
+from ik_e3nn.training.run import run_folder
+from ik_e3nn.user_path import user_path
+
+_log = logging.getLogger(__name__)
+
+
+def load_potential(path: Path) -> InteratomicPotential:
+    """The potential in a file; updates of low rank that were kept apart are merged.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModelFileError: The file is broken, or that of another kind of model.
+    """
+    model = load_model(path)
+    merge_lora(model)
+    return model
+
+
+def load_any(path: Path) -> InteratomicPotential | MolecularPropertyModel:
+    """The potential or the model of properties in a file; updates of low rank that were kept apart are merged.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ModelFileError: The file is broken, or that of another kind of model.
+    """
+    if read_model_info(path)["model"] != MolecularPropertyModel.__name__:
+        return load_potential(path)
+    model = load_property_model(path)
+    merge_lora(model)
+    return model
+
+
+class Adaptation:
+    """How a task starts from a base model: what it trains, what it notes, and what it reports.
+
+    Args:
+        config: The configuration of the fine-tuning.
+
+    Attributes:
+        method: Its section `finetune`.
+        path: The base's file.
+        initial: A copy of the model before any training, once `apply` has made it.
+        facts: What the report says.
+    """
+
+    initial: nn.Module
+
+    def __init__(self, config: FinetuneConfig | PropertyFinetuneConfig) -> None:
+        self.config, self.method = config, config.finetune
+        self.path, self.folder = model_path(config.finetune.base), user_path(config.run.output)
+        self.facts: dict[str, Any] = {}
+
+    def check_same_base(self) -> None:
+        """Refuse to go on with a run whose base has changed meanwhile.
+
+        Raises:
+            ConfigError: The file's digest is another one.
+        """
+        notes = self.folder / run_folder.FINETUNE
+        if not notes.exists():
+            return
+        base = read_json(notes, "base")["base"]
+        if not isinstance(base, dict) or base.get("sha256") != _digest(self.path):
+            raise ConfigError(
+                f"finetune.base: {self.path} is not the file that the run began with; bring that one back, or choose "
+                "another run.output."
+            )
+
+    def apply(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
+        """Keep a copy of a model, then freeze what the method does not train and add its updates, in place.
+
+        Args:
+            model: The base with new elements, references and heads.
+            masks: Masks of the weights of elements that the base does not know, by the names of parameters.
+
+        Raises:
+            ConfigError: There are fewer blocks than are to be frozen, or weights would be shrunk that are frozen.
+        """
+        self.initial = copy.deepcopy(model).eval()
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.run.seed)
+            apply_method(model.train(), self.method, masks)
+        frozen = self.method.method != "full" or self.method.frozen_blocks
+        if masks and self.config.optimizer.weight_decay and frozen:
+            raise ConfigError(
+                "optimizer.weight_decay would shrink frozen weights that share tensors with those of the new elements; "
+                "set it to 0."
+            )
+
+    def settle(
+        self, model: nn.Module, new_elements: Iterable[int], resolved: Mapping[str, Any], reasons: Mapping[str, str]
+    ) -> None:
+        """Note what the settings have come to, and say it.
+
+        Args:
+            model: The model to train.
+            new_elements: Atomic numbers that the base does not know.
+            resolved: Settings as they are, by dotted names, beside those that all fine-tunings have.
+            reasons: Why they are so, where it is not because they are the base's.
+        """
+        settings = {**resolved, "finetune.base": str(self.path)}
+        settings["run.device"] = str(resolve_device(self.config.run.device))
+        if self.method.method == "lora":
+            settings["finetune.lora_rank"] = self.method.rank
+            settings["finetune.lora_lr_factor"] = self.method.lr_factor
+        self.facts |= describe(self.config, settings, changes_of(self.config, settings, reasons))
+        trained, total = trained_parameters(model), sum(p.numel() for p in self.initial.parameters())
+        weights = dict(self.initial.named_parameters())
+        self.facts |= {
+            "base": {"file": str(self.path), "sha256": _digest(self.path)},
+            "new_elements": [chemical_symbols[z] for z in new_elements],
+            "parameters": total,
+            "trained_parameters": trained,
+            "head_parameters": sum(weights[name].numel() for name in parts_of(self.initial).heads),
+        }
+        _log.info("trained: %d of %d parameters (%.1f %%)", trained, total, 100.0 * trained / total)
+
+    def begin(self, folder: Path) -> None:
+        """Write what is known before the training; `report` adds the errors."""
+        run_folder.write_json(self.facts, folder / run_folder.FINETUNE)
+
+    def replay_settings(self, count: int) -> dict[str, float]:
+        """The ratio of replay as it is, where `facts` say that fewer structures are replayed than were asked for.
+
+        Args:
+            count: Number of new structures.
+        """
+        replayed, wanted = self.facts["replayed"], self.method.replay_count(count)
+        return {"finetune.replay_ratio": round(replayed / count, 6)} if 0 < replayed < wanted else {}
+
+    def lr_factors(self, model: nn.Module) -> dict[str, float]:
+        """Factors of the learning rate that fall towards the input, and rise for low-rank updates."""
+        factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
+        rise = self.method.lr_factor
+        return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
+
+    def finish(self, model: nn.Module) -> None:
+        """Merge low-rank updates, unless they are to be kept apart."""
+        if self.method.merge:
+            merge_lora(model)
+
+    def report(self, errors: Mapping[str, Any], folder: Path, page: PageText) -> dict[str, Any]:
+        """Write the report; what the model file keeps of it.
+
+        Args:
+            errors: Errors before and after, by sets of data.
+            folder: The run's folder.
+            page: What the page says of this kind of fine-tuning.
+        """
+        report = {**self.facts, "errors": errors}
+        if OLD in errors:
+            _log.info("what was forgotten:\n%s", error_table({OLD: errors[OLD]}))
+        run_folder.write_json(report, folder / run_folder.FINETUNE)
+        write_page(report, folder / run_folder.FINETUNE_PAGE, page)
+        return {"finetune": report}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,64 @@
+"""Which weights of a base model are trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.nn import add_lora
+from ik_e3nn.training.config.finetune import MethodConfig
+from ik_e3nn.training.finetuning.parts import block_modules, parts_of
+
+
+def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[str, Tensor]) -> None:
+    """Freeze what a method does not train, and add low-rank updates where it asks for them; in place.
+
+    Weights of new elements are always trained: where the others of their tensor are frozen, the gradient of those is
+    zero.
+
+    Args:
+        model: A model with blocks and heads, see `parts_of`; all its weights are trained before.
+        method: The method.
+        new_elements: Masks of the weights of elements that the base does not know, by the names of parameters.
+
+    Raises:
+        ConfigError: There are fewer blocks than are to be frozen.
+    """
+    parts = parts_of(model)
+    if method.frozen_blocks > len(parts.blocks):
+        raise ConfigError(
+            f"finetune.frozen_blocks is {method.frozen_blocks}, but the base has {len(parts.blocks)} blocks; "
+            "use finetune.method=head to freeze all of them."
+        )
+    frozen = [*parts.embedding] if method.frozen_blocks or method.method != "full" else []
+    count = method.frozen_blocks if method.method == "full" else len(parts.blocks)
+    frozen += [name for block in parts.blocks[:count] for name in block]
+    parameters = dict(model.named_parameters())
+    for name in frozen:
+        if name in new_elements:
+            _train_some(parameters[name], new_elements[name])
+        else:
+            parameters[name].requires_grad_(False)
+    if method.method == "lora":
+        for block in block_modules(model)[method.frozen_blocks :]:
+            kept = {id(p) for p in block.parameters() if p.requires_grad}
+            add_lora(block, method.rank)
+            for parameter in block.parameters():  # new elements
+                if id(parameter) in kept:
+                    parameter.requires_grad_(True)
+
+
+def trained_parameters(model: nn.Module) -> int:
+    """Number of values that the optimiser may change, those under a mask of `apply_method` included."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def _train_some(parameter: nn.Parameter, mask: Tensor) -> None:
+    """Let the optimiser see gradients of some entries alone."""
+
+    def keep(gradient: Tensor) -> Tensor:
+        return gradient * mask.to(device=gradient.device, dtype=gradient.dtype)
+
+    parameter.register_hook(keep)

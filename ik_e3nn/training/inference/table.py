@@ -1,0 +1,177 @@
+"""Properties of the molecules in a file, as a table."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.data import PropertyDataset
+from ik_e3nn.data.files.writing import check_output
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import Target
+from ik_e3nn.models import (
+    MolecularPropertyModel,
+    PropertyCommittee,
+    UncertainProperties,
+    load_property_model,
+    model_files,
+    with_property_uncertainty,
+)
+from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.uncertain_properties import STD
+from ik_e3nn.settings import check_settings
+from ik_e3nn.training.inference.property_prediction import Values, predict_properties
+from ik_e3nn.training.inference.table_checks import checked
+from ik_e3nn.training.inference.table_input import PROBLEM, Asked, column_names, read_asked
+from ik_e3nn.user_path import user_path
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Predictions of properties for a file of molecules.
+
+    Args:
+        model: Model file, of `ik-e3nn train` with targets, or "base-properties"; a glob or list of several makes a
+            committee, whose mean is predicted.
+        data: csv file with a column `smiles`, file of SMILES (`.smi`), SDF, or anything that ASE reads.
+        output: csv file to write: the columns of the input, then one a property, `NAME_UNIT`.
+        uncertainty: File of `ik-e3nn calibrate` for this model or committee: standard deviations are written too,
+            `NAME_std_UNIT`. A committee without it has raw ones, which are not calibrated.
+        conformers: Conformers of each SMILES to average over, lowest force-field energies first; not for vectors and
+            tensors, whose conformers all have orientations of their own.
+        seed: Seed of the conformers.
+        bonds: Where the bonds of structures come from, if the model needs them.
+        batch_size: Most molecules in a batch.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
+        overwrite: Replace an existing output.
+        progress: Show a progress bar.
+    """
+
+    model: str | list[str]
+    data: str
+    output: str
+    uncertainty: str | None = None
+    conformers: int = 1
+    seed: int = 0
+    bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
+    batch_size: int = 128
+    device: str = "auto"
+    overwrite: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        for name in ("conformers", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}, but it must not be negative.")
+        if not self.output.lower().endswith(".csv"):
+            raise DataError(f"output must be a csv file, ending in .csv; got {self.output!r}")
+
+
+def predict_file(settings: PredictSettings) -> str:
+    """Predict, and write the table.
+
+    A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
+    model does not know, hydrogens that a file does not have, atoms on top of each other, bonds that do not fit the
+    geometry, a crystal where the model knows molecules) keeps its row, without values and with the reason in the column
+    `problem`. There it is also said if a charge or unpaired electrons are not seen, if a geometry without bonds does
+    not look like a whole molecule, and what of it is unlike the molecules that the model was trained on.
+
+    Args:
+        settings: Model, molecules and output.
+
+    Returns:
+        How many molecules have a prediction, and where it is.
+
+    Raises:
+        ConfigError: An average over conformers of a model that predicts vectors or tensors.
+        DataError: The input cannot be read, it has a column of a prediction's name, or the output exists already.
+        ModelFileError: The model file is broken, or that of a potential; or the uncertainty is that of other models.
+    """
+    output = user_path(settings.output)
+    models = [settings.model] if isinstance(settings.model, str) else settings.model
+    check_output(output, overwrite=settings.overwrite, inputs=[settings.data, *models])
+    model = _load(settings)
+    results = results_of(model)
+    turning = [target.name for target in model.targets if target.shape]
+    if settings.conformers > 1 and turning:
+        raise ConfigError(
+            f"conformers is {settings.conformers}, but the model predicts {', '.join(turning)}, which turn with the "
+            "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
+        )
+    asked = read_asked(
+        settings.data, results, count=settings.conformers, seed=settings.seed, progress=settings.progress
+    )
+    molecules, owners = checked(asked, model, bonds=settings.bonds, progress=settings.progress)
+    sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in results}
+    counts = np.zeros(len(asked.rows))
+    if len(molecules):
+        graphs = PropertyDataset(molecules, model.edges, model.r_max, dtype=model.dtype)
+        with tqdm(total=len(molecules), desc="predict", disable=not settings.progress) as bar:
+            values, _ = predict_properties(model, graphs, batch_size=settings.batch_size, on_batch=bar.update)
+        np.add.at(counts, owners, 1)
+        for name, array in values.items():
+            np.add.at(sums[name], owners, array)
+    _write(output, asked, results, sums, counts)
+    done = int((counts > 0).sum())
+    if done < len(asked.rows):
+        _log.warning("%d molecules have no prediction; column %r says why", len(asked.rows) - done, PROBLEM)
+    return f"{done} of {len(asked.rows)} molecules predicted: {output}"
+
+
+def _load(settings: PredictSettings) -> MolecularPropertyModel | UncertainProperties:
+    """The model, or the committee."""
+    device = resolve_device(settings.device)
+    models = [load_property_model(path, device=device) for path in model_files(settings.model)]
+    if settings.uncertainty is not None:
+        return with_property_uncertainty(models, settings.uncertainty)
+    if len(models) == 1:
+        return models[0]
+    _log.warning("standard deviations of a committee are not calibrated; see `ik-e3nn calibrate`")
+    return PropertyCommittee(models).eval()
+
+
+def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Target]:
+    """What a model predicts: its targets, and their standard deviations if it has them."""
+    if isinstance(model, MolecularPropertyModel):
+        return list(model.targets)
+    return [one for target in model.targets for one in (target, replace(target, name=target.name + STD))]
+
+
+def _write(path: Path, asked: Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray) -> None:
+    """The table: columns of the input, predictions, problems."""
+    rows = []
+    for number, row in enumerate(asked.rows):
+        predicted: dict[str, Any] = {}
+        problems = [asked.problems[number]] if number in asked.problems else []
+        for target in targets:
+            mean = np.ravel(sums[target.name][number]) / max(counts[number], 1)
+            known = bool(counts[number]) and bool(np.isfinite(mean).all())
+            if counts[number] and not known:
+                reason = "the model has no reference for an element, or atoms are too close"
+                problems.append(f"no finite {target.name}: {reason}")
+            names = column_names(target)
+            predicted |= dict(zip(names, [f"{x:.8g}" if known else "" for x in mean], strict=True))
+        rows.append({**row, **predicted, PROBLEM: "; ".join(problems)})
+    text = StringIO()
+    given = [name for row in asked.rows for name in row]
+    columns = dict.fromkeys([*given, *(name for target in targets for name in column_names(target)), PROBLEM])
+    writer = csv.DictWriter(text, fieldnames=list(columns), restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_at_once(path) as file:
+        file.write(text.getvalue().encode())

@@ -1,0 +1,227 @@
+"""The Lightning trainer, put together for potentials."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
+from torch.nn.parallel import DistributedDataParallel
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.models.device import resolve_device
+from ik_e3nn.training.config.schema import RunConfig
+from ik_e3nn.training.loop.bestlast import MONITOR, BestAndLast
+from ik_e3nn.training.loop.callbacks import MetricsLog, ProgressBar
+from ik_e3nn.training.loop.module import PotentialModule
+from ik_e3nn.training.run.checkpoint import AtomicCheckpointIO, load_checkpoint
+from ik_e3nn.training.run.run_folder import CHECKPOINTS
+from ik_e3nn.training.sets.loader import BatchLoader, Graphs, count_atoms, count_edges
+from ik_e3nn.training.sets.sampler import EpochSampler
+
+_log = logging.getLogger(__name__)
+
+# Measured on two cores: a second thread gains a tenth (eager) to a quarter (compiled) at 900 edges, a third at 3,200.
+EDGES_PER_THREAD = 500
+
+# buffers are constants: sending them round before each pass would only cost time (torch 2.13 renamed the option)
+_NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
+_DDP_OPTIONS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
+
+
+def run_training(
+    module: PotentialModule,
+    train: Graphs,
+    valid: Graphs,
+    *,
+    config: RunConfig,
+    folder: Path,
+    resume: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> tuple[list[dict[str, float]], BestAndLast]:
+    """Train a module until an epoch, time or patience limit, and leave it with the weights of its best epoch.
+
+    Args:
+        module: What to train.
+        train: Graphs with labels to train on.
+        valid: Graphs with labels to validate on, after every epoch.
+        config: Limits, batches, device and processes.
+        folder: Folder for checkpoints and logs.
+        resume: Continue from the last checkpoint in `folder`.
+        callbacks: More Lightning callbacks.
+
+    Returns:
+        The rows of the metrics log, and the best epoch.
+
+    Raises:
+        TrainingError: The loss is no longer finite, or a checkpoint is broken.
+        KeyboardInterrupt: The user stopped the run; it can be resumed.
+    """
+    keep_freed_memory()
+    checkpoints = BestAndLast(folder / CHECKPOINTS)
+    log = MetricsLog(folder)
+    watch, threads = _Interruptions(), _Threads()
+    stop = [EarlyStopping(MONITOR, patience=config.patience, check_on_train_epoch_end=False)] if config.patience else []
+    bar = [ProgressBar()] if config.progress else []
+    with _quiet():
+        everything = [threads, *stop, log, *bar, *callbacks, checkpoints, watch]
+        trainer = make_trainer(config, folder, everything)
+    options: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "max_atoms": config.max_atoms,
+        "rank": trainer.global_rank,
+        "processes": trainer.world_size,
+    }
+    sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
+    warm, steps = module.settings.warmup_steps, config.max_epochs * len(sampler)
+    if warm >= steps and trainer.is_global_zero:
+        _log.warning(
+            "optimizer.warmup_steps is %d, but the whole run has at most %d steps (%d epochs of %d): the learning rate "
+            "never gets to optimizer.lr; ask for a shorter warm-up or more epochs",
+            warm, steps, config.max_epochs, len(sampler),
+        )  # fmt: skip
+    edges = count_edges(train) / len(sampler) / trainer.world_size
+    threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
+    if resume:  # Lightning fetches a first batch before it says which epoch it is
+        sampler.set_epoch(load_checkpoint(checkpoints.last, of=module)["epoch"] + 1)
+    train_loader = BatchLoader(train, sampler)
+    valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
+    with _random_seed(config.seed + trainer.global_rank), _threads_kept(), watch.reraised(), _quiet():
+        trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
+    if not log.rows:  # there was nothing left to do: Lightning has not begun
+        log.read(trainer.current_epoch)
+    module.load_state_dict(load_checkpoint(checkpoints.best)["state_dict"])
+    return log.rows, checkpoints
+
+
+def useful_threads(edges: float, *, processes: int = 1) -> int:
+    """CPU threads for steps of so many edges: one for about every 500, at most a process's share of torch's number.
+
+    It follows from the data and the machine and is not measured, because the number of threads decides how sums are
+    rounded: a training that is run again there gives the same bits.
+
+    >>> useful_threads(100.0)
+    1
+    """
+    share = torch.get_num_threads() // (1 if "OMP_NUM_THREADS" in os.environ else processes)
+    return max(min(round(edges / EDGES_PER_THREAD), share), 1)
+
+
+def device_of(config: RunConfig) -> torch.device:
+    """Where a training runs.
+
+    Raises:
+        ConfigError: There is no such device, or one of several is named for more than one process.
+
+    >>> device_of(RunConfig(device="cpu"))
+    device(type='cpu')
+    """
+    device = resolve_device(config.device)
+    if config.num_processes > 1 and device.index is not None:
+        raise ConfigError(
+            f"run.device is {config.device!r}, one device, but run.num_processes is {config.num_processes}: say "
+            f"{device.type!r}, or leave one of both out"
+        )
+    return device
+
+
+def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> Trainer:
+    """A Lightning trainer with our callbacks and files, and without its own.
+
+    Args:
+        config: Limits, device and processes.
+        folder: Folder for the TensorBoard log.
+        callbacks: All callbacks.
+    """
+    device, parallel = device_of(config), config.num_processes > 1
+    return Trainer(
+        accelerator="gpu" if device.type == "cuda" else "cpu",
+        devices=config.num_processes if device.index is None or device.type == "cpu" else [device.index],
+        strategy=DDPStrategy(**_DDP_OPTIONS) if parallel else "auto",
+        max_epochs=config.max_epochs,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(folder, name="", version="tensorboard"),
+        plugins=[AtomicCheckpointIO()],
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        inference_mode=False,  # forces are gradients, in validation too
+        use_distributed_sampler=False,
+    )
+
+
+class _Interruptions(Callback):
+    """Turns Lightning's `sys.exit` after Ctrl-C or SIGTERM into an interrupt, with the signal as it was before."""
+
+    def __init__(self) -> None:
+        self._interrupt: BaseException | None = None
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._interrupt = exception if isinstance(exception, KeyboardInterrupt | SystemExit) else None
+
+    @contextlib.contextmanager
+    def reraised(self) -> Iterator[None]:
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            yield
+        except SystemExit as error:
+            if self._interrupt is None:
+                raise
+            signal.signal(signal.SIGINT, handler)
+            if isinstance(self._interrupt, KeyboardInterrupt):
+                raise self._interrupt from error
+            raise KeyboardInterrupt from error
+
+
+@contextlib.contextmanager
+def _random_seed(seed: int) -> Iterator[None]:
+    """Seeded random numbers inside, the caller's own state again afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning's warnings, but not its remarks on hardware and checkpoints, nor torch's on Lightning's own code."""
+    logger = logging.getLogger("lightning.pytorch")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+class _Threads(Callback):
+    """Sets the number of CPU threads; Lightning has set its own when it has started several processes."""
+
+    count = 1
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        torch.set_num_threads(self.count)
+
+
+@contextlib.contextmanager
+def _threads_kept() -> Iterator[None]:
+    """The caller's own number of CPU threads again afterwards."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,231 @@
+"""The training loop's step, validation and state, for Lightning."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from ik_e3nn.errors import TrainingError
+from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.training.config.schema import OptimizerConfig
+from ik_e3nn.training.loop.average import MovingAverage
+from ik_e3nn.training.loop.clipping import GradientClipping
+from ik_e3nn.training.loop.schedule import LearningRateSchedule
+from ik_e3nn.training.objective.loss import Loss, Term
+from ik_e3nn.training.objective.metrics import Errors, ErrorSums
+from ik_e3nn.training.run.checkpoint import random_state, set_random_state
+from ik_e3nn.training.run.clock import RunClock, agree
+from ik_e3nn.training.sets.loader import to_device
+
+_log = logging.getLogger(__name__)
+
+LOG_EVERY_STEPS = 50
+
+
+class PotentialModule(LightningModule):
+    """Trains a potential on energies, forces and stress; validates, and in the end hands out, its moving average.
+
+    Over several processes each loss is divided by the label counts of all of them, so the gradient equals that of one
+    process with the same batch, however unevenly the labels are shared.
+
+    Args:
+        model: An `InteratomicPotential`, or any module with its call signature.
+        loss: What is minimised.
+        optimizer: How.
+        clock: Seconds so far, and the limit on them.
+        compile: Compile the training step.
+        lr_factors: Factors of the learning rate by the names of the model's parameters, where they are not 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        *,
+        optimizer: OptimizerConfig,
+        clock: RunClock,
+        compile: bool = False,  # noqa: A002
+        lr_factors: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.lr_factors = dict(lr_factors or {})
+        self.average = MovingAverage(model, decay=optimizer.ema_decay) if optimizer.ema_decay else None
+        self.loss = loss
+        self.settings = optimizer
+        self.clock = clock
+        self.compile_step = compile
+        self.schedule = LearningRateSchedule(optimizer)
+        self.clipping = GradientClipping(optimizer.clip_grad)
+        self._forces, self._stress = "forces" in loss.weights, "stress" in loss.weights
+        self._train_terms: dict[str, Term] = {}
+        self._valid_sums: Errors = ErrorSums(())
+        self._valid_start, self._valid_seconds = 0.0, 0.0
+        self._elapsed, self._earlier, self._progress = 0.0, 0.0, 0.0
+        self._random_state: dict[str, Any] | None = None
+
+    def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
+        """What a model says of a batch."""
+        return model(batch, forces=self._forces, stress=self._stress)
+
+    def errors(self) -> Errors:
+        """Sums of errors, all zero."""
+        return ErrorSums(self.loss.weights, device=self.device, loss=self.loss)
+
+    @property
+    def best_model(self) -> nn.Module:
+        """The model to validate and to keep: the moving average where there is one."""
+        return self.model if self.average is None else self.average.model
+
+    def progress(self, batch_idx: int) -> float:
+        """Share of the run that is done before a batch: of its epochs or of its time, whichever is further."""
+        batches = len(self.trainer.train_dataloader.sampler)  # type: ignore[union-attr]
+        epochs = (self.current_epoch + batch_idx / batches) / max(self.trainer.max_epochs or 1, 1)
+        time = 0.0 if self.clock.limit is None else self._elapsed / self._time_for_training
+        return min(max(epochs, time), 1.0)
+
+    @property
+    def _time_for_training(self) -> float:
+        """The time limit less one validation, which must still fit in."""
+        return max((self.clock.limit or math.inf) - self._valid_seconds, 1e-3)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """AdamW; its learning rate is set before every step."""
+        settings = self.settings
+        groups: dict[float, list[nn.Parameter]] = {}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad:
+                groups.setdefault(self.lr_factors.get(name, 1.0), []).append(parameter)
+        return torch.optim.AdamW(
+            [{"params": groups[factor], "lr_factor": factor} for factor in sorted(groups, reverse=True)],
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            amsgrad=settings.amsgrad,
+            fused=True,  # one kernel for all parameters: on the CPU the default is a Python loop over them
+        )
+
+    def transfer_batch_to_device(self, batch: dict[str, Tensor], device: torch.device, _: int) -> dict[str, Tensor]:
+        """Move a batch, if it is not there already."""
+        return to_device(batch, device)
+
+    def on_train_start(self) -> None:
+        """Compile, start the clock, and continue the random numbers of the run before a restart."""
+        if self.compile_step and isinstance(self.model, InteratomicPotential):
+            start = time.monotonic()
+            _log.info("compiling the training step; this takes minutes")
+            compile_for_training(self.model)
+            compile_potential(cast(InteratomicPotential, self.best_model))  # for validation
+            _log.info("compiled in %.0f s", time.monotonic() - start)
+        self.clock.start(earlier=self._earlier)
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the last epoch's sums."""
+        self._train_terms = {}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Set the learning rate of the coming step, and note how far the run is."""
+        if self.clock.limit is not None:
+            self._elapsed = agree([self.clock.seconds])[0]
+        self._progress = self.progress(batch_idx)
+        lr = self.schedule.lr(step=self.global_step, progress=self._progress)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = lr * group.get("lr_factor", 1.0)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of a batch."""
+        outputs = self.outputs(self.model, batch)
+        terms = self.loss.terms(outputs, batch)
+        for label, term in terms.items():
+            total, count = term.total.detach(), term.count
+            old = self._train_terms.get(label)
+            self._train_terms[label] = Term(total, count) if old is None else Term(old.total + total, old.count + count)
+        loss = self.loss.combine(self._share(terms), progress=self._progress)
+        if self.global_step % LOG_EVERY_STEPS == 0:
+            self._log_step(loss.detach())
+        return loss
+
+    def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
+        """Cut gradients that stand out; Lightning's own limit is a fixed one."""
+        self.clipping(parameter for group in optimizer.param_groups for parameter in group["params"])
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Follow the step with the average; stop when the time is over."""
+        if self.average is not None:
+            self.average.update(self.model, step=self.global_step)
+        if self.clock.limit is not None and self._elapsed >= self._time_for_training:
+            self.trainer.should_stop = True
+
+    def on_validation_epoch_start(self) -> None:
+        """Get the averaged model and the sums ready."""
+        self._valid_start = self.clock.seconds
+        if self.average is not None:
+            self.average.copy_buffers(self.model)
+        self._valid_sums = self.errors()
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Errors of the averaged model on a batch."""
+        with torch.enable_grad():  # forces are gradients, and another model may not see to that itself
+            outputs = self.outputs(self.best_model, batch)
+        self._valid_sums.add(outputs, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the epoch's training loss and validation errors."""
+        train_loss, self._valid_seconds = agree([self._epoch_train_loss(), self.clock.seconds - self._valid_start])
+        self._valid_sums.reduce()
+        errors = self._valid_sums.compute()
+        if not (math.isfinite(train_loss) and math.isfinite(errors["loss"])):
+            raise TrainingError(
+                f"The loss became {train_loss:g} (training) and {errors['loss']:g} (validation) in epoch "
+                f"{self.current_epoch + 1}. Try a lower optimizer.lr or a longer optimizer.warmup_steps, and look for "
+                "outliers with `ik-e3nn data check`."
+            )
+        self.schedule.observe(errors["loss"])
+        metrics = {"train/loss": train_loss} | {f"valid/{name}": value for name, value in errors.items()}
+        metrics["lr"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        self.log_dict(metrics, batch_size=1, sync_dist=self.trainer.world_size > 1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not keep: schedule, clipping, clock and random numbers."""
+        checkpoint["ik_e3nn"] = {
+            "schedule": self.schedule.state_dict(),
+            "clipping": self.clipping.state_dict(),
+            "seconds": self.clock.seconds,
+            "random": random_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up what `on_save_checkpoint` added."""
+        state = checkpoint["ik_e3nn"]
+        self.schedule.load_state_dict(state["schedule"])
+        if "clipping" in state:  # it is not in checkpoints of earlier versions, and is learned again in a few steps
+            self.clipping.load_state_dict(state["clipping"])
+        self._earlier = state["seconds"]
+        self._random_state = state["random"]
+
+    def _share(self, terms: dict[str, Term]) -> dict[str, Term]:
+        """Counts over all processes, and sums scaled so that the mean over the processes is the loss of the whole."""
+        if self.trainer.world_size == 1:
+            return terms
+        counts = torch.stack([term.count for term in terms.values()])
+        torch.distributed.all_reduce(counts)
+        scale = self.trainer.world_size
+        return {
+            label: Term(term.total * scale, count) for (label, term), count in zip(terms.items(), counts, strict=True)
+        }
+
+    def _epoch_train_loss(self) -> float:
+        return float(self.loss.combine(self._train_terms)) if self._train_terms else math.nan
+
+    def _log_step(self, loss: Tensor) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics({"train/step_loss": float(loss)}, step=self.global_step)

@@ -1,0 +1,1 @@
+"""From files to sets of structures, and from sets to batches."""

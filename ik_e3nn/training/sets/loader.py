@@ -1,0 +1,98 @@
+"""Batches of cached graphs as plain dicts of tensors, with as little work per step as possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fields
+from ik_e3nn.training.sets.sampler import EpochSampler
+
+Graph = Any  # torch_geometric Data, or a dict of tensors
+
+
+class Graphs(Protocol):
+    """A list of graphs, or a data set that makes them."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Graph: ...
+
+
+def collate(graphs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Join graphs into one dict of tensors; the same as `ik_e3nn.graph.batch_graphs`, several times faster.
+
+    Args:
+        graphs: Graphs as dicts that share their keys.
+
+    Returns:
+        A batch that models accept.
+    """
+    device = graphs[0][fields.POSITIONS].device
+    atoms = torch.tensor([len(graph[fields.ATOMIC_NUMBERS]) for graph in graphs], device=device)
+    edges = torch.tensor([graph[fields.EDGE_INDEX].shape[1] for graph in graphs], device=device)
+    batch = {
+        key: torch.cat([graph[key] for graph in graphs], dim=1 if key == fields.EDGE_INDEX else 0)
+        for key in graphs[0]
+        if key != fields.BATCH
+    }
+    first_atom = atoms.cumsum(0) - atoms
+    batch[fields.EDGE_INDEX] += torch.repeat_interleave(first_atom, edges)
+    batch[fields.BATCH] = torch.repeat_interleave(torch.arange(len(graphs), device=device), atoms)
+    return batch
+
+
+def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """The batch on a device; the same object if it is there already."""
+    if batch[fields.POSITIONS].device == device:
+        return batch
+    return {key: value.to(device, non_blocking=True) for key, value in batch.items()}
+
+
+class BatchLoader:
+    """Iterates over batches of a data set; Lightning takes it for a data loader.
+
+    It is no `torch.utils.data.DataLoader`: graphs are cached in memory, workers would only copy them around, and a
+    DataLoader draws from the global random state each epoch. It has no length, because with batches bounded by atoms
+    the number of batches differs between epochs, and Lightning would cut every epoch to the length of the first.
+
+    Args:
+        graphs: Graphs that carry the same tensors.
+        sampler: Which graphs make which batch; `set_epoch` is called on it.
+
+    Raises:
+        DataError: Some graphs carry a tensor (a charge, say) that others lack.
+    """
+
+    def __init__(self, graphs: Graphs, sampler: EpochSampler) -> None:
+        self.sampler = sampler
+        self.batch_sampler = None  # Lightning looks for it where it finds a sampler
+        self._graphs = [_tensors(graphs[index]) for index in range(len(graphs))]
+        for number, graph in enumerate(self._graphs):
+            uneven = graph.keys() ^ self._graphs[0].keys()
+            if uneven:
+                raise DataError(
+                    f"structures 0 and {number} do not carry the same inputs ({', '.join(sorted(uneven))}); "
+                    "give charge and spin for all structures or for none."
+                )
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for indices in self.sampler:
+            yield collate([self._graphs[index] for index in indices])
+
+
+def count_atoms(graphs: Graphs) -> list[int]:
+    """Atoms of every graph."""
+    return [len(graphs[index][fields.ATOMIC_NUMBERS]) for index in range(len(graphs))]
+
+
+def count_edges(graphs: Graphs) -> int:
+    """Edges of all graphs together."""
+    return sum(graphs[index][fields.EDGE_INDEX].shape[1] for index in range(len(graphs)))
+
+
+def _tensors(graph: Graph) -> dict[str, Tensor]:
+    return {key: graph[key] for key in fields.FIELDS if key in graph}

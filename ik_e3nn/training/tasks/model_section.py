@@ -1,0 +1,107 @@
+"""The section `model` of a configuration: its values are checked before data are read, and models are made of it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+
+from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.settings import check_value
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.training.config.file import GIVEN_BY_DATA, nearest
+from ik_e3nn.training.config.properties import PropertyConfig
+from ik_e3nn.training.config.schema import TrainConfig
+
+# Arguments that are arguments of something else, and which of those are not to be given.
+_NESTED: dict[str, tuple[type[Any], set[str]]] = {
+    "potential": (InteratomicPotential, {*GIVEN_BY_DATA, "r_max"}),
+    "steerable": (SteerableSettings, set()),
+}
+
+
+def check_model_arguments(
+    arguments: Mapping[str, Any],
+    kind: type[Any] = InteratomicPotential,
+    *,
+    section: str = "model",
+    given: Collection[str] = GIVEN_BY_DATA,
+) -> None:
+    """Raise for an argument that a model does not have, or that is not of its type.
+
+    Args:
+        arguments: The arguments.
+        kind: What they are of.
+        section: What messages call their place.
+        given: Arguments that come from elsewhere.
+
+    Raises:
+        ConfigError: Names the argument and the nearest right one, or what it must be.
+
+    Example:
+        >>> check_model_arguments({"group": "C4w"})
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.ConfigError: model.group: unknown symmetry group 'C4w': expected one of C1, Ci, Cs, C_n, ...
+    """
+    known = _names(kind, given)
+    hints = get_type_hints(kind.__init__)
+    for name, value in arguments.items():
+        where = f"{section}.{name}"
+        if name not in known:
+            raise ConfigError(f"unknown setting {where!r}; {nearest(name, known)}")
+        check_value(value, hints[name], where)
+        if name == "group":
+            try:
+                SymmetryGroup.from_config(value)
+            except (TypeError, ValueError) as error:
+                raise ConfigError(f"{where}: {error}") from error
+    for name, inner, part, outside in _parts(arguments, known):
+        check_model_arguments(part, inner, section=f"{section}.{name}", given=outside)
+
+
+def seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given: Any) -> nn.Module:
+    """A model as a configuration says, on the CPU in its precision; the same for the same seed.
+
+    Args:
+        config: The configuration.
+        kind: The class of the model.
+        given: Arguments by position, which come from the data.
+
+    Raises:
+        ConfigError: The model refuses one of its arguments.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        try:
+            model = kind(*given, **config.model)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(_placed(str(error), config.model, _names(kind, GIVEN_BY_DATA))) from error
+    return model.to(getattr(torch, config.run.dtype))
+
+
+def _names(kind: type[Any], given: Collection[str]) -> list[str]:
+    return [name for name in inspect.signature(kind).parameters if name not in given]
+
+
+def _parts(
+    arguments: Mapping[str, Any], known: Collection[str]
+) -> Iterator[tuple[str, type[Any], Mapping[str, Any], set[str]]]:
+    """Arguments that are arguments of something else: name, of what, those, and which are not to be given."""
+    for name, (inner, outside) in _NESTED.items():
+        if name in known and isinstance(arguments.get(name), Mapping):
+            yield name, inner, arguments[name], outside
+
+
+def _placed(message: str, arguments: Mapping[str, Any], known: Collection[str]) -> str:
+    """The message of a model, which begins with the name of the argument at fault, with the place of that argument."""
+    word = message.split(" ", 1)[0]
+    for name, inner, _, outside in _parts(arguments, known):
+        if word in _names(inner, outside):
+            return f"model.{name}.{message}"
+    return f"model.{message}" if word in known else f"model: {message}"

@@ -1,0 +1,1 @@
+"""Calibration of how sure models are."""

@@ -1,0 +1,64 @@
+"""The picture of a calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ik_e3nn.training.inference.plots import save_figure, with_unit
+
+POTENTIAL_TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
+
+FloatArray = NDArray[np.float64]
+
+
+def plot_calibration(
+    tested: Mapping[str, tuple[FloatArray, FloatArray]],
+    path: Path,
+    titles: Mapping[str, tuple[str, float, str]] = POTENTIAL_TITLES,
+) -> None:
+    """Errors of groups of like standard deviation against it, and the share of errors within multiples of it.
+
+    Args:
+        tested: Errors and standard deviations by label.
+        path: PNG file to write.
+        titles: By label, its title, and the factor to and name of the unit that is shown.
+    """
+    from scipy.special import erf
+
+    figure = Figure(figsize=(8.5, 4 * len(tested)), layout="constrained")
+    axes = np.atleast_2d(figure.subplots(len(tested), 2))
+    for (left, right), (label, (error, std)) in zip(axes, tested.items(), strict=True):
+        title, scale, unit = titles[label]
+        predicted, found = grouped(scale * error, scale * std)
+        left.plot(predicted, found, "o-")
+        ends = [min(*predicted, *found), max(*predicted, *found)]
+        left.plot(ends, ends, color="black", linewidth=0.8)
+        left.set(xscale="log", yscale="log")
+        left.tick_params(axis="x", which="both", rotation=45)  # labels between the decades are long
+        left.set(xlabel=with_unit("standard deviation", unit), ylabel=with_unit("RMS error", unit))
+        left.set_title(f"{title}: RMSE {np.sqrt(np.mean((scale * error) ** 2)):.3g} {unit}".rstrip())
+        multiples = np.linspace(0.0, 3.0, 61)
+        z = np.sort(np.abs(error / std))
+        right.plot(multiples, np.searchsorted(z, multiples, side="right") / len(z), label="found")
+        right.plot(multiples, erf(multiples / np.sqrt(2)), color="black", linewidth=0.8, label="Gaussian")
+        right.set(xlabel="standard deviations", ylabel="share of errors within", title=title)
+        right.legend(loc="lower right", frameon=False)  # both curves end above
+    save_figure(figure, path)
+
+
+def grouped(error: FloatArray, std: FloatArray, groups: int = 10) -> tuple[FloatArray, FloatArray]:
+    """Root mean squares of standard deviations and of errors in groups of equal size, ordered by the former.
+
+    >>> predicted, found = grouped(np.array([1.0, -1.0, 2.0, 2.0]), np.array([1.0, 1.0, 2.0, 2.0]), groups=2)
+    >>> predicted.tolist(), found.tolist()
+    ([1.0, 2.0], [1.0, 2.0])
+    """
+    order = np.argsort(std)
+    parts = np.array_split(order, min(groups, max(len(order) // 2, 1)))
+    rms = [[float(np.sqrt(np.mean(values[part] ** 2))) for part in parts] for values in (std, error)]
+    return np.array(rms[0]), np.array(rms[1])

@@ -1,0 +1,167 @@
+import dataclasses
+import re
+
+import pytest
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, read_config, write_config
+from ik_e3nn.training.tasks.model_section import check_model_arguments
+from ik_e3nn.training.tasks.tasks import PropertyTask
+
+YAML = """
+data:
+  train: train.xyz
+  E0s: {H: -13.6, C: -1029}
+model:
+  r_max: 4
+  num_channels: 16
+loss:
+  forces_weight: 30
+run:
+  output: out
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(YAML)
+    return path
+
+
+def test_file_and_overrides(file) -> None:
+    config = read_config(file, ["--model.num_channels=64", "--run.dtype=float64", "--data.valid=7", "--loss.kind=mae"])
+    assert config.data == DataConfig(train="train.xyz", valid=7, E0s={"H": -13.6, "C": -1029.0})
+    assert config.loss == LossConfig(kind="mae", forces_weight=30.0)
+    assert config.optimizer == OptimizerConfig()
+    assert config.run == RunConfig(output="out", dtype="float64")
+    assert config.model["num_channels"] == 64
+    assert config.model["r_max"] == 4.0
+    assert "species" not in config.model
+
+
+def test_overrides_alone() -> None:
+    config = read_config(None, ["--data.train=[a.xyz, b.xyz]", "--data.valid=v.xyz", "--run.max_minutes=2"])
+    assert config.data.train == ["a.xyz", "b.xyz"]
+    assert config.data.valid == "v.xyz"
+    assert config.run.max_minutes == 2.0
+
+
+def test_a_written_configuration_reads_back(file, tmp_path) -> None:
+    config = read_config(file, ["--model.group=C4v", "--model.inputs=[bond_types]"])
+    write_config(config, tmp_path / "again.yaml")
+    again = read_config(tmp_path / "again.yaml")
+    assert again == config
+    assert again.model["group"] == "C4v"
+    assert list(again.model["inputs"]) == ["bond_types"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("data: {train: a, trian: b}", "unknown setting 'data.trian'; did you mean 'data.train'?"),
+        ("data: {train: a}\nrun: {max_epoch: 3}", "'run.max_epoch'; did you mean 'run.max_epochs'?"),
+        ("data: {train: a}\nrun: {lr: 3}", "'run.lr'; did you mean 'optimizer.lr'?"),
+        ("data: {train: a}\nmodel: {num_chanels: 3}", "'model.num_chanels'; did you mean 'model.num_channels'?"),
+        ("data: {train: a}\nrmax: 3", "'rmax'; did you mean 'model.r_max'?"),
+        ("data: {train: a}\ntraining: {seed: 3}", "'training.seed'; did you mean 'run.seed'?"),
+        ("data: {train: a}\nrun: {seed: 1, seed: 2}", "the key 'seed' appears twice"),
+        ("data: {train: a}\nrun: {seed: [1", "is not valid YAML"),
+        ("train.xyz", r"must hold sections \(data, model, loss, optimizer, run\), but it holds text"),
+        ("data: {train: a}\nrun: {max_epochs: many}", "run.max_epochs"),
+        ("data: {train: a}\nloss: {kind: rmse}", "loss.kind"),
+        ("data: {train: a}\nrun: {overwrite: maybe}", "run.overwrite"),
+        ("run: {seed: 3}", "data.train"),
+    ],
+)
+def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> None:
+    (tmp_path / "bad.yaml").write_text(line)
+    with pytest.raises(ConfigError, match=message) as error:
+        read_config(tmp_path / "bad.yaml")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("--loss.huber_delta=", "^loss.huber_delta must be a number, got ''$"),
+        ("--loss.huber_delta= ", "^loss.huber_delta must be a number, got ' '$"),
+        ("--model.correlation=", "^model.correlation must be a whole number or null, got ''$"),
+        ("--run.patience= ", "^run.patience must be a whole number or null, got ' '$"),
+        ("--model.inputs=no", "^model.inputs must be a list, got 'no'$"),
+        ("--run.compile=", "^run.compile must be true or false, got ''$"),
+        ("--run.clock=", "^run.clock must be one of 'wall', 'cpu', got ''$"),
+        ("--data.targets=[gap] --model.steerable= ", "^model.steerable must be a mapping or null, got ' '$"),
+    ],
+)
+def test_empty_settings_are_told_in_words(word, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config(None, ["--data.train=a", *re.split(" (?=--)", word)])
+
+
+def test_mistyped_override_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"command line: unknown setting 'model.l_mx'; did you mean 'model.l_max'\?"):
+        read_config(None, ["--data.train=a", "--model.l_mx=2"])
+    with pytest.raises(ConfigError, match=r"did you mean 'optimizer.ema_decay'"):
+        read_config(None, ["--data.train", "a", "--ema_decay", "0.9"])
+
+
+def test_missing_file(tmp_path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no configuration file"):
+        read_config(tmp_path / "no.yaml")
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (DataConfig, {"train": "a", "valid": 1.5}, "data.valid is 1.5, but it must be a fraction"),
+        (DataConfig, {"train": "a", "valid": 0}, "data.valid is 0, but it must be at least one structure"),
+        (LossConfig, {"forces_weight": -1.0}, "loss.forces_weight is -1.0, but it must be zero or positive"),
+        (LossConfig, {"energy_weight": 0.0, "forces_weight": 0.0}, "given at least one positive weight"),
+        (LossConfig, {"energy_growth": 0.0}, "loss.energy_growth is 0.0, but it must be positive"),
+        (LossConfig, {"huber_delta": 0.0}, "loss.huber_delta is 0.0, but it must be positive"),
+        (OptimizerConfig, {"lr": 0.0}, "optimizer.lr is 0.0, but it must be positive"),
+        (OptimizerConfig, {"ema_decay": 1.0}, "optimizer.ema_decay is 1.0, but it must be at least 0 and below 1"),
+        (
+            OptimizerConfig,
+            {"clip_grad": 1.0},
+            "optimizer.clip_grad is 1.0, but it must be above 1, in units of what is usual",
+        ),
+        (RunConfig, {"batch_size": 0}, "run.batch_size is 0, but it must be at least 1"),
+        (RunConfig, {"max_minutes": 0.0}, "run.max_minutes is 0.0, but it must be positive"),
+    ],
+)
+def test_impossible_values(section, values, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        section(**values)
+
+
+def test_model_arguments_from_python_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"unknown setting 'model.num_chanels'; did you mean 'num_channels'\?"):
+        check_model_arguments({"num_chanels": 3})
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("steerable: {chanels: 1}", "unknown setting 'model.steerable.chanels'; did you mean 'channels'"),
+        ("steerable: {channels: -1}", "model.steerable.channels must be at least 1; got -1"),
+        ("steerable: {channels: many}", "model.steerable.channels is 'many', but it must be a whole number"),
+        ("edges: both\n  potential: {group: C4w}", "model.potential.group: unknown symmetry group 'C4w'"),
+        ("edges: both\n  potential: {l_max: 30}", "model.potential.l_max must be at most 12; got 30"),
+        ("edges: both\n  potential: {inputs: [smell]}", "model.potential.inputs must be some of .*; got smell"),
+        ("hidden: 0", "model.hidden must be at least 1; got 0"),
+        ("r_max: -1", "model.r_max must be positive and finite"),
+    ],
+)
+def test_what_is_wrong_in_a_model_of_properties_is_named_before_data_are_read(tmp_path, model, message) -> None:
+    text = f"data: {{train: nowhere.csv, targets: {{gap: intensive eV}}}}\nmodel:\n  {model}"
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        PropertyTask.check(read_config(tmp_path / "a.yaml"))
+
+
+def test_every_field_is_documented() -> None:
+    for section in (DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig):
+        for field in dataclasses.fields(section):
+            assert f"        {field.name}: " in section.__doc__

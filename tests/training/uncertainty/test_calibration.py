@@ -1,0 +1,150 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.io import write
+from safetensors.torch import load_file
+
+from ik_e3nn.cli import main
+from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.models import InteratomicPotential, load_model, save_model, with_uncertainty
+from ik_e3nn.training import CalibrationSettings, calibrate
+from ik_e3nn.training.sets.prepare import read_set
+from ik_e3nn.training.uncertainty.calibration import errors_and_stds
+from ik_e3nn.training.uncertainty.quality import factors_of, quality_of, warn_of_doubts
+from tests.training.helpers import MODEL, structures
+
+
+@pytest.fixture
+def files(tmp_path):
+    write(tmp_path / "train.xyz", structures(12, crystals=False))
+    write(tmp_path / "valid.xyz", structures(30, seed=4, crystals=False))
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = InteratomicPotential(["H", "O"], **MODEL)
+        model.set_scale(0.05)
+        save_model(model, tmp_path / f"model_{seed}.safetensors")
+    return tmp_path
+
+
+def settings(folder, model="model_0.safetensors", **options):
+    chosen = {"output": str(folder / "u.safetensors"), "device": "cpu", "progress": False} | options
+    return CalibrationSettings(str(folder / model), str(folder / "valid.xyz"), **chosen)
+
+
+@pytest.mark.parametrize("kind", ["Committee", "LastLayerEnsemble"])
+def test_calibrated_stds_are_the_errors_of_the_calibrating_half(files, kind) -> None:
+    if kind == "Committee":
+        chosen = settings(files, "model_*.safetensors")
+    else:
+        chosen = settings(files, train=str(files / "train.xyz"), members=4)
+    result = calibrate(chosen)
+    assert result.kind == kind
+    paths = sorted(files.glob("model_*.safetensors"))[: 3 if kind == "Committee" else 1]
+    potential = with_uncertainty([load_model(path) for path in paths], files / "u.safetensors")
+    data = read_set(str(files / "valid.xyz"), chosen.keys)
+    half = data.select(range(0, 30, 2))
+    for label, (error, std) in errors_and_stds(potential, half).items():
+        assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4), label
+    metrics = json.loads((files / "u_metrics.json").read_text())
+    assert metrics["calibrated_on"] == metrics["tested_on"] == 15
+    other = errors_and_stds(potential, data.select(range(1, 30, 2)))
+    error, std = other["energy"]
+    assert metrics["quality"]["energy"]["within_std"] == pytest.approx(np.mean(np.abs(error) < std))
+    assert metrics["quality"]["energy"]["rmse"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-5)
+    assert (files / "u_calibration.png").stat().st_size > 10_000
+
+
+def test_the_command(files, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(files)
+    words = ["calibrate", "model_*.safetensors", "valid.xyz", "-o", "new/c.safetensors", "--progress=false"]
+    assert main(words) == 0
+    assert "Committee" in capsys.readouterr().out
+    for name in ("c.safetensors", "c_metrics.json", "c_calibration.png"):
+        assert main(words) == 2
+        assert f"{name} exists already" in capsys.readouterr().err
+        (files / "new" / name).unlink()
+
+
+def _without(atoms, label):
+    atoms = atoms.copy()
+    atoms.info.pop(f"REF_{label}", None)
+    atoms.arrays.pop(f"REF_{label}", None)
+    return atoms
+
+
+def test_what_symmetry_forbids_is_no_question_of_chance(files) -> None:
+    """Single atoms have no error to speak of, and straight molecules no forces across."""
+    straight = structures(8, seed=5, crystals=False)
+    for number, atoms in enumerate(straight):
+        atoms.positions = [[0, 0, 0], [0, 0, 0.9 + 0.02 * number], [0, 0, -1.0]]
+        atoms.arrays["REF_forces"][:, :2] = 0.0
+    alone = Atoms("O", info={"REF_energy": -3.0, "config_type": "IsolatedAtom"})
+    alone.arrays["REF_forces"] = np.zeros((1, 3))
+    write(files / "valid.xyz", [*straight, alone, alone])
+    result = calibrate(settings(files, "model_*.safetensors"))
+    assert np.isfinite([result.energy_factor, result.forces_factor, result.forces_spearman]).all()
+    metrics = json.loads((files / "u_metrics.json").read_text())
+    assert metrics["calibrated_on"] == metrics["tested_on"] == 4
+    potential = with_uncertainty(
+        [load_model(path) for path in sorted(files.glob("model_*.safetensors"))], files / "u.safetensors"
+    )
+    half = read_set(str(files / "valid.xyz"), settings(files).keys).select(range(0, 8, 2))
+    error, std = errors_and_stds(potential, half)["forces"]
+    assert len(std) == 4 * 3
+    assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4)
+
+
+def test_what_cannot_be_trusted_is_said(caplog) -> None:
+    rng = np.random.default_rng(0)
+    std = rng.uniform(0.1, 1.0, 4000)
+    good = (std * rng.normal(size=4000), std)
+    warn_of_doubts({"gap": good}, {"gap": quality_of(*good)})
+    assert not caplog.text
+
+    # the scatter of the factor from few values is what the warning says
+    factors = [factors_of({"gap": (std[:8] * rng.normal(size=8), std[:8])})["gap"] for _ in range(2000)]
+    assert np.std(factors) == pytest.approx(0.25, rel=0.1)
+    few, blind = tuple(x[:8] for x in good), (3 * rng.normal(size=4000), std)
+    warn_of_doubts({"gap": few}, {"gap": quality_of(*blind)})
+    assert "gap: calibrated on 8 values only, so its factor is uncertain by 25 %" in caplog.text
+    assert "times what they should be" in caplog.text
+    assert "hardly rank the errors" in caplog.text
+
+
+def test_structures_without_labels_make_nothing_surer(files) -> None:
+    labelled = structures(12, crystals=False)
+    bare = [_without(_without(atoms, "energy"), "forces") for atoms in structures(12, seed=9, crystals=False)]
+    covariances = []
+    for name, frames in (("a", labelled), ("b", [*labelled, *bare])):
+        write(files / "train.xyz", frames)
+        calibrate(settings(files, train=str(files / "train.xyz"), output=str(files / f"{name}.safetensors")))
+        root = load_file(files / f"{name}.safetensors")["root"]
+        covariances.append(root @ root.T)
+    torch.testing.assert_close(*covariances)
+
+
+def test_mistakes_are_clear_errors(files) -> None:
+    with pytest.raises(ConfigError, match="the uncertainty of a single model comes from what it was trained on"):
+        calibrate(settings(files))
+    write(files / "valid.xyz", structures(3, crystals=False))
+    with pytest.raises(
+        DataError, match="data holds 3 structures that are no single atoms; calibrating and testing takes at least 4"
+    ):
+        calibrate(settings(files, "model_*.safetensors"))
+    frames = structures(8, crystals=False)
+    write(files / "valid.xyz", [_without(atoms, "energy") if k % 2 else atoms for k, atoms in enumerate(frames)])
+    with pytest.raises(DataError, match="one of these halves has no energy labels; give more structures with energy"):
+        calibrate(settings(files, "model_*.safetensors"))
+    write(files / "valid.xyz", frames)
+    same = settings(files)
+    with pytest.raises(DataError, match="no labelled energy has a standard deviation above zero: .*are the same"):
+        calibrate(dataclasses.replace(same, model=[same.model, same.model]))
+    write(files / "bare.xyz", [_without(_without(atoms, "energy"), "forces") for atoms in frames])
+    with pytest.raises(DataError, match="train has no labels: nothing but single atoms has REF_energy or REF_for"):
+        calibrate(settings(files, train=str(files / "bare.xyz")))
+    with pytest.raises(ConfigError, match="members is 0, but it must be at least 1"):
+        settings(files, members=0)
