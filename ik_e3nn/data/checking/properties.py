@@ -14,7 +14,7 @@ from ik_e3nn.data.files.reading import expand_path
 from ik_e3nn.data.files.sdf import is_sdf
 from ik_e3nn.data.files.smiles_table import is_table
 from ik_e3nn.data.labels.outliers import Outlier
-from ik_e3nn.data.labels.placeholders import known_properties, property_placeholders
+from ik_e3nn.data.properties.placeholders import known_properties, property_placeholders
 from ik_e3nn.data.properties.qm9 import TARGETS
 from ik_e3nn.data.properties.reading import is_qm9, numeric_names, read_properties
 from ik_e3nn.data.properties.set import PropertySet, known_rows

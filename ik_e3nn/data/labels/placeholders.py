@@ -10,9 +10,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
+from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.values import StructureLabels
-from ik_e3nn.data.properties.set import PropertySet
-from ik_e3nn.data.suspicions.counted import Counted
 
 FloatArray = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -137,47 +136,6 @@ def label_placeholders(
     return sentences
 
 
-def property_placeholders(molecules: PropertySet) -> list[str]:
-    """Sentences about properties of molecules.
-
-    Args:
-        molecules: The molecules.
-
-    Returns:
-        Sentences.
-
-    Example:
-        >>> from ik_e3nn.graph import Target
-        >>> gaps = {"gap": np.r_[np.linspace(4.0, 6.0, 11), -999.0]}
-        >>> one = PropertySet([Atoms("H2")] * 12, (Target("gap", "intensive", "eV"),), gaps, list("abcdefghijkl"))
-        >>> property_placeholders(one)[0][:49]
-        '1 of 12 structures (the first is molecule l) has '
-    """
-    sentences = []
-    for target in molecules.targets:
-        numbers = _numbers_of(molecules.values[target.name])
-        name = f"largest component of {target.name}" if target.shape else target.name
-        sentences += placeholder_sentences(name, numbers, molecules.structures, molecules.names)
-    return sentences
-
-
-def known_properties(molecules: PropertySet) -> dict[str, FloatArray]:
-    """Properties with NaN for what seems to stand for a missing value, so that other values can be judged.
-
-    Args:
-        molecules: The molecules.
-
-    Returns:
-        New arrays by name, (M, *shape).
-    """
-    result = {}
-    for name, values in molecules.values.items():
-        result[name] = values.copy()
-        for one in find_placeholders(_numbers_of(values), molecules.structures):
-            result[name][one.members] = np.nan
-    return result
-
-
 def without_placeholders(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> list[StructureLabels]:
     """Labels with NaN for what seems to stand for a missing value, so that other labels can be judged.
 
@@ -217,8 +175,19 @@ def extreme(value: ArrayLike) -> float:
     return float(numbers[np.argmax(np.abs(numbers))]) if len(numbers) else float("nan")
 
 
-def _numbers_of(values: FloatArray) -> FloatArray:
-    """One number a molecule."""
+def largest_components(values: FloatArray) -> FloatArray:
+    """One number a structure: the value itself, or the component that is largest in size.
+
+    Args:
+        values: Values of each structure, (n, *shape).
+
+    Returns:
+        Numbers, (n,).
+
+    Example:
+        >>> largest_components(np.array([[1.0, -3.0], [2.0, 0.5]])).tolist()
+        [-3.0, 2.0]
+    """
     return values if values.ndim == 1 else np.array([extreme(one) for one in values], dtype=float)
 
 

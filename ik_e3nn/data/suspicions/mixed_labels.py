@@ -8,10 +8,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.labels.keys import LENGTH_UNITS, LabelKeys
 from ik_e3nn.data.labels.values import StructureLabels
-from ik_e3nn.data.suspicions.counted import Counted
 from ik_e3nn.data.suspicions.force_evidence import Response, hydrogen_responses, repulsion_responses
 from ik_e3nn.data.suspicions.two_kinds import FEWEST, few_others, second_kind
 from ik_e3nn.data.suspicions.unit_evidence import stress_sizes

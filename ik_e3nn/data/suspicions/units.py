@@ -9,10 +9,10 @@ from ase import Atoms
 from ase.units import Hartree
 from numpy.typing import NDArray
 
+from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.keys import LENGTH_UNITS, LabelKeys
 from ik_e3nn.data.labels.placeholders import without_placeholders
 from ik_e3nn.data.labels.values import StructureLabels
-from ik_e3nn.data.suspicions.counted import Counted
 from ik_e3nn.data.suspicions.energy_extent import per_atom
 from ik_e3nn.data.suspicions.force_evidence import hydrogen_stiffness, repulsion_responses, sorted_rows
 from ik_e3nn.data.suspicions.label_work import energy_slopes

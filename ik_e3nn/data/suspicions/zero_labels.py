@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
+from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.values import StructureLabels
-from ik_e3nn.data.suspicions.counted import Counted
 from ik_e3nn.data.suspicions.unit_evidence import pairs_within
 
 _REACH, _DECAY, _ASYMMETRY = 4.0, 2.0, 0.005  # A, 1/A

@@ -21,7 +21,7 @@ from ik_e3nn.data import (
     with_bonds,
 )
 from ik_e3nn.data.graphs.splits import fingerprint
-from ik_e3nn.data.labels.placeholders import property_placeholders
+from ik_e3nn.data.properties.placeholders import property_placeholders
 from ik_e3nn.data.properties.reference import PropertyReference, completed, fit_references
 from ik_e3nn.data.properties.set import known_rows
 from ik_e3nn.data.structures.same_molecules import same_molecules
