@@ -28,3 +28,19 @@ def user_path(path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(
             f"{os.fspath(path)!r} begins with the home folder of a user who is not known here"
         ) from error
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether there is such a file; a long SMILES string, or one with odd letters, is no name of one.
+
+    Args:
+        path: As it was given.
+
+    Example:
+        >>> is_file("C" * 10_000)
+        False
+    """
+    try:
+        return user_path(path).is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False

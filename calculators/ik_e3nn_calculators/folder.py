@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ik_e3nn.data.files.reading import is_file
 from ik_e3nn.data.files.writing import check_not_read
 from ik_e3nn.errors import DataError
+from ik_e3nn.user_path import is_file
 
 
 def check_free(path: str | Path, names: Sequence[str], *, overwrite: bool) -> None:

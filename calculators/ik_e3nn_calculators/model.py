@@ -13,6 +13,7 @@ from torch import nn
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError
 from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_path, with_uncertainty
 from ik_e3nn.models.device import resolve_device
+from ik_e3nn.user_path import is_file
 
 ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential] | None
 """A model file or a potential, several of them, or None for the base model that comes with the package."""
@@ -107,6 +108,6 @@ def _member(model: Any) -> InteratomicPotential:
     if isinstance(model, nn.Module) or not isinstance(model, str | PathLike | None):
         raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
     path = model_path(model)
-    if not path.is_file():
+    if not is_file(path):
         raise ModelFileError(f"there is no model file {str(path)!r}")
     return load_model(path, device="cpu")

@@ -25,9 +25,10 @@ def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> A
     """
     from ik_e3nn.data import read_structure
     from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, check_hydrogens
-    from ik_e3nn.data.files.reading import is_file, looks_like_file
+    from ik_e3nn.data.files.reading import looks_like_file
     from ik_e3nn.data.structures.molecules import embed_conformers, mol_from_smiles
     from ik_e3nn.graph.hydrogens import atoms_without_hydrogens
+    from ik_e3nn.user_path import is_file
 
     if is_file(source):
         atoms = read_structure(source, frame)

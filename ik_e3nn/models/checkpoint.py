@@ -23,6 +23,7 @@ from ik_e3nn.models.pretrained import packaged_domain
 from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.models.upgrade import upgraded
 from ik_e3nn.nn import add_lora, lora_layers
+from ik_e3nn.user_path import is_file
 
 FORMAT_VERSION = 3  # 2: the potential with products on the sphere; 3: the checksum covers the whole file
 OLDEST_VERSION = 2  # that is still read: its checksum covers names and bytes of the weights
@@ -188,7 +189,7 @@ def _units_and_references(model: Model) -> dict[str, Any]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"no model file at {path}")
     path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
     try:

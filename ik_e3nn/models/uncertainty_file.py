@@ -22,6 +22,7 @@ from ik_e3nn.models.potential import InteratomicPotential
 from ik_e3nn.models.property import MolecularPropertyModel
 from ik_e3nn.models.uncertain import Committee, UncertainPotential, check_factor
 from ik_e3nn.models.uncertain_properties import LastLayerProperties, PropertyCommittee, UncertainProperties
+from ik_e3nn.user_path import is_file
 
 KINDS = (Committee, LastLayerEnsemble, PropertyCommittee, LastLayerProperties)
 KEY, FORMAT_VERSION = "ik_e3nn_uncertainty", 2  # 2: with a checksum of the whole file
@@ -130,7 +131,7 @@ def _read(
     models: Sequence[Model], path: Path, kinds: Sequence[type[Ensemble[Any]]]
 ) -> tuple[str, dict[str, torch.Tensor]]:
     """Kind, out of some, and tensors of a file that was made for these models."""
-    if not path.is_file():
+    if not is_file(path):
         raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
     path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
     try:

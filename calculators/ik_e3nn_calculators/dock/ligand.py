@@ -12,12 +12,12 @@ from rdkit import Chem, rdBase
 
 from ik_e3nn.data import atoms_from_mol, read_structure
 from ik_e3nn.data.bonds.perception import perceive_molecule
-from ik_e3nn.data.files.reading import is_file, looks_like_file
+from ik_e3nn.data.files.reading import looks_like_file
 from ik_e3nn.data.files.sdf import is_sdf
 from ik_e3nn.data.structures.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, stated_number
-from ik_e3nn.user_path import user_path
+from ik_e3nn.user_path import is_file, user_path
 from ik_e3nn_calculators.dock.complete import check_ligand_hydrogens, without_hydrogens
 
 _log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ik_e3nn.data.files.reading import is_file
 from ik_e3nn.errors import ConfigError, ModelFileError
 from ik_e3nn.models import model_path
 from ik_e3nn.settings import check_settings
+from ik_e3nn.user_path import is_file
 
 CHANGEABLE = frozenset(
     {"output", "overwrite", "device", "progress", "plots", "batch_atoms", "steps", "fmax", "keep", "distinct"}

@@ -21,7 +21,7 @@ from ik_e3nn.data.files.xyz_text import count_frames, open_text, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy, settle_bonds
 from ik_e3nn.graph.bond_record import RECORD
-from ik_e3nn.user_path import user_path
+from ik_e3nn.user_path import is_file, user_path
 
 logger = logging.getLogger(__name__)
 
@@ -167,18 +167,6 @@ def _number_of_frames(path: Path) -> int | None:
     except Exception as error:
         raise DataError(f"{path} cannot be read: {why_unreadable(path, error)}") from error
     return None
-
-
-def is_file(source: PathLike) -> bool:
-    """Whether there is such a file; a long SMILES string, or one with odd letters, is no name of one.
-
-    >>> is_file("C" * 10_000)
-    False
-    """
-    try:
-        return user_path(source).is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def looks_like_file(source: str) -> bool:

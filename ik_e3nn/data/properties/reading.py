@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ik_e3nn.data.bonds.completeness import check_hydrogens, has_odd_electrons
-from ik_e3nn.data.files.reading import expand_path, is_file, read_structures
+from ik_e3nn.data.files.reading import expand_path, read_structures
 from ik_e3nn.data.files.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.files.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
 from ik_e3nn.data.properties.qm9 import TARGETS, read_qm9, sdf_of
@@ -22,7 +22,7 @@ from ik_e3nn.data.structures.molecules import conformers
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
 from ik_e3nn.listing import listed
-from ik_e3nn.user_path import user_path
+from ik_e3nn.user_path import is_file, user_path
 
 _log = logging.getLogger(__name__)
 
