@@ -251,7 +251,7 @@ def test_wrong_results_are_not_used(monkeypatch, compiled, tmp_path, factor, siz
 def test_training_goes_through_the_graph(monkeypatch):
     """Gradients of a loss of energies and forces with respect to all weights, from the graph that is compiled."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    model = potential(correlation=3, num_layers=2).train()
+    model = potential(num_channels=3, l_max=2, correlation=3, num_layers=2).train()
     results = []
     for step in range(2):
         if step:
