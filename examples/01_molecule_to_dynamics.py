@@ -29,7 +29,7 @@ from ik_e3nn.training import (
     evaluate,
     train,
 )
-from ik_e3nn_calculators.dynamics import MDSettings, run_md
+from ik_e3nn_calculators.md.run import MDSettings, run_md
 
 TRAIN_FRAMES, TEST_FRAMES = 400, 100
 TRAIN_MINUTES = 2.0

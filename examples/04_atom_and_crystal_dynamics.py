@@ -16,7 +16,7 @@ from ase.build import bulk
 from ase.io import write
 
 from ik_e3nn_calculators import IKCalculator
-from ik_e3nn_calculators.dynamics import MDSettings, run_md
+from ik_e3nn_calculators.md.run import MDSettings, run_md
 
 
 def main() -> None:

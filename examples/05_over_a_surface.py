@@ -44,7 +44,7 @@ from ik_e3nn.data.generation.labelling import make_calculator
 from ik_e3nn.training import DataConfig, EvalSettings, RunConfig, TrainConfig, evaluate, train
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
-from ik_e3nn_calculators.dynamics import MDSettings, run_md
+from ik_e3nn_calculators.md.run import MDSettings, run_md
 
 REFERENCE = "gfn2-xtb+steele"
 HEIGHTS = (2.4, 12.0)  # to where the model feels nothing: the zero of binding energies

@@ -32,7 +32,7 @@ from tqdm import tqdm
 from ik_e3nn.data import LabelKeys
 from ik_e3nn.data.files.smiles_table import given_smiles
 from ik_e3nn.models import load_model, read_model_info, save_model
-from ik_e3nn.models.pretrained import FOLDER
+from ik_e3nn.models.files.pretrained import FOLDER
 from ik_e3nn.training import read_config, train
 from ik_e3nn.training.sets.prepare import read_set
 

@@ -30,7 +30,7 @@ from ik_e3nn.cli import main as command
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import DataError
 from ik_e3nn.models import load_property_model, read_model_info, save_model
-from ik_e3nn.models.pretrained import FOLDER, PROPERTIES, PROPERTIES_CARD
+from ik_e3nn.models.files.pretrained import FOLDER, PROPERTIES, PROPERTIES_CARD
 
 METHOD = "GFN2-xTB"
 SHARD = 200  # molecules

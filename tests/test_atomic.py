@@ -48,7 +48,7 @@ def test_a_full_disk_names_the_file(tmp_path):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_names_the_log():
-    from ik_e3nn_calculators.csvlog import CsvLog
+    from ik_e3nn_calculators.output.csvlog import CsvLog
 
     with pytest.raises(OSError, match=r"No space left on device: '/dev/full'"):
         CsvLog(Path("/dev/full")).append({"step": 1})

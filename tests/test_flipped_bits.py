@@ -17,12 +17,12 @@ from ik_e3nn.models import (
     save_uncertainty,
     with_uncertainty,
 )
-from ik_e3nn.models.last_layer import members_of
+from ik_e3nn.models.uncertainty.last_layer import members_of
 from ik_e3nn.training.run.checkpoint import _KEYS, load_checkpoint
-from ik_e3nn_calculators.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ik_e3nn_calculators.dock.relax import RelaxState
-from ik_e3nn_calculators.dock.state import STATE, StateFile
-from ik_e3nn_calculators.dynamics import _digest, _read_start
+from ik_e3nn_calculators.dock.search.relax import RelaxState
+from ik_e3nn_calculators.dock.search.state import STATE, StateFile
+from ik_e3nn_calculators.md.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ik_e3nn_calculators.md.run import _digest, _read_start
 
 
 def text(value) -> str:

@@ -7,7 +7,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError
-from ik_e3nn_calculators.inputs import has_volume
+from ik_e3nn_calculators.calculator.inputs import has_volume
 
 NEWTON_PER_METRE = units.m**2 / units.J  # in one eV/A^2
 SAME_CELL = 1e-6  # A

@@ -34,10 +34,10 @@ from tqdm import tqdm
 from ik_e3nn.data.generation.labelling import make_calculator
 from ik_e3nn.data.generation.steele import UFF
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
-from ik_e3nn_calculators.dock.energies import CalculatorEnergies
-from ik_e3nn_calculators.dock.host import Host
-from ik_e3nn_calculators.dock.ligand import read_ligand
-from ik_e3nn_calculators.dock.relax import RelaxState, relax
+from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies
+from ik_e3nn_calculators.dock.search.relax import RelaxState, relax
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import read_ligand
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = RESULTS.parent / "docking.md"

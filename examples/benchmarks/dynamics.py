@@ -27,7 +27,7 @@ from ik_e3nn.data.generation.settings import GenerateSettings
 from ik_e3nn.errors import ExplosionError
 from ik_e3nn.models import PRESETS
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, train
-from ik_e3nn_calculators.dynamics import MDSettings, run_md
+from ik_e3nn_calculators.md.run import MDSettings, run_md
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "dynamics.json"

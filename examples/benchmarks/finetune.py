@@ -17,7 +17,7 @@ from finetune.problems import METHODS, PROBLEMS, Job, Row
 from tqdm import tqdm
 
 from ik_e3nn.models import model_path
-from ik_e3nn.models.pretrained import BASE_PROPERTIES
+from ik_e3nn.models.files.pretrained import BASE_PROPERTIES
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "finetune.json"

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ik_e3nn.data.shapes.nbody import simulate_nbody
-from ik_e3nn.models.forecaster import Forecaster
+from ik_e3nn.models.networks.forecaster import Forecaster
 from ik_e3nn.training.loop.average import MovingAverage
 
 HERE = Path(__file__).parent

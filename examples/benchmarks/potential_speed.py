@@ -44,7 +44,7 @@ from ik_e3nn.training.objective.loss import PotentialLoss
 from ik_e3nn.training.sets.loader import BatchLoader
 from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn_calculators import IKCalculator
-from ik_e3nn_calculators.velocities import set_thermal_velocities
+from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 
 HERE = Path(__file__).resolve().parent
 SYSTEMS = {"copper": 2.0, "water": 0.5}  # and their timesteps in fs

@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from ik_e3nn.basis import SphereTransform, fixed_harmonics
 from ik_e3nn.nn import SphereActivation, sphere_errors
-from ik_e3nn.nn.sphere_activation import default_degree
-from ik_e3nn.nn.sphere_error import FUNCTIONS, GRIDS
+from ik_e3nn.nn.sphere.activation import default_degree
+from ik_e3nn.nn.sphere.error import FUNCTIONS, GRIDS
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "sphere.json"

@@ -23,8 +23,8 @@ from tqdm import tqdm
 
 from ik_e3nn.cli import main as command
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn_calculators.dynamics import MDSettings, run_md
-from ik_e3nn_calculators.velocities import set_thermal_velocities
+from ik_e3nn_calculators.md.run import MDSettings, run_md
+from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 
 OUTPUT = Path(__file__).parent / "results" / "surface.json"
 MOLECULES = {

@@ -17,7 +17,7 @@ from ik_e3nn.conv.point import Mode
 from ik_e3nn.conv.receivers import WIDTH
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import BOND_NAMES
-from ik_e3nn.graph.coordination import checked_number
+from ik_e3nn.graph.neighbors.coordination import checked_number
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantLinear, SelfTensorProduct, SphereActivation
 from ik_e3nn.nn.mlp import Activation, nonlinearity

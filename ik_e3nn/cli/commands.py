@@ -102,8 +102,8 @@ COMMANDS = (
     Command(
         "md",
         "molecular dynamics of a structure file or a SMILES string",
-        "ik_e3nn_calculators.settings:MDSettings",
-        "ik_e3nn_calculators.dynamics:run_md",
+        "ik_e3nn_calculators.md.settings:MDSettings",
+        "ik_e3nn_calculators.md.run:run_md",
         positional=("structure",),
         example="CCO --ensemble langevin --time_ps 5",
         continues=True,
@@ -111,8 +111,8 @@ COMMANDS = (
     Command(
         "relax",
         "relaxation of a structure file or a SMILES string",
-        "ik_e3nn_calculators.relax_settings:RelaxSettings",
-        "ik_e3nn_calculators.relaxation:run_relax",
+        "ik_e3nn_calculators.relax.settings:RelaxSettings",
+        "ik_e3nn_calculators.relax.run:run_relax",
         positional=("structure",),
         example="slab.xyz --model model.safetensors",
         continues=True,

@@ -117,7 +117,7 @@ def _blocks(name: str) -> Any:
     import torch
 
     from ik_e3nn.models import MolecularPropertyModel, load_model, load_property_model, model_path, read_model_info
-    from ik_e3nn.models.bodies import PotentialBody
+    from ik_e3nn.models.networks.bodies import PotentialBody
 
     path = model_path(name)
     if read_model_info(path)["model"] != MolecularPropertyModel.__name__:

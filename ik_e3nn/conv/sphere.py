@@ -36,7 +36,7 @@ from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.nn import EquivariantLinear, EquivariantMLP
 from ik_e3nn.nn.layout import layout
 from ik_e3nn.nn.mlp import Activation
-from ik_e3nn.nn.sphere_signal import band_limit
+from ik_e3nn.nn.sphere.signal import band_limit
 from ik_e3nn.symmetry import SymmetryGroup
 
 

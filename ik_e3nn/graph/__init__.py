@@ -1,6 +1,16 @@
 """Atomic structures and point clouds as graphs: neighbours, edge vectors, bonds, batches, downsampling."""
 
-from ik_e3nn.graph.bonds import (
+from ik_e3nn.graph.bonds.charges import (
+    check_all_stated,
+    check_stated,
+    get_shares,
+    set_charge,
+    set_shares,
+    settle_bonds,
+    stated_number,
+    structure_number,
+)
+from ik_e3nn.graph.bonds.stored import (
     BOND_NAMES,
     check_bonds,
     edge_bond_types,
@@ -11,28 +21,18 @@ from ik_e3nn.graph.bonds import (
     set_bonds,
 )
 from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
-from ik_e3nn.graph.charges import (
-    check_all_stated,
-    check_stated,
-    get_shares,
-    set_charge,
-    set_shares,
-    settle_bonds,
-    stated_number,
-    structure_number,
-)
 from ik_e3nn.graph.check import check_graph
-from ik_e3nn.graph.closest import closest_pair
-from ik_e3nn.graph.clouds import farthest_points, nearest_edges, radius_edges, random_points
-from ik_e3nn.graph.coordination import average_neighbours
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
-from ik_e3nn.graph.near import NearPairs, near_pairs
-from ik_e3nn.graph.neighbours import neighbour_list, search_cell
+from ik_e3nn.graph.neighbors.closest import closest_pair
+from ik_e3nn.graph.neighbors.coordination import average_neighbours
+from ik_e3nn.graph.neighbors.near import NearPairs, near_pairs
+from ik_e3nn.graph.neighbors.search import neighbour_list, search_cell
+from ik_e3nn.graph.neighbors.skin import Pairs, SkinList
 from ik_e3nn.graph.occupancy import check_occupancy
-from ik_e3nn.graph.pyramid import Level, Pyramid
-from ik_e3nn.graph.skin import Pairs, SkinList
+from ik_e3nn.graph.points.clouds import farthest_points, nearest_edges, radius_edges, random_points
+from ik_e3nn.graph.points.pyramid import Level, Pyramid
 from ik_e3nn.graph.targets import Target
 
 __all__ = [

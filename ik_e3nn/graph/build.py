@@ -10,9 +10,9 @@ from torch_geometric.data import Batch, Data
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.graph.bonds import check_bonds, edge_bond_types, fitting_bonds
-from ik_e3nn.graph.charges import CHARGE_KEY, SPIN_KEY, structure_number
-from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SPIN_KEY, structure_number
+from ik_e3nn.graph.bonds.stored import check_bonds, edge_bond_types, fitting_bonds
+from ik_e3nn.graph.neighbors.search import neighbour_list
 from ik_e3nn.graph.occupancy import check_occupancy
 
 FloatArray = NDArray[np.float64]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph.bonds import BOND_NAMES
+from ik_e3nn.graph.bonds.stored import BOND_NAMES
 from ik_e3nn.graph.fields import BATCH, BOND_TYPES, EDGE_INDEX, FIELDS
 
 _NUMBERS_OF = {EDGE_INDEX: "N", BATCH: "B", BOND_TYPES: "types"}  # fields that are numbers of atoms, structures, types

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch_geometric.data import Data
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph.bonds import KEPT_BY, fitting_bonds, has_bonds
+from ik_e3nn.graph.bonds.stored import KEPT_BY, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import build_graph
-from ik_e3nn.graph.neighbours import neighbour_list
+from ik_e3nn.graph.neighbors.search import neighbour_list
 
 Connectivity = Literal["bonds", "radius", "both"]
 

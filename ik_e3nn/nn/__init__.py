@@ -7,11 +7,11 @@ from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.on_grid import OnGrid
 from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
-from ik_e3nn.nn.sphere_activation import SphereActivation
-from ik_e3nn.nn.sphere_error import SphereError, sphere_degree, sphere_errors
-from ik_e3nn.nn.sphere_invariants import Bispectrum, SphereNorms
-from ik_e3nn.nn.sphere_product import SphereProduct
-from ik_e3nn.nn.sphere_signal import SpectralPool, from_fields, to_fields
+from ik_e3nn.nn.sphere.activation import SphereActivation
+from ik_e3nn.nn.sphere.error import SphereError, sphere_degree, sphere_errors
+from ik_e3nn.nn.sphere.invariants import Bispectrum, SphereNorms
+from ik_e3nn.nn.sphere.product import SphereProduct
+from ik_e3nn.nn.sphere.signal import SpectralPool, from_fields, to_fields
 from ik_e3nn.nn.tensor_product import DampedSquare, SelfTensorProduct, TensorPowers, TensorProduct
 
 __all__ = [

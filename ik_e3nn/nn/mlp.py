@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.nn.gate import Gate
 from ik_e3nn.nn.linear import EquivariantLinear
-from ik_e3nn.nn.sphere_activation import SphereActivation
+from ik_e3nn.nn.sphere.activation import SphereActivation
 from ik_e3nn.nn.tensor_product import DampedSquare
 from ik_e3nn.symmetry import SymmetryGroup
 

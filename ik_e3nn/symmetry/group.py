@@ -159,12 +159,6 @@ class SymmetryGroup:
         """Orthonormal basis (n, 2l+1), float64, of the vectors of irrep (l, p) that every element leaves fixed."""
         return _cached_invariants(self, l, p).clone()
 
-    def intertwiners(self, irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str) -> Tensor:
-        """Orthonormal basis (paths, dim_out, dim_in) of the G-equivariant maps; see ``symmetry.intertwiners``."""
-        from ik_e3nn.symmetry.intertwiners import intertwiners
-
-        return intertwiners(irreps_in, irreps_out, self)
-
     def to_config(self) -> dict[str, Any]:
         """Plain data from which ``from_config`` makes the same group again."""
         if self._named:

@@ -16,8 +16,8 @@ from ik_e3nn.data.files.writing import write_structures
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.json_file import read_json
 from ik_e3nn.models import save_model
-from ik_e3nn.models.checkpoint import Model
-from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.files.checkpoint import Model
+from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.finetune import FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig

@@ -15,7 +15,7 @@ from ik_e3nn.training.config import properties as property_config
 from ik_e3nn.training.config import schema as config
 from ik_e3nn.training.tasks.model_section import check_model_arguments
 from ik_e3nn_calculators.dock.settings import RegionSettings
-from ik_e3nn_calculators.settings import ExplosionLimits
+from ik_e3nn_calculators.md.settings import ExplosionLimits
 
 SECTIONS = [
     config.DataConfig, config.LossConfig, config.OptimizerConfig, config.RunConfig, finetune_config.MethodConfig,

@@ -9,7 +9,7 @@ from ase import Atoms
 
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import load_model
-from ik_e3nn.models.checkpoint import KEY
+from ik_e3nn.models.files.checkpoint import KEY
 from tests.fuzz.engine import VALUES, assert_clear, damaged_bytes, one_of, sizes, try_many
 
 WATER = Atoms("OH2", [[0.0, 0.0, 0.0], [0.96, 0.0, 0.0], [-0.24, 0.93, 0.0]])

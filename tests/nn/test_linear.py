@@ -5,7 +5,7 @@ import torch
 from e3nn import o3
 
 from ik_e3nn.nn import EquivariantLinear
-from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.symmetry import SymmetryGroup, intertwiners
 from tests.nn import modules
 
 
@@ -26,7 +26,7 @@ def test_the_span_of_all_weights_is_the_space_of_intertwiners(group, irreps_in, 
         return torch.func.functional_call(linear, {"weight": weight}, (identity,)).T
 
     maps = torch.stack([matrix(w) for w in torch.eye(linear.weight.numel(), dtype=torch.float64)]).flatten(1)
-    basis = SymmetryGroup(group).intertwiners(irreps_in, irreps_out).flatten(1)
+    basis = intertwiners(irreps_in, irreps_out, SymmetryGroup(group)).flatten(1)
     assert len(maps) == len(basis)
     assert (maps - maps @ basis.T @ basis).abs().max() < 1e-11
     assert torch.linalg.matrix_rank(maps) == len(basis)

@@ -57,7 +57,6 @@ def test_whole_irreps_with_multiplicities(name):
     error = torch.einsum("gij,pjk->gpik", D_out, B) - torch.einsum("pij,gjk->gpik", B, D_in)
     assert error.abs().max() < 1e-10
     assert (torch.einsum("pij,qij->pq", B, B) - torch.eye(len(B), dtype=torch.float64)).abs().max() < 1e-11
-    assert torch.equal(group.intertwiners(irreps_in, irreps_out), B)
 
 
 @pytest.mark.parametrize("name", ["C1", "C2v", "S4", "D3", "Td", "Ih"])
@@ -69,7 +68,7 @@ def test_they_are_all_equivariant_maps_there_are(name):
     D_in, D_out = _representation(irreps_in, elements), _representation(irreps_out, elements)
     matrix = torch.randn(irreps_out.dim, irreps_in.dim, dtype=torch.float64)
     average = torch.einsum("gij,jk,glk->il", D_out, matrix, D_in) / len(elements)
-    B = group.intertwiners(irreps_in, irreps_out)
+    B = intertwiners(irreps_in, irreps_out, group)
     assert average.abs().max() > 1e-3 or not len(B)
     assert (average - torch.einsum("p,pij->ij", (B * average).sum((1, 2)), B)).abs().max() < 1e-9
 
@@ -194,5 +193,5 @@ _SPANS = {}
 
 def _span(name):
     if name not in _SPANS:
-        _SPANS[name] = SymmetryGroup(name).intertwiners(*CONTAINMENT).flatten(1)
+        _SPANS[name] = intertwiners(*CONTAINMENT, SymmetryGroup(name)).flatten(1)
     return _SPANS[name]

@@ -19,7 +19,7 @@ from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import Target, build_molecular_graph
 from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
-from ik_e3nn.models.domain import Domain
+from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.training import (
     CalibrationSettings,
     PropertyConfig,

@@ -16,23 +16,23 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
 from ik_e3nn.user_path import user_path
-from ik_e3nn_calculators.dock.alone import energies_alone
-from ik_e3nn_calculators.dock.checks import check_cell, check_host, check_slab, warn_of_images
-from ik_e3nn_calculators.dock.complete import check_elements, check_host_hydrogens
-from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
-from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
-from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
-from ik_e3nn_calculators.dock.outside import known_ranges, reasons_outside
-from ik_e3nn_calculators.dock.ranking import leaders, ranked
-from ik_e3nn_calculators.dock.region import Region, check_reach, make_region, starting_poses
-from ik_e3nn_calculators.dock.relax import RelaxState, relax
-from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies, write_extxyz, write_sdf, write_table
+from ik_e3nn_calculators.calculator.domain import warn_outside
+from ik_e3nn_calculators.calculator.model import prepare_model
+from ik_e3nn_calculators.dock.poses.outside import known_ranges, reasons_outside
+from ik_e3nn_calculators.dock.poses.ranking import leaders, ranked
+from ik_e3nn_calculators.dock.poses.results import Pose, plot_best, plot_energies, write_extxyz, write_sdf, write_table
+from ik_e3nn_calculators.dock.search.alone import energies_alone
+from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
+from ik_e3nn_calculators.dock.search.relax import RelaxState, relax
+from ik_e3nn_calculators.dock.search.state import STATE, StateFile
 from ik_e3nn_calculators.dock.settings import DockSettings
-from ik_e3nn_calculators.dock.state import STATE, StateFile
-from ik_e3nn_calculators.domain import warn_outside
-from ik_e3nn_calculators.folder import check_free, check_inputs, clear_folder
-from ik_e3nn_calculators.model import prepare_model
-from ik_e3nn_calculators.summary import write_json
+from ik_e3nn_calculators.dock.system.checks import check_cell, check_host, check_slab, warn_of_images
+from ik_e3nn_calculators.dock.system.complete import check_elements, check_host_hydrogens
+from ik_e3nn_calculators.dock.system.host import Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.system.ligand import Ligand, read_ligand
+from ik_e3nn_calculators.dock.system.region import Region, check_reach, make_region, starting_poses
+from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
+from ik_e3nn_calculators.output.summary import write_json
 
 _log = logging.getLogger(__name__)
 

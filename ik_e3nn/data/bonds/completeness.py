@@ -6,8 +6,8 @@ from ik_e3nn.data.bonds.perception import perceive_molecule
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds, has_bonds, structure_number
-from ik_e3nn.graph.contacts import odd_electrons
-from ik_e3nn.graph.hydrogens import missing_hydrogens
+from ik_e3nn.graph.bonds.contacts import odd_electrons
+from ik_e3nn.graph.bonds.hydrogens import missing_hydrogens
 
 MISSING_KEY = (
     "missing_hydrogens"  # in `info`, of a molecule whose file says that it has more hydrogens than atoms of it

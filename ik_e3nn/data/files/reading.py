@@ -20,7 +20,7 @@ from ik_e3nn.data.files.shelx import SHELX_SUFFIXES, read_shelx
 from ik_e3nn.data.files.xyz_text import count_frames, open_text, read_xyz
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy, settle_bonds
-from ik_e3nn.graph.bond_record import RECORD
+from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.user_path import is_file, user_path
 
 logger = logging.getLogger(__name__)

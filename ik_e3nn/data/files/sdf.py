@@ -15,7 +15,7 @@ from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, MISSING_KEY, has_odd_
 from ik_e3nn.data.structures.molecules import atoms_from_mol
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import remove_bonds, set_shares
-from ik_e3nn.graph.bonds import KEPT_BY
+from ik_e3nn.graph.bonds.stored import KEPT_BY
 
 logger = logging.getLogger(__name__)
 

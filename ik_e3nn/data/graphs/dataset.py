@@ -17,7 +17,7 @@ from ik_e3nn.data.labels.outliers import LARGE_FORCE, largest_forces
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_all_stated, fields, has_bonds
-from ik_e3nn.graph.bonds import KEPT_BY
+from ik_e3nn.graph.bonds.stored import KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 from ik_e3nn.user_path import user_path
 

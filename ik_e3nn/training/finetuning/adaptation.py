@@ -22,8 +22,8 @@ from ik_e3nn.models import (
     load_property_model,
     read_model_info,
 )
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.pretrained import model_path
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.nn import lora_parameters, merge_lora
 from ik_e3nn.training.config.finetune import OLD, FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.finetuning.methods import apply_method, trained_parameters

@@ -16,10 +16,10 @@ from ik_e3nn.data import EnergyReference
 from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import PRESETS, InteratomicPotential, extended, read_model_info
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.domain import domain_of
-from ik_e3nn.models.pretrained import model_path
-from ik_e3nn.models.species import new_element_masks
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.files.pretrained import model_path
+from ik_e3nn.models.networks.domain import domain_of
+from ik_e3nn.models.transfer.species import new_element_masks
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.training.config.finetune import OLD, REPLAY, FinetuneConfig
 from ik_e3nn.training.config.schema import DataConfig, TrainConfig

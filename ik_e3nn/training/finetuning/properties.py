@@ -17,12 +17,12 @@ from ik_e3nn.data.properties.set import joined
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Target, batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
-from ik_e3nn.models.bodies import PotentialBody
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.domain import domain_of
-from ik_e3nn.models.pretrained import model_path
-from ik_e3nn.models.retarget import kept_targets
-from ik_e3nn.models.species import new_element_masks
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.files.pretrained import model_path
+from ik_e3nn.models.networks.bodies import PotentialBody
+from ik_e3nn.models.networks.domain import domain_of
+from ik_e3nn.models.transfer.retarget import kept_targets
+from ik_e3nn.models.transfer.species import new_element_masks
 from ik_e3nn.training.config.finetune import OLD, REPLAY, PropertyFinetuneConfig
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.finetuning.adaptation import Adaptation, load_any

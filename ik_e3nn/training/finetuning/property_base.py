@@ -8,7 +8,7 @@ from typing import Any
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import SURROUNDINGS, Target
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
-from ik_e3nn.models.property import natural_edges
+from ik_e3nn.models.networks.property import natural_edges
 from ik_e3nn.training.finetuning.potentials import check_architecture
 
 Base = InteratomicPotential | MolecularPropertyModel

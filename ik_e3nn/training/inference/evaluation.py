@@ -21,8 +21,8 @@ from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.data.labels.finding import LABELS, missing_labels
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import load_model, model_path
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.domain import warn_of_structures
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
 from ik_e3nn.training.run.run_folder import write_json

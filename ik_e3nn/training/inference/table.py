@@ -26,8 +26,8 @@ from ik_e3nn.models import (
     model_files,
     with_property_uncertainty,
 )
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.uncertain_properties import STD
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.uncertainty.properties import STD
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.inference.property_prediction import Values, predict_properties
 from ik_e3nn.training.inference.table_checks import checked

@@ -16,7 +16,7 @@ from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import check_stated, fields, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import MolecularPropertyModel, UncertainProperties
-from ik_e3nn.models.domain import Domain, domain_of_model
+from ik_e3nn.models.networks.domain import Domain, domain_of_model
 from ik_e3nn.training.inference.table_input import PROBLEM, Asked
 from ik_e3nn.training.sets.elements import check_species
 

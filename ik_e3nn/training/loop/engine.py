@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.memory import keep_freed_memory
-from ik_e3nn.models.device import resolve_device
+from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.schema import RunConfig
 from ik_e3nn.training.loop.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.loop.callbacks import MetricsLog, ProgressBar

@@ -19,7 +19,7 @@ from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
-from ik_e3nn.models.domain import domain_of
+from ik_e3nn.models.networks.domain import domain_of
 from ik_e3nn.training.config.file import model_type
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig

@@ -28,9 +28,9 @@ from ik_e3nn.models import (
     read_model_info,
     save_uncertainty,
 )
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.domain import warn_of_structures
-from ik_e3nn.models.last_layer import LastLayerPosterior, members_of
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.networks.domain import warn_of_structures
+from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.objective.loss import residuals

@@ -26,9 +26,9 @@ from ik_e3nn.models import (
     load_property_model,
     save_uncertainty,
 )
-from ik_e3nn.models.device import resolve_device
-from ik_e3nn.models.domain import warn_of_structures
-from ik_e3nn.models.uncertain_properties import STD, LastLayersPosterior
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.networks.domain import warn_of_structures
+from ik_e3nn.models.uncertainty.properties import STD, LastLayersPosterior
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.config.properties import PropertyLossConfig
 from ik_e3nn.training.inference.property_prediction import predict_properties

@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock import DockSettings, run_dock
-from ik_e3nn_calculators.dock.alone import energies_alone
-from ik_e3nn_calculators.dock.energies import CalculatorEnergies, ModelEnergies
-from ik_e3nn_calculators.dock.host import Host
-from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
+from ik_e3nn_calculators.dock.search.alone import energies_alone
+from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies, ModelEnergies
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import Ligand, read_ligand
 
 SURFACE = Host(Atoms(), "surface")
 

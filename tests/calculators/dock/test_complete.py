@@ -13,16 +13,16 @@ from rdkit.Chem import AllChem
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import DataError, MissingInputError, UnknownSpeciesError
-from ik_e3nn.graph.hydrogens import atoms_without_hydrogens
+from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
-from ik_e3nn_calculators.dock.checks import check_host
-from ik_e3nn_calculators.dock.complete import check_elements, check_host_hydrogens
-from ik_e3nn_calculators.dock.energies import ModelEnergies
-from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
-from ik_e3nn_calculators.dock.ligand import read_ligand
-from ik_e3nn_calculators.dock.reference import reference_pose
-from ik_e3nn_calculators.dock.region import Region
+from ik_e3nn_calculators.dock.search.energies import ModelEnergies
+from ik_e3nn_calculators.dock.system.checks import check_host
+from ik_e3nn_calculators.dock.system.complete import check_elements, check_host_hydrogens
+from ik_e3nn_calculators.dock.system.host import Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.system.ligand import read_ligand
+from ik_e3nn_calculators.dock.system.reference import reference_pose
+from ik_e3nn_calculators.dock.system.region import Region
 
 
 def peptide(sequence="GAVF"):

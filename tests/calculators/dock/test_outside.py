@@ -14,9 +14,9 @@ from ase.build import fcc111, graphene, molecule
 from ik_e3nn.data.structures.ranges import GeometryRanges
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
-from ik_e3nn_calculators.dock.host import Host
-from ik_e3nn_calculators.dock.ligand import Ligand, read_ligand
-from ik_e3nn_calculators.dock.outside import reasons_outside
+from ik_e3nn_calculators.dock.poses.outside import reasons_outside
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import Ligand, read_ligand
 
 MODEL = InteratomicPotential(["H", "C", "O", "Cu"], 4.0, num_channels=2, num_layers=1)
 

@@ -6,8 +6,8 @@ import numpy as np
 from ase.build import molecule
 from matplotlib.figure import Figure
 
-from ik_e3nn_calculators.dock.host import Host
-from ik_e3nn_calculators.dock.results import Pose, plot_best, plot_energies
+from ik_e3nn_calculators.dock.poses.results import Pose, plot_best, plot_energies
+from ik_e3nn_calculators.dock.system.host import Host
 
 
 def pose(number):

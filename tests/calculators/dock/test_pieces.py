@@ -15,14 +15,14 @@ from ik_e3nn.data import slab_operations
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import get_bonds, set_bonds
 from ik_e3nn.symmetry import SymmetryGroup
-from ik_e3nn_calculators.dock.checks import check_cell, check_slab, warn_of_images
-from ik_e3nn_calculators.dock.cluster import PoseDistance, cluster
-from ik_e3nn_calculators.dock.host import Host, pocket_of, read_host
-from ik_e3nn_calculators.dock.ligand import read_ligand
-from ik_e3nn_calculators.dock.region import check_reach, clashes, make_region, starting_poses
-from ik_e3nn_calculators.dock.relax import MEMORY, RelaxState, relax
-from ik_e3nn_calculators.dock.results import tilt
+from ik_e3nn_calculators.dock.poses.cluster import PoseDistance, cluster
+from ik_e3nn_calculators.dock.poses.results import tilt
+from ik_e3nn_calculators.dock.search.relax import MEMORY, RelaxState, relax
 from ik_e3nn_calculators.dock.settings import DockSettings, RegionSettings
+from ik_e3nn_calculators.dock.system.checks import check_cell, check_slab, warn_of_images
+from ik_e3nn_calculators.dock.system.host import Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.system.ligand import read_ligand
+from ik_e3nn_calculators.dock.system.region import check_reach, clashes, make_region, starting_poses
 
 SURFACE = Host(Atoms(), "surface")
 

@@ -27,9 +27,9 @@ from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import get_bonds
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
-from ik_e3nn_calculators.dock.energies import CalculatorEnergies
-from ik_e3nn_calculators.dock.host import Host
-from ik_e3nn_calculators.dock.ligand import read_ligand
+from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import read_ligand
 
 
 def options(folder, **others):

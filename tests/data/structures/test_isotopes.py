@@ -14,8 +14,8 @@ from ik_e3nn.data.generation.plan import fingerprint, starting_structures
 from ik_e3nn.data.structures.isotopes import isotopes_of, set_isotopes
 from ik_e3nn.data.structures.molecules import atoms_from_mol, mol_from_atoms
 from ik_e3nn.errors import DataError
-from ik_e3nn_calculators.dock.energies import CalculatorEnergies
-from ik_e3nn_calculators.dock.host import Host
+from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies
+from ik_e3nn_calculators.dock.system.host import Host
 
 HEAVY_WATER = pytest.approx([2.0141018, 15.999, 2.0141018], abs=1e-6)
 

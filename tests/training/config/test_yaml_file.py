@@ -10,7 +10,7 @@ from ik_e3nn.cli.options import parse_settings
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.training import read_config
 from ik_e3nn.training.config.yaml_file import read_yaml
-from ik_e3nn_calculators.settings import MDSettings
+from ik_e3nn_calculators.md.settings import MDSettings
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20)

@@ -369,7 +369,7 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
 )
 def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -> None:
     monkeypatch.chdir(data)
-    monkeypatch.setattr("ik_e3nn.models.pretrained.FOLDER", data / "empty")
+    monkeypatch.setattr("ik_e3nn.models.files.pretrained.FOLDER", data / "empty")
     alone = Atoms("O", info={"REF_energy": -3.0, "config_type": "IsolatedAtom"})
     write(data / "plain.xyz", [Atoms("OH", [[0, 0, 0], [0, 0, 1]]), alone])
     with pytest.raises(error, match=message):

@@ -22,7 +22,7 @@ from ik_e3nn.models import (
     read_model_info,
     save_model,
 )
-from ik_e3nn.models.domain import Domain
+from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.nn import lora_layers
 from ik_e3nn.training import (
     CalibrationSettings,

@@ -10,7 +10,7 @@ from ase.io import read, write
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, save_model
-from ik_e3nn.models.domain import Domain
+from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.training import EvalSettings, evaluate
 from tests.training.helpers import structures
 

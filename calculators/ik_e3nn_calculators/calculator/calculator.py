@@ -1,0 +1,255 @@
+"""The ASE calculator: energies, forces and stresses of a learned potential."""
+
+import difflib
+import threading
+from collections.abc import Sequence
+from os import PathLike
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
+from torch import nn
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.models.uncertainty.potentials import STDS
+from ik_e3nn_calculators.calculator.evaluator import Evaluator
+from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
+from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
+from ik_e3nn_calculators.calculator.model import ModelLike, check_arguments, prepare_model
+
+# What every model reads of a structure; ASE's initial charges and magnetic moments are not among it.
+_READ = ("positions", "numbers", "cell", "pbc")
+_ASE_ARGUMENTS = {"restart", "ignore_bad_restart_file", "label", "atoms", "directory"}
+_ARGUMENTS = ("model", "device", "dtype", "compile", "max_edges", "skin", "skip_fixed", "uncertainty")
+
+
+class IKCalculator(Calculator):
+    """ASE calculator for an `InteratomicPotential`; needs no compile step and never writes to the caller's atoms.
+
+    On Linux the process keeps up to 1 GiB of what it frees, see `ik_e3nn.memory.keep_freed_memory`.
+
+    Properties: `energy` and `free_energy` (eV; equal), `energies` (N,) site energies that sum to `energy`, `forces`
+    (N, 3) in eV/A, `stress` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy,
+    and `stresses` (N, 6), which sum to `stress`. A stress is defined where some direction is periodic and the three
+    cell vectors are independent; the cell is used as given, vacuum included.
+
+    A committee (several models) or a model with an uncertainty file also has `energy_std` in eV, the standard deviation
+    of the total energy, and `forces_std` (N, 3) in eV/A, those of all force components, both calibrated if the file is
+    given: `atoms.calc.get_property("energy_std", atoms)`.
+
+    Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
+    `atoms.info["charge"]`, `["spin"]`, `["bonds"]`, and `["surface_normal"]`, `["surface_origin"]`, `["surface_x"]` of
+    a model that knows a surface, whose stresses have components along the surface alone (the others are zero). Once a
+    stress was asked for, later evaluations include it, because barostats and cell relaxation ask for forces and stress
+    at every step.
+
+    Args:
+        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is. A list
+            makes a committee, whose mean is used. None is the base model that comes with the package.
+        device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
+        dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
+        compile: Compile the model at the first calculation, see `ik_e3nn.models.compile_potential`; where that fails
+            it runs as it is, with a warning.
+        max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
+            more time. None treats all at once.
+        skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
+        skip_fixed: Leave out atoms held by `FixAtoms` that are too far from the others to matter; forces on held atoms
+            are zero then.
+        uncertainty: A file of `ik-e3nn calibrate`, made for this model or committee.
+        **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
+
+    Raises:
+        TypeError: An argument that neither this calculator nor ASE's knows.
+        ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty is another
+            model's.
+        DataError: The models of a committee do not fit together.
+
+    Evaluating raises `UnknownSpeciesError`, `MissingInputError`, `DataError` (no atoms, NaN positions) and, for a
+    stress without a volume, ASE's `PropertyNotImplementedError`.
+    """
+
+    name = "ik_e3nn"
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "stresses",
+    ]
+
+    def __init__(
+        self,
+        model: ModelLike = None,
+        *,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
+        compile: bool = False,  # noqa: A002  (torch's word for it)
+        max_edges: int | None = None,
+        skin: float = 0.5,
+        skip_fixed: bool = False,
+        uncertainty: str | PathLike[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
+        if unknown:
+            near = difflib.get_close_matches(unknown[0], _ARGUMENTS, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_ARGUMENTS)}"
+            raise TypeError(f"IKCalculator has no argument {unknown[0]!r}; {hint}")
+        check_arguments(skin=skin, max_edges=max_edges, compile=compile, skip_fixed=skip_fixed)
+        if uncertainty is not None and not isinstance(uncertainty, str | PathLike):
+            raise ConfigError(f"uncertainty must be a file of `ik-e3nn calibrate`, got {uncertainty!r}")
+        super().__init__(**kwargs)
+        self._lock = threading.RLock()
+        keep_freed_memory()
+        ready = prepare_model(model, device=device, dtype=dtype, uncertainty=uncertainty)
+        whole = Evaluator(ready, skin=skin, compile=compile)
+        self.evaluator: Evaluator | FrozenEvaluator = whole
+        if whole.has_std:
+            self.implemented_properties = [*type(self).implemented_properties, *STDS]  # type: ignore[misc]
+        if skip_fixed:
+            self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
+        if max_edges is not None:
+            self.evaluator.model.max_edges = max_edges  # type: ignore[assignment]
+        self._inputs: Snapshot = {}
+        self._with_stress = False
+
+    @property
+    def model(self) -> nn.Module:
+        """This calculator's own, frozen copy of the potential."""
+        return self.evaluator.model
+
+    @property
+    def feels_surroundings(self) -> bool:
+        """Whether something outside holds the structure, so that momentum is not conserved."""
+        return getattr(self.model, "surroundings", None) is not None
+
+    @property
+    def r_max(self) -> float:
+        """Cutoff radius of the potential in A."""
+        return self.evaluator.r_max
+
+    @property
+    def neighbour_rebuilds(self) -> int:
+        """How often the neighbour list was built so far."""
+        return self.evaluator.rebuilds
+
+    def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
+        """What changed since the last calculation, the model's declared inputs included.
+
+        Compares bit for bit and only what a model reads: this runs several times in every step of dynamics, where
+        ASE's general comparison costs more than everything else in a calculator.
+
+        Args:
+            atoms: The structure to compare with the last one.
+            tol: Part of ASE's signature; not used.
+
+        Returns:
+            Names of the changes; `info` stands for charge, spin and bonds.
+        """
+        self.evaluator.warn_unused(atoms)  # a charge that no one reads is no change, but worth a word
+        last = self.atoms
+        if last is None:
+            return [*_READ, "info"]
+        pairs = zip(_READ, _arrays(last), _arrays(atoms), strict=True)
+        changes = [name for name, old, new in pairs if not np.array_equal(old, new)]
+        if self.evaluator.inputs and not same_inputs(self._inputs, input_snapshot(atoms, self.evaluator.inputs)):
+            changes.append("info")
+        if isinstance(self.evaluator, FrozenEvaluator) and not np.array_equal(moving_atoms(last), moving_atoms(atoms)):
+            changes.append("constraints")
+        return changes
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """One property of a structure; threads that share the calculator wait for each other, each for its own result.
+
+        Args:
+            name: Out of `implemented_properties`.
+            atoms: The structure, or None for the last one.
+            allow_calculation: Return None in place of calculating.
+        """
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] | None = None,
+        system_changes: Sequence[str] = all_changes,
+    ) -> None:
+        """Evaluate the model; energies and forces always, stresses where asked for.
+
+        Args:
+            atoms: The structure, or None for the last one.
+            properties: Names out of `implemented_properties`.
+            system_changes: What changed since the last call; with none, earlier results are kept and added to.
+
+        Raises:
+            PropertyNotImplementedError: A stress is asked for, but the structure has no volume.
+        """
+        wanted = {"energy"} if properties is None else set(properties)
+        super().calculate(atoms, sorted(wanted), system_changes)
+        structure = self.atoms
+        volume = has_volume(structure)
+        if not volume and wanted & {"stress", "stresses"}:
+            check_finite(structure)
+            raise PropertyNotImplementedError(_no_volume(structure))
+        self._with_stress = self._with_stress or "stress" in wanted or "stresses" in wanted
+        self._inputs = input_snapshot(structure, self.evaluator.inputs)
+        outputs = self.evaluator.evaluate(
+            structure,
+            self._inputs,
+            stress=volume and self._with_stress,
+            atomic_stress="stresses" in wanted,
+            **({"std": True} if wanted.intersection(STDS) else {}),
+        )
+        fresh = _to_ase(outputs, structure)
+        # Asking for one more property must not change numbers already handed out, not even in the last bit.
+        self.results: dict[str, Any] = fresh if system_changes else {**fresh, **self.results}
+
+    def reset(self) -> None:
+        """Forget the last structure and its results."""
+        super().reset()
+        self._inputs = {}
+
+
+def _arrays(atoms: Atoms) -> tuple[NDArray[Any], ...]:
+    """The arrays named by `_READ`."""
+    return atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc
+
+
+def _to_ase(outputs: dict[str, NDArray[np.float64]], atoms: Atoms) -> dict[str, float | NDArray[np.float64]]:
+    """Model outputs under ASE's names, in ASE's shapes."""
+    energy = float(outputs["energy"].item())
+    results: dict[str, float | NDArray[np.float64]] = {
+        "energy": energy,
+        "free_energy": energy,
+        "energies": outputs["energies"],
+        "forces": outputs["forces"],
+    }
+    if "energy_std" in outputs:
+        results |= {"energy_std": float(outputs["energy_std"].item()), "forces_std": outputs["forces_std"]}
+    if "stress" in outputs:
+        results["stress"] = full_3x3_to_voigt_6_stress(outputs["stress"].reshape(3, 3))
+    if "atomic_virials" in outputs:
+        results["stresses"] = full_3x3_to_voigt_6_stress(outputs["atomic_virials"] / atoms.get_volume())
+    return results
+
+
+def _no_volume(atoms: Atoms) -> str:
+    """Why a structure has no stress."""
+    return (
+        f"a stress needs a volume: pbc is {atoms.pbc.tolist()} and the cell has {atoms.cell.rank} independent vectors; "
+        "set three cell vectors and make at least one direction periodic"
+    )

@@ -1,0 +1,289 @@
+"""Structure in, arrays out: the part of a calculator that knows no simulation engine's conventions."""
+
+import logging
+from contextlib import nullcontext
+from typing import Any, cast
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.graph import (
+    SURROUNDINGS,
+    Pairs,
+    SkinList,
+    check_occupancy,
+    check_stated,
+    closest_pair,
+    edge_bond_types,
+    fields,
+    fitting_bonds,
+    has_bonds,
+    surface_vectors,
+)
+from ik_e3nn.graph.bonds.charges import unlikely_charge
+from ik_e3nn.graph.bonds.fit import broken_bond
+from ik_e3nn.graph.bonds.record import RECORD
+from ik_e3nn.graph.bonds.stored import KEPT_BY
+from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
+from ik_e3nn.models.networks.domain import domain_of_model
+from ik_e3nn.models.uncertainty.potentials import STDS
+from ik_e3nn.threads import one_thread
+from ik_e3nn_calculators.calculator.domain import Watch
+from ik_e3nn_calculators.calculator.inputs import (
+    INFO_KEYS,
+    Snapshot,
+    check_finite,
+    check_structure,
+    same_inputs,
+    scalar_inputs,
+)
+from ik_e3nn_calculators.calculator.model import check_arguments
+
+_log = logging.getLogger(__name__)
+
+BOND_INPUTS = (fields.BOND_TYPES, RECORD)
+SMALL = 500  # edges; fewer run as fast on one thread, and are not slowed down by other work on the machine
+
+
+class Evaluator:
+    """Evaluates one potential on a sequence of similar structures, as dynamics produces them.
+
+    Tensors that rarely change (atomic numbers, edges, bond types) are kept from call to call, and the neighbour list
+    has a skin. The structure is only read.
+
+    Args:
+        model: A frozen potential, see `prepare_model`.
+        skin: Extra radius of the neighbour list in A.
+        compile: Compile the model when the first structure comes: small ones get code for one thread.
+
+    Raises:
+        DataError: A negative skin, or a model that cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        skin: float = 0.5,
+        compile: bool = False,  # noqa: A002  (torch's word for it)
+    ) -> None:
+        check_arguments(skin=skin, compile=compile)
+        if compile and not isinstance(model, InteratomicPotential | UncertainPotential):
+            raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
+        self.model = model
+        self.species: tuple[int, ...] = tuple(int(number) for number in _attribute(model, "species"))
+        self.inputs: frozenset[str] = frozenset(_attribute(model, "inputs"))
+        self.r_max = float(_attribute(model, "r_max"))
+        self.dtype: torch.dtype = _attribute(model, "dtype")
+        self.device: torch.device = _attribute(model, "device")
+        self.has_std = isinstance(model, UncertainPotential)
+        self._compile = compile
+        self._compiled_for: bool | None = None  # for small systems?
+        self._skin = SkinList(self.r_max, skin)
+        self._atoms: dict[str, Tensor] = {}
+        self._numbers: NDArray[np.int64] | None = None
+        self._pairs: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
+        self._bonds: Snapshot = {}
+        self._rows: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
+        self._without = False  # the structure has no bonds, and that was said
+        self._broken = False  # a bond is far too long, and that was said
+        self._stated: dict[str, float] = {}
+        self._unused = ""
+        self.watch = Watch(domain_of_model(model))
+        self._pbc: list[bool] | None = None
+        self._edges: dict[str, Tensor] = {}
+
+    @property
+    def rebuilds(self) -> int:
+        """How often the neighbour list was built so far."""
+        return self._skin.num_rebuilds
+
+    @property
+    def max_edges(self) -> int | None:
+        """Edges that the model treats at once, or no bound."""
+        bound: int | None = getattr(self.model, "max_edges", None)
+        return bound
+
+    def evaluate(
+        self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool, std: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
+        """Energy and forces, and stresses and standard deviations where asked for.
+
+        Args:
+            atoms: The structure.
+            inputs: Its declared inputs, see `input_snapshot`.
+            stress: Also the stress of the cell.
+            atomic_stress: Also the virial of every atom.
+            std: Also standard deviations, of a model that has them.
+
+        Returns:
+            Float64 arrays: `energy` (1,) in eV, `energies` (N,) in eV, `forces` (N, 3) in eV/A, `stress` (1, 3, 3) in
+            eV/A^3, `atomic_virials` (N, 3, 3) in eV, `energy_std` (1,) in eV and `forces_std` (N, 3) in eV/A.
+
+        Raises:
+            UnknownSpeciesError: An element that the model does not know.
+            MissingInputError: A declared input is absent.
+            DataError: No atoms, NaN positions, or bonds that do not fit.
+            ExplosionError: The model's energy or forces are not finite; the closest atoms are named.
+        """
+        graph = self.graph(atoms, inputs)
+        num_edges = graph[fields.EDGE_INDEX].shape[1]
+        small = num_edges < SMALL
+        with one_thread() if small else nullcontext():
+            if self.max_edges is None or num_edges <= self.max_edges:  # more are treated in tiles, without such code
+                self._prepare_code(small)
+            options = {"std": std} if self.has_std else {}
+            outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
+        wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
+        wanted += [*STDS] * (std and self.has_std)
+        arrays = {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
+        if not (np.isfinite(arrays["energy"]).all() and np.isfinite(arrays["forces"]).all()):
+            raise ExplosionError(
+                f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check "
+                "the structure, or the model if such distances are in its training data"
+            )
+        return arrays
+
+    def _prepare_code(self, small: bool) -> None:
+        """Compile for the threads of this moment: at first, and once more when a small system has grown."""
+        if self._compile and (self._compiled_for is None or (self._compiled_for and not small)):
+            self._compiled_for = small
+            for model in self.model.members if isinstance(self.model, UncertainPotential) else [self.model]:
+                compile_potential(cast(InteratomicPotential, model))
+
+    def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
+        """The graph of a structure, as a plain dict of tensors.
+
+        Args:
+            atoms: The structure.
+            inputs: Its declared inputs.
+
+        Returns:
+            Tensors under the names of `ik_e3nn.graph.fields`.
+
+        Raises:
+            IKError: As for `evaluate`.
+        """
+        self._update_atoms(atoms)
+        self._update_edges(atoms, {name: inputs[name] for name in BOND_INPUTS if name in inputs})
+        numbers = scalar_inputs(inputs)
+        if numbers != self._stated:
+            for name in numbers:
+                check_stated(atoms, INFO_KEYS[name])
+            self._stated = numbers
+            doubt = unlikely_charge(atoms) if "total_charge" in numbers else ""
+            if doubt:
+                _log.warning("%s", doubt)
+        scalars = {name: self._float([value]) for name, value in numbers.items()}
+        # float64: the model rounds edge vectors to its precision, not the positions that they are differences of.
+        vectors = surface_vectors(atoms) if self.inputs.intersection(SURROUNDINGS) else {}
+        surface = {name: self._float64(vector[None]) for name, vector in vectors.items()}
+        moving = {fields.POSITIONS: self._float64(atoms.positions), fields.CELL: self._float64(atoms.cell.array[None])}
+        return {**self._atoms, **self._edges, **moving, **scalars, **surface}
+
+    def _update_atoms(self, atoms: Atoms) -> None:
+        """Check the structure; renew what belongs to the atoms when they are different ones."""
+        check_occupancy(atoms)
+        pbc = atoms.pbc.tolist()
+        if self._numbers is not None and np.array_equal(self._numbers, atoms.numbers) and pbc == self._pbc:
+            check_finite(atoms)
+        else:
+            check_structure(atoms, self.species)
+            self._numbers, self._pbc, self._stated = atoms.numbers.copy(), pbc, {}
+            self._atoms = {
+                fields.ATOMIC_NUMBERS: torch.tensor(atoms.numbers, dtype=torch.int64, device=self.device),
+                fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64, device=self.device),
+            }
+        self.warn_unused(atoms)
+        self._atoms[fields.PBC] = torch.tensor(atoms.pbc[None], dtype=torch.bool, device=self.device)
+
+    def _update_edges(self, atoms: Atoms, bonds: Snapshot) -> None:
+        """Renew the edges and their bond types where they differ from the last call's."""
+        pairs, rows = self._skin.update(atoms), self._rows
+        self.watch(atoms, rebuilt=pairs.rebuilt)
+        if pairs.rebuilt or not same_inputs(self._bonds, bonds):
+            rows = self._renewed_bonds(atoms, bonds)
+        # With images, which of them is bonded depends on the positions; without, an equal list has equal types.
+        if not (len(rows) and pairs.shifts.any()) and _same(self._rows, rows) and self._has_pairs(pairs):
+            return
+        self._pairs, self._rows = (pairs.edge_index, pairs.shifts), rows
+        types = np.zeros(pairs.edge_index.shape[1], dtype=np.int64)
+        if len(rows):
+            sender, receiver = pairs.edge_index
+            vectors = atoms.positions[receiver] - atoms.positions[sender] + pairs.shifts @ atoms.cell.array
+            types = edge_bond_types(rows, pairs.edge_index, pairs.shifts, vectors, len(atoms))
+        self._edges = {
+            fields.EDGE_INDEX: torch.from_numpy(np.ascontiguousarray(pairs.edge_index)).to(self.device),
+            fields.EDGE_SHIFTS: self._float64(pairs.shifts),
+            fields.BOND_TYPES: torch.from_numpy(types).to(self.device),
+        }
+
+    def _has_pairs(self, pairs: Pairs) -> bool:
+        """Whether the kept edges are these."""
+        kept = self._pairs
+        return kept is not None and _same(kept[0], pairs.edge_index) and _same(kept[1], pairs.shifts)
+
+    def _renewed_bonds(self, atoms: Atoms, bonds: Snapshot) -> NDArray[np.int64]:
+        """Bonds of a structure that changed; none for a model that does not look at them.
+
+        They may be absent (a crystal has none), but for a molecule they were more likely forgotten.
+        """
+        if not bonds:
+            return self._rows
+        rows = fitting_bonds(atoms)
+        told, self._bonds = self._without, bonds
+        self._without = not has_bonds(atoms) and len(atoms) > 1 and not atoms.pbc.any()
+        if self._without and not told:
+            _log.warning(
+                "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
+                "its edges count as non-bonded. %s",
+                KEPT_BY,
+            )
+        broken = broken_bond(atoms, rows)
+        if broken and not self._broken:
+            _log.warning(
+                "%s: it is broken, or the bonds are those of other positions; the model sees it as a bond", broken
+            )
+        self._broken = bool(broken)
+        return rows
+
+    def warn_unused(self, atoms: Atoms) -> None:
+        """Say once that a charge or spin changes nothing, because the model was not made to know it."""
+        found = f"{atoms.info.get('charge')} {atoms.info.get('spin')}"
+        if found == self._unused:
+            return
+        self._unused = found
+        for key, name, neutral in (("charge", "total_charge", 0), ("spin", "spin", 1)):
+            if name not in self.inputs and atoms.info.get(key, neutral) not in (neutral, None):
+                _log.warning(
+                    "atoms.info[%r] is %s, but the model does not use it (its inputs lack %s)",
+                    key,
+                    atoms.info[key],
+                    name,
+                )
+
+    def _float(self, values: Any) -> Tensor:
+        """Numbers in the model's precision, on its device."""
+        return torch.tensor(np.asarray(values), dtype=self.dtype, device=self.device)
+
+    def _float64(self, values: Any) -> Tensor:
+        """Numbers in double precision, on the model's device."""
+        return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+
+def _same(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:
+    """Equality of two optional arrays."""
+    if first is None or second is None:
+        return first is second
+    return first.shape == second.shape and bool((first == second).all())
+
+
+def _attribute(model: nn.Module, name: str) -> Any:
+    """An attribute of the potential, or an error that says what is not one."""
+    if not hasattr(model, name):
+        raise DataError(f"{type(model).__name__} is not an interatomic potential: it has no {name!r}")
+    return getattr(model, name)

@@ -1,0 +1,150 @@
+"""Large systems of which a small part moves: what cannot change is computed once."""
+
+import numpy as np
+from ase import Atoms
+from ase.constraints import FixAtoms
+from numpy.typing import NDArray
+from torch import nn
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import neighbour_list
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn_calculators.calculator.evaluator import Evaluator
+from ik_e3nn_calculators.calculator.inputs import INFO_KEYS, Snapshot, same_inputs
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+class FrozenEvaluator:
+    r"""An evaluator that leaves out atoms held by ``FixAtoms`` which are too far from the others to matter.
+
+    A site energy depends on atoms within as many steps from neighbour to neighbour as the model has layers. Those that
+    can change are the energies within that reach of an atom that moves; to compute them, atoms within twice that reach
+    are needed. The other energies are kept from a calculation of the whole system, which is repeated when an atom has
+    moved half the skin:
+
+    .. math:: E = \sum_{i \in \text{changing}} E_i(\text{needed}) + \sum_{i \notin \text{changing}} E_i^{\text{kept}}
+
+    Forces on held atoms are not computed; they are zero. Stresses come from the whole system.
+
+    Args:
+        whole: Evaluates the whole system.
+        part: Evaluates what is needed, with the same model.
+        skin: Twice how far atoms may move before the parts are determined anew, in A.
+
+    Raises:
+        DataError: The model sees bonds, which a part of a system does not have.
+    """
+
+    def __init__(self, whole: Evaluator, part: Evaluator, *, skin: float) -> None:
+        if "bond_types" in whole.inputs:
+            raise DataError("a model that sees bonds cannot leave out held atoms; use skip_fixed=False")
+        self.whole, self.part, self.skin = whole, part, skin
+        part.watch.domain = None  # a cut-out is no structure to judge
+        if not isinstance(whole.model, InteratomicPotential):
+            raise DataError(f"only an InteratomicPotential can leave out held atoms, got {type(whole.model).__name__}")
+        self.reach = len(whole.model.interactions)
+        self._start: Atoms | None = None
+        self._inputs: Snapshot = {}
+        self._energies: FloatArray = np.zeros(0)
+        self._moving: BoolArray = np.zeros(0, dtype=bool)
+        self._needed: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._changing: BoolArray = np.zeros(0, dtype=bool)
+
+    @property
+    def model(self) -> nn.Module:
+        """The potential."""
+        return self.whole.model
+
+    @property
+    def inputs(self) -> frozenset[str]:
+        """Inputs that the potential declares."""
+        return self.whole.inputs
+
+    @property
+    def r_max(self) -> float:
+        """Cutoff radius in A."""
+        return self.whole.r_max
+
+    @property
+    def rebuilds(self) -> int:
+        """How often the neighbour list of the whole system was built so far."""
+        return self.whole.rebuilds
+
+    def warn_unused(self, atoms: Atoms) -> None:
+        """See `Evaluator.warn_unused`."""
+        self.whole.warn_unused(atoms)
+
+    def evaluate(self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool) -> dict[str, FloatArray]:
+        """Energy and forces, and stresses where asked for; see `Evaluator.evaluate`."""
+        moving = moving_atoms(atoms)
+        if stress or atomic_stress or not moving.any() or not self._is_valid(atoms, moving, inputs):
+            outputs = self.whole.evaluate(atoms, inputs, stress=stress, atomic_stress=atomic_stress)
+            if moving.any():
+                self._divide(atoms, moving, outputs["energies"])
+                self._inputs = inputs
+            outputs["forces"] = np.where(moving[:, None], outputs["forces"], 0.0)
+            return outputs
+        found = self.part.evaluate(_part(atoms, self._needed), inputs, stress=False, atomic_stress=False)
+        energies, forces = self._energies.copy(), np.zeros((len(atoms), 3))
+        energies[self._needed[self._changing]] = found["energies"][self._changing]
+        forces[self._needed] = np.where(moving[self._needed, None], found["forces"], 0.0)
+        return {"energy": energies.sum(keepdims=True), "energies": energies, "forces": forces}
+
+    def _is_valid(self, atoms: Atoms, moving: BoolArray, inputs: Snapshot) -> bool:
+        """Whether the kept energies and parts hold for this structure."""
+        start = self._start
+        if start is None or len(start) != len(atoms) or not np.array_equal(moving, self._moving):
+            return False
+        if not np.array_equal(start.numbers, atoms.numbers) or not np.array_equal(start.pbc, atoms.pbc):
+            return False
+        if not np.array_equal(start.cell.array, atoms.cell.array) or not same_inputs(inputs, self._inputs):
+            return False
+        moves = ((atoms.positions - start.positions) ** 2).sum(1)
+        return bool(moves[~moving].max(initial=0.0) == 0.0 and moves.max() <= (0.5 * self.skin) ** 2)
+
+    def _divide(self, atoms: Atoms, moving: BoolArray, energies: FloatArray) -> None:
+        """Find which energies can change and which atoms are needed for them; keep the others."""
+        edges, _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, self.whole.r_max + self.skin)
+        changing = within(moving, edges, self.reach)
+        needed = within(changing, edges, self.reach)
+        self._start, self._moving, self._energies = atoms.copy(), moving, energies.copy()
+        self._needed = np.flatnonzero(needed)
+        self._changing = changing[needed]
+
+
+def moving_atoms(atoms: Atoms) -> BoolArray:
+    """Which atoms no ``FixAtoms`` holds.
+
+    Example:
+        >>> moving_atoms(Atoms("H2", constraint=FixAtoms([0]))).tolist()
+        [False, True]
+    """
+    moving = np.ones(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            moving[constraint.index] = False
+    return moving
+
+
+def within(start: BoolArray, edges: NDArray[np.int64], steps: int) -> BoolArray:
+    """Atoms that are at most so many steps along edges (2, E) from a start.
+
+    Example:
+        >>> within(np.array([True, False, False]), np.array([[0, 1, 1, 2], [1, 0, 2, 1]]), 1).tolist()
+        [True, True, False]
+    """
+    sender, receiver = edges
+    reached = start.copy()
+    for _ in range(steps):
+        grown = reached.copy()
+        grown[receiver[reached[sender]]] = True
+        reached = grown
+    return reached
+
+
+def _part(atoms: Atoms, indices: NDArray[np.int64]) -> Atoms:
+    """Some of the atoms in the same cell, with the same charge, spin and surface."""
+    info = {key: atoms.info[key] for key in INFO_KEYS.values() if key in atoms.info and key != "bonds"}
+    return Atoms(atoms.numbers[indices], atoms.positions[indices], cell=atoms.cell, pbc=atoms.pbc, info=info)

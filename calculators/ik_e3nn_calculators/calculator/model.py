@@ -1,0 +1,113 @@
+"""A private, frozen copy of a potential for running simulations, from a file or from an instance."""
+
+import copy
+from collections.abc import Sequence
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import nn
+
+from ik_e3nn.errors import ConfigError, DataError, ModelFileError
+from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_path, with_uncertainty
+from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.user_path import is_file
+
+ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential] | None
+"""A model file or a potential, several of them, or None for the base model that comes with the package."""
+
+_DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def prepare_model(
+    model: ModelLike = None,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    uncertainty: str | PathLike[str] | None = None,
+) -> nn.Module:
+    """Load or copy a potential, move it, and freeze it for evaluation.
+
+    Args:
+        model: A model file, or an `InteratomicPotential`, which is copied and stays as it is; several of them make a
+            committee, and None stands for the base model that comes with the package.
+        device: `"cpu"`, `"cuda"`, `"cuda:1"` ..., or `"auto"`: a GPU where there is one.
+        dtype: Precision of the evaluation; None keeps the model's.
+        uncertainty: A file of `ik-e3nn calibrate` that was made for this model or these models.
+
+    Returns:
+        A model in evaluation mode whose parameters need no gradients.
+
+    Raises:
+        ModelFileError: The file is missing, broken, newer than this library, or made for other models.
+        TypeError: `model` is neither a path nor a module, nor some of them.
+        DataError: A committee of one, or of models that differ in their inputs.
+        ConfigError: An unknown device or dtype.
+    """
+    where = resolve_device(device)
+    precision = resolve_dtype(dtype)
+    frozen: nn.Module
+    if isinstance(model, nn.Module) and uncertainty is None:
+        frozen = copy.deepcopy(model)
+    else:
+        several = isinstance(model, Sequence) and not isinstance(model, str)
+        members = [_member(one) for one in (cast(Sequence[Any], model) if several else [model])]
+        if several and not members:
+            raise DataError("the list of models is empty; give a model file or a potential, or two and more of them")
+        if uncertainty is not None:
+            frozen = with_uncertainty(members, uncertainty)
+        else:
+            frozen = Committee(members) if several else members[0]
+    frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
+    return frozen.eval().requires_grad_(False)
+
+
+def check_arguments(*, skin: object, max_edges: object = None, **flags: object) -> None:
+    """Refuse arguments of a calculator that have a wrong type or are out of range.
+
+    Raises:
+        ConfigError: Names the argument, what it is, and what is expected.
+
+    Example:
+        >>> check_arguments(skin=0.5, max_edges=1000, compile=False)
+    """
+    number = isinstance(skin, Real) and not isinstance(skin, bool | np.bool_)
+    if not number or not 0.0 <= float(cast(Any, skin)) < float("inf"):
+        raise ConfigError(f"skin must be a finite length in A of at least 0, got {skin!r}")
+    whole = isinstance(max_edges, Integral) and not isinstance(max_edges, bool | np.bool_)
+    if max_edges is not None and not (whole and cast(Any, max_edges) >= 1):
+        raise ConfigError(f"max_edges must be a whole number of at least 1, or None for no bound; got {max_edges!r}")
+    for name, flag in flags.items():
+        if not isinstance(flag, bool | np.bool_):
+            raise ConfigError(f"{name} must be True or False, got {flag!r}")
+
+
+def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The torch dtype that a name stands for; None stays None.
+
+    Raises:
+        ConfigError: It is neither float32 nor float64.
+
+    Example:
+        >>> resolve_dtype("float64")
+        torch.float64
+    """
+    if dtype is None or (isinstance(dtype, torch.dtype) and dtype in _DTYPES.values()):
+        return dtype
+    if isinstance(dtype, str) and dtype in _DTYPES:
+        return _DTYPES[dtype]
+    raise ConfigError(f"dtype must be 'float32' or 'float64', got {str(dtype)!r}")
+
+
+def _member(model: Any) -> InteratomicPotential:
+    """A copy of a potential, or what is in a model file, on the CPU."""
+    if isinstance(model, InteratomicPotential):
+        return copy.deepcopy(model)
+    if isinstance(model, nn.Module) or not isinstance(model, str | PathLike | None):
+        raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
+    path = model_path(model)
+    if not is_file(path):
+        raise ModelFileError(f"there is no model file {str(path)!r}")
+    return load_model(path, device="cpu")

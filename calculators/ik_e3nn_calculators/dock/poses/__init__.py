@@ -1,0 +1,1 @@
+"""From relaxed poses to a ranked list."""

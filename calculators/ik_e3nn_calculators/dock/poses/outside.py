@@ -1,0 +1,155 @@
+"""Poses that a model cannot judge: heights, bonds and contacts that its training data did not have."""
+
+import logging
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols, covalent_radii
+from ase.data.vdw_alvarez import vdw_radii
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges, atom_pairs, pair_name
+from ik_e3nn.graph.bonds.hydrogens import LIGHT
+from ik_e3nn.models import InteratomicPotential, model_path, read_model_info
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import Ligand
+
+_log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+SLACK = 0.1  # A below the shortest distance of the training data that are still taken for inside
+NEAREST = 0.7  # of the sum of the van der Waals radii; nearer are only hydrogen bonds and bonds
+SHORTEST = 0.8  # sums of covalent radii; a bond to a metal is not shorter
+BROKEN = 1.5  # sums of covalent radii; a bond of the molecule that is longer is none
+ACCEPTORS = (7, 8, 9, 16, 17)  # elements between which and hydrogen there are hydrogen bonds
+WALL = 1.7  # A, van der Waals radius of an unknown surface: that of carbon
+NEIGHBORHOOD = 8.0  # A; contacts and the bonds that decide which pairs are contacts are nearer
+FADED = 2.0  # cutoffs; higher over a surface without atoms a model has no field
+
+
+def known_ranges(model: str | None) -> GeometryRanges | None:
+    """What a model file knows of the geometries of its training data; None if nothing."""
+    if model is None:
+        return None
+    ranges = GeometryRanges.from_json(read_model_info(model_path(model)).get("training", {}).get(GEOMETRY))
+    if ranges is None:
+        _log.info(
+            "the model file does not know the heights and contacts of its training data; poses are compared with van "
+            "der Waals radii instead"
+        )
+    return ranges
+
+
+def reasons_outside(
+    positions: FloatArray, ligand: Ligand, host: Host, model: InteratomicPotential, ranges: GeometryRanges | None
+) -> list[str]:
+    """Why relaxed poses are outside of what a model knows.
+
+    Args:
+        positions: The poses, (P, N, 3), in A.
+        ligand: The molecule.
+        host: The host, as far as it is in reach.
+        model: The model.
+        ranges: Distances in its training data; None where the model file does not know them.
+
+    Returns:
+        A few words for each pose; empty where nothing is against it.
+    """
+    numbers = ligand.conformers[0].numbers
+    left_out = cKDTree(host.left_out) if len(host.left_out) else None
+    felt = len(model.interactions) * model.r_max
+
+    def reason(pose: FloatArray) -> str:
+        if not np.isfinite(pose).all():
+            return ""
+        beside = (
+            _height(pose, numbers, model, ranges) if len(host.atoms) == 0 else _contact(pose, numbers, host, ranges)
+        )
+        gone = np.inf if left_out is None else float(left_out.query(pose)[0].min())
+        left = f"it left the region: atoms of the host that were left out are {gone:.1f} A away" if gone < felt else ""
+        return beside or _broken(pose, ligand) or left
+
+    return [reason(pose) for pose in positions]
+
+
+def _height(
+    pose: FloatArray, numbers: NDArray[np.int64], model: InteratomicPotential, ranges: GeometryRanges | None
+) -> str:
+    """What is wrong with heights over a surface without atoms."""
+    heights = {} if ranges is None else ranges.heights
+    for z in np.unique(numbers).tolist():
+        symbol, lowest = chemical_symbols[z], float(pose[numbers == z, 2].min())
+        if symbol in heights:
+            if lowest < heights[symbol][0] - SLACK:
+                return f"{symbol} at {lowest:.2f} A, below {heights[symbol][0]:.2f} A, the least of the training data"
+        elif lowest < NEAREST * (_vdw(z) + WALL):
+            return f"{symbol} at {lowest:.2f} A, nearer to the surface than a van der Waals contact"
+    lowest = float(pose[:, 2].min())
+    if heights and max(high for _, high in heights.values()) + SLACK < lowest < FADED * model.r_max:
+        return f"at {lowest:.2f} A, above all heights of the training data"
+    return ""
+
+
+def _contact(pose: FloatArray, numbers: NDArray[np.int64], host: Host, ranges: GeometryRanges | None) -> str:
+    """What is wrong with distances between molecule and host: the first of those that are relatively shortest."""
+    near = Atoms(numbers, pose, cell=host.atoms.cell, pbc=host.atoms.pbc)
+    low, high = pose.min(axis=0) - NEIGHBORHOOD, pose.max(axis=0) + NEIGHBORHOOD
+    inside = ((host.atoms.positions > low) & (host.atoms.positions < high)).all(axis=1) | host.atoms.pbc.any()
+    near.extend(Atoms(host.atoms.numbers[inside], host.atoms.positions[inside]))
+    pairs = atom_pairs(near)
+    mixed = (np.minimum(pairs.first, pairs.second) < len(numbers)) & (
+        np.maximum(pairs.first, pairs.second) >= len(numbers)
+    )
+    relative = pairs.distances / covalent_radii[near.numbers[[pairs.first, pairs.second]]].sum(axis=0)
+    candidates = np.flatnonzero(mixed & (pairs.bonded | pairs.apart))
+    for k in candidates[np.argsort(relative[candidates], kind="stable")].tolist():
+        pair, distance = (int(near.numbers[pairs.first[k]]), int(near.numbers[pairs.second[k]])), pairs.distances[k]
+        if pairs.bonded[k]:
+            problem = _short_bond(pair, distance, ranges, may_bind=bool(host.atoms.pbc.any()))
+        else:
+            problem = _short_contact(pair, distance, ranges)
+        if problem:
+            return f"{pair_name(*pair)} at {distance:.2f} A, {problem}"
+    return ""
+
+
+def _short_bond(pair: tuple[int, int], distance: float, ranges: GeometryRanges | None, *, may_bind: bool) -> str:
+    """What is wrong with a bond between molecule and host; there may be one to a metal, and to a surface if learned."""
+    known = None if ranges is None else ranges.bonds.get(pair_name(*pair))
+    if set(pair) <= set(LIGHT) and not (known is not None and may_bind):
+        return "as near as a bond between molecule and host"
+    least = SHORTEST * float(covalent_radii[list(pair)].sum()) if known is None else known - SLACK
+    if distance < least:
+        return "shorter than any bond" + (" of the training data" if known is not None else "")
+    return ""
+
+
+def _short_contact(pair: tuple[int, int], distance: float, ranges: GeometryRanges | None) -> str:
+    """What is wrong with a distance of atoms that are not bonded; bonds that broke in training are no contacts."""
+    known = None if ranges is None else ranges.contacts.get(pair_name(*pair))
+    if known is not None and distance < known - SLACK:
+        return f"below {known:.2f} A, the shortest contact of the training data"
+    light = set(pair) <= set(LIGHT)
+    hydrogen_bond = 1 in pair and (set(pair) & set(ACCEPTORS))
+    if light and not hydrogen_bond and distance < NEAREST * (_vdw(pair[0]) + _vdw(pair[1])):
+        return "nearer than a van der Waals contact"
+    return ""
+
+
+def _broken(pose: FloatArray, ligand: Ligand) -> str:
+    """Which bond of the molecule is broken."""
+    for bond in ligand.molecule.GetBonds():
+        i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
+        pair = bond.GetBeginAtom().GetAtomicNum(), bond.GetEndAtom().GetAtomicNum()
+        distance = float(np.linalg.norm(pose[i] - pose[j]))
+        if distance > BROKEN * covalent_radii[list(pair)].sum():
+            return f"its bond {pair_name(*pair)} is broken, at {distance:.2f} A"
+    return ""
+
+
+def _vdw(number: int) -> float:
+    """Van der Waals radius in A; 2 where it is not known."""
+    radius = float(vdw_radii[number]) if number < len(vdw_radii) else np.nan
+    return radius if np.isfinite(radius) else 2.0

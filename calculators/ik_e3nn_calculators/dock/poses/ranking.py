@@ -1,0 +1,116 @@
+"""From relaxed poses to a list: which can be trusted, binding energies, clusters, order."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ik_e3nn.data import slab_operations
+from ik_e3nn.errors import DataError, MissingDependencyError
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn_calculators.dock.poses.cluster import PoseDistance, cluster
+from ik_e3nn_calculators.dock.poses.results import Pose, tilt
+from ik_e3nn_calculators.dock.search.alone import SAME, lowest_alone
+from ik_e3nn_calculators.dock.search.energies import ModelEnergies, PoseEnergies
+from ik_e3nn_calculators.dock.search.relax import RelaxState
+from ik_e3nn_calculators.dock.settings import DockSettings
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import Ligand
+from ik_e3nn_calculators.dock.system.reference import reference_pose
+
+_log = logging.getLogger(__name__)
+
+
+def ranked(
+    settings: DockSettings,
+    ligand: Ligand,
+    host: Host,
+    energies: PoseEnergies,
+    alone: tuple[float, float],
+    state: RelaxState,
+    kinds: NDArray[np.int64],
+    outside: Sequence[str],
+) -> list[Pose]:
+    """All poses: first those that the model can judge, best first, then those outside of what it knows, then failures.
+
+    Args:
+        settings: The settings.
+        ligand: The molecule.
+        host: The host.
+        energies: What computed the energies.
+        alone: Energies of host and molecule alone, in eV.
+        state: The relaxed poses.
+        kinds: The conformer that each began from, (P,).
+        outside: Why each pose is not to be trusted; empty where it is.
+
+    Returns:
+        The poses.
+
+    Raises:
+        DataError: The relaxation of every pose failed.
+    """
+    good = np.isfinite(state.energies) & np.isfinite(state.fmax)
+    if not good.any():
+        raise DataError(f"every relaxation failed ({energies.failure}); the region may be too close to the host")
+    host_alone, free = alone
+    bent = np.full(len(kinds), np.nan)
+    bent[good] = energies.alone(state.positions[good])[0]
+    if bent[good].min() < free - SAME:  # a pose found a better geometry of the molecule than its conformers were
+        found = state.positions[good][bent[good].argmin()][None]
+        free = min(free, lowest_alone(found, energies, fmax=settings.fmax, steps=settings.steps))
+    binding = state.energies - host_alone - free
+    doubtful = np.array([bool(reason) for reason in outside])
+    order = np.lexsort((binding, doubtful))
+    order = order[good[order]]
+    heavy = state.positions[:, ligand.heavy]
+    clusters = cluster(heavy, order, _distance(ligand, host, energies), settings.distinct)
+    reference, rmsd = reference_pose(ligand, settings.region.around), PoseDistance(ligand.automorphisms())
+
+    def pose(number: int) -> Pose:
+        place, has_surface = state.positions[number], host.is_surface and good[number]
+        return Pose(
+            pose=number,
+            conformer=int(kinds[number]),
+            cluster=int(clusters[number]),
+            outside=outside[number],
+            converged=bool(state.fmax[number] <= settings.fmax),
+            steps=int(state.evaluations[number]) - 1,
+            binding_eV=float(binding[number]),
+            interaction_eV=float(binding[number] - (bent[number] - free)),
+            strain_eV=float(bent[number] - free),
+            height_A=float(place[:, 2].mean() - host.top) if has_surface else np.nan,
+            tilt_deg=tilt(heavy[number]) if has_surface else np.nan,
+            rmsd_A=np.nan if reference is None or not good[number] else rmsd(reference, heavy[number]),
+        )
+
+    return [pose(number) for number in [*order.tolist(), *np.flatnonzero(~good).tolist()]]
+
+
+def leaders(poses: Sequence[Pose]) -> list[Pose]:
+    """The best pose of every cluster."""
+    best: dict[int, Pose] = {}
+    for pose in poses:
+        if pose.cluster >= 0:
+            best.setdefault(pose.cluster, pose)
+    return list(best.values())
+
+
+def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
+    """What makes two poses the same, for this host: what keeps the host and, of a model's group, the energy."""
+    maps = ligand.automorphisms()
+    group = energies.model.group if isinstance(energies, ModelEnergies) else None
+    if len(host.atoms) == 0:
+        return PoseDistance(maps, group or SymmetryGroup("Cinfv"))
+    distance = PoseDistance(maps, None, host.atoms.cell.array[host.atoms.pbc])
+    if not host.is_surface:
+        return distance
+    try:
+        rotations, shifts = slab_operations(host.atoms)
+    except (DataError, MissingDependencyError) as error:
+        _log.warning("poses that the symmetry of %s makes the same are listed as several: %s", host.name, error)
+        return distance
+    kept = [group is None or group.contains(torch.from_numpy(rotation)) for rotation in rotations]
+    return replace(distance, operations=(rotations[kept], shifts[kept]))

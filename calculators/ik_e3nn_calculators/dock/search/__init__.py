@@ -1,0 +1,1 @@
+"""Energies and relaxation of many poses."""

@@ -1,0 +1,129 @@
+"""Energies and forces of many poses, with the host held fixed."""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
+from numpy.typing import NDArray
+
+from ik_e3nn.data import joined
+from ik_e3nn.graph import batch_graphs, build_graph
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn_calculators.dock.system.host import Host
+
+_log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+FAR = 1000.0  # A; a molecule so far over a surface does not feel it
+
+
+class PoseEnergies(ABC):
+    """Energies and forces of poses of one molecule.
+
+    Args:
+        ligand: The molecule, in any geometry, with charge, spin and bonds.
+        host: The fixed environment, with its own.
+    """
+
+    def __init__(self, ligand: Atoms, host: Host) -> None:
+        self.ligand, self.host = ligand, host
+        self._alone, self._both = joined(Atoms(), ligand), joined(host.atoms, ligand)
+        self.calls = 0
+        self.failure = "energies or forces are not finite"  # why one failed, as far as is known
+
+    def __call__(self, poses: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Energies (P,) in eV and forces on the molecule (P, N, 3) in eV/A of poses (P, N, 3)."""
+        return self._evaluate([self.structure(pose) for pose in poses], len(self.host.atoms))
+
+    def alone(self, poses: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The same without the host; over a surface that has no atoms, far away from it."""
+        lift = [0.0, 0.0, FAR] if len(self.host.atoms) == 0 else 0.0
+        return self._evaluate([self._ligand(pose + lift) for pose in poses], 0)
+
+    def of_host(self) -> float:
+        """Energy of the host alone in eV."""
+        if len(self.host.atoms) == 0:
+            return 0.0
+        return float(self._evaluate([joined(self.host.atoms, Atoms(info={"charge": 0, "spin": 1}))], 0)[0][0])
+
+    def structure(self, pose: FloatArray) -> Atoms:
+        """The host, then the molecule in a pose."""
+        both = self._both.copy()
+        both.positions[len(self.host.atoms) :] = pose
+        return both
+
+    def _ligand(self, pose: FloatArray) -> Atoms:
+        alone = self._alone.copy()
+        alone.positions[:] = pose
+        return alone
+
+    def _evaluate(self, structures: list[Atoms], skip: int) -> tuple[FloatArray, FloatArray]:
+        """Energies of structures of equal length, and forces on all atoms but the first ones."""
+        self.calls += len(structures)
+        energies, forces = self.evaluate(structures)
+        return energies, forces[:, skip:]
+
+    @abstractmethod
+    def evaluate(self, structures: list[Atoms]) -> tuple[FloatArray, FloatArray]:
+        """Energies (P,) and forces (P, N, 3) of structures of equal length."""
+
+
+class ModelEnergies(PoseEnergies):
+    """From a learned potential, many poses a call.
+
+    Args:
+        ligand: The molecule.
+        host: The host.
+        model: The potential, in evaluation mode.
+        batch_atoms: Largest number of atoms in a call.
+    """
+
+    def __init__(self, ligand: Atoms, host: Host, *, model: InteratomicPotential, batch_atoms: int = 2000) -> None:
+        super().__init__(ligand, host)
+        self.model, self.batch_atoms = model, batch_atoms
+
+    def evaluate(self, structures: list[Atoms]) -> tuple[FloatArray, FloatArray]:
+        """See the base class."""
+        energies, forces = [], []
+        for chunk in self._chunks(structures):
+            graph = batch_graphs([build_graph(atoms, self.model.r_max, dtype=torch.float64) for atoms in chunk])
+            out = self.model(graph.to(self.model.device), forces=True)
+            energies.append(out["energy"].detach().cpu().double().numpy())
+            forces.append(out["forces"].detach().cpu().double().numpy().reshape(len(chunk), -1, 3))
+        return np.concatenate(energies), np.concatenate(forces)
+
+    def _chunks(self, structures: list[Atoms]) -> Iterator[list[Atoms]]:
+        size = max(self.batch_atoms // max(len(structures[0]), 1), 1)
+        for start in range(0, len(structures), size):
+            yield structures[start : start + size]
+
+
+class CalculatorEnergies(PoseEnergies):
+    """From any ASE calculator, one pose after the other.
+
+    Args:
+        ligand: The molecule.
+        host: The host.
+        calculator: The calculator.
+    """
+
+    def __init__(self, ligand: Atoms, host: Host, *, calculator: BaseCalculator) -> None:
+        super().__init__(ligand, host)
+        self.calculator = calculator
+
+    def evaluate(self, structures: list[Atoms]) -> tuple[FloatArray, FloatArray]:
+        """See the base class."""
+        energies, forces = np.full(len(structures), np.nan), np.full((len(structures), len(structures[0]), 3), np.nan)
+        for number, atoms in enumerate(structures):
+            atoms.calc = self.calculator
+            try:
+                forces[number], energies[number] = atoms.get_forces(), atoms.get_potential_energy()
+            except Exception as error:  # noqa: BLE001  (calculators fail in many ways; one pose must not end the search)
+                self.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
+                _log.warning("a calculation fails: %s", self.failure)
+        return energies, forces

@@ -1,0 +1,1 @@
+"""Host, molecule and the region to search."""

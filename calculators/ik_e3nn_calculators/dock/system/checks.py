@@ -1,0 +1,127 @@
+"""What cannot be searched: hosts that a model was not made for, and cells that do not fit the molecule."""
+
+import itertools
+import logging
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
+
+from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph import get_bonds, structure_number
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.ligand import Ligand
+from ik_e3nn_calculators.dock.system.region import Region
+
+_log = logging.getLogger(__name__)
+
+ROOM = 2.0  # A between a molecule and its own image, at least
+TILT = 1e-3  # sine of the angle between a slab's normal and z that is taken for zero
+
+
+def check_host(model: InteratomicPotential, host: Host) -> None:
+    """Refuse a host that a model was not made for.
+
+    Raises:
+        DataError: Atoms for a model that knows a surface without them, or the other way round, or a surface that does
+            not lie across z.
+    """
+    surroundings = model.surroundings
+    if surroundings is None and len(host.atoms) == 0:
+        raise DataError("the model knows no surface without atoms (inputs: surface); give the host as a structure file")
+    if surroundings is not None and len(host.atoms) > 0:
+        raise DataError(f"the model was made for a {surroundings.kind} without atoms; its host is --host surface")
+    if surroundings is not None and (surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
+        raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
+    if surroundings is not None and not surroundings.keeps_places:
+        raise DataError(
+            f"poses are searched over one surface, but {model.group.name} has two walls alike: "
+            "the model is one of a slit"
+        )
+    _check_inputs(model, host.atoms, host.name)
+
+
+def _check_inputs(model: InteratomicPotential, atoms: Atoms, name: str) -> None:
+    """Refuse a host that does not say what the model asks for, instead of taking it for neutral or without bonds."""
+    for wanted, key in (("total_charge", "charge"), ("spin", "spin")):
+        if wanted in model.inputs and len(atoms) and structure_number(atoms, key) is None:
+            raise MissingInputError(
+                f"the model needs the {key} of {name}, which the file does not say; give the host, or its part around "
+                f"the site, as an extxyz file with {key}=... in the comment line"
+            )
+    if "bond_types" in model.inputs and len(atoms) and not atoms.pbc.any() and not len(get_bonds(atoms)):
+        raise MissingInputError(
+            f"the model sees bonds, and {name} holds none; give it as an SDF file, or as extxyz with bonds"
+        )
+
+
+def check_slab(host: Host) -> None:
+    """Refuse a slab that does not lie across z.
+
+    Raises:
+        DataError: It is periodic along two cell vectors, or has vacuum along the third, and z is not its normal.
+    """
+    pbc, cell = host.atoms.pbc, host.atoms.cell.array
+    if pbc.sum() != 2 and not (pbc.all() and host.is_surface):
+        return
+    first, second = cell[pbc][:2]
+    normal = np.cross(first, second) / np.linalg.norm(np.cross(first, second))
+    if np.hypot(normal[0], normal[1]) > TILT or not pbc[:2].all():
+        raise DataError(
+            f"the normal of {host.name} is ({normal[0]:.2f}, {normal[1]:.2f}, {normal[2]:.2f}), periodic along cell "
+            f"vectors {[int(i) + 1 for i in np.flatnonzero(pbc)]}; poses are searched over slabs whose normal is z and "
+            'that are periodic along the first two: turn it, as with atoms.rotate(normal, "z", rotate_cell=True), or '
+            "reorder its cell vectors"
+        )
+
+
+def warn_of_images(host: Host, ligand: Ligand, reach: float) -> None:
+    """Say when a molecule may feel its own images in a periodic host, so that binding energies are those of a layer."""
+    periodic = host.atoms.cell.array[host.atoms.pbc]
+    if not len(periodic):
+        return
+    size, shortest = _size(ligand), _shortest_vector(periodic)
+    if shortest - size < reach:
+        _log.warning(
+            "images of %s in the cell of %s come as near as %.1f A to each other, within the model's cutoff of %.1f A: "
+            "binding energies are those of a layer of molecules; repeat the host for those of a single one",
+            *(ligand.name, host.name, shortest - size, reach),
+        )
+
+
+def check_cell(host: Host, ligand: Ligand, region: Region) -> None:
+    """Refuse a periodic host whose cell has no room for the molecule.
+
+    Raises:
+        DataError: The molecule would touch its own image sideways, or the slab's next image from below.
+    """
+    periodic = host.atoms.cell.array[host.atoms.pbc]
+    if not len(periodic):
+        return
+    size, shortest = _size(ligand), _shortest_vector(periodic)
+    if shortest < size + ROOM:
+        raise DataError(
+            f"{ligand.name} is {size:.1f} A long and its images in the cell of {host.name} are {shortest:.1f} A apart; "
+            f"expected at least {size + ROOM:.1f} A: repeat the host, as in atoms.repeat((2, 2, 1))"
+        )
+    needed = region.upper[2] - host.top + size + ROOM
+    if region.layer and host.vacuum < needed:
+        raise DataError(
+            f"{host.name} has {host.vacuum:.1f} A of vacuum; {ligand.name}, {size:.1f} A long, at heights up to "
+            f"{region.upper[2] - host.top:.1f} A needs {needed:.1f} A, or it meets the slab's next image: set pbc to "
+            "False along z, take more vacuum, or lower region.heights"
+        )
+
+
+def _size(ligand: Ligand) -> float:
+    """The largest distance of two of its atoms in any conformer, in A."""
+    return max(float(pdist(conformer.positions).max(initial=0.0)) for conformer in ligand.conformers)
+
+
+def _shortest_vector(cell: NDArray[np.float64]) -> float:
+    """The shortest distance of an image, in A, of periodic cell vectors (k, 3)."""
+    images = np.array(list(itertools.product((-1, 0, 1), repeat=len(cell)))) @ cell
+    lengths = np.linalg.norm(images, axis=1)
+    return float(lengths[lengths > 0].min())

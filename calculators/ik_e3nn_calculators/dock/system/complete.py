@@ -1,0 +1,119 @@
+"""Molecules and hosts must have all their atoms, of elements that a model knows."""
+
+import logging
+from collections.abc import Collection, Iterable
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+from numpy.typing import NDArray
+
+from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
+from ik_e3nn_calculators.dock.system.host import Host
+
+_log = logging.getLogger(__name__)
+
+FEW = 0.1  # of the carbon atoms: so many may lack their hydrogens, as in side chains that were not resolved
+NAMED = 3  # examples in a message
+FOR_HOSTS = (
+    "a protein with PDBFixer (`pdbfixer in.pdb --add-atoms=all --ph=7.4 --output=out.pdb`) or `reduce -build`, another "
+    "host with Open Babel (`obabel in.pdb -O out.pdb -h`)"
+)
+
+
+def check_host_hydrogens(host: Host) -> None:
+    """Refuse a host without its hydrogens, also one that has them only on nitrogen and oxygen.
+
+    Raises:
+        DataError: Too many atoms lack hydrogens; the message has their number and says how to add them.
+    """
+    atoms, lacking = host.atoms, host.lacking
+    if not len(lacking):
+        return
+    carbon = int((atoms.numbers == 6).sum())
+    others = int((atoms.numbers[lacking] != 6).sum())
+    figures = (
+        f"{len(lacking)} of its {carbon + others} {'atoms of C, N and O that need them' if others else 'carbon atoms'} "
+        f"lack their hydrogens ({named(atoms, lacking)}), and {int((atoms.numbers == 1).sum())} of its {len(atoms)} "
+        "atoms are hydrogen"
+    )
+    if len(lacking) >= FEW * (carbon + others):
+        raise DataError(
+            f"{host.name}, as far as it is in reach of the region, is not complete: {figures}. Energies need every "
+            f"hydrogen, not only polar ones; add them first: {FOR_HOSTS}"
+        )
+    _log.warning("%s seems to lack atoms: %s; add them first: %s", host.name, figures, FOR_HOSTS)
+
+
+def check_ligand_hydrogens(atoms: Atoms, source: str) -> None:
+    """Refuse a molecule from a file of positions that lacks hydrogens.
+
+    Raises:
+        DataError: An atom lacks its hydrogens.
+    """
+    lacking = atoms_without_hydrogens(atoms)
+    if len(lacking):
+        raise without_hydrogens(source, f"{len(lacking)} of {len(atoms)} atoms lack them ({named(atoms, lacking)})")
+
+
+def check_elements(
+    species: Collection[int], ligand: NDArray[np.int64], host: Host, distances: NDArray[np.float64]
+) -> None:
+    """Refuse elements that a model does not know.
+
+    Args:
+        species: Atomic numbers that it knows.
+        ligand: Those of the molecule, (N,).
+        host: The host, without what is out of reach.
+        distances: How far its atoms are from the region where the molecule may begin, (n,), in A.
+
+    Raises:
+        UnknownSpeciesError: Names the elements, and for a host the atoms nearest to the region.
+    """
+    known = ", ".join(chemical_symbols[z] for z in species)
+    unknown = sorted(set(ligand.tolist()) - set(species))
+    if unknown:
+        raise UnknownSpeciesError(f"the model knows {known}; it cannot dock with {_symbols(unknown)} in the ligand")
+    strange = np.flatnonzero(~np.isin(host.atoms.numbers, list(species)))
+    if not len(strange):
+        return
+    strange = strange[np.argsort(distances[strange], kind="stable")]
+    where = "" if host.atoms.pbc.any() else f", {distances[strange[0]]:.1f} A or more from the region"
+    raise UnknownSpeciesError(
+        f"the model knows {known}; it cannot dock with {_symbols(sorted(set(host.atoms.numbers[strange].tolist())))} "
+        f"in the host ({named(host.atoms, strange)}{where}): take a model that knows them, or, if such atoms do "
+        "not matter there, remove them from the file or make pocket smaller"
+    )
+
+
+def without_hydrogens(source: str, figures: str) -> DataError:
+    """The error for a molecule without its hydrogens."""
+    return DataError(
+        f"{source} lacks hydrogens: {figures}. Energies need every atom; add them first, in the protonation state that "
+        "is meant, as with RDKit's Chem.AddHs(molecule, addCoords=True) or `obabel in.sdf -O out.sdf -h`, or give a "
+        "SMILES string"
+    )
+
+
+def named(atoms: Atoms, indices: Iterable[int]) -> str:
+    """The first of some atoms, with their residues where a file has these.
+
+    Example:
+        >>> named(Atoms("CO"), [1])
+        'O 1'
+    """
+    listed = [_label(atoms, int(index)) for index in indices]
+    return ", ".join(listed[:NAMED]) + ", ..." * (len(listed) > NAMED)
+
+
+def _label(atoms: Atoms, index: int) -> str:
+    if not {"residuenames", "residuenumbers", "atomtypes"} <= atoms.arrays.keys():
+        return f"{atoms.symbols[index]} {index}"
+    name, residue = (str(atoms.arrays[key][index]).strip() for key in ("atomtypes", "residuenames"))
+    chain = str(atoms.arrays["chainids"][index]) + " " if "chainids" in atoms.arrays else ""
+    return f"{name} of {residue} {chain.removeprefix('. ')}{atoms.arrays['residuenumbers'][index]}"
+
+
+def _symbols(numbers: Iterable[int]) -> str:
+    return ", ".join(chemical_symbols[number] for number in numbers)

@@ -1,0 +1,162 @@
+"""What a molecule is put over or into: a surface without atoms, a slab, a cluster or a protein."""
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data import read_structure
+from ik_e3nn.data.files.proteins.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fitting_bonds, has_bonds, neighbour_list, set_bonds, structure_number
+from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
+
+_log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
+
+SURFACE = "surface"
+VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
+SAME_PLACE = 0.5  # A; shorter than any bond
+BIOPOLYMERS = (*AMINO_ACIDS, *NUCLEOTIDES, "MSE")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A fixed environment.
+
+    Attributes:
+        atoms: Its atoms; none for a surface that the model knows without atoms.
+        name: What it is called in messages.
+        lacking: Indices of atoms without their hydrogens, (k,).
+        left_out: Positions of atoms of the file that are out of reach, (m, 3), in A.
+    """
+
+    atoms: Atoms
+    name: str
+    lacking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    left_out: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
+
+    @property
+    def is_surface(self) -> bool:
+        """Whether there is a plane to measure heights from: a surface without atoms, or a slab."""
+        return len(self.atoms) == 0 or bool(self.atoms.pbc[:2].all() and self.vacuum > VACUUM)
+
+    @property
+    def vacuum(self) -> float:
+        """Distance along z in A from the highest atom to the next image of the lowest; infinite where there is none."""
+        if not self.atoms.pbc[2]:
+            return float("inf")
+        return float(abs(self.atoms.cell.array[2, 2]) - np.ptp(self.atoms.positions[:, 2]))
+
+    @property
+    def top(self) -> float:
+        """Height of the surface along z in A: that of the highest atom, or 0 where there are none."""
+        return float(self.atoms.positions[:, 2].max()) if len(self.atoms) else 0.0
+
+
+def read_host(source: str) -> Host:
+    """Read a host.
+
+    Args:
+        source: "surface" or a structure file. Of a protein the crystal's water and cell are left out; of alternate
+            locations one conformer is taken, as by `ik_e3nn.data.read_structures`.
+
+    Returns:
+        The host.
+
+    Raises:
+        DataError: The file cannot be read, holds no atoms, or two at one place.
+
+    Example:
+        >>> read_host("surface").is_surface
+        True
+    """
+    if source == SURFACE:
+        return Host(Atoms(), SURFACE)
+    atoms = read_structure(source, -1)
+    if "residuenames" in atoms.arrays:
+        atoms = _without_crystal(atoms, source)
+    if len(atoms) == 0:
+        raise DataError(
+            f"{source} holds no atoms but water" if "residuenames" in atoms.arrays else f"{source} is empty"
+        )
+    _check_places(atoms, source)
+    return Host(atoms, source, atoms_without_hydrogens(atoms))
+
+
+def _without_crystal(atoms: Atoms, source: str) -> Atoms:
+    """A protein or nucleic acid without the crystal's or the simulation's cell and water; anything else as it is."""
+    residues = np.array([str(name).strip().upper() for name in atoms.arrays["residuenames"]])
+    if not np.isin(residues, BIOPOLYMERS).any():
+        return atoms
+    atoms = atoms.copy()
+    atoms.cell, atoms.pbc = None, False
+    water = np.isin(residues, WATER)
+    if water.any():
+        _log.info("%d atoms of water in %s are left out", int(water.sum()), source)
+    return _part(atoms, ~water)
+
+
+def _check_places(atoms: Atoms, source: str) -> None:
+    """Refuse a host in which two atoms are at one place."""
+    (first, second), _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)
+    if len(first):
+        one, other = sorted((int(first[0]), int(second[0])))
+        raise DataError(
+            f"atoms {one} and {other} of {source} are closer than {SAME_PLACE} A: it holds alternate places of an atom "
+            "without saying so (in a PDB file by a letter in column 17), or two structures on top of one another; "
+            "remove one of them"
+        )
+
+
+def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
+    """The part of a host within reach of a region, in whole residues; all of a periodic one.
+
+    Args:
+        host: The host.
+        distances: How far its atoms are from the region, (n,), in A.
+        reach: Largest distance in A.
+
+    Returns:
+        The part.
+
+    Raises:
+        DataError: Nothing of the host is near, or part of one that is charged or has unpaired electrons.
+    """
+    if len(host.atoms) == 0 or host.atoms.pbc.any():
+        return host
+    near = distances < reach
+    if not near.any():
+        raise DataError(
+            f"no atom of {host.name} is within {reach:.1f} A of the region; the nearest is at {distances.min():.1f} A. "
+            "Is the region in the host's coordinates?"
+        )
+    keys = [key for key in ("residuenumbers", "residuenames", "chainids") if key in host.atoms.arrays]
+    if keys:  # another chain has the same numbers again: a residue is a run of equal ones
+        begins = np.zeros(len(near), dtype=bool)
+        for key in keys:
+            begins[1:] |= host.atoms.arrays[key][1:] != host.atoms.arrays[key][:-1]
+        residues = np.cumsum(begins)
+        near = np.isin(residues, residues[near])
+    charge, spin = (structure_number(host.atoms, key) for key in ("charge", "spin"))
+    if not near.all() and (charge or (spin is not None and spin != 1)):
+        raise DataError(
+            f"{host.name} has charge {charge or 0:g} and multiplicity {spin or 1:g}, but only {near.sum()} of its "
+            f"{len(near)} atoms are near the region, whose charge is not known: raise pocket to keep the whole host, "
+            "or give its part as a file with a charge of its own"
+        )
+    lacking = np.flatnonzero(np.isin(np.flatnonzero(near), host.lacking))
+    return Host(_part(host.atoms, near), host.name, lacking, host.atoms.positions[~near])
+
+
+def _part(atoms: Atoms, kept: NDArray[np.bool_]) -> Atoms:
+    """Some atoms, with the bonds between them."""
+    part = atoms[kept]
+    if has_bonds(atoms):
+        bonds = fitting_bonds(atoms)
+        among = kept[bonds[:, 0]] & kept[bonds[:, 1]]
+        set_bonds(part, np.column_stack([(np.cumsum(kept) - 1)[bonds[among, :2]], bonds[among, 2]]))
+    return part

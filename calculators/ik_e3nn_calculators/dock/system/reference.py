@@ -1,0 +1,64 @@
+"""A known pose of a molecule, such as that of a crystal structure, to measure the distance of others from."""
+
+import logging
+
+import numpy as np
+from numpy.typing import NDArray
+from rdkit import Chem
+from rdkit.Chem import rdDetermineBonds
+
+from ik_e3nn.data import read_structure
+from ik_e3nn.data.files.sdf import is_sdf
+from ik_e3nn.errors import DataError
+from ik_e3nn.user_path import user_path
+from ik_e3nn_calculators.dock.system.ligand import Ligand, heavy_graph, read_sdf_molecule
+
+_log = logging.getLogger(__name__)
+
+
+def known_molecule(source: str) -> Chem.Mol:
+    """The molecule of a file, where it is; of its bonds only which atoms they join counts. Hydrogens may be absent.
+
+    Raises:
+        DataError: The file cannot be read.
+    """
+    path = user_path(source)
+    if is_sdf(path):
+        return read_sdf_molecule(path)
+    atoms = read_structure(source, -1)
+    molecule = Chem.MolFromXYZBlock(_xyz_block(atoms.get_chemical_symbols(), atoms.positions))
+    rdDetermineBonds.DetermineConnectivity(molecule)
+    return molecule
+
+
+def reference_pose(ligand: Ligand, source: str | None) -> NDArray[np.float64] | None:
+    """Heavy atoms of a known pose, in the order of the ligand's.
+
+    Args:
+        ligand: The molecule.
+        source: File of the pose; None for none.
+
+    Returns:
+        (n, 3), in A; None where the file holds another molecule.
+    """
+    if source is None:
+        return None
+    try:
+        known = known_molecule(source)
+    except DataError as error:
+        _log.warning("no distances from %s: %s", source, error)
+        return None
+    graph = heavy_graph(known)
+    match = graph.GetSubstructMatch(heavy_graph(ligand.molecule))
+    if len(match) != len(ligand.heavy) or len(match) != graph.GetNumAtoms():
+        _log.info("%s holds another molecule than the ligand; no distances from it", source)
+        return None
+    numbers = np.array([atom.GetAtomicNum() for atom in known.GetAtoms()])
+    heavy = np.flatnonzero(numbers > 1) if (numbers > 1).any() else np.arange(len(numbers))
+    positions: NDArray[np.float64] = np.array(known.GetConformer().GetPositions())[heavy][list(match)]
+    return positions
+
+
+def _xyz_block(symbols: list[str], positions: NDArray[np.float64]) -> str:
+    rows = (f"{symbol} {x:.8f} {y:.8f} {z:.8f}" for symbol, (x, y, z) in zip(symbols, positions, strict=True))
+    return "\n".join([str(len(symbols)), "", *rows, ""])

@@ -1,0 +1,186 @@
+"""Where poses begin, and poses that do not clash."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import near_pairs
+from ik_e3nn_calculators.dock.settings import HEIGHTS, RADIUS, RegionSettings
+from ik_e3nn_calculators.dock.system.host import VACUUM, Host
+from ik_e3nn_calculators.dock.system.ligand import Ligand
+from ik_e3nn_calculators.dock.system.reference import known_molecule
+
+FloatArray = NDArray[np.float64]
+
+CLASH = 1.3  # sums of covalent radii; a bond is at 1, a contact at about 2
+TRIES = 1000  # for every pose: in a tight site few of many fit
+HOPELESS = 2000  # tries without any pose
+
+
+@dataclass(frozen=True)
+class Region:
+    """A box, a sphere, or a layer over a surface.
+
+    Attributes:
+        lower, upper: Corners of a box that holds all points, (3,), in A.
+        sphere: Whether the points are in the largest sphere of the box instead.
+        layer: Whether z is the height of the lowest atom, not of the middle of the molecule.
+        lattice: Two cell vectors of a slab, (2, 3): the points are uniform over the cell instead.
+    """
+
+    lower: FloatArray
+    upper: FloatArray
+    sphere: bool = False
+    layer: bool = False
+    lattice: FloatArray | None = None
+
+    def distances(self, points: FloatArray) -> FloatArray:
+        """How far points (n, 3) are from the region, (n,), in A; 0 inside.
+
+        Example:
+            >>> box = Region(np.zeros(3), np.array([2.0, 2.0, 2.0]))
+            >>> box.distances(np.array([[1.0, 1.0, 1.0], [5.0, 6.0, 1.0]])).tolist()
+            [0.0, 5.0]
+        """
+        if self.sphere:
+            middle, radius = 0.5 * (self.lower + self.upper), 0.5 * (self.upper - self.lower)[0]
+            return np.asarray(np.maximum(np.linalg.norm(points - middle, axis=1) - radius, 0.0))
+        outside = np.maximum(np.maximum(self.lower - points, points - self.upper), 0.0)
+        return np.asarray(np.linalg.norm(outside, axis=1))
+
+    def place(self, positions: FloatArray, rng: np.random.Generator) -> FloatArray:
+        """A molecule turned at random, with its middle at a random point; positions (N, 3) in A."""
+        turned = Rotation.random(rng=rng).apply(positions - positions.mean(axis=0))
+        while True:
+            point = rng.uniform(-1.0, 1.0, 3)
+            if not self.sphere or point @ point <= 1.0:
+                break
+        point = 0.5 * (self.lower + self.upper) + 0.5 * point * (self.upper - self.lower)
+        if self.lattice is not None:
+            point[:2] = (rng.random(2) @ self.lattice)[:2]
+        if self.layer:
+            point[2] -= turned[:, 2].min()
+        moved: FloatArray = turned + point
+        return moved
+
+
+def make_region(settings: RegionSettings, host: Host) -> Region:
+    """The region that the settings ask for.
+
+    Args:
+        settings: The settings.
+        host: The host; without another region, poses begin over its surface.
+
+    Returns:
+        The region.
+
+    Raises:
+        DataError: No region is given for a host that has no surface.
+
+    Example:
+        >>> make_region(RegionSettings(heights=[2, 4]), Host(Atoms(), "surface")).upper
+        array([0., 0., 4.])
+    """
+    if settings.around is not None:
+        centre = known_molecule(settings.around).GetConformer().GetPositions().mean(axis=0)
+        radius = RADIUS if settings.radius is None else settings.radius
+        return Region(centre - radius, centre + radius, sphere=True)
+    if settings.sphere is not None:
+        centre, radius = np.array(settings.sphere[:3], dtype=float), settings.sphere[3]
+        return Region(centre - radius, centre + radius, sphere=True)
+    if settings.box is not None:
+        corners = np.array(settings.box, dtype=float).reshape(2, 3)
+        return Region(corners.min(axis=0), corners.max(axis=0))
+    if not host.is_surface:
+        raise DataError(
+            f"{host.name} is no surface, so it needs a region: region.around (the file of a ligand in the site), "
+            f"region.sphere or region.box. A surface is periodic along its first two cell vectors, with {VACUUM:g} A "
+            f"of vacuum or more along z; got pbc {host.atoms.pbc.tolist()} and {host.vacuum:.1f} A"
+        )
+    heights, lateral = settings.heights or HEIGHTS, settings.lateral or 0.0
+    lower, upper = np.full(3, -lateral), np.full(3, lateral)
+    lattice = host.atoms.cell.array[:2] if host.atoms.pbc[:2].all() else None
+    lower[2], upper[2] = (host.top + height for height in heights)
+    return Region(lower, upper, layer=True, lattice=lattice)
+
+
+def starting_poses(
+    ligand: Ligand, host: Host, region: Region, count: int, rng: np.random.Generator
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Poses in the region that do not clash with the host.
+
+    Args:
+        ligand: The molecule.
+        host: The host.
+        region: Where to put it.
+        count: How many poses.
+        rng: Source of randomness.
+
+    Returns:
+        Positions (count, N, 3) in A, and the conformer of every pose, (count,).
+
+    Raises:
+        DataError: The region has no room for the molecule.
+    """
+    poses: list[FloatArray] = []
+    kinds: list[int] = []
+    tries = 0
+    while len(poses) < count:
+        if tries >= TRIES * count or (tries >= HOPELESS and not poses):
+            raise DataError(
+                f"no room for {ligand.name}: {len(poses)} of {tries} random places in the region do not clash with "
+                f"{host.name}; make the region larger or move it"
+            )
+        tries += 1
+        kind = int(rng.integers(len(ligand.conformers)))
+        positions = region.place(ligand.conformers[kind].positions, rng)
+        if not clashes(positions, ligand.conformers[kind].numbers, host):
+            poses.append(positions)
+            kinds.append(kind)
+    return np.array(poses), np.array(kinds)
+
+
+def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> None:
+    """Refuse a search in which no pose feels its host when it begins.
+
+    Args:
+        poses: Where they begin, (P, N, 3), in A.
+        numbers: Atomic numbers of the molecule, (N,).
+        host: The host.
+        reach: How far an interaction reaches at most, in A.
+
+    Raises:
+        DataError: Every pose is farther away than that.
+    """
+    if len(host.atoms) == 0:
+        near = poses[..., 2].min() < reach
+    else:
+        near = any(len(_contacts(pose, numbers, host, reach)) for pose in poses)
+    if not near:
+        raise DataError(
+            f"every one of {len(poses)} poses begins farther than {reach:.1f} A from {host.name} and would stay there; "
+            "move the region there, or raise pocket if the interaction reaches farther"
+        )
+
+
+def clashes(positions: FloatArray, numbers: NDArray[np.int64], host: Host) -> bool:
+    """Whether an atom is closer to one of the host than 1.3 sums of covalent radii, or not over a plain surface."""
+    if len(host.atoms) == 0:
+        return bool(positions[:, 2].min() <= 0.0)
+    reach = CLASH * (covalent_radii[numbers].max() + covalent_radii[host.atoms.numbers].max())
+    return bool((_contacts(positions, numbers, host, reach) < CLASH).any())
+
+
+def _contacts(positions: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> FloatArray:
+    """Distances within reach between the molecule and the host, images included, over the sums of covalent radii."""
+    near = Atoms(numbers, positions, cell=host.atoms.cell, pbc=host.atoms.pbc)
+    low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
+    inside = ((host.atoms.positions > low) & (host.atoms.positions < high)).all(axis=1) | host.atoms.pbc.any()
+    near.extend(host.atoms[inside])
+    found = near_pairs(near, reach)
+    return found.ratios[(found.sender < len(numbers)) & (found.receiver >= len(numbers))]

@@ -1,0 +1,1 @@
+"""The files that runs write: trajectories, tables, pictures and summaries."""

@@ -1,0 +1,1 @@
+"""Relaxation of atoms and cells."""

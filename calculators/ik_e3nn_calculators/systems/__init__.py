@@ -1,0 +1,1 @@
+"""Structures that runs start from, and constraints on them."""

@@ -1,0 +1,51 @@
+"""The starting structure of a run: a file that ASE reads, or a SMILES string."""
+
+import logging
+
+from ase import Atoms
+
+from ik_e3nn.errors import DataError
+
+_log = logging.getLogger(__name__)
+
+
+def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> Atoms:
+    """Read one frame of a structure file, or build a conformer from a SMILES string.
+
+    Args:
+        source: Path or SMILES.
+        seed: Seed of the conformer.
+        frame: Which frame of a file, counted from 0, or from the end if it is negative; the last by default.
+
+    Returns:
+        The structure; one built from SMILES carries bonds and charge.
+
+    Raises:
+        DataError: It is neither a file nor a valid SMILES string, it lacks hydrogens, or no geometry can be made.
+    """
+    from ik_e3nn.data import read_structure
+    from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, check_hydrogens
+    from ik_e3nn.data.files.reading import looks_like_file
+    from ik_e3nn.data.structures.molecules import embed_conformers, mol_from_smiles
+    from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
+    from ik_e3nn.user_path import is_file
+
+    if is_file(source):
+        atoms = read_structure(source, frame)
+        check_hydrogens(atoms)
+        lacking = len(atoms_without_hydrogens(atoms))
+        if lacking:
+            _log.warning(
+                "%d atoms of %s have too few bonds for the angles between them: it seems to lack hydrogens, and "
+                "energies need all of them; %s",
+                *(lacking, source, ADD_HYDROGENS),
+            )
+        return atoms
+    nothing = f"{source!r:.80} is neither a file here nor a SMILES string that can be used"
+    if looks_like_file(source):
+        raise DataError(f"{nothing}: check the name and the folder of the file")
+    try:
+        molecule = mol_from_smiles(source)
+    except DataError as error:
+        raise DataError(f"{nothing}: {error}") from error
+    return embed_conformers(molecule, 1, seed)[0]

@@ -1,0 +1,1 @@
+"""Covalent bonds, charges and hydrogens of structures."""

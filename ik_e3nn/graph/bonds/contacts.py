@@ -1,0 +1,213 @@
+"""Which atoms hold together, and whether bonds between them can pair all electrons."""
+
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES, SPIN_KEY, structure_number
+from ik_e3nn.graph.neighbors.search import neighbour_list
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+# In sums of covalent radii: a bond without doubt (across rings of four atoms some are 1.25 apart), and the longest
+# contact that holds a molecule together; hydrogen bonds begin at 1.6.
+SURE, JOINED = 1.2, 1.4
+STRETCHED = 1.9  # the same, of a bond that is stretched so far that an odd number of electrons is on either side
+_BONDS = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1, "Si": 4, "P": 3, "S": 2, "Cl": 1, "Se": 2, "Br": 1, "I": 1}
+_MOST = {"H": 1, "C": 4, "N": 5, "O": 3, "F": 1, "Si": 6, "P": 6, "S": 6, "Cl": 7, "Se": 6, "Br": 7, "I": 7}
+
+
+def _table(values: dict[str, int], other: int) -> IntArray:
+    table = np.full(len(covalent_radii), other, dtype=np.int64)
+    table[[atomic_numbers[symbol] for symbol in values]] = list(values.values())
+    return table
+
+
+BONDS, MOST_BONDS = _table(_BONDS, 0), _table(_MOST, 99)  # of a neutral atom usually; at most, charges aside
+_NONMETAL = _table(dict.fromkeys(_BONDS, 1) | {"B": 1, "As": 1}, 0).astype(bool)
+
+
+class Contacts(NamedTuple):
+    """Pairs of atoms that hold together, in both directions.
+
+    Attributes:
+        first: One atom of each pair, (n,).
+        second: The other one, (n,).
+        sure: Whether the two are so close that they are bonded without doubt, (n,).
+    """
+
+    first: IntArray
+    second: IntArray
+    sure: BoolArray
+
+
+def contacts(atoms: Atoms) -> Contacts:
+    """Pairs of atoms that hold together by their distance.
+
+    A piece with an odd number of electrons is what a bond that was pulled apart leaves, by motion or noise: it also
+    holds together with what is next to it, up to a larger distance.
+
+    Args:
+        atoms: The structure; it is only read.
+
+    Returns:
+        The pairs.
+
+    Example:
+        >>> pairs = contacts(Atoms("OH2", [[0, 0, 0], [0, 0, 0.96], [0, 1.6, 0]]))
+        >>> sorted(zip(pairs.first.tolist(), pairs.second.tolist(), pairs.sure.tolist()))
+        [(0, 1, True), (0, 2, False), (1, 0, True), (2, 0, False)]
+    """
+    radii = covalent_radii[atoms.numbers]
+    nonmetal = is_nonmetal(atoms.numbers)
+    reach = 2 * max(JOINED * float(radii.max(initial=0.1)), STRETCHED * float(radii[nonmetal].max(initial=0.1)))
+    (first, second), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    vectors = atoms.positions[second] - atoms.positions[first] + shifts @ atoms.cell.array
+    ratio = np.linalg.norm(vectors, axis=1) / (radii[first] + radii[second])
+    near = ratio < JOINED
+    wide = ~near & (ratio < STRETCHED)
+    more = _stretched(atoms.numbers, (first[near], second[near]), (first[wide], second[wide]), ratio[wide])
+    ends = np.concatenate([np.column_stack([first[near], second[near]]), more, more[:, ::-1]])
+    return Contacts(ends[:, 0], ends[:, 1], np.r_[ratio[near] < SURE, np.zeros(2 * len(more), dtype=bool)])
+
+
+def _stretched(
+    numbers: IntArray, near: tuple[IntArray, IntArray], wide: tuple[IntArray, IntArray], ratio: FloatArray
+) -> IntArray:
+    """Bonds that make pieces with odd numbers of electrons whole again, shortest first, rows (i, j)."""
+    found: list[tuple[int, int]] = []
+    metal = ~is_nonmetal(numbers)
+    labels = parts(*near, len(numbers))
+    odd = np.bincount(labels, weights=numbers).astype(np.int64) % 2 == 1
+    odd[labels[metal]] = False
+    across = (labels[wide[0]] < labels[wide[1]]) & (odd[labels[wide[0]]] | odd[labels[wide[1]]])
+    across &= ~metal[wide[0]] & ~metal[wide[1]]
+    candidates = np.flatnonzero(across)
+    for index in candidates[np.argsort(ratio[candidates], kind="stable")]:
+        i, j = int(wide[0][index]), int(wide[1][index])
+        one, other = labels[i], labels[j]
+        if one != other and (odd[one] or odd[other]):
+            found.append((i, j))
+            odd[one] ^= odd[other]
+            labels[labels == other] = one
+    return np.array(found, dtype=np.int64).reshape(-1, 2)
+
+
+def is_nonmetal(numbers: IntArray) -> BoolArray:
+    """Which atoms are of elements whose electrons pair in molecules, (N,).
+
+    Example:
+        >>> is_nonmetal(np.array([6, 29])).tolist()
+        [True, False]
+    """
+    return _NONMETAL[numbers]
+
+
+def parts(first: IntArray, second: IntArray, number: int) -> IntArray:
+    """Which part, of those that hold together by themselves, each atom is in, (N,).
+
+    Example:
+        >>> parts(np.array([0]), np.array([2]), 3).tolist()
+        [0, 1, 0]
+    """
+    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(number, number))
+    labels = connected_components(graph, directed=False)[1] if number else np.zeros(0)
+    return labels.astype(np.int64)
+
+
+def odd_electrons(charge: float, spin: float, numbers: IntArray) -> str:
+    """What is to be said of an odd number of electrons of which no unpaired ones are known; "" if there is nothing.
+
+    Args:
+        charge: Total charge in e.
+        spin: Multiplicity 2S+1.
+        numbers: Atomic numbers, (N,).
+
+    Example:
+        >>> odd_electrons(-1, 1, np.array([8, 1])), odd_electrons(0, 2, np.array([8, 1]))
+        ('', '')
+    """
+    electrons = int(numbers.sum()) - round(charge)
+    if spin != 1 or electrons % 2 == 0:
+        return ""
+    return (
+        f"it has an odd number of electrons ({electrons}): a radical, an ion whose charge is not given, or a hydrogen "
+        "too few"
+    )
+
+
+def known_number(atoms: Atoms, key: str) -> float:
+    """A charge or spin that can be read, else 0: who needs it refuses what is no number.
+
+    Example:
+        >>> known_number(Atoms("Na", info={"charge": 1}), "charge"), known_number(Atoms("Na"), "charge")
+        (1.0, 0.0)
+    """
+    try:
+        return structure_number(atoms, key) or 0.0
+    except DataError:
+        return 0.0
+
+
+def open_shell(atoms: Atoms, pairs: Contacts) -> str:
+    """What says that a molecule has unpaired electrons, in words; "" if nothing does.
+
+    Metals, periodic structures and single atoms are not judged.
+
+    Args:
+        atoms: The structure; it is only read.
+        pairs: Its contacts.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> for name in ("CH4", "CH3", "CH2_s1A1d"):
+        ...     open_shell(atoms := molecule(name), contacts(atoms))
+        ''
+        'it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few'
+        'one of its atoms has too few bonds, C 0: a radical, a carbene, or it lacks hydrogens'
+    """
+    if len(atoms) < 2 or atoms.pbc.any() or not is_nonmetal(atoms.numbers).all():
+        return ""
+    charge, spin = known_number(atoms, CHARGE_KEY), known_number(atoms, SPIN_KEY) or 1.0
+    if (odd := odd_electrons(charge, spin, atoms.numbers)) or charge:
+        return odd
+    if spin != 1:
+        return f"it has unpaired electrons (its spin is {spin:g})"
+    if SHARES in atoms.arrays:
+        return ""
+    alone = np.flatnonzero(without_partner(atoms.numbers, pairs))
+    if not len(alone):
+        return ""
+    several = len(alone) > 1
+    which = (
+        f"{len(alone)} of its atoms have too few bonds, such as" if several else "one of its atoms has too few bonds,"
+    )
+    return f"{which} {atoms.symbols[alone[0]]} {alone[0]}: a radical, a carbene, or it lacks hydrogens"
+
+
+def without_partner(numbers: IntArray, pairs: Contacts) -> BoolArray:
+    """Atoms that have fewer neighbors than bonds, and none beside them that could share in a multiple bond, (N,).
+
+    Args:
+        numbers: Atomic numbers, (N,).
+        pairs: Contacts. Bonds that are in doubt count for an atom's own, and not for those of its neighbors.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> methoxy = molecule("CH3O")
+        >>> methoxy.symbols[without_partner(methoxy.numbers, contacts(methoxy))]
+        Symbols('O')
+    """
+    counts = np.bincount(pairs.first, minlength=len(numbers))
+    sure = np.bincount(pairs.first[pairs.sure], minlength=len(numbers))
+    helped = np.zeros(len(numbers), dtype=bool)
+    helped[pairs.first[sure[pairs.second] < MOST_BONDS[numbers[pairs.second]]]] = True
+    return (counts > 0) & (counts < BONDS[numbers]) & ~helped

@@ -1,0 +1,178 @@
+"""Atoms whose hydrogens are not there: what crystallography and united-atom force fields leave out."""
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from numpy.typing import NDArray
+
+from ik_e3nn.graph.bonds.contacts import BONDS, JOINED, STRETCHED, contacts, is_nonmetal, known_number, without_partner
+from ik_e3nn.graph.neighbors.search import neighbour_list
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+BOND = 1.25  # sums of covalent radii; heavy atoms closer than this are bonded, and hydrogen up to `JOINED`
+STRAIGHT = 150.0  # degrees; two bonds that make a larger angle are those of an sp atom
+TRIPLE, BENT = {6: 1.28, 7: 1.22}, 125.0  # A; a bond of carbon so short is of an sp atom also where motion bends it
+PLANAR = 342.0  # degrees; three bonds whose angles add up to more are those of an sp2 atom (at C60 348, sp3 about 330)
+SHORT = {7: 1.19, 8: 1.19, 16: 1.57}  # A; a shorter bond of carbon to N, O or S has no room for hydrogens: CN-, CO, CS
+DOUBLE_TO_OXYGEN = 1.3  # A
+CUMULATED = 1.32  # A; carbon alone with shorter bonds is C2, C3 or a chain or ring of such atoms, ethene has 1.33
+MULTIPLE = (0.96, 0.84)  # sums of covalent radii; longer bonds are not double (C=C 0.88, C-C 1.01), or not triple
+BENT_DOUBLE = 135.0  # degrees; two bonds of carbon at a smaller angle are those of an sp2 atom also where it moves
+LIGHT = (1, 6, 7, 8, 9, 15, 16, 17, 34, 35, 53)  # elements beside which the bonds of carbon can be counted
+
+
+def missing_hydrogens(atoms: Atoms) -> str:
+    """What says that a molecule lacks hydrogens, although all its electrons could be paired; "" if nothing does.
+
+    Args:
+        atoms: A molecule; it is only read.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> ethane = molecule("C2H6")
+        >>> missing_hydrogens(ethane)
+        ''
+        >>> del ethane[[2, 5]]
+        >>> missing_hydrogens(ethane)
+        'C 0 and C 1 have too few bonds and are 1.52 A apart, too far for a multiple bond: they lack hydrogens'
+    """
+    judged = np.isin(atoms.numbers, (6, 7, 8))
+    if len(atoms) < 2 or not judged.any():
+        return ""
+    bonds = _bonds(atoms, judged)
+    if lacking := len(_lacking(atoms, judged, bonds)):
+        return f"{lacking} atoms lack hydrogens by the angles between their bonds"
+    if atoms.pbc.any() or not is_nonmetal(atoms.numbers).all():
+        return ""
+    return _unpaired(atoms, judged, bonds)
+
+
+def _unpaired(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> str:
+    """Which atoms share no multiple bond, though they have a bond too few, in words.
+
+    It is two neighbors, or carbon beside atoms that lack nothing. The bonds of carbon do not lie in a plane, or on a
+    line where they are two. Lengths alone would not do: motion stretches double bonds as far.
+    """
+    numbers, (receiver, sender, vectors) = atoms.numbers, bonds
+    counts = np.bincount(receiver, minlength=len(atoms))
+    free = np.where(judged, BONDS[numbers] - counts, 0)
+    both = (free[receiver] > 0) & (free[sender] > 0)
+    lengths = np.linalg.norm(vectors, axis=1)
+    fewest = np.minimum(free[receiver], free[sender])
+    most = np.where(fewest > 1, MULTIPLE[1], MULTIPLE[0]) * covalent_radii[numbers[[receiver, sender]]].sum(axis=0)
+    alone = free > 0
+    alone[receiver[both & (lengths < most)]] = False
+    ends = np.cumsum(counts)
+    for index in np.flatnonzero(alone & (numbers == 6)):
+        own = slice(ends[index] - counts[index], ends[index])
+        alone[index] = counts[index] > 1 and _asks_for_hydrogen(
+            vectors[own], numbers[sender[own]], straight=BENT_DOUBLE
+        )
+    name = [f"{symbol} {index}" for index, symbol in enumerate(atoms.symbols)]
+    carbene = alone & (numbers == 6) & (counts == 2)
+    carbene[receiver[both]] = False
+    if carbene.any():
+        return f"{name[int(carbene.argmax())]} has two bonds alone, at an angle: a carbene, or it lacks hydrogens"
+    found = both & alone[receiver] & alone[sender] & ((numbers[receiver] == 6) | (numbers[sender] == 6))
+    if not found.any():
+        return ""
+    first = int(found.argmax())
+    return (
+        f"{name[receiver[first]]} and {name[sender[first]]} have too few bonds and are {lengths[first]:.2f} A apart, "
+        "too far for a multiple bond: they lack hydrogens"
+    )
+
+
+def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
+    """Atoms that have no hydrogen at all, although the number of their bonds and the angles between these ask for one.
+
+    Bonds are counted from distances. A carbon atom is among them if it has three bonds that do not lie in a plane, two
+    that do not lie on a line, or one that is not short; nitrogen and oxygen if they have too few bonds, and beside them
+    is no atom that could share in a multiple bond. Without metals, carbon, nitrogen and oxygen atoms are also among
+    them if they have no bonds. Carbon atoms beside metals, silicon or boron are not judged, nor are acyl carbons, which
+    cut peptide bonds leave. One hydrogen alone cannot be missing where the number of electrons is even.
+
+    Args:
+        atoms: The structure; it is only read. A single atom lacks nothing. Bare edges of carbon alone (graphene,
+            diamond) look the same: such atoms count only if they are most of a structure.
+
+    Returns:
+        Their indices.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> ethanol = molecule("CH3CH2OH")
+        >>> atoms_without_hydrogens(ethanol).tolist()
+        []
+        >>> atoms_without_hydrogens(ethanol[ethanol.numbers > 1]).tolist()
+        [0, 1]
+    """
+    judged = np.isin(atoms.numbers, (6, 7, 8))
+    if len(atoms) < 2 or not judged.any():
+        return np.zeros(0, dtype=np.int64)
+    return _lacking(atoms, judged, _bonds(atoms, judged))
+
+
+def _lacking(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> IntArray:
+    """Indices of atoms that have no hydrogen, and ask for one."""
+    numbers, (receiver, sender, vectors) = atoms.numbers, bonds
+    counts = np.bincount(receiver, minlength=len(atoms))
+    sure = np.ones(len(atoms), dtype=bool)
+    sure[receiver[~np.isin(numbers[sender], LIGHT) | (numbers[sender] == 1)]] = False
+    lacking = judged & (counts == 0) & bool(np.isin(numbers, LIGHT).all())
+    lacking |= judged & (numbers != 6) & sure & without_partner(numbers, contacts(atoms))
+    carbon_alone = bool((numbers == 6).all())
+    most = 2 if carbon_alone and atoms.pbc.any() else 3  # bare surfaces of diamond have atoms with three bonds
+    ends = np.cumsum(counts)  # pairs are in the order of receivers
+    for index in np.flatnonzero(sure & (numbers == 6) & (counts > 0) & (counts <= most)):
+        own = slice(ends[index] - counts[index], ends[index])
+        lacking[index] = _asks_for_hydrogen(vectors[own], numbers[sender[own]], CUMULATED if carbon_alone else 0.0)
+    if carbon_alone and lacking.mean() <= 0.5:
+        lacking[:] = False
+    if lacking.sum() == 1 and counts[lacking].sum() == 3 and _is_even(atoms):
+        lacking[:] = False
+    return np.flatnonzero(lacking)
+
+
+def _bonds(atoms: Atoms, judged: NDArray[np.bool_]) -> tuple[IntArray, IntArray, FloatArray]:
+    """Bonds of the atoms that are judged, in their order: the atom, the other one, and the vector between, in A."""
+    radii, hydrogen = covalent_radii[atoms.numbers], atoms.numbers == 1
+    largest = float(radii[judged].max())
+    reach = max(BOND * (largest + float(radii.max())), STRETCHED * (largest + float(covalent_radii[1])))
+    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    vectors = atoms.positions[sender] - atoms.positions[receiver] - shifts @ atoms.cell.array
+    ratio = np.linalg.norm(vectors, axis=1) / (radii[sender] + radii[receiver])
+    bonded = ratio < np.where(hydrogen[sender], JOINED, BOND)
+    free = hydrogen.copy()
+    free[sender[bonded]] = False
+    nearest = np.full(len(atoms), STRETCHED)
+    np.minimum.at(nearest, sender, ratio)
+    bonded |= free[sender] & (ratio == nearest[sender])  # a hydrogen atom is always bonded, even if it is far off
+    bonded &= judged[receiver]
+    return receiver[bonded], sender[bonded], vectors[bonded]
+
+
+def _is_even(atoms: Atoms) -> bool:
+    """Whether a molecule has an even number of electrons."""
+    electrons = int(atoms.numbers.sum()) - round(known_number(atoms, "charge"))
+    return not atoms.pbc.any() and bool(is_nonmetal(atoms.numbers).all()) and electrons % 2 == 0
+
+
+def _asks_for_hydrogen(
+    bonds: FloatArray, numbers: IntArray, cumulated: float = 0.0, straight: float = STRAIGHT
+) -> bool:
+    """Whether a carbon atom with one to three bonds, (n, 3) in A, to these elements has too few of them."""
+    lengths = np.linalg.norm(bonds, axis=1)
+    if lengths.mean() < cumulated:
+        return False
+    if len(bonds) == 1:
+        return bool(lengths[0] > SHORT.get(int(numbers[0]), 0.0))
+    cosines = (bonds @ bonds.T / np.outer(lengths, lengths))[np.triu_indices(len(bonds), 1)]
+    angles = np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))
+    if len(bonds) == 3:
+        return bool(angles.sum() < PLANAR)
+    acyl = ((numbers == 8) & (lengths < DOUBLE_TO_OXYGEN)).any() and (numbers == 6).any()
+    triple = any(length < TRIPLE.get(int(z), 0.0) for length, z in zip(lengths, numbers, strict=True))
+    return bool(angles[0] < (BENT if triple else straight) and not acyl)

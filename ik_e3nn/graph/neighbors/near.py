@@ -1,0 +1,56 @@
+"""Pairs of atoms that are near each other, with their distances beside the sizes of the atoms."""
+
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from ase.data import covalent_radii
+from numpy.typing import NDArray
+
+from ik_e3nn.graph.neighbors.search import neighbour_list
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+class NearPairs(NamedTuple):
+    """Pairs of atoms, images included, each in both directions.
+
+    Attributes:
+        sender: One atom of each pair, (E,).
+        receiver: The other one, (E,), in ascending order.
+        vectors: From the first, or its image, to the second, (E, 3), in A.
+        distances: Their lengths, (E,), in A.
+        ratios: Distances over the sums of the covalent radii, (E,).
+    """
+
+    sender: IntArray
+    receiver: IntArray
+    vectors: FloatArray
+    distances: FloatArray
+    ratios: FloatArray
+
+
+def near_pairs(atoms: Atoms, reach: float) -> NearPairs:
+    """All pairs of atoms that are nearer to each other than some length.
+
+    Args:
+        atoms: The structure; it is only read.
+        reach: The length in A.
+
+    Returns:
+        The pairs.
+
+    Raises:
+        DataError: The structure has no neighbor list, see `neighbour_list`.
+
+    Example:
+        >>> found = near_pairs(Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), 1.0)
+        >>> found.sender.tolist(), found.distances.tolist(), found.ratios.round(2).tolist()
+        ([1, 0], [0.74, 0.74], [1.19, 1.19])
+    """
+    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
+    distances = np.linalg.norm(vectors, axis=1)
+    radii = covalent_radii[atoms.numbers]
+    return NearPairs(sender, receiver, vectors, distances, distances / (radii[sender] + radii[receiver]))

@@ -1,0 +1,1 @@
+"""Point clouds as graphs."""

@@ -1,0 +1,107 @@
+"""A point cloud, coarser from level to level, with the edges that lead from each level to the next."""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from torch import Tensor
+
+from ik_e3nn.graph.points.clouds import check_cloud, farthest_points, nearest_edges, random_points
+
+
+class Level(NamedTuple):
+    """What leads from the points of one level to those of the next.
+
+    Attributes:
+        kept: Points that stay, as indices among those of the level before, (M,), ascending.
+        edge_index: Senders among the points before, receivers among those kept, (2, E).
+        vectors: From sender to receiver, (E, 3).
+        batch: Cloud of every point kept, (M,).
+    """
+
+    kept: Tensor
+    edge_index: Tensor
+    vectors: Tensor
+    batch: Tensor
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """How point clouds are made coarser, and which points see which.
+
+    Neighbours and farthest points are chosen by distance, which is exact unless distances are equal: between those
+    rounding decides, and a turned cloud gets others. For the points of a regular grid on a cube, scores of a new
+    `PointCloudClassifier` change by 3 % of their spread with "random" and by 15 % with "farthest" sampling. Jitter such
+    points.
+
+    Args:
+        points: Numbers of points of a cloud: those that enter the first level, and those that each level leaves. A
+            cloud that has fewer keeps what it has.
+        neighbours: Points that each point kept receives from, the nearest ones, itself among them.
+        sampling: "random", as in the paper, or "farthest": slower, and the same for every order of the points.
+        seed: Of random sampling where it must not change from call to call.
+
+    Raises:
+        ValueError: Numbers that do not fall or are not positive, or an unknown way of sampling.
+
+    Example:
+        >>> import torch
+        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
+        >>> levels = Pyramid((64, 16, 4), neighbours=8).levels(torch.randn(100, 3), torch.zeros(100, dtype=torch.long))
+        >>> [level.edge_index.shape[1] for level in levels[1:]]
+        [128, 32]
+    """
+
+    points: tuple[int, ...] = (1024, 512, 256, 128, 64, 32, 16)
+    neighbours: int = 10
+    sampling: Literal["random", "farthest"] = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        falling = all(after <= before for before, after in zip(self.points, self.points[1:], strict=False))
+        if len(self.points) < 2 or not falling or self.points[-1] < 1:
+            raise ValueError(
+                f"points of a pyramid must be two or more positive numbers, none larger than the one before; got "
+                f"{self.points}"
+            )
+        if self.neighbours < 1:
+            raise ValueError(f"neighbours of a pyramid must be at least 1; got {self.neighbours}")
+        if self.sampling not in ("random", "farthest"):
+            raise ValueError(f"sampling must be 'random' or 'farthest'; got {self.sampling!r}")
+
+    def levels(self, positions: Tensor, batch: Tensor, *, fresh: bool = False) -> list[Level]:
+        """All levels of a batch of clouds; the first only thins the points out and has no edges.
+
+        Args:
+            positions: Points of all clouds, (N, 3).
+            batch: Cloud of every point, (N,), ascending.
+            fresh: Draw random samples from torch's generator and not by the seed, as in training.
+
+        Raises:
+            MissingDependencyError: torch-cluster is not installed.
+            ValueError: Shapes do not fit.
+        """
+        check_cloud(positions, batch)
+        levels = []
+        for index, count in enumerate(self.points):
+            kept = self._sample(positions, batch, count, None if fresh else self.seed + index)
+            if index:
+                edge_index = nearest_edges(positions, batch, self.neighbours, receivers=kept)
+            else:
+                edge_index = kept.new_zeros(2, 0)
+            sender, receiver = edge_index[0], kept[edge_index[1]]
+            vectors = positions.index_select(0, receiver) - positions.index_select(0, sender)
+            positions, batch = positions[kept], batch[kept]
+            levels.append(Level(kept, edge_index, vectors, batch))
+        return levels
+
+    def reach(self, level: int) -> float:
+        r"""About how far the neighbours of a level are, for clouds that fill the surface of a solid in the unit ball.
+
+        .. math:: \pi r^2 \, n / A = k, \qquad A \approx 2\pi
+        """
+        return float((2 * self.neighbours / self.points[level - 1]) ** 0.5)
+
+    def _sample(self, positions: Tensor, batch: Tensor, count: int, seed: int | None) -> Tensor:
+        if self.sampling == "farthest":
+            return farthest_points(positions, batch, count)
+        return random_points(batch, count, seed=seed)

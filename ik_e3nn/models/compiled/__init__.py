@@ -1,0 +1,1 @@
+"""Potentials as machine code."""

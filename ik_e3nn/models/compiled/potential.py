@@ -1,0 +1,357 @@
+"""Compiled potentials: energies and their gradient as one graph of plain tensor operations, turned into machine code.
+
+``torch.compile`` alone stops at ``torch.autograd.grad``. Here the gradient is traced together with the energies, for
+any number of atoms and edges, and the graph is compiled:
+
+* for inference by AOTInductor into a package that is kept on disk, one for every architecture: the weights are inputs
+  of the graph, so models that differ only in them share it;
+* for training by ``torch.compile``, which differentiates the graph once more, with respect to the weights.
+
+Both are checked against the eager model on a random structure before they are used.
+"""
+
+import contextlib
+import copy
+import getpass
+import hashlib
+import json
+import logging
+import os
+import platform
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.models.compiled.private_folder import private_folder, why_not_private
+from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
+from ik_e3nn.models.networks.potential import Core, InteratomicPotential
+
+_log = logging.getLogger(__name__)
+
+Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
+"""Energies and gradients from a model's tensors and the edges, both in fixed orders."""
+
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # of the largest energy or gradient
+
+
+class CompileWarning(UserWarning):
+    """A model could not be compiled and runs eagerly."""
+
+
+def compile_potential(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
+    """Compile a model for inference, in place; where that fails, warn and leave it as it is.
+
+    Forces, stress and atomic virials all come out of the same graph; energies without any of them are computed as
+    before. ``model.to(...)`` and copies are eager again. Where torch has one CPU thread the code is made for one,
+    otherwise for any number.
+
+    Args:
+        model: The model, on its device and in its dtype.
+        cache: Folder of compiled packages; ``$IK_E3NN_CACHE`` or the user's cache folder if absent. What is in it runs,
+            so it must be this user's alone: one that others can write to is not used.
+
+    Returns:
+        Whether the model is compiled now. The first time takes a minute or two, later ones less than a second.
+
+    Warns:
+        CompileWarning: The model could not be compiled; the message says why.
+
+    Example:
+        >>> model = InteratomicPotential(["H", "O"], num_channels=8).eval()
+        >>> compile_potential(model)  # doctest: +SKIP
+        True
+    """
+    used: list[Path] = []
+
+    def build(probe: InteratomicPotential) -> Graph:
+        path = private_folder(_cache_folder(cache)) / f"{_key(model)}.pt2"
+        used.append(path)
+        if _is_trusted(path):
+            with contextlib.suppress(Exception):  # a damaged file is written again
+                return _load(path, model.device)
+        _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
+        _keep_compiler_private()
+        _package(probe, path)
+        return _load(path, model.device)
+
+    model.compiled = None
+    with outside_inference_mode(), without_autocast():
+        renew(model)
+        model.compiled = _checked(model, build, "inference")
+    if model.compiled is None:
+        for path in used:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+    return model.compiled is not None
+
+
+def compile_for_training(model: InteratomicPotential) -> bool:
+    """Compile a model for training, in place; where that fails, warn and leave it as it is.
+
+    Args:
+        model: The model, on its device and in its dtype.
+
+    Returns:
+        Whether training steps are compiled now. The first time takes some minutes, later ones about one.
+
+    Warns:
+        CompileWarning: The model could not be compiled; the message says why.
+    """
+
+    def build(probe: InteratomicPotential) -> Graph:
+        _keep_compiler_private()
+        return torch.compile(_trace(probe, training=True), dynamic=True)
+
+    model.compiled_for_training = None
+    with without_autocast():
+        model.compiled_for_training = _checked(model, build, "training")
+    return model.compiled_for_training is not None
+
+
+class _Runner:
+    """A compiled graph with the weights that a model has at the time of a call."""
+
+    def __init__(self, graph: Graph, model: InteratomicPotential) -> None:
+        self.graph, self.r_max, self.places = graph, model.r_max, list(_places(model).values())
+
+    def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+        padded = _padded(edges, self.r_max)
+        state = [store[name] for store, name in self.places]
+        energies, by_edges, *by_atoms = self.graph(state, [padded[key] for key in sorted(padded)])
+        atoms, blocks = edges["species"].shape[0], edges["owners"].shape[0]
+        return energies[:atoms], by_edges[:blocks], *(gradient[:atoms] for gradient in by_atoms)
+
+
+def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential], Graph], purpose: str) -> Core | None:
+    """What ``build`` makes, if it can be made and agrees with the eager model; None and a warning else.
+
+    Both run with random weights and without E0s: weights of a model may give no forces at all, and its E0s would hide
+    errors of its energies.
+    """
+    try:
+        probe, training = _probe(model), purpose == "training"
+        graph, edges = build(probe), _random_edges(model)
+        wanted = _results(probe, probe.energies_and_gradients(edges, create_graph=training), training)
+        got = _results(probe, _Runner(graph, probe)(edges), training)
+    except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; none matters for the results)
+        reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    else:
+        worst = torch.stack([(g - w).abs().max() / w.abs().max() for g, w in zip(got, wanted, strict=True)]).max()
+        if worst <= TOLERANCE[model.dtype]:  # false for NaN too
+            return _Runner(graph, model)
+        reason = f"its results differ from the eager model's by {worst:.1e} of their size"
+    warnings.warn(f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=3)
+    return None
+
+
+def _probe(model: InteratomicPotential) -> InteratomicPotential:
+    """A copy with random weights, without E0s and bounds, all of whose weights are trained."""
+    probe = copy.deepcopy(model).train(model.training).requires_grad_(True)
+    probe.max_edges = None
+    probe.atomic_energy.reference.zero_()
+    probe.set_scale(1.0)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        for weight in probe.parameters():
+            weight.normal_()
+    return probe
+
+
+class _Fusable(torch.fx.Transformer):
+    """The same graph from operations that the compiler joins with what is before and after them.
+
+    In eager mode and in gradients of gradients the ones that it replaces are faster. Every batched product of the graph
+    is one of blocks of edges.
+    """
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Replace gathers, sums over segments, and the small matrix products of blocks of edges."""
+        if target is torch.ops.ik_e3nn.gather.default:
+            x, index = args
+            return x.index_select(0, index)
+        if target is torch.ops.ik_e3nn.segment_sum.default:
+            x, index, size = args
+            rows = x.flatten(1)
+            sums = rows.new_zeros(size, rows.size(1)).scatter_reduce(0, index[:, None].expand_as(rows), rows, "sum")
+            return sums.unflatten(1, x.shape[1:])
+        if target is torch.ops.aten.bmm.default:
+            a, b = args
+            return (a[:, :, :, None] * b[:, None]).sum(2)
+        return super().call_function(target, args, kwargs)
+
+
+def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training: bool) -> list[Tensor]:
+    """Energies, gradients, and in training the derivatives of a function of both with respect to all weights."""
+    results = [output.detach() for output in outputs]
+    if training:
+        weights = [p for p in model.parameters() if p.requires_grad]
+        loss = torch.stack([output.double().square().sum() for output in outputs]).sum()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        results.append(torch.cat([gradient.flatten() for gradient in gradients]))
+    return results
+
+
+def _places(model: InteratomicPotential) -> dict[str, tuple[dict[str, Any], str]]:
+    """Where a model keeps its tensors, the inputs of its graph, by their full names."""
+    return {
+        f"{prefix}.{name}".lstrip("."): (store, name)
+        for prefix, module in model.named_modules()
+        for store in (module._parameters, module._buffers)
+        for name, value in store.items()
+        if value is not None
+    }
+
+
+def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
+    """Energies and gradient as one graph of (state, edges), for any number of atoms and blocks of edges."""
+    state = {name: store[key] for name, (store, key) in _places(model).items()}
+    example = _padded(_random_edges(model), model.r_max)
+    keys = sorted(example)
+
+    def core(tensors: list[Tensor], edges: list[Tensor]) -> tuple[Tensor, ...]:
+        with _reparametrize_module(model, dict(zip(state, tensors, strict=True))):
+            return model.energies_and_gradients(dict(zip(keys, edges, strict=True)), create_graph=training)
+
+    tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
+    graph = make_fx(core, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])  # autograd detaches what it saves; the weights' gradient goes through
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _package(model: InteratomicPotential, path: Path) -> None:
+    """Compile the graph ahead of time and keep it, at once or not at all."""
+    graph = _Fusable(_trace(model, training=False)).transform()
+    example = _padded(_random_edges(model), model.r_max)
+    edges = [example[key] for key in sorted(example)]
+    atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
+    state = [store[name].detach() for store, name in _places(model).values()]
+    shapes: tuple[list[Any], list[Any]] = ([{}] * len(state), [atoms_or_blocks] * len(edges))
+    with torch.no_grad():
+        program = torch.export.export(graph, (state, edges), dynamic_shapes=shapes)
+    with tempfile.TemporaryDirectory() as folder:  # not beside `path`: what a kill leaves there, the system removes
+        package = torch._inductor.aoti_compile_and_package(
+            program,
+            package_path=str(Path(folder) / path.name),
+            inductor_configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
+        )
+        with written_at_once(path) as file, open(package, "rb") as source:
+            shutil.copyfileobj(source, file)
+    path.chmod(0o600)  # whatever the user's files get
+
+
+def _is_trusted(path: Path) -> bool:
+    """Whether a package is there that nobody else can have written; one that is not so is removed."""
+    if not os.path.lexists(path):
+        return False
+    reason = why_not_private(path)
+    if reason is not None:
+        _log.warning("the machine code in %s is made again, because %s", path, reason)
+        path.unlink()
+    return reason is None
+
+
+def _keep_compiler_private() -> None:
+    """Have torch's compiler keep its files in a folder of this user alone; by default it is one in /tmp."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container that has no name for its user
+        user = f"uid_{os.getuid()}"
+    default = Path(tempfile.gettempdir()) / f"torchinductor_{user}"  # where torch would have it
+    try:
+        folder = private_folder(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default))
+    except PermissionError as error:
+        folder = private_folder(_cache_folder(None) / "torchinductor")
+        _log.warning("%s; torch's compiler uses %s instead", error, folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch sets it as well
+
+
+def _load(path: Path, device: torch.device) -> Graph:
+    """A package as a function of (state, edges)."""
+    where: dict[str, Any] = {} if device.index is None else {"device_index": device.index}
+    package = torch._inductor.aoti_load_package(str(path), **where)
+    # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
+    return lambda state, edges: package.loader.run([*state, *edges])
+
+
+def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
+    """One more atom, and two blocks of edges beyond the cutoff that belong to it: no dimension is 0 or 1."""
+    padded = {}
+    for key, value in edges.items():
+        if key in ("senders", "owners"):
+            fill: float = edges["species"].shape[0]
+        else:
+            fill = 2 * r_max if key == "vectors" else 0
+        rows = 2 if key in ("senders", "owners", "vectors", "bonds") else 1
+        padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
+    if "frames" in padded:
+        padded["frames"][-1] = torch.eye(3, dtype=padded["frames"].dtype, device=padded["frames"].device)
+    return padded
+
+
+def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
+    """Some atoms with random neighbours."""
+    generator = torch.Generator().manual_seed(0)
+    atoms, blocks, width = 151, 401, WIDTH  # of the size of a batch: compilers treat a dozen rows in another way
+    edges = {
+        "species": torch.randint(len(model.species), (atoms,), generator=generator),
+        "owners": torch.randint(atoms, (blocks,), generator=generator).sort().values,
+        "senders": torch.randint(atoms, (blocks, width), generator=generator),
+        "vectors": torch.randn(blocks, width, 3, generator=generator, dtype=torch.float64) * model.r_max / 3,
+    }
+    if "bond_types" in model.inputs:
+        edges["bonds"] = torch.randint(5, (blocks, width), generator=generator)
+    for name in model.node_embedding.inputs:
+        edges[name] = torch.ones(atoms)
+    if model.surroundings is not None:
+        edges["displacements"] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
+        edges["frames"] = torch.eye(3).expand(atoms, 3, 3)
+    return {
+        key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
+    }
+
+
+def _key(model: InteratomicPotential) -> str:
+    """Everything the machine code depends on: architecture, dtype, device, and the versions of all code involved."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[2]
+    layers = ("symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "models")
+    for source in sorted(
+        [*package.glob("*.py"), *(file for layer in layers for file in (package / layer).rglob("*.py"))]
+    ):
+        digest.update(source.read_bytes())
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
+    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
+    parts.append(list(_places(model)))  # low-rank updates are further inputs of the graph
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _one_thread(model: InteratomicPotential) -> bool:
+    """Whether there is one thread: starting it in every loop would take a tenth of a small molecule's time."""
+    return model.device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def _processor() -> str:
+    """The instructions that this processor has: code is made for all of them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    return f"{platform.machine()} {flags}"
+
+
+def _cache_folder(cache: str | Path | None) -> Path:
+    chosen = cache or os.environ.get("IK_E3NN_CACHE")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ik_e3nn"))

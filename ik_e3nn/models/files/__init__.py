@@ -1,0 +1,1 @@
+"""Model files: writing, reading, upgrading, and finding them."""

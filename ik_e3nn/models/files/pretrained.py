@@ -1,0 +1,97 @@
+"""The base model that comes with the package, and where models are looked for."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.networks.domain import Domain
+from ik_e3nn.user_path import user_path
+
+FOLDER = Path(__file__).parents[1] / "base"
+MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
+PROPERTIES, PROPERTIES_CARD = "properties.safetensors", "PROPERTIES.md"
+BASE, BASE_PROPERTIES = "base", "base-properties"
+RECIPE, PROPERTIES_RECIPE = "examples/08_base_model.py", "examples/10_property_base.py"
+
+
+DOMAINS = {MODEL: Domain(max_atoms=20), PROPERTIES: Domain(max_atoms=22)}  # molecules one by one: see their cards
+
+
+def packaged_domain(path: Path) -> Domain | None:
+    """What a model that comes with the package was trained on; None of other files.
+
+    Example:
+        >>> packaged_domain(Path("run/model.safetensors")) is None
+        True
+    """
+    for name, domain in DOMAINS.items():
+        ours = FOLDER / name
+        if path.is_file() and ours.is_file() and path.samefile(ours):
+            return domain
+    return None
+
+
+def base_model_path() -> Path:
+    """The file of the base model: GFN2-xTB energies and forces of small organic molecules.
+
+    Returns:
+        The path of a model file; its card, `README.md`, is beside it.
+
+    Raises:
+        ModelFileError: This copy of the package has none.
+
+    Example:
+        >>> base_model_path().name  # doctest: +SKIP
+        'model.safetensors'
+    """
+    path = FOLDER / MODEL
+    if not path.is_file():
+        raise ModelFileError(
+            f"no model was given, and this copy of ik_e3nn comes without the base model ({path} is not there): name a "
+            f"model file (--model, or IKCalculator('my_run/{MODEL}')), or make the base model with `python {RECIPE} "
+            "--work WORK --install`"
+        )
+    return path
+
+
+def model_path(model: str | PathLike[str] | None) -> Path:
+    """The file that a setting stands for: a path, or a model that comes with the package.
+
+    Args:
+        model: A path; None or "base" for the base model; "base-properties" for that of properties, GFN2-xTB orbital
+            energies, dipole moments and atomisation energies, whose card is `PROPERTIES.md`.
+
+    Raises:
+        ModelFileError: A model of the package is asked for and is not there.
+
+    Example:
+        >>> str(model_path("run/model.safetensors"))
+        'run/model.safetensors'
+    """
+    if model != BASE_PROPERTIES:
+        return base_model_path() if model is None or model == BASE else user_path(model)
+    path = FOLDER / PROPERTIES
+    if not path.is_file():
+        raise ModelFileError(
+            f"this copy of ik_e3nn comes without the base model of properties ({path} is not there); make it with "
+            f"`python {PROPERTIES_RECIPE} --work WORK --install`"
+        )
+    return path
+
+
+def model_files(models: str | Sequence[str]) -> list[Path]:
+    """The files of a name, a glob, or a list of them, as `model_path` finds them.
+
+    Example:
+        >>> [path.name for path in model_files(["a.safetensors", "b.safetensors"])]
+        ['a.safetensors', 'b.safetensors']
+    """
+    found: list[Path] = []
+    for name in [models] if isinstance(models, str) else models:
+        matches = sorted(glob.glob(str(user_path(name))))
+        found += [Path(match) for match in matches] or [model_path(name)]
+    return found

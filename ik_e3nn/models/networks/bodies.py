@@ -1,0 +1,111 @@
+"""What is between a graph and the readouts of properties: the paper's network, or the blocks of a potential."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.blocks.steerable import SteerableNetwork, SteerableSettings
+from ik_e3nn.graph import Connectivity, edge_vectors, fields
+from ik_e3nn.models.networks.potential import InteratomicPotential
+
+
+class Body(nn.Module, ABC):
+    """Steerable features of every atom.
+
+    Attributes:
+        irreps_out: Type of the features.
+        inputs: Optional inputs that it reads, like "bond_types".
+    """
+
+    irreps_out: o3.Irreps
+    inputs: frozenset[str]
+
+    @abstractmethod
+    def forward(self, graph: Mapping[str, Tensor], species: Tensor) -> Tensor:
+        """Features (N, irreps_out.dim) from a graph and species indices (N,)."""
+
+    @abstractmethod
+    def set_average_neighbours(self, number: float) -> None:
+        """Set the mean number of neighbours of the training set."""
+
+
+class SteerableBody(Body):
+    """Residual steerable convolutions with implicit kernels, the paper's architecture; see `SteerableNetwork`.
+
+    Args:
+        species: Atomic numbers.
+        settings: Sizes, and what kernels see.
+        edges: Kind of the graph; without a cutoff, kernels end by a window of their own.
+        r_max: Cutoff in A.
+    """
+
+    def __init__(
+        self, species: Sequence[int], settings: SteerableSettings, *, edges: Connectivity, r_max: float
+    ) -> None:
+        super().__init__()
+        self.network = SteerableNetwork(len(species), settings, None if edges == "bonds" else r_max)
+        self.irreps_out = self.network.irreps_out
+        self.inputs = frozenset([fields.BOND_TYPES] if "bonds" in settings.conditions else [])
+
+    def forward(self, graph: Mapping[str, Tensor], species: Tensor) -> Tensor:
+        """See the base class."""
+        edge_index = graph[fields.EDGE_INDEX]
+        vectors = edge_vectors(
+            graph[fields.POSITIONS], edge_index, graph[fields.EDGE_SHIFTS], graph[fields.CELL], graph[fields.BATCH]
+        )
+        bonds = graph[fields.BOND_TYPES] if fields.BOND_TYPES in self.inputs else None
+        features: Tensor = self.network(species, edge_index, vectors.to(self.network.types.dtype), bonds)
+        return features
+
+    def set_average_neighbours(self, number: float) -> None:
+        """See the base class."""
+        self.network.set_average_neighbours(number)
+
+
+class PotentialBody(Body):
+    """The blocks of an `InteratomicPotential`, from its embedding to the features after each interaction.
+
+    What it gives are the features of all interactions side by side. Its weights have the names that they have in the
+    potential, so those of a trained one can be taken over: see `take_weights`.
+
+    Args:
+        species: Atomic numbers.
+        options: Arguments of `InteratomicPotential`.
+        r_max: Cutoff in A.
+    """
+
+    def __init__(self, species: Sequence[int], options: Mapping[str, Any], *, r_max: float) -> None:
+        super().__init__()
+        self.potential = InteratomicPotential(species, r_max, **options)
+        self.potential.readouts = nn.ModuleList()  # what is read here are properties, not energies
+        self.potential.field = None
+        self.irreps_out = sum(self.potential.irreps_features, o3.Irreps())
+        self.inputs = self.potential.inputs
+
+    def forward(self, graph: Mapping[str, Tensor], species: Tensor) -> Tensor:
+        """See the base class."""
+        return torch.cat(list(self.potential.node_features(self.potential.prepare(graph))), 1)
+
+    def set_average_neighbours(self, number: float) -> None:
+        """See the base class."""
+        self.potential.set_average_neighbours(number)
+
+    def take_weights(self, potential: InteratomicPotential) -> None:
+        """Start from the weights and constants of a trained potential of the same configuration.
+
+        Raises:
+            ValueError: Its configuration is another one.
+        """
+        if potential.config != self.potential.config:
+            differing = [name for name, value in potential.config.items() if self.potential.config.get(name) != value]
+            raise ValueError(f"the potential differs from this model in {', '.join(differing)}; make the model from it")
+        weights = {
+            name: t for name, t in potential.state_dict().items() if not name.startswith(("readouts.", "field."))
+        }
+        self.potential.load_state_dict(weights)

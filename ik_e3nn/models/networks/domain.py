@@ -1,0 +1,187 @@
+"""What a model was trained on, and what of a structure is outside of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+from torch import nn
+
+from ik_e3nn.graph import get_bonds
+from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES
+from ik_e3nn.graph.bonds.contacts import Contacts, contacts, known_number, open_shell, parts
+from ik_e3nn.graph.bonds.hydrogens import missing_hydrogens
+
+_log = logging.getLogger(__name__)
+
+BoolArray = NDArray[np.bool_]
+
+MOST = 1000  # structures of a training set that are looked at
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a model was trained on.
+
+    Args:
+        max_atoms: Atoms of the largest structure.
+        periodic: Whether any structure was periodic.
+        several: Whether any structure was of several molecules.
+        charged_groups: Whether any structure had groups like ammonium or carboxylate, whatever its total charge.
+        unpaired: Whether any structure had unpaired electrons, or atoms with fewer bonds than they can have.
+
+    Raises:
+        TypeError: Not a whole number and truth values.
+
+    Example:
+        >>> from ase.build import bulk
+        >>> small = Domain(max_atoms=20)
+        >>> small.outside(bulk("Cu"))
+        ['it is periodic']
+    """
+
+    max_atoms: int
+    periodic: bool = False
+    several: bool = False
+    charged_groups: bool = False
+    unpaired: bool = False
+
+    def __post_init__(self) -> None:
+        flags = (self.periodic, self.several, self.charged_groups, self.unpaired)
+        if not isinstance(self.max_atoms, int) or not all(isinstance(flag, bool) for flag in flags):
+            raise TypeError(f"trained_on must be a number of atoms and true or false, got {self}")
+
+    def outside(self, atoms: Atoms) -> list[str]:
+        """What of a structure is beyond the training data, in words; nothing where all is inside.
+
+        Args:
+            atoms: The structure.
+        """
+        if self.periodic:
+            return []
+        found = ["it is periodic"] if atoms.pbc.any() else []
+        pairs = contacts(atoms)
+        sizes = np.bincount(parts(pairs.first, pairs.second, len(atoms)))
+        if len(sizes) > 1 and not self.several:
+            found.append(f"it is {len(sizes)} separate molecules or atoms")
+        size = int(sizes.max(initial=0))
+        if size > self.max_atoms:
+            found.append(f"it has {size} atoms in one piece, more than {self.max_atoms}")
+        if charged_groups(atoms, pairs):  # an odd number of electrons says no more then
+            found += [] if self.charged_groups else ["it has charged groups (it is a zwitterion, a salt or an ion)"]
+        elif not self.unpaired and (reason := unpaired_electrons(atoms, pairs)):
+            found.append(reason)
+        return found
+
+    def joined(self, other: Domain | None) -> Domain:
+        """The domain of both training sets; of this one where nothing is known of the other.
+
+        Example:
+            >>> Domain(3).joined(Domain(2, periodic=True))
+            Domain(max_atoms=3, periodic=True, several=False, charged_groups=False, unpaired=False)
+        """
+        if other is None:
+            return self
+        return Domain(
+            max(self.max_atoms, other.max_atoms),
+            self.periodic or other.periodic,
+            self.several or other.several,
+            self.charged_groups or other.charged_groups,
+            self.unpaired or other.unpaired,
+        )
+
+
+def domain_of(structures: Sequence[Atoms]) -> Domain:
+    """The domain of a training set; of a large one, so far as a part of it shows.
+
+    Args:
+        structures: The structures.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> domain_of([molecule("H2O"), molecule("CH4")])
+        Domain(max_atoms=5, periodic=False, several=False, charged_groups=False, unpaired=False)
+    """
+    size, periodic = max((len(a) for a in structures), default=0), any(a.pbc.any() for a in structures)
+    several = charged = unpaired = False
+    for atoms in structures[:: max(1, len(structures) // MOST)]:
+        pairs = contacts(atoms)
+        several = several or bool(parts(pairs.first, pairs.second, len(atoms)).any())
+        has_charges = charged_groups(atoms, pairs)
+        charged = charged or has_charges
+        unpaired = unpaired or (not has_charges and bool(unpaired_electrons(atoms, pairs)))
+    return Domain(size, bool(periodic), several, charged, unpaired)
+
+
+def domain_of_model(model: nn.Module) -> Domain | None:
+    """What a model, or the first of a committee, was trained on, as far as its file says."""
+    first = next(iter(getattr(model, "members", None) or [model]))
+    domain = getattr(first, "trained_on", None)
+    return domain if isinstance(domain, Domain) else None
+
+
+def warn_of_structures(domain: Domain | None, structures: Sequence[Atoms], what: str = "structures") -> None:
+    """Warn of how many structures are unlike those that a model was trained on.
+
+    Args:
+        domain: What it was trained on; None where that is not known.
+        structures: The structures.
+        what: What to call them.
+    """
+    every = [] if domain is None else [domain.outside(atoms) for atoms in structures]
+    found = [number for number, reasons in enumerate(every) if reasons]
+    if found:
+        _log.warning(
+            "%d of %d %s are unlike those that the model was trained on; of the first (number %d, counted from 0): %s",
+            *(len(found), len(structures), what, found[0], "; ".join(every[found[0]])),
+        )
+
+
+def unpaired_electrons(atoms: Atoms, pairs: Contacts) -> str:
+    """What says that a molecule has unpaired electrons or lacks hydrogens, in words; "" if nothing does.
+
+    Args:
+        atoms: The structure.
+        pairs: Its contacts.
+    """
+    if (reason := open_shell(atoms, pairs)) or atoms.pbc.any() or SHARES in atoms.arrays:
+        return reason
+    return missing_hydrogens(atoms)
+
+
+def charged_groups(atoms: Atoms, pairs: Contacts) -> bool:
+    """Whether a molecule has charges that no neighbor makes up for, as ammonium or carboxylate.
+
+    A total charge says it. Formal charges count where they are known; nitro groups and the like, whose charges are side
+    by side, do not. Where none are known, nitrogen with four neighbors, oxygen with three of H or C, and carbon with
+    two bare oxygens besides one neighbor are looked for.
+
+    Args:
+        atoms: The structure.
+        pairs: Its contacts.
+    """
+    if known_number(atoms, CHARGE_KEY):
+        return True
+    number = len(atoms)
+    shares = atoms.arrays.get(SHARES)
+    if shares is not None:
+        bonds = get_bonds(atoms)[:, :2]
+        total = shares[:, 0].astype(float)
+        np.add.at(total, bonds.ravel(), shares[bonds[:, ::-1].ravel(), 0])
+        return bool((total[shares[:, 0] != 0] != 0).any())
+    count, sure, close = (np.bincount(pairs.first[kept], minlength=number) for kept in _kinds(atoms, pairs))
+    bare = (atoms.numbers == 8) & (count == 1)
+    oxygens = np.bincount(pairs.first[bare[pairs.second]], minlength=number)
+    ammonium = (atoms.numbers == 7) & (sure == 4) & (oxygens == 0)
+    oxonium = (atoms.numbers == 8) & (close == 3)
+    carboxylate = (atoms.numbers == 6) & (count == 3) & (oxygens == 2)
+    return bool(ammonium.any() or oxonium.any() or carboxylate.any())
+
+
+def _kinds(atoms: Atoms, pairs: Contacts) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """All contacts, those that are bonds without doubt, and of these those with hydrogen and carbon."""
+    return np.ones(len(pairs.sure), dtype=bool), pairs.sure, pairs.sure & np.isin(atoms.numbers[pairs.second], (1, 6))

@@ -1,0 +1,225 @@
+"""Properties of molecules."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Self, cast, get_args
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+
+from ik_e3nn.blocks.feature_scale import FeatureScale
+from ik_e3nn.blocks.heads import HEADS, Atomwise, Invariants
+from ik_e3nn.blocks.property_scale import Molecules, PropertyScale
+from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.conv import segment_sum
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.graph import Connectivity, Target, fields
+from ik_e3nn.graph.targets import columns
+from ik_e3nn.models.networks.bodies import Body, PotentialBody, SteerableBody
+from ik_e3nn.models.networks.domain import Domain
+from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_species
+from ik_e3nn.models.networks.modes import with_gradients
+from ik_e3nn.models.networks.potential import InteratomicPotential
+from ik_e3nn.models.networks.reading import species_indices
+
+
+class MolecularPropertyModel(nn.Module):
+    r"""Several properties of a molecule at once, from steerable features of its atoms.
+
+    .. math:: P_t = \mathrm{reference}_t + s_t \, \mathrm{head}_t\big(\mathrm{body}(\text{graph})\big)
+
+    The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
+    interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
+    see ``activation`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
+    whole, a dipole as a true vector, its length, a polarisability as a tensor, or an electronic spatial extent. What a
+    model was trained on goes with its file: ``model.trained_on.outside(atoms)`` says what of a molecule is beyond.
+
+    Args:
+        species: Atomic numbers or symbols that the model knows.
+        targets: The properties.
+        edges: Graph of covalent bonds, of neighbours within a radius, or of both; see `build_molecular_graph`.
+        r_max: Cutoff in A, for all but bonds alone.
+        steerable: Settings of the paper's network. It is the body if ``potential`` is not given.
+        potential: Arguments of `InteratomicPotential` (its species and r_max are those of this model): its blocks are
+            the body then.
+        hidden: Invariants of every atom that the heads read.
+
+    Raises:
+        ValueError: Species or sizes are out of range.
+        ConfigError: Two bodies, no targets, or an unknown kind of graph.
+
+    Reference:
+        Zhdanov et al., NeurIPS 2023, section 5.4 and appendix B.2.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ik_e3nn.graph import build_molecular_graph
+        >>> targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D")]
+        >>> model = MolecularPropertyModel(["H", "O"], targets, edges="radius", steerable={"channels": 4}).eval()
+        >>> out = model(build_molecular_graph(molecule("H2O"), "radius", model.r_max))
+        >>> out["gap"].shape, out["mu"].shape
+        (torch.Size([1]), torch.Size([1, 3]))
+    """
+
+    species_table: Tensor
+    nuclear_charges: Tensor
+    trained_on: Domain | None = None  # of a model that was trained, where it is known
+
+    def __init__(
+        self,
+        species: Iterable[int | str],
+        targets: Sequence[Target | Mapping[str, Any]],
+        *,
+        edges: Connectivity = "bonds",
+        r_max: float = 5.0,
+        steerable: SteerableSettings | dict[str, Any] | None = None,
+        potential: dict[str, Any] | None = None,
+        hidden: int = 64,
+    ) -> None:
+        super().__init__()
+        self.species, self.r_max, self.edges = parse_species(species), parse_cutoff(r_max), edges
+        self.targets = tuple(t if isinstance(t, Target) else Target(**t) for t in targets)
+        self.columns = columns(self.targets)
+        if not self.targets:
+            raise ConfigError("a model of properties needs at least one target, got none")
+        if edges not in get_args(Connectivity):
+            raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
+        if hidden < 1:
+            raise ConfigError(f"hidden must be at least 1; got {hidden}")
+        self.body, own = _make_body(self.species, self.edges, self.r_max, steerable, potential)
+        self.config: dict[str, Any] = {
+            "species": list(self.species), "targets": [dataclasses.asdict(t) for t in self.targets],
+            "edges": edges, "r_max": self.r_max, **own, "hidden": hidden,
+        }  # fmt: skip
+        self.feature_scale = FeatureScale(self.body.irreps_out)
+        self.invariants = Invariants(self.body.irreps_out, hidden)
+        kinds = dict.fromkeys(target.kind for target in self.targets)
+        self.names: dict[str, list[str]] = {kind: [t.name for t in self.targets if t.kind == kind] for kind in kinds}
+        self.heads = nn.ModuleDict(
+            {kind: HEADS[kind](self.body.irreps_out, hidden, len(names)) for kind, names in self.names.items()}
+        )
+        self.scales = PropertyScale(self.targets, len(self.species))
+        table = torch.full((len(chemical_symbols),), -1)
+        table[list(self.species)] = torch.arange(len(self.species))
+        self.register_buffer("species_table", table, persistent=False)
+
+    @with_gradients
+    def forward(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Predict.
+
+        Args:
+            graph: Tensors by the names of ``ik_e3nn.graph.fields``, with edges of the model's kind; not changed.
+
+        Returns:
+            By the targets' names, (B, *shape) in the targets' units, float64.
+
+        Raises:
+            UnknownSpeciesError: An element the model was not made for.
+            MissingInputError: Something that it needs is not in the graph.
+            DataError: Something in the graph has a wrong shape, dtype or index.
+        """
+        molecules = self.molecules(graph)
+        atoms = self.atomwise(graph, molecules)
+        readouts: dict[str, Tensor] = {}
+        for kind, names in self.names.items():
+            readouts.update(zip(names, self.heads[kind](atoms, molecules).unbind(1), strict=True))
+        out: dict[str, Tensor] = self.scales(readouts, molecules)
+        return out
+
+    def atomwise(self, graph: Mapping[str, Tensor], molecules: Molecules) -> Atomwise:
+        """What the body says of every atom: the input of the heads."""
+        features: Tensor = self.feature_scale(self.body(graph, molecules.species))
+        return Atomwise(features, self.invariants(features))
+
+    def molecules(self, graph: Mapping[str, Tensor]) -> Molecules:
+        """Species, sizes and places of the atoms of a graph; see ``forward`` for errors."""
+        species = species_indices(graph, self.species_table, self.species, self.body.inputs)
+        numbers, batch, positions = graph[fields.ATOMIC_NUMBERS], graph[fields.BATCH], graph[fields.POSITIONS]
+        count = graph[fields.CELL].shape[0]
+        sizes = torch.zeros(count, dtype=torch.long, device=batch.device).index_add(0, batch, torch.ones_like(batch))
+        charges = numbers[:, None].to(positions.dtype)
+        total = segment_sum(charges, batch, count)
+        centres = segment_sum(charges * positions, batch, count) / torch.where(total > 0, total, 1.0)
+        places = (positions - centres.index_select(0, batch)).to(self.dtype)
+        return Molecules(species, batch, sizes, places)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating type of the parameters."""
+        return self.invariants.linear.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the parameters."""
+        return self.invariants.linear.weight.device
+
+    def set_average_neighbours(self, number: float) -> None:
+        """Set the mean number of neighbours of the training set."""
+        self.body.set_average_neighbours(number)
+
+    @classmethod
+    def from_potential(
+        cls,
+        potential: InteratomicPotential,
+        targets: Sequence[Target],
+        *,
+        edges: Connectivity | None = None,
+        hidden: int = 64,
+    ) -> Self:
+        """A model with a trained potential's blocks and weights as its body; heads are new.
+
+        Args:
+            potential: The potential; it is not changed, and shares nothing with the model.
+            targets: The properties.
+            edges: Kind of the graph; that of `natural_edges` if absent.
+            hidden: Invariants of every atom that the heads read.
+        """
+        options = {name: value for name, value in potential.config.items() if name not in ("species", "r_max")}
+        model = cls(
+            potential.species,
+            targets,
+            edges=edges or natural_edges(potential),
+            r_max=potential.r_max,
+            potential=options,
+            hidden=hidden,
+        )
+        model = model.to(device=potential.device, dtype=potential.dtype)
+        cast(PotentialBody, model.body).take_weights(potential)
+        return model
+
+
+def natural_edges(potential: InteratomicPotential) -> Connectivity:
+    """The kind of graph that a potential was made for: "both" if it knows bonds, "radius" if not.
+
+    >>> natural_edges(InteratomicPotential(["H"], num_channels=4))
+    'radius'
+    """
+    return "both" if fields.BOND_TYPES in potential.inputs else "radius"
+
+
+def _make_body(
+    species: Sequence[int],
+    edges: Connectivity,
+    r_max: float,
+    steerable: SteerableSettings | Mapping[str, Any] | None,
+    potential: Mapping[str, Any] | None,
+) -> tuple[Body, dict[str, Any]]:
+    """The body, and its part of the configuration."""
+    if potential is not None:
+        if steerable is not None:
+            raise ConfigError("a model of properties has one body: give `steerable` or `potential`, not both")
+        if edges == "bonds":
+            raise ConfigError('the blocks of a potential need neighbours: use edges="radius" or edges="both"')
+        body = PotentialBody(species, potential, r_max=r_max)
+        kept = {name: value for name, value in body.potential.config.items() if name not in ("species", "r_max")}
+        return body, {"potential": kept}
+    settings = steerable if isinstance(steerable, SteerableSettings) else SteerableSettings(**_tuples(steerable or {}))
+    as_dict = dataclasses.asdict(settings) | {"conditions": list(settings.conditions)}
+    return SteerableBody(species, settings, edges=edges, r_max=r_max), {"steerable": as_dict}
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -1,0 +1,1 @@
+"""Models for further elements or other properties, made from trained ones."""

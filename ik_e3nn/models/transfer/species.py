@@ -1,0 +1,134 @@
+"""More chemical elements for a model that is trained already."""
+
+import copy
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ik_e3nn.blocks.embedding import TypeEmbedding, types_of_weights
+from ik_e3nn.blocks.surroundings import PlaceEmbedding
+from ik_e3nn.models.networks.hyperparameters import parse_species
+from ik_e3nn.models.networks.potential import InteratomicPotential
+
+Model = TypeVar("Model", bound=nn.Module)
+
+_NOBLE = (0, 2, 10, 18, 36, 54, 86, 118)  # elements before each period
+_COLUMNS = 18
+
+
+def extended(model: InteratomicPotential, species: Iterable[int | str]) -> InteratomicPotential:
+    """A model of the same kind that knows more elements; for the old ones it gives the same energies and forces.
+
+    All weights are taken over. A new element starts with a copy of those of the most similar old one, see
+    `most_similar`, and with an E0 of zero.
+
+    Args:
+        model: The model; it is not changed.
+        species: Atomic numbers or symbols that are to be known besides those that are.
+
+    Returns:
+        A new model on the same device and in the same dtype; a copy if nothing is new.
+
+    Example:
+        >>> water = InteratomicPotential(["H", "O"], num_channels=4)
+        >>> extended(water, ["S"]).species
+        (1, 8, 16)
+    """
+    union = parse_species([*model.species, *species])
+    sources = {z: z if z in model.species else most_similar(z, model.species) for z in union}
+    config = {**model.config, "species": list(union)}
+    new = type(model)(**config).to(device=model.device, dtype=model.dtype).train(model.training)
+    transplant(model, new, sources)
+    fresh = [index for index, z in enumerate(union) if z not in model.species]
+    new.atomic_energy.reference[fresh] = 0.0
+    new.energy_reference_provenance = model.energy_reference_provenance
+    new.trained_on = model.trained_on
+    return new
+
+
+def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Mapping[int, int]) -> None:
+    """Copy weights and buffers of one model into another that differs in its elements alone.
+
+    Args:
+        old: Where they come from; it may have parts that the other lacks.
+        new: Where they go; elements that have no source keep their own.
+        sources: The element of the old model for an element of the new one, by atomic number.
+    """
+    rows = [index for index, z in enumerate(new.species) if z in sources]
+    taken = [old.species.index(sources[new.species[index]]) for index in rows]
+    counts, before = (len(old.species), len(new.species)), dict(old.named_modules())
+    state, special = old.state_dict(), {}
+    for name, module in new.named_modules():
+        if isinstance(module, TypeEmbedding | PlaceEmbedding):
+            special[f"{name}.linear.weight"] = before[name].linear, module.linear
+    with torch.no_grad():
+        for name, tensor in new.state_dict().items():
+            source = state[name]
+            if source.shape == tensor.shape:  # knows nothing of elements, or all are the same
+                tensor.copy_(source)
+            elif name in special:
+                types = [types_of_weights(linear, n) for linear, n in zip(special[name], counts, strict=True)]
+                for row, taken_row in zip(rows, taken, strict=True):
+                    tensor[types[1] == row] = source[types[0] == taken_row]
+            else:
+                axis = next(
+                    i for i, sizes in enumerate(zip(source.shape, tensor.shape, strict=True)) if sizes == counts
+                )
+                tensor.index_copy_(
+                    axis,
+                    torch.tensor(rows, device=tensor.device),
+                    source.index_select(axis, torch.tensor(taken, device=source.device)),
+                )
+
+
+def new_element_masks(old: InteratomicPotential, new: InteratomicPotential) -> dict[str, Tensor]:
+    """Which weights belong to elements that only the second of two models knows.
+
+    Args:
+        old: A model.
+        new: One with the same and more elements.
+
+    Returns:
+        A mask, of the parameter's shape, for every parameter that has such weights.
+    """
+    zeros, ones = copy.deepcopy(old).to(new.dtype), copy.deepcopy(new)
+    with torch.no_grad():
+        for model, value in ((zeros, 0.0), (ones, 1.0)):
+            for parameter in model.parameters():
+                parameter.fill_(value)
+    transplant(zeros, ones, {z: z for z in old.species})
+    return {name: p.detach() > 0 for name, p in ones.named_parameters() if bool((p > 0).any())}
+
+
+def most_similar(element: int, known: Iterable[int]) -> int:
+    """The known element that is nearest in the periodic table: first by column, then by row.
+
+    Args:
+        element: Atomic number.
+        known: Atomic numbers to choose from.
+
+    Example:
+        >>> most_similar(17, [1, 6, 7, 8, 9]), most_similar(15, [1, 6, 7, 8])  # Cl: F, P: N
+        (9, 7)
+    """
+    period, column = place_in_table(element)
+
+    def distance(z: int) -> tuple[int, int]:
+        row, group = place_in_table(z)
+        return abs(group - column), abs(row - period)
+
+    return min(sorted(known), key=distance)
+
+
+def place_in_table(element: int) -> tuple[int, int]:
+    """Period and column, 1 to 18, of an element; lanthanides and actinides share column 3.
+
+    Example:
+        >>> [place_in_table(z) for z in (1, 2, 6, 17, 26, 57)]
+        [(1, 1), (1, 18), (2, 14), (3, 17), (4, 8), (6, 3)]
+    """
+    period = next(i for i, first in enumerate(_NOBLE) if element <= first)
+    place, length = element - _NOBLE[period - 1], _NOBLE[period] - _NOBLE[period - 1]
+    return period, place if place <= 2 and (place, length) != (2, 2) else max(3, _COLUMNS - length + place)

@@ -1,0 +1,1 @@
+"""How sure models are: committees, last layers, and their files."""

@@ -1,0 +1,1 @@
+"""Steerable features as functions on the sphere."""

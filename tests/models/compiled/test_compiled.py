@@ -1,0 +1,269 @@
+"""Compiled potentials give what eager ones give, for structures of any size, or say why they are not compiled."""
+
+import copy
+import functools
+import logging
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+import torch
+from filelock import FileLock
+
+from ik_e3nn.graph import batch_graphs, build_graph
+from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.models.compiled import potential as compiled_module
+from ik_e3nn.models.compiled.potential import _Fusable, _padded, _places, _random_edges, _trace
+from tests.properties import structures
+
+CUTOFF = 3.5
+needs_compiler = pytest.mark.skipif(
+    shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler, which torch needs to compile"
+)
+
+
+def potential(**options):
+    torch.manual_seed(0)
+    options = {"num_channels": 2, "num_layers": 1, "l_max": 1, "l_features": 1, "correlation": 2} | options
+    model = InteratomicPotential(structures.SPECIES, CUTOFF, **options)
+    model.set_energy_reference(dict.fromkeys(model.species, -1.0), "test")
+    return model.double().eval()
+
+
+def graphs():
+    family = [make() for make in structures.ALL.values()]
+    for atoms in family:
+        atoms.info["charge"] = 1
+    singles = [build_graph(atoms, CUTOFF, dtype=torch.float64) for atoms in family]
+    return [*singles, batch_graphs(singles)]
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A compiled model and its cache; processes that run tests at the same time compile it once."""
+    model = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    base, folder = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("cache")
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
+    with FileLock(f"{shared}.lock"):
+        assert compile_potential(model, cache=shared)
+    shutil.copytree(shared, folder, dirs_exist_ok=True)
+    return model, folder
+
+
+@pytest.fixture(scope="module")
+def eager(compiled):
+    return copy.deepcopy(compiled[0])
+
+
+def test_the_graph_for_the_compiler_is_the_same_function():
+    model = potential(inputs=["bond_types"], num_layers=2).eval().double()
+    graph, edges = _trace(model, training=False), _padded(_random_edges(model), model.r_max)
+    fusable = _Fusable(graph).transform()
+    inputs = [store[name] for store, name in _places(model).values()], [edges[key] for key in sorted(edges)]
+    with torch.no_grad():
+        results = zip(fusable(*inputs), graph(*inputs), strict=True)
+    for got, wanted in results:
+        assert torch.allclose(got, wanted, rtol=1e-12, atol=1e-12 * float(wanted.abs().max()))
+    assert not [node for node in fusable.graph.nodes if "ik_e3nn" in str(node.target) or "bmm" in str(node.target)]
+
+
+@needs_compiler
+def test_every_structure_in_float64(compiled, eager):
+    model, _ = compiled
+    assert eager.compiled is None  # a copy is eager
+    for graph in graphs():
+        options = {"stress": True, "atomic_stress": True}
+        got, wanted = model(graph, **options), eager(graph, **options)
+        assert got.keys() == wanted.keys()
+        for name in wanted:
+            assert torch.allclose(got[name], wanted[name], atol=1e-10, rtol=1e-10, equal_nan=True), name
+    assert max(float(eager(graph)["forces"].abs().max()) for graph in graphs()) > 1e-2
+
+
+@needs_compiler
+def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, caplog):
+    _, folder = compiled
+    (package,) = folder.glob("*.pt2")
+    before = package.stat().st_mtime_ns
+    other = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    expected = [other(graph)["forces"] for graph in graphs()]
+    with caplog.at_level(logging.INFO):
+        assert compile_potential(other, cache=folder)
+    assert not caplog.records
+    assert package.stat().st_mtime_ns == before
+    assert [package] == list(folder.iterdir())
+    for graph, forces in zip(graphs(), expected, strict=True):
+        assert torch.allclose(other(graph)["forces"], forces, atol=1e-10)
+    with torch.no_grad():
+        other.atomic_energy.scale.mul_(2.0)  # weights are read at every call
+    assert torch.allclose(other(graphs()[0])["forces"], 2 * expected[0], atol=1e-10)
+
+
+@needs_compiler
+def test_a_damaged_package_is_made_again(monkeypatch, compiled):
+    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
+    (package,) = folder.iterdir()
+    good = package.read_bytes()
+    package.write_bytes(good[:1000])
+    monkeypatch.setattr(compiled_module, "_package", lambda model, path: path.write_bytes(good))
+    assert compile_potential(model, cache=folder)
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """The packages that are loaded; nothing is compiled and none of them is used."""
+    paths = []
+
+    def load(path, device):
+        paths.append(path)
+        raise RuntimeError("loaded")
+
+    monkeypatch.setattr(compiled_module, "_load", load)
+    monkeypatch.setattr(compiled_module, "_package", lambda model, path: None)
+    return paths
+
+
+@pytest.mark.parametrize("variable", [False, True])
+def test_machine_code_that_others_can_write_is_not_loaded(monkeypatch, tmp_path, loaded, variable):
+    folder, model = tmp_path / "cache", potential()
+    folder.mkdir()
+    package = folder / f"{compiled_module._key(model)}.pt2"
+    package.write_bytes(b"made by somebody else")
+    folder.chmod(0o777)
+    if variable:
+        monkeypatch.setenv("IK_E3NN_CACHE", str(folder))
+    with pytest.warns(CompileWarning, match=rf"others may write to it \(mode 0777\); .* chmod 700 {folder}"):
+        assert not compile_potential(model, cache=None if variable else folder)
+    assert not loaded
+    assert package.read_bytes() == b"made by somebody else"
+    assert model(graphs()[0])["forces"].isfinite().all()
+
+
+@pytest.mark.parametrize("fault", ["writable", "link"])
+def test_a_file_that_others_can_write_is_made_again(tmp_path, loaded, caplog, fault):
+    folder, model = tmp_path / "cache", potential()
+    folder.mkdir(mode=0o700)
+    package = folder / f"{compiled_module._key(model)}.pt2"
+    other = tmp_path / "other"
+    other.touch(mode=0o600)
+    if fault == "link":
+        package.symlink_to(other)
+    else:
+        package.touch()
+        package.chmod(0o666)
+    with pytest.warns(CompileWarning, match="RuntimeError: loaded"):
+        assert not compile_potential(model, cache=folder)
+    assert loaded == [package]  # only the new one
+    assert f"the machine code in {package} is made again, because" in caplog.text
+    assert other.exists()
+
+
+def test_the_compiler_of_torch_keeps_its_files_private_too(monkeypatch, tmp_path, loaded, caplog):
+    shared, own = tmp_path / "torch", tmp_path / "own"
+    shared.mkdir()
+    shared.chmod(0o777)
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(shared))
+    monkeypatch.setenv("IK_E3NN_CACHE", str(own))
+    with pytest.warns(CompileWarning, match="RuntimeError: loaded"):
+        compile_potential(potential())
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(own / "torchinductor")
+    assert f"torch's compiler uses {own / 'torchinductor'} instead" in caplog.text
+
+
+def test_an_empty_variable_is_none_at_all(monkeypatch, tmp_path):
+    monkeypatch.setenv("IK_E3NN_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert compiled_module._cache_folder(None).expanduser() == tmp_path / ".cache" / "ik_e3nn"
+
+
+@needs_compiler
+def test_weights_and_inputs_are_those_of_the_call(compiled, eager):
+    """New weights in the same model, and a single-precision charge for a model in double precision."""
+    model, edges = compiled[0], graphs()[-1]
+    edges["total_charge"] = edges["total_charge"].float()
+    other = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    for weight in other.parameters():
+        weight.data.normal_()
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    for assign in (False, True):
+        model.load_state_dict(other.state_dict(), assign=assign)
+        assert torch.allclose(model(edges)["forces"], other(edges)["forces"], rtol=1e-9, atol=1e-9)
+        model.load_state_dict(before, assign=assign)
+        assert torch.allclose(model(edges)["forces"], eager(edges)["forces"], rtol=1e-9, atol=1e-9)
+
+
+@needs_compiler
+def test_another_dtype_is_eager_again(compiled):
+    model = potential()
+    model.compiled = compiled[0].compiled
+    assert model.float().compiled is None
+
+
+def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
+    def fail(*_, **__):
+        raise RuntimeError("g++ not found\nmore")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    model = potential()
+    with pytest.warns(CompileWarning, match=r"runs eagerly \(RuntimeError: g\+\+ not found\)"):
+        assert not compile_potential(model, cache=tmp_path / "new")
+    assert model.compiled is None
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_nothing_of_an_unfinished_compilation_lies_in_the_cache(monkeypatch, tmp_path):
+    """Where a compilation is killed, no error handler runs: what is there at that moment stays."""
+    folder, found = tmp_path / "cache", []
+
+    def look(*_, **__):
+        found.append(list(folder.iterdir()))
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", look)
+    with pytest.warns(CompileWarning, match="stopped"):
+        compile_potential(potential(), cache=folder)
+    assert found == [[]]
+
+
+@needs_compiler
+@pytest.mark.parametrize(("factor", "size"), [(1.001, "1.0e-03"), (float("nan"), "nan")])
+def test_wrong_results_are_not_used(monkeypatch, compiled, tmp_path, factor, size):
+    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), tmp_path / "cache"
+    shutil.copytree(compiled[1], folder)
+    load = torch._inductor.aoti_load_package
+
+    def wrong(path):
+        run = load(path).loader.run
+        return SimpleNamespace(loader=SimpleNamespace(run=lambda inputs: [x * factor for x in run(inputs)]))
+
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", wrong)
+    with pytest.warns(CompileWarning, match=f"differ from the eager model's by {size}"):
+        assert not compile_potential(model, cache=folder)
+    assert model.compiled is None
+    assert not list(folder.iterdir())  # the next call makes it anew
+
+
+def test_training_goes_through_the_graph(monkeypatch):
+    """Gradients of a loss of energies and forces with respect to all weights, from the graph that is compiled."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+    model = potential(num_channels=3, l_max=2, correlation=3, num_layers=2).train()
+    results = []
+    for step in range(2):
+        if step:
+            assert compile_for_training(model)
+        gradients = []
+        for graph in graphs()[-3:]:
+            out = model(graph, stress=True)
+            stress = torch.nan_to_num(out["stress"], nan=0.0)
+            loss = out["energy"].square().sum() + out["forces"].square().sum() + stress.square().sum()
+            weights = list(model.parameters())
+            gradients += torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        results.append(gradients)
+    assert model.compiled_for_training is not None
+    for got, wanted in zip(*results, strict=True):
+        assert torch.allclose(got, wanted, rtol=1e-9, atol=1e-9 * max(1.0, float(wanted.abs().max())))
