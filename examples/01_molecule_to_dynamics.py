@@ -1,6 +1,6 @@
 """From a SMILES string to molecular dynamics with a potential trained on the way (this is ``make demo``).
 
-1. generate: frames of the molecule from molecular dynamics with GFN2-xTB at several temperatures, labelled with its
+1. generate: frames of the molecule from molecular dynamics with GFN2-xTB at several temperatures, labeled with its
    energies and forces; the test frames come from trajectories of their own;
 2. train: an implicit-kernel potential, conditioned on both species and the bond type;
 3. evaluate: on the test frames;
@@ -36,7 +36,7 @@ TRAIN_MINUTES = 2.0
 
 
 def make_data(smiles: str, folder: Path) -> None:
-    """Labelled frames for training and testing, from different trajectories."""
+    """Labeled frames for training and testing, from different trajectories."""
     for name, frames, seed in (("train", TRAIN_FRAMES, 1), ("test", TEST_FRAMES, 2)):
         file = folder / f"{name}.xyz"
         if not file.exists():

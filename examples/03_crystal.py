@@ -30,7 +30,7 @@ import matplotlib.pyplot as plt
 
 
 def train_model(folder: Path) -> Path:
-    """Rattled and strained cells of 32 atoms, labelled by EMT, and a potential trained on them.
+    """Rattled and strained cells of 32 atoms, labeled by EMT, and a potential trained on them.
 
     Returns the model file.
     """

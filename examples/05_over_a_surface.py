@@ -9,10 +9,10 @@ Which group? The one of everything that leaves your surroundings as they are:
     a crystal face with its corrugation      O3           (none)      the slab's atoms are in every structure
     a slit between two equal walls           Dinfh        surface     heights from the middle
     a wire or a pore                         Dinfh        wire        distances from the line
-    a crystal field, one binding site        Td, Oh, C1   site        displacements from the centre
+    a crystal field, one binding site        Td, Oh, C1   site        displacements from the center
     a uniform field                          Cinfv        (none)
 
-No group replaces the atoms of a corrugated face: "site" has one centre and does not repeat sideways, and with "surface"
+No group replaces the atoms of a corrugated face: "site" has one center and does not repeat sideways, and with "surface"
 nothing changes along the face, though directions across the normal may matter.
 
 What the right group is worth: particles that springs of stiffness 10 tie to a plane are forecast with a mean square
@@ -40,7 +40,7 @@ from ase import Atoms
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
-from ik_e3nn.data.generation.labelling import make_calculator
+from ik_e3nn.data.generation.labeling import make_calculator
 from ik_e3nn.training import DataConfig, EvalSettings, RunConfig, TrainConfig, evaluate, train
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
@@ -56,7 +56,7 @@ TIME_PS = 5.0
 
 
 def make_data(smiles: str, folder: Path) -> None:
-    """Labelled frames for training and testing, from different trajectories."""
+    """Labeled frames for training and testing, from different trajectories."""
     for name, seed in (("train", 1), ("test", 2)):
         file = folder / f"{name}.xyz"
         if not file.exists():
@@ -114,11 +114,11 @@ def scan(smiles: str, model: Path, path: Path) -> None:
 
 def lying(atoms: Atoms) -> Atoms:
     """The molecule with its plane across z, its middle at the origin."""
-    centred = atoms.positions - atoms.positions.mean(axis=0)
-    axes = np.linalg.svd(centred)[2]
+    centered = atoms.positions - atoms.positions.mean(axis=0)
+    axes = np.linalg.svd(centered)[2]
     axes[2] *= np.linalg.det(axes)  # a turn, not a mirror
     flat = atoms.copy()
-    flat.positions = centred @ axes.T
+    flat.positions = centered @ axes.T
     return flat
 
 

@@ -1,6 +1,6 @@
 """Where in a binding site is room for a ligand? Steerable convolutions of an occupancy grid.
 
-A site comes as a density on voxels: Gaussians at its carbon, nitrogen and oxygen (and sulphur) atoms, a scalar field
+A site comes as a density on voxels: Gaussians at its carbon, nitrogen and oxygen (and sulfur) atoms, a scalar field
 each. Four layers with implicit kernels of O(3), which carry scalars and vectors at every voxel, say the
 density of the ligand. The sites are small generated ones: a branched molecule, and atoms packed around it, with an
 opening on one side and polar atoms opposite of polar ones. Trained upright, the network is tested on sites that it has
@@ -123,7 +123,7 @@ def network() -> nn.Sequential:
         gate = Gate(hidden)
         parts += [layer(irreps, gate.irreps_in, dilation), OnGrid(EquivariantBatchNorm(gate.irreps_in)), OnGrid(gate)]
     last = layer(hidden, "1x0e")
-    last.conv.normalisation *= 0.1  # densities are small
+    last.conv.normalization *= 0.1  # densities are small
     return nn.Sequential(*parts, last)
 
 

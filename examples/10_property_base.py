@@ -60,7 +60,7 @@ model; {parameters:,} weights.
 
 
 def label(names: list[str], atoms_alone: dict[str, float]) -> list[Atoms]:
-    """Molecules with their properties; those that cannot be made or labelled are left out."""
+    """Molecules with their properties; those that cannot be made or labeled are left out."""
     found = []
     for name in names:
         try:

@@ -85,7 +85,7 @@ def qm9_arrays(folder):
     return path, read_arrays
 
 
-def neighbour_lists(folder):
+def neighbor_lists(folder):
     structures = [molecule("H2O"), molecule("CH4")]
     StructureDataset(structures, None, 4.0, cache=folder / "cache").prepare()
     (path,) = (folder / "cache").iterdir()
@@ -117,7 +117,7 @@ def uncertainty_file(folder):
     "kind",
     [
         md_checkpoint, dock_state, start_of_md, training_checkpoint, work_file, qm9_arrays, model_file,
-        uncertainty_file, neighbour_lists,
+        uncertainty_file, neighbor_lists,
     ],
 )  # fmt: skip
 def test_flipped_bits_are_clear_errors_or_change_nothing(tmp_path, kind) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ik_e3nn.errors import DataError
 from ik_e3nn_calculators.calculator.inputs import has_volume
 
-NEWTON_PER_METRE = units.m**2 / units.J  # in one eV/A^2
+NEWTON_PER_METER = units.m**2 / units.J  # in one eV/A^2
 SAME_CELL = 1e-6  # A
 
 
@@ -102,7 +102,7 @@ def surface_stress(atoms: Atoms) -> NDArray[np.float64]:
         )
     first, second = atoms.cell.array[atoms.pbc]
     area = np.linalg.norm(np.cross(first, second))
-    stress: NDArray[np.float64] = atoms.get_stress(voigt=False) * atoms.get_volume() / area * NEWTON_PER_METRE
+    stress: NDArray[np.float64] = atoms.get_stress(voigt=False) * atoms.get_volume() / area * NEWTON_PER_METER
     return stress
 
 

@@ -12,18 +12,18 @@ from ase.optimize import BFGS
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from base_model.frames import labelled, relaxation
+from base_model.frames import labeled, relaxation
 from ik_e3nn.data import StructureDataset, conformers
-from ik_e3nn.data.generation.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.generation.labeling import Labeler, LabelError, make_calculator
 from ik_e3nn.graph import build_graph, get_bonds
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.sets.loader import collate
-from ik_e3nn.training.sets.prepare import LabelledSet
+from ik_e3nn.training.sets.prepare import LabeledSet
 from ik_e3nn_calculators import IKCalculator
 
 
-def errors_by_kind(model: InteratomicPotential, data: LabelledSet) -> dict[str, dict[str, float]]:
+def errors_by_kind(model: InteratomicPotential, data: LabeledSet) -> dict[str, dict[str, float]]:
     """Errors on each kind of frames."""
     kinds = [str(atoms.info["config_type"]) for atoms in data.structures]
     result = {}
@@ -88,7 +88,7 @@ def relaxations(model: InteratomicPotential, smiles: Sequence[str], calculator: 
     for name in tqdm(smiles, desc="relaxations"):
         start = conformers(name, 1, seed=1)[0]
         try:
-            reference = relaxation(start, Labeller(make_calculator(calculator, 0, 1)), fmax=0.01, steps=400)[-1]
+            reference = relaxation(start, Labeler(make_calculator(calculator, 0, 1)), fmax=0.01, steps=400)[-1]
         except LabelError:
             continue
         atoms = start.copy()
@@ -108,8 +108,8 @@ def rmsd(first: np.ndarray, second: np.ndarray) -> float:
 
 def reference_frames(smiles: Sequence[str], calculator: str) -> list[Atoms]:
     """Force-field geometries with labels, for a quick look."""
-    labeller = Labeller(make_calculator(calculator, 0, 1))
-    frames = [labelled(conformers(name, 1)[0], labeller, "force field", name) for name in smiles]
+    labeler = Labeler(make_calculator(calculator, 0, 1))
+    frames = [labeled(conformers(name, 1)[0], labeler, "force field", name) for name in smiles]
     return [frame for frame in frames if frame is not None]
 
 

@@ -1,4 +1,4 @@
-"""Labelled frames of one molecule: relaxations, dynamics, rattled, strained and dissociated."""
+"""Labeled frames of one molecule: relaxations, dynamics, rattled, strained and dissociated."""
 
 import hashlib
 import logging
@@ -15,7 +15,7 @@ from ase.optimize import BFGS
 from rdkit.Chem import rdForceFieldHelpers
 
 from ik_e3nn.data import conformers
-from ik_e3nn.data.generation.labelling import LabelError, Labeller, make_calculator
+from ik_e3nn.data.generation.labeling import Labeler, LabelError, make_calculator
 from ik_e3nn.data.generation.langevin import LangevinSampler
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
@@ -35,7 +35,7 @@ class Plan:
     relaxations are cut short; to test on few, both are those of the reference method, to the end.
 
     Args:
-        calculator: Reference method, see `ik_e3nn.data.generation.labelling.make_calculator`.
+        calculator: Reference method, see `ik_e3nn.data.generation.labeling.make_calculator`.
         dynamics: Who moves the atoms at each temperature: "force field" or "reference".
         relaxation: Most steps towards the minimum of the reference method.
         on_the_way: Steps of it that are frames, beside the last.
@@ -94,13 +94,13 @@ class ForceField(Calculator):
 
 
 def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
-    """All frames of a molecule; those that cannot be labelled are left out."""
+    """All frames of a molecule; those that cannot be labeled are left out."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "big"))
     try:
         start, *others = conformers(smiles, 2, seed=0)
-        labeller = Labeller(make_calculator(plan.calculator, 0, 1))
-        path = relaxation(start, labeller, steps=plan.relaxation)
-        mover = labeller if plan.dynamics == "reference" else Labeller(ForceField(start))
+        labeler = Labeler(make_calculator(plan.calculator, 0, 1))
+        path = relaxation(start, labeler, steps=plan.relaxation)
+        mover = labeler if plan.dynamics == "reference" else Labeler(ForceField(start))
     except (DataError, LabelError) as error:
         log.warning("%s is left out: %s", smiles, error)
         return []
@@ -112,7 +112,7 @@ def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
     chosen += [("rattled", _rattled(minimum, amplitude, rng)) for amplitude in rng.uniform(0.03, 0.15, plan.rattled)]
     chosen += [("stretched", atoms) for _ in range(plan.stretched) if (atoms := _stretched(minimum, rng)) is not None]
     chosen += [("scaled", _rattled(_scaled(minimum, rng), 0.03, rng)) for _ in range(plan.scaled)]
-    return [frame for kind, atoms in chosen if (frame := labelled(atoms, labeller, kind, smiles)) is not None]
+    return [frame for kind, atoms in chosen if (frame := labeled(atoms, labeler, kind, smiles)) is not None]
 
 
 def isolated_atoms(calculator: str) -> list[Atoms]:
@@ -120,7 +120,7 @@ def isolated_atoms(calculator: str) -> list[Atoms]:
     frames = []
     for symbol in ELEMENTS:
         spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
-        labels = Labeller(make_calculator(calculator, 0, spin)).label(Atoms(symbol))
+        labels = Labeler(make_calculator(calculator, 0, spin)).label(Atoms(symbol))
         frames.append(Atoms(symbol, info={"REF_energy": labels.energy, "config_type": "IsolatedAtom"}))
         frames[-1].arrays["REF_forces"] = labels.forces
     return frames
@@ -141,12 +141,12 @@ def atoms_apart(alone: list[Atoms], copies: int) -> list[Atoms]:
     return frames
 
 
-def relaxation(start: Atoms, labeller: Labeller, *, fmax: float = 0.03, steps: int = 200) -> list[Atoms]:
+def relaxation(start: Atoms, labeler: Labeler, *, fmax: float = 0.03, steps: int = 200) -> list[Atoms]:
     """The way to the nearest minimum of the reference method, from the start on."""
     atoms, path = start.copy(), []
-    labeller.forget()
-    labeller.forces(atoms)  # a failure has a clear message here
-    atoms.calc = labeller.calculator
+    labeler.forget()
+    labeler.forces(atoms)  # a failure has a clear message here
+    atoms.calc = labeler.calculator
     try:
         for _ in BFGS(atoms, logfile=None).irun(fmax=fmax, steps=steps):
             path.append(start.copy())
@@ -156,11 +156,11 @@ def relaxation(start: Atoms, labeller: Labeller, *, fmax: float = 0.03, steps: i
     return path
 
 
-def labelled(atoms: Atoms, labeller: Labeller, kind: str, smiles: str) -> Atoms | None:
+def labeled(atoms: Atoms, labeler: Labeler, kind: str, smiles: str) -> Atoms | None:
     """A frame with labels, or None where the method fails or forces are beyond all use."""
-    labeller.forget()
+    labeler.forget()
     try:
-        labels = labeller.label(atoms)
+        labels = labeler.label(atoms)
     except LabelError:
         return None
     if np.abs(labels.forces).max() > LARGEST_FORCE:
@@ -171,13 +171,13 @@ def labelled(atoms: Atoms, labeller: Labeller, kind: str, smiles: str) -> Atoms 
     return frame
 
 
-def _dynamics(start: Atoms, labeller: Labeller, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[str, Atoms]]:
+def _dynamics(start: Atoms, labeler: Labeler, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[str, Atoms]]:
     sampler = LangevinSampler(1.0, plan.interval, plan.equilibration, 0.02)
     for temperature in plan.temperatures:
         previous = None
         for _ in range(plan.md):
             try:
-                previous = sampler.frame(start, {}, previous, temperature, rng, labeller)
+                previous = sampler.frame(start, {}, previous, temperature, rng, labeler)
             except LabelError:
                 break
             atoms = start.copy()

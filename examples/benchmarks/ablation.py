@@ -126,7 +126,7 @@ class Lab:
                 return [statistics.median(b - a for a, b in itertools.pairwise(part)) for part in rows]
 
     def cost(self, name: str, data_set: str) -> float:
-        """Time of an epoch as a multiple of the default's; 1 where nothing but loss or optimiser differs."""
+        """Time of an epoch as a multiple of the default's; 1 where nothing but loss or optimizer differs."""
         if VARIANTS[name].costs_the_same:
             return 1.0
         mine, default = self.timed(name, data_set)

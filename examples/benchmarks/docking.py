@@ -31,7 +31,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from surface import run
 from tqdm import tqdm
 
-from ik_e3nn.data.generation.labelling import make_calculator
+from ik_e3nn.data.generation.labeling import make_calculator
 from ik_e3nn.data.generation.steele import UFF
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies

@@ -56,7 +56,7 @@ class Problem:
             "14x0e", filters, basis=PolynomialBasis(3), depth=2, activation="sphere", batch_norm=True
         )
         mode = "depthwise" if case == "depthwise" else "full"
-        self.conv = PointConv(features, features, self.kernel, mode, num_neighbours=degree)
+        self.conv = PointConv(features, features, self.kernel, mode, num_neighbors=degree)
         if case == "full_random_degree":
             degrees = torch.poisson(torch.full((nodes,), float(degree))).long()
             receivers = torch.repeat_interleave(torch.arange(nodes), degrees)

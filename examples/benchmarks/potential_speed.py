@@ -4,7 +4,7 @@ Five parts, all on generated structures:
 
     floor    time of every block against the least its FLOPs and bytes allow
     compile  what compiling gains: latency, throughput, training
-    md       one step of dynamics, split into neighbour list, graph, model and the rest; memory over the steps
+    md       one step of dynamics, split into neighbor list, graph, model and the rest; memory over the steps
     scaling  time and memory per atom against the number of atoms
     loader   time of the data loader against that of a training step
 
@@ -203,7 +203,7 @@ def run_dynamics(options: dict[str, Any]) -> dict[str, Any]:
     total, s = time.perf_counter() - start, watch.seconds
     objects.append(count_objects())
     split = {
-        "neighbour list": s["list"], "graph": s["graph"] - s["list"], "edges in blocks": s["blocks"],
+        "neighbor list": s["list"], "graph": s["graph"] - s["list"], "edges in blocks": s["blocks"],
         "model": s["model"] - s["blocks"], "ASE and the rest": total - s["graph"] - s["model"],
     }  # fmt: skip
     halves = np.array_split([mib for _, mib in trace[1:]], 2)
@@ -227,7 +227,7 @@ def md(plan: Plan, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
-    """Time and memory of energy, forces and stress of a crystal of silicon, neighbour list included."""
+    """Time and memory of energy, forces and stress of a crystal of silicon, neighbor list included."""
     calculator = IKCalculator(make_model(options["quick"]), device="cpu", max_edges=options["max_edges"])
     small = bulk("Si", cubic=True)
     small.calc = calculator

@@ -46,7 +46,7 @@ def main() -> None:
     for preset, dtype, form in tqdm(jobs, unit="model"):
         torch.manual_seed(0)
         model = InteratomicPotential(["H", "C", "O", "Cu"], R_MAX, preset=preset).to(getattr(torch, dtype)).eval()
-        model.set_average_neighbours(12.0)
+        model.set_average_neighbors(12.0)
         if form == "compiled" and not compile_potential(model):
             raise SystemExit("the model could not be compiled")
         report = check_potential(model, structures())

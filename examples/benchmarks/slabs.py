@@ -23,13 +23,13 @@ from ik_e3nn.cli import main as command
 
 OUTPUT = Path(__file__).parent / "results" / "slabs.json"
 HELD_OUT = ("random1000169", "random1000193")
-EVERY = 4  # neighbouring steps of a relaxation are nearly the same
+EVERY = 4  # neighboring steps of a relaxation are nearly the same
 LATER = 0.8  # share of a relaxation that comes before the test frames
 Row = dict[str, Any]
 
 
 def relaxations(path: Path) -> dict[str, list[Atoms]]:
-    """Frames of every relaxation, labelled, with the fixed atoms as a constraint."""
+    """Frames of every relaxation, labeled, with the fixed atoms as a constraint."""
     systems = {}
     with np.load(path, allow_pickle=False) as data:
         for name in map(str, data["names"]):

@@ -100,26 +100,26 @@ def plot(result: dict[str, list[Row]], path: Path) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
     rows = [row for row in result["errors"] if row["error"] > 0]
     swept = [row for row in rows if not row["default"]]
-    for colour, name in enumerate(FUNCTIONS):
+    for color, name in enumerate(FUNCTIONS):
         chosen = [r for r in swept if r["function"] == name and r["grid"] == "Gauss-Legendre" and r["l_max"] >= 3]
         for l_max in dict.fromkeys(r["l_max"] for r in chosen):
             line = [(r["degree"] / l_max, r["error"]) for r in chosen if r["l_max"] == l_max]
-            axes[0].plot(*zip(*line, strict=True), f"C{colour}.-", lw=0.8, alpha=0.7)
-        axes[0].plot([], [], f"C{colour}.-", label=name)
+            axes[0].plot(*zip(*line, strict=True), f"C{color}.-", lw=0.8, alpha=0.7)
+        axes[0].plot([], [], f"C{color}.-", label=name)
     axes[0].set(
         xlabel="degree of the grid / l_max", ylabel="equivariance error", title="Gauss-Legendre, l_max = 3 to 12"
     )
-    for colour, kind in enumerate(GRIDS):
+    for color, kind in enumerate(GRIDS):
         chosen = [r for r in swept if r["function"] == "ELU" and r["grid"] == kind and r["l_max"] >= 3]
         places = [(r["points"] / (r["l_max"] + 1) ** 2, r["error"]) for r in chosen]
-        axes[1].plot(*zip(*places, strict=True), f"C{colour}o", markersize=3, label=kind)
+        axes[1].plot(*zip(*places, strict=True), f"C{color}o", markersize=3, label=kind)
     axes[1].set(xlabel="points / coefficients", xscale="log", title="ELU, l_max = 3 to 12")
     axes[1].set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
     axes[1].minorticks_off()
-    for colour, name in enumerate(("ELU", "SiLU")):
+    for color, name in enumerate(("ELU", "SiLU")):
         for label, style in (("default", "o-"), ("2 l_max + 3", "x:")):
             line = [(r["l_max"], r["error"]) for r in rows if r["function"] == name and r["grid"] == label]
-            axes[2].plot(*zip(*line, strict=True), f"C{colour + 1}{style}", label=f"{name}, {label}")
+            axes[2].plot(*zip(*line, strict=True), f"C{color + 1}{style}", label=f"{name}, {label}")
     axes[2].axhline(0.04, c="k", lw=0.5)
     axes[2].set(xlabel="l_max", xticks=sorted({r["l_max"] for r in rows}), title="grid of the sphere activation")
     for axis in axes:

@@ -25,7 +25,7 @@ def distances(vectors: Tensor) -> Tensor:
 
 
 def harmonics(vectors: Tensor, l_max: int, *, normalize: bool = True) -> Tensor:
-    r"""Spherical harmonics up to l_max, in e3nn's order and "component" normalisation.
+    r"""Spherical harmonics up to l_max, in e3nn's order and "component" normalization.
 
     .. math:: Y_l(r/|r|) \;\text{with}\; |Y_l|^2 = 2l+1, \qquad \text{or the polynomials}\; |r|^l \, Y_l(r/|r|)
 
@@ -52,7 +52,7 @@ class Harmonics(ExactModule):
 
     .. math:: Y_l = C_l \, (Y_{l-1} \otimes Y_1)
 
-    with C_l the coupling constants, scaled to "component" normalisation. Same values, faster in small systems and for
+    with C_l the coupling constants, scaled to "component" normalization. Same values, faster in small systems and for
     a compiler.
 
     Args:

@@ -10,7 +10,7 @@ E3NN_L_MAX = 11  # degrees up to which every supported e3nn has polynomials
 
 
 def polar_functions(polar: Tensor, l_max: int) -> Tensor:
-    r"""The part of the harmonics that depends on the polar angle, in "component" normalisation.
+    r"""The part of the harmonics that depends on the polar angle, in "component" normalization.
 
     .. math:: Y_{l,\pm m} = Q_{lm}(\beta) \begin{cases} \cos m\alpha \\ \sin m\alpha \end{cases}, \qquad
               Q_{lm} = \sqrt{(2 - \delta_{m0}) (2l+1) \tfrac{(l-m)!}{(l+m)!}} \; (-1)^m P_l^m(\cos\beta)
@@ -45,7 +45,7 @@ def angular_harmonics(polar: Tensor, azimuth: Tensor, l_max: int) -> Tensor:
         l_max: Largest degree.
 
     Returns:
-        Tensor (N, (l_max+1)^2), float64, in e3nn's order and "component" normalisation.
+        Tensor (N, (l_max+1)^2), float64, in e3nn's order and "component" normalization.
 
     Example:
         >>> angular_harmonics(torch.tensor([0.5]), torch.tensor([1.0]), 30).square().sum().round()  # (l_max + 1)^2

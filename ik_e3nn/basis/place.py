@@ -20,8 +20,8 @@ class PlaceBasis(ExactModule):
               g^{\pm}_n(\rho) &= e^{-(\rho - c_n)^2 / 2 \Delta^2} \pm e^{-(\rho + c_n)^2 / 2 \Delta^2}
 
     with :math:`\rho^2 = |u|^2 + \epsilon^2`, the plus sign and s = 0 for even l, the minus sign and s = 1 for odd l,
-    and centres :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line the functions of l = 0 and l = 1 together are
-    Gaussians on equidistant centres on both sides of zero: whatever tells the two sides apart can use them so.
+    and centers :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line the functions of l = 0 and l = 1 together are
+    Gaussians on equidistant centers on both sides of zero: whatever tells the two sides apart can use them so.
 
     Args:
         reach: Distance (A) up to which there are shells; beyond it the last ones fall off as Gaussians do.
@@ -39,7 +39,7 @@ class PlaceBasis(ExactModule):
         torch.Size([1, 64])
     """
 
-    centres: Tensor
+    centers: Tensor
 
     def __init__(self, reach: float, num_basis: int = 16, *, l_max: int = 1) -> None:
         super().__init__()
@@ -48,17 +48,17 @@ class PlaceBasis(ExactModule):
         self.reach, self.num_basis, self.l_max = float(reach), num_basis, l_max
         self.spacing = self.reach / num_basis
         self.irreps_out = spherical_irreps(l_max, num_basis)
-        self.register_exact("centres", self.spacing * (torch.arange(num_basis, dtype=torch.float64) + 0.5))
+        self.register_exact("centers", self.spacing * (torch.arange(num_basis, dtype=torch.float64) + 0.5))
 
     def forward(self, displacements: Tensor) -> Tensor:
         """Values (N, irreps_out.dim) at displacements (N, 3), in A."""
         square = displacements.square().sum(-1, keepdim=True)
         rho = (square + SOFTENING**2).sqrt()
-        above, below = (torch.exp(-0.5 * ((rho - c) / self.spacing) ** 2) for c in (self.centres, -self.centres))
+        above, below = (torch.exp(-0.5 * ((rho - c) / self.spacing) ** 2) for c in (self.centers, -self.centers))
         shells = (above + below, (above - below) / rho)
         bounded = (square + self.spacing**2).rsqrt()
         Y = harmonics(displacements, self.l_max, normalize=False)
-        # mean over rho of exp(-t^2) is sqrt(pi) spacing / reach for an inner centre
+        # mean over rho of exp(-t^2) is sqrt(pi) spacing / reach for an inner center
         norm = (math.sqrt(math.pi) / self.num_basis) ** -0.5
         blocks = []
         for l in range(self.l_max + 1):

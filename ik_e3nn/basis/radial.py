@@ -74,12 +74,12 @@ class BesselBasis(ExactModule):
 
 
 class GaussianBasis(ExactModule):
-    r"""Gaussians on equidistant centres, of unit second moment on average.
+    r"""Gaussians on equidistant centers, of unit second moment on average.
 
     .. math:: b_n(r) = c \exp\left(-\tfrac12 (r - r_n)^2 / \Delta^2\right), \qquad r_n = n \Delta, \; n = 0..N-1
 
     Args:
-        r_max: Position of the last centre (A).
+        r_max: Position of the last center (A).
         num_basis: Number of functions, at least 2.
 
     Example:
@@ -87,7 +87,7 @@ class GaussianBasis(ExactModule):
         torch.Size([10, 8])
     """
 
-    centres: Tensor
+    centers: Tensor
 
     def __init__(self, r_max: float, num_basis: int = 8) -> None:
         super().__init__()
@@ -97,13 +97,13 @@ class GaussianBasis(ExactModule):
         self.r_max = float(r_max)
         self.num_basis = num_basis
         self.spacing = r_max / (num_basis - 1)
-        self.register_exact("centres", torch.linspace(0, r_max, num_basis, dtype=torch.float64))
+        self.register_exact("centers", torch.linspace(0, r_max, num_basis, dtype=torch.float64))
 
     def forward(self, r: Tensor) -> Tensor:
         """Values (..., num_basis) at distances r (..., 1)."""
-        # mean over r of exp(-t^2) is sqrt(pi) spacing / r_max for an inner centre
+        # mean over r of exp(-t^2) is sqrt(pi) spacing / r_max for an inner center
         norm = (math.sqrt(math.pi) * self.spacing / self.r_max) ** -0.5
-        return torch.exp(-0.5 * ((r - self.centres) / self.spacing) ** 2) * norm
+        return torch.exp(-0.5 * ((r - self.centers) / self.spacing) ** 2) * norm
 
 
 class GaussianShell(nn.Module):

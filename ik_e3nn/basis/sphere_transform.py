@@ -15,7 +15,7 @@ class SphereTransform(ExactModule):
     .. math:: f(x_{jk}) = \sum_{l \le L} \sum_m x_{lm} Y_{lm}(x_{jk}), \qquad
               x_{lm} = \sum_j w_j \frac{1}{A} \sum_k f(x_{jk}) \, Y_{lm}(x_{jk})
 
-    with e3nn's harmonics in "component" normalisation: their mean square over the sphere is 1, and a signal of l = 0
+    with e3nn's harmonics in "component" normalization: their mean square over the sphere is 1, and a signal of l = 0
     alone has its coefficient as its value. The azimuth is transformed by FFT, the polar angle by one matrix for every
     order m: O(L^3) operations, where a matrix for the whole grid takes O(L^4).
 

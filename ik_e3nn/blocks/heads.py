@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ik_e3nn.blocks.property_scale import Molecules
 from ik_e3nn.constants import ExactModule
-from ik_e3nn.nn import EquivariantLinear, ScalarMLP, normalised_silu
+from ik_e3nn.nn import EquivariantLinear, ScalarMLP, normalized_silu
 
 POOLED = 128  # hidden size of the MLP behind the pooling, as in the paper
 TYPICAL_ATOMS = 18.0  # sums over atoms are divided by its root
@@ -108,7 +108,7 @@ class Pooled(Head):
 class Dipole(Head):
     r"""A vector: :math:`y = N_0^{-1/2} \sum_i \big( g_i \, L_{1o} x_i + q_i \, (r_i - R) \big)`.
 
-    The first term is the dipole of an atom, the second that of its charge; R is the centre of nuclear charge.
+    The first term is the dipole of an atom, the second that of its charge; R is the center of nuclear charge.
 
     Reference:
         Schütt et al., PaiNN, ICML 2021, eq. 14.
@@ -135,7 +135,7 @@ class DipoleNorm(Dipole):
         return (vector.square().sum(2) + 1e-12).sqrt()  # the gradient of a plain norm is NaN for atoms, with zero
 
 
-class Polarisability(Head):
+class Polarizability(Head):
     r"""A symmetric tensor: :math:`y = \sum_i \big( s_i 1 + g_i \, T(L_{2e} x_i) + v_i \vee (r_i - R) \big)`.
 
     with :math:`v \vee r = v r^T + r v^T`, and T the traceless symmetric matrix of five numbers.
@@ -187,7 +187,7 @@ HEADS: dict[str, type[Head]] = {
     "intensive": Pooled,
     "dipole": Dipole,
     "dipole_norm": DipoleNorm,
-    "polarisability": Polarisability,
+    "polarizability": Polarizability,
     "spatial_extent": SpatialExtent,
 }
 
@@ -210,7 +210,7 @@ class Invariants(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, irreps_in.dim) to (N, hidden)."""
-        return normalised_silu(self.linear(features))
+        return normalized_silu(self.linear(features))
 
 
 def quiet(mlp: ScalarMLP, factor: float = 0.0) -> ScalarMLP:

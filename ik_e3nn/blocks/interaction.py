@@ -12,7 +12,7 @@ from ik_e3nn.blocks.tiles import by_tiles
 from ik_e3nn.conv import gather
 from ik_e3nn.conv.depthwise import DepthwiseMixing
 from ik_e3nn.kernels import ImplicitKernel, RadialKernel, SeparableFilter
-from ik_e3nn.nn import EquivariantLinear, SphereProduct, TensorPowers, normalised_sigmoid, normalised_silu
+from ik_e3nn.nn import EquivariantLinear, SphereProduct, TensorPowers, normalized_sigmoid, normalized_silu
 from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -57,7 +57,7 @@ class Interaction(nn.Module):
         correlation: Number of factors n.
     """
 
-    normalisation: Tensor
+    normalization: Tensor
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, *, conditioning: Conditioning, correlation: int
@@ -74,7 +74,7 @@ class Interaction(nn.Module):
         self.bonds = TypeEmbedding(c.num_bond_types, self.kernel.irreps_hidden, group) if c.num_bond_types else None
         self.up = EquivariantLinear(irreps_in, irreps_in, group)
         self.conv = DepthwiseMixing(irreps_in, self.kernel.irreps_out, hidden, group)
-        self.register_buffer("normalisation", torch.tensor(1.0))
+        self.register_buffer("normalization", torch.tensor(1.0))
         self.species_scale = nn.Parameter(1 + 0.1 * torch.randn(c.l_max + 1, c.num_species, channels))
         self.product = make_product(hidden, irreps_out, group, correlation)
         self.gates = nn.Parameter(torch.randn(channels, irreps_out.lmax * channels)) if irreps_out.lmax else None
@@ -114,7 +114,7 @@ class Interaction(nn.Module):
         """
         filter_fields = self.filter_fields(senders, receivers, edges)
         A = self.conv.on_components(x, edges.senders, filter_fields, edges.owners, receivers.shape[0])
-        scales = (scale * self.normalisation).unbind()
+        scales = (scale * self.normalization).unbind()
         return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))
 
     def ends(self, features: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,9 +135,9 @@ class Interaction(nn.Module):
     def gated(self, message: Tensor) -> Tensor:
         """SiLU of the scalars; the other degrees times sigmoids of mixed scalars: (M, N, C) to the same."""
         scalars, *others = message.split([b.dim for b in self.blocks_out])
-        parts = [normalised_silu(scalars)]
+        parts = [normalized_silu(scalars)]
         if self.gates is not None:
-            gates = normalised_sigmoid(scalars @ (self.gates * self.gates.shape[0] ** -0.5))
+            gates = normalized_sigmoid(scalars @ (self.gates * self.gates.shape[0] ** -0.5))
             parts += [m * g for m, g in zip(others, gates.split(message.shape[2], 2), strict=True)]
         return torch.cat(parts)
 

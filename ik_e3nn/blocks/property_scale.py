@@ -19,7 +19,7 @@ class Molecules(NamedTuple):
         species: Species indices, (N,).
         batch: Molecule of every atom, (N,).
         sizes: Atoms of every molecule, (B,).
-        places: Positions relative to the centre of nuclear charge, (N, 3), in A.
+        places: Positions relative to the center of nuclear charge, (N, 3), in A.
     """
 
     species: Tensor
@@ -41,7 +41,7 @@ class PropertyScale(nn.Module):
 
     .. math:: P_t = b_t + \sum_i \big( a_{t Z_i} + c_{t Z_i} |r_i - R|^2 \big) + s_t \, y_t
 
-    with R the centre of nuclear charge: a for extensive properties (and the isotropic part of tensors), c for the
+    with R the center of nuclear charge: a for extensive properties (and the isotropic part of tensors), c for the
     electronic spatial extent, b for intensive ones. All are found by least squares on the training set and are no
     parameters. Total energies are differences of large numbers: in float32 they would be off by several meV.
 
@@ -91,7 +91,7 @@ class PropertyScale(nn.Module):
         for column, target in enumerate(self.targets):
             value = readouts[target.name].double() * self.scale[column]
             reference = references[:, column]
-            if target.kind == "polarisability":
+            if target.kind == "polarizability":
                 reference = reference[:, None, None] * torch.eye(3, dtype=torch.float64, device=reference.device)
             out[target.name] = value if target.kind in ("dipole", "dipole_norm") else value + reference
         return out

@@ -40,7 +40,7 @@ class SteerableSettings:
         kernel_fields: Fields of every degree in that MLP; the channels in mode "depthwise".
         conditions: What kernels see beside the relative position: "bonds" (types of bonds), "species" (of both atoms).
         mode: "full" mixes every channel with every field of the kernel, as the paper does; "depthwise" pairs them.
-        batch_norm: Normalise the relative position's harmonics over the batch, as the paper does.
+        batch_norm: Normalize the relative position's harmonics over the batch, as the paper does.
         activation: Nonlinearity in kernels and between convolutions. With "gate" and "product" the network is exactly
             equivariant, with "sphere", the paper's, only up to the grids: see ``grid_degree``.
         grid_degree: Degree of the grids of the sphere activation. For new networks with l_max = 2, dipoles of turned
@@ -197,15 +197,15 @@ class SteerableNetwork(ExactModule):
             x = layer(x, vectors, attributes, edge_index, blocks)
         return x
 
-    def set_average_neighbours(self, number: float) -> None:
-        """Set the mean number of neighbours, by whose root sums over neighbours are divided; less than 1 counts as 1.
+    def set_average_neighbors(self, number: float) -> None:
+        """Set the mean number of neighbors, by whose root sums over neighbors are divided; less than 1 counts as 1.
 
         Raises:
             ValueError: The number is not positive and finite.
         """
         divisor = checked_number(number)
         for layer in self.layers:
-            cast(SteerableLayer, layer).conv.normalisation.fill_(divisor**-0.5)
+            cast(SteerableLayer, layer).conv.normalization.fill_(divisor**-0.5)
 
 
 def _basis(r_max: float | None, l_max: int) -> EdgeBasis:

@@ -41,7 +41,7 @@ TRAIN, FINETUNE = "train", "finetune"
 COMMANDS = (
     Command(
         "data generate",
-        "structures of molecules and crystals, labelled by an ASE calculator or GFN2-xTB",
+        "structures of molecules and crystals, labeled by an ASE calculator or GFN2-xTB",
         "ik_e3nn.data.generation.settings:GenerateSettings",
         "ik_e3nn.data.generation.generate:generate",
         example="--smiles CCO -o ethanol.xyz",

@@ -14,7 +14,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class DepthwiseMixing(ExactModule):
-    r"""The sum over neighbours of :math:`L(\bigoplus_p T_p(x^c, h^c))`, as :math:`L(\bigoplus_p T_p(\sum x^c h^c))`.
+    r"""The sum over neighbors of :math:`L(\bigoplus_p T_p(x^c, h^c))`, as :math:`L(\bigoplus_p T_p(\sum x^c h^c))`.
 
     The couplings T are constants and L is linear, so both act after the sum, once a node; what is summed are outer
     products of components. Where the filter is separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, the sum over the edges of a
@@ -54,7 +54,7 @@ class DepthwiseMixing(ExactModule):
         blocks: ReceiverBlocks,
         num_nodes: int,
     ) -> Tensor:
-        """Sum of K(h) x over the neighbours, (num_nodes, irreps_out.dim)."""
+        """Sum of K(h) x over the neighbors, (num_nodes, irreps_out.dim)."""
         slots = blocks.slots.flatten()
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = SeparableFilter(*(gather(pad_row(part), slots) for part in filter_fields))

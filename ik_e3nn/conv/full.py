@@ -43,7 +43,7 @@ class Term(NamedTuple):
 
 
 class FullMixing(ExactModule):
-    r"""The sum over neighbours of :math:`L(x \otimes h)` as three GEMMs.
+    r"""The sum over neighbors of :math:`L(x \otimes h)` as three GEMMs.
 
     For an input irrep with C channels, H filter fields, a block of n edges, and the coupling paths :math:`T_p`:
 
@@ -116,7 +116,7 @@ class FullMixing(ExactModule):
         blocks: ReceiverBlocks,
         num_nodes: int,
     ) -> Tensor:
-        """Sum of K(h) x over the neighbours, (num_nodes, irreps_out.dim)."""
+        """Sum of K(h) x over the neighbors, (num_nodes, irreps_out.dim)."""
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = filter_fields.fields()
         filters = [pad_row(h) for h in self._filter_components(filter_fields)]

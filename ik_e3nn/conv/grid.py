@@ -28,7 +28,7 @@ class GridConv(ExactModule):
     The result is exactly equivariant to those elements of the group that map the grid to itself, and to others as far
     as the grid resolves kernel and field.
 
-    In evaluation the folded kernel is kept until a weight changes, by an optimiser, ``load_state_dict`` or any other
+    In evaluation the folded kernel is kept until a weight changes, by an optimizer, ``load_state_dict`` or any other
     operation that torch counts; edits through ``.data`` are none. It is not kept where weights may need a gradient
     (use ``torch.no_grad()``), nor where every sample has a kernel of its own, by its attributes.
 
@@ -97,7 +97,7 @@ class GridConv(ExactModule):
         self.register_buffer("places", stencil.places(), persistent=False)
         self.register_buffer("order_in", _by_parts(self.irreps_in, channel_groups), persistent=False)
         self.register_buffer("order_out", _by_parts(self.irreps_out, channel_groups), persistent=False)
-        self.conv.normalisation.fill_(self._normalisation())
+        self.conv.normalization.fill_(self._normalization())
         self._kept: tuple[Snapshot, Tensor] | None = None
 
     def forward(self, features: Tensor, attributes: Tensor | None = None) -> Tensor:
@@ -137,7 +137,7 @@ class GridConv(ExactModule):
         samples, (points, _) = 1 if attributes is None else attributes.shape[0], self.vectors.shape
         if attributes is not None:
             attributes = attributes.repeat_interleave(points, 0)
-        K = self.kernel.matrix(self.conv, self.vectors.repeat(samples, 1), attributes) * self.conv.normalisation
+        K = self.kernel.matrix(self.conv, self.vectors.repeat(samples, 1), attributes) * self.conv.normalization
         K = K.view(samples, points, *K.shape[1:])
         if self.channel_groups > 1:
             K = K.index_select(2, self.order_out)
@@ -164,7 +164,7 @@ class GridConv(ExactModule):
         shape = (self.dim_out, self.dim_in // self.channel_groups, *self.stencil.shape)
         return self.vectors.new_zeros(shape)
 
-    def _normalisation(self) -> float:
+    def _normalization(self) -> float:
         """One over the root of d, the sum over the stencil of the mean square of the filter fields.
 
         With standard normal features the result then has unit variance, whatever window ends the kernel.

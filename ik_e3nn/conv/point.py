@@ -32,7 +32,7 @@ class PointConv(nn.Module):
         kernel: Gives the type of the filter fields and the group; not called here, so that several convolutions can
             share the fields.
         mode: "full" or "depthwise".
-        num_neighbours: Mean number of neighbours d, for unit variance of the sum; less than 1 counts as 1.
+        num_neighbors: Mean number of neighbors d, for unit variance of the sum; less than 1 counts as 1.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.4, eq. 5; for L behind the sum see ``matrix``.
@@ -47,7 +47,7 @@ class PointConv(nn.Module):
         torch.Size([3, 16])
     """
 
-    normalisation: Tensor
+    normalization: Tensor
 
     def __init__(
         self,
@@ -56,20 +56,20 @@ class PointConv(nn.Module):
         kernel: Kernel,
         mode: Mode = "full",
         *,
-        num_neighbours: float = 1.0,
+        num_neighbors: float = 1.0,
     ) -> None:
         super().__init__()
         modes: dict[str, type[FullMixing] | type[DepthwiseMixing]] = {"full": FullMixing, "depthwise": DepthwiseMixing}
         if mode not in modes:
             raise ValueError(f"mode must be 'full' or 'depthwise'; got {mode!r}")
-        if not 0 < num_neighbours < float("inf"):
-            raise ValueError(f"num_neighbours must be positive and finite; got {num_neighbours}")
+        if not 0 < num_neighbors < float("inf"):
+            raise ValueError(f"num_neighbors must be positive and finite; got {num_neighbors}")
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         self.irreps_filter, self.group = kernel.irreps_out, kernel.group
         self.mode = mode
         self.dim_in, self.dim_filter = self.irreps_in.dim, self.irreps_filter.dim
         self.mixing = modes[mode](self.irreps_in, self.irreps_filter, self.irreps_out, self.group)
-        self.register_buffer("normalisation", torch.tensor(max(float(num_neighbours), 1.0) ** -0.5))
+        self.register_buffer("normalization", torch.tensor(max(float(num_neighbors), 1.0) ** -0.5))
 
     def forward(
         self,
@@ -99,7 +99,7 @@ class PointConv(nn.Module):
         num_nodes = features.shape[0] if num_nodes is None else num_nodes
         if blocks is None:
             blocks = ReceiverBlocks.from_receivers(edge_index[1], num_nodes)
-        return self.mixing(features, edge_index[0], filter_fields, blocks, num_nodes) * self.normalisation
+        return self.mixing(features, edge_index[0], filter_fields, blocks, num_nodes) * self.normalization
 
     def matrix(self, filter_fields: Tensor | SeparableFilter) -> Tensor:
         """The kernel K of every edge as a matrix, (E, irreps_out.dim, irreps_in.dim), without the factor of the sum.

@@ -1,4 +1,4 @@
-"""Sums over the neighbours of a node: as scatter, and as blocks of equal size that a batched GEMM can take."""
+"""Sums over the neighbors of a node: as scatter, and as blocks of equal size that a batched GEMM can take."""
 
 from typing import Any, NamedTuple
 

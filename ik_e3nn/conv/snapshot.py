@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class Snapshot:
     """Tells whether a weight, buffer or part of a module has been changed or replaced since the snapshot was made.
 
-    Changes are those that torch counts: operations in place, as of optimisers and ``load_state_dict``, but no edits
+    Changes are those that torch counts: operations in place, as of optimizers and ``load_state_dict``, but no edits
     through ``.data``. The values themselves are kept, so that others cannot take their addresses.
 
     Example:

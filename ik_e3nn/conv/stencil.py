@@ -18,10 +18,10 @@ class Stencil:
     coordinates x, y(, z) in this order; a plane lies in space as (x, y, 0).
 
     Args:
-        size: Number n of points along every axis. An even stencil has no point at its centre.
+        size: Number n of points along every axis. An even stencil has no point at its center.
         dims: Number D of axes, 2 or 3.
         dilation: Steps d of the grid from one point to the next.
-        spacing: Distance s of neighbouring points of the grid, in the units of the kernel (pixels, A, ...).
+        spacing: Distance s of neighboring points of the grid, in the units of the kernel (pixels, A, ...).
 
     Raises:
         ValueError: A number out of range.
@@ -66,7 +66,7 @@ class Stencil:
         return inside.nonzero().squeeze(1)
 
     def vectors(self) -> Tensor:
-        """Edge vectors from the points inside the mask to the centre, (P, 3), float64.
+        """Edge vectors from the points inside the mask to the center, (P, 3), float64.
 
         As everywhere: from the sender to the receiver, hence minus the displacement of the point.
         """
@@ -105,6 +105,6 @@ class Stencil:
                 )
 
     def _steps(self) -> Tensor:
-        """Displacements of all points of the cube from its centre, in steps of the stencil, (n^D, D), float64."""
+        """Displacements of all points of the cube from its center, in steps of the stencil, (n^D, D), float64."""
         ticks = torch.arange(self.size, dtype=torch.float64) - (self.size - 1) / 2
         return torch.cartesian_prod(*[ticks] * self.dims)

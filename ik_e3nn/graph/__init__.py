@@ -1,4 +1,4 @@
-"""Atomic structures and point clouds as graphs: neighbours, edge vectors, bonds, batches, downsampling."""
+"""Atomic structures and point clouds as graphs: neighbors, edge vectors, bonds, batches, downsampling."""
 
 from ik_e3nn.graph.bonds.charges import (
     check_all_stated,
@@ -26,9 +26,9 @@ from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
 from ik_e3nn.graph.neighbors.closest import closest_pair
-from ik_e3nn.graph.neighbors.coordination import average_neighbours
+from ik_e3nn.graph.neighbors.coordination import average_neighbors
 from ik_e3nn.graph.neighbors.near import NearPairs, near_pairs
-from ik_e3nn.graph.neighbors.search import neighbour_list, search_cell
+from ik_e3nn.graph.neighbors.search import neighbor_list, search_cell
 from ik_e3nn.graph.neighbors.skin import Pairs, SkinList
 from ik_e3nn.graph.occupancy import check_occupancy
 from ik_e3nn.graph.points.clouds import farthest_points, nearest_edges, radius_edges, random_points
@@ -47,7 +47,7 @@ __all__ = [
     "Pyramid",
     "SkinList",
     "Target",
-    "average_neighbours",
+    "average_neighbors",
     "batch_graphs",
     "build_graph",
     "build_molecular_graph",
@@ -66,7 +66,7 @@ __all__ = [
     "has_bonds",
     "near_pairs",
     "nearest_edges",
-    "neighbour_list",
+    "neighbor_list",
     "radius_edges",
     "random_points",
     "remove_bonds",

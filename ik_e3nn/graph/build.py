@@ -12,7 +12,7 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SPIN_KEY, structure_number
 from ik_e3nn.graph.bonds.stored import check_bonds, edge_bond_types, fitting_bonds
-from ik_e3nn.graph.neighbors.search import neighbour_list
+from ik_e3nn.graph.neighbors.search import neighbor_list
 from ik_e3nn.graph.occupancy import check_occupancy
 
 FloatArray = NDArray[np.float64]
@@ -38,7 +38,7 @@ def build_graph(
         dtype: Floating type of shifts, charge and spin. Positions, cell and surface are always float64, as ASE has
             them: models round the differences of positions, not the positions.
         bonds: Rows (i, j, type) to use instead of those stored with the structure.
-        pairs: `edge_index` and `shifts` from a neighbour list that is already there, e.g. a `SkinList`.
+        pairs: `edge_index` and `shifts` from a neighbor list that is already there, e.g. a `SkinList`.
 
     Returns:
         A `torch_geometric.data.Data`.
@@ -55,7 +55,7 @@ def build_graph(
     """
     check_occupancy(atoms)
     positions, cell = atoms.positions, atoms.cell.array
-    edge_index, shifts = neighbour_list(positions, cell, atoms.pbc, r_max) if pairs is None else pairs
+    edge_index, shifts = neighbor_list(positions, cell, atoms.pbc, r_max) if pairs is None else pairs
     if np.abs(shifts).max(initial=0.0) > 1.0 / torch.finfo(dtype).eps:
         raise DataError(
             f"atoms are {np.abs(shifts).max():.0f} cells apart, more than {dtype} can count: wrap them into the cell"

@@ -11,7 +11,7 @@ from torch_geometric.data import Data
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph.bonds.stored import KEPT_BY, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import build_graph
-from ik_e3nn.graph.neighbors.search import neighbour_list
+from ik_e3nn.graph.neighbors.search import neighbor_list
 
 Connectivity = Literal["bonds", "radius", "both"]
 
@@ -23,8 +23,8 @@ def build_molecular_graph(
 
     Args:
         atoms: The molecule; it is only read.
-        edges: "bonds": both directions of every stored bond; "radius": all neighbours, bonds are not looked at;
-            "both": bonds and neighbours, where a pair that is not bonded has bond type 0, "none".
+        edges: "bonds": both directions of every stored bond; "radius": all neighbors, bonds are not looked at;
+            "both": bonds and neighbors, where a pair that is not bonded has bond type 0, "none".
         r_max: Cutoff radius in A, for all but "bonds".
         dtype: Floating type of shifts, charge and spin, see `build_graph`.
 
@@ -55,7 +55,7 @@ def build_molecular_graph(
     if edges == "bonds":
         pairs = bonded_pairs(bonds)
     else:
-        pairs = _joined(neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max), bonds)
+        pairs = _joined(neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max), bonds)
     return build_graph(atoms, r_max, dtype=dtype, bonds=bonds, pairs=pairs)
 
 
@@ -75,7 +75,7 @@ def bonded_pairs(bonds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def _joined(
     pairs: tuple[NDArray[np.int64], NDArray[np.float64]], bonds: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """A neighbour list with the bonded pairs that it lacks: a bond may be longer than the cutoff."""
+    """A neighbor list with the bonded pairs that it lacks: a bond may be longer than the cutoff."""
     edge_index, shifts = pairs
     found = set(map(tuple, edge_index.T.tolist()))
     more = [pair for pair in bonded_pairs(bonds)[0].T.tolist() if tuple(pair) not in found]

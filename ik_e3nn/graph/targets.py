@@ -7,8 +7,8 @@ from typing import Final, Literal, get_args
 
 from ik_e3nn.errors import ConfigError
 
-Kind = Literal["extensive", "intensive", "dipole", "dipole_norm", "polarisability", "spatial_extent"]
-SHAPES: Final[dict[str, tuple[int, ...]]] = {"dipole": (3,), "polarisability": (3, 3)}
+Kind = Literal["extensive", "intensive", "dipole", "dipole_norm", "polarizability", "spatial_extent"]
+SHAPES: Final[dict[str, tuple[int, ...]]] = {"dipole": (3,), "polarizability": (3, 3)}
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Target:
 
     | kind | the property |
     |---|---|
-    | `extensive` | a sum over atoms, like an energy or an isotropic polarisability |
+    | `extensive` | a sum over atoms, like an energy or an isotropic polarizability |
     | `intensive` | a number that does not grow with the molecule, like the energy of an orbital |
-    | `dipole` | a vector, about the centre of nuclear charge |
+    | `dipole` | a vector, about the center of nuclear charge |
     | `dipole_norm` | the length of such a vector |
-    | `polarisability` | a symmetric tensor |
-    | `spatial_extent` | the electronic <r^2> about the centre of nuclear charge |
+    | `polarizability` | a symmetric tensor |
+    | `spatial_extent` | the electronic <r^2> about the center of nuclear charge |
 
     Args:
         name: What data files and predictions call it.
@@ -61,7 +61,7 @@ class Target:
         >>> Target("U0", "extensive", "eV").by_element, Target("gap", "intensive", "eV").by_element
         (True, False)
         """
-        return self.kind in ("extensive", "polarisability", "spatial_extent")
+        return self.kind in ("extensive", "polarizability", "spatial_extent")
 
     @property
     def width(self) -> int:

@@ -46,7 +46,7 @@ class Kernel(nn.Module, ABC):
 
     .. math:: K(r, a) = L(h(r, a)), \qquad h(g r, g a) = D_h(g) \, h(r, a) \quad \forall g \in G
 
-    The last linear map L belongs to the convolution, which applies it after the sum over neighbours.
+    The last linear map L belongs to the convolution, which applies it after the sum over neighbors.
 
     Attributes:
         irreps_attributes: Type of the attributes a.

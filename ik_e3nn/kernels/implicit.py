@@ -36,7 +36,7 @@ class ImplicitKernel(Kernel):
             by 2, 4, 6 and 2 % for l_max of 1, 2, 3 and 4 under O3 and SO3, by 1 to 5 % under SO2, Cinfv, D3 or a
             tilted C5 x Ci, single values by more than they are on average: see below.
         grid_degree: Degree of the sphere activation's grid, see :class:`ik_e3nn.nn.SphereActivation`.
-        batch_norm: Normalise f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
+        batch_norm: Normalize f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
             energy of one structure must not depend on another.
 
     The errors of "sphere" were measured for "2x0e + 1o" as attributes, 8 fields of every degree, two hidden layers and

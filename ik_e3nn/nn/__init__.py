@@ -6,7 +6,7 @@ from ik_e3nn.nn.lora import LowRankUpdate, add_lora, lora_layers, lora_parameter
 from ik_e3nn.nn.mlp import EquivariantMLP
 from ik_e3nn.nn.norm import EquivariantBatchNorm, EquivariantLayerNorm
 from ik_e3nn.nn.on_grid import OnGrid
-from ik_e3nn.nn.scalar import ScalarMLP, normalised_sigmoid, normalised_silu
+from ik_e3nn.nn.scalar import ScalarMLP, normalized_sigmoid, normalized_silu
 from ik_e3nn.nn.sphere.activation import SphereActivation
 from ik_e3nn.nn.sphere.error import SphereError, sphere_degree, sphere_errors
 from ik_e3nn.nn.sphere.invariants import Bispectrum, SphereNorms
@@ -38,8 +38,8 @@ __all__ = [
     "lora_layers",
     "lora_parameters",
     "merge_lora",
-    "normalised_sigmoid",
-    "normalised_silu",
+    "normalized_sigmoid",
+    "normalized_silu",
     "sphere_degree",
     "sphere_errors",
     "to_fields",

@@ -5,7 +5,7 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.nn.layout import layout
-from ik_e3nn.nn.scalar import normalised_sigmoid, normalised_silu
+from ik_e3nn.nn.scalar import normalized_sigmoid, normalized_silu
 
 
 class Gate(nn.Module):
@@ -49,10 +49,10 @@ class Gate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., irreps_in.dim) to (..., irreps_out.dim)."""
         if not self.blocks:
-            return normalised_silu(x)
+            return normalized_silu(x)
         scalars, gates, fields = x.split(self.sizes, -1)
-        gates = normalised_sigmoid(gates)
-        pieces = [normalised_silu(scalars)]
+        gates = normalized_sigmoid(gates)
+        pieces = [normalized_silu(scalars)]
         for block, g in zip(self.blocks, gates.split([b.mul for b in self.blocks], -1), strict=True):
             pieces.append((fields[..., block.place].unflatten(-1, (block.mul, block.dim)) * g[..., None]).flatten(-2))
         return torch.cat(pieces, -1)

@@ -1,4 +1,4 @@
-"""Normalisation per irrep."""
+"""Normalization per irrep."""
 
 import torch
 from e3nn import o3
@@ -19,7 +19,7 @@ def _expand(scale: Tensor, blocks: tuple[Block, ...]) -> Tensor:
 
 
 class EquivariantBatchNorm(nn.Module):
-    r"""Divide every field by its root mean square over the batch; scalars (0e) are centred first.
+    r"""Divide every field by its root mean square over the batch; scalars (0e) are centered first.
 
     .. math:: x_k \mapsto \gamma_k \, x_k \big/ \sqrt{\langle |x_k|^2/\dim k \rangle + \epsilon}\;
               (+ \beta_k \text{ for } 0e)
@@ -33,7 +33,7 @@ class EquivariantBatchNorm(nn.Module):
         eps: Added to the mean square.
 
     Reference:
-        Zhdanov et al., NeurIPS 2023, appendix B.1 (harmonics are normalised per irrep).
+        Zhdanov et al., NeurIPS 2023, appendix B.1 (harmonics are normalized per irrep).
 
     Example:
         >>> EquivariantBatchNorm("2x0e + 1o")(torch.randn(10, 5)).shape

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 
-def normalisation(function: Callable[[Tensor], Tensor]) -> float:
+def normalization(function: Callable[[Tensor], Tensor]) -> float:
     r"""The constant c with :math:`E[(c f(z))^2] = 1` for a standard normal z, by Gauss-Hermite quadrature.
 
     Example:
-        >>> round(normalisation(lambda z: 2 * z), 12)
+        >>> round(normalization(lambda z: 2 * z), 12)
         0.5
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(128)
@@ -20,16 +20,16 @@ def normalisation(function: Callable[[Tensor], Tensor]) -> float:
     return float((weights @ values / weights.sum()) ** -0.5)
 
 
-SILU_SCALE = normalisation(torch.nn.functional.silu)
-SIGMOID_SCALE = normalisation(torch.sigmoid)
+SILU_SCALE = normalization(torch.nn.functional.silu)
+SIGMOID_SCALE = normalization(torch.sigmoid)
 
 
-def normalised_silu(x: Tensor) -> Tensor:
+def normalized_silu(x: Tensor) -> Tensor:
     """SiLU scaled to unit second moment for standard normal input."""
     return torch.nn.functional.silu(x) * SILU_SCALE
 
 
-def normalised_sigmoid(x: Tensor) -> Tensor:
+def normalized_sigmoid(x: Tensor) -> Tensor:
     """Sigmoid scaled to unit second moment for standard normal input."""
     return torch.sigmoid(x) * SIGMOID_SCALE
 
@@ -63,7 +63,7 @@ class ScalarMLP(nn.Module):
         """
         for index, weight in enumerate(self.weights):
             if index:
-                x = normalised_silu(x)
+                x = normalized_silu(x)
             x = x @ (weight * weight.shape[0] ** -0.5)
             if index == 0 and hidden is not None:
                 x = (x + hidden) * 0.5**0.5

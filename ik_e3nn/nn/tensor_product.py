@@ -29,12 +29,12 @@ class CouplingPaths:
     r"""All G-equivariant bilinear maps between the irreps of two types, stacked in one constant matrix.
 
     Args:
-        irreps_1: Type of the first factor; multiplicities only weigh the paths in the normalisation.
+        irreps_1: Type of the first factor; multiplicities only weigh the paths in the normalization.
         irreps_2: Type of the second factor.
         irreps_out: Irreps wanted in the product.
         group: The group G.
         symmetric: Both factors are the same vector: maps that vanish on equal arguments are left out, and the
-            normalisation counts the correlation.
+            normalization counts the correlation.
 
     Attributes:
         tensors: One (2l_1+1, 2l_2+1, 2l_out+1) a path, of unit variance for standard normal arguments, with its
@@ -271,7 +271,7 @@ class PathLinear(nn.Module):
         starts = {ir: s.start for (_, ir), s in reversed(list(zip(irreps_mid, irreps_mid.slices(), strict=True)))}
         self.spans = [(starts.get(ir, 0), fan[ir] // mul) for _, ir in irreps_out]
         self.blocks = layout(irreps_out)
-        kinds = list(dict.fromkeys(ir for _, ir in irreps_mid))  # paths to one irrep are neighbours
+        kinds = list(dict.fromkeys(ir for _, ir in irreps_mid))  # paths to one irrep are neighbors
         self.sizes = [ir.dim * irreps_mid.count(ir) for ir in kinds]
         self.sources = [kinds.index(ir) if ir in kinds else None for _, ir in irreps_out]
 

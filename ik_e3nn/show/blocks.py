@@ -9,30 +9,30 @@ from torch import Tensor
 
 from ik_e3nn.show.plane import AXES, Plane
 
-COLOURS = "RdBu_r"  # red is positive, as of the axes of tensors
+COLORS = "RdBu_r"  # red is positive, as of the axes of tensors
 EVERY = 6  # a glyph at every sixth point
-LONGEST = 0.7  # of the scale: longer glyphs are drawn as this long, lest a few at the centre hide the others
+LONGEST = 0.7  # of the scale: longer glyphs are drawn as this long, lest a few at the center hide the others
 
 
 def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None = None) -> None:
     """Draw a kernel from one field to one other.
 
-    Between a scalar and a scalar: colour. A vector: arrows in the plane and colour for the component across. l = 2: the
-    symmetric tensor's principal axes in the plane, red for positive ones, and colour for its component across. All
+    Between a scalar and a scalar: color. A vector: arrows in the plane and color for the component across. l = 2: the
+    symmetric tensor's principal axes in the plane, red for positive ones, and color for its component across. All
     others: a map for every component.
 
     Args:
         axes: Where to draw.
         values: (points, points, 2 l_out + 1, 2 l_in + 1), on the plane's points.
         plane: The plane.
-        scale: Value of the strongest colour; see ``colour_scale`` if absent.
+        scale: Value of the strongest color; see ``color_scale`` if absent.
 
     Example:
         >>> from matplotlib.figure import Figure
         >>> draw_block(Figure().subplots(), torch.randn(31, 31, 3, 1), Plane(points=31))
     """
     values = values.double()
-    scale = colour_scale(values) if scale is None else scale
+    scale = color_scale(values) if scale is None else scale
     if min(values.shape[2:]) > 1 or max(values.shape[2:]) > 5:
         _draw_components(axes, values, plane, scale)
         return
@@ -41,8 +41,8 @@ def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None 
     draw(axes, fields, plane, scale)
 
 
-def colour_scale(values: Tensor) -> float:
-    """Value of the strongest colour: exceeded by a fiftieth of the values, lest a peak hide everything else."""
+def color_scale(values: Tensor) -> float:
+    """Value of the strongest color: exceeded by a fiftieth of the values, lest a peak hide everything else."""
     sizes = values.abs().flatten().sort().values
     return max(float(sizes[int(0.98 * (len(sizes) - 1))]), 0.1 * float(sizes[-1])) or 1.0
 
@@ -79,9 +79,9 @@ def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> Non
     limit, ticks = LONGEST * scale, _ticks(plane)
     for k in range(2):
         line = (directions[..., k] * sizes[..., k : k + 1].abs().clamp(max=limit) / limit).numpy()
-        colours = ["tab:red" if s > 0 else "tab:blue" for s in sizes[..., k].flatten().tolist()]
+        colors = ["tab:red" if s > 0 else "tab:blue" for s in sizes[..., k].flatten().tolist()]
         axes.quiver(
-            ticks, ticks, line[..., 0], line[..., 1], color=colours, pivot="mid", width=0.006, units="width",
+            ticks, ticks, line[..., 0], line[..., 1], color=colors, pivot="mid", width=0.006, units="width",
             headwidth=0, headlength=0, headaxislength=0, scale=1.3 * len(ticks),
         )  # fmt: skip
 
@@ -91,13 +91,13 @@ def _draw_components(axes: Axes, values: Tensor, plane: Plane, scale: float) -> 
     points, rows, columns = values.shape[0], values.shape[2], values.shape[3]
     padded = torch.nn.functional.pad(values.permute(2, 3, 0, 1), (1, 1, 1, 1), value=float("nan"))
     tiles = padded.flip(0).permute(0, 2, 1, 3).reshape(rows * (points + 2), columns * (points + 2))
-    axes.imshow(tiles.numpy(), origin="lower", cmap=COLOURS, vmin=-scale, vmax=scale)
+    axes.imshow(tiles.numpy(), origin="lower", cmap=COLORS, vmin=-scale, vmax=scale)
     axes.set(xticks=[], yticks=[], xlabel=f"{rows} x {columns} components over {plane.axes}")
 
 
 def _image(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:
     extent = (-plane.reach, plane.reach) * 2
-    axes.imshow(values.numpy(), origin="lower", extent=extent, cmap=COLOURS, vmin=-scale, vmax=scale)
+    axes.imshow(values.numpy(), origin="lower", extent=extent, cmap=COLORS, vmin=-scale, vmax=scale)
     a, b, _ = plane.across
     axes.set(xlabel=f"{AXES[a]} (Å)", ylabel=f"{AXES[b]} (Å)")
 

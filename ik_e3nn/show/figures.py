@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ik_e3nn.show.blocks import COLOURS, colour_scale, draw_block
+from ik_e3nn.show.blocks import COLORS, color_scale, draw_block
 from ik_e3nn.show.plane import Plane
 from ik_e3nn.show.subject import ShownKernel
 from ik_e3nn.show.turning import inside, outside, rotation_error, turned
@@ -26,20 +26,20 @@ def slices_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> Figure:
         for j, (_, ir_in) in enumerate(kernel.irreps_in):
             block = kernel.block(K, i, j)
             draw_block(axes[i, j], block, plane)
-            axes[i, j].set_title(f"{ir_in} to {ir_out}, {_scale(colour_scale(block))}", fontsize=10)
+            axes[i, j].set_title(f"{ir_in} to {ir_out}, {_scale(color_scale(block))}", fontsize=10)
     _set_title(figure, kernel, case, at=plane.place)
     return figure
 
 
 def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
-    """How the kernel moves with what it is conditioned on: a column for every case, one scale of colours a row."""
+    """How the kernel moves with what it is conditioned on: a column for every case, one scale of colors a row."""
     blocks = [(i, j) for j in range(len(kernel.irreps_in)) for i in range(len(kernel.irreps_out))][:4]
     count = len(kernel.cases)
     figure = Figure(figsize=(2.7 * count + 0.4, 2.7 * len(blocks) + 0.4), layout="constrained")
     axes = figure.subplots(len(blocks), count, squeeze=False)
     values = [_on(kernel, plane, case) for case in range(count)]
     for row, (i, j) in enumerate(blocks):
-        scale = max(colour_scale(kernel.block(K, i, j)) for K in values)
+        scale = max(color_scale(kernel.block(K, i, j)) for K in values)
         for column, K in enumerate(values):
             draw_block(axes[row, column], kernel.block(K, i, j), plane, scale=scale)
             if row == 0:
@@ -51,7 +51,7 @@ def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
 
 
 def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
-    """Components of the kernel as colours on a sphere around the centre."""
+    """Components of the kernel as colors on a sphere around the center."""
     names = _component_names(kernel)[:MOST_ON_SPHERE]
     polar, around = np.meshgrid(np.linspace(0, np.pi, 31), np.linspace(0, 2 * np.pi, 61), indexing="ij")
     x, y, z = np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)
@@ -64,10 +64,8 @@ def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
         axes: Any = figure.add_subplot(rows, columns, k + 1, projection="3d")
         values = K[:, i, j].reshape(x.shape).numpy()
         scale = max(float(np.abs(values).max()), 1e-12)
-        colours = mpl.colormaps[COLOURS](0.5 + 0.5 * values / scale)
-        axes.plot_surface(
-            x, y, z, facecolors=colours, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False
-        )
+        colors = mpl.colormaps[COLORS](0.5 + 0.5 * values / scale)
+        axes.plot_surface(x, y, z, facecolors=colors, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False)
         axes.set_box_aspect((1, 1, 1), zoom=1.5)
         axes.set_axis_off()
         axes.set_title(f"{name}, {_scale(scale)}", fontsize=9)
@@ -92,7 +90,7 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
     for row, (name, g) in enumerate(rows.items()):
         first, second = kernel.matrix(points, case, None), kernel.matrix(points, case, g)
         third = turned(kernel, points, g, case)
-        scale = colour_scale(kernel.block(first, i, 0))
+        scale = color_scale(kernel.block(first, i, 0))
         for column, K in enumerate((first, second, third, third - second)):
             block = kernel.block(K, i, 0).unflatten(0, (plane.points, plane.points))
             draw_block(axes[row, column], block, plane, scale=scale)

@@ -1,4 +1,4 @@
-"""The kernels of a potential, between pairs of atoms that have no other neighbours."""
+"""The kernels of a potential, between pairs of atoms that have no other neighbors."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast

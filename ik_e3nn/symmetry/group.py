@@ -24,7 +24,7 @@ class SymmetryGroup:
     Args:
         name: Schoenflies symbol or alias: "O3", "SO3", "SO2", "Cinfv" (= "O2"), "Cinfh", "Dinf", "Dinfh", "C1", "Cs",
             "Ci", "C4", "C4v", "C3h", "D3", "D3h", "D3d", "S4", "T", "Td", "Th", "O", "Oh", "I", "Ih".
-        axis: Direction of the main axis, need not be normalised.
+        axis: Direction of the main axis, need not be normalized.
 
     Raises:
         ValueError: Unknown name, or an axis that is not three finite numbers with a length.

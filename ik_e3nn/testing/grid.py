@@ -38,7 +38,7 @@ def move_grid(features: Tensor, irreps: o3.Irreps | str, g: Tensor) -> Tensor:
 
     .. math:: (g f)(x) = D(g) \, f(g^{-1} x)
 
-    with x counted from the grid's centre.
+    with x counted from the grid's center.
 
     Args:
         features: (B, irreps.dim, *grid).

@@ -47,7 +47,7 @@ class Subject:
     Attributes:
         model: Anything with the call signature of ``InteratomicPotential``.
         structures: Structures that the model can evaluate.
-        r_max: Cutoff of the neighbour lists (A).
+        r_max: Cutoff of the neighbor lists (A).
         group: Symmetry group that the energy must have.
         seed: Of everything random.
     """

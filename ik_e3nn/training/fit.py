@@ -83,7 +83,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     """Train a potential, or a model of properties.
 
     Args:
-        config: Data, model, loss, optimiser and run; see `TrainConfig`, `PropertyConfig`, `FinetuneConfig` and
+        config: Data, model, loss, optimizer and run; see `TrainConfig`, `PropertyConfig`, `FinetuneConfig` and
             `PropertyFinetuneConfig`.
         resume: Continue the run in `config.run.output` from its last finished epoch.
 

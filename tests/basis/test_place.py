@@ -23,7 +23,7 @@ def test_on_a_line_even_and_odd_functions_make_gaussians_on_both_sides():
     values = basis(torch.stack([0 * z, 0 * z, z], 1))
     even, odd = values[:, :8], values[:, 8:].view(-1, 8, 3)[:, :, 2] / 3**0.5
     right = 0.5 * (even + odd)
-    shape = torch.exp(-0.5 * (z[:, None] - basis.centres) ** 2)
+    shape = torch.exp(-0.5 * (z[:, None] - basis.centers) ** 2)
     ratio = right[:, 3] / shape[:, 3]
     np.testing.assert_allclose(right, shape * ratio[100], atol=0.01 * float(ratio[100]))  # but for the softening
 

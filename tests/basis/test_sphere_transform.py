@@ -134,7 +134,7 @@ def test_coefficients_turn_with_the_signal(grid):
 
 
 def test_mean_and_power_are_those_of_the_coefficients():
-    """Parseval in the "component" normalisation."""
+    """Parseval in the "component" normalization."""
     transform = make(equiangular_rings, 5, extra=7)
     x = torch.randn(36, dtype=torch.float64)
     values = transform.to_grid(x)

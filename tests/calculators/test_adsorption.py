@@ -95,9 +95,9 @@ def test_the_stress_of_a_film_does_not_depend_on_the_vacuum():
         strained.calc = EMT()
         energies.append(strained.get_potential_energy())
     area = np.linalg.norm(np.cross(*films[0].cell.array[:2]))
-    joule_per_square_metre = units.m**2 / units.J
+    joule_per_square_meter = units.m**2 / units.J
     assert first[0, 0] == pytest.approx(
-        (energies[0] - energies[1]) / (2 * step) / area * joule_per_square_metre, rel=1e-4
+        (energies[0] - energies[1]) / (2 * step) / area * joule_per_square_meter, rel=1e-4
     )
 
 

@@ -36,16 +36,16 @@ def features(conv, *shape, dtype=torch.float64):
 
 
 def explicit_kernel(conv, attributes=None):
-    """Every point of the cube one by one: zero outside the ball, else the kernel from there to the centre."""
+    """Every point of the cube one by one: zero outside the ball, else the kernel from there to the center."""
     s = conv.stencil
-    centre = (s.size - 1) / 2
+    center = (s.size - 1) / 2
     weight = torch.zeros(conv.irreps_out.dim, conv.irreps_in.dim, *s.shape, dtype=torch.float64)
     for index in itertools.product(range(s.size), repeat=s.dims):
-        steps = [k - centre for k in index]
+        steps = [k - center for k in index]
         if sum(k * k for k in steps) <= (s.size / 2) ** 2:
             r = [-s.dilation * s.spacing * k for k in steps] + [0.0] * (3 - s.dims)
             K = conv.kernel.matrix(conv.conv, torch.tensor([r], dtype=torch.float64), attributes)[0]
-            weight[(slice(None), slice(None), *index)] = K * conv.conv.normalisation
+            weight[(slice(None), slice(None), *index)] = K * conv.conv.normalization
     return weight
 
 
@@ -276,7 +276,7 @@ def test_empty_batches_and_tiny_grids(dims, attributes):
 
 @pytest.mark.parametrize("dims", [2, 3])
 @pytest.mark.parametrize("attributes", ["", "2x0e + 1x1o"])
-@pytest.mark.parametrize("kind", ["polynomials", "polynomials, normalised", "bessel", "radial"])
+@pytest.mark.parametrize("kind", ["polynomials", "polynomials, normalized", "bessel", "radial"])
 def test_a_random_layer_keeps_unit_variance(dims, attributes, kind):
     """Of features of unit variance, far from the border, on average over channels and seeds."""
     if kind == "radial" and attributes:
@@ -295,7 +295,7 @@ def test_a_random_layer_keeps_unit_variance(dims, attributes, kind):
                 if kind == "bessel"
                 else PolynomialBasis(2, sigma=1.2)
             )
-            norm = kind.endswith("normalised")
+            norm = kind.endswith("normalized")
             kernel = ImplicitKernel(attributes, hidden, "C4v", basis=basis, batch_norm=norm)
         conv = GridConv("4x0e + 4x1o", "8x0e + 8x1o + 8x2e", kernel, stencil=stencil, padding=0)
         x = features(conv, 6, *(7,) * dims, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The point convolution is the sum of the kernel's matrices over the neighbours, and so are its derivatives."""
+"""The point convolution is the sum of the kernel's matrices over the neighbors, and so are its derivatives."""
 
 import itertools
 
@@ -35,13 +35,13 @@ class GivenFilter(RadialKernel):
         self.irreps_out, self.group = o3.Irreps(filter_type), SymmetryGroup(group)
 
 
-def make(case, num_neighbours=2.5):
+def make(case, num_neighbors=2.5):
     irreps_in, irreps_out, filter_type, group, mode = CASES[case]
-    return PointConv(irreps_in, irreps_out, GivenFilter(filter_type, group), mode, num_neighbours=num_neighbours)
+    return PointConv(irreps_in, irreps_out, GivenFilter(filter_type, group), mode, num_neighbors=num_neighbors)
 
 
 def edges(count=EDGES, nodes=NODES):
-    """Unsorted, with a loop, a double edge, and at least one node without neighbours."""
+    """Unsorted, with a loop, a double edge, and at least one node without neighbors."""
     edge_index = torch.randint(nodes - 1, (2, count))
     if count > 2:
         edge_index[:, 0] = torch.tensor([1, 1])
@@ -57,7 +57,7 @@ def naive(conv, x, edge_index, h, nodes=NODES):
     """Build every matrix, multiply, add at the receivers."""
     messages = torch.einsum("eoi,ei->eo", conv.matrix(h), x[edge_index[0]])
     return (
-        torch.zeros(nodes, messages.shape[1], dtype=x.dtype).index_add(0, edge_index[1], messages) * conv.normalisation
+        torch.zeros(nodes, messages.shape[1], dtype=x.dtype).index_add(0, edge_index[1], messages) * conv.normalization
     )
 
 
@@ -78,8 +78,8 @@ def test_it_is_the_naive_sum_with_first_and_second_gradients(case):
     for fast, slow in zip(*results, strict=True):
         assert slow.abs().max() > 1e-3
         assert (fast - slow).abs().max() < 1e-10 * max(1.0, float(slow.detach().abs().max()))
-    assert conv.normalisation == pytest.approx(2.5**-0.5, rel=1e-6)
-    assert (results[0][0][-1] == 0).all()  # the node without neighbours
+    assert conv.normalization == pytest.approx(2.5**-0.5, rel=1e-6)
+    assert (results[0][0][-1] == 0).all()  # the node without neighbors
 
 
 @pytest.mark.parametrize("case", ["full", "depthwise", "full, C4v"])
@@ -95,7 +95,7 @@ def test_gradients_by_finite_differences(case):
 @pytest.mark.parametrize("irreps_in", ["3x0e", "3x0e + 3x1o", "3x1e + 3x2e"])
 def test_separable_filters_are_their_products(irreps_in, mode):
     kernel = RadialKernel(2, 3, radial=BesselBasis(4.0), l_max=2).double()
-    conv = PointConv(irreps_in, "2x0e + 3x1o + 2x2e + 1x1e", kernel, mode, num_neighbours=2.5).double()
+    conv = PointConv(irreps_in, "2x0e + 3x1o + 2x2e + 1x1e", kernel, mode, num_neighbors=2.5).double()
     edge_index = edges()
     vectors = torch.randn(EDGES, 3, dtype=torch.float64, requires_grad=True)
     a = torch.randn(EDGES, 2, dtype=torch.float64)
@@ -131,7 +131,7 @@ def test_the_weights_span_all_equivariant_maps(case):
 def test_the_full_mode_of_o3_is_e3nns_fully_connected_tensor_product():
     """The same space of maps: with all weights in turn, both give the same span."""
     irreps_in, irreps_out, filter_type, *_ = CASES["full"]
-    conv = make("full", num_neighbours=1.0).double()
+    conv = make("full", num_neighbors=1.0).double()
     product = o3.FullyConnectedTensorProduct(
         irreps_in, filter_type, irreps_out, shared_weights=False, internal_weights=False
     )
@@ -309,7 +309,7 @@ def test_the_sum_has_unit_variance():
     for seed in range(8):
         torch.manual_seed(seed)
         for case in ("full", "depthwise"):
-            conv = make(case, num_neighbours=12.0)
+            conv = make(case, num_neighbors=12.0)
             edge_index = torch.randint(200, (2, 2400))
             x, h = torch.randn(200, conv.irreps_in.dim), torch.randn(2400, conv.irreps_filter.dim)
             with torch.no_grad():
@@ -338,8 +338,8 @@ def test_what_does_not_fit_is_refused():
         conv(x, edge_index, h[1:])
     with pytest.raises(ValueError, match="mode must be 'full' or 'depthwise'; got 'wide'"):
         PointConv("0e", "0e", GivenFilter("0e", "O3"), "wide")
-    with pytest.raises(ValueError, match="num_neighbours must be positive and finite; got 0"):
-        PointConv("0e", "0e", GivenFilter("0e", "O3"), num_neighbours=0)
+    with pytest.raises(ValueError, match="num_neighbors must be positive and finite; got 0"):
+        PointConv("0e", "0e", GivenFilter("0e", "O3"), num_neighbors=0)
     with pytest.raises(ValueError, match="a depthwise convolution pairs channel c with filter field c"):
         PointConv("2x0e", "0e", GivenFilter("3x0e", "O3"), "depthwise")
     with pytest.raises(ValueError, match="irreps_in of a depthwise convolution must have one multiplicity"):

@@ -26,7 +26,7 @@ END
 """
 
 
-def labelled(atoms):
+def labeled(atoms):
     """A structure with labels of its own."""
     atoms.info["REF_energy"] = -1.5
     atoms.arrays["REF_forces"] = np.full((len(atoms), 3), 0.25)
@@ -37,7 +37,7 @@ def labelled(atoms):
 def texts(tmp_path_factory):
     """Good files of several formats: their ending and their text."""
     folder = tmp_path_factory.mktemp("good")
-    frames = [labelled(molecule("H2O")), labelled(bulk("NaCl", "rocksalt", 5.6)), labelled(Atoms("He"))]
+    frames = [labeled(molecule("H2O")), labeled(bulk("NaCl", "rocksalt", 5.6)), labeled(Atoms("He"))]
     ase.io.write(folder / "a.xyz", frames)
     ase.io.write(folder / "a.cif", bulk("NaCl", "rocksalt", 5.6))
     ase.io.write(folder / "a.vasp", bulk("NaCl", "rocksalt", 5.6))

@@ -5,12 +5,12 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
-from ase.neighborlist import neighbor_list as ase_neighbour_list
+from ase.neighborlist import neighbor_list as ase_neighbor_list
 from torch_geometric.data import Batch
 from torch_geometric.loader import DataLoader
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import FIELDS, batch_graphs, build_graph, edge_vectors, fields, neighbour_list
+from ik_e3nn.graph import FIELDS, batch_graphs, build_graph, edge_vectors, fields, neighbor_list
 
 STRUCTURES = {
     "atom": Atoms("Na"),
@@ -46,7 +46,7 @@ def test_edge_vectors_are_those_of_ase(name):
     atoms = STRUCTURES[name]
     graph = build_graph(atoms, 4.3, dtype=torch.float64)
     ours = edge_vectors(graph.positions, graph.edge_index, graph.edge_shifts, graph.cell, graph.batch).numpy()
-    i, j, shifts, vectors = ase_neighbour_list("ijSD", atoms, 4.3)
+    i, j, shifts, vectors = ase_neighbor_list("ijSD", atoms, 4.3)
     theirs = {tuple(row): vector for row, vector in zip(np.c_[i, j, shifts].tolist(), vectors, strict=True)}
     rows = np.c_[graph.edge_index.numpy().T, graph.edge_shifts.numpy()].astype(int).tolist()
     assert len(rows) == len(theirs)
@@ -124,7 +124,7 @@ def test_nan_positions_are_refused():
 
 def test_ready_made_pairs_and_bonds_are_used():
     atoms = molecule("N2")
-    pairs = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, 2.0)
+    pairs = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, 2.0)
     graph = build_graph(atoms, 2.0, bonds=[[0, 1, 3]], pairs=pairs)
     assert graph["bond_types"].tolist() == [3, 3]
     assert "bonds" not in atoms.info

@@ -41,6 +41,6 @@ def test_bonds_that_are_missing_or_cannot_be_are_errors() -> None:
 
 
 def test_columns_of_targets() -> None:
-    assert columns([Target("a", "polarisability"), Target("b", "extensive")]) == {"a": slice(0, 9), "b": slice(9, 10)}
+    assert columns([Target("a", "polarizability"), Target("b", "extensive")]) == {"a": slice(0, 9), "b": slice(9, 10)}
     with pytest.raises(ConfigError, match="target 'a' is given twice"):
         columns([Target("a", "extensive"), Target("a", "dipole")])

@@ -52,7 +52,7 @@ def random_kernel(name, seed, depth=2, activation="gate"):
     return ImplicitKernel(ATTRIBUTES, hidden, name, basis=basis, depth=depth, activation=activation), source
 
 
-def randomise(*modules):
+def randomize(*modules):
     with torch.no_grad():
         for module in modules:
             for parameter in module.parameters():
@@ -66,7 +66,7 @@ def test_implicit_kernels_of_every_named_group(name, dtype):
     # with l = 3 on both sides, the icosahedral groups (invariant at l = 6) differ from SO(3) and O(3)
     irreps_in, irreps_out = f"1x1o + 1x3e + {random_irreps(source)}", f"1x1e + 1x3o + {random_irreps(source)}"
     conv = PointConv(irreps_in, irreps_out, kernel)
-    randomise(kernel, conv)
+    randomize(kernel, conv)
     kernel, conv = kernel.to(dtype), conv.to(dtype)
     group = SymmetryGroup(name)
     for g in group.random_elements(3, torch.Generator().manual_seed(2)):
@@ -92,7 +92,7 @@ def test_any_depth_and_both_modes(name, depth, mode):
     group = SymmetryGroup(name, axis=axis)
     kernel = ImplicitKernel(ATTRIBUTES, "2x0e + 2x1o + 2x2e", group, basis=basis, depth=depth, activation="gate")
     conv = PointConv("2x0e + 2x1o", "3x0e + 2x1o + 1x2o", kernel, mode)
-    randomise(kernel, conv)
+    randomize(kernel, conv)
     kernel, conv = kernel.double(), conv.double()
     for g in group.random_elements(3, torch.Generator().manual_seed(2)):
         assert violation(kernel, conv, g, torch.float64) < TOLERANCE[torch.float64]

@@ -11,7 +11,7 @@ from ik_e3nn.testing import assert_equivariant, assert_not_equivariant, equivari
 from tests.nn import modules
 
 
-def randomised(module):
+def randomized(module):
     """Biases and scales away from their starting values, so that they take part."""
     with torch.no_grad():
         for parameter in module.parameters():
@@ -23,7 +23,7 @@ def randomised(module):
 @pytest.mark.parametrize("group", modules.GROUPS)
 @pytest.mark.parametrize("make", modules.EXACT, ids=lambda m: m.__name__)
 def test_modules_commute_with_their_group(make, group, dtype):
-    module = randomised(make(group)).to(dtype)
+    module = randomized(make(group)).to(dtype)
     types = modules.types_in(module)
     assert_equivariant(module, types, group=group, dtype=dtype, batch=5)
     x = [torch.randn(5, t.dim, dtype=dtype) for t in types]
@@ -35,21 +35,21 @@ def test_modules_commute_with_their_group(make, group, dtype):
     ("group", "larger"), [("SO3", "O3"), ("SO2", "SO3"), ("C4v", "Cinfv"), ("Td", "Oh"), ("C1", "Cs")]
 )
 def test_smaller_groups_break_the_larger_symmetry(make, group, larger):
-    module = randomised(make(group)).double()
+    module = randomized(make(group)).double()
     assert_not_equivariant(module, modules.types_in(module), group=larger, threshold=0.02)
 
 
 @pytest.mark.parametrize("axis", [(1.0, 0.0, 0.0), (1.0, -2.0, 0.5)])
 def test_modules_follow_the_axis(axis):
     group = SymmetryGroup("C4v", axis=axis)
-    module = randomised(modules.gated_mlp(group)).double()
+    module = randomized(modules.gated_mlp(group)).double()
     assert_equivariant(module)
     assert_not_equivariant(module, group="C4v")
 
 
 def test_a_users_own_group():
     group = SymmetryGroup.from_generators(torch.diag(torch.tensor([1.0, -1.0, -1.0]))[None])
-    module = randomised(modules.gated_mlp(group)).double()
+    module = randomized(modules.gated_mlp(group)).double()
     assert_equivariant(module)
     assert_not_equivariant(module, group="D2")
 
@@ -57,7 +57,7 @@ def test_a_users_own_group():
 def test_batch_norm_commutes_in_evaluation_too():
     module = EquivariantBatchNorm(modules.IRREPS).double()
     module(torch.randn(50, module.irreps_in.dim, dtype=torch.float64) * 3 + 1)
-    assert_equivariant(randomised(module.eval()))
+    assert_equivariant(randomized(module.eval()))
 
 
 @pytest.mark.parametrize("l_max", [1, 2, 3])
@@ -70,7 +70,7 @@ def test_sphere_activation_is_exact_for_the_symmetry_of_its_grid(l_max):
 
 def test_sphere_mlp_is_exact_for_subgroups_of_the_octahedral_one():
     for group in ("Oh", "Td", "C4v", "D2", "C1"):
-        assert_equivariant(randomised(modules.sphere_mlp(group)).double())
+        assert_equivariant(randomized(modules.sphere_mlp(group)).double())
     assert equivariance_error(modules.sphere_mlp("O3").double()) < 0.3  # up to the grid
 
 
@@ -122,7 +122,7 @@ def test_the_sphere_activation_is_the_function_at_each_point():
 @pytest.mark.parametrize("activation", ["gate", "sphere"])
 def test_gradients_commute_too(activation):
     """The gradient of an invariant is equivariant: what forces rest on."""
-    mlp = randomised(EquivariantMLP("1o + 2x0e", modules.SAME, "0e", "C4v", activation=activation)).double()
+    mlp = randomized(EquivariantMLP("1o + 2x0e", modules.SAME, "0e", "C4v", activation=activation)).double()
 
     def gradient(x):
         with torch.enable_grad():
@@ -133,7 +133,7 @@ def test_gradients_commute_too(activation):
 
 
 def test_linear_is_linear_and_its_bias_invariant():
-    linear = randomised(EquivariantLinear(modules.IRREPS, modules.IRREPS, "C4v", bias=True)).double()
+    linear = randomized(EquivariantLinear(modules.IRREPS, modules.IRREPS, "C4v", bias=True)).double()
     zero = torch.zeros(1, linear.irreps_in.dim, dtype=torch.float64)
     bias = linear(zero)
     assert bias.abs().max() > 0.1

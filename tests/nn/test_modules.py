@@ -146,12 +146,12 @@ def test_gate_counts():
     assert str(gate.irreps_in) == "2x0e+1x0e+3x0e+1x0o+3x1o"
     x = torch.randn(4, gate.irreps_in.dim, dtype=torch.float64)
     y = gate(x)
-    assert torch.allclose(y[:, :2], nn.normalised_silu(x[:, :2]))
+    assert torch.allclose(y[:, :2], nn.normalized_silu(x[:, :2]))
     factor = y[:, 3:6] / x[:, 7:10]
     assert torch.allclose(factor, factor[:, :1].expand(4, 3))
     assert torch.allclose(factor[:, 0] / torch.sigmoid(x[:, 3]), (factor[:, 0] / torch.sigmoid(x[:, 3]))[0].expand(4))
     only = nn.Gate("3x0e")
-    assert torch.equal(only(x[:, :3]), nn.normalised_silu(x[:, :3]))
+    assert torch.equal(only(x[:, :3]), nn.normalized_silu(x[:, :3]))
 
 
 ERRORS = {

@@ -1,4 +1,4 @@
-"""Normalisation per irrep: the statistics it promises, and nothing from nothing."""
+"""Normalization per irrep: the statistics it promises, and nothing from nothing."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ def fields(x, norm):
     return [x[:, s].unflatten(1, (mul, ir.dim)) for (mul, ir), s in zip(norm.irreps, norm.irreps.slices(), strict=True)]
 
 
-def test_batch_norm_makes_unit_second_moments_and_centres_scalars():
+def test_batch_norm_makes_unit_second_moments_and_centers_scalars():
     norm = EquivariantBatchNorm(IRREPS, eps=0).double()
     y = norm(scaled(500))
     for block in fields(y, norm):
@@ -57,7 +57,7 @@ def test_an_empty_batch_changes_nothing():
     assert EquivariantLayerNorm(IRREPS)(torch.zeros(0, 20)).shape == (0, 20)
 
 
-def test_layer_norm_normalises_each_row_and_irrep_by_itself():
+def test_layer_norm_normalizes_each_row_and_irrep_by_itself():
     norm = EquivariantLayerNorm(IRREPS, eps=0).double()
     x = scaled(50)
     y = norm(x)

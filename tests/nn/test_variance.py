@@ -55,7 +55,7 @@ def test_every_component_of_linear_maps_and_products(make, group):
     ],
     ids=["gate", "sphere product", "sphere 2", "sphere 4", "batch norm", "layer norm"],
 )
-def test_nonlinearities_and_normalisations(make):
+def test_nonlinearities_and_normalizations(make):
     for component in moments(make, samples=1000, seeds=3):
         assert component.mean() == pytest.approx(1, rel=0.05)
 
@@ -91,12 +91,12 @@ def test_scalar_mlp(sizes):
     assert 0.5 < float(torch.stack(values).mean().exp()) < (2 if len(sizes) < 10 else 3)  # see test_through_depth
 
 
-def test_normalised_functions():
+def test_normalized_functions():
     z = torch.randn(2_000_000, dtype=torch.float64)
-    assert nn.normalised_silu(z).square().mean() == pytest.approx(1, abs=5e-3)
-    assert nn.normalised_silu(z).abs().max() > 1
+    assert nn.normalized_silu(z).square().mean() == pytest.approx(1, abs=5e-3)
+    assert nn.normalized_silu(z).abs().max() > 1
     x = torch.linspace(-3, 3, 8, dtype=torch.float64)
-    assert (nn.normalised_silu(x) / torch.nn.functional.silu(x)).std() < 1e-12
+    assert (nn.normalized_silu(x) / torch.nn.functional.silu(x)).std() < 1e-12
 
 
 def test_outputs_are_all_alive():

@@ -136,11 +136,11 @@ def point_cloud(group, **options):
 
 
 def sampled_cloud(group):
-    return point_cloud(group, pyramid=Pyramid((16, 8, 4), neighbours=5))
+    return point_cloud(group, pyramid=Pyramid((16, 8, 4), neighbors=5))
 
 
 def farthest_cloud(group):
-    return point_cloud(group, pyramid=Pyramid((16, 8, 4), neighbours=5, sampling="farthest"))
+    return point_cloud(group, pyramid=Pyramid((16, 8, 4), neighbors=5, sampling="farthest"))
 
 
 def potential(group):
@@ -155,7 +155,7 @@ def potential(group):
 
 
 def property_model(*, training=False, **options):
-    targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D"), Target("a", "polarisability", "a0^3")]
+    targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D"), Target("a", "polarizability", "a0^3")]
     made = MolecularPropertyModel(["H", "C", "O"], targets, **options)
     quadrupole = o3.wigner_3j(1, 1, 2, dtype=torch.float64)
 

@@ -22,7 +22,7 @@ def potential(seed=0, dtype=torch.float64, **options):
     torch.manual_seed(seed)
     options = {"num_channels": 4, "num_layers": 2, "l_max": 2, "correlation": 2} | options
     model = InteratomicPotential(structures.SPECIES, CUTOFF, **options)
-    model.set_average_neighbours(12.0)
+    model.set_average_neighbors(12.0)
     model.set_energy_reference({1: -13.6, 6: -1030.0, 8: -2042.0, 13: -6600.0, 29: -45000.0}, "test")
     with torch.no_grad():
         for parameter in model.parameters():
@@ -133,7 +133,7 @@ def test_a_slab_along_any_normal():
     assert not check_potential(along_normal, [structures.slab()], group="Cinfv", properties=["equivariance"]).passed
 
 
-def test_single_atoms_and_empty_neighbourhoods_have_a_constant_energy_and_no_forces():
+def test_single_atoms_and_empty_neighborhoods_have_a_constant_energy_and_no_forces():
     model = potential()
     for atoms in (structures.single_atom(), structures.far_apart()):
         out = model(graph_of(atoms), stress=True)

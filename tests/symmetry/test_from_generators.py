@@ -92,7 +92,7 @@ def test_two_random_rotations_generate_all_of_them():
 
 
 @pytest.mark.parametrize("name", ["C1", *textbook.FINITE])
-def test_finite_groups_are_recognised_in_any_orientation(name):
+def test_finite_groups_are_recognized_in_any_orientation(name):
     generator = torch.Generator().manual_seed(len(name))
     frame = SymmetryGroup("SO3").random_elements(1, generator)[0]
     named = SymmetryGroup(name)

@@ -68,7 +68,7 @@ class CountsAtoms(PairPotential):
         return energies / torch.bincount(batch)[batch]
 
 
-class NormalisesOverTheBatch(PairPotential):
+class NormalizesOverTheBatch(PairPotential):
     def finish(self, energies, graph):
         return energies / (1 + energies.mean().abs())
 

@@ -43,7 +43,7 @@ def test_an_exact_potential_passes(structures):
         (broken.SharpCutoff, {"cutoff: jump of the energy", "cutoff: jump of the forces"}),
         (broken.KinkAtCutoff, {"cutoff: jump of the forces"}),
         (broken.CountsAtoms, {"extensivity: energy"}),
-        (broken.NormalisesOverTheBatch, {"batch: energy", "batch: forces", "batch: stress", "extensivity: energy"}),
+        (broken.NormalizesOverTheBatch, {"batch: energy", "batch: forces", "batch: stress", "extensivity: energy"}),
         (broken.DependsOnTheOrder, {"permutation: energy", "permutation: forces", "permutation: stress"}),
         (
             broken.DependsOnThePlace,
@@ -67,7 +67,7 @@ def test_each_fault_is_found(model, failures, structures):
     side_effects = {
         broken.DependsOnThePlace: {"equivariance", "forces", "stress", "extensivity", "cutoff"},
         broken.DependsOnTheOrder: {"extensivity", "forces sum"},
-        broken.NormalisesOverTheBatch: {"extensivity", "forces", "stress", "cutoff"},
+        broken.NormalizesOverTheBatch: {"extensivity", "forces", "stress", "cutoff"},
         broken.SharpCutoff: {"forces by", "stress by"},
         broken.KinkAtCutoff: {"forces by", "stress by"},
     }.get(model, set())
@@ -111,7 +111,7 @@ def test_the_mode_of_the_model_is_kept(structures):
     assert not any(seen)
 
 
-def test_one_atom_and_no_neighbours():
+def test_one_atom_and_no_neighbors():
     report = assert_potential(broken.PairPotential(), [Atoms("He"), Atoms("He2", [[0, 0, 0], [0, 0, 50]])])
     assert report["cutoff: jump of the forces"].value < 1e-6
 

@@ -1,4 +1,4 @@
-"""Small labelled data and module factories shared by the training tests."""
+"""Small labeled data and module factories shared by the training tests."""
 
 import contextlib
 
@@ -27,12 +27,12 @@ def structures(count=12, seed=0, crystals=True):
     for number in range(count):
         atoms = bulk("Cu", cubic=True) if crystals and number % 3 == 2 else molecule("H2O")
         atoms.positions += 0.1 * generator.standard_normal(atoms.positions.shape)
-        labelled = atoms.copy()
-        labelled.calc = MorsePotential(r0=1.5, epsilon=0.2, rho0=2.0, rcut1=3.0, rcut2=3.9)
-        atoms.info["REF_energy"] = labelled.get_potential_energy()
-        atoms.arrays["REF_forces"] = labelled.get_forces()
+        labeled = atoms.copy()
+        labeled.calc = MorsePotential(r0=1.5, epsilon=0.2, rho0=2.0, rcut1=3.0, rcut2=3.9)
+        atoms.info["REF_energy"] = labeled.get_potential_energy()
+        atoms.arrays["REF_forces"] = labeled.get_forces()
         if atoms.pbc.all():
-            atoms.info["REF_stress"] = labelled.get_stress(voigt=False)
+            atoms.info["REF_stress"] = labeled.get_stress(voigt=False)
         result.append(atoms)
     return result
 

@@ -14,7 +14,7 @@ class PairModel(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.first = nn.Parameter(torch.randn(8, 16, generator=generator, dtype=torch.float64).to(dtype) / 8**0.5)
         self.second = nn.Parameter(torch.randn(16, 1, generator=generator, dtype=torch.float64).to(dtype) / 16**0.5)
-        self.register_buffer("centres", torch.linspace(0.5, r_max, 8, dtype=dtype))
+        self.register_buffer("centers", torch.linspace(0.5, r_max, 8, dtype=dtype))
         self.r_max, self.noise = r_max, noise
 
     def forward(self, graph, forces=True, stress=False, atomic_stress=False):
@@ -25,7 +25,7 @@ class PairModel(nn.Module):
             moved = torch.einsum("ni,nij->nj", positions.detach().requires_grad_(), symmetric[graph["batch"]])
             vectors = edge_vectors(moved, graph["edge_index"], graph["edge_shifts"], cell @ symmetric, graph["batch"])
             r = vectors.square().sum(-1, keepdim=True).sqrt().to(self.first.dtype)
-            basis = torch.exp(-4 * (r - self.centres) ** 2) * (1 - (r / self.r_max) ** 2).clamp(min=0) ** 3
+            basis = torch.exp(-4 * (r - self.centers) ** 2) * (1 - (r / self.r_max) ** 2).clamp(min=0) ** 3
             hidden = torch.tanh(basis @ self.first)
             if self.noise and self.training:
                 hidden = hidden * (1 + self.noise * torch.randn_like(hidden))

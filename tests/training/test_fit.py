@@ -466,7 +466,7 @@ def test_a_failed_start_leaves_nothing_and_an_overwritten_run_comes_back(tmp_pat
     assert sorted(p.name for p in folder.iterdir()) == ["checkpoints", "mine.txt", "train.log"]
 
 
-def test_neighbour_lists_on_the_disk_change_nothing(data) -> None:
+def test_neighbor_lists_on_the_disk_change_nothing(data) -> None:
     results = []
     for name, cache in (("memory", None), ("written", "cache"), ("found", "cache")):
         chosen = {"cache": None if cache is None else str(data / cache)}

@@ -57,7 +57,7 @@ class IKCalculator(Calculator):
             it runs as it is, with a warning.
         max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
             more time. None treats all at once.
-        skin: Extra radius of the neighbour list in A; the list is rebuilt when an atom has moved half of it.
+        skin: Extra radius of the neighbor list in A; the list is rebuilt when an atom has moved half of it.
         skip_fixed: Leave out atoms held by `FixAtoms` that are too far from the others to matter; forces on held atoms
             are zero then.
         uncertainty: A file of `ik-e3nn calibrate`, made for this model or committee.
@@ -135,8 +135,8 @@ class IKCalculator(Calculator):
         return self.evaluator.r_max
 
     @property
-    def neighbour_rebuilds(self) -> int:
-        """How often the neighbour list was built so far."""
+    def neighbor_rebuilds(self) -> int:
+        """How often the neighbor list was built so far."""
         return self.evaluator.rebuilds
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:

@@ -52,12 +52,12 @@ SMALL = 500  # edges; fewer run as fast on one thread, and are not slowed down b
 class Evaluator:
     """Evaluates one potential on a sequence of similar structures, as dynamics produces them.
 
-    Tensors that rarely change (atomic numbers, edges, bond types) are kept from call to call, and the neighbour list
+    Tensors that rarely change (atomic numbers, edges, bond types) are kept from call to call, and the neighbor list
     has a skin. The structure is only read.
 
     Args:
         model: A frozen potential, see `prepare_model`.
-        skin: Extra radius of the neighbour list in A.
+        skin: Extra radius of the neighbor list in A.
         compile: Compile the model when the first structure comes: small ones get code for one thread.
 
     Raises:
@@ -99,7 +99,7 @@ class Evaluator:
 
     @property
     def rebuilds(self) -> int:
-        """How often the neighbour list was built so far."""
+        """How often the neighbor list was built so far."""
         return self._skin.num_rebuilds
 
     @property

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import neighbor_list
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.inputs import INFO_KEYS, Snapshot, same_inputs
@@ -19,7 +19,7 @@ BoolArray = NDArray[np.bool_]
 class FrozenEvaluator:
     r"""An evaluator that leaves out atoms held by ``FixAtoms`` which are too far from the others to matter.
 
-    A site energy depends on atoms within as many steps from neighbour to neighbour as the model has layers. Those that
+    A site energy depends on atoms within as many steps from neighbor to neighbor as the model has layers. Those that
     can change are the energies within that reach of an atom that moves; to compute them, atoms within twice that reach
     are needed. The other energies are kept from a calculation of the whole system, which is repeated when an atom has
     moved half the skin:
@@ -69,7 +69,7 @@ class FrozenEvaluator:
 
     @property
     def rebuilds(self) -> int:
-        """How often the neighbour list of the whole system was built so far."""
+        """How often the neighbor list of the whole system was built so far."""
         return self.whole.rebuilds
 
     def warn_unused(self, atoms: Atoms) -> None:
@@ -106,7 +106,7 @@ class FrozenEvaluator:
 
     def _divide(self, atoms: Atoms, moving: BoolArray, energies: FloatArray) -> None:
         """Find which energies can change and which atoms are needed for them; keep the others."""
-        edges, _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, self.whole.r_max + self.skin)
+        edges, _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, self.whole.r_max + self.skin)
         changing = within(moving, edges, self.reach)
         needed = within(changing, edges, self.reach)
         self._start, self._moving, self._energies = atoms.copy(), moving, energies.copy()

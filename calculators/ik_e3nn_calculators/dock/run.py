@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from ik_e3nn.data import joined
-from ik_e3nn.data.generation.labelling import StateCalculator
+from ik_e3nn.data.generation.labeling import StateCalculator
 from ik_e3nn.errors import DataError
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential

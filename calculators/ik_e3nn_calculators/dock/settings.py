@@ -29,7 +29,7 @@ class RegionSettings:
             and 5 if not given.
         lateral: Largest shift along the two directions of a surface, in A; none if not given. Over a periodic slab the
             whole cell is used.
-        sphere: Centre and radius of a sphere for the middle of the molecule: x, y, z, r in A.
+        sphere: Center and radius of a sphere for the middle of the molecule: x, y, z, r in A.
         box: Corners of a box for it: x, y, z of the first, then of the second, in A.
         around: Structure file of a molecule; a sphere about its middle.
         radius: Radius of that sphere in A; 3 if not given.

@@ -30,7 +30,7 @@ class ExplosionGuard:
         self._contact = 2.0 * limits.contact * float(covalent_radii[atoms.numbers].max())
         self._reach = max(r_max or 0.0, self._contact)
         self._watch_leaving = limits.leaving and r_max is not None
-        self._bound = self._neighbours(atoms)[0] > 0
+        self._bound = self._neighbors(atoms)[0] > 0
 
     def check_step(self, atoms: Atoms, before: FloatArray, temperature: float, step: int) -> None:
         """Cheap checks after every step: finite numbers, temperature, and how far atoms moved.
@@ -70,7 +70,7 @@ class ExplosionGuard:
         Raises:
             ExplosionError: Names the atoms.
         """
-        counts, closest, pair = self._neighbours(atoms)
+        counts, closest, pair = self._neighbors(atoms)
         if closest < self._limits.contact:
             first, second = (f"{index} ({atoms.symbols[index]})" for index in pair)
             raise ExplosionError(
@@ -80,12 +80,12 @@ class ExplosionGuard:
         gone = np.flatnonzero(self._bound & (counts == 0))
         if self._watch_leaving and gone.size:
             raise ExplosionError(
-                f"step {step}: atom {gone[0]} ({atoms.symbols[gone[0]]}) has no neighbour within {self._reach:.1f} A "
+                f"step {step}: atom {gone[0]} ({atoms.symbols[gone[0]]}) has no neighbor within {self._reach:.1f} A "
                 f"any more; {_ADVICE}, or set limits.leaving to false if atoms may leave"
             )
 
-    def _neighbours(self, atoms: Atoms) -> tuple[NDArray[np.int64], float, tuple[int, int]]:
-        """Neighbours of each atom, the closest contact in covalent radii, and the two atoms in contact."""
+    def _neighbors(self, atoms: Atoms) -> tuple[NDArray[np.int64], float, tuple[int, int]]:
+        """Neighbors of each atom, the closest contact in covalent radii, and the two atoms in contact."""
         found = near_pairs(atoms, self._reach)
         counts = np.bincount(found.receiver, minlength=len(atoms))
         if not len(found.sender):

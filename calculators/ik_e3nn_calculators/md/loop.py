@@ -160,7 +160,7 @@ class MDRun:
             ) from error
 
     def _begin_production(self) -> None:
-        """From thermalising to the run proper: the ensemble's own integrator, a first row and frame."""
+        """From thermalizing to the run proper: the ensemble's own integrator, a first row and frame."""
         if self.settings.num_equilibration_steps and self.settings.ensemble == "nve":
             remove_drift(self.atoms)  # the thermostat's kicks made some, and nothing would ever take it out again
         self._integrator = self._new_integrator()

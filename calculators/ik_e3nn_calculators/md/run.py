@@ -96,7 +96,7 @@ def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Ca
     if calculator is None:
         run.heights = HeightWatch.of(engine, settings.model)
         run.heights.look(run.atoms, run.step)
-    before = getattr(engine, "neighbour_rebuilds", None)
+    before = getattr(engine, "neighbor_rebuilds", None)
     try:
         run.advance()
     except KeyboardInterrupt:
@@ -244,7 +244,7 @@ def _warn_of_temperature(summary: MDSummary, settings: MDSettings, atoms: Atoms,
 def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSummary:
     """Plots, last structure and summary."""
     settings, folder = run.settings, run.folder
-    rebuilds = getattr(run.atoms.calc, "neighbour_rebuilds", None)
+    rebuilds = getattr(run.atoms.calc, "neighbor_rebuilds", None)
     if not message:
         write_final(folder, snapshot(run.atoms, step=run.step))
     table = run.log.columns()
@@ -255,7 +255,7 @@ def _finish(run: MDRun, rebuilds_before: int | None, message: str = "") -> MDSum
         num_atoms=len(run.atoms),
         **table_statistics(table, settings.ensemble, len(run.atoms)),
         ms_per_step=1000.0 * run.seconds / run.steps_made if run.steps_made else None,
-        neighbour_rebuilds=None if rebuilds is None or rebuilds_before is None else rebuilds - rebuilds_before,
+        neighbor_rebuilds=None if rebuilds is None or rebuilds_before is None else rebuilds - rebuilds_before,
         output=str(folder),
         trajectory=str(run.frames.path),
         message=message,

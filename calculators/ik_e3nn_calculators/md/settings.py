@@ -38,7 +38,7 @@ class ExplosionLimits:
         temperature: Highest temperature in K; None means ten times the target, but at least 5000 K.
         displacement: Farthest that an atom may move in one step, in A.
         contact: Shortest distance of two atoms, in units of the sum of their covalent radii.
-        leaving: Stop when an atom that had neighbours within the model's cutoff at the start has none any more.
+        leaving: Stop when an atom that had neighbors within the model's cutoff at the start has none any more.
 
     Raises:
         ValueError: A limit is not positive.

@@ -28,7 +28,7 @@ class MDSummary:
         std_temperature_K: Its standard deviation.
         mean_pressure_GPa: Mean pressure; None unless periodic in three directions.
         ms_per_step: Wall time for each step that this call made, writing included; None if it made none.
-        neighbour_rebuilds: Searches of the neighbour list in this call; None if the calculator does not count.
+        neighbor_rebuilds: Searches of the neighbor list in this call; None if the calculator does not count.
         output: The folder.
         trajectory: The trajectory file.
         message: Why the run ended early, or empty.
@@ -43,7 +43,7 @@ class MDSummary:
     std_temperature_K: float | None
     mean_pressure_GPa: float | None
     ms_per_step: float | None
-    neighbour_rebuilds: int | None
+    neighbor_rebuilds: int | None
     output: str
     trajectory: str
     message: str = ""
@@ -66,8 +66,8 @@ def energy_drift(time_ps: NDArray[np.float64], energy: NDArray[np.float64], num_
     """
     if len(time_ps) < 3 or np.ptp(time_ps) == 0.0:
         return None
-    centred = time_ps - time_ps.mean()
-    return float(1000.0 * (centred @ (energy - energy.mean())) / (centred @ centred) / num_atoms)
+    centered = time_ps - time_ps.mean()
+    return float(1000.0 * (centered @ (energy - energy.mean())) / (centered @ centered) / num_atoms)
 
 
 def table_statistics(table: Mapping[str, NDArray[np.float64]], ensemble: str, num_atoms: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ _INTRODUCTION = """# What each part of the potential is worth
 Made by `ablation.py`. Every variant is the default model and training with one thing changed, and every training has
 the same cost: that of the default in {minutes:g} minutes on one of two busy cores, eager, float32, {batch} structures a
 step. *Cost* is the time of an epoch as a multiple of the default's, measured while both train at once on two cores (1
-where only the loss or the optimiser differs); a variant that costs twice as much trains for half as many epochs. The
+where only the loss or the optimizer differs); a variant that costs twice as much trains for half as many epochs. The
 same wall time would be no comparison on a machine whose speed varies. Costs are those of this code: parts that are
 switched off are still computed, and what has no setting runs in more general, slower layers.
 

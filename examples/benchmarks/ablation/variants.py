@@ -38,7 +38,7 @@ class Variant:
 
     @property
     def costs_the_same(self) -> bool:
-        """Whether a step costs what one of the default does, because only the loss or the optimiser differs."""
+        """Whether a step costs what one of the default does, because only the loss or the optimizer differs."""
         free = all(name.startswith(("loss.", "optimizer.")) for name in self.settings)
         return free and self.patch is None and self.after is None
 
@@ -76,7 +76,7 @@ def gaussian_radial() -> None:
 
 
 def envelope_of_degree_5() -> None:
-    """The same kind of window with p = 3 instead of 6: flat at the cutoff, but not at the centre."""
+    """The same kind of window with p = 3 instead of 6: flat at the cutoff, but not at the center."""
 
     def window(x: Tensor) -> Tensor:
         inside = x < 1
@@ -147,10 +147,10 @@ def low_rank() -> None:
     interaction.DepthwiseMixing = LowRankMixing  # type: ignore[misc,assignment]
 
 
-def root_of_neighbours() -> None:
-    """Divide sums by the root of the number of neighbours."""
-    original = InteratomicPotential.set_average_neighbours
-    InteratomicPotential.set_average_neighbours = lambda self, n: original(self, n**0.5)  # type: ignore[method-assign]
+def root_of_neighbors() -> None:
+    """Divide sums by the root of the number of neighbors."""
+    original = InteratomicPotential.set_average_neighbors
+    InteratomicPotential.set_average_neighbors = lambda self, n: original(self, n**0.5)  # type: ignore[method-assign]
 
 
 def last_readout(model: InteratomicPotential) -> None:
@@ -186,7 +186,7 @@ VARIANTS = {
     "plateau": Variant("learning rate halved at plateaus", {"optimizer.schedule": "plateau"}),
     "constant lr": Variant("constant learning rate", {"optimizer.schedule": "constant"}),
     "lr 0.02": Variant("learning rate 0.02", {"optimizer.lr": 0.02}),
-    "root of neighbours": Variant("sums over the root of the neighbours", patch=root_of_neighbours),
+    "root of neighbors": Variant("sums over the root of the neighbors", patch=root_of_neighbors),
     "gaussian": Variant("Gaussian radial basis", patch=gaussian_radial),
     "kernel width 32": Variant("kernel with 32 hidden units", patch=kernel_width(32)),
     "last readout": Variant("readout after the last layer alone", after=last_readout),

@@ -40,7 +40,7 @@ class Job:
         seed: Seed of the choice of structures and of the training.
         base: Model file of a potential.
         properties: Model file of properties.
-        old: Labelled data that the base was trained on or held out, or None.
+        old: Labeled data that the base was trained on or held out, or None.
         minutes: Time for the training.
         options: Further settings of both commands.
     """
@@ -144,7 +144,7 @@ class AcetylacetoneForces:
         rest = [atoms for number, atoms in enumerate(frames) if number % 10 != job.seed % 10]
         train = [rest[round((number + 0.5) * len(rest) / job.train_size)] for number in range(job.train_size)]
         for name, part in (("train", train), ("valid", valid), ("test", test)):
-            write(data / f"{name}.xyz", [labelled(atoms) for atoms in part], format="extxyz")
+            write(data / f"{name}.xyz", [labeled(atoms) for atoms in part], format="extxyz")
 
 
 class QM9Properties:
@@ -226,7 +226,7 @@ def count_weights(path: Path) -> int:
     return sum(parameter.numel() for parameter in load_model(path).parameters())
 
 
-def labelled(atoms: Atoms) -> Atoms:
+def labeled(atoms: Atoms) -> Atoms:
     """A copy with labels under the usual names, and nothing else."""
     copy = Atoms(atoms.numbers, atoms.positions)
     copy.info["REF_energy"] = float(atoms.get_potential_energy())

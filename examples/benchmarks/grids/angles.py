@@ -22,7 +22,7 @@ SIZES = (3, 5, 7, 9, 11)
 SIGMAS = (0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0)
 WIDTHS = (1.0, 2.0)
 GROUP = "SO2"
-CENTRES, PLACES, ANGLES, SEEDS = 24, 64, 6, 3
+CENTERS, PLACES, ANGLES, SEEDS = 24, 64, 6, 3
 Row = dict[str, Any]
 
 
@@ -35,17 +35,17 @@ def make_conv(size: int, sigma: float, seed: int) -> GridConv:
     return GridConv(IRREPS_IN, IRREPS_OUT, kernel, stencil=stencil, padding=0).double().eval()
 
 
-def field(places: Tensor, centres: Tensor, values: Tensor, width: float) -> Tensor:
+def field(places: Tensor, centers: Tensor, values: Tensor, width: float) -> Tensor:
     """Sum of Gaussians at places (..., 2): (..., dim)."""
-    squares = (places[..., None, :] - centres).square().sum(-1)
+    squares = (places[..., None, :] - centers).square().sum(-1)
     return torch.exp(-0.5 * squares / width**2) @ values
 
 
-def response(conv: GridConv, places: Tensor, centres: Tensor, values: Tensor, width: float) -> Tensor:
+def response(conv: GridConv, places: Tensor, centers: Tensor, values: Tensor, width: float) -> Tensor:
     """The convolution of the field at places (n, 2), which need not be on a grid: (n, dim)."""
     ticks = torch.arange(conv.stencil.size, dtype=torch.float64) - (conv.stencil.size - 1) / 2
     steps = torch.stack(torch.meshgrid(ticks, ticks, indexing="ij"), -1)
-    patches = field(places[:, None, None] + steps, centres, values, width)
+    patches = field(places[:, None, None] + steps, centers, values, width)
     with torch.no_grad():
         return conv(patches.movedim(-1, 1))[:, :, 0, 0]
 
@@ -56,16 +56,16 @@ def measure(size: int, sigma: float, width: float) -> Row:
     for seed in range(SEEDS):
         conv = make_conv(size, sigma, seed)
         generator = torch.Generator().manual_seed(seed)
-        centres = 12 * torch.rand(CENTRES, 2, generator=generator, dtype=torch.float64) - 6
-        values = torch.randn(CENTRES, o3.Irreps(IRREPS_IN).dim, generator=generator, dtype=torch.float64)
+        centers = 12 * torch.rand(CENTERS, 2, generator=generator, dtype=torch.float64) - 6
+        values = torch.randn(CENTERS, o3.Irreps(IRREPS_IN).dim, generator=generator, dtype=torch.float64)
         places = 8 * torch.rand(PLACES, 2, generator=generator, dtype=torch.float64) - 4
-        plain = response(conv, places, centres, values, width)
+        plain = response(conv, places, centers, values, width)
         sizes.append(plain.square().mean())
         for angle in (0.5 * math.pi * torch.rand(ANGLES, generator=generator, dtype=torch.float64)).tolist():
             g = rotation((0.0, 0.0, 1.0), angle)
             D_in, D_out = representation(IRREPS_IN, g), representation(IRREPS_OUT, g)
             turn = g[:2, :2].T
-            moved = response(conv, places @ turn, centres @ turn, values @ D_in.T, width)
+            moved = response(conv, places @ turn, centers @ turn, values @ D_in.T, width)
             errors.append((moved - plain @ D_out.T).square().mean())
     error = (torch.stack(errors).mean() / torch.stack(sizes).mean()).sqrt()
     return {"size": size, "sigma": sigma, "field_width": width, "group": GROUP, "error": float(error)}

@@ -110,7 +110,7 @@ def parts(layer: Any, readout: Any, features: Tensor, edges: dict[str, Tensor]) 
 
     degrees = torch.arange(kernel.l_max + 1)
     scale = (
-        layer.species_scale[:, edges["species"]].repeat_interleave(2 * degrees + 1, 0).detach() * layer.normalisation
+        layer.species_scale[:, edges["species"]].repeat_interleave(2 * degrees + 1, 0).detach() * layer.normalization
     )
     vectors = fresh(edges["vectors"].flatten(0, 1))
     basis, window, harmonics = fresh(*geometry(*vectors))

@@ -140,7 +140,7 @@ def scaling(part: Results) -> list[str]:
     return [
         "## Scaling",
         "",
-        "Energy, forces and stress of a rattled crystal of silicon, neighbour list included, each in a process of its "
+        "Energy, forces and stress of a rattled crystal of silicon, neighbor list included, each in a process of its "
         "own. With `max_edges` so many edges are treated at once, and their intermediate results are computed twice. "
         f"From the growth of the peak between the two largest: {' and '.join(sizes)}.",
         "",
@@ -155,7 +155,7 @@ def loader(part: Results) -> list[str]:
         "## Data loading",
         "",
         f"A batch of {part['batch']} molecules takes the loader {1e6 * seconds['memory']:.0f} us with all in "
-        f"memory and {1e6 * seconds['disk']:.0f} us with neighbour lists in a memory-mapped file; the fastest training "
+        f"memory and {1e6 * seconds['disk']:.0f} us with neighbor lists in a memory-mapped file; the fastest training "
         f"step takes {1e3 * part['step_s']:.1f} ms. That is {100 * part['share']:.2f} %; our aim is less than 5 %.",
     ]
 
@@ -181,8 +181,8 @@ def plot_floor(part: Results, path: Path) -> None:
     """Ideal and measured time of every block."""
     figure, [[axis]] = _figure(1)
     names = [f"{row['layer']} {row['block']}" for row in part["blocks"]][::-1]
-    for what, colour in (("measured", "C0"), ("ideal", "C1")):
-        axis.barh(names, [1e3 * row["gradient"][f"{what}_s"] for row in part["blocks"]][::-1], color=colour, label=what)
+    for what, color in (("measured", "C0"), ("ideal", "C1")):
+        axis.barh(names, [1e3 * row["gradient"][f"{what}_s"] for row in part["blocks"]][::-1], color=color, label=what)
     axis.set_xlabel("forward and gradient, ms")
     axis.tick_params(axis="y", labelsize=7)
     axis.legend()

@@ -15,15 +15,15 @@ GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "C1")
 KERNELS = ("implicit", "analytic")
 ACTIVATION = "sphere"  # the paper's, in kernels and after convolutions
 TOLERANCE = 0.1
-RINGS_END = 2.5  # outermost shell, in units of the distance of the farthest neighbour
+RINGS_END = 2.5  # outermost shell, in units of the distance of the farthest neighbor
 SIZES = {  # furniture: minutes on a core; modelnet: sizes of the paper, for a GPU
     "furniture": {
         "l_max": 1, "scalars": 32, "fields": 4, "parameters": 60_000,
-        "pyramid": {"points": (256, 40, 24, 16, 10, 6, 4), "neighbours": 8},
+        "pyramid": {"points": (256, 40, 24, 16, 10, 6, 4), "neighbors": 8},
     },
     "modelnet": {
         "l_max": 2, "scalars": 128, "fields": 8, "parameters": 1_000_000,
-        "pyramid": {"points": (1024, 512, 256, 128, 64, 32, 16), "neighbours": 10},
+        "pyramid": {"points": (1024, 512, 256, 128, 64, 32, 16), "neighbors": 10},
     },
 }  # fmt: skip
 

@@ -219,19 +219,19 @@ def plot(rows: list[Row], path: Path) -> None:
 
     names = [name for name in SETS if any(row["set"] == name for row in rows)]
     figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.5), squeeze=False)
-    colours = {model: f"C{number}" for number, model in enumerate(MODELS)}
+    colors = {model: f"C{number}" for number, model in enumerate(MODELS)}
     for column, data_set in enumerate(names):
         cost, curves = axes[0][column], axes[1][column]
         for row in [row for row in rows if row["set"] == data_set]:
-            colour = colours[row["model"].partition(" (")[0]]
+            color = colors[row["model"].partition(" (")[0]]
             if row.get("throughput_edges_per_s"):
                 x, y = 1e6 / row["throughput_edges_per_s"], row["force_rmse_meV_per_A"]
-                cost.loglog(x, y, "o", color=colour, mfc="none" if "(" in row["model"] else colour)
+                cost.loglog(x, y, "o", color=color, mfc="none" if "(" in row["model"] else color)
                 cost.annotate(row["model"], (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
             if len(row.get("curve", [])) > 1:
                 minutes = [point["seconds"] / 60 for point in row["curve"]]
                 force = [point["force_rmse_meV_per_A"] for point in row["curve"]]
-                curves.semilogy(minutes, force, color=colour, label=row["model"])
+                curves.semilogy(minutes, force, color=color, label=row["model"])
         cost.set(title=SETS[data_set].title, xlabel="inference, microseconds per edge", ylabel="test F RMSE (meV/A)")
         curves.set(xlabel="training time (minutes)", ylabel="validation F RMSE (meV/A)")
         if curves.lines:
@@ -257,9 +257,9 @@ computed by one piece of code from the predictions of each package.
 Speed was measured after all training, all models of a set in turn, medians of several rounds; where the errors are of
 an earlier work folder, with the same models after seconds of training (`--speed-only`). *Latency* is a call of the
 model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
-neighbour list included, after a small step of all atoms; *inference edges/s* a batch of about 8,000 edges; *memory*
+neighbor list included, after a small step of all atoms; *inference edges/s* a batch of about 8,000 edges; *memory*
 the largest resident size of a process that did only that. NequIP's model computes the stress too in all of these, and
-so does MACE's calculator; ours and MACE's model only where the set has stresses. Our calculator keeps a neighbour
+so does MACE's calculator; ours and MACE's model only where the set has stresses. Our calculator keeps a neighbor
 list with a skin, the others search in every call. Edges are counted within 5 A for all models, both directions. Rows
 with *(compiled ...)* are the same trained model after its package's compilation for inference, which took
 `compile_seconds` and is not part of the figures; machine code is made for a number of threads, and which is faster

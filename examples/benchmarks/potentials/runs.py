@@ -169,7 +169,7 @@ def errors(test: Path, predicted: dict[str, np.ndarray]) -> dict[str, float]:
     """Errors on test frames: per atom for energies, over all components for forces and stress.
 
     Args:
-        test: The labelled frames.
+        test: The labeled frames.
         predicted: "energy" (B,), "forces" (N, 3) and perhaps "stress" (B, 3, 3), in eV and A.
     """
     frames = read(test, ":")

@@ -10,7 +10,7 @@ from ase import Atoms, units
 from ase.data import chemical_symbols
 from ase.io import read, write
 
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import neighbor_list
 
 R_MAX = 5.0
 FILES = ("train", "valid", "test")
@@ -18,7 +18,7 @@ FILES = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class DataSet:
-    """One set of labelled frames.
+    """One set of labeled frames.
 
     Args:
         title: Name in the report.
@@ -83,7 +83,7 @@ def prepare(name: str, root: Path, folder: Path, energies: str) -> None:
     parts, isolated = load(name, root)
     folder.mkdir(parents=True, exist_ok=True)
     for part in FILES:
-        write(folder / f"{part}.xyz", [_labelled(atoms, SETS[name].stress) for atoms in parts[part]], format="extxyz")
+        write(folder / f"{part}.xyz", [_labeled(atoms, SETS[name].stress) for atoms in parts[part]], format="extxyz")
     use_isolated = bool(isolated) and energies == "isolated"
     summary = {
         "E0s": isolated if use_isolated else _fitted(parts["train"]),
@@ -96,7 +96,7 @@ def prepare(name: str, root: Path, folder: Path, energies: str) -> None:
 
 def count_edges(atoms: Atoms) -> int:
     """Directed edges within the cutoff that all models share."""
-    return int(neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, R_MAX)[0].shape[1])
+    return int(neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, R_MAX)[0].shape[1])
 
 
 def _every_tenth(frames: Sequence[Atoms], test: bool = False) -> dict[str, list[Atoms]]:
@@ -120,7 +120,7 @@ def _rmd17(data: dict[str, np.ndarray], indices: np.ndarray) -> list[Atoms]:
     return frames
 
 
-def _labelled(atoms: Atoms, stress: bool) -> Atoms:
+def _labeled(atoms: Atoms, stress: bool) -> Atoms:
     """A copy that holds nothing but the structure and labels under the names that all packages are told."""
     copy = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     copy.info["REF_energy"] = float(atoms.get_potential_energy())

@@ -99,7 +99,7 @@ class Peer(nn.Module):
         }
         return self.scales(readouts, molecules)
 
-    def set_average_neighbours(self, number: float) -> None:
+    def set_average_neighbors(self, number: float) -> None:
         """Peers do not use it."""
 
 
@@ -107,7 +107,7 @@ class GivenEdges(nn.Module):
     """The edges of the batch in place of a search: what SchNet and ViSNet expect of one.
 
     Args:
-        loops: Whether atoms are their own neighbours, and vectors are wanted.
+        loops: Whether atoms are their own neighbors, and vectors are wanted.
     """
 
     def __init__(self, *, loops: bool) -> None:

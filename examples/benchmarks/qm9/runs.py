@@ -78,7 +78,7 @@ def train(
     """
     model: Any = models.make(name, sets.train, seed)
     train_graphs, valid_graphs = graphs_of(model, sets.train), graphs_of(model, sets.valid)
-    model.set_average_neighbours(train_graphs.average_neighbours())
+    model.set_average_neighbors(train_graphs.average_neighbors())
     loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
     clock = RunClock(minutes and 60 * minutes, "wall" if torch.cuda.is_available() else "cpu")
     module = PropertyModule(model, loss, optimizer=models.optimizer_of(name), clock=clock)

@@ -21,7 +21,7 @@ PLACE = "_place"  # of an atom of the heavy graph, in the whole molecule
 def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
     """Bonds of a geometry with the orders that a SMILES string gives.
 
-    Which atoms are neighbours is read off the distances, as many pairs as the SMILES has bonds; the graph of the heavy
+    Which atoms are neighbors is read off the distances, as many pairs as the SMILES has bonds; the graph of the heavy
     atoms, each with its number of hydrogens, is then matched with that of the SMILES. Where several matches are
     possible (the two oxygens of a carboxylate) the one is taken whose bonds of high order are the short ones.
 
@@ -55,7 +55,7 @@ def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
     matches = heavy.GetSubstructMatches(query, uniquify=False, maxMatches=MAX_MATCHES)
     if not matches or heavy.GetNumBonds() != len(orders):
         raise DataError(
-            f"the neighbours in the geometry of {atoms.get_chemical_formula()} are not those of the SMILES {smiles!r}"
+            f"the neighbors in the geometry of {atoms.get_chemical_formula()} are not those of the SMILES {smiles!r}"
         )
     places = np.array([atom.GetIntProp(PLACE) for atom in heavy.GetAtoms()])[np.array(matches)]
     ends = places[:, orders[:, :2]]  # (matches, bonds, 2)
@@ -67,7 +67,7 @@ def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
 
 
 def connected_pairs(atoms: Atoms, count: int | None = None) -> list[tuple[int, int]]:
-    """Pairs of neighbours by their distances, each hydrogen with its nearest neighbour alone.
+    """Pairs of neighbors by their distances, each hydrogen with its nearest neighbor alone.
 
     Args:
         atoms: A molecule.

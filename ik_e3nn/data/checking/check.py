@@ -208,12 +208,12 @@ def _relative_energies(
 ) -> tuple[EnergyReference | None, FloatArray]:
     """E0 and energies relative to it per atom; NaN where missing and for isolated atoms."""
     energies = np.array([one.energy for one in labels])
-    labelled = [number for number in range(len(structures)) if np.isfinite(energies[number]) and number not in broken]
+    labeled = [number for number in range(len(structures)) if np.isfinite(energies[number]) and number not in broken]
     residuals = np.full(len(structures), np.nan)
-    if not labelled:
+    if not labeled:
         return None, residuals
-    reference = fit_energy_reference([structures[number] for number in labelled], energies[labelled])
-    for number in labelled:
+    reference = fit_energy_reference([structures[number] for number in labeled], energies[labeled])
+    for number in labeled:
         atoms = structures[number]
         if not is_isolated(atoms):
             own = sum(reference.values[int(species)] for species in atoms.numbers)

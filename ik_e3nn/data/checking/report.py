@@ -69,8 +69,8 @@ class CheckReport:
     def is_clean(self) -> bool:
         """Whether nothing was found that a training should not see."""
         close = any(contact.ratio < CLOSE_RATIO for contact in self.contacts)
-        labelled = self.counts.energy or self.counts.forces
-        return bool(labelled) and not (self.outliers or self.duplicates or self.broken or close or self.doubts)
+        labeled = self.counts.energy or self.counts.forces
+        return bool(labeled) and not (self.outliers or self.duplicates or self.broken or close or self.doubts)
 
     def text(self) -> str:
         """The report for people.

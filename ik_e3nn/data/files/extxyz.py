@@ -33,7 +33,7 @@ def require_extxyz(path: object) -> None:
         DataError: The name is not that of an extxyz file.
 
     Example:
-        >>> require_extxyz("labelled.xyz")
+        >>> require_extxyz("labeled.xyz")
     """
     if not is_extxyz(path):
         raise DataError(

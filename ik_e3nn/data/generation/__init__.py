@@ -1,1 +1,1 @@
-"""Structures that are sampled and labelled by a reference method."""
+"""Structures that are sampled and labeled by a reference method."""

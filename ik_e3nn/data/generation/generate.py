@@ -1,4 +1,4 @@
-"""Generate labelled structures: from SMILES or starting structures to an extxyz file, through any ASE calculator."""
+"""Generate labeled structures: from SMILES or starting structures to an extxyz file, through any ASE calculator."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.files.reading import read_structure
 from ik_e3nn.data.files.writing import check_output, write_structures
-from ik_e3nn.data.generation.labelling import make_calculator
+from ik_e3nn.data.generation.labeling import make_calculator
 from ik_e3nn.data.generation.plan import Chain, fingerprint, make_sampler, plan_chains, starting_structures
 from ik_e3nn.data.generation.run import ChainRunner, isolated_atom_frames
 from ik_e3nn.data.generation.settings import GenerateSettings
@@ -69,7 +69,7 @@ class GenerateReport:
 def generate(settings: GenerateSettings) -> GenerateReport:
     """Make and label structures, and write them to a file.
 
-    Every frame is kept in `<output>.partial` as soon as it is labelled. A run that was killed continues from there with
+    Every frame is kept in `<output>.partial` as soon as it is labeled. A run that was killed continues from there with
     the same command: finished frames are not computed again, and the final file is the same as without the kill. Labels
     are `REF_energy`, `REF_forces` and `REF_stress`; bonds, charge and spin stand in `info`.
 
@@ -137,7 +137,7 @@ def _run(
     if settings.isolated_atoms:
         frames.extend(isolated_atom_frames(settings, starts, work, failures))
     runner = ChainRunner(settings, make_sampler(settings), work, failures)
-    with tqdm(total=sum(chain.num_frames for chain in chains), desc="labelling", unit="frame", disable=None) as bar:
+    with tqdm(total=sum(chain.num_frames for chain in chains), desc="labeling", unit="frame", disable=None) as bar:
         for chain in chains:
             for frame in runner.frames(chain):
                 bar.update()

@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from ik_e3nn.data.generation.labelling import LabelError, Labeller
+from ik_e3nn.data.generation.labeling import Labeler, LabelError
 from ik_e3nn.data.generation.sampling import (
     Frame,
     Sampler,
@@ -44,7 +44,7 @@ class LangevinSampler(Sampler):
         >>> from ase.build import bulk
         >>> from ase.calculators.emt import EMT
         >>> sampler, rng = LangevinSampler(2.0, interval=5, equilibration=0, friction=0.02), np.random.default_rng(0)
-        >>> sampler.frame(bulk("Cu"), {}, None, 300.0, rng, Labeller(EMT())).labels.energy < 0.1
+        >>> sampler.frame(bulk("Cu"), {}, None, 300.0, rng, Labeler(EMT())).labels.energy < 0.1
         True
     """
 
@@ -65,27 +65,27 @@ class LangevinSampler(Sampler):
         previous: Frame | None,
         temperature: float,
         rng: np.random.Generator,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> Frame:
         """The next frame; see `Sampler.frame`."""
         del prepared
         atoms, steps = start.copy(), self.interval
         masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
         constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
-        labeller.forget()
+        labeler.forget()
         if previous is None:
             steps += self.equilibration
             momenta = np.sqrt(masses * units.kB * temperature) * rng.normal(size=(len(atoms), 3))
             momenta = _without_drift(atoms, momenta)
-            forces = labeller.forces(atoms)
+            forces = labeler.forces(atoms)
         else:
             atoms.positions = previous.positions
             forces = previous.labels.forces
             momenta = np.zeros((len(atoms), 3)) if previous.momenta is None else previous.momenta
         for _ in range(steps):
-            momenta, forces = self._step(atoms, momenta, forces, temperature, rng, labeller)
+            momenta, forces = self._step(atoms, momenta, forces, temperature, rng, labeler)
         _check_temperature(momenta, masses, free, temperature)
-        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms), momenta)
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms), momenta)
 
     def _step(
         self,
@@ -94,7 +94,7 @@ class LangevinSampler(Sampler):
         forces: FloatArray,
         temperature: float,
         rng: np.random.Generator,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> tuple[FloatArray, FloatArray]:
         """Half kick, half drift, thermostat, half drift, half kick: moves the atoms; new momenta and forces."""
         masses = atoms.get_masses()[:, None]
@@ -104,7 +104,7 @@ class LangevinSampler(Sampler):
         momenta = self._drifted(atoms, momenta)
         momenta = _without_drift(atoms, decay * momenta + noise * rng.normal(size=momenta.shape))
         momenta = self._drifted(atoms, momenta)
-        forces = labeller.forces(atoms)
+        forces = labeler.forces(atoms)
         return self._kicked(atoms, momenta, forces), forces
 
     def _kicked(self, atoms: Atoms, momenta: FloatArray, forces: FloatArray) -> FloatArray:

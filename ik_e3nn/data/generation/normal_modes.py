@@ -8,7 +8,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.generation.labelling import Labeller
+from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.sampling import Frame, Sampler, constrained_momenta, constrained_positions, fixed_atoms
 
 FloatArray = NDArray[np.float64]
@@ -33,9 +33,9 @@ class NormalModeSampler(Sampler):
     Example:
         >>> from ase.build import molecule
         >>> from ase.calculators.emt import EMT
-        >>> labeller, atoms, sampler = Labeller(EMT()), molecule("H2O"), NormalModeSampler()
-        >>> prepared = sampler.prepare(atoms, labeller)
-        >>> frame = sampler.frame(atoms, prepared, None, 300.0, np.random.default_rng(0), labeller)
+        >>> labeler, atoms, sampler = Labeler(EMT()), molecule("H2O"), NormalModeSampler()
+        >>> prepared = sampler.prepare(atoms, labeler)
+        >>> frame = sampler.frame(atoms, prepared, None, 300.0, np.random.default_rng(0), labeler)
         >>> bool(0.0 < np.abs(frame.positions - atoms.positions).max() < 1.0)
         True
     """
@@ -47,18 +47,18 @@ class NormalModeSampler(Sampler):
     def __init__(self, step: float = 0.01) -> None:
         self.step = step
 
-    def prepare(self, start: Atoms, labeller: Labeller) -> dict[str, Any]:
+    def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
         """The Hessian of the free atoms along what constraints allow, (3F, 3F), in eV/A^2; see `Sampler.prepare`."""
         free = np.flatnonzero(~fixed_atoms(start))
         rows = []
-        labeller.forget()
+        labeler.forget()
         for atom in free:
             for axis in range(3):
                 ends = []
                 for sign in (1.0, -1.0):
                     atoms = start.copy()
                     atoms.positions[atom, axis] += sign * self.step
-                    ends.append(_sprung(atoms, labeller.forces(atoms))[free].reshape(-1))
+                    ends.append(_sprung(atoms, labeler.forces(atoms))[free].reshape(-1))
                 rows.append((ends[1] - ends[0]) / (2.0 * self.step))
         hessian = np.array(rows)
         return {"hessian": _allowed(start, free, 0.5 * (hessian + hessian.T)).tolist()}
@@ -70,7 +70,7 @@ class NormalModeSampler(Sampler):
         previous: Frame | None,
         temperature: float,
         rng: np.random.Generator,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> Frame:
         """The next frame; see `Sampler.frame`."""
         del previous
@@ -79,8 +79,8 @@ class NormalModeSampler(Sampler):
         atoms, goal = start.copy(), start.get_positions()
         goal[free] += thermal_displacement(hessian, start.get_masses()[free], temperature, rng)
         atoms.positions = constrained_positions(atoms, goal)
-        labeller.forget()
-        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms))
+        labeler.forget()
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms))
 
 
 def _sprung(atoms: Atoms, forces: FloatArray) -> FloatArray:

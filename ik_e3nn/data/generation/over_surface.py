@@ -1,4 +1,4 @@
-"""Molecules over a surface: put in random places, and labelled as if the atoms of the surface were not there."""
+"""Molecules over a surface: put in random places, and labeled as if the atoms of the surface were not there."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ from ase import Atoms
 from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from scipy.spatial.transform import Rotation
 
-from ik_e3nn.data.generation.labelling import Labeller
+from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.sampling import Frame, Sampler
 from ik_e3nn.data.structures.joined import joined
 
@@ -16,7 +16,7 @@ from ik_e3nn.data.structures.joined import joined
 class RandomPlacement(Sampler):
     """Frames of another sampler, each turned at random and put at a random height over the plane z = 0.
 
-    Every frame is labelled twice: where the other sampler made it, and where it is put.
+    Every frame is labeled twice: where the other sampler made it, and where it is put.
 
     Args:
         frames: Makes the frames; the next one starts from the last one, where it was put.
@@ -28,7 +28,7 @@ class RandomPlacement(Sampler):
         >>> from ase.calculators.lj import LennardJones
         >>> from ik_e3nn.data.generation.sampling import RattleSampler
         >>> sampler, rng = RandomPlacement(RattleSampler(0.1, 0.0), heights=(2.0, 5.0)), np.random.default_rng(0)
-        >>> frame = sampler.frame(molecule("H2O"), {}, None, 0.0, rng, Labeller(LennardJones()))
+        >>> frame = sampler.frame(molecule("H2O"), {}, None, 0.0, rng, Labeler(LennardJones()))
         >>> bool(2.0 < frame.positions[:, 2].min() < 5.0)
         True
     """
@@ -39,9 +39,9 @@ class RandomPlacement(Sampler):
         self.name, self.needs_minimum = frames.name, frames.needs_minimum
         self.uses_temperature = frames.uses_temperature
 
-    def prepare(self, start: Atoms, labeller: Labeller) -> dict[str, Any]:
+    def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
         """See `Sampler.prepare`."""
-        return self.frames.prepare(start, labeller)
+        return self.frames.prepare(start, labeler)
 
     def frame(
         self,
@@ -50,18 +50,18 @@ class RandomPlacement(Sampler):
         previous: Frame | None,
         temperature: float,
         rng: np.random.Generator,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> Frame:
         """The next frame; see `Sampler.frame`."""
-        made = self.frames.frame(start, prepared, previous, temperature, rng, labeller)
+        made = self.frames.frame(start, prepared, previous, temperature, rng, labeler)
         turn = Rotation.random(rng=rng)
         atoms = start.copy()
         atoms.positions = turn.apply(made.positions - made.positions.mean(axis=0))
         atoms.positions[:, :2] += rng.uniform(-self.lateral, self.lateral, 2)
         atoms.positions = lifted(atoms, rng.uniform(self.lowest, self.highest)).positions
-        labeller.forget()
+        labeler.forget()
         momenta = None if made.momenta is None else turn.apply(made.momenta)
-        return Frame(atoms.positions.copy(), made.cell, labeller.label(atoms), momenta)
+        return Frame(atoms.positions.copy(), made.cell, labeler.label(atoms), momenta)
 
 
 def lifted(atoms: Atoms, height: float) -> Atoms:
@@ -84,7 +84,7 @@ class OverSubstrate(Calculator):
     Args:
         calculator: Labels molecule and substrate together, and the substrate alone; their charges and spins differ and
             stand in `info`, as `StateCalculator` expects.
-        substrate: The atoms that are added and then left out; its highest one is put at z = 0, its centre at x = y = 0.
+        substrate: The atoms that are added and then left out; its highest one is put at z = 0, its center at x = y = 0.
 
     Example:
         >>> from ase.build import fcc111
@@ -98,7 +98,7 @@ class OverSubstrate(Calculator):
 
     def __init__(self, calculator: BaseCalculator, substrate: Atoms) -> None:
         super().__init__()
-        self.labeller = Labeller(calculator)
+        self.labeler = Labeler(calculator)
         self.substrate = lifted(substrate, 0.0)
         top, middle = self.substrate.positions[:, 2].max(), self.substrate.positions[:, :2].mean(axis=0)
         self.substrate.positions -= [*middle, top]
@@ -114,8 +114,8 @@ class OverSubstrate(Calculator):
         """Energy and forces; see ASE."""
         super().calculate(atoms, list(properties), list(system_changes))
         if self.alone is None:
-            self.alone = self.labeller.label(self.substrate).energy
-        labels = self.labeller.label(joined(self.substrate, self.atoms))
+            self.alone = self.labeler.label(self.substrate).energy
+        labels = self.labeler.label(joined(self.substrate, self.atoms))
         self.results: dict[str, Any] = {
             "energy": labels.energy - self.alone,
             "forces": labels.forces[len(self.substrate) :],
@@ -124,4 +124,4 @@ class OverSubstrate(Calculator):
     def reset(self) -> None:
         """Forget all results, also the inner calculator's."""
         super().reset()
-        self.labeller.forget()
+        self.labeler.forget()

@@ -11,7 +11,7 @@ from ase.data import atomic_numbers, ground_state_magnetic_moments
 from ase.optimize import BFGS
 
 from ik_e3nn.data.files.reading import read_structure
-from ik_e3nn.data.generation.labelling import LabelError, Labeller, StateCalculator, make_calculator
+from ik_e3nn.data.generation.labeling import Labeler, LabelError, StateCalculator, make_calculator
 from ik_e3nn.data.generation.over_surface import OverSubstrate
 from ik_e3nn.data.generation.plan import Chain
 from ik_e3nn.data.generation.sampling import Frame, Sampler
@@ -63,10 +63,10 @@ class ChainRunner:
             chain: The chain.
 
         Yields:
-            A labelled structure, or None for a frame that failed.
+            A labeled structure, or None for a frame that failed.
         """
-        labeller = Labeller(_calculator_for(self.settings, chain.start))
-        start, prepared = self._start(chain, labeller)
+        labeler = Labeler(_calculator_for(self.settings, chain.start))
+        start, prepared = self._start(chain, labeler)
         previous: Frame | None = None
         in_a_row = 0
         for number in range(chain.num_frames):
@@ -78,7 +78,7 @@ class ChainRunner:
                 continue
             result = self.work.get(key)
             if result is None:
-                result = self._new_frame(chain, start, prepared, previous, number, labeller)
+                result = self._new_frame(chain, start, prepared, previous, number, labeler)
                 self.work.add(key, result)
             if "failed" in result:
                 in_a_row += 1
@@ -86,15 +86,15 @@ class ChainRunner:
                 yield None
             else:
                 in_a_row, previous = 0, Frame.from_json(result)
-                yield self._labelled(chain, previous)
+                yield self._labeled(chain, previous)
 
-    def _start(self, chain: Chain, labeller: Labeller) -> tuple[Atoms | None, dict[str, Any]]:
+    def _start(self, chain: Chain, labeler: Labeler) -> tuple[Atoms | None, dict[str, Any]]:
         """The relaxed start of a chain with what the sampler needs, or None if it failed."""
         result = self.work.get(chain.key)
         if result is None:
             try:
-                atoms = self._relaxed(chain.start, labeller)
-                result = {"positions": atoms.positions.tolist(), "prepared": self.sampler.prepare(atoms, labeller)}
+                atoms = self._relaxed(chain.start, labeler)
+                result = {"positions": atoms.positions.tolist(), "prepared": self.sampler.prepare(atoms, labeler)}
             except LabelError as error:
                 logger.warning("start %s (%s) failed: %s", chain.key, chain.start.get_chemical_formula(), error)
                 result = {"failed": str(error)}
@@ -105,17 +105,17 @@ class ChainRunner:
         atoms.positions = np.array(result["positions"], dtype=np.float64)
         return atoms, result["prepared"]
 
-    def _relaxed(self, start: Atoms, labeller: Labeller) -> Atoms:
+    def _relaxed(self, start: Atoms, labeler: Labeler) -> Atoms:
         """A copy of the start, relaxed with the reference method if the sampler wants a minimum."""
         atoms = start.copy()
         if not (self.settings.relax and self.sampler.needs_minimum):
             return atoms
-        labeller.forget()
-        labeller.forces(atoms)
-        atoms.calc = labeller.calculator
+        labeler.forget()
+        labeler.forces(atoms)
+        atoms.calc = labeler.calculator
         try:
-            with BFGS(atoms, logfile=None) as optimiser:
-                if not optimiser.run(fmax=_RELAX_FMAX, steps=_RELAX_STEPS):
+            with BFGS(atoms, logfile=None) as optimizer:
+                if not optimizer.run(fmax=_RELAX_FMAX, steps=_RELAX_STEPS):
                     logger.warning("%s is not relaxed after %d steps", atoms.get_chemical_formula(), _RELAX_STEPS)
         except Exception as error:
             raise LabelError(f"relaxation: {type(error).__name__}: {' '.join(str(error).split())}") from error
@@ -130,14 +130,14 @@ class ChainRunner:
         prepared: dict[str, Any],
         previous: Frame | None,
         number: int,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> dict[str, Any]:
         """Make one frame; its result for the work file."""
         # Random numbers belong to the frame, not to the run: a continued run draws the same ones.
         seeds = [self.settings.seed, chain.source, chain.conformer, round(1000 * chain.temperature), number]
         try:
             frame = self.sampler.frame(
-                start, prepared, previous, chain.temperature, np.random.default_rng(seeds), labeller
+                start, prepared, previous, chain.temperature, np.random.default_rng(seeds), labeler
             )
             _check_bonds(start, frame)
         except LabelError as error:
@@ -145,7 +145,7 @@ class ChainRunner:
             return {"failed": str(error)}
         return frame.to_json()
 
-    def _labelled(self, chain: Chain, frame: Frame) -> Atoms:
+    def _labeled(self, chain: Chain, frame: Frame) -> Atoms:
         """A frame as the structure that is written."""
         atoms = chain.start.copy()
         atoms.set_constraint()
@@ -162,7 +162,7 @@ class ChainRunner:
 def isolated_atom_frames(
     settings: GenerateSettings, starts: Sequence[Sequence[Atoms]], work: WorkFile, failures: Counter[str]
 ) -> list[Atoms]:
-    """Each species of the starting structures as a neutral isolated atom in its ground state, labelled.
+    """Each species of the starting structures as a neutral isolated atom in its ground state, labeled.
 
     Args:
         settings: What to generate.
@@ -182,7 +182,7 @@ def isolated_atom_frames(
         result = work.get(key)
         if result is None:
             try:
-                labels = Labeller(_calculator_for(settings, atoms)).label(atoms)
+                labels = Labeler(_calculator_for(settings, atoms)).label(atoms)
                 result = Frame(atoms.positions, atoms.cell.array, labels).to_json()
             except LabelError as error:
                 result = {"failed": f"isolated {symbol}: {error}"}

@@ -10,14 +10,14 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.generation.labelling import Labeller, Labels
+from ik_e3nn.data.generation.labeling import Labeler, Labels
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One labelled structure of a chain of them.
+    """One labeled structure of a chain of them.
 
     Args:
         positions: Positions, (N, 3), in A.
@@ -82,12 +82,12 @@ class Sampler(ABC):
     needs_minimum: bool
     uses_temperature: bool
 
-    def prepare(self, start: Atoms, labeller: Labeller) -> dict[str, Any]:
+    def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
         """What all frames from one starting structure need; kept in the work file.
 
         Args:
             start: The starting structure.
-            labeller: Source of labels.
+            labeler: Source of labels.
 
         Returns:
             A dictionary for JSON.
@@ -95,7 +95,7 @@ class Sampler(ABC):
         Raises:
             LabelError: The calculator fails.
         """
-        del start, labeller
+        del start, labeler
         return {}
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Sampler(ABC):
         previous: Frame | None,
         temperature: float,
         rng: np.random.Generator,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> Frame:
         """The next frame.
 
@@ -116,10 +116,10 @@ class Sampler(ABC):
             previous: The last good frame of the chain, or None.
             temperature: Temperature in K.
             rng: Random numbers of this frame alone.
-            labeller: Source of labels.
+            labeler: Source of labels.
 
         Returns:
-            The labelled frame.
+            The labeled frame.
 
         Raises:
             LabelError: The calculator fails.
@@ -139,7 +139,7 @@ class RattleSampler(Sampler):
         >>> from ase.build import bulk
         >>> from ase.calculators.emt import EMT
         >>> rng, copper = np.random.default_rng(0), bulk("Cu")
-        >>> frame = RattleSampler(0.05, 0.02).frame(copper, {}, None, 0.0, rng, Labeller(EMT()))
+        >>> frame = RattleSampler(0.05, 0.02).frame(copper, {}, None, 0.0, rng, Labeler(EMT()))
         >>> bool(np.abs(frame.cell - copper.cell.array).max() > 1e-3), frame.labels.stress.shape
         (True, (3, 3))
     """
@@ -159,7 +159,7 @@ class RattleSampler(Sampler):
         previous: Frame | None,
         temperature: float,
         rng: np.random.Generator,
-        labeller: Labeller,
+        labeler: Labeler,
     ) -> Frame:
         """The next frame; see `Sampler.frame`."""
         del prepared, previous, temperature
@@ -174,8 +174,8 @@ class RattleSampler(Sampler):
         moves = self.displacement * rng.normal(size=(len(atoms), 3))
         atoms.positions = atoms.positions @ deformation
         atoms.positions = constrained_positions(atoms, atoms.positions + moves)
-        labeller.forget()
-        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeller.label(atoms))
+        labeler.forget()
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms))
 
 
 def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:

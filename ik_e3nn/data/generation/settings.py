@@ -11,7 +11,7 @@ from ik_e3nn.settings import check_settings
 
 @dataclass(frozen=True)
 class GenerateSettings:
-    """Settings of a generation of labelled frames.
+    """Settings of a generation of labeled frames.
 
     The defaults make a training set for dynamics at room temperature: Langevin dynamics with the reference method at
     and well above 300 K, so that the model knows more than it will meet.
@@ -42,7 +42,7 @@ class GenerateSettings:
         heights: Least and largest height in A of the lowest atom over a surface at z = 0: every frame is turned at
             random and put there. By default frames stay where they are.
         lateral: Largest random shift of such frames along x and along y in A.
-        substrate: Structure file of a surface with atoms: frames are labelled over it, its top at z = 0, and written
+        substrate: Structure file of a surface with atoms: frames are labeled over it, its top at z = 0, and written
             without it, with its energy taken off.
         isolated_atoms: Whether to label each species as an isolated atom too, for E0.
         seed: Random seed.

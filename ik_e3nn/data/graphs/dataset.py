@@ -16,7 +16,7 @@ from ik_e3nn.data.graphs.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write
 from ik_e3nn.data.labels.outliers import LARGE_FORCE, largest_forces
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import SURROUNDINGS, average_neighbours, build_graph, check_all_stated, fields, has_bonds
+from ik_e3nn.graph import SURROUNDINGS, average_neighbors, build_graph, check_all_stated, fields, has_bonds
 from ik_e3nn.graph.bonds.stored import KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
 from ik_e3nn.user_path import user_path
@@ -31,7 +31,7 @@ _INFO_KEYS = {**NUMBER_KEYS, **{name: name for name in SURFACE_FIELDS}}
 class StructureDataset(Dataset[Data]):
     """Graphs with labels, one a structure; works with PyG's loaders.
 
-    Neighbour lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
+    Neighbor lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
     that the next data set of the same structures finds. Every graph has `energy` (1,), `forces` (N, 3) and
     `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge, spin and the
     vectors of a surface are in all graphs if all structures have them, else in none.
@@ -43,7 +43,7 @@ class StructureDataset(Dataset[Data]):
         dtype: Floating type of shifts, charge and spin, see `build_graph`.
         inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
             declared surface in all structures or in none.
-        cache: Folder for the files of neighbour lists; None for memory.
+        cache: Folder for the files of neighbor lists; None for memory.
 
     Raises:
         DataError: Lengths differ, an empty structure, or unknown inputs.
@@ -103,7 +103,7 @@ class StructureDataset(Dataset[Data]):
         return sorted({int(number) for atoms in self.structures for number in atoms.numbers})
 
     def prepare(self, *, progress: bool = False) -> None:
-        """Search all neighbour lists now instead of on first use.
+        """Search all neighbor lists now instead of on first use.
 
         Args:
             progress: Show a progress bar.
@@ -113,10 +113,10 @@ class StructureDataset(Dataset[Data]):
         for index in tqdm(range(len(self)), desc="graphs", disable=not progress):
             self[index]
 
-    def average_neighbours(self) -> float:
-        """Number that sums over neighbours are divided by, see `ik_e3nn.graph.average_neighbours`."""
+    def average_neighbors(self) -> float:
+        """Number that sums over neighbors are divided by, see `ik_e3nn.graph.average_neighbors`."""
         edges = (self[index][fields.EDGE_INDEX][1] for index in range(len(self)))
-        return average_neighbours(zip(edges, self.num_atoms, strict=True))
+        return average_neighbors(zip(edges, self.num_atoms, strict=True))
 
     def _build(self, index: int) -> Data:
         """Graph of one structure, with its labels."""
@@ -138,7 +138,7 @@ class StructureDataset(Dataset[Data]):
         return graph
 
     def _search(self, index: int) -> Data:
-        """Graph of one structure without labels, its neighbour list searched."""
+        """Graph of one structure without labels, its neighbor list searched."""
         atoms = self.structures[index]
         try:
             return build_graph(atoms, self.r_max, dtype=self.dtype)
@@ -150,13 +150,13 @@ class StructureDataset(Dataset[Data]):
         path = folder / f"{edge_key(self.structures, self.r_max, self.dtype)}.edges"
 
         def edges() -> Iterator[dict[str, torch.Tensor]]:
-            for index in tqdm(range(len(self)), desc="neighbour lists", disable=not progress):
+            for index in tqdm(range(len(self)), desc="neighbor lists", disable=not progress):
                 graph = self._search(index)
                 yield {name: graph[name] for name in EDGE_FIELDS}
 
         if not path.exists():
             write_edges(path, len(self), edges())
-        logger.info("neighbour lists are in %s", path)
+        logger.info("neighbor lists are in %s", path)
         return EdgeFile(path, len(self), self.dtype)
 
 

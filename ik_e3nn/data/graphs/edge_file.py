@@ -1,4 +1,4 @@
-"""Neighbour lists of many structures in one memory-mapped file, for data sets larger than the memory."""
+"""Neighbor lists of many structures in one memory-mapped file, for data sets larger than the memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields, get_bonds
 
-FORMAT = 2  # goes into the key: raise it when what a neighbour list holds, or its order, changes
+FORMAT = 2  # goes into the key: raise it when what a neighbor list holds, or its order, changes
 _WORD = 8  # bytes; everything in the file starts at a multiple of it
 _COLUMNS = {fields.EDGE_INDEX: 2, fields.BOND_TYPES: 1, fields.EDGE_SHIFTS: 3}
 EDGE_FIELDS = tuple(_COLUMNS)
@@ -75,7 +75,7 @@ class EdgeFile:
         return tensors
 
     def _damaged(self) -> DataError:
-        return DataError(f"the neighbour lists in {self._path} are damaged: delete the file, it is made again")
+        return DataError(f"the neighbor lists in {self._path} are damaged: delete the file, it is made again")
 
 
 def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> None:
@@ -105,7 +105,7 @@ def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> 
             file.seek(0)
             file.write(table.tobytes())
     except OSError as error:
-        raise DataError(f"cannot write the neighbour lists to {path}: {error.strerror}") from error
+        raise DataError(f"cannot write the neighbor lists to {path}: {error.strerror}") from error
 
 
 def edge_key(structures: Sequence[Atoms], r_max: float, dtype: torch.dtype) -> str:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Connectivity, average_neighbours, build_molecular_graph, check_all_stated, fields
+from ik_e3nn.graph import Connectivity, average_neighbors, build_molecular_graph, check_all_stated, fields
 from ik_e3nn.graph.build import NUMBER_KEYS
 
 
@@ -68,10 +68,10 @@ class PropertyDataset(Dataset[Data]):
         for index in tqdm(range(len(self)), desc="graphs", disable=not progress):
             self[index]
 
-    def average_neighbours(self) -> float:
-        """Number that sums over neighbours are divided by, see `ik_e3nn.graph.average_neighbours`."""
+    def average_neighbors(self) -> float:
+        """Number that sums over neighbors are divided by, see `ik_e3nn.graph.average_neighbors`."""
         graphs = (self[index] for index in range(len(self)))
-        return average_neighbours((graph[fields.EDGE_INDEX][1], len(graph[fields.ATOMIC_NUMBERS])) for graph in graphs)
+        return average_neighbors((graph[fields.EDGE_INDEX][1], len(graph[fields.ATOMIC_NUMBERS])) for graph in graphs)
 
     def _build(self, index: int) -> Data:
         atoms = self.molecules.structures[index]

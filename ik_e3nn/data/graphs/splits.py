@@ -103,7 +103,7 @@ def paper_split(
 ) -> Split:
     """The split of the paper's QM9 table: a permutation by numpy's legacy generator, cut in three.
 
-    With all 130,831 characterised molecules and no sizes given: 100,000 to train on, a tenth to test on, the rest to
+    With all 130,831 characterized molecules and no sizes given: 100,000 to train on, a tenth to test on, the rest to
     validate on. For fewer molecules the training part shrinks in proportion. The parts begin where those of the full
     split do, so a smaller training set is the beginning of a larger one, and the test set stays the same.
 

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import neighbor_list
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def is_isolated(atoms: Atoms) -> bool:
         return False
     if _is_marked(atoms) or not atoms.pbc.any():
         return True
-    pairs, _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, ISOLATION_DISTANCE)
+    pairs, _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, ISOLATION_DISTANCE)
     return pairs.shape[1] == 0
 
 
@@ -143,7 +143,7 @@ def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list
             found.append(f"{start} has {len(atoms)} atoms: E0 is not taken from it; correct its config_type")
         elif atoms.pbc.any() and np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all():
             try:
-                _, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, _BOUND_DISTANCE)
+                _, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, _BOUND_DISTANCE)
             except DataError:  # a broken cell, which is said where it is used
                 continue
             if len(shifts):

@@ -53,9 +53,9 @@ def with_bonds(
         molecules: The molecules; not changed.
         source: "given": those that the file has (SDF, extxyz); "smiles": from the SMILES of each molecule, matched onto
             its geometry; "perceived": from the geometry and the total charge; "auto": the first of these that there
-            is; "none": no bonds at all, for graphs of neighbours.
+            is; "none": no bonds at all, for graphs of neighbors.
         on_failure: What happens to a molecule whose bonds cannot be found: "error"; "skip" leaves it out; "single"
-            takes all its neighbours within bonding distance as single bonds. Nothing happens without a message.
+            takes all its neighbors within bonding distance as single bonds. Nothing happens without a message.
         progress: Show a progress bar.
 
     Returns:

@@ -47,10 +47,10 @@ ATOM_ENERGIES = {  # hartree, of H, C, N, O, F, by B3LYP/6-31G(2df,p); from the 
     "G": (-0.510927, -37.861317, -54.598897, -75.079532, -99.733544),
 }
 ELEMENTS = (1, 6, 7, 8, 9)
-UNCHARACTERISED = ("uncharacterized.txt", "3195404")
+UNCHARACTERIZED = ("uncharacterized.txt", "3195404")
 
 
-def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> PropertySet:
+def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> PropertySet:
     """QM9 from the files that are there.
 
     | path | form |
@@ -61,7 +61,7 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
 
     Args:
         path: File, folder or glob.
-        uncharacterised: The published list of the molecules that failed its consistency check; also found beside the
+        uncharacterized: The published list of the molecules that failed its consistency check; also found beside the
             other files as `uncharacterized.txt` or `3195404`. Without it, a message says that they are still in.
 
     Returns:
@@ -86,13 +86,13 @@ def read_qm9(path: str | Path, *, uncharacterised: str | Path | None = None) -> 
         if not np.isfinite(atoms.positions).all():
             raise DataError(f"molecule {number} of {place}: positions must be finite, but some are NaN or infinite")
     values = {name: raw.values[:, k] * (units.Hartree if name in HARTREE else 1.0) for k, name in enumerate(NAMES)}
-    listed = _uncharacterised_beside(place) if uncharacterised is None else Path(uncharacterised)
+    listed = _uncharacterized_beside(place) if uncharacterized is None else Path(uncharacterized)
     molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)
     if listed is None:
         if len(molecules) > 130_831:
-            _log.warning("no list of uncharacterised molecules is given: the 3,054 that are in it are not left out")
+            _log.warning("no list of uncharacterized molecules is given: the 3,054 that are in it are not left out")
         return molecules
-    return without(molecules, read_uncharacterised(listed))
+    return without(molecules, read_uncharacterized(listed))
 
 
 def sdf_of(folder: Path) -> Path | None:
@@ -105,7 +105,7 @@ def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:
     """QM9 from `torch_geometric.datasets.QM9`, or any objects like its own; bonds are those of PyG.
 
     Args:
-        dataset: The data set, already on the disk. PyG gives energies in eV and leaves out uncharacterised molecules.
+        dataset: The data set, already on the disk. PyG gives energies in eV and leaves out uncharacterized molecules.
 
     Returns:
         All molecules with the 16 targets of `TARGETS`; ids are the numbers of dsgdb9nsd, from 1.
@@ -146,8 +146,8 @@ def with_atomisation(
     return PropertySet(structures, tuple(TARGETS.values()), {name: whole[name] for name in TARGETS}, ids, smiles)
 
 
-def read_uncharacterised(path: str | Path) -> list[int]:
-    r"""Numbers of dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterised ones.
+def read_uncharacterized(path: str | Path) -> list[int]:
+    r"""Numbers of dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterized ones.
 
     Args:
         path: The file: lines of text, then one line a molecule that begins with its number, then the total.
@@ -163,13 +163,13 @@ def read_uncharacterised(path: str | Path) -> list[int]:
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "uncharacterized.txt"
         ...     _ = file.write_text("some text\n===\n    21 C#N  C#N 0.1\n    58 CC C 0.2\n2 compounds\n")
-        ...     read_uncharacterised(file)
+        ...     read_uncharacterized(file)
         [21, 58]
     """
     try:
         lines = [line.split() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"the list of uncharacterised molecules, {path}, cannot be read: {error}") from error
+        raise DataError(f"the list of uncharacterized molecules, {path}, cannot be read: {error}") from error
     rows = [words for words in lines if words and words[0].isdigit()]
     if rows and len(rows[-1]) > 1 and rows[-1][1].startswith("compound"):
         rows = rows[:-1]
@@ -182,10 +182,10 @@ def without(molecules: PropertySet, numbers: Sequence[int]) -> PropertySet:
     """The molecules but for those with some numbers of dsgdb9nsd."""
     left_out = {str(number) for number in numbers}
     kept = [index for index, name in enumerate(molecules.ids) if name not in left_out]
-    _log.info("%d of %d molecules are uncharacterised and left out", len(molecules) - len(kept), len(molecules))
+    _log.info("%d of %d molecules are uncharacterized and left out", len(molecules) - len(kept), len(molecules))
     return molecules.select(kept)
 
 
-def _uncharacterised_beside(place: Path) -> Path | None:
+def _uncharacterized_beside(place: Path) -> Path | None:
     folder = place if place.is_dir() else place.parent
-    return next((folder / name for name in UNCHARACTERISED if (folder / name).exists()), None)
+    return next((folder / name for name in UNCHARACTERIZED if (folder / name).exists()), None)

@@ -369,9 +369,9 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
         )
     if target.kind in ("dipole_norm", "spatial_extent") and values < 0:
         raise DataError(f"{where}: {target.name} is a {target.kind} and cannot be negative; got {found!r:.60}")
-    if target.kind == "polarisability" and np.abs(values - values.T).max() > 1e-3 * np.abs(values).max():
+    if target.kind == "polarizability" and np.abs(values - values.T).max() > 1e-3 * np.abs(values).max():
         raise DataError(
-            f"{where}: {target.name} is a polarisability and must be symmetric; got {found!r:.60}; the order is "
+            f"{where}: {target.name} is a polarizability and must be symmetric; got {found!r:.60}; the order is "
             "xx xy xz yx yy yz zx zy zz"
         )
     return values

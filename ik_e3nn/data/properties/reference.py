@@ -103,11 +103,11 @@ def _fit(
     """The reference of one target by least squares, and what it leaves of the values."""
     nothing = np.zeros(counts.shape[1])
     per_atom, per_square, shift = nothing, nothing, 0.0
-    if target.kind in ("extensive", "polarisability"):
+    if target.kind in ("extensive", "polarizability"):
         traces = values if target.kind == "extensive" else np.trace(values, axis1=1, axis2=2) / 3
         per_atom = np.linalg.lstsq(counts.astype(float), traces, rcond=None)[0]
         rest = traces - counts @ per_atom
-        if target.kind == "polarisability":
+        if target.kind == "polarizability":
             rest = values - (counts @ per_atom)[:, None, None] * np.eye(3)
     elif target.kind == "spatial_extent":
         features = np.concatenate([counts, squares], 1)
@@ -166,7 +166,7 @@ def completed(
     coefficients = np.concatenate([known.per_atom, known.per_square])
     wanted = np.isnan(coefficients) & present
     if wanted.any():
-        traces = np.trace(values[rows], axis1=1, axis2=2) / 3 if target.kind == "polarisability" else values[rows]
+        traces = np.trace(values[rows], axis1=1, axis2=2) / 3 if target.kind == "polarizability" else values[rows]
         rest = traces - features[:, present] @ np.nan_to_num(coefficients[present])
         coefficients[wanted] = np.linalg.lstsq(features[:, wanted], rest, rcond=None)[0]
     per_atom, per_square = np.split(coefficients, 2)
@@ -190,17 +190,17 @@ def reference_values(
     values: FloatArray = reference.shift + np.where(counts > 0, parts, 0.0).sum(1)
     if target.kind in ("dipole", "dipole_norm"):
         return np.zeros((len(molecules), *target.shape))
-    return values[:, None, None] * np.eye(3) if target.kind == "polarisability" else values
+    return values[:, None, None] * np.eye(3) if target.kind == "polarizability" else values
 
 
 def _composition(molecules: PropertySet, species: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """Numbers of atoms and sums of their squared distances from the centre of nuclear charge, by species."""
+    """Numbers of atoms and sums of their squared distances from the center of nuclear charge, by species."""
     counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])
     return counts, np.array([_squares(atoms, species) for atoms in molecules.structures])
 
 
 def _squares(atoms: Atoms, species: Sequence[int]) -> FloatArray:
-    """Sums of squared distances from the centre of nuclear charge, by species, in A^2."""
-    centre = np.average(atoms.positions, axis=0, weights=atoms.numbers)
-    distances = ((atoms.positions - centre) ** 2).sum(1)
+    """Sums of squared distances from the center of nuclear charge, by species, in A^2."""
+    center = np.average(atoms.positions, axis=0, weights=atoms.numbers)
+    distances = ((atoms.positions - center) ** 2).sum(1)
     return np.array([distances[atoms.numbers == z].sum() for z in species])

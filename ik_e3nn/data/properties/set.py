@@ -118,12 +118,12 @@ class PropertySet:
         parts = [self.values[target.name].reshape(len(self), target.width) for target in self.targets]
         return np.concatenate(parts, 1) if parts else np.zeros((len(self), 0))
 
-    def labelled(self) -> list[Atoms]:
+    def labeled(self) -> list[Atoms]:
         """Copies of the structures with their id, SMILES and known values in `info`, as `read_properties` finds them.
 
         Example:
             >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([9.0])}, ["a"])
-            >>> one.labelled()[0].info
+            >>> one.labeled()[0].info
             {'id': 'a', 'gap': 9.0}
         """
         copies = []

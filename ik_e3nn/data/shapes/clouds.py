@@ -1,4 +1,4 @@
-"""Point clouds with normals as PyG objects: sampled from meshes, normalised, disturbed, turned."""
+"""Point clouds with normals as PyG objects: sampled from meshes, normalized, disturbed, turned."""
 
 from collections.abc import Sequence
 
@@ -15,11 +15,11 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 def point_cloud(positions: Tensor | ArrayLike, normals: Tensor | ArrayLike, label: int) -> Data:
-    """A labelled cloud, moved to its centroid and scaled to radius 1.
+    """A labeled cloud, moved to its centroid and scaled to radius 1.
 
     Args:
         positions: (P, 3).
-        normals: (P, 3), need not be normalised; zero vectors stay.
+        normals: (P, 3), need not be normalized; zero vectors stay.
         label: Class.
 
     Returns:
@@ -53,9 +53,9 @@ def unit_ball(positions: Tensor) -> Tensor:
     """
     if not len(positions):
         return positions
-    centred = positions - positions.mean(0)
-    radius = centred.norm(dim=1).max()
-    return centred / torch.where(radius > 0, radius, 1.0)
+    centered = positions - positions.mean(0)
+    radius = centered.norm(dim=1).max()
+    return centered / torch.where(radius > 0, radius, 1.0)
 
 
 def mesh_cloud(mesh: Mesh, points: int, label: int, *, seed: int) -> Data:

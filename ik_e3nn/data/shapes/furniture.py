@@ -1,4 +1,4 @@
-"""Procedural furniture: labelled solids that stand upright, some of which are others laid down or turned over."""
+"""Procedural furniture: labeled solids that stand upright, some of which are others laid down or turned over."""
 
 from collections.abc import Callable
 
@@ -18,7 +18,7 @@ DOWN = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # laid down: what was up 
 
 
 def _posts(x: float, y: float, height: float, side: float) -> list[Mesh]:
-    """Four square posts from the floor, centred at (+-x, +-y)."""
+    """Four square posts from the floor, centered at (+-x, +-y)."""
     return [
         box((sx * x - side / 2, sy * y - side / 2, 0), (sx * x + side / 2, sy * y + side / 2, height))
         for sx in (-1, 1)

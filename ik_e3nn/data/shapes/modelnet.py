@@ -49,7 +49,7 @@ class Shape(NamedTuple):
 def read_modelnet(
     path: str | Path, split: Split, *, classes: int = 40, points: int = 1024, seed: int = 0, progress: bool = False
 ) -> list[Data]:
-    """Labelled point clouds with normals, of radius 1, from any of the forms in which ModelNet is passed round.
+    """Labeled point clouds with normals, of radius 1, from any of the forms in which ModelNet is passed round.
 
     * The archive of meshes: `ModelNet40/chair/train/chair_0001.off`, as a folder or still in its zip file. Points are
       sampled evenly over the faces.

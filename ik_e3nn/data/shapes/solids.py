@@ -97,8 +97,8 @@ def frustum(
     """A cylinder or cone between two horizontal circles.
 
     Args:
-        low: Centre of the lower circle, (3,).
-        high: Centre of the upper circle, (3,).
+        low: Center of the lower circle, (3,).
+        high: Center of the upper circle, (3,).
         radii: Of the lower and the upper circle.
         segments: Corners of a circle; 4 makes square posts.
         start: Angle of the first corner (radian).
@@ -141,7 +141,7 @@ def half_ring(height: float, radii: tuple[float, float], depth: float, *, segmen
     """The upper half of a ring that stands in the plane of x and z.
 
     Args:
-        height: Of its centre.
+        height: Of its center.
         radii: Inner and outer.
         depth: Along y.
         segments: Number of flat pieces.
@@ -152,9 +152,9 @@ def half_ring(height: float, radii: tuple[float, float], depth: float, *, segmen
     """
     angles = np.pi * np.arange(segments + 1) / segments
     directions = np.stack([np.cos(angles), np.zeros(segments + 1), np.sin(angles)], 1)
-    centre, half = np.array([0.0, 0.0, height]), np.array([0.0, depth / 2, 0.0])
+    center, half = np.array([0.0, 0.0, height]), np.array([0.0, depth / 2, 0.0])
     pieces = []
     for a, b in pairwise(directions):
-        side = centre + np.stack([radii[0] * a, radii[1] * a, radii[1] * b, radii[0] * b])
+        side = center + np.stack([radii[0] * a, radii[1] * a, radii[1] * b, radii[0] * b])
         pieces.append(prism(side - half, side + half))
     return join(pieces)

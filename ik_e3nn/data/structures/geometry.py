@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import neighbor_list
 
 # Atoms nearer than this share of the sum of their covalent radii are on top of each other.
 CLOSE_RATIO = 0.6
@@ -110,7 +110,7 @@ def _charge_and_spin(atoms: Atoms) -> tuple[str, str]:
 
 
 def check_contacts(atoms: Atoms) -> None:
-    """Refuse a structure whose atoms are on top of each other, or that has no neighbour list.
+    """Refuse a structure whose atoms are on top of each other, or that has no neighbor list.
 
     Args:
         atoms: The structure.
@@ -132,7 +132,7 @@ def check_contacts(atoms: Atoms) -> None:
 
 
 def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[int, str]]:
-    """The shortest distance of every pair of species within 3 A, and the structures that have no neighbour list.
+    """The shortest distance of every pair of species within 3 A, and the structures that have no neighbor list.
 
     Args:
         structures: The structures.
@@ -149,7 +149,7 @@ def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[i
     broken: dict[int, str] = {}
     for number, atoms in enumerate(structures):
         try:
-            edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, _CONTACT_RADIUS)
+            edge_index, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, _CONTACT_RADIUS)
         except DataError as error:
             broken[number] = str(error)
             continue

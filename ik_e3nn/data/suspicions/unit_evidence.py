@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import neighbor_list
 
 FloatArray = NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def pairs_within(atoms: Atoms, r_max: float) -> tuple[NDArray[np.int64], FloatAr
     if not 0 < len(atoms) <= _MOST_ATOMS or not is_sound(atoms):
         return nothing
     try:
-        edges, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
+        edges, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
     except DataError:
         return nothing
     return edges, atoms.positions[edges[1]] - atoms.positions[edges[0]] + shifts @ atoms.cell.array

@@ -6,7 +6,7 @@ from ase.data import covalent_radii
 from numpy.typing import NDArray
 
 from ik_e3nn.graph.bonds.contacts import BONDS, JOINED, STRETCHED, contacts, is_nonmetal, known_number, without_partner
-from ik_e3nn.graph.neighbors.search import neighbour_list
+from ik_e3nn.graph.neighbors.search import neighbor_list
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -141,7 +141,7 @@ def _bonds(atoms: Atoms, judged: NDArray[np.bool_]) -> tuple[IntArray, IntArray,
     radii, hydrogen = covalent_radii[atoms.numbers], atoms.numbers == 1
     largest = float(radii[judged].max())
     reach = max(BOND * (largest + float(radii.max())), STRETCHED * (largest + float(covalent_radii[1])))
-    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    (sender, receiver), shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
     vectors = atoms.positions[sender] - atoms.positions[receiver] - shifts @ atoms.cell.array
     ratio = np.linalg.norm(vectors, axis=1) / (radii[sender] + radii[receiver])
     bonded = ratio < np.where(hydrogen[sender], JOINED, BOND)

@@ -18,7 +18,7 @@ SMALLEST_NUMBER = 1.0
 SMALLEST_DIVISOR = 4.0  # of potentials; with 3, some CO2 still begins with 15 eV per atom, with 2 with 30,000
 
 
-def average_neighbours(receivers: Iterable[tuple[Tensor, int]]) -> float:
+def average_neighbors(receivers: Iterable[tuple[Tensor, int]]) -> float:
     """Mean number of neighbors of the atoms that have any, made large enough for the most crowded atom.
 
     An atom without neighbors sums over nothing, so it says nothing about the size of sums: counted with the others, the
@@ -34,7 +34,7 @@ def average_neighbours(receivers: Iterable[tuple[Tensor, int]]) -> float:
 
     Example:
         >>> dimer, atom = (torch.tensor([0, 1]), 2), (torch.tensor([], dtype=torch.long), 1)
-        >>> average_neighbours([dimer, atom])
+        >>> average_neighbors([dimer, atom])
         1.0
     """
     edges, atoms, largest = 0, 0, 0

@@ -7,7 +7,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from ik_e3nn.graph.neighbors.search import neighbour_list
+from ik_e3nn.graph.neighbors.search import neighbor_list
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -42,14 +42,14 @@ def near_pairs(atoms: Atoms, reach: float) -> NearPairs:
         The pairs.
 
     Raises:
-        DataError: The structure has no neighbor list, see `neighbour_list`.
+        DataError: The structure has no neighbor list, see `neighbor_list`.
 
     Example:
         >>> found = near_pairs(Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), 1.0)
         >>> found.sender.tolist(), found.distances.tolist(), found.ratios.round(2).tolist()
         ([1, 0], [0.74, 0.74], [1.19, 1.19])
     """
-    (sender, receiver), shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
+    (sender, receiver), shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
     vectors = atoms.positions[receiver] - atoms.positions[sender] + shifts @ atoms.cell.array
     distances = np.linalg.norm(vectors, axis=1)
     radii = covalent_radii[atoms.numbers]

@@ -10,7 +10,7 @@ from ik_e3nn.errors import DataError
 FloatArray = NDArray[np.float64]
 
 MOST_PAIRS = 2e8  # of a structure: a million atoms of a dense metal within 6 A
-MOST_NEIGHBOURS = 1e5  # of an atom: a dense metal has 35,000 within 30 A
+MOST_NEIGHBORS = 1e5  # of an atom: a dense metal has 35,000 within 30 A
 LONGEST_CUTOFF = 100.0  # A
 _CUBE_TO_BALL = np.pi / 6
 
@@ -41,14 +41,14 @@ def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.b
     count = len(points)
     heights = 1.0 / np.linalg.norm(np.linalg.inv(box), axis=0)
     bound = float(count) ** 2 * float(np.prod(2.0 * np.ceil(r_max / heights[periodic]) + 1.0))
-    if bound <= min(MOST_PAIRS, MOST_NEIGHBOURS * count):
+    if bound <= min(MOST_PAIRS, MOST_NEIGHBORS * count):
         return
     pairs = estimated_pairs(points, box, periodic, r_max)
-    if pairs > min(MOST_PAIRS, MOST_NEIGHBOURS * count):
+    if pairs > min(MOST_PAIRS, MOST_NEIGHBORS * count):
         cell = f" in the cell {box[periodic].round(4).tolist()}" if periodic.any() else ""
         raise DataError(
             f"{count} atom(s){cell} have about {pairs:.1e} pairs within {r_max:g} A, {pairs / count:.1e} an atom; "
-            f"expected at most {MOST_PAIRS:.0e} pairs and {MOST_NEIGHBOURS:.0e} an atom. Check that positions and "
+            f"expected at most {MOST_PAIRS:.0e} pairs and {MOST_NEIGHBORS:.0e} an atom. Check that positions and "
             "cell are in A, and that the cutoff (r_max, and the skin of the neighbor list) is right"
         )
 

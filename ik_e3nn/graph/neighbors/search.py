@@ -1,4 +1,4 @@
-"""Which atoms see which: exact neighbour lists for any mix of periodic and open directions."""
+"""Which atoms see which: exact neighbor lists for any mix of periodic and open directions."""
 
 import ctypes
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _FEW_IMAGES = 20.0
 _SMALLEST_HEIGHT = 1e-3
 
 
-def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: float) -> tuple[IntArray, FloatArray]:
+def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: float) -> tuple[IntArray, FloatArray]:
     r"""All directed pairs closer than `r_max`, periodic images included, an atom's own images too.
 
     A pair (j, i, S) is listed when :math:`|r_i - r_j + S\,h| < r_\mathrm{max}`, with the rows of h the cell vectors.
@@ -50,7 +50,7 @@ def neighbour_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max:
             is not positive, or there are absurdly many pairs.
 
     Example:
-        >>> edge_index, shifts = neighbour_list(
+        >>> edge_index, shifts = neighbor_list(
         ...     [[0.0, 0, 0], [0.9, 0, 0]], np.diag([2.0, 0, 0]), [True, False, False], 1.2
         ... )
         >>> edge_index.tolist(), shifts[:, 0].tolist()

@@ -1,4 +1,4 @@
-"""A neighbour list with a skin: in dynamics it is searched anew only when atoms have moved far enough."""
+"""A neighbor list with a skin: in dynamics it is searched anew only when atoms have moved far enough."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph.neighbors.search import FloatArray, IntArray, neighbour_list
+from ik_e3nn.graph.neighbors.search import FloatArray, IntArray, neighbor_list
 
 SAME_PLACE = 1e-4  # A
 _MARGIN = 1e-9  # A, against rounding
@@ -32,7 +32,7 @@ class Pairs(NamedTuple):
 
 
 class SkinList:
-    r"""Neighbour list that stays valid while no atom has moved by half the skin; it follows a cell that changes.
+    r"""Neighbor list that stays valid while no atom has moved by half the skin; it follows a cell that changes.
 
     All pairs within r_max + skin are kept. As long as every atom is within skin / 2 of where it was, no pair outside
     that list can have come within r_max; each call returns those of the kept pairs that are within r_max now.
@@ -131,7 +131,7 @@ class SkinList:
     def _rebuild(self, atoms: Atoms) -> None:
         """Search all pairs within r_max + skin and remember the structure they belong to."""
         self._numbers = None
-        self._edge_index, self._shifts = neighbour_list(
+        self._edge_index, self._shifts = neighbor_list(
             atoms.positions, atoms.cell.array, atoms.pbc, self.r_max + self.skin
         )
         self._positions, self._cell = atoms.positions.copy(), atoms.cell.array.copy()

@@ -1,4 +1,4 @@
-"""Neighbours and downsampling of point clouds, batched, through torch-cluster."""
+"""Neighbors and downsampling of point clouds, batched, through torch-cluster."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def nearest_edges(
     Args:
         positions: Points of all clouds, (N, 3).
         batch: Cloud of every point, (N,), ascending.
-        k: Number of neighbours; a cloud of fewer points gives all it has.
+        k: Number of neighbors; a cloud of fewer points gives all it has.
         receivers: Points that receive, indices (M,) in ascending order; all points if absent.
-        max_distance: Leave out those farther away: a radius graph with at most k neighbours, the nearest ones.
+        max_distance: Leave out those farther away: a radius graph with at most k neighbors, the nearest ones.
 
     Returns:
         edge_index (2, E): senders among the N points, and receivers counted from 0 to M-1; sorted by receiver.
@@ -41,21 +41,21 @@ def nearest_edges(
     """
     check_cloud(positions, batch)
     if k < 1:
-        raise ValueError(f"the number of neighbours must be at least 1; got {k}")
+        raise ValueError(f"the number of neighbors must be at least 1; got {k}")
     if max_distance is not None and not max_distance > 0:
         raise ValueError(f"max_distance must be positive; got {max_distance}")
     points = positions.detach()
-    centres, owners = (points, batch) if receivers is None else (points[receivers], batch[receivers])
-    receiver, sender = _torch_cluster().knn(points, centres, k, batch, owners)
+    centers, owners = (points, batch) if receivers is None else (points[receivers], batch[receivers])
+    receiver, sender = _torch_cluster().knn(points, centers, k, batch, owners)
     if max_distance is not None:
         # torch-cluster's own radius graph picks any k where there are more: the result would depend on the order
-        near = (points[sender] - centres[receiver]).norm(dim=1) <= max_distance
+        near = (points[sender] - centers[receiver]).norm(dim=1) <= max_distance
         receiver, sender = receiver[near], sender[near]
     return torch.stack([sender, receiver])
 
 
 def radius_edges(
-    positions: Tensor, batch: Tensor, radius: float, *, receivers: Tensor | None = None, max_neighbours: int = 32
+    positions: Tensor, batch: Tensor, radius: float, *, receivers: Tensor | None = None, max_neighbors: int = 32
 ) -> Tensor:
     """Edges to some points from all points of the same cloud within a radius, at most so many: the nearest.
 
@@ -64,7 +64,7 @@ def radius_edges(
         batch: Cloud of every point, (N,), ascending.
         radius: In the unit of the positions.
         receivers: Points that receive, indices (M,) in ascending order; all points if absent.
-        max_neighbours: Limit of edges to a point, the point itself counted.
+        max_neighbors: Limit of edges to a point, the point itself counted.
 
     Returns:
         edge_index (2, E), see `nearest_edges`.
@@ -78,7 +78,7 @@ def radius_edges(
         >>> radius_edges(torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), torch.zeros(3, dtype=torch.long), 2.0).shape
         torch.Size([2, 5])
     """
-    return nearest_edges(positions, batch, max_neighbours, receivers=receivers, max_distance=radius)
+    return nearest_edges(positions, batch, max_neighbors, receivers=receivers, max_distance=radius)
 
 
 def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
@@ -163,7 +163,7 @@ def random_points(batch: Tensor, count: int, *, seed: int | None = None) -> Tens
 def check_cloud(positions: Tensor, batch: Tensor) -> None:
     """Raise ValueError unless positions (N, 3) and an ascending batch (N,) belong together.
 
-    Positions that are not finite are refused here, since trees of neighbours end the process on them.
+    Positions that are not finite are refused here, since trees of neighbors end the process on them.
     """
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(f"positions of point clouds must have shape (N, 3); got {tuple(positions.shape)}")

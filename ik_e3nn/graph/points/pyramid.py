@@ -28,7 +28,7 @@ class Level(NamedTuple):
 class Pyramid:
     """How point clouds are made coarser, and which points see which.
 
-    Neighbours and farthest points are chosen by distance, which is exact unless distances are equal: between those
+    Neighbors and farthest points are chosen by distance, which is exact unless distances are equal: between those
     rounding decides, and a turned cloud gets others. For the points of a regular grid on a cube, scores of a new
     `PointCloudClassifier` change by 3 % of their spread with "random" and by 15 % with "farthest" sampling. Jitter such
     points.
@@ -36,7 +36,7 @@ class Pyramid:
     Args:
         points: Numbers of points of a cloud: those that enter the first level, and those that each level leaves. A
             cloud that has fewer keeps what it has.
-        neighbours: Points that each point kept receives from, the nearest ones, itself among them.
+        neighbors: Points that each point kept receives from, the nearest ones, itself among them.
         sampling: "random", as in the paper, or "farthest": slower, and the same for every order of the points.
         seed: Of random sampling where it must not change from call to call.
 
@@ -46,13 +46,13 @@ class Pyramid:
     Example:
         >>> import torch
         >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
-        >>> levels = Pyramid((64, 16, 4), neighbours=8).levels(torch.randn(100, 3), torch.zeros(100, dtype=torch.long))
+        >>> levels = Pyramid((64, 16, 4), neighbors=8).levels(torch.randn(100, 3), torch.zeros(100, dtype=torch.long))
         >>> [level.edge_index.shape[1] for level in levels[1:]]
         [128, 32]
     """
 
     points: tuple[int, ...] = (1024, 512, 256, 128, 64, 32, 16)
-    neighbours: int = 10
+    neighbors: int = 10
     sampling: Literal["random", "farthest"] = "random"
     seed: int = 0
 
@@ -63,8 +63,8 @@ class Pyramid:
                 f"points of a pyramid must be two or more positive numbers, none larger than the one before; got "
                 f"{self.points}"
             )
-        if self.neighbours < 1:
-            raise ValueError(f"neighbours of a pyramid must be at least 1; got {self.neighbours}")
+        if self.neighbors < 1:
+            raise ValueError(f"neighbors of a pyramid must be at least 1; got {self.neighbors}")
         if self.sampling not in ("random", "farthest"):
             raise ValueError(f"sampling must be 'random' or 'farthest'; got {self.sampling!r}")
 
@@ -85,7 +85,7 @@ class Pyramid:
         for index, count in enumerate(self.points):
             kept = self._sample(positions, batch, count, None if fresh else self.seed + index)
             if index:
-                edge_index = nearest_edges(positions, batch, self.neighbours, receivers=kept)
+                edge_index = nearest_edges(positions, batch, self.neighbors, receivers=kept)
             else:
                 edge_index = kept.new_zeros(2, 0)
             sender, receiver = edge_index[0], kept[edge_index[1]]
@@ -95,11 +95,11 @@ class Pyramid:
         return levels
 
     def reach(self, level: int) -> float:
-        r"""About how far the neighbours of a level are, for clouds that fill the surface of a solid in the unit ball.
+        r"""About how far the neighbors of a level are, for clouds that fill the surface of a solid in the unit ball.
 
         .. math:: \pi r^2 \, n / A = k, \qquad A \approx 2\pi
         """
-        return float((2 * self.neighbours / self.points[level - 1]) ** 0.5)
+        return float((2 * self.neighbors / self.points[level - 1]) ** 0.5)
 
     def _sample(self, positions: Tensor, batch: Tensor, count: int, seed: int | None) -> Tensor:
         if self.sampling == "farthest":

@@ -302,7 +302,7 @@ def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
 
 
 def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
-    """Some atoms with random neighbours."""
+    """Some atoms with random neighbors."""
     generator = torch.Generator().manual_seed(0)
     atoms, blocks, width = 151, 401, WIDTH  # of the size of a batch: compilers treat a dozen rows in another way
     edges = {

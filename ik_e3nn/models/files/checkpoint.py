@@ -18,15 +18,14 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import packaged_domain
-from ik_e3nn.models.files.upgrade import upgraded
+from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.nn import add_lora, lora_layers
 from ik_e3nn.user_path import is_file
 
-FORMAT_VERSION = 3  # 2: the potential with products on the sphere; 3: the checksum covers the whole file
-OLDEST_VERSION = 2  # that is still read: its checksum covers names and bytes of the weights
+OLDEST_VERSION = min(STEPS)  # that is still read: its checksum covers names and bytes of the weights
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
 Model = InteratomicPotential | MolecularPropertyModel
@@ -235,7 +234,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     bad = not_finite(tensors)
     if bad:
         raise ModelFileError(f"{path}: {bad}: train anew, or use an earlier file")
-    return upgraded(info), tensors
+    return upgraded(info, tensors)
 
 
 def _format(info: Any, path: Path) -> tuple[int, str]:

@@ -31,8 +31,8 @@ class Body(nn.Module, ABC):
         """Features (N, irreps_out.dim) from a graph and species indices (N,)."""
 
     @abstractmethod
-    def set_average_neighbours(self, number: float) -> None:
-        """Set the mean number of neighbours of the training set."""
+    def set_average_neighbors(self, number: float) -> None:
+        """Set the mean number of neighbors of the training set."""
 
 
 class SteerableBody(Body):
@@ -63,9 +63,9 @@ class SteerableBody(Body):
         features: Tensor = self.network(species, edge_index, vectors.to(self.network.types.dtype), bonds)
         return features
 
-    def set_average_neighbours(self, number: float) -> None:
+    def set_average_neighbors(self, number: float) -> None:
         """See the base class."""
-        self.network.set_average_neighbours(number)
+        self.network.set_average_neighbors(number)
 
 
 class PotentialBody(Body):
@@ -92,9 +92,9 @@ class PotentialBody(Body):
         """See the base class."""
         return torch.cat(list(self.potential.node_features(self.potential.prepare(graph))), 1)
 
-    def set_average_neighbours(self, number: float) -> None:
+    def set_average_neighbors(self, number: float) -> None:
         """See the base class."""
-        self.potential.set_average_neighbours(number)
+        self.potential.set_average_neighbors(number)
 
     def take_weights(self, potential: InteratomicPotential) -> None:
         """Start from the weights and constants of a trained potential of the same configuration.

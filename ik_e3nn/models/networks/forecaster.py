@@ -100,8 +100,8 @@ class Forecaster(ExactModule):
         edge_index = _all_pairs(systems, particles, positions.device)
         flat = positions.flatten(0, 1)
         vectors = flat[edge_index[1]] - flat[edge_index[0]]
-        centre = positions.mean(1, keepdim=True)
-        placed = positions - centre + centre @ self.fixed
+        center = positions.mean(1, keepdim=True)
+        placed = positions - center + center @ self.fixed
         inputs = torch.cat([scalars, placed, velocities], -1).flatten(0, 1)
         blocks = ReceiverBlocks.from_receivers(edge_index[1], systems * particles)
         features, fields = self.embedding(inputs), None
@@ -121,7 +121,7 @@ class Message(nn.Module):
         self.kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=1, activation="product")
         self.sender = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
         self.receiver = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
-        self.conv = PointConv(hidden, hidden, self.kernel, "depthwise", num_neighbours=4.0)
+        self.conv = PointConv(hidden, hidden, self.kernel, "depthwise", num_neighbors=4.0)
         self.skip = EquivariantLinear(hidden, hidden, group, bias=True)
         self.mlp = EquivariantMLP(hidden, hidden, hidden, group, layers=2, activation="product")
 

@@ -58,13 +58,13 @@ class PointCloudClassifier(nn.Module):
             as many numbers as there are convolutions.
         l_max: Largest degree of the features.
         scalars: Invariant features after the last convolution.
-        kernel: Makes the kernel of a convolution, from the group and the distance of the farthest neighbours. Kernels
+        kernel: Makes the kernel of a convolution, from the group and the distance of the farthest neighbors. Kernels
             with attributes get the input features of the sender and the receiver.
         activation: Nonlinearity after each convolution. With "gate" and "product" scores are invariant to rounding, if
             kernels are exact: to 1e-12 of their spread in float64 and 1e-4 in float32. "sphere" is the paper's
             quotient ELU, also in kernels with ``functools.partial(cloud_kernel, activation="sphere")``; scores of new
             networks then change by some percent of their spread.
-        pyramid: Numbers of points, one convolution between any two of them, and neighbours.
+        pyramid: Numbers of points, one convolution between any two of them, and neighbors.
 
     Raises:
         ValueError: A number that is not positive, numbers of channels that do not fit the pyramid, or a kernel with
@@ -75,7 +75,7 @@ class PointCloudClassifier(nn.Module):
 
     Example:
         >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
-        >>> model = PointCloudClassifier(40, "SO2", channels=4, pyramid=Pyramid((64, 32, 16), neighbours=8))
+        >>> model = PointCloudClassifier(40, "SO2", channels=4, pyramid=Pyramid((64, 32, 16), neighbors=8))
         >>> positions, normals = torch.randn(100, 3), torch.nn.functional.normalize(torch.randn(100, 3), dim=1)
         >>> model(positions, normals).shape
         torch.Size([1, 40])
@@ -120,7 +120,7 @@ class PointCloudClassifier(nn.Module):
                     f"{wanted}"
                 )
         self.layers = nn.ModuleList(
-            CloudLayer(types[t], types[t + 1], k, self.pyramid.neighbours, activation) for t, k in enumerate(kernels)
+            CloudLayer(types[t], types[t + 1], k, self.pyramid.neighbors, activation) for t, k in enumerate(kernels)
         )
         self.head = nn.Sequential(nn.Linear(scalars, scalars), nn.ELU(), nn.Linear(scalars, num_classes))
 
@@ -168,15 +168,15 @@ class PointCloudClassifier(nn.Module):
 
 
 class CloudLayer(nn.Module):
-    """One convolution, nonlinearity and normalisation."""
+    """One convolution, nonlinearity and normalization."""
 
     def __init__(
-        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, kernel: Kernel, neighbours: int, activation: Activation
+        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, kernel: Kernel, neighbors: int, activation: Activation
     ) -> None:
         super().__init__()
         self.kernel = kernel
         self.activation, wanted = nonlinearity(irreps_out, kernel.group, activation)
-        self.conv = PointConv(irreps_in, wanted, kernel, num_neighbours=neighbours)
+        self.conv = PointConv(irreps_in, wanted, kernel, num_neighbors=neighbors)
         self.norm = EquivariantBatchNorm(irreps_out)
 
     def forward(self, x: Tensor, inputs: Tensor, level: Level) -> Tensor:

@@ -142,7 +142,7 @@ class InteratomicPotential(nn.Module):
         )
         self.readouts = nn.ModuleList(Readout(t, group) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
-        self.set_average_neighbours(10.0)  # of the right order until the data's own number is set
+        self.set_average_neighbors(10.0)  # of the right order until the data's own number is set
 
     @with_gradients
     def forward(
@@ -308,17 +308,17 @@ class InteratomicPotential(nn.Module):
         species, vectors = edges["species"], edges["vectors"]
         if self.surroundings is not None:
             vectors = vectors @ edges["frames"].index_select(0, edges["owners"]).mT
-        neighbours = Edges(edges["senders"], edges["owners"], vectors, edges.get("bonds"))
+        neighbors = Edges(edges["senders"], edges["owners"], vectors, edges.get("bonds"))
         max_edges = None if self.training else self.max_edges
         if max_edges is None or edges["senders"].numel() <= max_edges:  # every kernel sees the same
             first = cast(Interaction, self.interactions[0])
-            neighbours = neighbours._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
+            neighbors = neighbors._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
         places = None
         if self.surroundings is not None:
             places = self.surroundings(edges["displacements"], edges["frames"])
         features = self.first_features(species, edges, places)
         for interaction in self.interactions:
-            features = interaction(features, species, neighbours, max_edges)
+            features = interaction(features, species, neighbors, max_edges)
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
@@ -367,19 +367,19 @@ class InteratomicPotential(nn.Module):
             raise ValueError(f"the energy scale must be positive; got {scale}")
         self.atomic_energy.scale.fill_(float(scale))
 
-    def set_average_neighbours(self, number: float) -> None:
-        """Set the mean number of neighbours, which sums over neighbours are divided by.
+    def set_average_neighbors(self, number: float) -> None:
+        """Set the mean number of neighbors, which sums over neighbors are divided by.
 
-        By the number, not its root: radial functions of like neighbours have one sign, so the sums are coherent.
-        Numbers less than 4 count as 4: the few neighbours of a small molecule are close, where radial functions are
+        By the number, not its root: radial functions of like neighbors have one sign, so the sums are coherent.
+        Numbers less than 4 count as 4: the few neighbors of a small molecule are close, where radial functions are
         largest, and powers of such sums would start a new model with energies of thousands of eV.
 
         Args:
-            number: A mean over atoms that have neighbours, see ``ik_e3nn.graph.average_neighbours``.
+            number: A mean over atoms that have neighbors, see ``ik_e3nn.graph.average_neighbors``.
 
         Raises:
             ValueError: The number is not positive and finite.
         """
         divisor = divisor_of_products(number)
         for interaction in self.interactions:
-            cast(Interaction, interaction).normalisation.fill_(1 / divisor)
+            cast(Interaction, interaction).normalization.fill_(1 / divisor)

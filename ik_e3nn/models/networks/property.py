@@ -34,13 +34,13 @@ class MolecularPropertyModel(nn.Module):
     The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
     interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
     see ``activation`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
-    whole, a dipole as a true vector, its length, a polarisability as a tensor, or an electronic spatial extent. What a
+    whole, a dipole as a true vector, its length, a polarizability as a tensor, or an electronic spatial extent. What a
     model was trained on goes with its file: ``model.trained_on.outside(atoms)`` says what of a molecule is beyond.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
         targets: The properties.
-        edges: Graph of covalent bonds, of neighbours within a radius, or of both; see `build_molecular_graph`.
+        edges: Graph of covalent bonds, of neighbors within a radius, or of both; see `build_molecular_graph`.
         r_max: Cutoff in A, for all but bonds alone.
         steerable: Settings of the paper's network. It is the body if ``potential`` is not given.
         potential: Arguments of `InteratomicPotential` (its species and r_max are those of this model): its blocks are
@@ -142,8 +142,8 @@ class MolecularPropertyModel(nn.Module):
         sizes = torch.zeros(count, dtype=torch.long, device=batch.device).index_add(0, batch, torch.ones_like(batch))
         charges = numbers[:, None].to(positions.dtype)
         total = segment_sum(charges, batch, count)
-        centres = segment_sum(charges * positions, batch, count) / torch.where(total > 0, total, 1.0)
-        places = (positions - centres.index_select(0, batch)).to(self.dtype)
+        centers = segment_sum(charges * positions, batch, count) / torch.where(total > 0, total, 1.0)
+        places = (positions - centers.index_select(0, batch)).to(self.dtype)
         return Molecules(species, batch, sizes, places)
 
     @property
@@ -156,9 +156,9 @@ class MolecularPropertyModel(nn.Module):
         """Device of the parameters."""
         return self.invariants.linear.weight.device
 
-    def set_average_neighbours(self, number: float) -> None:
-        """Set the mean number of neighbours of the training set."""
-        self.body.set_average_neighbours(number)
+    def set_average_neighbors(self, number: float) -> None:
+        """Set the mean number of neighbors of the training set."""
+        self.body.set_average_neighbors(number)
 
     @classmethod
     def from_potential(
@@ -212,7 +212,7 @@ def _make_body(
         if steerable is not None:
             raise ConfigError("a model of properties has one body: give `steerable` or `potential`, not both")
         if edges == "bonds":
-            raise ConfigError('the blocks of a potential need neighbours: use edges="radius" or edges="both"')
+            raise ConfigError('the blocks of a potential need neighbors: use edges="radius" or edges="both"')
         body = PotentialBody(species, potential, r_max=r_max)
         kept = {name: value for name, value in body.potential.config.items() if name not in ("species", "r_max")}
         return body, {"potential": kept}

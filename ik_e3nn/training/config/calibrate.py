@@ -17,7 +17,7 @@ class CalibrationSettings:
     Args:
         model: Model file, of a potential or of properties; a glob or list of several makes a committee. "base" is the
             model of the package.
-        data: Labelled structures that none of the models was trained on, in the forms of `ik-e3nn train`: file, glob,
+        data: Labeled structures that none of the models was trained on, in the forms of `ik-e3nn train`: file, glob,
             folder or list; for models of properties also csv with SMILES and SDF. Those that a training has set aside
             are in its folder, as set_aside/valid.xyz; what a fine-tuning to properties has left of replayed ones, with
             the targets that old data alone have, as set_aside/old_domain.xyz. Every other structure calibrates, the

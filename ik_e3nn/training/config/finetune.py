@@ -49,7 +49,7 @@ class MethodConfig:
             says otherwise; of those that the new data have too, the old values are moved with the references. Where a
             potential becomes a model of properties there is nothing to replay, and it is refused.
         replay_ratio: Replayed structures for every new one.
-        old_domain: Data on which errors before and after are compared, labelled as the base's training set was; null
+        old_domain: Data on which errors before and after are compared, labeled as the base's training set was; null
             takes what is left of `replay`.
         old_labels: Names and units of the labels of `replay` and `old_domain` where they are not those of the new data:
             {energy_key: REF_energy, energy_unit: eV}, the settings of `data` for this. For potentials alone:
@@ -121,8 +121,8 @@ class FinetuneConfig(TrainConfig):
     Args:
         data: New structures and labels.
         model: Arguments of the base model. They cannot be changed: one that is given must be the base's.
-        loss: What is minimised.
-        optimizer: How it is minimised.
+        loss: What is minimized.
+        optimizer: How it is minimized.
         run: Where and how long.
         finetune: What is adapted, and how.
     """
@@ -150,8 +150,8 @@ class PropertyFinetuneConfig(PropertyConfig):
             reads them, their references and scales; others get new ones.
         model: Arguments of the model, which are the base's: one that is given must be so. Only `hidden` can be chosen,
             if the base is a potential.
-        loss: What is minimised.
-        optimizer: How it is minimised.
+        loss: What is minimized.
+        optimizer: How it is minimized.
         run: Where and how long.
         finetune: What is adapted, and how. The base is a potential or a model of properties.
     """

@@ -25,7 +25,7 @@ class PropertyDataConfig:
         targets: Names of QM9's targets (mu alpha homo lumo gap r2 zpve U0 U H G Cv U0_atom U_atom H_atom G_atom), or
             one's own with their kind and unit: {solubility: intensive log(mol/L)}, or {solubility: {kind: intensive,
             unit: log(mol/L)}}. Kinds are extensive, intensive,
-            dipole, dipole_norm, polarisability and spatial_extent. Values may be missing.
+            dipole, dipole_norm, polarizability and spatial_extent. Values may be missing.
         valid: Files as for `train`, or a fraction (below 1) or number of molecules to set aside.
         test: The same for testing; null for none.
         split: How molecules are set aside: at random by run.seed, or as in the paper's QM9 table (numpy's seed 0).
@@ -95,8 +95,8 @@ class PropertyConfig:
     Args:
         data: Molecules and properties.
         model: Arguments of `MolecularPropertyModel` (species and targets come from the data).
-        loss: What is minimised.
-        optimizer: How it is minimised.
+        loss: What is minimized.
+        optimizer: How it is minimized.
         run: Where and how long.
     """
 

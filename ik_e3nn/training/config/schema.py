@@ -34,7 +34,7 @@ class DataConfig:
         virial_key: Name of a virial label, used where a structure has no stress.
         energy_unit: Unit of the energies, also within forces and stress.
         length_unit: Unit of length within forces and stress; positions are in A.
-        cache: Folder in which neighbour lists are kept in memory-mapped files, for data that do not fit into memory and
+        cache: Folder in which neighbor lists are kept in memory-mapped files, for data that do not fit into memory and
             for trainings that shall start faster the next time; null keeps them in memory. It may be deleted any time.
     """
 
@@ -61,7 +61,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: a weighted sum of the means over all labelled energies, force components and stress components.
+    """The loss: a weighted sum of the means over all labeled energies, force components and stress components.
 
     Args:
         kind: Squared error, absolute error, or Huber's mixture of both.
@@ -112,7 +112,7 @@ class OptimizerConfig:
             groups a potential may diverge and 0.02 is safer.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
-        warmup_steps: Optimiser steps over which the learning rate rises linearly to `lr`.
+        warmup_steps: Optimizer steps over which the learning rate rises linearly to `lr`.
         schedule: Cosine over the whole run, lowered on a plateau of the validation loss, or constant.
         min_lr_ratio: The lowest learning rate of a schedule, as a fraction of `lr`.
         plateau_factor: Factor of each lowering on a plateau.
@@ -161,7 +161,7 @@ class RunConfig:
             is the same on a quiet machine and does not grow with what others do on a busy one.
         patience: Stop after this many epochs without a better validation loss. Schedules that follow the course of the
             run (the learning rate's cosine, the energies' weight) are cut off then.
-        batch_size: Structures per optimiser step, over all processes together.
+        batch_size: Structures per optimizer step, over all processes together.
         max_atoms: Upper bound on the atoms in a batch, per process.
         seed: Seed of the weights, the split and the order of batches.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
@@ -204,8 +204,8 @@ class TrainConfig:
     Args:
         data: Structures and labels.
         model: Arguments of `InteratomicPotential` (its species come from the data).
-        loss: What is minimised.
-        optimizer: How it is minimised.
+        loss: What is minimized.
+        optimizer: How it is minimized.
         run: Where and how long.
     """
 

@@ -51,12 +51,12 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
 
 
 def trained_parameters(model: nn.Module) -> int:
-    """Number of values that the optimiser may change, those under a mask of `apply_method` included."""
+    """Number of values that the optimizer may change, those under a mask of `apply_method` included."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _train_some(parameter: nn.Parameter, mask: Tensor) -> None:
-    """Let the optimiser see gradients of some entries alone."""
+    """Let the optimizer see gradients of some entries alone."""
 
     def keep(gradient: Tensor) -> Tensor:
         return gradient * mask.to(device=gradient.device, dtype=gradient.dtype)

@@ -25,10 +25,10 @@ from ik_e3nn.training.config.finetune import OLD, REPLAY, FinetuneConfig
 from ik_e3nn.training.config.schema import DataConfig, TrainConfig
 from ik_e3nn.training.finetuning.adaptation import Adaptation, load_potential
 from ik_e3nn.training.finetuning.refit import refit_reference, warn_of_units
-from ik_e3nn.training.finetuning.replay import join_labelled, read_old_data
+from ik_e3nn.training.finetuning.replay import join_labeled, read_old_data
 from ik_e3nn.training.finetuning.report import PageText, warn_unmeasured
 from ik_e3nn.training.inference.prediction import predict
-from ik_e3nn.training.sets.prepare import LabelledSet, TrainingData, label_keys, prepare_data, reference_from_data
+from ik_e3nn.training.sets.prepare import LabeledSet, TrainingData, label_keys, prepare_data, reference_from_data
 from ik_e3nn.training.tasks.model_section import check_model_arguments
 from ik_e3nn.training.tasks.tasks import PotentialTask
 
@@ -97,7 +97,7 @@ class Finetuning(PotentialTask):
         sets = dict(data.sets)
         self.read = {**sets, **{name: one for name, one in ((REPLAY, replayed), (OLD, kept)) if one is not None}}
         if replayed is not None:
-            sets["train"] = join_labelled(train, replayed)
+            sets["train"] = join_labeled(train, replayed)
         if kept is not None:
             sets[OLD] = kept
         self.warning = "" if OLD in sets else warn_unmeasured(replay=replayed is not None)
@@ -117,7 +117,7 @@ class Finetuning(PotentialTask):
         self._settle(model)
         return model
 
-    def as_read(self) -> dict[str, LabelledSet]:
+    def as_read(self) -> dict[str, LabeledSet]:
         """See the base class; of old data without the energies, which are moved by refitted E0s."""
         return {name: one.without_energies() if name in (REPLAY, OLD) else one for name, one in self.read.items()}
 
@@ -157,7 +157,7 @@ class Finetuning(PotentialTask):
         found = super().geometry()
         return found if self.known_geometry is None else found.joined(self.known_geometry)
 
-    def _refit(self, data: DataConfig, train: LabelledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
+    def _refit(self, data: DataConfig, train: LabeledSet, isolated: Any, species: list[int]) -> EnergyReference | None:
         del data
         labels = [one.energy for part in (train, *isolated) for one in part.labels]
         if not np.isfinite(labels).any():
@@ -169,7 +169,7 @@ class Finetuning(PotentialTask):
         new = [chemical_symbols[z] for z in species if z not in self.base.species]
         if new:
             raise ConfigError(
-                f"the base has no E0 of {', '.join(new)}; set finetune.E0s to 'refit', with labelled energies, or "
+                f"the base has no E0 of {', '.join(new)}; set finetune.E0s to 'refit', with labeled energies, or "
                 "'data'."
             )
         values = dict(zip(self.base.species, self.base.atomic_energy.reference.tolist(), strict=True))

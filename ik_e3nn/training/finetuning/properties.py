@@ -50,7 +50,7 @@ SAMPLE, BATCH = 512, 32  # molecules that the size of features is found from, an
 class PropertyFinetuning(PropertyTask):
     """Starts from the body of a base model, trains what the method says, and measures before and after.
 
-    The constants of the body (numbers of neighbours and scales, to which its weights belong) stay the base's. Heads and
+    The constants of the body (numbers of neighbors and scales, to which its weights belong) stay the base's. Heads and
     scales of targets that the base has stay too, and their references are moved to the new labels (`E0s: refit`);
     others are new and start by predicting their references. With old data, the base's other targets stay too.
 
@@ -133,7 +133,7 @@ class PropertyFinetuning(PropertyTask):
         return model
 
     def scale(self, model: MolecularPropertyModel) -> None:
-        """Set the size of features for new heads; numbers of neighbours are the base's, to which its weights belong."""
+        """Set the size of features for new heads; numbers of neighbors are the base's, to which its weights belong."""
         if isinstance(self.base, MolecularPropertyModel):
             return
         initial, graphs = cast(MolecularPropertyModel, self.adaptation.initial), self.graphs["train"]

@@ -13,7 +13,7 @@ from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.inference.prediction import predict
-from ik_e3nn.training.sets.prepare import LabelledSet
+from ik_e3nn.training.sets.prepare import LabeledSet
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory diffe
 
 
 def refit_reference(
-    model: InteratomicPotential, train: LabelledSet, isolated: Sequence[LabelledSet] = ()
+    model: InteratomicPotential, train: LabeledSet, isolated: Sequence[LabeledSet] = ()
 ) -> EnergyReference:
     r"""E0s with which a model's energies fit new labels best.
 
@@ -67,7 +67,7 @@ def refit_reference(
     return EnergyReference(values, int(rank), 1.0, source)
 
 
-def warn_of_units(model: InteratomicPotential, train: LabelledSet) -> None:
+def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:
     """Say when forces of the data have the directions of the model's, but not their size, as in other units.
 
     Args:
@@ -89,7 +89,7 @@ def warn_of_units(model: InteratomicPotential, train: LabelledSet) -> None:
         )  # fmt: skip
 
 
-def _isolated_energies(isolated: Sequence[LabelledSet]) -> dict[int, float]:
+def _isolated_energies(isolated: Sequence[LabeledSet]) -> dict[int, float]:
     found: dict[int, float] = {}
     for part in isolated:
         for atoms, one in zip(part.structures, part.labels, strict=True):

@@ -15,7 +15,7 @@ from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.training.config.finetune import MethodConfig
 from ik_e3nn.training.sets.elements import listing, with_others
-from ik_e3nn.training.sets.prepare import LabelledSet, read_set
+from ik_e3nn.training.sets.prepare import LabeledSet, read_set
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ MOST_OLD = 1000  # structures to measure the old domain on
 
 def read_old_data(
     method: MethodConfig, keys: LabelKeys, shift: Mapping[int, float], *, count: int, seed: int
-) -> tuple[LabelledSet | None, LabelledSet | None]:
+) -> tuple[LabeledSet | None, LabeledSet | None]:
     """Structures to replay, and others of the old domain to measure errors on.
 
     Args:
@@ -45,15 +45,15 @@ def read_old_data(
     own: dict[str, Any] = {name.removesuffix("_key"): key for name, key in method.old_labels.items()}
     keys = dataclasses.replace(keys, **own, given_in="old labels")
     if method.replay is not None:
-        everything = _moved(_labelled(method.replay, keys, "finetune.replay"), shift, "finetune.replay")
+        everything = _moved(_labeled(method.replay, keys, "finetune.replay"), shift, "finetune.replay")
         chosen, rest = chosen_of(len(everything.structures), method, count, seed)
         replayed, old = everything.select(chosen), everything.select(rest) if rest else None
     if method.old_domain is not None:
-        old = _moved(_labelled(method.old_domain, keys, "finetune.old_domain"), shift, "finetune.old_domain")
+        old = _moved(_labeled(method.old_domain, keys, "finetune.old_domain"), shift, "finetune.old_domain")
     return replayed, old
 
 
-def join_labelled(first: LabelledSet, second: LabelledSet) -> LabelledSet:
+def join_labeled(first: LabeledSet, second: LabeledSet) -> LabeledSet:
     """Two sets in one."""
     counts = dataclasses.replace(
         first.counts,
@@ -62,12 +62,12 @@ def join_labelled(first: LabelledSet, second: LabelledSet) -> LabelledSet:
             for name in ("structures", "energy", "forces", "stress")
         },
     )
-    return LabelledSet(
+    return LabeledSet(
         first.structures + second.structures, first.labels + second.labels, counts, first.names + second.names
     )
 
 
-def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> LabelledSet:
+def _labeled(files: str | list[str], keys: LabelKeys, setting: str) -> LabeledSet:
     """Structures of the old domain, with labels and without single atoms."""
     data = read_set(files, keys)
     data = data.select([i for i, atoms in enumerate(data.structures) if not is_isolated(atoms)])
@@ -79,7 +79,7 @@ def _labelled(files: str | list[str], keys: LabelKeys, setting: str) -> Labelled
     return data
 
 
-def _moved(data: LabelledSet, shift: Mapping[int, float], setting: str) -> LabelledSet:
+def _moved(data: LabeledSet, shift: Mapping[int, float], setting: str) -> LabeledSet:
     """With energies that belong to the new E0s."""
     check_known(data.structures, shift, setting, data.names)
     labels = [

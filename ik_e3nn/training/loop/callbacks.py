@@ -82,7 +82,7 @@ class ProgressBar(Callback):
     """One bar for the whole run, in epochs, with the latest errors beside it.
 
     Args:
-        every: Optimiser steps between two updates.
+        every: Optimizer steps between two updates.
     """
 
     def __init__(self, every: int = 10) -> None:

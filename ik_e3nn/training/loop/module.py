@@ -37,7 +37,7 @@ class PotentialModule(LightningModule):
 
     Args:
         model: An `InteratomicPotential`, or any module with its call signature.
-        loss: What is minimised.
+        loss: What is minimized.
         optimizer: How.
         clock: Seconds so far, and the limit on them.
         compile: Compile the training step.

@@ -26,7 +26,7 @@ def is_main() -> bool:
 
 
 def run_in_parallel(function: Callable[..., object], processes: int, *args: Any) -> None:
-    """Run `function(*args)` in several new processes that Lightning recognises as one data-parallel group.
+    """Run `function(*args)` in several new processes that Lightning recognizes as one data-parallel group.
 
     Args:
         function: A function of a module (it is pickled by name). As always with new processes, a script that calls this

@@ -18,7 +18,7 @@ class PropertyModule(PotentialModule):
 
     Args:
         model: A `MolecularPropertyModel`, or any module with its call signature.
-        loss: What is minimised.
+        loss: What is minimized.
         optimizer: How.
         clock: Seconds so far, and the limit on them.
         lr_factors: Factors of the learning rate by the names of the model's parameters, where they are not 1.

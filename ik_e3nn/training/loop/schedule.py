@@ -30,7 +30,7 @@ class LearningRateSchedule:
         self._reductions = 0
 
     def lr(self, *, step: int, progress: float) -> float:
-        """Learning rate of optimiser step `step` (from 0) at `progress` (0 at the start, 1 at the end of the run)."""
+        """Learning rate of optimizer step `step` (from 0) at `progress` (0 at the start, 1 at the end of the run)."""
         config = self._config
         warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
         return config.lr * warm * self._shape(min(max(progress, 0.0), 1.0))

@@ -15,7 +15,7 @@ from ik_e3nn.training.config.schema import LossConfig
 
 @dataclass(frozen=True)
 class Term:
-    """Sum of a loss over the labelled values, and how many there are (both scalars)."""
+    """Sum of a loss over the labeled values, and how many there are (both scalars)."""
 
     total: Tensor
     count: Tensor
@@ -44,7 +44,7 @@ def residuals(outputs: Mapping[str, Tensor], batch: Any, label: str) -> tuple[Te
         label: "energy", "forces" or "stress".
 
     Returns:
-        The residuals, in the prediction's shape and in the wider of both dtypes, and the mask of the labelled values.
+        The residuals, in the prediction's shape and in the wider of both dtypes, and the mask of the labeled values.
     """
     predicted = outputs[label]
     reference = batch[label].reshape(predicted.shape)
@@ -61,7 +61,7 @@ def atoms_per_structure(batch: Any, num_structures: int) -> Tensor:
 
 
 class PotentialLoss:
-    """Weighted sum of mean losses, each mean taken over the labelled values of a batch.
+    """Weighted sum of mean losses, each mean taken over the labeled values of a batch.
 
     ```
     L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function

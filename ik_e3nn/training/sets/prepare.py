@@ -1,4 +1,4 @@
-"""From the data section of a configuration to labelled sets, E0s and the model's scales."""
+"""From the data section of a configuration to labeled sets, E0s and the model's scales."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
 
 
 @dataclass(frozen=True)
-class LabelledSet:
+class LabeledSet:
     """Structures with their labels.
 
     Args:
@@ -61,7 +61,7 @@ class LabelledSet:
         """What messages call the structures."""
         return self.places or [f"structure {number}" for number in range(len(self.structures))]
 
-    def select(self, indices: Sequence[int]) -> LabelledSet:
+    def select(self, indices: Sequence[int]) -> LabeledSet:
         """Some of the structures, with new counts."""
         labels = [self.labels[index] for index in indices]
         counts = LabelCounts(
@@ -72,16 +72,16 @@ class LabelledSet:
             sources=self.counts.sources,
         )
         places = None if self.places is None else [self.places[index] for index in indices]
-        return LabelledSet([self.structures[index] for index in indices], labels, counts, places)
+        return LabeledSet([self.structures[index] for index in indices], labels, counts, places)
 
-    def labelled(self) -> list[Atoms]:
+    def labeled(self) -> list[Atoms]:
         """Copies of the structures with their labels under the default names, in eV and A."""
         return [
             with_own_labels(atoms, labels, self.counts.sources)
             for atoms, labels in zip(self.structures, self.labels, strict=True)
         ]
 
-    def without_energies(self) -> LabelledSet:
+    def without_energies(self) -> LabeledSet:
         """The same with energies that are NaN; the counts are those of before."""
         return replace(self, labels=[replace(one, energy=np.nan) for one in self.labels])
 
@@ -95,16 +95,16 @@ class TrainingData:
         reference: E0s; None without energies.
         force_rms: Root mean square of the training forces in eV/A; 0 without forces.
         species: Atomic numbers in the training set.
-        cache: Folder for neighbour lists; None for memory.
+        cache: Folder for neighbor lists; None for memory.
         isolated: Single atoms, whose energies are E0s: those of their own files, and those among the training files.
     """
 
-    sets: dict[str, LabelledSet]
+    sets: dict[str, LabeledSet]
     reference: EnergyReference | None
     force_rms: float
     species: list[int] = field(default_factory=list)
     cache: str | None = None
-    isolated: Sequence[LabelledSet] = ()
+    isolated: Sequence[LabeledSet] = ()
 
     def dataset(self, name: str, model: InteratomicPotential, dtype: torch.dtype) -> StructureDataset:
         """Graphs of one set, with the model's cutoff and inputs."""
@@ -114,7 +114,7 @@ class TrainingData:
         )
 
 
-ReferenceFit = Callable[[DataConfig, LabelledSet, Sequence[LabelledSet], list[int]], EnergyReference | None]
+ReferenceFit = Callable[[DataConfig, LabeledSet, Sequence[LabeledSet], list[int]], EnergyReference | None]
 """E0s from the data section, the training set, the sets of isolated atoms, and the elements of the training set."""
 
 
@@ -228,7 +228,7 @@ def label_table(counts: dict[str, LabelCounts], isolated: int = 0) -> str:
     return "\n".join(lines)
 
 
-def read_set(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabelledSet:
+def read_set(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = ()) -> LabeledSet:
     """Structures with sound cells and labels of some files; labels that are required must be there."""
     structures, places = read_located(paths)
     for place, atoms in zip(places, structures, strict=True):
@@ -237,10 +237,10 @@ def read_set(paths: str | list[str], keys: LabelKeys, require: Sequence[str] = (
         except DataError as error:
             raise DataError(f"{place} ({atoms.get_chemical_formula()}): {error}") from error
     labels, counts = read_labels(structures, keys, require=require, places=places)
-    return LabelledSet(structures, labels, counts, places)
+    return LabeledSet(structures, labels, counts, places)
 
 
-def _split(train: LabelledSet, valid: float, seed: int) -> tuple[LabelledSet, LabelledSet]:
+def _split(train: LabeledSet, valid: float, seed: int) -> tuple[LabeledSet, LabeledSet]:
     """Set structures aside for validation, at random."""
     total = len(train.structures)
     count = valid if isinstance(valid, int) else max(1, round(valid * total))
@@ -253,7 +253,7 @@ def _split(train: LabelledSet, valid: float, seed: int) -> tuple[LabelledSet, La
     return train.select(sorted(order[count:])), train.select(sorted(order[:count]))
 
 
-def _check_species(sets: dict[str, LabelledSet], species: list[int]) -> None:
+def _check_species(sets: dict[str, LabeledSet], species: list[int]) -> None:
     for name, one in sets.items():
         strange = with_others(one.structures, species)
         if strange:
@@ -271,7 +271,7 @@ def _check_valid(counts: LabelCounts, labels: Sequence[str]) -> None:
             _log.warning("the validation set has no %s labels: the validation loss leaves them out", label)
 
 
-def _check_test(test: LabelledSet, keys: LabelKeys, labels: Sequence[str]) -> None:
+def _check_test(test: LabeledSet, keys: LabelKeys, labels: Sequence[str]) -> None:
     """Refuse a test set without any label that is trained."""
     if not any(getattr(test.counts, label) for label in labels):
         missing = missing_labels(test.structures, keys, test.counts) or f"none of them has {' or '.join(labels)}"
@@ -279,7 +279,7 @@ def _check_test(test: LabelledSet, keys: LabelKeys, labels: Sequence[str]) -> No
 
 
 def reference_from_data(
-    data: DataConfig, train: LabelledSet, isolated: Sequence[LabelledSet], species: list[int]
+    data: DataConfig, train: LabeledSet, isolated: Sequence[LabeledSet], species: list[int]
 ) -> EnergyReference | None:
     """E0s: given, else of isolated atoms, else by least squares; None without energies."""
     given = {} if data.E0s == "fit" else {element_number(name): float(e0) for name, e0 in data.E0s.items()}

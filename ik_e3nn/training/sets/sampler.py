@@ -12,7 +12,7 @@ from ik_e3nn.errors import ConfigError
 def pack(
     order: Sequence[int], num_atoms: Sequence[int], *, batch_size: int, max_atoms: int | None = None, processes: int = 1
 ) -> list[list[int]]:
-    """Cut an order of structures into batches, each for one optimiser step of all processes together.
+    """Cut an order of structures into batches, each for one optimizer step of all processes together.
 
     Args:
         order: Indices of the structures.

@@ -30,7 +30,7 @@ from ik_e3nn.training.loop.property_module import PropertyModule
 from ik_e3nn.training.objective.loss import PotentialLoss
 from ik_e3nn.training.objective.property_loss import PropertyLoss
 from ik_e3nn.training.run.clock import RunClock
-from ik_e3nn.training.sets.prepare import ISOLATED, LabelledSet, TrainingData, prepare_data, warn_unused_inputs
+from ik_e3nn.training.sets.prepare import ISOLATED, LabeledSet, TrainingData, prepare_data, warn_unused_inputs
 from ik_e3nn.training.sets.property_prepare import PropertyData, prepare_properties, set_references
 from ik_e3nn.training.tasks.model_section import check_model_arguments, seeded
 
@@ -154,9 +154,9 @@ class PotentialTask(Task):
 
     def scale(self, model: InteratomicPotential) -> None:
         """Set what the model takes from the training graphs."""
-        neighbours = self.graphs["train"].average_neighbours()
-        model.set_average_neighbours(neighbours)
-        _log.info("%.1f neighbours within %.3g A", neighbours, model.r_max)
+        neighbors = self.graphs["train"].average_neighbors()
+        model.set_average_neighbors(neighbors)
+        _log.info("%.1f neighbors within %.3g A", neighbors, model.r_max)
 
     def lr_factors(self, model: InteratomicPotential) -> dict[str, float]:
         """Factors of the learning rate by the names of parameters, where they are not 1."""
@@ -172,9 +172,9 @@ class PotentialTask(Task):
 
     def structures(self, name: str) -> list[Atoms]:
         """See the base class."""
-        return self.data.sets[name].labelled()
+        return self.data.sets[name].labeled()
 
-    def as_read(self) -> dict[str, LabelledSet]:
+    def as_read(self) -> dict[str, LabeledSet]:
         """All sets before anything is computed of their labels."""
         return self.data.sets
 
@@ -258,7 +258,7 @@ class PropertyTask(Task):
 
     def scale(self, model: MolecularPropertyModel) -> None:
         """Set what the model takes from the training graphs."""
-        model.set_average_neighbours(self.graphs["train"].average_neighbours())
+        model.set_average_neighbors(self.graphs["train"].average_neighbors())
 
     def lr_factors(self, model: MolecularPropertyModel) -> dict[str, float]:
         """Factors of the learning rate by the names of parameters, where they are not 1."""
@@ -288,7 +288,7 @@ class PropertyTask(Task):
 
     def structures(self, name: str) -> list[Atoms]:
         """See the base class."""
-        return self.data.sets[name].labelled()
+        return self.data.sets[name].labeled()
 
     def as_read(self) -> dict[str, PropertySet]:
         """All sets before anything is computed of their values."""

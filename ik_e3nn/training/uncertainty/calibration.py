@@ -37,7 +37,7 @@ from ik_e3nn.training.objective.loss import residuals
 from ik_e3nn.training.run.run_folder import write_json
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.loader import BatchLoader, count_atoms, to_device
-from ik_e3nn.training.sets.prepare import LabelledSet, read_set
+from ik_e3nn.training.sets.prepare import LabeledSet, read_set
 from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn.training.uncertainty.plot import plot_calibration
 from ik_e3nn.training.uncertainty.property_calibration import PropertyCalibrationResult, calibrate_properties
@@ -94,7 +94,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
 
     Raises:
         ConfigError: One model and no training data, or a setting that has no effect on properties.
-        DataError: Too few labelled structures, or the output exists already.
+        DataError: Too few labeled structures, or the output exists already.
         UnknownSpeciesError: The data have elements that the models do not know.
     """
     output = user_path(settings.output)
@@ -148,7 +148,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
 
 
 def last_layer_of(
-    model: InteratomicPotential, settings: CalibrationSettings, valid: LabelledSet, held_out: Sequence[Atoms]
+    model: InteratomicPotential, settings: CalibrationSettings, valid: LabeledSet, held_out: Sequence[Atoms]
 ) -> LastLayerEnsemble:
     """The posterior of a model's last layer, from the structures that it was trained on and its errors on others.
 
@@ -190,15 +190,15 @@ def last_layer_of(
 
 
 def errors_and_stds(
-    potential: UncertainPotential, data: LabelledSet, batch_size: int = 16
+    potential: UncertainPotential, data: LabeledSet, batch_size: int = 16
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Errors (prediction less label) and standard deviations of all labelled energies and force components.
+    """Errors (prediction less label) and standard deviations of all labeled energies and force components.
 
     Those that cannot differ from zero, like forces that symmetry forbids, are left out: they are no question of chance.
 
     Args:
         potential: A potential with standard deviations.
-        data: Labelled structures.
+        data: Labeled structures.
         batch_size: Most structures in a batch.
 
     Returns:
@@ -218,12 +218,12 @@ def errors_and_stds(
     return {label: uncertain_only(label, *map(np.concatenate, pair)) for label, pair in found.items()}
 
 
-def _molecules(data: LabelledSet) -> LabelledSet:
+def _molecules(data: LabeledSet) -> LabeledSet:
     """Without isolated atoms, whose energies are constants of the model."""
     return data.select([index for index, atoms in enumerate(data.structures) if not is_isolated(atoms)])
 
 
-def _graphs(model: nn.Module, data: LabelledSet) -> StructureDataset:
+def _graphs(model: nn.Module, data: LabeledSet) -> StructureDataset:
     options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs}
     return StructureDataset(data.structures, data.labels, model.r_max, **options)  # type: ignore[arg-type]
 

@@ -60,7 +60,7 @@ def uncertain_only(label: str, error: FloatArray, std: FloatArray) -> tuple[Floa
     free = std > CERTAIN * np.linalg.norm(std) / max(len(std), 1) ** 0.5
     if not free.any():
         raise DataError(
-            f"no labelled {label} has a standard deviation above zero: the structures are too symmetric, or the models "
+            f"no labeled {label} has a standard deviation above zero: the structures are too symmetric, or the models "
             "of the committee are the same; give others."
         )
     return error[free], std[free]

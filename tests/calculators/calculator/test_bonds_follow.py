@@ -24,7 +24,7 @@ def model():
     made = InteratomicPotential(
         [1, 6, 7, 8], r_max=4.0, num_channels=8, num_layers=2, correlation=1, inputs=["bond_types"]
     )
-    made.set_average_neighbours(8.0)
+    made.set_average_neighbors(8.0)
     return made.double().eval()
 
 

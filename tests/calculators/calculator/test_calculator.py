@@ -165,10 +165,10 @@ class TestState:
         for _ in range(5):
             box.positions += 0.01
             box.get_forces()
-        assert calculator.neighbour_rebuilds == 1
+        assert calculator.neighbor_rebuilds == 1
         box.positions[3, 0] += 0.3
         box.get_forces()
-        assert calculator.neighbour_rebuilds == 2
+        assert calculator.neighbor_rebuilds == 2
 
     def test_moving_with_a_kept_list_equals_a_fresh_calculator(self, cluster):
         calculator = IKCalculator(PairPotential(inputs=["bond_types"]), device="cpu")

@@ -19,7 +19,7 @@ def potential(species, **hyperparameters) -> InteratomicPotential:
     torch.manual_seed(0)
     model = InteratomicPotential(species, r_max=4.0, num_channels=4, num_layers=2, **hyperparameters)
     model.set_energy_reference({number: -10.0 * number for number in model.species}, "made up")
-    model.set_average_neighbours(12.0)
+    model.set_average_neighbors(12.0)
     return model.double()
 
 

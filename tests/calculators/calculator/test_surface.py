@@ -13,7 +13,7 @@ from ik_e3nn.data.structures.ranges import GeometryRanges
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_potential, load_model, save_model
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
-from ik_e3nn_calculators.adsorption import NEWTON_PER_METRE, surface_stress
+from ik_e3nn_calculators.adsorption import NEWTON_PER_METER, surface_stress
 from ik_e3nn_calculators.md.settings import ExplosionLimits
 from ik_e3nn_calculators.md.velocities import degrees_of_freedom
 
@@ -104,7 +104,7 @@ def test_the_stress_of_a_film_is_what_stretching_it_sideways_costs(model):
             strained.positions = film.positions @ strain
             strained.calc = film.calc
             energies.append(strained.get_potential_energy())
-        expected[i, j] = expected[j, i] = (energies[0] - energies[1]) / (2 * step) / area * NEWTON_PER_METRE
+        expected[i, j] = expected[j, i] = (energies[0] - energies[1]) / (2 * step) / area * NEWTON_PER_METER
     assert np.abs(expected[:2, :2]).min() > 1e-6
     np.testing.assert_allclose(stress, expected, atol=1e-6)
     film.cell[2, 2] = 60.0

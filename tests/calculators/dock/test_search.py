@@ -21,7 +21,7 @@ from scipy.optimize import minimize_scalar
 
 from ik_e3nn.cli.app import main
 from ik_e3nn.data import molecule_from_smiles
-from ik_e3nn.data.generation.labelling import StateCalculator, make_calculator
+from ik_e3nn.data.generation.labeling import StateCalculator, make_calculator
 from ik_e3nn.data.generation.steele import SteeleWall, steele
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import get_bonds
@@ -211,8 +211,8 @@ def test_an_atom_over_a_flake_of_graphene(tmp_path):
     """GFN2-xTB: argon is held at the distance of noble gases on graphite."""
     pytest.importorskip("tblite")
     flake = molecule_from_smiles("c1cc2ccc3ccc4ccc5ccc6ccc1c7c2c3c4c5c67")  # coronene
-    centred = flake.positions - flake.positions.mean(axis=0)
-    flake.positions = centred @ np.linalg.svd(centred)[2].T
+    centered = flake.positions - flake.positions.mean(axis=0)
+    flake.positions = centered @ np.linalg.svd(centered)[2].T
     ase.io.write(tmp_path / "flake.xyz", flake, format="extxyz")
     options_ = options(tmp_path, poses=1, steps=30, fmax=0.01, region=RegionSettings(sphere=[0, 0, 3.6, 0.2]))
     run_dock(DockSettings("[Ar]", host=str(tmp_path / "flake.xyz"), calculator="gfn2-xtb", **options_))
@@ -369,17 +369,17 @@ def test_a_calculator_that_always_fails_says_why(tmp_path):
 
         def calculate(self, atoms=None, properties=("energy",), system_changes=()):
             if atoms.positions[:, 2].min() < self.highest:
-                raise RuntimeError("no licence")
+                raise RuntimeError("no license")
             super().calculate(atoms, properties, system_changes)
 
     settings = DockSettings("[Ar]", **options(tmp_path, poses=2))
     calculator = Broken()
     calculator.highest = 1e9
-    with pytest.raises(DataError, match=r"no energy of \[Ar\] alone \(RuntimeError: no licence\)"):
+    with pytest.raises(DataError, match=r"no energy of \[Ar\] alone \(RuntimeError: no license\)"):
         run_dock(settings, calculator=calculator)
     assert not (tmp_path / "dock").exists()
     calculator.highest = 100.0
-    with pytest.raises(DataError, match=r"every relaxation failed \(RuntimeError: no licence\)"):
+    with pytest.raises(DataError, match=r"every relaxation failed \(RuntimeError: no license\)"):
         run_dock(settings, calculator=calculator)
 
 

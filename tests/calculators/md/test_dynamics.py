@@ -107,7 +107,7 @@ class TestPhysics:
         assert table["volume"][late].mean() < 0.98 * table["volume"][0]
         assert table["pressure"][late].mean() == pytest.approx(0.5, abs=0.05)
         assert table["temperature"][late].mean() == pytest.approx(40.0, abs=4.0)
-        assert summary.neighbour_rebuilds < 100  # of 1200 steps, in each of which the cell changes
+        assert summary.neighbor_rebuilds < 100  # of 1200 steps, in each of which the cell changes
         assert summary.mean_pressure_GPa == pytest.approx(table["pressure"].mean(), abs=1e-6)
 
     def test_pressure_of_the_log_is_the_virial_one(self, box, calculator, tmp_path):
@@ -156,7 +156,7 @@ class TestFiles:
         assert written["steps"] == 40
         assert written["time_ps"] == pytest.approx(0.08)
         assert written["ms_per_step"] > 0
-        assert written["neighbour_rebuilds"] == summary.neighbour_rebuilds < 5
+        assert written["neighbor_rebuilds"] == summary.neighbor_rebuilds < 5
         assert (tmp_path / "md" / "energy.png").read_bytes()[:4] == b"\x89PNG"
 
     def test_drift_is_the_slope_of_the_total_energy(self, box, calculator, tmp_path):
@@ -325,7 +325,7 @@ class TestExplosion:
     def test_atom_that_leaves(self, cluster, calculator, tmp_path):
         cluster.set_momenta([[0.0, 0, 0]] * 6 + [[0, 0, -20.0]])
         chosen = settings(tmp_path / "md", velocities="file", steps=100, limits=ExplosionLimits(temperature=1e5))
-        with pytest.raises(ExplosionError, match=r"atom 6 \(Ar\) has no neighbour within 6.0 A any more"):
+        with pytest.raises(ExplosionError, match=r"atom 6 \(Ar\) has no neighbor within 6.0 A any more"):
             run_md(chosen, atoms=cluster, calculator=calculator)
         free = settings(
             tmp_path / "free", velocities="file", steps=100, limits=ExplosionLimits(temperature=1e5, leaving=False)

@@ -314,7 +314,7 @@ def test_groups_of_disorder_without_occupancies(tmp_path, groups, is_ordered):
 def test_sites_of_occupancy_zero_are_named(tmp_path, caplog):
     waters = [line("O", "", "HOH", (5.0 * k, 0, 0), float(k), number=k) for k in range(2)]
     assert len(read_lines(tmp_path, *waters)[0]) == 2
-    assert "1 sites have the occupancy 0 (they were modelled, and not seen in the experiment): O of HOH A0; they" in (
+    assert "1 sites have the occupancy 0 (they were modeled, and not seen in the experiment): O of HOH A0; they" in (
         caplog.text
     )
     caplog.clear()

@@ -7,7 +7,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixedLine, FixedPlane, Hookean
 
-from ik_e3nn.data.generation.labelling import Labeller
+from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.langevin import LangevinSampler
 from ik_e3nn.data.generation.normal_modes import NormalModeSampler
 from ik_e3nn.data.generation.plan import fingerprint
@@ -28,8 +28,8 @@ def copper(constraint) -> Atoms:
 
 
 def moved(sampler, start: Atoms, seed: int = 0) -> np.ndarray:
-    labeller, rng = Labeller(EMT()), np.random.default_rng(seed)
-    frame = sampler.frame(start, sampler.prepare(start, labeller), None, 600.0, rng, labeller)
+    labeler, rng = Labeler(EMT()), np.random.default_rng(seed)
+    frame = sampler.frame(start, sampler.prepare(start, labeler), None, 600.0, rng, labeler)
     bare = start.copy()
     bare.set_constraint()
     bare.positions = frame.positions
@@ -71,9 +71,9 @@ def test_thermal_motion_under_constraints_is_that_of_the_free_directions():
     """An atom on a spring that may move along x alone: its mean square there is kT/k."""
     atoms = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 30.0]])
     atoms.set_constraint([FixAtoms([1]), FixedLine(0, (1, 0, 0)), Hookean(0, (0.0, 0.0, 0.0), 20.0, 0.0)])
-    sampler, labeller, rng = NormalModeSampler(), Labeller(EMT()), np.random.default_rng(0)
-    prepared = sampler.prepare(atoms, labeller)
-    frames = [sampler.frame(atoms, prepared, None, 300.0, rng, labeller).positions[0] for _ in range(400)]
+    sampler, labeler, rng = NormalModeSampler(), Labeler(EMT()), np.random.default_rng(0)
+    prepared = sampler.prepare(atoms, labeler)
+    frames = [sampler.frame(atoms, prepared, None, 300.0, rng, labeler).positions[0] for _ in range(400)]
     assert np.abs(np.array(frames)[:, 1:]).max() < 1e-12
     assert np.var(np.array(frames)[:, 0]) == pytest.approx(units.kB * 300.0 / 20.0, rel=0.2)
 

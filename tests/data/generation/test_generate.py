@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.io import read
 
 from ik_e3nn.data import fit_energy_reference, read_labels
-from ik_e3nn.data.generation import labelling
+from ik_e3nn.data.generation import labeling
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.data.generation.plan import plan_chains, starting_structures
 from ik_e3nn.data.generation.work_file import WorkFile
@@ -55,7 +55,7 @@ def springs(tmp_path, monkeypatch):
     (tmp_path / "springs.py").write_text(SPRINGS)
     monkeypatch.chdir(tmp_path)
     sys.modules.pop("springs", None)
-    labelling._import_class("springs:Springs")
+    labeling._import_class("springs:Springs")
     yield sys.modules["springs"].Springs
     sys.modules.pop("springs", None)
 
@@ -98,7 +98,7 @@ def test_frames_carry_labels_bonds_charge_and_spin(springs, method):
 
 
 @pytest.mark.parametrize("method", ["md", "normal-modes", "rattle"])
-def test_a_killed_run_continues_without_relabelling(springs, method, tmp_path, caplog):
+def test_a_killed_run_continues_without_relabeling(springs, method, tmp_path, caplog):
     chosen = settings(method=method, relax=True)
     generate(chosen)
     whole, total = (tmp_path / "out.xyz").read_bytes(), springs.calls
@@ -278,14 +278,14 @@ def test_xtb_runs_are_the_same_after_a_kill(tmp_path, monkeypatch):
     generate(chosen)
     whole = (tmp_path / "out.xyz").read_bytes()
     (tmp_path / "out.xyz").unlink()
-    count, forces = itertools.count(), labelling.Labeller.forces
+    count, forces = itertools.count(), labeling.Labeler.forces
 
     def interrupted(self, atoms):
         if next(count) == 14:
             raise KeyboardInterrupt
         return forces(self, atoms)
 
-    monkeypatch.setattr(labelling.Labeller, "forces", interrupted)
+    monkeypatch.setattr(labeling.Labeler, "forces", interrupted)
     with pytest.raises(KeyboardInterrupt):
         generate(chosen)
     report = generate(chosen)

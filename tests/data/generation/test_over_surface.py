@@ -6,7 +6,7 @@ from ase.calculators.emt import EMT
 from ase.io import read, write
 
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
-from ik_e3nn.data.generation.labelling import Labeller, make_calculator
+from ik_e3nn.data.generation.labeling import Labeler, make_calculator
 from ik_e3nn.data.generation.over_surface import OverSubstrate, RandomPlacement, lifted
 from ik_e3nn.data.generation.sampling import RattleSampler
 from ik_e3nn.data.generation.steele import SteeleWall
@@ -14,12 +14,12 @@ from ik_e3nn.errors import DataError
 
 
 def test_frames_are_turned_at_random_and_put_at_all_heights():
-    sampler, labeller, start = (
+    sampler, labeler, start = (
         RandomPlacement(RattleSampler(0.0, 0.0), heights=(2.5, 9.0), lateral=2.0),
-        Labeller(SteeleWall()),
+        Labeler(SteeleWall()),
         lifted(molecule("CH3OH"), 5.0),
     )
-    frames = [sampler.frame(start, {}, None, 0.0, np.random.default_rng(seed), labeller) for seed in range(300)]
+    frames = [sampler.frame(start, {}, None, 0.0, np.random.default_rng(seed), labeler) for seed in range(300)]
     heights = np.array([frame.positions[:, 2].min() for frame in frames])
     assert heights.min() >= 2.5
     assert heights.max() <= 9.0
@@ -38,11 +38,11 @@ def test_labels_and_momenta_belong_to_the_turned_frame():
 
     start = lifted(molecule("CO"), 6.0)
     sampler = RandomPlacement(LangevinSampler(0.5, 2, 0, 0.01), heights=(3.0, 3.0))
-    frame = sampler.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeller(EMT()))
+    frame = sampler.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeler(EMT()))
     again = start.copy()
     again.positions, again.calc = frame.positions, EMT()
     np.testing.assert_allclose(frame.labels.forces, again.get_forces(), atol=1e-10)
-    plain = sampler.frames.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeller(EMT()))
+    plain = sampler.frames.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeler(EMT()))
     axis = frame.positions[1] - frame.positions[0]
     before = plain.positions[1] - plain.positions[0]
     np.testing.assert_allclose(frame.momenta @ axis, plain.momenta @ before, atol=1e-10)  # turned with the molecule
@@ -55,10 +55,10 @@ def test_a_substrate_acts_and_is_not_there():
     slab = fcc111("Cu", (3, 3, 2), vacuum=8.0)
     atoms = Atoms("O", [[0.0, 0.0, 1.4]], calculator=OverSubstrate(EMT(), slab))
     top = slab.positions[:, 2].max()
-    centre = slab.positions[:, :2].mean(axis=0)
+    center = slab.positions[:, :2].mean(axis=0)
     both = slab.copy()
     both.append("O")
-    both.positions[-1] = [*centre, top + 1.4]
+    both.positions[-1] = [*center, top + 1.4]
     both.calc = EMT()
     alone = slab.copy()
     alone.calc = EMT()

@@ -10,7 +10,7 @@ from ase.io import read, write
 
 from ik_e3nn.data import read_labels
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
-from ik_e3nn.data.generation.labelling import Labeller
+from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.langevin import LangevinSampler
 from ik_e3nn.data.generation.normal_modes import thermal_displacement
 
@@ -26,10 +26,10 @@ def test_langevin_dynamics_samples_the_canonical_ensemble():
             return -2.0 * atoms.positions if name == "forces" else float((atoms.positions**2).sum())
 
     sampler = LangevinSampler(timestep=1.0, interval=25, equilibration=100, friction=0.1)
-    start, labeller = Atoms("H30", positions=np.zeros((30, 3))), Labeller(Wells())
+    start, labeler = Atoms("H30", positions=np.zeros((30, 3))), Labeler(Wells())
     previous, squares = None, []
     for _ in range(60):
-        previous = sampler.frame(start, {}, previous, 400.0, rng, labeller)
+        previous = sampler.frame(start, {}, previous, 400.0, rng, labeler)
         squares.append(previous.positions.var(axis=0, ddof=1).mean())
     assert np.mean(squares) == pytest.approx(units.kB * 400.0 / 2.0, rel=0.1)
 

@@ -6,7 +6,7 @@ from ase.lattice.hexagonal import Graphite
 from scipy.integrate import quad
 from scipy.spatial.transform import Rotation
 
-from ik_e3nn.data.generation.labelling import make_calculator
+from ik_e3nn.data.generation.labeling import make_calculator
 from ik_e3nn.data.generation.steele import DENSITY, EPSILON_SURFACE, LAYER, SIGMA_SURFACE, UFF, SteeleWall, steele
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 

@@ -14,7 +14,7 @@ from ik_e3nn.errors import DataError, MissingInputError
 STRUCTURES = [molecule("CH3CH2OH"), bulk("NaCl", "rocksalt", a=5.6), Atoms("Na"), fcc111("Pt", (1, 1, 2), vacuum=4.0)]
 
 
-def labelled():
+def labeled():
     structures = [atoms.copy() for atoms in STRUCTURES]
     structures[0].info["REF_energy"] = -4.0
     structures[1].arrays["REF_forces"] = np.ones((2, 3))
@@ -23,7 +23,7 @@ def labelled():
 
 
 def test_mixed_structures_in_one_batch():
-    structures = labelled()
+    structures = labeled()
     labels, _ = read_labels(structures)
     dataset = StructureDataset(structures, labels, r_max=4.0)
     [batch] = DataLoader(dataset, batch_size=4)
@@ -39,7 +39,7 @@ def test_mixed_structures_in_one_batch():
     assert dataset.species == [1, 6, 8, 11, 17, 78]
 
 
-def test_neighbour_lists_are_searched_once(monkeypatch):
+def test_neighbor_lists_are_searched_once(monkeypatch):
     dataset = StructureDataset(STRUCTURES, None, r_max=4.0)
     calls = []
     build = module.build_graph
@@ -79,15 +79,15 @@ def test_charge_is_in_all_graphs_or_in_none():
         StructureDataset([ion, atom], None, r_max=4.0, inputs=["total_charge"])
 
 
-def test_average_neighbours():
+def test_average_neighbors():
     """Atoms without neighbors do not count, and the most crowded atom has at most four times the number."""
-    assert StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=4.0).average_neighbours() == 2.0
-    assert StructureDataset([Atoms("Na")], None, r_max=4.0).average_neighbours() == 1.0
+    assert StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=4.0).average_neighbors() == 2.0
+    assert StructureDataset([Atoms("Na")], None, r_max=4.0).average_neighbors() == 1.0
     crystal, gas = bulk("Cu", cubic=True), Atoms("Cu50", np.arange(50)[:, None] * [20.0, 0, 0])
-    assert StructureDataset([crystal, gas], None, r_max=3.0).average_neighbours() == 12.0
+    assert StructureDataset([crystal, gas], None, r_max=3.0).average_neighbors() == 12.0
     curve = [Atoms("Cu2", [[0, 0, 0], [0, 0, r]]) for r in (2.0, 2.5, 6.0, 8.0, 10.0)]
-    assert StructureDataset(curve, None, r_max=3.0).average_neighbours() == 1.0
-    assert StructureDataset([crystal, *[curve[0]] * 100], None, r_max=3.0).average_neighbours() == 3.0
+    assert StructureDataset(curve, None, r_max=3.0).average_neighbors() == 1.0
+    assert StructureDataset([crystal, *[curve[0]] * 100], None, r_max=3.0).average_neighbors() == 3.0
 
 
 def test_force_rms():

@@ -1,4 +1,4 @@
-"""Neighbour lists in a memory-mapped file are those of the search, and belong to just these structures."""
+"""Neighbor lists in a memory-mapped file are those of the search, and belong to just these structures."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def structures():
 
 @pytest.fixture
 def searches(monkeypatch):
-    """Counts the neighbour lists that are searched."""
+    """Counts the neighbor lists that are searched."""
     calls, build = [], module.build_graph
     monkeypatch.setattr(
         module, "build_graph", lambda *args, **kwargs: calls.append("pairs" in kwargs) or build(*args, **kwargs)
@@ -54,7 +54,7 @@ def test_lists_are_searched_once_for_all_data_sets(tmp_path, searches):
     assert searches() == 4
     again = StructureDataset(structures(), None, R_MAX, cache=tmp_path)
     again.prepare()
-    assert again.average_neighbours() > 1
+    assert again.average_neighbors() > 1
     assert searches() == 4
     assert [path.suffix for path in tmp_path.iterdir()] == [".edges"]
 
@@ -114,11 +114,11 @@ def test_a_damaged_file_is_named(tmp_path, size):
     StructureDataset(structures(), None, R_MAX, cache=tmp_path).prepare()
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DataError, match=f"the neighbour lists in {path} are damaged: delete the file"):
+    with pytest.raises(DataError, match=f"the neighbor lists in {path} are damaged: delete the file"):
         StructureDataset(structures(), None, R_MAX, cache=tmp_path)[0]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot write the neighbour lists to"):
+    with pytest.raises(DataError, match="cannot write the neighbor lists to"):
         StructureDataset(structures(), None, R_MAX, cache=tmp_path / "file" / "cache").prepare()

@@ -28,7 +28,7 @@ def water(**info):
     return atoms
 
 
-def labelled(where, energy="REF_energy", forces="REF_forces"):
+def labeled(where, energy="REF_energy", forces="REF_forces"):
     atoms = molecule("H2O")
     if where == "info and arrays":
         atoms.info[energy] = -2.5
@@ -40,7 +40,7 @@ def labelled(where, energy="REF_energy", forces="REF_forces"):
 
 @pytest.mark.parametrize("where", ["info and arrays", "calculator"])
 def test_labels_are_found(where):
-    labels, counts = read_labels([labelled(where), molecule("H2O")])
+    labels, counts = read_labels([labeled(where), molecule("H2O")])
     assert labels[0].energy == -2.5
     assert np.array_equal(labels[0].forces, FORCES)
     assert np.isnan(labels[1].energy)
@@ -50,7 +50,7 @@ def test_labels_are_found(where):
 
 @pytest.mark.parametrize(("energy", "forces"), [("REF_energy", "REF_forces"), ("energy", "forces"), ("dft", "grad")])
 def test_labels_survive_a_file(tmp_path, energy, forces):
-    atoms = labelled("info and arrays", energy, forces)
+    atoms = labeled("info and arrays", energy, forces)
     write(tmp_path / "a.xyz", [atoms], format="extxyz")
     keys = LabelKeys(energy=energy, forces=forces)
     labels, counts = read_labels(read(tmp_path / "a.xyz", ":"), keys)
@@ -61,7 +61,7 @@ def test_labels_survive_a_file(tmp_path, energy, forces):
 
 def test_falling_back_to_plain_names_is_said(caplog):
     with caplog.at_level(logging.INFO, logger="ik_e3nn"):
-        _, counts = read_labels([labelled("calculator")])
+        _, counts = read_labels([labeled("calculator")])
     assert counts.sources == {"energy": "energy", "forces": "forces"}
     assert "no structure has 'REF_energy'; reading energy from 'energy'" in caplog.text
     assert "labels of 1 structures: energy 1 (energy), forces 1 (forces), stress 0" in caplog.text
@@ -137,7 +137,7 @@ def test_nan_labels_are_left_out_and_counted():
 
 
 def test_infinite_forces_become_missing():
-    atoms = labelled("info and arrays")
+    atoms = labeled("info and arrays")
     atoms.arrays["REF_forces"][1] = np.inf
     labels, _ = read_labels([atoms])
     assert np.isfinite(labels[0].forces).sum() == 6
@@ -160,7 +160,7 @@ def test_true_forces_of_constrained_atoms(tmp_path):
 
 
 def test_results_of_another_structure_are_not_labels():
-    atoms = labelled("calculator")
+    atoms = labeled("calculator")
     atoms.rattle(0.1, seed=1)
     with pytest.raises(DataError, match="has the energy label"):
         read_labels([atoms])

@@ -205,14 +205,14 @@ def test_sets_are_checked_selected_and_joined() -> None:
         PropertySet(whole.structures, (), {}, ["a"])
 
 
-def test_a_polarisability_is_symmetric(tmp_path) -> None:
-    alpha, frames = Target("alpha", "polarisability", "bohr^3"), [molecule_from_smiles("CO") for _ in range(2)]
+def test_a_polarizability_is_symmetric(tmp_path) -> None:
+    alpha, frames = Target("alpha", "polarizability", "bohr^3"), [molecule_from_smiles("CO") for _ in range(2)]
     frames[0].info["alpha"] = [10.0, 1.001, 0, 1.0, 10, 0, 0, 0, 9]  # as printed
     write(tmp_path / "a.xyz", frames)
     assert read_properties(tmp_path / "a.xyz", [alpha]).counts() == {"alpha": 1}
     frames[1].info["alpha"] = [10.0, -1.0, 0, 1.0, 10, 0, 0, 0, 9]
     write(tmp_path / "a.xyz", frames)
-    with pytest.raises(DataError, match="molecule 1 of .*a.xyz: alpha is a polarisability and must be symmetric; got"):
+    with pytest.raises(DataError, match="molecule 1 of .*a.xyz: alpha is a polarizability and must be symmetric; got"):
         read_properties(tmp_path / "a.xyz", [alpha])
 
 
@@ -227,7 +227,7 @@ def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
     assert bonds["targets"].shape == (1, 5)
     assert bonds["targets"][0, 0] == pytest.approx(whole.values["size"][0], rel=1e-15)
     dataset = PropertyDataset(whole, "bonds")
-    assert dataset.average_neighbours() == pytest.approx((10 + 14) / (6 + 8))
+    assert dataset.average_neighbors() == pytest.approx((10 + 14) / (6 + 8))
     mixed = PropertySet([Atoms("H", info={"charge": 1}), Atoms("H")], (), {}, ["a", "b"])
     assert "total_charge" not in PropertyDataset(mixed, "bonds")[0]
     with pytest.raises(DataError, match="molecule a: H2 has no bonds stored"):

@@ -10,7 +10,7 @@ from rdkit import Chem
 from torch_geometric.data import Data
 
 from ik_e3nn.data import molecule_from_smiles, qm9_from_pyg, read_properties, read_qm9, resolve_targets
-from ik_e3nn.data.properties.qm9 import ATOM_ENERGIES, ELEMENTS, NAMES, TARGETS, read_uncharacterised
+from ik_e3nn.data.properties.qm9 import ATOM_ENERGIES, ELEMENTS, NAMES, TARGETS, read_uncharacterized
 from ik_e3nn.data.properties.qm9_files import CSV_NAMES, UNITS, parse_xyz
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import Target
@@ -119,7 +119,7 @@ def test_every_form_gives_the_same_molecules_and_values(tmp_path, form):
 
 
 def test_the_root_folder_of_PyGs_data_set_is_read(tmp_path):
-    """PyG downloads the SDF file, its table and the list of uncharacterised molecules into `raw`."""
+    """PyG downloads the SDF file, its table and the list of uncharacterized molecules into `raw`."""
     (tmp_path / "raw").mkdir()
     write_sdf(tmp_path / "raw")
     assert read_qm9(tmp_path).ids == ["1", "2", "6"]
@@ -154,20 +154,20 @@ def test_units_are_said_and_energies_of_atomisation_are_other_targets(tmp_path):
         np.testing.assert_allclose(difference, counts @ np.array(energies) * units.Hartree, rtol=1e-12)
 
 
-def test_the_list_of_uncharacterised_molecules_counts_from_one(tmp_path):
+def test_the_list_of_uncharacterized_molecules_counts_from_one(tmp_path):
     listed = "text\n=====\nIndex   SMILES\n  1  C  C  C   0.1\n  6  C=O  C=O 0.3\n3 compounds\n"
     (tmp_path / "uncharacterized.txt").write_text(listed)
-    assert read_uncharacterised(tmp_path / "uncharacterized.txt") == [1, 6]
+    assert read_uncharacterized(tmp_path / "uncharacterized.txt") == [1, 6]
     found = read_qm9(write_arrays(tmp_path))  # found beside the data
     assert found.ids == ["2"]
     assert found.structures[0].get_chemical_formula() == "H3N"
     (tmp_path / "empty.txt").write_text("nothing\n")
     with pytest.raises(DataError, match="holds no numbers of molecules"):
-        read_qm9(tmp_path / "qm9.npz", uncharacterised=tmp_path / "empty.txt")
+        read_qm9(tmp_path / "qm9.npz", uncharacterized=tmp_path / "empty.txt")
     with pytest.raises(
-        DataError, match="list of uncharacterised molecules, .*nope.txt, cannot be read: .*No such file"
+        DataError, match="list of uncharacterized molecules, .*nope.txt, cannot be read: .*No such file"
     ):
-        read_qm9(tmp_path / "qm9.npz", uncharacterised=tmp_path / "nope.txt")
+        read_qm9(tmp_path / "qm9.npz", uncharacterized=tmp_path / "nope.txt")
 
 
 def test_what_is_not_qm9_is_said(tmp_path):
@@ -280,7 +280,7 @@ def test_targets_that_it_lacks_are_left_out_if_asked(tmp_path):
         read_properties(path, wanted[3:], drop_absent=True)
 
 
-def test_a_full_set_with_uncharacterised_molecules_is_pointed_out(tmp_path, monkeypatch, caplog):
+def test_a_full_set_with_uncharacterized_molecules_is_pointed_out(tmp_path, monkeypatch, caplog):
     import ik_e3nn.data.properties.qm9 as module
 
     count = 130_832

@@ -62,7 +62,7 @@ def test_there_are_enough_classes_and_no_two_pairs_share_a_solid():
 
 
 def test_size_alone_does_not_tell_the_classes():
-    """Nearest neighbours in the extents of the upright bounding box: better than chance, far from an answer."""
+    """Nearest neighbors in the extents of the upright bounding box: better than chance, far from an answer."""
 
     def extents(seed):
         rng = np.random.default_rng(seed)
@@ -107,7 +107,7 @@ def test_points_lie_on_the_surface_and_normals_stand_on_it():
     outward = (cloud.pos * cloud.normal).sum(1)
     torch.testing.assert_close(
         outward, outward.mean().expand(3000), atol=0.05, rtol=0
-    )  # all faces as far from the centre
+    )  # all faces as far from the center
     assert (face.bincount() / 3000 - 1 / 3).abs().max() < 0.05  # evenly
 
 

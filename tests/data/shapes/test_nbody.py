@@ -18,7 +18,7 @@ def test_an_unlinked_particle_swings_about_its_height_and_glides_over_the_plane(
     np.testing.assert_allclose(t.positions[..., :2], (x0 + v0 * time[..., None])[..., :2], atol=1e-12)
 
 
-def test_two_linked_particles_swing_about_their_centre_of_mass() -> None:
+def test_two_linked_particles_swing_about_their_center_of_mass() -> None:
     t = simulate_nbody(20, stiffness=0.0, seed=0, num_particles=2, num_frames=41)
     linked, time = t.links[:, 0, 1], times(t)[None, :, None]
     assert linked.any()

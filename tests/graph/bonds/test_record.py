@@ -9,7 +9,7 @@ from ase.io import read, write
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.files.reading import read_structures
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import build_graph, fitting_bonds, get_bonds, has_bonds, neighbour_list, remove_bonds, set_bonds
+from ik_e3nn.graph import build_graph, fitting_bonds, get_bonds, has_bonds, neighbor_list, remove_bonds, set_bonds
 from ik_e3nn.graph.bonds.stored import stored_bonds
 
 ACETAMIDE = "CC(N)=O"
@@ -218,7 +218,7 @@ def test_bonds_to_own_images_are_refused_after_repeating():
 
 def test_close_packed_structures_have_the_list_alone():
     cluster = Atoms("Ar", cell=[4.0] * 3, pbc=True) * (4, 4, 4)
-    pairs = neighbour_list(cluster.positions, cluster.cell.array, cluster.pbc, 5.7)[0]
+    pairs = neighbor_list(cluster.positions, cluster.cell.array, cluster.pbc, 5.7)[0]
     rows = [[i, j, 1] for i, j in pairs.T.tolist() if i < j]
     set_bonds(cluster, rows)
     assert "bond_partners" not in cluster.arrays

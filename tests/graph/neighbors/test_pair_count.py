@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.neighborlist import neighbor_list as ase_neighbour_list
+from ase.neighborlist import neighbor_list as ase_neighbor_list
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import SkinList, build_graph, neighbour_list, search_cell
+from ik_e3nn.graph import SkinList, build_graph, neighbor_list, search_cell
 from ik_e3nn.graph.neighbors.pair_count import MOST_PAIRS, check_pair_count, estimated_pairs
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators import IKCalculator
@@ -35,7 +35,7 @@ def test_tiny_cells(length, r_max, pairs):
     """4/3 pi r^3 over the volume."""
     message = rf"1 atom\(s\) in the cell .* have about {pairs} pairs within {r_max:g} A, {pairs} an atom; expected at"
     with pytest.raises(DataError, match=message):
-        neighbour_list(np.zeros((1, 3)), cube(length).cell.array, True, r_max)
+        neighbor_list(np.zeros((1, 3)), cube(length).cell.array, True, r_max)
 
 
 @pytest.mark.parametrize("pbc", [False, True])
@@ -51,7 +51,7 @@ def test_huge_cutoffs(pbc):
 def test_crowded_molecules():
     points = np.random.default_rng(0).random((20000, 3))
     with pytest.raises(DataError, match=r"20000 atom\(s\) have about 2.1e\+08 pairs within 5 A"):
-        neighbour_list(points, np.zeros((3, 3)), False, 5.0)
+        neighbor_list(points, np.zeros((3, 3)), False, 5.0)
 
 
 REAL = {
@@ -68,8 +68,8 @@ REAL = {
 def test_real_structures_and_estimates(name):
     """Lists are those of ASE, and estimates are of their order."""
     atoms, r_max = REAL[name]
-    edge_index, _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
-    expected = len(ase_neighbour_list("i", atoms, r_max))
+    edge_index, _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
+    expected = len(ase_neighbor_list("i", atoms, r_max))
     assert edge_index.shape[1] == expected
     box = search_cell(atoms.cell.array, atoms.pbc)
     assert expected / 4 < estimated_pairs(atoms.positions, box, atoms.pbc, r_max) + len(atoms) < 4 * expected + 10

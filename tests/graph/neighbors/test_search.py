@@ -1,4 +1,4 @@
-"""Neighbour lists equal ASE's on cells made to break them."""
+"""Neighbor lists equal ASE's on cells made to break them."""
 
 import gc
 import itertools
@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
-from ase.neighborlist import neighbor_list as ase_neighbour_list
+from ase.neighborlist import neighbor_list as ase_neighbor_list
 from scipy.spatial import KDTree
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbour_list
+from ik_e3nn.graph import neighbor_list
 from ik_e3nn.graph.neighbors.search import search_cell
 
 CELLS = {
@@ -35,7 +35,7 @@ USABLE = [case for case in USABLE if case not in SLOW]
 
 def ours(atoms, r_max):
     """Pairs (i, j, S) with S as ASE defines it, after checking order and lengths."""
-    edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
+    edge_index, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
     vectors = atoms.positions[edge_index[1]] - atoms.positions[edge_index[0]] + shifts @ atoms.cell.array
     assert np.all(np.linalg.norm(vectors, axis=1) <= r_max)
     assert np.all(np.diff(edge_index[1]) >= 0)
@@ -46,7 +46,7 @@ def ours(atoms, r_max):
 
 
 def theirs(atoms, r_max):
-    i, j, shifts = ase_neighbour_list("ijS", atoms, r_max)
+    i, j, shifts = ase_neighbor_list("ijS", atoms, r_max)
     return set(map(tuple, np.c_[i, j, shifts].tolist()))
 
 
@@ -79,14 +79,14 @@ def test_equal_to_ase_on_a_slab_and_a_crystal():
 
 
 def test_cutoff_larger_than_the_cell_sees_own_images():
-    edge_index, shifts = neighbour_list([[0.3, 0.2, 0.1]], np.eye(3), True, 1.1)
+    edge_index, shifts = neighbor_list([[0.3, 0.2, 0.1]], np.eye(3), True, 1.1)
     assert edge_index.tolist() == [[0] * 6, [0] * 6]
     assert np.array_equal(np.unique(np.abs(shifts).sum(axis=1)), [1.0])
 
 
 def test_both_directions_are_listed():
     rng = np.random.default_rng(3)
-    edge_index, shifts = neighbour_list(rng.uniform(0, 4, (20, 3)), CELLS["tilted"], True, 3.0)
+    edge_index, shifts = neighbor_list(rng.uniform(0, 4, (20, 3)), CELLS["tilted"], True, 3.0)
     forward = set(map(tuple, np.c_[edge_index.T, shifts].astype(int).tolist()))
     backward = set(map(tuple, np.c_[edge_index[::-1].T, -shifts].astype(int).tolist()))
     assert forward == backward
@@ -94,7 +94,7 @@ def test_both_directions_are_listed():
 
 def test_same_list_twice():
     positions = np.random.default_rng(4).uniform(0, 9, (50, 3))
-    first, second = (neighbour_list(positions, np.zeros((3, 3)), False, 4.0) for _ in range(2))
+    first, second = (neighbor_list(positions, np.zeros((3, 3)), False, 4.0) for _ in range(2))
     assert np.array_equal(first[0], second[0])
 
 
@@ -117,12 +117,12 @@ def test_inputs_are_left_alone():
         np.array([True, False, False]),
     )
     copies = positions.copy(), cell.copy(), pbc.copy()
-    neighbour_list(positions, cell, pbc, 3.0)
+    neighbor_list(positions, cell, pbc, 3.0)
     assert all(np.array_equal(a, b) for a, b in zip((positions, cell, pbc), copies, strict=True))
 
 
 def test_no_atoms_no_pairs():
-    edge_index, shifts = neighbour_list(np.zeros((0, 3)), np.eye(3), True, 3.0)
+    edge_index, shifts = neighbor_list(np.zeros((0, 3)), np.eye(3), True, 3.0)
     assert edge_index.shape == (2, 0)
     assert shifts.shape == (0, 3)
 
@@ -132,7 +132,7 @@ def test_nothing_is_left_behind_however_many_searches():
     objects, counts = [], set()
     for _ in range(2):
         for number in range(20, 60):
-            counts.add(neighbour_list(rng.uniform(0, 8, (number, 3)), 8 * np.eye(3), True, 3.0)[0].shape[1])
+            counts.add(neighbor_list(rng.uniform(0, 8, (number, 3)), 8 * np.eye(3), True, 3.0)[0].shape[1])
         gc.collect()
         objects.append(len(gc.get_objects()))
     assert len(counts) > 60
@@ -159,7 +159,7 @@ def test_search_cell_keeps_periodic_vectors():
 )
 def test_errors(positions, cell, pbc, r_max, message):
     with pytest.raises(DataError, match=message):
-        neighbour_list(positions, cell, pbc, r_max)
+        neighbor_list(positions, cell, pbc, r_max)
 
 
 @pytest.mark.parametrize("pbc", [(True, True, False), (False, False, False), (True, False, False), (True, True, True)])
@@ -169,7 +169,7 @@ def test_wide_and_thin_structures_have_all_their_pairs(width, pbc):
     points = np.random.default_rng(0).uniform(0.0, 1.0, (4000, 3)) * [width, width, 5.0]
     points[1::2] = points[::2] + np.array([1.0, 1.0, 0.5])
     box = np.array([width, width, 30.0])
-    edge_index, _ = neighbour_list(points, np.diag(box), pbc, 3.5)
+    edge_index, _ = neighbor_list(points, np.diag(box), pbc, 3.5)
     periods = np.where(pbc, box, 1e9)
     tree = KDTree(points % periods, boxsize=periods)
     assert edge_index.shape[1] == 2 * len(tree.query_pairs(3.5)) > 4000
@@ -184,8 +184,8 @@ def test_long_and_thin_cells_have_the_pairs_of_shorter_ones(cell, tilt):
     long, short = np.diag(cell), np.diag(np.minimum(cell, 100.0))
     long[2, 0] = short[2, 0] = tilt
     wraps = np.array([[0, 0, 0], [2, 0, -1], [0, 1, 0]])
-    found = neighbour_list(points + wraps @ long, long, True, 6.0)
-    expected = neighbour_list(points + wraps @ short, short, True, 6.0)
+    found = neighbor_list(points + wraps @ long, long, True, 6.0)
+    expected = neighbor_list(points + wraps @ short, short, True, 6.0)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -193,7 +193,7 @@ def test_long_and_thin_cells_have_the_pairs_of_shorter_ones(cell, tilt):
 def test_absurdly_uneven_cells_are_refused():
     message = "a structure of 1 atoms that is 9000 A wide and 0.01 A thin is too uneven for a search within 5.5 A"
     with pytest.raises(DataError, match=message):
-        neighbour_list(np.zeros((1, 3)), np.diag([0.01, 9e3, 9e3]), True, 5.5)
+        neighbor_list(np.zeros((1, 3)), np.diag([0.01, 9e3, 9e3]), True, 5.5)
 
 
 def test_atoms_a_million_cells_away_are_found():
@@ -203,7 +203,7 @@ def test_atoms_a_million_cells_away_are_found():
     away = np.array([[0, 0, 0], [0, 1_200_000, 0], [0, -70_000, 0]])
     for pbc in ((False, True, True), (False, True, False), (True, True, True)):
         (edges, shifts), (expected, images) = (
-            neighbour_list(points, cell, pbc, 3.5) for points in (near + away @ cell, near)
+            neighbor_list(points, cell, pbc, 3.5) for points in (near + away @ cell, near)
         )
         np.testing.assert_array_equal(edges, expected)
         np.testing.assert_array_equal(shifts, images + (away[edges[0]] - away[edges[1]]))

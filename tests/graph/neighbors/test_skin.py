@@ -6,11 +6,11 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import SkinList, neighbour_list
+from ik_e3nn.graph import SkinList, neighbor_list
 
 
 def assert_fresh(pairs, atoms, r_max):
-    edge_index, shifts = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
+    edge_index, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
     assert np.array_equal(pairs.edge_index, edge_index)
     assert np.array_equal(pairs.shifts, shifts)
 

@@ -1,4 +1,4 @@
-"""Neighbours and samples of point clouds, against brute force."""
+"""Neighbors and samples of point clouds, against brute force."""
 
 import sys
 from importlib.util import find_spec
@@ -33,7 +33,7 @@ def brute_force(positions, batch, receivers, k, max_distance=torch.inf):
 @needs_cluster
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("k", [1, 5, 40])
-def test_nearest_neighbours_are_those_of_brute_force(dtype, k):
+def test_nearest_neighbors_are_those_of_brute_force(dtype, k):
     positions, batch = clouds(dtype)
     receivers = torch.arange(0, len(batch), 3)
     edges = nearest_edges(positions, batch, k, receivers=receivers)
@@ -46,7 +46,7 @@ def test_nearest_neighbours_are_those_of_brute_force(dtype, k):
 @pytest.mark.parametrize("most", [3, 100])
 def test_radius_graphs_are_those_of_brute_force(most):
     positions, batch = clouds()
-    edges = radius_edges(positions, batch, 1.2, max_neighbours=most)
+    edges = radius_edges(positions, batch, 1.2, max_neighbors=most)
     expected = brute_force(positions, batch, torch.arange(len(batch)), most, 1.2)
     assert {tuple(e) for e in edges.T.tolist()} == expected
     assert len(expected) > len(batch)
@@ -96,7 +96,7 @@ def test_random_points_without_a_seed_are_new_each_time_and_every_point_has_its_
 @needs_cluster
 def test_levels_lead_from_each_set_of_points_to_the_next():
     positions, batch = clouds()
-    pyramid = Pyramid((20, 8, 3), neighbours=4, sampling="farthest")
+    pyramid = Pyramid((20, 8, 3), neighbors=4, sampling="farthest")
     first, second, third = pyramid.levels(positions, batch)
     assert first.edge_index.shape == (2, 0)
     points = positions[first.kept]
@@ -111,7 +111,7 @@ def test_levels_lead_from_each_set_of_points_to_the_next():
 
 
 @needs_cluster
-def test_nothing_has_no_neighbours():
+def test_nothing_has_no_neighbors():
     positions, batch = torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)
     assert nearest_edges(positions, batch, 3).shape == (2, 0)
     assert radius_edges(positions, batch, 1.0).shape == (2, 0)
@@ -124,7 +124,7 @@ def test_inputs_are_not_changed_and_gradients_reach_the_positions():
     positions, batch = clouds()
     copy = positions.clone()
     positions.requires_grad_()
-    levels = Pyramid((20, 8, 3), neighbours=4).levels(positions, batch)
+    levels = Pyramid((20, 8, 3), neighbors=4).levels(positions, batch)
     levels[-1].vectors.square().sum().backward()
     assert positions.grad.abs().sum() > 0
     assert torch.equal(positions.detach(), copy)
@@ -149,7 +149,7 @@ def test_what_does_not_fit_is_named():
     for wrong in (batch - 1, batch.double()):
         with pytest.raises(ValueError, match="numbers of clouds from 0 on, int64"):
             nearest_edges(positions, wrong, 3)
-    with pytest.raises(ValueError, match="number of neighbours must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="number of neighbors must be at least 1; got 0"):
         nearest_edges(positions, batch, 0)
     with pytest.raises(ValueError, match="max_distance must be positive; got 0"):
         radius_edges(positions, batch, 0.0)
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_named():
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_positions_that_are_not_finite_are_refused(bad):
-    """torch-cluster's tree of neighbours recurses on them until the process ends."""
+    """torch-cluster's tree of neighbors recurses on them until the process ends."""
     positions, batch = clouds()
     positions[3, 1] = bad
     for function in (lambda: nearest_edges(positions, batch, 3), lambda: farthest_points(positions, batch, 3)):
@@ -171,7 +171,7 @@ def test_an_impossible_pyramid_is_refused():
     for points in ((4,), (4, 5), (4, 0)):
         with pytest.raises(ValueError, match="two or more positive numbers, none larger than the one before"):
             Pyramid(points)
-    with pytest.raises(ValueError, match="neighbours of a pyramid must be at least 1; got 0"):
-        Pyramid((4, 2), neighbours=0)
+    with pytest.raises(ValueError, match="neighbors of a pyramid must be at least 1; got 0"):
+        Pyramid((4, 2), neighbors=0)
     with pytest.raises(ValueError, match="sampling must be 'random' or 'farthest'; got 'first'"):
         Pyramid((4, 2), sampling="first")

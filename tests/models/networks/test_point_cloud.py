@@ -15,8 +15,8 @@ pytest.importorskip("torch_cluster", reason="torch-cluster is not installed")
 
 EXACT = {torch.float32: 1e-3, torch.float64: 1e-10}  # of scores of about one, after three convolutions
 GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "Dinf", "D3h", "C1")
-FARTHEST = Pyramid((24, 12, 8, 4), neighbours=6, sampling="farthest")
-RANDOM = Pyramid((24, 12, 8, 4), neighbours=6, sampling="random", seed=5)
+FARTHEST = Pyramid((24, 12, 8, 4), neighbors=6, sampling="farthest")
+RANDOM = Pyramid((24, 12, 8, 4), neighbors=6, sampling="random", seed=5)
 
 
 def implicit(group, reach, activation="product"):
@@ -136,7 +136,7 @@ def test_random_downsampling_is_by_the_seed_in_evaluation_and_new_in_training():
     (x, n, batch), model = clouds(), classifier("SO2", pyramid=RANDOM)
     g = SymmetryGroup("SO2").random_elements(1, torch.Generator().manual_seed(0))[0]
     assert change(model, g) < 1e-10
-    other = classifier("SO2", pyramid=Pyramid((24, 12, 8, 4), neighbours=6, seed=6))
+    other = classifier("SO2", pyramid=Pyramid((24, 12, 8, 4), neighbors=6, seed=6))
     other.load_state_dict(model.state_dict())
     assert (other(x, n, batch) - model(x, n, batch)).abs().max() > 1e-4
     model.train()

@@ -70,7 +70,7 @@ def test_scales_must_be_positive(value):
     with pytest.raises(ValueError, match="energy scale must be positive"):
         potential().set_scale(value)
     with pytest.raises(ValueError, match="average number of neighbors must be positive"):
-        potential().set_average_neighbours(value)
+        potential().set_average_neighbors(value)
 
 
 @pytest.mark.parametrize(("name", "key"), [("total_charge", "charge"), ("spin", "spin")])

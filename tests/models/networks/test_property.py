@@ -29,10 +29,10 @@ TARGETS = [
     Target("gap", "intensive", "eV"),
     Target("dipole", "dipole", "D"),
     Target("mu", "dipole_norm", "D"),
-    Target("alpha", "polarisability", "a0^3"),
+    Target("alpha", "polarizability", "a0^3"),
     Target("r2", "spatial_extent", "a0^2"),
 ]
-OLD_FILE = Path(__file__).parents[1] / "data" / "before_activation.safetensors"
+OLD_FILE = Path(__file__).parents[1] / "data" / "format_2_properties.safetensors"
 SMALL = {"channels": 4, "num_layers": 2, "kernel_fields": 4}
 POTENTIAL = {"num_channels": 4, "num_layers": 2, "l_max": 2, "l_features": 1, "inputs": ["bond_types"]}
 BODIES = {
@@ -53,7 +53,7 @@ def make(name="potential", targets=TARGETS, **options):
         for parameter in model.heads.parameters():
             parameter.normal_()
     for column, target in enumerate(model.targets):  # as far as the kind of property has them
-        if target.kind in ("extensive", "polarisability", "spatial_extent"):
+        if target.kind in ("extensive", "polarizability", "spatial_extent"):
             model.scales.per_atom[column].normal_()
         if target.kind == "spatial_extent":
             model.scales.per_square[column].normal_()
@@ -178,7 +178,7 @@ def test_the_network_keeps_unit_variance(activation) -> None:
     model = MolecularPropertyModel([1, 6, 7, 8], TARGETS[:1], steerable={"channels": 16})
     graphs = [build_molecular_graph(atoms) for atoms in property_set().structures]
     batch = batch_graphs(graphs)
-    network.set_average_neighbours(2.0)
+    network.set_average_neighbors(2.0)
     species = model.species_table[batch["atomic_numbers"]]
     vectors = batch["positions"][batch["edge_index"][1]] - batch["positions"][batch["edge_index"][0]]
     with torch.no_grad():
@@ -190,8 +190,8 @@ def test_references_by_least_squares_leave_nothing_of_what_composition_explains(
     whole = property_set(targets=())
     species = whole.species
     counts = np.array([[np.count_nonzero(a.numbers == z) for z in species] for a in whole.structures])
-    centred = [a.positions - np.average(a.positions, axis=0, weights=a.numbers) for a in whole.structures]
-    squares = np.array([(x**2).sum() for x in centred])
+    centered = [a.positions - np.average(a.positions, axis=0, weights=a.numbers) for a in whole.structures]
+    squares = np.array([(x**2).sum() for x in centered])
     a, c = rng.normal(size=len(species)), 1.7
     values = {
         "energy": counts @ a, "gap": rng.normal(size=len(whole)), "r2": counts @ a + c * squares,
@@ -273,7 +273,7 @@ def test_model_files_of_the_two_kinds_are_not_mixed_up(tmp_path) -> None:
 def test_a_potentials_blocks_and_weights_are_a_body() -> None:
     torch.manual_seed(5)
     potential = InteratomicPotential([1, 6, 8], 4.0, **POTENTIAL).double().eval()
-    potential.set_average_neighbours(6.0)
+    potential.set_average_neighbors(6.0)
     model = MolecularPropertyModel.from_potential(potential, TARGETS)
     assert model.edges == "both"
     assert model.dtype == torch.float64
@@ -298,7 +298,7 @@ def test_impossible_models_are_refused() -> None:
     gap = TARGETS[1:2]
     with pytest.raises(ConfigError, match="one body: give `steerable` or `potential`, not both"):
         MolecularPropertyModel(["H"], gap, edges="both", steerable={}, potential={})
-    with pytest.raises(ConfigError, match='need neighbours: use edges="radius"'):
+    with pytest.raises(ConfigError, match='need neighbors: use edges="radius"'):
         MolecularPropertyModel(["H"], gap, potential={})
     with pytest.raises(ConfigError, match="needs at least one target"):
         MolecularPropertyModel(["H"], [])
@@ -309,7 +309,7 @@ def test_impossible_models_are_refused() -> None:
     with pytest.raises(ConfigError, match="a standard steerable kernel .* is linear"):
         MolecularPropertyModel(["H"], gap, steerable={"kernel_depth": 0})
     with pytest.raises(ValueError, match="average number of neighbors must be positive"):
-        make("bonds").set_average_neighbours(0.0)
+        make("bonds").set_average_neighbors(0.0)
     model = make("radius")
     with pytest.raises(UnknownSpeciesError, match="does not know F; it was made for H, C, N, O"):
         model(graph_of(molecule("CF4"), model))

@@ -48,11 +48,11 @@ def test_new_elements_start_like_similar_ones_and_their_part_of_references_is_no
     new = retargeted(model, TARGETS, ["S"])
     assert new.species == (1, 6, 7, 8, 16)
     graph = graph_of(ethanol(), model)
-    sulphur = dict(graph)
-    sulphur["atomic_numbers"] = torch.where(graph["atomic_numbers"] == 8, 16, graph["atomic_numbers"])
+    sulfur = dict(graph)
+    sulfur["atomic_numbers"] = torch.where(graph["atomic_numbers"] == 8, 16, graph["atomic_numbers"])
     with torch.no_grad():
-        before, after, other = model(graph), new(graph), new(sulphur)
-        bodies = [m.body(g, m.molecules(g).species) for m, g in ((new, graph), (new, sulphur))]
+        before, after, other = model(graph), new(graph), new(sulfur)
+        bodies = [m.body(g, m.molecules(g).species) for m, g in ((new, graph), (new, sulfur))]
     for target in TARGETS:
         torch.testing.assert_close(after[target.name], before[target.name], rtol=1e-12, atol=1e-12)
         assert bool(other[target.name].isnan().any()) == target.by_element
@@ -91,7 +91,7 @@ def test_missing_coefficients_complete_a_reference() -> None:
     total = np.array([composition(one) @ exact for one in atoms])
     tensors = total[:, None, None] * np.eye(3) + 0.0
     values = {"E": total, "alpha": tensors, "gap": rng.normal(size=6)}
-    targets = (Target("E", "extensive"), Target("alpha", "polarisability"), Target("gap", "intensive"))
+    targets = (Target("E", "extensive"), Target("alpha", "polarizability"), Target("gap", "intensive"))
     whole = PropertySet(atoms, targets, values, list("abcdef"))
     known = np.array([0.5, -2.0, np.nan, 3.0, np.nan, np.nan])
     for target in targets[:2]:

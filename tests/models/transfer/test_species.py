@@ -41,9 +41,9 @@ def test_new_elements_start_as_the_most_similar_old_ones() -> None:
     model = InteratomicPotential(["H", "O"], **SIZES).double().eval()
     new = extended(model, ["S"])
     water = molecule("H2O")
-    sulphide = water.copy()
-    sulphide.numbers[water.numbers == 8] = 16
-    torch.testing.assert_close(predict(new, sulphide)["forces"], predict(new, water)["forces"], rtol=1e-11, atol=1e-11)
+    sulfide = water.copy()
+    sulfide.numbers[water.numbers == 8] = 16
+    torch.testing.assert_close(predict(new, sulfide)["forces"], predict(new, water)["forces"], rtol=1e-11, atol=1e-11)
     assert new.atomic_energy.reference.tolist() == [0.0, 0.0, 0.0]
     assert [most_similar(z, (1, 6, 7, 8, 9)) for z in (14, 15, 16, 17, 35, 11)] == [6, 7, 8, 9, 9, 1]
 

@@ -21,7 +21,7 @@ from ik_e3nn.models.uncertainty.properties import LastLayersPosterior, head_jaco
 from ik_e3nn.training.sets.loader import collate
 from tests.models.uncertainty.test_uncertainty import forged
 
-KINDS = ("extensive", "intensive", "dipole", "dipole_norm", "polarisability", "spatial_extent")
+KINDS = ("extensive", "intensive", "dipole", "dipole_norm", "polarizability", "spatial_extent")
 TARGETS = [*(Target(f"{kind}_1", kind, "u") for kind in KINDS), Target("extensive_2", "extensive", "u")]
 NOISE = {target.name: 0.1 for target in TARGETS}
 
@@ -72,11 +72,11 @@ def test_the_posterior_is_that_of_bayesian_linear_regression() -> None:
     new = batch_of(molecule("CH3OH"))
     ensemble = LastLayerProperties(model, posterior_of(model, batch).roots())
     found = ensemble(new)
-    labelled, asked = head_jacobians(model, batch), head_jacobians(model, new)
+    labeled, asked = head_jacobians(model, batch), head_jacobians(model, new)
     for kind, J in asked.items():
         for column, name in enumerate(model.names[kind]):
             scale = model.scales.scale[[t.name for t in TARGETS].index(name)]
-            A = torch.cat([labelled[kind][:2, c].flatten(0, -2) for c in range(len(model.names[kind]))])
+            A = torch.cat([labeled[kind][:2, c].flatten(0, -2) for c in range(len(model.names[kind]))])
             scales = [model.scales.scale[[t.name for t in TARGETS].index(n)] for n in model.names[kind]]
             noise = torch.cat([(0.1 / s).expand(len(A) // len(scales)) for s in scales])
             j = J[0, column].reshape(-1, J.shape[-1])
@@ -91,9 +91,9 @@ def test_labels_make_surer_and_molecules_without_labels_do_not() -> None:
     model, ethanol = property_model(), molecule("CH3CH2OH")
     prior = LastLayerProperties(model, LastLayersPosterior(model, NOISE).roots())(batch_of(ethanol))
     after = LastLayerProperties(model, posterior_of(model, batch_of(ethanol)).roots())(batch_of(ethanol))
-    unlabelled = batch_of(molecule("H2O"), molecule("H2O"), ethanol)
-    unlabelled["targets"][:] = float("nan")
-    same = LastLayerProperties(model, posterior_of(model, unlabelled).roots())(batch_of(ethanol))
+    unlabeled = batch_of(molecule("H2O"), molecule("H2O"), ethanol)
+    unlabeled["targets"][:] = float("nan")
+    same = LastLayerProperties(model, posterior_of(model, unlabeled).roots())(batch_of(ethanol))
     for target in TARGETS:
         name = f"{target.name}_std"
         assert after[name].norm() < 0.5 * prior[name].norm(), name

@@ -30,7 +30,7 @@ def base_model(species=("H", "O")):
     model = InteratomicPotential(species, **(MODEL | {"num_layers": 2, "num_channels": 6}))
     model.set_energy_reference({z: -0.5 * z for z in model.species}, "the test")
     model.set_scale(0.3)
-    model.set_average_neighbours(2.0)
+    model.set_average_neighbors(2.0)
     return model
 
 
@@ -188,9 +188,9 @@ def test_refitted_E0s_are_exact_for_another_level_that_differs_by_E0s(data) -> N
         for atoms in mixed
     ]
     labels = [dataclasses.replace(sets.labels[0], energy=energy) for energy in energies]
-    from ik_e3nn.training.sets.prepare import LabelledSet
+    from ik_e3nn.training.sets.prepare import LabeledSet
 
-    reference = refit_reference(base, LabelledSet(mixed, labels, sets.counts))
+    reference = refit_reference(base, LabeledSet(mixed, labels, sets.counts))
     assert reference.rank == 2
     for z in (1, 8):
         assert reference.values[z] == pytest.approx(-0.5 * z + shift[z], abs=1e-9)
@@ -232,7 +232,7 @@ def test_elements_that_the_data_lack_keep_their_E0(data) -> None:
 def test_scales_are_those_of_the_base(data) -> None:
     model = load_model(finetune(config(data, run={"max_epochs": 1})).model)
     assert float(model.atomic_energy.scale) == pytest.approx(0.3)
-    assert float(model.interactions[0].normalisation) == 0.25  # the base has 2, which counts as 4
+    assert float(model.interactions[0].normalization) == 0.25  # the base has 2, which counts as 4
 
 
 def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgetting(data) -> None:

@@ -70,7 +70,7 @@ def potential(species=("H", "C", "O")):
     model = InteratomicPotential(species, **(MODEL | {"num_layers": 2, "num_channels": 6}))
     model.set_energy_reference({z: -0.5 * z for z in model.species}, "the test")
     model.set_scale(0.3)
-    model.set_average_neighbours(2.0)
+    model.set_average_neighbors(2.0)
     return model.eval()
 
 
@@ -132,11 +132,11 @@ def test_the_features_at_the_start_are_those_of_the_base_and_the_predictions_the
     assert float(out["size"]) == pytest.approx(atoms.info["size"], abs=1e-6)
     assert float(out["gap"]) == pytest.approx(train.values["gap"].mean(), abs=1e-9)
     # constants to which the weights belong are the base's, not the new data's
-    assert float(model.body.potential.interactions[0].normalisation) == 0.25  # the base has 2, which counts as 4
+    assert float(model.body.potential.interactions[0].normalization) == 0.25  # the base has 2, which counts as 4
     assert (
-        float(task.module.model.body.potential.interactions[0].normalisation) == 0.25
+        float(task.module.model.body.potential.interactions[0].normalization) == 0.25
     )  # the base has 2, which counts as 4
-    assert task.graphs["train"].average_neighbours() != 2.0
+    assert task.graphs["train"].average_neighbors() != 2.0
 
 
 @pytest.mark.parametrize("method", [{}, {"method": "lora"}])
@@ -220,13 +220,13 @@ def test_references_of_the_bases_targets_move_to_the_new_labels_by_least_squares
 
 def test_a_target_of_the_base_that_is_something_else_is_noticed(data, caplog) -> None:
     targets = {"size": "extensive eV", "old gap": "intensive eV", "moment": "dipole D"}
-    base, labelled = properties(OLD), molecules(NAMES)
-    for number, atoms in enumerate(labelled):
+    base, labeled = properties(OLD), molecules(NAMES)
+    for number, atoms in enumerate(labeled):
         with torch.no_grad():
             said = base(graph_of(atoms, base))
         atoms.info |= {"size": float(said["size"]), "old gap": 1e-3 * number, "moment": said["moment"][0].numpy()}
-    write(data / "labelled.xyz", labelled)
-    started(data, base="properties", train="labelled.xyz", targets=targets)
+    write(data / "labeled.xyz", labeled)
+    started(data, base="properties", train="labeled.xyz", targets=targets)
     found = [record.getMessage() for record in caplog.records if "give it another name" in record.getMessage()]
     assert len(found) == 1
     assert found[0].startswith("what the base says of old gap misses the labels by ")
@@ -470,7 +470,7 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
 
 KINDS = [
     Target("size", "extensive", "eV"), Target("gap", "intensive", "eV"), Target("moment", "dipole", "D"),
-    Target("alpha", "polarisability", "A^3"), Target("extent", "spatial_extent", "A^2"),
+    Target("alpha", "polarizability", "A^3"), Target("extent", "spatial_extent", "A^2"),
 ]  # fmt: skip
 
 
@@ -478,13 +478,13 @@ def with_all_kinds(structures, seed, shift):
     """Properties of all kinds, with a part that composition and size say and is another at each level."""
     generator = np.random.default_rng(seed)
     for atoms in structures:
-        centre = np.average(atoms.positions, axis=0, weights=atoms.numbers)
+        center = np.average(atoms.positions, axis=0, weights=atoms.numbers)
         noise = generator.normal(size=(3, 3))
         rest = atoms.info.pop("other")
         atoms.info |= {
             "size": atoms.info["size"] + shift * len(atoms), "gap": atoms.info["gap"] + shift,
             "alpha": shift * atoms.numbers.sum() * np.eye(3) + 0.1 * (noise + noise.T),
-            "extent": (4 + shift) * ((atoms.positions - centre) ** 2).sum() + (3 + shift) * len(atoms) + rest,
+            "extent": (4 + shift) * ((atoms.positions - center) ** 2).sum() + (3 + shift) * len(atoms) + rest,
         }  # fmt: skip
     return structures
 

@@ -55,8 +55,8 @@ def test_predictions_are_the_models_and_the_labels_stay(folder) -> None:
 def test_errors_equal_those_of_the_written_file(folder) -> None:
     errors = evaluate(settings(folder))["errors"]
     after = read(folder / "out.xyz", ":")
-    labelled = [atoms for atoms in after if "REF_forces" in atoms.arrays]
-    differences = np.concatenate([(a.arrays["IK_forces"] - a.arrays["REF_forces"]).ravel() for a in labelled])
+    labeled = [atoms for atoms in after if "REF_forces" in atoms.arrays]
+    differences = np.concatenate([(a.arrays["IK_forces"] - a.arrays["REF_forces"]).ravel() for a in labeled])
     assert errors["force_mae_meV_per_A"] == pytest.approx(1000 * np.abs(differences).mean(), rel=1e-4)
     assert errors["force_rmse_meV_per_A"] == pytest.approx(1000 * np.sqrt((differences**2).mean()), rel=1e-4)
     energies = [(a.info["IK_energy"] - a.info["REF_energy"]) / len(a) for a in after if "REF_energy" in a.info]

@@ -61,7 +61,7 @@ def test_structures_set_aside_have_our_names_and_units(folder) -> None:
     write(folder / "train.xyz", some)
     names = {"energy_key": "e_ha", "forces_key": "f_au", "energy_unit": "Ha", "length_unit": "bohr"}
     valid = prepare_data(config(folder, data=names)).sets["valid"]
-    write_structures(folder / "aside.xyz", valid.labelled())
+    write_structures(folder / "aside.xyz", valid.labeled())
     assert "e_ha" not in read(folder / "aside.xyz").info
     asked = LabelKeys("e_ha", "f_au", energy_unit="Ha", length_unit="bohr")
     for keys in (LabelKeys(), asked):

@@ -116,10 +116,10 @@ def test_what_cannot_be_trusted_is_said(caplog) -> None:
 
 
 def test_structures_without_labels_make_nothing_surer(files) -> None:
-    labelled = structures(12, crystals=False)
+    labeled = structures(12, crystals=False)
     bare = [_without(_without(atoms, "energy"), "forces") for atoms in structures(12, seed=9, crystals=False)]
     covariances = []
-    for name, frames in (("a", labelled), ("b", [*labelled, *bare])):
+    for name, frames in (("a", labeled), ("b", [*labeled, *bare])):
         write(files / "train.xyz", frames)
         calibrate(settings(files, train=str(files / "train.xyz"), output=str(files / f"{name}.safetensors")))
         root = load_file(files / f"{name}.safetensors")["root"]
@@ -141,7 +141,7 @@ def test_mistakes_are_clear_errors(files) -> None:
         calibrate(settings(files, "model_*.safetensors"))
     write(files / "valid.xyz", frames)
     same = settings(files)
-    with pytest.raises(DataError, match="no labelled energy has a standard deviation above zero: .*are the same"):
+    with pytest.raises(DataError, match="no labeled energy has a standard deviation above zero: .*are the same"):
         calibrate(dataclasses.replace(same, model=[same.model, same.model]))
     write(files / "bare.xyz", [_without(_without(atoms, "energy"), "forces") for atoms in frames])
     with pytest.raises(DataError, match="train has no labels: nothing but single atoms has REF_energy or REF_for"):

@@ -146,7 +146,7 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
         )  # fmt: skip
         if not good:
             axes.scatter(
-                [getattr(pose, name) for pose in marked], [pose.binding_eV for pose in marked], c="grey", marker="x"
+                [getattr(pose, name) for pose in marked], [pose.binding_eV for pose in marked], c="gray", marker="x"
             )
         axes.set(xlabel=columns[name], ylabel="binding energy (eV)")
     unranked = f", {len(marked)} without a rank" + (" not shown" if good else "") if marked else ""
@@ -178,7 +178,7 @@ def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], ho
             if row == 0:
                 axes.set_title(f"pose {poses[index].pose}: {poses[index].binding_eV:.3f} eV", fontsize=9)
                 if host.is_surface:
-                    axes.axhline(host.top, color="grey", linewidth=1)
+                    axes.axhline(host.top, color="gray", linewidth=1)
     figure.suptitle("best distinct poses and their binding energies\nfrom the side, and from above", fontsize=10)
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")

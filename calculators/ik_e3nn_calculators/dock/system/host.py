@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ik_e3nn.data import read_structure
 from ik_e3nn.data.files.proteins.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import fitting_bonds, has_bonds, neighbour_list, set_bonds, structure_number
+from ik_e3nn.graph import fitting_bonds, has_bonds, neighbor_list, set_bonds, structure_number
 from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
 
 _log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def _without_crystal(atoms: Atoms, source: str) -> Atoms:
 
 def _check_places(atoms: Atoms, source: str) -> None:
     """Refuse a host in which two atoms are at one place."""
-    (first, second), _ = neighbour_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)
+    (first, second), _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)
     if len(first):
         one, other = sorted((int(first[0]), int(second[0])))
         raise DataError(

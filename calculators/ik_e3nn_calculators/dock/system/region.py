@@ -87,12 +87,12 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
         array([0., 0., 4.])
     """
     if settings.around is not None:
-        centre = known_molecule(settings.around).GetConformer().GetPositions().mean(axis=0)
+        center = known_molecule(settings.around).GetConformer().GetPositions().mean(axis=0)
         radius = RADIUS if settings.radius is None else settings.radius
-        return Region(centre - radius, centre + radius, sphere=True)
+        return Region(center - radius, center + radius, sphere=True)
     if settings.sphere is not None:
-        centre, radius = np.array(settings.sphere[:3], dtype=float), settings.sphere[3]
-        return Region(centre - radius, centre + radius, sphere=True)
+        center, radius = np.array(settings.sphere[:3], dtype=float), settings.sphere[3]
+        return Region(center - radius, center + radius, sphere=True)
     if settings.box is not None:
         corners = np.array(settings.box, dtype=float).reshape(2, 3)
         return Region(corners.min(axis=0), corners.max(axis=0))

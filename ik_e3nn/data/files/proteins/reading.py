@@ -130,7 +130,7 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
             )
         if unseen := _unseen(sites):
             logger.warning(
-                "model %d of %s: %d sites have the occupancy 0 (they were modelled, and not seen in the experiment): "
+                "model %d of %s: %d sites have the occupancy 0 (they were modeled, and not seen in the experiment): "
                 "%s; they are taken as whole atoms",
                 *(number, path, len(unseen), ", ".join(unseen[:3]) + " and others" * (len(unseen) > 3)),
             )

@@ -4,7 +4,7 @@ import uuid
 
 import pytest
 
-from ik_e3nn.data.generation.labelling import make_calculator
+from ik_e3nn.data.generation.labeling import make_calculator
 from ik_e3nn.errors import DataError
 
 MODULE = """

@@ -26,7 +26,7 @@ def test_energies_at_the_start(name, seed):
     torch.manual_seed(seed)
     model = InteratomicPotential(["Cu"], 5.0, preset="small").eval()
     data = StructureDataset(SETS[name], None, model.r_max)
-    model.set_average_neighbours(data.average_neighbours())
+    model.set_average_neighbors(data.average_neighbors())
     found = predict(model, data)
     per_atom = np.abs(found.energy) / data.num_atoms
     assert per_atom.max() < 10.0
@@ -40,33 +40,33 @@ SMALL = [molecule(name) for name in ("H2", "N2", "O2", "CO", "CO2", "H2O")]
 def test_small_molecules_at_the_start(preset):
     """With a mean of 1, O2 began with 21,000 eV per atom, N2 with 64,000, and CO2 with 30,000 with a mean of 2."""
     data = StructureDataset(SMALL, None, 5.0)
-    assert average_neighbours_of(SMALL[:4]) == 1.0
+    assert average_neighbors_of(SMALL[:4]) == 1.0
     found = []
     for seed in range(6):
         torch.manual_seed(seed)
         model = InteratomicPotential(["H", "C", "N", "O", "F", "Cu"], preset=preset).eval()
-        model.set_average_neighbours(1.0)
+        model.set_average_neighbors(1.0)
         found.append(np.abs(predict(model, data).energy) / data.num_atoms)
     assert np.max(found) < 10.0
 
 
-def average_neighbours_of(structures):
-    return StructureDataset(structures, None, 5.0).average_neighbours()
+def average_neighbors_of(structures):
+    return StructureDataset(structures, None, 5.0).average_neighbors()
 
 
 def test_a_number_below_four_counts_as_four():
     torch.manual_seed(0)
     model = InteratomicPotential(["Cu"], 5.0, preset="small").eval()
     graphs = StructureDataset(SETS["dissociation"], None, 5.0)
-    model.set_average_neighbours(4.0)
+    model.set_average_neighbors(4.0)
     expected = predict(model, graphs).energy
     for number in (0.2, 1.0, 3.9):
-        model.set_average_neighbours(number)
+        model.set_average_neighbors(number)
         assert predict(model, graphs).energy == expected
-    model.set_average_neighbours(12.0)  # ordinary numbers are used as they are
-    assert all(float(layer.normalisation) == np.float32(1 / 12) for layer in model.interactions)
+    model.set_average_neighbors(12.0)  # ordinary numbers are used as they are
+    assert all(float(layer.normalization) == np.float32(1 / 12) for layer in model.interactions)
     with pytest.raises(ValueError, match="must be positive and finite; got inf"):
-        model.set_average_neighbours(float("inf"))
+        model.set_average_neighbors(float("inf"))
 
 
 def test_properties_of_a_sparse_set():
@@ -75,7 +75,7 @@ def test_properties_of_a_sparse_set():
     alone = PropertyDataset(PropertySet([water], (), {}, ["water"]), "radius", 3.0)
     names = [str(number) for number in range(21)]
     among = PropertyDataset(PropertySet([water, *[Atoms("O")] * 20], (), {}, names), "radius", 3.0)
-    assert alone.average_neighbours() == among.average_neighbours() == 2.0
+    assert alone.average_neighbors() == among.average_neighbors() == 2.0
     model = MolecularPropertyModel(["H", "O"], [Target("gap", "intensive", "eV")], steerable={"channels": 2})
-    model.set_average_neighbours(0.01)
-    assert all(float(layer.conv.normalisation) == 1.0 for layer in model.body.network.layers)
+    model.set_average_neighbors(0.01)
+    assert all(float(layer.conv.normalization) == 1.0 for layer in model.body.network.layers)

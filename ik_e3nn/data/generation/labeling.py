@@ -55,7 +55,7 @@ class Labels:
     stress: FloatArray | None
 
 
-class Labeller:
+class Labeler:
     """One calculator, asked for labels.
 
     Args:
@@ -63,8 +63,8 @@ class Labeller:
 
     Example:
         >>> from ase.build import molecule
-        >>> labeller = Labeller(make_calculator("emt"))
-        >>> labeller.label(molecule("CO")).forces.shape
+        >>> labeler = Labeler(make_calculator("emt"))
+        >>> labeler.label(molecule("CO")).forces.shape
         (2, 3)
     """
 

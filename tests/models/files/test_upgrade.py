@@ -1,0 +1,54 @@
+"""Files of every older format, written by the versions of their time, predict what they predicted then."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from ase.build import molecule
+
+from ik_e3nn.graph import build_graph, build_molecular_graph
+from ik_e3nn.models import load_model, load_property_model, read_model_info, save_model
+from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
+
+DATA = Path(__file__).parents[1] / "data"
+
+
+def test_there_is_a_file_and_a_step_for_every_older_format() -> None:
+    found = {int(path.name.split("_")[1]) for path in DATA.glob("format_*.safetensors")}
+    assert found == set(STEPS) == set(range(min(STEPS), FORMAT_VERSION))
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("format_*.safetensors")), ids=lambda path: path.stem)
+def test_what_is_read_is_of_todays_format_and_can_be_written_again(path, tmp_path) -> None:
+    load = load_property_model if path.stem.endswith("properties") else load_model
+    model = load(path)
+    assert read_model_info(path)["format_version"] == FORMAT_VERSION
+    save_model(model, tmp_path / "new.safetensors")
+    again = load(tmp_path / "new.safetensors").state_dict()
+    assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_potential_of_format_3() -> None:
+    out = load_model(DATA / "format_3_potential.safetensors")(build_graph(molecule("H2O"), 3.0, dtype=torch.float64))
+    assert out["energy"].item() == pytest.approx(0.007389198919172238, rel=1e-12)
+    assert out["forces"][0, 2].item() == pytest.approx(0.007277154719469485, rel=1e-12)
+
+
+def test_properties_of_format_3() -> None:
+    model = load_property_model(DATA / "format_3_properties.safetensors")
+    assert [target.kind for target in model.targets] == ["extensive", "polarizability"]
+    with torch.no_grad():
+        out = model(build_molecular_graph(molecule("H2O"), model.edges, model.r_max, dtype=torch.float64))
+    assert out["E"].item() == pytest.approx(0.036618540175204564, rel=1e-12)
+    assert out["alpha"][0].diagonal().tolist() == pytest.approx(
+        [0.02709427723699978, 0.02594011680023073, 0.026507822533882223], rel=1e-12
+    )
+
+
+def test_an_upgrade_leaves_what_it_is_given_alone() -> None:
+    info = {"format_version": 2, "weights_sha256": "0", "config": {"steerable": {"channels": 4}}}
+    tensors = {"conv.normalisation": torch.ones(1)}
+    new, weights = upgraded(info, tensors)
+    assert new == {"format_version": FORMAT_VERSION, "config": {"steerable": {"channels": 4, "activation": "sphere"}}}
+    assert list(weights) == ["conv.normalization"]
+    assert (info["format_version"], list(tensors)) == (2, ["conv.normalisation"])
