@@ -1,6 +1,6 @@
 # make demo   from nothing to molecular dynamics with a trained potential (results in demo_output/)
 # make test   the tests, doctests included
-# make check  format, lint, types and layers
+# make check  format, lint, types, layers and the markup of docstrings
 # make dev    only sets up the environment of the two above
 # make cluster  adds the optional torch-cluster (compiled from source: about ten minutes)
 # make clean  removes what the above made
@@ -41,6 +41,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check $(wildcard $(SOURCES))
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/markup.py $(wildcard $(SOURCES))
 
 dev: $(VENV)/.installed-dev
 

@@ -6,7 +6,7 @@
    is the potential, which knows neither gaps nor dipoles; for your own file it is the base model of properties;
 3. look: the learning curve, and the parity plots that every run writes;
 4. predict: other molecules in one command, with standard deviations that are calibrated on the test molecules (for your
-   own file: `ik-e3nn calibrate` and `ik-e3nn predict`, with molecules that you kept back).
+   own file: ``ik-e3nn calibrate`` and ``ik-e3nn predict``, with molecules that you kept back).
 
     python examples/09_few_labels.py [--output labels_output] [--minutes 0.8]
     python examples/09_few_labels.py --csv mine.csv --targets '{solubility: intensive log(mol/L)}'

@@ -6,8 +6,8 @@
 2. energies of the frontier orbitals and their gap, the dipole moment and the energy of atomisation, by GFN2-xTB, under
    the names that QM9's targets have: fine-tuning to those goes on from the heads that are there;
 3. a training that starts from the base model's blocks;
-4. errors on molecules that were held out, and the card. `--install` copies both into the package, where
-   `ik-e3nn finetune base-properties config.yaml` finds them.
+4. errors on molecules that were held out, and the card. ``--install`` copies both into the package, where
+   ``ik-e3nn finetune base-properties config.yaml`` finds them.
 
 Every stage can be killed and goes on with the same command.
 """

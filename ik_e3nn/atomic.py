@@ -81,7 +81,7 @@ def together(*files: Path) -> Iterator[None]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes have left of files that `written_at_once` was writing in a folder.
+    """Remove what killed processes have left of files that ``written_at_once`` was writing in a folder.
 
     Args:
         folder: A folder that no other process is writing to.

@@ -11,7 +11,7 @@ from ik_e3nn.errors import DataError
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays in a file of `numpy.savez`, whose checksums are right.
+    """All arrays in a file of ``numpy.savez``, whose checksums are right.
 
     Args:
         path: The file.

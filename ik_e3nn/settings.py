@@ -31,7 +31,7 @@ def check_settings(settings: Any, section: str = "") -> None:
     """Raise for the first field of a dataclass that is not what its annotation says.
 
     Numbers must be finite, and whole ones below 2^63; text must not be empty (unless that is its default) and hold no
-    NUL; a field called `seed` must be one that numpy takes.
+    NUL; a field called ``seed`` must be one that numpy takes.
 
     Args:
         settings: The dataclass.
@@ -61,7 +61,7 @@ def check_settings(settings: Any, section: str = "") -> None:
 
 
 def check_value(value: Any, kind: Any, name: str) -> None:
-    """Raise a `ConfigError` if a setting is not of a type; see `check_settings`."""
+    """Raise a ``ConfigError`` if a setting is not of a type; see ``check_settings``."""
     expected = _fault(value, kind)
     if expected is not None:
         got = "null" if value is None else _shortened(repr(value))

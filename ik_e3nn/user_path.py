@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """A path with the home folder in place of a leading `~` or `~name`.
+    """A path with the home folder in place of a leading ``~`` or ``~name``.
 
     Args:
         path: As it was given.

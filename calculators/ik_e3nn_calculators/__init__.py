@@ -1,4 +1,4 @@
-"""Simulation engines for `ik_e3nn` potentials: the ASE calculator, molecular dynamics and relaxation."""
+"""Simulation engines for ``ik_e3nn`` potentials: the ASE calculator, molecular dynamics and relaxation."""
 
 from ik_e3nn_calculators.adsorption import adsorption_energy, surface_stress
 from ik_e3nn_calculators.calculator.calculator import IKCalculator

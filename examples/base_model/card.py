@@ -6,7 +6,7 @@ from typing import Any
 
 
 def write_card(facts: dict[str, Any], folder: Path) -> None:
-    """Write `card.json` and `README.md`."""
+    """Write ``card.json`` and ``README.md``."""
     (folder / "card.json").write_text(json.dumps(facts, indent=1) + "\n")
     (folder / "README.md").write_text(page(facts))
 

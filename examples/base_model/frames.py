@@ -35,7 +35,7 @@ class Plan:
     relaxations are cut short; to test on few, both are those of the reference method, to the end.
 
     Args:
-        calculator: Reference method, see `ik_e3nn.data.generation.labeling.make_calculator`.
+        calculator: Reference method, see ``ik_e3nn.data.generation.labeling.make_calculator``.
         dynamics: Who moves the atoms at each temperature: "force field" or "reference".
         relaxation: Most steps towards the minimum of the reference method.
         on_the_way: Steps of it that are frames, beside the last.
@@ -85,7 +85,7 @@ class ForceField(Calculator):
         )
 
     def calculate(self, atoms: Atoms | None = None, properties: Any = (), system_changes: Any = all_changes) -> None:
-        """Energy in eV and forces in eV/A; see `ase.calculators.calculator.Calculator`."""
+        """Energy in eV and forces in eV/A; see ``ase.calculators.calculator.Calculator``."""
         super().calculate(atoms, properties, system_changes)
         x, unit = self.atoms.positions.ravel().tolist(), units.kcal / units.mol
         energy = self.field.CalcEnergy(x)  # first: RDKit's gradient takes its distances from the last energy

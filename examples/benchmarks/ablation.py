@@ -2,10 +2,10 @@
 
     python examples/benchmarks/ablation.py --data-root DATA --work WORK [--minutes 5] [--lanes 2]
 
-Every variant is the default model with one thing changed, trained eagerly on one core, `--lanes` at a time. All have
-the same budget, that of the default in `--minutes`: first the time of an epoch is measured while the default trains on
-another core, and the ratio gives the number of epochs. The best four by validation error, and the default, then train
-on aspirin and with a second seed. Finished parts are kept in the work folder and skipped; the results go to
+Every variant is the default model with one thing changed, trained eagerly on one core, ``--lanes`` at a time. All have
+the same budget, that of the default in ``--minutes``: first the time of an epoch is measured while the default trains
+on another core, and the ratio gives the number of epochs. The best four by validation error, and the default, then
+train on aspirin and with a second seed. Finished parts are kept in the work folder and skipped; the results go to
 results/ablation.json and ablation.md.
 """
 

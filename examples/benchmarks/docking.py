@@ -3,12 +3,12 @@
     python examples/benchmarks/docking.py surface --work WORK [--model MODEL]
     python examples/benchmarks/docking.py site --work WORK --data-root DATA [--complex 6moa]
 
-`surface`: molecules that the model has not seen, over graphite. The search with the model is compared with the same
+``surface``: molecules that the model has not seen, over graphite. The search with the model is compared with the same
 search by GFN2-xTB and Steele's wall themselves, from the same places. Found: the best pose of the model, relaxed
 further with the reference, is at most 5 meV above the best pose of the reference. The model is trained here on other
 molecules unless one is given.
 
-`site`: a ligand in the site of its crystal structure, with a stand-in for a potential that covers proteins: van der
+``site``: a ligand in the site of its crystal structure, with a stand-in for a potential that covers proteins: van der
 Waals forces of the universal force field between ligand and protein, and RDKit's MMFF94 within the ligand; no charges,
 no water. The distance from the crystal pose is a measurement and nothing more.
 """

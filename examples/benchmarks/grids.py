@@ -2,8 +2,8 @@
 
     python examples/benchmarks/grids.py --work WORK [--minutes 3] [--seeds 2] [--only angles digits speed]
 
-`digits` needs scikit-learn. Finished rows are kept in WORK and not computed again; the page is written from what there
-is.
+``digits`` needs scikit-learn. Finished rows are kept in WORK and not computed again; the page is written from what
+there is.
 """
 
 import argparse

@@ -4,8 +4,8 @@ r"""Implicit against analytic kernels on point clouds, for many symmetry groups:
     python examples/benchmarks/point_clouds.py --work WORK --modelnet ModelNet40 --device cuda --lanes 1 \
         --epochs 200 --minutes 600
 
-Every training runs in a process of its own, `--lanes` at a time, one core each. Training clouds are turned about z; the
-tests are listed in the page. Finished rows are kept in the work folder and skipped. The results go to
+Every training runs in a process of its own, ``--lanes`` at a time, one core each. Training clouds are turned about z;
+the tests are listed in the page. Finished rows are kept in the work folder and skipped. The results go to
 results/point_clouds.json, .png and point_clouds.md.
 
 Zhdanov et al., NeurIPS 2023, section 5.3.

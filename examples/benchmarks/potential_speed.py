@@ -52,7 +52,7 @@ TRAINING_BATCH = 5
 
 
 def in_fresh_process(job: str, **options: Any) -> dict[str, Any]:
-    """Result of one of `JOBS` in a process of its own."""
+    """Result of one of ``JOBS`` in a process of its own."""
     command = [
         sys.executable,
         __file__,

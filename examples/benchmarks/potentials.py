@@ -4,12 +4,12 @@
         --mace-python MACE_VENV/bin/python --nequip-python NEQUIP_VENV/bin/python [--minutes 12]
 
 Each package lives in an environment of its own; ours is that of the interpreter that runs this script. Stages:
-`prepare` writes the frames, `train` trains (one process after the other), `evaluate` measures errors, `speed` times all
-models of a set in turn, `table` writes the results. Without a stage all of them run. Finished parts are kept in the
-work folder and skipped; a training that was killed starts anew. Nothing else should run on the machine.
+``prepare`` writes the frames, ``train`` trains (one process after the other), ``evaluate`` measures errors, ``speed``
+times all models of a set in turn, ``table`` writes the results. Without a stage all of them run. Finished parts are
+kept in the work folder and skipped; a training that was killed starts anew. Nothing else should run on the machine.
 
-Training time is `--minutes` for everyone, counted from the first training step to the end of the last validation:
-starting the interpreter, reading data, building and compiling a model are not part of it (`seconds_before_training`).
+Training time is ``--minutes`` for everyone, counted from the first training step to the end of the last validation:
+starting the interpreter, reading data, building and compiling a model are not part of it (``seconds_before_training``).
 Neither MACE nor NequIP has such a limit of its own: their loops end their last epoch early, validate it and stop.
 """
 

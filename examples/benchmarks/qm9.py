@@ -3,7 +3,7 @@
     python examples/benchmarks/qm9.py --data QM9 --work WORK                       # all parts, resumable
     python examples/benchmarks/qm9.py --data QM9 --work WORK --parts flexibility --epochs 10
 
-QM9 is any of the forms that `ik_e3nn.data.read_qm9` takes; nothing is downloaded. Finished trainings are kept in the
+QM9 is any of the forms that ``ik_e3nn.data.read_qm9`` takes; nothing is downloaded. Finished trainings are kept in the
 work folder and skipped. Times are those of the processor where there is no GPU.
 
 * flexibility: 10,000 training molecules, graphs of covalent bonds, HOMO, U0_atom and mu learned together; standard

@@ -3,7 +3,7 @@
     python examples/benchmarks/surface.py --work WORK [--frames 200] [--epochs 300] [--groups Cinfv SO2 C1 O3]
 
 Data: GFN2-xTB dynamics of small molecules, every frame turned at random and put at a random height over Steele's wall,
-through `ik-e3nn data generate`. The energy is then invariant under all turns about the normal and all mirrors that
+through ``ik-e3nn data generate``. The energy is then invariant under all turns about the normal and all mirrors that
 contain it: "Cinfv" is its symmetry, "SO2" leaves the mirrors out, "C1" everything, and "O3" is a potential that does
 not know of the wall. The same hyperparameters for all; only the group changes. Tested on other frames of the same
 molecules and on molecules that no model has seen. With the model of the first group, a molecule that it has not seen

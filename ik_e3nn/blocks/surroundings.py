@@ -29,7 +29,7 @@ class Surroundings(ExactModule):
     ``surface_normal`` (the group's axis if absent), ``surface_origin`` (zero if absent) and, for groups that tell
     directions across the normal apart, ``surface_x``. Without a normal, the frame of the structure is that of the
     group. With one, F takes ``surface_x`` to the x axis of that frame: a mirror or twofold axis of a group given by
-    name, but not of one in another orientation, as `ik_e3nn.data.suggest_group` finds it in a slab; beside that slab
+    name, but not of one in another orientation, as ``ik_e3nn.data.suggest_group`` finds it in a slab; beside that slab
     give neither.
 
     Attributes:

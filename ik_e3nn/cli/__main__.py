@@ -1,4 +1,4 @@
-"""`python -m ik_e3nn.cli` is `ik-e3nn`."""
+"""``python -m ik_e3nn.cli`` is ``ik-e3nn``."""
 
 import sys
 

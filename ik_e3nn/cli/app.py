@@ -79,7 +79,7 @@ class _Stopped(KeyboardInterrupt):
 def _signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, and a second signal end it at once, without a traceback.
 
-    A signal that is ignored from the start stays ignored: SIGHUP below `nohup`, Ctrl-C in the background of a script.
+    A signal that is ignored from the start stays ignored: SIGHUP below ``nohup``, Ctrl-C in the background of a script.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Command:
-    """One command of `ik-e3nn`.
+    """One command of ``ik-e3nn``.
 
     Args:
         name: What is typed.

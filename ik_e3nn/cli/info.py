@@ -11,7 +11,7 @@ from ik_e3nn.settings import check_settings
 
 @dataclass(frozen=True)
 class InfoSettings:
-    """Settings of `ik-e3nn info`.
+    """Settings of ``ik-e3nn info``.
 
     Args:
         model: Model file; "base" and "base-properties" are those that come with the package.

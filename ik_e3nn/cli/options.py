@@ -26,12 +26,12 @@ def settings_parser(settings: type[Any], positional: Sequence[str], **options: A
     Args:
         settings: The dataclass.
         positional: Its fields that are given by position.
-        options: Passed on to `jsonargparse.ArgumentParser`.
+        options: Passed on to ``jsonargparse.ArgumentParser``.
     """
     import docstring_parser
-    from jsonargparse import ArgumentParser
+    from ik_e3nn.training.config.parser import PlainParser
 
-    parser = ArgumentParser(exit_on_error=False, **options)
+    parser = PlainParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with some of the settings below.")
     hints = typing.get_type_hints(settings)
     by_hand = set(positional)
@@ -79,7 +79,7 @@ def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequen
 
 
 def _config_files(words: Sequence[str]) -> list[str]:
-    """Values of `--config=PATH` and `--config PATH`."""
+    """Values of ``--config=PATH`` and ``--config PATH``."""
     after = [path for word, path in itertools.pairwise(words) if word == "--config"]
     return after + [word.partition("=")[2] for word in words if word.startswith("--config=")]
 
@@ -108,7 +108,7 @@ def option_names(settings: type[Any]) -> list[str]:
 
 
 def tidy(words: Sequence[str], settings: type[Any]) -> list[str]:
-    """Allow what people type: `--energy-key`, `--overwrite` without a value, and `--smiles CCO CO` for a list.
+    """Allow what people type: ``--energy-key``, ``--overwrite`` without a value, and ``--smiles CCO CO`` for a list.
 
     >>> @dataclasses.dataclass
     ... class Some:
@@ -161,7 +161,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _as_list(given: Sequence[str], kind: Any) -> str:
-    """Words as a list in JSON; a single word may be JSON already (a SMILES like `[OH-]` is none)."""
+    """Words as a list in JSON; a single word may be JSON already (a SMILES like ``[OH-]`` is none)."""
     if len(given) == 1:
         try:
             if isinstance(json.loads(given[0]), list | dict):

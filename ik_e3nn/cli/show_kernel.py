@@ -14,7 +14,7 @@ from ik_e3nn.user_path import user_path
 
 @dataclass(frozen=True)
 class ShowKernelSettings:
-    """Settings of `ik-e3nn show-kernel`.
+    """Settings of ``ik-e3nn show-kernel``.
 
     Args:
         model: Model file, of a potential or of properties; "base" comes with the package. Without one, kernels with

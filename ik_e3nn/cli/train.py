@@ -1,4 +1,4 @@
-"""`ik-e3nn train CONFIG` and `ik-e3nn finetune BASE CONFIG`, with `--section.field=value ...` and `--resume`."""
+"""``ik-e3nn train CONFIG`` and ``ik-e3nn finetune BASE CONFIG``, with ``--section.field=value`` and ``--resume``."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def build_graph(
     bonds: ArrayLike | None = None,
     pairs: tuple[IntArray, FloatArray] | None = None,
 ) -> Data:
-    """Graph of one structure: every tensor of `ik_e3nn.graph.fields` that is an input.
+    """Graph of one structure: every tensor of ``ik_e3nn.graph.fields`` that is an input.
 
     Args:
         atoms: The structure; it is only read.
@@ -38,10 +38,10 @@ def build_graph(
         dtype: Floating type of shifts, charge and spin. Positions, cell and surface are always float64, as ASE has
             them: models round the differences of positions, not the positions.
         bonds: Rows (i, j, type) to use instead of those stored with the structure.
-        pairs: `edge_index` and `shifts` from a neighbor list that is already there, e.g. a `SkinList`.
+        pairs: ``edge_index`` and ``shifts`` from a neighbor list that is already there, e.g. a ``SkinList``.
 
     Returns:
-        A `torch_geometric.data.Data`.
+        A ``torch_geometric.data.Data``.
 
     Raises:
         DataError: Positions or cell are not finite, the cell does not fit pbc, the bonds do not fit the atoms, the
@@ -86,7 +86,7 @@ def build_graph(
 
 
 def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:
-    """Where the surface (or wire, or site) is that a structure stands by: what `atoms.info` says of it.
+    """Where the surface (or wire, or site) is that a structure stands by: what ``atoms.info`` says of it.
 
     Args:
         atoms: The structure.
@@ -119,7 +119,7 @@ def heights_over_surface(atoms: Atoms) -> FloatArray:
         Heights, (N,), in A.
 
     Raises:
-        DataError: The vectors of the surface are none, see `surface_vectors`.
+        DataError: The vectors of the surface are none, see ``surface_vectors``.
 
     Example:
         >>> heights_over_surface(Atoms("Na", [[1, 0, 5]], info={"surface_normal": [2, 0, 0]})).tolist()
@@ -132,7 +132,7 @@ def heights_over_surface(atoms: Atoms) -> FloatArray:
 
 
 def _vector(atoms: Atoms, key: str) -> FloatArray:
-    """Three finite numbers from `atoms.info`; a direction must not be zero."""
+    """Three finite numbers from ``atoms.info``; a direction must not be zero."""
     stored = atoms.info[key]
     try:
         vector = np.array(stored, dtype=np.float64)
@@ -152,7 +152,7 @@ def batch_graphs(graphs: Sequence[Data]) -> Batch:
         graphs: Graphs with the same tensors.
 
     Returns:
-        A `torch_geometric.data.Batch`, with the structure of each atom in `batch`.
+        A ``torch_geometric.data.Batch``, with the structure of each atom in ``batch``.
 
     Raises:
         DataError: No graphs, or some carry a tensor (a charge, say) that others lack.

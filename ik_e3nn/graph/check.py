@@ -16,12 +16,12 @@ def check_graph(graph: Mapping[str, Tensor], names: Sequence[str]) -> None:
     """Refuse a graph whose tensors are missing or have a wrong shape, dtype or index.
 
     Args:
-        graph: Tensors by the names of `FIELDS`.
+        graph: Tensors by the names of ``FIELDS``.
         names: Which are needed.
 
     Raises:
         MissingInputError: One is not there.
-        DataError: One is not what `FIELDS` says.
+        DataError: One is not what ``FIELDS`` says.
 
     Example:
         >>> check_graph({"batch": torch.zeros(3)}, ["batch"])

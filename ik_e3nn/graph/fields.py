@@ -1,11 +1,11 @@
 """Every tensor of a graph, named once, with its shape, unit and dtype.
 
-N atoms, E directed edges, B structures. A graph is a `torch_geometric.data.Data` or `Batch`, or a plain dict of tensors
-under these keys. Edges run from a sender j (the neighbor) to a receiver i (the center), and
+N atoms, E directed edges, B structures. A graph is a ``torch_geometric.data.Data`` or ``Batch``, or a plain dict of
+tensors under these keys. Edges run from a sender j (the neighbor) to a receiver i (the center), and
 
     edge_vectors = positions[receiver] - positions[sender] + edge_shifts @ cell[batch]
 
-is computed in one place, `ik_e3nn.graph.edge_vectors`.
+is computed in one place, ``ik_e3nn.graph.edge_vectors``.
 """
 
 from dataclasses import dataclass

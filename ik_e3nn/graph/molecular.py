@@ -26,10 +26,10 @@ def build_molecular_graph(
         edges: "bonds": both directions of every stored bond; "radius": all neighbors, bonds are not looked at;
             "both": bonds and neighbors, where a pair that is not bonded has bond type 0, "none".
         r_max: Cutoff radius in A, for all but "bonds".
-        dtype: Floating type of shifts, charge and spin, see `build_graph`.
+        dtype: Floating type of shifts, charge and spin, see ``build_graph``.
 
     Returns:
-        A `torch_geometric.data.Data` with the tensors of `ik_e3nn.graph.fields`.
+        A ``torch_geometric.data.Data`` with the tensors of ``ik_e3nn.graph.fields``.
 
     Raises:
         ConfigError: An unknown kind of graph.

@@ -8,7 +8,7 @@ from ase import Atoms
 
 from ik_e3nn.errors import DataError
 
-# ASE's names: of a CIF file in `info`, by kind of site; of PDB and electron microscopy files in `arrays`, by atom.
+# ASE's names: of a CIF file in ``info``, by kind of site; of PDB and electron microscopy files in ``arrays``, by atom.
 OCCUPANCY_KEYS = ("occupancy", "occupancies")
 FULL = 0.99  # rounded values of full sites are above
 

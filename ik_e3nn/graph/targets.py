@@ -1,4 +1,4 @@
-"""Properties of whole molecules: what kind of quantity each is, its unit, and its columns in a graph's `targets`."""
+"""Properties of whole molecules: what kind of quantity each is, its unit, and its columns in a graph's ``targets``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,12 @@ SHAPES: Final[dict[str, tuple[int, ...]]] = {"dipole": (3,), "polarizability": (
 class Target:
     """One property of a molecule.
 
-    | kind | the property |
-    |---|---|
-    | `extensive` | a sum over atoms, like an energy or an isotropic polarizability |
-    | `intensive` | a number that does not grow with the molecule, like the energy of an orbital |
-    | `dipole` | a vector, about the center of nuclear charge |
-    | `dipole_norm` | the length of such a vector |
-    | `polarizability` | a symmetric tensor |
-    | `spatial_extent` | the electronic <r^2> about the center of nuclear charge |
+    - ``extensive``: a sum over atoms, like an energy or an isotropic polarizability,
+    - ``intensive``: a number that does not grow with the molecule, like the energy of an orbital,
+    - ``dipole``: a vector, about the center of nuclear charge,
+    - ``dipole_norm``: the length of such a vector,
+    - ``polarizability``: a symmetric tensor,
+    - ``spatial_extent``: the electronic <r^2> about the center of nuclear charge.
 
     Args:
         name: What data files and predictions call it.
@@ -80,7 +78,7 @@ class Target:
 
 
 def columns(targets: Sequence[Target]) -> dict[str, slice]:
-    """Columns of every target in a graph's `targets`.
+    """Columns of every target in a graph's ``targets``.
 
     Raises:
         ConfigError: Two targets of one name.

@@ -59,7 +59,7 @@ def hidden_layer(
     activation: Activation,
     grid_degree: int | None = None,
 ) -> nn.Sequential:
-    """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``; see `nonlinearity`."""
+    """A G-linear layer with bias, and a nonlinearity whose output is of type ``hidden``; see ``nonlinearity``."""
     function, wanted = nonlinearity(hidden, group, activation, grid_degree)
     return nn.Sequential(EquivariantLinear(irreps_in, wanted, group, bias=True), function)
 

@@ -48,7 +48,7 @@ class TrainResult:
     Args:
         folder: The run's folder.
         model: The model file.
-        metrics: Contents of `metrics.json`: errors on each set, epochs, seconds.
+        metrics: Contents of ``metrics.json``: errors on each set, epochs, seconds.
     """
 
     folder: Path
@@ -59,13 +59,13 @@ class TrainResult:
 def finetune(config: FinetuneConfig | PropertyFinetuneConfig, *, resume: bool = False) -> TrainResult:
     """Train a model further, on new data: a potential, or a potential or model of properties for properties.
 
-    The run's folder receives what that of a training does, and `finetune.json` and `finetune.md`: settings as they were
-    resolved and where they differ from what was asked, and errors before and after, on the old domain too where there
-    are data of it.
+    The run's folder receives what that of a training does, and ``finetune.json`` and ``finetune.md``: settings as they
+    were resolved and where they differ from what was asked, and errors before and after, on the old domain too where
+    there are data of it.
 
     Args:
-        config: Everything; `config.finetune` says what the base is and how it is adapted.
-        resume: Continue the run in `config.run.output` from its last finished epoch.
+        config: Everything; ``config.finetune`` says what the base is and how it is adapted.
+        resume: Continue the run in ``config.run.output`` from its last finished epoch.
 
     Returns:
         The run's folder, model file and errors.
@@ -83,9 +83,9 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     """Train a potential, or a model of properties.
 
     Args:
-        config: Data, model, loss, optimizer and run; see `TrainConfig`, `PropertyConfig`, `FinetuneConfig` and
-            `PropertyFinetuneConfig`.
-        resume: Continue the run in `config.run.output` from its last finished epoch.
+        config: Data, model, loss, optimizer and run; see ``TrainConfig``, ``PropertyConfig``, ``FinetuneConfig`` and
+            ``PropertyFinetuneConfig``.
+        resume: Continue the run in ``config.run.output`` from its last finished epoch.
 
     Returns:
         The run's folder, model file and errors.
@@ -176,7 +176,7 @@ def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, let_g
 
 
 def task_type(config: TrainConfig | PropertyConfig) -> type[Any]:
-    """The kind of training that a configuration is for: a subclass of `Task` that is made of it.
+    """The kind of training that a configuration is for: a subclass of ``Task`` that is made of it.
 
     >>> from ik_e3nn.training import DataConfig
     >>> task_type(TrainConfig(DataConfig("a.xyz"))).__name__
@@ -186,7 +186,7 @@ def task_type(config: TrainConfig | PropertyConfig) -> type[Any]:
 
 
 def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted) -> None:
-    """Measure the best model, and write the model file, the plots and `metrics.json`."""
+    """Measure the best model, and write the model file, the plots and ``metrics.json``."""
     if not fitted.rows:
         raise TrainingError(f"{folder / 'metrics.jsonl'} has lost its rows: put back a copy, or start the run anew")
     task, last = fitted.task, fitted.rows[-1]

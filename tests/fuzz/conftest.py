@@ -1,4 +1,4 @@
-"""The fuzz tests' many inputs are left out unless they are asked for with `-m fuzz`."""
+"""The fuzz tests' many inputs are left out unless they are asked for with ``-m fuzz``."""
 
 import pytest
 

@@ -18,7 +18,7 @@ _UNCLEAR = re.compile(r"Traceback|object at 0x|<class '|^'?\w{0,12}'?$|NoneType|
 
 
 def sizes(quick):
-    """Run a test with some inputs always, and with ten times as many under `pytest -m fuzz`."""
+    """Run a test with some inputs always, and with ten times as many under ``pytest -m fuzz``."""
     return pytest.mark.parametrize("number", [quick, pytest.param(10 * quick, marks=pytest.mark.fuzz)])
 
 

@@ -96,7 +96,7 @@ MODEL = {"r_max": 4.0, "num_channels": 4, "num_layers": 1, "l_max": 1, "correlat
 
 
 def small_config(folder, *, data=None, loss=None, model=None, **run):
-    """A short run of a tiny real model on `train.xyz` in the folder."""
+    """A short run of a tiny real model on ``train.xyz`` in the folder."""
     return TrainConfig(
         data=DataConfig(**({"train": str(folder / "train.xyz"), "valid": 3} | (data or {}))),
         model=MODEL | (model or {}),

@@ -1,4 +1,4 @@
-"""A tiny potential with the call signature of `InteratomicPotential`: a sum of learned pair terms."""
+"""A tiny potential with the call signature of ``InteratomicPotential``: a sum of learned pair terms."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from ik_e3nn.graph import edge_vectors
 
 
 class PairModel(nn.Module):
-    """E_i = E0[Z_i] + 1/2 sum_j f(r_ij), f a small network times a cutoff; `noise` adds dropout."""
+    """E_i = E0[Z_i] + 1/2 sum_j f(r_ij), f a small network times a cutoff; ``noise`` adds dropout."""
 
     def __init__(self, *, r_max=4.0, seed=0, noise=0.0, dtype=torch.float32):
         super().__init__()

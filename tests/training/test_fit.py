@@ -135,7 +135,7 @@ def finished_run(tmp_path_factory):
 
 @pytest.fixture
 def finished(finished_run, tmp_path, monkeypatch):
-    """A finished run of one epoch in the folder `run` of the working folder."""
+    """A finished run of one epoch in the folder ``run`` of the working folder."""
     shutil.copytree(finished_run, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return Path("run")

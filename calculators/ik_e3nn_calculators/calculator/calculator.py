@@ -29,39 +29,41 @@ _ARGUMENTS = ("model", "device", "dtype", "compile", "max_edges", "skin", "skip_
 
 
 class IKCalculator(Calculator):
-    """ASE calculator for an `InteratomicPotential`; needs no compile step and never writes to the caller's atoms.
+    """ASE calculator for an ``InteratomicPotential``; needs no compile step and never writes to the caller's atoms.
 
-    On Linux the process keeps up to 1 GiB of what it frees, see `ik_e3nn.memory.keep_freed_memory`.
+    On Linux the process keeps up to 1 GiB of what it frees, see ``ik_e3nn.memory.keep_freed_memory``.
 
-    Properties: `energy` and `free_energy` (eV; equal), `energies` (N,) site energies that sum to `energy`, `forces`
-    (N, 3) in eV/A, `stress` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy,
-    and `stresses` (N, 6), which sum to `stress`. A stress is defined where some direction is periodic and the three
+    Properties: ``energy`` and ``free_energy`` (eV; equal), ``energies`` (N,) site energies that sum to ``energy``,
+        ``forces``
+    (N, 3) in eV/A, ``stress`` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy,
+    and ``stresses`` (N, 6), which sum to ``stress``. A stress is defined where some direction is periodic and the three
     cell vectors are independent; the cell is used as given, vacuum included.
 
-    A committee (several models) or a model with an uncertainty file also has `energy_std` in eV, the standard deviation
-    of the total energy, and `forces_std` (N, 3) in eV/A, those of all force components, both calibrated if the file is
-    given: `atoms.calc.get_property("energy_std", atoms)`.
+    A committee (several models) or a model with an uncertainty file also has ``energy_std`` in eV, the standard
+    deviation of the total energy, and ``forces_std`` (N, 3) in eV/A, those of all force components, both calibrated if
+    the file is
+    given: ``atoms.calc.get_property("energy_std", atoms)``.
 
     Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
-    `atoms.info["charge"]`, `["spin"]`, `["bonds"]`, and `["surface_normal"]`, `["surface_origin"]`, `["surface_x"]` of
-    a model that knows a surface, whose stresses have components along the surface alone (the others are zero). Once a
-    stress was asked for, later evaluations include it, because barostats and cell relaxation ask for forces and stress
-    at every step.
+    ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and ``["surface_normal"]``, ``["surface_origin"]``,
+    ``["surface_x"]`` of a model that knows a surface, whose stresses have components along the surface alone (the
+    others are zero). Once a stress was asked for, later evaluations include it, because barostats and cell relaxation
+    ask for forces and stress at every step.
 
     Args:
         model: A model file or a potential; an instance is copied, so the caller's stays where and as it is. A list
             makes a committee, whose mean is used. None is the base model that comes with the package.
-        device: `"cpu"`, `"cuda"`, ... or `"auto"`: a GPU where there is one.
-        dtype: `"float32"` or `"float64"`; None keeps the model's. Never touches torch's default dtype.
-        compile: Compile the model at the first calculation, see `ik_e3nn.models.compile_potential`; where that fails
+        device: ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU where there is one.
+        dtype: ``"float32"`` or ``"float64"``; None keeps the model's. Never touches torch's default dtype.
+        compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; where that fails
             it runs as it is, with a warning.
         max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
             more time. None treats all at once.
         skin: Extra radius of the neighbor list in A; the list is rebuilt when an atom has moved half of it.
-        skip_fixed: Leave out atoms held by `FixAtoms` that are too far from the others to matter; forces on held atoms
-            are zero then.
-        uncertainty: A file of `ik-e3nn calibrate`, made for this model or committee.
-        **kwargs: Passed on to `ase.calculators.calculator.Calculator`.
+        skip_fixed: Leave out atoms held by ``FixAtoms`` that are too far from the others to matter; forces on held
+            atoms are zero then.
+        uncertainty: A file of ``ik-e3nn calibrate``, made for this model or committee.
+        **kwargs: Passed on to ``ase.calculators.calculator.Calculator``.
 
     Raises:
         TypeError: An argument that neither this calculator nor ASE's knows.
@@ -69,8 +71,8 @@ class IKCalculator(Calculator):
             model's.
         DataError: The models of a committee do not fit together.
 
-    Evaluating raises `UnknownSpeciesError`, `MissingInputError`, `DataError` (no atoms, NaN positions) and, for a
-    stress without a volume, ASE's `PropertyNotImplementedError`.
+    Evaluating raises ``UnknownSpeciesError``, ``MissingInputError``, ``DataError`` (no atoms, NaN positions) and, for a
+    stress without a volume, ASE's ``PropertyNotImplementedError``.
     """
 
     name = "ik_e3nn"
@@ -150,7 +152,7 @@ class IKCalculator(Calculator):
             tol: Part of ASE's signature; not used.
 
         Returns:
-            Names of the changes; `info` stands for charge, spin and bonds.
+            Names of the changes; ``info`` stands for charge, spin and bonds.
         """
         self.evaluator.warn_unused(atoms)  # a charge that no one reads is no change, but worth a word
         last = self.atoms
@@ -168,7 +170,7 @@ class IKCalculator(Calculator):
         """One property of a structure; threads that share the calculator wait for each other, each for its own result.
 
         Args:
-            name: Out of `implemented_properties`.
+            name: Out of ``implemented_properties``.
             atoms: The structure, or None for the last one.
             allow_calculation: Return None in place of calculating.
         """
@@ -192,7 +194,7 @@ class IKCalculator(Calculator):
 
         Args:
             atoms: The structure, or None for the last one.
-            properties: Names out of `implemented_properties`.
+            properties: Names out of ``implemented_properties``.
             system_changes: What changed since the last call; with none, earlier results are kept and added to.
 
         Raises:
@@ -225,7 +227,7 @@ class IKCalculator(Calculator):
 
 
 def _arrays(atoms: Atoms) -> tuple[NDArray[Any], ...]:
-    """The arrays named by `_READ`."""
+    """The arrays named by ``_READ``."""
     return atoms.positions, atoms.numbers, atoms.cell.array, atoms.pbc
 
 

@@ -56,7 +56,7 @@ class Evaluator:
     has a skin. The structure is only read.
 
     Args:
-        model: A frozen potential, see `prepare_model`.
+        model: A frozen potential, see ``prepare_model``.
         skin: Extra radius of the neighbor list in A.
         compile: Compile the model when the first structure comes: small ones get code for one thread.
 
@@ -115,14 +115,15 @@ class Evaluator:
 
         Args:
             atoms: The structure.
-            inputs: Its declared inputs, see `input_snapshot`.
+            inputs: Its declared inputs, see ``input_snapshot``.
             stress: Also the stress of the cell.
             atomic_stress: Also the virial of every atom.
             std: Also standard deviations, of a model that has them.
 
         Returns:
-            Float64 arrays: `energy` (1,) in eV, `energies` (N,) in eV, `forces` (N, 3) in eV/A, `stress` (1, 3, 3) in
-            eV/A^3, `atomic_virials` (N, 3, 3) in eV, `energy_std` (1,) in eV and `forces_std` (N, 3) in eV/A.
+            Float64 arrays: ``energy`` (1,) in eV, ``energies`` (N,) in eV, ``forces`` (N, 3) in eV/A, ``stress`` (1, 3,
+                3) in
+            eV/A^3, ``atomic_virials`` (N, 3, 3) in eV, ``energy_std`` (1,) in eV and ``forces_std`` (N, 3) in eV/A.
 
         Raises:
             UnknownSpeciesError: An element that the model does not know.
@@ -163,10 +164,10 @@ class Evaluator:
             inputs: Its declared inputs.
 
         Returns:
-            Tensors under the names of `ik_e3nn.graph.fields`.
+            Tensors under the names of ``ik_e3nn.graph.fields``.
 
         Raises:
-            IKError: As for `evaluate`.
+            IKError: As for ``evaluate``.
         """
         self._update_atoms(atoms)
         self._update_edges(atoms, {name: inputs[name] for name in BOND_INPUTS if name in inputs})

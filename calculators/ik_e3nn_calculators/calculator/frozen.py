@@ -73,11 +73,11 @@ class FrozenEvaluator:
         return self.whole.rebuilds
 
     def warn_unused(self, atoms: Atoms) -> None:
-        """See `Evaluator.warn_unused`."""
+        """See ``Evaluator.warn_unused``."""
         self.whole.warn_unused(atoms)
 
     def evaluate(self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool) -> dict[str, FloatArray]:
-        """Energy and forces, and stresses where asked for; see `Evaluator.evaluate`."""
+        """Energy and forces, and stresses where asked for; see ``Evaluator.evaluate``."""
         moving = moving_atoms(atoms)
         if stress or atomic_stress or not moving.any() or not self._is_valid(atoms, moving, inputs):
             outputs = self.whole.evaluate(atoms, inputs, stress=stress, atomic_stress=atomic_stress)

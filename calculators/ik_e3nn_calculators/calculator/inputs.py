@@ -13,7 +13,7 @@ from ik_e3nn.graph import SURROUNDINGS
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.graph.build import SURFACE_FIELDS
 
-# The keys of `Atoms.info` behind each input that a model may declare.
+# The keys of ``Atoms.info`` behind each input that a model may declare.
 INFO_KEYS = {"total_charge": "charge", "spin": "spin", "bond_types": "bonds", **{key: key for key in SURFACE_FIELDS}}
 _NUMBERS = {"total_charge": "total charge in e", "spin": "spin multiplicity 2S+1"}
 
@@ -21,7 +21,7 @@ Snapshot = dict[str, NDArray[np.float64] | None]
 
 
 def check_structure(atoms: Atoms, species: Sequence[int]) -> None:
-    """Refuse a structure that a model for `species` cannot evaluate.
+    """Refuse a structure that a model for ``species`` cannot evaluate.
 
     Args:
         atoms: The structure; it is not changed.
@@ -29,7 +29,7 @@ def check_structure(atoms: Atoms, species: Sequence[int]) -> None:
 
     Raises:
         DataError: There are no atoms, or positions or cell are not finite.
-        UnknownSpeciesError: An element is not among `species`; the message names it and those the model knows.
+        UnknownSpeciesError: An element is not among ``species``; the message names it and those the model knows.
 
     Example:
         >>> check_structure(Atoms("CO"), [6])

@@ -31,18 +31,18 @@ def prepare_model(
     """Load or copy a potential, move it, and freeze it for evaluation.
 
     Args:
-        model: A model file, or an `InteratomicPotential`, which is copied and stays as it is; several of them make a
+        model: A model file, or an ``InteratomicPotential``, which is copied and stays as it is; several of them make a
             committee, and None stands for the base model that comes with the package.
-        device: `"cpu"`, `"cuda"`, `"cuda:1"` ..., or `"auto"`: a GPU where there is one.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., or ``"auto"``: a GPU where there is one.
         dtype: Precision of the evaluation; None keeps the model's.
-        uncertainty: A file of `ik-e3nn calibrate` that was made for this model or these models.
+        uncertainty: A file of ``ik-e3nn calibrate`` that was made for this model or these models.
 
     Returns:
         A model in evaluation mode whose parameters need no gradients.
 
     Raises:
         ModelFileError: The file is missing, broken, newer than this library, or made for other models.
-        TypeError: `model` is neither a path nor a module, nor some of them.
+        TypeError: ``model`` is neither a path nor a module, nor some of them.
         DataError: A committee of one, or of models that differ in their inputs.
         ConfigError: An unknown device or dtype.
     """

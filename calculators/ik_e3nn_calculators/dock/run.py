@@ -71,9 +71,9 @@ class DockSummary:
 def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) -> DockSummary:
     """Search for poses: place at random, relax with the host fixed, cluster, rank by binding energy.
 
-    The folder receives `poses.csv` (all poses), `poses.sdf` and `poses.extxyz` (the distinct ones, with the host in the
-    latter), `best.extxyz`, `energies.png`, `best.png` and `summary.json`; a search that was killed continues from
-    `state.npz` there.
+    The folder receives ``poses.csv`` (all poses), ``poses.sdf`` and ``poses.extxyz`` (the distinct ones, with the host
+    in the latter), ``best.extxyz``, ``energies.png``, ``best.png`` and ``summary.json``; a search that was killed
+    continues from ``state.npz`` there.
 
     Args:
         settings: The settings.

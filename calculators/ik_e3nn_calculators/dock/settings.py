@@ -103,8 +103,8 @@ class DockSettings:
         batch_atoms: Largest number of atoms in one call of the model.
         seed: Random seed of conformers and places.
         output: Folder for everything that is written; a search that was killed continues from there.
-        overwrite: Replace the search in `output`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
+        overwrite: Replace the search in ``output``.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         compile: Compile the model first.
         progress: Show a progress bar.
         plots: Draw energies and the best poses.

@@ -14,22 +14,22 @@ _PS = 1000.0 * units.fs
 
 
 def build_integrator(ensemble: str, atoms: Atoms, settings: MDSettings, rng: np.random.Generator) -> MolecularDynamics:
-    """The integrator of an ensemble, acting on `atoms`, which must have a calculator.
+    """The integrator of an ensemble, acting on ``atoms``, which must have a calculator.
 
-    `npt` scales the cell isotropically (Langevin-Hoover equations of Quigley and Probert, J. Chem. Phys. 120, 11432
+    ``npt`` scales the cell isotropically (Langevin-Hoover equations of Quigley and Probert, J. Chem. Phys. 120, 11432
     (2004), BAOAB splitting) with the barostat mass (3N + 3) k T tau^2 of Martyna, Tobias and Klein.
 
     Args:
-        ensemble: `nve`, `langevin` or `npt`.
+        ensemble: ``nve``, ``langevin`` or ``npt``.
         atoms: Structure with calculator and momenta.
         settings: Time step, temperature, pressure and friction.
         rng: Random numbers of the thermostat.
 
     Returns:
-        An ASE integrator whose `step()` makes one time step.
+        An ASE integrator whose ``step()`` makes one time step.
 
     Raises:
-        DataError: `npt` for a structure that is not periodic in three directions, or that has constraints.
+        DataError: ``npt`` for a structure that is not periodic in three directions, or that has constraints.
     """
     timestep = settings.timestep * units.fs
     if ensemble == "nve":
@@ -62,10 +62,10 @@ def integrator_state(integrator: MolecularDynamics) -> dict[str, float]:
     """What an integrator carries from step to step besides atoms and random numbers.
 
     Args:
-        integrator: From `build_integrator`.
+        integrator: From ``build_integrator``.
 
     Returns:
-        Empty except for `npt`: momentum of and force on the cell.
+        Empty except for ``npt``: momentum of and force on the cell.
     """
     if isinstance(integrator, LangevinBAOAB):
         return {"p_eps": float(integrator.p_eps), "force_eps": float(integrator.force_eps)}
@@ -73,7 +73,7 @@ def integrator_state(integrator: MolecularDynamics) -> dict[str, float]:
 
 
 def restore_integrator(integrator: MolecularDynamics, state: dict[str, float]) -> None:
-    """Give an integrator the state that `integrator_state` returned.
+    """Give an integrator the state that ``integrator_state`` returned.
 
     Args:
         integrator: A fresh one, on the atoms of that moment.

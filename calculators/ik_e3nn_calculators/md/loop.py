@@ -108,7 +108,7 @@ class MDRun:
         """Run to the end.
 
         Raises:
-            ExplosionError: The structure left the physical range; the frames before that are in `last_frames.extxyz`.
+            ExplosionError: The structure left the physical range; the frames before that are in ``last_frames.extxyz``.
         """
         todo = max(self.settings.num_steps - self.step, 0)
         start = time.perf_counter()

@@ -58,22 +58,22 @@ _OFF = 0.25  # relative difference from the temperature asked for
 def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None) -> MDSummary:
     """Run molecular dynamics, or continue it.
 
-    The folder receives `log.csv`, the trajectory (the run proper, not the equilibration), `final.extxyz`, `energy.png`,
-    `temperature.png`, `summary.json`, and what a restart needs: `start.traj`, `settings.json` and `checkpoint.npz`. A
-    restart goes on from the last checkpoint with the same bits as an uninterrupted run on the same CPU; rows and frames
-    written after that checkpoint are dropped and written again.
+    The folder receives ``log.csv``, the trajectory (the run proper, not the equilibration), ``final.extxyz``,
+    ``energy.png``, ``temperature.png``, ``summary.json``, and what a restart needs: ``start.traj``, ``settings.json``
+    and ``checkpoint.npz``. A restart goes on from the last checkpoint with the same bits as an uninterrupted run on the
+    same CPU; rows and frames written after that checkpoint are dropped and written again.
 
     Args:
         settings: The settings.
-        atoms: A structure to use instead of `settings.structure`; it is copied.
-        calculator: A calculator to use instead of an `IKCalculator` for `settings.model`; any of ASE's will do.
+        atoms: A structure to use instead of ``settings.structure``; it is copied.
+        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``; any of ASE's will do.
 
     Returns:
-        The summary, which is also in `summary.json`.
+        The summary, which is also in ``summary.json``.
 
     Raises:
         ExplosionError: The structure left the physical range. Trajectory, log, plots and summary are left as they were
-            before that, and the last steps are in `last_frames.extxyz`.
+            before that, and the last steps are in ``last_frames.extxyz``.
         DataError: The folder holds a run already, what is read, is in use by another process, or cannot be written to;
             a restart differs in its physics from the run's beginning, or finds its log damaged; or the structure does
             not fit the ensemble.

@@ -57,7 +57,7 @@ class ExplosionLimits:
             _positive("temperature", self.temperature)
 
     def hottest(self, target: float) -> float:
-        """The temperature limit in K for a run at `target` K.
+        """The temperature limit in K for a run at ``target`` K.
 
         Example:
             >>> ExplosionLimits().hottest(300.0), ExplosionLimits().hottest(2000.0)
@@ -70,37 +70,37 @@ class ExplosionLimits:
 class MDSettings:
     """A molecular-dynamics run.
 
-    Give the length as `steps` or as `time_ps`; it is 10 ps by default. Velocities start as Maxwell-Boltzmann at
-    `temperature`; where the dynamics conserves momentum (`nve`), without drift and, for molecules, rotation. A
+    Give the length as ``steps`` or as ``time_ps``; it is 10 ps by default. Velocities start as Maxwell-Boltzmann at
+    ``temperature``; where the dynamics conserves momentum (``nve``), without drift and, for molecules, rotation. A
     constant-energy run that starts from a relaxed structure loses half of that to potential energy: let it equilibrate
     first.
 
     Args:
-        structure: Structure file (its last frame, unless `frame` is given) or SMILES string.
+        structure: Structure file (its last frame, unless ``frame`` is given) or SMILES string.
         model: Model file; None is the base model that comes with the package.
-        ensemble: `nve` (velocity Verlet), `langevin` (constant temperature), or `npt` (constant temperature and
+        ensemble: ``nve`` (velocity Verlet), ``langevin`` (constant temperature), or ``npt`` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
         steps: Number of steps after equilibration; 0 evaluates the start alone.
-        time_ps: Length after equilibration in ps, instead of `steps`; 10 ps where neither is given.
+        time_ps: Length after equilibration in ps, instead of ``steps``; 10 ps where neither is given.
         timestep: Time step in fs.
         temperature: Temperature in K, of the initial velocities and of the thermostat.
-        pressure: Pressure in GPa, for `npt`.
+        pressure: Pressure in GPa, for ``npt``.
         friction: Friction of the thermostat in 1/ps.
-        barostat_ps: Response time of the barostat in ps, for `npt`.
+        barostat_ps: Response time of the barostat in ps, for ``npt``.
         equilibrate_ps: Langevin dynamics before the run proper, in ps; logged at negative times.
-        velocities: `thermal`, or `file` to keep the momenta in the structure file.
+        velocities: ``thermal``, or ``file`` to keep the momenta in the structure file.
         relax_fmax: Relax the structure first until no force exceeds this, in eV/A; None does not.
         frame: Which frame of the structure file, counted from 0, or from its end if negative; None is the last.
         seed: Seed of conformer, velocities and thermostat.
         output: Folder for everything that is written.
-        trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
-        log_interval: Steps between rows of `log.csv`.
+        trajectory: Format of the trajectory: ``extxyz`` or ASE's ``traj``.
+        log_interval: Steps between rows of ``log.csv``.
         frame_interval: Steps between frames of the trajectory.
         checkpoint_interval: Steps between checkpoints; a killed run loses no more than this.
-        restart: Continue the run in `output` from its last checkpoint; starts anew if there is none.
-        overwrite: Replace the run in `output`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
-        dtype: `float32` or `float64`; None keeps the model's.
+        restart: Continue the run in ``output`` from its last checkpoint; starts anew if there is none.
+        overwrite: Replace the run in ``output``.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        dtype: ``float32`` or ``float64``; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.
         skip_fixed: Leave out atoms held fixed that are too far from the others to matter; for large substrates.
@@ -109,8 +109,8 @@ class MDSettings:
         limits: When to stop because the structure explodes.
 
     Raises:
-        ValueError: A setting is out of range, both `steps` and `time_ps` are given, or a length in ps is less than half
-            a time step.
+        ValueError: A setting is out of range, both ``steps`` and ``time_ps`` are given, or a length in ps is less than
+            half a time step.
 
     Example:
         >>> MDSettings("CCO", "model.safetensors", time_ps=5.0).num_steps

@@ -18,7 +18,7 @@ def set_thermal_velocities(
 
     Args:
         atoms: The structure whose momenta are set; constraints are respected.
-        temperature: Temperature in K over the degrees of freedom that are left, see `degrees_of_freedom`.
+        temperature: Temperature in K over the degrees of freedom that are left, see ``degrees_of_freedom``.
         rng: Random numbers.
         conserved: Whether the dynamics conserves momentum (NVE): velocities are free of drift and, for molecules, of
             rotation then. A thermostat gives these motions their share, so they have it from the start.
@@ -39,7 +39,7 @@ def set_thermal_velocities(
 
 
 def remove_drift(atoms: Atoms) -> None:
-    """Take out the motions of the whole that the dynamics would conserve, see `conserved_motions`.
+    """Take out the motions of the whole that the dynamics would conserve, see ``conserved_motions``.
 
     Args:
         atoms: The structure whose momenta are changed.
@@ -127,7 +127,7 @@ def conserved_motions(atoms: Atoms) -> FloatArray:
 
 
 def kinetic_temperature(atoms: Atoms, freedom: int) -> float:
-    """Temperature in K: twice the kinetic energy over `freedom` times Boltzmann's constant.
+    """Temperature in K: twice the kinetic energy over ``freedom`` times Boltzmann's constant.
 
     Example:
         >>> kinetic_temperature(Atoms("H"), 3)

@@ -1,4 +1,4 @@
-"""The folder of a run: protected from being overwritten, and cleared for a new one; see also `ik_e3nn.locking`."""
+"""The folder of a run: protected from being overwritten, and cleared for a new one; see also ``ik_e3nn.locking``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ def check_inputs(folder: str | Path, names: Sequence[str], inputs: Sequence[str 
 
 
 def clear_folder(folder: Path, names: Sequence[str]) -> None:
-    """Remove what an earlier run left in a folder; see `check_free`.
+    """Remove what an earlier run left in a folder; see ``check_free``.
 
     Args:
         folder: The folder.

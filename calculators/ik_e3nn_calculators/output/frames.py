@@ -22,7 +22,7 @@ def snapshot(atoms: Atoms, **info: float) -> Atoms:
 
     Args:
         atoms: Structure with calculator.
-        **info: Extra entries for `info`, such as the step.
+        **info: Extra entries for ``info``, such as the step.
 
     Returns:
         The copy; energy and forces are the calculator's, without springs and constraints.
@@ -91,7 +91,7 @@ class ExtxyzFile(FrameFile):
 
 
 class AseTrajectoryFile(FrameFile):
-    """ASE's binary `.traj`; a mark is a number of frames.
+    """ASE's binary ``.traj``; a mark is a number of frames.
 
     Args:
         path: The file.
@@ -156,7 +156,7 @@ def _whole_frames(path: Path) -> Iterator[tuple[int, int | None]]:
 
 
 def frame_file(folder: Path, name: str, kind: str) -> FrameFile:
-    """The trajectory file `name.kind` in a folder, of kind `extxyz` or `traj`.
+    """The trajectory file ``name.kind`` in a folder, of kind ``extxyz`` or ``traj``.
 
     Example:
         >>> frame_file(Path("run"), "trajectory", "traj").path.as_posix()
@@ -167,7 +167,7 @@ def frame_file(folder: Path, name: str, kind: str) -> FrameFile:
 
 
 def write_final(folder: Path, frame: Atoms) -> Path:
-    """Write `final.extxyz`, and `final.traj` too where extended XYZ cannot hold the structure's constraints.
+    """Write ``final.extxyz``, and ``final.traj`` too where extended XYZ cannot hold the structure's constraints.
 
     Args:
         folder: The folder of the run.
@@ -185,7 +185,7 @@ def write_final(folder: Path, frame: Atoms) -> Path:
 
 
 def cut_file(path: Path, size: int) -> None:
-    """Shorten a file to `size` bytes, if it is there and longer.
+    """Shorten a file to ``size`` bytes, if it is there and longer.
 
     Args:
         path: The file.

@@ -52,13 +52,13 @@ def plot_columns(
 
 
 def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]], *, name: str, target: float) -> None:
-    """Draw `energy.png` and `temperature.png` of a molecular-dynamics run.
+    """Draw ``energy.png`` and ``temperature.png`` of a molecular-dynamics run.
 
     Energies are shown from their first value, so that drift and exchange can be seen.
 
     Args:
         folder: Where to.
-        table: Columns of `log.csv`; nothing is drawn if it is empty.
+        table: Columns of ``log.csv``; nothing is drawn if it is empty.
         name: What moves, for the titles.
         target: The temperature asked for, in K.
     """

@@ -19,11 +19,11 @@ class MDSummary:
     """What came of a molecular-dynamics run.
 
     Args:
-        status: `finished`, or `exploded`.
+        status: ``finished``, or ``exploded``.
         steps: Steps done after equilibration, restarts included.
         time_ps: The same in ps.
         num_atoms: Number of atoms.
-        drift_meV_per_atom_per_ps: Slope of the total energy by linear regression; None unless the ensemble is `nve`.
+        drift_meV_per_atom_per_ps: Slope of the total energy by linear regression; None unless the ensemble is ``nve``.
         mean_temperature_K: Mean over the logged rows after equilibration.
         std_temperature_K: Its standard deviation.
         mean_pressure_GPa: Mean pressure; None unless periodic in three directions.
@@ -74,12 +74,12 @@ def table_statistics(table: Mapping[str, NDArray[np.float64]], ensemble: str, nu
     """Drift, temperature and pressure from the rows after equilibration.
 
     Args:
-        table: Columns of `log.csv`.
-        ensemble: The ensemble; only `nve` conserves the energy.
+        table: Columns of ``log.csv``.
+        ensemble: The ensemble; only ``nve`` conserves the energy.
         num_atoms: Number of atoms.
 
     Returns:
-        Fields of `MDSummary`.
+        Fields of ``MDSummary``.
     """
     rows = table["step"] >= 0 if table else np.zeros(0, dtype=bool)
     kept = {name: values[rows] for name, values in table.items()} if rows.any() else {}

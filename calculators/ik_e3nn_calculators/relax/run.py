@@ -41,17 +41,17 @@ _FILES = ("trajectory.extxyz", "trajectory.traj", "log.csv", "final.extxyz", "fi
 def run_relax(
     settings: RelaxSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None
 ) -> RelaxSummary:
-    """Relax a structure; constraints such as `FixAtoms` are respected.
+    """Relax a structure; constraints such as ``FixAtoms`` are respected.
 
-    The folder receives the trajectory, `log.csv`, `final.extxyz`, `forces.png` and `summary.json`.
+    The folder receives the trajectory, ``log.csv``, ``final.extxyz``, ``forces.png`` and ``summary.json``.
 
     Args:
         settings: The settings.
-        atoms: A structure to use instead of `settings.structure`; it is copied.
-        calculator: A calculator to use instead of an `IKCalculator` for `settings.model`.
+        atoms: A structure to use instead of ``settings.structure``; it is copied.
+        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``.
 
     Returns:
-        The summary; look at `converged`.
+        The summary; look at ``converged``.
 
     Raises:
         DataError: The folder holds a relaxation already, what is read, or is in use by another process; or the cell of
@@ -157,7 +157,7 @@ def _cell_filter(atoms: Atoms, settings: RelaxSettings) -> FrechetCellFilter:
 
 
 def _row(target: Atoms | FrechetCellFilter, atoms: Atoms, step: int) -> dict[str, float | int]:
-    """One row of the log: `fmax` is the largest force on an atom, `fmax_cell` that on the cell where it may change."""
+    """One row of the log: ``fmax`` is the largest force on an atom, ``fmax_cell`` that on a cell that may change."""
     energy, largest = float(atoms.get_potential_energy()), _largest_force(atoms)
     if not (np.isfinite(energy) and np.isfinite(largest)):
         raise ExplosionError(f"step {step}: energy or forces became NaN or infinite; check the starting structure")

@@ -17,23 +17,23 @@ class RelaxSettings:
     """A relaxation.
 
     Args:
-        structure: Structure file (its last frame, unless `frame` is given) or SMILES string.
+        structure: Structure file (its last frame, unless ``frame`` is given) or SMILES string.
         model: Model file; None is the base model that comes with the package.
-        optimizer: `fire`, `bfgs` or `lbfgs`.
+        optimizer: ``fire``, ``bfgs`` or ``lbfgs``.
         fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on the cell, which is the
             derivative of the energy by ASE's strain variables.
         steps: Largest number of steps.
-        cell: `fixed`, `full` (shape and volume) or `hydrostatic` (volume only).
+        cell: ``fixed``, ``full`` (shape and volume) or ``hydrostatic`` (volume only).
         mask: Strain components that may change, six of 0 or 1 in the order xx, yy, zz, yz, xz, xy. By default all, but
             none that touches an open direction.
         pressure: Pressure to relax to, in GPa.
         frame: Which frame of the structure file, counted from 0, or from its end if negative; None is the last.
         seed: Seed of the conformer of a SMILES string.
         output: Folder for everything that is written.
-        trajectory: Format of the trajectory: `extxyz` or ASE's `traj`.
-        overwrite: Replace the relaxation in `output`.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
-        dtype: `float32` or `float64`; None keeps the model's.
+        trajectory: Format of the trajectory: ``extxyz`` or ASE's ``traj``.
+        overwrite: Replace the relaxation in ``output``.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        dtype: ``float32`` or ``float64``; None keeps the model's.
         compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
         max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.
         skip_fixed: Leave out atoms held fixed that are too far from the others to matter; for large substrates.
@@ -87,7 +87,7 @@ class RelaxSummary:
     """What came of a relaxation.
 
     Args:
-        converged: Whether the forces are below `fmax`.
+        converged: Whether the forces are below ``fmax``.
         steps: Steps made.
         energy_eV: Final energy.
         fmax_eV_per_A: Largest final force on an atom.

@@ -112,7 +112,7 @@ def check_dynamics(atoms: Atoms) -> None:
 
     Raises:
         DataError: Constraints undo one another (a bond of fixed length at a fixed atom), add to momenta as they do to
-            forces, or treat positions and momenta differently (`FixScaled` on some axes of a cell without right
+            forces, or treat positions and momenta differently (``FixScaled`` on some axes of a cell without right
             angles): energy or temperature would be wrong.
     """
     if not atoms.constraints:

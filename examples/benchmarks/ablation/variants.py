@@ -26,7 +26,7 @@ class Variant:
 
     Args:
         what: What differs from the default, for the table.
-        settings: Settings of `ik-e3nn train` that differ.
+        settings: Settings of ``ik-e3nn train`` that differ.
         patch: Changes the library's code before the model is made, for what has no setting.
         after: Changes a new model.
     """
@@ -130,7 +130,7 @@ class LowRankMixing(FullMixing):
     def on_components(
         self, x: Tensor, senders: Tensor, filter_fields: SeparableFilter, owners: Tensor, num_nodes: int
     ) -> list[Tensor]:
-        """See `DepthwiseMixing.on_components`."""
+        """See ``DepthwiseMixing.on_components``."""
         blocks = ReceiverBlocks(torch.arange(senders.numel()).view(senders.shape), owners)
         y = self(from_components(x, self.blocks_in), senders.flatten(), filter_fields, blocks, num_nodes)
         return list(to_components(y, self.blocks_out).split([b.dim for b in self.blocks_out]))

@@ -1,6 +1,7 @@
 """What is fine-tuned for: new labels, and how a method is trained and measured on some of them.
 
-A problem is all that a row needs to know: a class with the attributes and the `run` of `Problem`, added to `PROBLEMS`.
+A problem is all that a row needs to know: a class with the attributes and the ``run`` of ``Problem``, added to
+``PROBLEMS``.
 """
 
 import json
@@ -17,7 +18,7 @@ from ik_e3nn.models import read_model_info
 Row = dict[str, Any]
 
 FROM_POTENTIAL = "full, from the potential"
-# Settings of `ik-e3nn finetune` by method; "scratch" is `ik-e3nn train` with the base's architecture.
+# Settings of ``ik-e3nn finetune`` by method; "scratch" is ``ik-e3nn train`` with the base's architecture.
 METHODS: dict[str, dict[str, Any] | None] = {
     "scratch": None,
     "full": {},
@@ -35,7 +36,7 @@ class Job:
     """One training.
 
     Args:
-        method: Key of `METHODS`.
+        method: Key of ``METHODS``.
         train_size: Structures to train on.
         seed: Seed of the choice of structures and of the training.
         base: Model file of a potential.
@@ -62,7 +63,7 @@ class Problem(Protocol):
         title: For plots and tables.
         sizes: Numbers of structures to train on.
         bar: By which part the error must fall from scratch to the base, at equal time; the same for every target.
-        methods: Those of `METHODS` that apply.
+        methods: Those of ``METHODS`` that apply.
         lora_lr_factor: Factor of the learning rate of low-rank updates, chosen on validation sets.
     """
 
@@ -76,7 +77,7 @@ class Problem(Protocol):
         """Train and test; files go into the folder, data come from the root.
 
         Returns:
-            One row, or one a target, with its name as `target` and its unit as `unit`.
+            One row, or one a target, with its name as ``target`` and its unit as ``unit``.
         """
 
 
@@ -88,7 +89,7 @@ class AcetylacetoneForces:
     lora_lr_factor = 10.0
 
     def run(self, job: Job, root: Path, folder: Path) -> Row:
-        """See `Problem`."""
+        """See ``Problem``."""
         data = folder / "data"
         self.prepare(job, root, data)
         settings: dict[str, Any] = {
@@ -159,7 +160,7 @@ class QM9Properties:
     lora_lr_factor = 5.0
 
     def run(self, job: Job, root: Path, folder: Path) -> list[Row]:
-        """See `Problem`."""
+        """See ``Problem``."""
         settings: dict[str, Any] = {
             "data.train": root / "qm9" / "qm9_dev.npz", "data.targets": json.dumps(list(self.targets)),
             "data.split": "paper", "data.train_size": job.train_size, "data.valid": 1000, "data.test": 2000,

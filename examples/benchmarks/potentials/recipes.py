@@ -1,18 +1,18 @@
 """What is compared, with every setting that is not a package's default.
 
-MACE: the README's command (`--ema --ema_decay=0.99 --amsgrad --stage_two`, r_max), with 64x0e channels and correlation
-3 in place of its 128x0e + 128x1o, which would make a fifth of the steps in minutes on a CPU (`mace-L1` is between), and
-the defaults of `mace_run_train` 0.3.16 (loss weights 1/100, in stage two 1000/100 and lr 0.001, stress 1 and 10; lr
-0.01, ReduceLROnPlateau, weight decay 5e-7). Stage two takes the last quarter, its default share; it starts by the
-clock.
-NequIP: `configs/tutorial.yaml` of 0.19 without early stopping (so that it trains for the whole time), without ZBL, and
-with what its comments and documentation advise: parity off for speed, E0s per species. Training is compiled as in the
-tutorial; the documentation warns of that on CPUs, but with torch 2.13 it gave the learning curve of the eager run at
-twice its speed. Five workers load data, as in the tutorial: none and one gave 19-20 thousand edges/s, five 23.
-`nequip-cosine` differs in the schedule alone: the tutorial's lowers the learning rate whenever six epochs bring less
+MACE: the README's command (``--ema --ema_decay=0.99 --amsgrad --stage_two``, r_max), with 64x0e channels and
+correlation 3 in place of its 128x0e + 128x1o, which would make a fifth of the steps in minutes on a CPU (``mace-L1`` is
+between), and the defaults of ``mace_run_train`` 0.3.16 (loss weights 1/100, in stage two 1000/100 and lr 0.001, stress
+1 and 10; lr 0.01, ReduceLROnPlateau, weight decay 5e-7). Stage two takes the last quarter, its default share; it starts
+by the clock.
+NequIP: ``configs/tutorial.yaml`` of 0.19 without early stopping (so that it trains for the whole time), without ZBL,
+and with what its comments and documentation advise: parity off for speed, E0s per species. Training is compiled as in
+the tutorial; the documentation warns of that on CPUs, but with torch 2.13 it gave the learning curve of the eager run
+at twice its speed. Five workers load data, as in the tutorial: none and one gave 19-20 thousand edges/s, five 23.
+``nequip-cosine`` differs in the schedule alone: the tutorial's lowers the learning rate whenever six epochs bring less
 than 20 %, which is long before the end; here it falls with the clock, as ours does. MACE has no such schedule; its lr
 falls to a tenth in stage two, by the clock.
-Ours: the defaults of `ik-e3nn train` (`ablation.md` is where they come from) but for compiled training, batch sizes
+Ours: the defaults of ``ik-e3nn train`` (``ablation.md`` is where they come from) but for compiled training, batch sizes
 and, for silicon, loss weights of forces and stress that were set once by hand.
 """
 

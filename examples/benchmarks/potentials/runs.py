@@ -18,7 +18,7 @@ from tqdm import tqdm
 from potentials.recipes import MODELS, settings_of
 from potentials.sets import SETS
 
-# What `ik_e3nn.memory` does for ours, for everyone: NequIP trained up to 1.4 times as fast with it.
+# What ``ik_e3nn.memory`` does for ours, for everyone: NequIP trained up to 1.4 times as fast with it.
 KEPT_MEMORY = str(1 << 30)
 HERE = Path(__file__).parent
 
@@ -63,7 +63,7 @@ class Bench:
         return self.work / data_set / "data"
 
     def summary(self, data_set: str) -> dict[str, Any]:
-        """What `sets.prepare` wrote about a set."""
+        """What ``sets.prepare`` wrote about a set."""
         return read_json(self.data(data_set) / "set.json")
 
     def done(self, data_set: str, model: str, task: str) -> bool:

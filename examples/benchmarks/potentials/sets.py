@@ -47,7 +47,7 @@ def load(name: str, root: Path) -> tuple[dict[str, list[Atoms]], dict[str, float
     """Frames of a set, divided, and energies of its isolated atoms where it has them.
 
     Args:
-        name: Key of `SETS`.
+        name: Key of ``SETS``.
         root: Folder of the data.
 
     Returns:
@@ -73,7 +73,7 @@ def prepare(name: str, root: Path, folder: Path, energies: str) -> None:
     """Write train.xyz, valid.xyz, test.xyz and set.json of a set; does nothing where they are.
 
     Args:
-        name: Key of `SETS`.
+        name: Key of ``SETS``.
         root: Folder of the data.
         folder: Where to write.
         energies: "isolated": E0 of isolated atoms where the set has them; "fit": always least squares.

@@ -27,7 +27,7 @@ class Compiled:
 
     Args:
         documented: The documented way.
-        ahead: Whether that is a step of its own, done by `Worker.compile`.
+        ahead: Whether that is a step of its own, done by ``Worker.compile``.
     """
 
     documented: str

@@ -26,7 +26,7 @@ class Clock:
 
     Args:
         minutes: The limit.
-        folder: Where `curve.jsonl` gets one row for each validation.
+        folder: Where ``curve.jsonl`` gets one row for each validation.
     """
 
     def __init__(self, minutes: float, folder: Path) -> None:
@@ -72,7 +72,7 @@ class Clock:
             file.write(json.dumps({"seconds": round(self.seconds, 2), "epoch": epoch} | errors) + "\n")
 
     def result(self) -> dict[str, Any]:
-        """What `Worker.train` returns; training ended with its last validation."""
+        """What ``Worker.train`` returns; training ended with its last validation."""
         return {
             "train_seconds": self._last_validated,
             "train_steps": self.steps,
@@ -82,7 +82,7 @@ class Clock:
 
 
 class Worker:
-    """One package; each method is called in a process of its own except where `serve` calls several.
+    """One package; each method is called in a process of its own except where ``serve`` calls several.
 
     Args:
         job: The job file: "folder" of the run, "data" folder, "set" (E0s ...), "settings", "minutes", "threads", ...
@@ -107,7 +107,7 @@ class Worker:
         raise NotImplementedError
 
     def batch(self, structures: Sequence[Atoms]) -> Any:
-        """Graphs of the structures, ready for `call`."""
+        """Graphs of the structures, ready for ``call``."""
         raise NotImplementedError
 
     def call(self, batch: Any, stress: bool) -> tuple[Any, Any, Any]:
@@ -160,7 +160,7 @@ class Server:
     def prepare_throughput(self) -> dict[str, float]:
         """Make the large batch, call it three times, and report the peak memory of a process that did only this.
 
-        The forces are compared with those of `predict`, because a fast model may be a wrong one.
+        The forces are compared with those of ``predict``, because a fast model may be a wrong one.
         """
         batch = self.worker.batch(self.structures)
         self.calls["throughput"] = lambda: self.worker.call(batch, self.worker.stress)
@@ -197,7 +197,7 @@ class Server:
         self.structure.get_forces()
 
     def answer(self, line: str) -> dict[str, Any]:
-        """Do what a line says: `prepare_throughput`, `prepare_latency`, or a measurement, its repeats and threads."""
+        """Run a line: ``prepare_throughput``, ``prepare_latency``, or a measurement, its repeats and threads."""
         words = line.split()
         if words[0].startswith("prepare"):
             return dict(getattr(self, words[0])())

@@ -1,6 +1,6 @@
-"""Trains and evaluates MACE with `mace_run_train` and `MACECalculator`."""
+"""Trains and evaluates MACE with ``mace_run_train`` and ``MACECalculator``."""
 
-# ruff: noqa: D102 - the methods are documented in `worker.Worker`
+# ruff: noqa: D102 - the methods are documented in ``worker.Worker``
 
 import json
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ class _TimeOverError(Exception):
 
 
 class _TimedTraining:
-    """Bounds `mace.tools.train` by time in place of epochs, and starts stage two by the clock.
+    """Bounds ``mace.tools.train`` by time in place of epochs, and starts stage two by the clock.
 
     The package counts epochs and has no time limit. Its loop is left as it is: batches end when the time is over, the
     epoch is validated and saved as always, and the loop is left before the next one.
@@ -52,7 +52,7 @@ class _TimedTraining:
         self._module.valid_err_log = self.log
 
     def train(self, *, swa: Any, checkpoint_handler: Any, **kwargs: Any) -> None:
-        """`mace.tools.train` that stops in time."""
+        """``mace.tools.train`` that stops in time."""
         self._swa, self._checkpoints = swa, checkpoint_handler.io
         swa.start = self._checkpoints.swa_start = NEVER
         try:
@@ -61,7 +61,7 @@ class _TimedTraining:
             self.peak_memory = peak_memory_MB()
 
     def epoch(self, *, data_loader: Any, epoch: int, **kwargs: Any) -> None:
-        """`train_one_epoch` on the batches that there is time for."""
+        """``train_one_epoch`` on the batches that there is time for."""
         self.clock.start()
         if self.clock.share >= 1.0:
             raise _TimeOverError
@@ -73,7 +73,7 @@ class _TimedTraining:
             self._swa.start = self._checkpoints.swa_start = epoch + 1
 
     def log(self, valid_loss: float, eval_metrics: dict[str, Any], logger: Any, log_errors: str, *args: Any) -> None:
-        """`valid_err_log` that also adds to the learning curve."""
+        """``valid_err_log`` that also adds to the learning curve."""
         self._log(valid_loss, eval_metrics, logger, log_errors, *args)
         if args and args[0] is not None:
             forces, energy = float(eval_metrics["rmse_f"]), float(eval_metrics["rmse_e_per_atom"])

@@ -1,6 +1,6 @@
-"""Trains and evaluates NequIP with `nequip-train`, `nequip-compile` and `NequIPCalculator`."""
+"""Trains and evaluates NequIP with ``nequip-train``, ``nequip-compile`` and ``NequIPCalculator``."""
 
-# ruff: noqa: D102 - the methods are documented in `worker.Worker`
+# ruff: noqa: D102 - the methods are documented in ``worker.Worker``
 
 import math
 import sys

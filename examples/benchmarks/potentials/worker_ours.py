@@ -1,6 +1,6 @@
 """Trains and evaluates this library's potential, through its public command and calculator."""
 
-# ruff: noqa: D102 - the methods are documented in `worker.Worker`
+# ruff: noqa: D102 - the methods are documented in ``worker.Worker``
 
 import json
 import os

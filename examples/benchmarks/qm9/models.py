@@ -90,7 +90,7 @@ class Peer(nn.Module):
         raise NotImplementedError
 
     def forward(self, graph: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Properties by name, as `MolecularPropertyModel` gives them."""
+        """Properties by name, as ``MolecularPropertyModel`` gives them."""
         molecules = self.helper.molecules(graph)
         values = self.atoms(graph)
         sums, means = molecules.sum(values) * 18**-0.5, molecules.mean(values)
@@ -137,7 +137,7 @@ class Keep(nn.Module):
 
 
 class SchNetPeer(Peer):
-    """`torch_geometric.nn.SchNet` with its default sizes, and one output a target."""
+    """``torch_geometric.nn.SchNet`` with its default sizes, and one output a target."""
 
     def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
         from torch_geometric.nn import SchNet
@@ -156,7 +156,7 @@ class SchNetPeer(Peer):
 
 
 class ViSNetPeer(Peer):
-    """`torch_geometric.nn.ViSNet` with its default sizes, and one output a target."""
+    """``torch_geometric.nn.ViSNet`` with its default sizes, and one output a target."""
 
     def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
         from torch_geometric.nn.models import ViSNet

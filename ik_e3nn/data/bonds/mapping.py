@@ -30,7 +30,7 @@ def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
         smiles: Its SMILES string.
 
     Returns:
-        Rows (i, j, type), (n, 3); store them with `set_bonds`.
+        Rows (i, j, type), (n, 3); store them with ``set_bonds``.
 
     Raises:
         DataError: The SMILES cannot be read, or is that of another molecule than the geometry.

@@ -32,7 +32,7 @@ def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
         charge: Total charge in e.
 
     Returns:
-        Rows (i, j, type), (n, 3); store them with `set_bonds`.
+        Rows (i, j, type), (n, 3); store them with ``set_bonds``.
 
     Raises:
         DataError: Periodic, or no bond orders fit the geometry and the charge.
@@ -50,7 +50,7 @@ def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
 
 
 def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
-    """The RDKit molecule that a geometry and a total charge make; see `perceive_bonds`.
+    """The RDKit molecule that a geometry and a total charge make; see ``perceive_bonds``.
 
     Args:
         atoms: A molecule, open in all directions and with all its hydrogens; it is only read.

@@ -1,4 +1,4 @@
-"""Look at a data set before training on it: `ik-e3nn data check`."""
+"""Look at a data set before training on it: ``ik-e3nn data check``."""
 
 import json
 import logging
@@ -53,8 +53,8 @@ class CheckSettings:
 
     Args:
         data: File, glob, folder or list of them.
-        output: Prefix of the files to write, `<output>.json` and `<output>.png`; by default the name of the (first)
-            data file with `_check`, in the working folder.
+        output: Prefix of the files to write, ``<output>.json`` and ``<output>.png``; by default the name of the (first)
+            data file with ``_check``, in the working folder.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
@@ -110,7 +110,7 @@ def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
         settings: What to check.
 
     Returns:
-        The report; its `text()` is for people.
+        The report; its ``text()`` is for people.
 
     Raises:
         DataError: The data cannot be read, a label has the wrong shape, or the files to write exist.

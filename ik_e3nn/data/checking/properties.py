@@ -1,4 +1,4 @@
-"""Look at a table of molecules and properties before training on it: `ik-e3nn data check mine.csv`."""
+"""Look at a table of molecules and properties before training on it: ``ik-e3nn data check mine.csv``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_properties(data: str | Sequence[str], targets: Sequence[str] | None, f
     """Everything that is found out about molecules and their properties.
 
     Args:
-        data: Files, as of `read_properties`.
+        data: Files, as of ``read_properties``.
         targets: Names of the properties; all columns of numbers by default.
         files: Files that the report will be written to.
 

@@ -30,7 +30,7 @@ class Spread:
             missing.
         scores: The same in robust standard deviations (1.4826 times the median absolute deviation).
         median: Median of the values.
-        deviation: Robust standard deviation of `rest`.
+        deviation: Robust standard deviation of ``rest``.
         is_sum: Whether composition alone explains nearly everything.
     """
 

@@ -26,7 +26,7 @@ class CheckReport:
         species: Number of atoms of each element.
         sizes: Smallest, mean and largest number of atoms.
         periodicity: Number of structures by pbc, as in "TTT".
-        config_types: Number of structures by `config_type`.
+        config_types: Number of structures by ``config_type``.
         reference: E0, or None without energies.
         residuals: Energy relative to E0 per atom, (n,), in eV; NaN where missing.
         force_rms: RMS of the force components in eV/A.

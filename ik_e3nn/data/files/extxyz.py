@@ -27,7 +27,7 @@ def is_extxyz(path: object) -> bool:
 
 
 def require_extxyz(path: object) -> None:
-    """Refuse any other format: none of those that ASE writes holds every label, array and entry of `info`.
+    """Refuse any other format: none of those that ASE writes holds every label, array and entry of ``info``.
 
     Raises:
         DataError: The name is not that of an extxyz file.
@@ -43,11 +43,11 @@ def require_extxyz(path: object) -> None:
 
 
 def storable(structures: Sequence[Atoms]) -> list[Atoms]:
-    """Copies of structures that `ase.io.write` stores as extxyz, and `ase.io.read` gives back with the same values.
+    """Copies of structures that ``ase.io.write`` stores as extxyz, and ``ase.io.read`` gives back with the same values.
 
     Text that would be read as a number or would break the line, nested lists and None are written as JSON; lists that
     make no array come back as JSON text. Tensors of atoms are written as rows. A result of a calculator gives way to an
-    entry of `info` or an array of the same name, as it does when labels are read. What no extxyz file can hold
+    entry of ``info`` or an array of the same name, as it does when labels are read. What no extxyz file can hold
     (objects, complex numbers, names with "=") is left out with a warning.
 
     Args:
@@ -92,7 +92,7 @@ def _storable(atoms: Atoms, lost: dict[str, int]) -> Atoms:
 
 
 def _results(atoms: Atoms) -> SinglePointCalculator | None:
-    """The results that came with a structure and are in neither `info` nor an array."""
+    """The results that came with a structure and are in neither ``info`` nor an array."""
     results = dict(getattr(atoms.calc, "results", {}))
     kept = {key: value for key, value in results.items() if key not in atoms.info and key not in atoms.arrays}
     changed: list[str] = getattr(atoms.calc, "check_state", lambda _: [])(atoms)
@@ -109,7 +109,7 @@ def _is_name(name: object) -> bool:
 
 
 def _entry(value: Any) -> tuple[Any] | None:
-    """An entry of `info` as it is given to ASE's writer, or None where that is not possible."""
+    """An entry of ``info`` as it is given to ASE's writer, or None where that is not possible."""
     if isinstance(value, str):
         return (_text(value),)
     if isinstance(value, np.ndarray | np.generic) and (value.dtype.kind not in "ifb" or not value.size):

@@ -53,13 +53,13 @@ FOLDER_SUFFIXES = (
 def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":") -> list[Atoms]:
     """All structures of files, globs or folders, in sorted order of files.
 
-    Whatever ASE reads is read, also gzipped; SDF and MOL files keep their bonds and formal charges (`info`). PDB and
+    Whatever ASE reads is read, also gzipped; SDF and MOL files keep their bonds and formal charges (``info``). PDB and
     mmCIF files with alternate locations give one conformer (see
-    `ik_e3nn.data.files.proteins.locations.choose_locations`); crystals with sites that are occupied in part are
+    ``ik_e3nn.data.files.proteins.locations.choose_locations``); crystals with sites that are occupied in part are
     refused. D and T in xyz files are hydrogen with the mass of the isotope.
 
     Args:
-        paths: One or several files, globs (`runs/*.xyz`) or folders (their structure files, not below).
+        paths: One or several files, globs (``runs/*.xyz``) or folders (their structure files, not below).
         index: Which structures of each file, as in ASE: ":", "-1", "::10", 0.
 
     Returns:
@@ -79,7 +79,7 @@ def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":"
 
 
 def read_located(paths: PathLike | Sequence[PathLike]) -> tuple[list[Atoms], list[str]]:
-    """All structures as `read_structures` gives them, and the place of each in words, for messages.
+    """All structures as ``read_structures`` gives them, and the place of each in words, for messages.
 
     Args:
         paths: One or several files, globs or folders.
@@ -88,7 +88,7 @@ def read_located(paths: PathLike | Sequence[PathLike]) -> tuple[list[Atoms], lis
         The structures, and their places.
 
     Raises:
-        DataError: As of `read_structures`.
+        DataError: As of ``read_structures``.
 
     Example:
         >>> import tempfile

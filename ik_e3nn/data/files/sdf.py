@@ -51,7 +51,7 @@ def read_sdf(path: Path) -> list[Atoms]:
         path: The file, gzipped or not.
 
     Returns:
-        One structure a molecule; `info` holds bonds, charge, spin and the molecule's name, and as "missing_hydrogens"
+        One structure a molecule; ``info`` holds bonds, charge, spin and the molecule's name, and as "missing_hydrogens"
         the number of those that the valences ask for and the file does not have.
 
     Raises:
@@ -126,7 +126,7 @@ def scan_sdf(path: Path) -> Iterator[SDFRecord | Unreadable]:
 
 
 def read_sdf_records(path: Path) -> list[SDFRecord]:
-    """All molecules of an SDF or MOL file with their data fields; see `read_sdf`.
+    """All molecules of an SDF or MOL file with their data fields; see ``read_sdf``.
 
     Args:
         path: The file, gzipped or not.

@@ -25,7 +25,7 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """SMILES and rows of a `.csv` file with a SMILES column, or of a `.smi` file of SMILES and names.
+    """SMILES and rows of a ``.csv`` file with a SMILES column, or of a ``.smi`` file of SMILES and names.
 
     Raises:
         DataError: There is no SMILES column, or no row; a name occurs twice; a row is longer than the header; the file

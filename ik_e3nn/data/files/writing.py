@@ -126,10 +126,10 @@ def _files_of(inputs: Sequence[str | Path]) -> list[Path]:
 def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite: bool = False) -> None:
     """Write structures in the format of the file's suffix, at once.
 
-    Only extxyz keeps all of a structure's labels, arrays and entries of `info`; see `storable`.
+    Only extxyz keeps all of a structure's labels, arrays and entries of ``info``; see ``storable``.
 
     Args:
-        path: The file; extxyz for `.xyz`, other formats are ASE's.
+        path: The file; extxyz for ``.xyz``, other formats are ASE's.
         structures: The structures; they are only read.
         overwrite: Whether an existing file may be replaced.
 

@@ -46,7 +46,7 @@ def open_text(path: Path, errors: str = "replace") -> IO[str]:
 
     Args:
         path: The file.
-        errors: What happens to bytes that are not UTF-8, as for `open`.
+        errors: What happens to bytes that are not UTF-8, as for ``open``.
 
     Returns:
         The stream.
@@ -150,7 +150,7 @@ def plain_text(path: Path) -> tuple[str, list[list[int]]]:
         The text, and for every frame the mass number of every atom, 0 for the natural mixture.
 
     Raises:
-        DataError: As for `count_frames`.
+        DataError: As for ``count_frames``.
 
     Example:
         >>> import tempfile
@@ -275,7 +275,7 @@ def _is(kind: str, word: str) -> bool:
 
 
 def _properties(comment: str) -> Sequence[str]:
-    """The words of `Properties=...`."""
+    """The words of ``Properties=...``."""
     marks = [word for word in comment.split() if word.startswith("Properties=")]
     found = marks[0].removeprefix("Properties=").strip("\"'") if marks else _PROPERTIES
     parts = found.split(":")

@@ -69,9 +69,10 @@ class GenerateReport:
 def generate(settings: GenerateSettings) -> GenerateReport:
     """Make and label structures, and write them to a file.
 
-    Every frame is kept in `<output>.partial` as soon as it is labeled. A run that was killed continues from there with
-    the same command: finished frames are not computed again, and the final file is the same as without the kill. Labels
-    are `REF_energy`, `REF_forces` and `REF_stress`; bonds, charge and spin stand in `info`.
+    Every frame is kept in ``<output>.partial`` as soon as it is labeled. A run that was killed continues from there
+    with the same command: finished frames are not computed again, and the final file is the same as without the kill.
+        Labels
+    are ``REF_energy``, ``REF_forces`` and ``REF_stress``; bonds, charge and spin stand in ``info``.
 
     Args:
         settings: What to generate.

@@ -132,7 +132,7 @@ def make_calculator(
         name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite), or "module:Class" for any ASE
             calculator that can be imported, also from the working folder; or a sum of them, as in "gfn2-xtb+steele".
             Importing a module runs it. In place of a class there may be a function that says in its annotation that it
-            returns one, as `mace.calculators:mace_mp` does.
+            returns one, as ``mace.calculators:mace_mp`` does.
         charge: Total charge in e, for xTB.
         spin: Multiplicity 2S+1, for xTB; None leaves the lowest.
         options: Further arguments of the calculator's constructor; for a sum, those of each calculator by its name.
@@ -171,11 +171,11 @@ def make_calculator(
 
 
 class StateCalculator(Calculator):
-    """A calculator by name for structures of any charge and spin, which it takes from their `info`.
+    """A calculator by name for structures of any charge and spin, which it takes from their ``info``.
 
     Args:
-        name: See `make_calculator`.
-        options: See `make_calculator`.
+        name: See ``make_calculator``.
+        options: See ``make_calculator``.
 
     Example:
         >>> StateCalculator("emt").get_property("forces", Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])).shape

@@ -67,7 +67,7 @@ class LangevinSampler(Sampler):
         rng: np.random.Generator,
         labeler: Labeler,
     ) -> Frame:
-        """The next frame; see `Sampler.frame`."""
+        """The next frame; see ``Sampler.frame``."""
         del prepared
         atoms, steps = start.copy(), self.interval
         masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)

@@ -48,7 +48,7 @@ class NormalModeSampler(Sampler):
         self.step = step
 
     def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
-        """The Hessian of the free atoms along what constraints allow, (3F, 3F), in eV/A^2; see `Sampler.prepare`."""
+        """The Hessian of the free atoms along what constraints allow, (3F, 3F), in eV/A^2; see ``Sampler.prepare``."""
         free = np.flatnonzero(~fixed_atoms(start))
         rows = []
         labeler.forget()
@@ -72,7 +72,7 @@ class NormalModeSampler(Sampler):
         rng: np.random.Generator,
         labeler: Labeler,
     ) -> Frame:
-        """The next frame; see `Sampler.frame`."""
+        """The next frame; see ``Sampler.frame``."""
         del previous
         free = np.flatnonzero(~fixed_atoms(start))
         hessian = np.array(prepared["hessian"], dtype=np.float64).reshape(3 * len(free), 3 * len(free))

@@ -40,7 +40,7 @@ class RandomPlacement(Sampler):
         self.uses_temperature = frames.uses_temperature
 
     def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
-        """See `Sampler.prepare`."""
+        """See ``Sampler.prepare``."""
         return self.frames.prepare(start, labeler)
 
     def frame(
@@ -52,7 +52,7 @@ class RandomPlacement(Sampler):
         rng: np.random.Generator,
         labeler: Labeler,
     ) -> Frame:
-        """The next frame; see `Sampler.frame`."""
+        """The next frame; see ``Sampler.frame``."""
         made = self.frames.frame(start, prepared, previous, temperature, rng, labeler)
         turn = Rotation.random(rng=rng)
         atoms = start.copy()
@@ -83,7 +83,7 @@ class OverSubstrate(Calculator):
 
     Args:
         calculator: Labels molecule and substrate together, and the substrate alone; their charges and spins differ and
-            stand in `info`, as `StateCalculator` expects.
+            stand in ``info``, as ``StateCalculator`` expects.
         substrate: The atoms that are added and then left out; its highest one is put at z = 0, its center at x = y = 0.
 
     Example:

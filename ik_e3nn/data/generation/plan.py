@@ -61,7 +61,7 @@ def starting_structures(settings: GenerateSettings) -> list[list[Atoms]]:
         settings: What to generate.
 
     Returns:
-        Fresh structures without calculators; charge and spin in `info` where they are known or given.
+        Fresh structures without calculators; charge and spin in ``info`` where they are known or given.
 
     Raises:
         DataError: A SMILES or a file cannot be read, or the spin is impossible with the number of electrons.

@@ -171,7 +171,7 @@ def isolated_atom_frames(
         failures: Counts failures by reason; added to.
 
     Returns:
-        Structures with `config_type=IsolatedAtom`; those that failed are left out.
+        Structures with ``config_type=IsolatedAtom``; those that failed are left out.
     """
     frames = []
     for symbol in sorted({symbol for group in starts for atoms in group for symbol in atoms.symbols}):

@@ -54,7 +54,7 @@ class Frame:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Frame":
-        """The frame that `to_json` wrote.
+        """The frame that ``to_json`` wrote.
 
         Args:
             values: The dictionary.
@@ -73,7 +73,7 @@ class Sampler(ABC):
     """A way of making structures around a starting one.
 
     Args:
-        name: What the frames are called in `config_type`.
+        name: What the frames are called in ``config_type``.
         needs_minimum: Whether the starting structure is to be relaxed first.
         uses_temperature: Whether one chain of frames is made for each temperature.
     """
@@ -112,7 +112,7 @@ class Sampler(ABC):
 
         Args:
             start: The starting structure.
-            prepared: What `prepare` returned.
+            prepared: What ``prepare`` returned.
             previous: The last good frame of the chain, or None.
             temperature: Temperature in K.
             rng: Random numbers of this frame alone.
@@ -129,7 +129,7 @@ class Sampler(ABC):
 class RattleSampler(Sampler):
     """Independent Gaussian displacements and, for periodic structures, a random strain.
 
-    The strain acts along periodic directions only; each of its components is uniform within +- `strain`.
+    The strain acts along periodic directions only; each of its components is uniform within +- ``strain``.
 
     Args:
         displacement: Standard deviation of each coordinate in A.
@@ -161,7 +161,7 @@ class RattleSampler(Sampler):
         rng: np.random.Generator,
         labeler: Labeler,
     ) -> Frame:
-        """The next frame; see `Sampler.frame`."""
+        """The next frame; see ``Sampler.frame``."""
         del prepared, previous, temperature
         atoms = start.copy()
         constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
@@ -216,7 +216,7 @@ def constrained_forces(atoms: Atoms, forces: FloatArray) -> FloatArray:
 
 
 def fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
-    """Which atoms a `FixAtoms` constraint holds.
+    """Which atoms a ``FixAtoms`` constraint holds.
 
     Args:
         atoms: The structure.

@@ -1,4 +1,4 @@
-"""What to generate: the settings of `ik-e3nn data generate`."""
+"""What to generate: the settings of ``ik-e3nn data generate``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class GenerateSettings:
         calculator: Reference method: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite at z = 0),
             "module:Class" for any ASE calculator, or a sum of them, as in "gfn2-xtb+steele". The module, which may be a
             file in the working folder, is imported, which runs it; many calculators start the program that
-            `calculator_options` name. Use such a configuration of somebody else only after having read it.
+            ``calculator_options`` name. Use such a configuration of somebody else only after having read it.
         calculator_options: Further arguments of the calculator; for a sum, those of each by its name.
         num_frames: Frames for each molecule or starting structure, shared evenly by its conformers and temperatures.
         method: "md" (Langevin dynamics), "normal-modes" (harmonic displacements; one calculation a frame, for expensive
@@ -46,8 +46,8 @@ class GenerateSettings:
             without it, with its energy taken off.
         isolated_atoms: Whether to label each species as an isolated atom too, for E0.
         seed: Random seed.
-        resume: Whether to continue an interrupted run from `<output>.partial`.
-        overwrite: Whether `output` may be replaced.
+        resume: Whether to continue an interrupted run from ``<output>.partial``.
+        overwrite: Whether ``output`` may be replaced.
 
     Raises:
         DataError: Nothing to start from, or a value out of range.

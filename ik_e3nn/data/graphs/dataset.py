@@ -32,15 +32,15 @@ class StructureDataset(Dataset[Data]):
     """Graphs with labels, one a structure; works with PyG's loaders.
 
     Neighbor lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
-    that the next data set of the same structures finds. Every graph has `energy` (1,), `forces` (N, 3) and
-    `stress` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge, spin and the
-    vectors of a surface are in all graphs if all structures have them, else in none.
+    that the next data set of the same structures finds. Every graph has ``energy`` (1,), ``forces`` (N, 3) and
+    ``stress`` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge, spin and
+    the vectors of a surface are in all graphs if all structures have them, else in none.
 
     Args:
         structures: The structures.
         labels: Labels of each structure, or None for structures without labels.
         r_max: Cutoff radius in A.
-        dtype: Floating type of shifts, charge and spin, see `build_graph`.
+        dtype: Floating type of shifts, charge and spin, see ``build_graph``.
         inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
             declared surface in all structures or in none.
         cache: Folder for the files of neighbor lists; None for memory.
@@ -114,7 +114,7 @@ class StructureDataset(Dataset[Data]):
             self[index]
 
     def average_neighbors(self) -> float:
-        """Number that sums over neighbors are divided by, see `ik_e3nn.graph.average_neighbors`."""
+        """Number that sums over neighbors are divided by, see ``ik_e3nn.graph.average_neighbors``."""
         edges = (self[index][fields.EDGE_INDEX][1] for index in range(len(self)))
         return average_neighbors(zip(edges, self.num_atoms, strict=True))
 

@@ -27,10 +27,10 @@ class EdgeFile:
     """Edges of structures, read from the disk when they are used; the system keeps in memory what fits.
 
     The file holds, as 64-bit integers, where each structure begins and where the last one ends, a checksum of each
-    structure, and then for each its `edge_index` (2, E), `bond_types` (E,) and `edge_shifts` (E, 3).
+    structure, and then for each its ``edge_index`` (2, E), ``bond_types`` (E,) and ``edge_shifts`` (E, 3).
 
     Args:
-        path: A file that `write_edges` made.
+        path: A file that ``write_edges`` made.
         count: Number of structures.
         dtype: Floating type of the shifts.
 
@@ -60,7 +60,7 @@ class EdgeFile:
             raise self._damaged()
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Edge tensors of one structure, under the names of `ik_e3nn.graph.fields`; views of the file."""
+        """Edge tensors of one structure, under the names of ``ik_e3nn.graph.fields``; views of the file."""
         place = self._bytes[max(self._starts[index], 0) : max(self._starts[index + 1], 0)]
         if zlib.crc32(place.numpy().data) != self._checksums[index]:
             raise self._damaged()

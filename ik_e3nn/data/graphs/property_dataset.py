@@ -17,16 +17,16 @@ from ik_e3nn.graph.build import NUMBER_KEYS
 
 
 class PropertyDataset(Dataset[Data]):
-    """Graphs with `targets` (1, T), float64, NaN where missing; made on first use and kept in memory.
+    """Graphs with ``targets`` (1, T), float64, NaN where missing; made on first use and kept in memory.
 
     Total charge and spin are in all graphs if all molecules have them, else in none.
 
     Args:
         molecules: Molecules and properties.
-        edges: "bonds", "radius" or "both"; see `build_molecular_graph`.
+        edges: "bonds", "radius" or "both"; see ``build_molecular_graph``.
         r_max: Cutoff radius in A, for all but "bonds".
-        dtype: Floating type of shifts, charge and spin, see `build_graph`.
-        inputs: What a model reads; charges and spins among it are checked, see `check_stated`.
+        dtype: Floating type of shifts, charge and spin, see ``build_graph``.
+        inputs: What a model reads; charges and spins among it are checked, see ``check_stated``.
 
     Raises:
         DataError: The charge or spin of a molecule was set for other atoms.
@@ -69,7 +69,7 @@ class PropertyDataset(Dataset[Data]):
             self[index]
 
     def average_neighbors(self) -> float:
-        """Number that sums over neighbors are divided by, see `ik_e3nn.graph.average_neighbors`."""
+        """Number that sums over neighbors are divided by, see ``ik_e3nn.graph.average_neighbors``."""
         graphs = (self[index] for index in range(len(self)))
         return average_neighbors((graph[fields.EDGE_INDEX][1], len(graph[fields.ATOMIC_NUMBERS])) for graph in graphs)
 

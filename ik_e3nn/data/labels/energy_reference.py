@@ -105,7 +105,7 @@ def is_isolated(atoms: Atoms) -> bool:
         atoms: The structure.
 
     Returns:
-        True for one uncharged atom that is marked `config_type=IsolatedAtom` or has no periodic image within 6 A.
+        True for one uncharged atom that is marked ``config_type=IsolatedAtom`` or has no periodic image within 6 A.
 
     Example:
         >>> is_isolated(Atoms("H")), is_isolated(Atoms("Cu", cell=[2.5, 2.5, 2.5], pbc=True))

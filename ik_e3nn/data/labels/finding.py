@@ -88,7 +88,7 @@ def read_labels(
         structures: The structures.
         keys: Names and units of the labels.
         require: Labels that must be there for at least one structure.
-        places: What messages call each structure, as of `read_located`; its number by default.
+        places: What messages call each structure, as of ``read_located``; its number by default.
 
     Returns:
         The labels of each structure, and the counts.
@@ -158,7 +158,7 @@ def with_own_labels(atoms: Atoms, labels: StructureLabels, sources: Mapping[str,
         sources: The keys that they were read from, which are left out.
 
     Returns:
-        The copy; `read_labels` gives the same labels for it, whatever names and units it is asked for.
+        The copy; ``read_labels`` gives the same labels for it, whatever names and units it is asked for.
 
     Example:
         >>> copy = with_own_labels(Atoms("H", info={"dft": -0.5}), StructureLabels(-13.6, *[np.zeros((1, 3))] * 2), {})

@@ -27,7 +27,7 @@ def unread_labels(
     """Sentences about structures that lack a label and have one under another name.
 
     Args:
-        values: Everything that a label may hide in, by key, of each structure; see `stored_values`.
+        values: Everything that a label may hide in, by key, of each structure; see ``stored_values``.
         labels: The labels as they were read.
         sources: The key that each label was read from.
         keys: Where labels were looked for.

@@ -25,8 +25,8 @@ class LabelKeys:
     """Names and units of the labels of a data set.
 
     A name is looked up in the structure's info, its arrays and its stored calculator results. Where a default name
-    (`REF_energy`) is nowhere in the data, the plain one (`energy`) is used and a message says so. Names given by the
-    user are taken as they are.
+    (``REF_energy``) is nowhere in the data, the plain one (``energy``) is used and a message says so. Names given by
+    the user are taken as they are.
 
     Args:
         energy: Key of the total energy.
@@ -38,7 +38,7 @@ class LabelKeys:
             touched by it: they are in A, as ASE reads them.
         wanted: Labels that are of use; nothing is said of others that are there and not read.
         given_in: Where the user gives these settings, for messages that suggest one: as arguments of this class, in the
-            section `data` of a configuration, on a command line, or as `finetune.old_labels`.
+            section ``data`` of a configuration, on a command line, or as ``finetune.old_labels``.
 
     Raises:
         DataError: A unit that is not known, or two labels under one key.

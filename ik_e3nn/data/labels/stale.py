@@ -15,8 +15,8 @@ _WORDS = {"energy", "energies", "force", "forces", "gradient", "gradients", "str
 def without_labels(atoms: Atoms) -> Atoms:
     """A copy of a structure without labels, so that no frame of a run carries those of its start.
 
-    Entries of `info` and arrays are labels if a word of their name is energy, forces, stress or the like. Under another
-    name they cannot be told from what holds for every geometry, and stay.
+    Entries of ``info`` and arrays are labels if a word of their name is energy, forces, stress or the like. Under
+    another name they cannot be told from what holds for every geometry, and stay.
 
     Args:
         atoms: The structure; it is only read.

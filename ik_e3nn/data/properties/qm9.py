@@ -26,7 +26,7 @@ NAMES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G"
 HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
 """Those that are published in hartree."""
 ATOMISED = ("U0", "U", "H", "G")
-"""Total energies that also come as energies of atomisation, under `U0_atom` and the like."""
+"""Total energies that also come as energies of atomisation, under ``U0_atom`` and the like."""
 TARGETS = {
     "mu": Target("mu", "dipole_norm", "D"),
     "alpha": Target("alpha", "extensive", "a0^3"),
@@ -53,19 +53,18 @@ UNCHARACTERIZED = ("uncharacterized.txt", "3195404")
 def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> PropertySet:
     """QM9 from the files that are there.
 
-    | path | form |
-    |---|---|
-    | `*.npz` | arrays `Z`, `R`, `offsets`, `index`, `targets`, `target_names`, `target_units`, `smiles` |
-    | `gdb9.sdf`, its folder, or the root folder of PyG's `QM9` | with `gdb9.sdf.csv` beside it; bonds of the SDF |
-    | `dsgdb9nsd_*.xyz`: folder, glob or `*.tar.bz2` of them, or one | the published files |
+    - ``*.npz``: arrays ``Z``, ``R``, ``offsets``, ``index``, ``targets``, ``target_names``, ``target_units``,
+      ``smiles``;
+    - ``gdb9.sdf``, its folder, or the root folder of PyG's ``QM9``: with ``gdb9.sdf.csv`` beside it; bonds of the SDF;
+    - ``dsgdb9nsd_*.xyz``: a folder, glob or ``*.tar.bz2`` of them, or one: the published files.
 
     Args:
         path: File, folder or glob.
         uncharacterized: The published list of the molecules that failed its consistency check; also found beside the
-            other files as `uncharacterized.txt` or `3195404`. Without it, a message says that they are still in.
+            other files as ``uncharacterized.txt`` or ``3195404``. Without it, a message says that they are still in.
 
     Returns:
-        All molecules with the 16 targets of `TARGETS`; ids are the numbers of dsgdb9nsd, from 1.
+        All molecules with the 16 targets of ``TARGETS``; ids are the numbers of dsgdb9nsd, from 1.
 
     Raises:
         DataError: There is nothing of that form, or it is damaged.
@@ -96,22 +95,22 @@ def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> 
 
 
 def sdf_of(folder: Path) -> Path | None:
-    """The SDF file of QM9 in a folder, or in `raw` there, where PyG keeps what it has downloaded."""
+    """The SDF file of QM9 in a folder, or in ``raw`` there, where PyG keeps what it has downloaded."""
     places = (folder / "gdb9.sdf", folder / "raw" / "gdb9.sdf")
     return next((place for place in places if place.exists()), None)
 
 
 def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:
-    """QM9 from `torch_geometric.datasets.QM9`, or any objects like its own; bonds are those of PyG.
+    """QM9 from ``torch_geometric.datasets.QM9``, or any objects like its own; bonds are those of PyG.
 
     Args:
         dataset: The data set, already on the disk. PyG gives energies in eV and leaves out uncharacterized molecules.
 
     Returns:
-        All molecules with the 16 targets of `TARGETS`; ids are the numbers of dsgdb9nsd, from 1.
+        All molecules with the 16 targets of ``TARGETS``; ids are the numbers of dsgdb9nsd, from 1.
 
     Raises:
-        DataError: An object lacks `y` with at least 12 columns.
+        DataError: An object lacks ``y`` with at least 12 columns.
     """
     structures, rows, ids, smiles = [], [], [], []
     for number, data in enumerate(dataset):
@@ -120,7 +119,7 @@ def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:
             raise DataError(f"object {number} has no `y` with the {len(NAMES)} targets of QM9 ({', '.join(NAMES)})")
         structures.append(from_pyg(data))
         rows.append(y.double().reshape(-1)[: len(NAMES)].numpy())
-        # PyG names molecules gdb_1, gdb_2, ... and numbers them, in `idx`, from 0
+        # PyG names molecules gdb_1, gdb_2, ... and numbers them, in ``idx``, from 0
         name = str(data.get("name") or "")
         ids.append(name.removeprefix("gdb_") if name else str(int(data.get("idx", number)) + 1))
         smiles.append(str(data.get("smiles") or ""))

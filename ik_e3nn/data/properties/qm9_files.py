@@ -30,7 +30,7 @@ class RawQM9(NamedTuple):
     Attributes:
         structures: The molecules.
         numbers: Their numbers in dsgdb9nsd, from 1.
-        values: (M, 12), in the order of `NAMES`.
+        values: (M, 12), in the order of ``NAMES``.
         smiles: SMILES, where the form has them.
     """
 
@@ -41,7 +41,7 @@ class RawQM9(NamedTuple):
 
 
 def read_arrays(path: Path) -> RawQM9:
-    """QM9 from one npz file of arrays, see `ik_e3nn.data.read_qm9`.
+    """QM9 from one npz file of arrays, see ``ik_e3nn.data.read_qm9``.
 
     Raises:
         DataError: The file is damaged, arrays are missing or do not fit together, or the targets are others or in
@@ -88,7 +88,7 @@ def _check_shapes(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_sdf_table(path: Path) -> RawQM9:
-    """QM9 from `gdb9.sdf`, with bonds, and the table `gdb9.sdf.csv` beside it.
+    """QM9 from ``gdb9.sdf``, with bonds, and the table ``gdb9.sdf.csv`` beside it.
 
     Raises:
         DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules; or a
@@ -135,7 +135,7 @@ def read_sdf_table(path: Path) -> RawQM9:
 
 
 def read_xyz(path: Path) -> RawQM9:
-    """QM9 from the published `dsgdb9nsd_*.xyz`: a folder, a glob or an archive of them, or one.
+    """QM9 from the published ``dsgdb9nsd_*.xyz``: a folder, a glob or an archive of them, or one.
 
     Raises:
         DataError: There are none, or one is damaged.

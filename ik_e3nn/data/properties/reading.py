@@ -79,13 +79,13 @@ def read_properties(
 ) -> PropertySet:
     """Molecules and their properties, whatever the form of the files.
 
-    | file | properties | geometry | bonds |
-    |---|---|---|---|
-    | `.csv` with a column `smiles` | columns by the targets' names | a conformer from the SMILES | from the SMILES |
-    | `.smi` | none | the same | the same |
-    | `.sdf`, `.mol` | data fields | of the file | of the file |
-    | extxyz and what else ASE reads | `atoms.info` | of the file | `info["bonds"]`, if there |
-    | QM9 (see `read_qm9`) | published | published | from SMILES, or of the SDF |
+    - ``.csv`` with a column ``smiles``: properties in columns of the targets' names; the geometry is a conformer
+      from the SMILES, and so are the bonds;
+    - ``.smi``: the same without properties;
+    - ``.sdf``, ``.mol``: properties in data fields; geometry and bonds of the file;
+    - extxyz and what else ASE reads: properties in ``atoms.info``, geometry of the file, bonds of ``info["bonds"]``, if
+      there;
+    - QM9 (see ``read_qm9``): published values and geometry; bonds from SMILES, or of the SDF.
 
     A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
     names the molecules; otherwise they are named by file and place: rows of tables count from 1 below the header,
@@ -155,7 +155,7 @@ def _check_in_qm9(targets: Sequence[Target]) -> None:
 
 
 def is_qm9(path: Path) -> bool:
-    """Whether a path is one of the forms that `read_qm9` takes.
+    """Whether a path is one of the forms that ``read_qm9`` takes.
 
     >>> is_qm9(Path("gdb9.sdf")), is_qm9(Path("mine.sdf"))
     (True, False)
@@ -349,7 +349,7 @@ def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]
 
 
 def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:
-    """The value of one molecule, NaN if missing; vectors and tensors may be text, lists or columns `mu_0`, `mu_1`."""
+    """The value of one molecule, NaN if missing; vectors may be text, lists or columns ``mu_0``, ``mu_1``, ..."""
     found = source.get(target.name)
     if found is None and target.shape:
         parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]

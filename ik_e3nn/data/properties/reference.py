@@ -22,7 +22,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PropertyReference:
-    """Coefficients of one property's reference; see `ik_e3nn.blocks.property_scale.PropertyScale`.
+    """Coefficients of one property's reference; see ``ik_e3nn.blocks.property_scale.PropertyScale``.
 
     Args:
         per_atom: By species; NaN where nothing is known of one.

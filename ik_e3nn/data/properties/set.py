@@ -114,12 +114,12 @@ class PropertySet:
         return {target.name: int(known_rows(self.values[target.name]).sum()) for target in self.targets}
 
     def matrix(self) -> FloatArray:
-        """All values side by side, (M, sum of widths), as in a graph's `targets`."""
+        """All values side by side, (M, sum of widths), as in a graph's ``targets``."""
         parts = [self.values[target.name].reshape(len(self), target.width) for target in self.targets]
         return np.concatenate(parts, 1) if parts else np.zeros((len(self), 0))
 
     def labeled(self) -> list[Atoms]:
-        """Copies of the structures with their id, SMILES and known values in `info`, as `read_properties` finds them.
+        """Copies of the structures with id, SMILES and known values in ``info``, as ``read_properties`` finds them.
 
         Example:
             >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([9.0])}, ["a"])

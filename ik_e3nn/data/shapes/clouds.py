@@ -23,7 +23,7 @@ def point_cloud(positions: Tensor | ArrayLike, normals: Tensor | ArrayLike, labe
         label: Class.
 
     Returns:
-        A `Data` with `pos` and `normal` (P, 3), float32, and `y` (1,).
+        A ``Data`` with ``pos`` and ``normal`` (P, 3), float32, and ``y`` (1,).
 
     Raises:
         DataError: Shapes do not fit, or numbers are not finite.
@@ -68,7 +68,7 @@ def mesh_cloud(mesh: Mesh, points: int, label: int, *, seed: int) -> Data:
         seed: Of the sampling; torch's own generator is left alone.
 
     Returns:
-        See `point_cloud`.
+        See ``point_cloud``.
 
     Raises:
         DataError: The surface has no area or one that is not finite, or faces without vertices.

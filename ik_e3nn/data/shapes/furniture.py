@@ -127,7 +127,7 @@ def furniture_mesh(name: str, rng: Random) -> Mesh:
     """A solid of a class, of random dimensions, standing upright along z.
 
     Args:
-        name: One of `FURNITURE`.
+        name: One of ``FURNITURE``.
         rng: Source of randomness. The same state gives the same solid to classes that differ by orientation alone.
 
     Raises:
@@ -169,7 +169,7 @@ def furniture_clouds(
         progress: Show a progress bar.
 
     Returns:
-        One `Data` a cloud: `pos` and `normal` (P, 3), float32; `y` (1,), the place in `FURNITURE`.
+        One ``Data`` a cloud: ``pos`` and ``normal`` (P, 3), float32; ``y`` (1,), the place in ``FURNITURE``.
 
     Raises:
         ValueError: A number is out of range.

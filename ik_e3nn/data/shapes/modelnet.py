@@ -51,10 +51,11 @@ def read_modelnet(
 ) -> list[Data]:
     """Labeled point clouds with normals, of radius 1, from any of the forms in which ModelNet is passed round.
 
-    * The archive of meshes: `ModelNet40/chair/train/chair_0001.off`, as a folder or still in its zip file. Points are
+    * The archive of meshes: ``ModelNet40/chair/train/chair_0001.off``, as a folder or still in its zip file. Points are
       sampled evenly over the faces.
-    * The resampled text files: `chair/chair_0001.txt` with `x,y,z,nx,ny,nz`, and `modelnet40_train.txt`.
-    * The hdf5 files of 2,048 points: `ply_data_train0.h5` with `data`, `normal`, `label`, and `train_files.txt`.
+    * The resampled text files: ``chair/chair_0001.txt`` with ``x,y,z,nx,ny,nz``, and ``modelnet40_train.txt``.
+    * The hdf5 files of 2,048 points: ``ply_data_train0.h5`` with ``data``, ``normal``, ``label``, and
+        ``train_files.txt``.
 
     Args:
         path: The folder, or the zip file.
@@ -65,7 +66,8 @@ def read_modelnet(
         progress: Show a progress bar.
 
     Returns:
-        One `Data` a shape: `pos` and `normal` (P, 3), float32; `y` (1,), the place in `MODELNET40` or `MODELNET10`.
+        One ``Data`` a shape: ``pos`` and ``normal`` (P, 3), float32; ``y`` (1,), the place in ``MODELNET40`` or
+        ``MODELNET10``.
 
     Raises:
         DataError: Nothing of the kind is there, a file is broken, or it holds fewer points than asked for.
@@ -100,15 +102,15 @@ def read_modelnet(
 
 
 def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0) -> list[Data]:
-    """The same from PyG's `ModelNet` data set, or any objects with `pos`, `y`, and `face` or `normal`.
+    """The same from PyG's ``ModelNet`` data set, or any objects with ``pos``, ``y``, and ``face`` or ``normal``.
 
     Args:
-        dataset: The objects; they are only read. Classes are PyG's numbers: `MODELNET40` or `MODELNET10`.
+        dataset: The objects; they are only read. Classes are PyG's numbers: ``MODELNET40`` or ``MODELNET10``.
         points: Points of a cloud, sampled over the faces, or chosen where the objects hold points.
         seed: Of sampling and choice.
 
     Returns:
-        See `read_modelnet`.
+        See ``read_modelnet``.
 
     Raises:
         DataError: Neither faces nor normals, no label, a mesh without area, or fewer points than asked for.

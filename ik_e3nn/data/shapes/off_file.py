@@ -10,7 +10,7 @@ from ik_e3nn.errors import DataError
 
 
 class Archive:
-    """A tree of OFF files `CLASS/SPLIT/NAME.off`, in a folder or in a zip file.
+    """A tree of OFF files ``CLASS/SPLIT/NAME.off``, in a folder or in a zip file.
 
     Args:
         path: The folder (or one above it), or the zip file.

@@ -42,7 +42,7 @@ def set_isotopes(atoms: Atoms, isotopes: Sequence[int]) -> None:
 
 
 def isotopes_of(atoms: Atoms) -> list[int]:
-    """Mass number of every atom whose mass is that of an isotope, 0 for others; the inverse of `set_isotopes`.
+    """Mass number of every atom whose mass is that of an isotope, 0 for others; the inverse of ``set_isotopes``.
 
     Args:
         atoms: The structure; it is only read.

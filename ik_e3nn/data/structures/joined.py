@@ -17,7 +17,7 @@ def joined(first: Atoms, second: Atoms) -> Atoms:
         second: Its atoms are added where they are.
 
     Returns:
-        Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in `info`; nothing else is taken over.
+        Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in ``info``; nothing else is taken over.
 
     Raises:
         DataError: A charge or spin was set for other atoms than are there, or bonds cannot be read.

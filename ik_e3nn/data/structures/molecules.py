@@ -35,7 +35,7 @@ def molecule_from_smiles(smiles: str, seed: int = 0) -> Atoms:
         seed: Random seed of the embedding.
 
     Returns:
-        The structure; `info` holds bonds, charge and spin.
+        The structure; ``info`` holds bonds, charge and spin.
 
     Raises:
         DataError: The SMILES cannot be read or stand for several molecules, or no geometry can be made.
@@ -73,7 +73,7 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
 
 
 def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
-    """Up to n different conformers of an RDKit molecule with hydrogens, see `conformers`; its own are not among them.
+    """Up to n different conformers of an RDKit molecule with hydrogens, see ``conformers``; its own are not among them.
 
     Args:
         molecule: The molecule; it is only read.
@@ -118,7 +118,7 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
 
 
 def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
-    """A structure as an RDKit molecule with one conformer, the inverse of `atoms_from_mol`.
+    """A structure as an RDKit molecule with one conformer, the inverse of ``atoms_from_mol``.
 
     Args:
         atoms: A molecule with all its hydrogens.
@@ -208,7 +208,7 @@ def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
         conformer: Which conformer.
 
     Returns:
-        The structure; `info` holds bonds, charge and spin, and `arrays` what each atom has of them.
+        The structure; ``info`` holds bonds, charge and spin, and ``arrays`` what each atom has of them.
 
     Raises:
         DataError: No conformer, a bond of a kind that the library does not know, or an isotope that does not exist.

@@ -15,17 +15,18 @@ from ik_e3nn.graph import set_bonds
 
 
 def from_pyg(data: Data) -> Atoms:
-    """A PyG `Data` as ASE atoms.
+    """A PyG ``Data`` as ASE atoms.
 
-    Read are `z` or `atomic_numbers`, `pos` or `positions` (A), `edge_attr` (one-hot single, double, triple, aromatic)
-    with `edge_index` for the bonds, `cell`, `pbc`, `total_charge` or `charge`, `spin`, and as labels `energy` (eV),
-    `forces` or `force` (eV/A) and `stress` (eV/A^3). Our own graphs, with `bond_types`, come back too.
+    Read are ``z`` or ``atomic_numbers``, ``pos`` or ``positions`` (A), ``edge_attr`` (one-hot single, double, triple,
+    aromatic) with ``edge_index`` for the bonds, ``cell``, ``pbc``, ``total_charge`` or ``charge``, ``spin``, and as
+    labels ``energy`` (eV), ``forces`` or ``force`` (eV/A) and ``stress`` (eV/A^3). Our own graphs, with ``bond_types``,
+    come back too.
 
     Args:
         data: One structure.
 
     Returns:
-        The structure; labels are calculator results, bonds are in `info`.
+        The structure; labels are calculator results, bonds are in ``info``.
 
     Raises:
         DataError: Atomic numbers or positions are missing or do not fit, or the bonds are not one-hot.

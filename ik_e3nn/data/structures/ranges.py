@@ -66,7 +66,7 @@ class GeometryRanges:
         return cls(bonds, contacts, heights)
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads, rounded."""
+        """What ``from_json`` reads, rounded."""
         return {name: {key: _rounded(value) for key, value in part.items()} for name, part in asdict(self).items()}
 
     def joined(self, other: Self) -> Self:

@@ -29,7 +29,7 @@ def mixed_positions(ratios: Sequence[FloatArray], structures: Sequence[Atoms], c
     """A sentence about structures whose positions are in another unit than those of the others, or "".
 
     Args:
-        ratios: `nearest_ratios` of each structure.
+        ratios: ``nearest_ratios`` of each structure.
         structures: The structures.
         counted: How they are named.
     """

@@ -11,7 +11,7 @@ from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.suspicions.unit_evidence import elastic_stiffness, stress_sizes
 from ik_e3nn.data.suspicions.unit_names import STRESSES
 
-# `stress_sizes` of crystals and liquids are 0.05 to 0.5; more than the other is told from energies or strain.
+# ``stress_sizes`` of crystals and liquids are 0.05 to 0.5; more than the other is told from energies or strain.
 _USUAL_SIZE, _TOO_LARGE = 0.2, 8.0
 # How far off the evidence may be: energies to a third, forces to a factor of four.
 _ENERGIES_SAY, _FORCES_SAY = log(2.5), log(4.0)

@@ -109,7 +109,7 @@ def nearest_ratios(atoms: Atoms) -> FloatArray:
 
 
 def nearest_ratio(ratios: Sequence[FloatArray]) -> float | None:
-    """The median of `nearest_ratios` of structures; None where they vary much.
+    """The median of ``nearest_ratios`` of structures; None where they vary much.
 
     Args:
         ratios: Those of each structure.

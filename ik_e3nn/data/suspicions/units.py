@@ -46,7 +46,7 @@ def suspicious_units(
 
     Args:
         structures: The structures.
-        labels: Their labels, converted by the units of `keys`.
+        labels: Their labels, converted by the units of ``keys``.
         keys: The units that were assumed.
         places: What messages call each structure; its number by default.
 

@@ -16,11 +16,11 @@ SHARES = "formal_charges"
 
 
 def structure_number(atoms: Atoms, key: str) -> float | None:
-    """A number from `atoms.info`, such as the charge, or None if it is not there.
+    """A number from ``atoms.info``, such as the charge, or None if it is not there.
 
     Args:
         atoms: The structure.
-        key: Name in `atoms.info`.
+        key: Name in ``atoms.info``.
 
     Returns:
         The value, or None.
@@ -45,7 +45,7 @@ def structure_number(atoms: Atoms, key: str) -> float | None:
 
 
 def stated_number(atoms: Atoms, key: str) -> float | None:
-    """The same for charge or spin, after a check that it was set for these atoms; see `check_stated`.
+    """The same for charge or spin, after a check that it was set for these atoms; see ``check_stated``.
 
     Args:
         atoms: The structure.
@@ -70,7 +70,7 @@ def stated_number(atoms: Atoms, key: str) -> float | None:
 def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
     """Set the total charge, and the spin multiplicity, of the atoms that are there now.
 
-    `atoms.info["charge"] = ...` does the same for a structure as it was made or read. One that was cut, joined or
+    ``atoms.info["charge"] = ...`` does the same for a structure as it was made or read. One that was cut, joined or
     repeated since needs this function where its formal charges do not sum to the charge that is meant.
 
     Args:
@@ -95,7 +95,7 @@ def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
 
 
 def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
-    """Store the formal charges and unpaired electrons of all atoms in `atoms.arrays["formal_charges"]`, (N, 2).
+    """Store the formal charges and unpaired electrons of all atoms in ``atoms.arrays["formal_charges"]``, (N, 2).
 
     Nothing is stored where all are zero.
 
@@ -117,7 +117,7 @@ def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
 
 
 def get_shares(atoms: Atoms) -> NDArray[np.int64]:
-    """Formal charges and unpaired electrons of all atoms, (N, 2), as `set_shares` stored them; zeros where it did not.
+    """Formal charges and unpaired electrons of all atoms, (N, 2), as ``set_shares`` stored them; zeros elsewhere.
 
     Example:
         >>> get_shares(Atoms("OH")).tolist()
@@ -157,8 +157,8 @@ def settle_bonds(atoms: Atoms) -> None:
 def check_stated(atoms: Atoms, key: str) -> None:
     """Refuse a charge or spin that was set for other atoms: for a part, for the whole, or for one copy.
 
-    Only structures that carry bonds or formal charges with their atoms (those from SMILES, SDF, or `set_bonds`) tell.
-    It is right if the formal charges sum to it, or if it was set since, see `set_charge`.
+    Only structures that carry bonds or formal charges with their atoms (those from SMILES, SDF, or ``set_bonds``) tell.
+    It is right if the formal charges sum to it, or if it was set since, see ``set_charge``.
 
     Args:
         atoms: The structure.
@@ -201,7 +201,7 @@ def check_stated(atoms: Atoms, key: str) -> None:
 def unlikely_charge(atoms: Atoms) -> str:
     """What to say of a charge that copies of a smaller cell cannot share equally; often it is that of one copy.
 
-    Nothing in a structure tells `a * (2, 1, 1)` from a charged cell that was built so, hence this is no error.
+    Nothing in a structure tells ``a * (2, 1, 1)`` from a charged cell that was built so, hence this is no error.
 
     Args:
         atoms: The structure.
@@ -245,7 +245,7 @@ def _copies(atoms: Atoms) -> int:
 
 
 def check_all_stated(structures: Sequence[Atoms], keys: Collection[str], names: Sequence[str]) -> None:
-    """`check_stated` of many structures.
+    """``check_stated`` of many structures.
 
     Args:
         structures: The structures.

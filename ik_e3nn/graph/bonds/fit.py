@@ -30,12 +30,12 @@ _REMEDY = (
 def check_fit(atoms: Atoms, listed: IntArray, bonds: IntArray, known: BoolArray) -> None:
     """Refuse bonds that cannot be those of this geometry.
 
-    What `set_bonds` stored with the atoms is taken as given, so bonds may be stretched and broken; this is about lists
-    in `info` that somebody wrote, or that stayed behind when atoms were moved, removed or added.
+    What ``set_bonds`` stored with the atoms is taken as given, so bonds may be stretched and broken; this is about
+    lists in ``info`` that somebody wrote, or that stayed behind when atoms were moved, removed or added.
 
     Args:
         atoms: The structure.
-        listed: Bonds that come from a list in `info`, rows (i, j, type).
+        listed: Bonds that come from a list in ``info``, rows (i, j, type).
         bonds: All bonds.
         known: For which atoms the bonds are stored with them.
 

@@ -32,7 +32,7 @@ def checksum(rows: IntArray) -> int:
 
 
 def write_record(atoms: Atoms, rows: IntArray) -> None:
-    """Store bonds with the atoms, in `atoms.arrays["bond_partners"]`, (N, 7).
+    """Store bonds with the atoms, in ``atoms.arrays["bond_partners"]``, (N, 7).
 
     The columns are a checksum of the whole list of bonds, the number of atoms that it was made for, the atom's place
     among them (from 1) plus 10^7 times its atomic number, and up to four partners as 10 times their place plus the type
@@ -70,7 +70,7 @@ def write_record(atoms: Atoms, rows: IntArray) -> None:
 
 
 def read_record(atoms: Atoms) -> IntArray | None:
-    """What `write_record` stored; None where no atom has any.
+    """What ``write_record`` stored; None where no atom has any.
 
     Raises:
         DataError: The array has another shape or kind.

@@ -36,7 +36,7 @@ class StoredBonds(NamedTuple):
 
     Attributes:
         bonds: All of them, rows (i, j, type), (n, 3).
-        listed: Those that are only in the list of `atoms.info["bonds"]`.
+        listed: Those that are only in the list of ``atoms.info["bonds"]``.
         known: For which atoms the bonds are stored with the atoms, (N,).
     """
 
@@ -48,9 +48,9 @@ class StoredBonds(NamedTuple):
 def get_bonds(atoms: Atoms) -> IntArray:
     """Bonds stored with a structure, between the atoms as they are numbered now.
 
-    `set_bonds` stores them with the atoms, so that they follow them when the structure is sorted, cut, joined or
-    repeated. They may also be given by hand as `atoms.info["bonds"]`, a flat list `[i, j, type, i, j, type, ...]`; such
-    a list counts as it stands. Types: 1 single, 2 double, 3 triple, 4 aromatic.
+    ``set_bonds`` stores them with the atoms, so that they follow them when the structure is sorted, cut, joined or
+    repeated. They may also be given by hand as ``atoms.info["bonds"]``, a flat list ``[i, j, type, i, j, type, ...]``;
+    such a list counts as it stands. Types: 1 single, 2 double, 3 triple, 4 aromatic.
 
     Args:
         atoms: The structure.
@@ -70,10 +70,10 @@ def get_bonds(atoms: Atoms) -> IntArray:
 
 
 def stored_bonds(atoms: Atoms) -> StoredBonds:
-    """Bonds stored with a structure, and how they are stored; see `get_bonds`.
+    """Bonds stored with a structure, and how they are stored; see ``get_bonds``.
 
-    What stands with the atoms counts as long as the list in `info` is the one that `set_bonds` wrote, in whatever order
-    the atoms are now, or is not there. A list that was changed since is by hand, and counts instead.
+    What stands with the atoms counts as long as the list in ``info`` is the one that ``set_bonds`` wrote, in whatever
+    order the atoms are now, or is not there. A list that was changed since is by hand, and counts instead.
 
     Raises:
         DataError: What is stored cannot be read as bonds of this structure.
@@ -90,7 +90,7 @@ def stored_bonds(atoms: Atoms) -> StoredBonds:
     known = record[:, OWNER] > 0
     if listed is None:
         check_elements(atoms, record)
-        # Much of ASE makes structures without `info`, also whole ones (make_supercell, Atoms() + atoms).
+        # Much of ASE makes structures without ``info``, also whole ones (make_supercell, Atoms() + atoms).
         return StoredBonds(recorded_bonds(atoms, record), none, known)
     rows = _rows(listed)
     if is_as_set(record, rows):
@@ -123,7 +123,7 @@ def fitting_bonds(atoms: Atoms) -> IntArray:
         Rows (i, j, type), (n, 3).
 
     Raises:
-        DataError: They cannot be read, or cannot be the bonds of this geometry; see `check_fit`.
+        DataError: They cannot be read, or cannot be the bonds of this geometry; see ``check_fit``.
 
     Example:
         >>> atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
@@ -138,8 +138,8 @@ def fitting_bonds(atoms: Atoms) -> IntArray:
 def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
     """Store bonds with a structure, in place of those it had.
 
-    They are stored twice: as a list in `info["bonds"]`, for everything that reads structures, and with the atoms in
-    `arrays["bond_partners"]`, from where `get_bonds` finds them also after the atoms were sorted, cut, joined or
+    They are stored twice: as a list in ``info["bonds"]``, for everything that reads structures, and with the atoms in
+    ``arrays["bond_partners"]``, from where ``get_bonds`` finds them also after the atoms were sorted, cut, joined or
     repeated, when the list is out of date. In close-packed structures, with more than four bonds an atom of its own,
     there is only the list.
 
@@ -165,7 +165,7 @@ def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
 def remove_bonds(atoms: Atoms) -> None:
     """Forget the bonds of a structure.
 
-    Deleting `atoms.info["bonds"]` is not enough: `set_bonds` stored them with the atoms, too, and those count then.
+    Deleting ``atoms.info["bonds"]`` is not enough: ``set_bonds`` stored them with the atoms, too, and those count then.
 
     Example:
         >>> atoms = Atoms("He", info={"bonds": []})

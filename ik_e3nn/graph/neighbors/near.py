@@ -42,7 +42,7 @@ def near_pairs(atoms: Atoms, reach: float) -> NearPairs:
         The pairs.
 
     Raises:
-        DataError: The structure has no neighbor list, see `neighbor_list`.
+        DataError: The structure has no neighbor list, see ``neighbor_list``.
 
     Example:
         >>> found = near_pairs(Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), 1.0)

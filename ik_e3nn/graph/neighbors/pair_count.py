@@ -20,7 +20,7 @@ def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.b
 
     Args:
         points: Positions, (N, 3), in A.
-        box: Cell with unit normals along open directions, see `search_cell`.
+        box: Cell with unit normals along open directions, see ``search_cell``.
         periodic: Three flags.
         r_max: Cutoff radius in A.
 
@@ -61,7 +61,7 @@ def estimated_pairs(points: FloatArray, box: FloatArray, periodic: NDArray[np.bo
 
     Args:
         points: Positions, (N, 3), in A.
-        box: Cell with unit normals along open directions, see `search_cell`.
+        box: Cell with unit normals along open directions, see ``search_cell``.
         periodic: Three flags.
         r_max: Cutoff radius in A.
 

@@ -21,7 +21,7 @@ _LARGEST_COORDINATE = 1e8
 _LARGEST_EXTENT = 1e4
 # Atoms that are more cells away from the origin are searched from within the cell.
 _FAR = 1000
-# The search shrinks larger grids than this, in a way that fails for some: see `_search_cutoff`.
+# The search shrinks larger grids than this, in a way that fails for some: see ``_search_cutoff``.
 _MOST_CUBES = 1e5
 # Cutoff in A up to which unit vectors along open directions cost no time.
 _FEW_IMAGES = 20.0
@@ -30,7 +30,7 @@ _SMALLEST_HEIGHT = 1e-3
 
 
 def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: float) -> tuple[IntArray, FloatArray]:
-    r"""All directed pairs closer than `r_max`, periodic images included, an atom's own images too.
+    r"""All directed pairs closer than ``r_max``, periodic images included, an atom's own images too.
 
     A pair (j, i, S) is listed when :math:`|r_i - r_j + S\,h| < r_\mathrm{max}`, with the rows of h the cell vectors.
     Along open directions S is zero and the cell vector is not looked at: it may be zero, or a dummy. The caller's cell
@@ -43,7 +43,7 @@ def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: 
         r_max: Cutoff radius in A.
 
     Returns:
-        `edge_index` (2, E), senders j first and receivers i second, and `shifts` (E, 3), whole numbers.
+        ``edge_index`` (2, E), senders j first and receivers i second, and ``shifts`` (E, 3), whole numbers.
 
     Raises:
         DataError: Positions or cell are not finite or absurdly large, a periodic direction has no cell vector, r_max

@@ -88,7 +88,7 @@ class SkinList:
         if rebuilt:
             self._rebuild(atoms)
         sender, receiver = self._edge_index
-        # `take` is several times faster than an index or a mask, and this runs in every step of dynamics.
+        # ``take`` is several times faster than an index or a mask, and this runs in every step of dynamics.
         vectors = positions.take(receiver, axis=0)
         vectors -= positions.take(sender, axis=0)
         vectors += self._shifts @ cell

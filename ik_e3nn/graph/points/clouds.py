@@ -67,7 +67,7 @@ def radius_edges(
         max_neighbors: Limit of edges to a point, the point itself counted.
 
     Returns:
-        edge_index (2, E), see `nearest_edges`.
+        edge_index (2, E), see ``nearest_edges``.
 
     Raises:
         MissingDependencyError: torch-cluster is not installed.
@@ -85,7 +85,7 @@ def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
     """Some points of every cloud, each as far as can be from those before it.
 
     The first one is the farthest from the cloud's centroid, so that the choice depends neither on the order of the
-    points nor on how the cloud is turned, unless distances are equal: see `Pyramid`.
+    points nor on how the cloud is turned, unless distances are equal: see ``Pyramid``.
 
     Args:
         positions: Points of all clouds, (N, 3).

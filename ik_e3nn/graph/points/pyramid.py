@@ -30,8 +30,8 @@ class Pyramid:
 
     Neighbors and farthest points are chosen by distance, which is exact unless distances are equal: between those
     rounding decides, and a turned cloud gets others. For the points of a regular grid on a cube, scores of a new
-    `PointCloudClassifier` change by 3 % of their spread with "random" and by 15 % with "farthest" sampling. Jitter such
-    points.
+    ``PointCloudClassifier`` change by 3 % of their spread with "random" and by 15 % with "farthest" sampling. Jitter
+    such points.
 
     Args:
         points: Numbers of points of a cloud: those that enter the first level, and those that each level leaves. A

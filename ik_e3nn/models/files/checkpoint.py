@@ -124,7 +124,7 @@ def load_model(
 def load_property_model(
     path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
 ) -> MolecularPropertyModel:
-    """Read a model of properties, ready for prediction; arguments and errors are those of `load_model`.
+    """Read a model of properties, ready for prediction; arguments and errors are those of ``load_model``.
 
     Example:
         >>> import tempfile

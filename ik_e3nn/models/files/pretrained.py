@@ -39,7 +39,7 @@ def base_model_path() -> Path:
     """The file of the base model: GFN2-xTB energies and forces of small organic molecules.
 
     Returns:
-        The path of a model file; its card, `README.md`, is beside it.
+        The path of a model file; its card, ``README.md``, is beside it.
 
     Raises:
         ModelFileError: This copy of the package has none.
@@ -63,7 +63,7 @@ def model_path(model: str | PathLike[str] | None) -> Path:
 
     Args:
         model: A path; None or "base" for the base model; "base-properties" for that of properties, GFN2-xTB orbital
-            energies, dipole moments and atomisation energies, whose card is `PROPERTIES.md`.
+            energies, dipole moments and atomisation energies, whose card is ``PROPERTIES.md``.
 
     Raises:
         ModelFileError: A model of the package is asked for and is not there.
@@ -84,7 +84,7 @@ def model_path(model: str | PathLike[str] | None) -> Path:
 
 
 def model_files(models: str | Sequence[str]) -> list[Path]:
-    """The files of a name, a glob, or a list of them, as `model_path` finds them.
+    """The files of a name, a glob, or a list of them, as ``model_path`` finds them.
 
     Example:
         >>> [path.name for path in model_files(["a.safetensors", "b.safetensors"])]

@@ -36,7 +36,7 @@ class Body(nn.Module, ABC):
 
 
 class SteerableBody(Body):
-    """Residual steerable convolutions with implicit kernels, the paper's architecture; see `SteerableNetwork`.
+    """Residual steerable convolutions with implicit kernels, the paper's architecture; see ``SteerableNetwork``.
 
     Args:
         species: Atomic numbers.
@@ -69,14 +69,14 @@ class SteerableBody(Body):
 
 
 class PotentialBody(Body):
-    """The blocks of an `InteratomicPotential`, from its embedding to the features after each interaction.
+    """The blocks of an ``InteratomicPotential``, from its embedding to the features after each interaction.
 
     What it gives are the features of all interactions side by side. Its weights have the names that they have in the
-    potential, so those of a trained one can be taken over: see `take_weights`.
+    potential, so those of a trained one can be taken over: see ``take_weights``.
 
     Args:
         species: Atomic numbers.
-        options: Arguments of `InteratomicPotential`.
+        options: Arguments of ``InteratomicPotential``.
         r_max: Cutoff in A.
     """
 

@@ -24,7 +24,7 @@ def cloud_kernel(group: SymmetryGroup, reach: float, *, activation: Activation =
     Args:
         group: The group G.
         reach: Initial width of the Gaussian shell, in the unit of the positions.
-        activation: See `ImplicitKernel`; the paper's is "sphere".
+        activation: See ``ImplicitKernel``; the paper's is "sphere".
 
     Reference:
         Zhdanov et al., NeurIPS 2023, appendix B.2, ModelNet-40.
@@ -48,7 +48,7 @@ class PointCloudClassifier(nn.Module):
 
     Convolutions with a nonlinearity and a batch norm each, a coarser cloud after each of them, G-invariant features
     after the last, their maximum over the cloud, and an MLP. Shifts change nothing; the unit of length does. Points at
-    equal distances are told apart by rounding: see `Pyramid`.
+    equal distances are told apart by rounding: see ``Pyramid``.
 
     Args:
         num_classes: Number of scores.

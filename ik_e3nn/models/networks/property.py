@@ -33,17 +33,18 @@ class MolecularPropertyModel(nn.Module):
 
     The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
     interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
-    see ``activation`` of `SteerableSettings`. Heads are made for what a property is: a sum over atoms, a number of the
-    whole, a dipole as a true vector, its length, a polarizability as a tensor, or an electronic spatial extent. What a
-    model was trained on goes with its file: ``model.trained_on.outside(atoms)`` says what of a molecule is beyond.
+    see ``activation`` of ``SteerableSettings``. Heads are made for what a property is: a sum over atoms, a number of
+    the whole, a dipole as a true vector, its length, a polarizability as a tensor, or an electronic spatial extent.
+    What a model was trained on goes with its file: ``model.trained_on.outside(atoms)`` says what of a molecule is
+        beyond.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
         targets: The properties.
-        edges: Graph of covalent bonds, of neighbors within a radius, or of both; see `build_molecular_graph`.
+        edges: Graph of covalent bonds, of neighbors within a radius, or of both; see ``build_molecular_graph``.
         r_max: Cutoff in A, for all but bonds alone.
         steerable: Settings of the paper's network. It is the body if ``potential`` is not given.
-        potential: Arguments of `InteratomicPotential` (its species and r_max are those of this model): its blocks are
+        potential: Arguments of ``InteratomicPotential`` (its species and r_max are those of this model): its blocks are
             the body then.
         hidden: Invariants of every atom that the heads read.
 
@@ -174,7 +175,7 @@ class MolecularPropertyModel(nn.Module):
         Args:
             potential: The potential; it is not changed, and shares nothing with the model.
             targets: The properties.
-            edges: Kind of the graph; that of `natural_edges` if absent.
+            edges: Kind of the graph; that of ``natural_edges`` if absent.
             hidden: Invariants of every atom that the heads read.
         """
         options = {name: value for name, value in potential.config.items() if name not in ("species", "r_max")}

@@ -20,7 +20,7 @@ def species_indices(
     """Check a graph, and look up the elements of its atoms.
 
     Args:
-        graph: Tensors by the names of `ik_e3nn.graph.fields`.
+        graph: Tensors by the names of ``ik_e3nn.graph.fields``.
         table: Index of every atomic number, -1 for those that the model does not know.
         species: Atomic numbers that it knows.
         inputs: Optional inputs that it reads.

@@ -22,7 +22,7 @@ def extended(model: InteratomicPotential, species: Iterable[int | str]) -> Inter
     """A model of the same kind that knows more elements; for the old ones it gives the same energies and forces.
 
     All weights are taken over. A new element starts with a copy of those of the most similar old one, see
-    `most_similar`, and with an E0 of zero.
+    ``most_similar``, and with an E0 of zero.
 
     Args:
         model: The model; it is not changed.

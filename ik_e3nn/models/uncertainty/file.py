@@ -75,7 +75,7 @@ def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLik
 
     Args:
         models: One model, or the members of a committee in any order.
-        path: A file that `save_uncertainty` has written.
+        path: A file that ``save_uncertainty`` has written.
 
     Returns:
         A potential with standard deviations, in evaluation mode.
@@ -99,7 +99,7 @@ def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLik
 def with_property_uncertainty(
     models: Sequence[MolecularPropertyModel], path: str | PathLike[str]
 ) -> UncertainProperties:
-    """The same for models of properties; arguments and errors are those of `with_uncertainty`."""
+    """The same for models of properties; arguments and errors are those of ``with_uncertainty``."""
     kind, tensors = _read(models, Path(path), (PropertyCommittee, LastLayerProperties))
     factors, names = tensors.pop("factors"), [target.name for target in models[0].targets]
     with _fitting(path):

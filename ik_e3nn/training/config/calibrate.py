@@ -1,4 +1,4 @@
-"""The settings of `ik-e3nn calibrate`."""
+"""The settings of ``ik-e3nn calibrate``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class CalibrationSettings:
     Args:
         model: Model file, of a potential or of properties; a glob or list of several makes a committee. "base" is the
             model of the package.
-        data: Labeled structures that none of the models was trained on, in the forms of `ik-e3nn train`: file, glob,
+        data: Labeled structures that none of the models was trained on, in the forms of ``ik-e3nn train``: file, glob,
             folder or list; for models of properties also csv with SMILES and SDF. Those that a training has set aside
             are in its folder, as set_aside/valid.xyz; what a fine-tuning to properties has left of replayed ones, with
             the targets that old data alone have, as set_aside/old_domain.xyz. Every other structure calibrates, the
             rest tests that.
-        train: What the model was trained on; a single model needs it. Structures that are in `data` too are left out.
-        output: File to write; `NAME_metrics.json` and `NAME_calibration.png` go beside it.
+        train: What the model was trained on; a single model needs it. Structures that are in ``data`` too are left out.
+        output: File to write; ``NAME_metrics.json`` and ``NAME_calibration.png`` go beside it.
         members: Directions in which forces of a single potential are varied; more cost more and are more exact.
         max_structures: Most training structures to use, chosen at random.
         energy_key: Name of the energy label.
@@ -32,7 +32,7 @@ class CalibrationSettings:
         length_unit: Unit of length within the labels' forces; positions are in A.
         batch_size: Most structures in a batch.
         seed: Random seed.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
     """

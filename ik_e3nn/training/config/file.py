@@ -58,7 +58,7 @@ def model_type(kind: type[Config]) -> type[nn.Module]:
 
 
 def config_type(keys: Iterable[str]) -> type[Config]:
-    """What a configuration with some dotted keys is for: properties if it names `data.targets`, a potential if not.
+    """What a configuration with some dotted keys is for: properties if it names ``data.targets``, a potential if not.
 
     >>> config_type(["data.train", "data.targets"]).__name__
     'PropertyConfig'
@@ -70,12 +70,12 @@ def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentP
     """The parser whose options are the fields of a configuration; the model's come from its constructor.
 
     Args:
-        kind: `TrainConfig`, `PropertyConfig`, `FinetuneConfig` or `PropertyFinetuneConfig`.
-        options: Passed on to `jsonargparse.ArgumentParser`.
+        kind: ``TrainConfig``, ``PropertyConfig``, ``FinetuneConfig`` or ``PropertyFinetuneConfig``.
+        options: Passed on to ``jsonargparse.ArgumentParser``.
     """
-    from jsonargparse import ArgumentParser
+    from ik_e3nn.training.config.parser import PlainParser
 
-    parser = ArgumentParser(exit_on_error=False, **options)
+    parser = PlainParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with all or some of the settings below.")
     hints = typing.get_type_hints(kind)
     model = model_type(kind)
@@ -127,11 +127,11 @@ def read_config(
 ) -> Config:
     """Read a configuration file and apply dotted overrides.
 
-    A configuration that names `data.targets` is one of properties, every other one of a potential.
+    A configuration that names ``data.targets`` is one of properties, every other one of a potential.
 
     Args:
         path: YAML file; None for overrides alone.
-        overrides: `--section.field=value` strings, as on the command line.
+        overrides: ``--section.field=value`` strings, as on the command line.
         kind: What configuration it is, if that is not to be told from the keys.
 
     Returns:
@@ -201,12 +201,12 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Co
 
 
 def write_config(config: Config, path: str | Path, *, notes: Sequence[str] = ()) -> None:
-    """Write a configuration with every setting spelled out, at once or not at all; `read_config` reads it back.
+    """Write a configuration with every setting spelled out, at once or not at all; ``read_config`` reads it back.
 
     Args:
         config: The configuration.
         path: The file.
-        notes: What is said above it, a comment each; see `config_notes`.
+        notes: What is said above it, a comment each; see ``config_notes``.
     """
     with written_at_once(Path(path)) as file:
         file.write("".join(f"# {note}\n" for note in notes).encode())
@@ -214,7 +214,7 @@ def write_config(config: Config, path: str | Path, *, notes: Sequence[str] = ())
 
 
 def config_notes(path: Path) -> list[str]:
-    """The notes that `write_config` has written above a configuration."""
+    """The notes that ``write_config`` has written above a configuration."""
     lines = itertools.takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
     return [line.removeprefix("# ") for line in lines]
 
@@ -252,7 +252,7 @@ def check_keys(keys: Iterable[str], known: Sequence[str], *, where: str) -> None
     """Raise for the first key that is not known.
 
     Args:
-        keys: Dotted keys; one that lies below a known key (an element of `data.E0s`) is fine.
+        keys: Dotted keys; one that lies below a known key (an element of ``data.E0s``) is fine.
         known: All dotted keys there are.
         where: File or place, for the message.
 

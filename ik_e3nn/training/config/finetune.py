@@ -1,6 +1,6 @@
 """The configuration of a fine-tuning: that of a training, and how the base model is adapted.
 
-Where `data.targets` is named, it is one to properties of molecules.
+Where ``data.targets`` is named, it is one to properties of molecules.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ class MethodConfig:
         lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
             it; below 1, what is nearest to the input changes least.
         lora_rank: Rank of the low-rank updates; null is 2.
-        lora_lr_factor: Factor of `optimizer.lr` for the low-rank updates, which want larger steps than the heads; null
-            is 5. With the default rates 10 was better for another level of theory, and diverged for properties.
+        lora_lr_factor: Factor of ``optimizer.lr`` for the low-rank updates, which want larger steps than the heads;
+            null is 5. With the default rates 10 was better for another level of theory, and diverged for properties.
         merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
         E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
-            so that the base's energies fit the labels best; "data": as in a training from scratch, from `data.E0s` and
-            the data alone; "base": the base's. Elements that the data lack keep the base's. For properties: references
-            of the targets that the base has are moved by least squares so that its predictions fit the labels best
-            ("refit"), or stay ("base").
+            so that the base's energies fit the labels best; "data": as in a training from scratch, from ``data.E0s``
+            and the data alone; "base": the base's. Elements that the data lack keep the base's. For properties:
+            references of the targets that the base has are moved by least squares so that its predictions fit the
+            labels best ("refit"), or stay ("base").
         replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
             energies are moved from the base's E0s to the new ones. For a base of properties, properties that it has
-            and these data have values of stay in the model, each with the weight of a new one unless `loss.weights`
+            and these data have values of stay in the model, each with the weight of a new one unless ``loss.weights``
             says otherwise; of those that the new data have too, the old values are moved with the references. Where a
             potential becomes a model of properties there is nothing to replay, and it is refused.
         replay_ratio: Replayed structures for every new one.
         old_domain: Data on which errors before and after are compared, labeled as the base's training set was; null
-            takes what is left of `replay`.
-        old_labels: Names and units of the labels of `replay` and `old_domain` where they are not those of the new data:
-            {energy_key: REF_energy, energy_unit: eV}, the settings of `data` for this. For potentials alone:
+            takes what is left of ``replay``.
+        old_labels: Names and units of the labels of ``replay`` and ``old_domain`` where they are not those of the new
+            data: {energy_key: REF_energy, energy_unit: eV}, the settings of ``data`` for this. For potentials alone:
             properties have the base's names and units.
     """
 
@@ -148,8 +148,8 @@ class PropertyFinetuneConfig(PropertyConfig):
     Args:
         data: New molecules and their properties. Targets that the base has too (with the same kind and unit) keep what
             reads them, their references and scales; others get new ones.
-        model: Arguments of the model, which are the base's: one that is given must be so. Only `hidden` can be chosen,
-            if the base is a potential.
+        model: Arguments of the model, which are the base's: one that is given must be so. Only ``hidden`` can be
+            chosen, if the base is a potential.
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Where and how long.
@@ -176,7 +176,7 @@ class PropertyFinetuneConfig(PropertyConfig):
 
 
 def finetune_type(keys: Iterable[str]) -> type[FinetuneConfig] | type[PropertyFinetuneConfig]:
-    """What a configuration with some dotted keys is for, as `config_type` tells it.
+    """What a configuration with some dotted keys is for, as ``config_type`` tells it.
 
     >>> finetune_type(["data.train", "data.targets"]).__name__
     'PropertyFinetuneConfig'

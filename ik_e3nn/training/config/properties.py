@@ -1,7 +1,7 @@
-"""The configuration of a training of properties; see `ik_e3nn.training.config.schema`.
+"""The configuration of a training of properties; see ``ik_e3nn.training.config.schema``.
 
-A YAML file whose `data` section names `targets` is of this kind. The `model` section holds the arguments of
-`ik_e3nn.models.MolecularPropertyModel`.
+A YAML file whose ``data`` section names ``targets`` is of this kind. The ``model`` section holds the arguments of
+``ik_e3nn.models.MolecularPropertyModel``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class PropertyDataConfig:
             one's own with their kind and unit: {solubility: intensive log(mol/L)}, or {solubility: {kind: intensive,
             unit: log(mol/L)}}. Kinds are extensive, intensive,
             dipole, dipole_norm, polarizability and spatial_extent. Values may be missing.
-        valid: Files as for `train`, or a fraction (below 1) or number of molecules to set aside.
+        valid: Files as for ``train``, or a fraction (below 1) or number of molecules to set aside.
         test: The same for testing; null for none.
         split: How molecules are set aside: at random by run.seed, or as in the paper's QM9 table (numpy's seed 0).
         train_size: Train on the first so many of the training part only.
@@ -94,7 +94,7 @@ class PropertyConfig:
 
     Args:
         data: Molecules and properties.
-        model: Arguments of `MolecularPropertyModel` (species and targets come from the data).
+        model: Arguments of ``MolecularPropertyModel`` (species and targets come from the data).
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Where and how long.

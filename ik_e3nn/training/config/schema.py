@@ -1,7 +1,7 @@
 """The training configuration: these dataclasses are the YAML schema and the command-line options.
 
-Every field is written `section.field` on the command line (`--run.max_epochs=50`) and as a nested key in YAML.
-The `model` section holds the arguments of `ik_e3nn.models.InteratomicPotential`, checked against its signature.
+Every field is written ``section.field`` on the command line (``--run.max_epochs=50``) and as a nested key in YAML.
+The ``model`` section holds the arguments of ``ik_e3nn.models.InteratomicPotential``, checked against its signature.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class DataConfig:
 
     Args:
         train: File, glob, folder or list of them to train on (everything ASE reads, also gzipped).
-        valid: Files as for `train`, or a fraction (below 1) or number of the training structures to set aside.
+        valid: Files as for ``train``, or a fraction (below 1) or number of the training structures to set aside.
         test: Files to measure the final model on.
         isolated_atoms: Files with single atoms, used for E0s only.
         E0s: "fit" (isolated atoms where there are some, least squares otherwise) or eV per element, {H: -13.6}.
@@ -65,11 +65,11 @@ class LossConfig:
 
     Args:
         kind: Squared error, absolute error, or Huber's mixture of both.
-        energy_weight: Weight of the energies (eV, or eV/atom with `energy_per_atom`) at the start; 0 leaves them out.
-        energy_growth: Factor by which that weight has grown at the end of the run (of `max_epochs` or `max_minutes`),
-            evenly on a logarithmic scale; 1 for a constant weight. Losses of epochs, in training and validation, have
-            the weight of the end. Forces teach a model most of what it learns; the few energies are best fitted by one
-            that knows it. Without forces and stress there is nothing to weigh, and nothing grows.
+        energy_weight: Weight of the energies (eV, or eV/atom with ``energy_per_atom``) at the start; 0 leaves them out.
+        energy_growth: Factor by which that weight has grown at the end of the run (of ``max_epochs`` or
+            ``max_minutes``), evenly on a logarithmic scale; 1 for a constant weight. Losses of epochs, in training and
+            validation, have the weight of the end. Forces teach a model most of what it learns; the few energies are
+            best fitted by one that knows it. Without forces and stress there is nothing to weigh, and nothing grows.
         forces_weight: Weight of the forces (eV/A); 0 leaves them out.
         stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
         energy_per_atom: Divide energy errors by the number of atoms.
@@ -112,9 +112,9 @@ class OptimizerConfig:
             groups a potential may diverge and 0.02 is safer.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
-        warmup_steps: Optimizer steps over which the learning rate rises linearly to `lr`.
+        warmup_steps: Optimizer steps over which the learning rate rises linearly to ``lr``.
         schedule: Cosine over the whole run, lowered on a plateau of the validation loss, or constant.
-        min_lr_ratio: The lowest learning rate of a schedule, as a fraction of `lr`.
+        min_lr_ratio: The lowest learning rate of a schedule, as a fraction of ``lr``.
         plateau_factor: Factor of each lowering on a plateau.
         plateau_patience: Epochs without a better validation loss before a lowering.
         ema_decay: Decay per step of the moving average of the weights; 0 switches it off.
@@ -157,14 +157,14 @@ class RunConfig:
         max_epochs: Passes over the training set.
         max_minutes: Limit on the time for training and validation, without compilation; the cosine schedule then ends
             with the earlier of both limits.
-        clock: What `max_minutes` counts: wall time, or the processor time of this process divided by its threads, which
-            is the same on a quiet machine and does not grow with what others do on a busy one.
+        clock: What ``max_minutes`` counts: wall time, or the processor time of this process divided by its threads,
+            which is the same on a quiet machine and does not grow with what others do on a busy one.
         patience: Stop after this many epochs without a better validation loss. Schedules that follow the course of the
             run (the learning rate's cosine, the energies' weight) are cut off then.
         batch_size: Structures per optimizer step, over all processes together.
         max_atoms: Upper bound on the atoms in a batch, per process.
         seed: Seed of the weights, the split and the order of batches.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         dtype: Precision of weights and activations.
         compile: Compile the training step first, which takes about two minutes (less when done before); a step then
             takes a half to two thirds of the time.
@@ -203,7 +203,7 @@ class TrainConfig:
 
     Args:
         data: Structures and labels.
-        model: Arguments of `InteratomicPotential` (its species come from the data).
+        model: Arguments of ``InteratomicPotential`` (its species come from the data).
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Where and how long.

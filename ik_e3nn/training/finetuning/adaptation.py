@@ -68,9 +68,9 @@ class Adaptation:
         config: The configuration of the fine-tuning.
 
     Attributes:
-        method: Its section `finetune`.
+        method: Its section ``finetune``.
         path: The base's file.
-        initial: A copy of the model before any training, once `apply` has made it.
+        initial: A copy of the model before any training, once ``apply`` has made it.
         facts: What the report says.
     """
 
@@ -147,11 +147,11 @@ class Adaptation:
         _log.info("trained: %d of %d parameters (%.1f %%)", trained, total, 100.0 * trained / total)
 
     def begin(self, folder: Path) -> None:
-        """Write what is known before the training; `report` adds the errors."""
+        """Write what is known before the training; ``report`` adds the errors."""
         run_folder.write_json(self.facts, folder / run_folder.FINETUNE)
 
     def replay_settings(self, count: int) -> dict[str, float]:
-        """The ratio of replay as it is, where `facts` say that fewer structures are replayed than were asked for.
+        """The ratio of replay as it is, where ``facts`` say that fewer structures are replayed than were asked for.
 
         Args:
             count: Number of new structures.

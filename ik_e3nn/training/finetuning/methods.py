@@ -19,7 +19,7 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
     zero.
 
     Args:
-        model: A model with blocks and heads, see `parts_of`; all its weights are trained before.
+        model: A model with blocks and heads, see ``parts_of``; all its weights are trained before.
         method: The method.
         new_elements: Masks of the weights of elements that the base does not know, by the names of parameters.
 
@@ -51,7 +51,7 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
 
 
 def trained_parameters(model: nn.Module) -> int:
-    """Number of values that the optimizer may change, those under a mask of `apply_method` included."""
+    """Number of values that the optimizer may change, those under a mask of ``apply_method`` included."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 

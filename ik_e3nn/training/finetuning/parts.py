@@ -30,7 +30,7 @@ class Parts:
     heads: list[str]
 
     def lr_factors(self, decay: float) -> dict[str, float]:
-        """Factors of the learning rate: 1 for heads, and one more `decay` for every step towards the input.
+        """Factors of the learning rate: 1 for heads, and one more ``decay`` for every step towards the input.
 
         >>> Parts(["e"], [["a"], ["b"]], ["h"]).lr_factors(0.5)
         {'h': 1.0, 'b': 0.5, 'a': 0.25, 'e': 0.125}

@@ -125,7 +125,7 @@ class Finetuning(PotentialTask):
         """Nothing: scales are the base's, to which its weights belong."""
 
     def lr_factors(self, model: InteratomicPotential) -> dict[str, float]:
-        """See `Adaptation.lr_factors`."""
+        """See ``Adaptation.lr_factors``."""
         return self.adaptation.lr_factors(model)
 
     def begin(self, folder: Path) -> None:

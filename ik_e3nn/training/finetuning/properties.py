@@ -51,7 +51,7 @@ class PropertyFinetuning(PropertyTask):
     """Starts from the body of a base model, trains what the method says, and measures before and after.
 
     The constants of the body (numbers of neighbors and scales, to which its weights belong) stay the base's. Heads and
-    scales of targets that the base has stay too, and their references are moved to the new labels (`E0s: refit`);
+    scales of targets that the base has stay too, and their references are moved to the new labels (``E0s: refit``);
     others are new and start by predicting their references. With old data, the base's other targets stay too.
 
     Args:
@@ -63,7 +63,7 @@ class PropertyFinetuning(PropertyTask):
         kept: Targets that it shares with the new data.
         others: Those that it shares with old data alone.
         new: New molecules to train on.
-        old: Molecules of old data, by `REPLAY` and `OLD`, with their values as they were read.
+        old: Molecules of old data, by ``REPLAY`` and ``OLD``, with their values as they were read.
         warning: What the report says if nothing measures what was forgotten.
     """
 
@@ -150,7 +150,7 @@ class PropertyFinetuning(PropertyTask):
             one.feature_scale.set_mean_squares(squares / atoms)
 
     def lr_factors(self, model: MolecularPropertyModel) -> dict[str, float]:
-        """See `Adaptation.lr_factors`."""
+        """See ``Adaptation.lr_factors``."""
         return self.adaptation.lr_factors(model)
 
     def make_loss(self, config: PropertyConfig, model: MolecularPropertyModel) -> PropertyLoss:

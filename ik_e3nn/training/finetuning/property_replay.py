@@ -35,8 +35,8 @@ def read_old_properties(
         count: Number of new molecules.
 
     Returns:
-        What there is of `REPLAY` and `OLD`, without bonds. They share no molecule, unless the files of
-        `finetune.old_domain` hold some of those of `finetune.replay`.
+        What there is of ``REPLAY`` and ``OLD``, without bonds. They share no molecule, unless the files of
+        ``finetune.old_domain`` hold some of those of ``finetune.replay``.
 
     Raises:
         UnknownSpeciesError: The files hold an element that the base does not know.

@@ -29,13 +29,13 @@ def read_old_data(
 
     Args:
         method: Which files, and how much of them.
-        keys: Names and units of the labels of the new data; `method.old_labels` replaces some.
+        keys: Names and units of the labels of the new data; ``method.old_labels`` replaces some.
         shift: New less old E0 (eV) of every element that the base knows; energies are moved by them.
         count: Number of new structures.
         seed: Seed of the choice.
 
     Returns:
-        The replayed set and the old domain, which share no structure of `method.replay`; None where there is none.
+        The replayed set and the old domain, which share no structure of ``method.replay``; None where there is none.
 
     Raises:
         UnknownSpeciesError: The files hold an element that the base does not know.

@@ -40,9 +40,9 @@ class EvalSettings:
     Args:
         model: Model file.
         data: File, glob, folder or list of them.
-        output: File for the structures with predictions, extxyz; beside `NAME.xyz` go the errors,
-            `NAME_metrics.json`, and plots, `parity_NAME_energy.png` and so on.
-        prefix: Predictions are called `<prefix>_energy`, `<prefix>_forces` and `<prefix>_stress`.
+        output: File for the structures with predictions, extxyz; beside ``NAME.xyz`` go the errors,
+            ``NAME_metrics.json``, and plots, ``parity_NAME_energy.png`` and so on.
+        prefix: Predictions are called ``<prefix>_energy``, ``<prefix>_forces`` and ``<prefix>_stress``.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
@@ -51,7 +51,7 @@ class EvalSettings:
         length_unit: Unit of length within the labels' forces and stress; positions are in A.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         dtype: Precision; null keeps the model's.
         overwrite: Replace an existing output.
         plots: Draw predicted against reference values.

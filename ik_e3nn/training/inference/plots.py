@@ -30,7 +30,7 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
     """Losses and force errors over the epochs.
 
     Args:
-        rows: One mapping an epoch, as in `metrics.jsonl`.
+        rows: One mapping an epoch, as in ``metrics.jsonl``.
         path: PNG file to write.
     """
     figure = Figure(figsize=(9, 3.5), layout="constrained")

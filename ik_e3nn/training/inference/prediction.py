@@ -32,7 +32,7 @@ class Predictions:
         energy: Energies in eV, one a structure.
         forces: Forces in eV/A, an (N, 3) array a structure.
         stress: Stress in eV/A^3, a (3, 3) array a structure, NaN without a volume.
-        errors: Mean errors over the labels there are, see `ErrorSums`.
+        errors: Mean errors over the labels there are, see ``ErrorSums``.
     """
 
     energy: list[float]
@@ -52,7 +52,7 @@ def predict(
     """Evaluate a model.
 
     Args:
-        model: An `InteratomicPotential`; it is evaluated where it is.
+        model: An ``InteratomicPotential``; it is evaluated where it is.
         graphs: Graphs with the tensors that the model needs, with or without labels.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
@@ -129,7 +129,7 @@ def plot_predictions(
         predictions: What the model says.
         structures: The structures.
         labels: Their labels.
-        folder: Where `parity_NAME_energy.png` and the like go.
+        folder: Where ``parity_NAME_energy.png`` and the like go.
         name: Name of the set.
 
     Returns:

@@ -33,7 +33,7 @@ def predict_properties(
     """Evaluate a model.
 
     Args:
-        model: A `MolecularPropertyModel`; it is evaluated where it is.
+        model: A ``MolecularPropertyModel``; it is evaluated where it is.
         graphs: Graphs of the model's kind.
         batch_size: Most molecules in a batch.
         max_atoms: Most atoms in a batch.
@@ -68,7 +68,7 @@ def plot_properties(predicted: Values, molecules: PropertySet, folder: Path, nam
     Args:
         predicted: What the model says.
         molecules: The molecules with their values.
-        folder: Where `parity_NAME_TARGET.png` go, with "_" for what file names may not hold.
+        folder: Where ``parity_NAME_TARGET.png`` go, with "_" for what file names may not hold.
         name: Name of the set.
 
     Returns:

@@ -42,18 +42,18 @@ class PredictSettings:
     """Predictions of properties for a file of molecules.
 
     Args:
-        model: Model file, of `ik-e3nn train` with targets, or "base-properties"; a glob or list of several makes a
+        model: Model file, of ``ik-e3nn train`` with targets, or "base-properties"; a glob or list of several makes a
             committee, whose mean is predicted.
-        data: csv file with a column `smiles`, file of SMILES (`.smi`), SDF, or anything that ASE reads.
-        output: csv file to write: the columns of the input, then one a property, `NAME_UNIT`.
-        uncertainty: File of `ik-e3nn calibrate` for this model or committee: standard deviations are written too,
-            `NAME_std_UNIT`. A committee without it has raw ones, which are not calibrated.
+        data: csv file with a column ``smiles``, file of SMILES (``.smi``), SDF, or anything that ASE reads.
+        output: csv file to write: the columns of the input, then one a property, ``NAME_UNIT``.
+        uncertainty: File of ``ik-e3nn calibrate`` for this model or committee: standard deviations are written too,
+            ``NAME_std_UNIT``. A committee without it has raw ones, which are not calibrated.
         conformers: Conformers of each SMILES to average over, lowest force-field energies first; not for vectors and
             tensors, whose conformers all have orientations of their own.
         seed: Seed of the conformers.
         bonds: Where the bonds of structures come from, if the model needs them.
         batch_size: Most molecules in a batch.
-        device: `auto` (a GPU where there is one), `cpu`, `cuda`, or one of several GPUs, as `cuda:1`.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
     """
@@ -87,7 +87,7 @@ def predict_file(settings: PredictSettings) -> str:
     A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
     model does not know, hydrogens that a file does not have, atoms on top of each other, bonds that do not fit the
     geometry, a crystal where the model knows molecules) keeps its row, without values and with the reason in the column
-    `problem`. There it is also said if a charge or unpaired electrons are not seen, if a geometry without bonds does
+    ``problem``. There it is also said if a charge or unpaired electrons are not seen, if a geometry without bonds does
     not look like a whole molecule, and what of it is unlike the molecules that the model was trained on.
 
     Args:

@@ -33,7 +33,7 @@ def checked(
     Args:
         asked: All molecules; what is wrong with one, or speaks against its prediction, is added to its problems.
         model: The model.
-        bonds: Where bonds come from, see `with_bonds`.
+        bonds: Where bonds come from, see ``with_bonds``.
         progress: Show a progress bar.
     """
     first = model.first if isinstance(model, UncertainProperties) else model

@@ -12,12 +12,12 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 class MovingAverage(nn.Module):
     """A copy of a model whose weights follow the trained ones slowly.
 
-    After the n-th optimizer step (n = 1, 2, ...), with trained weights `w_n`,
-    ```
-    d_n = min(decay, (1 + n) / (10 + n))
-    a_n = d_n a_(n-1) + (1 - d_n) w_n
-    ```
-    The growing `d_n` lets the average forget the random initial weights quickly.
+    After the n-th optimizer step (n = 1, 2, ...), with trained weights ``w_n``::
+
+        d_n = min(decay, (1 + n) / (10 + n))
+        a_n = d_n a_(n-1) + (1 - d_n) w_n
+
+    The growing ``d_n`` lets the average forget the random initial weights quickly.
 
     Args:
         model: The model to follow; it is copied, and the copy's weights never receive gradients.
@@ -31,7 +31,7 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, step: int) -> None:
-        """Follow `model`, whose optimizer has made `step` steps (from 1) by now."""
+        """Follow ``model``, whose optimizer has made ``step`` steps (from 1) by now."""
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(self.model.parameters()), list(model.parameters()), step)
 

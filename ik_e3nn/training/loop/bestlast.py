@@ -15,9 +15,9 @@ MONITOR = "valid/loss"
 
 
 class BestAndLast(Callback):
-    """Writes `last.ckpt` after every epoch and `best.ckpt` after those with the lowest validation loss so far.
+    """Writes ``last.ckpt`` after every epoch and ``best.ckpt`` after those with the lowest validation loss so far.
 
-    Lightning's `ModelCheckpoint` keeps absolute paths in its state, so that a run folder cannot be moved and resumed,
+    Lightning's ``ModelCheckpoint`` keeps absolute paths in its state, so that a run folder cannot be moved and resumed,
     and warns about every folder that it finds again.
 
     Args:
@@ -29,7 +29,7 @@ class BestAndLast(Callback):
         self.best_loss, self.best_epoch = math.inf, 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files; the best one first, so that `last.ckpt` never speaks of a best one that is not there."""
+        """Write the files; the best one first, so that ``last.ckpt`` never speaks of a best one that is not there."""
         loss = float(trainer.callback_metrics[MONITOR])
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1
@@ -45,5 +45,5 @@ class BestAndLast(Callback):
         return {"best_loss": self.best_loss, "best_epoch": self.best_epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
+        """Continue from ``state_dict()``."""
         self.best_loss, self.best_epoch = state_dict["best_loss"], state_dict["best_epoch"]

@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class MetricsLog(Callback):
-    """Appends one row an epoch to `metrics.csv` and `metrics.jsonl`, and one line to the log.
+    """Appends one row an epoch to ``metrics.csv`` and ``metrics.jsonl``, and one line to the log.
 
     Args:
         folder: Where the files are.

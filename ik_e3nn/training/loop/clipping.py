@@ -58,9 +58,9 @@ class GradientClipping:
                 gradient.mul_(limit / norm)
 
     def state_dict(self) -> dict[str, Any]:
-        """What `load_state_dict` needs to continue, in plain numbers."""
+        """What ``load_state_dict`` needs to continue, in plain numbers."""
         return {"mean": self._mean, "weight": self._weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state_dict()`."""
+        """Continue from ``state_dict()``."""
         self._mean, self._weight = float(state["mean"]), float(state["weight"])

@@ -59,7 +59,7 @@ def run_training(
         valid: Graphs with labels to validate on, after every epoch.
         config: Limits, batches, device and processes.
         folder: Folder for checkpoints and logs.
-        resume: Continue from the last checkpoint in `folder`.
+        resume: Continue from the last checkpoint in ``folder``.
         callbacks: More Lightning callbacks.
 
     Returns:
@@ -164,7 +164,7 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> 
 
 
 class _Interruptions(Callback):
-    """Turns Lightning's `sys.exit` after Ctrl-C or SIGTERM into an interrupt, with the signal as it was before."""
+    """Turns Lightning's ``sys.exit`` after Ctrl-C or SIGTERM into an interrupt, with the signal as it was before."""
 
     def __init__(self) -> None:
         self._interrupt: BaseException | None = None

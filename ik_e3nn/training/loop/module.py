@@ -36,7 +36,7 @@ class PotentialModule(LightningModule):
     process with the same batch, however unevenly the labels are shared.
 
     Args:
-        model: An `InteratomicPotential`, or any module with its call signature.
+        model: An ``InteratomicPotential``, or any module with its call signature.
         loss: What is minimized.
         optimizer: How.
         clock: Seconds so far, and the limit on them.
@@ -204,7 +204,7 @@ class PotentialModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what `on_save_checkpoint` added."""
+        """Take up what ``on_save_checkpoint`` added."""
         state = checkpoint["ik_e3nn"]
         self.schedule.load_state_dict(state["schedule"])
         if "clipping" in state:  # it is not in checkpoints of earlier versions, and is learned again in a few steps

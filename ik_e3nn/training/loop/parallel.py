@@ -16,7 +16,7 @@ from ik_e3nn.errors import IKError, TrainingError
 
 
 def is_worker() -> bool:
-    """Whether this process is one of several, started by `run_in_parallel` or by torchrun."""
+    """Whether this process is one of several, started by ``run_in_parallel`` or by torchrun."""
     return "LOCAL_RANK" in os.environ
 
 
@@ -26,11 +26,11 @@ def is_main() -> bool:
 
 
 def run_in_parallel(function: Callable[..., object], processes: int, *args: Any) -> None:
-    """Run `function(*args)` in several new processes that Lightning recognizes as one data-parallel group.
+    """Run ``function(*args)`` in several new processes that Lightning recognizes as one data-parallel group.
 
     Args:
         function: A function of a module (it is pickled by name). As always with new processes, a script that calls this
-            needs an `if __name__ == "__main__":` guard.
+            needs an ``if __name__ == "__main__":`` guard.
         processes: How many.
         args: Its arguments.
 

@@ -17,7 +17,7 @@ class PropertyModule(PotentialModule):
     """Trains a model of properties; validates, and in the end hands out, its moving average.
 
     Args:
-        model: A `MolecularPropertyModel`, or any module with its call signature.
+        model: A ``MolecularPropertyModel``, or any module with its call signature.
         loss: What is minimized.
         optimizer: How.
         clock: Seconds so far, and the limit on them.

@@ -40,7 +40,8 @@ def residuals(outputs: Mapping[str, Tensor], batch: Any, label: str) -> tuple[Te
 
     Args:
         outputs: What the model returned.
-        batch: graph with the reference (`energy` (B,) eV, `forces` (N,3) eV/A, `stress` (B,3,3) eV/A^3; NaN = missing).
+        batch: graph with the reference (``energy`` (B,) eV, ``forces`` (N,3) eV/A, ``stress`` (B,3,3) eV/A^3; NaN =
+            missing).
         label: "energy", "forces" or "stress".
 
     Returns:
@@ -63,11 +64,11 @@ def atoms_per_structure(batch: Any, num_structures: int) -> Tensor:
 class PotentialLoss:
     """Weighted sum of mean losses, each mean taken over the labeled values of a batch.
 
-    ```
-    L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function
-    ```
+    ::
 
-    with t in [0, 1] the progress of the run and g the growth of the energies' weight; `weights` are those of t = 1.
+        L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function
+
+    with t in [0, 1] the progress of the run and g the growth of the energies' weight; ``weights`` are those of t = 1.
 
     Args:
         config: Kind of loss, weights, and whether energies count per atom.

@@ -67,7 +67,7 @@ class ErrorSums:
             torch.distributed.all_reduce(self._sums)
 
     def compute(self) -> dict[str, float]:
-        """The errors, `energy_mae_meV_per_atom` and the like, of all labels that occurred; and `loss` with a loss."""
+        """The errors, such as ``energy_mae_meV_per_atom``, of all labels that occurred; and ``loss`` with a loss."""
         sums = dict(zip(self._labels, self._sums.tolist(), strict=True))
         result = {}
         if self._loss is not None:

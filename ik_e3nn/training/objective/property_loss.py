@@ -20,9 +20,9 @@ from ik_e3nn.training.objective.loss import Term
 class PropertyLoss:
     r"""Weighted mean over targets of mean losses, each over the known values of a batch, in units of its spread.
 
-    ```
-    L = sum_t w_t <f((p_t - q_t) / s_t)> / sum_t w_t,   f(x) = x^2 / 2, |x| or Huber's function
-    ```
+    ::
+
+        L = sum_t w_t <f((p_t - q_t) / s_t)> / sum_t w_t,   f(x) = x^2 / 2, |x| or Huber's function
 
     Args:
         config: Kind of loss and weights.
@@ -104,7 +104,7 @@ class PropertyErrors:
             torch.distributed.all_reduce(self._sums)
 
     def compute(self) -> dict[str, float]:
-        """`NAME_mae_UNIT` and `NAME_rmse_UNIT` of all targets with values, their mean in spreads, and their `loss`."""
+        """``NAME_mae_UNIT`` and ``NAME_rmse_UNIT`` of all targets with values, their mean in spreads, and ``loss``."""
         loss, weights, relative, result = 0.0, 0.0, [], {}
         for (name, target), (absolute, square, count, penalty) in zip(
             self._loss.targets.items(), self._sums.tolist(), strict=True

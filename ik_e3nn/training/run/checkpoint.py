@@ -23,7 +23,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and moves it there in one step; reads without unpickling code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write `checkpoint` to `path`; an earlier file stays whole until the new one is complete."""
+        """Write ``checkpoint`` to ``path``; an earlier file stays whole until the new one is complete."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         with written_at_once(target) as file:
@@ -103,7 +103,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Continue from `random_state()`."""
+    """Continue from ``random_state()``."""
     torch.set_rng_state(state["torch"])
     kind, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
@@ -114,7 +114,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Paths as strings, mappings and sequences as the built-in ones: what `weights_only=True` accepts."""
+    """Paths as strings, mappings and sequences as the built-in ones: what ``weights_only=True`` accepts."""
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -36,7 +36,7 @@ _SAME = (
 def check_continues(config: Config, folder: Path) -> None:
     """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
 
-    Whether data are the same is not known before they are read, see `check_same_data`.
+    Whether data are the same is not known before they are read, see ``check_same_data``.
 
     Raises:
         ConfigError: Model, loss, optimizer, E0s, precision, fine-tuning or seed differ from those of the run, or its

@@ -64,13 +64,13 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
     Args:
         path: The folder.
         resume: Continue the run that is there.
-        overwrite: Put an earlier run's files aside: `settle` removes them, `abandon` brings them back.
+        overwrite: Put an earlier run's files aside: ``settle`` removes them, ``abandon`` brings them back.
 
     Returns:
         The folder.
 
     Raises:
-        ConfigError: There is an earlier run and neither `resume` nor `overwrite`, or the folder cannot be written.
+        ConfigError: There is an earlier run and neither ``resume`` nor ``overwrite``, or the folder cannot be written.
     """
     folder = user_path(path)
     try:
@@ -113,7 +113,7 @@ def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
 
 
 def abandon(folder: Path) -> None:
-    """Undo `open_run_folder` after a run that failed before its first checkpoint; an earlier run is there again."""
+    """Undo ``open_run_folder`` after a run that failed before its first checkpoint; an earlier run is there again."""
     _remove(folder, _OURS)
     aside = folder / _ASIDE
     if aside.exists():

@@ -23,7 +23,7 @@ class Graphs(Protocol):
 
 
 def collate(graphs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join graphs into one dict of tensors; the same as `ik_e3nn.graph.batch_graphs`, several times faster.
+    """Join graphs into one dict of tensors; the same as ``ik_e3nn.graph.batch_graphs``, several times faster.
 
     Args:
         graphs: Graphs as dicts that share their keys.
@@ -55,13 +55,13 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 class BatchLoader:
     """Iterates over batches of a data set; Lightning takes it for a data loader.
 
-    It is no `torch.utils.data.DataLoader`: graphs are cached in memory, workers would only copy them around, and a
+    It is no ``torch.utils.data.DataLoader``: graphs are cached in memory, workers would only copy them around, and a
     DataLoader draws from the global random state each epoch. It has no length, because with batches bounded by atoms
     the number of batches differs between epochs, and Lightning would cut every epoch to the length of the first.
 
     Args:
         graphs: Graphs that carry the same tensors.
-        sampler: Which graphs make which batch; `set_epoch` is called on it.
+        sampler: Which graphs make which batch; ``set_epoch`` is called on it.
 
     Raises:
         DataError: Some graphs carry a tensor (a charge, say) that others lack.

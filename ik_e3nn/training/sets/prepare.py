@@ -132,7 +132,7 @@ def prepare_data(config: TrainConfig, *, fit: ReferenceFit | None = None, known:
     Raises:
         DataError: A file is missing, a label with a weight is absent everywhere, or too few structures are left.
         UnknownSpeciesError: The validation or test set has elements that the training set lacks.
-        ConfigError: `data.E0s` names something that is no element.
+        ConfigError: ``data.E0s`` names something that is no element.
     """
     data = config.data
     keys = label_keys(data)

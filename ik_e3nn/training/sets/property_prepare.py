@@ -42,7 +42,7 @@ class PropertyData:
     Args:
         sets: "train", "valid" and, where asked for, "test"; in a fine-tuning old data too.
         split_hash: Fingerprint of which molecule is in which set, old data apart.
-        bonds: Where the bonds come from, by set; see `BondReport`.
+        bonds: Where the bonds come from, by set; see ``BondReport``.
     """
 
     sets: dict[str, PropertySet]
@@ -116,7 +116,7 @@ def split_sets(whole: PropertySet, data: PropertyDataConfig, seed: int) -> dict[
     """The parts that are set aside from the training files.
 
     Raises:
-        DataError: Too few molecules, or fewer than `data.train_size` are left to train on.
+        DataError: Too few molecules, or fewer than ``data.train_size`` are left to train on.
         ConfigError: The paper's split with fractions or files.
     """
     sizes = {name: getattr(data, name) for name in ("valid", "test")}

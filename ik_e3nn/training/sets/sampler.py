@@ -22,7 +22,7 @@ def pack(
         processes: No batch holds fewer structures than this, so that no process is idle.
 
     Returns:
-        Batches of indices that together hold `order` exactly once.
+        Batches of indices that together hold ``order`` exactly once.
 
     Raises:
         ConfigError: There are fewer structures than processes.
@@ -55,7 +55,7 @@ class EpochSampler:
         num_atoms: Atoms of every structure.
         batch_size: Structures per step over all processes.
         max_atoms: Most atoms per process in a batch.
-        seed: Epoch `n` is shuffled with `seed + n`; None keeps the order (validation).
+        seed: Epoch ``n`` is shuffled with ``seed + n``; None keeps the order (validation).
         rank: This process, 0 <= rank < processes.
         processes: Number of processes.
     """

@@ -1,4 +1,4 @@
-"""The section `model` of a configuration: its values are checked before data are read, and models are made of it."""
+"""The section ``model`` of a configuration: its values are checked before data are read, and models are made of it."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class CalibrationResult:
     """What a calibration has found.
 
     Args:
-        kind: `Committee` or `LastLayerEnsemble`.
+        kind: ``Committee`` or ``LastLayerEnsemble``.
         output: The file.
         energy_factor: What raw standard deviations of energies are multiplied by.
         forces_factor: The same of forces.
@@ -83,8 +83,8 @@ class CalibrationResult:
 def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCalibrationResult:
     """Find how sure a model or a committee is, and scale that to the errors on validation data.
 
-    Writes the file that `IKCalculator(model, uncertainty=file)` or `ik-e3nn predict --uncertainty file` takes,
-    `NAME_metrics.json` and `NAME_calibration.png`.
+    Writes the file that ``IKCalculator(model, uncertainty=file)`` or ``ik-e3nn predict --uncertainty file`` takes,
+    ``NAME_metrics.json`` and ``NAME_calibration.png``.
 
     Args:
         settings: Models and data.
@@ -156,7 +156,7 @@ def last_layer_of(
         model: The model.
         settings: Where the training data are, and how many to use.
         valid: Structures that tell the noise.
-        held_out: Structures that count as not trained on, those of `valid` among them.
+        held_out: Structures that count as not trained on, those of ``valid`` among them.
 
     Returns:
         An ensemble, not calibrated yet.

@@ -58,10 +58,10 @@ class PropertyCalibrationResult:
     """What a calibration of properties has found.
 
     Args:
-        kind: `PropertyCommittee` or `LastLayerProperties`.
+        kind: ``PropertyCommittee`` or ``LastLayerProperties``.
         output: The file.
         factors: What raw standard deviations are multiplied by, by target.
-        quality: How good they are on molecules that were not calibrated on, by target; see `quality_of`.
+        quality: How good they are on molecules that were not calibrated on, by target; see ``quality_of``.
     """
 
     kind: str
@@ -84,7 +84,7 @@ class PropertyCalibrationResult:
 def calibrate_properties(
     settings: CalibrationSettings, files: Sequence[Path], output: Path, metrics_file: Path, plot_file: Path
 ) -> PropertyCalibrationResult:
-    """Find how sure models of properties are, and scale that to the errors on half of the data; see `calibrate`.
+    """Find how sure models of properties are, and scale that to the errors on half of the data; see ``calibrate``.
 
     Args:
         settings: What is asked for.

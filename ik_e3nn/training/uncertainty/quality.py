@@ -74,8 +74,8 @@ def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
         std: Their standard deviations.
 
     Returns:
-        `spearman`: rank correlation of std and |error|; `within_std`: share of errors below their std, 0.683 for a
-        Gaussian; `z_rms`: root mean square of error/std, 1 if calibrated; `nll`: mean negative log-likelihood of a
+        ``spearman``: rank correlation of std and |error|; ``within_std``: share of errors below their std, 0.683 for a
+        Gaussian; ``z_rms``: root mean square of error/std, 1 if calibrated; ``nll``: mean negative log-likelihood of a
         Gaussian less that of one common std, negative if single stds tell more than none.
 
     >>> rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ def warn_of_doubts(calibrated: Pairs, quality: Mapping[str, Mapping[str, float]]
 
     Args:
         calibrated: What factors come from, by label.
-        quality: What `quality_of` says of the others, by label.
+        quality: What ``quality_of`` says of the others, by label.
     """
     for label, (errors, _) in calibrated.items():
         found = quality[label]

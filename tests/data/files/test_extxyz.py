@@ -48,7 +48,7 @@ def test_arrays_survive(tmp_path) -> None:
 
 
 def test_results_of_a_calculator_survive_beside_info_of_the_same_name(tmp_path) -> None:
-    """ASE's writer ends in a KeyError; info goes before results, as in `stored_values`."""
+    """ASE's writer ends in a KeyError; info goes before results, as in ``stored_values``."""
     atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info={"energy": -1.0})
     atoms.calc = SinglePointCalculator(atoms, energy=-2.0, free_energy=-3.0, forces=np.ones((2, 3)))
     write_structures(tmp_path / "a.xyz", [atoms])

@@ -1,4 +1,4 @@
-"""What `module:Class` may be: a class of calculators, or a function that is declared to return one."""
+"""What ``module:Class`` may be: a class of calculators, or a function that is declared to return one."""
 
 import uuid
 

@@ -119,7 +119,7 @@ def test_every_form_gives_the_same_molecules_and_values(tmp_path, form):
 
 
 def test_the_root_folder_of_PyGs_data_set_is_read(tmp_path):
-    """PyG downloads the SDF file, its table and the list of uncharacterized molecules into `raw`."""
+    """PyG downloads the SDF file, its table and the list of uncharacterized molecules into ``raw``."""
     (tmp_path / "raw").mkdir()
     write_sdf(tmp_path / "raw")
     assert read_qm9(tmp_path).ids == ["1", "2", "6"]

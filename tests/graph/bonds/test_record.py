@@ -144,7 +144,7 @@ def test_files_keep_what_was_done_before(tmp_path, acetamide, suffix):
     found = read_structures(tmp_path / f"a.{suffix}")
     assert [len(get_bonds(atoms)) for atoms in found] == [8, 10, 8]
     assert chemistry(found[0]) == CHEMISTRY
-    # the list in `info`, for other readers, is that of the present order
+    # the list in ``info``, for other readers, is that of the present order
     assert sorted(map(tuple, np.reshape(found[0].info["bonds"], (-1, 3)))) == sorted(map(tuple, get_bonds(found[0])))
     write(tmp_path / "b.traj", found)  # keeps the list, but no arrays
     assert [chemistry(atoms) for atoms in read(tmp_path / "b.traj", ":")] == [chemistry(atoms) for atoms in found]

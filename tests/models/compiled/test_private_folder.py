@@ -1,4 +1,4 @@
-"""Machine code is kept, and loaded, where nobody else can write: the rules of `private_folder`."""
+"""Machine code is kept, and loaded, where nobody else can write: the rules of ``private_folder``."""
 
 import os
 import stat

@@ -690,7 +690,7 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
 
 
 def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, caplog) -> None:
-    """All of `replay` is learned again: the base's own targets stay, and nothing measures them."""
+    """All of ``replay`` is learned again: the base's own targets stay, and nothing measures them."""
     old_molecules(data)
     options = {"targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz"), "replay_ratio": 2.0}
     finetune(config(data, base="properties", **options))

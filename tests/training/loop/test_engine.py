@@ -110,7 +110,7 @@ def norm_of_gradient(module):
 
 
 class Outlier(Callback):
-    """One gradient that is much longer than it should be; `norms` are those before it is cut."""
+    """One gradient that is much longer than it should be; ``norms`` are those before it is cut."""
 
     def __init__(self, step, factor):
         self.step, self.factor, self.norms = step, factor, []

@@ -62,7 +62,7 @@ def read_host(source: str) -> Host:
 
     Args:
         source: "surface" or a structure file. Of a protein the crystal's water and cell are left out; of alternate
-            locations one conformer is taken, as by `ik_e3nn.data.read_structures`.
+            locations one conformer is taken, as by ``ik_e3nn.data.read_structures``.
 
     Returns:
         The host.

@@ -13,7 +13,7 @@ _ONE_LETTER = "HBCNOFPSKI"
 
 
 def symbol_of(text: str) -> str:
-    """A symbol in its usual spelling; D and T are left for `set_isotopes`.
+    """A symbol in its usual spelling; D and T are left for ``set_isotopes``.
 
     Raises:
         ValueError: There is no such element.

@@ -72,7 +72,7 @@ def read_pdb(text: str, path: Path) -> list[Atoms]:
 
 
 def read_mmcif(text: str, path: Path) -> list[Atoms]:
-    """All models of an mmCIF file (PDBx), one conformer of each; see `read_pdb`.
+    """All models of an mmCIF file (PDBx), one conformer of each; see ``read_pdb``.
 
     Args:
         text: The file's text.
@@ -207,7 +207,7 @@ def _crystal(line: str, path: Path) -> Cell | None:
 
 
 def _atom_rows(text: str, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of the table `_atom_site`, by the lower-case names of its columns."""
+    """Rows of the table ``_atom_site``, by the lower-case names of its columns."""
     names: list[str] = []
     for number, line in enumerate(text.splitlines(), start=1):
         word = line.strip()
