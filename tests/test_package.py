@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import ik_e3nn
+import ik_e3nn.training
 
 ROOT = Path(ik_e3nn.__file__).parents[1]
 PACKAGES = ("ik_e3nn", "ik_e3nn_calculators")
@@ -43,6 +45,26 @@ def test_importing_the_root_package_imports_nothing_else_of_weight() -> None:
     modules = _modules_after_import("ik_e3nn")
     assert "ik_e3nn" in modules
     assert not modules & {"torch", "numpy", "e3nn", "ase", "lightning"}
+    assert {name for name in modules if name.startswith("ik_e3nn.")} == {"ik_e3nn.lazy"}
+
+
+@pytest.mark.parametrize("package", [ik_e3nn, ik_e3nn.training])
+def test_every_name_that_is_listed_is_there(package: ModuleType) -> None:
+    assert set(package.__all__) <= set(dir(package))
+    for name in package.__all__:
+        value = getattr(package, name)
+        assert name in ("__version__", getattr(value, "__name__", ""))
+
+
+def test_the_root_package_offers_what_one_begins_with() -> None:
+    from ik_e3nn import load_model, train
+
+    assert train is ik_e3nn.training.train
+    assert load_model is ik_e3nn.models.load_model
+    assert {"SymmetryGroup", "ImplicitKernel", "PointConv", "InteratomicPotential"} < set(dir(ik_e3nn))
+    assert {"MolecularPropertyModel", "finetune", "evaluate", "predict"} < set(dir(ik_e3nn))
+    with pytest.raises(AttributeError, match="module 'ik_e3nn' has no attribute 'Nothing'"):
+        _ = ik_e3nn.Nothing
 
 
 def test_calculators_need_neither_lightning_nor_the_training_code() -> None:

@@ -95,7 +95,7 @@ COMMANDS = (
         "predict",
         "properties of the molecules in a file, as a table",
         "ik_e3nn.training.inference.table:PredictSettings",
-        "ik_e3nn.training.inference.table:predict_file",
+        "ik_e3nn.training.inference.table:predict",
         positional=("model", "data"),
         example="properties.safetensors smiles.csv -o out.csv",
     ),

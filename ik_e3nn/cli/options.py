@@ -29,6 +29,7 @@ def settings_parser(settings: type[Any], positional: Sequence[str], **options: A
         options: Passed on to ``jsonargparse.ArgumentParser``.
     """
     import docstring_parser
+
     from ik_e3nn.training.config.parser import PlainParser
 
     parser = PlainParser(exit_on_error=False, **options)

@@ -5,8 +5,9 @@ Importing this package is cheap; Lightning is loaded when training starts.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ik_e3nn.lazy import lazy
 from ik_e3nn.training.config.finetune import FinetuneConfig, MethodConfig, PropertyFinetuneConfig
 from ik_e3nn.training.config.properties import PropertyConfig, PropertyDataConfig, PropertyLossConfig
 from ik_e3nn.training.config.schema import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
@@ -16,7 +17,20 @@ if TYPE_CHECKING:
     from ik_e3nn.training.config.file import read_config, write_config
     from ik_e3nn.training.fit import TrainResult, finetune, train
     from ik_e3nn.training.inference.evaluation import EvalSettings, evaluate
+    from ik_e3nn.training.inference.table import PredictSettings, predict
     from ik_e3nn.training.uncertainty.calibration import calibrate
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "ik_e3nn.training.config.calibrate": ["CalibrationSettings"],
+            "ik_e3nn.training.config.file": ["read_config", "write_config"],
+            "ik_e3nn.training.fit": ["TrainResult", "finetune", "train"],
+            "ik_e3nn.training.inference.evaluation": ["EvalSettings", "evaluate"],
+            "ik_e3nn.training.inference.table": ["PredictSettings", "predict"],
+            "ik_e3nn.training.uncertainty.calibration": ["calibrate"],
+        },
+    )
 
 __all__ = [
     "CalibrationSettings",
@@ -26,6 +40,7 @@ __all__ = [
     "LossConfig",
     "MethodConfig",
     "OptimizerConfig",
+    "PredictSettings",
     "PropertyConfig",
     "PropertyDataConfig",
     "PropertyFinetuneConfig",
@@ -36,28 +51,8 @@ __all__ = [
     "calibrate",
     "evaluate",
     "finetune",
+    "predict",
     "read_config",
     "train",
     "write_config",
 ]
-
-_LAZY = {
-    "CalibrationSettings": "config.calibrate",
-    "calibrate": "uncertainty.calibration",
-    "EvalSettings": "inference.evaluation",
-    "evaluate": "inference.evaluation",
-    "finetune": "fit",
-    "TrainResult": "fit",
-    "train": "fit",
-    "read_config": "config.file",
-    "write_config": "config.file",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs heavy packages only when it is used."""
-    from importlib import import_module
-
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

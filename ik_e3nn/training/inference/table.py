@@ -81,7 +81,7 @@ class PredictSettings:
             raise DataError(f"output must be a csv file, ending in .csv; got {self.output!r}")
 
 
-def predict_file(settings: PredictSettings) -> str:
+def predict(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
     A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
