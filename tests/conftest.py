@@ -28,3 +28,18 @@ def _seed() -> None:
 def rng() -> np.random.Generator:
     """A NumPy generator with a fixed seed."""
     return np.random.default_rng(SEED)
+
+
+@pytest.fixture
+def treated_at_once(monkeypatch) -> list[tuple[int, int]]:
+    """How many edges and receivers each computation of messages in this test has had, in order."""
+    from ik_e3nn.blocks.interaction import Interaction
+
+    compute, seen = Interaction.messages, []
+
+    def watched(self, x, senders, receivers, scale, edges):
+        seen.append((edges.senders.numel(), receivers.shape[0]))
+        return compute(self, x, senders, receivers, scale, edges)
+
+    monkeypatch.setattr(Interaction, "messages", watched)
+    return seen

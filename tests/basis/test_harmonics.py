@@ -1,6 +1,8 @@
 """Harmonics: e3nn's, but finite with two gradients for a zero vector."""
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from e3nn import o3
 
@@ -113,11 +115,21 @@ def test_features_are_equivariant_and_the_window_invariant(basis):
 
 
 def test_polynomial_basis_is_the_papers():
+    """Appendix B.1: homogeneous harmonic polynomials, written out here from a table, under a Gaussian window."""
     basis = PolynomialBasis(2, sigma=1.3).double()
     vectors = torch.randn(5, 3, dtype=torch.float64)
-    features, window = basis(vectors)
-    assert torch.allclose(features, harmonics(vectors, 2, normalize=False))
-    assert torch.allclose(window, torch.exp(-vectors.square().sum(1, keepdim=True) / (2 * 1.3**2)), rtol=1e-6)
+    features, window = (value.detach() for value in basis(vectors))
+    x, y, z = vectors.numpy().T
+    s = np.sqrt
+    table = [
+        np.ones(5),
+        *(s(3) * x, s(3) * y, s(3) * z),
+        *(s(15) * x * z, s(15) * x * y, s(5) * (y * y - (x * x + z * z) / 2), s(15) * y * z),
+        s(15) * (z * z - x * x) / 2,
+    ]
+    np.testing.assert_allclose(features.numpy(), np.stack(table, 1), atol=1e-12)
+    density = scipy.stats.multivariate_normal(np.zeros(3), 1.3**2)
+    np.testing.assert_allclose(window[:, 0].numpy(), density.pdf(vectors.numpy()) / density.pdf(np.zeros(3)), rtol=1e-6)
 
 
 def test_negative_degrees_are_refused():

@@ -237,5 +237,15 @@ def test_impossible_kernels_are_refused():
 
 
 def test_groups_may_be_given_as_objects():
+    """A kernel of a group object is steerable under this group, and under no other of the same name."""
     group = SymmetryGroup("C4v", axis=(1, 1, 0))
-    assert ImplicitKernel("", "2x0e", group, basis=bessel(), activation="gate").group is group
+    kernel = ImplicitKernel("", "4x0e + 4x1o", group, basis=bessel(), activation="gate").double()
+    vectors, _ = arguments(kernel, 6)
+    h = kernel(vectors)
+
+    def error(g):
+        D = torch.block_diag(*[torch.eye(4, dtype=g.dtype), *[g] * 4])
+        return (kernel(vectors @ g.T) - h @ D.T).abs().max()
+
+    assert max(error(g.double()) for g in group.random_elements(6)) < 1e-10
+    assert max(error(g.double()) for g in SymmetryGroup("C4v").random_elements(6)) > 1e-2

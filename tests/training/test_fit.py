@@ -3,6 +3,7 @@ import csv
 import dataclasses
 import json
 import logging
+import os
 import re
 import shutil
 from importlib.metadata import version
@@ -13,6 +14,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.io import read, write
+from torch.multiprocessing.spawn import start_processes
 
 from ik_e3nn.cli.app import main
 from ik_e3nn.errors import ConfigError, DataError, TrainingError, UnknownSpeciesError
@@ -434,16 +436,25 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
         train(config(data, **changes))
 
 
+@pytest.mark.slow
 def test_several_processes_are_started(data, monkeypatch) -> None:
+    """Two processes run, end well, and train together: as many steps as one process, and the same errors."""
     started = []
 
-    def start(function, processes, *args):
-        started.append(processes)
-        (data / "run" / "metrics.json").write_text("{}")
+    def start(*args, **options):
+        started.append(start_processes(*args, **options))
+        return started[-1]
 
-    monkeypatch.setattr("ik_e3nn.training.fit.run_in_parallel", start)
-    train(config(data, num_processes=2))
-    assert started == [2]
+    monkeypatch.setattr("ik_e3nn.training.loop.parallel.start_processes", start)
+    one = train(config(data, output=str(data / "serial")))
+    assert not started
+    two = train(config(data, num_processes=2))
+    (context,) = started
+    assert len({os.getpid(), *context.pids()}) == 3
+    assert [process.exitcode for process in context.processes] == [0, 0]
+    assert two.metrics["steps"] == one.metrics["steps"] > 0
+    assert two.metrics["valid"] == pytest.approx(one.metrics["valid"], rel=1e-3)
+    assert load_model(two.model).species == load_model(one.model).species
 
 
 def test_a_failed_start_leaves_nothing_and_an_overwritten_run_comes_back(tmp_path):

@@ -144,11 +144,16 @@ def test_relaxation_goes_downhill(tmp_path):
     assert energies[-1] < energies[0]
 
 
-def test_tiles_bound_what_is_treated_at_once(periodic, argon):
+def test_tiles_bound_what_is_treated_at_once(periodic, argon, treated_at_once):
     periodic.calc = argon
     expected = periodic.get_forces(), periodic.get_stress()
+    whole = max(edges for edges, _ in treated_at_once)
+    assert whole > 10
+    treated_at_once.clear()
     periodic.calc = IKCalculator(argon.model, device="cpu", max_edges=10)
     np.testing.assert_allclose(periodic.get_forces(), expected[0], atol=1e-10)
+    assert len(treated_at_once) >= 2 * 2 * 2  # two interactions, forward and backward, several tiles each
+    assert all(edges <= 10 or receivers == 1 for edges, receivers in treated_at_once)
     np.testing.assert_allclose(periodic.get_stress(), expected[1], atol=1e-11)
     with pytest.raises(ValueError, match="max_edges must be a whole number of at least 1"):
         IKCalculator(argon.model, device="cpu", max_edges=0)

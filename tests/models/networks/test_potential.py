@@ -108,19 +108,28 @@ def test_single_atom_and_no_edges():
     assert out["stress"].abs().max() == 0
 
 
-def test_ambient_dtype_changes_nothing():
-    reference = potential()(graph(molecule("H2O")))["energy"]
+@pytest.mark.parametrize("group", ["O3", "C4v"])
+def test_ambient_dtype_changes_nothing(group):
+    """Weights are drawn in the ambient precision; with the same weights, constants and results are the same bits."""
+    model = potential(group=group, inputs=["total_charge"])
+    water = graph(molecule("H2O"), charge=1)
+    reference = model(water, stress=True)
     before = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float16)
-        same = potential()
+        other = potential(group=group, inputs=["total_charge"])
+        other.load_state_dict(model.state_dict())
+        found = other(water, stress=True)
     finally:
         torch.set_default_dtype(before)
-    assert same.dtype == torch.float64
-    del reference  # weights were drawn in another precision; the constants must not have been rounded to it
-    bessel = same.interactions[0].kernel.radial
-    assert bessel.amplitudes.dtype == torch.float64
-    torch.testing.assert_close(bessel.amplitudes, potential().interactions[0].kernel.radial.amplitudes, rtol=0, atol=0)
+    assert other.dtype == torch.float64
+    assert reference["forces"].abs().max() > 1e-3
+    constants = dict(model.named_buffers())
+    assert len(constants) > 5
+    for name, value in other.named_buffers():
+        torch.testing.assert_close(value, constants[name], rtol=0, atol=0)
+    for name, value in found.items():
+        torch.testing.assert_close(value, reference[name], rtol=0, atol=0, equal_nan=True)
 
 
 def test_training_outputs_can_be_differentiated_again():
@@ -129,9 +138,9 @@ def test_training_outputs_can_be_differentiated_again():
     assert all(p.grad is not None for p in model.interactions.parameters() if p.requires_grad)
 
 
-@pytest.mark.parametrize("max_edges", [1, 20, 10_000])
+@pytest.mark.parametrize(("max_edges", "several"), [(1, True), (100, True), (10_000, False)])
 @pytest.mark.parametrize("group", ["O3", "C4v"])
-def test_tiles_give_the_same_in_any_size(max_edges, group):
+def test_tiles_give_the_same_in_any_size(max_edges, several, group, treated_at_once):
     torch.manual_seed(0)
     model = InteratomicPotential(["Cu"], 4.0, num_channels=4, l_max=1, group=group).double().eval()
     crystal = bulk("Cu", cubic=True).repeat(2)
@@ -140,10 +149,16 @@ def test_tiles_give_the_same_in_any_size(max_edges, group):
         graph = build_graph(structure, 4.0, dtype=torch.float64)
         model.max_edges = None
         whole = model(graph, stress=True)
+        treated_at_once.clear()
         model.max_edges = max_edges
         tiled = model(graph, stress=True)
         for name, value in whole.items():
             assert torch.allclose(tiled[name], value, atol=1e-11, equal_nan=True)
+        assert all(edges <= max_edges or receivers == 1 for edges, receivers in treated_at_once)
+        if structure is crystal:
+            assert whole["forces"].abs().max() > 1e-3
+            assert whole["stress"].abs().max() > 1e-5
+            assert (len(treated_at_once) > len(model.interactions)) == several
 
 
 def test_degrees_beyond_those_of_e3nn_are_refused() -> None:
