@@ -33,7 +33,6 @@ from ik_e3nn.graph.neighbors.skin import Pairs, SkinList
 from ik_e3nn.graph.occupancy import check_occupancy
 from ik_e3nn.graph.points.clouds import farthest_points, nearest_edges, radius_edges, random_points
 from ik_e3nn.graph.points.pyramid import Level, Pyramid
-from ik_e3nn.graph.targets import Target
 
 __all__ = [
     "BOND_NAMES",
@@ -46,7 +45,6 @@ __all__ = [
     "Pairs",
     "Pyramid",
     "SkinList",
-    "Target",
     "average_neighbors",
     "batch_graphs",
     "build_graph",

@@ -10,8 +10,8 @@ from ase.io import read, write
 
 from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
-from ik_e3nn.graph import Target
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_model
+from ik_e3nn.targets import Intensive
 from ik_e3nn.training.loop.engine import MetricsLog
 from tests.training.helpers import structures
 
@@ -111,7 +111,7 @@ def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
 
 def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
     options = {"potential": {"num_channels": 4}, "r_max": 4.0, "edges": "radius"}
-    target = Target("gap", "intensive", "eV")
+    target = Intensive("gap", "eV")
     save_model(MolecularPropertyModel(["H", "O"], [target], **options), folder / "gap.safetensors")
     status, out, err = run(capsys, "show-kernel", "gap.safetensors", "--pairs", "O-H", "-o", "learned")
     assert status == 0, err

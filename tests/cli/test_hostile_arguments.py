@@ -14,8 +14,8 @@ from ase.build import molecule
 
 from ik_e3nn.cli import app, main
 from ik_e3nn.cli.commands import COMMANDS
-from ik_e3nn.graph import Target
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_model
+from ik_e3nn.targets import Intensive
 from ik_e3nn.user_path import user_path
 
 SMALL = {"num_channels": 4, "num_layers": 1}
@@ -27,7 +27,7 @@ def originals(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     frames = [molecule(name, info={"REF_energy": -1.0 - n}) for n, name in enumerate(["H2O", "CH3OH", "CH4", "H2"])]
     ase.io.write(folder / "train.xyz", frames)
-    targets = [Target("gap", "intensive", "eV")]
+    targets = [Intensive("gap", "eV")]
     save_model(MolecularPropertyModel(["H", "C", "O"], targets, edges="radius", potential=SMALL), folder / "gap.st")
     save_model(InteratomicPotential(["H", "C", "O"], **SMALL), folder / "model.st")
     (folder / "smiles.csv").write_text("smiles,gap\nCO,1.0\nC,2.0\n")

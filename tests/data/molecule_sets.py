@@ -3,7 +3,8 @@
 import numpy as np
 
 from ik_e3nn.data import PropertySet, molecule_from_smiles, with_bonds
-from ik_e3nn.graph import Target, remove_bonds
+from ik_e3nn.graph import remove_bonds
+from ik_e3nn.targets import Dipole, Extensive, Intensive
 
 SMILES = (
     "C",
@@ -24,9 +25,9 @@ SMILES = (
     "CNC",
 )
 TARGETS = (
-    Target("size", "extensive", "eV"),
-    Target("heteroatoms", "intensive", ""),
-    Target("moment", "dipole", "D"),
+    Extensive("size", "eV"),
+    Intensive("heteroatoms"),
+    Dipole("moment", "D"),
 )
 
 

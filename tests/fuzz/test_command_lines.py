@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
 from ik_e3nn.cli.options import option_names
-from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel, save_model
+from ik_e3nn.targets import Intensive
 from tests.fuzz.engine import NUMBERS, WORDS, damaged_text, one_of, sizes, try_many
 
 # Commands that would take long if all of their options were good: they get at least one bad one.
@@ -29,7 +29,7 @@ def folder(model_file, tmp_path, monkeypatch):
     water.info["REF_energy"] = -1.0
     ase.io.write(tmp_path / "train.xyz", [water, Atoms("H", info={"REF_energy": -0.5, "config_type": "IsolatedAtom"})])
     body = {"potential": {"num_channels": 4}, "edges": "radius", "r_max": 4.0}
-    gap = MolecularPropertyModel(["H", "C", "O"], [Target("gap", "intensive", "eV")], **body)
+    gap = MolecularPropertyModel(["H", "C", "O"], [Intensive("gap", "eV")], **body)
     save_model(gap, tmp_path / "gap.safetensors")
     (tmp_path / "config.yaml").write_text("data: {train: train.xyz, valid: 1}\nrun: {output: out, max_epochs: 0}\n")
     (tmp_path / "smiles.csv").write_text("smiles,gap\nCO,1.0\nC,2.0\n")

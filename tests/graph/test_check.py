@@ -6,13 +6,14 @@ from ase import Atoms
 from ase.build import molecule
 
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import Target, build_graph, build_molecular_graph, set_bonds
+from ik_e3nn.graph import build_graph, build_molecular_graph, set_bonds
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+from ik_e3nn.targets import Intensive
 
 MODELS = {
     "potential": lambda: InteratomicPotential(["H", "O"], num_channels=4),
     "properties": lambda: MolecularPropertyModel(
-        ["H", "O"], [Target("gap", "intensive", "eV")], edges="radius", steerable={"channels": 4}
+        ["H", "O"], [Intensive("gap", "eV")], edges="radius", steerable={"channels": 4}
     ),
 }
 
@@ -45,7 +46,7 @@ def test_what_is_wrong_with_a_graph_is_said(kind, name, change, message):
 
 def test_types_of_bonds_that_there_are_not():
     steerable = {"channels": 4, "num_layers": 1, "conditions": ["bonds"]}
-    model = MolecularPropertyModel(["H", "O"], [Target("gap", "intensive", "eV")], steerable=steerable)
+    model = MolecularPropertyModel(["H", "O"], [Intensive("gap", "eV")], steerable=steerable)
     water = molecule("H2O")
     set_bonds(water, [[0, 1, 1], [0, 2, 1]])
     graph = build_molecular_graph(water, model.edges, model.r_max).to_dict()

@@ -4,8 +4,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target, build_graph, build_molecular_graph, set_bonds
-from ik_e3nn.graph.targets import columns
+from ik_e3nn.graph import build_graph, build_molecular_graph, set_bonds
+from ik_e3nn.targets import Dipole, Extensive, Polarizability
+from ik_e3nn.targets.target import columns
 
 WATER = Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]], info={"bonds": [0, 1, 1, 0, 2, 1]})
 
@@ -41,6 +42,6 @@ def test_bonds_that_are_missing_or_cannot_be_are_errors() -> None:
 
 
 def test_columns_of_targets() -> None:
-    assert columns([Target("a", "polarizability"), Target("b", "extensive")]) == {"a": slice(0, 9), "b": slice(9, 10)}
+    assert columns([Polarizability("a"), Extensive("b")]) == {"a": slice(0, 9), "b": slice(9, 10)}
     with pytest.raises(ConfigError, match="target 'a' is given twice"):
-        columns([Target("a", "extensive"), Target("a", "dipole")])
+        columns([Extensive("a"), Dipole("a")])

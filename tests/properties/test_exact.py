@@ -20,11 +20,12 @@ import ik_e3nn.nn
 from ik_e3nn.basis import BesselBasis, PolynomialBasis, RadialHarmonicBasis
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.conv import GridConv, ImplicitSphereConv, PointConv, SphereConv, Stencil
-from ik_e3nn.graph import Pyramid, Target, build_graph, build_molecular_graph
+from ik_e3nn.graph import Pyramid, build_graph, build_molecular_graph
 from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel
 from ik_e3nn.models import Forecaster, InteratomicPotential, MolecularPropertyModel, PointCloudClassifier
 from ik_e3nn.show import random_kernel
 from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.targets import Dipole, Intensive, Polarizability
 from ik_e3nn.testing import equivariance_error, grid_equivariance_error, grid_symmetries, representation
 from tests.data.molecule_sets import property_set
 from tests.nn import modules
@@ -155,7 +156,7 @@ def potential(group):
 
 
 def property_model(*, training=False, **options):
-    targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D"), Target("a", "polarizability", "a0^3")]
+    targets = [Intensive("gap", "eV"), Dipole("mu", "D"), Polarizability("a", "a0^3")]
     made = MolecularPropertyModel(["H", "C", "O"], targets, **options)
     quadrupole = o3.wigner_3j(1, 1, 2, dtype=torch.float64)
 

@@ -17,9 +17,10 @@ from ik_e3nn.cli import main
 from ik_e3nn.data import conformers, molecule_from_smiles, read_properties, with_bonds
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target, build_molecular_graph
+from ik_e3nn.graph import build_molecular_graph
 from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
 from ik_e3nn.models.networks.domain import Domain
+from ik_e3nn.targets import Dipole, Extensive, Intensive
 from ik_e3nn.training import (
     CalibrationSettings,
     PropertyConfig,
@@ -298,7 +299,7 @@ def test_what_the_data_lack_is_said(folder) -> None:
     assert same[0] == same[1] != prepared(valid=5, test=2).split_hash
 
 
-TARGETS = [Target("a", "extensive", "eV"), Target("b", "dipole", "D"), Target("c", "intensive")]
+TARGETS = [Extensive("a", "eV"), Dipole("b", "D"), Intensive("c")]
 
 
 def batch_and_outputs(rng):

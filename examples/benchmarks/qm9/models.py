@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ik_e3nn.blocks.property_scale import PropertyScale
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.data import PropertySet
 from ik_e3nn.data.properties.reference import fit_references
-from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.targets import Target
+from ik_e3nn.targets.scale import PropertyScale
 from ik_e3nn.training.config.schema import OptimizerConfig
 
 # the paper's activation, which is equivariant up to its grid

@@ -20,7 +20,7 @@ from ik_e3nn.data.properties.reading import is_qm9, numeric_names, read_properti
 from ik_e3nn.data.properties.set import PropertySet, known_rows
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.targets import Intensive, Target
 from ik_e3nn.user_path import user_path
 
 
@@ -105,7 +105,7 @@ def _targets(data: str | Sequence[str], names: Sequence[str] | None) -> list[Tar
         names = list(dict.fromkeys(name for file in files for name in numeric_names(file)))
     if not names:
         raise DataError(f"no column of {', '.join(map(str, places))} has numbers; name those to look at with --targets")
-    return [Target(name, "intensive", "") for name in names]
+    return [Intensive(name) for name in names]
 
 
 def _known(name: str) -> bool:

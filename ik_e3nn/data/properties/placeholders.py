@@ -19,10 +19,10 @@ def property_placeholders(molecules: PropertySet) -> list[str]:
         Sentences.
 
     Example:
+        >>> from ik_e3nn.targets import Intensive
         >>> from ase import Atoms
-        >>> from ik_e3nn.graph import Target
         >>> gaps = {"gap": np.r_[np.linspace(4.0, 6.0, 11), -999.0]}
-        >>> one = PropertySet([Atoms("H2")] * 12, (Target("gap", "intensive", "eV"),), gaps, list("abcdefghijkl"))
+        >>> one = PropertySet([Atoms("H2")] * 12, (Intensive("gap", "eV"),), gaps, list("abcdefghijkl"))
         >>> property_placeholders(one)[0][:49]
         '1 of 12 structures (the first is molecule l) has '
     """

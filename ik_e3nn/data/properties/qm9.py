@@ -15,7 +15,7 @@ from ik_e3nn.data.properties.qm9_files import read_arrays, read_sdf_table, read_
 from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.data.structures.pyg import from_pyg
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.targets import DipoleNorm, Extensive, Intensive, SpatialExtent
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
@@ -28,16 +28,16 @@ HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
 ATOMISED = ("U0", "U", "H", "G")
 """Total energies that also come as energies of atomisation, under ``U0_atom`` and the like."""
 TARGETS = {
-    "mu": Target("mu", "dipole_norm", "D"),
-    "alpha": Target("alpha", "extensive", "a0^3"),
-    "homo": Target("homo", "intensive", "eV"),
-    "lumo": Target("lumo", "intensive", "eV"),
-    "gap": Target("gap", "intensive", "eV"),
-    "r2": Target("r2", "spatial_extent", "a0^2"),
-    "zpve": Target("zpve", "extensive", "eV"),
-    **{name: Target(name, "extensive", "eV") for name in ATOMISED},
-    "Cv": Target("Cv", "extensive", "cal/mol/K"),
-    **{f"{name}_atom": Target(f"{name}_atom", "extensive", "eV") for name in ATOMISED},
+    "mu": DipoleNorm("mu", "D"),
+    "alpha": Extensive("alpha", "a0^3"),
+    "homo": Intensive("homo", "eV"),
+    "lumo": Intensive("lumo", "eV"),
+    "gap": Intensive("gap", "eV"),
+    "r2": SpatialExtent("r2", "a0^2"),
+    "zpve": Extensive("zpve", "eV"),
+    **{name: Extensive(name, "eV") for name in ATOMISED},
+    "Cv": Extensive("Cv", "cal/mol/K"),
+    **{f"{name}_atom": Extensive(f"{name}_atom", "eV") for name in ATOMISED},
 }
 """The twelve targets, in eV, A, D, a0 and cal/mol/K, and four energies of atomisation."""
 ATOM_ENERGIES = {  # hartree, of H, C, N, O, F, by B3LYP/6-31G(2df,p); from the published atomref.txt

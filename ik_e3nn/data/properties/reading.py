@@ -20,8 +20,8 @@ from ik_e3nn.data.properties.qm9 import TARGETS, read_qm9, sdf_of
 from ik_e3nn.data.properties.set import PropertySet, joined
 from ik_e3nn.data.structures.molecules import conformers
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target
 from ik_e3nn.listing import listed
+from ik_e3nn.targets import Target, make_target, parse_target
 from ik_e3nn.user_path import is_file, user_path
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
 
     Example:
         >>> resolve_targets(["homo"])
-        (Target(name='homo', kind='intensive', unit='eV'),)
+        (Intensive(name='homo', unit='eV'),)
         >>> resolve_targets({"logS": "intensive log(mol/L)"})[0].unit
         'log(mol/L)'
     """
@@ -58,12 +58,12 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
 def _own_target(name: str, what: str | Mapping[str, str]) -> Target:
     """A target from "kind unit" or a mapping."""
     if isinstance(what, str):
-        return Target.parse(name, what)
+        return parse_target(name, what)
     if not isinstance(what, Mapping) or "kind" not in what or set(what) - {"kind", "unit"}:
         raise ConfigError(
             f"target {name!r} is {what!r}, but it must be like 'intensive eV' or {{kind: intensive, unit: eV}}"
         )
-    return Target(name, what["kind"], what.get("unit") or "")  # type: ignore[arg-type]
+    return make_target(name, what["kind"], what.get("unit") or "")
 
 
 def read_properties(
@@ -340,7 +340,7 @@ def _is_usable(one: _Molecule, problems: list[str] | None) -> bool:
 def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
     """Refuse vectors and tensors beside SMILES, whose conformers lie in any orientation."""
     for target in targets:
-        if target.shape and not {target.name, f"{target.name}_0"}.isdisjoint(names):
+        if target.turns and not {target.name, f"{target.name}_0"}.isdisjoint(names):
             raise ConfigError(
                 f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, "
                 "whose geometries are made in any orientation: give the molecules with their geometries (SDF or "
@@ -367,11 +367,6 @@ def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.
         raise DataError(
             f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
         )
-    if target.kind in ("dipole_norm", "spatial_extent") and values < 0:
-        raise DataError(f"{where}: {target.name} is a {target.kind} and cannot be negative; got {found!r:.60}")
-    if target.kind == "polarizability" and np.abs(values - values.T).max() > 1e-3 * np.abs(values).max():
-        raise DataError(
-            f"{where}: {target.name} is a polarizability and must be symmetric; got {found!r:.60}; the order is "
-            "xx xy xz yx yy yz zx zy zz"
-        )
+    if fault := target.fault(values):
+        raise DataError(f"{where}: {target.name} {fault}; got {found!r:.60}")
     return values

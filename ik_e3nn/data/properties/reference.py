@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.outliers import robust_scores
 from ik_e3nn.data.properties.set import PropertySet, known_rows
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.targets import Target
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PropertyReference:
-    """Coefficients of one property's reference; see ``ik_e3nn.blocks.property_scale.PropertyScale``.
+    """Coefficients of one property's reference; see ``ik_e3nn.targets.scale.PropertyScale``.
 
     Args:
         per_atom: By species; NaN where nothing is known of one.
@@ -57,10 +58,10 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
         DataError: No molecule has a value of a target.
 
     Example:
-        >>> from ik_e3nn.graph import Target
+        >>> from ik_e3nn.targets import Extensive
         >>> energies = {"E": np.array([-2.0, -1.0, -4.0])}
         >>> hydrogens = [Atoms("H2"), Atoms("H"), Atoms("H4")]
-        >>> set_ = PropertySet(hydrogens, (Target("E", "extensive", "eV"),), energies, ["a", "b", "c"])
+        >>> set_ = PropertySet(hydrogens, (Extensive("E", "eV"),), energies, ["a", "b", "c"])
         >>> fit_references(set_, [1])[0].per_atom.round(6).tolist()
         [-1.0]
     """
@@ -101,31 +102,27 @@ def _fit(
     values: FloatArray, counts: FloatArray, squares: FloatArray, target: Target
 ) -> tuple[PropertyReference, FloatArray]:
     """The reference of one target by least squares, and what it leaves of the values."""
-    nothing = np.zeros(counts.shape[1])
-    per_atom, per_square, shift = nothing, nothing, 0.0
-    if target.kind in ("extensive", "polarizability"):
-        traces = values if target.kind == "extensive" else np.trace(values, axis1=1, axis2=2) / 3
-        per_atom = np.linalg.lstsq(counts.astype(float), traces, rcond=None)[0]
-        rest = traces - counts @ per_atom
-        if target.kind == "polarizability":
-            rest = values - (counts @ per_atom)[:, None, None] * np.eye(3)
-    elif target.kind == "spatial_extent":
-        features = np.concatenate([counts, squares], 1)
-        per_atom, per_square = np.split(np.linalg.lstsq(features, values, rcond=None)[0], 2)
-        rest = values - features @ np.concatenate([per_atom, per_square])
-    elif target.kind == "intensive":
-        shift = float(values.mean())
-        rest = values - shift
-    else:
-        rest = values
-    present = counts.any(0)
-    if target.by_element:
-        per_atom = np.where(present, per_atom, np.nan)
-    if target.kind == "spatial_extent":
-        per_square = np.where(present, per_square, np.nan)
+    terms = {"per_atom": counts, "per_square": squares, "shift": np.ones((len(counts), 1))}
+    used = {name: terms[name].astype(float) for name in terms if name in target.reference}
+    found = {name: np.zeros(term.shape[1]) for name, term in terms.items()}
+    rest = values
+    if used:
+        features = np.concatenate(list(used.values()), 1)
+        coefficients = np.linalg.lstsq(features, target.isotropic(values), rcond=None)[0]
+        rest = values - _from_isotropic(target, features @ coefficients)
+        ends = np.cumsum([term.shape[1] for term in used.values()])[:-1]
+        found |= dict(zip(used, np.split(coefficients, ends), strict=True))
+    for name in target.reference & {"per_atom", "per_square"}:
+        found[name] = np.where(counts.any(0), found[name], np.nan)
     scale = float(np.sqrt(np.mean(rest**2)))
     least = 1e-9 * min(1.0, float(np.abs(values).max()))  # below it is rounding, also of values in a large unit
-    return PropertyReference(per_atom, per_square, shift, scale if scale > least else 1.0), rest
+    scale = scale if scale > least else 1.0
+    return PropertyReference(found["per_atom"], found["per_square"], float(found["shift"][0]), scale), rest
+
+
+def _from_isotropic(target: Target, numbers: FloatArray) -> FloatArray:
+    """Values with nothing but an isotropic part, see ``Target.from_isotropic``."""
+    return np.asarray(target.from_isotropic(torch.from_numpy(numbers)))
 
 
 def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
@@ -152,7 +149,8 @@ def completed(
         The same with these coefficients; NaN for elements that no molecule with a value has.
 
     Example:
-        >>> energy = Target("E", "extensive", "eV")
+        >>> from ik_e3nn.targets import Extensive
+        >>> energy = Extensive("E", "eV")
         >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([-9.0])}, ["a"])
         >>> before = PropertyReference(np.array([-2.0, np.nan]), np.zeros(2), 0.0, 1.0)
         >>> completed(water, [1, 8], energy, before).per_atom.round(6).tolist()
@@ -166,8 +164,7 @@ def completed(
     coefficients = np.concatenate([known.per_atom, known.per_square])
     wanted = np.isnan(coefficients) & present
     if wanted.any():
-        traces = np.trace(values[rows], axis1=1, axis2=2) / 3 if target.kind == "polarizability" else values[rows]
-        rest = traces - features[:, present] @ np.nan_to_num(coefficients[present])
+        rest = target.isotropic(values[rows]) - features[:, present] @ np.nan_to_num(coefficients[present])
         coefficients[wanted] = np.linalg.lstsq(features[:, wanted], rest, rcond=None)[0]
     per_atom, per_square = np.split(coefficients, 2)
     return PropertyReference(per_atom, per_square, known.shift, known.scale)
@@ -179,7 +176,8 @@ def reference_values(
     """What a reference says of molecules, (M, *shape) in the target's unit; NaN where an element of theirs is NaN.
 
     Example:
-        >>> energy = Target("E", "extensive", "eV")
+        >>> from ik_e3nn.targets import Extensive
+        >>> energy = Extensive("E", "eV")
         >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([np.nan])}, ["a"])
         >>> known = PropertyReference(np.array([-2.0, np.nan, -5.0]), np.zeros(3), 0.0, 1.0)
         >>> reference_values(water, [1, 6, 8], energy, known).tolist()
@@ -188,9 +186,7 @@ def reference_values(
     counts, squares = _composition(molecules, species)
     parts = counts * reference.per_atom + squares * reference.per_square
     values: FloatArray = reference.shift + np.where(counts > 0, parts, 0.0).sum(1)
-    if target.kind in ("dipole", "dipole_norm"):
-        return np.zeros((len(molecules), *target.shape))
-    return values[:, None, None] * np.eye(3) if target.kind == "polarizability" else values
+    return _from_isotropic(target, values) if target.reference else np.zeros((len(molecules), *target.shape))
 
 
 def _composition(molecules: PropertySet, species: Sequence[int]) -> tuple[FloatArray, FloatArray]:

@@ -10,7 +10,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.targets import Target
 
 FloatArray = NDArray[np.float64]
 
@@ -31,7 +31,8 @@ class PropertySet:
         DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
 
     Example:
-        >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([np.nan])}, ["a"])
+        >>> from ik_e3nn.targets import Intensive
+        >>> one = PropertySet([Atoms("H2")], (Intensive("gap", "eV"),), {"gap": np.array([np.nan])}, ["a"])
         >>> one.counts()
         {'gap': 0}
     """
@@ -97,8 +98,9 @@ class PropertySet:
         """The same molecules with other targets; values of those that they have not are NaN.
 
         Example:
+            >>> from ik_e3nn.targets import Intensive
             >>> one = PropertySet([Atoms("H2")], (), {}, ["a"])
-            >>> one.with_targets([Target("gap", "intensive", "eV")]).values
+            >>> one.with_targets([Intensive("gap", "eV")]).values
             {'gap': array([nan])}
         """
         values = {
@@ -122,7 +124,8 @@ class PropertySet:
         """Copies of the structures with id, SMILES and known values in ``info``, as ``read_properties`` finds them.
 
         Example:
-            >>> one = PropertySet([Atoms("H2")], (Target("gap", "intensive", "eV"),), {"gap": np.array([9.0])}, ["a"])
+            >>> from ik_e3nn.targets import Intensive
+            >>> one = PropertySet([Atoms("H2")], (Intensive("gap", "eV"),), {"gap": np.array([9.0])}, ["a"])
             >>> one.labeled()[0].info
             {'id': 'a', 'gap': 9.0}
         """

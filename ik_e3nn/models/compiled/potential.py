@@ -327,7 +327,7 @@ def _key(model: InteratomicPotential) -> str:
     """Everything the machine code depends on: architecture, dtype, device, and the versions of all code involved."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[2]
-    layers = ("symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "models")
+    layers = ("symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "targets", "models")
     for source in sorted(
         [*package.glob("*.py"), *(file for layer in layers for file in (package / layer).rglob("*.py"))]
     ):

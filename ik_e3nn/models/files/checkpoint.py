@@ -127,11 +127,11 @@ def load_property_model(
     """Read a model of properties, ready for prediction; arguments and errors are those of ``load_model``.
 
     Example:
+        >>> from ik_e3nn.targets import Intensive
         >>> import tempfile
-        >>> from ik_e3nn.graph import Target
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "gap.safetensors"
-        ...     save_model(MolecularPropertyModel(["H", "C"], [Target("gap", "intensive", "eV")]), file)
+        ...     save_model(MolecularPropertyModel(["H", "C"], [Intensive("gap", "eV")]), file)
         ...     load_property_model(file).targets[0].unit
         'eV'
     """

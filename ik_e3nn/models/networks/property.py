@@ -11,19 +11,20 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ik_e3nn.blocks.feature_scale import FeatureScale
-from ik_e3nn.blocks.heads import HEADS, Atomwise, Invariants
-from ik_e3nn.blocks.property_scale import Molecules, PropertyScale
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import Connectivity, Target, fields
-from ik_e3nn.graph.targets import columns
+from ik_e3nn.graph import Connectivity, fields
 from ik_e3nn.models.networks.bodies import Body, PotentialBody, SteerableBody
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_species
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.reading import species_indices
+from ik_e3nn.targets import KINDS, Target, target_from_config
+from ik_e3nn.targets.head import Atomwise, Invariants, Molecules
+from ik_e3nn.targets.scale import PropertyScale
+from ik_e3nn.targets.target import columns
 
 
 class MolecularPropertyModel(nn.Module):
@@ -56,9 +57,10 @@ class MolecularPropertyModel(nn.Module):
         Zhdanov et al., NeurIPS 2023, section 5.4 and appendix B.2.
 
     Example:
+        >>> from ik_e3nn.targets import Dipole, Intensive
         >>> from ase.build import molecule
         >>> from ik_e3nn.graph import build_molecular_graph
-        >>> targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D")]
+        >>> targets = [Intensive("gap", "eV"), Dipole("mu", "D")]
         >>> model = MolecularPropertyModel(["H", "O"], targets, edges="radius", steerable={"channels": 4}).eval()
         >>> out = model(build_molecular_graph(molecule("H2O"), "radius", model.r_max))
         >>> out["gap"].shape, out["mu"].shape
@@ -82,7 +84,7 @@ class MolecularPropertyModel(nn.Module):
     ) -> None:
         super().__init__()
         self.species, self.r_max, self.edges = parse_species(species), parse_cutoff(r_max), edges
-        self.targets = tuple(t if isinstance(t, Target) else Target(**t) for t in targets)
+        self.targets = tuple(target_from_config(target) for target in targets)
         self.columns = columns(self.targets)
         if not self.targets:
             raise ConfigError("a model of properties needs at least one target, got none")
@@ -92,7 +94,7 @@ class MolecularPropertyModel(nn.Module):
             raise ConfigError(f"hidden must be at least 1; got {hidden}")
         self.body, own = _make_body(self.species, self.edges, self.r_max, steerable, potential)
         self.config: dict[str, Any] = {
-            "species": list(self.species), "targets": [dataclasses.asdict(t) for t in self.targets],
+            "species": list(self.species), "targets": [target.config() for target in self.targets],
             "edges": edges, "r_max": self.r_max, **own, "hidden": hidden,
         }  # fmt: skip
         self.feature_scale = FeatureScale(self.body.irreps_out)
@@ -100,7 +102,7 @@ class MolecularPropertyModel(nn.Module):
         kinds = dict.fromkeys(target.kind for target in self.targets)
         self.names: dict[str, list[str]] = {kind: [t.name for t in self.targets if t.kind == kind] for kind in kinds}
         self.heads = nn.ModuleDict(
-            {kind: HEADS[kind](self.body.irreps_out, hidden, len(names)) for kind, names in self.names.items()}
+            {kind: KINDS[kind].head(self.body.irreps_out, hidden, len(names)) for kind, names in self.names.items()}
         )
         self.scales = PropertyScale(self.targets, len(self.species))
         table = torch.full((len(chemical_symbols),), -1)

@@ -8,11 +8,11 @@ import torch
 from ase.data import chemical_symbols
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import Target
 from ik_e3nn.models.networks.bodies import PotentialBody
 from ik_e3nn.models.networks.hyperparameters import parse_species
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.transfer.species import most_similar, transplant
+from ik_e3nn.targets import Target
 
 
 def retargeted(
@@ -36,7 +36,8 @@ def retargeted(
         ConfigError: New elements for a network whose kernels see species as one input among others.
 
     Example:
-        >>> gap, mu = Target("gap", "intensive", "eV"), Target("mu", "dipole", "D")
+        >>> from ik_e3nn.targets import Dipole, Intensive
+        >>> gap, mu = Intensive("gap", "eV"), Dipole("mu", "D")
         >>> model = MolecularPropertyModel(["H", "O"], [gap], edges="radius", steerable={"channels": 4})
         >>> [target.name for target in retargeted(model, [mu, gap]).targets]
         ['mu', 'gap']
@@ -71,9 +72,10 @@ def retargeted(
 def kept_targets(model: MolecularPropertyModel, targets: Sequence[Target]) -> list[Target]:
     """Those of some properties that a model has, with the same kind and unit.
 
-    >>> gap = Target("gap", "intensive", "eV")
+    >>> from ik_e3nn.targets import Dipole, Intensive
+    >>> gap = Intensive("gap", "eV")
     >>> model = MolecularPropertyModel(["H"], [gap], edges="radius", steerable={"channels": 4})
-    >>> kept_targets(model, [gap, Target("mu", "dipole", "D")]) == [gap]
+    >>> kept_targets(model, [gap, Dipole("mu", "D")]) == [gap]
     True
     """
     return [target for target in targets if target in model.targets]
@@ -86,6 +88,6 @@ def _keep_scales(old: MolecularPropertyModel, new: MolecularPropertyModel) -> No
         here, there = new.targets.index(target), old.targets.index(target)
         new.scales.shift[here], new.scales.scale[here] = old.scales.shift[there], old.scales.scale[there]
         new.scales.per_atom[here] = torch.nan if target.by_element else 0.0
-        new.scales.per_square[here] = torch.nan if target.kind == "spatial_extent" else 0.0
+        new.scales.per_square[here] = torch.nan if "per_square" in target.reference else 0.0
         new.scales.per_atom[here, places] = old.scales.per_atom[there]
         new.scales.per_square[here, places] = old.scales.per_square[there]

@@ -10,15 +10,14 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jvp, vmap
 
-from ik_e3nn.blocks.heads import Atomwise, Head
-from ik_e3nn.blocks.property_scale import Molecules
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.graph.targets import columns
 from ik_e3nn.models.networks.modes import in_own_precision, with_gradients
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.uncertainty.ensemble import Ensemble
 from ik_e3nn.models.uncertainty.potentials import check_factor
+from ik_e3nn.targets.head import Atomwise, Head, Molecules
+from ik_e3nn.targets.target import columns
 
 STD = "_std"
 TANGENTS = 64  # directions of weights that are followed at once
@@ -87,9 +86,10 @@ class PropertyCommittee(UncertainProperties):
         DataError: Fewer models, or models that differ in their targets or graphs.
 
     Example:
+        >>> from ik_e3nn.targets import Intensive
         >>> from ase.build import molecule
-        >>> from ik_e3nn.graph import Target, build_molecular_graph
-        >>> targets = [Target("gap", "intensive", "eV")]
+        >>> from ik_e3nn.graph import build_molecular_graph
+        >>> targets = [Intensive("gap", "eV")]
         >>> models = [MolecularPropertyModel(["H", "O"], targets, edges="radius").eval() for _ in range(2)]
         >>> PropertyCommittee(models)(build_molecular_graph(molecule("H2O"), "radius", 5.0))["gap_std"].shape
         torch.Size([1])
@@ -129,9 +129,10 @@ class LastLayerProperties(UncertainProperties):
         Daxberger et al., Laplace Redux, NeurIPS 2021.
 
     Example:
+        >>> from ik_e3nn.targets import Intensive
         >>> from ase.build import molecule
-        >>> from ik_e3nn.graph import Target, build_molecular_graph
-        >>> model = MolecularPropertyModel(["H", "O"], [Target("gap", "intensive", "eV")], edges="radius").eval()
+        >>> from ik_e3nn.graph import build_molecular_graph
+        >>> model = MolecularPropertyModel(["H", "O"], [Intensive("gap", "eV")], edges="radius").eval()
         >>> ensemble = LastLayerProperties(model, {"intensive": 0.1 * torch.eye(128)})
         >>> ensemble(build_molecular_graph(molecule("H2O"), "radius", 5.0))["gap_std"].shape
         torch.Size([1])

@@ -15,7 +15,7 @@ from ik_e3nn.data import PropertySet, resolve_targets
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.properties.set import joined
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import Target, batch_graphs
+from ik_e3nn.graph import batch_graphs
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, extended, retargeted
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path
@@ -23,6 +23,7 @@ from ik_e3nn.models.networks.bodies import PotentialBody
 from ik_e3nn.models.networks.domain import domain_of
 from ik_e3nn.models.transfer.retarget import kept_targets
 from ik_e3nn.models.transfer.species import new_element_masks
+from ik_e3nn.targets import Target
 from ik_e3nn.training.config.finetune import OLD, REPLAY, PropertyFinetuneConfig
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.finetuning.adaptation import Adaptation, load_any

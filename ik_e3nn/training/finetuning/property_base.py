@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import SURROUNDINGS, Target
+from ik_e3nn.graph import SURROUNDINGS
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.networks.property import natural_edges
+from ik_e3nn.targets import Target
 from ik_e3nn.training.finetuning.potentials import check_architecture
 
 Base = InteratomicPotential | MolecularPropertyModel

@@ -11,8 +11,8 @@ import torch
 
 from ik_e3nn.data import PropertyDataset, PropertySet
 from ik_e3nn.data.properties.reference import fit_references
-from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.targets import Target
 from ik_e3nn.training.inference.property_prediction import predict_properties
 
 _log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from ik_e3nn.data import PropertySet, read_properties, resolve_targets
 from ik_e3nn.data.properties.reference import reference_values
 from ik_e3nn.data.properties.set import known_rows
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.targets import Target
 from ik_e3nn.training.config.finetune import OLD, REPLAY, MethodConfig
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.finetuning.replay import check_known, chosen_of

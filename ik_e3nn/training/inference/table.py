@@ -17,7 +17,6 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import PropertyDataset
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target
 from ik_e3nn.models import (
     MolecularPropertyModel,
     PropertyCommittee,
@@ -29,6 +28,7 @@ from ik_e3nn.models import (
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.uncertainty.properties import STD
 from ik_e3nn.settings import check_settings
+from ik_e3nn.targets import Target
 from ik_e3nn.training.inference.property_prediction import Values, predict_properties
 from ik_e3nn.training.inference.table_checks import checked
 from ik_e3nn.training.inference.table_input import PROBLEM, Asked, column_names, read_asked

@@ -15,7 +15,7 @@ from ik_e3nn.data.files.reading import expand_path
 from ik_e3nn.data.files.sdf import SDFRecord, Unreadable, is_sdf, scan_sdf
 from ik_e3nn.data.files.smiles_table import given_smiles, is_table, read_table
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.targets import Target
 
 PROBLEM = "problem"
 
@@ -116,7 +116,8 @@ def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -
 def column_names(target: Target) -> list[str]:
     """Columns of one property.
 
-    >>> column_names(Target("gap", "intensive", "eV")), column_names(Target("mu", "dipole", "D"))
+    >>> from ik_e3nn.targets import Dipole, Intensive
+    >>> column_names(Intensive("gap", "eV")), column_names(Dipole("mu", "D"))
     (['gap_eV'], ['mu_x_D', 'mu_y_D', 'mu_z_D'])
     """
     unit = f"_{target.unit}" if target.unit else ""

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import Target, fields
-from ik_e3nn.graph.targets import columns
+from ik_e3nn.graph import fields
+from ik_e3nn.targets import Target
+from ik_e3nn.targets.target import columns
 from ik_e3nn.training.config.properties import PropertyLossConfig
 from ik_e3nn.training.objective.loss import Term
 

@@ -26,8 +26,8 @@ from ik_e3nn.data.properties.reference import PropertyReference, completed, fit_
 from ik_e3nn.data.properties.set import known_rows
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target
 from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.targets import Target
 from ik_e3nn.training.config.properties import PropertyConfig, PropertyDataConfig
 from ik_e3nn.training.sets.common import warn_of_common
 from ik_e3nn.training.sets.elements import listing, with_others

@@ -17,7 +17,6 @@ from ik_e3nn.atomic import together
 from ik_e3nn.data import PropertyDataset, PropertySet, read_properties, with_bonds
 from ik_e3nn.data.graphs.property_dataset import check_stated_numbers
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph.targets import columns
 from ik_e3nn.models import (
     LastLayerProperties,
     MolecularPropertyModel,
@@ -29,6 +28,7 @@ from ik_e3nn.models import (
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.models.uncertainty.properties import STD, LastLayersPosterior
+from ik_e3nn.targets.target import columns
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.config.properties import PropertyLossConfig
 from ik_e3nn.training.inference.property_prediction import predict_properties

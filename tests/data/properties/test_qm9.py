@@ -13,7 +13,7 @@ from ik_e3nn.data import molecule_from_smiles, qm9_from_pyg, read_properties, re
 from ik_e3nn.data.properties.qm9 import ATOM_ENERGIES, ELEMENTS, NAMES, TARGETS, read_uncharacterized
 from ik_e3nn.data.properties.qm9_files import CSV_NAMES, UNITS, parse_xyz
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Target
+from ik_e3nn.targets import Intensive
 
 # methane, ammonia and formaldehyde, numbers 1, 2 and 6 of dsgdb9nsd, with the published values
 INDEX = (1, 2, 6)
@@ -267,9 +267,9 @@ def test_targets_that_it_lacks_are_left_out_if_asked(tmp_path):
     (tmp_path / "own.csv").write_text("smiles,own,mu\nCO,1.5,1.7\n")
     wanted = [
         TARGETS["homo"],
-        Target("gap", "intensive", "Ha"),
-        Target("own", "intensive"),
-        Target("none", "intensive"),
+        Intensive("gap", "Ha"),
+        Intensive("own"),
+        Intensive("none"),
     ]
     whole = read_properties(path, wanted, drop_absent=True)
     assert whole.targets == (TARGETS["homo"],)

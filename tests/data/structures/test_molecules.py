@@ -28,7 +28,8 @@ from ik_e3nn.data.generation.generate import GenerateSettings
 from ik_e3nn.data.generation.plan import starting_structures
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target, build_graph, get_bonds
+from ik_e3nn.graph import build_graph, get_bonds
+from ik_e3nn.targets import Intensive
 
 
 def kinds(atoms):
@@ -200,7 +201,7 @@ def test_sdf_without_hydrogens_is_noticed(tmp_path, caplog):
     with pytest.raises(DataError, match="C2O lacks 6 hydrogens; add them first, for example with RDKit"):
         starting_structures(GenerateSettings(output="a.xyz", structures=[f"{tmp_path}/heavy.mol"]))
     with pytest.raises(DataError, match=r"molecule 0 of .*heavy.mol: C2O lacks 6 hydrogens"):
-        read_properties(tmp_path / "heavy.mol", [Target("gap", "intensive", "eV")])
+        read_properties(tmp_path / "heavy.mol", [Intensive("gap", "eV")])
 
 
 @pytest.mark.parametrize(("smiles", "spin"), [("[CH2]C", 2), ("[CH2]", 3), ("[O-]C", 1), ("O", 1)])

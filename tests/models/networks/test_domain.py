@@ -9,7 +9,6 @@ from ase.build import bulk, fcc111, molecule
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.bonds.completeness import geometry_problem
 from ik_e3nn.errors import ModelFileError
-from ik_e3nn.graph import Target
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -23,6 +22,7 @@ from ik_e3nn.models.files import checkpoint
 from ik_e3nn.models.files.pretrained import base_model_path
 from ik_e3nn.models.networks.domain import Domain, domain_of
 from ik_e3nn.models.transfer.retarget import retargeted
+from ik_e3nn.targets import Intensive
 
 BASE = Domain(max_atoms=20)
 INSIDE = (
@@ -171,7 +171,7 @@ def test_it_goes_with_the_file(tmp_path, monkeypatch):
     assert load_model(base_model_path()).trained_on == BASE
     assert load_property_model(model_path("base-properties")).trained_on == Domain(max_atoms=22)
     properties = MolecularPropertyModel(
-        ["H", "O"], [Target("gap", "intensive", "eV")], potential={"num_channels": 4}, edges="radius"
+        ["H", "O"], [Intensive("gap", "eV")], potential={"num_channels": 4}, edges="radius"
     )
     properties.trained_on = Domain(3, unpaired=True)
     save_model(properties, tmp_path / "p.safetensors")

@@ -7,8 +7,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
-from ik_e3nn.graph import Target
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
+from ik_e3nn.targets import Intensive
 from ik_e3nn.training.inference.prediction import predict
 
 SETS = {
@@ -76,6 +76,6 @@ def test_properties_of_a_sparse_set():
     names = [str(number) for number in range(21)]
     among = PropertyDataset(PropertySet([water, *[Atoms("O")] * 20], (), {}, names), "radius", 3.0)
     assert alone.average_neighbors() == among.average_neighbors() == 2.0
-    model = MolecularPropertyModel(["H", "O"], [Target("gap", "intensive", "eV")], steerable={"channels": 2})
+    model = MolecularPropertyModel(["H", "O"], [Intensive("gap", "eV")], steerable={"channels": 2})
     model.set_average_neighbors(0.01)
     assert all(float(layer.conv.normalization) == 1.0 for layer in model.body.network.layers)

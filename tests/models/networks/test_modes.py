@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from ik_e3nn.graph import Target, build_graph, build_molecular_graph
+from ik_e3nn.graph import build_graph, build_molecular_graph
 from ik_e3nn.models import (
     Committee,
     Forecaster,
@@ -18,6 +18,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.uncertainty.last_layer import members_of
 from ik_e3nn.models.uncertainty.properties import last_weights
+from ik_e3nn.targets import Dipole, Intensive
 from ik_e3nn_calculators import IKCalculator
 
 
@@ -112,7 +113,7 @@ def test_calculators(mode):
 @pytest.mark.parametrize("body", ["steerable", "potential"])
 def test_properties(mode, body):
     torch.manual_seed(0)
-    targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D")]
+    targets = [Intensive("gap", "eV"), Dipole("mu", "D")]
     model = MolecularPropertyModel(["H", "C", "O"], targets, edges="radius", r_max=4.0, **{body: SIZES[body]}).eval()
     with torch.no_grad():
         for weight in model.parameters():

@@ -13,7 +13,7 @@ from ik_e3nn.data import PropertyDataset
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError, MissingInputError, ModelFileError, UnknownSpeciesError
-from ik_e3nn.graph import Target, batch_graphs, build_graph, build_molecular_graph
+from ik_e3nn.graph import batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -22,15 +22,16 @@ from ik_e3nn.models import (
     read_model_info,
     save_model,
 )
+from ik_e3nn.targets import Dipole, DipoleNorm, Extensive, Intensive, Polarizability, SpatialExtent
 from tests.data.molecule_sets import property_set
 
 TARGETS = [
-    Target("energy", "extensive", "eV"),
-    Target("gap", "intensive", "eV"),
-    Target("dipole", "dipole", "D"),
-    Target("mu", "dipole_norm", "D"),
-    Target("alpha", "polarizability", "a0^3"),
-    Target("r2", "spatial_extent", "a0^2"),
+    Extensive("energy", "eV"),
+    Intensive("gap", "eV"),
+    Dipole("dipole", "D"),
+    DipoleNorm("mu", "D"),
+    Polarizability("alpha", "a0^3"),
+    SpatialExtent("r2", "a0^2"),
 ]
 OLD_FILE = Path(__file__).parents[1] / "data" / "format_2_properties.safetensors"
 SMALL = {"channels": 4, "num_layers": 2, "kernel_fields": 4}

@@ -9,11 +9,11 @@ from ase.build import molecule
 from ik_e3nn.data.properties.reference import PropertyReference, completed
 from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import Target
 from ik_e3nn.models import load_property_model, read_model_info, retargeted, save_model
+from ik_e3nn.targets import Dipole, Extensive, Intensive, Polarizability
 from tests.models.networks.test_property import TARGETS, ethanol, graph_of, make
 
-MORE = [Target(f"{target.name} of another kind", target.kind, target.unit) for target in TARGETS]
+MORE = [type(target)(f"{target.name} of another kind", target.unit) for target in TARGETS]
 
 
 @pytest.mark.parametrize("name", ["bonds", "potential"])
@@ -21,7 +21,7 @@ def test_known_targets_are_predicted_as_before_wherever_they_are(name) -> None:
     model = make(name, [*TARGETS, *MORE])
     model.feature_scale.factors.uniform_(0.5, 2.0)
     # in another order, without some, and with new ones between
-    chosen = [TARGETS[3], MORE[0], Target("new", "intensive"), TARGETS[1], *MORE[3:], TARGETS[4], Target("v", "dipole")]
+    chosen = [TARGETS[3], MORE[0], Intensive("new"), TARGETS[1], *MORE[3:], TARGETS[4], Dipole("v")]
     new = retargeted(model, chosen)
     graph = graph_of(ethanol(), model)
     with torch.no_grad():
@@ -37,7 +37,7 @@ def test_known_targets_are_predicted_as_before_wherever_they_are(name) -> None:
 
 def test_a_target_of_another_unit_or_kind_is_another_target() -> None:
     model = make()
-    new = retargeted(model, [Target("gap", "intensive", "Ha"), Target("mu", "intensive", "D")])
+    new = retargeted(model, [Intensive("gap", "Ha"), Intensive("mu", "D")])
     graph = graph_of(ethanol(), model)
     with torch.no_grad():
         assert all(float(value) == 0.0 for value in new(graph).values())
@@ -91,7 +91,7 @@ def test_missing_coefficients_complete_a_reference() -> None:
     total = np.array([composition(one) @ exact for one in atoms])
     tensors = total[:, None, None] * np.eye(3) + 0.0
     values = {"E": total, "alpha": tensors, "gap": rng.normal(size=6)}
-    targets = (Target("E", "extensive"), Target("alpha", "polarizability"), Target("gap", "intensive"))
+    targets = (Extensive("E"), Polarizability("alpha"), Intensive("gap"))
     whole = PropertySet(atoms, targets, values, list("abcdef"))
     known = np.array([0.5, -2.0, np.nan, 3.0, np.nan, np.nan])
     for target in targets[:2]:

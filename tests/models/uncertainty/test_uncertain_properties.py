@@ -7,7 +7,7 @@ from ase.build import molecule
 from e3nn import o3
 
 from ik_e3nn.errors import DataError, ModelFileError
-from ik_e3nn.graph import Target, build_molecular_graph
+from ik_e3nn.graph import build_molecular_graph
 from ik_e3nn.models import (
     LastLayerProperties,
     MolecularPropertyModel,
@@ -18,11 +18,12 @@ from ik_e3nn.models import (
     with_property_uncertainty,
 )
 from ik_e3nn.models.uncertainty.properties import LastLayersPosterior, head_jacobians, last_weights
+from ik_e3nn.targets import Extensive, make_target
 from ik_e3nn.training.sets.loader import collate
 from tests.models.uncertainty.test_uncertainty import forged
 
 KINDS = ("extensive", "intensive", "dipole", "dipole_norm", "polarizability", "spatial_extent")
-TARGETS = [*(Target(f"{kind}_1", kind, "u") for kind in KINDS), Target("extensive_2", "extensive", "u")]
+TARGETS = [*(make_target(f"{kind}_1", kind, "u") for kind in KINDS), Extensive("extensive_2", "u")]
 NOISE = {target.name: 0.1 for target in TARGETS}
 
 

@@ -14,7 +14,7 @@ from e3nn import o3
 
 from ik_e3nn.cli import main
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
-from ik_e3nn.graph import Target, batch_graphs, build_graph, build_molecular_graph
+from ik_e3nn.graph import batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -24,6 +24,7 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.nn import lora_layers
+from ik_e3nn.targets import Dipole, Extensive, Intensive, Polarizability, SpatialExtent
 from ik_e3nn.training import (
     CalibrationSettings,
     FinetuneConfig,
@@ -86,7 +87,7 @@ def properties(targets, species=("H", "C", "O")):
     return model.eval()
 
 
-OLD = [Target("size", "extensive", "eV"), Target("old gap", "intensive", "eV"), Target("moment", "dipole", "D")]
+OLD = [Extensive("size", "eV"), Intensive("old gap", "eV"), Dipole("moment", "D")]
 
 
 @pytest.fixture
@@ -469,8 +470,8 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
 
 
 KINDS = [
-    Target("size", "extensive", "eV"), Target("gap", "intensive", "eV"), Target("moment", "dipole", "D"),
-    Target("alpha", "polarizability", "A^3"), Target("extent", "spatial_extent", "A^2"),
+    Extensive("size", "eV"), Intensive("gap", "eV"), Dipole("moment", "D"),
+    Polarizability("alpha", "A^3"), SpatialExtent("extent", "A^2"),
 ]  # fmt: skip
 
 

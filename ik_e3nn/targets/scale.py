@@ -1,39 +1,15 @@
-"""From dimensionless readouts to properties in their units."""
+"""From dimensionless readouts to values in their units."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from ik_e3nn.conv import segment_sum
-from ik_e3nn.graph import Target
-
-
-class Molecules(NamedTuple):
-    """What readouts need to know of the atoms of a batch.
-
-    Attributes:
-        species: Species indices, (N,).
-        batch: Molecule of every atom, (N,).
-        sizes: Atoms of every molecule, (B,).
-        places: Positions relative to the center of nuclear charge, (N, 3), in A.
-    """
-
-    species: Tensor
-    batch: Tensor
-    sizes: Tensor
-    places: Tensor
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sums over the atoms of every molecule, (B, ...)."""
-        return segment_sum(values, self.batch, self.sizes.shape[0])
-
-    def mean(self, values: Tensor) -> Tensor:
-        """Means over the atoms of every molecule, (B, ...)."""
-        return self.sum(values) / self.sizes.clamp(min=1).to(values.dtype)[:, None]
+from ik_e3nn.targets.head import Molecules
+from ik_e3nn.targets.target import Target
 
 
 class PropertyScale(nn.Module):
@@ -50,7 +26,8 @@ class PropertyScale(nn.Module):
         num_species: Number of species.
 
     Example:
-        >>> scale = PropertyScale([Target("gap", "intensive", "eV")], 2)
+        >>> from ik_e3nn.targets import Intensive
+        >>> scale = PropertyScale([Intensive("gap", "eV")], 2)
         >>> scale.shift.dtype
         torch.float64
     """
@@ -90,8 +67,7 @@ class PropertyScale(nn.Module):
         out = {}
         for column, target in enumerate(self.targets):
             value = readouts[target.name].double() * self.scale[column]
-            reference = references[:, column]
-            if target.kind == "polarizability":
-                reference = reference[:, None, None] * torch.eye(3, dtype=torch.float64, device=reference.device)
-            out[target.name] = value if target.kind in ("dipole", "dipole_norm") else value + reference
+            if target.reference:
+                value = value + target.from_isotropic(references[:, column])
+            out[target.name] = value
         return out

@@ -1,0 +1,60 @@
+"""Dipoles and their lengths."""
+
+from __future__ import annotations
+
+from e3nn import o3
+from torch import Tensor
+
+from ik_e3nn.nn import EquivariantLinear, ScalarMLP
+from ik_e3nn.targets.head import FAINT, TYPICAL_ATOMS, Atomwise, Head, Molecules, quiet
+from ik_e3nn.targets.numbers import not_negative
+from ik_e3nn.targets.target import FloatArray, Target
+
+
+class DipoleHead(Head):
+    r"""A vector: :math:`y = N_0^{-1/2} \sum_i \big( g_i \, L_{1o} x_i + q_i \, (r_i - R) \big)`.
+
+    The first term is the dipole of an atom, the second that of its charge; R is the center of nuclear charge.
+
+    Reference:
+        Schütt et al., PaiNN, ICML 2021, eq. 14.
+    """
+
+    def __init__(self, irreps_in: o3.Irreps, hidden: int, count: int) -> None:
+        super().__init__(irreps_in, hidden, count)
+        self.mlp = quiet(ScalarMLP([hidden, hidden, 2 * count]), FAINT)
+        self.vectors = EquivariantLinear(irreps_in, o3.Irreps([(count, "1o")]))
+
+    def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
+        """See the base class."""
+        gates, charges = self.mlp(atoms.scalars).unflatten(1, (2, self.count, 1)).unbind(1)
+        vectors = self.vectors(atoms.features).unflatten(1, (self.count, 3))
+        return molecules.sum(gates * vectors + charges * molecules.places[:, None]) * TYPICAL_ATOMS**-0.5
+
+
+class Dipole(Target):
+    """A vector, about the center of nuclear charge."""
+
+    kind = "dipole"
+    shape = (3,)
+    head = DipoleHead
+
+
+class DipoleNormHead(DipoleHead):
+    """The length of a vector like that of :class:`DipoleHead`."""
+
+    def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
+        """See the base class."""
+        vector = super().forward(atoms, molecules)
+        return (vector.square().sum(2) + 1e-12).sqrt()  # the gradient of a plain norm is NaN for atoms, with zero
+
+
+class DipoleNorm(Target):
+    """The length of a dipole."""
+
+    kind = "dipole_norm"
+    head = DipoleNormHead
+
+    def fault(self, value: FloatArray) -> str:
+        """See the base class."""
+        return not_negative(self, value)

@@ -1,0 +1,128 @@
+"""Readouts of targets, dimensionless: what they see of atoms and structures, and what they have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from e3nn import o3
+from torch import Tensor, nn
+
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.conv import segment_sum
+from ik_e3nn.nn import EquivariantLinear, ScalarMLP, normalized_silu
+
+TYPICAL_ATOMS = 18.0  # sums over atoms are divided by its root
+FAINT = 0.1  # last weights of vectors at the start: the length of a zero vector has no gradient
+
+
+class Molecules(NamedTuple):
+    """What readouts need to know of the atoms of a batch.
+
+    Attributes:
+        species: Species indices, (N,).
+        batch: Molecule of every atom, (N,).
+        sizes: Atoms of every molecule, (B,).
+        places: Positions relative to the center of nuclear charge, (N, 3), in A.
+    """
+
+    species: Tensor
+    batch: Tensor
+    sizes: Tensor
+    places: Tensor
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sums over the atoms of every molecule, (B, ...)."""
+        return segment_sum(values, self.batch, self.sizes.shape[0])
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Means over the atoms of every molecule, (B, ...)."""
+        return self.sum(values) / self.sizes.clamp(min=1).to(values.dtype)[:, None]
+
+
+class Atomwise(NamedTuple):
+    """What a body says of every atom.
+
+    Attributes:
+        features: Steerable features, (N, irreps.dim).
+        scalars: Invariants made of them, (N, hidden).
+    """
+
+    features: Tensor
+    scalars: Tensor
+
+
+class Head(ExactModule, ABC):
+    """Readouts of ``count`` targets of one kind.
+
+    Args:
+        irreps_in: Type of the node features.
+        hidden: Number of invariants of every atom.
+        count: Number of targets.
+    """
+
+    mlp: ScalarMLP
+
+    def __init__(self, irreps_in: o3.Irreps, hidden: int, count: int) -> None:
+        super().__init__()
+        self.irreps_in, self.hidden, self.count = irreps_in, hidden, count
+
+    @abstractmethod
+    def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
+        """Values of unit order, (B, count, *shape)."""
+
+    def take(self, other: Head, sources: Mapping[int, int]) -> None:
+        """Copy the hidden layers of another head, which its properties share, and what reads some of the properties.
+
+        Args:
+            other: A head of the same class and sizes, for any number of properties.
+            sources: Places of properties in this head, and of the same ones in the other.
+
+        Example:
+            >>> from ik_e3nn.targets.numbers import SumHead
+        >>> one, two = SumHead(o3.Irreps("4x0e"), 4, 2), SumHead(o3.Irreps("4x0e"), 4, 1)
+            >>> two.take(one, {0: 1})
+            >>> bool((two.mlp.weights[1][:, 0] == one.mlp.weights[1][:, 1]).all())
+            True
+        """
+        given = dict(other.named_parameters())
+        shared = {f"mlp.weights.{number}" for number in range(len(self.mlp.weights) - 1)}
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name in shared:
+                    parameter.copy_(given[name])
+                    continue
+                # what reads properties has them innermost: matrices (..., count)
+                mine, theirs = parameter.view(-1, self.count), given[name].view(-1, other.count)
+                for here, there in sources.items():
+                    mine[:, here] = theirs[:, there]
+
+
+class Invariants(nn.Module):
+    """Invariants of every atom from its steerable features.
+
+    Args:
+        irreps_in: Type of the node features.
+        hidden: Number of invariants.
+
+    Example:
+        >>> Invariants(o3.Irreps("8x0e + 8x1o"), 16)(torch.randn(5, 32)).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(self, irreps_in: o3.Irreps, hidden: int) -> None:
+        super().__init__()
+        self.linear = EquivariantLinear(irreps_in, o3.Irreps([(hidden, "0e")]), bias=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, irreps_in.dim) to (N, hidden)."""
+        return normalized_silu(self.linear(features))
+
+
+def quiet(mlp: ScalarMLP, factor: float = 0.0) -> ScalarMLP:
+    """The MLP with its last weights scaled down: a model's first guess is then the reference, which is a good one."""
+    with torch.no_grad():
+        mlp.weights[-1].mul_(factor)
+    return mlp

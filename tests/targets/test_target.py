@@ -1,0 +1,47 @@
+"""Targets: made by kind, told apart, and their references by least squares as they are defined."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+
+from ik_e3nn.data import PropertySet
+from ik_e3nn.data.properties.reference import fit_references
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.targets import KINDS, Extensive, Intensive, Polarizability, Target, make_target, target_from_config
+
+
+def test_configurations_make_the_same_targets() -> None:
+    for kind in KINDS:
+        target = make_target("x", kind, "u")
+        assert (target.kind, type(target)) == (kind, KINDS[kind])
+        assert target_from_config(target.config()) == target_from_config(target) == target
+    assert Extensive("x", "eV") != Intensive("x", "eV")  # the kind is part of what a target is
+
+
+def test_mistakes() -> None:
+    with pytest.raises(ConfigError, match="target 'x' is of kind 'scalar', but it must be one of .*extensive"):
+        make_target("x", "scalar")
+    with pytest.raises(ConfigError, match="a target needs a name"):
+        Extensive("")
+    with pytest.raises(ConfigError, match="there are two classes of the kind 'extensive'"):
+
+        class Sum(Target):
+            kind = "extensive"
+
+
+def test_a_reference_is_the_isotropic_part_by_element(rng) -> None:
+    """A tensor that is a sum of isotropic parts of its atoms is all reference; what is left is traceless noise."""
+    alpha = {1: 2.0, 8: 5.0}
+    molecules = [Atoms(f"H{h}O{o}", rng.normal(size=(h + o, 3))) for h, o in ((1, 1), (2, 1), (1, 2), (3, 1))]
+    noise = rng.normal(size=(4, 3, 3))
+    noise = noise + noise.swapaxes(1, 2)
+    noise -= np.trace(noise, axis1=1, axis2=2)[:, None, None] * np.eye(3) / 3
+    totals = np.array([sum(alpha[z] for z in atoms.numbers) for atoms in molecules])
+    values = totals[:, None, None] * np.eye(3) + noise
+    target = Polarizability("alpha", "A^3")
+    one = fit_references(PropertySet(molecules, (target,), {"alpha": values}, list("abcd")), [1, 8])[0]
+    assert one.per_atom == pytest.approx([2.0, 5.0], rel=1e-12)
+    assert one.scale == pytest.approx(np.sqrt(np.mean(noise**2)), rel=1e-12)
+    back = target.from_isotropic(torch.from_numpy(totals))
+    assert target.isotropic(back.numpy()) == pytest.approx(totals, rel=1e-14)
