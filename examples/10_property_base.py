@@ -29,7 +29,7 @@ from tqdm import tqdm
 from ik_e3nn.cli import main as command
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import DataError
-from ik_e3nn.models import load_property_model, read_model_info, save_model
+from ik_e3nn.models import load_model, read_model_info, save_model
 from ik_e3nn.models.files.pretrained import FOLDER, PROPERTIES, PROPERTIES_CARD
 
 METHOD = "GFN2-xTB"
@@ -97,7 +97,7 @@ def make_data(args: argparse.Namespace) -> dict[str, int]:
 
 def install(model: Path, card: str, facts: dict[str, object]) -> None:
     """Copy the model, without paths of this machine, and its card into the package."""
-    save_model(load_property_model(model), FOLDER / PROPERTIES, summary=facts, overwrite=True)
+    save_model(load_model(model), FOLDER / PROPERTIES, summary=facts, overwrite=True)
     (FOLDER / PROPERTIES_CARD).write_text(card)
 
 

@@ -34,9 +34,9 @@ def info(settings: InfoSettings) -> str:
     Raises:
         ModelFileError: The file is broken or newer than this library.
     """
-    from ik_e3nn.models import model_path, read_model_info
+    from ik_e3nn.models import read_model_info
 
-    content = dict(read_model_info(model_path(settings.model)))
+    content = dict(read_model_info(settings.model))
     if not settings.full:
         training = dict(content.get("training", {}))
         training.pop("config", None)

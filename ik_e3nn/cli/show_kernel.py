@@ -116,13 +116,13 @@ def _blocks(name: str) -> Any:
     """A potential, or the blocks of one that a model of properties reads."""
     import torch
 
-    from ik_e3nn.models import MolecularPropertyModel, load_model, load_property_model, model_path, read_model_info
+    from ik_e3nn.models import load_model
     from ik_e3nn.models.networks.bodies import PotentialBody
 
-    path = model_path(name)
-    if read_model_info(path)["model"] != MolecularPropertyModel.__name__:
-        return load_model(path, dtype=torch.float64)
-    body = load_property_model(path, dtype=torch.float64).body
+    model: Any = load_model(name, "cpu", torch.float64)
+    body = getattr(model, "body", None)
+    if body is None:
+        return model
     if not isinstance(body, PotentialBody):
         raise ConfigError(f"{name} is the paper's network; kernels can be shown of models with a potential's blocks")
     return body.potential

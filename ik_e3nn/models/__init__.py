@@ -1,13 +1,14 @@
 """Models and their files."""
 
 from ik_e3nn.models.compiled.potential import CompileWarning, compile_for_training, compile_potential
-from ik_e3nn.models.files.checkpoint import load_model, load_property_model, read_model_info, save_model
+from ik_e3nn.models.files.checkpoint import load_model, read_model_info, save_model
 from ik_e3nn.models.files.pretrained import base_model_path, model_files, model_path
 from ik_e3nn.models.networks.forecaster import Forecaster
 from ik_e3nn.models.networks.hyperparameters import PRESETS
 from ik_e3nn.models.networks.point_cloud import PointCloudClassifier
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
+from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.models.transfer.retarget import retargeted
 from ik_e3nn.models.transfer.species import extended
 from ik_e3nn.models.uncertainty.file import save_uncertainty, with_property_uncertainty, with_uncertainty
@@ -26,6 +27,7 @@ __all__ = [
     "MolecularPropertyModel",
     "PointCloudClassifier",
     "PropertyCommittee",
+    "StoredModel",
     "UncertainPotential",
     "UncertainProperties",
     "base_model_path",
@@ -33,7 +35,6 @@ __all__ = [
     "compile_potential",
     "extended",
     "load_model",
-    "load_property_model",
     "model_files",
     "model_path",
     "read_model_info",

@@ -16,8 +16,8 @@ from ik_e3nn.data.files.writing import write_structures
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.json_file import read_json
 from ik_e3nn.models import save_model
-from ik_e3nn.models.files.checkpoint import Model
 from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.training.config.finetune import FinetuneConfig, PropertyFinetuneConfig
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig
@@ -210,7 +210,7 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
         | task.summary()
         | {"versions": versions(), "config": dataclasses.asdict(config)}
     )
-    save_model(cast(Model, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
+    save_model(cast(StoredModel, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
     run_folder.write_json(metrics, folder / run_folder.METRICS)
     for name in task.set_aside():
         _write_set_aside(task, name, folder)

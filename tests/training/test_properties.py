@@ -18,7 +18,7 @@ from ik_e3nn.data import conformers, molecule_from_smiles, read_properties, with
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import build_molecular_graph
-from ik_e3nn.models import load_property_model, read_model_info, with_property_uncertainty
+from ik_e3nn.models import load_model, read_model_info, with_property_uncertainty
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.targets import Dipole, Extensive, Intensive
 from ik_e3nn.training import (
@@ -123,7 +123,7 @@ def test_predictions_of_a_file_are_those_of_the_model(folder, capsys) -> None:
     assert main(["predict", "out/model.safetensors", "two.xyz", "-o", "p.csv", "--progress=false"]) == 0
     with (folder / "p.csv").open() as file:
         table = list(csv.DictReader(file))
-    model = load_property_model(folder / "out/model.safetensors")
+    model = load_model(folder / "out/model.safetensors")
     for row, atoms in zip(table, structures, strict=True):
         with torch.no_grad():
             out = model(build_molecular_graph(atoms, model.edges, model.r_max))
@@ -216,7 +216,7 @@ def test_a_resumed_run_is_the_straight_one_bit_for_bit(folder) -> None:
     with interrupted_in_epoch(2):
         train(split)
     resumed = train(split, resume=True)
-    one, two = (load_property_model(result.model).state_dict() for result in (straight, resumed))
+    one, two = (load_model(result.model).state_dict() for result in (straight, resumed))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
     with pytest.raises(ConfigError, match="a run cannot be resumed with another model"):
@@ -394,7 +394,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
         metrics = json.loads((folder / f"{stem}_metrics.json").read_text())
         assert metrics["calibrated_on"] == metrics["tested_on"] == 8
         assert (folder / f"{stem}_calibration.png").stat().st_size > 10_000
-        members = [load_property_model(path) for path in sorted(folder.glob(model))]
+        members = [load_model(path) for path in sorted(folder.glob(model))]
         uncertain = with_property_uncertainty(members, folder / name)
         data, _ = with_bonds(read_properties("train.xyz", uncertain.targets), "auto", "error")
         for error, std in property_errors_and_stds(uncertain, data.select(range(0, 16, 2))).values():
@@ -430,7 +430,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
 
 def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> None:
     result = train(read_config("config.yaml"))
-    targets = load_property_model(result.model).targets
+    targets = load_model(result.model).targets
     asked = prepare_properties(read_config("config.yaml")).sets
     for name in ("valid", "test"):
         found, wanted = read_properties(result.folder / f"set_aside/{name}.xyz", targets), asked[name]
@@ -480,7 +480,7 @@ def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys
     assert "or set data.on_failure to skip" in error
     assert main([*words, "--data.on_failure=skip"]) == 0
     assert "row 17 of train.csv is left out" in capsys.readouterr().err
-    assert [t.name for t in load_property_model(folder / "out/model.safetensors").targets] == ["size", "heteroatoms"]
+    assert [t.name for t in load_model(folder / "out/model.safetensors").targets] == ["size", "heteroatoms"]
     (folder / "ions.csv").write_text("smiles\nC[NH3+]\n[CH2]C\nC[NH2+]\nCC\n")
     assert main(["predict", "out/model.safetensors", "ions.csv", "-o", "ions_out.csv", "--progress=false"]) == 0
     assert "3 molecules are charged or have unpaired electrons" in capsys.readouterr().err
@@ -554,7 +554,7 @@ def test_predict_says_what_the_model_has_never_seen(tmp_path, monkeypatch, capsy
 
 def test_bonds_that_do_not_fit_cost_one_row(folder, capsys) -> None:
     train(read_config("config.yaml", ["--run.max_epochs=1"]))
-    assert load_property_model(folder / "out/model.safetensors").trained_on == Domain(max_atoms=11)
+    assert load_model(folder / "out/model.safetensors").trained_on == Domain(max_atoms=11)
     good = molecule_from_smiles("CCO")
     far, beyond = (Atoms(good.numbers, good.positions, info={"bonds": bonds}) for bonds in ([0, 8, 1], [0, 99, 1]))
     write("a.xyz", [good, far, beyond, good])

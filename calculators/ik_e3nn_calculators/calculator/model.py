@@ -110,4 +110,4 @@ def _member(model: Any) -> InteratomicPotential:
     path = model_path(model)
     if not is_file(path):
         raise ModelFileError(f"there is no model file {str(path)!r}")
-    return load_model(path, device="cpu")
+    return load_model(path, device="cpu", kind=InteratomicPotential)

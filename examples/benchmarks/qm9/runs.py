@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data import PropertyDataset, PropertySet, paper_split, perception_counts, read_qm9, with_bonds
 from ik_e3nn.data.graphs.splits import fingerprint
+from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.properties import PropertyLossConfig
 from ik_e3nn.training.config.schema import RunConfig
 from ik_e3nn.training.inference.property_prediction import predict_properties
@@ -89,7 +90,7 @@ def train(
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     rows, best = run_training(module, train_graphs, valid_graphs, config=config, folder=folder)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = resolve_device("auto")
     _, errors = predict_properties(module.best_model.to(device), graphs_of(model, sets.test), loss=loss)
     whole = {
         "seed": seed, "train_size": len(sets.train), "train_seconds": rows[-1]["seconds"], "epochs": rows[-1]["epoch"],

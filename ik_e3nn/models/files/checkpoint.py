@@ -5,42 +5,38 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from math import isnan
+from os import PathLike
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import torch
-from ase.data import chemical_symbols
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.files.device import resolve_device
-from ik_e3nn.models.files.pretrained import packaged_domain
+from ik_e3nn.models.files.pretrained import model_path, packaged_domain
 from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
+from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.nn import add_lora, lora_layers
 from ik_e3nn.user_path import is_file
 
 OLDEST_VERSION = min(STEPS)  # that is still read: its checksum covers names and bytes of the weights
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
-Model = InteratomicPotential | MolecularPropertyModel
-M = TypeVar("M", InteratomicPotential, MolecularPropertyModel)
-COMMANDS = {
-    "InteratomicPotential": "ik-e3nn eval, md, relax and dock",
-    "MolecularPropertyModel": "ik-e3nn predict, and finetune with data.targets",
-}
+M = TypeVar("M", bound=StoredModel)
+MODELS: dict[str, type[StoredModel]] = {kind.__name__: kind for kind in (InteratomicPotential, MolecularPropertyModel)}
+"""The models that have files, by the name in the file."""
 LARGEST = {"l_max": 12, "l_features": 12, "correlation": 8, "num_layers": 100, "kernel_depth": 100, "grid_degree": 200}
 MAY_BE_NAN = ("scales.per_atom", "scales.per_square")
-UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 
 
 def save_model(
-    model: Model, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
+    model: StoredModel, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
 ) -> None:
     """Write a model to one file, at once or not at all.
 
@@ -71,7 +67,8 @@ def save_model(
         "config": model.config,
         "lora": lora_layers(model),
         "dtype": str(model.dtype).removeprefix("torch."),
-        **_units_and_references(model),
+        "units": model.units,
+        model.reference_entry: model.reference(),
         "versions": {name: _version(name) for name in ("ik-e3nn", "torch", "e3nn")},
         "trained_on": None if model.trained_on is None else asdict(model.trained_on),
         "training": summary or {},
@@ -85,46 +82,53 @@ def save_model(
         file.write(data)
 
 
-def read_model_info(path: str | Path) -> dict[str, Any]:
+def read_model_info(path: str | PathLike[str]) -> dict[str, Any]:
     """The JSON part of a model file: configuration, species, E0 and where they come from, units, versions, training.
+
+    Args:
+        path: The file; "base" and "base-properties" are the models that come with the package.
 
     Raises:
         FileNotFoundError: There is no such file.
         ModelFileError: Not a model file, broken, or written by a newer version.
     """
-    return _read(Path(path))[0]
+    return _read(model_path(path))[0]
+
+
+@overload
+def load_model(
+    path: str | PathLike[str], device: str | torch.device = "auto", dtype: torch.dtype | None = None
+) -> StoredModel: ...
+
+
+@overload
+def load_model(
+    path: str | PathLike[str], device: str | torch.device = "auto", dtype: torch.dtype | None = None, *, kind: type[M]
+) -> M: ...
 
 
 def load_model(
-    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> InteratomicPotential:
-    """Read a model, ready for prediction.
+    path: str | PathLike[str],
+    device: str | torch.device = "auto",
+    dtype: torch.dtype | None = None,
+    *,
+    kind: type[StoredModel] | None = None,
+) -> StoredModel:
+    """Read a model of any kind, ready for prediction.
 
     Args:
-        path: The file.
+        path: The file; "base" and "base-properties" are the models that come with the package.
         device: "cpu", "cuda", "cuda:1" ..., or "auto" for a GPU where there is one.
         dtype: Floating type; the one it was saved with if absent.
+        kind: The class that the model must have, where only that one will do.
 
     Returns:
-        The model, in evaluation mode.
+        An ``InteratomicPotential`` or a ``MolecularPropertyModel``, in evaluation mode.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ModelFileError: Not a model file, broken, or written by a newer version.
+        ModelFileError: Not a model file, broken, written by a newer version, or the model is of another kind.
         ConfigError: An unknown device.
-    """
-    model, info = _load(Path(path), InteratomicPotential, device, dtype)
-    try:
-        model.energy_reference_provenance = str(info["energy_reference"]["provenance"])
-    except (TypeError, KeyError) as error:
-        raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
-    return model
-
-
-def load_property_model(
-    path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
-) -> MolecularPropertyModel:
-    """Read a model of properties, ready for prediction; arguments and errors are those of ``load_model``.
 
     Example:
         >>> from ik_e3nn.targets import Intensive
@@ -132,35 +136,35 @@ def load_property_model(
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     file = Path(folder) / "gap.safetensors"
         ...     save_model(MolecularPropertyModel(["H", "C"], [Intensive("gap", "eV")]), file)
-        ...     load_property_model(file).targets[0].unit
+        ...     load_model(file).units["gap"]
         'eV'
     """
-    return _load(Path(path), MolecularPropertyModel, device, dtype)[0]
-
-
-def _load(path: Path, kind: type[M], device: str | torch.device, dtype: torch.dtype | None) -> tuple[M, dict[str, Any]]:
-    """A model of one kind, and what is in its file."""
-    where = resolve_device(device)
+    path, where = model_path(path), resolve_device(device)
     info, tensors = _read(path)
-    if info["model"] != kind.__name__:
-        article, other = ("an" if name[0] in "AEIO" else "a" for name in (kind.__name__, info["model"]))
-        use = f"; it is for {COMMANDS[info['model']]}" if info["model"] in COMMANDS else ""
-        raise ModelFileError(f"{path} holds {other} {info['model']}, not {article} {kind.__name__}{use}")
+    found = MODELS[info["model"]]
+    if kind is not None and not issubclass(found, kind):
+        raise ModelFileError(f"{path} holds {_a(found.__name__)}, not {_a(kind.__name__)}; it is for {found.commands}")
     try:
         check_sizes(info["config"], tensors)
         check_sizes(info.get("lora", {}), tensors)
         saved_dtype = DTYPES[info["dtype"]]
-        model = kind(**info["config"]).to(saved_dtype)
+        model = found(**info["config"]).to(saved_dtype)
         for name, rank in info.get("lora", {}).items():
             add_lora(model.get_submodule(name), rank)
         for name, tensor in model.state_dict().items():
             if name in tensors and tensors[name].dtype != tensor.dtype:
                 raise TypeError(f"{name} is {tensors[name].dtype} in the file, expected {tensor.dtype}")
         model.load_state_dict(tensors)
+        model.take_reference(info[model.reference_entry])
         model.trained_on = _domain(path, info)
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
-    return model.to(device=where, dtype=dtype or saved_dtype).eval(), info
+    return model.to(device=where, dtype=dtype or saved_dtype).eval()
+
+
+def _a(name: str) -> str:
+    """The name with its article."""
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
 
 
 def _domain(path: Path, info: Mapping[str, Any]) -> Domain | None:
@@ -168,23 +172,6 @@ def _domain(path: Path, info: Mapping[str, Any]) -> Domain | None:
     if info.get("trained_on") is None:
         return packaged_domain(path)
     return Domain(**({"unpaired": True} | info["trained_on"]))
-
-
-def _units_and_references(model: Model) -> dict[str, Any]:
-    """What a model's numbers mean."""
-    symbols = [chemical_symbols[z] for z in model.species]
-    if isinstance(model, MolecularPropertyModel):
-        rows = zip(model.targets, model.scales.per_atom.tolist(), model.scales.shift.tolist(), strict=True)
-        references = {
-            t.name: {"shift": b, **{s: None if isnan(value) else value for s, value in zip(symbols, a, strict=True)}}
-            for t, a, b in rows
-        }
-        return {"units": {"length": "A", **{t.name: t.unit for t in model.targets}}, "references": references}
-    values = dict(zip(symbols, model.atomic_energy.reference.tolist(), strict=True))
-    return {
-        "units": UNITS,
-        "energy_reference": {"values": values, "provenance": model.energy_reference_provenance},
-    }
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -217,17 +204,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             f"{OLDEST_VERSION} to {FORMAT_VERSION}: train the model again, or use the version that wrote it, ik-e3nn "
             f"{writer}"
         )
-    reference = "references" if info.get("model") == MolecularPropertyModel.__name__ else "energy_reference"
     checksum = "weights_sha256" if found == OLDEST_VERSION else "sha256"
-    missing = {"model", "config", "dtype", reference, checksum} - info.keys()
-    if missing:
-        raise ModelFileError(f"{path}: the description of the model is incomplete; it lacks {sorted(missing)}")
-    kinds = {"model": str, "config": dict, "dtype": str, reference: dict}
-    wrong = [name for name, kind in kinds.items() if not isinstance(info[name], kind)]
-    if wrong or not isinstance(info.get("lora", {}), dict):
-        raise ModelFileError(f"{path}: the description of the model is broken: {[*wrong, 'lora'][0]} has a wrong type")
-    if info["dtype"] not in DTYPES:
-        raise ModelFileError(f"{path}: unknown dtype {info['dtype']!r}; expected one of {', '.join(DTYPES)}")
+    _check_description(info, checksum, path)
     digest = _digest(tensors) if found == OLDEST_VERSION else contents_digest(info, tensors)
     if info[checksum] != digest:
         raise ModelFileError(f"{path}: the file is damaged (its checksum is wrong): copy it again or train anew")
@@ -247,6 +225,26 @@ def _format(info: Any, path: Path) -> tuple[int, str]:
                 f"{path}: the description of the model is broken: {name} must be {words}, got {json.dumps(found)[:80]}"
             )
     return info["format_version"], str(info.get("versions", {}).get("ik-e3nn"))
+
+
+def _check_description(info: Mapping[str, Any], checksum: str, path: Path) -> None:
+    """Refuse a description that lacks something, has something of a wrong type, or is of an unknown kind of model."""
+    kinds: dict[str, type] = {"model": str, "config": dict, "dtype": str}
+    if isinstance(info.get("model"), str):
+        if info["model"] not in MODELS:
+            raise ModelFileError(
+                f"{path} holds {_a(info['model'])}, which this version does not know; it reads {' and '.join(MODELS)}: "
+                "upgrade ik-e3nn"
+            )
+        kinds[MODELS[info["model"]].reference_entry] = dict
+    missing = {*kinds, checksum} - info.keys()
+    if missing:
+        raise ModelFileError(f"{path}: the description of the model is incomplete; it lacks {sorted(missing)}")
+    wrong = [name for name, kind in kinds.items() if not isinstance(info[name], kind)]
+    if wrong or not isinstance(info.get("lora", {}), dict):
+        raise ModelFileError(f"{path}: the description of the model is broken: {[*wrong, 'lora'][0]} has a wrong type")
+    if info["dtype"] not in DTYPES:
+        raise ModelFileError(f"{path}: unknown dtype {info['dtype']!r}; expected one of {', '.join(DTYPES)}")
 
 
 def contents_digest(info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
@@ -289,12 +287,12 @@ def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
             raise ValueError(f"{name} is {value}, expected at most {most}")
 
 
-def weights_digest(model: Model) -> str:
+def weights_digest(model: StoredModel) -> str:
     """The checksum of all weights that the model's file has."""
     return _digest(_tensors(model))
 
 
-def _tensors(model: Model) -> dict[str, torch.Tensor]:
+def _tensors(model: StoredModel) -> dict[str, torch.Tensor]:
     return {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
 
 

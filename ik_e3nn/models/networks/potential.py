@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
-from typing import Any, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -19,20 +19,21 @@ from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.neighbors.coordination import divisor_of_products
-from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
+from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.symmetry import SymmetryGroup
 
 FIELD_REACH = 2.0  # of the field outside, in cutoffs; what it changes between atoms reaches half as far
+UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 PLACE_SHARE = 0.1  # of places in features: a smaller share is learned more slowly and remembers single frames less
 
 Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
 """What can stand in for ``energies_and_gradients``; see ``ik_e3nn.models.compiled.potential``."""
 
 
-class InteratomicPotential(nn.Module):
+class InteratomicPotential(StoredModel):
     r"""Energy, forces and stress of molecules and materials from implicit steerable kernels.
 
     .. math:: E = \sum_i E^0_{Z_i} + s \sum_i \sum_t \epsilon_t(x_i^{(t)}), \qquad
@@ -81,6 +82,9 @@ class InteratomicPotential(nn.Module):
         (torch.Size([1]), torch.Size([3, 3]))
     """
 
+    commands = "ik-e3nn eval, md, relax and dock"
+    reference_entry = "energy_reference"
+    units: ClassVar[dict[str, str]] = UNITS
     species_table: Tensor
     max_edges: int | None = None
     compiled: Core | None = None
@@ -359,7 +363,16 @@ class InteratomicPotential(nn.Module):
         self.energy_reference_provenance = provenance
 
     energy_reference_provenance: str = "none (all zero)"
-    trained_on: Domain | None = None  # of a model that was trained, where it is known
+
+    def reference(self) -> dict[str, Any]:
+        """Energies of isolated atoms by element, in eV, and where they come from."""
+        symbols = [chemical_symbols[z] for z in self.species]
+        values = dict(zip(symbols, self.atomic_energy.reference.tolist(), strict=True))
+        return {"values": values, "provenance": self.energy_reference_provenance}
+
+    def take_reference(self, reference: Mapping[str, Any]) -> None:
+        """Take over where the energies of isolated atoms come from."""
+        self.energy_reference_provenance = str(reference["provenance"])
 
     def set_scale(self, scale: float) -> None:
         """Set the factor from readouts to eV: the root mean square of the forces (eV/A) is a good one."""

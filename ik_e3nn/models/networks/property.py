@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any, Self, cast, get_args
 
 import torch
@@ -16,18 +17,18 @@ from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Connectivity, fields
 from ik_e3nn.models.networks.bodies import Body, PotentialBody, SteerableBody
-from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_species
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.reading import species_indices
+from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.targets import KINDS, Target, target_from_config
 from ik_e3nn.targets.head import Atomwise, Invariants, Molecules
 from ik_e3nn.targets.scale import PropertyScale
 from ik_e3nn.targets.target import columns
 
 
-class MolecularPropertyModel(nn.Module):
+class MolecularPropertyModel(StoredModel):
     r"""Several properties of a molecule at once, from steerable features of its atoms.
 
     .. math:: P_t = \mathrm{reference}_t + s_t \, \mathrm{head}_t\big(\mathrm{body}(\text{graph})\big)
@@ -67,9 +68,10 @@ class MolecularPropertyModel(nn.Module):
         (torch.Size([1]), torch.Size([1, 3]))
     """
 
+    commands = "ik-e3nn predict, and finetune with data.targets"
+    reference_entry = "references"
     species_table: Tensor
     nuclear_charges: Tensor
-    trained_on: Domain | None = None  # of a model that was trained, where it is known
 
     def __init__(
         self,
@@ -158,6 +160,20 @@ class MolecularPropertyModel(nn.Module):
     def device(self) -> torch.device:
         """Device of the parameters."""
         return self.invariants.linear.weight.device
+
+    @property
+    def units(self) -> dict[str, str]:
+        """The unit of lengths, and that of every target by its name."""
+        return {"length": "A", **{target.name: target.unit for target in self.targets}}
+
+    def reference(self) -> dict[str, Any]:
+        """By the targets' names: ``shift``, and what every element adds; None where that is unknown."""
+        symbols = [chemical_symbols[z] for z in self.species]
+        rows = zip(self.targets, self.scales.per_atom.tolist(), self.scales.shift.tolist(), strict=True)
+        return {
+            t.name: {"shift": b, **{s: None if isnan(value) else value for s, value in zip(symbols, a, strict=True)}}
+            for t, a, b in rows
+        }
 
     def set_average_neighbors(self, number: float) -> None:
         """Set the mean number of neighbors of the training set."""

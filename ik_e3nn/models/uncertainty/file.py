@@ -15,9 +15,10 @@ from safetensors.torch import save
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError, ModelFileError
-from ik_e3nn.models.files.checkpoint import Model, contents_digest, weights_digest
+from ik_e3nn.models.files.checkpoint import contents_digest, weights_digest
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
+from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.models.uncertainty.ensemble import Ensemble
 from ik_e3nn.models.uncertainty.last_layer import LastLayerEnsemble
 from ik_e3nn.models.uncertainty.potentials import Committee, UncertainPotential, check_factor
@@ -60,7 +61,7 @@ def save_uncertainty(
     info = {
         "format_version": FORMAT_VERSION,
         "kind": type(model).__name__,
-        "models_sha256": [weights_digest(cast(Model, member)) for member in model.members],
+        "models_sha256": [weights_digest(cast(StoredModel, member)) for member in model.members],
         "calibration": summary or {},
     }
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
@@ -128,7 +129,7 @@ def _check_count(factors: torch.Tensor, names: Sequence[str]) -> None:
 
 
 def _read(
-    models: Sequence[Model], path: Path, kinds: Sequence[type[Ensemble[Any]]]
+    models: Sequence[StoredModel], path: Path, kinds: Sequence[type[Ensemble[Any]]]
 ) -> tuple[str, dict[str, torch.Tensor]]:
     """Kind, out of some, and tensors of a file that was made for these models."""
     if not is_file(path):

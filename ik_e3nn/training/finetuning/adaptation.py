@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -19,8 +19,6 @@ from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
     load_model,
-    load_property_model,
-    read_model_info,
 )
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path
@@ -42,7 +40,7 @@ def load_potential(path: Path) -> InteratomicPotential:
         FileNotFoundError: There is no such file.
         ModelFileError: The file is broken, or that of another kind of model.
     """
-    model = load_model(path)
+    model = load_model(path, "cpu", kind=InteratomicPotential)
     merge_lora(model)
     return model
 
@@ -54,9 +52,7 @@ def load_any(path: Path) -> InteratomicPotential | MolecularPropertyModel:
         FileNotFoundError: There is no such file.
         ModelFileError: The file is broken, or that of another kind of model.
     """
-    if read_model_info(path)["model"] != MolecularPropertyModel.__name__:
-        return load_potential(path)
-    model = load_property_model(path)
+    model = cast(InteratomicPotential | MolecularPropertyModel, load_model(path, "cpu"))
     merge_lora(model)
     return model
 

@@ -20,8 +20,7 @@ from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.data.labels.finding import LABELS, missing_labels
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.models import load_model, model_path
-from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models import InteratomicPotential, load_model
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
@@ -114,7 +113,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     for path in (output, metrics_file):
         check_output(path, overwrite=settings.overwrite, inputs=[settings.model, *data])
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
-    model = load_model(model_path(settings.model), device=resolve_device(settings.device), dtype=dtype)
+    model = load_model(settings.model, settings.device, dtype, kind=InteratomicPotential)
     structures, places = read_located(settings.data)
     _check_names(structures, places, settings)
     check_species(structures, model.species, places)

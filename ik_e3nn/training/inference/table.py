@@ -21,7 +21,7 @@ from ik_e3nn.models import (
     MolecularPropertyModel,
     PropertyCommittee,
     UncertainProperties,
-    load_property_model,
+    load_model,
     model_files,
     with_property_uncertainty,
 )
@@ -135,7 +135,7 @@ def predict(settings: PredictSettings) -> str:
 def _load(settings: PredictSettings) -> MolecularPropertyModel | UncertainProperties:
     """The model, or the committee."""
     device = resolve_device(settings.device)
-    models = [load_property_model(path, device=device) for path in model_files(settings.model)]
+    models = [load_model(path, device, kind=MolecularPropertyModel) for path in model_files(settings.model)]
     if settings.uncertainty is not None:
         return with_property_uncertainty(models, settings.uncertainty)
     if len(models) == 1:

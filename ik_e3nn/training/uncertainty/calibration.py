@@ -25,7 +25,6 @@ from ik_e3nn.models import (
     UncertainPotential,
     load_model,
     model_files,
-    read_model_info,
     save_uncertainty,
 )
 from ik_e3nn.models.files.device import resolve_device
@@ -103,9 +102,10 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
         check_output(path, overwrite=settings.overwrite, inputs=settings.inputs)
     device = resolve_device(settings.device)
     files = model_files(settings.model)
-    if read_model_info(files[0])["model"] == MolecularPropertyModel.__name__:
+    first = load_model(files[0], device)
+    if isinstance(first, MolecularPropertyModel):
         return calibrate_properties(settings, files, output, metrics_file, plot_file)
-    models = [load_model(path, device=device).requires_grad_(False) for path in files]
+    models = [load_model(path, device, kind=InteratomicPotential).requires_grad_(False) for path in files]
     data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
     shared = [z for z in models[0].species if all(z in model.species for model in models)]
     check_species(data.structures, shared, data.names)

@@ -22,7 +22,7 @@ from ik_e3nn.models import (
     MolecularPropertyModel,
     PropertyCommittee,
     UncertainProperties,
-    load_property_model,
+    load_model,
     save_uncertainty,
 )
 from ik_e3nn.models.files.device import resolve_device
@@ -102,7 +102,7 @@ def calibrate_properties(
     if useless:
         raise ConfigError(f"{useless[0]} has no effect on the uncertainty of properties; leave it out.")
     device = resolve_device(settings.device)
-    models = [load_property_model(path, device=device).requires_grad_(False) for path in files]
+    models = [load_model(path, device, kind=MolecularPropertyModel).requires_grad_(False) for path in files]
     if len(models) == 1 and settings.train is None:
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
     committee = PropertyCommittee(models) if len(models) > 1 else None

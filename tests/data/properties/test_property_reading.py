@@ -213,9 +213,7 @@ def test_a_polarizability_is_symmetric(tmp_path) -> None:
     assert read_properties(tmp_path / "a.xyz", [alpha]).counts() == {"alpha": 1}
     frames[1].info["alpha"] = [10.0, -1.0, 0, 1.0, 10, 0, 0, 0, 9]
     write(tmp_path / "a.xyz", frames)
-    with pytest.raises(
-        DataError, match="molecule 1 of .*a.xyz: alpha is a polarizability and must be symmetric"
-    ):
+    with pytest.raises(DataError, match="molecule 1 of .*a.xyz: alpha is a polarizability and must be symmetric"):
         read_properties(tmp_path / "a.xyz", [alpha])
 
 

@@ -10,7 +10,14 @@ from ase.units import Bohr, Debye, Hartree
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.graph import build_molecular_graph
-from ik_e3nn.models import base_model_path, load_model, load_property_model, model_path, read_model_info
+from ik_e3nn.models import (
+    InteratomicPotential,
+    MolecularPropertyModel,
+    base_model_path,
+    load_model,
+    model_path,
+    read_model_info,
+)
 from ik_e3nn_calculators import IKCalculator
 
 
@@ -61,7 +68,7 @@ def test_the_model_of_properties_says_what_its_method_says():
     tblite = pytest.importorskip("tblite.interface")
     path = model_path("base-properties")
     assert path.with_name("PROPERTIES.md").exists()
-    model = load_property_model(path)
+    model = load_model(path)
     assert [*model.species] == [1, 6, 7, 8, 9, 16, 17]
     atoms = molecule_from_smiles("CC(=O)NCC#N")
     calculator = tblite.Calculator("GFN2-xTB", atoms.numbers, atoms.positions / Bohr)
@@ -71,3 +78,12 @@ def test_the_model_of_properties_says_what_its_method_says():
     said = model(build_molecular_graph(atoms, model.edges, model.r_max))
     assert said["homo"].item() == pytest.approx(energies[occupations > 1].max() * Hartree, abs=0.5)
     assert said["mu"].item() == pytest.approx(np.linalg.norm(result.get("dipole")) * Bohr / Debye, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("base", InteratomicPotential), ("base-properties", MolecularPropertyModel)]
+)
+def test_models_of_the_package_are_loaded_by_their_names(name, kind) -> None:
+    model = load_model(name, "cpu")
+    assert type(model) is kind
+    assert load_model(model_path(name), "cpu", kind=kind).config == model.config == read_model_info(name)["config"]

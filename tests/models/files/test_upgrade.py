@@ -7,7 +7,7 @@ import torch
 from ase.build import molecule
 
 from ik_e3nn.graph import build_graph, build_molecular_graph
-from ik_e3nn.models import load_model, load_property_model, read_model_info, save_model
+from ik_e3nn.models import load_model, read_model_info, save_model
 from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
 
 DATA = Path(__file__).parents[1] / "data"
@@ -20,11 +20,10 @@ def test_there_is_a_file_and_a_step_for_every_older_format() -> None:
 
 @pytest.mark.parametrize("path", sorted(DATA.glob("format_*.safetensors")), ids=lambda path: path.stem)
 def test_what_is_read_is_of_todays_format_and_can_be_written_again(path, tmp_path) -> None:
-    load = load_property_model if path.stem.endswith("properties") else load_model
-    model = load(path)
+    model = load_model(path)
     assert read_model_info(path)["format_version"] == FORMAT_VERSION
     save_model(model, tmp_path / "new.safetensors")
-    again = load(tmp_path / "new.safetensors").state_dict()
+    again = load_model(tmp_path / "new.safetensors").state_dict()
     assert all(torch.equal(again[name], tensor) for name, tensor in model.state_dict().items())
 
 
@@ -35,7 +34,7 @@ def test_a_potential_of_format_3() -> None:
 
 
 def test_properties_of_format_3() -> None:
-    model = load_property_model(DATA / "format_3_properties.safetensors")
+    model = load_model(DATA / "format_3_properties.safetensors")
     assert [target.kind for target in model.targets] == ["extensive", "polarizability"]
     with torch.no_grad():
         out = model(build_molecular_graph(molecule("H2O"), model.edges, model.r_max, dtype=torch.float64))

@@ -14,7 +14,6 @@ from ik_e3nn.models import (
     MolecularPropertyModel,
     extended,
     load_model,
-    load_property_model,
     model_path,
     save_model,
 )
@@ -169,13 +168,13 @@ def test_it_goes_with_the_file(tmp_path, monkeypatch):
     loaded = load_model(tmp_path / "a.safetensors", dtype=torch.float64)
     assert loaded.trained_on == extended(loaded, ["C"]).trained_on == model.trained_on
     assert load_model(base_model_path()).trained_on == BASE
-    assert load_property_model(model_path("base-properties")).trained_on == Domain(max_atoms=22)
+    assert load_model(model_path("base-properties")).trained_on == Domain(max_atoms=22)
     properties = MolecularPropertyModel(
         ["H", "O"], [Intensive("gap", "eV")], potential={"num_channels": 4}, edges="radius"
     )
     properties.trained_on = Domain(3, unpaired=True)
     save_model(properties, tmp_path / "p.safetensors")
-    loaded = load_property_model(tmp_path / "p.safetensors")
+    loaded = load_model(tmp_path / "p.safetensors")
     assert loaded.trained_on == retargeted(loaded, loaded.targets, ["C"]).trained_on == Domain(3, unpaired=True)
     with monkeypatch.context() as patch:  # a file from before unpaired electrons were looked for
         patch.setattr(checkpoint, "asdict", lambda domain: {"max_atoms": domain.max_atoms})

@@ -18,7 +18,6 @@ from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
     load_model,
-    load_property_model,
     read_model_info,
     save_model,
 )
@@ -232,7 +231,7 @@ def test_references_stay_in_double_precision() -> None:
 def test_reloaded_models_predict_the_same_bits(tmp_path, name, dtype) -> None:
     model = make(name).to(dtype)
     save_model(model, tmp_path / "m.safetensors", summary={"split_hash": "abc"})
-    again = load_property_model(tmp_path / "m.safetensors")
+    again = load_model(tmp_path / "m.safetensors")
     graph = build_molecular_graph(ethanol(), model.edges, model.r_max, dtype=dtype)
     with torch.no_grad():
         one, two = model(graph), again(graph)
@@ -248,7 +247,7 @@ def test_reloaded_models_predict_the_same_bits(tmp_path, name, dtype) -> None:
 
 def test_files_from_before_the_activation_was_a_setting_have_that_of_the_sphere(tmp_path) -> None:
     """The file was written by the version before, and so were the numbers."""
-    model = load_property_model(OLD_FILE)
+    model = load_model(OLD_FILE)
     assert model.config["steerable"]["activation"] == "sphere"
     assert read_model_info(OLD_FILE)["config"] == model.config
     graph = build_molecular_graph(molecule("H2O"), model.edges, model.r_max, dtype=torch.float64)
@@ -258,7 +257,7 @@ def test_files_from_before_the_activation_was_a_setting_have_that_of_the_sphere(
     assert out["mu"][0, 2].item() == pytest.approx(0.33000335107581064, rel=1e-13)
     save_model(model, tmp_path / "m.safetensors")
     with torch.no_grad():
-        again = load_property_model(tmp_path / "m.safetensors")(graph)
+        again = load_model(tmp_path / "m.safetensors")(graph)
     assert all(torch.equal(again[name], value) for name, value in out.items())
 
 
@@ -266,9 +265,13 @@ def test_model_files_of_the_two_kinds_are_not_mixed_up(tmp_path) -> None:
     save_model(make(), tmp_path / "p.safetensors")
     save_model(InteratomicPotential(["H"], num_channels=2), tmp_path / "e.safetensors")
     with pytest.raises(ModelFileError, match="holds a MolecularPropertyModel, not an InteratomicPotential"):
-        load_model(tmp_path / "p.safetensors")
-    with pytest.raises(ModelFileError, match="holds an InteratomicPotential, not a MolecularPropertyModel"):
-        load_property_model(tmp_path / "e.safetensors")
+        load_model(tmp_path / "p.safetensors", kind=InteratomicPotential)
+    with pytest.raises(
+        ModelFileError, match=r"an InteratomicPotential, not a MolecularPropertyModel; it is for .* md, relax"
+    ):
+        load_model(tmp_path / "e.safetensors", kind=MolecularPropertyModel)
+    assert isinstance(load_model(tmp_path / "p.safetensors"), MolecularPropertyModel)
+    assert isinstance(load_model(tmp_path / "e.safetensors"), InteratomicPotential)
 
 
 def test_a_potentials_blocks_and_weights_are_a_body() -> None:

@@ -9,7 +9,7 @@ from ase.build import molecule
 from ik_e3nn.data.properties.reference import PropertyReference, completed
 from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import load_property_model, read_model_info, retargeted, save_model
+from ik_e3nn.models import load_model, read_model_info, retargeted, save_model
 from ik_e3nn.targets import Dipole, Extensive, Intensive, Polarizability
 from tests.models.networks.test_property import TARGETS, ethanol, graph_of, make
 
@@ -59,7 +59,7 @@ def test_new_elements_start_like_similar_ones_and_their_part_of_references_is_no
     torch.testing.assert_close(bodies[0], bodies[1], rtol=1e-12, atol=1e-12)
     save_model(new, tmp_path / "new.safetensors")
     assert read_model_info(tmp_path / "new.safetensors")["references"]["energy"]["S"] is None
-    assert load_property_model(tmp_path / "new.safetensors").scales.per_atom[0, 4].isnan()
+    assert load_model(tmp_path / "new.safetensors").scales.per_atom[0, 4].isnan()
 
 
 def test_a_steerable_network_is_not_given_elements() -> None:

@@ -12,7 +12,7 @@ from ik_e3nn.models import (
     LastLayerProperties,
     MolecularPropertyModel,
     PropertyCommittee,
-    load_property_model,
+    load_model,
     save_model,
     save_uncertainty,
     with_property_uncertainty,
@@ -137,7 +137,7 @@ def test_files_belong_to_their_models(tmp_path) -> None:
     models, batch = [property_model(seed) for seed in range(2)], batch_of(molecule("CH3OH"))
     for number, model in enumerate(models):
         save_model(model, tmp_path / f"{number}.safetensors")
-    loaded = [load_property_model(tmp_path / f"{number}.safetensors") for number in range(2)]
+    loaded = [load_model(tmp_path / f"{number}.safetensors") for number in range(2)]
     committee = PropertyCommittee(models)
     single = LastLayerProperties(models[0], posterior_of(models[0], batch_of(molecule("H2O"))).roots())
     for name, uncertain, members in (("c", committee, loaded[::-1]), ("l", single, loaded[:1])):

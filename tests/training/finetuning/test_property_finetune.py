@@ -18,7 +18,7 @@ from ik_e3nn.graph import batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
-    load_property_model,
+    load_model,
     read_model_info,
     save_model,
 )
@@ -169,7 +169,7 @@ def test_new_heads_see_fields_of_unit_size_and_those_of_the_base_what_they_know(
 def test_a_method_changes_its_weights_and_no_others(data, base, method, trained) -> None:
     _, before = started(data, base=base, **method)
     result = finetune(config(data, base=base, **method))
-    after = load_property_model(result.model)
+    after = load_model(result.model)
     one, two = before.state_dict(), after.state_dict()
     assert one.keys() == two.keys()  # updates of low rank are merged
     changed = {name for name, _ in before.named_parameters() if not torch.equal(one[name], two[name])}
@@ -238,7 +238,7 @@ def test_a_target_of_the_base_that_is_something_else_is_noticed(data, caplog) ->
 def test_new_elements_are_learned_whatever_is_frozen_and_old_ones_keep_what_is(data, base, method) -> None:
     references = {"E0s": "base"} if base == "properties" else {}
     result = finetune(config(data, base=base, train="more.xyz", **references, **method))
-    after = load_property_model(result.model)
+    after = load_model(result.model)
     assert after.species == (1, 6, 7, 8)
     old = potential()
     now, before = after.body.potential.node_embedding.species, old.node_embedding.species
@@ -289,11 +289,9 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
 
 
 def test_updates_of_low_rank_keep_symmetry_and_merge_exactly(data) -> None:
-    merged = load_property_model(finetune(config(data, method="lora", optimizer={"lr": 0.02})).model)
+    merged = load_model(finetune(config(data, method="lora", optimizer={"lr": 0.02})).model)
     elsewhere = {"output": str(data / "apart")}
-    apart = load_property_model(
-        finetune(config(data, method="lora", merge=False, optimizer={"lr": 0.02}, run=elsewhere)).model
-    )
+    apart = load_model(finetune(config(data, method="lora", merge=False, optimizer={"lr": 0.02}, run=elsewhere)).model)
     assert not lora_layers(merged)
     assert all(name.startswith("body.potential.interactions") for name in lora_layers(apart))
     model, atoms = apart.double(), molecules(["CH3CH2OH"])[0]
@@ -338,7 +336,7 @@ def test_a_steerable_network_is_a_base_too(tmp_path) -> None:
     base = MolecularPropertyModel(["H", "C", "N", "O"], OLD, steerable=network)
     save_model(base, tmp_path / "base.safetensors")
     options = {"targets": {"size": "extensive eV", "moment": "dipole D"}, "method": "lora", "frozen_blocks": 1}
-    after = load_property_model(finetune(config(tmp_path, run={"max_epochs": 4}, **options)).model)
+    after = load_model(finetune(config(tmp_path, run={"max_epochs": 4}, **options)).model)
     assert after.edges == "bonds"
     assert after.species == (1, 6, 7, 8)
     one, two = base.state_dict(), after.state_dict()
@@ -381,7 +379,7 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
     with interrupted_in_epoch(2):
         finetune(split)
     resumed = finetune(split, resume=True)
-    one, two = (load_property_model(result.model).state_dict() for result in (straight, resumed))
+    one, two = (load_model(result.model).state_dict() for result in (straight, resumed))
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
     longer = dataclasses.replace(split, run=dataclasses.replace(split.run, max_epochs=5))
@@ -453,7 +451,7 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
     write(data / "old.xyz", structures)
     targets = {"gap": "intensive eV", "moment": "dipole D"}
     result = finetune(config(data, base="properties", targets=targets, E0s="base", old_domain=str(data / "old.xyz")))
-    model, errors = load_property_model(result.model).double(), report_of(data)["errors"]["old domain"]
+    model, errors = load_model(result.model).double(), report_of(data)["errors"]["old domain"]
     assert [target.name for target in model.targets] == ["gap", "moment", "size", "old gap"]
     for when, one in (("before", properties(OLD).double()), ("after", model)):
         for name, key in (("size", "size_mae_eV"), ("old gap", "old gap_mae_eV"), ("moment", "moment_mae_D")):
@@ -542,7 +540,7 @@ def test_what_is_left_of_replayed_data_is_a_file_that_calibrates_the_old_targets
     left = read(data / "run/set_aside/old_domain.xyz", ":")
     assert len(left) == len(old) - 9
     errors = report_of(data)["errors"]["old domain"]["after"]
-    model = load_property_model(result.model).double()
+    model = load_model(result.model).double()
     assert errors["old gap_mae_eV"] == pytest.approx(mae(model, left, "old gap"), rel=1e-4)
     write(data / "more.xyz", molecules(NAMES * 2, seed=11))  # valid.xyz has three molecules
     files = [str(data / "more.xyz"), str(data / "run/set_aside/old_domain.xyz")]
@@ -682,7 +680,7 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
     )
     assert "old values of size are left out" in caplog.text
     assert "finetune.old_domain has no value of moment, which the base predicts: check the names" in caplog.text
-    assert [target.name for target in load_property_model(result.model).targets] == ["size", "old gap"]
+    assert [target.name for target in load_model(result.model).targets] == ["size", "old gap"]
     page = (data / "run/finetune.md").read_text()
     assert (
         "Targets shared with the base: none; new: size; kept from the base for old data: old gap; left out: size, mo"
@@ -707,10 +705,10 @@ def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data, caplog) 
     targets = {"gap": "intensive eV", "size": "extensive eV"}
     options = {"base": "properties", "targets": targets, "replay": str(data / "old.xyz")}
     long = {"max_epochs": 3}
-    whole = load_property_model(finetune(config(data, run=long | {"output": str(data / "whole")}, **options)).model)
+    whole = load_model(finetune(config(data, run=long | {"output": str(data / "whole")}, **options)).model)
     with interrupted_in_epoch(2):
         finetune(config(data, run=long, **options))
-    resumed = load_property_model(finetune(config(data, run=long, **options), resume=True).model)
+    resumed = load_model(finetune(config(data, run=long, **options), resume=True).model)
     assert "resuming with a change" not in caplog.text
     for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -735,7 +733,7 @@ def test_settings_of_potentials_are_refused(tmp_path, options, message) -> None:
 def test_hidden_sizes_of_new_heads_may_be_chosen_and_the_bases_settings_be_given(data) -> None:
     given = {"hidden": 16, "edges": "radius", "r_max": 4, "potential": {"num_channels": 6, "inputs": []}}
     result = finetune(config(data, model=given))
-    assert load_property_model(result.model).config["hidden"] == 16
+    assert load_model(result.model).config["hidden"] == 16
     changes = [change["setting"] for change in json.loads((data / "run/finetune.json").read_text())["changes"]]
     assert "model.hidden" not in changes
 
@@ -753,7 +751,7 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     assert "model: out/model.safetensors" in said
     assert "valid length_mae" in said
     assert "report: out/finetune.md" in said
-    assert load_property_model(data / "out/model.safetensors").config["hidden"] == 16
+    assert load_model(data / "out/model.safetensors").config["hidden"] == 16
     again = read_config(data / "out/config.yaml", kind=PropertyFinetuneConfig)
     assert again.finetune.method == "lora"
     write_config(again, data / "again.yaml")
