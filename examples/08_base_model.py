@@ -4,7 +4,8 @@
 
 Every stage can be killed and goes on with the same command: finished shards of molecules are kept, the training resumes
 from its last epoch, and checks that are done are not repeated. When the time for data is over, what is there is used.
-``--install`` copies the model and its card into the package, where ``IKCalculator()`` and ``ik-e3nn md CCO`` find them.
+``--install`` copies the model and its card into the package, where ``IKCalculator("base")`` and ``ik-e3nn md CCO`` find
+them.
 """
 
 import argparse

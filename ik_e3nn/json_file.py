@@ -1,9 +1,12 @@
-"""JSON files of earlier runs, which may have been damaged since."""
+"""JSON files of runs: written at once, and read though they may have been damaged since."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 
 
@@ -40,3 +43,22 @@ def read_json(path: Path, *names: str) -> dict[str, Any]:
         what = f"it has no {missing[0]!r}" if missing else "it holds no JSON object"
         raise DataError(f"{path} is damaged ({what}): put back a copy, or start the run anew")
     return content
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write an object as JSON, at once or not at all.
+
+    Args:
+        path: The file.
+        content: A mapping, or a dataclass.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_json(Path(folder) / "a.json", {"steps": 3})
+        ...     read_json(Path(folder) / "a.json")
+        {'steps': 3}
+    """
+    values = content if isinstance(content, Mapping) else asdict(content)
+    with written_at_once(path) as file:
+        file.write((json.dumps(values, indent=2) + "\n").encode())

@@ -22,7 +22,8 @@ from ik_e3nn.training.run.checkpoint import _KEYS, load_checkpoint
 from ik_e3nn_calculators.dock.search.relax import RelaxState
 from ik_e3nn_calculators.dock.search.state import STATE, StateFile
 from ik_e3nn_calculators.md.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
-from ik_e3nn_calculators.md.run import _digest, _read_start
+from ik_e3nn_calculators.md.prepare import read_start
+from ik_e3nn_calculators.runs import file_digest
 
 
 def text(value) -> str:
@@ -53,8 +54,8 @@ def dock_state(folder):
 def start_of_md(folder):
     path = folder / "start.traj"
     molecule("H2O").write(path)
-    digest = _digest(path)
-    return path, lambda path: _read_start(path, digest)
+    digest = file_digest(path)
+    return path, lambda path: read_start(path, digest)
 
 
 def training_checkpoint(folder):

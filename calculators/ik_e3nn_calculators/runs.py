@@ -1,16 +1,48 @@
-"""What runs of dynamics and relaxations have in common."""
+"""What runs of dynamics and relaxations have in common: what computes their energies, and how they begin."""
 
-from typing import Protocol
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
 
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from ase.data import chemical_symbols
+from torch import nn
+
+from ik_e3nn.data.labels.stale import without_labels
+from ik_e3nn.graph import settle_bonds
+from ik_e3nn.models import model_path
+from ik_e3nn.models.files.pretrained import BASE, BASE_METHOD
+from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn_calculators.calculator.calculator import IKCalculator
+from ik_e3nn_calculators.systems.constraints import check_constraints
+from ik_e3nn_calculators.systems.heights import HeightWatch
+from ik_e3nn_calculators.systems.structures import load_structure
+
+_log = logging.getLogger(__name__)
 
 
-class ModelSettings(Protocol):
-    """The settings of a run that say which model is used, and how."""
+class RunSettings(Protocol):
+    """The settings of a run that say which structure and which model it begins with, and how that model is used."""
 
     @property
-    def model(self) -> str | None:
-        """Model file; None is the base model."""
+    def structure(self) -> str:
+        """Structure file or SMILES string."""
+
+    @property
+    def frame(self) -> int | None:
+        """Which frame of the file; None is the last."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of the conformer of a SMILES string."""
+
+    @property
+    def model(self) -> str:
+        """Model file, or "base"."""
 
     @property
     def device(self) -> str:
@@ -33,9 +65,35 @@ class ModelSettings(Protocol):
         """Whether atoms that are held fixed and matter to no other atom are left out."""
 
 
-def calculator_for(settings: ModelSettings) -> IKCalculator:
-    """The calculator that the settings of a run ask for."""
-    return IKCalculator(
+@dataclass(frozen=True)
+class Engine:
+    """What computes the energies of a run.
+
+    Args:
+        calculator: The calculator.
+        heights: Watches heights over a surface that the model knows; watches nothing of a calculator of the caller's.
+        identity: The digest of the model file, which a continued run must share; empty for a calculator of the
+            caller's.
+    """
+
+    calculator: Calculator
+    heights: HeightWatch
+    identity: dict[str, str]
+
+
+def engine_for(settings: RunSettings, calculator: Calculator | None) -> Engine:
+    """The calculator of the caller, or one for the model of the settings, which is introduced in the log.
+
+    Args:
+        settings: The settings of the run.
+        calculator: What to use instead of their model.
+
+    Raises:
+        ModelFileError: The model file is missing or broken.
+    """
+    if calculator is not None:
+        return Engine(calculator, HeightWatch({}), {})
+    made = IKCalculator(
         settings.model,
         device=settings.device,
         dtype=settings.dtype,
@@ -43,3 +101,48 @@ def calculator_for(settings: ModelSettings) -> IKCalculator:
         max_edges=settings.max_edges,
         skip_fixed=settings.skip_fixed,
     )
+    _log.info("%s", introduction(settings.model, made.model))
+    identity = {"model_sha256": file_digest(model_path(settings.model))}
+    return Engine(made, HeightWatch.of(made, settings.model), identity)
+
+
+def starting_structure(settings: RunSettings, atoms: Atoms | None) -> Atoms:
+    """The structure that a run begins with, without labels of earlier calculations and with settled bonds.
+
+    Args:
+        settings: The settings of the run.
+        atoms: A structure to use instead of theirs; it is copied.
+
+    Raises:
+        DataError: There is no such structure, or its constraints cannot be kept.
+    """
+    if atoms is None:
+        atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
+    check_constraints(atoms)
+    structure = without_labels(atoms)
+    settle_bonds(structure)
+    return structure
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the bytes of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def introduction(name: str, model: nn.Module) -> str:
+    """One line on a model: its name, its elements, and for which structures it is, so far as its file says.
+
+    Args:
+        name: What the user called it: a file, or "base".
+        model: The model.
+
+    Example:
+        >>> from ik_e3nn.models import InteratomicPotential
+        >>> introduction("water.safetensors", InteratomicPotential(["H", "O"], num_channels=2))
+        'model water.safetensors: H, O; its file does not say for which structures it is'
+    """
+    elements = ", ".join(chemical_symbols[number] for number in cast(Sequence[int], model.species))
+    method = f" at {BASE_METHOD} level" if name == BASE else ""
+    domain = domain_of_model(model)
+    purpose = "its file does not say for which structures it is" if domain is None else f"it is for {domain}"
+    return f"model {name}: {elements}{method}; {purpose}"

@@ -14,7 +14,7 @@ from typing import Any, cast
 from ik_e3nn import __version__
 from ik_e3nn.data.files.writing import write_structures
 from ik_e3nn.errors import TrainingError
-from ik_e3nn.json_file import read_json
+from ik_e3nn.json_file import read_json, write_json
 from ik_e3nn.models import save_model
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.stored import StoredModel
@@ -211,7 +211,7 @@ def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted)
         | {"versions": versions(), "config": dataclasses.asdict(config)}
     )
     save_model(cast(StoredModel, model), folder / run_folder.MODEL, summary=summary, overwrite=True)
-    run_folder.write_json(metrics, folder / run_folder.METRICS)
+    write_json(folder / run_folder.METRICS, metrics)
     for name in task.set_aside():
         _write_set_aside(task, name, folder)
     _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)

@@ -16,6 +16,7 @@ from torch import nn
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.models.files.pretrained import BASE_METHOD
 from ik_e3nn.models.uncertainty.potentials import STDS
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
@@ -26,6 +27,10 @@ from ik_e3nn_calculators.calculator.model import ModelLike, check_arguments, pre
 _READ = ("positions", "numbers", "cell", "pbc")
 _ASE_ARGUMENTS = {"restart", "ignore_bad_restart_file", "label", "atoms", "directory"}
 _ARGUMENTS = ("model", "device", "dtype", "compile", "max_edges", "skin", "skip_fixed", "uncertainty")
+_NO_MODEL = (
+    "IKCalculator got no model; expected a model file, a potential, a list of them for a committee, or 'base'. "
+    f"IKCalculator('base') takes the base model that comes with the package, for small molecules at {BASE_METHOD} level"
+)
 
 
 class IKCalculator(Calculator):
@@ -51,8 +56,9 @@ class IKCalculator(Calculator):
     ask for forces and stress at every step.
 
     Args:
-        model: A model file or a potential; an instance is copied, so the caller's stays where and as it is. A list
-            makes a committee, whose mean is used. None is the base model that comes with the package.
+        model: A model file, ``"base"`` for the base model that comes with the package (see ``ik-e3nn info base``), or a
+            potential, which is copied, so that the caller's stays where and as it is. A list of files or potentials
+            makes a committee, whose mean is used. It must be given.
         device: ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU where there is one.
         dtype: ``"float32"`` or ``"float64"``; None keeps the model's. Never touches torch's default dtype.
         compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; where that fails
@@ -66,7 +72,7 @@ class IKCalculator(Calculator):
         **kwargs: Passed on to ``ase.calculators.calculator.Calculator``.
 
     Raises:
-        TypeError: An argument that neither this calculator nor ASE's knows.
+        TypeError: No model is given, or an argument that neither this calculator nor ASE's knows.
         ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty is another
             model's.
         DataError: The models of a committee do not fit together.
@@ -87,7 +93,7 @@ class IKCalculator(Calculator):
 
     def __init__(
         self,
-        model: ModelLike = None,
+        model: ModelLike | None = None,
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
@@ -103,6 +109,8 @@ class IKCalculator(Calculator):
             near = difflib.get_close_matches(unknown[0], _ARGUMENTS, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_ARGUMENTS)}"
             raise TypeError(f"IKCalculator has no argument {unknown[0]!r}; {hint}")
+        if model is None:
+            raise TypeError(_NO_MODEL)
         check_arguments(skin=skin, max_edges=max_edges, compile=compile, skip_fixed=skip_fixed)
         if uncertainty is not None and not isinstance(uncertainty, str | PathLike):
             raise ConfigError(f"uncertainty must be a file of `ik-e3nn calibrate`, got {uncertainty!r}")

@@ -15,14 +15,14 @@ from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_pa
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.user_path import is_file
 
-ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential] | None
-"""A model file or a potential, several of them, or None for the base model that comes with the package."""
+ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential]
+"""A model file, "base" for the base model that comes with the package, a potential, or several of these."""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def prepare_model(
-    model: ModelLike = None,
+    model: ModelLike,
     *,
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
@@ -31,8 +31,8 @@ def prepare_model(
     """Load or copy a potential, move it, and freeze it for evaluation.
 
     Args:
-        model: A model file, or an ``InteratomicPotential``, which is copied and stays as it is; several of them make a
-            committee, and None stands for the base model that comes with the package.
+        model: A model file, ``"base"`` for the base model that comes with the package, or an ``InteratomicPotential``,
+            which is copied and stays as it is; several of them make a committee.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., or ``"auto"``: a GPU where there is one.
         dtype: Precision of the evaluation; None keeps the model's.
         uncertainty: A file of ``ik-e3nn calibrate`` that was made for this model or these models.
@@ -105,7 +105,7 @@ def _member(model: Any) -> InteratomicPotential:
     """A copy of a potential, or what is in a model file, on the CPU."""
     if isinstance(model, InteratomicPotential):
         return copy.deepcopy(model)
-    if isinstance(model, nn.Module) or not isinstance(model, str | PathLike | None):
+    if isinstance(model, nn.Module) or not isinstance(model, str | PathLike):
         raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
     path = model_path(model)
     if not is_file(path):

@@ -12,9 +12,10 @@ from tqdm.auto import tqdm
 
 from ik_e3nn.data import joined
 from ik_e3nn.data.generation.labeling import StateCalculator
-from ik_e3nn.errors import DataError
+from ik_e3nn.json_file import write_json
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
+from ik_e3nn.models.files.pretrained import BASE
 from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.calculator.domain import warn_outside
 from ik_e3nn_calculators.calculator.model import prepare_model
@@ -32,7 +33,7 @@ from ik_e3nn_calculators.dock.system.host import Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.system.ligand import Ligand, read_ligand
 from ik_e3nn_calculators.dock.system.region import Region, check_reach, make_region, starting_poses
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
-from ik_e3nn_calculators.output.summary import write_json
+from ik_e3nn_calculators.runs import introduction
 
 _log = logging.getLogger(__name__)
 
@@ -88,7 +89,8 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
         UnknownSpeciesError: The model does not know an element.
     """
     with locked_folder(settings.output) as folder:
-        return _search(replace(settings, output=str(folder)), calculator)
+        model = settings.model if calculator or settings.calculator else settings.model or BASE
+        return _search(replace(settings, output=str(folder), model=model), calculator)
 
 
 def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummary:
@@ -124,9 +126,10 @@ def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator
         return calculator
     if settings.calculator is not None:
         return StateCalculator(settings.calculator)
-    if settings.model is None:
-        raise DataError("a search needs energies: give a model or a calculator")
-    return cast(InteratomicPotential, prepare_model(settings.model, device=settings.device))
+    name = settings.model or BASE
+    model = cast(InteratomicPotential, prepare_model(name, device=settings.device))
+    _log.info("%s", introduction(name, model))
+    return model
 
 
 def _in_reach(

@@ -82,7 +82,8 @@ class DockSettings:
 
     Args:
         ligand: The molecule: an SDF, MOL or structure file, or a SMILES string.
-        model: Model file.
+        model: Model file; the base model that comes with the package, for small molecules, if neither a model nor a
+            calculator is given.
         calculator: What to use instead of a model, one pose after the other: "gfn2-xtb", "gfn2-xtb+steele", "emt", "lj"
             or "module:Class" for any ASE calculator. The module, which may be a file in the working folder, is
             imported, which runs it.

@@ -77,7 +77,7 @@ class MDSettings:
 
     Args:
         structure: Structure file (its last frame, unless ``frame`` is given) or SMILES string.
-        model: Model file; None is the base model that comes with the package.
+        model: Model file; "base" is the base model that comes with the package, for small molecules.
         ensemble: ``nve`` (velocity Verlet), ``langevin`` (constant temperature), or ``npt`` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
         steps: Number of steps after equilibration; 0 evaluates the start alone.
@@ -118,7 +118,7 @@ class MDSettings:
     """
 
     structure: str
-    model: str | None = None
+    model: str = "base"
     ensemble: Literal["nve", "langevin", "npt"] = "nve"
     steps: int | None = None
     time_ps: float | None = None

@@ -49,36 +49,3 @@ def plot_columns(
         figure.legend(loc="outside lower center", ncols=4, frameon=False)  # below the axes, never over a curve
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")
-
-
-def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]], *, name: str, target: float) -> None:
-    """Draw ``energy.png`` and ``temperature.png`` of a molecular-dynamics run.
-
-    Energies are shown from their first value, so that drift and exchange can be seen.
-
-    Args:
-        folder: Where to.
-        table: Columns of ``log.csv``; nothing is drawn if it is empty.
-        name: What moves, for the titles.
-        target: The temperature asked for, in K.
-    """
-    if not table:
-        return
-    time = table["time_ps"]
-    names = {"epot": "potential", "ekin": "kinetic", "etot": "total"}
-    energies = {label: table[key] - table[key][0] for key, label in names.items()}
-    plot_columns(
-        folder / "energy.png",
-        time,
-        energies,
-        title=f"{name}: energies less their first values",
-        labels=("time (ps)", "energy (eV)"),
-    )
-    plot_columns(
-        folder / "temperature.png",
-        time,
-        {"temperature": table["temperature"]},
-        title=f"{name}: temperature, {target:g} K asked for",
-        labels=("time (ps)", "temperature (K)"),
-        goal=target,
-    )

@@ -18,7 +18,7 @@ class RelaxSettings:
 
     Args:
         structure: Structure file (its last frame, unless ``frame`` is given) or SMILES string.
-        model: Model file; None is the base model that comes with the package.
+        model: Model file; "base" is the base model that comes with the package, for small molecules.
         optimizer: ``fire``, ``bfgs`` or ``lbfgs``.
         fmax: Converged when no force exceeds this, in eV/A; with a cell, also no force on the cell, which is the
             derivative of the energy by ASE's strain variables.
@@ -49,7 +49,7 @@ class RelaxSettings:
     """
 
     structure: str
-    model: str | None = None
+    model: str = "base"
     optimizer: Literal["fire", "bfgs", "lbfgs"] = "fire"
     fmax: float = 0.02
     steps: int = 1000

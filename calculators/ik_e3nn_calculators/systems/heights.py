@@ -27,12 +27,12 @@ class HeightWatch:
         self._least = {atomic_numbers[symbol]: height for symbol, height in least.items()}
 
     @classmethod
-    def of(cls, calculator: Calculator, model: str | None) -> "HeightWatch":
+    def of(cls, calculator: Calculator, model: str) -> "HeightWatch":
         """The watch for a calculator that was made from a model file.
 
         Args:
             calculator: The calculator.
-            model: Its model file; None for the base model.
+            model: Its model file, or "base".
 
         Returns:
             The watch; it watches nothing where the model knows no surface, or its file no heights.

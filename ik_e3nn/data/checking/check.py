@@ -1,6 +1,5 @@
 """Look at a data set before training on it: ``ik-e3nn data check``."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
@@ -37,6 +36,7 @@ from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.structures.geometry import closest_contacts, find_duplicates
 from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.errors import DataError
+from ik_e3nn.json_file import write_json
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
 
@@ -165,7 +165,7 @@ def _write(content: dict[str, Any], plot: Callable[[Path], None], files: Sequenc
     """The two files, both of them or none."""
     with together(*files):
         with whole_file(files[0], overwrite=overwrite) as path:
-            path.write_text(json.dumps(content, indent=2) + "\n")
+            write_json(path, content)
         with whole_file(files[1], overwrite=overwrite) as path:
             plot(path)
 

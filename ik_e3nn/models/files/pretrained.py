@@ -15,6 +15,7 @@ FOLDER = Path(__file__).parents[1] / "base"
 MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
 PROPERTIES, PROPERTIES_CARD = "properties.safetensors", "PROPERTIES.md"
 BASE, BASE_PROPERTIES = "base", "base-properties"
+BASE_METHOD = "GFN2-xTB"  # the level of theory that both were trained on
 RECIPE, PROPERTIES_RECIPE = "examples/08_base_model.py", "examples/10_property_base.py"
 
 
@@ -51,18 +52,17 @@ def base_model_path() -> Path:
     path = FOLDER / MODEL
     if not path.is_file():
         raise ModelFileError(
-            f"no model was given, and this copy of ik_e3nn comes without the base model ({path} is not there): name a "
-            f"model file (--model, or IKCalculator('my_run/{MODEL}')), or make the base model with `python {RECIPE} "
-            "--work WORK --install`"
+            f"this copy of ik_e3nn comes without the base model ({path} is not there): name a model file (--model, or "
+            f"IKCalculator('my_run/{MODEL}')), or make the base model with `python {RECIPE} --work WORK --install`"
         )
     return path
 
 
-def model_path(model: str | PathLike[str] | None) -> Path:
+def model_path(model: str | PathLike[str]) -> Path:
     """The file that a setting stands for: a path, or a model that comes with the package.
 
     Args:
-        model: A path; None or "base" for the base model; "base-properties" for that of properties, GFN2-xTB orbital
+        model: A path; "base" for the base model; "base-properties" for that of properties, GFN2-xTB orbital
             energies, dipole moments and atomisation energies, whose card is ``PROPERTIES.md``.
 
     Raises:
@@ -73,7 +73,7 @@ def model_path(model: str | PathLike[str] | None) -> Path:
         'run/model.safetensors'
     """
     if model != BASE_PROPERTIES:
-        return base_model_path() if model is None or model == BASE else user_path(model)
+        return base_model_path() if model == BASE else user_path(model)
     path = FOLDER / PROPERTIES
     if not path.is_file():
         raise ModelFileError(

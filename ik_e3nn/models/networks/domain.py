@@ -53,7 +53,23 @@ class Domain:
     def __post_init__(self) -> None:
         flags = (self.periodic, self.several, self.charged_groups, self.unpaired)
         if not isinstance(self.max_atoms, int) or not all(isinstance(flag, bool) for flag in flags):
-            raise TypeError(f"trained_on must be a number of atoms and true or false, got {self}")
+            raise TypeError(f"trained_on must be a number of atoms and true or false, got {self!r}")
+
+    def __str__(self) -> str:
+        """The training data in words.
+
+        Example:
+            >>> print(Domain(max_atoms=20))
+            single molecules of up to 20 atoms without charged groups and unpaired electrons
+            >>> print(Domain(max_atoms=300, periodic=True))
+            structures of up to 300 atoms, periodic ones among them
+        """
+        if self.periodic:
+            return f"structures of up to {self.max_atoms} atoms, periodic ones among them"
+        kind = "molecules and groups of molecules, each" if self.several else "single molecules"
+        absent = [] if self.charged_groups else ["charged groups"]
+        absent += [] if self.unpaired else ["unpaired electrons"]
+        return f"{kind} of up to {self.max_atoms} atoms{' without ' * bool(absent)}{' and '.join(absent)}"
 
     def outside(self, atoms: Atoms) -> list[str]:
         """What of a structure is beyond the training data, in words; nothing where all is inside.

@@ -14,7 +14,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.json_file import read_json
+from ik_e3nn.json_file import read_json, write_json
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -144,7 +144,7 @@ class Adaptation:
 
     def begin(self, folder: Path) -> None:
         """Write what is known before the training; ``report`` adds the errors."""
-        run_folder.write_json(self.facts, folder / run_folder.FINETUNE)
+        write_json(folder / run_folder.FINETUNE, self.facts)
 
     def replay_settings(self, count: int) -> dict[str, float]:
         """The ratio of replay as it is, where ``facts`` say that fewer structures are replayed than were asked for.
@@ -177,7 +177,7 @@ class Adaptation:
         report = {**self.facts, "errors": errors}
         if OLD in errors:
             _log.info("what was forgotten:\n%s", error_table({OLD: errors[OLD]}))
-        run_folder.write_json(report, folder / run_folder.FINETUNE)
+        write_json(folder / run_folder.FINETUNE, report)
         write_page(report, folder / run_folder.FINETUNE_PAGE, page)
         return {"finetune": report}
 

@@ -20,11 +20,11 @@ from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.data.labels.finding import LABELS, missing_labels
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.json_file import write_json
 from ik_e3nn.models import InteratomicPotential, load_model
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
-from ik_e3nn.training.run.run_folder import write_json
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.prepare import warn_unseen
 from ik_e3nn.user_path import user_path
@@ -149,7 +149,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     metrics = {"structures": len(structures), "labels": found, "errors": result.errors}
     with together(output, metrics_file):
         write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
-        write_json(metrics, metrics_file)
+        write_json(metrics_file, metrics)
         if settings.plots:
             plot_predictions(result, structures, labels, output.parent, stem)
     _log.info("%s", report(metrics, output))

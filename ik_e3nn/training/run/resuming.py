@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.json_file import read_json
+from ik_e3nn.json_file import read_json, write_json
 from ik_e3nn.training.config.file import config_notes, flat_values, read_config, write_config
 from ik_e3nn.training.config.finetune import OLD, REPLAY
 from ik_e3nn.training.config.properties import PropertyConfig
@@ -155,7 +155,7 @@ def note_start(config: Config, folder: Path, digests: Mapping[str, str], *, resu
         told = [change for key, change in changes(config, folder).items() if key not in _OF_NO_EFFECT]
         notes = [*config_notes(path), *(f"after epoch {epoch}: {change}" for change in told)]
     write_config(config, path, notes=notes)
-    run_folder.write_json(digests, folder / run_folder.DATA)
+    write_json(folder / run_folder.DATA, digests)
 
 
 def _last(folder: Path) -> Path:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
 
-from ik_e3nn.atomic import naming, remove_unfinished, written_at_once
+from ik_e3nn.atomic import naming, remove_unfinished
 from ik_e3nn.data.files.writing import check_not_read
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.locking import locked_folder
@@ -146,12 +144,6 @@ def _remove(folder: Path, names: Sequence[str]) -> None:
             shutil.rmtree(place)
         else:
             place.unlink(missing_ok=True)
-
-
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file in one step."""
-    with written_at_once(path) as file:
-        file.write((json.dumps(content, indent=2) + "\n").encode())
 
 
 class _LogFile(logging.FileHandler):

@@ -17,6 +17,7 @@ from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.json_file import write_json
 from ik_e3nn.models import (
     Committee,
     InteratomicPotential,
@@ -33,7 +34,6 @@ from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.objective.loss import residuals
-from ik_e3nn.training.run.run_folder import write_json
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.sets.prepare import LabeledSet, read_set
@@ -141,7 +141,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     with together(output, metrics_file, plot_file):
         plot_calibration(tested, plot_file)
         save_uncertainty(potential, output, summary=summary, overwrite=settings.overwrite)
-        write_json({"kind": type(potential).__name__, **summary}, metrics_file)
+        write_json(metrics_file, {"kind": type(potential).__name__, **summary})
     figures = {f"{label}_{name}": quality[label][name] for label in quality for name in ("spearman", "within_std")}
     _log.info("the calibration plot is in %s", plot_file)
     return CalibrationResult(type(potential).__name__, str(output), factors["energy"], factors["forces"], **figures)

@@ -17,6 +17,7 @@ from ik_e3nn.atomic import together
 from ik_e3nn.data import PropertyDataset, PropertySet, read_properties, with_bonds
 from ik_e3nn.data.graphs.property_dataset import check_stated_numbers
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.json_file import write_json
 from ik_e3nn.models import (
     LastLayerProperties,
     MolecularPropertyModel,
@@ -33,7 +34,6 @@ from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.config.properties import PropertyLossConfig
 from ik_e3nn.training.inference.property_prediction import predict_properties
 from ik_e3nn.training.objective.property_loss import PropertyLoss
-from ik_e3nn.training.run.run_folder import write_json
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.sets.sampler import EpochSampler
@@ -130,7 +130,7 @@ def calibrate_properties(
     with together(output, metrics_file, plot_file):
         plot_calibration(tested, plot_file, {target.name: (target.name, 1.0, target.unit) for target in model.targets})
         save_uncertainty(model, output, summary=summary, overwrite=settings.overwrite)
-        write_json({"kind": type(model).__name__, **summary}, metrics_file)
+        write_json(metrics_file, {"kind": type(model).__name__, **summary})
     _log.info("the calibration plot is in %s", plot_file)
     return PropertyCalibrationResult(type(model).__name__, str(output), factors, quality)
 

@@ -34,7 +34,7 @@ def told(caplog):
 
 
 def test_the_base_model_warns_once_of_each(dimer, caplog):
-    calculator = IKCalculator(device="cpu")
+    calculator = IKCalculator("base", device="cpu")
     good = molecule_from_smiles("CCO")
     good.calc = dimer.calc = calculator
     with caplog.at_level(logging.WARNING):
@@ -65,7 +65,7 @@ def test_another_molecule_of_the_same_atoms_is_judged_anew(caplog):
     along = neutral.positions[far] - neutral.positions[carbon]
     neutral.positions[moved] = neutral.positions[far] + 0.97 * along / np.linalg.norm(along)
     bare = Atoms(zwitterion.numbers, zwitterion.positions)
-    calculator = IKCalculator(device="cpu")
+    calculator = IKCalculator("base", device="cpu")
     neutral.calc = bare.calc = calculator
     with caplog.at_level(logging.WARNING):
         neutral.get_potential_energy()
@@ -80,7 +80,7 @@ def test_what_moves_step_by_step_is_judged_ever_more_seldom(monkeypatch):
     judged = []
     monkeypatch.setattr(Domain, "outside", lambda self, atoms: judged.append(atoms.positions[1, 2]) or [])
     hydrogen = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])
-    hydrogen.calc = IKCalculator(device="cpu")
+    hydrogen.calc = IKCalculator("base", device="cpu")
     steps = np.arange(40)
     for step in steps:
         hydrogen.positions[1, 2] = 0.7 + 0.5 * step  # each step needs a new neighbor list
@@ -91,7 +91,7 @@ def test_what_moves_step_by_step_is_judged_ever_more_seldom(monkeypatch):
 
 
 def test_radicals_and_ions_without_a_charge_are_said_once_of_each_kind(caplog):
-    calculator = IKCalculator(device="cpu")
+    calculator = IKCalculator("base", device="cpu")
     hydronium = molecule_from_smiles("[OH3+]")
     with caplog.at_level(logging.WARNING):
         for atoms in (molecule("CH3"), molecule("OH"), molecule("CH2_s1A1d"), Atoms("OH3", hydronium.positions)):
@@ -106,7 +106,7 @@ def test_radicals_and_ions_without_a_charge_are_said_once_of_each_kind(caplog):
 def test_parts_that_a_calculation_is_cut_into_are_not_judged(caplog):
     chain = molecule_from_smiles("C=CC=CC=CC=C")
     chain.set_constraint(FixAtoms(np.arange(2, len(chain))))
-    chain.calc = IKCalculator(device="cpu", skip_fixed=True)
+    chain.calc = IKCalculator("base", device="cpu", skip_fixed=True)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             chain.get_forces()
@@ -121,7 +121,7 @@ def test_a_pose_search_says_it(caplog, height):
     water.positions += [0, 0, height]
     everywhere = SimpleNamespace(distances=lambda positions: np.zeros(len(positions)))
     settings = DockSettings(ligand="C", host="water.xyz", output="out")
-    model = prepare_model(device="cpu")
+    model = prepare_model("base", device="cpu")
     with caplog.at_level(logging.WARNING):
         _energies(settings, model, read_ligand("C", 1, 0), Host(water, "water"), everywhere)
         assert "it is 2 separate molecules or atoms" in told(caplog)[0]

@@ -81,18 +81,27 @@ def test_without_a_base_model_it_is_said_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("ik_e3nn.models.files.pretrained.FOLDER", tmp_path)
     message = r"comes without the base model .* name a model file .* `python examples/08_base_model.py"
     with pytest.raises(ModelFileError, match=message):
-        IKCalculator()
+        IKCalculator("base")
     with pytest.raises(ModelFileError, match=message):
         run_md(MDSettings("O", steps=1, output=str(tmp_path / "md")))
     assert not (tmp_path / "md").exists()
 
 
-def test_the_base_model_is_the_default(files, tmp_path, monkeypatch):
+@pytest.mark.parametrize("arguments", [(), (None,)])
+def test_a_calculator_must_be_given_its_model(arguments):
+    message = (
+        "IKCalculator got no model; expected a model file, a potential, a list of them for a committee, or 'base'. "
+        r"IKCalculator\('base'\) takes the base model .* for small molecules at GFN2-xTB level"
+    )
+    with pytest.raises(TypeError, match=message):
+        IKCalculator(*arguments, device="cpu")
+
+
+def test_the_base_model_is_asked_for_by_its_name_and_the_default_of_runs(files, tmp_path, monkeypatch):
     monkeypatch.setattr("ik_e3nn.models.files.pretrained.FOLDER", tmp_path)
+    expected = IKCalculator(files[0], device="cpu").get_potential_energy(molecule("H2O"))
     files[0].rename(tmp_path / "model.safetensors")
-    assert IKCalculator(device="cpu").get_potential_energy(molecule("H2O")) == IKCalculator(
-        "base", device="cpu"
-    ).get_potential_energy(molecule("H2O"))
+    assert IKCalculator("base", device="cpu").get_potential_energy(molecule("H2O")) == expected
     quiet = {"device": "cpu", "progress": False, "plots": False}
     settings = MDSettings("O", steps=2, temperature=1.0, output=str(tmp_path / "md"), **quiet)
     assert run_md(settings).steps == 2

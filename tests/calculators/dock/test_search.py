@@ -384,7 +384,7 @@ def test_a_calculator_that_always_fails_says_why(tmp_path):
 
 
 def test_energies_must_come_from_somewhere(tmp_path):
-    with pytest.raises(DataError, match="give a model or a calculator"):
+    with pytest.raises(UnknownSpeciesError, match="cannot dock with Ar"):  # the base model
         run_dock(DockSettings("[Ar]", **options(tmp_path)))
     run_dock(DockSettings("[Ar]", calculator="steele", **options(tmp_path, poses=2)))
     assert float(rows(tmp_path)[0]["binding_eV"]) < -0.05

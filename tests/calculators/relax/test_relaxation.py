@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn_calculators import IKCalculator, RelaxSettings, run_relax
-from ik_e3nn_calculators.relax.run import strain_mask
+from ik_e3nn_calculators.relax.cell import strain_mask
 from tests.calculators.pair_potential import PairPotential
 
 

@@ -42,7 +42,7 @@ def test_it_is_small_and_holds_no_path_of_a_machine(name):
 
 def test_it_knows_the_geometry_and_energy_of_water():
     """GFN2-xTB: 0.9592 A, 107.22 degrees, -137.977 eV; measured for the model: 0.9591, 106.60, -137.871."""
-    water = molecule("H2O", calculator=IKCalculator())
+    water = molecule("H2O", calculator=IKCalculator("base"))
     assert BFGS(water, logfile=None).run(fmax=0.01, steps=100)
     assert water.get_distance(0, 1) == pytest.approx(0.9592, abs=0.005)
     assert water.get_angle(1, 0, 2) == pytest.approx(107.2, abs=1)
@@ -56,7 +56,7 @@ def test_its_forces_are_those_of_its_method(name):
     atoms = molecule(name)
     atoms.rattle(0.04, seed=1)
     forces = []
-    for calculator in (IKCalculator(), tblite.TBLite(method="GFN2-xTB", verbosity=0)):
+    for calculator in (IKCalculator("base"), tblite.TBLite(method="GFN2-xTB", verbosity=0)):
         atoms.calc = calculator
         forces.append(atoms.get_forces())
     assert np.abs(forces[0] - forces[1]).mean() < 0.03

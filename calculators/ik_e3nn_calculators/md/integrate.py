@@ -1,0 +1,160 @@
+"""The motion of a molecular-dynamics run: its integrator, step after step, with the checks that stop an explosion."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.md.md import MolecularDynamics
+from tqdm.auto import tqdm
+
+from ik_e3nn.errors import ExplosionError
+from ik_e3nn_calculators.md.checkpoint import Checkpoint
+from ik_e3nn_calculators.md.guard import ExplosionGuard
+from ik_e3nn_calculators.md.integrators import build_integrator, integrator_state, restore_integrator
+from ik_e3nn_calculators.md.settings import MDSettings
+from ik_e3nn_calculators.md.velocities import degrees_of_freedom, drift_share, kinetic_temperature, remove_drift
+from ik_e3nn_calculators.systems.heights import HeightWatch
+
+_AT_REST = 1e-6  # share of the kinetic energy
+
+
+class Dynamics:
+    """A structure in motion. Steps count from minus the equilibration to the end; the run proper starts at 0.
+
+    Before it is run, it is started (``start``), or taken to a state that was saved (``restore``).
+
+    Args:
+        atoms: The starting structure, with calculator and momenta; it is moved.
+        settings: The settings.
+        heights: Watches heights over a surface that the model knows.
+
+    Attributes:
+        step: The number of the present step.
+        has_pressure: Whether the structure has a pressure and the calculator gives it.
+        steps_made: Steps that this process made.
+        seconds: How long they took, writing included.
+        rebuilds: Searches of the neighbor list meanwhile; None if the calculator does not count them.
+    """
+
+    _integrator: MolecularDynamics
+
+    def __init__(self, atoms: Atoms, settings: MDSettings, heights: HeightWatch) -> None:
+        self.atoms = atoms
+        self.step = -settings.num_equilibration_steps
+        self.steps_made, self.seconds = 0, 0.0
+        self.rebuilds: int | None = None
+        self._settings, self._heights = settings, heights
+        self._random = np.random.default_rng(settings.seed)
+        # Drift that comes with the structure and is not taken out counts as heat, as it stays.
+        still = settings.velocities == "thermal" or self.step < 0 or drift_share(atoms) < _AT_REST
+        self._freedom = {
+            conserved: degrees_of_freedom(atoms, conserved=conserved and still) for conserved in (True, False)
+        }
+        r_max = getattr(atoms.calc, "r_max", None)
+        self._guard = ExplosionGuard(atoms, settings.limits, target=settings.temperature, r_max=r_max)
+        self.has_pressure = bool(
+            atoms.pbc.all() and atoms.cell.rank == 3 and "stress" in atoms.calc.implemented_properties
+        )
+
+    @property
+    def time_ps(self) -> float:
+        """Time of the present step in ps."""
+        return self.step * self._settings.timestep / 1000.0
+
+    @property
+    def temperature(self) -> float:
+        """Temperature in K, over the degrees of freedom that hold heat in the present phase."""
+        conserved = self.step >= 0 and self._settings.ensemble == "nve"
+        return kinetic_temperature(self.atoms, self._freedom[conserved])
+
+    def start(self) -> None:
+        """Evaluate and check the starting structure, and get ready for the first step.
+
+        Raises:
+            IKError: The model cannot evaluate it, the ensemble does not fit it, or its atoms overlap.
+        """
+        self._evaluate()
+        self._guard.check_geometry(self.atoms, self.step)
+        build_integrator(self._settings.ensemble, self.atoms, self._settings, self._random)
+        self._integrator = self._new_integrator()
+
+    def state(self, marks: dict[str, int]) -> Checkpoint:
+        """Everything that the next step depends on, with the marks of the files."""
+        return Checkpoint(
+            step=self.step,
+            positions=self.atoms.get_positions(),
+            momenta=self.atoms.get_momenta(),
+            cell=self.atoms.cell.array.copy(),
+            random=dict(self._random.bit_generator.state),
+            integrator=integrator_state(self._integrator),
+            marks=marks,
+        )
+
+    def restore(self, saved: Checkpoint) -> None:
+        """Go to a state that was saved."""
+        saved.apply(self.atoms)
+        self.step = saved.step
+        self._random.bit_generator.state = saved.random
+        self._evaluate()
+        self._integrator = self._new_integrator()
+        restore_integrator(self._integrator, saved.integrator)
+
+    def run(self, after_step: Callable[[], None]) -> None:
+        """Run to the end.
+
+        Args:
+            after_step: Called after every step.
+
+        Raises:
+            ExplosionError: The structure left the physical range.
+        """
+        steps, start = self._settings.num_steps, time.perf_counter()
+        before = getattr(self.atoms.calc, "neighbor_rebuilds", None)
+        self._heights.look(self.atoms, self.step)
+        try:
+            todo = max(steps - self.step, 0)
+            with tqdm(total=todo, unit="step", desc="md", disable=not self._settings.progress) as bar:
+                while self.step < steps:
+                    self._one_step(bar)
+                    after_step()
+                    self.steps_made += 1
+                    bar.update()
+        finally:
+            self.seconds = time.perf_counter() - start
+            self.rebuilds = None if before is None else self.atoms.calc.neighbor_rebuilds - before
+
+    def _one_step(self, bar: "tqdm[Any]") -> None:
+        """One time step, checked; the last one of the equilibration changes to the ensemble of the run."""
+        before = self.atoms.positions.copy()
+        try:
+            self._integrator.step()
+        except (ValueError, FloatingPointError) as error:  # NaN that a calculator refuses is an explosion like others
+            if np.isfinite(self.atoms.positions).all():
+                raise
+            raise ExplosionError(
+                f"step {self.step + 1}: positions became NaN or infinite; try a shorter time step"
+            ) from error
+        self.step += 1
+        temperature = self.temperature
+        self._guard.check_step(self.atoms, before, temperature, self.step)
+        if self.step % self._settings.log_interval == 0:
+            self._guard.check_geometry(self.atoms, self.step)
+            self._heights.look(self.atoms, self.step)
+            bar.set_postfix_str(f"{temperature:.0f} K", refresh=False)
+        if self.step == 0:
+            if self._settings.ensemble == "nve":
+                remove_drift(self.atoms)  # the thermostat's kicks made some, and nothing would ever take it out again
+            self._integrator = self._new_integrator()
+
+    def _new_integrator(self) -> MolecularDynamics:
+        """The integrator for the present phase."""
+        ensemble = "langevin" if self.step < 0 else self._settings.ensemble
+        return build_integrator(ensemble, self.atoms, self._settings, self._random)
+
+    def _evaluate(self) -> None:
+        """Ask for what the run will ask for, so that the same code computes every step of a run and of its restarts."""
+        if self.has_pressure:
+            self.atoms.get_stress()
+        self.atoms.get_forces()

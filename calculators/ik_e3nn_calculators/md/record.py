@@ -1,0 +1,122 @@
+"""What is written of a molecular-dynamics run while it goes on, and how a run goes on from that."""
+
+import logging
+from collections import deque
+from pathlib import Path
+
+import ase.io
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from ik_e3nn.atomic import naming
+from ik_e3nn_calculators.md import files
+from ik_e3nn_calculators.md.checkpoint import read_checkpoint, write_checkpoint
+from ik_e3nn_calculators.md.integrate import Dynamics
+from ik_e3nn_calculators.md.settings import MDSettings
+from ik_e3nn_calculators.output.csvlog import CsvLog
+from ik_e3nn_calculators.output.frames import frame_file, snapshot
+
+_log = logging.getLogger(__name__)
+
+_KEPT_FRAMES = 10
+
+
+class Record:
+    """Rows of ``log.csv``, frames of the trajectory, and checkpoints, each at its own interval.
+
+    Args:
+        dynamics: What is recorded.
+        settings: The settings.
+        folder: The folder of the run.
+
+    Attributes:
+        saved: The step of the last checkpoint.
+    """
+
+    def __init__(self, dynamics: Dynamics, settings: MDSettings, folder: Path) -> None:
+        self.saved = dynamics.step
+        self._dynamics, self._settings, self._folder = dynamics, settings, folder
+        self._log = CsvLog(folder / files.LOG)
+        self._frames = frame_file(folder, files.TRAJECTORY, settings.trajectory)
+        self._recent: deque[Atoms] = deque(maxlen=_KEPT_FRAMES)
+
+    def begin(self) -> None:
+        """Write the state before the first step."""
+        self.add(save=True)
+
+    def resume(self) -> None:
+        """Take the dynamics to the last checkpoint and drop what was written after it.
+
+        Raises:
+            DataError: The checkpoint or the log is broken.
+        """
+        saved = read_checkpoint(self._folder / files.CHECKPOINT)
+        rows, frames = self._log.cut(saved.marks["log"]), self._frames.cut(saved.marks["frames"])
+        self._dynamics.restore(saved)
+        self._log.check_columns(self._row())
+        rows.warn_of_missing(self._log.path, "rows", saved.step)
+        frames.warn_of_missing(self._frames.path, "frames", saved.step)
+        self._remember()
+        self.saved = saved.step
+        _log.info("continuing %s at step %d", self._folder, saved.step)
+
+    @property
+    def trajectory(self) -> Path:
+        """The file of the trajectory."""
+        return self._frames.path
+
+    def add(self, *, save: bool = False) -> None:
+        """A row, a frame and a checkpoint of the present step, where they are due.
+
+        Args:
+            save: Write a checkpoint in any case.
+        """
+        step = self._dynamics.step
+        if step % self._settings.log_interval == 0:
+            self._log.append(self._row())
+        if step >= 0 and step % self._settings.frame_interval == 0:
+            self._frames.append(snapshot(self._dynamics.atoms, step=step, time_ps=self._dynamics.time_ps))
+        if save or step % self._settings.checkpoint_interval == 0:
+            self.save()
+        self._remember()
+
+    def save(self) -> None:
+        """Write the checkpoint; the other files are on disk by then."""
+        marks = {"log": self._log.mark(), "frames": self._frames.mark()}
+        write_checkpoint(self._folder / files.CHECKPOINT, self._dynamics.state(marks))
+        self.saved = self._dynamics.step
+
+    def keep_last_frames(self) -> None:
+        """Write the structures of the last good steps to ``last_frames.extxyz``."""
+        path = self._folder / files.LAST_FRAMES
+        with naming(path):
+            ase.io.write(path, list(self._recent), format="extxyz")
+
+    def table(self) -> dict[str, NDArray[np.float64]]:
+        """The columns of the log."""
+        return self._log.columns()
+
+    def _remember(self) -> None:
+        """Keep a copy of the structure without results, as a last good frame."""
+        frame: Atoms = self._dynamics.atoms.copy()
+        frame.info["step"] = self._dynamics.step
+        self._recent.append(frame)
+
+    def _row(self) -> dict[str, float | int]:
+        """One row of the log."""
+        dynamics, atoms = self._dynamics, self._dynamics.atoms
+        potential, kinetic = float(atoms.get_potential_energy()), float(atoms.get_kinetic_energy())
+        row: dict[str, float | int] = {
+            "step": dynamics.step,
+            "time_ps": dynamics.time_ps,
+            "epot": potential,
+            "ekin": kinetic,
+            "etot": potential + kinetic,
+            "temperature": dynamics.temperature,
+        }
+        if dynamics.has_pressure:
+            stress = atoms.get_stress(include_ideal_gas=True)
+            row["pressure"] = -float(stress[:3].mean()) / units.GPa
+            row["volume"] = float(atoms.get_volume())
+        return row
