@@ -1,4 +1,4 @@
-"""How the C library treats memory that is freed."""
+"""How the C library treats memory that is freed, and how a lack of memory is recognized."""
 
 import ctypes
 import platform
@@ -6,6 +6,10 @@ from functools import cache
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LIMITS = 1 << 30, 32 << 20  # bytes; older versions of glibc refuse the first
+
+
+# c10/core/impl/alloc_cpu.cpp, and what cuBLAS says when it cannot have its workspace
+_MARKS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "ALLOC_FAILED")
 
 
 @cache
@@ -26,3 +30,20 @@ def keep_freed_memory() -> bool:
         return False
     mallopt = ctypes.CDLL(None).mallopt
     return bool(mallopt(M_TRIM_THRESHOLD, LIMITS[0])) and any(mallopt(M_MMAP_THRESHOLD, limit) for limit in LIMITS)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the memory of a CPU or GPU does not suffice.
+
+    Torch has a class of errors for GPUs; on a CPU, and inside of libraries of the GPU, it raises a ``RuntimeError``
+    whose message is the only mark.
+
+    Args:
+        error: An error of torch, NumPy or Python.
+
+    Example:
+        >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory")), is_out_of_memory(KeyError())
+        (True, False)
+    """
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return bool(names & {"MemoryError", "OutOfMemoryError"}) or any(mark in str(error) for mark in _MARKS)

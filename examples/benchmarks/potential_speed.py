@@ -39,9 +39,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.config.schema import LossConfig
 from ik_e3nn.training.objective.loss import PotentialLoss
-from ik_e3nn.training.sets.loader import BatchLoader
+from ik_e3nn.training.sets.loader import BatchLoader, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.md.velocities import set_thermal_velocities
@@ -124,7 +125,7 @@ def loader(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
         taken = {}
         for name, cache in (("memory", None), ("disk", Path(folder))):
             data = dataset(structures, model, cache)
-            batches = BatchLoader(data, EpochSampler(data.num_atoms, batch_size=TRAINING_BATCH, seed=0))
+            batches = BatchLoader(data, EpochSampler(sizes_of(data), BatchLimits(TRAINING_BATCH), seed=0))
             epoch = in_turn({"epoch": lambda batches=batches: list(batches)}, plan.seconds)["epoch"]
             taken[name] = epoch / len(batches.sampler)
         step = min(training_times(next(iter(batches)), plan, args).values())

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ik_e3nn.data import StructureDataset, StructureLabels, molecule_from_smiles
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn.training.sets.loader import BatchLoader
+from ik_e3nn.training.config.limits import BatchLimits
+from ik_e3nn.training.sets.loader import BatchLoader, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
 
 ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
@@ -72,7 +73,8 @@ def dataset(structures: list[Atoms], model: InteratomicPotential, cache: Path | 
 
 def batch_of(structures: list[Atoms], model: InteratomicPotential) -> dict[str, Tensor]:
     """One batch of structures."""
-    return next(iter(BatchLoader(dataset(structures, model), EpochSampler([1] * len(structures), batch_size=10**6))))
+    graphs = dataset(structures, model)
+    return BatchLoader(graphs, EpochSampler(sizes_of(graphs), BatchLimits(len(graphs)))).batch(range(len(graphs)))
 
 
 def in_turn(functions: dict[str, Callable[[], Any]], least: float) -> dict[str, float]:

@@ -146,21 +146,27 @@ class LastLayerPosterior:
 
     @in_own_precision
     def add(self, graph: Mapping[str, Tensor], *, energies: bool = True, forces: bool = True) -> None:
-        """Add the structures of a batch, with labels of these kinds; a label in the graph that is NaN is none."""
+        """Add the structures of a batch, with labels of these kinds; a label in the graph that is NaN is none.
+
+        Nothing is added if there is an error, so that a batch can be added in parts where the memory does not suffice.
+        """
         identity = torch.eye(len(self.data), dtype=torch.float64, device=self.data.device)
         features, changes = last_layer_derivatives(self.model, graph, identity if forces else identity[:0])
+        added = []
         if energies:
             batch, structures = graph[fields.BATCH], graph[fields.CELL].shape[0]
             sizes = torch.bincount(batch, minlength=structures)
             f = segment_sum(features, batch, structures) / sizes[:, None]
             if fields.ENERGY in graph:
                 f = f[~graph[fields.ENERGY].isnan()]
-            self.data += f.T @ f / self.noise[0] ** 2
+            added.append(f.T @ f / self.noise[0] ** 2)
         if forces:
             g = torch.stack([change.flatten() for change in changes])
             if fields.FORCES in graph:
                 g = g[:, ~graph[fields.FORCES].flatten().isnan()]
-            self.data += g @ g.T / self.noise[1] ** 2
+            added.append(g @ g.T / self.noise[1] ** 2)
+        for part in added:
+            self.data += part
 
     def root(self, scale: float = 1.0) -> Tensor:
         r"""A matrix L with :math:`L L^T = \Sigma`, (K, K), if the data added are one of ``scale`` equal parts."""

@@ -234,12 +234,18 @@ class LastLayersPosterior:
 
     @in_own_precision
     def add(self, graph: Mapping[str, Tensor]) -> None:
-        """Add the molecules of a batch; labels that are NaN are none."""
+        """Add the molecules of a batch; labels that are NaN are none.
+
+        Nothing is added if there is an error, so that a batch can be added in parts where the memory does not suffice.
+        """
+        added = []
         for kind, jacobian in head_jacobians(self.model, graph).items():
             for column, name in enumerate(self.model.names[kind]):
                 known = ~graph[fields.TARGETS][:, self.columns[name]].isnan().any(1)
                 J = jacobian[known, column].flatten(0, -2)
-                self.data[kind] += J.T @ J / self.noises[name] ** 2
+                added.append((kind, J.T @ J / self.noises[name] ** 2))
+        for kind, part in added:
+            self.data[kind] += part
 
     def roots(self, scale: float = 1.0) -> dict[str, Tensor]:
         r"""Matrices L with :math:`L L^T = \Sigma`, if the data added are one of ``scale`` equal parts."""

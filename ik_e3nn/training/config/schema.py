@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.settings import check_settings
+from ik_e3nn.training.config.limits import BatchLimits
 
 
 def _require(ok: bool, name: str, got: object, expected: str) -> None:
@@ -163,6 +164,8 @@ class RunConfig:
             run (the learning rate's cosine, the energies' weight) are cut off then.
         batch_size: Structures per optimizer step, over all processes together.
         max_atoms: Upper bound on the atoms in a batch, per process.
+        max_edges: Upper bound on the edges (neighbors of all atoms) in a batch, per process; the memory of a step grows
+            with them. A structure that is larger than a bound makes a batch of its own.
         seed: Seed of the weights, the split and the order of batches.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         dtype: Precision of weights and activations.
@@ -181,6 +184,7 @@ class RunConfig:
     patience: int | None = None
     batch_size: int = 8
     max_atoms: int | None = None
+    max_edges: int | None = None
     seed: int = 0
     device: str = "auto"
     dtype: Literal["float32", "float64"] = "float32"
@@ -191,10 +195,19 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "run")
-        for name in ("max_epochs", "batch_size", "num_processes", "patience", "max_atoms", "num_threads"):
+        for name in ("max_epochs", "batch_size", "num_processes", "patience", "max_atoms", "max_edges", "num_threads"):
             value = getattr(self, name)
             _require(value is None or value >= 1, f"run.{name}", value, "at least 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "positive")
+
+    @property
+    def limits(self) -> BatchLimits:
+        """How large batches may become.
+
+        >>> RunConfig(batch_size=4, max_edges=2000).limits
+        BatchLimits(batch_size=4, max_atoms=None, max_edges=2000)
+        """
+        return BatchLimits(self.batch_size, self.max_atoms, self.max_edges)
 
 
 @dataclass(frozen=True)

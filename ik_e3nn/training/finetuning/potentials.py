@@ -139,13 +139,13 @@ class Finetuning(PotentialTask):
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Errors before and after, on new and old data."""
         initial = self.adaptation.initial.to(resolve_device(self.run.device))
-        options: dict[str, Any] = {"batch_size": self.run.batch_size, "max_atoms": self.run.max_atoms}
+        limits = self.run.limits
         errors = {}
         for name in ("valid", "test", OLD):
             if name in self.graphs:
-                before = predict(initial, self.graphs[name], **options).errors
+                before = predict(initial, self.graphs[name], limits=limits).errors
                 known = metrics.get(name)
-                after = known if known is not None else predict(model, self.graphs[name], **options).errors
+                after = known if known is not None else predict(model, self.graphs[name], limits=limits).errors
                 errors[name] = {"before": before, "after": after}
         facts = self.adaptation.facts
         text = f"Replayed structures: {facts['replayed']}. E0s: {facts['E0s_from']}."

@@ -24,6 +24,7 @@ from ik_e3nn.json_file import write_json
 from ik_e3nn.models import InteratomicPotential, load_model
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
+from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.prepare import warn_unseen
@@ -50,6 +51,8 @@ class EvalSettings:
         length_unit: Unit of length within the labels' forces and stress; positions are in A.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
+        max_edges: Most edges (neighbors of all atoms) in a batch. Batches that are too large for the memory are divided
+            in any case.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
         dtype: Precision; null keeps the model's.
         overwrite: Replace an existing output.
@@ -69,6 +72,7 @@ class EvalSettings:
     length_unit: Literal["ang", "bohr"] = "ang"
     batch_size: int = 16
     max_atoms: int | None = None
+    max_edges: int | None = None
     device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
     overwrite: bool = False
@@ -77,8 +81,10 @@ class EvalSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}, but it must be at least 1.")
+        for name in ("batch_size", "max_atoms", "max_edges"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}, but it must be at least 1.")
         taken = {key for key in (self.energy_key, self.forces_key, self.stress_key, self.virial_key) if key}
         if {*self.names.values()} & taken:
             raise ConfigError(f"prefix {self.prefix!r} would overwrite the labels {', '.join(sorted(taken))}.")
@@ -137,8 +143,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         result = predict(
             model,
             graphs,
-            batch_size=settings.batch_size,
-            max_atoms=settings.max_atoms,
+            limits=BatchLimits(settings.batch_size, settings.max_atoms, settings.max_edges),
             on_batch=bar.update,
         )
     found = {label: getattr(counts, label) for label in ("energy", "forces", "stress")}

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from ik_e3nn.data import StructureLabels
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import closest_pair, fields
+from ik_e3nn.training.config.limits import BatchLimits
+from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.plots import plot_parity
 from ik_e3nn.training.objective.metrics import ErrorSums
-from ik_e3nn.training.sets.loader import BatchLoader, Graphs, count_atoms, to_device
-from ik_e3nn.training.sets.sampler import EpochSampler
+from ik_e3nn.training.sets.loader import Graphs
 
 LABELS = ("energy", "forces", "stress")
+LIMITS = BatchLimits(16)
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,7 @@ def predict(
     model: nn.Module,
     graphs: Graphs,
     *,
-    batch_size: int = 16,
-    max_atoms: int | None = None,
+    limits: BatchLimits = LIMITS,
     on_batch: Callable[[int], object] = lambda count: None,
 ) -> Predictions:
     """Evaluate a model.
@@ -54,24 +55,23 @@ def predict(
     Args:
         model: An ``InteratomicPotential``; it is evaluated where it is.
         graphs: Graphs with the tensors that the model needs, with or without labels.
-        batch_size: Most structures in a batch.
-        max_atoms: Most atoms in a batch.
+        limits: How large batches may become; they become smaller where the memory does not suffice.
         on_batch: Called after each batch with the number of its structures (for a progress bar).
 
     Returns:
         Predictions in the order of the graphs.
+
+    Raises:
+        DataError: The memory does not suffice for one of the structures, or its energy or forces are not finite.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    sampler = EpochSampler(count_atoms(graphs), batch_size=batch_size, max_atoms=max_atoms)
     stress = any(bool(graphs[index]["pbc"].any()) for index in range(len(graphs)))
     result = Predictions([], [], [], {})
     sums = ErrorSums(LABELS, device=device)
-    for batch in BatchLoader(graphs, sampler):
-        here = to_device(batch, device)
-        outputs = model(here, forces=True, stress=stress)
+    for batch, outputs in in_batches(lambda one: model(one, forces=True, stress=stress), graphs, limits, device):
         check_finite(outputs, batch, first=len(result.energy))
-        sums.add(outputs, here)
+        sums.add(outputs, batch)
         count = len(outputs["energy"])
         sizes = torch.bincount(batch["batch"], minlength=count).tolist()
         result.energy.extend(outputs["energy"].tolist())

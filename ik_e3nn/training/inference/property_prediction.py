@@ -13,20 +13,21 @@ from torch import nn
 
 from ik_e3nn.data import PropertySet
 from ik_e3nn.data.properties.set import known_rows
+from ik_e3nn.training.config.limits import BatchLimits
+from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.plots import plot_parity
 from ik_e3nn.training.objective.property_loss import PropertyErrors, PropertyLoss
-from ik_e3nn.training.sets.loader import BatchLoader, Graphs, count_atoms, to_device
-from ik_e3nn.training.sets.sampler import EpochSampler
+from ik_e3nn.training.sets.loader import Graphs
 
 Values = dict[str, NDArray[np.float64]]
+LIMITS = BatchLimits(128)
 
 
 def predict_properties(
     model: nn.Module,
     graphs: Graphs,
     *,
-    batch_size: int = 128,
-    max_atoms: int | None = None,
+    limits: BatchLimits = LIMITS,
     loss: PropertyLoss | None = None,
     on_batch: Callable[[int], object] = lambda count: None,
 ) -> tuple[Values, dict[str, float]]:
@@ -35,25 +36,24 @@ def predict_properties(
     Args:
         model: A ``MolecularPropertyModel``; it is evaluated where it is.
         graphs: Graphs of the model's kind.
-        batch_size: Most molecules in a batch.
-        max_atoms: Most atoms in a batch.
+        limits: How large batches may become; they become smaller where the memory does not suffice.
         loss: Measures errors, where the graphs have values.
         on_batch: Called after each batch with the number of its molecules (for a progress bar).
 
     Returns:
         Values by the targets' names, (M, *shape) in the order of the graphs; and errors, empty without ``loss``.
+
+    Raises:
+        DataError: The memory does not suffice for one of the molecules.
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    sampler = EpochSampler(count_atoms(graphs), batch_size=batch_size, max_atoms=max_atoms)
     parts: dict[str, list[NDArray[np.float64]]] = {}
     errors = None if loss is None else PropertyErrors(loss, device=device)
     with torch.no_grad():
-        for batch in BatchLoader(graphs, sampler):
-            here = to_device(batch, device)
-            outputs = model(here)
+        for batch, outputs in in_batches(model, graphs, limits, device):
             if errors is not None:
-                errors.add(outputs, here)
+                errors.add(outputs, batch)
             for name, value in outputs.items():
                 parts.setdefault(name, []).append(value.double().cpu().numpy())
             on_batch(len(batch["cell"]))

@@ -29,6 +29,7 @@ from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.uncertainty.properties import STD
 from ik_e3nn.settings import check_settings
 from ik_e3nn.targets import Target
+from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.property_prediction import Values, predict_properties
 from ik_e3nn.training.inference.table_checks import checked
 from ik_e3nn.training.inference.table_input import PROBLEM, Asked, column_names, read_asked
@@ -121,7 +122,7 @@ def predict(settings: PredictSettings) -> str:
     if len(molecules):
         graphs = PropertyDataset(molecules, model.edges, model.r_max, dtype=model.dtype)
         with tqdm(total=len(molecules), desc="predict", disable=not settings.progress) as bar:
-            values, _ = predict_properties(model, graphs, batch_size=settings.batch_size, on_batch=bar.update)
+            values, _ = predict_properties(model, graphs, limits=BatchLimits(settings.batch_size), on_batch=bar.update)
         np.add.at(counts, owners, 1)
         for name, array in values.items():
             np.add.at(sums[name], owners, array)

@@ -19,8 +19,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from ik_e3nn.errors import ConfigError
-from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.errors import ConfigError, TrainingError
+from ik_e3nn.memory import is_out_of_memory, keep_freed_memory
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.schema import RunConfig
 from ik_e3nn.training.loop.bestlast import MONITOR, BestAndLast
@@ -28,7 +28,7 @@ from ik_e3nn.training.loop.callbacks import MetricsLog, ProgressBar
 from ik_e3nn.training.loop.module import PotentialModule
 from ik_e3nn.training.run.checkpoint import AtomicCheckpointIO, load_checkpoint
 from ik_e3nn.training.run.run_folder import CHECKPOINTS
-from ik_e3nn.training.sets.loader import BatchLoader, Graphs, count_atoms, count_edges
+from ik_e3nn.training.sets.loader import BatchLoader, Graphs, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def run_training(
         The rows of the metrics log, and the best epoch.
 
     Raises:
-        TrainingError: The loss is no longer finite, or a checkpoint is broken.
+        TrainingError: The loss is no longer finite, the memory does not suffice for a step, or a checkpoint is broken.
         KeyboardInterrupt: The user stopped the run; it can be resumed.
     """
     keep_freed_memory()
@@ -78,13 +78,8 @@ def run_training(
     with _quiet():
         everything = [threads, *stop, log, *bar, *callbacks, checkpoints, watch]
         trainer = make_trainer(config, folder, everything)
-    options: dict[str, Any] = {
-        "batch_size": config.batch_size,
-        "max_atoms": config.max_atoms,
-        "rank": trainer.global_rank,
-        "processes": trainer.world_size,
-    }
-    sampler = EpochSampler(count_atoms(train), **options, seed=config.seed)
+    share = {"rank": trainer.global_rank, "processes": trainer.world_size}
+    sampler = EpochSampler(sizes_of(train), config.limits, **share, seed=config.seed)
     warm, steps = module.settings.warmup_steps, config.max_epochs * len(sampler)
     if warm >= steps and trainer.is_global_zero:
         _log.warning(
@@ -92,13 +87,14 @@ def run_training(
             "never gets to optimizer.lr; ask for a shorter warm-up or more epochs",
             warm, steps, config.max_epochs, len(sampler),
         )  # fmt: skip
-    edges = count_edges(train) / len(sampler) / trainer.world_size
+    edges = sum(size.edges for size in sampler.sizes) / len(sampler) / trainer.world_size
     threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
     if resume:  # Lightning fetches a first batch before it says which epoch it is
         sampler.set_epoch(load_checkpoint(checkpoints.last, of=module)["epoch"] + 1)
     train_loader = BatchLoader(train, sampler)
-    valid_loader = BatchLoader(valid, EpochSampler(count_atoms(valid), **options))
-    with _random_seed(config.seed + trainer.global_rank), _threads_kept(), watch.reraised(), _quiet():
+    valid_loader = BatchLoader(valid, EpochSampler(sizes_of(valid), config.limits, **share))
+    seed = config.seed + trainer.global_rank
+    with _random_seed(seed), _threads_kept(), watch.reraised(), _memory_named(sampler, config), _quiet():
         trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
     if not log.rows:  # there was nothing left to do: Lightning has not begun
         log.read(trainer.current_epoch)
@@ -184,6 +180,28 @@ class _Interruptions(Callback):
             if isinstance(self._interrupt, KeyboardInterrupt):
                 raise self._interrupt from error
             raise KeyboardInterrupt from error
+
+
+@contextlib.contextmanager
+def _memory_named(sampler: EpochSampler, config: RunConfig) -> Iterator[None]:
+    """An error that names the bounds of batches where the memory does not suffice for a step.
+
+    Predictions go on with smaller batches, a training does not: most of the memory is needed in the backward pass,
+    which Lightning runs after the step, all processes would have to divide the same batch, and a run whose steps take
+    twice as long should not begin without being noticed.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        structures, atoms, edges = sampler.largest
+        raise TrainingError(
+            f"the memory of the device ({config.device}) does not suffice for a training step: batches have up to "
+            f"{structures} structures, {atoms:,} atoms and {edges:,} edges in a process. Set run.max_edges to less, "
+            "say half of that, or run.max_atoms, or a smaller run.batch_size; a run that has finished an epoch can be "
+            "resumed with that"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -54,7 +54,9 @@ def check_continues(config: Config, folder: Path) -> None:
                 f"{change}: a run is resumed with the loss, the optimizer and the E0s that it began with. Leave that "
                 "out, or choose another run.output; a finished model is trained further by ik-e3nn finetune."
             )
-        if key in ("run.batch_size", "run.max_atoms") or not (key.startswith("run.") or key in _OF_NO_EFFECT):
+        if key in ("run.batch_size", "run.max_atoms", "run.max_edges") or not (
+            key.startswith("run.") or key in _OF_NO_EFFECT
+        ):
             _log.warning("resuming with a change: %s", change)
     if _last(folder).exists():
         load_checkpoint(_last(folder))

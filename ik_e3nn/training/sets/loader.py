@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.training.sets.sampler import EpochSampler
+from ik_e3nn.training.sets.sampler import EpochSampler, Size
 
 Graph = Any  # torch_geometric Data, or a dict of tensors
 
@@ -57,7 +57,7 @@ class BatchLoader:
 
     It is no ``torch.utils.data.DataLoader``: graphs are cached in memory, workers would only copy them around, and a
     DataLoader draws from the global random state each epoch. It has no length, because with batches bounded by atoms
-    the number of batches differs between epochs, and Lightning would cut every epoch to the length of the first.
+    or edges their number differs between epochs, and Lightning would cut every epoch to the length of the first.
 
     Args:
         graphs: Graphs that carry the same tensors.
@@ -81,17 +81,17 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
         for indices in self.sampler:
-            yield collate([self._graphs[index] for index in indices])
+            yield self.batch(indices)
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """One batch of some of the graphs."""
+        return collate([self._graphs[index] for index in indices])
 
 
-def count_atoms(graphs: Graphs) -> list[int]:
-    """Atoms of every graph."""
-    return [len(graphs[index][fields.ATOMIC_NUMBERS]) for index in range(len(graphs))]
-
-
-def count_edges(graphs: Graphs) -> int:
-    """Edges of all graphs together."""
-    return sum(graphs[index][fields.EDGE_INDEX].shape[1] for index in range(len(graphs)))
+def sizes_of(graphs: Graphs) -> list[Size]:
+    """Atoms and edges of every graph."""
+    every = (graphs[index] for index in range(len(graphs)))
+    return [Size(len(graph[fields.ATOMIC_NUMBERS]), graph[fields.EDGE_INDEX].shape[1]) for graph in every]
 
 
 def _tensors(graph: Graph) -> dict[str, Tensor]:

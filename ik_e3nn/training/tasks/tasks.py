@@ -166,7 +166,7 @@ class PotentialTask(Task):
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
         """See the base class."""
         graphs = self.graphs[name]
-        result = predict(model, graphs, batch_size=self.run.batch_size, max_atoms=self.run.max_atoms)
+        result = predict(model, graphs, limits=self.run.limits)
         plot_predictions(result, graphs.structures, graphs.labels, folder, name)
         return result.errors
 
@@ -275,8 +275,7 @@ class PropertyTask(Task):
         return predict_properties(
             model,
             self.graphs[name],
-            batch_size=max(self.run.batch_size, 64),
-            max_atoms=self.run.max_atoms,
+            limits=dataclasses.replace(self.run.limits, batch_size=max(self.run.batch_size, 64)),
             loss=self.loss,
         )
 

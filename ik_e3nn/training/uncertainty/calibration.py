@@ -32,12 +32,12 @@ from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior, members_of
 from ik_e3nn.training.config.calibrate import CalibrationSettings
+from ik_e3nn.training.config.limits import BatchLimits
+from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.objective.loss import residuals
 from ik_e3nn.training.sets.elements import check_species
-from ik_e3nn.training.sets.loader import BatchLoader, count_atoms, to_device
 from ik_e3nn.training.sets.prepare import LabeledSet, read_set
-from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn.training.uncertainty.plot import plot_calibration
 from ik_e3nn.training.uncertainty.property_calibration import PropertyCalibrationResult, calibrate_properties
 from ik_e3nn.training.uncertainty.quality import (
@@ -174,16 +174,15 @@ def last_layer_of(
     order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
     chosen = train.select(sorted(order.tolist()))
     check_species(chosen.structures, model.species, chosen.names)
-    errors = predict(model, _graphs(model, valid), batch_size=settings.batch_size).errors
+    errors = predict(model, _graphs(model, valid), limits=BatchLimits(settings.batch_size)).errors
     posterior = LastLayerPosterior(
         model,
         energy_noise=max(errors["energy_rmse_meV_per_atom"] / 1000.0, 1e-6),
         forces_noise=max(errors["force_rmse_meV_per_A"] / 1000.0, 1e-6),
     )
     with tqdm(total=len(chosen.structures), desc="last layer", disable=not settings.progress) as bar:
-        for batch in _batches(_graphs(model, chosen), settings.batch_size):
-            here = to_device(batch, model.device)
-            posterior.add(here)
+        limits = BatchLimits(settings.batch_size)
+        for batch, _ in in_batches(posterior.add, _graphs(model, chosen), limits, model.device):
             bar.update(len(batch["energy"]))
     root = posterior.root(len(train.structures) / len(chosen.structures))
     return LastLayerEnsemble(model, *members_of(root, settings.members, seed=settings.seed)).to(model.device).eval()
@@ -208,11 +207,12 @@ def errors_and_stds(
         DataError: Nothing is left of a label.
     """
     found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {"energy": ([], []), "forces": ([], [])}
-    for batch in _batches(_graphs(potential, data), batch_size):
-        here = to_device(batch, potential.device)
-        outputs = potential(here, forces=True, std=True)
+    graphs, limits = _graphs(potential, data), BatchLimits(batch_size)
+    for batch, outputs in in_batches(
+        lambda one: potential(one, forces=True, std=True), graphs, limits, potential.device
+    ):
         for label, (errors, stds) in found.items():
-            error, known = residuals(outputs, here, label)
+            error, known = residuals(outputs, batch, label)
             errors.append(error[known].double().cpu().numpy())
             stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
     return {label: uncertain_only(label, *map(np.concatenate, pair)) for label, pair in found.items()}
@@ -226,7 +226,3 @@ def _molecules(data: LabeledSet) -> LabeledSet:
 def _graphs(model: nn.Module, data: LabeledSet) -> StructureDataset:
     options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs}
     return StructureDataset(data.structures, data.labels, model.r_max, **options)  # type: ignore[arg-type]
-
-
-def _batches(graphs: StructureDataset, batch_size: int) -> BatchLoader:
-    return BatchLoader(graphs, EpochSampler(count_atoms(graphs), batch_size=batch_size))

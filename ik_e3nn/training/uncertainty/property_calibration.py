@@ -31,12 +31,12 @@ from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.models.uncertainty.properties import STD, LastLayersPosterior
 from ik_e3nn.targets.target import columns
 from ik_e3nn.training.config.calibrate import CalibrationSettings
+from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.config.properties import PropertyLossConfig
+from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.property_prediction import predict_properties
 from ik_e3nn.training.objective.property_loss import PropertyLoss
 from ik_e3nn.training.sets.elements import check_species
-from ik_e3nn.training.sets.loader import BatchLoader, count_atoms, to_device
-from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn.training.uncertainty.plot import plot_calibration
 from ik_e3nn.training.uncertainty.quality import (
     LEAST,
@@ -153,16 +153,14 @@ def property_errors_and_stds(
     """
     found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {t.name: ([], []) for t in model.targets}
     places = columns(model.targets)
-    for batch in _batches(model, data, batch_size):
-        here = to_device(batch, model.device)
-        with torch.no_grad():
-            outputs = model(here)
-        for name, (errors, stds) in found.items():
-            reference = here["targets"][:, places[name]]
-            known = ~reference.isnan()
-            error = outputs[name].reshape(reference.shape) - reference
-            errors.append(error[known].cpu().numpy())
-            stds.append(outputs[name + STD].reshape(reference.shape)[known].cpu().numpy())
+    with torch.no_grad():
+        for batch, outputs in in_batches(model, _graphs(model, data), BatchLimits(batch_size), model.device):
+            for name, (errors, stds) in found.items():
+                reference = batch["targets"][:, places[name]]
+                known = ~reference.isnan()
+                error = outputs[name].reshape(reference.shape) - reference
+                errors.append(error[known].cpu().numpy())
+                stds.append(outputs[name + STD].reshape(reference.shape)[known].cpu().numpy())
     return {name: uncertain_only(name, *map(np.concatenate, pair)) for name, pair in found.items()}
 
 
@@ -176,13 +174,12 @@ def _last_layers(
     order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
     chosen = train.select(np.sort(order))
     loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
-    graphs = PropertyDataset(valid, model.edges, model.r_max, dtype=model.dtype)
-    _, errors = predict_properties(model, graphs, batch_size=settings.batch_size, loss=loss)
+    limits = BatchLimits(settings.batch_size)
+    _, errors = predict_properties(model, _graphs(model, valid), limits=limits, loss=loss)
     rmse = {t.name: errors["_".join([t.name, "rmse", *([t.unit] if t.unit else [])])] for t in model.targets}
     posterior = LastLayersPosterior(model, {name: max(value, 1e-9) for name, value in rmse.items()})
     with tqdm(total=len(chosen), desc="last layers", disable=not settings.progress) as bar:
-        for batch in _batches(model, chosen, settings.batch_size):
-            posterior.add(to_device(batch, model.device))
+        for batch, _ in in_batches(posterior.add, _graphs(model, chosen), limits, model.device):
             bar.update(len(batch["cell"]))
     return LastLayerProperties(model, posterior.roots(len(train) / len(chosen))).to(model.device).eval()
 
@@ -199,6 +196,5 @@ def _read(paths: str | Sequence[str], model: MolecularPropertyModel, settings: C
     return molecules
 
 
-def _batches(model: MolecularPropertyModel | UncertainProperties, data: PropertySet, batch_size: int) -> BatchLoader:
-    graphs = PropertyDataset(data, model.edges, model.r_max, dtype=model.dtype)
-    return BatchLoader(graphs, EpochSampler(count_atoms(graphs), batch_size=batch_size))
+def _graphs(model: MolecularPropertyModel | UncertainProperties, data: PropertySet) -> PropertyDataset:
+    return PropertyDataset(data, model.edges, model.r_max, dtype=model.dtype)

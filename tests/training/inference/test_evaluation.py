@@ -52,6 +52,28 @@ def test_predictions_are_the_models_and_the_labels_stay(folder) -> None:
     assert metrics["labels"] == {"energy": 6, "forces": 6, "stress": 2}
 
 
+def test_batches_are_bounded_by_structures_atoms_and_edges(folder, monkeypatch) -> None:
+    predict, seen = InteratomicPotential.forward, []
+
+    def watched(self, graph, *args, **options):
+        seen.append((len(graph["cell"]), len(graph["positions"]), graph["edge_index"].shape[1]))
+        return predict(self, graph, *args, **options)
+
+    monkeypatch.setattr(InteratomicPotential, "forward", watched)
+    errors = []
+    for column, limits in enumerate(({"batch_size": 2}, {"max_atoms": 7}, {"max_edges": 50})):
+        seen.clear()
+        (most,) = limits.values()
+        errors.append(evaluate(settings(folder, overwrite=True, **limits))["errors"])
+        assert sum(one[0] for one in seen) == 7
+        assert all(one[column] <= most or one[0] == 1 for one in seen)
+        assert max(one[0] for one in seen) == 2
+    assert errors[1:] == [pytest.approx(errors[0], rel=1e-4)] * 2
+    for name in ("batch_size", "max_atoms", "max_edges"):
+        with pytest.raises(ConfigError, match=f"{name} is 0, but it must be at least 1"):
+            settings(folder, **{name: 0})
+
+
 def test_errors_equal_those_of_the_written_file(folder) -> None:
     errors = evaluate(settings(folder))["errors"]
     after = read(folder / "out.xyz", ":")

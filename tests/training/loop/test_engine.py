@@ -13,6 +13,7 @@ from ik_e3nn.training.loop import engine
 from ik_e3nn.training.loop.clipping import GradientClipping
 from ik_e3nn.training.loop.engine import run_training, useful_threads
 from ik_e3nn.training.objective.loss import PotentialLoss
+from ik_e3nn.training.sets.loader import sizes_of
 from tests.training.helpers import graphs, make_module, structures
 
 RUN = {"max_epochs": 4, "batch_size": 4, "device": "cpu", "progress": False}
@@ -321,3 +322,37 @@ def test_the_callers_random_state_and_threads_are_left_alone(data, tmp_path) -> 
     train(make_module(noise=0.1), data, tmp_path, max_epochs=1, num_threads=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
+
+
+def test_batches_are_bounded_by_edges(data, tmp_path) -> None:
+    sizes = [size.edges for size in sizes_of(data[0])]
+    most, seen = 2 * min(sizes) + 1, []
+
+    class Sizes(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            seen.append((len(batch["cell"]), batch["edge_index"].shape[1]))
+
+        on_validation_batch_start = on_train_batch_start
+
+    train(make_module(), data, tmp_path, max_epochs=1, callbacks=[Sizes()], max_edges=most)
+    assert sum(edges for _, edges in seen) == sum(sizes) + sum(size.edges for size in sizes_of(data[1]))
+    assert all(edges <= most or structures == 1 for structures, edges in seen)
+    assert any(structures == 2 for structures, _ in seen)
+    assert max(sizes) > most  # some structures are batches of their own
+
+
+def test_a_lack_of_memory_names_the_bounds_of_batches(data, tmp_path) -> None:
+    """Most of a step's memory is needed in the backward pass, so that is where it runs out here."""
+
+    class Full(Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            if pl_module.global_step == 3:
+                torch.empty(1 << 46)
+
+    with pytest.raises(
+        TrainingError,
+        match=r"memory of the device \(cpu\) does not suffice .*4 structures, \d+ atoms and \d+ edges.*run.max_edges",
+    ):
+        train(make_module(), data, tmp_path, callbacks=[Full()])
+    rows, _ = train(make_module(), data, tmp_path, resume=True, max_edges=60)  # as the message says
+    assert rows[-1]["epoch"] == RUN["max_epochs"]

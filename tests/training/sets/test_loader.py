@@ -4,7 +4,8 @@ from ase import Atoms
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import batch_graphs
-from ik_e3nn.training.sets.loader import BatchLoader, collate
+from ik_e3nn.training.config.limits import BatchLimits
+from ik_e3nn.training.sets.loader import BatchLoader, collate, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
 from tests.training.helpers import graphs, structures
 
@@ -23,7 +24,7 @@ def test_collate_equals_pyg() -> None:
 def test_the_graphs_stay_as_they_are() -> None:
     mixed = graphs(structures(3))
     before = [graph["edge_index"].clone() for graph in mixed]
-    list(BatchLoader(mixed, EpochSampler([1, 1, 1], batch_size=3)))
+    list(BatchLoader(mixed, EpochSampler(sizes_of(mixed), BatchLimits(3))))
     assert all(torch.equal(graph["edge_index"], old) for graph, old in zip(mixed, before, strict=True))
 
 
@@ -31,4 +32,4 @@ def test_uneven_inputs_are_an_error() -> None:
     mixed = graphs(structures(2))
     mixed[1]["total_charge"] = torch.zeros(1)
     with pytest.raises(DataError, match=r"structures 0 and 1 do not carry the same inputs \(total_charge\)"):
-        BatchLoader(mixed, EpochSampler([1, 1], batch_size=2))
+        BatchLoader(mixed, EpochSampler(sizes_of(mixed), BatchLimits(2)))
