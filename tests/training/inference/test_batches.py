@@ -9,11 +9,11 @@ from ase.build import molecule
 
 from ik_e3nn.data import PropertyDataset, PropertySet
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import Target
 from ik_e3nn.memory import is_out_of_memory
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior
 from ik_e3nn.models.uncertainty.properties import LastLayersPosterior
+from ik_e3nn.targets import Target
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.prediction import predict
