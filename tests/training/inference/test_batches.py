@@ -13,7 +13,7 @@ from ik_e3nn.memory import is_out_of_memory
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior
 from ik_e3nn.models.uncertainty.properties import LastLayersPosterior
-from ik_e3nn.targets import Target
+from ik_e3nn.targets import make_target
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.prediction import predict
@@ -143,7 +143,7 @@ NAMES = ("H2O", "CH4", "CH3CH2OH", "H2O2", "CH3OH")
 @pytest.fixture
 def properties():
     torch.manual_seed(0)
-    targets = [Target("gap", "intensive", "eV"), Target("mu", "dipole", "D")]
+    targets = [make_target("gap", "intensive", "eV"), make_target("mu", "dipole", "D")]
     model = MolecularPropertyModel(["H", "C", "O"], targets, edges="radius", r_max=4.0, steerable={"channels": 4})
     with torch.no_grad():
         for weight in model.parameters():
