@@ -57,7 +57,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(INSTALL_INPUTS)
-	$(PIP) install -e '.[xtb]'
+	$(PIP) install -e '.[train,chem,xtb]'
 	@touch $@
 
 $(VENV)/.installed-dev: $(INSTALL_INPUTS)

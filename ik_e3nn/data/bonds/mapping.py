@@ -1,15 +1,15 @@
 """Bonds of a geometry whose SMILES is known: the atoms of the SMILES are found in the geometry."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdDetermineBonds
-from rdkit.Geometry import Point3D
 
+from ik_e3nn.data.structures.chem import Chem, Geometry, rdBase, rdDetermineBonds
 from ik_e3nn.data.structures.molecules import bonds_of_mol, mol_from_smiles
 from ik_e3nn.errors import DataError
 
@@ -90,7 +90,7 @@ def connected_pairs(atoms: Atoms, count: int | None = None) -> list[tuple[int, i
     editable, conformer = Chem.RWMol(), Chem.Conformer(len(atoms))
     for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
         editable.AddAtom(Chem.Atom(int(number)))
-        conformer.SetAtomPosition(index, Point3D(*map(float, position)))
+        conformer.SetAtomPosition(index, Geometry.Point3D(*map(float, position)))
     editable.AddConformer(conformer)
     molecule = editable.GetMol()
     with rdBase.BlockLogs():

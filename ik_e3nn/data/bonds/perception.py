@@ -1,5 +1,7 @@
 """Bonds from a geometry, when nothing else tells them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from itertools import product
 from typing import Any
@@ -7,11 +9,9 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdDetermineBonds
-from rdkit.Geometry import Point3D
 
 from ik_e3nn.data.bonds.resonance import fewest_charges
+from ik_e3nn.data.structures.chem import Chem, Geometry, rdBase, rdDetermineBonds
 from ik_e3nn.data.structures.isotopes import isotopes_of
 from ik_e3nn.data.structures.molecules import bonds_of_mol
 from ik_e3nn.errors import DataError
@@ -96,7 +96,7 @@ def _determined(atoms: Atoms, charge: int, order: IntArray, way: Mapping[str, An
         atom.SetNoImplicit(True)
         atom.SetIsotope(isotopes[index])
         editable.AddAtom(atom)
-        conformer.SetAtomPosition(place, Point3D(*map(float, atoms.positions[index])))
+        conformer.SetAtomPosition(place, Geometry.Point3D(*map(float, atoms.positions[index])))
     editable.AddConformer(conformer)
     molecule: Chem.Mol = editable.GetMol()
     if len(atoms) > 1:

@@ -1,16 +1,19 @@
 """Of the ways to write a molecule's bonds, that with the fewest charged atoms."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
-from rdkit import Chem
+
+from ik_e3nn.data.structures.chem import Chem
 
 MAX_FORMS = 100
 # Negative carbon where a nitrogen nearby could have the charge, positive oxygen, and positive nitrogen with =O and
 # without the -[O-] of a nitro group.
-_WRONG = Chem.MolFromSmarts("[$([c;-]:n),$([c;-]:c:n),$([#6;-][#7]=[#8]),$([#8;+]),$([#7;+]=[#8;+0]);!$([#7;+][#8;-])]")
-_SINGLE, _DOUBLE = Chem.BondType.SINGLE, Chem.BondType.DOUBLE
+_WRONG = "[$([c;-]:n),$([c;-]:c:n),$([#6;-][#7]=[#8]),$([#8;+]),$([#7;+]=[#8;+0]);!$([#7;+][#8;-])]"
 
 
 def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
@@ -42,6 +45,12 @@ def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
     return min(sane, key=_badness, default=molecule)
 
 
+@cache
+def _pattern(smarts: str) -> Chem.Mol:
+    """A pattern of atoms."""
+    return Chem.MolFromSmarts(smarts)
+
+
 def _badness(molecule: Chem.Mol) -> tuple[int, int, float]:
     """Number of charged atoms, number of triple bonds, and the sum of bond lengths times orders.
 
@@ -49,7 +58,7 @@ def _badness(molecule: Chem.Mol) -> tuple[int, int, float]:
     charged atoms less, and that of c1cc[n-]c1 as many.
     """
     charged = sum(atom.GetFormalCharge() != 0 for atom in molecule.GetAtoms())
-    charged += 2 * len(molecule.GetSubstructMatches(_WRONG))
+    charged += 2 * len(molecule.GetSubstructMatches(_pattern(_WRONG)))
     places = molecule.GetConformer().GetPositions()
     triple = sum(bond.GetBondType() == Chem.BondType.TRIPLE for bond in molecule.GetBonds())
     ends = ((bond.GetBeginAtomIdx(), bond.GetEndAtomIdx(), bond.GetBondTypeAsDouble()) for bond in molecule.GetBonds())
@@ -65,9 +74,9 @@ def _without_pairs(molecule: Chem.Mol) -> Chem.Mol:
             path = _path(changed, atom.GetIdx())
             if path:
                 _shift(changed, path)
-    for first, middle, last in changed.GetSubstructMatches(Chem.MolFromSmarts("[C,N,O;-]-[N+]#[N;X1;+0]")):
+    for first, middle, last in changed.GetSubstructMatches(_pattern("[C,N,O;-]-[N+]#[N;X1;+0]")):
         for end in (first, last):  # azides and diazo compounds as SMILES have them
-            changed.GetBondBetweenAtoms(end, middle).SetBondType(_DOUBLE)
+            changed.GetBondBetweenAtoms(end, middle).SetBondType(Chem.BondType.DOUBLE)
         changed.GetAtomWithIdx(first).SetFormalCharge(0)
         changed.GetAtomWithIdx(last).SetFormalCharge(-1)
     return changed.GetMol()
@@ -81,7 +90,7 @@ def _path(molecule: Chem.Mol, start: int) -> list[int]:
     for neighbor in molecule.GetAtomWithIdx(start).GetNeighbors():
         bond = molecule.GetBondBetweenAtoms(start, neighbor.GetIdx())
         is_oxide = molecule.GetAtomWithIdx(start).GetSymbol() == "O" and neighbor.GetSymbol() in ("S", "Se", "P")
-        if is_oxide and neighbor.GetFormalCharge() == 1 and bond.GetBondType() == _SINGLE:
+        if is_oxide and neighbor.GetFormalCharge() == 1 and bond.GetBondType() == Chem.BondType.SINGLE:
             return [start, neighbor.GetIdx()]
     waiting = [[start]]
     while waiting:
@@ -97,7 +106,7 @@ def _path(molecule: Chem.Mol, start: int) -> list[int]:
 
 def _next(molecule: Chem.Mol, path: list[int]) -> Iterator[int]:
     """Atoms that a path may go on to."""
-    wanted = _SINGLE if len(path) % 2 else _DOUBLE
+    wanted = Chem.BondType.SINGLE if len(path) % 2 else Chem.BondType.DOUBLE
     for neighbor in molecule.GetAtomWithIdx(path[-1]).GetNeighbors():
         index = neighbor.GetIdx()
         if index not in path and molecule.GetBondBetweenAtoms(path[-1], index).GetBondType() == wanted:
@@ -108,6 +117,6 @@ def _shift(molecule: Chem.RWMol, path: list[int]) -> None:
     """Single bonds along a path become double and the other way round; its ends lose their charges."""
     for first, second in pairwise(path):
         bond = molecule.GetBondBetweenAtoms(first, second)
-        bond.SetBondType(_DOUBLE if bond.GetBondType() == _SINGLE else _SINGLE)
+        bond.SetBondType(Chem.BondType.DOUBLE if bond.GetBondType() == Chem.BondType.SINGLE else Chem.BondType.SINGLE)
     for end in (path[0], path[-1]):
         molecule.GetAtomWithIdx(end).SetFormalCharge(0)

@@ -1,5 +1,7 @@
 """SDF and MOL files, with their bonds and formal charges."""
 
+from __future__ import annotations
+
 import gzip
 import logging
 from collections.abc import Iterator
@@ -9,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from rdkit import Chem, rdBase
 
 from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, MISSING_KEY, has_odd_electrons
+from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.data.structures.molecules import atoms_from_mol
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import remove_bonds, set_shares

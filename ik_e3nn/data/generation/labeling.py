@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.finding import has_stress
 from ik_e3nn.data.labels.values import stress_matrix
-from ik_e3nn.errors import DataError, IKError, MissingDependencyError
+from ik_e3nn.errors import DataError, IKError
+from ik_e3nn.optional import needed
 
 FloatArray = NDArray[np.float64]
 
@@ -156,7 +157,7 @@ def make_calculator(
             raise DataError(f"options of the sum {name!r} go by the names in it; got {', '.join(unknown)}")
         return _Sum([make_calculator(part, charge, spin, arguments.get(part)) for part in names])
     if name in ("gfn2-xtb", "gfn1-xtb"):
-        factory = _xtb_class()
+        factory = needed("tblite.ase").TBLite
         arguments = {"charge": charge, "multiplicity": spin, "verbosity": 0, **arguments}
         arguments["method"] = "GFN2-xTB" if name == "gfn2-xtb" else "GFN1-xTB"
     else:
@@ -241,15 +242,6 @@ class _Sum(SumCalculator):
 def _info_changes(last: Atoms | None, atoms: Atoms) -> list[str]:
     """Whether charge, spin or the place of a surface differ from those of the last structure."""
     return ["info"] if last is not None and str(last.info) != str(atoms.info) else []
-
-
-def _xtb_class() -> Any:
-    """The calculator class of tblite."""
-    try:
-        from tblite.ase import TBLite
-    except ImportError as error:
-        raise MissingDependencyError("xTB labels need tblite: pip install 'ik-e3nn[xtb]'") from error
-    return TBLite
 
 
 def _import_class(target: str) -> Any:

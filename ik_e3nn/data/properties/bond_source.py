@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ase import Atoms
-from rdkit import Chem, rdBase
 from tqdm import tqdm
 
 from ik_e3nn.data.bonds.mapping import bonds_from_smiles, connected_pairs
 from ik_e3nn.data.bonds.perception import perceive_bonds, perceive_molecule
 from ik_e3nn.data.properties.set import PropertySet
+from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import has_bonds, set_bonds, stated_number
 from ik_e3nn.listing import listed

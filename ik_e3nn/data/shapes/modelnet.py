@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ik_e3nn.data.shapes.clouds import mesh_cloud, point_cloud
 from ik_e3nn.data.shapes.off_file import Archive, read_off
 from ik_e3nn.data.shapes.solids import Mesh
-from ik_e3nn.errors import DataError, MissingDependencyError
+from ik_e3nn.errors import DataError
+from ik_e3nn.optional import needed
 
 logger = logging.getLogger(__name__)
 
@@ -182,10 +183,7 @@ def _text(path: Path, listed: Path) -> Iterator[Shape]:
 
 
 def _hdf5(path: Path, split: str) -> Iterator[Shape]:
-    try:
-        import h5py
-    except ImportError as error:
-        raise MissingDependencyError(f"{path} holds hdf5 files: reading them needs h5py (pip install h5py)") from error
+    h5py = needed("h5py")
     names_file = path / "shape_names.txt"
     names = tuple(names_file.read_text().split()) if names_file.is_file() else MODELNET40
     for file in sorted(path.glob(f"*{split}*.h5")):

@@ -1,12 +1,14 @@
 """Isotopes: their masses, in a structure's own array, which every later step keeps."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_masses
-from rdkit import Chem
 
+from ik_e3nn.data.structures.chem import Chem
 from ik_e3nn.errors import DataError
 
 # Symbols of their own that files use for isotopes of hydrogen.

@@ -1,26 +1,20 @@
 """Molecules from SMILES: atoms, bonds, formal charge and conformers, through RDKit."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import ArrayLike
-from rdkit import Chem, rdBase
-from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
-from rdkit.Geometry import Point3D
 
+from ik_e3nn.data.structures.chem import Chem, Geometry, rdBase, rdDistGeom, rdForceFieldHelpers
 from ik_e3nn.data.structures.isotopes import isotopes_of, set_isotopes
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds, set_bonds, set_shares
 
-_BOND_TYPES = {
-    Chem.BondType.SINGLE: 1,
-    Chem.BondType.DOUBLE: 2,
-    Chem.BondType.TRIPLE: 3,
-    Chem.BondType.AROMATIC: 4,
-    Chem.BondType.DATIVE: 1,
-}
-_RDKIT_TYPES = {1: Chem.BondType.SINGLE, 2: Chem.BondType.DOUBLE, 3: Chem.BondType.TRIPLE, 4: Chem.BondType.AROMATIC}
+_BOND_TYPES = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "AROMATIC": 4, "DATIVE": 1}  # by the names of RDKit
+_RDKIT_TYPES = {1: "SINGLE", 2: "DOUBLE", 3: "TRIPLE", 4: "AROMATIC"}
 MAX_ATOMS = 1000  # of a molecule whose geometry is made; RDKit needs minutes for more
 EMBED_SECONDS = 60  # and one more for each conformer
 # Formal charge of an atom with all its bonds given, by atomic number and valence, where it is not neutral.
@@ -142,9 +136,9 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
         atom.SetNoImplicit(True)
         atom.SetIsotope(isotopes[index])
         editable.AddAtom(atom)
-        conformer.SetAtomPosition(index, Point3D(*map(float, position)))
+        conformer.SetAtomPosition(index, Geometry.Point3D(*map(float, position)))
     for i, j, kind in check_bonds(bonds, len(atoms)).tolist():
-        editable.AddBond(i, j, _RDKIT_TYPES[kind])
+        editable.AddBond(i, j, Chem.BondType.names[_RDKIT_TYPES[kind]])
         if kind == 4:
             for index in (i, j):
                 editable.GetAtomWithIdx(index).SetIsAromatic(True)
@@ -251,7 +245,7 @@ def bonds_of_mol(molecule: Chem.Mol) -> list[list[int]]:
     """
     rows = []
     for bond in molecule.GetBonds():
-        kind = Chem.BondType.AROMATIC if bond.GetIsAromatic() else bond.GetBondType()
+        kind = "AROMATIC" if bond.GetIsAromatic() else bond.GetBondType().name
         if kind not in _BOND_TYPES:
             ends = f"{bond.GetBeginAtomIdx()} and {bond.GetEndAtomIdx()}"
             raise DataError(f"the bond between atoms {ends} is of kind {kind}; known are single to triple and aromatic")

@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ase import Atoms
-from rdkit import Chem, rdBase
 
+from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.data.structures.geometry import connected_groups, find_duplicates
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.errors import DataError, MissingDependencyError
+from ik_e3nn.errors import DataError
+from ik_e3nn.optional import needed
 from ik_e3nn.symmetry import SymmetryGroup
 
 FloatArray = NDArray[np.float64]
@@ -46,8 +47,7 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
         'C4v'
     """
     rotations, _, exact, normal = _operations(slab, tolerance)
-    import spglib
-
+    spglib = needed("spglib")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         found = spglib.get_pointgroup(rotations)
@@ -89,10 +89,7 @@ def slab_operations(slab: Atoms, *, tolerance: float = 0.01) -> tuple[FloatArray
 
 def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
     """Rotations (n, 3, 3) and translations (n, 3) in fractions of a cell (3, 3), the third returned, and its normal."""
-    try:
-        import spglib
-    except ImportError as error:
-        raise MissingDependencyError("the symmetry of a slab needs spglib: pip install 'ik-e3nn[slab]'") from error
+    spglib = needed("spglib")
     cell = slab.cell.array.copy()
     if not slab.pbc[:2].all() or np.linalg.norm(np.cross(cell[0], cell[1])) == 0:
         raise DataError(f"a slab is periodic along its first two cell vectors; pbc is {slab.pbc.tolist()}")

@@ -1,11 +1,9 @@
 """Neighbors and downsampling of point clouds, batched, through torch-cluster."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ik_e3nn.errors import MissingDependencyError
+from ik_e3nn.optional import needed
 
 
 def nearest_edges(
@@ -46,7 +44,7 @@ def nearest_edges(
         raise ValueError(f"max_distance must be positive; got {max_distance}")
     points = positions.detach()
     centers, owners = (points, batch) if receivers is None else (points[receivers], batch[receivers])
-    receiver, sender = _torch_cluster().knn(points, centers, k, batch, owners)
+    receiver, sender = needed("torch_cluster").knn(points, centers, k, batch, owners)
     if max_distance is not None:
         # torch-cluster's own radius graph picks any k where there are more: the result would depend on the order
         near = (points[sender] - centers[receiver]).norm(dim=1) <= max_distance
@@ -109,7 +107,7 @@ def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
     """
     check_cloud(positions, batch)
     _check_count(count)
-    cluster = _torch_cluster()
+    cluster = needed("torch_cluster")
     if not len(batch):
         return batch.clone()
     clouds, batch = torch.unique_consecutive(batch, return_inverse=True)  # torch-cluster takes no empty clouds
@@ -183,15 +181,3 @@ def check_cloud(positions: Tensor, batch: Tensor) -> None:
 def _check_count(count: int) -> None:
     if count < 1:
         raise ValueError(f"the number of points to keep must be at least 1; got {count}")
-
-
-def _torch_cluster() -> Any:
-    """The library, or an error that says how to get it."""
-    try:
-        import torch_cluster
-    except (ImportError, OSError) as error:  # OSError: compiled against another torch
-        raise MissingDependencyError(
-            f"graphs of point clouds need torch-cluster, compiled against the installed torch ({error}): run "
-            "`make cluster`, or `pip install --no-build-isolation 'ik-e3nn[cluster]'`"
-        ) from error
-    return torch_cluster

@@ -25,8 +25,9 @@ from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.schema import RunConfig
 from ik_e3nn.training.loop.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.loop.callbacks import MetricsLog, ProgressBar
+from ik_e3nn.training.loop.checkpoint_io import AtomicCheckpointIO
 from ik_e3nn.training.loop.module import PotentialModule
-from ik_e3nn.training.run.checkpoint import AtomicCheckpointIO, load_checkpoint
+from ik_e3nn.training.run.checkpoint import load_checkpoint
 from ik_e3nn.training.run.run_folder import CHECKPOINTS
 from ik_e3nn.training.sets.loader import BatchLoader, Graphs, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler

@@ -1,4 +1,4 @@
-"""Checkpoint files that a kill cannot break and that hold nothing but tensors and plain values."""
+"""Reading checkpoint files, which hold nothing but tensors and plain values; states of random-number generators."""
 
 from __future__ import annotations
 
@@ -9,29 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from torch import nn
 
-from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import TrainingError
 
 _KINDS = {"state_dict": dict, "epoch": int, "global_step": int, "optimizer_states": list, "lr_schedulers": list}
 _KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there in one step; reads without unpickling code."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write ``checkpoint`` to ``path``; an earlier file stays whole until the new one is complete."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with written_at_once(target) as file:
-            torch.save(_plain(checkpoint), file)
-
-    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = True) -> dict[str, Any]:
-        """Read a checkpoint, tensors and plain values only."""
-        return load_checkpoint(path)
 
 
 def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[str, Any]:
@@ -111,12 +94,3 @@ def set_random_state(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), next_gauss))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def _plain(value: Any) -> Any:
-    """Paths as strings, mappings and sequences as the built-in ones: what ``weights_only=True`` accepts."""
-    if isinstance(value, dict):
-        return {_plain(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item) for item in value) if type(value) in (list, tuple) else list(map(_plain, value))
-    return str(value) if isinstance(value, Path) else value

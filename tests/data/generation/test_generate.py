@@ -259,7 +259,7 @@ def test_starts_keep_the_formal_charges_of_their_atoms(tmp_path):
 
 def test_a_missing_xtb_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "tblite.ase", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'ik-e3nn\[xtb\]'"):
+    with pytest.raises(MissingDependencyError, match=r'GFN2-xTB need tblite.*: pip install "ik-e3nn\[xtb\]"'):
         generate(settings(calculator="gfn2-xtb"))
 
 

@@ -274,7 +274,7 @@ def test_a_damaged_archive_is_named(meshes, tmp_path):
 def test_hdf5_without_h5py(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     (tmp_path / "ply_data_train0.h5").write_text("")
-    with pytest.raises(MissingDependencyError, match="needs h5py"):
+    with pytest.raises(MissingDependencyError, match=r'hdf5 files needs h5py.*: pip install "ik-e3nn\[hdf5\]"'):
         read_modelnet(tmp_path, "train")
 
 

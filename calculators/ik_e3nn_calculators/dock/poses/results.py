@@ -1,5 +1,7 @@
 """What came of a pose search: energies, geometry, clusters; the table, the structures and the pictures of it."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,11 +14,10 @@ from ase import Atom, Atoms
 from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from numpy.typing import NDArray
-from rdkit import Chem
-from rdkit.Geometry import Point3D
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data.files.writing import whole_file
+from ik_e3nn.data.structures.chem import Chem, Geometry
 from ik_e3nn_calculators.dock.system.host import Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
 
@@ -100,7 +101,7 @@ def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: Floa
         for pose, place in zip(poses, positions, strict=True):
             conformer = Chem.Conformer(len(ligand))
             for index, point in enumerate(place):
-                conformer.SetAtomPosition(index, Point3D(*map(float, point)))
+                conformer.SetAtomPosition(index, Geometry.Point3D(*map(float, point)))
             molecule.RemoveAllConformers()
             molecule.AddConformer(conformer)
             molecule.SetProp("_Name", ligand.name)

@@ -1,5 +1,7 @@
 """The molecule of a pose search: conformers, its graph, and its symmetry."""
 
+from __future__ import annotations
+
 import gzip
 import logging
 from dataclasses import dataclass
@@ -8,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from rdkit import Chem, rdBase
 
 from ik_e3nn.data import atoms_from_mol, read_structure
 from ik_e3nn.data.bonds.perception import perceive_molecule
 from ik_e3nn.data.files.reading import looks_like_file
 from ik_e3nn.data.files.sdf import is_sdf
+from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.data.structures.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, stated_number

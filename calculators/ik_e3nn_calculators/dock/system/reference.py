@@ -1,14 +1,15 @@
 """A known pose of a molecule, such as that of a crystal structure, to measure the distance of others from."""
 
+from __future__ import annotations
+
 import logging
 
 import numpy as np
 from numpy.typing import NDArray
-from rdkit import Chem
-from rdkit.Chem import rdDetermineBonds
 
 from ik_e3nn.data import read_structure
 from ik_e3nn.data.files.sdf import is_sdf
+from ik_e3nn.data.structures.chem import Chem, rdDetermineBonds
 from ik_e3nn.errors import DataError
 from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.dock.system.ligand import Ligand, heavy_graph, read_sdf_molecule
