@@ -2,19 +2,17 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Protocol
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 from ase.data import chemical_symbols
-from torch import nn
 
 from ik_e3nn.data.labels.stale import without_labels
 from ik_e3nn.graph import settle_bonds
-from ik_e3nn.models import model_path
+from ik_e3nn.models import Potential, model_path
 from ik_e3nn.models.files.pretrained import BASE, BASE_METHOD
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn_calculators.calculator.calculator import IKCalculator
@@ -129,7 +127,7 @@ def file_digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def introduction(name: str, model: nn.Module) -> str:
+def introduction(name: str, model: Potential) -> str:
     """One line on a model: its name, its elements, and for which structures it is, so far as its file says.
 
     Args:
@@ -141,7 +139,7 @@ def introduction(name: str, model: nn.Module) -> str:
         >>> introduction("water.safetensors", InteratomicPotential(["H", "O"], num_channels=2))
         'model water.safetensors: H, O; its file does not say for which structures it is'
     """
-    elements = ", ".join(chemical_symbols[number] for number in cast(Sequence[int], model.species))
+    elements = ", ".join(chemical_symbols[number] for number in model.species)
     method = f" at {BASE_METHOD} level" if name == BASE else ""
     domain = domain_of_model(model)
     purpose = "its file does not say for which structures it is" if domain is None else f"it is for {domain}"

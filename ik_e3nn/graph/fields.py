@@ -1,7 +1,11 @@
-"""Every tensor of a graph, named once, with its shape, unit and dtype.
+"""Every tensor of a graph, of what a potential makes of it, and of what it predicts, named once.
 
-N atoms, E directed edges, B structures. A graph is a ``torch_geometric.data.Data`` or ``Batch``, or a plain dict of
-tensors under these keys. Edges run from a sender j (the neighbor) to a receiver i (the center), and
+``FIELDS`` has shape, unit and dtype of the tensors of a graph, ``PREPARED`` those of what ``EdgePotential.prepare``
+gives, ``OUTPUTS`` those of predictions. N atoms, E directed edges, B structures; edges are prepared in K blocks of w
+places, each block with edges to one receiver.
+
+A graph is a ``torch_geometric.data.Data`` or ``Batch``, or a plain dict of tensors under these keys. Edges run from a
+sender j (the neighbor) to a receiver i (the center), and
 
     edge_vectors = positions[receiver] - positions[sender] + edge_shifts @ cell[batch]
 
@@ -30,15 +34,31 @@ FORCES: Final = "forces"
 STRESS: Final = "stress"
 TARGETS: Final = "targets"
 
+SPECIES: Final = "species"
+VECTORS: Final = "vectors"
+SENDERS: Final = "senders"
+OWNERS: Final = "owners"
+BONDS: Final = "bonds"
+DISPLACEMENTS: Final = "displacements"
+FRAMES: Final = "frames"
+MOVING: Final = (VECTORS, DISPLACEMENTS)  # what energies are differentiated by
+
+ENERGIES: Final = "energies"
+ATOMIC_VIRIALS: Final = "atomic_virials"
+ENERGY_STD: Final = "energy_std"
+FORCES_STD: Final = "forces_std"
+STDS: Final = (ENERGY_STD, FORCES_STD)
+
 
 @dataclass(frozen=True)
 class Field:
     """What one tensor of a graph is.
 
     Args:
-        shape: Dimensions in symbols: N atoms, E edges, B structures.
+        shape: Dimensions in symbols: N atoms, E edges, B structures, K blocks of w places for edges.
         dtype: Kind of number; "float" is float64 for positions, cell and surface, so that their differences are
-            rounded after they are taken, and the dtype the graph was built with for shifts, charge and spin.
+            rounded after they are taken, and the dtype the graph was built with for shifts, charge and spin. Of what
+            is prepared it is that of the model, of predictions that of the positions.
         unit: Physical unit, empty where there is none.
         meaning: What it holds.
 
@@ -73,4 +93,26 @@ FIELDS: Final[dict[str, Field]] = {
     FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN where missing"),
     STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN where missing"),
     TARGETS: Field("(B, T)", "float64", "each its own", "properties of molecules side by side; NaN where missing"),
+}
+
+PREPARED: Final[dict[str, Field]] = {
+    SPECIES: Field("(N,)", "int64", "", "number of each atom's element among those of the model"),
+    VECTORS: Field("(K, w, 3)", "float", "A", "edge vectors; longer than the cutoff in places that no edge fills"),
+    SENDERS: Field("(K, w)", "int64", "", "sender of each edge; 0 in places that no edge fills"),
+    OWNERS: Field("(K,)", "int64", "", "receiver of each block"),
+    BONDS: Field("(K, w)", "int64", "", "bond type of each edge; only of models that know bonds"),
+    TOTAL_CHARGE: Field("(N,)", "float", "e", "total charge of each atom's structure; only of models that know it"),
+    SPIN: Field("(N,)", "float", "", "spin multiplicity of each atom's structure; only of models that know it"),
+    DISPLACEMENTS: Field("(N, 3)", "float", "A", "from the surroundings to each atom; only of models that know them"),
+    FRAMES: Field("(N, 3, 3)", "float", "", "axes of each atom's surroundings; only of models that know them"),
+}
+
+OUTPUTS: Final[dict[str, Field]] = {
+    ENERGY: Field("(B,)", "float64", "eV", "total energy"),
+    ENERGIES: Field("(N,)", "float64", "eV", "energy of each atom; they sum to the total energy"),
+    FORCES: Field("(N, 3)", "float", "eV/A", "minus the derivative of the energy by the positions"),
+    STRESS: Field("(B, 3, 3)", "float", "eV/A^3", "tension positive; NaN where the cell has no volume"),
+    ATOMIC_VIRIALS: Field("(N, 3, 3)", "float", "eV", "of each atom; they sum to stress times volume"),
+    ENERGY_STD: Field("(B,)", "float64", "eV", "standard deviation of the total energy"),
+    FORCES_STD: Field("(N, 3)", "float64", "eV/A", "standard deviation of each component of the forces"),
 }

@@ -5,6 +5,7 @@ from ik_e3nn.models.files.checkpoint import load_model, read_model_info, save_mo
 from ik_e3nn.models.files.pretrained import base_model_path, model_files, model_path
 from ik_e3nn.models.networks.forecaster import Forecaster
 from ik_e3nn.models.networks.hyperparameters import PRESETS
+from ik_e3nn.models.networks.interface import EdgePotential, Potential
 from ik_e3nn.models.networks.point_cloud import PointCloudClassifier
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
@@ -20,12 +21,14 @@ __all__ = [
     "PRESETS",
     "Committee",
     "CompileWarning",
+    "EdgePotential",
     "Forecaster",
     "InteratomicPotential",
     "LastLayerEnsemble",
     "LastLayerProperties",
     "MolecularPropertyModel",
     "PointCloudClassifier",
+    "Potential",
     "PropertyCommittee",
     "StoredModel",
     "UncertainPotential",

@@ -2,6 +2,7 @@
 
 import torch
 
+from ik_e3nn.graph import fields
 from ik_e3nn.testing.report import PropertyResult
 from ik_e3nn.testing.subject import Subject, largest
 
@@ -22,7 +23,7 @@ def inputs_untouched(subject: Subject) -> list[PropertyResult]:
 
 def not_all_zero(subject: Subject) -> list[PropertyResult]:
     """Forces are not zero wherever they are looked at, else the other checks prove nothing."""
-    bound = [i for i, atoms in enumerate(subject.structures) if subject.graph(atoms)["edge_index"].shape[1]]
+    bound = [i for i, atoms in enumerate(subject.structures) if subject.graph(atoms)[fields.EDGE_INDEX].shape[1]]
     if not bound:
         return []
     size = max(largest(subject.reference[i].forces) for i in bound)

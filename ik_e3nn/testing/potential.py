@@ -6,10 +6,11 @@ from typing import Final
 from ase import Atoms
 
 from ik_e3nn.graph import surface_vectors
+from ik_e3nn.models.networks.interface import PotentialFunction
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.testing import calls, differences, invariances
 from ik_e3nn.testing.report import PotentialReport, PropertyResult
-from ik_e3nn.testing.subject import Potential, Subject, evaluation_mode
+from ik_e3nn.testing.subject import Subject, evaluation_mode
 
 PROPERTIES: Final[dict[str, Callable[[Subject], list[PropertyResult]]]] = {
     "equivariance": invariances.equivariance,
@@ -29,7 +30,7 @@ PROPERTIES: Final[dict[str, Callable[[Subject], list[PropertyResult]]]] = {
 
 
 def check_potential(
-    model: Potential,
+    model: PotentialFunction,
     structures: Sequence[Atoms],
     *,
     group: SymmetryGroup | str | None = None,
@@ -44,8 +45,9 @@ def check_potential(
     stress by finite differences; that inputs stay as they are, calls are repeatable, and forces are not all zero.
 
     Args:
-        model: A potential: ``model(graph, forces=True, stress=True)`` gives ``energy``, ``energies``, ``forces`` and
-            ``stress``, like ``InteratomicPotential``. It is put into evaluation mode meanwhile.
+        model: A potential, see ``ik_e3nn.models.Potential``. Its call is enough: ``model(graph, forces=True,
+            stress=True)`` gives ``energy``, ``energies``, ``forces`` and ``stress``. It is put into evaluation mode
+            meanwhile.
         structures: Molecules, crystals, slabs that it knows the elements of.
         group: Symmetry group of the energy; ``model.group`` if absent, else O(3).
         r_max: Cutoff (A); ``model.r_max`` if absent.
@@ -83,7 +85,7 @@ def check_potential(
         return PotentialReport(tuple(row for name in names for row in PROPERTIES[name](subject)))
 
 
-def assert_potential(model: Potential, structures: Sequence[Atoms], **options: object) -> PotentialReport:
+def assert_potential(model: PotentialFunction, structures: Sequence[Atoms], **options: object) -> PotentialReport:
     """Raise unless a potential passes ``check_potential``.
 
     Args:

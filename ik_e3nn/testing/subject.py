@@ -1,7 +1,7 @@
 """A potential under test, with the structures it is tested on."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from ik_e3nn.graph import batch_graphs, build_graph
+from ik_e3nn.graph import batch_graphs, build_graph, fields
+from ik_e3nn.models.networks.interface import PotentialFunction
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.testing.report import PropertyResult
 from ik_e3nn.testing.tolerances import POTENTIAL_TOLERANCE, floating_dtype
 
 FloatArray = NDArray[np.float64]
-Potential = Callable[..., Mapping[str, Tensor]]
 ATOMS_PER_BATCH = 512
 
 
@@ -45,14 +45,14 @@ class Subject:
     """A potential, structures, and what the checks share.
 
     Attributes:
-        model: Anything with the call signature of ``InteratomicPotential``.
+        model: Anything that is called like a potential.
         structures: Structures that the model can evaluate.
         r_max: Cutoff of the neighbor lists (A).
         group: Symmetry group that the energy must have.
         seed: Of everything random.
     """
 
-    model: Potential
+    model: PotentialFunction
     structures: Sequence[Atoms]
     r_max: float
     group: SymmetryGroup
@@ -119,12 +119,12 @@ class Subject:
         for chunk in _chunks(structures):
             batch = batch_graphs([self.graph(atoms) for atoms in chunk])
             out = self.model(batch, forces=True, stress=True)
-            numbers = {key: out[key].detach().cpu().double().numpy() for key in ("energy", "forces", "stress")}
-            energies = out["energies"].detach().cpu().double().numpy()
+            names = (fields.ENERGY, fields.ENERGIES, fields.FORCES, fields.STRESS)
+            energy, energies, forces, stress = (out[name].detach().cpu().double().numpy() for name in names)
             ends = np.cumsum([len(atoms) for atoms in chunk])[:-1]
-            split = zip(np.split(energies, ends), np.split(numbers["forces"], ends), strict=True)
+            split = zip(np.split(energies, ends), np.split(forces, ends), strict=True)
             for index, (e, f) in enumerate(split):
-                predictions.append(Prediction(float(numbers["energy"][index]), e, f, numbers["stress"][index]))
+                predictions.append(Prediction(float(energy[index]), e, f, stress[index]))
         return predictions
 
     def label(self, index: int) -> str:
@@ -138,7 +138,7 @@ class Subject:
 
 
 @contextmanager
-def evaluation_mode(model: Potential) -> Iterator[None]:
+def evaluation_mode(model: PotentialFunction) -> Iterator[None]:
     """Put a module into evaluation mode, and back afterwards."""
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):

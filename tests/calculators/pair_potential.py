@@ -14,6 +14,7 @@ class PairPotential(nn.Module):
         self.species = tuple(species)
         self.r_max = r_max
         self.inputs = frozenset(inputs)
+        self.outputs = ("energy", "energies", "forces", "stress", "atomic_virials")
         self.epsilon = nn.Parameter(torch.tensor(epsilon, dtype=dtype))
         self.sigma = nn.Parameter(torch.tensor(sigma, dtype=dtype))
         self.calls = 0

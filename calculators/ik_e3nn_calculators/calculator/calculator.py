@@ -12,12 +12,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
-from torch import nn
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.graph import fields
 from ik_e3nn.memory import keep_freed_memory
+from ik_e3nn.models import Potential
 from ik_e3nn.models.files.pretrained import BASE_METHOD
-from ik_e3nn.models.uncertainty.potentials import STDS
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
@@ -121,16 +121,16 @@ class IKCalculator(Calculator):
         whole = Evaluator(ready, skin=skin, compile=compile)
         self.evaluator: Evaluator | FrozenEvaluator = whole
         if whole.has_std:
-            self.implemented_properties = [*type(self).implemented_properties, *STDS]  # type: ignore[misc]
+            self.implemented_properties = [*type(self).implemented_properties, *fields.STDS]  # type: ignore[misc]
         if skip_fixed:
             self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
         if max_edges is not None:
-            self.evaluator.model.max_edges = max_edges  # type: ignore[assignment]
+            whole.max_edges = max_edges
         self._inputs: Snapshot = {}
         self._with_stress = False
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Potential:
         """This calculator's own, frozen copy of the potential."""
         return self.evaluator.model
 
@@ -222,7 +222,7 @@ class IKCalculator(Calculator):
             self._inputs,
             stress=volume and self._with_stress,
             atomic_stress="stresses" in wanted,
-            **({"std": True} if wanted.intersection(STDS) else {}),
+            **({"std": True} if wanted.intersection(fields.STDS) else {}),
         )
         fresh = _to_ase(outputs, structure)
         # Asking for one more property must not change numbers already handed out, not even in the last bit.
@@ -241,19 +241,20 @@ def _arrays(atoms: Atoms) -> tuple[NDArray[Any], ...]:
 
 def _to_ase(outputs: dict[str, NDArray[np.float64]], atoms: Atoms) -> dict[str, float | NDArray[np.float64]]:
     """Model outputs under ASE's names, in ASE's shapes."""
-    energy = float(outputs["energy"].item())
+    energy = float(outputs[fields.ENERGY].item())
     results: dict[str, float | NDArray[np.float64]] = {
         "energy": energy,
         "free_energy": energy,
-        "energies": outputs["energies"],
-        "forces": outputs["forces"],
+        "energies": outputs[fields.ENERGIES],
+        "forces": outputs[fields.FORCES],
     }
-    if "energy_std" in outputs:
-        results |= {"energy_std": float(outputs["energy_std"].item()), "forces_std": outputs["forces_std"]}
-    if "stress" in outputs:
-        results["stress"] = full_3x3_to_voigt_6_stress(outputs["stress"].reshape(3, 3))
-    if "atomic_virials" in outputs:
-        results["stresses"] = full_3x3_to_voigt_6_stress(outputs["atomic_virials"] / atoms.get_volume())
+    if fields.ENERGY_STD in outputs:
+        results["energy_std"] = float(outputs[fields.ENERGY_STD].item())
+        results["forces_std"] = outputs[fields.FORCES_STD]
+    if fields.STRESS in outputs:
+        results["stress"] = full_3x3_to_voigt_6_stress(outputs[fields.STRESS].reshape(3, 3))
+    if fields.ATOMIC_VIRIALS in outputs:
+        results["stresses"] = full_3x3_to_voigt_6_stress(outputs[fields.ATOMIC_VIRIALS] / atoms.get_volume())
     return results
 
 

@@ -2,13 +2,13 @@
 
 import logging
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ik_e3nn.errors import DataError, ExplosionError
 from ik_e3nn.graph import (
@@ -28,9 +28,9 @@ from ik_e3nn.graph.bonds.charges import unlikely_charge
 from ik_e3nn.graph.bonds.fit import broken_bond
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.graph.bonds.stored import KEPT_BY
-from ik_e3nn.models import InteratomicPotential, UncertainPotential, compile_potential
+from ik_e3nn.models import InteratomicPotential, Potential, compile_potential
 from ik_e3nn.models.networks.domain import domain_of_model
-from ik_e3nn.models.uncertainty.potentials import STDS
+from ik_e3nn.models.networks.interface import as_potential
 from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.calculator.domain import Watch
 from ik_e3nn_calculators.calculator.inputs import (
@@ -46,6 +46,11 @@ from ik_e3nn_calculators.calculator.model import check_arguments
 _log = logging.getLogger(__name__)
 
 BOND_INPUTS = (fields.BOND_TYPES, RECORD)
+_ABSENT = (
+    "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; its edges count as "
+    f"non-bonded. {KEPT_BY}"
+)
+_BROKEN = "%s: it is broken, or the bonds are those of other positions; the model sees it as a bond"
 SMALL = 500  # edges; fewer run as fast on one thread, and are not slowed down by other work on the machine
 
 
@@ -61,27 +66,25 @@ class Evaluator:
         compile: Compile the model when the first structure comes: small ones get code for one thread.
 
     Raises:
-        DataError: A negative skin, or a model that cannot be compiled.
+        DataError: The model is no potential, or cannot be compiled.
     """
 
     def __init__(
         self,
-        model: nn.Module,
+        model: Potential,
         *,
         skin: float = 0.5,
         compile: bool = False,  # noqa: A002  (torch's word for it)
     ) -> None:
         check_arguments(skin=skin, compile=compile)
-        if compile and not isinstance(model, InteratomicPotential | UncertainPotential):
+        self.model = as_potential(model)
+        self.species = tuple(int(number) for number in model.species)
+        self.inputs = frozenset(model.inputs)
+        self.r_max, self.dtype, self.device = float(model.r_max), model.dtype, model.device
+        self.has_std = set(fields.STDS) <= set(model.outputs)
+        self._to_compile = list(getattr(model, "members", [model])) if compile else []
+        if not all(isinstance(one, InteratomicPotential) for one in self._to_compile):
             raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
-        self.model = model
-        self.species: tuple[int, ...] = tuple(int(number) for number in _attribute(model, "species"))
-        self.inputs: frozenset[str] = frozenset(_attribute(model, "inputs"))
-        self.r_max = float(_attribute(model, "r_max"))
-        self.dtype: torch.dtype = _attribute(model, "dtype")
-        self.device: torch.device = _attribute(model, "device")
-        self.has_std = isinstance(model, UncertainPotential)
-        self._compile = compile
         self._compiled_for: bool | None = None  # for small systems?
         self._skin = SkinList(self.r_max, skin)
         self._atoms: dict[str, Tensor] = {}
@@ -89,8 +92,7 @@ class Evaluator:
         self._pairs: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
         self._bonds: Snapshot = {}
         self._rows: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
-        self._without = False  # the structure has no bonds, and that was said
-        self._broken = False  # a bond is far too long, and that was said
+        self._said: set[str] = set()  # what is wrong with the present bonds, and was said
         self._stated: dict[str, float] = {}
         self._unused = ""
         self.watch = Watch(domain_of_model(model))
@@ -108,6 +110,10 @@ class Evaluator:
         bound: int | None = getattr(self.model, "max_edges", None)
         return bound
 
+    @max_edges.setter
+    def max_edges(self, bound: int | None) -> None:
+        self.model.max_edges = bound  # type: ignore[attr-defined]
+
     def evaluate(
         self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool, std: bool = False
     ) -> dict[str, NDArray[np.float64]]:
@@ -121,9 +127,9 @@ class Evaluator:
             std: Also standard deviations, of a model that has them.
 
         Returns:
-            Float64 arrays: ``energy`` (1,) in eV, ``energies`` (N,) in eV, ``forces`` (N, 3) in eV/A, ``stress`` (1, 3,
-                3) in
-            eV/A^3, ``atomic_virials`` (N, 3, 3) in eV, ``energy_std`` (1,) in eV and ``forces_std`` (N, 3) in eV/A.
+            Float64 arrays by the names of ``fields.OUTPUTS``: ``energy`` (1,) and ``energies`` (N,) in eV, ``forces``
+            (N, 3) in eV/A, ``stress`` (1, 3, 3) in eV/A^3, ``atomic_virials`` (N, 3, 3) in eV, ``energy_std`` (1,) in
+            eV and ``forces_std`` (N, 3) in eV/A.
 
         Raises:
             UnknownSpeciesError: An element that the model does not know.
@@ -139,10 +145,11 @@ class Evaluator:
                 self._prepare_code(small)
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
-        wanted = ["energy", "energies", "forces"] + ["stress"] * stress + ["atomic_virials"] * atomic_stress
-        wanted += [*STDS] * (std and self.has_std)
+        wanted = [fields.ENERGY, fields.ENERGIES, fields.FORCES]
+        wanted += [fields.STRESS] * stress + [fields.ATOMIC_VIRIALS] * atomic_stress
+        wanted += [*fields.STDS] * (std and self.has_std)
         arrays = {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
-        if not (np.isfinite(arrays["energy"]).all() and np.isfinite(arrays["forces"]).all()):
+        if not (np.isfinite(arrays[fields.ENERGY]).all() and np.isfinite(arrays[fields.FORCES]).all()):
             raise ExplosionError(
                 f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check "
                 "the structure, or the model if such distances are in its training data"
@@ -151,10 +158,10 @@ class Evaluator:
 
     def _prepare_code(self, small: bool) -> None:
         """Compile for the threads of this moment: at first, and once more when a small system has grown."""
-        if self._compile and (self._compiled_for is None or (self._compiled_for and not small)):
+        if self._to_compile and (self._compiled_for is None or (self._compiled_for and not small)):
             self._compiled_for = small
-            for model in self.model.members if isinstance(self.model, UncertainPotential) else [self.model]:
-                compile_potential(cast(InteratomicPotential, model))
+            for model in self._to_compile:
+                compile_potential(model)
 
     def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
         """The graph of a structure, as a plain dict of tensors.
@@ -235,22 +242,18 @@ class Evaluator:
         """
         if not bonds:
             return self._rows
-        rows = fitting_bonds(atoms)
-        told, self._bonds = self._without, bonds
-        self._without = not has_bonds(atoms) and len(atoms) > 1 and not atoms.pbc.any()
-        if self._without and not told:
-            _log.warning(
-                "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
-                "its edges count as non-bonded. %s",
-                KEPT_BY,
-            )
-        broken = broken_bond(atoms, rows)
-        if broken and not self._broken:
-            _log.warning(
-                "%s: it is broken, or the bonds are those of other positions; the model sees it as a bond", broken
-            )
-        self._broken = bool(broken)
+        rows, self._bonds = fitting_bonds(atoms), bonds
+        absent = not has_bonds(atoms) and len(atoms) > 1 and not atoms.pbc.any()
+        self._say(_ABSENT, now=absent)
+        bond = broken_bond(atoms, rows)
+        self._say(_BROKEN, bond, now=bool(bond))
         return rows
+
+    def _say(self, warning: str, *values: str, now: bool) -> None:
+        """Warn of something that is so now, if it was not so for the bonds before."""
+        if now and warning not in self._said:
+            _log.warning(warning, *values)
+        self._said = (self._said | {warning}) if now else (self._said - {warning})
 
     def warn_unused(self, atoms: Atoms) -> None:
         """Say once that a charge or spin changes nothing, because the model was not made to know it."""
@@ -281,10 +284,3 @@ def _same(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:
     if first is None or second is None:
         return first is second
     return first.shape == second.shape and bool((first == second).all())
-
-
-def _attribute(model: nn.Module, name: str) -> Any:
-    """An attribute of the potential, or an error that says what is not one."""
-    if not hasattr(model, name):
-        raise DataError(f"{type(model).__name__} is not an interatomic potential: it has no {name!r}")
-    return getattr(model, name)

@@ -4,11 +4,10 @@ import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms
 from numpy.typing import NDArray
-from torch import nn
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbor_list
-from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.graph import fields, neighbor_list
+from ik_e3nn.models import InteratomicPotential, Potential
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.inputs import INFO_KEYS, Snapshot, same_inputs
 
@@ -38,7 +37,7 @@ class FrozenEvaluator:
     """
 
     def __init__(self, whole: Evaluator, part: Evaluator, *, skin: float) -> None:
-        if "bond_types" in whole.inputs:
+        if fields.BOND_TYPES in whole.inputs:
             raise DataError("a model that sees bonds cannot leave out held atoms; use skip_fixed=False")
         self.whole, self.part, self.skin = whole, part, skin
         part.watch.domain = None  # a cut-out is no structure to judge
@@ -53,7 +52,7 @@ class FrozenEvaluator:
         self._changing: BoolArray = np.zeros(0, dtype=bool)
 
     @property
-    def model(self) -> nn.Module:
+    def model(self) -> Potential:
         """The potential."""
         return self.whole.model
 
@@ -82,15 +81,15 @@ class FrozenEvaluator:
         if stress or atomic_stress or not moving.any() or not self._is_valid(atoms, moving, inputs):
             outputs = self.whole.evaluate(atoms, inputs, stress=stress, atomic_stress=atomic_stress)
             if moving.any():
-                self._divide(atoms, moving, outputs["energies"])
+                self._divide(atoms, moving, outputs[fields.ENERGIES])
                 self._inputs = inputs
-            outputs["forces"] = np.where(moving[:, None], outputs["forces"], 0.0)
+            outputs[fields.FORCES] = np.where(moving[:, None], outputs[fields.FORCES], 0.0)
             return outputs
         found = self.part.evaluate(_part(atoms, self._needed), inputs, stress=False, atomic_stress=False)
         energies, forces = self._energies.copy(), np.zeros((len(atoms), 3))
-        energies[self._needed[self._changing]] = found["energies"][self._changing]
-        forces[self._needed] = np.where(moving[self._needed, None], found["forces"], 0.0)
-        return {"energy": energies.sum(keepdims=True), "energies": energies, "forces": forces}
+        energies[self._needed[self._changing]] = found[fields.ENERGIES][self._changing]
+        forces[self._needed] = np.where(moving[self._needed, None], found[fields.FORCES], 0.0)
+        return {fields.ENERGY: energies.sum(keepdims=True), fields.ENERGIES: energies, fields.FORCES: forces}
 
     def _is_valid(self, atoms: Atoms, moving: BoolArray, inputs: Snapshot) -> bool:
         """Whether the kept energies and parts hold for this structure."""

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError
-from ik_e3nn.models import Committee, InteratomicPotential, load_model, model_path, with_uncertainty
+from ik_e3nn.models import Committee, InteratomicPotential, Potential, load_model, model_path, with_uncertainty
 from ik_e3nn.models.files.device import resolve_device
+from ik_e3nn.models.networks.interface import as_potential
 from ik_e3nn.user_path import is_file
 
 ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential]
@@ -27,12 +28,12 @@ def prepare_model(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
     uncertainty: str | PathLike[str] | None = None,
-) -> nn.Module:
+) -> Potential:
     """Load or copy a potential, move it, and freeze it for evaluation.
 
     Args:
-        model: A model file, ``"base"`` for the base model that comes with the package, or an ``InteratomicPotential``,
-            which is copied and stays as it is; several of them make a committee.
+        model: A model file, ``"base"`` for the base model that comes with the package, or a potential, which is copied
+            and stays as it is; several files or instances of ``InteratomicPotential`` make a committee.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., or ``"auto"``: a GPU where there is one.
         dtype: Precision of the evaluation; None keeps the model's.
         uncertainty: A file of ``ik-e3nn calibrate`` that was made for this model or these models.
@@ -43,7 +44,7 @@ def prepare_model(
     Raises:
         ModelFileError: The file is missing, broken, newer than this library, or made for other models.
         TypeError: ``model`` is neither a path nor a module, nor some of them.
-        DataError: A committee of one, or of models that differ in their inputs.
+        DataError: A module that is no potential, a committee of one, or of models that differ in their inputs.
         ConfigError: An unknown device or dtype.
     """
     where = resolve_device(device)
@@ -61,7 +62,7 @@ def prepare_model(
         else:
             frozen = Committee(members) if several else members[0]
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
-    return frozen.eval().requires_grad_(False)
+    return as_potential(frozen.eval().requires_grad_(False))
 
 
 def check_arguments(*, skin: object, max_edges: object = None, **flags: object) -> None:

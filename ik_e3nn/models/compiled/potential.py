@@ -32,9 +32,11 @@ from torch.nn.utils.stateless import _reparametrize_module  # functional_call is
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.graph import fields
 from ik_e3nn.models.compiled.private_folder import private_folder, why_not_private
+from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
-from ik_e3nn.models.networks.potential import Core, InteratomicPotential
+from ik_e3nn.models.networks.potential import InteratomicPotential
 
 _log = logging.getLogger(__name__)
 
@@ -128,7 +130,7 @@ class _Runner:
         padded = _padded(edges, self.r_max)
         state = [store[name] for store, name in self.places]
         energies, by_edges, *by_atoms = self.graph(state, [padded[key] for key in sorted(padded)])
-        atoms, blocks = edges["species"].shape[0], edges["owners"].shape[0]
+        atoms, blocks = edges[fields.SPECIES].shape[0], edges[fields.OWNERS].shape[0]
         return energies[:atoms], by_edges[:blocks], *(gradient[:atoms] for gradient in by_atoms)
 
 
@@ -290,14 +292,14 @@ def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
     """One more atom, and two blocks of edges beyond the cutoff that belong to it: no dimension is 0 or 1."""
     padded = {}
     for key, value in edges.items():
-        if key in ("senders", "owners"):
-            fill: float = edges["species"].shape[0]
+        if key in (fields.SENDERS, fields.OWNERS):
+            fill: float = edges[fields.SPECIES].shape[0]
         else:
-            fill = 2 * r_max if key == "vectors" else 0
-        rows = 2 if key in ("senders", "owners", "vectors", "bonds") else 1
+            fill = 2 * r_max if key == fields.VECTORS else 0
+        rows = 2 if key in (fields.SENDERS, fields.OWNERS, fields.VECTORS, fields.BONDS) else 1
         padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
-    if "frames" in padded:
-        padded["frames"][-1] = torch.eye(3, dtype=padded["frames"].dtype, device=padded["frames"].device)
+    if fields.FRAMES in padded:
+        padded[fields.FRAMES][-1] = torch.eye(3, dtype=padded[fields.FRAMES].dtype, device=padded[fields.FRAMES].device)
     return padded
 
 
@@ -306,18 +308,18 @@ def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(0)
     atoms, blocks, width = 151, 401, WIDTH  # of the size of a batch: compilers treat a dozen rows in another way
     edges = {
-        "species": torch.randint(len(model.species), (atoms,), generator=generator),
-        "owners": torch.randint(atoms, (blocks,), generator=generator).sort().values,
-        "senders": torch.randint(atoms, (blocks, width), generator=generator),
-        "vectors": torch.randn(blocks, width, 3, generator=generator, dtype=torch.float64) * model.r_max / 3,
+        fields.SPECIES: torch.randint(len(model.species), (atoms,), generator=generator),
+        fields.OWNERS: torch.randint(atoms, (blocks,), generator=generator).sort().values,
+        fields.SENDERS: torch.randint(atoms, (blocks, width), generator=generator),
+        fields.VECTORS: torch.randn(blocks, width, 3, generator=generator, dtype=torch.float64) * model.r_max / 3,
     }
-    if "bond_types" in model.inputs:
-        edges["bonds"] = torch.randint(5, (blocks, width), generator=generator)
+    if fields.BOND_TYPES in model.inputs:
+        edges[fields.BONDS] = torch.randint(5, (blocks, width), generator=generator)
     for name in model.node_embedding.inputs:
         edges[name] = torch.ones(atoms)
     if model.surroundings is not None:
-        edges["displacements"] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
-        edges["frames"] = torch.eye(3).expand(atoms, 3, 3)
+        edges[fields.DISPLACEMENTS] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
+        edges[fields.FRAMES] = torch.eye(3).expand(atoms, 3, 3)
     return {
         key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
     }

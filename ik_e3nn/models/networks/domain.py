@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
-from torch import nn
 
 from ik_e3nn.graph import get_bonds
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES
@@ -133,7 +132,7 @@ def domain_of(structures: Sequence[Atoms]) -> Domain:
     return Domain(size, bool(periodic), several, charged, unpaired)
 
 
-def domain_of_model(model: nn.Module) -> Domain | None:
+def domain_of_model(model: object) -> Domain | None:
     """What a model, or the first of a committee, was trained on, as far as its file says."""
     first = next(iter(getattr(model, "members", None) or [model]))
     domain = getattr(first, "trained_on", None)

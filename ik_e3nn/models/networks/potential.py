@@ -20,6 +20,7 @@ from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.neighbors.coordination import divisor_of_products
 from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
+from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
@@ -28,9 +29,6 @@ from ik_e3nn.symmetry import SymmetryGroup
 FIELD_REACH = 2.0  # of the field outside, in cutoffs; what it changes between atoms reaches half as far
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
 PLACE_SHARE = 0.1  # of places in features: a smaller share is learned more slowly and remembers single frames less
-
-Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
-"""What can stand in for ``energies_and_gradients``; see ``ik_e3nn.models.compiled.potential``."""
 
 
 class InteratomicPotential(StoredModel):
@@ -85,6 +83,7 @@ class InteratomicPotential(StoredModel):
     commands = "ik-e3nn eval, md, relax and dock"
     reference_entry = "energy_reference"
     units: ClassVar[dict[str, str]] = UNITS
+    outputs = (fields.ENERGY, fields.ENERGIES, fields.FORCES, fields.STRESS, fields.ATOMIC_VIRIALS)
     species_table: Tensor
     max_edges: int | None = None
     compiled: Core | None = None
@@ -183,31 +182,31 @@ class InteratomicPotential(StoredModel):
         else:
             energies = self.site_energies(edges)
         batch, cell, positions = graph[fields.BATCH], graph[fields.CELL], graph[fields.POSITIONS]
-        out = {"energy": segment_sum(energies, batch, cell.shape[0]), "energies": energies}
+        out = {fields.ENERGY: segment_sum(energies, batch, cell.shape[0]), fields.ENERGIES: energies}
         if gradients:
-            senders, owners = edges["senders"].flatten(), edges["owners"]
-            receivers = owners.repeat_interleave(edges["senders"].shape[1])
+            senders, owners = edges[fields.SENDERS].flatten(), edges[fields.OWNERS]
+            receivers = owners.repeat_interleave(edges[fields.SENDERS].shape[1])
             gradient, ends = gradients[0].flatten(0, 1).to(positions.dtype), (senders, receivers)
             if forces:
-                out["forces"] = self.forces_of(gradients, edges, positions.dtype)
+                out[fields.FORCES] = self.forces_of(gradients, edges, positions.dtype)
             if stress or atomic_stress:
                 structures = batch.index_select(0, receivers)
-                virials = derivatives.edge_virials(edges["vectors"].flatten(0, 1).to(positions.dtype), gradient)
+                virials = derivatives.edge_virials(edges[fields.VECTORS].flatten(0, 1).to(positions.dtype), gradient)
                 if self.surroundings is not None:
                     free = self.surroundings.free_directions(self.surroundings.frames(graph))
                     virials = derivatives.projected(virials, free, structures)
             if stress:
-                out["stress"] = derivatives.stress(virials, structures, cell)
+                out[fields.STRESS] = derivatives.stress(virials, structures, cell)
             if atomic_stress:
-                out["atomic_virials"] = derivatives.atomic_virials(virials, *ends, positions.shape[0])
+                out[fields.ATOMIC_VIRIALS] = derivatives.atomic_virials(virials, *ends, positions.shape[0])
         return out
 
     def forces_of(self, gradients: Sequence[Tensor], edges: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
         """Forces (N, 3) from derivatives of an energy by edge vectors and, beside surroundings, by where atoms are."""
-        senders, owners = edges["senders"].flatten(), edges["owners"]
-        receivers = owners.repeat_interleave(edges["senders"].shape[1])
+        senders, owners = edges[fields.SENDERS].flatten(), edges[fields.OWNERS]
+        receivers = owners.repeat_interleave(edges[fields.SENDERS].shape[1])
         by_edges, *by_places = (gradient.to(dtype) for gradient in gradients)
-        forces = derivatives.forces(by_edges.flatten(0, 1), senders, receivers, edges["species"].shape[0])
+        forces = derivatives.forces(by_edges.flatten(0, 1), senders, receivers, edges[fields.SPECIES].shape[0])
         for gradient in by_places:
             forces = forces - gradient
         return forces
@@ -231,19 +230,19 @@ class InteratomicPotential(StoredModel):
         blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0])
         nowhere = vectors.new_full((1, 3), 2 * self.r_max)
         edges = {
-            "species": species,
-            "vectors": torch.cat([vectors, nowhere])[blocks.slots],
-            "senders": pad_row(edge_index[0])[blocks.slots],
-            "owners": blocks.receivers,
+            fields.SPECIES: species,
+            fields.VECTORS: torch.cat([vectors, nowhere])[blocks.slots],
+            fields.SENDERS: pad_row(edge_index[0])[blocks.slots],
+            fields.OWNERS: blocks.receivers,
         }
         if fields.BOND_TYPES in self.inputs:
-            edges["bonds"] = pad_row(graph[fields.BOND_TYPES])[blocks.slots]
+            edges[fields.BONDS] = pad_row(graph[fields.BOND_TYPES])[blocks.slots]
         for name in self.node_embedding.inputs:
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         if self.surroundings is not None:
             frames = self.surroundings.checked(graph)
-            edges["displacements"] = self.surroundings.displacements(graph).to(self.dtype)
-            edges["frames"] = frames.to(self.dtype).index_select(0, batch)
+            edges[fields.DISPLACEMENTS] = self.surroundings.displacements(graph).to(self.dtype)
+            edges[fields.FRAMES] = frames.to(self.dtype).index_select(0, batch)
         return edges
 
     def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
@@ -252,11 +251,11 @@ class InteratomicPotential(StoredModel):
         By the edge vectors, (B, w, 3), and, where there are surroundings, by the displacements from them, (N, 3).
         """
         core = self.compiled_for_training if create_graph else self.compiled
-        tiled = not create_graph and self.max_edges is not None and edges["senders"].numel() > self.max_edges
+        tiled = not create_graph and self.max_edges is not None and edges[fields.SENDERS].numel() > self.max_edges
         if core is not None and not tiled:
             return core(edges)
         with torch.enable_grad():
-            moving = [name for name in ("vectors", "displacements") if name in edges]
+            moving = [name for name in fields.MOVING if name in edges]
             variables = {name: edges[name].detach().requires_grad_(True) for name in moving}
             energies = self.site_energies({**edges, **variables})
             gradients = torch.autograd.grad(
@@ -270,10 +269,10 @@ class InteratomicPotential(StoredModel):
 
     def site_energies(self, edges: Mapping[str, Tensor]) -> Tensor:
         """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
-        species = edges["species"]
-        readout = edges["vectors"].new_zeros(species.shape[0])
+        species = edges[fields.SPECIES]
+        readout = edges[fields.VECTORS].new_zeros(species.shape[0])
         if self.surroundings is not None and self.field is not None:
-            places = self.surroundings(edges["displacements"], edges["frames"])
+            places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
             readout = self.field(places, species).squeeze(1)
         for features, read in zip(self.node_features(edges), self.readouts, strict=True):
             readout = readout + read(features)
@@ -309,17 +308,17 @@ class InteratomicPotential(StoredModel):
 
     def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
         """Features of all atoms after each interaction, (N, its irreps_out.dim), from what ``prepare`` gives."""
-        species, vectors = edges["species"], edges["vectors"]
+        species, vectors = edges[fields.SPECIES], edges[fields.VECTORS]
         if self.surroundings is not None:
-            vectors = vectors @ edges["frames"].index_select(0, edges["owners"]).mT
-        neighbors = Edges(edges["senders"], edges["owners"], vectors, edges.get("bonds"))
+            vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
+        neighbors = Edges(edges[fields.SENDERS], edges[fields.OWNERS], vectors, edges.get(fields.BONDS))
         max_edges = None if self.training else self.max_edges
-        if max_edges is None or edges["senders"].numel() <= max_edges:  # every kernel sees the same
+        if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # every kernel sees the same
             first = cast(Interaction, self.interactions[0])
             neighbors = neighbors._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
         places = None
         if self.surroundings is not None:
-            places = self.surroundings(edges["displacements"], edges["frames"])
+            places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
         features = self.first_features(species, edges, places)
         for interaction in self.interactions:
             features = interaction(features, species, neighbors, max_edges)

@@ -82,10 +82,10 @@ class LastLayerEnsemble(UncertainPotential):
             root, directions = self.root.double(), self.directions.double()
             features, jacobian = last_layer_derivatives(self.first, graph, directions if forces else directions[:0])
             totals = segment_sum(features, batch, structures)
-            result["energy_std"] = self.energy_factor * (totals @ root).norm(dim=1)
+            result[fields.ENERGY_STD] = self.energy_factor * (totals @ root).norm(dim=1)
             if forces:
                 variance = sum(one.square() for one in jacobian)
-                result["forces_std"] = self.forces_factor * torch.as_tensor(variance).sqrt()
+                result[fields.FORCES_STD] = self.forces_factor * torch.as_tensor(variance).sqrt()
         return result
 
 
@@ -103,7 +103,7 @@ def last_layer_derivatives(
         Features of the atoms, (N, K), and for every change the forces' change, (N, 3), one after the other.
     """
     edges = model.prepare(graph)
-    moving: list[str] = [name for name in ("vectors", "displacements") if name in edges]
+    moving: list[str] = [name for name in fields.MOVING if name in edges]
     with torch.enable_grad():
         variables = {name: edges[name].detach().requires_grad_(True) for name in moving}
         features = model.last_layer({**edges, **variables})

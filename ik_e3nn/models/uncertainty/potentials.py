@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fields
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.uncertainty.ensemble import Ensemble
 
-STDS = ("energy_std", "forces_std")
 MOST = 1e9  # largest factor of standard deviations
 
 
@@ -67,6 +67,7 @@ class UncertainPotential(Ensemble[InteratomicPotential]):
             )
         super().__init__(members)
         self.inputs = members[0].inputs
+        self.outputs = (*members[0].outputs, *fields.STDS)
         self.r_max = max(model.r_max for model in members)  # edges beyond a model's own cutoff add exact zeros
         for name in self.FACTORS:
             self.register_buffer(name, torch.ones((), dtype=torch.float64))
@@ -149,7 +150,7 @@ class Committee(UncertainPotential):
         stacked = {name: torch.stack([output[name] for output in outputs]) for name in outputs[0]}
         result = {name: values.mean(0) for name, values in stacked.items()}
         if std:
-            result["energy_std"] = self.energy_factor * stacked["energy"].std(0)
+            result[fields.ENERGY_STD] = self.energy_factor * stacked[fields.ENERGY].std(0)
             if forces:
-                result["forces_std"] = self.forces_factor * stacked["forces"].double().std(0)
+                result[fields.FORCES_STD] = self.forces_factor * stacked[fields.FORCES].double().std(0)
         return result

@@ -11,7 +11,7 @@ from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from ik_e3nn.data import joined
-from ik_e3nn.graph import batch_graphs, build_graph
+from ik_e3nn.graph import batch_graphs, build_graph, fields
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.system.host import Host
 
@@ -93,8 +93,8 @@ class ModelEnergies(PoseEnergies):
         for chunk in self._chunks(structures):
             graph = batch_graphs([build_graph(atoms, self.model.r_max, dtype=torch.float64) for atoms in chunk])
             out = self.model(graph.to(self.model.device), forces=True)
-            energies.append(out["energy"].detach().cpu().double().numpy())
-            forces.append(out["forces"].detach().cpu().double().numpy().reshape(len(chunk), -1, 3))
+            energies.append(out[fields.ENERGY].detach().cpu().double().numpy())
+            forces.append(out[fields.FORCES].detach().cpu().double().numpy().reshape(len(chunk), -1, 3))
         return np.concatenate(energies), np.concatenate(forces)
 
     def _chunks(self, structures: list[Atoms]) -> Iterator[list[Atoms]]:
