@@ -1,12 +1,14 @@
-"""Files of arrays of earlier runs, which may have been damaged since."""
+"""Files of arrays of runs: written at once, and read though they may have been damaged since."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 
 
@@ -23,7 +25,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "a.npz"
-        ...     np.savez(path, x=np.arange(3))
+        ...     write_npz(path, {"x": np.arange(3)})
         ...     read_npz(path)
         {'x': array([0, 1, 2])}
     """
@@ -37,3 +39,14 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         reason = str(error) or type(error).__name__
         raise DataError(f"{path} cannot be read as a file of arrays ({reason})") from error
     raise DataError(f"{path} is damaged (the checksum of {damaged} is wrong)")
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write arrays with ``numpy.savez``; a kill at any moment leaves either the old file or the new one.
+
+    Args:
+        path: The file.
+        arrays: The arrays by their names.
+    """
+    with written_at_once(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]

@@ -38,16 +38,14 @@ class IKCalculator(Calculator):
 
     On Linux the process keeps up to 1 GiB of what it frees, see ``ik_e3nn.memory.keep_freed_memory``.
 
-    Properties: ``energy`` and ``free_energy`` (eV; equal), ``energies`` (N,) site energies that sum to ``energy``,
-        ``forces``
-    (N, 3) in eV/A, ``stress`` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz, yz, xz, xy,
-    and ``stresses`` (N, 6), which sum to ``stress``. A stress is defined where some direction is periodic and the three
-    cell vectors are independent; the cell is used as given, vacuum included.
+    Properties are ``energy`` and ``free_energy`` (eV; equal), ``energies`` (N,), site energies that sum to ``energy``,
+    ``forces`` (N, 3) in eV/A, ``stress`` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz,
+    yz, xz, xy, and ``stresses`` (N, 6), which sum to ``stress``. A stress is defined where some direction is periodic
+    and the three cell vectors are independent; the cell is used as given, vacuum included.
 
     A committee (several models) or a model with an uncertainty file also has ``energy_std`` in eV, the standard
     deviation of the total energy, and ``forces_std`` (N, 3) in eV/A, those of all force components, both calibrated if
-    the file is
-    given: ``atoms.calc.get_property("energy_std", atoms)``.
+    the file is given: ``atoms.calc.get_property("energy_std", atoms)``.
 
     Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
     ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and ``["surface_normal"]``, ``["surface_origin"]``,

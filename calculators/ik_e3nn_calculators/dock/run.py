@@ -95,12 +95,12 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
 def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummary:
     """A search in its locked folder."""
+    source = _source(settings, calculator)
     check_inputs(settings.output, FILES, [settings.ligand, settings.host, settings.region.around, settings.model])
     state_file = StateFile(user_path(settings.output), settings.identity())
     known = None if settings.overwrite else state_file.read()
     if known is None:
         check_free(settings.output, FILES, overwrite=settings.overwrite)
-    source = _source(settings, calculator)
     ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), read_host(settings.host)
     check_slab(host)
     region = make_region(settings.region, host)

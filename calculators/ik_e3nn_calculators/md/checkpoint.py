@@ -9,9 +9,8 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
-from ik_e3nn.npz_file import read_npz
+from ik_e3nn.npz_file import read_npz, write_npz
 
 FloatArray = NDArray[np.float64]
 
@@ -63,8 +62,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """
     arrays = {name: getattr(checkpoint, name) for name in ("positions", "momenta", "cell")}
     rest = {name: getattr(checkpoint, name) for name in ("step", "random", "integrator", "marks")}
-    with written_at_once(path) as file:
-        np.savez(file, rest=np.array(json.dumps(rest)), **arrays)
+    write_npz(path, {"rest": np.array(json.dumps(rest)), **arrays})
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

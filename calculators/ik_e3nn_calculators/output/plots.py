@@ -2,11 +2,15 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ik_e3nn.atomic import written_at_once
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FEW = 20  # points that a line alone would hardly show
 
@@ -47,5 +51,15 @@ def plot_columns(
         axes.set_yscale("log")
     if len(curves) > 1 or goal is not None:
         figure.legend(loc="outside lower center", ncols=4, frameon=False)  # below the axes, never over a curve
+    save_figure(path, figure)
+
+
+def save_figure(path: Path, figure: "Figure") -> None:
+    """Write a figure into a PNG file, at once or not at all.
+
+    Args:
+        path: The file.
+        figure: The figure.
+    """
     with written_at_once(path) as file:
         figure.savefig(file, dpi=150, format="png")

@@ -9,11 +9,20 @@ from ase.data import atomic_numbers
 
 from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.graph.build import heights_over_surface
-from ik_e3nn.models import model_path, read_model_info
+from ik_e3nn.models import read_model_info
 
 _log = logging.getLogger(__name__)
 
 FAR = 0.3  # A below the least height of the training data; heat takes atoms a little lower than they were there
+
+
+def ranges_of(model: str) -> GeometryRanges | None:
+    """Heights, bonds and contacts in the training data of a model, so far as its file knows them.
+
+    Args:
+        model: A model file, or "base".
+    """
+    return GeometryRanges.from_json(read_model_info(model).get("training", {}).get(GEOMETRY))
 
 
 class HeightWatch:
@@ -37,9 +46,7 @@ class HeightWatch:
         Returns:
             The watch; it watches nothing where the model knows no surface, or its file no heights.
         """
-        if not getattr(calculator, "feels_surroundings", False):
-            return cls({})
-        ranges = GeometryRanges.from_json(read_model_info(model_path(model)).get("training", {}).get(GEOMETRY))
+        ranges = ranges_of(model) if getattr(calculator, "feels_surroundings", False) else None
         return cls({} if ranges is None else {symbol: low for symbol, (low, _) in ranges.heights.items()})
 
     def look(self, atoms: Atoms, step: int) -> None:

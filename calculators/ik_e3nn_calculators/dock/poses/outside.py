@@ -9,11 +9,12 @@ from ase.data.vdw_alvarez import vdw_radii
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges, atom_pairs, pair_name
+from ik_e3nn.data.structures.ranges import GeometryRanges, atom_pairs, pair_name
 from ik_e3nn.graph.bonds.hydrogens import LIGHT
-from ik_e3nn.models import InteratomicPotential, model_path, read_model_info
+from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators.dock.system.host import Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
+from ik_e3nn_calculators.systems.heights import ranges_of
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ def known_ranges(model: str | None) -> GeometryRanges | None:
     """What a model file knows of the geometries of its training data; None if nothing."""
     if model is None:
         return None
-    ranges = GeometryRanges.from_json(read_model_info(model_path(model)).get("training", {}).get(GEOMETRY))
+    ranges = ranges_of(model)
     if ranges is None:
         _log.info(
             "the model file does not know the heights and contacts of its training data; poses are compared with van "

@@ -15,11 +15,11 @@ from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from numpy.typing import NDArray
 
-from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data.files.writing import whole_file
 from ik_e3nn.data.structures.chem import Chem, Geometry
 from ik_e3nn_calculators.dock.system.host import Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
+from ik_e3nn_calculators.output.plots import save_figure
 
 FloatArray = NDArray[np.float64]
 
@@ -153,8 +153,7 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
     unranked = f", {len(marked)} without a rank" + (" not shown" if good else "") if marked else ""
     colors = "colors are distinct poses" + (f", one for all from the {COLORS}th on" if shared else "")
     figure.suptitle(f"{len(good)} ranked poses, {colors}{unranked}", fontsize=9, wrap=True)
-    with written_at_once(path) as file:
-        figure.savefig(file, dpi=150, format="png")
+    save_figure(path, figure)
 
 
 def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], host: Host) -> None:
@@ -181,8 +180,7 @@ def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], ho
                 if host.is_surface:
                     axes.axhline(host.top, color="gray", linewidth=1)
     figure.suptitle("best distinct poses and their binding energies\nfrom the side, and from above", fontsize=10)
-    with written_at_once(path) as file:
-        figure.savefig(file, dpi=150, format="png")
+    save_figure(path, figure)
 
 
 def _circle(atom: Atom, right: int, up: int, *, of_ligand: bool) -> Any:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
-from ik_e3nn.npz_file import read_npz
+from ik_e3nn.npz_file import read_npz, write_npz
 from ik_e3nn_calculators.dock.search.relax import RelaxState
 
 _log = logging.getLogger(__name__)
@@ -34,8 +33,7 @@ class StateFile:
     def write(self, state: RelaxState, kinds: NDArray[np.int64]) -> None:
         """Everything that a continued search needs, at once or not at all."""
         identity = np.array(json.dumps(self.identity, sort_keys=True))
-        with written_at_once(self.folder / STATE) as stream:
-            np.savez(stream, identity=identity, kinds=kinds, **state.arrays())  # type: ignore[arg-type]
+        write_npz(self.folder / STATE, {"identity": identity, "kinds": kinds, **state.arrays()})
 
     def read(self) -> tuple[RelaxState, NDArray[np.int64]] | None:
         """The state of a search that was killed and the conformers of its poses; None where there is none.
