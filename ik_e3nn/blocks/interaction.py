@@ -73,7 +73,7 @@ class Interaction(nn.Module):
         self.receiver_species = TypeEmbedding(c.num_species, self.kernel.irreps_hidden, group)
         self.bonds = TypeEmbedding(c.num_bond_types, self.kernel.irreps_hidden, group) if c.num_bond_types else None
         self.up = EquivariantLinear(irreps_in, irreps_in, group)
-        self.conv = DepthwiseMixing(irreps_in, self.kernel.irreps_out, hidden, group)
+        self.conv = DepthwiseMixing(irreps_in, self.kernel.irreps_filter, hidden, group)
         self.register_buffer("normalization", torch.tensor(1.0))
         self.species_scale = nn.Parameter(1 + 0.1 * torch.randn(c.l_max + 1, c.num_species, channels))
         self.product = make_product(hidden, irreps_out, group, correlation)
@@ -157,7 +157,7 @@ def make_kernel(channels: int, conditioning: Conditioning) -> RadialKernel | Imp
     l_max, group = conditioning.l_max, conditioning.group
     if group.is_isotropic:
         width = min(KERNEL_WIDTH, 2 * channels)
-        return RadialKernel(0, channels, radial=radial, l_max=l_max, hidden=(width,), group=group)
+        return RadialKernel("", channels, radial=radial, l_max=l_max, hidden=(width,), group=group)
     return ImplicitKernel(
         "",
         spherical_irreps(l_max, channels),

@@ -23,7 +23,7 @@ class ShowKernelSettings:
         group: Symmetry group of a random kernel, like C4v, SO2 or O3.
         irreps_in: Type of its input.
         irreps_out: Type of its output.
-        attributes: Type of what it is conditioned on, like 2x0e+1o.
+        irreps_attributes: Type of what it is conditioned on, like 2x0e+1o.
         r_max: Its cutoff (A).
         seed: Seed of its weights.
         layer: Layer of a model.
@@ -39,7 +39,7 @@ class ShowKernelSettings:
     group: str = "O3"
     irreps_in: str = "0e"
     irreps_out: str = "0e + 1o + 2e"
-    attributes: str = ""
+    irreps_attributes: str = ""
     r_max: float = 3.0
     seed: int = 0
     layer: int = 0
@@ -107,7 +107,9 @@ def _kernel(settings: ShowKernelSettings) -> Any:
         raise ConfigError("pairs and channels are those of a model; give a model file")
     s = settings
     try:
-        return random_kernel(s.group, s.irreps_in, s.irreps_out, attributes=s.attributes, r_max=s.r_max, seed=s.seed)
+        return random_kernel(
+            s.group, s.irreps_in, s.irreps_out, irreps_attributes=s.irreps_attributes, r_max=s.r_max, seed=s.seed
+        )
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -40,10 +40,10 @@ class DepthwiseMixing(ExactModule):
                 f"{irreps_filter} need one multiplicity; change one of them or use mode='full'"
             )
         paths = CouplingPaths(irreps_in, irreps_filter, irreps_out, group)
-        self.dims = paths.irreps_1.dim, paths.irreps_2.dim
+        self.dims = paths.irreps_in1.dim, paths.irreps_in2.dim
         matrix = paths.matrix().view(*self.dims, -1)
         self.register_exact("coupling", matrix.permute(2, 1, 0).flatten(1))  # (paths, (m_h, m_in))
-        self.filter_dims = [ir.dim for _, ir in paths.irreps_2]
+        self.filter_dims = [ir.dim for _, ir in paths.irreps_in2]
         self.linear = PathLinear(paths.irreps_mid, self.mul, irreps_out)
 
     def forward(

@@ -181,7 +181,7 @@ class GridConv(ExactModule):
         if size == 0:
             raise ValueError(
                 f"the kernel is zero everywhere on the stencil of {points} points, with fields "
-                f"{kernel.irreps_out or 'none'}: take a larger stencil or other fields, and for a single point a "
+                f"{kernel.irreps_filter or 'none'}: take a larger stencil or other fields, and for a single point a "
                 "kernel without batch norm"
             )
         return size**-0.5

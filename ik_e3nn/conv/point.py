@@ -65,7 +65,7 @@ class PointConv(nn.Module):
         if not 0 < num_neighbors < float("inf"):
             raise ValueError(f"num_neighbors must be positive and finite; got {num_neighbors}")
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
-        self.irreps_filter, self.group = kernel.irreps_out, kernel.group
+        self.irreps_filter, self.group = kernel.irreps_filter, kernel.group
         self.mode = mode
         self.dim_in, self.dim_filter = self.irreps_in.dim, self.irreps_filter.dim
         self.mixing = modes[mode](self.irreps_in, self.irreps_filter, self.irreps_out, self.group)

@@ -140,8 +140,8 @@ class ImplicitSphereConv(nn.Module):
     Args:
         irreps_in: Type of the signals.
         channels: Number of signals out.
-        attributes: Type of the attributes of a sample.
-        hidden: Type of the MLP's hidden features.
+        irreps_attributes: Type of the attributes of a sample.
+        irreps_hidden: Type of the MLP's hidden features.
         group: The group G, or its name.
         depth: Number of hidden layers.
         activation: Of the MLP, see ``EquivariantMLP``.
@@ -150,7 +150,7 @@ class ImplicitSphereConv(nn.Module):
         Zhdanov et al., NeurIPS 2023, section 3: the kernel as the output of a G-equivariant MLP.
 
     Example:
-        >>> conv = ImplicitSphereConv("4x0e + 4x1o", 8, attributes="3x0e")
+        >>> conv = ImplicitSphereConv("4x0e + 4x1o", 8, irreps_attributes="3x0e")
         >>> conv(torch.randn(5, 16), torch.randn(5, 3)).shape
         torch.Size([5, 32])
     """
@@ -160,22 +160,22 @@ class ImplicitSphereConv(nn.Module):
         irreps_in: o3.Irreps | str,
         channels: int,
         *,
-        attributes: o3.Irreps | str,
-        hidden: o3.Irreps | str = "64x0e",
+        irreps_attributes: o3.Irreps | str,
+        irreps_hidden: o3.Irreps | str = "64x0e",
         group: SymmetryGroup | str = "O3",
         depth: int = 1,
         activation: Activation = "gate",
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_out = _types(irreps_in, channels, None)
-        self.irreps_attributes, self.group = o3.Irreps(attributes), SymmetryGroup.from_config(group)
+        self.irreps_attributes, self.group = o3.Irreps(irreps_attributes), SymmetryGroup.from_config(group)
         self.dim_attributes = self.irreps_attributes.dim
         blocks = layout(self.irreps_in)
         self.shape = (len(blocks), blocks[0].mul, channels)
         self.scales = [(b.dim / b.mul) ** 0.5 for b in blocks]
         count = self.shape[0] * self.shape[1] * self.shape[2]
         self.mlp = EquivariantMLP(
-            self.irreps_attributes, hidden, f"{count}x0e", self.group, layers=depth + 1, activation=activation
+            self.irreps_attributes, irreps_hidden, f"{count}x0e", self.group, layers=depth + 1, activation=activation
         )
 
     def kernel(self, attributes: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class AnalyticKernel(Kernel):
     .. math:: h(r, a) = w(|r|) \, \big( f(r) \oplus a \big)
 
     Args:
-        attributes: Type of the attributes of an edge. May be empty ("").
+        irreps_attributes: Type of the attributes of an edge. May be empty ("").
         group: The group G of the convolution, or its name.
         basis: Features of the edge vector.
 
@@ -24,14 +24,16 @@ class AnalyticKernel(Kernel):
 
     Example:
         >>> from ik_e3nn.basis import BesselBasis, RadialHarmonicBasis
-        >>> AnalyticKernel("", "SO2", basis=RadialHarmonicBasis(BesselBasis(5.0, 3), 1)).irreps_out
+        >>> AnalyticKernel("", "SO2", basis=RadialHarmonicBasis(BesselBasis(5.0, 3), 1)).irreps_filter
         3x0e+3x1o
     """
 
-    def __init__(self, attributes: o3.Irreps | str, group: SymmetryGroup | str = "O3", *, basis: EdgeBasis) -> None:
+    def __init__(
+        self, irreps_attributes: o3.Irreps | str, group: SymmetryGroup | str = "O3", *, basis: EdgeBasis
+    ) -> None:
         super().__init__()
-        self.irreps_attributes = o3.Irreps(attributes)
-        self.irreps_out = basis.irreps_out + self.irreps_attributes
+        self.irreps_attributes = o3.Irreps(irreps_attributes)
+        self.irreps_filter = basis.irreps_out + self.irreps_attributes
         self.irreps_hidden = o3.Irreps()  # there is no layer
         self.group = SymmetryGroup.from_config(group)
         self.basis = basis

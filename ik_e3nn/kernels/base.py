@@ -50,7 +50,7 @@ class Kernel(nn.Module, ABC):
 
     Attributes:
         irreps_attributes: Type of the attributes a.
-        irreps_out: Type of the filter fields h.
+        irreps_filter: Type of the filter fields h.
         irreps_hidden: Type of the MLP's first layer, to which a caller can add linear maps of more attributes: those
             of nodes are cheaper there, because the map acts once a node and not once an edge.
         group: The symmetry group G.
@@ -59,7 +59,7 @@ class Kernel(nn.Module, ABC):
 
     basis: nn.Module
     irreps_attributes: o3.Irreps
-    irreps_out: o3.Irreps
+    irreps_filter: o3.Irreps
     irreps_hidden: o3.Irreps
     group: SymmetryGroup
 
@@ -75,7 +75,7 @@ class Kernel(nn.Module, ABC):
         """Filter fields of edges whose geometry is known; see ``forward``."""
 
     def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None) -> Filter:
-        """Filter fields, (E, irreps_out.dim) or in factors.
+        """Filter fields, (E, irreps_filter.dim) or in factors.
 
         Args:
             edge_vectors: (E, 3), in A.

@@ -18,19 +18,19 @@ class ImplicitKernel(Kernel):
 
     with features f and window w from an edge basis. Because the MLP commutes with G, so does the kernel (Lemma 1 of the
     paper). ``depth`` counts the hidden layers; the MLP's last linear layer is in the convolution. Depth 0 is the
-    analytic kernel, seen through a linear map to ``filter``.
+    analytic kernel, seen through a linear map to ``irreps_filter``.
 
     Args:
-        attributes: Type of the attributes a of an edge: scalars (species, bond types, charges) and steerable ones
-            (fields, normals, node features). May be empty ("").
-        filter: Type of the filter fields h, like "16x0e + 16x1o + 16x2e".
+        irreps_attributes: Type of the attributes a of an edge: scalars (species, bond types, charges) and steerable
+            ones (fields, normals, node features). May be empty ("").
+        irreps_filter: Type of the filter fields h, like "16x0e + 16x1o + 16x2e".
         group: The group G, or its name.
         basis: Features of the edge vector.
         depth: Number of hidden layers.
         activation: "product" and "gate" are exactly equivariant: to rounding, 1e-14 in float64 and 1e-6 in float32.
             Gates are scalars, and a linear layer makes scalars only of what G leaves invariant: under O(3) a gated
             kernel never sees the angle between r and a vector attribute. "product" does, because it multiplies fields
-            first; it takes about twice the time, and equally many fields of every type in ``filter``. Where all
+            first; it takes about twice the time, and equally many fields of every type in ``irreps_filter``. Where all
             attributes are scalars and G is O(3) or SO(3), "gate" loses nothing. "sphere", the paper's, sees angles
             too and is exact for subgroups of Oh alone. For others the kernel of a new network violates its symmetry,
             by 2, 4, 6 and 2 % for l_max of 1, 2, 3 and 4 under O3 and SO3, by 1 to 5 % under SO2, Cinfv, D3 or a
@@ -56,8 +56,8 @@ class ImplicitKernel(Kernel):
 
     def __init__(
         self,
-        attributes: o3.Irreps | str,
-        filter: o3.Irreps | str,  # noqa: A002  (the field's word for it)
+        irreps_attributes: o3.Irreps | str,
+        irreps_filter: o3.Irreps | str,
         group: SymmetryGroup | str = "O3",
         *,
         basis: EdgeBasis,
@@ -69,15 +69,15 @@ class ImplicitKernel(Kernel):
         super().__init__()
         if depth < 0:
             raise ValueError(f"depth of a kernel must be 0 (analytic) or more; got {depth}")
-        self.irreps_attributes, self.irreps_out = o3.Irreps(attributes), o3.Irreps(filter)
+        self.irreps_attributes, self.irreps_filter = o3.Irreps(irreps_attributes), o3.Irreps(irreps_filter)
         self.group = SymmetryGroup.from_config(group)
         self.basis = basis
         self.norm = EquivariantBatchNorm(basis.irreps_out, affine=False) if batch_norm else nn.Identity()
         irreps_in = basis.irreps_out + self.irreps_attributes
-        types = [irreps_in] + [self.irreps_out] * depth
-        layers = [hidden_layer(t, self.irreps_out, self.group, activation, grid_degree) for t in types[:-1]]
+        types = [irreps_in] + [self.irreps_filter] * depth
+        layers = [hidden_layer(t, self.irreps_filter, self.group, activation, grid_degree) for t in types[:-1]]
         self.first, *rest = [part for layer in layers for part in layer] or [
-            EquivariantLinear(irreps_in, self.irreps_out, self.group)
+            EquivariantLinear(irreps_in, self.irreps_filter, self.group)
         ]
         self.rest = nn.Sequential(*rest)
         self.irreps_hidden = o3.Irreps(self.first.irreps_out)

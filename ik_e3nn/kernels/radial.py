@@ -21,7 +21,7 @@ class RadialKernel(Kernel):
     is the fast path of :class:`ImplicitKernel` for that case and no approximation (Zhdanov et al., end of section 4).
 
     Args:
-        attributes: Number of scalar attributes.
+        irreps_attributes: Type of the attributes of an edge: scalars, like "4x0e". May be empty ("").
         channels: Number of fields of every l.
         radial: Basis of functions of the distance; its r_max is the cutoff.
         l_max: Largest degree.
@@ -29,17 +29,17 @@ class RadialKernel(Kernel):
         group: O(3), or SO(3) for convolutions that may tell mirror images apart.
 
     Raises:
-        ValueError: Another group; its kernels are not all of this form.
+        ValueError: Another group, or attributes that are no scalars: their kernels are not all of this form.
 
     Example:
-        >>> kernel = RadialKernel(4, 32, radial=BesselBasis(5.0), l_max=1)
+        >>> kernel = RadialKernel("4x0e", 32, radial=BesselBasis(5.0), l_max=1)
         >>> kernel(torch.randn(7, 3), torch.randn(7, 4)).fields().shape
         torch.Size([7, 128])
     """
 
     def __init__(
         self,
-        attributes: int,
+        irreps_attributes: o3.Irreps | str,
         channels: int,
         *,
         radial: BesselBasis | GaussianBasis,
@@ -48,14 +48,19 @@ class RadialKernel(Kernel):
         group: SymmetryGroup | str = "O3",
     ) -> None:
         super().__init__()
-        self.irreps_attributes = o3.Irreps([(attributes, "0e")])
-        self.irreps_out = spherical_irreps(l_max, channels)
+        self.irreps_attributes = o3.Irreps(irreps_attributes)
+        self.irreps_filter = spherical_irreps(l_max, channels)
         self.group = SymmetryGroup.from_config(group)
         if not self.group.is_isotropic:
             raise ValueError(f"a radial kernel needs O(3) or SO(3); got {self.group}: use an ImplicitKernel for it")
+        if any(ir != o3.Irrep("0e") for _, ir in self.irreps_attributes):
+            raise ValueError(
+                f"attributes of a radial kernel are scalars, like 4x0e; got {self.irreps_attributes}: use an "
+                "ImplicitKernel for them"
+            )
         self.radial, self.l_max, self.channels = radial, l_max, channels
         self.harmonics = Harmonics(l_max)
-        self.mlp = ScalarMLP([radial.num_basis + attributes, *hidden, (l_max + 1) * channels])
+        self.mlp = ScalarMLP([radial.num_basis + self.irreps_attributes.dim, *hidden, (l_max + 1) * channels])
         self.irreps_hidden = o3.Irreps([(self.mlp.sizes[1], "0e")])
 
     def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -71,7 +71,7 @@ class EquivariantMLP(nn.Module):
 
     Args:
         irreps_in: Type of the input.
-        hidden: Type of all hidden features.
+        irreps_hidden: Type of all hidden features.
         irreps_out: Type of the output.
         group: The group G, or its name.
         layers: Number of linear layers, at least 1.
@@ -91,7 +91,7 @@ class EquivariantMLP(nn.Module):
     def __init__(
         self,
         irreps_in: o3.Irreps | str,
-        hidden: o3.Irreps | str,
+        irreps_hidden: o3.Irreps | str,
         irreps_out: o3.Irreps | str,
         group: SymmetryGroup | str = "O3",
         *,
@@ -103,7 +103,7 @@ class EquivariantMLP(nn.Module):
             raise ValueError(f"an MLP needs at least 1 linear layer; got layers={layers}")
         self.irreps_in, self.irreps_out = o3.Irreps(irreps_in), o3.Irreps(irreps_out)
         self.group = SymmetryGroup.from_config(group)
-        hidden = o3.Irreps(hidden)
+        hidden = o3.Irreps(irreps_hidden)
         types = [self.irreps_in] + [hidden] * (layers - 1)
         self.hidden_layers = nn.ModuleList(hidden_layer(t, hidden, self.group, activation) for t in types[:-1])
         self.last = EquivariantLinear(types[-1], self.irreps_out, self.group, bias=True)

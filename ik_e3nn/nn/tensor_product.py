@@ -29,8 +29,8 @@ class CouplingPaths:
     r"""All G-equivariant bilinear maps between the irreps of two types, stacked in one constant matrix.
 
     Args:
-        irreps_1: Type of the first factor; multiplicities only weigh the paths in the normalization.
-        irreps_2: Type of the second factor.
+        irreps_in1: Type of the first factor; multiplicities only weigh the paths in the normalization.
+        irreps_in2: Type of the second factor.
         irreps_out: Irreps wanted in the product.
         group: The group G.
         symmetric: Both factors are the same vector: maps that vanish on equal arguments are left out, and the
@@ -38,26 +38,26 @@ class CouplingPaths:
 
     Attributes:
         tensors: One (2l_1+1, 2l_2+1, 2l_out+1) a path, of unit variance for standard normal arguments, with its
-            blocks (index in irreps_1, index in irreps_2) and its output irrep.
+            blocks (index in irreps_in1, index in irreps_in2) and its output irrep.
         irreps_mid: Irreps of the paths' outputs, one after the other.
     """
 
     def __init__(
         self,
-        irreps_1: o3.Irreps,
-        irreps_2: o3.Irreps,
+        irreps_in1: o3.Irreps,
+        irreps_in2: o3.Irreps,
         irreps_out: o3.Irreps,
         group: SymmetryGroup,
         *,
         symmetric: bool = False,
     ) -> None:
-        self.irreps_1 = o3.Irreps([(1, ir) for _, ir in irreps_1])
-        self.irreps_2 = o3.Irreps([(1, ir) for _, ir in irreps_2])
+        self.irreps_in1 = o3.Irreps([(1, ir) for _, ir in irreps_in1])
+        self.irreps_in2 = o3.Irreps([(1, ir) for _, ir in irreps_in2])
         self.paths: list[tuple[int, int, o3.Irrep, Tensor]] = []
         for ir_out in dict.fromkeys(ir for _, ir in irreps_out):
             paths, total, covariance = [], 0, torch.zeros(ir_out.dim, ir_out.dim, dtype=torch.float64)
-            for a, (_, ir_1) in enumerate(self.irreps_1):
-                for b, (_, ir_2) in enumerate(self.irreps_2):
+            for a, (_, ir_1) in enumerate(self.irreps_in1):
+                for b, (_, ir_2) in enumerate(self.irreps_in2):
                     if symmetric and b < a:
                         continue
                     for T in trilinear_invariants(ir_1, ir_2, ir_out, group):
@@ -65,7 +65,7 @@ class CouplingPaths:
                         scale = float(moment.trace()) / ir_out.dim
                         if scale > 1e-8:
                             paths.append((a, b, ir_out, T * scale**-0.5))
-                            weight = irreps_1[a].mul * irreps_2[b].mul
+                            weight = irreps_in1[a].mul * irreps_in2[b].mul
                             covariance += moment * weight / scale
                             total += weight
             # a random mixture of the paths has unit variance in every component; see EquivariantLinear
@@ -75,8 +75,8 @@ class CouplingPaths:
 
     def matrix(self) -> Tensor:
         """The constants as one matrix (dim_1 * dim_2, dim of irreps_mid), float64."""
-        whole = torch.zeros(self.irreps_1.dim, self.irreps_2.dim, self.irreps_mid.dim, dtype=torch.float64)
-        rows, columns = self.irreps_1.slices(), self.irreps_2.slices()
+        whole = torch.zeros(self.irreps_in1.dim, self.irreps_in2.dim, self.irreps_mid.dim, dtype=torch.float64)
+        rows, columns = self.irreps_in1.slices(), self.irreps_in2.slices()
         for (a, b, _, T), s in zip(self.paths, self.irreps_mid.slices(), strict=True):
             whole[rows[a], columns[b], s] = T
         return whole.flatten(0, 1)
@@ -97,11 +97,13 @@ class TensorProduct(ExactModule):
     .. math:: z = L\big( \textstyle\bigoplus_p T_p(x^c, y^c) \big)
 
     Args:
-        irreps_1: Type of x; all irreps have the same multiplicity.
-        irreps_2: Type of y; the same multiplicity.
+        irreps_in1: Type of x; all irreps have the same multiplicity.
+        irreps_in2: Type of y; the same multiplicity.
         irreps_out: Type of the product.
         group: The group G, or its name.
         symmetric: x and y will be the same; paths that vanish then are left out. See :class:`SelfTensorProduct`.
+
+    The names are those of :class:`e3nn.o3.FullyConnectedTensorProduct`.
 
     Example:
         >>> product = TensorProduct("8x0e + 8x1o", "8x0e + 8x1o", "4x0e + 4x1o + 4x2e")
@@ -113,27 +115,33 @@ class TensorProduct(ExactModule):
 
     def __init__(
         self,
-        irreps_1: o3.Irreps | str,
-        irreps_2: o3.Irreps | str,
+        irreps_in1: o3.Irreps | str,
+        irreps_in2: o3.Irreps | str,
         irreps_out: o3.Irreps | str,
         group: SymmetryGroup | str = "O3",
         *,
         symmetric: bool = False,
     ) -> None:
         super().__init__()
-        self.irreps_1, self.irreps_2, self.irreps_out = o3.Irreps(irreps_1), o3.Irreps(irreps_2), o3.Irreps(irreps_out)
+        self.irreps_in1, self.irreps_in2, self.irreps_out = (
+            o3.Irreps(irreps_in1),
+            o3.Irreps(irreps_in2),
+            o3.Irreps(irreps_out),
+        )
         self.group = SymmetryGroup.from_config(group)
-        self.blocks_1, self.blocks_2 = layout(self.irreps_1), layout(self.irreps_2)
-        mul = channels(self.irreps_1, "irreps_1")
-        if channels(self.irreps_2, "irreps_2") != mul:
-            raise ValueError(f"both factors need the same number of channels; got {self.irreps_1} and {self.irreps_2}")
-        paths = CouplingPaths(self.irreps_1, self.irreps_2, self.irreps_out, self.group, symmetric=symmetric)
+        self.blocks_in1, self.blocks_in2 = layout(self.irreps_in1), layout(self.irreps_in2)
+        mul = channels(self.irreps_in1, "irreps_in1")
+        if channels(self.irreps_in2, "irreps_in2") != mul:
+            raise ValueError(
+                f"both factors need the same number of channels; got {self.irreps_in1} and {self.irreps_in2}"
+            )
+        paths = CouplingPaths(self.irreps_in1, self.irreps_in2, self.irreps_out, self.group, symmetric=symmetric)
         self.register_exact("coupling", paths.matrix())
         self.linear = PathLinear(paths.irreps_mid, mul, self.irreps_out)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Map (N, irreps_1.dim) and (N, irreps_2.dim) to (N, irreps_out.dim)."""
-        blocks = self.on_components(to_components(x, self.blocks_1), to_components(y, self.blocks_2))
+        """Map (N, irreps_in1.dim) and (N, irreps_in2.dim) to (N, irreps_out.dim)."""
+        blocks = self.on_components(to_components(x, self.blocks_in1), to_components(y, self.blocks_in2))
         return from_components(blocks, self.linear.blocks)
 
     def on_components(self, x: Tensor, y: Tensor) -> list[Tensor]:
@@ -160,7 +168,7 @@ class SelfTensorProduct(nn.Module):
     ) -> None:
         super().__init__()
         self.product = TensorProduct(irreps_in, irreps_in, irreps_out, group, symmetric=True)
-        self.irreps_in, self.irreps_out = self.product.irreps_1, self.product.irreps_out
+        self.irreps_in, self.irreps_out = self.product.irreps_in1, self.product.irreps_out
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""

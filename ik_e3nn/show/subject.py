@@ -82,7 +82,7 @@ def random_kernel(
     irreps_in: o3.Irreps | str,
     irreps_out: o3.Irreps | str,
     *,
-    attributes: o3.Irreps | str = "",
+    irreps_attributes: o3.Irreps | str = "",
     r_max: float = 3.0,
     seed: int = 0,
 ) -> ShownKernel:
@@ -92,7 +92,7 @@ def random_kernel(
         group: The group, or its name.
         irreps_in: Type of the input.
         irreps_out: Type of the output.
-        attributes: Type of what it is conditioned on; the cases are no attribute, and single components of it.
+        irreps_attributes: Type of what it is conditioned on; the cases are no attribute, and single components of it.
         r_max: Cutoff (A).
         seed: Of the weights.
 
@@ -100,11 +100,11 @@ def random_kernel(
         ValueError: An unknown group or type, or types between which the group allows no kernel.
 
     Example:
-        >>> random_kernel("C4v", "0e", "0e + 1o", attributes="2x0e + 1o").cases
+        >>> random_kernel("C4v", "0e", "0e + 1o", irreps_attributes="2x0e + 1o").cases
         ('no attribute', '0e, 1', '0e, 2', '1o x', '1o y')
     """
     # products of fields see the angle between r and a vector attribute; gates do not, but are cheaper
-    steerable = o3.Irreps(attributes).lmax > 0 if o3.Irreps(attributes).dim else False
+    steerable = o3.Irreps(irreps_attributes).lmax > 0 if o3.Irreps(irreps_attributes).dim else False
     activation: Activation = "product" if steerable else "gate"
     l_max = 2 if steerable else 4
     with torch.random.fork_rng():
@@ -114,7 +114,7 @@ def random_kernel(
         for name, irreps in (("irreps_in", o3.Irreps(irreps_in)), ("irreps_out", o3.Irreps(irreps_out))):
             if not irreps.dim:
                 raise ValueError(f"{name} of a kernel must be types of fields, like 0e + 1o; got {str(irreps)!r}")
-        kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=2, activation=activation).double()
+        kernel = ImplicitKernel(irreps_attributes, hidden, group, basis=basis, depth=2, activation=activation).double()
         conv = PointConv(irreps_in, irreps_out, kernel).double()
     if not any(True for _ in conv.parameters()):
         raise ValueError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.renamed import new_name
 from ik_e3nn.targets.head import Head
 
 FloatArray = NDArray[np.float64]
@@ -125,6 +126,8 @@ def make_target(name: str, kind: str, unit: str = "") -> Target:
         >>> make_target("homo", "intensive", "eV")
         Intensive(name='homo', unit='eV')
     """
+    if new_name(kind) in KINDS:
+        raise ConfigError(f"target {name!r} is of kind {kind!r}, which is now called {new_name(kind)!r}")
     if kind not in KINDS:
         raise ConfigError(f"target {name!r} is of kind {kind!r}, but it must be one of {', '.join(KINDS)}")
     return KINDS[kind](name, unit)

@@ -144,6 +144,8 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["md", "CCO", "--steps=5", "--time_ps=1"], "give either steps or time_ps"),
         (["info", "no.safetensors"], "no model file at no.safetensors"),
         (["show-kernel", "--group=C4x"], "unknown symmetry group 'C4x'"),
+        (["show-kernel", "--attributes=1o"], "unknown setting 'attributes'; it is now called 'irreps_attributes'."),
+        (["train", "--data.train=train.xyz", "--data.targets={a: polarisability}"], "now called 'polarizability'"),
         (["show-kernel", "--irreps-out="], "irreps_out is '', but it must be text that is not empty"),
         (["show-kernel", "--irreps-out=0o"], "O3 allows no kernel from 1x0e to 1x0o with fields up to l = 4"),
         (["show-kernel", "base", "--layer=99"], "the model has layers 0 to "),

@@ -288,7 +288,7 @@ def test_a_random_layer_keeps_unit_variance(dims, attributes, kind):
         hidden = "4x0e + 4x1o + 4x2e"
         if kind == "radial":
             count = o3.Irreps(attributes).dim
-            kernel = RadialKernel(count, 4, radial=BesselBasis(stencil.reach, 4), l_max=2)
+            kernel = RadialKernel(f"{count}x0e", 4, radial=BesselBasis(stencil.reach, 4), l_max=2)
         else:
             basis = (
                 RadialHarmonicBasis(BesselBasis(stencil.reach, 4), 2)

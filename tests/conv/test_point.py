@@ -31,8 +31,8 @@ class GivenFilter(RadialKernel):
     """A kernel of a given type: convolutions look at nothing else of it."""
 
     def __init__(self, filter_type, group):
-        super().__init__(0, 1, radial=BesselBasis(1.0))
-        self.irreps_out, self.group = o3.Irreps(filter_type), SymmetryGroup(group)
+        super().__init__("", 1, radial=BesselBasis(1.0))
+        self.irreps_filter, self.group = o3.Irreps(filter_type), SymmetryGroup(group)
 
 
 def make(case, num_neighbors=2.5):
@@ -94,7 +94,7 @@ def test_gradients_by_finite_differences(case):
 @pytest.mark.parametrize("mode", ["full", "depthwise"])
 @pytest.mark.parametrize("irreps_in", ["3x0e", "3x0e + 3x1o", "3x1e + 3x2e"])
 def test_separable_filters_are_their_products(irreps_in, mode):
-    kernel = RadialKernel(2, 3, radial=BesselBasis(4.0), l_max=2).double()
+    kernel = RadialKernel("2x0e", 3, radial=BesselBasis(4.0), l_max=2).double()
     conv = PointConv(irreps_in, "2x0e + 3x1o + 2x2e + 1x1e", kernel, mode, num_neighbors=2.5).double()
     edge_index = edges()
     vectors = torch.randn(EDGES, 3, dtype=torch.float64, requires_grad=True)

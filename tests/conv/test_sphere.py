@@ -82,14 +82,14 @@ def test_it_is_the_layer_of_linear_maps():
 def test_convolutions_commute_with_rotations_and_mirrors(group, l_max, dtype):
     irreps = spherical_irreps(l_max, 3)
     assert_equivariant(SphereConv(irreps, 4).to(dtype), group=group)
-    conv = ImplicitSphereConv(irreps, 4, attributes="2x0e").to(dtype)
+    conv = ImplicitSphereConv(irreps, 4, irreps_attributes="2x0e").to(dtype)
     assert_equivariant(conv, [irreps, "2x0e"], conv.irreps_out, group)
 
 
 @pytest.mark.parametrize("group", ["O3", "SO3", "Cinfv", "SO2", "C4v", "D3", "Td", "C1"])
 def test_kernels_of_steerable_attributes_commute_with_their_group(group):
     conv = ImplicitSphereConv(
-        "2x0e + 2x1o", 3, attributes="2x0e + 1o", hidden="8x0e + 8x1o", group=group, activation="product"
+        "2x0e + 2x1o", 3, irreps_attributes="2x0e + 1o", irreps_hidden="8x0e + 8x1o", group=group, activation="product"
     ).double()
     assert_equivariant(conv, ["2x0e + 2x1o", "2x0e + 1o"], conv.irreps_out)
     if group == "Cinfv":
@@ -97,7 +97,7 @@ def test_kernels_of_steerable_attributes_commute_with_their_group(group):
 
 
 def test_every_sample_has_the_kernel_of_its_attributes():
-    conv = ImplicitSphereConv("2x0e + 2x1o + 2x2e", 3, attributes="2x0e").double()
+    conv = ImplicitSphereConv("2x0e + 2x1o + 2x2e", 3, irreps_attributes="2x0e").double()
     x, a = torch.randn(5, 18, dtype=torch.float64), torch.randn(5, 2, dtype=torch.float64)
     y = conv(x, a)
     for i in range(5):
@@ -112,7 +112,7 @@ def test_unit_variance():
         torch.manual_seed(seed)
         x, a = torch.randn(200, irreps.dim), torch.randn(200, 16)
         with torch.no_grad():
-            results = SphereConv(irreps, 32)(x), ImplicitSphereConv(irreps, 32, attributes="16x0e")(x, a)
+            results = SphereConv(irreps, 32)(x), ImplicitSphereConv(irreps, 32, irreps_attributes="16x0e")(x, a)
         parts.append([[float(p.square().mean()) for p in y.split([32, 96, 160, 224], 1)] for y in results])
     assert torch.tensor(parts).mean(0).flatten().tolist() == pytest.approx([1] * 8, rel=0.15)
 
@@ -131,14 +131,14 @@ def test_band_limits_in_and_out():
 
 
 def test_empty_batches_and_leading_dimensions():
-    conv, implicit = SphereConv("2x0e", 3), ImplicitSphereConv("2x0e", 3, attributes="1x0e")
+    conv, implicit = SphereConv("2x0e", 3), ImplicitSphereConv("2x0e", 3, irreps_attributes="1x0e")
     for batch in ((), (0,), (4,), (2, 0), (2, 3)):
         x, a = torch.randn(*batch, 2), torch.randn(*batch, 1)
         assert conv(x).shape == implicit(x, a).shape == (*batch, 3)
 
 
 def test_gradients():
-    conv = ImplicitSphereConv("2x0e + 2x1o", 2, attributes="1x0e", hidden="4x0e").double()
+    conv = ImplicitSphereConv("2x0e + 2x1o", 2, irreps_attributes="1x0e", irreps_hidden="4x0e").double()
     x = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
     a = torch.randn(3, 1, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(conv, (x, a))
@@ -152,9 +152,9 @@ def test_gradients():
         (lambda: SphereConv("2x0e", 0), "at least 1 channel out; got 0"),
         (lambda: SphereConv("2x0e", 1, l_max=-1), "l_max must be 0 or more; got -1"),
         (lambda: SphereConv("2x0e", 1)(torch.zeros(4, 3)), r"expected features of 2x0e, dimension 2; got \(4, 3\)"),
-        (lambda: ImplicitSphereConv("1o", 3, attributes="0e"), "irreps_in must be signals on the sphere"),
+        (lambda: ImplicitSphereConv("1o", 3, irreps_attributes="0e"), "irreps_in must be signals on the sphere"),
         (
-            lambda: ImplicitSphereConv("1x0e", 3, attributes="2x0e").kernel(torch.zeros(4, 3)),
+            lambda: ImplicitSphereConv("1x0e", 3, irreps_attributes="2x0e").kernel(torch.zeros(4, 3)),
             r"attributes must be of dimension 2; got shape \(4, 3\)",
         ),
         (lambda: zonal_convolution(torch.zeros(3, 8), torch.zeros(3, 2, 4)), r"got \(3, 8\) and \(3, 2, 4\)"),

@@ -23,7 +23,7 @@ def make(kind, attributes="2x0e + 1x1o"):
         return ImplicitKernel(attributes, "4x0e + 4x1o + 4x2e", "C4v", basis=bessel(), activation=activation)
     if kind == "analytic":
         return AnalyticKernel(attributes, "C4v", basis=bessel())
-    return RadialKernel(2, 4, radial=BesselBasis(R_MAX, 3), l_max=2)
+    return RadialKernel("2x0e", 4, radial=BesselBasis(R_MAX, 3), l_max=2)
 
 
 KINDS = ("implicit product", "implicit gate", "implicit sphere", "analytic", "radial")
@@ -68,7 +68,7 @@ def test_fields_are_twice_differentiable_also_at_zero_distance(kind):
 def test_no_edges(kind):
     kernel = make(kind)
     h = fields_of(kernel, *arguments(kernel, 0, torch.float32))
-    assert h.shape == (0, kernel.irreps_out.dim)
+    assert h.shape == (0, kernel.irreps_filter.dim)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +88,7 @@ def test_attributes_matter_unless_there_are_none(kind):
     assert (a - b).abs().max() > 1e-3
     if kind != "radial":
         plain = make(kind, attributes="").double()
-        assert plain(vectors).shape == (4, plain.irreps_out.dim)
+        assert plain(vectors).shape == (4, plain.irreps_filter.dim)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,7 +160,7 @@ def test_for_smaller_groups_or_steerable_attributes_it_is_not():
 
 
 def test_radial_kernels_in_factors_and_as_fields():
-    kernel = RadialKernel(2, 3, radial=BesselBasis(R_MAX, 4), l_max=2, hidden=(8, 8)).double()
+    kernel = RadialKernel("2x0e", 3, radial=BesselBasis(R_MAX, 4), l_max=2, hidden=(8, 8)).double()
     vectors, attributes = arguments(kernel, 5)
     h = kernel(vectors, attributes)
     assert h.radial.shape == (5, 3, 3)
@@ -249,3 +249,8 @@ def test_groups_may_be_given_as_objects():
 
     assert max(error(g.double()) for g in group.random_elements(6)) < 1e-10
     assert max(error(g.double()) for g in SymmetryGroup("C4v").random_elements(6)) > 1e-2
+
+
+def test_a_radial_kernel_takes_scalar_attributes_alone():
+    with pytest.raises(ValueError, match=r"attributes of a radial kernel are scalars, like 4x0e; got 2x0e\+1x1o: "):
+        RadialKernel("2x0e + 1x1o", 4, radial=BesselBasis(R_MAX, 3))

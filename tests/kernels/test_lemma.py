@@ -114,7 +114,7 @@ def test_analytic_kernels(name):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("mode", ["full", "depthwise"])
 def test_radial_kernels(mode, dtype):
-    kernel = RadialKernel(3, 2, radial=BesselBasis(3.0, 4), l_max=2).to(dtype)
+    kernel = RadialKernel("3x0e", 2, radial=BesselBasis(3.0, 4), l_max=2).to(dtype)
     conv = PointConv("2x0e + 2x1o", "1x0e + 1x1o + 2x2e", kernel, mode).to(dtype)
     for g in SymmetryGroup("O3").random_elements(4, torch.Generator().manual_seed(2)):
         assert violation(kernel, conv, g, dtype) < TOLERANCE[dtype]

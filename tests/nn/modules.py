@@ -71,5 +71,5 @@ ALL = (*EXACT, sphere_mlp, sphere)
 def types_in(module):
     """Types of the arguments: two for a product."""
     if type(module) is nn.TensorProduct:
-        return [module.irreps_1, module.irreps_2]
+        return [module.irreps_in1, module.irreps_in2]
     return [module.irreps_in]

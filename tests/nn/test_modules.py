@@ -164,7 +164,7 @@ ERRORS = {
     ),
     "an MLP needs at least 1 linear layer; got layers=0": lambda: nn.EquivariantMLP("0e", "0e", "0e", layers=0),
     "an MLP needs at least an input and an output size": lambda: nn.ScalarMLP([3]),
-    "irreps_1 must have one multiplicity for all irreps": lambda: nn.TensorProduct("2x0e + 1x1o", "2x0e", "0e"),
+    "irreps_in1 must have one multiplicity for all irreps": lambda: nn.TensorProduct("2x0e + 1x1o", "2x0e", "0e"),
     "both factors need the same number of channels": lambda: nn.TensorProduct("2x0e", "3x0e", "0e"),
     "the grid's degree must be at least 2 l_max = 6": lambda: nn.SphereActivation(1, 3, degree=5),
     "no sphere grid of degree 120: the largest is 65; gauss_legendre_rings": lambda: nn.SphereActivation(1, 40),

@@ -17,7 +17,7 @@ def moments(make, samples=400, seeds=SEEDS):
     for seed in range(seeds):
         torch.manual_seed(seed)
         module = make()
-        types = [module.irreps_1, module.irreps_2] if type(module) is nn.TensorProduct else [module.irreps_in]
+        types = [module.irreps_in1, module.irreps_in2] if type(module) is nn.TensorProduct else [module.irreps_in]
         with torch.no_grad():
             y = module(*[torch.randn(samples, t.dim) for t in types])
         blocks = zip(module.irreps_out, module.irreps_out.slices(), strict=True)

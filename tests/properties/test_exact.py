@@ -70,7 +70,7 @@ def kernel(group, attributes=ATTRIBUTES, **options):
 
 
 def of_kernel(made):
-    return Case(made, ["1o", str(made.irreps_attributes)], [str(made.irreps_out)], made)
+    return Case(made, ["1o", str(made.irreps_attributes)], [str(made.irreps_filter)], made)
 
 
 def implicit_kernel(group, **options):
@@ -87,8 +87,8 @@ def analytic_kernel(group):
 
 
 def radial_kernel(group):
-    made = RadialKernel(3, 2, radial=BesselBasis(4.0, 3), l_max=2, group=group)
-    return Case(made, ["1o", "3x0e"], [str(made.irreps_out)], lambda r, a: made(r, a).fields())
+    made = RadialKernel("3x0e", 2, radial=BesselBasis(4.0, 3), l_max=2, group=group)
+    return Case(made, ["1o", "3x0e"], [str(made.irreps_filter)], lambda r, a: made(r, a).fields())
 
 
 def point_conv(group, mode="full", **options):
@@ -110,7 +110,7 @@ def sphere_conv(group):
 
 
 def implicit_sphere_conv(group):
-    made = ImplicitSphereConv("2x0e + 2x1o", 3, attributes=ATTRIBUTES, group=group)
+    made = ImplicitSphereConv("2x0e + 2x1o", 3, irreps_attributes=ATTRIBUTES, group=group)
     return Case(made, [str(made.irreps_in), ATTRIBUTES], [str(made.irreps_out)], made)
 
 
@@ -289,7 +289,7 @@ def test_grids_are_exact_for_their_own_symmetries(group):
 @pytest.mark.parametrize("attributes", ["", "1o"])
 @pytest.mark.parametrize("group", ["O3", "SO2", "D3"])
 def test_kernels_that_are_shown_are_exact(group, attributes):
-    shown = random_kernel(group, "0e + 1o", "0e + 1o", attributes=attributes)
+    shown = random_kernel(group, "0e + 1o", "0e + 1o", irreps_attributes=attributes)
     g = SymmetryGroup(group).random_elements(1, torch.Generator().manual_seed(1))[0]
     points = torch.randn(6, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     D = torch.block_diag(torch.ones(1, 1, dtype=torch.float64), representation("1o", g))
@@ -310,6 +310,7 @@ EXACT_ELSEWHERE = {
     "LastLayerEnsemble": "a potential",
     "LastLayerProperties": "a model of properties",
     "PropertyCommittee": "a mean of models of properties",
+    "StoredModel": "abstract",
     "UncertainPotential": "abstract",
     "UncertainProperties": "abstract",
 }

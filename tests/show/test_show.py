@@ -36,7 +36,7 @@ SMALL = {"num_channels": 4, "num_layers": 2, "l_max": 2, "l_features": 1, "corre
 @pytest.mark.parametrize("group", ["Cs", "C4v", "Td", "SO2", "SO3", "O3"])
 @pytest.mark.parametrize("attributes", ["2x0e", "1x1o"])
 def test_random_kernels_turn_with_what_they_see(group, attributes):
-    kernel = random_kernel(group, "0e + 1o", "0e + 1o", attributes=attributes)
+    kernel = random_kernel(group, "0e + 1o", "0e + 1o", irreps_attributes=attributes)
     for case in range(len(kernel.cases)):
         assert rotation_error(kernel, inside(kernel.group), case) < 1e-10
         other = outside(kernel.group)
@@ -53,7 +53,7 @@ def test_elements_inside_and_outside():
 
 
 def test_with_a_vector_the_kernel_turned_is_the_kernel_of_the_turned_vector():
-    kernel = random_kernel("O3", "0e", "0e + 1o", attributes="1x1o")
+    kernel = random_kernel("O3", "0e", "0e + 1o", irreps_attributes="1x1o")
     g = SymmetryGroup("O3").random_elements(1, torch.Generator().manual_seed(0))[0]
     points = torch.randn(20, 3, dtype=torch.float64)
     case = most_moved(kernel, g)
@@ -132,7 +132,7 @@ def test_the_strongest_channels_are_shown():
 
 
 def test_figures_hold_what_they_say():
-    kernel = random_kernel("C4v", "0e + 1o", "0e + 1o + 2e", attributes="1x0e")
+    kernel = random_kernel("C4v", "0e + 1o", "0e + 1o + 2e", irreps_attributes="1x0e")
     plane = Plane("xz", height=0.4, points=19)
     assert len(slices_figure(kernel, plane).axes) == 6
     assert len(cases_figure(kernel, plane).axes) == 2 * 4

@@ -119,7 +119,7 @@ def deep_kernel() -> None:
 
     def make(channels: int, c: interaction.Conditioning) -> RadialKernel:
         basis = BesselBasis(c.r_max, interaction.NUM_RADIAL)
-        return RadialKernel(0, channels, radial=basis, l_max=c.l_max, hidden=(64, 64), group=c.group)
+        return RadialKernel("", channels, radial=basis, l_max=c.l_max, hidden=(64, 64), group=c.group)
 
     interaction.make_kernel = make  # type: ignore[assignment]
 
@@ -141,7 +141,7 @@ def low_rank() -> None:
 
     def make(_: int, c: interaction.Conditioning) -> RadialKernel:
         basis = BesselBasis(c.r_max, interaction.NUM_RADIAL)
-        return RadialKernel(0, 8, radial=basis, l_max=c.l_max, hidden=(interaction.KERNEL_WIDTH,), group=c.group)
+        return RadialKernel("", 8, radial=basis, l_max=c.l_max, hidden=(interaction.KERNEL_WIDTH,), group=c.group)
 
     interaction.make_kernel = make  # type: ignore[assignment]
     interaction.DepthwiseMixing = LowRankMixing  # type: ignore[misc,assignment]

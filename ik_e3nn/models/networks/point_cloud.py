@@ -30,7 +30,7 @@ def cloud_kernel(group: SymmetryGroup, reach: float, *, activation: Activation =
         Zhdanov et al., NeurIPS 2023, appendix B.2, ModelNet-40.
 
     Example:
-        >>> cloud_kernel(SymmetryGroup("SO2"), 0.3).irreps_out
+        >>> cloud_kernel(SymmetryGroup("SO2"), 0.3).irreps_filter
         8x0e+8x1o+8x2e
     """
     basis = PolynomialBasis(3, sigma=reach)

@@ -21,6 +21,7 @@ import yaml
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.renamed import new_name
 from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.config.yaml_file import flatten, read_yaml, refuse_class
@@ -272,7 +273,10 @@ def check_keys(keys: Iterable[str], known: Sequence[str], *, where: str) -> None
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """A hint for a key that does not exist: the nearest ones by the whole path, then by the last part alone."""
+    """A hint for a key that does not exist: its new name, or the nearest by the whole path, then by the last part."""
+    new = new_name(key)
+    if new in known:
+        return f"it is now called {new!r}."
     last = {name.rpartition(".")[2]: name for name in known}
     by_path = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
     by_name = difflib.get_close_matches(key.rpartition(".")[2], list(last), n=1, cutoff=0.6)
@@ -293,7 +297,9 @@ def one_line(message: str) -> str:
     text = " ".join(part.strip() for part in message.splitlines() if part.strip())
     if match is None or not expected:
         return text
-    return f"{match[1]} must be {' or '.join(dict.fromkeys(map(_in_words, expected)))}, got {match[3]!r}"
+    new = new_name(match[3])
+    hint = f", which is now called {new!r}" if new is not None and repr(new) in match[2] else ""
+    return f"{match[1]} must be {' or '.join(dict.fromkeys(map(_in_words, expected)))}, got {match[3]!r}{hint}"
 
 
 def _in_words(kind: str) -> str:

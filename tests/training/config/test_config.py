@@ -4,6 +4,7 @@ import re
 import pytest
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.renamed import RENAMED
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, read_config, write_config
 from ik_e3nn.training.tasks.model_section import check_model_arguments
 from ik_e3nn.training.tasks.tasks import PropertyTask
@@ -97,6 +98,15 @@ def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> No
 def test_empty_settings_are_told_in_words(word, message) -> None:
     with pytest.raises(ConfigError, match=message):
         read_config(None, ["--data.train=a", *re.split(" (?=--)", word)])
+
+
+def test_old_names_are_answered_with_the_new_ones(monkeypatch) -> None:
+    monkeypatch.setitem(RENAMED, "learning_rate", "lr")
+    monkeypatch.setitem(RENAMED, "time", "wall")
+    with pytest.raises(ConfigError, match="'optimizer.learning_rate'; it is now called 'optimizer.lr'"):
+        read_config(None, ["--data.train=a", "--optimizer.learning_rate=1"])
+    with pytest.raises(ConfigError, match="run.clock must be .* got 'time', which is now called 'wall'"):
+        read_config(None, ["--data.train=a", "--run.clock=time"])
 
 
 def test_mistyped_override_names_the_nearest() -> None:

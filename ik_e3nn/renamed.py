@@ -1,0 +1,21 @@
+"""Settings and values that had another name in earlier versions."""
+
+RENAMED = {
+    "attributes": "irreps_attributes",
+    "polarisability": "polarizability",
+}
+"""Today's names by the old ones: of keys in YAML files, of options, and of values."""
+
+
+def new_name(old: object) -> str | None:
+    """What is called otherwise today; None of names that have not changed.
+
+    Args:
+        old: A value, or a key with or without the sections before it.
+
+    Example:
+        >>> new_name("polarisability"), new_name("kernel.attributes"), new_name("seed")
+        ('polarizability', 'kernel.irreps_attributes', None)
+    """
+    section, dot, name = old.rpartition(".") if isinstance(old, str) else ("", "", "")
+    return f"{section}{dot}{RENAMED[name]}" if name in RENAMED else None
