@@ -24,7 +24,7 @@ from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.finetuning.potentials import Finetuning
 from ik_e3nn.training.finetuning.properties import PropertyFinetuning
 from ik_e3nn.training.inference.plots import plot_loss
-from ik_e3nn.training.loop.engine import device_of, run_training
+from ik_e3nn.training.loop.engine import run_training
 from ik_e3nn.training.loop.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.run import resuming, run_folder
 from ik_e3nn.training.run.checkpoint import load_checkpoint
@@ -98,7 +98,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
     """
     folder = user_path(config.run.output)
     task_type(config).check(config)
-    device_of(config.run)
+    resolve_device(config.run.device)
     if is_worker():  # the process that started it holds the lock
         return _train(config, folder, resume)
     with run_folder.locked(folder):

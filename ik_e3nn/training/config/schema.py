@@ -199,6 +199,12 @@ class RunConfig:
             value = getattr(self, name)
             _require(value is None or value >= 1, f"run.{name}", value, "at least 1")
         _require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "positive")
+        kind, colon, _ = self.device.partition(":")
+        if colon and self.num_processes > 1:
+            raise ConfigError(
+                f"run.device is {self.device!r}, one device, but run.num_processes is {self.num_processes}: say "
+                f"{kind!r}, or leave one of both out"
+            )
 
     @property
     def limits(self) -> BatchLimits:

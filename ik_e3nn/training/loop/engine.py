@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from torch.nn.parallel import DistributedDataParallel
 
-from ik_e3nn.errors import ConfigError, TrainingError
+from ik_e3nn.errors import TrainingError
 from ik_e3nn.memory import is_out_of_memory, keep_freed_memory
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.schema import RunConfig
@@ -116,24 +116,6 @@ def useful_threads(edges: float, *, processes: int = 1) -> int:
     return max(min(round(edges / EDGES_PER_THREAD), share), 1)
 
 
-def device_of(config: RunConfig) -> torch.device:
-    """Where a training runs.
-
-    Raises:
-        ConfigError: There is no such device, or one of several is named for more than one process.
-
-    >>> device_of(RunConfig(device="cpu"))
-    device(type='cpu')
-    """
-    device = resolve_device(config.device)
-    if config.num_processes > 1 and device.index is not None:
-        raise ConfigError(
-            f"run.device is {config.device!r}, one device, but run.num_processes is {config.num_processes}: say "
-            f"{device.type!r}, or leave one of both out"
-        )
-    return device
-
-
 def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> Trainer:
     """A Lightning trainer with our callbacks and files, and without its own.
 
@@ -142,7 +124,7 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> 
         folder: Folder for the TensorBoard log.
         callbacks: All callbacks.
     """
-    device, parallel = device_of(config), config.num_processes > 1
+    device, parallel = resolve_device(config.device), config.num_processes > 1
     return Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=config.num_processes if device.index is None or device.type == "cpu" else [device.index],
