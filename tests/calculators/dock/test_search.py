@@ -330,7 +330,9 @@ def test_hosts_and_models_must_fit(tmp_path):
     slab.info = {}
     ase.io.write(tmp_path / "slab.xyz", slab)
     wall, free = (options(tmp_path, model=str(tmp_path / f"{name}.safetensors"), poses=1) for name in ("wall", "free"))
-    with pytest.raises(DataError, match="knows no surface without atoms"):
+    with pytest.raises(
+        DataError, match="knows no surface without atoms .* give a model that knows one, or the host as a structure"
+    ):
         run_dock(DockSettings("C", **free))
     with pytest.raises(UnknownSpeciesError, match="cannot dock with Cu"):
         run_dock(DockSettings("C", host=str(tmp_path / "slab.xyz"), **free))
