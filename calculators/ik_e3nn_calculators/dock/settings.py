@@ -1,6 +1,5 @@
 """Settings of a pose search: what a user may choose, with units, checked when made."""
 
-import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,6 +9,7 @@ from ik_e3nn.errors import ConfigError, ModelFileError
 from ik_e3nn.models import model_path
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import is_file
+from ik_e3nn_calculators.runs import file_digest
 
 CHANGEABLE = frozenset(
     {"output", "overwrite", "device", "progress", "plots", "batch_atoms", "steps", "fmax", "keep", "distinct"}
@@ -165,6 +165,6 @@ def _content(source: str | None) -> str | None:
     try:
         if source is None or not is_file(model_path(source)):
             return source
-        return f"sha256 {hashlib.sha256(model_path(source).read_bytes()).hexdigest()}"
+        return f"sha256 {file_digest(model_path(source))}"
     except (OSError, ModelFileError):
         return source

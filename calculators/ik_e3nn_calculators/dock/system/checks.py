@@ -31,8 +31,8 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
     surroundings = model.surroundings
     if surroundings is None and len(host.atoms) == 0:
         raise DataError(
-            "the model knows no surface without atoms (its inputs lack surface); give a model that knows one, or the host "
-            "as a structure file"
+            "the model knows no surface without atoms (its inputs lack surface); give a model that knows one, or the "
+            "host as a structure file"
         )
     if surroundings is not None and len(host.atoms) > 0:
         raise DataError(f"the model was made for a {surroundings.kind} without atoms; its host is --host surface")
