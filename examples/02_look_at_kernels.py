@@ -12,8 +12,7 @@ only quarter turns and mirrors. The command ``ik-e3nn show-kernel`` draws more, 
 import argparse
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
+from ik_e3nn.pictures import picture
 from ik_e3nn.show import Plane, draw_block, random_kernel
 
 GROUPS = {"O3": "O(3)", "SO2": "SO(2)", "C4v": "C$_{4v}$"}
@@ -26,16 +25,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("kernels.png"), help="picture to write")
     args = parser.parse_args()
-    figure = Figure(figsize=(9, 11.5), layout="constrained")
-    axes = figure.subplots(len(ROWS), len(GROUPS))
-    for column, (name, label) in enumerate(GROUPS.items()):
-        kernel = random_kernel(name, "0e", "0e + 1o + 2e", seed=5)
-        for row, (output, where, what) in enumerate(ROWS):
-            plane = Plane(where, height=0.4, reach=kernel.reach)
-            K = kernel.matrix(plane.positions().reshape(-1, 3), 0, None).unflatten(0, (plane.points, plane.points))
-            draw_block(axes[row, column], kernel.block(K, output, 0), plane)
-            axes[row, column].set_title(f"{label}: {what}")
-    figure.savefig(args.output, dpi=90)
+    with picture(args.output, len(ROWS), len(GROUPS), height=9.2) as (_, axes):
+        for column, (name, label) in enumerate(GROUPS.items()):
+            kernel = random_kernel(name, "0e", "0e + 1o + 2e", seed=5)
+            for row, (output, where, what) in enumerate(ROWS):
+                plane = Plane(where, height=0.4, reach=kernel.reach)
+                K = kernel.matrix(plane.positions().reshape(-1, 3), 0, None).unflatten(0, (plane.points, plane.points))
+                draw_block(axes[row, column], kernel.block(K, output, 0), plane)
+                axes[row, column].set_title(f"{label}: {what}")
     print(f"wrote {args.output.resolve()}")
 
 

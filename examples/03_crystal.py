@@ -11,7 +11,6 @@ import logging
 import sys
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from ase import Atoms
 from ase.build import bulk
@@ -22,11 +21,9 @@ from ase.io import write
 from ase.units import GPa
 
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
+from ik_e3nn.pictures import picture
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, train
 from ik_e3nn_calculators import IKCalculator
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 
 def train_model(folder: Path) -> Path:
@@ -99,16 +96,14 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args.output.mkdir(parents=True, exist_ok=True)
     calculators = {"EMT": EMT(), "ik_e3nn": IKCalculator(train_model(args.output), dtype="float64")}
-    figure, axis = plt.subplots(figsize=(5, 3.6))
     table: dict[str, dict[str, float]] = {}
-    for (name, calculator), style in zip(calculators.items(), ("ko", "C1-"), strict=True):
-        volumes, energies, a, modulus = equation_of_state(calculator)
-        axis.plot(volumes, energies - energies.min(), style, label=name)
-        table[name] = {"lattice constant (A)": a, "bulk modulus (GPa)": modulus, **elastic_constants(calculator, a)}
-    axis.set(xlabel="volume (A$^3$/atom)", ylabel="energy (eV/atom)", title="fcc copper")
-    axis.legend()
-    figure.tight_layout()
-    figure.savefig(args.output / "equation_of_state.png", dpi=120)
+    with picture(args.output / "equation_of_state.png", width=5.0) as (_, [[axes]]):
+        for (name, calculator), style in zip(calculators.items(), ("ko", "C1-"), strict=True):
+            volumes, energies, a, modulus = equation_of_state(calculator)
+            axes.plot(volumes, energies - energies.min(), style, label=name)
+            table[name] = {"lattice constant (A)": a, "bulk modulus (GPa)": modulus, **elastic_constants(calculator, a)}
+        axes.set(xlabel="volume (A$^3$/atom)", ylabel="energy (eV/atom)", title="fcc copper")
+        axes.legend()
     (args.output / "summary.json").write_text(json.dumps(table, indent=1) + "\n")
     print(f"{'':24s}" + "".join(f"{name:>10s}" for name in table))
     for quantity in table["EMT"]:

@@ -34,13 +34,13 @@ import math
 import sys
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from ase import Atoms
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.data.generation.labeling import make_calculator
+from ik_e3nn.pictures import picture
 from ik_e3nn.training import DataConfig, EvalSettings, RunConfig, TrainConfig, evaluate, train
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
@@ -87,29 +87,24 @@ def train_model(folder: Path, minutes: float) -> Path:
 
 def scan(smiles: str, model: Path, path: Path) -> None:
     """Draw the energy of the flat and the upright molecule against the height of its middle."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     flat = lying(molecule_from_smiles(smiles))
     upright = flat.copy()
     upright.rotate(90, "x")
     heights = np.linspace(3.0, 10.0, 40)
-    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    for number, (name, atoms) in enumerate({"flat": flat, "upright": upright}.items()):
-        for calculator, style in ((IKCalculator(model, device="cpu"), "-"), (make_calculator(REFERENCE), "o")):
-            energies = []
-            for height in [*heights, 100.0]:
-                moved = atoms.copy()
-                moved.positions[:, 2] += height
-                moved.calc = calculator
-                energies.append(moved.get_potential_energy())
-            label = f"{name}, {'model' if style == '-' else 'GFN2-xTB + Steele'}"
-            axes.plot(
-                heights, np.array(energies[:-1]) - energies[-1], style, color=f"C{number}", markersize=3, label=label
-            )
-    axes.set(xlabel="height / A", ylabel="interaction energy / eV", ylim=(-0.7, 0.5))
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    with picture(path, width=5.0) as (_, [[axes]]):
+        for number, (name, atoms) in enumerate({"flat": flat, "upright": upright}.items()):
+            for calculator, style in ((IKCalculator(model, device="cpu"), "-"), (make_calculator(REFERENCE), "o")):
+                energies = []
+                for height in [*heights, 100.0]:
+                    moved = atoms.copy()
+                    moved.positions[:, 2] += height
+                    moved.calc = calculator
+                    energies.append(moved.get_potential_energy())
+                label = f"{name}, {'model' if style == '-' else 'GFN2-xTB + Steele'}"
+                curve = np.array(energies[:-1]) - energies[-1]
+                axes.plot(heights, curve, style, color=f"C{number}", markersize=3, label=label)
+        axes.set(xlabel="height (A)", ylabel="interaction energy (eV)", ylim=(-0.7, 0.5))
+        axes.legend()
 
 
 def lying(atoms: Atoms) -> Atoms:

@@ -20,7 +20,6 @@ import ase.io
 import numpy as np
 import torch
 from e3nn import o3
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -29,6 +28,7 @@ from ik_e3nn.basis import PolynomialBasis, spherical_irreps
 from ik_e3nn.conv import GridConv, Stencil
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantBatchNorm, Gate, OnGrid
+from ik_e3nn.pictures import picture
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.testing import grid_equivariance_error, grid_symmetries
 
@@ -155,18 +155,16 @@ def correlations(model: nn.Module, sites: Sequence[Site], rotation: Floats | Non
     return np.array([np.corrcoef(a.flatten(), b.flatten())[0, 1] for a, b in zip(predicted, targets, strict=True)])
 
 
-def picture(model: nn.Module, site: Site, rotation: Floats, path: Path) -> None:
+def draw(model: nn.Module, site: Site, rotation: Floats, path: Path) -> None:
     """Slices through the middle: the site, its ligand, the prediction; below after a turn."""
-    figure = Figure(figsize=(9, 6.2), layout="constrained")
-    axes = figure.subplots(2, 3)
-    for row, g in enumerate((None, rotation)):
-        inputs, target = fields([site], g)
-        with torch.no_grad():
-            maps = (inputs.sum(1)[0], target[0, 0], model(inputs)[0, 0])
-        for column, (values, title) in enumerate(zip(maps, ("site", "ligand", "prediction"), strict=True)):
-            axes[row, column].imshow(values[:, :, POINTS // 2].T.numpy(), origin="lower", cmap="magma")
-            axes[row, column].set(xticks=[], yticks=[], title=title if row == 0 else f"{title}, turned")
-    figure.savefig(path, dpi=110)
+    with picture(path, 2, 3, height=5.0) as (_, axes):
+        for row, g in enumerate((None, rotation)):
+            inputs, target = fields([site], g)
+            with torch.no_grad():
+                maps = (inputs.sum(1)[0], target[0, 0], model(inputs)[0, 0])
+            for column, (values, title) in enumerate(zip(maps, ("site", "ligand", "prediction"), strict=True)):
+                axes[row, column].imshow(values[:, :, POINTS // 2].T.numpy(), origin="lower", cmap="magma")
+                axes[row, column].set(xticks=[], yticks=[], title=title if row == 0 else f"{title}, turned")
 
 
 def main() -> None:
@@ -194,7 +192,7 @@ def main() -> None:
         for name, site in real_sites(args.complexes).items():
             upright, turned = (correlations(model, [site], g)[0] for g in (None, turn))
             print(f"complex {name:<10} correlation {upright:.3f}, turned {turned:.3f}")
-    picture(model, unseen[0], turn, args.output)
+    draw(model, unseen[0], turn, args.output)
     print(f"wrote {args.output.resolve()}")
 
 

@@ -18,7 +18,6 @@ import argparse
 import json
 from pathlib import Path
 
-import matplotlib as mpl
 import yaml
 from base_model.orbitals import single_point
 from base_model.smiles import molecules
@@ -27,6 +26,7 @@ from tqdm import tqdm
 from ik_e3nn.cli import main as command
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.models import base_model_path, read_model_info
+from ik_e3nn.pictures import picture
 
 SIZES = (75, 150, 300)
 TEST = 200
@@ -69,21 +69,17 @@ def learn(start: str, size: int, data: dict[str, object], minutes: float, folder
 
 def draw(errors: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
     """The learning curve of every target."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     names = [name for name in next(iter(next(iter(errors.values())).values())) if "_mae" in name and name[:4] != "mean"]
-    figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.8), layout="constrained", squeeze=False)
-    for ax, name in zip(axes[0], names, strict=True):
-        for start, by_size in errors.items():
-            ax.plot(list(by_size), [one[name] for one in by_size.values()], "o-", label=start)
-        target, _, unit = name.partition("_mae")
-        ax.set(
-            xscale="log", yscale="log", xlabel="molecules", ylabel=f"MAE ({unit[1:]})" if unit else "MAE", title=target
-        )
-        ax.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    with picture(path, 1, len(names)) as (_, [panels]):
+        for axes, name in zip(panels, names, strict=True):
+            for start, by_size in errors.items():
+                axes.plot(list(by_size), [one[name] for one in by_size.values()], "o-", label=start)
+            target, _, unit = name.partition("_mae")
+            axes.set(xscale="log", yscale="log", xlabel="molecules", title=target)
+            axes.set(ylabel=f"MAE ({unit[1:]})" if unit else "MAE")
+            sizes = sorted({size for by_size in errors.values() for size in by_size})
+            axes.set_xticks(sizes, [str(size) for size in sizes])
+            axes.legend()
 
 
 def main() -> None:

@@ -43,3 +43,18 @@ def treated_at_once(monkeypatch) -> list[tuple[int, int]]:
 
     monkeypatch.setattr(Interaction, "messages", watched)
     return seen
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Figures that are saved in this test, in order."""
+    from matplotlib.figure import Figure
+
+    kept, save = [], Figure.savefig
+
+    def watched(figure, *arguments, **options):
+        kept.append(figure)
+        save(figure, *arguments, **options)
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    return kept

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from ase.build import bulk
 from ase.io import write
@@ -26,6 +25,7 @@ from ik_e3nn.data.generation.generate import generate
 from ik_e3nn.data.generation.settings import GenerateSettings
 from ik_e3nn.errors import ExplosionError
 from ik_e3nn.models import PRESETS
+from ik_e3nn.pictures import picture
 from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, train
 from ik_e3nn_calculators.md.run import MDSettings, run_md
 
@@ -33,6 +33,7 @@ HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "dynamics.json"
 DTYPES = ("float32", "float64")
 DRIFT_PS, DRIFT_K = 20.0, 300.0
+BLOCKS = 100  # means that are plotted of a run: the energy itself goes up and down at every step
 R_MAX = {"ethanol": 5.0, "copper": 4.0}  # two shells of copper: it is about the integrator, not about EMT
 SURVIVAL_PS, SURVIVAL_K, SURVIVAL_SEEDS = 25.0, 500.0, (0, 1, 2)
 Row = dict[str, Any]
@@ -160,9 +161,6 @@ def name_of(row: Row) -> str:
 
 def report(rows: list[Row], work: Path, output: Path) -> None:
     """JSON, table and, if all runs are here, a plot of the total energy."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
     lines = [
@@ -185,19 +183,20 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
     if any(row["ensemble"] == "nve" and not (work / f"{name_of(row)}/log.csv").exists() for row in rows):
         tqdm.write("some runs were made in another work folder: the plot is left as it is")
         return
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    for system, axes in zip(("ethanol", "copper"), panels, strict=True):
-        for file in sorted(work.glob(f"nve_{system}_*.json")):  # of finished runs
-            log = np.genfromtxt(file.with_suffix("") / "log.csv", delimiter=",", names=True)
-            time, energy = log["time_ps"], log["etot"]
-            later = time >= 0
-            if not later.any():  # it exploded before
-                continue
-            label = file.stem.removeprefix(f"nve_{system}_")
-            axes.plot(time[later], 1e3 * (energy - energy[later][0])[later], lw=0.7, label=label)
-        axes.set(title=system, xlabel="time (ps)", ylabel="total energy (meV)")
-        axes.legend(fontsize=7)
-    figure.savefig(output.with_suffix(".png"), dpi=150)
+    with picture(output.with_suffix(".png"), 2, 1, height=5.6) as (_, panels):
+        for system, axes in zip(("ethanol", "copper"), panels[:, 0], strict=True):
+            for file in sorted(work.glob(f"nve_{system}_*.json")):  # of finished runs
+                log = np.genfromtxt(file.with_suffix("") / "log.csv", delimiter=",", names=True)
+                time, energy = log["time_ps"], log["etot"]
+                later = time >= 0
+                if not later.any():  # it exploded before
+                    continue
+                label = file.stem.removeprefix(f"nve_{system}_").replace("_", ", ")
+                blocks = np.array_split(np.stack([time, 1e3 * (energy - energy[later][0])])[:, later], BLOCKS, axis=1)
+                axes.plot(*np.array([block.mean(axis=1) for block in blocks if block.size]).T, label=label)
+            axes.set(title=f"{system}, means of {BLOCKS} parts of the run", xlabel="time (ps)")
+            axes.set_ylabel("total energy (meV)")
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def main() -> None:

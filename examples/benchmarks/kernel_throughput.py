@@ -29,6 +29,7 @@ from tqdm import tqdm
 from ik_e3nn.basis import PolynomialBasis, spherical_irreps
 from ik_e3nn.conv import PointConv
 from ik_e3nn.kernels import ImplicitKernel
+from ik_e3nn.pictures import picture
 
 PAPER_CODE = {"train_edges_per_s": 124, "forward_edges_per_s": 1750, "peak_memory_MB": 2500}
 NUM_NODES, DEGREE, CHANNELS, FIELDS, L_MAX = 500, 4, 24, 16, 2
@@ -159,22 +160,18 @@ def growth(quick: bool) -> dict[str, list[dict[str, float]]]:
 
 def plot(tables: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Training edges/s against each parameter."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, len(tables), figsize=(11, 3.2), sharey=True)
-    for axis, (parameter, rows) in zip(axes, tables.items(), strict=True):
-        for case in ("full", "depthwise"):
-            chosen = [r for r in rows if r["case"] == case]
-            axis.loglog([r[parameter] for r in chosen], [r["train_edges_per_s"] for r in chosen], "o-", label=case)
-        axis.set_xlabel(parameter)
-    axes[0].set_ylabel("training, edges/s")
-    axes[0].axhline(PAPER_CODE["train_edges_per_s"], ls=":", c="k", label="paper's code (24 channels)")
-    axes[0].legend(fontsize=8)
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
+    titles = {"nodes": "points", "channels": "channels", "l_max": "largest degree l_max"}
+    with picture(path, 1, len(tables), height=3.0, sharey=True) as (figure, [panels]):
+        for axes, (parameter, rows) in zip(panels, tables.items(), strict=True):
+            for case in ("full", "depthwise"):
+                chosen = [r for r in rows if r["case"] == case]
+                axes.loglog([r[parameter] for r in chosen], [r["train_edges_per_s"] for r in chosen], "o-", label=case)
+            places = sorted({r[parameter] for r in rows})
+            axes.set_xticks(places, [f"{place:g}" for place in places])
+            axes.set_xlabel(titles[parameter])
+        panels[0].axhline(PAPER_CODE["train_edges_per_s"], ls=":", c="k", label="paper's code (24 channels)")
+        panels[0].set_ylabel("training, edges/s")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 
 
 def report(rows: dict[str, dict[str, float]]) -> str:

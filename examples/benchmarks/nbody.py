@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import torch
 import yaml
@@ -32,6 +31,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.shapes.nbody import simulate_nbody
 from ik_e3nn.models.networks.forecaster import Forecaster
+from ik_e3nn.pictures import picture
 from ik_e3nn.training.loop.average import MovingAverage
 
 HERE = Path(__file__).parent
@@ -174,21 +174,18 @@ Kernels and MLPs have the activation "product", which is exactly equivariant.
 
 def plot(rows: list[Row], path: Path) -> None:
     """The paper's figure: error against stiffness."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     places = np.arange(len(STIFFNESSES))
-    for name, values in PAPER.items():
-        axes.plot(places, values, ":", marker="s", markersize=4, label=f"paper, {name}")
-    for group in dict.fromkeys(row["group"] for row in rows):
-        shown = [k for k in STIFFNESSES if any(row["group"] == group and row["stiffness"] == k for row in rows)]
-        means = [np.mean([r["test_mse"] for r in rows if r["group"] == group and r["stiffness"] == k]) for k in shown]
-        axes.plot([STIFFNESSES.index(k) for k in shown], means, "-o", label=f"ours, {group}")
-    axes.set_xticks(places, [str(k) for k in STIFFNESSES])
-    axes.set(yscale="log", xlabel="stiffness", ylabel="test mean square error")
-    axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    with picture(path, height=3.6) as (_, [[axes]]):
+        for name, values in PAPER.items():
+            axes.plot(places, values, ":", marker="s", label=f"paper, {name}")
+        for group in dict.fromkeys(row["group"] for row in rows):
+            own = {k: [r["test_mse"] for r in rows if r["group"] == group and r["stiffness"] == k] for k in STIFFNESSES}
+            shown = [k for k in STIFFNESSES if own[k]]
+            means = [np.mean(own[k]) for k in shown]
+            axes.plot([STIFFNESSES.index(k) for k in shown], means, "-o", label=f"ours, {group}")
+        axes.set_xticks(places, [str(k) for k in STIFFNESSES])
+        axes.set(yscale="log", xlabel="stiffness", ylabel="test mean square error")
+        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import torch
 from tqdm import tqdm
 
@@ -27,6 +26,7 @@ from ik_e3nn.basis import SphereTransform, fixed_harmonics
 from ik_e3nn.nn import SphereActivation, sphere_errors
 from ik_e3nn.nn.sphere.activation import default_degree
 from ik_e3nn.nn.sphere.error import FUNCTIONS, GRIDS
+from ik_e3nn.pictures import picture
 
 HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "sphere.json"
@@ -94,38 +94,34 @@ def kept(file: Path, make: Callable[[], list[Row]]) -> list[Row]:
 
 def plot(result: dict[str, list[Row]], path: Path) -> None:
     """Error against oversampling, by function and by grid; error of the default against bandwidth."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained", sharey=True)
     rows = [row for row in result["errors"] if row["error"] > 0]
     swept = [row for row in rows if not row["default"]]
-    for color, name in enumerate(FUNCTIONS):
-        chosen = [r for r in swept if r["function"] == name and r["grid"] == "Gauss-Legendre" and r["l_max"] >= 3]
-        for l_max in dict.fromkeys(r["l_max"] for r in chosen):
-            line = [(r["degree"] / l_max, r["error"]) for r in chosen if r["l_max"] == l_max]
-            axes[0].plot(*zip(*line, strict=True), f"C{color}.-", lw=0.8, alpha=0.7)
-        axes[0].plot([], [], f"C{color}.-", label=name)
-    axes[0].set(
-        xlabel="degree of the grid / l_max", ylabel="equivariance error", title="Gauss-Legendre, l_max = 3 to 12"
-    )
-    for color, kind in enumerate(GRIDS):
-        chosen = [r for r in swept if r["function"] == "ELU" and r["grid"] == kind and r["l_max"] >= 3]
-        places = [(r["points"] / (r["l_max"] + 1) ** 2, r["error"]) for r in chosen]
-        axes[1].plot(*zip(*places, strict=True), f"C{color}o", markersize=3, label=kind)
-    axes[1].set(xlabel="points / coefficients", xscale="log", title="ELU, l_max = 3 to 12")
-    axes[1].set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
-    axes[1].minorticks_off()
-    for color, name in enumerate(("ELU", "SiLU")):
-        for label, style in (("default", "o-"), ("2 l_max + 3", "x:")):
-            line = [(r["l_max"], r["error"]) for r in rows if r["function"] == name and r["grid"] == label]
-            axes[2].plot(*zip(*line, strict=True), f"C{color + 1}{style}", label=f"{name}, {label}")
-    axes[2].axhline(0.04, c="k", lw=0.5)
-    axes[2].set(xlabel="l_max", xticks=sorted({r["l_max"] for r in rows}), title="grid of the sphere activation")
-    for axis in axes:
-        axis.set_yscale("log")
-        axis.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
+    with picture(path, 2, 2, height=6.0, sharey=True) as (figure, [[by_function, by_grid], [by_degree, rest]]):
+        for color, name in enumerate(FUNCTIONS):
+            chosen = [r for r in swept if r["function"] == name and r["grid"] == "Gauss-Legendre" and r["l_max"] >= 3]
+            for l_max in dict.fromkeys(r["l_max"] for r in chosen):
+                line = [(r["degree"] / l_max, r["error"]) for r in chosen if r["l_max"] == l_max]
+                by_function.plot(*zip(*line, strict=True), f"C{color}.-", lw=0.8, alpha=0.7)
+            by_function.plot([], [], f"C{color}.-", label=name)
+        by_function.set(xlabel="degree of the grid / l_max", title="Gauss-Legendre, l_max = 3 to 12")
+        for color, kind in enumerate(GRIDS):
+            chosen = [r for r in swept if r["function"] == "ELU" and r["grid"] == kind and r["l_max"] >= 3]
+            places = [(r["points"] / (r["l_max"] + 1) ** 2, r["error"]) for r in chosen]
+            by_grid.plot(*zip(*places, strict=True), f"C{color}o", markersize=3, label=kind)
+        by_grid.set(xlabel="points / coefficients", xscale="log", title="ELU, l_max = 3 to 12")
+        by_grid.set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+        for color, name in enumerate(("ELU", "SiLU")):
+            for label, style in (("default", "o-"), ("2 l_max + 3", "x:")):
+                line = [(r["l_max"], r["error"]) for r in rows if r["function"] == name and r["grid"] == label]
+                by_degree.plot(*zip(*line, strict=True), f"C{color + 1}{style}", label=f"{name}, {label}")
+        by_degree.axhline(0.04, c="k", lw=0.5)
+        by_degree.set(xlabel="l_max", title="grid of the sphere activation")
+        by_degree.set_xticks(sorted({r["l_max"] for r in rows}))
+        rest.set_axis_off()
+        for axes in (by_function, by_grid, by_degree):
+            axes.set_yscale("log")
+            axes.legend()
+        figure.supylabel("equivariance error")
 
 
 def error_table(rows: list[Row]) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
-import matplotlib as mpl
 import numpy as np
 from ase import Atoms, units
 from tqdm import tqdm
 
 from ik_e3nn.cli import main as command
 from ik_e3nn.data import molecule_from_smiles
+from ik_e3nn.pictures import picture
 from ik_e3nn_calculators.md.run import MDSettings, run_md
 from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 
@@ -193,25 +193,21 @@ def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Force errors of every group on seen and unseen molecules."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     groups = list(dict.fromkeys(row["group"] for row in rows))
     bars = {
         "test_force_rmse_meV_per_A": "same molecules", "test_net_force_rmse_meV_per_A": "same molecules, net force",
         "unseen_force_rmse_meV_per_A": "unseen molecules",
     }  # fmt: skip
-    for offset, (key, label) in enumerate(bars.items()):
-        for index, group in enumerate(groups):
-            values = [row[key] for row in rows if row["group"] == group]
-            place, shown = index + 0.27 * (offset - 1), None if index else label
-            axes.bar(place, np.mean(values), 0.25, color=f"C{offset}", label=shown)
-            axes.plot([place] * len(values), values, "k.", markersize=4)
-    axes.set_xticks(range(len(groups)), [f"{group}, no surface" if group == "O3" else group for group in groups])
-    axes.set(yscale="log", ylabel="force RMSE (meV/A)")
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
-    figure.savefig(path, dpi=150)
+    with picture(path) as (figure, [[axes]]):
+        for offset, (key, label) in enumerate(bars.items()):
+            for index, group in enumerate(groups):
+                found = [row[key] for row in rows if row["group"] == group]
+                place, shown = index + 0.27 * (offset - 1), None if index else label
+                axes.bar(place, np.mean(found), 0.25, color=f"C{offset}", label=shown)
+                axes.plot([place] * len(found), found, "k.", markersize=3)
+        axes.set_xticks(range(len(groups)), [f"{group}, no surface" if group == "O3" else group for group in groups])
+        axes.set(yscale="log", ylabel="force RMSE (meV/A)")
+        figure.legend(loc="outside upper center", ncols=3)
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """One block of a kernel on a plane: a map, arrows, tensor glyphs, or all components."""
 
+from math import ceil
+
 import numpy as np
 import torch
 from e3nn import o3
@@ -87,12 +89,20 @@ def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> Non
 
 
 def _draw_components(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:
-    """One small map a component, rows for the output."""
+    """One small map a component, rows for the output; a single row or column of many is broken into several."""
     points, rows, columns = values.shape[0], values.shape[2], values.shape[3]
-    padded = torch.nn.functional.pad(values.permute(2, 3, 0, 1), (1, 1, 1, 1), value=float("nan"))
+    name = f"{rows} x {columns} components"
+    maps = values.permute(2, 3, 0, 1)
+    if min(rows, columns) == 1:
+        count = rows * columns
+        name, columns = f"{count} components", ceil(count**0.5)
+        rows = ceil(count / columns)
+        missing = maps.new_full((rows * columns - count, points, points), torch.nan)
+        maps = torch.cat([maps.flatten(0, 1), missing]).unflatten(0, (rows, columns))
+    padded = torch.nn.functional.pad(maps, (1, 1, 1, 1), value=float("nan"))
     tiles = padded.flip(0).permute(0, 2, 1, 3).reshape(rows * (points + 2), columns * (points + 2))
     axes.imshow(tiles.numpy(), origin="lower", cmap=COLORS, vmin=-scale, vmax=scale)
-    axes.set(xticks=[], yticks=[], xlabel=f"{rows} x {columns} components over {plane.axes}")
+    axes.set(xticks=[], yticks=[], xlabel=f"{name}\nover {plane.axes}")
 
 
 def _image(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:

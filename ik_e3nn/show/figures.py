@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ik_e3nn.pictures import WIDTH, style
 from ik_e3nn.show.blocks import COLORS, color_scale, draw_block
 from ik_e3nn.show.plane import Plane
 from ik_e3nn.show.subject import ShownKernel
@@ -16,40 +17,46 @@ from ik_e3nn.show.turning import inside, outside, rotation_error, turned
 MOST_ON_SPHERE = 9  # components drawn on the sphere
 
 
+@style()
 def slices_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> Figure:
     """Every block on a plane: rows are types of the output, columns types of the input."""
     outs, ins = len(kernel.irreps_out), len(kernel.irreps_in)
-    figure = Figure(figsize=(3.1 * ins + 0.4, 2.9 * outs + 0.4), layout="constrained")
+    panel = _panel(ins)
+    figure = Figure(figsize=(panel * ins + 0.3, 0.95 * panel * outs + 0.6), layout="constrained")
     axes = figure.subplots(outs, ins, squeeze=False)
     K = _on(kernel, plane, case)
     for i, (_, ir_out) in enumerate(kernel.irreps_out):
         for j, (_, ir_in) in enumerate(kernel.irreps_in):
             block = kernel.block(K, i, j)
             draw_block(axes[i, j], block, plane)
-            axes[i, j].set_title(f"{ir_in} to {ir_out}, {_scale(color_scale(block))}", fontsize=10)
+            axes[i, j].set_title(f"{ir_in} to {ir_out}, {_scale(color_scale(block))}")
     _set_title(figure, kernel, case, at=plane.place)
     return figure
 
 
+@style()
 def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
     """How the kernel moves with what it is conditioned on: a column for every case, one scale of colors a row."""
     blocks = [(i, j) for j in range(len(kernel.irreps_in)) for i in range(len(kernel.irreps_out))][:4]
     count = len(kernel.cases)
-    figure = Figure(figsize=(2.7 * count + 0.4, 2.7 * len(blocks) + 0.4), layout="constrained")
+    panel = _panel(count)
+    figure = Figure(figsize=(panel * count + 0.3, panel * len(blocks) + 0.6), layout="constrained")
     axes = figure.subplots(len(blocks), count, squeeze=False)
     values = [_on(kernel, plane, case) for case in range(count)]
     for row, (i, j) in enumerate(blocks):
         scale = max(color_scale(kernel.block(K, i, j)) for K in values)
         for column, K in enumerate(values):
             draw_block(axes[row, column], kernel.block(K, i, j), plane, scale=scale)
+            axes[row, column].set_ylabel(axes[row, column].get_ylabel() if column == 0 else "")
             if row == 0:
-                axes[row, column].set_title(kernel.cases[column], fontsize=10)
+                axes[row, column].set_title(kernel.cases[column])
         label = f"{kernel.irreps_in[j].ir} to {kernel.irreps_out[i].ir}"
         axes[row, 0].set_ylabel(f"{label}, {_scale(scale)}\n{axes[row, 0].get_ylabel()}")
     _set_title(figure, kernel, at=plane.place)
     return figure
 
 
+@style()
 def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
     """Components of the kernel as colors on a sphere around the center."""
     names = _component_names(kernel)[:MOST_ON_SPHERE]
@@ -59,7 +66,8 @@ def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
     K = kernel.matrix(radius * points, case, None)
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(2.9 * columns, 2.9 * rows + 0.4), layout="constrained")
+    panel = _panel(columns)
+    figure = Figure(figsize=(panel * columns + 0.3, panel * rows + 0.6), layout="constrained")
     for k, (name, i, j) in enumerate(names):
         axes: Any = figure.add_subplot(rows, columns, k + 1, projection="3d")
         values = K[:, i, j].reshape(x.shape).numpy()
@@ -68,11 +76,12 @@ def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
         axes.plot_surface(x, y, z, facecolors=colors, rstride=1, cstride=1, shade=False, linewidth=0, antialiased=False)
         axes.set_box_aspect((1, 1, 1), zoom=1.5)
         axes.set_axis_off()
-        axes.set_title(f"{name}, {_scale(scale)}", fontsize=9)
+        axes.set_title(f"{name}, {_scale(scale)}")
     _set_title(figure, kernel, case, at=f"|r| = {radius:.2g} Å, z up")
     return figure
 
 
+@style()
 def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[Figure, dict[str, float]]:
     """Turning what the kernel sees turns the kernel, for an element of the group; not so for others.
 
@@ -83,7 +92,7 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
     rows = {name: g for name, g in elements.items() if g is not None}
     errors = {name: rotation_error(kernel, g, case) for name, g in rows.items()}
     titles = ("K(r, a)", "K(r, g a)", "the kernel turned: (g K)(r)", "difference")
-    figure = Figure(figsize=(11, 2.9 * len(rows) + 0.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.75 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), 4, squeeze=False)
     i = max(range(len(kernel.irreps_out)), key=lambda k: kernel.irreps_out[k].ir.l == 1)  # arrows show a turn best
     points = plane.positions().reshape(-1, 3)
@@ -94,12 +103,18 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
         for column, K in enumerate((first, second, third, third - second)):
             block = kernel.block(K, i, 0).unflatten(0, (plane.points, plane.points))
             draw_block(axes[row, column], block, plane, scale=scale)
-            axes[row, column].set_title(titles[column] if row == 0 else "", fontsize=10)
+            axes[row, column].set_ylabel(axes[row, column].get_ylabel() if column == 0 else "")
+            axes[row, column].set_title(titles[column] if row == 0 else "")
         label = f"g {name} of {kernel.group.name}\nrelative error {errors[name]:.1e}"
         axes[row, 0].set_ylabel(f"{label}\n{axes[row, 0].get_ylabel()}")
     block_name = f"{kernel.irreps_in[0].ir} to {kernel.irreps_out[i].ir}, {_scale(scale)}"
     _set_title(figure, kernel, case, at=f"{plane.place}, {block_name}")
     return figure, errors
+
+
+def _panel(columns: int) -> float:
+    """Width of a panel (inches): so many fill a page, but they do not become too small or too large for their text."""
+    return min(max((WIDTH - 0.3) / columns, 1.4), 3.1)
 
 
 def _on(kernel: ShownKernel, plane: Plane, case: int) -> Tensor:
@@ -111,7 +126,7 @@ def _set_title(figure: Figure, kernel: ShownKernel, case: int | None = None, *, 
     """Whose kernel it is, where, and what the colors mean."""
     name = kernel.cases[case] if case is not None else ""
     what = f"kernel of {kernel.group.name}, {name}" if name else f"kernel of {kernel.group.name}"
-    figure.suptitle(f"{what}\n{at}\nred: positive, blue: negative", fontsize=10)
+    figure.suptitle(f"{what}\n{at}\nred: positive, blue: negative")
 
 
 def _scale(strongest: float) -> str:

@@ -12,6 +12,7 @@ from ik_e3nn.conv import PointConv
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.pictures import WIDTH, save
 from ik_e3nn.show import (
     Plane,
     cases_figure,
@@ -29,6 +30,7 @@ from ik_e3nn.show import (
     turned,
 )
 from ik_e3nn.symmetry import SymmetryGroup
+from tests.pictures import faults
 
 SMALL = {"num_channels": 4, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2, "r_max": 3.0}
 
@@ -155,11 +157,18 @@ def pixels(values, plane):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 1), (1, 3), (5, 1), (3, 3), (7, 1), (5, 3)])
 def test_blocks_of_every_shape_are_drawn(shape):
     plane = Plane(points=19)
-    axes = pixels(torch.randn(19, 19, *shape), plane)
+    values = torch.randn(19, 19, *shape)
+    axes = pixels(values, plane)
     image = axes.images[0].get_array()
     if shape in ((1, 1), (3, 1), (1, 3), (5, 1)):
         assert image.shape == (19, 19)
         assert len(axes.collections) == {1: 0, 3: 1, 5: 2}[max(shape)]
+    elif shape == (7, 1):  # three rows of three maps, from the top left; the last two are empty
+        assert image.shape == (3 * 21, 3 * 21)
+        for number in range(7):
+            below, left = 21 * (2 - number // 3) + 1, 21 * (number % 3) + 1
+            np.testing.assert_allclose(image[below : below + 19, left : left + 19], values[:, :, number, 0], rtol=1e-6)
+        assert np.isfinite(image.filled(np.nan)).sum() == 7 * 19 * 19
     else:
         assert image.shape == (shape[0] * 21, shape[1] * 21)
 
@@ -215,3 +224,19 @@ def test_pictures_say_what_their_colors_mean():
     red, _, blue, _ = figure.axes[0].images[0].cmap(1.0)
     assert red > blue
     assert figure.axes[0].get_title().startswith("0e to 0e, ±")
+
+
+@pytest.mark.parametrize("kernel", ["potential", "random"])
+def test_pictures_can_be_read(kernel, tmp_path, drawn):
+    if kernel == "potential":
+        torch.manual_seed(0)
+        model = InteratomicPotential(["H", "C", "O"], **(SMALL | {"l_max": 3})).double()
+        shown = potential_kernel(model, pairs=("C-O", "C-C", "H-C", "C-H", "O-H"))
+    else:
+        shown = random_kernel("C4v", "0e + 1o", "0e + 1o + 2e", attributes="1x1o")
+    plane = Plane("xy", 0.4, shown.reach)
+    figures = [slices_figure(shown, plane), cases_figure(shown, plane), sphere_figure(shown, 1.0)]
+    for figure in (*figures, rotation_figure(shown, plane)[0]):
+        save(figure, tmp_path / "a.png")
+        assert figure.get_figwidth() < 1.3 * WIDTH
+    assert not [faults(figure) for figure in drawn if faults(figure)]

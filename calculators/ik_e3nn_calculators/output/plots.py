@@ -2,15 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ik_e3nn.atomic import written_at_once
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ik_e3nn.pictures import picture
 
 _FEW = 20  # points that a line alone would hardly show
 
@@ -36,30 +32,14 @@ def plot_columns(
         goal: A value of the vertical axis to mark with a line.
         log_scale: Logarithmic vertical axis.
     """
-    # A figure of its own, not pyplot's: no window system and no global state.
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.add_subplot()
     marker = "." if len(x) < _FEW else ""
-    for name, values in curves.items():
-        axes.plot(x, values, label=name, linewidth=1.0, marker=marker)
-    if goal is not None:
-        axes.axhline(goal, color="0.4", linewidth=0.8, linestyle="--", label="goal")
-    axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
-    if log_scale:
-        axes.set_yscale("log")
-    if len(curves) > 1 or goal is not None:
-        figure.legend(loc="outside lower center", ncols=4, frameon=False)  # below the axes, never over a curve
-    save_figure(path, figure)
-
-
-def save_figure(path: Path, figure: "Figure") -> None:
-    """Write a figure into a PNG file, at once or not at all.
-
-    Args:
-        path: The file.
-        figure: The figure.
-    """
-    with written_at_once(path) as file:
-        figure.savefig(file, dpi=150, format="png")
+    with picture(path, height=4.0, width=6.4) as (figure, [[axes]]):
+        for name, values in curves.items():
+            axes.plot(x, values, label=name, linewidth=1.0, marker=marker)
+        if goal is not None:
+            axes.axhline(goal, color="0.4", linewidth=0.8, linestyle="--", label="goal")
+        axes.set(xlabel=labels[0], ylabel=labels[1], title=title)
+        if log_scale:
+            axes.set_yscale("log")
+        if len(curves) > 1 or goal is not None:
+            figure.legend(loc="outside lower center", ncols=4)  # below the axes, never over a curve

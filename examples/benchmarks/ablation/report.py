@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from potentials.sets import SETS
+
+from ik_e3nn.pictures import picture
 
 Row = dict[str, Any]
 DATE = "November 2026"  # of the tables that the last section speaks of
@@ -47,7 +48,10 @@ def write(rows: list[Row], output: Path, page: Path, **numbers: float) -> None:
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
-    parts = [_INTRODUCTION.format(**numbers), f"![error against cost]({output.parent.name}/{output.stem}.png)"]
+    parts = [
+        _INTRODUCTION.format(**numbers),
+        f"![error and cost of every variant]({output.parent.name}/{output.stem}.png)",
+    ]
     for data_set, seed in dict.fromkeys((row["set"], row["seed"]) for row in rows):
         chosen = [row for row in rows if (row["set"], row["seed"]) == (data_set, seed)]
         parts += [f"## {SETS[data_set].title}, seed {seed}", table(chosen)]
@@ -69,14 +73,24 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Force error against the cost of an epoch."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(8, 6), layout="constrained")
+    """Force error of every variant, in units of the default's on the same set and seed, and the cost of its epoch."""
+    default = {(row["set"], row["seed"]): row["force_rmse_meV_per_A"] for row in rows if row["variant"] == "default"}
+    groups = list(default)
+    ratios: dict[str, list[float]] = {}
     for row in rows:
-        place = row["cost"], row["force_rmse_meV_per_A"]
-        axes.plot(*place, "o", color="C1" if row["variant"] == "default" else "C0")
-        axes.annotate(row["variant"], place, fontsize=7)
-    axes.set(xscale="log", yscale="log", xlabel="cost of an epoch (default: 1)", ylabel="test force RMSE (meV/A)")
-    figure.savefig(path, dpi=150)
+        ratio = row["force_rmse_meV_per_A"] / default[row["set"], row["seed"]]
+        ratios.setdefault(row["variant"], []).append(ratio)
+    names = sorted(ratios, key=lambda name: -sum(ratios[name]) / len(ratios[name]))
+    with picture(path, 1, 2, height=0.21 * len(names) + 0.9, sharey=True) as (figure, [[error, cost]]):
+        for row in rows:
+            place, group = names.index(row["variant"]), (row["set"], row["seed"])
+            number = groups.index(group)
+            marks = {"color": f"C{number}", "marker": "osD^"[number % 4], "linestyle": ""}
+            label = f"{group[0]}, seed {group[1]}" if row["variant"] == "default" else None
+            error.plot(row["force_rmse_meV_per_A"] / default[group], place, label=label, **marks)
+            cost.plot(row["cost"], place, **marks)
+        for axes, title in ((error, "test force RMSE (default: 1)"), (cost, "cost of an epoch (default: 1)")):
+            axes.axvline(1.0, color="0.7", linewidth=0.8, zorder=0)
+            axes.set(xlabel=title)
+        error.set_yticks(range(len(names)), names)
+        figure.legend(loc="outside upper center", ncols=len(groups))

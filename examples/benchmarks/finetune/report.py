@@ -5,9 +5,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-
 from finetune.problems import PROBLEMS
+from ik_e3nn.pictures import picture
 
 Row = dict[str, Any]
 LORA_SHARE, LORA_GAIN = 0.1, 0.8
@@ -120,21 +119,21 @@ def _met(met: bool) -> str:
 
 def plot(rows: list[Row], path: Path) -> None:
     """Errors against the number of structures, a line a method."""
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
     panels = [
         (PROBLEMS[name].title, target, chosen)
         for name in dict.fromkeys(row["problem"] for row in rows)
         for target, chosen in by_target([row for row in rows if row["problem"] == name]).items()
     ]
-    figure, axes = plt.subplots(1, len(panels), figsize=(5.5 * len(panels), 4.2), layout="constrained", squeeze=False)
-    for ax, (title, target, chosen) in zip(axes[0], panels, strict=True):
-        for method in dict.fromkeys(row["method"] for row in chosen):
-            sizes = sorted({row["train_size"] for row in chosen if row["method"] == method})
-            ax.plot(sizes, [mean(chosen, method, size) for size in sizes], "o-", label=method)
-        ax.set(xscale="log", yscale="log", xlabel="structures", ylabel=f"MAE of {target} ({chosen[0]['unit']})")
-        ax.set_title(title)
-        ax.legend(frameon=False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    rows_of_panels = -(-len(panels) // 2)
+    with picture(path, rows_of_panels, 2, height=2.9 * rows_of_panels) as (_, grid):
+        for axes, (title, target, chosen) in zip(grid.flat, panels, strict=False):
+            for method in dict.fromkeys(row["method"] for row in chosen):
+                sizes = sorted({row["train_size"] for row in chosen if row["method"] == method})
+                axes.plot(sizes, [mean(chosen, method, size) for size in sizes], "o-", label=method)
+            axes.set(xscale="log", yscale="log", xlabel="structures", title=title)
+            axes.set_ylabel(f"MAE of {target} ({chosen[0]['unit']})")
+            sizes = sorted({row["train_size"] for row in chosen})
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        for axes in grid.flat[len(panels) :]:
+            axes.set_axis_off()

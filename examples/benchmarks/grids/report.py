@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from grids.angles import SIGMAS, SIZES, WIDTHS
 from grids.digits import LR, MODELS
+from ik_e3nn.pictures import picture
 
 Row = dict[str, Any]
 TESTS = ("upright", "quarter_turns", "any_angle", "mirrored")
@@ -132,25 +132,23 @@ def _speed_table(rows: list[Row]) -> str:
 
 
 def _plot_digits(rows: list[Row], path: Path) -> None:
-    figure = Figure(figsize=(8, 3.8), layout="constrained")
-    axes = figure.subplots()
     models = [model for model in MODELS if any(row["model"] == model for row in rows)]
-    for k, test in enumerate(TESTS):
-        heights = [100 * np.mean([row[test] for row in rows if row["model"] == model]) for model in models]
-        axes.bar(np.arange(len(models)) + 0.2 * (k - 1.5), heights, 0.2, label=test.replace("_", " "))
-    axes.set_xticks(np.arange(len(models)), [NAMES[model].split(" (")[0] for model in models])
-    axes.set(ylabel="test accuracy (%)", ylim=(0, 115))
-    axes.legend(frameon=False, ncols=4, fontsize=8)
-    figure.savefig(path, dpi=140)
+    with picture(path) as (figure, [[axes]]):
+        for k, test in enumerate(TESTS):
+            heights = [100 * np.mean([row[test] for row in rows if row["model"] == model]) for model in models]
+            axes.bar(np.arange(len(models)) + 0.2 * (k - 1.5), heights, 0.2, label=test.replace("_", " "))
+        axes.set_xticks(np.arange(len(models)), [NAMES[model].split(" (")[0] for model in models])
+        axes.set(ylabel="test accuracy (%)", ylim=(0, 100))
+        figure.legend(loc="outside upper center", ncols=4)
 
 
 def _plot_angles(rows: list[Row], path: Path) -> None:
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
-    for axes, width in zip(figure.subplots(1, len(WIDTHS), sharey=True), WIDTHS, strict=True):
-        for size in SIZES:
-            own = [row for row in rows if (row["size"], row["field_width"]) == (size, width)]
-            axes.semilogy([row["sigma"] for row in own], [row["error"] for row in own], "o-", label=f"{size} x {size}")
-        axes.set(xlabel="width of the Gaussian shell (pixels)", title=f"fields of width {width:g} pixels")
-    figure.axes[0].set_ylabel("relative error of equivariance")
-    figure.axes[0].legend(frameon=False, fontsize=8, title="stencil")
-    figure.savefig(path, dpi=140)
+    with picture(path, 1, len(WIDTHS), sharey=True) as (_, [panels]):
+        for axes, width in zip(panels, WIDTHS, strict=True):
+            for size in SIZES:
+                own = [row for row in rows if (row["size"], row["field_width"]) == (size, width)]
+                places = [row["sigma"] for row in own]
+                axes.semilogy(places, [row["error"] for row in own], "o-", label=f"{size} x {size}")
+            axes.set(xlabel="width of the Gaussian shell (pixels)", title=f"fields of width {width:g} pixels")
+        panels[0].set_ylabel("relative error of equivariance")
+        panels[0].legend(title="stencil")

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from ik_e3nn.pictures import picture
+
 Results = dict[str, Any]
 
 
@@ -163,60 +165,42 @@ def loader(part: Results) -> list[str]:
 SECTIONS = {"floor": floor, "compile": compiling, "md": md, "scaling": scaling, "loader": loader}
 
 
-def _figure(columns: int) -> tuple[Any, Any]:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(1, columns, figsize=(5.2 * columns, 3.6), squeeze=False)
-
-
-def _save(figure: Any, path: Path) -> None:
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-
-
 def plot_floor(part: Results, path: Path) -> None:
     """Ideal and measured time of every block."""
-    figure, [[axis]] = _figure(1)
     names = [f"{row['layer']} {row['block']}" for row in part["blocks"]][::-1]
-    for what, color in (("measured", "C0"), ("ideal", "C1")):
-        axis.barh(names, [1e3 * row["gradient"][f"{what}_s"] for row in part["blocks"]][::-1], color=color, label=what)
-    axis.set_xlabel("forward and gradient, ms")
-    axis.tick_params(axis="y", labelsize=7)
-    axis.legend()
-    _save(figure, path)
+    with picture(path, height=0.22 * len(names) + 0.8) as (_, [[axes]]):
+        for what in ("measured", "ideal"):
+            axes.barh(names, [1e3 * row["gradient"][f"{what}_s"] for row in part["blocks"]][::-1], label=what)
+        axes.set_xlabel("forward and gradient, ms")
+        axes.legend()
 
 
 def plot_md(part: list[Results], path: Path) -> None:
     """Shares of a step, and memory over the steps."""
-    figure, [[shares, memory]] = _figure(2)
     labels, left = [f"{run['system']}, {run['form']}" for run in part], [0.0] * len(part)
-    for name in part[0]["seconds_per_step"]:
-        values = [100 * run["seconds_per_step"][name] / sum(run["seconds_per_step"].values()) for run in part]
-        shares.barh(labels, values, left=left, label=name)
-        left = [a + b for a, b in zip(left, values, strict=True)]
-    shares.set_xlabel("share of a step, %")
-    shares.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    for label, run in zip(labels, part, strict=True):
-        memory.plot(*zip(*run["memory_mib"], strict=True), label=label)
-    highest = max(mib for run in part for _, mib in run["memory_mib"])
-    memory.set(xlabel="step", ylabel="resident memory, MiB", ylim=(0, 1.1 * highest))
-    memory.legend(fontsize=7)
-    _save(figure, path)
+    with picture(path, 2, 1, height=5.6) as (_, [[shares], [memory]]):
+        for name in part[0]["seconds_per_step"]:
+            values = [100 * run["seconds_per_step"][name] / sum(run["seconds_per_step"].values()) for run in part]
+            shares.barh(labels, values, left=left, label=name)
+            left = [a + b for a, b in zip(left, values, strict=True)]
+        shares.set(xlabel="share of a step, %", xlim=(0, 100))
+        shares.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.4, 1.0))
+        for label, run in zip(labels, part, strict=True):
+            memory.plot(*zip(*run["memory_mib"], strict=True), label=label)
+        highest = max(mib for run in part for _, mib in run["memory_mib"])
+        memory.set(xlabel="step", ylabel="resident memory, MiB", ylim=(0, 1.1 * highest))
+        memory.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def plot_scaling(part: Results, path: Path) -> None:
     """Time and memory per atom against the number of atoms."""
-    figure, [[time, memory]] = _figure(2)
-    for bounded, label in ((True, "tiles of edges"), (False, "in one piece")):
-        rows = [row for row in part["rows"] if (row["max_edges"] is not None) == bounded]
-        atoms = [row["atoms"] for row in rows]
-        time.loglog(atoms, [1e6 * row["seconds"] / row["atoms"] for row in rows], "o-", label=label)
-        above = [max(1024 * (row["peak_mib"] - row["before_mib"]), 1.0) / row["atoms"] for row in rows]
-        memory.loglog(atoms, above, "o-", label=label)
-    time.set(xlabel="atoms", ylabel="time per atom, us")
-    memory.set(xlabel="atoms", ylabel="peak memory per atom, KiB")
-    time.legend()
-    _save(figure, path)
+    with picture(path, 1, 2, height=2.8) as (_, [[time, memory]]):
+        for bounded, label in ((True, "tiles of edges"), (False, "in one piece")):
+            rows = [row for row in part["rows"] if (row["max_edges"] is not None) == bounded]
+            atoms = [row["atoms"] for row in rows]
+            time.loglog(atoms, [1e6 * row["seconds"] / row["atoms"] for row in rows], "o-", label=label)
+            above = [max(1024 * (row["peak_mib"] - row["before_mib"]), 1.0) / row["atoms"] for row in rows]
+            memory.loglog(atoms, above, "o-", label=label)
+        time.set(xlabel="atoms", ylabel="time per atom, us")
+        memory.set(xlabel="atoms", ylabel="peak memory per atom, KiB")
+        time.legend()

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ik_e3nn.pictures import picture
 from potentials.recipes import BATCH, MODELS, VALID_BATCH
 from potentials.runs import Bench, read_json
 from potentials.sets import SETS
@@ -210,39 +211,32 @@ def _listed(sizes: dict[str, int]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Error against cost, and learning curves, a column for each set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
-
+    """Error against cost, and learning curves, a row for each set."""
     names = [name for name in SETS if any(row["set"] == name for row in rows)]
-    figure, axes = plt.subplots(2, len(names), figsize=(4.2 * len(names), 7.5), squeeze=False)
-    colors = {model: f"C{number}" for number, model in enumerate(MODELS)}
-    for column, data_set in enumerate(names):
-        cost, curves = axes[0][column], axes[1][column]
-        for row in [row for row in rows if row["set"] == data_set]:
-            color = colors[row["model"].partition(" (")[0]]
-            if row.get("throughput_edges_per_s"):
-                x, y = 1e6 / row["throughput_edges_per_s"], row["force_rmse_meV_per_A"]
-                cost.loglog(x, y, "o", color=color, mfc="none" if "(" in row["model"] else color)
-                cost.annotate(row["model"], (x, y), fontsize=7, xytext=(3, 3), textcoords="offset points")
-            if len(row.get("curve", [])) > 1:
-                minutes = [point["seconds"] / 60 for point in row["curve"]]
-                force = [point["force_rmse_meV_per_A"] for point in row["curve"]]
-                curves.semilogy(minutes, force, color=color, label=row["model"])
-        cost.set(title=SETS[data_set].title, xlabel="inference, microseconds per edge", ylabel="test F RMSE (meV/A)")
-        curves.set(xlabel="training time (minutes)", ylabel="validation F RMSE (meV/A)")
-        if curves.lines:
-            curves.legend(fontsize=7)
-        for axis in (cost.xaxis, cost.yaxis, curves.yaxis):
-            if axis.get_scale() == "log":
-                axis.set(major_locator=LogLocator(subs=(1, 1.5, 2, 3, 5, 7)), major_formatter=ScalarFormatter())
-                axis.set(minor_formatter=NullFormatter())
-    figure.tight_layout()
-    figure.savefig(path, dpi=130)
-    plt.close(figure)
+    models = list(dict.fromkeys(_plain(row) for row in rows))
+    colors = {model: f"C{number}" for number, model in enumerate(models)}
+    with picture(path, len(names), 2, height=2.3 * len(names) + 0.6) as (figure, grid):
+        for (cost, curves), data_set in zip(grid, names, strict=True):
+            for row in [row for row in rows if row["set"] == data_set]:
+                color, compiled = colors[_plain(row)], _plain(row) != row["model"]
+                if row.get("throughput_edges_per_s"):
+                    x, y = 1e6 / row["throughput_edges_per_s"], row["force_rmse_meV_per_A"]
+                    cost.loglog(x, y, "o", color=color, mfc="none" if compiled else color)
+                if len(row.get("curve", [])) > 1:
+                    minutes = [point["seconds"] / 60 for point in row["curve"]]
+                    curves.semilogy(minutes, [point["force_rmse_meV_per_A"] for point in row["curve"]], color=color)
+            cost.set(title=SETS[data_set].title, ylabel="test F RMSE (meV/A)")
+            curves.set(title=SETS[data_set].title, ylabel="validation F RMSE (meV/A)")
+            cost.margins(0.15)
+        grid[-1, 0].set_xlabel("inference, microseconds per edge (hollow: compiled)")
+        grid[-1, 1].set_xlabel("training time (minutes)")
+        lines = [grid[0, 1].plot([], [], "o-", color=color)[0] for color in colors.values()]
+        figure.legend(lines, models, loc="outside upper center", ncols=len(models))
+
+
+def _plain(row: Row) -> str:
+    """The model of a row, whether compiled or not."""
+    return str(row["model"].partition(" (")[0])
 
 
 _INTRODUCTION = """# Potentials side by side

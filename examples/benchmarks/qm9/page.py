@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 
+from ik_e3nn.pictures import picture
 from qm9.models import CONTROL
 
 Row = dict[str, Any]
@@ -56,11 +56,9 @@ def flexibility(rows: list[Row], folder: Path) -> str:
     units = {row["target"]: unit(row) for row in rows}
     head = ["kernel", "mean MAE / spread", "of the seeds", *(f"{t} ({units[t]})" for t in targets),
             "parameters", "epochs", "seconds"]  # fmt: skip
-    figure, axes = _figure()
-    axes.bar(list(means), list(means.values()))
-    axes.set_ylabel("mean MAE / spread")
-    axes.tick_params(axis="x", rotation=15)
-    figure.savefig(folder / "qm9_flexibility.png", dpi=150)
+    with picture(folder / "qm9_flexibility.png", height=2.6) as (_, [[axes]]):
+        axes.barh(list(means)[::-1], list(means.values())[::-1])
+        axes.set_xlabel("mean MAE / spread")
     last = means[names[-1]]
     gains = {name: 1 - last / means[name] for name in names if name.startswith("standard")}
     text = "; ".join(f"{names[-1]!r} is {100 * gain:.0f} % below {name!r}" for name, gain in gains.items())
@@ -86,14 +84,16 @@ def learning(rows: list[Row], folder: Path) -> str:
                    if (model, targets[0], size) in found]  # fmt: skip
         title = f"### {size:,} molecules ({', '.join(seconds)})\n\nOurs is lowest for {best} of {len(targets)} targets."
         parts.append(f"{title}\n\n{table(['target', *models, 'paper, 100,000'], lines)}")
-    figure, grid = _figure((3, 4), (12, 8))
-    for axes, target in zip(grid.flat, targets, strict=False):
-        for model in models:
-            points = [(size, shown(found[model, target, size])) for size in sizes if (model, target, size) in found]
-            axes.loglog(*zip(*points, strict=True), "-o", label=model)
-        axes.set_title(f"{target} ({unit(found[models[0], target, sizes[0]])})", fontsize=9)
-    grid.flat[0].legend(frameon=False, fontsize=8)
-    figure.savefig(folder / "qm9_learning.png", dpi=150)
+    with picture(folder / "qm9_learning.png", 4, 3, height=8.6) as (figure, grid):
+        for axes, target in zip(grid.flat, targets, strict=False):
+            for model in models:
+                points = [(size, shown(found[model, target, size])) for size in sizes if (model, target, size) in found]
+                axes.loglog(*zip(*points, strict=True), "-o", label=model)
+            axes.set_title(f"{target} ({unit(found[models[0], target, sizes[0]])})")
+            axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        figure.supxlabel("molecules")
+        figure.supylabel("mean absolute error")
+        figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(models))
     return "\n\n".join([*parts, "![learning curves](results/qm9_learning.png)"])
 
 
@@ -131,7 +131,6 @@ def bonds(row: Row) -> str:
 def write(results: dict[str, Any], output: Path, page: Path) -> None:
     """JSON of every part, plots, and the page from what there is."""
     output.mkdir(parents=True, exist_ok=True)
-    mpl.use("Agg")
     text = ["# QM9", "Made by `qm9.py`; the paper's split (numpy seed 0) of the molecules there are. Errors are mean "
             "absolute errors on test molecules, of the weights that are best on validation molecules."]  # fmt: skip
     sections: dict[str, tuple[str, Any]] = {
@@ -147,9 +146,3 @@ def write(results: dict[str, Any], output: Path, page: Path) -> None:
         if file.exists():
             text += [f"## {title}", section(json.loads(file.read_text()))]
     page.write_text("\n\n".join(text) + "\n")
-
-
-def _figure(shape: tuple[int, int] = (1, 1), size: tuple[float, float] = (6, 4)) -> Any:
-    import matplotlib.pyplot as plt
-
-    return plt.subplots(*shape, figsize=size, layout="constrained")

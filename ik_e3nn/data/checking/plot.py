@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ik_e3nn.data.structures.geometry import CLOSE_RATIO, Contact
+from ik_e3nn.pictures import picture
 
 _CONTACTS, _BINS, _LONGEST = 12, 60, 32
 
@@ -37,14 +37,13 @@ def plot_check(
         ...     (Path(folder) / "a.png").stat().st_size > 1000
         True
     """
-    figure = Figure(figsize=(9, 6.5), layout="constrained")
-    figure.suptitle(f"{len(sizes)} structures")
-    axes = figure.subplots(2, 2)
-    histogram(axes[0, 0], residuals, "energies", "energy per atom relative to E0 (eV)", "structures")
-    histogram(axes[0, 1], forces, "forces", "force component (eV/A)", "components", logarithmic=True)
-    _plot_contacts(axes[1, 0], contacts)
-    histogram(axes[1, 1], np.asarray(sizes, dtype=np.float64), "sizes", "atoms per structure", "structures", whole=True)
-    figure.savefig(path, dpi=130, format="png")
+    with picture(path, 2, 2, height=5.6) as (figure, [[left, right], [below, last]]):
+        figure.suptitle(f"{len(sizes)} structures")
+        histogram(left, residuals, "energies", "energy per atom relative to E0 (eV)", "structures")
+        histogram(right, forces, "forces", "force component (eV/A)", "components", logarithmic=True)
+        _plot_contacts(below, contacts)
+        atoms = np.asarray(sizes, dtype=np.float64)
+        histogram(last, atoms, "sizes", "atoms per structure", "structures", whole=True)
 
 
 def _plot_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
@@ -96,7 +95,8 @@ def histogram(
     if few:
         axes.set_xlim(max(0.0, low - 2.0), high + 2.0)
     axes.set_ylabel(counted)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=whole))
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=whole))
+    axes.ticklabel_format(axis="x", scilimits=(-3, 4))  # long numbers would overlap
     if not logarithmic:
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ik_e3nn.data.checking.plot import histogram
 from ik_e3nn.data.checking.report import counts_text, more_text, without_nan
 from ik_e3nn.data.labels.outliers import Outlier
+from ik_e3nn.pictures import picture
 
 _SHOWN, _PANELS = 8, 23
 
@@ -151,21 +151,20 @@ class PropertyCheckReport:
     def plot(self, path: Path) -> None:
         """A panel for each property (with outliers at the edges) and one of sizes."""
         names = list(self.values)[:_PANELS]
-        columns = min(4, len(names) + 1)
+        columns = min(3, len(names) + 1)
         rows = ceil((len(names) + 1) / columns)
-        figure = Figure(figsize=(3.5 * columns, 2.8 * rows), layout="constrained")
-        figure.suptitle(f"{self.molecules} molecules")
-        axes = figure.subplots(rows, columns, squeeze=False).ravel()
-        far = {name: {one.structure for one in self.outliers if one.what == name} for name in names}
-        for one, name in zip(axes, names, strict=False):
-            kept = _without(self.values[name], far[name])
-            hidden = f"value (outliers not shown: {len(far[name])})" if far[name] else "value"
-            histogram(one, kept, name, hidden, "molecules")
-        sizes = np.asarray(self.sizes, dtype=np.float64)
-        histogram(axes[len(names)], sizes, "sizes", "atoms per molecule", "molecules", whole=True)
-        for one in axes[len(names) + 1 :]:
-            one.set_axis_off()
-        figure.savefig(path, dpi=130, format="png")
+        with picture(path, rows, columns, height=2.2 * rows + 0.3) as (figure, grid):
+            figure.suptitle(f"{self.molecules} molecules")
+            axes = grid.ravel()
+            far = {name: {one.structure for one in self.outliers if one.what == name} for name in names}
+            for one, name in zip(axes, names, strict=False):
+                kept = _without(self.values[name], far[name])
+                hidden = f"value (outliers not shown: {len(far[name])})" if far[name] else "value"
+                histogram(one, kept, name, hidden, "molecules")
+            sizes = np.asarray(self.sizes, dtype=np.float64)
+            histogram(axes[len(names)], sizes, "sizes", "atoms per molecule", "molecules", whole=True)
+            for one in axes[len(names) + 1 :]:
+                one.set_axis_off()
 
 
 def _without(values: NDArray[np.float64], numbers: Sequence[int] | set[int]) -> NDArray[np.float64]:

@@ -9,11 +9,10 @@ from textwrap import fill
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
-from ik_e3nn.atomic import written_at_once
+from ik_e3nn.pictures import picture
 
 _AXES = {  # name, unit, that unit in the unit of errors, and the unit of errors
     "energy": ("energy less the mean", "eV/atom", 1000.0, "meV/atom"),
@@ -33,22 +32,21 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
         rows: One mapping an epoch, as in ``metrics.jsonl``.
         path: PNG file to write.
     """
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    epochs = [row["epoch"] for row in rows]
-    for name in ("train/loss", "valid/loss"):
-        left.plot(epochs, [row[name] for row in rows], label=name)
-    left.set(xlabel="epoch", ylabel="loss", title="loss")
-    shown = [name for name in _SHOWN if name in rows[0]]
-    for name in shown or [name for name in rows[0] if name.startswith("valid/") and "_mae" in name]:
-        right.plot(epochs, [row[name] for row in rows], label=name.removeprefix("valid/"))
-    right.set(xlabel="epoch", ylabel="validation error", title="validation")
-    for axes in (left, right):
-        if all(line.get_ydata().min() > 0 for line in axes.lines):
-            axes.set_yscale("log")
-        # below the axes, so that it never lies over a curve
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
-    save_figure(figure, path)
+    with picture(path, 1, 2) as (_, [[left, right]]):
+        epochs = [row["epoch"] for row in rows]
+        for name in ("train/loss", "valid/loss"):
+            left.plot(epochs, [row[name] for row in rows], label=name)
+        left.set(xlabel="epoch", ylabel="loss", title="loss")
+        shown = [name for name in _SHOWN if name in rows[0]]
+        for name in shown or [name for name in rows[0] if name.startswith("valid/") and "_mae" in name]:
+            right.plot(epochs, [row[name] for row in rows], label=name.removeprefix("valid/"))
+        right.set(xlabel="epoch", ylabel="validation error", title="validation")
+        for axes in (left, right):
+            if all(line.get_ydata().min() > 0 for line in axes.lines):
+                axes.set_yscale("log")
+            axes.xaxis.set_major_locator(MaxNLocator(_TICKS, integer=True))
+            # below the axes, so that it never lies over a curve
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2 if axes is left else 1)
 
 
 def plot_parity(
@@ -69,21 +67,19 @@ def plot_parity(
     mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
     power = power_of_ten(float(max(np.abs(reference).max(), np.abs(predicted).max())))
     reference, predicted = reference / 10.0**power, predicted / 10.0**power
-    figure = Figure(figsize=(4.4, 4.4), layout="constrained")
-    axes = figure.subplots()
-    size, opacity = (6, 0.8) if len(reference) < _FEW else (3, 0.5)
-    axes.plot(reference, predicted, ".", markersize=size, alpha=opacity, markeredgewidth=0, rasterized=True)
-    ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
-    axes.plot(ends, ends, color="black", linewidth=0.8)
-    axes.set_title(f"{fill(label, _WIDE)}\nMAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip(), fontsize=10)
     title = with_unit(name, f"$10^{{{power}}}$ {unit}".rstrip() if power else unit)
-    axes.set_xlabel(fill(f"reference {title}", _WIDE))
-    axes.set_ylabel(fill(f"predicted {title}", _WIDE))
-    axes.set_aspect("equal", adjustable="datalim")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(_TICKS))
-        axis.set_major_formatter(ScalarFormatter(useOffset=False))
-    save_figure(figure, path)
+    with picture(path, width=4.4, height=4.4) as (_, [[axes]]):
+        size, opacity = (6, 0.8) if len(reference) < _FEW else (3, 0.5)
+        axes.plot(reference, predicted, ".", markersize=size, alpha=opacity, markeredgewidth=0, rasterized=True)
+        ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
+        axes.plot(ends, ends, color="black", linewidth=0.8)
+        axes.set_title(f"{fill(label, _WIDE)}\nMAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip())
+        axes.set_xlabel(fill(f"reference {title}", _WIDE))
+        axes.set_ylabel(fill(f"predicted {title}", _WIDE))
+        axes.set_aspect("equal", adjustable="datalim")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(_TICKS))
+            axis.set_major_formatter(ScalarFormatter(useOffset=False))
 
 
 def power_of_ten(largest: float) -> int:
@@ -103,9 +99,3 @@ def with_unit(name: str, unit: str) -> str:
     ('gap (eV)', 'gap')
     """
     return f"{name} ({unit})" if unit else name
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, in one step."""
-    with written_at_once(path) as file:
-        figure.savefig(file, dpi=150, format="png")

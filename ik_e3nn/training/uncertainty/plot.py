@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ik_e3nn.training.inference.plots import save_figure, with_unit
+from ik_e3nn.pictures import picture
+from ik_e3nn.training.inference.plots import with_unit
 
 POTENTIAL_TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
 
@@ -30,25 +30,22 @@ def plot_calibration(
     """
     from scipy.special import erf
 
-    figure = Figure(figsize=(8.5, 4 * len(tested)), layout="constrained")
-    axes = np.atleast_2d(figure.subplots(len(tested), 2))
-    for (left, right), (label, (error, std)) in zip(axes, tested.items(), strict=True):
-        title, scale, unit = titles[label]
-        predicted, found = grouped(scale * error, scale * std)
-        left.plot(predicted, found, "o-")
-        ends = [min(*predicted, *found), max(*predicted, *found)]
-        left.plot(ends, ends, color="black", linewidth=0.8)
-        left.set(xscale="log", yscale="log")
-        left.tick_params(axis="x", which="both", rotation=45)  # labels between the decades are long
-        left.set(xlabel=with_unit("standard deviation", unit), ylabel=with_unit("RMS error", unit))
-        left.set_title(f"{title}: RMSE {np.sqrt(np.mean((scale * error) ** 2)):.3g} {unit}".rstrip())
-        multiples = np.linspace(0.0, 3.0, 61)
-        z = np.sort(np.abs(error / std))
-        right.plot(multiples, np.searchsorted(z, multiples, side="right") / len(z), label="found")
-        right.plot(multiples, erf(multiples / np.sqrt(2)), color="black", linewidth=0.8, label="Gaussian")
-        right.set(xlabel="standard deviations", ylabel="share of errors within", title=title)
-        right.legend(loc="lower right", frameon=False)  # both curves end above
-    save_figure(figure, path)
+    with picture(path, len(tested), 2, height=3.1 * len(tested)) as (_, axes):
+        for (left, right), (label, (error, std)) in zip(axes, tested.items(), strict=True):
+            title, scale, unit = titles[label]
+            predicted, found = grouped(scale * error, scale * std)
+            left.plot(predicted, found, "o-")
+            ends = [min(*predicted, *found), max(*predicted, *found)]
+            left.plot(ends, ends, color="black", linewidth=0.8)
+            left.set(xscale="log", yscale="log")
+            left.set(xlabel=with_unit("standard deviation", unit), ylabel=with_unit("RMS error", unit))
+            left.set_title(f"{title}: RMSE {np.sqrt(np.mean((scale * error) ** 2)):.3g} {unit}".rstrip())
+            multiples = np.linspace(0.0, 3.0, 61)
+            z = np.sort(np.abs(error / std))
+            right.plot(multiples, np.searchsorted(z, multiples, side="right") / len(z), label="found")
+            right.plot(multiples, erf(multiples / np.sqrt(2)), color="black", linewidth=0.8, label="Gaussian")
+            right.set(xlabel="standard deviations", ylabel="share of errors within", title=title)
+            right.legend(loc="lower right")  # both curves end above
 
 
 def grouped(error: FloatArray, std: FloatArray, groups: int = 10) -> tuple[FloatArray, FloatArray]:

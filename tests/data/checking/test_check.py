@@ -15,6 +15,7 @@ from ik_e3nn.data.checking.plot import histogram
 from ik_e3nn.data.labels.outliers import energy_outliers, robust_scores
 from ik_e3nn.data.structures.geometry import closest_contacts, find_duplicates
 from ik_e3nn.errors import DataError
+from tests.pictures import faults
 
 
 def copper(count=30, seed=0):
@@ -36,8 +37,9 @@ def run(tmp_path, frames, **changes):
     return check(CheckSettings(data=str(tmp_path / "set.xyz"), output=str(tmp_path / "found"), **changes))
 
 
-def test_a_good_set_is_clean(tmp_path):
+def test_a_good_set_is_clean(tmp_path, drawn):
     report = run(tmp_path, copper())
+    assert not faults(*drawn)
     assert report.is_clean
     assert report.text().splitlines()[-2] == "nothing suspicious"
     assert (report.counts.energy, report.counts.forces, report.counts.stress) == (30, 30, 30)

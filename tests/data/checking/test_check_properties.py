@@ -15,6 +15,7 @@ from ik_e3nn.data.checking.check import CheckSettings, check
 from ik_e3nn.data.checking.property_values import column_doubts, mixed_units, spread_of, total_energy_unit
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
+from tests.pictures import faults
 
 HARTREE = 27.211386  # eV, CODATA
 SMILES = ["C", "CO", "C=O", "C#N", "CC", "C=C", "CN", "OO", "NN", "CF", "C#C", "N"]
@@ -40,6 +41,16 @@ def test_a_good_table_is_clean(tmp_path):
     assert report.species["F"] == 1
     assert json.loads((tmp_path / "found.json").read_text())["is_clean"] is True
     assert (tmp_path / "found.png").stat().st_size > 1000
+
+
+def test_the_picture_of_many_properties_can_be_read(tmp_path, drawn, rng):
+    names = ["a property whose name is longer than its panel is wide", *(f"p{k}" for k in range(7))]
+    scales = (1.0, 1e-6, 3e4, 2e5, 1e8, 10.0, 0.1, 1.0)
+    rows = [[f"m{k}", text, *(f"{s * rng.normal():.6g}" for s in scales)] for k, text in enumerate(SMILES)]
+    table(tmp_path, [",".join(row) for row in rows], ",".join(["id", "smiles", *names]))
+    run(tmp_path, "mine.csv")
+    (figure,) = drawn
+    assert not faults(figure)
 
 
 def test_everything_wrong_with_a_table_is_in_one_report(tmp_path):

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.files.writing import whole_file
 from ik_e3nn.data.structures.chem import Chem, Geometry
+from ik_e3nn.pictures import WIDTH, picture
 from ik_e3nn_calculators.dock.system.host import Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
-from ik_e3nn_calculators.output.plots import save_figure
 
 FloatArray = NDArray[np.float64]
 
@@ -128,59 +128,52 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
 
     Poses without a rank are left out, because their energies would set the scale, unless there are no others.
     """
-    from matplotlib.figure import Figure
-
     columns = {"height_A": "height (Å)", "tilt_deg": "tilt (degrees)", "rmsd_A": "distance from the reference (Å)"}
     shown = [name for name in columns if any(np.isfinite(getattr(pose, name)) for pose in poses)] or ["strain_eV"]
     columns["strain_eV"] = "strain (eV)"
     good = [pose for pose in poses if pose.cluster >= 0 and not pose.outside]
     marked = [pose for pose in poses if pose.cluster >= 0 and pose.outside]
     shared = any(pose.cluster >= COLORS for pose in good)
-    figure = Figure(figsize=(max(4.2 * len(shown), 5.0), 3.6), layout="constrained")
-    for index, name in enumerate(shown):
-        axes = figure.add_subplot(1, len(shown), index + 1)
-        axes.scatter(
-            [getattr(pose, name) for pose in good],
-            [pose.binding_eV for pose in good],
-            c=[min(pose.cluster, COLORS - 1) for pose in good],
-            cmap="tab10", vmin=-0.5, vmax=9.5, s=18, alpha=0.8,
-        )  # fmt: skip
-        if not good:
-            axes.scatter(
-                [getattr(pose, name) for pose in marked], [pose.binding_eV for pose in marked], c="gray", marker="x"
-            )
-        axes.set(xlabel=columns[name], ylabel="binding energy (eV)")
     unranked = f", {len(marked)} without a rank" + (" not shown" if good else "") if marked else ""
     colors = "colors are distinct poses" + (f", one for all from the {COLORS}th on" if shared else "")
-    figure.suptitle(f"{len(good)} ranked poses, {colors}{unranked}", fontsize=9, wrap=True)
-    save_figure(path, figure)
+    with picture(path, 1, len(shown), width=min(WIDTH, 2.6 * len(shown) + 2.4), sharey=True) as (figure, [row]):
+        for axes, name in zip(row, shown, strict=True):
+            axes.scatter(
+                [getattr(pose, name) for pose in good],
+                [pose.binding_eV for pose in good],
+                c=[min(pose.cluster, COLORS - 1) for pose in good],
+                cmap="tab10", vmin=-0.5, vmax=9.5, s=18, alpha=0.8,
+            )  # fmt: skip
+            if not good:
+                axes.scatter(
+                    [getattr(pose, name) for pose in marked], [pose.binding_eV for pose in marked], c="gray", marker="x"
+                )
+            axes.set(xlabel=columns[name])
+        row[0].set_ylabel("binding energy (eV)")
+        figure.suptitle(f"{len(good)} ranked poses, {colors}{unranked}", wrap=True)
 
 
 def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], host: Host) -> None:
     """The best poses, from the side and from above, the host in pale colors; a line where the surface is."""
-    from matplotlib.figure import Figure
-
     count = min(len(poses), PICTURES)
-    figure = Figure(figsize=(max(3.0 * count, 4.5), 6.6), layout="constrained")
-    for index in range(count):
-        atoms = structures[index]
-        ligand = atoms.positions[len(host.atoms) :]
-        middle = ligand.mean(axis=0)
-        reach = np.ptp(ligand, axis=0).max() / 2 + 5.0
-        near = np.flatnonzero(np.linalg.norm(atoms.positions - middle, axis=1) < reach)
-        for row, (right, up, away, sign) in enumerate(((0, 2, 1, 1), (0, 1, 2, -1))):
-            axes = figure.add_subplot(2, count, row * count + index + 1)
-            for number in near[np.argsort(-sign * atoms.positions[near, away])]:  # those in front are drawn last
-                axes.add_patch(_circle(atoms[number], right, up, of_ligand=number >= len(host.atoms)))
-            axes.set(xlabel="xyz"[right] + " (Å)", ylabel="xyz"[up] + " (Å)", aspect="equal")
-            axes.set_xlim(middle[right] - reach, middle[right] + reach)
-            axes.set_ylim(middle[up] - reach, middle[up] + reach)
-            if row == 0:
-                axes.set_title(f"pose {poses[index].pose}: {poses[index].binding_eV:.3f} eV", fontsize=9)
-                if host.is_surface:
-                    axes.axhline(host.top, color="gray", linewidth=1)
-    figure.suptitle("best distinct poses and their binding energies\nfrom the side, and from above", fontsize=10)
-    save_figure(path, figure)
+    panel = min(WIDTH / count, 2.6)
+    with picture(path, 2, count, width=max(panel * count, 3.4), height=2 * panel + 0.6) as (figure, grid):
+        for index in range(count):
+            atoms = structures[index]
+            ligand = atoms.positions[len(host.atoms) :]
+            middle = ligand.mean(axis=0)
+            reach = np.ptp(ligand, axis=0).max() / 2 + 5.0
+            near = np.flatnonzero(np.linalg.norm(atoms.positions - middle, axis=1) < reach)
+            for axes, (right, up, away, sign) in zip(grid[:, index], ((0, 2, 1, 1), (0, 1, 2, -1)), strict=True):
+                for number in near[np.argsort(-sign * atoms.positions[near, away])]:  # those in front are drawn last
+                    axes.add_patch(_circle(atoms[number], right, up, of_ligand=number >= len(host.atoms)))
+                axes.set(xlabel="xyz"[right] + " (Å)", ylabel="xyz"[up] + " (Å)", aspect="equal")
+                axes.set_xlim(middle[right] - reach, middle[right] + reach)
+                axes.set_ylim(middle[up] - reach, middle[up] + reach)
+            grid[0, index].set_title(f"pose {poses[index].pose}: {poses[index].binding_eV:.3f} eV")
+            if host.is_surface:
+                grid[0, index].axhline(host.top, color="gray", linewidth=1)
+        figure.suptitle("best distinct poses and their binding energies\nfrom the side, and from above")
 
 
 def _circle(atom: Atom, right: int, up: int, *, of_ligand: bool) -> Any:
