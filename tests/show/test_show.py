@@ -233,7 +233,7 @@ def test_pictures_can_be_read(kernel, tmp_path, drawn):
         model = InteratomicPotential(["H", "C", "O"], **(SMALL | {"l_max": 3})).double()
         shown = potential_kernel(model, pairs=("C-O", "C-C", "H-C", "C-H", "O-H"))
     else:
-        shown = random_kernel("C4v", "0e + 1o", "0e + 1o + 2e", attributes="1x1o")
+        shown = random_kernel("C4v", "0e + 1o", "0e + 1o + 2e", irreps_attributes="1x1o")
     plane = Plane("xy", 0.4, shown.reach)
     figures = [slices_figure(shown, plane), cases_figure(shown, plane), sphere_figure(shown, 1.0)]
     for figure in (*figures, rotation_figure(shown, plane)[0]):
