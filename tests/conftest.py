@@ -7,6 +7,7 @@ tests twenty times as slow.
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; processes that tests start inherit it
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # "auto" is the CPU: numbers are compared bit for bit
 
 import random
 

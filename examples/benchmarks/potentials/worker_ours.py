@@ -82,7 +82,7 @@ class Ours(Worker):
     def load(self, compiled: bool) -> None:
         os.environ["IK_E3NN_CACHE"] = str(self.folder / "compiled")
         self.file = self.folder / "run" / "model.safetensors"
-        self.model = load_model(self.file)
+        self.model = load_model(self.file, "cpu")
         self.compiled = compiled
         for parameter in self.model.parameters():
             parameter.requires_grad_(False)

@@ -118,7 +118,8 @@ def load_model(
 
     Args:
         path: The file; "base" and "base-properties" are the models that come with the package.
-        device: "cpu", "cuda", "cuda:1" ..., or "auto" for a GPU where there is one.
+        device: "cpu", "cuda", "cuda:1" ..., or "auto" for a GPU where there is one; graphs must be on the same device:
+            ``graph.to(model.device)``.
         dtype: Floating type; the one it was saved with if absent.
         kind: The class that the model must have, where only that one will do.
 
