@@ -114,19 +114,28 @@ def test_a_learned_surface(tmp_path):
     assert json.loads((folder / "summary.json").read_text())["poses"] == 6
 
 
-def test_batches_do_not_matter(tmp_path):
+def test_batches_are_bounded_and_do_not_matter(tmp_path, monkeypatch):
+    atoms, forward = [], InteratomicPotential.forward
+
+    def counted(self, graph, **others):
+        atoms.append(len(graph["positions"]))
+        return forward(self, graph, **others)
+
+    monkeypatch.setattr(InteratomicPotential, "forward", counted)
     save_model(surface_model(), tmp_path / "model.safetensors")
-    tables = []
-    for number, size in enumerate((1, 10_000)):
+    tables, largest = [], []
+    for number, size in enumerate((1, 13, 10_000)):
+        atoms.clear()
         where = tmp_path / str(number)
         where.mkdir()
-        run_dock(
-            DockSettings(
-                "CO", **options(where, model=str(tmp_path / "model.safetensors"), poses=4, steps=10, batch_atoms=size)
-            )
-        )
+        chosen = {"model": str(tmp_path / "model.safetensors"), "poses": 4, "steps": 10, "compile": False}
+        run_dock(DockSettings("CO", **options(where, **chosen, batch_atoms=size)))
         tables.append([float(row["binding_eV"]) for row in rows(where)])
-    np.testing.assert_allclose(*tables, atol=1e-4)
+        largest.append(max(atoms))
+    assert largest[:2] == [6, 12]  # one molecule of six atoms, though they are more than 1, and two
+    assert largest[2] > 12
+    np.testing.assert_allclose(tables[0], tables[2], atol=1e-4)
+    np.testing.assert_allclose(tables[1], tables[2], atol=1e-4)
 
 
 def test_a_slab_with_atoms(tmp_path):

@@ -19,6 +19,7 @@ from ik_e3nn.training.finetuning.methods import apply_method
 from ik_e3nn.training.finetuning.parts import parts_of
 from ik_e3nn.training.finetuning.potentials import Finetuning
 from ik_e3nn.training.finetuning.refit import refit_reference
+from ik_e3nn.training.finetuning.replay import chosen_of
 from ik_e3nn.training.sets.prepare import prepare_data, read_set
 from ik_e3nn_calculators import IKCalculator
 from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, refused, structures
@@ -233,6 +234,18 @@ def test_scales_are_those_of_the_base(data) -> None:
     model = load_model(finetune(config(data, run={"max_epochs": 1})).model)
     assert float(model.atomic_energy.scale) == pytest.approx(0.3)
     assert float(model.interactions[0].normalization) == 0.25  # the base has 2, which counts as 4
+
+
+def test_replayed_structures_are_a_random_choice() -> None:
+    """Seeds choose differently, none twice, and from the whole file: what is next to each other is often alike."""
+    method = MethodConfig(replay="old.xyz", replay_ratio=0.5)
+    choices = [chosen_of(100, method, 40, seed) for seed in (0, 0, 1)]
+    assert choices[0] == choices[1] != choices[2]
+    for replayed, rest in choices:
+        assert sorted([*replayed, *rest]) == list(range(100))
+        assert len(replayed) == 20
+        assert min(replayed) < 25
+        assert max(replayed) > 75
 
 
 def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgetting(data) -> None:

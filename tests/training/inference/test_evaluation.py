@@ -162,6 +162,15 @@ def test_other_precision_and_no_plots(folder) -> None:
     single = evaluate(settings(folder, output="a.xyz"))["errors"]
     double = evaluate(settings(folder, output="b.xyz", dtype="float64", plots=False))["errors"]
     assert double == pytest.approx(single, rel=1e-3)
+    assert list(folder.glob("parity_a_*"))
+    model = load_model(folder / "model.safetensors", dtype=torch.float64)
+    errors = {"a.xyz": [], "b.xyz": []}
+    for name, found in errors.items():
+        for atoms in read(folder / name, ":"):
+            exact = model(build_graph(atoms, model.r_max, dtype=torch.float64))["forces"].numpy()
+            found.append(np.abs(atoms.arrays["IK_forces"] - exact).max())
+    assert max(errors["b.xyz"]) < 1.01e-8  # eight digits are written
+    assert 1.01e-8 < max(errors["a.xyz"]) < 1e-4
     assert not list(folder.glob("parity_b_*"))
 
 

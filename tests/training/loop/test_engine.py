@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback
 
 from ik_e3nn.errors import TrainingError
+from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn.training.config.schema import LossConfig, OptimizerConfig, RunConfig
 from ik_e3nn.training.loop import engine
 from ik_e3nn.training.loop.clipping import GradientClipping
@@ -58,7 +59,9 @@ def same_state(one, other):
 
 
 def test_loss_decreases_and_files_are_written(data, tmp_path) -> None:
+    keep_freed_memory.cache_clear()
     rows, best = train(make_module(), data, tmp_path, max_epochs=15)
+    assert keep_freed_memory.cache_info().currsize == 1  # it was asked for: steps find the memory of earlier ones
     assert rows[-1]["train/loss"] < 0.8 * rows[0]["train/loss"]
     assert rows[-1]["valid/loss"] < 0.8 * rows[0]["valid/loss"]
     assert best.best_loss == min(row["valid/loss"] for row in rows)
