@@ -1,5 +1,6 @@
 # make demo   from nothing to molecular dynamics with a trained potential (results in demo_output/)
 # make test   the tests, doctests included
+# make test-fast  those of them that take no more than about a second: two minutes on two cores
 # make check  format, lint, types, layers and the markup of docstrings
 # make dev    only sets up the environment of the two above
 # make cluster  adds the optional torch-cluster (compiled from source: about ten minutes)
@@ -24,7 +25,7 @@ SOURCES := ik_e3nn calculators tests examples
 # What an installation depends on; the code itself is installed in editable form.
 INSTALL_INPUTS := pyproject.toml ik_e3nn/__init__.py .ci/constraints.txt | $(BIN)/python
 
-.PHONY: help demo test check dev format cluster clean
+.PHONY: help demo test test-fast check dev format cluster clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,6 +36,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not long" $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check $(wildcard $(SOURCES))

@@ -10,12 +10,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; proce
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # "auto" is the CPU: numbers are compared bit for bit
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 SEED = 20231210
+HERE = Path(__file__).parent
+LONG = HERE / "long.txt"  # tests that take more than about a second, from `pytest --durations=0`
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    long = set(LONG.read_text().split())
+    for item in items:
+        name = item.nodeid.partition("[")[0].removeprefix("tests/")
+        if name in long or item.get_closest_marker("slow"):
+            item.add_marker("long")
 
 
 @pytest.fixture(autouse=True)
