@@ -88,11 +88,11 @@ def qm9_arrays(folder):
 
 def neighbor_lists(folder):
     structures = [molecule("H2O"), molecule("CH4")]
-    StructureDataset(structures, None, 4.0, cache=folder / "cache").prepare()
+    StructureDataset(structures, 4.0, cache=folder / "cache").prepare()
     (path,) = (folder / "cache").iterdir()
 
     def read(path):
-        return [graph.to_dict() for graph in StructureDataset(structures, None, 4.0, cache=folder / "cache")]
+        return [graph.to_dict() for graph in StructureDataset(structures, 4.0, cache=folder / "cache")]
 
     return path, read
 

@@ -29,7 +29,7 @@ def errors_by_kind(model: InteratomicPotential, data: LabeledSet) -> dict[str, d
     result = {}
     for kind in sorted(set(kinds)):
         part = data.select([index for index, name in enumerate(kinds) if name == kind])
-        graphs = StructureDataset(part.structures, part.labels, model.r_max, dtype=model.dtype)
+        graphs = StructureDataset(part, model.r_max, dtype=model.dtype)
         result[kind] = {"frames": len(part.structures), **predict(model, graphs).errors}
     return result
 

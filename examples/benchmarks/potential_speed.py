@@ -41,7 +41,7 @@ from tqdm import tqdm
 from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.config.schema import LossConfig
-from ik_e3nn.training.objective.loss import PotentialLoss
+from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.sets.loader import BatchLoader, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn_calculators import IKCalculator
@@ -71,7 +71,7 @@ def in_fresh_process(job: str, **options: Any) -> dict[str, Any]:
 def training_step(model: InteratomicPotential, batch: dict[str, Tensor]) -> Callable[[], None]:
     """A step of the trainer on one batch: energies, forces, loss, gradient, AdamW."""
     model.train()
-    loss = PotentialLoss(LossConfig())
+    loss = Loss(LossConfig())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, amsgrad=True, fused=True)
 
     def step() -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config.file import Config, config_parser, config_type, read_config
-from ik_e3nn.training.config.finetune import FinetuneConfig, PropertyFinetuneConfig, finetune_type
-from ik_e3nn.training.config.properties import PropertyConfig
-from ik_e3nn.training.config.yaml_file import flatten, read_yaml
+from ik_e3nn.training.config.file import config_parser, model_type, read_config
+from ik_e3nn.training.config.finetune import FinetuneConfig
+from ik_e3nn.training.config.schema import TrainConfig
+from ik_e3nn.training.config.yaml_file import given_keys, read_yaml
 from ik_e3nn.user_path import user_path
 
 
@@ -30,11 +30,9 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        kind = config_type(_keys(_file(rest), rest))
-        what = "properties" if kind is PropertyConfig else "a potential (properties: --help --data.targets)"
-        return _help(kind, usage, f"Train {what}.")
+        return _help(TrainConfig, rest, usage, "Train {}.")
     path = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    config = read_config(path, tidy(rest, config_type(_keys(path, rest))))
+    config = read_config(path, tidy(rest, TrainConfig))
     _check_kept(path, config, resume=resume)
     from ik_e3nn.training.fit import train
 
@@ -57,25 +55,22 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
-        chosen = finetune_type(_keys(_file(rest), rest))
-        what = "properties" if chosen is PropertyFinetuneConfig else "a potential (properties: --help --data.targets)"
-        return _help(chosen, usage, f"Train a model further, on new data: {what}.")
+        return _help(FinetuneConfig, rest, usage, "Train a model further, on new data: {}.")
     given: list[str] = []
     while rest and not rest[0].startswith("-") and len(given) < 2:
         given.append(rest.pop(0))
     path = given.pop() if given and given[-1].endswith((".yaml", ".yml")) else None
-    kind = finetune_type(_keys(path, rest))
-    overrides = tidy(rest, kind)
-    config = read_config(path, [*(f"--finetune.base={base}" for base in given), *overrides], kind=kind)
+    overrides = [*(f"--finetune.base={base}" for base in given), *tidy(rest, FinetuneConfig)]
+    config = read_config(path, overrides, kind=FinetuneConfig)
     _check_kept(path, config, resume=resume)
     from ik_e3nn.training.fit import finetune
     from ik_e3nn.training.run.run_folder import FINETUNE_PAGE
 
-    result = finetune(cast(FinetuneConfig | PropertyFinetuneConfig, config), resume=resume)
+    result = finetune(cast(FinetuneConfig, config), resume=resume)
     return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
 
 
-def _check_kept(path: str | None, config: Config, *, resume: bool) -> None:
+def _check_kept(path: str | None, config: TrainConfig, *, resume: bool) -> None:
     """Refuse to replace the user's own configuration; that of a run that is resumed is the run's."""
     from ik_e3nn.training.run.run_folder import check_inputs, has_begun
 
@@ -84,24 +79,18 @@ def _check_kept(path: str | None, config: Config, *, resume: bool) -> None:
         check_inputs(folder, [path])
 
 
-def _file(words: Sequence[str]) -> str | None:
-    """The configuration file among the words of a command line that asks for help."""
-    return next((word for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()), None)
-
-
-def _keys(path: str | None, words: Sequence[str]) -> list[str]:
-    """Dotted keys that a file and the words of a command line give."""
-    content = list(flatten(read_yaml(path))) if path is not None else []
-    return [*content, *(word.lstrip("-").split("=")[0] for word in words)]
-
-
 def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:
     return [word for word in words if word != "--resume"], "--resume" in words
 
 
-def _help(kind: type[Config], usage: str, description: str) -> str:
-    text = config_parser(kind, usage=f"{usage} [--resume]", description=description).format_help()
-    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", text)  # the markup of docstrings
+def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, description: str) -> str:
+    """The help for a configuration; the arguments of the model are those of a file or option that names targets."""
+    path = next((word for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()), None)
+    keys = given_keys(read_yaml(path)) if path is not None else []
+    model = model_type([*keys, *(word.lstrip("-").split("=")[0] for word in words)])
+    what = "a potential (properties: --help --data.targets)" if model is model_type([]) else "properties"
+    parser = config_parser(kind, model, usage=f"{usage} [--resume]", description=description.format(what))
+    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", parser.format_help())  # the markup of docstrings
 
 
 def _text(result: Any) -> str:

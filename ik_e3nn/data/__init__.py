@@ -6,16 +6,15 @@ from ik_e3nn.data.files.reading import read_structure, read_structures
 from ik_e3nn.data.files.writing import write_structures
 from ik_e3nn.data.generation.steele import SteeleWall
 from ik_e3nn.data.graphs.dataset import StructureDataset, force_rms
-from ik_e3nn.data.graphs.property_dataset import PropertyDataset
 from ik_e3nn.data.graphs.splits import Split, paper_split, random_split
 from ik_e3nn.data.labels.energy_reference import EnergyReference, fit_energy_reference
 from ik_e3nn.data.labels.finding import LabelCounts, read_labels
 from ik_e3nn.data.labels.keys import LabelKeys
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.properties.bond_source import BondReport, perception_counts, with_bonds
 from ik_e3nn.data.properties.qm9 import qm9_from_pyg, read_qm9
 from ik_e3nn.data.properties.reading import read_properties, resolve_targets
-from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.data.shapes.clouds import mesh_cloud, point_cloud, turned
 from ik_e3nn.data.shapes.furniture import FURNITURE, furniture_clouds
 from ik_e3nn.data.shapes.modelnet import MODELNET10, MODELNET40, from_modelnet, read_modelnet
@@ -33,8 +32,7 @@ __all__ = [
     "EnergyReference",
     "LabelCounts",
     "LabelKeys",
-    "PropertyDataset",
-    "PropertySet",
+    "LabeledSet",
     "Split",
     "SteeleWall",
     "StructureDataset",

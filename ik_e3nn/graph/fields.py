@@ -33,6 +33,7 @@ ENERGY: Final = "energy"
 FORCES: Final = "forces"
 STRESS: Final = "stress"
 TARGETS: Final = "targets"
+ATOM_TARGETS: Final = "atom_targets"
 
 SPECIES: Final = "species"
 VECTORS: Final = "vectors"
@@ -92,7 +93,8 @@ FIELDS: Final[dict[str, Field]] = {
     ENERGY: Field("(B,)", "float64", "eV", "label; NaN where missing"),
     FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN where missing"),
     STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN where missing"),
-    TARGETS: Field("(B, T)", "float64", "each its own", "properties of molecules side by side; NaN where missing"),
+    TARGETS: Field("(B, T)", "float64", "each its own", "labels of structures side by side; NaN where missing"),
+    ATOM_TARGETS: Field("(N, T)", "float64", "each its own", "labels of atoms side by side; NaN where missing"),
 }
 
 PREPARED: Final[dict[str, Field]] = {

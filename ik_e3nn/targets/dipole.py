@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ase import Atoms
 from e3nn import o3
 from torch import Tensor
 
@@ -55,6 +56,6 @@ class DipoleNorm(Target):
     kind = "dipole_norm"
     head = DipoleNormHead
 
-    def fault(self, value: FloatArray) -> str:
+    def fault(self, value: FloatArray, atoms: Atoms) -> str:
         """See the base class."""
         return not_negative(self, value)

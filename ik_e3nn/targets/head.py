@@ -26,12 +26,14 @@ class Molecules(NamedTuple):
         batch: Molecule of every atom, (N,).
         sizes: Atoms of every molecule, (B,).
         places: Positions relative to the center of nuclear charge, (N, 3), in A.
+        charges: Total charges, (B,), where a target needs them.
     """
 
     species: Tensor
     batch: Tensor
     sizes: Tensor
     places: Tensor
+    charges: Tensor | None = None
 
     def sum(self, values: Tensor) -> Tensor:
         """Sums over the atoms of every molecule, (B, ...)."""
@@ -71,7 +73,7 @@ class Head(ExactModule, ABC):
 
     @abstractmethod
     def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
-        """Values of unit order, (B, count, *shape)."""
+        """Values of unit order, (B, count, *shape), or (N, count, *shape) where every atom has a value."""
 
     def take(self, other: Head, sources: Mapping[int, int]) -> None:
         """Copy the hidden layers of another head, which its properties share, and what reads some of the properties.

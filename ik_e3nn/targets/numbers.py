@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ase import Atoms
 from e3nn import o3
 from torch import Tensor
 
@@ -82,7 +83,7 @@ class SpatialExtent(Target):
     reference = frozenset({"per_atom", "per_square"})
     head = SpatialExtentHead
 
-    def fault(self, value: FloatArray) -> str:
+    def fault(self, value: FloatArray, atoms: Atoms) -> str:
         """See the base class."""
         return not_negative(self, value)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from ase import Atoms
 from e3nn import o3
 from torch import Tensor
 
@@ -59,7 +60,7 @@ class Polarizability(Target):
         """Multiples of the unit matrix."""
         return numbers[:, None, None] * torch.eye(3, dtype=numbers.dtype, device=numbers.device)
 
-    def fault(self, value: FloatArray) -> str:
+    def fault(self, value: FloatArray, atoms: Atoms) -> str:
         """See the base class."""
         if np.abs(value - value.T).max() > 1e-3 * np.abs(value).max():
             return "is a polarizability and must be symmetric (the order is xx xy xz yx yy yz zx zy zz)"

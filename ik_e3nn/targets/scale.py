@@ -18,8 +18,9 @@ class PropertyScale(nn.Module):
     .. math:: P_t = b_t + \sum_i \big( a_{t Z_i} + c_{t Z_i} |r_i - R|^2 \big) + s_t \, y_t
 
     with R the center of nuclear charge: a for extensive properties (and the isotropic part of tensors), c for the
-    electronic spatial extent, b for intensive ones. All are found by least squares on the training set and are no
-    parameters. Total energies are differences of large numbers: in float32 they would be off by several meV.
+    electronic spatial extent, b for intensive ones. Where every atom has a value there is no sum. All are found by
+    least squares on the training set and are no parameters. Total energies are differences of large numbers: in float32
+    they would be off by several meV.
 
     Args:
         targets: The properties.
@@ -67,7 +68,10 @@ class PropertyScale(nn.Module):
         out = {}
         for column, target in enumerate(self.targets):
             value = readouts[target.name].double() * self.scale[column]
-            if target.reference:
+            if target.per_atom and target.reference:
+                of_atoms = self.shift[column] + self.per_atom[column].index_select(0, molecules.species)
+                value = value + target.from_isotropic(of_atoms)
+            elif target.reference:
                 value = value + target.from_isotropic(references[:, column])
-            out[target.name] = value
+            out[target.name] = target.constrained(value, molecules)
         return out

@@ -6,20 +6,37 @@ from abc import ABC
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.renamed import new_name
-from ik_e3nn.targets.head import Head
+from ik_e3nn.targets.head import Head, Molecules
 
 FloatArray = NDArray[np.float64]
 
 KINDS: dict[str, type[Target]] = {}
 """The classes of targets by their kinds; a class is entered where it is defined."""
+
+
+class Axis(NamedTuple):
+    """What stands at an axis of a picture.
+
+    Attributes:
+        name: What is shown.
+        unit: Its unit.
+        factor: From that unit to the one that errors are given in.
+        error_unit: The unit of errors.
+    """
+
+    name: str
+    unit: str
+    factor: float
+    error_unit: str
 
 
 @dataclass(frozen=True)
@@ -38,8 +55,16 @@ class Target(ABC):
         reference: What composition and size say of a value, out of "shift" (a constant), "per_atom" (a number for each
             element, summed over atoms) and "per_square" (the same times squared distances from the center of nuclear
             charge); the reference is fitted to the training set, and the head predicts the rest.
-        head: The module that predicts values from the features of atoms.
-        turns: Whether values turn with the structure.
+        head: The module that predicts values from the features of atoms; None where the energy's derivatives do.
+        per_atom: Whether every atom has a value of that shape, not the structure.
+        needs: Optional inputs of a model, out of ``ik_e3nn.graph.fields``, without which the target means nothing.
+        field: Name of the graph's tensor of labels; None for the columns of ``fields.TARGETS`` or, where every atom has
+            a value, of ``fields.ATOM_TARGETS``.
+        huber_delta: Where Huber's loss turns from quadratic to linear, in the unit of the loss.
+        shown_unit: Unit in the names of errors, if it is not the target's.
+        shown_name: Name in the names of errors, if it is not the target's.
+        shown_factor: Factor from the target's unit to the one shown.
+        centered: Whether pictures show values less their mean, beside which differences would be lost.
 
     Raises:
         ConfigError: The name is empty.
@@ -56,7 +81,15 @@ class Target(ABC):
     kind: ClassVar[str]
     shape: ClassVar[tuple[int, ...]] = ()
     reference: ClassVar[frozenset[str]] = frozenset()
-    head: ClassVar[type[Head]]
+    head: ClassVar[type[Head] | None] = None
+    per_atom: ClassVar[bool] = False
+    needs: ClassVar[frozenset[str]] = frozenset()
+    field: ClassVar[str | None] = None
+    huber_delta: ClassVar[float] = 0.05
+    shown_name: ClassVar[str] = ""
+    shown_unit: ClassVar[str] = ""
+    shown_factor: ClassVar[float] = 1.0
+    centered: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         known = KINDS.setdefault(cls.kind, cls)
@@ -70,7 +103,7 @@ class Target(ABC):
 
     @property
     def width(self) -> int:
-        """Numbers of one structure."""
+        """Numbers of one value."""
         return prod(self.shape)
 
     @property
@@ -98,12 +131,52 @@ class Target(ABC):
         """Values (M, *shape) that have nothing but an isotropic part, from numbers (M,)."""
         return numbers
 
-    def fault(self, value: FloatArray) -> str:
-        """What is wrong with a value of one structure (*shape), in words; empty if it can be one.
+    def constrained(self, values: Tensor, molecules: Molecules) -> Tensor:
+        """Values (rows, *shape), in the target's unit, with what is known of them exactly made true."""
+        del molecules
+        return values
 
-        The words continue the sentence that begins with the target's name.
+    def reduced(self, error: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """Errors as losses and figures count them; ``error`` has the shape of the values of the batch."""
+        del batch
+        return error
+
+    def is_defined(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """Where the quantity exists at all, in a shape that can be broadcast to its values; None for everywhere."""
+        del batch
+        return None
+
+    def error_name(self, kind: str) -> str:
+        """The name of an error, "mae" or "rmse", in reports.
+
+        >>> from ik_e3nn.targets import MECHANICS, Intensive
+        >>> Intensive("gap", "eV").error_name("mae"), MECHANICS[1].error_name("rmse")
+        ('gap_mae_eV', 'force_rmse_meV_per_A')
         """
-        del value
+        unit = self.shown_unit or self.unit
+        return f"{self.shown_name or self.name}_{kind}" + (f"_{unit}" if unit else "")
+
+    @property
+    def axis(self) -> Axis:
+        """What stands at the axes of pictures of values, and the unit of their errors."""
+        return Axis(self.name, self.unit, 1.0, self.unit)
+
+    def drawn(self, values: FloatArray, num_atoms: NDArray[np.int64]) -> FloatArray:
+        """Values (rows, *shape) as pictures show them, of structures with these numbers of atoms."""
+        del num_atoms
+        return values
+
+    def fault(self, value: FloatArray, atoms: Atoms) -> str:
+        """What is wrong with the value of a structure, in words; empty if it can be one.
+
+        Args:
+            value: (*shape), or (N, *shape) where every atom has a value; parts may be NaN.
+            atoms: The structure.
+
+        Returns:
+            Words that continue the sentence that begins with the target's name.
+        """
+        del value, atoms
         return ""
 
     def config(self) -> dict[str, str]:
@@ -148,22 +221,25 @@ def parse_target(name: str, text: str) -> Target:
     return make_target(name, kind, unit.strip())
 
 
-def columns(targets: Sequence[Target]) -> dict[str, slice]:
-    """Columns of every target in a graph's ``targets``.
+def head_of(kind: str) -> type[Head]:
+    """The head of the targets of a kind.
 
     Raises:
-        ConfigError: Two targets of one name.
-
-    Example:
-        >>> from ik_e3nn.targets import Dipole, Intensive
-        >>> columns([Dipole("mu", "D"), Intensive("gap", "eV")])
-        {'mu': slice(0, 3, None), 'gap': slice(3, 4, None)}
+        ConfigError: They have none, because a potential predicts them.
     """
-    places: dict[str, slice] = {}
-    start = 0
-    for target in targets:
-        if target.name in places:
-            raise ConfigError(f"target {target.name!r} is given twice")
-        places[target.name] = slice(start, start + target.width)
-        start += target.width
-    return places
+    head = KINDS[kind].head
+    if head is None:
+        raise ConfigError(f"targets of kind {kind!r} are predicted by a potential, not by a head")
+    return head
+
+
+def check_names(targets: Sequence[Target]) -> None:
+    """Refuse two targets of one name.
+
+    Raises:
+        ConfigError: Names the target.
+    """
+    names = [target.name for target in targets]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"target {name!r} is given twice")

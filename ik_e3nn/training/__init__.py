@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ik_e3nn.lazy import lazy
-from ik_e3nn.training.config.finetune import FinetuneConfig, MethodConfig, PropertyFinetuneConfig
-from ik_e3nn.training.config.properties import PropertyConfig, PropertyDataConfig, PropertyLossConfig
+from ik_e3nn.training.config.finetune import FinetuneConfig, MethodConfig
 from ik_e3nn.training.config.schema import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
 
 if TYPE_CHECKING:
@@ -41,10 +40,6 @@ __all__ = [
     "MethodConfig",
     "OptimizerConfig",
     "PredictSettings",
-    "PropertyConfig",
-    "PropertyDataConfig",
-    "PropertyFinetuneConfig",
-    "PropertyLossConfig",
     "RunConfig",
     "TrainConfig",
     "TrainResult",

@@ -18,27 +18,18 @@ from ik_e3nn.json_file import read_json, write_json
 from ik_e3nn.models import save_model
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.training.config.finetune import FinetuneConfig, PropertyFinetuneConfig
-from ik_e3nn.training.config.properties import PropertyConfig
+from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
-from ik_e3nn.training.finetuning.potentials import Finetuning
-from ik_e3nn.training.finetuning.properties import PropertyFinetuning
+from ik_e3nn.training.finetuning.task import Finetuning
 from ik_e3nn.training.inference.plots import plot_loss
 from ik_e3nn.training.loop.engine import run_training
 from ik_e3nn.training.loop.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.run import resuming, run_folder
 from ik_e3nn.training.run.checkpoint import load_checkpoint
-from ik_e3nn.training.tasks.tasks import PotentialTask, PropertyTask, Task, count_parameters
+from ik_e3nn.training.tasks.tasks import Task, count_parameters
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
-
-TASKS: dict[type[Any], type[Any]] = {
-    TrainConfig: PotentialTask,
-    PropertyConfig: PropertyTask,
-    FinetuneConfig: Finetuning,
-    PropertyFinetuneConfig: PropertyFinetuning,
-}
 
 
 @dataclass(frozen=True)
@@ -56,7 +47,7 @@ class TrainResult:
     metrics: dict[str, Any]
 
 
-def finetune(config: FinetuneConfig | PropertyFinetuneConfig, *, resume: bool = False) -> TrainResult:
+def finetune(config: FinetuneConfig, *, resume: bool = False) -> TrainResult:
     """Train a model further, on new data: a potential, or a potential or model of properties for properties.
 
     The run's folder receives what that of a training does, and ``finetune.json`` and ``finetune.md``: settings as they
@@ -79,12 +70,11 @@ def finetune(config: FinetuneConfig | PropertyFinetuneConfig, *, resume: bool = 
     return train(config, resume=resume)
 
 
-def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> TrainResult:
+def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
     """Train a potential, or a model of properties.
 
     Args:
-        config: Data, model, loss, optimizer and run; see ``TrainConfig``, ``PropertyConfig``, ``FinetuneConfig`` and
-            ``PropertyFinetuneConfig``.
+        config: Data, model, loss, optimizer and run; see ``TrainConfig`` and ``FinetuneConfig``.
         resume: Continue the run in ``config.run.output`` from its last finished epoch.
 
     Returns:
@@ -105,7 +95,7 @@ def train(config: TrainConfig | PropertyConfig, *, resume: bool = False) -> Trai
         return _train(config, folder, resume)
 
 
-def _train(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> TrainResult:
+def _train(config: TrainConfig, folder: Path, resume: bool) -> TrainResult:
     """A training in its locked folder."""
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
@@ -136,7 +126,7 @@ def _train(config: TrainConfig | PropertyConfig, folder: Path, resume: bool) -> 
     return TrainResult(folder, folder / run_folder.MODEL, metrics)
 
 
-def _run(config: TrainConfig | PropertyConfig, resume: bool) -> None:
+def _run(config: TrainConfig, resume: bool) -> None:
     """One process of a run, from reading the data to the model file."""
     folder = user_path(config.run.output)
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
@@ -158,7 +148,7 @@ class _Fitted:
     best_epoch: int
 
 
-def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, let_go: Callable[[], None]) -> _Fitted:
+def _fit(config: TrainConfig, folder: Path, resume: bool, let_go: Callable[[], None]) -> _Fitted:
     """Read the data and train; nothing is written before it is known that a run may be resumed."""
     task = task_type(config)(config)
     digests = task.digests()
@@ -175,17 +165,17 @@ def _fit(config: TrainConfig | PropertyConfig, folder: Path, resume: bool, let_g
     return _Fitted(task, rows, best.best_epoch)
 
 
-def task_type(config: TrainConfig | PropertyConfig) -> type[Any]:
-    """The kind of training that a configuration is for: a subclass of ``Task`` that is made of it.
+def task_type(config: TrainConfig) -> type[Task]:
+    """The kind of training that a configuration is for.
 
     >>> from ik_e3nn.training import DataConfig
     >>> task_type(TrainConfig(DataConfig("a.xyz"))).__name__
-    'PotentialTask'
+    'Task'
     """
-    return next(TASKS[kind] for kind in type(config).__mro__ if kind in TASKS)
+    return Finetuning if config.model_is_given else Task
 
 
-def _finish(config: TrainConfig | PropertyConfig, folder: Path, fitted: _Fitted) -> None:
+def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
     """Measure the best model, and write the model file, the plots and ``metrics.json``."""
     if not fitted.rows:
         raise TrainingError(f"{folder / 'metrics.jsonl'} has lost its rows: put back a copy, or start the run anew")

@@ -19,7 +19,7 @@ from ik_e3nn_calculators.md.settings import ExplosionLimits
 
 SECTIONS = [
     config.DataConfig, config.LossConfig, config.OptimizerConfig, config.RunConfig, finetune_config.MethodConfig,
-    property_config.PropertyDataConfig, property_config.PropertyLossConfig, RegionSettings, ExplosionLimits,
+    property_config.DataConfig, property_config.LossConfig, RegionSettings, ExplosionLimits,
 ]  # fmt: skip
 SETTINGS = [one.load()[0] for one in COMMANDS if one.name not in ("train", "finetune")] + SECTIONS
 NEEDED = {

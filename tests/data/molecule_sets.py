@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ik_e3nn.data import PropertySet, molecule_from_smiles, with_bonds
+from ik_e3nn.data import LabeledSet, molecule_from_smiles, with_bonds
 from ik_e3nn.graph import remove_bonds
 from ik_e3nn.targets import Dipole, Extensive, Intensive
 
@@ -43,5 +43,5 @@ def property_set(smiles=SMILES, targets=TARGETS, bonds=True):
         "moment": np.array([(a.positions[1] - a.positions[0]) * (a.numbers[1] - 6.0) for a in structures]),
     }  # fmt: skip
     chosen = {target.name: values[target.name] for target in targets}
-    whole = PropertySet(structures, targets, chosen, [f"m{k}" for k in range(len(smiles))], list(smiles))
+    whole = LabeledSet(structures, targets, chosen, [f"m{k}" for k in range(len(smiles))], list(smiles))
     return with_bonds(whole)[0] if bonds else whole

@@ -5,13 +5,12 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 
-from ik_e3nn.data import PropertyDataset, PropertySet, StructureDataset
+from ik_e3nn.data import LabeledSet, StructureDataset
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import Committee, InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.targets import Dipole, Intensive, SpatialExtent
 from ik_e3nn.training.inference.prediction import predict
-from ik_e3nn.training.inference.property_prediction import predict_properties
 from ik_e3nn.training.sets.loader import collate
 from ik_e3nn_calculators import IKCalculator
 
@@ -39,12 +38,12 @@ def ethanol(shift=0.0):
 def test_evaluation_of_a_data_set(cache, tmp_path):
     model = potential("H", "C", "O")
     structures = [ethanol(), *(ethanol(place) for place in PLACES)]
-    data = StructureDataset(structures, None, model.r_max, cache=tmp_path if cache else None)
+    data = StructureDataset(structures, model.r_max, cache=tmp_path if cache else None)
     found = predict(model, data)
-    near = found.forces[0]
+    near = found.of_atoms("forces")[0]
     assert np.abs(near).max() > 0.05
-    for place, energy, forces in zip(PLACES, found.energy[1:], found.forces[1:], strict=True):
-        assert energy == pytest.approx(found.energy[0], abs=EXACT[place])
+    for place, energy, forces in zip(PLACES, found.values["energy"][1:], found.of_atoms("forces")[1:], strict=True):
+        assert energy == pytest.approx(found.values["energy"][0], abs=EXACT[place])
         assert np.abs(forces - near).max() < EXACT[place]
         atoms = ethanol(place)
         atoms.calc = IKCalculator(model)
@@ -98,8 +97,8 @@ def test_properties(options):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)
-    molecules = PropertySet([ethanol(), *(ethanol(place) for place in PLACES)], (), {}, ["a", "b", "c", "d"])
-    values, _ = predict_properties(model, PropertyDataset(molecules, "radius", 4.0))
+    molecules = LabeledSet([ethanol(), *(ethanol(place) for place in PLACES)], (), {}, ["a", "b", "c", "d"])
+    values = predict(model, StructureDataset(molecules, 4.0, edges="radius")).values
     for target in targets:
         one = values[target.name]
         assert np.abs(one[0]).max() > 1e-3

@@ -5,7 +5,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from ik_e3nn.data import PropertySet
+from ik_e3nn.data import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.targets import KINDS, Extensive, Intensive, Polarizability, Target, make_target, target_from_config
@@ -42,7 +42,7 @@ def test_a_reference_is_the_isotropic_part_by_element(rng) -> None:
     totals = np.array([sum(alpha[z] for z in atoms.numbers) for atoms in molecules])
     values = totals[:, None, None] * np.eye(3) + noise
     target = Polarizability("alpha", "A^3")
-    one = fit_references(PropertySet(molecules, (target,), {"alpha": values}, list("abcd")), [1, 8])[0]
+    one = fit_references(LabeledSet(molecules, (target,), {"alpha": values}, list("abcd")), [1, 8])[0]
     assert one.per_atom == pytest.approx([2.0, 5.0], rel=1e-12)
     assert one.scale == pytest.approx(np.sqrt(np.mean(noise**2)), rel=1e-12)
     back = target.from_isotropic(torch.from_numpy(totals))

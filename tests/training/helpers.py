@@ -12,8 +12,8 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.training.config.schema import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig
 from ik_e3nn.training.loop.callbacks import MetricsLog
-from ik_e3nn.training.loop.module import PotentialModule
-from ik_e3nn.training.objective.loss import PotentialLoss
+from ik_e3nn.training.loop.module import TrainingModule
+from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.run.clock import RunClock
 from tests.training.stand_in import PairModel
 
@@ -83,9 +83,9 @@ def _contents(folder):
 
 def make_module(*, optimizer=None, loss=None, limit=None, **model):
     """A module with the stand-in model."""
-    return PotentialModule(
+    return TrainingModule(
         PairModel(r_max=R_MAX, **model),
-        PotentialLoss(loss or LossConfig(forces_weight=10.0)),
+        Loss(loss or LossConfig(forces_weight=10.0)),
         optimizer=optimizer or OptimizerConfig(lr=0.02, warmup_steps=5),
         clock=RunClock(limit),
     )

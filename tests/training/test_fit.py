@@ -76,7 +76,7 @@ def test_a_run_leaves_model_metrics_logs_and_plots(data) -> None:
     )
     info = read_model_info(result.model)
     assert info["training"]["config"]["loss"]["stress_weight"] == 10.0
-    assert info["training"]["labels"]["train"]["energy"] == 9
+    assert info["training"]["data"]["sets"]["train"]["energy"] == 9
     assert info["training"]["versions"]["torch"] == version("torch")
     assert info["energy_reference"]["values"]["H"] == pytest.approx(0.1)
     assert "isolated atoms (H, O)" in info["energy_reference"]["provenance"]
@@ -366,7 +366,7 @@ def test_partial_labels_are_masked(data) -> None:
             atoms.arrays["REF_forces"][:] = np.nan
     write(data / "some.xyz", some)
     result = train(config(data, data={"train": str(data / "some.xyz")}))
-    counts = read_model_info(result.model)["training"]["labels"]
+    counts = read_model_info(result.model)["training"]["data"]["sets"]
     assert counts["train"]["energy"] + counts["valid"]["energy"] == 6
     assert counts["train"]["forces"] + counts["valid"]["forces"] == 8
     assert np.isfinite(list(result.metrics["valid"].values())).all()
@@ -408,8 +408,12 @@ def test_given_e0s_are_used(data, caplog) -> None:
         ({"data": {"E0s": {"Xyz": 1.0}}}, ConfigError, "data.E0s has the key 'Xyz'"),
         ({"data": {"E0s": {"H": 1.0, "1": 2.0}}}, ConfigError, "data.E0s names an element twice, .*: H, 1"),
         ({"data": {"train": "nowhere.xyz"}}, DataError, "there is no file nowhere.xyz"),
-        ({"data": {"valid": 12}}, DataError, "asks for 12 validation structures, but data.train has only 12"),
-        ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
+        (
+            {"data": {"valid": 12}},
+            DataError,
+            "12 structures to validate and 0 to test on are asked for, but there are only 12",
+        ),
+        ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no structure to train on has"),
         ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
         ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 of flat.xyz \(Ne\): the periodic cell vectors"),
         ({"model": {"num_layers": 0}}, ConfigError, "model.num_layers must be a whole number of at least 1"),

@@ -23,17 +23,18 @@ from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.targets import Dipole, Extensive, Intensive
 from ik_e3nn.training import (
     CalibrationSettings,
-    PropertyConfig,
-    PropertyDataConfig,
-    PropertyLossConfig,
+    DataConfig,
+    LossConfig,
+    TrainConfig,
     calibrate,
     read_config,
     train,
     write_config,
 )
-from ik_e3nn.training.objective.property_loss import PropertyErrors, PropertyLoss
+from ik_e3nn.training.objective.loss import Loss
+from ik_e3nn.training.objective.metrics import ErrorSums
 from ik_e3nn.training.sets.loader import collate
-from ik_e3nn.training.sets.property_prepare import prepare_properties
+from ik_e3nn.training.sets.prepare import prepare_data
 from ik_e3nn.training.uncertainty.property_calibration import property_errors_and_stds
 from tests.data.molecule_sets import SMILES
 from tests.training.helpers import interrupted_in_epoch
@@ -87,7 +88,7 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
     data = info["training"]["data"]
     assert data["bonds"]["train"] == {"given": 9}
     assert len(data["split_hash"]) == 16
-    assert {name: one["molecules"] for name, one in data["sets"].items()} == {"train": 9, "valid": 4, "test": 3}
+    assert {name: one["structures"] for name, one in data["sets"].items()} == {"train": 9, "valid": 4, "test": 3}
     assert main(["info", "out/model.safetensors"]) == 0
     assert "split_hash" in capsys.readouterr().out
 
@@ -242,22 +243,22 @@ def test_changed_values_are_refused_and_targets_of_a_command_line_are_those_of_a
 
 def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> None:
     config = read_config("config.yaml")
-    assert isinstance(config, PropertyConfig)
+    assert isinstance(config, TrainConfig)
     write_config(config, folder / "again.yaml")
     assert read_config(folder / "again.yaml") == config
     with pytest.raises(ConfigError, match="unknown setting 'model.stearable'; did you mean 'model.steerable'"):
         read_config("config.yaml", ["--model.stearable={}"])
     for bad, message in (
-        ({"valid": 1.5}, "data.valid is 1.5, but a fraction must be between 0 and 1"),
-        ({"test": 0}, "data.test is 0, but it must be at least one molecule"),
-        ({"train_size": 0}, "data.train_size is 0, but it must be at least one molecule"),
+        ({"valid": 1.5}, "data.valid is 1.5, but it must be a fraction between 0 and 1"),
+        ({"test": 0}, "data.test is 0, but it must be at least one structure"),
+        ({"train_size": 0}, "data.train_size is 0, but it must be at least one structure"),
     ):
         with pytest.raises(ConfigError, match=message):
-            PropertyDataConfig("a.csv", ["mu"], **bad)
+            DataConfig("a.csv", targets=["mu"], **bad)
     with pytest.raises(ConfigError, match=r"loss.huber_delta is 0.0, but it must be positive"):
-        PropertyLossConfig(huber_delta=0.0)
+        LossConfig(huber_delta=0.0)
     with pytest.raises(ConfigError, match=r"loss.weights.mu is -1.0, but it must be zero or positive"):
-        PropertyLossConfig(weights={"mu": -1.0})
+        LossConfig(weights={"mu": -1.0})
     with pytest.raises(ConfigError, match="run.compile is true, but models of properties are not compiled"):
         train(read_config("config.yaml", ["--run.compile=true"]))
     with pytest.raises(
@@ -273,20 +274,20 @@ def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> N
 
 def test_what_the_data_lack_is_said(folder) -> None:
     def prepared(**options):
-        data = PropertyDataConfig("train.csv", {"size": "extensive eV"}, **options)
-        return prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))
+        data = DataConfig("train.csv", targets={"size": "extensive eV"}, **options)
+        return prepare_data(TrainConfig(data, run=read_config("config.yaml").run))
 
     with pytest.raises(DataError, match="there are only 16 in all"):
         prepared(valid=16)
-    with pytest.raises(DataError, match="data.train_size is 14, but 12 molecules are left"):
+    with pytest.raises(DataError, match="data.train_size is 14, but 12 structures are left"):
         prepared(valid=4, train_size=14)
     with pytest.raises(ConfigError, match="data.valid must be a number of molecules with data.split 'paper'"):
         prepared(valid=0.2, split="paper")
     (folder / "other.csv").write_text("smiles,size\nCF,1.0\n")
-    with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no molecule to train on has"):
+    with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no structure to train on has"):
         prepared(valid="other.csv")
     (folder / "other.csv").write_text("smiles,size\nCO,1.0\n")
-    with pytest.raises(DataError, match="data.train_size is 17, but 16 molecules are left"):
+    with pytest.raises(DataError, match="data.train_size is 17, but 16 structures are left"):
         prepared(valid="other.csv", train_size=17)
     few = prepared(valid="other.csv", train_size=5).sets["train"]
     assert few.ids == [f"m{k}" for k in range(5)]
@@ -314,21 +315,24 @@ def batch_and_outputs(rng):
     return {"targets": torch.tensor(targets)}, outputs
 
 
+SPREADS = {"a": 2.0, "b": 0.5}
+
+
 @pytest.mark.parametrize("kind", ["mse", "mae", "huber"])
 def test_the_loss_is_the_weighted_mean_over_targets_of_known_values(rng, kind) -> None:
     batch, outputs = batch_and_outputs(rng)
-    loss = PropertyLoss(PropertyLossConfig(kind, 0.3, {"b": 3.0}), TARGETS, [2.0, 0.5, 1.0])
+    loss = Loss(LossConfig(kind=kind, huber_delta=0.3, weights={"b": 3.0}), TARGETS, SPREADS)
     value = loss.combine(loss.terms(outputs, batch))
     value.backward()
 
     def penalty(x):
         x = np.abs(x)
-        return {"mse": x**2 / 2, "mae": x, "huber": np.where(x < 0.3, x**2 / 0.6, x - 0.15)}[kind]
+        return {"mse": x**2, "mae": x, "huber": np.where(x < 0.3, x**2 / 2, 0.3 * (x - 0.15))}[kind]
 
     reference = batch["targets"].numpy()
     a = (outputs["a"].detach().numpy() - reference[:, 0]) / 2.0
     b = (outputs["b"].detach().numpy() - reference[:, 1:4]) / 0.5
-    wanted = (np.nanmean(penalty(a)) + 3 * np.nanmean(penalty(b))) / 5
+    wanted = (np.nanmean(penalty(a)) + 3 * np.nanmean(penalty(b))) / 5  # 1 + 3 + 1, c has no values
     assert float(value.detach()) == pytest.approx(wanted, rel=1e-12)
     for name, rows in (("a", [1]), ("b", [2]), ("c", range(5))):
         gradient = outputs[name].grad
@@ -337,8 +341,8 @@ def test_the_loss_is_the_weighted_mean_over_targets_of_known_values(rng, kind) -
 
 
 def test_errors_add_up_over_batches_in_the_targets_units(rng) -> None:
-    loss = PropertyLoss(PropertyLossConfig(weights={"c": 0.0}), TARGETS, [2.0, 0.5, 1.0])
-    errors, residuals = PropertyErrors(loss), []
+    loss = Loss(LossConfig(weights={"c": 0.0}), TARGETS, SPREADS)
+    errors, residuals = ErrorSums(loss=loss), []
     for _ in range(3):
         batch, outputs = batch_and_outputs(rng)
         errors.add(outputs, batch)
@@ -350,9 +354,9 @@ def test_errors_add_up_over_batches_in_the_targets_units(rng) -> None:
     assert found["mean_mae_over_spread"] == pytest.approx((found["a_mae_eV"] / 2 + found["b_mae_D"] / 0.5) / 2)
     assert not any(name.startswith("c_") for name in found)
     with pytest.raises(ConfigError, match="loss.weights names z; the targets are a, b, c"):
-        PropertyLoss(PropertyLossConfig(weights={"z": 1.0}), TARGETS, [1.0] * 3)
+        Loss(LossConfig(weights={"z": 1.0}), TARGETS)
     with pytest.raises(ConfigError, match="loss.weights are all zero"):
-        PropertyLoss(PropertyLossConfig(weights=dict.fromkeys("abc", 0.0)), TARGETS, [1.0] * 3)
+        Loss(LossConfig(weights=dict.fromkeys("abc", 0.0)), TARGETS)
 
 
 def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys) -> None:
@@ -373,7 +377,7 @@ def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys)
     assert math.isfinite(float(without["size_eV"]))
     (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,10,1\n")
     assert main([*words, "--run.overwrite=true"]) == 2
-    assert "data.valid has N with a value of size, which no molecule to train on has" in capsys.readouterr().err
+    assert "data.valid has N with a value of size, which no structure to train on has" in capsys.readouterr().err
 
 
 def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> None:
@@ -431,11 +435,12 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
 def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> None:
     result = train(read_config("config.yaml"))
     targets = load_model(result.model).targets
-    asked = prepare_properties(read_config("config.yaml")).sets
+    asked = prepare_data(read_config("config.yaml")).sets
     for name in ("valid", "test"):
         found, wanted = read_properties(result.folder / f"set_aside/{name}.xyz", targets), asked[name]
         assert found.ids == wanted.ids
-        np.testing.assert_array_equal(found.matrix(), wanted.matrix())
+        for key, values in wanted.values.items():
+            np.testing.assert_array_equal(found.values[key], values)
         for one, other in zip(found.structures, wanted.structures, strict=True):
             np.testing.assert_allclose(one.positions, other.positions, atol=1e-7)
             np.testing.assert_array_equal(one.info["bonds"], other.info["bonds"])
@@ -572,31 +577,31 @@ def test_molecules_that_two_sets_share_are_told(folder, caplog) -> None:
     def prepared(text):
         caplog.clear()
         (folder / "valid.csv").write_text(text)
-        data = PropertyDataConfig("two.csv", {"size": "extensive eV"}, valid="valid.csv")
-        prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))
+        data = DataConfig("two.csv", targets={"size": "extensive eV"}, valid="valid.csv")
+        prepare_data(TrainConfig(data, run=read_config("config.yaml").run))
         return caplog.text
 
     (folder / "two.csv").write_text("id,smiles,size\na,OCC,1.0\nb,CC(=O)C,2.0\nc,C[C@H](F)Cl,3.0\n")
     said = prepared("smiles,size\nC(O)C,1.0\nCCCO,1.5\n")
-    assert "1 molecules, by SMILES or geometry, are both in data.train and in data.valid" in said
+    assert "1 structures (by SMILES or geometry) are both in data.train and in data.valid" in said
     assert "(the first: row 1 of two.csv (a) and row 1 of valid.csv)" in said
     assert "are both in" not in prepared("smiles,size\nCCCO,1.5\nC[C@@H](F)Cl,3.0\n")
 
 
 def test_all_molecules_with_elements_to_learn_nothing_of_are_named(folder) -> None:
     (folder / "other.csv").write_text("id,smiles,size\na,CF,1.0\nb,CO,1.0\n,BrCCl,1.0\n")
-    data = PropertyDataConfig("train.csv", {"size": "extensive eV"}, valid="other.csv")
+    data = DataConfig("train.csv", targets={"size": "extensive eV"}, valid="other.csv")
     with pytest.raises(
         UnknownSpeciesError,
         match=r"data.valid has F, Cl, Br, which .*train on has \(row 1 of other.csv \(a\) has F; row 3 of "
-        r"other.csv has Br, Cl\); add such molecules, leave them out",
+        r"other.csv has Br, Cl\); add such structures, leave them out",
     ):
-        prepare_properties(PropertyConfig(data, run=read_config("config.yaml").run))
+        prepare_data(TrainConfig(data, run=read_config("config.yaml").run))
 
 
 def test_placeholders_are_named_before_a_training(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     rows = [f"{'C' * (k + 1)}O,{-999 if k < 5 else 1 + 0.1 * k}" for k in range(17)]
     Path("a.csv").write_text("\n".join(["smiles,y", *rows]) + "\n")
-    prepare_properties(PropertyConfig(PropertyDataConfig(train="a.csv", targets={"y": "intensive"}, valid=3)))
+    prepare_data(TrainConfig(DataConfig(train="a.csv", targets={"y": "intensive"}, valid=3)))
     assert "data.train: 5 of 17 structures (the first is row 1 of a.csv) have the same y, -999, far from" in caplog.text

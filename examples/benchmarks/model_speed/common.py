@@ -12,7 +12,7 @@ import torch
 from ase import Atoms
 from torch import Tensor
 
-from ik_e3nn.data import StructureDataset, StructureLabels, molecule_from_smiles
+from ik_e3nn.data import LabeledSet, StructureDataset, StructureLabels, molecule_from_smiles
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.sets.loader import BatchLoader, sizes_of
@@ -68,7 +68,7 @@ def dataset(structures: list[Atoms], model: InteratomicPotential, cache: Path | 
     """Graphs of structures with random labels."""
     rng = np.random.default_rng(0)
     labels = [StructureLabels(0.0, rng.standard_normal((len(a), 3)), np.full((3, 3), np.nan)) for a in structures]
-    return StructureDataset(structures, labels, model.r_max, cache=cache)
+    return StructureDataset(LabeledSet.of_labels(structures, labels), model.r_max, cache=cache)
 
 
 def batch_of(structures: list[Atoms], model: InteratomicPotential) -> dict[str, Tensor]:

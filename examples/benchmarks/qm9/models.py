@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ik_e3nn.blocks.steerable import SteerableSettings
-from ik_e3nn.data import PropertySet
+from ik_e3nn.data import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.targets import Target
@@ -181,7 +181,7 @@ class ViSNetPeer(Peer):
 PEERS = {"SchNet": SchNetPeer, "ViSNet": ViSNetPeer}
 
 
-def make(name: str, train: PropertySet, seed: int) -> nn.Module:
+def make(name: str, train: LabeledSet, seed: int) -> nn.Module:
     """A model by its name, with the references of a training set; the same for the same seed."""
     species, targets = train.species, train.targets
     torch.manual_seed(seed)

@@ -12,15 +12,15 @@ from typing import Any, NamedTuple
 import torch
 from tqdm import tqdm
 
-from ik_e3nn.data import PropertyDataset, PropertySet, paper_split, perception_counts, read_qm9, with_bonds
+from ik_e3nn.data import LabeledSet, StructureDataset, paper_split, perception_counts, read_qm9, with_bonds
 from ik_e3nn.data.graphs.splits import fingerprint
 from ik_e3nn.models.files.device import resolve_device
-from ik_e3nn.training.config.properties import PropertyLossConfig
+from ik_e3nn.training.config.properties import LossConfig
 from ik_e3nn.training.config.schema import RunConfig
 from ik_e3nn.training.inference.property_prediction import predict_properties
 from ik_e3nn.training.loop.engine import run_training
-from ik_e3nn.training.loop.property_module import PropertyModule
-from ik_e3nn.training.objective.property_loss import PropertyLoss
+from ik_e3nn.training.loop.module import TrainingModule
+from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.run.clock import RunClock
 from ik_e3nn.training.sets.loader import collate
 from qm9 import models
@@ -34,9 +34,9 @@ BATCH = 32
 class Sets(NamedTuple):
     """Molecules with bonds: to train, validate and test on, and the fingerprint of the split."""
 
-    train: PropertySet
-    valid: PropertySet
-    test: PropertySet
+    train: LabeledSet
+    valid: LabeledSet
+    test: LabeledSet
     split_hash: str
     bonds: dict[str, int]
 
@@ -63,9 +63,9 @@ def load(path: Path, targets: tuple[str, ...], train: int, valid: int, test: int
     return Sets(parts["train"], parts["valid"], parts["test"], fingerprint(ids), sources)
 
 
-def graphs_of(model: Any, molecules: PropertySet) -> PropertyDataset:
+def graphs_of(model: Any, molecules: LabeledSet) -> StructureDataset:
     """Graphs of the model's kind, made now."""
-    graphs = PropertyDataset(molecules, model.edges, model.r_max)
+    graphs = StructureDataset(molecules, model.r_max, edges=model.edges)
     graphs.prepare(progress=True)
     return graphs
 
@@ -80,9 +80,9 @@ def train(
     model: Any = models.make(name, sets.train, seed)
     train_graphs, valid_graphs = graphs_of(model, sets.train), graphs_of(model, sets.valid)
     model.set_average_neighbors(train_graphs.average_neighbors())
-    loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
+    loss = Loss(LossConfig(), model.targets, model.scales.scale.tolist())
     clock = RunClock(minutes and 60 * minutes, "wall" if torch.cuda.is_available() else "cpu")
-    module = PropertyModule(model, loss, optimizer=models.optimizer_of(name), clock=clock)
+    module = TrainingModule(model, loss, optimizer=models.optimizer_of(name), clock=clock)
     batch = min(BATCH, max(len(sets.train) // 50, 8))
     config = RunConfig(
         output=str(folder), max_epochs=epochs, max_minutes=minutes, batch_size=batch, seed=seed, device="auto",
@@ -140,7 +140,7 @@ def speed(args: Any, work: Path) -> list[Row]:
         model: Any = models.make(name, sets.train, 0)
         graphs = graphs_of(model, sets.train.select(range(BATCH)))
         batch = collate([graphs[k].to_dict() for k in range(BATCH)])
-        loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
+        loss = Loss(LossConfig(), model.targets, model.scales.scale.tolist())
         problems[name] = (model, batch, loss)
     samples: dict[str, dict[str, list[float]]] = {name: {"train": [], "infer": []} for name in names}
     for _ in tqdm(range(args.rounds + 1), desc="timing", unit="round"):

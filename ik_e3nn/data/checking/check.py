@@ -151,7 +151,7 @@ def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckRe
     labels = without_placeholders(structures, labels)  # named by the counts
     report = _examine(structures, labels, counts, [str(file) for file in files])
     report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys, places)])
-    absent = missing_labels(structures, settings.keys, counts)
+    absent = "" if counts.energy or counts.forces else missing_labels(structures, settings.keys)
     if absent:
         report.notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
     forces = np.concatenate([one.forces.reshape(-1) for one in labels])

@@ -13,11 +13,11 @@ from ik_e3nn.data.checking.property_values import FloatArray, column_doubts, mix
 from ik_e3nn.data.files.reading import expand_path
 from ik_e3nn.data.files.sdf import is_sdf
 from ik_e3nn.data.files.smiles_table import is_table
+from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
 from ik_e3nn.data.labels.outliers import Outlier
 from ik_e3nn.data.properties.placeholders import known_properties, property_placeholders
 from ik_e3nn.data.properties.qm9 import TARGETS
 from ik_e3nn.data.properties.reading import is_qm9, numeric_names, read_properties
-from ik_e3nn.data.properties.set import PropertySet, known_rows
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import Intensive, Target
@@ -115,11 +115,11 @@ def _known(name: str) -> bool:
     return True
 
 
-def _target(molecules: PropertySet, name: str) -> Target:
+def _target(molecules: LabeledSet, name: str) -> Target:
     return next(target for target in molecules.targets if target.name == name)
 
 
-def _column(molecules: PropertySet, target: Target) -> FloatArray:
+def _column(molecules: LabeledSet, target: Target) -> FloatArray:
     """One number a molecule: the value, or the length of a vector or a tensor; NaN where missing."""
     values = molecules.values[target.name]
     if not target.shape:
@@ -133,7 +133,7 @@ def _quantiles(known: FloatArray) -> tuple[float, float, float]:
     return tuple(map(float, np.quantile(known, [0.0, 0.5, 1.0]))) if len(known) else (np.nan,) * 3  # type: ignore[return-value]
 
 
-def _contradictions(duplicates: Sequence[Sequence[int]], molecules: PropertySet) -> list[str]:
+def _contradictions(duplicates: Sequence[Sequence[int]], molecules: LabeledSet) -> list[str]:
     """Sentences about molecules that occur twice with values that differ by more than a robust deviation."""
     sentences = []
     for target in molecules.targets:

@@ -13,12 +13,23 @@ from torch_geometric.data import Data
 from tqdm import tqdm
 
 from ik_e3nn.data.graphs.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.outliers import LARGE_FORCE, largest_forces
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import SURROUNDINGS, average_neighbors, build_graph, check_all_stated, fields, has_bonds
+from ik_e3nn.graph import (
+    SURROUNDINGS,
+    Connectivity,
+    average_neighbors,
+    build_graph,
+    build_molecular_graph,
+    check_all_stated,
+    fields,
+    has_bonds,
+)
 from ik_e3nn.graph.bonds.stored import KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS
+from ik_e3nn.targets import LabelLayout
 from ik_e3nn.user_path import user_path
 
 logger = logging.getLogger(__name__)
@@ -32,55 +43,51 @@ class StructureDataset(Dataset[Data]):
     """Graphs with labels, one a structure; works with PyG's loaders.
 
     Neighbor lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
-    that the next data set of the same structures finds. Every graph has ``energy`` (1,), ``forces`` (N, 3) and
-    ``stress`` (1, 3, 3) in float64, NaN where missing, so that any structures can be batched. Total charge, spin and
-    the vectors of a surface are in all graphs if all structures have them, else in none.
+    that the next data set of the same structures finds. Every graph has the labels of all targets of the data, in
+    float64, NaN where missing, so that any structures can be batched; see ``LabelLayout`` for their places. Total
+    charge, spin and the vectors of a surface are in all graphs if all structures have them, else in none.
 
     Args:
-        structures: The structures.
-        labels: Labels of each structure, or None for structures without labels.
+        data: Structures with labels, or without.
         r_max: Cutoff radius in A.
+        edges: "bonds", "radius" or "both", see ``build_molecular_graph``; None is "radius" with the types of the bonds
+            that structures have.
         dtype: Floating type of shifts, charge and spin, see ``build_graph``.
         inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
             declared surface in all structures or in none.
         cache: Folder for the files of neighbor lists; None for memory.
 
     Raises:
-        DataError: Lengths differ, an empty structure, or unknown inputs.
+        DataError: An empty structure, or unknown inputs.
         MissingInputError: A declared input is missing in a structure.
 
     Example:
         >>> from ase.build import molecule
-        >>> data = StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=5.0)
+        >>> data = StructureDataset(LabeledSet.of_labels([molecule("H2O"), Atoms("Na")]), r_max=5.0)
         >>> len(data), data[0]["edge_index"].shape, data[1]["energy"]
         (2, torch.Size([2, 6]), tensor([nan], dtype=torch.float64))
     """
 
     def __init__(
         self,
-        structures: Sequence[Atoms],
-        labels: Sequence[StructureLabels] | None,
-        r_max: float,
+        data: LabeledSet | Sequence[Atoms],
+        r_max: float = 5.0,
         *,
+        edges: Connectivity | None = None,
         dtype: torch.dtype = torch.float32,
         inputs: Collection[str] = (),
         cache: str | Path | None = None,
     ) -> None:
-        self.structures = list(structures)
-        self.labels = (
-            [StructureLabels.empty(len(atoms)) for atoms in self.structures] if labels is None else list(labels)
-        )
-        self.r_max = float(r_max)
-        self.dtype = dtype
+        self.data = data if isinstance(data, LabeledSet) else LabeledSet(list(data), (), {})
+        self.structures, self.edges, self.r_max, self.dtype = self.data.structures, edges, float(r_max), dtype
         self.cache = None if cache is None else user_path(cache)
-        if len(self.labels) != len(self.structures):
-            raise DataError(f"{len(self.structures)} structures, but labels for {len(self.labels)}")
         empty = [number for number, atoms in enumerate(self.structures) if len(atoms) == 0]
         if empty:
             raise DataError(f"structure(s) {empty[:5]} have no atoms")
-        self._kept_inputs = _settle_inputs(self.structures, inputs)
+        self._kept_inputs = _settle_inputs(self.data, inputs)
+        self._labels = LabelLayout(self.data.targets)
         self._graphs: list[Data | None] = [None] * len(self.structures)
-        self._edges: EdgeFile | None = None
+        self._file: EdgeFile | None = None
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -97,19 +104,14 @@ class StructureDataset(Dataset[Data]):
         """Number of atoms of each structure, for batches bounded by atoms."""
         return [len(atoms) for atoms in self.structures]
 
-    @property
-    def species(self) -> list[int]:
-        """Atomic numbers that occur, sorted."""
-        return sorted({int(number) for atoms in self.structures for number in atoms.numbers})
-
     def prepare(self, *, progress: bool = False) -> None:
         """Search all neighbor lists now instead of on first use.
 
         Args:
             progress: Show a progress bar.
         """
-        if self.cache is not None and self._edges is None:
-            self._edges = self._edge_file(self.cache, progress=progress)
+        if self.cache is not None and self._file is None:
+            self._file = self._edge_file(self.cache, progress=progress)
         for index in tqdm(range(len(self)), desc="graphs", disable=not progress):
             self[index]
 
@@ -120,34 +122,33 @@ class StructureDataset(Dataset[Data]):
 
     def _build(self, index: int) -> Data:
         """Graph of one structure, with its labels."""
-        atoms, labels = self.structures[index], self.labels[index]
         if self.cache is None:
             graph = self._search(index)
         else:
-            if self._edges is None:
-                self._edges = self._edge_file(self.cache)
-            graph = build_graph(atoms, self.r_max, dtype=self.dtype, bonds=[], pairs=_NO_PAIRS)
-            for name, tensor in self._edges[index].items():
+            if self._file is None:
+                self._file = self._edge_file(self.cache)
+            graph = build_graph(self.structures[index], self.r_max, dtype=self.dtype, bonds=[], pairs=_NO_PAIRS)
+            for name, tensor in self._file[index].items():
                 graph[name] = tensor
         for name in _INFO_KEYS:
             if name in graph and name not in self._kept_inputs:
                 del graph[name]
-        graph[fields.ENERGY] = torch.tensor([labels.energy], dtype=torch.float64)
-        graph[fields.FORCES] = torch.tensor(labels.forces, dtype=torch.float64)
-        graph[fields.STRESS] = torch.tensor(labels.stress, dtype=torch.float64)[None]
+        self._labels.put(graph, {name: torch.tensor(value) for name, value in self.data.value(index).items()})
         return graph
 
     def _search(self, index: int) -> Data:
         """Graph of one structure without labels, its neighbor list searched."""
         atoms = self.structures[index]
         try:
-            return build_graph(atoms, self.r_max, dtype=self.dtype)
+            if self.edges is None:
+                return build_graph(atoms, self.r_max, dtype=self.dtype)
+            return build_molecular_graph(atoms, self.edges, self.r_max, dtype=self.dtype)
         except DataError as error:
-            raise DataError(f"structure {index} ({atoms.get_chemical_formula()}): {error}") from error
+            raise DataError(f"{self.data.names[index]} ({atoms.get_chemical_formula()}): {error}") from error
 
     def _edge_file(self, folder: Path, *, progress: bool = False) -> EdgeFile:
         """The file of these structures' edges, made if it is not there."""
-        path = folder / f"{edge_key(self.structures, self.r_max, self.dtype)}.edges"
+        path = folder / f"{edge_key(self.structures, self.r_max, self.dtype, self.edges)}.edges"
 
         def edges() -> Iterator[dict[str, torch.Tensor]]:
             for index in tqdm(range(len(self)), desc="neighbor lists", disable=not progress):
@@ -217,8 +218,9 @@ def force_scale(labels: Sequence[StructureLabels]) -> float:
     return rest
 
 
-def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[str]:
+def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
     """Which inputs of structures go into the graphs: those that all structures have."""
+    structures = data.structures
     known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]
     unknown = sorted(set(inputs) - set(known))
     if unknown:
@@ -239,7 +241,7 @@ def _settle_inputs(structures: Sequence[Atoms], inputs: Collection[str]) -> set[
         if not missing:
             kept.add(name)
             if name in inputs and name in NUMBER_KEYS:
-                check_all_stated(structures, [key], [f"structure {number}" for number in range(len(structures))])
+                check_all_stated(structures, [key], data.names)
         elif name in inputs or (some and beside and name in SURFACE_FIELDS):
             raise MissingInputError(
                 f'the model needs {name}, but {len(missing)} of {len(structures)} structures have no info["{key}"] '

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import fields, get_bonds
+from ik_e3nn.graph import Connectivity, fields, get_bonds
 
 FORMAT = 2  # goes into the key: raise it when what a neighbor list holds, or its order, changes
 _WORD = 8  # bytes; everything in the file starts at a multiple of it
@@ -108,13 +108,14 @@ def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> 
         raise DataError(f"cannot write the neighbor lists to {path}: {error.strerror}") from error
 
 
-def edge_key(structures: Sequence[Atoms], r_max: float, dtype: torch.dtype) -> str:
+def edge_key(structures: Sequence[Atoms], r_max: float, dtype: torch.dtype, edges: Connectivity | None = None) -> str:
     """A name for the edges of structures: it differs where anything they depend on does.
 
     Args:
         structures: The structures; positions, cells, periodicity and bonds count, in this order.
         r_max: Cutoff radius in A.
         dtype: Floating type of the shifts.
+        edges: The kind of graph, see ``StructureDataset``.
 
     Returns:
         32 hexadecimal digits.
@@ -124,6 +125,7 @@ def edge_key(structures: Sequence[Atoms], r_max: float, dtype: torch.dtype) -> s
         False
     """
     digest = hashlib.sha256(f"{FORMAT} {sys.byteorder} {len(structures)} {float(r_max).hex()} {dtype}".encode())
+    digest.update((edges or "").encode())
     for number, atoms in enumerate(structures):
         try:
             bonds = get_bonds(atoms)

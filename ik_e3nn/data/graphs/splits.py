@@ -161,7 +161,7 @@ def random_split(count: int, valid: int | float, test: int | float = 0, *, seed:
     sizes = [max(round(size * count), 1) if isinstance(size, float) and size else int(size) for size in (valid, test)]
     if sum(sizes) < 1 or min(sizes) < 0 or sum(sizes) >= count:
         raise DataError(
-            f"{sizes[0]} molecules to validate and {sizes[1]} to test on are asked for, but there are only {count} in "
+            f"{sizes[0]} structures to validate and {sizes[1]} to test on are asked for, but there are only {count} in "
             "all; give fewer, or a file"
         )
     order = np.random.default_rng(seed).permutation(count)

@@ -80,7 +80,7 @@ def fit_energy_reference(
     if not np.isfinite(list(values.values())).all():
         raise DataError(f"given E0 values must be finite, got {values}")
     sources = [f"given ({_names(values)})"] if values else []
-    seen = _isolated_energies(structures, labels)
+    seen = lowest_energies(structures, labels)
     _compare_with_atoms(values, seen)
     isolated = {number: value for number, value in seen.items() if number not in values}
     if isolated:
@@ -160,8 +160,8 @@ def _is_marked(atoms: Atoms) -> bool:
     return str(atoms.info.get("config_type", "")).lower().replace("_", "") == "isolatedatom"
 
 
-def _isolated_energies(structures: Sequence[Atoms], labels: FloatArray) -> dict[int, float]:
-    """Energy of each species that occurs by itself; the lowest where there are several states."""
+def lowest_energies(structures: Sequence[Atoms], labels: FloatArray) -> dict[int, float]:
+    """Energy of each species that occurs as an isolated atom; the lowest where there are several states."""
     found: dict[int, float] = {}
     for atoms, energy in zip(structures, labels, strict=True):
         if np.isfinite(energy) and is_isolated(atoms):

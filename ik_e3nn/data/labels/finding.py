@@ -230,24 +230,21 @@ def _resolve_keys(keys: LabelKeys, present: Mapping[str, int], require: Sequence
     return sources
 
 
-def missing_labels(structures: Sequence[Atoms], keys: LabelKeys, counts: LabelCounts) -> str:
-    """What to say of structures without any energy and forces; empty if there are some.
+def missing_labels(structures: Sequence[Atoms], keys: LabelKeys) -> str:
+    """What to say of structures without any energy and forces.
 
     Args:
         structures: The structures.
         keys: Where their labels were looked for.
-        counts: What was found.
 
     Returns:
         A sentence that lists the keys that there are.
 
     Example:
         >>> atoms = Atoms("H", info={"dft_E": -13.6})
-        >>> missing_labels([atoms], LabelKeys(), read_labels([atoms], require=())[1])
+        >>> missing_labels([atoms], LabelKeys())
         "none of 1 structures has the energy label 'REF_energy'. Keys found (in how many structures): dft_E (1)..."
     """
-    if counts.energy or counts.forces:
-        return ""
     present = _count_keys([stored_values(atoms) for atoms in structures])
     return _missing_message("energy", keys, present, len(structures))
 

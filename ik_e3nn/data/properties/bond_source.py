@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ik_e3nn.data.bonds.mapping import bonds_from_smiles, connected_pairs
 from ik_e3nn.data.bonds.perception import perceive_bonds, perceive_molecule
-from ik_e3nn.data.properties.set import PropertySet
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import has_bonds, set_bonds, stated_number
@@ -45,8 +45,8 @@ class BondReport:
 
 
 def with_bonds(
-    molecules: PropertySet, source: BondSource = "auto", on_failure: OnFailure = "error", *, progress: bool = False
-) -> tuple[PropertySet, BondReport]:
+    molecules: LabeledSet, source: BondSource = "auto", on_failure: OnFailure = "error", *, progress: bool = False
+) -> tuple[LabeledSet, BondReport]:
     """The same molecules with bonds.
 
     Args:
@@ -67,7 +67,7 @@ def with_bonds(
 
     Example:
         >>> from ase.build import molecule
-        >>> water = PropertySet([molecule("H2O")], (), {}, ["water"], ["O"])
+        >>> water = LabeledSet([molecule("H2O")], (), {}, ["water"], ["O"])
         >>> found, report = with_bonds(water)
         >>> found.structures[0].info["bonds"].tolist(), report.sources
         ([0, 1, 1, 0, 2, 1], {'smiles': 1})

@@ -3,13 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.placeholders import find_placeholders, largest_components, placeholder_sentences
-from ik_e3nn.data.properties.set import PropertySet
 
 FloatArray = NDArray[np.float64]
 
 
-def property_placeholders(molecules: PropertySet) -> list[str]:
+def property_placeholders(molecules: LabeledSet) -> list[str]:
     """Sentences about properties of molecules.
 
     Args:
@@ -22,7 +22,7 @@ def property_placeholders(molecules: PropertySet) -> list[str]:
         >>> from ik_e3nn.targets import Intensive
         >>> from ase import Atoms
         >>> gaps = {"gap": np.r_[np.linspace(4.0, 6.0, 11), -999.0]}
-        >>> one = PropertySet([Atoms("H2")] * 12, (Intensive("gap", "eV"),), gaps, list("abcdefghijkl"))
+        >>> one = LabeledSet([Atoms("H2")] * 12, (Intensive("gap", "eV"),), gaps, list("abcdefghijkl"))
         >>> property_placeholders(one)[0][:49]
         '1 of 12 structures (the first is molecule l) has '
     """
@@ -34,7 +34,7 @@ def property_placeholders(molecules: PropertySet) -> list[str]:
     return sentences
 
 
-def known_properties(molecules: PropertySet) -> dict[str, FloatArray]:
+def known_properties(molecules: LabeledSet) -> dict[str, FloatArray]:
     """Properties with NaN for what seems to stand for a missing value, so that other values can be judged.
 
     Args:

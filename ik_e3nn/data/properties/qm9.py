@@ -11,8 +11,8 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.qm9_files import read_arrays, read_sdf_table, read_xyz
-from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.data.structures.pyg import from_pyg
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import DipoleNorm, Extensive, Intensive, SpatialExtent
@@ -50,7 +50,7 @@ ELEMENTS = (1, 6, 7, 8, 9)
 UNCHARACTERIZED = ("uncharacterized.txt", "3195404")
 
 
-def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> PropertySet:
+def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> LabeledSet:
     """QM9 from the files that are there.
 
     - ``*.npz``: arrays ``Z``, ``R``, ``offsets``, ``index``, ``targets``, ``target_names``, ``target_units``,
@@ -100,7 +100,7 @@ def sdf_of(folder: Path) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:
+def qm9_from_pyg(dataset: Iterable[Any]) -> LabeledSet:
     """QM9 from ``torch_geometric.datasets.QM9``, or any objects like its own; bonds are those of PyG.
 
     Args:
@@ -130,7 +130,7 @@ def qm9_from_pyg(dataset: Iterable[Any]) -> PropertySet:
 
 def with_atomisation(
     structures: list[Atoms], values: dict[str, FloatArray], ids: list[str], smiles: list[str] | None
-) -> PropertySet:
+) -> LabeledSet:
     r"""The twelve targets and the energies of atomisation.
 
     .. math:: U_0^{atom} = U_0 - \sum_i U_0(Z_i)
@@ -142,7 +142,7 @@ def with_atomisation(
     whole = dict(values)
     for name, energies in ATOM_ENERGIES.items():
         whole[f"{name}_atom"] = values[name] - counts @ np.array(energies) * units.Hartree
-    return PropertySet(structures, tuple(TARGETS.values()), {name: whole[name] for name in TARGETS}, ids, smiles)
+    return LabeledSet(structures, tuple(TARGETS.values()), {name: whole[name] for name in TARGETS}, ids, smiles)
 
 
 def read_uncharacterized(path: str | Path) -> list[int]:
@@ -177,7 +177,7 @@ def read_uncharacterized(path: str | Path) -> list[int]:
     return [int(words[0]) for words in rows]
 
 
-def without(molecules: PropertySet, numbers: Sequence[int]) -> PropertySet:
+def without(molecules: LabeledSet, numbers: Sequence[int]) -> LabeledSet:
     """The molecules but for those with some numbers of dsgdb9nsd."""
     left_out = {str(number) for number in numbers}
     kept = [index for index, name in enumerate(molecules.ids) if name not in left_out]

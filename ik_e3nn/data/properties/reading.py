@@ -9,15 +9,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ik_e3nn.data.bonds.completeness import check_hydrogens, has_odd_electrons
 from ik_e3nn.data.files.reading import expand_path, read_structures
 from ik_e3nn.data.files.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.files.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
+from ik_e3nn.data.labels.labeled_set import FloatArray, LabeledSet, joined
 from ik_e3nn.data.properties.qm9 import TARGETS, read_qm9, sdf_of
-from ik_e3nn.data.properties.set import PropertySet, joined
 from ik_e3nn.data.structures.molecules import conformers
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.listing import listed
@@ -76,7 +75,7 @@ def read_properties(
     progress: bool = False,
     advice: str = "or set data.on_failure to skip",
     faults: list[str] | None = None,
-) -> PropertySet:
+) -> LabeledSet:
     """Molecules and their properties, whatever the form of the files.
 
     - ``.csv`` with a column ``smiles``: properties in columns of the targets' names; the geometry is a conformer
@@ -113,7 +112,7 @@ def read_properties(
             values of a vector or a tensor.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
-    sets: list[PropertySet] = []
+    sets: list[LabeledSet] = []
     names: set[str] = set()
     for item in given:
         if is_qm9(user_path(item)):
@@ -235,23 +234,23 @@ def _read_file(
 
 def _as_set(
     path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...], problems: list[str], advice: str | None
-) -> PropertySet:
+) -> LabeledSet:
     """Molecules of one file with their values; without advice, what is wrong is only added to the problems.
 
     Raises:
         DataError: Names everything that is wrong with the file's molecules.
     """
     with_advice = bool(problems)
-    values: dict[str, NDArray[np.float64]] = {}
+    values: dict[str, FloatArray] = {}
     for target in targets:
         column = []
         for one in found:
             try:
-                column.append(_value(one.source, target, one.where))
+                column.append(_value(one.source, target, one.where, one.atoms))
             except DataError as error:
                 problems.append(str(error))
-                column.append(np.full(target.shape, np.nan))
-        values[target.name] = np.array(column).reshape(-1, *target.shape)
+                column.append(np.full((len(one.atoms) if target.per_atom else 1, *target.shape), np.nan))
+        values[target.name] = np.concatenate([np.zeros((0, *target.shape)), *column])
     if problems and advice is not None:
         shown = listed(problems, _SHOWN)
         count = f"{len(problems)} molecules of {path} cannot be used: " if len(problems) > 1 else ""
@@ -265,7 +264,7 @@ def _as_set(
     problems += [twice] if twice else []
     places = [f"{one.where} ({name})" if (name := _id_of(one.source)) else one.where for one in found]
     smiles = given_smiles([one.source for one in found])
-    return PropertySet([one.atoms for one in found], targets, values, ids, smiles, places)
+    return LabeledSet([one.atoms for one in found], targets, values, ids, smiles, places)
 
 
 def _repeated_ids(path: Path, found: Sequence[_Molecule]) -> str:
@@ -348,25 +347,44 @@ def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]
             )
 
 
-def _value(source: Mapping[str, Any], target: Target, where: str) -> NDArray[np.float64]:
+def stated_value(atoms: Atoms, target: Target, where: str) -> FloatArray:
+    """The value that a structure has in its ``info``, ``arrays`` or stored results, NaN if it has none.
+
+    Args:
+        atoms: The structure.
+        target: The target.
+        where: What messages call the structure.
+
+    Returns:
+        (1, *shape), or (N, *shape) where every atom has a value.
+
+    Raises:
+        DataError: The value has a wrong shape, is infinite, or cannot be one of the target.
+    """
+    return _value({**getattr(atoms.calc, "results", {}), **atoms.info}, target, where, atoms)
+
+
+def _value(source: Mapping[str, Any], target: Target, where: str, atoms: Atoms) -> FloatArray:
     """The value of one molecule, NaN if missing; vectors may be text, lists or columns ``mu_0``, ``mu_1``, ..."""
-    found = source.get(target.name)
-    if found is None and target.shape:
+    shape = (len(atoms) if target.per_atom else 1, *target.shape)
+    found = atoms.arrays.get(target.name) if target.per_atom else source.get(target.name)
+    if found is None and target.shape and not target.per_atom:
         parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]
         found = None if any(part is None for part in parts) else parts
     if found is None or (isinstance(found, str) and found.strip() in MISSING):
-        return np.full(target.shape, np.nan)
+        return np.full(shape, np.nan)
     words = found.replace(",", " ").split() if isinstance(found, str) else found
     try:
         numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(words, object))]
-        values = np.array(numbers).reshape(target.shape)
+        values = np.array(numbers).reshape(shape)
     except (TypeError, ValueError) as error:
         expected = "a number" if target.width == 1 else f"{target.width} numbers"
-        raise DataError(f"{where}: {target.name} must be {expected} or empty; got {found!r:.60}") from error
+        each = " for every atom" if target.per_atom else ""
+        raise DataError(f"{where}: {target.name} must be {expected}{each} or empty; got {found!r:.60}") from error
     if np.isinf(values).any():
         raise DataError(
             f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
         )
-    if fault := target.fault(values):
+    if fault := target.fault(values if target.per_atom else values[0], atoms):
         raise DataError(f"{where}: {target.name} {fault}; got {found!r:.60}")
     return values

@@ -11,8 +11,8 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
 from ik_e3nn.data.labels.outliers import robust_scores
-from ik_e3nn.data.properties.set import PropertySet, known_rows
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import Target
 
@@ -38,7 +38,7 @@ class PropertyReference:
     scale: float
 
 
-def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[PropertyReference]:
+def fit_references(molecules: LabeledSet, species: Sequence[int]) -> list[PropertyReference]:
     """References of all targets by least squares, from the molecules that have values.
 
     A few absurd values (one in a hundred at most, each twenty robust standard deviations off) that would make the scale
@@ -61,13 +61,13 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
         >>> from ik_e3nn.targets import Extensive
         >>> energies = {"E": np.array([-2.0, -1.0, -4.0])}
         >>> hydrogens = [Atoms("H2"), Atoms("H"), Atoms("H4")]
-        >>> set_ = PropertySet(hydrogens, (Extensive("E", "eV"),), energies, ["a", "b", "c"])
+        >>> set_ = LabeledSet(hydrogens, (Extensive("E", "eV"),), energies, ["a", "b", "c"])
         >>> fit_references(set_, [1])[0].per_atom.round(6).tolist()
         [-1.0]
     """
-    counts, squares = _composition(molecules, species)
     references = []
     for target in molecules.targets:
+        counts, squares = _composition(molecules, species, target)
         known = known_rows(molecules.values[target.name])
         if not known.any():
             raise DataError(f"no molecule to train on has a value of {target.name}")
@@ -78,7 +78,7 @@ def fit_references(molecules: PropertySet, species: Sequence[int]) -> list[Prope
             rows = np.flatnonzero(known)
             kept, left = rows[~absurd], rows[absurd]
             without, _ = _fit(values[kept], counts[kept], squares[kept], target)
-            names = ", ".join(molecules.names[row] for row in left[:10])
+            names = ", ".join(molecules.names[owner] for owner in molecules.owners(target)[left[:10]])
             unit = f" {target.unit}" if target.unit else ""
             if 3.0 * without.scale < reference.scale and len(left) <= max(1, len(rows) // 100):
                 reference = without
@@ -135,7 +135,7 @@ def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
 
 
 def completed(
-    molecules: PropertySet, species: Sequence[int], target: Target, known: PropertyReference
+    molecules: LabeledSet, species: Sequence[int], target: Target, known: PropertyReference
 ) -> PropertyReference:
     """A property's reference with coefficients of further elements, by least squares over what the known ones leave.
 
@@ -151,14 +151,14 @@ def completed(
     Example:
         >>> from ik_e3nn.targets import Extensive
         >>> energy = Extensive("E", "eV")
-        >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([-9.0])}, ["a"])
+        >>> water = LabeledSet([Atoms("H2O")], (energy,), {"E": np.array([-9.0])}, ["a"])
         >>> before = PropertyReference(np.array([-2.0, np.nan]), np.zeros(2), 0.0, 1.0)
         >>> completed(water, [1, 8], energy, before).per_atom.round(6).tolist()
         [-2.0, -5.0]
     """
     values = molecules.values[target.name]
     rows = known_rows(values)
-    counts, squares = _composition(molecules, species)
+    counts, squares = _composition(molecules, species, target)
     features = np.concatenate([counts[rows], squares[rows]], 1)
     present = np.tile(counts[rows].any(0), 2)
     coefficients = np.concatenate([known.per_atom, known.per_square])
@@ -171,28 +171,35 @@ def completed(
 
 
 def reference_values(
-    molecules: PropertySet, species: Sequence[int], target: Target, reference: PropertyReference
+    molecules: LabeledSet, species: Sequence[int], target: Target, reference: PropertyReference
 ) -> FloatArray:
     """What a reference says of molecules, (M, *shape) in the target's unit; NaN where an element of theirs is NaN.
 
     Example:
         >>> from ik_e3nn.targets import Extensive
         >>> energy = Extensive("E", "eV")
-        >>> water = PropertySet([Atoms("H2O")], (energy,), {"E": np.array([np.nan])}, ["a"])
+        >>> water = LabeledSet([Atoms("H2O")], (energy,), {"E": np.array([np.nan])}, ["a"])
         >>> known = PropertyReference(np.array([-2.0, np.nan, -5.0]), np.zeros(3), 0.0, 1.0)
         >>> reference_values(water, [1, 6, 8], energy, known).tolist()
         [-9.0]
     """
-    counts, squares = _composition(molecules, species)
+    counts, squares = _composition(molecules, species, target)
     parts = counts * reference.per_atom + squares * reference.per_square
     values: FloatArray = reference.shift + np.where(counts > 0, parts, 0.0).sum(1)
     return _from_isotropic(target, values) if target.reference else np.zeros((len(molecules), *target.shape))
 
 
-def _composition(molecules: PropertySet, species: Sequence[int]) -> tuple[FloatArray, FloatArray]:
-    """Numbers of atoms and sums of their squared distances from the center of nuclear charge, by species."""
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in molecules.structures])
-    return counts, np.array([_squares(atoms, species) for atoms in molecules.structures])
+def _composition(data: LabeledSet, species: Sequence[int], target: Target) -> tuple[FloatArray, FloatArray]:
+    """Numbers of atoms and sums of their squared distances from the center of nuclear charge, by species.
+
+    A row for every value of the target: of a structure, or of one of its atoms.
+    """
+    kinds = np.array(species)
+    if target.per_atom:
+        numbers = np.concatenate([atoms.numbers for atoms in data.structures])
+        return (numbers[:, None] == kinds).astype(float), np.zeros((len(numbers), len(kinds)))
+    counts = np.array([np.count_nonzero(atoms.numbers[:, None] == kinds, axis=0) for atoms in data.structures])
+    return counts, np.array([_squares(atoms, species) for atoms in data.structures])
 
 
 def _squares(atoms: Atoms, species: Sequence[int]) -> FloatArray:

@@ -78,13 +78,18 @@ class PotentialBody(Body):
         species: Atomic numbers.
         options: Arguments of ``InteratomicPotential``.
         r_max: Cutoff in A.
+        energies: Whether it stays a whole potential, whose energies are predicted too.
     """
 
-    def __init__(self, species: Sequence[int], options: Mapping[str, Any], *, r_max: float) -> None:
+    def __init__(
+        self, species: Sequence[int], options: Mapping[str, Any], *, r_max: float, energies: bool = False
+    ) -> None:
         super().__init__()
         self.potential = InteratomicPotential(species, r_max, **options)
-        self.potential.readouts = nn.ModuleList()  # what is read here are properties, not energies
-        self.potential.field = None
+        self.energies = energies
+        if not energies:
+            self.potential.readouts = nn.ModuleList()  # what is read here are properties, not energies
+            self.potential.field = None
         self.irreps_out = sum(self.potential.irreps_features, o3.Irreps())
         self.inputs = self.potential.inputs
 
@@ -105,7 +110,7 @@ class PotentialBody(Body):
         if potential.config != self.potential.config:
             differing = [name for name, value in potential.config.items() if self.potential.config.get(name) != value]
             raise ValueError(f"the potential differs from this model in {', '.join(differing)}; make the model from it")
-        weights = {
-            name: t for name, t in potential.state_dict().items() if not name.startswith(("readouts.", "field."))
-        }
+        left = () if self.energies else ("readouts.", "field.")
+        weights = {name: t for name, t in potential.state_dict().items() if not name.startswith(left)}
         self.potential.load_state_dict(weights)
+        self.potential.energy_reference_provenance = potential.energy_reference_provenance

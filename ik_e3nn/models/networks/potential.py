@@ -25,6 +25,7 @@ from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.targets import MECHANICS
 
 FIELD_REACH = 2.0  # of the field outside, in cutoffs; what it changes between atoms reaches half as far
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
@@ -84,6 +85,7 @@ class InteratomicPotential(StoredModel):
     reference_entry = "energy_reference"
     units: ClassVar[dict[str, str]] = UNITS
     outputs = (fields.ENERGY, fields.ENERGIES, fields.FORCES, fields.STRESS, fields.ATOMIC_VIRIALS)
+    targets = MECHANICS
     species_table: Tensor
     max_edges: int | None = None
     compiled: Core | None = None
@@ -181,6 +183,22 @@ class InteratomicPotential(StoredModel):
             energies, *gradients = self.energies_and_gradients(edges, create_graph=self.training)
         else:
             energies = self.site_energies(edges)
+        return self.assembled(
+            graph, edges, energies, gradients, forces=forces, stress=stress, atomic_stress=atomic_stress
+        )
+
+    def assembled(
+        self,
+        graph: Mapping[str, Tensor],
+        edges: Mapping[str, Tensor],
+        energies: Tensor,
+        gradients: Sequence[Tensor],
+        *,
+        forces: bool,
+        stress: bool,
+        atomic_stress: bool = False,
+    ) -> dict[str, Tensor]:
+        """What ``forward`` returns, from site energies and derivatives of their sum; without these, energies alone."""
         batch, cell, positions = graph[fields.BATCH], graph[fields.CELL], graph[fields.POSITIONS]
         out = {fields.ENERGY: segment_sum(energies, batch, cell.shape[0]), fields.ENERGIES: energies}
         if gradients:
@@ -245,6 +263,22 @@ class InteratomicPotential(StoredModel):
             edges[fields.FRAMES] = frames.to(self.dtype).index_select(0, batch)
         return edges
 
+    def with_features(
+        self, edges: Mapping[str, Tensor], *, gradients: bool, create_graph: bool
+    ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
+        """Site energies, derivatives as in ``energies_and_gradients``, and the features of all interactions, (N, dim).
+
+        Everything comes from one pass, for models that read more than energies from the features.
+        """
+        with torch.enable_grad() if gradients else nullcontext():
+            variables = _variables(edges) if gradients else {}
+            moved = {**edges, **variables}
+            features = list(self.node_features(moved))
+            energies = self._read(features, moved)
+            found = _gradients(energies, variables, create_graph=create_graph) if gradients else ()
+        whole = torch.cat(features, 1)
+        return (energies, found, whole) if create_graph else (energies.detach(), found, whole.detach())
+
     def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
         """Site energies (N,), eV, float64, and derivatives of their sum.
 
@@ -255,27 +289,24 @@ class InteratomicPotential(StoredModel):
         if core is not None and not tiled:
             return core(edges)
         with torch.enable_grad():
-            moving = [name for name in fields.MOVING if name in edges]
-            variables = {name: edges[name].detach().requires_grad_(True) for name in moving}
+            variables = _variables(edges)
             energies = self.site_energies({**edges, **variables})
-            gradients = torch.autograd.grad(
-                energies.sum(),
-                list(variables.values()),
-                create_graph=create_graph,
-                allow_unused=True,
-                materialize_grads=True,
-            )
+            gradients = _gradients(energies, variables, create_graph=create_graph)
         return energies if create_graph else energies.detach(), *gradients
 
     def site_energies(self, edges: Mapping[str, Tensor]) -> Tensor:
         """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
+        return self._read(self.node_features(edges), edges)
+
+    def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor]) -> Tensor:
+        """Site energies from the features after each interaction."""
         species = edges[fields.SPECIES]
         readout = edges[fields.VECTORS].new_zeros(species.shape[0])
         if self.surroundings is not None and self.field is not None:
             places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
             readout = self.field(places, species).squeeze(1)
-        for features, read in zip(self.node_features(edges), self.readouts, strict=True):
-            readout = readout + read(features)
+        for of_atoms, read in zip(features, self.readouts, strict=True):
+            readout = readout + read(of_atoms)
         energies: Tensor = self.atomic_energy(readout, species)
         return energies
 
@@ -342,6 +373,11 @@ class InteratomicPotential(StoredModel):
         """Device of the parameters."""
         return self.node_embedding.species.device
 
+    @property
+    def potential(self) -> Self:
+        """This model."""
+        return self
+
     def set_energy_reference(self, energies: Mapping[int, float], provenance: str) -> None:
         """Set the energy of every isolated atom.
 
@@ -395,3 +431,19 @@ class InteratomicPotential(StoredModel):
         divisor = divisor_of_products(number)
         for interaction in self.interactions:
             cast(Interaction, interaction).normalization.fill_(1 / divisor)
+
+
+def _variables(edges: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What energies are differentiated by, as leaves of a new graph of operations."""
+    return {name: edges[name].detach().requires_grad_(True) for name in fields.MOVING if name in edges}
+
+
+def _gradients(energies: Tensor, variables: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+    """Derivatives of the sum of energies."""
+    return torch.autograd.grad(
+        energies.sum(),
+        list(variables.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from math import isnan
 from typing import Any, Self, cast, get_args
 
@@ -22,10 +23,10 @@ from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.targets import KINDS, Target, target_from_config
+from ik_e3nn.targets import Target, mechanics_of, target_from_config
 from ik_e3nn.targets.head import Atomwise, Invariants, Molecules
 from ik_e3nn.targets.scale import PropertyScale
-from ik_e3nn.targets.target import columns
+from ik_e3nn.targets.target import check_names, head_of
 
 
 class MolecularPropertyModel(StoredModel):
@@ -37,8 +38,8 @@ class MolecularPropertyModel(StoredModel):
     interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
     see ``activation`` of ``SteerableSettings``. Heads are made for what a property is: a sum over atoms, a number of
     the whole, a dipole as a true vector, its length, a polarizability as a tensor, or an electronic spatial extent.
-    What a model was trained on goes with its file: ``model.trained_on.outside(atoms)`` says what of a molecule is
-        beyond.
+    Energy, forces and stress may be among the targets where the body is that of a potential, which is ``potential``
+    then. ``model.trained_on.outside(atoms)`` says what of a molecule is beyond what a model was trained on.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
@@ -87,39 +88,52 @@ class MolecularPropertyModel(StoredModel):
         super().__init__()
         self.species, self.r_max, self.edges = parse_species(species), parse_cutoff(r_max), edges
         self.targets = tuple(target_from_config(target) for target in targets)
-        self.columns = columns(self.targets)
+        check_names(self.targets)
+        self.mechanics = mechanics_of(self.targets)
+        self.properties = tuple(target for target in self.targets if target.name not in self.mechanics)
         if not self.targets:
             raise ConfigError("a model of properties needs at least one target, got none")
         if edges not in get_args(Connectivity):
             raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
         if hidden < 1:
             raise ConfigError(f"hidden must be at least 1; got {hidden}")
-        self.body, own = _make_body(self.species, self.edges, self.r_max, steerable, potential)
+        if self.mechanics and potential is None:
+            raise ConfigError(f"{', '.join(self.mechanics)} come from a potential: give `potential`, its arguments")
+        self.body, own = _make_body(
+            self.species, edges, self.r_max, steerable, potential, energies=bool(self.mechanics)
+        )
+        self.inputs = self.body.inputs.union(*(target.needs for target in self.targets))
         self.config: dict[str, Any] = {
             "species": list(self.species), "targets": [target.config() for target in self.targets],
             "edges": edges, "r_max": self.r_max, **own, "hidden": hidden,
         }  # fmt: skip
         self.feature_scale = FeatureScale(self.body.irreps_out)
         self.invariants = Invariants(self.body.irreps_out, hidden)
-        kinds = dict.fromkeys(target.kind for target in self.targets)
-        self.names: dict[str, list[str]] = {kind: [t.name for t in self.targets if t.kind == kind] for kind in kinds}
+        self.names: dict[str, list[str]] = {}
+        for target in self.properties:
+            self.names.setdefault(target.kind, []).append(target.name)
         self.heads = nn.ModuleDict(
-            {kind: KINDS[kind].head(self.body.irreps_out, hidden, len(names)) for kind, names in self.names.items()}
+            {kind: head_of(kind)(self.body.irreps_out, hidden, len(names)) for kind, names in self.names.items()}
         )
-        self.scales = PropertyScale(self.targets, len(self.species))
+        self.scales = PropertyScale(self.properties, len(self.species))
         table = torch.full((len(chemical_symbols),), -1)
         table[list(self.species)] = torch.arange(len(self.species))
         self.register_buffer("species_table", table, persistent=False)
 
     @with_gradients
-    def forward(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(
+        self, graph: Mapping[str, Tensor], *, forces: bool | None = None, stress: bool = False
+    ) -> dict[str, Tensor]:
         """Predict.
 
         Args:
             graph: Tensors by the names of ``ik_e3nn.graph.fields``, with edges of the model's kind; not changed.
+            forces: Compute forces, if the model has energies; None for whether they are among its targets.
+            stress: Compute the stress, if the model has energies.
 
         Returns:
-            By the targets' names, (B, *shape) in the targets' units, float64.
+            By the targets' names, (B, *shape), or (N, *shape) where every atom has a value, in the targets' units,
+            float64; see :class:`InteratomicPotential` for energy, forces and stress.
 
         Raises:
             UnknownSpeciesError: An element the model was not made for.
@@ -127,21 +141,38 @@ class MolecularPropertyModel(StoredModel):
             DataError: Something in the graph has a wrong shape, dtype or index.
         """
         molecules = self.molecules(graph)
-        atoms = self.atomwise(graph, molecules)
+        out: dict[str, Tensor] = {}
+        if self.potential is None:
+            features = self.body(graph, molecules.species)
+        else:
+            with nullcontext() if self.training else torch.no_grad():
+                features, out = self._mechanics(graph, "forces" in self.mechanics if forces is None else forces, stress)
+        atoms = self._atomwise(features)
         readouts: dict[str, Tensor] = {}
         for kind, names in self.names.items():
             readouts.update(zip(names, self.heads[kind](atoms, molecules).unbind(1), strict=True))
-        out: dict[str, Tensor] = self.scales(readouts, molecules)
-        return out
+        return out | self.scales(readouts, molecules)
+
+    def _mechanics(self, graph: Mapping[str, Tensor], forces: bool, stress: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features of all atoms, and what the potential predicts with them."""
+        potential = cast(InteratomicPotential, self.potential)
+        edges = potential.prepare(graph)
+        energies, gradients, features = potential.with_features(
+            edges, gradients=forces or stress, create_graph=self.training
+        )
+        return features, potential.assembled(graph, edges, energies, gradients, forces=forces, stress=stress)
 
     def atomwise(self, graph: Mapping[str, Tensor], molecules: Molecules) -> Atomwise:
         """What the body says of every atom: the input of the heads."""
-        features: Tensor = self.feature_scale(self.body(graph, molecules.species))
-        return Atomwise(features, self.invariants(features))
+        return self._atomwise(self.body(graph, molecules.species))
+
+    def _atomwise(self, features: Tensor) -> Atomwise:
+        scaled: Tensor = self.feature_scale(features)
+        return Atomwise(scaled, self.invariants(scaled))
 
     def molecules(self, graph: Mapping[str, Tensor]) -> Molecules:
         """Species, sizes and places of the atoms of a graph; see ``forward`` for errors."""
-        species = species_indices(graph, self.species_table, self.species, self.body.inputs)
+        species = species_indices(graph, self.species_table, self.species, self.inputs)
         numbers, batch, positions = graph[fields.ATOMIC_NUMBERS], graph[fields.BATCH], graph[fields.POSITIONS]
         count = graph[fields.CELL].shape[0]
         sizes = torch.zeros(count, dtype=torch.long, device=batch.device).index_add(0, batch, torch.ones_like(batch))
@@ -149,7 +180,8 @@ class MolecularPropertyModel(StoredModel):
         total = segment_sum(charges, batch, count)
         centers = segment_sum(charges * positions, batch, count) / torch.where(total > 0, total, 1.0)
         places = (positions - centers.index_select(0, batch)).to(self.dtype)
-        return Molecules(species, batch, sizes, places)
+        stated = graph[fields.TOTAL_CHARGE] if fields.TOTAL_CHARGE in self.inputs else None
+        return Molecules(species, batch, sizes, places, stated)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -169,11 +201,22 @@ class MolecularPropertyModel(StoredModel):
     def reference(self) -> dict[str, Any]:
         """By the targets' names: ``shift``, and what every element adds; None where that is unknown."""
         symbols = [chemical_symbols[z] for z in self.species]
-        rows = zip(self.targets, self.scales.per_atom.tolist(), self.scales.shift.tolist(), strict=True)
-        return {
+        rows = zip(self.properties, self.scales.per_atom.tolist(), self.scales.shift.tolist(), strict=True)
+        found = {
             t.name: {"shift": b, **{s: None if isnan(value) else value for s, value in zip(symbols, a, strict=True)}}
             for t, a, b in rows
         }
+        return found if self.potential is None else found | {"energy": self.potential.reference()}
+
+    def take_reference(self, reference: Mapping[str, Any]) -> None:
+        """Take over where the energies of isolated atoms come from."""
+        if self.potential is not None:
+            self.potential.take_reference(reference["energy"])
+
+    @property
+    def potential(self) -> InteratomicPotential | None:
+        """The potential that predicts energy, forces and stress, if these are among the targets."""
+        return cast(PotentialBody, self.body).potential if self.mechanics else None
 
     def set_average_neighbors(self, number: float) -> None:
         """Set the mean number of neighbors of the training set."""
@@ -225,6 +268,8 @@ def _make_body(
     r_max: float,
     steerable: SteerableSettings | Mapping[str, Any] | None,
     potential: Mapping[str, Any] | None,
+    *,
+    energies: bool,
 ) -> tuple[Body, dict[str, Any]]:
     """The body, and its part of the configuration."""
     if potential is not None:
@@ -232,7 +277,7 @@ def _make_body(
             raise ConfigError("a model of properties has one body: give `steerable` or `potential`, not both")
         if edges == "bonds":
             raise ConfigError('the blocks of a potential need neighbors: use edges="radius" or edges="both"')
-        body = PotentialBody(species, potential, r_max=r_max)
+        body = PotentialBody(species, potential, r_max=r_max, energies=energies)
         kept = {name: value for name, value in body.potential.config.items() if name not in ("species", "r_max")}
         return body, {"potential": kept}
     settings = steerable if isinstance(steerable, SteerableSettings) else SteerableSettings(**_tuples(steerable or {}))

@@ -1,13 +1,20 @@
 """What every model that has a file consists of."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
+from ik_e3nn.graph import Connectivity
 from ik_e3nn.models.networks.domain import Domain
+from ik_e3nn.targets import Target
+
+if TYPE_CHECKING:
+    from ik_e3nn.models.networks.potential import InteratomicPotential
 
 
 class StoredModel(nn.Module, ABC):
@@ -19,6 +26,10 @@ class StoredModel(nn.Module, ABC):
         config: Arguments of the constructor, as JSON can hold them.
         species: Atomic numbers that it knows.
         r_max: Cutoff in A.
+        targets: What it predicts.
+        inputs: Optional inputs that it reads, like "bond_types".
+        edges: The kind of its graphs, see ``StructureDataset``; None for those of a potential.
+        potential: The potential that predicts energy, forces and stress, where there is one.
         trained_on: What it was trained on, where it was and that is known.
     """
 
@@ -27,12 +38,24 @@ class StoredModel(nn.Module, ABC):
     config: dict[str, Any]
     species: tuple[int, ...]
     r_max: float
+    targets: tuple[Target, ...]
+    inputs: frozenset[str]
+    edges: Connectivity | None = None
     trained_on: Domain | None = None
 
     @property
     @abstractmethod
     def dtype(self) -> torch.dtype:
         """Floating type of the parameters."""
+
+    @property
+    @abstractmethod
+    def potential(self) -> InteratomicPotential | None:
+        """The potential that predicts energy, forces and stress, or None."""
+
+    @abstractmethod
+    def set_average_neighbors(self, number: float) -> None:
+        """Set the mean number of neighbors of the training set."""
 
     @property
     @abstractmethod

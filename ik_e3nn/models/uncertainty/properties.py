@@ -11,13 +11,12 @@ from torch import Tensor
 from torch.func import functional_call, jvp, vmap
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import fields
 from ik_e3nn.models.networks.modes import in_own_precision, with_gradients
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.uncertainty.ensemble import Ensemble
 from ik_e3nn.models.uncertainty.potentials import check_factor
+from ik_e3nn.targets import LabelLayout
 from ik_e3nn.targets.head import Atomwise, Head, Molecules
-from ik_e3nn.targets.target import columns
 
 STD = "_std"
 TANGENTS = 64  # directions of weights that are followed at once
@@ -230,7 +229,7 @@ class LastLayersPosterior:
             kind: torch.zeros(w.numel(), w.numel(), dtype=torch.float64, device=model.device)
             for kind, (_, w) in last_weights(model).items()
         }
-        self.columns = columns(model.targets)
+        self.layout = LabelLayout(model.targets)
 
     @in_own_precision
     def add(self, graph: Mapping[str, Tensor]) -> None:
@@ -241,7 +240,7 @@ class LastLayersPosterior:
         added = []
         for kind, jacobian in head_jacobians(self.model, graph).items():
             for column, name in enumerate(self.model.names[kind]):
-                known = ~graph[fields.TARGETS][:, self.columns[name]].isnan().any(1)
+                known = ~self.layout.get(graph, name).isnan().reshape(len(jacobian), -1).any(1)
                 J = jacobian[known, column].flatten(0, -2)
                 added.append((kind, J.T @ J / self.noises[name] ** 2))
         for kind, part in added:

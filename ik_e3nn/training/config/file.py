@@ -22,15 +22,13 @@ import yaml
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.renamed import new_name
-from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig
-from ik_e3nn.training.config.yaml_file import flatten, read_yaml, refuse_class
+from ik_e3nn.training.config.yaml_file import flatten, given_keys, read_yaml, refuse_class
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
     from torch import nn
 
-Config = TrainConfig | PropertyConfig
 TYPES = {
     "<class 'int'>": "a whole number",
     "<class 'float'>": "a number",
@@ -46,32 +44,36 @@ TYPES = {
 GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are no settings
 
 
-def sections_of(kind: type[Config]) -> tuple[str, ...]:
+def sections_of(kind: type[TrainConfig]) -> tuple[str, ...]:
     """Names of a configuration's sections."""
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
-def model_type(kind: type[Config]) -> type[nn.Module]:
-    """The class that the model section of a configuration is for."""
+def model_type(keys: Iterable[str]) -> type[nn.Module]:
+    """The class that the model section of a configuration with some dotted keys is for.
+
+    >>> model_type(["data.train", "data.targets"]).__name__
+    'MolecularPropertyModel'
+    """
     from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 
-    return MolecularPropertyModel if issubclass(kind, PropertyConfig) else InteratomicPotential
+    named = any(f"{key}.".startswith("data.targets.") for key in keys)
+    return MolecularPropertyModel if named else InteratomicPotential
 
 
-def config_type(keys: Iterable[str]) -> type[Config]:
-    """What a configuration with some dotted keys is for: properties if it names ``data.targets``, a potential if not.
-
-    >>> config_type(["data.train", "data.targets"]).__name__
-    'PropertyConfig'
-    """
-    return PropertyConfig if any(f"{key}.".startswith("data.targets.") for key in keys) else TrainConfig
+def model_of(config: TrainConfig) -> type[nn.Module]:
+    """The class of model that a configuration is for."""
+    return model_type([] if config.data.targets is None else ["data.targets"])
 
 
-def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentParser:
+def config_parser(
+    kind: type[TrainConfig] = TrainConfig, model: type[nn.Module] | None = None, **options: Any
+) -> ArgumentParser:
     """The parser whose options are the fields of a configuration; the model's come from its constructor.
 
     Args:
-        kind: ``TrainConfig``, ``PropertyConfig``, ``FinetuneConfig`` or ``PropertyFinetuneConfig``.
+        kind: ``TrainConfig`` or ``FinetuneConfig``.
+        model: The class that the model section is for; ``InteratomicPotential`` if absent.
         options: Passed on to ``jsonargparse.ArgumentParser``.
     """
     from ik_e3nn.training.config.parser import PlainParser
@@ -79,7 +81,7 @@ def config_parser(kind: type[Config] = TrainConfig, **options: Any) -> ArgumentP
     parser = PlainParser(exit_on_error=False, **options)
     parser.add_argument("--config", action="config", help="YAML file with all or some of the settings below.")
     hints = typing.get_type_hints(kind)
-    model = model_type(kind)
+    model = model or model_type([])
     given = GIVEN_BY_DATA & set(inspect.signature(model).parameters)
     for field in dataclasses.fields(kind):
         if field.name == "model" and kind.model_is_given:
@@ -124,8 +126,8 @@ def _without_classes(kind: Any) -> Any:
 
 
 def read_config(
-    path: str | Path | None = None, overrides: Sequence[str] = (), *, kind: type[Config] | None = None
-) -> Config:
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, kind: type[TrainConfig] = TrainConfig
+) -> TrainConfig:
     """Read a configuration file and apply dotted overrides.
 
     A configuration that names ``data.targets`` is one of properties, every other one of a potential.
@@ -133,7 +135,7 @@ def read_config(
     Args:
         path: YAML file; None for overrides alone.
         overrides: ``--section.field=value`` strings, as on the command line.
-        kind: What configuration it is, if that is not to be told from the keys.
+        kind: ``TrainConfig`` or ``FinetuneConfig``.
 
     Returns:
         The checked configuration.
@@ -145,14 +147,14 @@ def read_config(
     content = {} if path is None else read_yaml(path, f"sections ({', '.join(sections_of(TrainConfig))})")
     keys = list(flatten(content))
     words = [word[2:].split("=")[0] for word in overrides if word.startswith("--")]
-    kind = kind or config_type([*keys, *words])
-    known = known_keys(kind)
+    model = model_type([*given_keys(content), *words])
+    known = known_keys(kind, model)
     check_keys(keys, known, where=str(path))
     check_keys(words, known, where="command line")
     sections = {name for name in sections_of(kind) if name != "model" or not kind.model_is_given}
     check_sections(content, overrides, sections)
     arguments = [] if path is None else [f"--config={path}"]
-    return parse_config(config_parser(kind), [*arguments, *overrides], kind)
+    return parse_config(config_parser(kind, model), [*arguments, *overrides], kind)
 
 
 def check_sections(content: Mapping[str, Any], words: Sequence[str], sections: Collection[str]) -> None:
@@ -186,7 +188,9 @@ def check_sections(content: Mapping[str, Any], words: Sequence[str], sections: C
                 refuse_class(key, "command line")
 
 
-def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Config] = TrainConfig) -> Config:
+def parse_config(
+    parser: ArgumentParser, arguments: Sequence[str], kind: type[TrainConfig] = TrainConfig
+) -> TrainConfig:
     """Parse checked arguments into a configuration.
 
     Raises:
@@ -201,7 +205,7 @@ def parse_config(parser: ArgumentParser, arguments: Sequence[str], kind: type[Co
     return kind(model={name: _as_yaml(value) for name, value in parsed["model"].items()}, **sections)
 
 
-def write_config(config: Config, path: str | Path, *, notes: Sequence[str] = ()) -> None:
+def write_config(config: TrainConfig, path: str | Path, *, notes: Sequence[str] = ()) -> None:
     """Write a configuration with every setting spelled out, at once or not at all; ``read_config`` reads it back.
 
     Args:
@@ -220,10 +224,10 @@ def config_notes(path: Path) -> list[str]:
     return [line.removeprefix("# ") for line in lines]
 
 
-def flat_values(config: Config) -> dict[str, Any]:
+def flat_values(config: TrainConfig) -> dict[str, Any]:
     """All settings under their dotted keys, the model's defaults included."""
     sections = dataclasses.asdict(config)
-    parameters = () if config.model_is_given else inspect.signature(model_type(type(config))).parameters.values()
+    parameters = () if config.model_is_given else inspect.signature(model_of(config)).parameters.values()
     defaults = {one.name: one.default for one in parameters if one.name not in GIVEN_BY_DATA}
     sections["model"] = {name: _as_yaml(value) for name, value in (defaults | sections["model"]).items()}
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
@@ -238,14 +242,14 @@ def _as_yaml(value: Any) -> Any:
     return [_as_yaml(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def known_keys(kind: type[Config] = TrainConfig) -> list[str]:
-    """All dotted keys of a configuration."""
+def known_keys(kind: type[TrainConfig] = TrainConfig, model: type[nn.Module] | None = None) -> list[str]:
+    """All dotted keys of a configuration, see ``config_parser``."""
     hints = typing.get_type_hints(kind)
-    model = [name for name in inspect.signature(model_type(kind)).parameters if name not in GIVEN_BY_DATA]
+    of_model = [name for name in inspect.signature(model or model_type([])).parameters if name not in GIVEN_BY_DATA]
     return [
         f"{section}.{name}"
         for section in sections_of(kind)
-        for name in (model if section == "model" else [field.name for field in dataclasses.fields(hints[section])])
+        for name in (of_model if section == "model" else [field.name for field in dataclasses.fields(hints[section])])
     ]
 
 

@@ -6,15 +6,12 @@ Where ``data.targets`` is named, it is one to properties of molecules.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.settings import check_settings
-from ik_e3nn.training.config.file import config_type
-from ik_e3nn.training.config.properties import PropertyConfig
-from ik_e3nn.training.config.schema import OptimizerConfig, TrainConfig, _require
+from ik_e3nn.training.config.schema import TrainConfig, _require
 
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
 
@@ -119,8 +116,10 @@ class FinetuneConfig(TrainConfig):
     """Everything a fine-tuning needs.
 
     Args:
-        data: New structures and labels.
-        model: Arguments of the base model. They cannot be changed: one that is given must be the base's.
+        data: New structures and labels. Targets that the base has too (with the same kind and unit) keep what reads
+            them, their references and scales; others get new ones.
+        model: Arguments of the base model. They cannot be changed: one that is given must be the base's. Only
+            ``hidden`` can be chosen, where a potential becomes a model of properties.
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Where and how long.
@@ -129,56 +128,30 @@ class FinetuneConfig(TrainConfig):
 
     model_is_given: ClassVar[bool] = True
 
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=0.01))
     finetune: MethodConfig = field(default_factory=MethodConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.data.E0s, dict) and self.finetune.E0s != "data":
+        method = self.finetune
+        if isinstance(self.data.E0s, dict) and method.E0s != "data":
             raise ConfigError(
-                f"data.E0s gives values, but finetune.E0s is {self.finetune.E0s!r} and would replace them; "
+                f"data.E0s gives values, but finetune.E0s is {method.E0s!r} and would replace them; "
                 "set finetune.E0s to 'data', or leave data.E0s out."
             )
-
-
-@dataclass(frozen=True)
-class PropertyFinetuneConfig(PropertyConfig):
-    """Everything a fine-tuning to properties of molecules needs.
-
-    Args:
-        data: New molecules and their properties. Targets that the base has too (with the same kind and unit) keep what
-            reads them, their references and scales; others get new ones.
-        model: Arguments of the model, which are the base's: one that is given must be so. Only ``hidden`` can be
-            chosen, if the base is a potential.
-        loss: What is minimized.
-        optimizer: How it is minimized.
-        run: Where and how long.
-        finetune: What is adapted, and how. The base is a potential or a model of properties.
-    """
-
-    model_is_given: ClassVar[bool] = True
-
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=0.02))
-    finetune: MethodConfig = field(default_factory=MethodConfig)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.finetune.E0s == "data":
+        if self.data.targets is None:
+            return
+        if method.E0s == "data":
             raise ConfigError(
                 "finetune.E0s is 'data', but references of properties that the base has are moved ('refit') or stay "
                 "('base'); those of others come from the data in any case."
             )
-        if self.finetune.old_labels:
+        if method.old_labels:
             raise ConfigError(
-                f"finetune.old_labels is {self.finetune.old_labels!r}, but has no effect, because data.targets makes "
+                f"finetune.old_labels is {method.old_labels!r}, but has no effect, because data.targets makes "
                 "this a fine-tuning to properties, which have the base's names and units in old data; leave it out."
             )
 
-
-def finetune_type(keys: Iterable[str]) -> type[FinetuneConfig] | type[PropertyFinetuneConfig]:
-    """What a configuration with some dotted keys is for, as ``config_type`` tells it.
-
-    >>> finetune_type(["data.train", "data.targets"]).__name__
-    'PropertyFinetuneConfig'
-    """
-    return PropertyFinetuneConfig if config_type(keys) is PropertyConfig else FinetuneConfig
+    @property
+    def _usual_lr(self) -> float:
+        """The learning rate where none is given."""
+        return 0.01 if self.data.targets is None else 0.02

@@ -6,12 +6,25 @@ The ``model`` section holds the arguments of ``ik_e3nn.models.InteratomicPotenti
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Literal
 
+import yaml
+
+from ik_e3nn.data.properties.reading import resolve_targets
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.settings import check_settings
+from ik_e3nn.targets import MECHANICS, Target, mechanics_of
 from ik_e3nn.training.config.limits import BatchLimits
+
+# settings without effect where no energy, forces or stress is trained, and where nothing else is
+OF_MECHANICS = (
+    "isolated_atoms", "E0s", "energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit",
+)  # fmt: skip
+OF_MECHANICS_LOSS = ("energy_weight", "energy_growth", "forces_weight", "stress_weight", "energy_per_atom")
+OF_PROPERTIES = ("bonds", "on_failure")
+USUAL_LR = 0.05
 
 
 def _require(ok: bool, name: str, got: object, expected: str) -> None:
@@ -21,12 +34,18 @@ def _require(ok: bool, name: str, got: object, expected: str) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Structures, their labels and the energies of isolated atoms.
+    """Structures and what is known of them: energy, forces and stress, or the properties that ``targets`` names.
 
     Args:
-        train: File, glob, folder or list of them to train on (everything ASE reads, also gzipped).
+        train: File, glob, folder or list of them to train on: everything ASE reads, also gzipped; for properties csv
+            with SMILES, SDF and QM9 in any of its forms too.
         valid: Files as for ``train``, or a fraction (below 1) or number of the training structures to set aside.
-        test: Files to measure the final model on.
+        test: The same for measuring the final model; null for none.
+        targets: What is predicted; null is energy, forces and stress. Names of QM9's targets (mu alpha homo lumo gap r2
+            zpve U0 U H G Cv U0_atom U_atom H_atom G_atom), or one's own with their kind and unit: {solubility:
+            intensive log(mol/L)}, or {solubility: {kind: intensive, unit: log(mol/L)}}. Kinds are extensive, intensive,
+            dipole, dipole_norm, polarizability and spatial_extent, and those that you have defined; energy, forces and
+            stress may stand among them: {energy: energy, forces: forces, mu: dipole D}. Values may be missing.
         isolated_atoms: Files with single atoms, used for E0s only.
         E0s: "fit" (isolated atoms where there are some, least squares otherwise) or eV per element, {H: -13.6}.
         energy_key: Name of the energy label.
@@ -37,11 +56,19 @@ class DataConfig:
         length_unit: Unit of length within forces and stress; positions are in A.
         cache: Folder in which neighbor lists are kept in memory-mapped files, for data that do not fit into memory and
             for trainings that shall start faster the next time; null keeps them in memory. It may be deleted any time.
+        split: How structures are set aside: at random by run.seed, or as in the paper's QM9 table (numpy's seed 0).
+        train_size: Train on the first so many of the training part only.
+        bonds: Where bonds of molecules with properties come from: the file, the SMILES, the geometry ("perceived"), or
+            the first of these there is.
+        on_failure: What happens to a molecule whose bonds are not found: error, skip it, or single bonds throughout.
+            With skip, rows whose SMILES cannot be read and molecules with positions that are not finite are left out
+            too.
     """
 
     train: str | list[str]
     valid: int | float | str | list[str] = 0.1
-    test: str | list[str] | None = None
+    test: int | float | str | list[str] | None = None
+    targets: dict[str, Any] | list[str] | None = None
     isolated_atoms: str | list[str] | None = None
     E0s: Literal["fit"] | dict[str, float] = "fit"
     energy_key: str = "REF_energy"
@@ -51,21 +78,41 @@ class DataConfig:
     energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
     length_unit: Literal["ang", "bohr"] = "ang"
     cache: str | None = None
+    split: Literal["random", "paper"] = "random"
+    train_size: int | None = None
+    bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
+    on_failure: Literal["error", "skip", "single"] = "error"
 
     def __post_init__(self) -> None:
         check_settings(self, "data")
-        if isinstance(self.valid, float):
-            _require(0.0 < self.valid < 1.0, "data.valid", self.valid, "a fraction between 0 and 1, a number or files")
-        elif isinstance(self.valid, int):
-            _require(self.valid >= 1, "data.valid", self.valid, "at least one structure")
+        if isinstance(self.targets, list) and len(self.targets) == 1 and self.targets[0].startswith("{"):
+            try:
+                object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # of a command line
+            except yaml.YAMLError as error:
+                raise ConfigError(
+                    f"data.targets is {self.targets[0]!r}, but it must be a mapping or a list."
+                ) from error
+            check_settings(self, "data")
+        for name in ("valid", "test"):
+            value = getattr(self, name)
+            if isinstance(value, float):
+                _require(0.0 < value < 1.0, f"data.{name}", value, "a fraction between 0 and 1, a number or files")
+            elif isinstance(value, int):
+                _require(value >= 1, f"data.{name}", value, "at least one structure")
+        _require(
+            self.train_size is None or self.train_size >= 1,
+            "data.train_size",
+            self.train_size,
+            "at least one structure",
+        )
 
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: a weighted sum of the means over all labeled energies, force components and stress components.
+    """The loss: a weighted sum of the means over all labeled energies, force components, stresses and properties.
 
     Args:
-        kind: Squared error, absolute error, or Huber's mixture of both.
+        kind: Squared error, absolute error, or Huber's mixture of both (half the squared error up to ``huber_delta``).
         energy_weight: Weight of the energies (eV, or eV/atom with ``energy_per_atom``) at the start; 0 leaves them out.
         energy_growth: Factor by which that weight has grown at the end of the run (of ``max_epochs`` or
             ``max_minutes``), evenly on a logarithmic scale; 1 for a constant weight. Losses of epochs, in training and
@@ -74,7 +121,9 @@ class LossConfig:
         forces_weight: Weight of the forces (eV/A); 0 leaves them out.
         stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
         energy_per_atom: Divide energy errors by the number of atoms.
-        huber_delta: Error at which Huber's loss turns from quadratic to linear, in the units of each term.
+        huber_delta: Error at which Huber's loss turns from quadratic to linear, in the units of each term; null is 0.01
+            for energy, forces and stress, and 0.05 for properties, whose unit is their spread.
+        weights: Weights of properties that are not 1, by name; 0 leaves one out. Their weighted mean is what is added.
     """
 
     kind: Literal["mse", "mae", "huber"] = "huber"
@@ -83,25 +132,17 @@ class LossConfig:
     forces_weight: float = 100.0
     stress_weight: float = 0.0
     energy_per_atom: bool = True
-    huber_delta: float = 0.01
+    huber_delta: float | None = None
+    weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_settings(self, "loss")
         for name in ("energy_weight", "forces_weight", "stress_weight"):
             _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or positive")
         _require(self.energy_growth > 0, "loss.energy_growth", self.energy_growth, "positive")
-        _require(bool(self.labels), "loss", "all weights zero", "given at least one positive weight")
-        _require(self.huber_delta > 0, "loss.huber_delta", self.huber_delta, "positive")
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Labels with a positive weight.
-
-        >>> LossConfig().labels
-        ('energy', 'forces')
-        """
-        weights = {"energy": self.energy_weight, "forces": self.forces_weight, "stress": self.stress_weight}
-        return tuple(name for name, weight in weights.items() if weight > 0)
+        _require(self.huber_delta is None or self.huber_delta > 0, "loss.huber_delta", self.huber_delta, "positive")
+        for name, weight in self.weights.items():
+            _require(weight >= 0, f"loss.weights.{name}", weight, "zero or positive")
 
 
 @dataclass(frozen=True)
@@ -109,8 +150,9 @@ class OptimizerConfig:
     """AdamW with warm-up, a learning-rate schedule and a moving average of the weights.
 
     Args:
-        lr: Learning rate after the warm-up. The default suits O(3), SO(3) and "Cinfv" beside a surface; with other
-            groups a potential may diverge and 0.02 is safer.
+        lr: Learning rate after the warm-up; null is 0.05, in a fine-tuning 0.01, and in one to properties 0.02. The
+            first suits O(3), SO(3) and "Cinfv" beside a surface; with other groups a potential may diverge and 0.02 is
+            safer.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
         warmup_steps: Optimizer steps over which the learning rate rises linearly to ``lr``.
@@ -123,7 +165,7 @@ class OptimizerConfig:
             (above 1); null for no clipping.
     """
 
-    lr: float = 0.05
+    lr: float | None = None
     weight_decay: float = 0.0
     amsgrad: bool = True
     warmup_steps: int = 100
@@ -136,7 +178,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "optimizer")
-        _require(self.lr > 0, "optimizer.lr", self.lr, "positive")
+        _require(self.lr is None or self.lr > 0, "optimizer.lr", self.lr, "positive")
         _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "zero or positive")
         _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "zero or positive")
         _require(0 <= self.min_lr_ratio <= 1, "optimizer.min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
@@ -146,6 +188,15 @@ class OptimizerConfig:
             self.clip_grad is None or self.clip_grad > 1,
             "optimizer.clip_grad", self.clip_grad, "above 1, in units of what is usual",
         )  # fmt: skip
+
+    @property
+    def rate(self) -> float:
+        """The learning rate after the warm-up; that of a training from scratch where none is given.
+
+        >>> OptimizerConfig().rate
+        0.05
+        """
+        return USUAL_LR if self.lr is None else self.lr
 
 
 @dataclass(frozen=True)
@@ -221,8 +272,9 @@ class TrainConfig:
     """Everything a training run needs.
 
     Args:
-        data: Structures and labels.
-        model: Arguments of ``InteratomicPotential`` (its species come from the data).
+        data: Structures and what is known of them.
+        model: Arguments of ``InteratomicPotential``, or of ``MolecularPropertyModel`` where ``data.targets`` is given;
+            species and targets come from the data.
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Where and how long.
@@ -238,3 +290,46 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.optimizer.lr is None:
+            object.__setattr__(self, "optimizer", replace(self.optimizer, lr=self._usual_lr))
+        mechanics = mechanics_of(self.targets)
+        if mechanics and not self.trained and len(mechanics) == len(self.targets):
+            raise ConfigError("loss: all weights are zero; give at least one of them a positive weight.")
+        if not mechanics:
+            self._refuse("data", OF_MECHANICS, "none of data.targets is energy, forces or stress")
+            self._refuse("loss", OF_MECHANICS_LOSS, "none of data.targets is energy, forces or stress")
+        if self.data.targets is None:
+            self._refuse("data", OF_PROPERTIES, "there is no data.targets")
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """What is predicted.
+
+        Raises:
+            ConfigError: ``data.targets`` names something unknown.
+        """
+        return MECHANICS if self.data.targets is None else resolve_targets(self.data.targets)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Those of energy, forces and stress that have a weight in the loss.
+
+        >>> TrainConfig(DataConfig("a.xyz")).trained
+        ('energy', 'forces')
+        """
+        return tuple(name for name in mechanics_of(self.targets) if getattr(self.loss, f"{name}_weight") > 0)
+
+    @property
+    def _usual_lr(self) -> float:
+        """The learning rate where none is given."""
+        return USUAL_LR
+
+    def _refuse(self, section: str, names: Collection[str], reason: str) -> None:
+        """No setting is without effect."""
+        part = getattr(self, section)
+        usual = {one.name: one.default for one in fields(part)}
+        for name in names:
+            if getattr(part, name) != usual[name]:
+                raise ConfigError(
+                    f"{section}.{name} is {getattr(part, name)!r}, but has no effect, because {reason}; leave it out."
+                )

@@ -76,6 +76,17 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
+def given_keys(content: Mapping[str, Any]) -> list[str]:
+    """Dotted keys of the leaves that are not null, which stands for a setting that is left out.
+
+    >>> given_keys({"data": {"train": "a.xyz", "targets": None}})
+    ['data.train']
+    """
+    given = {key: value for key, value in content.items() if value is not None}
+    parts = {key: given_keys(value) if isinstance(value, Mapping) and value else None for key, value in given.items()}
+    return [name for key, part in parts.items() for name in ([key] if part is None else [f"{key}.{x}" for x in part])]
+
+
 def _file(path: str | Path) -> Path:
     if "\0" in str(path):
         raise ConfigError(f"a NUL character is in the name of the configuration file {str(path)!r}.")

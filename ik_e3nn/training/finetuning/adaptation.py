@@ -7,7 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.json_file import read_json, write_json
 from ik_e3nn.models import (
-    InteratomicPotential,
-    MolecularPropertyModel,
+    StoredModel,
     load_model,
 )
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.nn import lora_parameters, merge_lora
-from ik_e3nn.training.config.finetune import OLD, FinetuneConfig, PropertyFinetuneConfig
+from ik_e3nn.training.config.finetune import OLD, FinetuneConfig
 from ik_e3nn.training.finetuning.methods import apply_method, trained_parameters
 from ik_e3nn.training.finetuning.parts import parts_of
 from ik_e3nn.training.finetuning.report import PageText, changes_of, describe, error_table, write_page
@@ -33,26 +32,14 @@ from ik_e3nn.user_path import user_path
 _log = logging.getLogger(__name__)
 
 
-def load_potential(path: Path) -> InteratomicPotential:
-    """The potential in a file; updates of low rank that were kept apart are merged.
+def load_base(path: Path) -> StoredModel:
+    """The model in a file, on the CPU; updates of low rank that were kept apart are merged.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ModelFileError: The file is broken, or that of another kind of model.
+        ModelFileError: The file is broken.
     """
-    model = load_model(path, "cpu", kind=InteratomicPotential)
-    merge_lora(model)
-    return model
-
-
-def load_any(path: Path) -> InteratomicPotential | MolecularPropertyModel:
-    """The potential or the model of properties in a file; updates of low rank that were kept apart are merged.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ModelFileError: The file is broken, or that of another kind of model.
-    """
-    model = cast(InteratomicPotential | MolecularPropertyModel, load_model(path, "cpu"))
+    model = load_model(path, device="cpu")
     merge_lora(model)
     return model
 
@@ -72,7 +59,7 @@ class Adaptation:
 
     initial: nn.Module
 
-    def __init__(self, config: FinetuneConfig | PropertyFinetuneConfig) -> None:
+    def __init__(self, config: FinetuneConfig) -> None:
         self.config, self.method = config, config.finetune
         self.path, self.folder = model_path(config.finetune.base), user_path(config.run.output)
         self.facts: dict[str, Any] = {}

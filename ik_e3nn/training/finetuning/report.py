@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ik_e3nn.atomic import written_at_once
-from ik_e3nn.training.config.file import Config, flat_values
+from ik_e3nn.training.config.file import flat_values
+from ik_e3nn.training.config.schema import TrainConfig
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class PageText:
     warning: str = ""
 
 
-def changes_of(config: Config, resolved: Mapping[str, Any], reasons: Mapping[str, str]) -> list[Change]:
+def changes_of(config: TrainConfig, resolved: Mapping[str, Any], reasons: Mapping[str, str]) -> list[Change]:
     """Settings that are not as they were asked for.
 
     Args:
@@ -92,7 +93,7 @@ def change_lines(changes: Sequence[Change]) -> list[str]:
     return [*lines, f"not asked for, {OF_BASE}: {', '.join(taken)}"] if taken else lines
 
 
-def describe(config: Config, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+def describe(config: TrainConfig, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
     """All settings as they are used, and the changes; both are logged too."""
     settings = flat_values(config) | dict(resolved)
     _log.info("settings:\n%s", "\n".join(f"  {key}: {value!r}" for key, value in settings.items()))

@@ -14,7 +14,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
-from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, write_structures
+from ik_e3nn.data import LabeledSet, LabelKeys, StructureDataset, read_labels, write_structures
 from ik_e3nn.data.files.extxyz import require_extxyz
 from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output
@@ -26,8 +26,8 @@ from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
+from ik_e3nn.training.sets.checks import warn_unseen
 from ik_e3nn.training.sets.elements import check_species
-from ik_e3nn.training.sets.prepare import warn_unseen
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
@@ -135,10 +135,10 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         given_in="command line",
     )
     labels, counts = read_labels(structures, keys, require=(), places=places)
-    absent = missing_labels(structures, keys, counts)
-    if absent:
-        _log.warning("no errors are computed: %s", absent)
-    graphs = StructureDataset(structures, labels, model.r_max, dtype=model.dtype, inputs=model.inputs)
+    if not (counts.energy or counts.forces):
+        _log.warning("no errors are computed: %s", missing_labels(structures, keys))
+    labeled = LabeledSet.of_labels(structures, labels, places=places)
+    graphs = StructureDataset(labeled, model.r_max, dtype=model.dtype, inputs=model.inputs)
     with tqdm(total=len(structures), desc="eval", disable=not settings.progress) as bar:
         result = predict(
             model,
@@ -156,7 +156,7 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
         write_json(metrics_file, metrics)
         if settings.plots:
-            plot_predictions(result, structures, labels, output.parent, stem)
+            plot_predictions(result, labeled, output.parent, stem)
     _log.info("%s", report(metrics, output))
     return metrics
 
@@ -174,14 +174,14 @@ def _check_names(structures: Sequence[Atoms], places: Sequence[str], settings: E
 
 def with_predictions(structures: Sequence[Atoms], predictions: Predictions, prefix: str) -> list[Atoms]:
     """Copies of the structures, labels included, with the predictions in info and arrays."""
-    result = []
+    result, forces = [], predictions.of_atoms("forces")
     for number, atoms in enumerate(structures):
         copy = atoms.copy()
         copy.calc = atoms.calc  # results that came with the file are written again
-        copy.info[f"{prefix}_energy"] = predictions.energy[number]
-        copy.arrays[f"{prefix}_forces"] = predictions.forces[number]
+        copy.info[f"{prefix}_energy"] = float(predictions.values["energy"][number])
+        copy.arrays[f"{prefix}_forces"] = forces[number]
         if atoms.pbc.any() and atoms.cell.rank == 3:
-            copy.info[f"{prefix}_stress"] = predictions.stress[number]
+            copy.info[f"{prefix}_stress"] = predictions.values["stress"][number]
         result.append(copy)
     return result
 

@@ -13,12 +13,7 @@ from matplotlib.ticker import MaxNLocator, ScalarFormatter
 from numpy.typing import NDArray
 
 from ik_e3nn.pictures import picture
-
-_AXES = {  # name, unit, that unit in the unit of errors, and the unit of errors
-    "energy": ("energy less the mean", "eV/atom", 1000.0, "meV/atom"),
-    "forces": ("force component", "eV/A", 1000.0, "meV/A"),
-    "stress": ("stress component", "eV/A$^3$", 1000.0, "meV/A$^3$"),
-}
+from ik_e3nn.targets import Target
 
 _TICKS, _WIDE = 5, 50  # on an axis, and letters in a line beside it
 _FEW = 2000  # points that small marks would hardly show
@@ -49,19 +44,16 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2 if axes is left else 1)
 
 
-def plot_parity(
-    label: str, reference: NDArray[Any], predicted: NDArray[Any], path: Path, *, unit: str | None = None
-) -> None:
-    """Predicted against reference values of one label.
+def plot_parity(target: Target, reference: NDArray[Any], predicted: NDArray[Any], path: Path) -> None:
+    """Predicted against reference values of one target.
 
     Args:
-        label: "energy" (eV/atom, less the mean), "forces" (eV/A) or "stress" (eV/A^3), or a property with ``unit``.
-        reference: Reference values, any shape.
+        target: The target.
+        reference: Reference values as they are drawn, any shape.
         predicted: Predicted values of that shape.
         path: PNG file to write.
-        unit: Unit of a property.
     """
-    name, unit, scale, shown = _AXES[label] if unit is None else (label, unit, 1.0, unit)
+    name, unit, scale, shown = target.axis
     reference, predicted = np.ravel(reference), np.ravel(predicted)
     error = scale * (predicted - reference)
     mae, rmse = np.abs(error).mean(), np.sqrt(np.square(error).mean())
@@ -73,7 +65,7 @@ def plot_parity(
         axes.plot(reference, predicted, ".", markersize=size, alpha=opacity, markeredgewidth=0, rasterized=True)
         ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
         axes.plot(ends, ends, color="black", linewidth=0.8)
-        axes.set_title(f"{fill(label, _WIDE)}\nMAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip())
+        axes.set_title(f"{fill(target.name, _WIDE)}\nMAE {mae:.3g}, RMSE {rmse:.3g} {shown}".rstrip())
         axes.set_xlabel(fill(f"reference {title}", _WIDE))
         axes.set_ylabel(fill(f"predicted {title}", _WIDE))
         axes.set_aspect("equal", adjustable="datalim")

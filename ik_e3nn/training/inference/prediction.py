@@ -1,46 +1,50 @@
-"""A model's energies, forces and stress on many structures, batch by batch."""
+"""A model's predictions of many structures, batch by batch, and what to draw of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ik_e3nn.data import StructureLabels
+from ik_e3nn.data import LabeledSet
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import closest_pair, fields
+from ik_e3nn.targets import mechanics_of
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.plots import plot_parity
+from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.objective.metrics import ErrorSums
 from ik_e3nn.training.sets.loader import Graphs
 
-LABELS = ("energy", "forces", "stress")
 LIMITS = BatchLimits(16)
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about a list of structures.
+    """What a model predicts of a list of structures.
 
     Args:
-        energy: Energies in eV, one a structure.
-        forces: Forces in eV/A, an (N, 3) array a structure.
-        stress: Stress in eV/A^3, a (3, 3) array a structure, NaN without a volume.
+        values: By the names of the outputs, in their units: (M, *shape) for M structures, or (atoms of all structures,
+            *shape) of outputs that every atom has. The stress is NaN where there is no volume.
+        num_atoms: Atoms of every structure.
         errors: Mean errors over the labels there are, see ``ErrorSums``.
     """
 
-    energy: list[float]
-    forces: list[NDArray[np.float64]]
-    stress: list[NDArray[np.float64]]
+    values: dict[str, FloatArray]
+    num_atoms: list[int]
     errors: dict[str, float]
+
+    def of_atoms(self, name: str) -> list[FloatArray]:
+        """An output that every atom has, structure by structure: arrays (N, *shape)."""
+        return np.split(self.values[name], np.cumsum(self.num_atoms)[:-1])
 
 
 def predict(
@@ -48,14 +52,16 @@ def predict(
     graphs: Graphs,
     *,
     limits: BatchLimits = LIMITS,
+    loss: Loss | None = None,
     on_batch: Callable[[int], object] = lambda count: None,
 ) -> Predictions:
     """Evaluate a model.
 
     Args:
-        model: An ``InteratomicPotential``; it is evaluated where it is.
-        graphs: Graphs with the tensors that the model needs, with or without labels.
-        limits: How large batches may become; they become smaller where the memory does not suffice.
+        model: A potential, or a model of properties; it is evaluated where it is.
+        graphs: Graphs of the model's kind, with or without labels.
+        limits: How much a batch may hold; smaller batches are made where the memory does not suffice.
+        loss: Is measured too, where it is given; its targets are those of the graphs.
         on_batch: Called after each batch with the number of its structures (for a progress bar).
 
     Returns:
@@ -66,22 +72,29 @@ def predict(
     """
     was_training, device = model.training, next(model.parameters()).device
     model.eval()
-    stress = any(bool(graphs[index]["pbc"].any()) for index in range(len(graphs)))
-    result = Predictions([], [], [], {})
-    sums = ErrorSums(LABELS, device=device)
-    for batch, outputs in in_batches(lambda one: model(one, forces=True, stress=stress), graphs, limits, device):
-        check_finite(outputs, batch, first=len(result.energy))
-        sums.add(outputs, batch)
-        count = len(outputs["energy"])
-        sizes = torch.bincount(batch["batch"], minlength=count).tolist()
-        result.energy.extend(outputs["energy"].tolist())
-        result.forces.extend(part.double().cpu().numpy() for part in outputs["forces"].split(sizes))
-        nothing = torch.full((count, 3, 3), torch.nan)
-        result.stress.extend(outputs.get("stress", nothing).double().cpu().numpy())
-        on_batch(count)
-    result.errors.update(sums.compute())
+    mechanics = mechanics_of(getattr(model, "targets", ()))
+    options: dict[str, bool] = {}
+    if mechanics:
+        stress = any(bool(graphs[index][fields.PBC].any()) for index in range(len(graphs)))
+        options = {"forces": "forces" in mechanics, "stress": stress and "stress" in mechanics}
+    data = getattr(graphs, "data", None)
+    sums = ErrorSums(() if data is None else data.targets, device=device, loss=loss)
+    parts: dict[str, list[FloatArray]] = {}
+    num_atoms: list[int] = []
+    with torch.no_grad():
+        for batch, outputs in in_batches(lambda one: model(one, **options), graphs, limits, device):
+            if mechanics:
+                check_finite(outputs, batch, first=len(num_atoms))
+            sums.add(outputs, batch)
+            count = len(batch[fields.CELL])
+            num_atoms += torch.bincount(batch[fields.BATCH], minlength=count).tolist()
+            nothing = {"stress": torch.full((count, 3, 3), torch.nan)} if "stress" in mechanics else {}
+            for name, value in (nothing | outputs).items():
+                parts.setdefault(name, []).append(value.double().cpu().numpy())
+            on_batch(count)
     model.train(was_training)
-    return result
+    values = {name: np.concatenate(arrays) for name, arrays in parts.items()}
+    return Predictions(values, num_atoms, sums.compute())
 
 
 def check_finite(outputs: dict[str, Tensor], batch: dict[str, Tensor], *, first: int = 0) -> None:
@@ -116,42 +129,28 @@ def check_finite(outputs: dict[str, Tensor], batch: dict[str, Tensor], *, first:
     )
 
 
-def plot_predictions(
-    predictions: Predictions,
-    structures: Sequence[Atoms],
-    labels: Sequence[StructureLabels],
-    folder: Path,
-    name: str,
-) -> list[Path]:
-    """Draw predicted against reference values of every label there is.
+def plot_predictions(predictions: Predictions, data: LabeledSet, folder: Path, name: str) -> list[Path]:
+    """Draw predicted against reference values of every target that has labels.
 
     Args:
-        predictions: What the model says.
-        structures: The structures.
-        labels: Their labels.
-        folder: Where ``parity_NAME_energy.png`` and the like go.
+        predictions: What a model predicts of the structures.
+        data: The structures with their labels.
+        folder: Where ``parity_NAME_energy.png`` and the like go, with "_" for what file names may not hold.
         name: Name of the set.
 
     Returns:
         The files written.
     """
-    atoms = np.array([len(one) for one in structures])
-    reference_energy = np.array([one.energy for one in labels]) / atoms
-    # the mean is taken off, or the differences would be lost beside the total energies
-    mean = np.nanmean(reference_energy) if np.isfinite(reference_energy).any() else 0.0
-    pairs = {
-        "energy": (reference_energy - mean, np.array(predictions.energy) / atoms - mean),
-        "forces": (_flat([one.forces for one in labels]), _flat(predictions.forces)),
-        "stress": (_flat([one.stress for one in labels]), _flat(predictions.stress)),
-    }
     files = []
-    for label, (reference, predicted) in pairs.items():
+    atoms = np.array(predictions.num_atoms)
+    for target in data.targets:
+        drawn = [target.drawn(values[target.name], atoms) for values in (data.values, predictions.values)]
+        reference, predicted = (values.reshape(len(values), -1) for values in drawn)
         known = np.isfinite(reference) & np.isfinite(predicted)
+        if target.centered and known.any():
+            mean = reference[known].mean()
+            reference, predicted = reference - mean, predicted - mean
         if known.any():
-            files.append(folder / f"parity_{name}_{label}.png")
-            plot_parity(label, reference[known], predicted[known], files[-1])
+            files.append(folder / f"parity_{name}_{re.sub(r'[^A-Za-z0-9.+-]', '_', target.name)}.png")
+            plot_parity(target, reference[known], predicted[known], files[-1])
     return files
-
-
-def _flat(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate([np.ravel(array) for array in arrays])

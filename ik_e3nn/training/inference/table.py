@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ik_e3nn.atomic import written_at_once
-from ik_e3nn.data import PropertyDataset
+from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import (
@@ -30,7 +30,8 @@ from ik_e3nn.models.uncertainty.properties import STD
 from ik_e3nn.settings import check_settings
 from ik_e3nn.targets import Target
 from ik_e3nn.training.config.limits import BatchLimits
-from ik_e3nn.training.inference.property_prediction import Values, predict_properties
+from ik_e3nn.training.inference.prediction import FloatArray
+from ik_e3nn.training.inference.prediction import predict as predict_all
 from ik_e3nn.training.inference.table_checks import checked
 from ik_e3nn.training.inference.table_input import PROBLEM, Asked, column_names, read_asked
 from ik_e3nn.user_path import user_path
@@ -120,11 +121,11 @@ def predict(settings: PredictSettings) -> str:
     sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in results}
     counts = np.zeros(len(asked.rows))
     if len(molecules):
-        graphs = PropertyDataset(molecules, model.edges, model.r_max, dtype=model.dtype)
+        graphs = StructureDataset(molecules, model.r_max, edges=model.edges, dtype=model.dtype)
         with tqdm(total=len(molecules), desc="predict", disable=not settings.progress) as bar:
-            values, _ = predict_properties(model, graphs, limits=BatchLimits(settings.batch_size), on_batch=bar.update)
+            found = predict_all(model, graphs, limits=BatchLimits(settings.batch_size), on_batch=bar.update)
         np.add.at(counts, owners, 1)
-        for name, array in values.items():
+        for name, array in found.values.items():
             np.add.at(sums[name], owners, array)
     _write(output, asked, results, sums, counts)
     done = int((counts > 0).sum())
@@ -152,7 +153,9 @@ def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Targ
     return [one for target in model.targets for one in (target, replace(target, name=target.name + STD))]
 
 
-def _write(path: Path, asked: Asked, targets: Sequence[Target], sums: Values, counts: np.ndarray) -> None:
+def _write(
+    path: Path, asked: Asked, targets: Sequence[Target], sums: dict[str, FloatArray], counts: np.ndarray
+) -> None:
     """The table: columns of the input, predictions, problems."""
     rows = []
     for number, row in enumerate(asked.rows):

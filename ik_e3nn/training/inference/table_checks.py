@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ase import Atoms
 
-from ik_e3nn.data import PropertySet, with_bonds
+from ik_e3nn.data import LabeledSet, with_bonds
 from ik_e3nn.data.bonds.completeness import check_hydrogens, geometry_problem
 from ik_e3nn.data.properties.bond_source import BondSource
 from ik_e3nn.data.structures.geometry import check_contacts
@@ -27,7 +27,7 @@ _UNSEEN = ((fields.TOTAL_CHARGE, "charge", 0), (fields.SPIN, "spin", 1))
 
 def checked(
     asked: Asked, model: MolecularPropertyModel | UncertainProperties, *, bonds: BondSource, progress: bool = False
-) -> tuple[PropertySet, list[int]]:
+) -> tuple[LabeledSet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows.
 
     Args:
@@ -37,7 +37,7 @@ def checked(
         progress: Show a progress bar.
     """
     first = model.first if isinstance(model, UncertainProperties) else model
-    inputs, domain = first.body.inputs, domain_of_model(model)
+    inputs, domain = first.inputs, domain_of_model(model)
     good, odd, strange = [], set(), set()
     for index, (owner, atoms) in enumerate(zip(asked.owners, asked.structures, strict=True)):
         try:
@@ -63,7 +63,7 @@ def checked(
             *(len(strange), len(asked.rows), PROBLEM),
         )
     smiles = [asked.smiles[index] for index in good] if asked.smiles else None
-    molecules = PropertySet([asked.structures[index] for index in good], (), {}, [str(index) for index in good], smiles)
+    molecules = LabeledSet([asked.structures[index] for index in good], (), {}, [str(index) for index in good], smiles)
     if first.edges != "radius" and good:
         molecules = _bonded(molecules, asked, bonds, progress=progress)
     return molecules, [asked.owners[int(name)] for name in molecules.ids]
@@ -102,7 +102,7 @@ def _beyond(atoms: Atoms, domain: Domain | None, unseen: Collection[str], doubt:
     return said.outside(atoms)
 
 
-def _bonded(molecules: PropertySet, asked: Asked, source: BondSource, *, progress: bool) -> PropertySet:
+def _bonded(molecules: LabeledSet, asked: Asked, source: BondSource, *, progress: bool) -> LabeledSet:
     """Those molecules whose bonds are found and fit their geometry."""
     try:
         bonded, report = with_bonds(molecules, source, "skip", progress=progress)

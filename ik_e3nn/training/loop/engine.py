@@ -26,7 +26,7 @@ from ik_e3nn.training.config.schema import RunConfig
 from ik_e3nn.training.loop.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.loop.callbacks import MetricsLog, ProgressBar
 from ik_e3nn.training.loop.checkpoint_io import AtomicCheckpointIO
-from ik_e3nn.training.loop.module import PotentialModule
+from ik_e3nn.training.loop.module import TrainingModule
 from ik_e3nn.training.run.checkpoint import load_checkpoint
 from ik_e3nn.training.run.run_folder import CHECKPOINTS
 from ik_e3nn.training.sets.loader import BatchLoader, Graphs, sizes_of
@@ -43,7 +43,7 @@ _DDP_OPTIONS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadc
 
 
 def run_training(
-    module: PotentialModule,
+    module: TrainingModule,
     train: Graphs,
     valid: Graphs,
     *,

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.targets import mechanics_of
 from ik_e3nn.training.config.schema import OptimizerConfig
 from ik_e3nn.training.loop.average import MovingAverage
 from ik_e3nn.training.loop.clipping import GradientClipping
 from ik_e3nn.training.loop.schedule import LearningRateSchedule
 from ik_e3nn.training.objective.loss import Loss, Term
-from ik_e3nn.training.objective.metrics import Errors, ErrorSums
+from ik_e3nn.training.objective.metrics import ErrorSums
 from ik_e3nn.training.run.checkpoint import random_state, set_random_state
 from ik_e3nn.training.run.clock import RunClock, agree
 from ik_e3nn.training.sets.loader import to_device
@@ -29,14 +30,14 @@ _log = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 50
 
 
-class PotentialModule(LightningModule):
-    """Trains a potential on energies, forces and stress; validates, and in the end hands out, its moving average.
+class TrainingModule(LightningModule):
+    """Trains a model; validates, and in the end hands out, its moving average.
 
     Over several processes each loss is divided by the label counts of all of them, so the gradient equals that of one
     process with the same batch, however unevenly the labels are shared.
 
     Args:
-        model: An ``InteratomicPotential``, or any module with its call signature.
+        model: A potential, a model of properties, or any module with the call signature of one.
         loss: What is minimized.
         optimizer: How.
         clock: Seconds so far, and the limit on them.
@@ -64,20 +65,21 @@ class PotentialModule(LightningModule):
         self.compile_step = compile
         self.schedule = LearningRateSchedule(optimizer)
         self.clipping = GradientClipping(optimizer.clip_grad)
-        self._forces, self._stress = "forces" in loss.weights, "stress" in loss.weights
+        mechanics = mechanics_of(loss.layout.targets.values())
+        self._options = {name: name in loss.weights for name in ("forces", "stress")} if mechanics else {}
         self._train_terms: dict[str, Term] = {}
-        self._valid_sums: Errors = ErrorSums(())
+        self._valid_sums = ErrorSums()
         self._valid_start, self._valid_seconds = 0.0, 0.0
         self._elapsed, self._earlier, self._progress = 0.0, 0.0, 0.0
         self._random_state: dict[str, Any] | None = None
 
     def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
         """What a model says of a batch."""
-        return model(batch, forces=self._forces, stress=self._stress)
+        return model(batch, **self._options)
 
-    def errors(self) -> Errors:
+    def errors(self) -> ErrorSums:
         """Sums of errors, all zero."""
-        return ErrorSums(self.loss.weights, device=self.device, loss=self.loss)
+        return ErrorSums(device=self.device, loss=self.loss)
 
     @property
     def best_model(self) -> nn.Module:
@@ -105,7 +107,7 @@ class PotentialModule(LightningModule):
                 groups.setdefault(self.lr_factors.get(name, 1.0), []).append(parameter)
         return torch.optim.AdamW(
             [{"params": groups[factor], "lr_factor": factor} for factor in sorted(groups, reverse=True)],
-            lr=settings.lr,
+            lr=settings.rate,
             weight_decay=settings.weight_decay,
             amsgrad=settings.amsgrad,
             fused=True,  # one kernel for all parameters: on the CPU the default is a Python loop over them

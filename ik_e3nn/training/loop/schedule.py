@@ -33,7 +33,7 @@ class LearningRateSchedule:
         """Learning rate of optimizer step ``step`` (from 0) at ``progress`` (0 at the start, 1 at the end)."""
         config = self._config
         warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-        return config.lr * warm * self._shape(min(max(progress, 0.0), 1.0))
+        return config.rate * warm * self._shape(min(max(progress, 0.0), 1.0))
 
     def observe(self, valid_loss: float) -> None:
         """Take note of an epoch's validation loss (only the plateau schedule uses it)."""

@@ -1,15 +1,17 @@
-"""Loss of energies, forces and stress, with missing labels masked out."""
+"""The loss of any targets, with missing labels masked out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.targets import MECHANICS, LabelLayout, Target, mechanics_of
 from ik_e3nn.training.config.schema import LossConfig
 
 
@@ -21,77 +23,61 @@ class Term:
     count: Tensor
 
 
-class Loss(Protocol):
-    """A weighted sum of terms, one a label."""
-
-    weights: dict[str, float]
-
-    def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
-        """Sums and counts of each label."""
-        ...
-
-    def combine(self, terms: Mapping[str, Term], *, progress: float = 1.0) -> Tensor:
-        """The loss, from sums and counts that may have been added up over batches."""
-        ...
-
-
-def residuals(outputs: Mapping[str, Tensor], batch: Any, label: str) -> tuple[Tensor, Tensor]:
-    """Predicted minus reference values of one label, zero where the label is missing.
-
-    Args:
-        outputs: What the model returned.
-        batch: graph with the reference (``energy`` (B,) eV, ``forces`` (N,3) eV/A, ``stress`` (B,3,3) eV/A^3; NaN =
-            missing).
-        label: "energy", "forces" or "stress".
-
-    Returns:
-        The residuals, in the prediction's shape and in the wider of both dtypes, and the mask of the labeled values.
-    """
-    predicted = outputs[label]
-    reference = batch[label].reshape(predicted.shape)
-    known = ~torch.isnan(reference)
-    if label == "stress":  # no volume, no stress: the model says NaN there
-        known = known & (torch.linalg.det(batch["cell"]) != 0)[:, None, None]
-    # both sides are filled before the difference: the gradient of a masked NaN would still be NaN
-    return torch.where(known, predicted, 0.0) - torch.where(known, reference, 0.0), known
-
-
-def atoms_per_structure(batch: Any, num_structures: int) -> Tensor:
-    """Number of atoms of each structure, (B,) int64."""
-    return torch.bincount(batch["batch"], minlength=num_structures)
-
-
-class PotentialLoss:
+class Loss:
     """Weighted sum of mean losses, each mean taken over the labeled values of a batch.
 
     ::
 
-        L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)>,   f(x) = x^2, |x| or Huber's function
+        L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)> + sum_p w_p <f(dp / s_p)> / sum_p w_p
+        f(x) = x^2, |x| or Huber's function
 
-    with t in [0, 1] the progress of the run and g the growth of the energies' weight; ``weights`` are those of t = 1.
+    with t in [0, 1] the progress of the run, g the growth of the energies' weight, and properties p in units of their
+    spreads s_p. ``weights`` are the factors of the means at t = 1.
 
     Args:
-        config: Kind of loss, weights, and whether energies count per atom.
+        config: Kind of loss and weights.
+        targets: The targets of the batches, in the order of their labels.
+        spreads: Spreads of properties by name, in their units; what is not named counts in its unit.
+
+    Raises:
+        ConfigError: A weight of something that is no target, or nothing but zero weights.
     """
 
-    def __init__(self, config: LossConfig) -> None:
-        self.config = config
-        self._growth = config.energy_growth if config.labels != ("energy",) else 1.0
-        weights = {
-            "energy": config.energy_weight * self._growth,
-            "forces": config.forces_weight,
-            "stress": config.stress_weight,
-        }
-        self.weights = {label: weights[label] for label in config.labels}
+    def __init__(
+        self,
+        config: LossConfig,
+        targets: Sequence[Target] = MECHANICS,
+        spreads: Mapping[str, float] | None = None,
+    ) -> None:
+        self.config, self.layout = config, LabelLayout(targets)
+        self.spreads = {name: (spreads or {}).get(name, 1.0) for name in self.layout.targets}
+        mechanics = mechanics_of(targets)
+        self.properties = [name for name in self.layout.targets if name not in mechanics]
+        unknown = sorted(set(config.weights) - set(self.properties))
+        if unknown:
+            raise ConfigError(
+                f"loss.weights names {', '.join(unknown)}; the targets are {', '.join(self.properties) or 'none'}"
+            )
+        given = {name: getattr(config, f"{name}_weight") for name in mechanics}
+        self._growth = config.energy_growth if given.get("forces") or given.get("stress") else 1.0
+        if "energy" in given:
+            given["energy"] *= self._growth
+        of_properties = {name: config.weights.get(name, 1.0) for name in self.properties}
+        whole = sum(of_properties.values())
+        given |= {name: weight / whole for name, weight in of_properties.items() if weight > 0}
+        self.weights = {name: weight for name, weight in given.items() if weight > 0}
+        if not self.weights:
+            raise ConfigError("loss.weights are all zero; give at least one target a positive weight")
 
     def terms(self, outputs: Mapping[str, Tensor], batch: Any) -> dict[str, Term]:
-        """Sums and counts of each weighted label; differentiable in the outputs."""
+        """Sums and counts of each weighted target; differentiable in the outputs."""
         terms = {}
-        for label in self.weights:
-            error, known = residuals(outputs, batch, label)
-            if label == "energy" and self.config.energy_per_atom:
-                error = error / atoms_per_structure(batch, len(error))
-            terms[label] = Term(self._penalty(error), known.sum())
+        for name in self.weights:
+            error, known = self.layout.residual(outputs, batch, name)
+            target = self.layout.targets[name]
+            if self.config.energy_per_atom:
+                error = target.reduced(error, batch)
+            terms[name] = Term(self._penalty(error / self.spreads[name], target), known.sum())
         return terms
 
     def combine(self, terms: Mapping[str, Term], *, progress: float = 1.0) -> Tensor:
@@ -99,17 +85,27 @@ class PotentialLoss:
         weights = dict(self.weights)
         if "energy" in weights:
             weights["energy"] *= self._growth ** (progress - 1)
-        parts = [weight * terms[label].total / terms[label].count.clamp(min=1) for label, weight in weights.items()]
+        parts = [weight * terms[name].total / terms[name].count.clamp(min=1) for name, weight in weights.items()]
         return torch.stack(parts).sum()
+
+    def of_means(self, means: Mapping[str, float]) -> float:
+        """The loss at the end of a run from the mean losses of the targets that have labels.
+
+        Where properties have none, the weights of the others are those of a mean over the others.
+        """
+        there = sum(self.weights[name] for name in means if name in self.properties)
+        shares = {name: self.weights[name] / (there if name in self.properties else 1.0) for name in means}
+        return sum(shares[name] * mean for name, mean in means.items())
 
     def __call__(self, outputs: Mapping[str, Tensor], batch: Any) -> Tensor:
         """The loss of one batch, a scalar."""
         return self.combine(self.terms(outputs, batch))
 
-    def _penalty(self, error: Tensor) -> Tensor:
+    def _penalty(self, error: Tensor, target: Target) -> Tensor:
         error = error.flatten()
         if self.config.kind == "mse":
             return torch.dot(error, error)
         if self.config.kind == "mae":
             return error.abs().sum()
-        return functional.huber_loss(error, torch.zeros_like(error), reduction="sum", delta=self.config.huber_delta)
+        delta = self.config.huber_delta or target.huber_delta
+        return functional.huber_loss(error, torch.zeros_like(error), reduction="sum", delta=delta)

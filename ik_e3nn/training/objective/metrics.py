@@ -3,62 +3,45 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ik_e3nn.training.objective.loss import Loss, atoms_per_structure, residuals
-
-NAMES = {"energy": "energy_{}_meV_per_atom", "forces": "force_{}_meV_per_A", "stress": "stress_{}_meV_per_A3"}
-
-
-class Errors(Protocol):
-    """Sums of errors over any number of batches."""
-
-    def add(self, outputs: Mapping[str, Tensor], batch: Any) -> None:
-        """Add the errors of one batch."""
-        ...
-
-    def reduce(self) -> None:
-        """Add up the sums of all processes."""
-        ...
-
-    def compute(self) -> dict[str, float]:
-        """The errors and the loss."""
-        ...
+from ik_e3nn.targets import LabelLayout, Target
+from ik_e3nn.training.objective.loss import Loss
 
 
 class ErrorSums:
-    """Adds up the errors of energies per atom, forces and stress, and the loss, over any number of batches.
+    """Adds up the errors of targets, and the loss, over any number of batches.
 
     Args:
-        labels: Which of "energy", "forces", "stress" to measure.
-        device: Where the sums live.
-        loss: Adds its own terms where given.
+        targets: The targets of the batches, in the order of their labels; those of the loss if it is given.
+        device: Where the sums are.
+        loss: Adds its own terms where it is given.
     """
 
-    def __init__(self, labels: Iterable[str], *, device: torch.device | str = "cpu", loss: Loss | None = None) -> None:
-        self._labels = tuple(labels)
+    def __init__(
+        self, targets: Sequence[Target] = (), *, device: torch.device | str = "cpu", loss: Loss | None = None
+    ) -> None:
         self._loss = loss
-        # rows: labels; columns: sum |e|, sum e^2, count, sum of the loss, count of the loss
-        self._sums = torch.zeros(len(self._labels), 5, dtype=torch.float64, device=device)
+        self._layout = LabelLayout(targets) if loss is None else loss.layout
+        # rows: targets; columns: sum |e|, sum e^2, count, sum of the loss, count of the loss
+        self._sums = torch.zeros(len(self._layout.targets), 5, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def add(self, outputs: Mapping[str, Tensor], batch: Any) -> None:
-        """Add the errors of one batch; labels that the batch lacks are left out."""
+        """Add the errors of one batch; targets that the outputs or the batch lack are left out."""
         terms = self._loss.terms(outputs, batch) if self._loss is not None else {}
-        for row, label in enumerate(self._labels):
-            if label not in outputs or label not in batch:
+        for row, (name, target) in enumerate(self._layout.targets.items()):
+            if name not in outputs or self._layout.places[name][0] not in batch:
                 continue
-            error, known = residuals(outputs, batch, label)
-            error = error.double()
-            if label == "energy":
-                error = error / atoms_per_structure(batch, len(error))
+            error, known = self._layout.residual(outputs, batch, name)
+            error = target.reduced(error.double(), batch)
             parts = [error.abs().sum(), error.square().sum(), known.sum().double()]
-            if label in terms:
-                parts += [terms[label].total.double(), terms[label].count.double()]
+            if name in terms:
+                parts += [terms[name].total.double(), terms[name].count.double()]
             self._sums[row, : len(parts)] += torch.stack(parts)
 
     def reduce(self) -> None:
@@ -67,14 +50,23 @@ class ErrorSums:
             torch.distributed.all_reduce(self._sums)
 
     def compute(self) -> dict[str, float]:
-        """The errors, such as ``energy_mae_meV_per_atom``, of all labels that occurred; and ``loss`` with a loss."""
-        sums = dict(zip(self._labels, self._sums.tolist(), strict=True))
-        result = {}
-        if self._loss is not None:
-            weights = self._loss.weights
-            result["loss"] = sum(weight * sums[label][3] / max(sums[label][4], 1) for label, weight in weights.items())
-        for label, (absolute, square, count, *_) in sums.items():
+        """The errors, such as ``energy_mae_meV_per_atom`` or ``gap_rmse_eV``, of all targets that have labels.
+
+        With a loss there is ``loss`` too, and with properties the mean of their errors in units of their spreads,
+        ``mean_mae_over_spread``.
+        """
+        sums = dict(zip(self._layout.targets, self._sums.tolist(), strict=True))
+        result, means, relative = {}, {}, []
+        for name, (absolute, square, count, penalty, number) in sums.items():
+            if number:
+                means[name] = penalty / number
             if count:
-                result[NAMES[label].format("mae")] = 1000.0 * absolute / count
-                result[NAMES[label].format("rmse")] = 1000.0 * math.sqrt(square / count)
-        return result
+                target = self._layout.targets[name]
+                result[target.error_name("mae")] = target.shown_factor * absolute / count
+                result[target.error_name("rmse")] = target.shown_factor * math.sqrt(square / count)
+                if self._loss is not None and name in self._loss.properties:
+                    relative.append(absolute / count / self._loss.spreads[name])
+        if self._loss is None:
+            return result
+        over_spread = {"mean_mae_over_spread": sum(relative) / len(relative)} if relative else {}
+        return {"loss": self._loss.of_means(means), **over_spread, **result}

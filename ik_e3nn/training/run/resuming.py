@@ -11,13 +11,11 @@ from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.json_file import read_json, write_json
 from ik_e3nn.training.config.file import config_notes, flat_values, read_config, write_config
 from ik_e3nn.training.config.finetune import OLD, REPLAY
-from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.run import run_folder
 from ik_e3nn.training.run.checkpoint import load_checkpoint
 from ik_e3nn.training.sets.prepare import ISOLATED
 
-Config = TrainConfig | PropertyConfig
 _log = logging.getLogger(__name__)
 
 # changes of these do not change what is trained
@@ -33,7 +31,7 @@ _SAME = (
 )
 
 
-def check_continues(config: Config, folder: Path) -> None:
+def check_continues(config: TrainConfig, folder: Path) -> None:
     """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
 
     Whether data are the same is not known before they are read, see ``check_same_data``.
@@ -63,7 +61,7 @@ def check_continues(config: Config, folder: Path) -> None:
         load_checkpoint(folder / run_folder.CHECKPOINTS / "best.ckpt")
 
 
-def changes(config: Config, folder: Path) -> dict[str, str]:
+def changes(config: TrainConfig, folder: Path) -> dict[str, str]:
     """What of a configuration is not as it was when the run in a folder was started last, by its dotted keys.
 
     Raises:
@@ -84,7 +82,7 @@ def changes(config: Config, folder: Path) -> dict[str, str]:
     return {key: f"{key} was {before.get(key)!r} and is now {now[key]!r}" for key in changed}
 
 
-def files_read(config: Config) -> list[str]:
+def files_read(config: TrainConfig) -> list[str]:
     """Files, globs and folders of data that a training reads, and the base model of a fine-tuning.
 
     >>> from ik_e3nn.training import DataConfig
@@ -97,7 +95,7 @@ def files_read(config: Config) -> list[str]:
     return [name for names in lists for name in names if isinstance(name, str)]
 
 
-def is_complete(config: Config, folder: Path) -> bool:
+def is_complete(config: TrainConfig, folder: Path) -> bool:
     """Whether a run has its model, has reached one of its limits, and is asked for with its own data."""
     if not ((folder / run_folder.METRICS).exists() and (folder / run_folder.MODEL).exists()):
         return False
@@ -112,7 +110,7 @@ def is_complete(config: Config, folder: Path) -> bool:
     return over and not _data_changes(config, folder)
 
 
-def check_same_data(digests: Mapping[str, str], config: Config, folder: Path) -> None:
+def check_same_data(digests: Mapping[str, str], config: TrainConfig, folder: Path) -> None:
     """Raise unless the data are those that a run began with; warn where only what is measured by has changed.
 
     Args:
@@ -142,7 +140,7 @@ def check_same_data(digests: Mapping[str, str], config: Config, folder: Path) ->
         _log.warning("resuming with a change: %s", what)
 
 
-def note_start(config: Config, folder: Path, digests: Mapping[str, str], *, resume: bool) -> None:
+def note_start(config: TrainConfig, folder: Path, digests: Mapping[str, str], *, resume: bool) -> None:
     """Write settings and digests; above the settings, since which epoch they are what they are, if not from the start.
 
     Args:
@@ -164,7 +162,7 @@ def _last(folder: Path) -> Path:
     return folder / run_folder.CHECKPOINTS / "last.ckpt"
 
 
-def _data_changes(config: Config, folder: Path) -> dict[str, str]:
+def _data_changes(config: TrainConfig, folder: Path) -> dict[str, str]:
     """Changed settings of data, all but those that are of no effect."""
     found = changes(config, folder).items()
     return {key: change for key, change in found if key.startswith("data.") and key not in _OF_NO_EFFECT}

@@ -15,7 +15,6 @@ from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.settings import check_value
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.training.config.file import GIVEN_BY_DATA, nearest
-from ik_e3nn.training.config.properties import PropertyConfig
 from ik_e3nn.training.config.schema import TrainConfig
 
 # Arguments that are arguments of something else, and which of those are not to be given.
@@ -65,7 +64,7 @@ def check_model_arguments(
         check_model_arguments(part, inner, section=f"{section}.{name}", given=outside)
 
 
-def seeded(config: TrainConfig | PropertyConfig, kind: type[nn.Module], *given: Any) -> nn.Module:
+def seeded(config: TrainConfig, kind: type[nn.Module], *given: Any) -> nn.Module:
     """A model as a configuration says, on the CPU in its precision; the same for the same seed.
 
     Args:

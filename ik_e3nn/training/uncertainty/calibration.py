@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from torch import nn
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
-from ik_e3nn.data import StructureDataset
+from ik_e3nn.data import LabeledSet, StructureDataset
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError
@@ -31,13 +30,13 @@ from ik_e3nn.models import (
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior, members_of
+from ik_e3nn.targets import MECHANICS, LabelLayout
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.prediction import predict
-from ik_e3nn.training.objective.loss import residuals
 from ik_e3nn.training.sets.elements import check_species
-from ik_e3nn.training.sets.prepare import LabeledSet, read_set
+from ik_e3nn.training.sets.reading import read_set
 from ik_e3nn.training.uncertainty.plot import plot_calibration
 from ik_e3nn.training.uncertainty.property_calibration import PropertyCalibrationResult, calibrate_properties
 from ik_e3nn.training.uncertainty.quality import (
@@ -118,7 +117,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     halves = [data.select(range(start, len(data.structures), 2)) for start in (0, 1)]
     for half in halves:
         for label in ("energy", "forces"):
-            if not getattr(half.counts, label):
+            if not half.counts()[label]:
                 raise DataError(
                     f"every other structure of data calibrates and the rest tests, but one of these halves has no "
                     f"{label} labels; give more structures with {label}, or mix them with the others."
@@ -165,7 +164,7 @@ def last_layer_of(
         DataError: The training data have no labels.
     """
     train = _molecules(read_set(settings.train or [], settings.keys))
-    if not (train.counts.energy or train.counts.forces):
+    if not (train.counts()["energy"] or train.counts()["forces"]):
         raise DataError(
             f"train has no labels: nothing but single atoms has {settings.energy_key} or {settings.forces_key}; "
             "give the files that the model was trained on, with their labels."
@@ -207,12 +206,12 @@ def errors_and_stds(
         DataError: Nothing is left of a label.
     """
     found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {"energy": ([], []), "forces": ([], [])}
-    graphs, limits = _graphs(potential, data), BatchLimits(batch_size)
+    graphs, limits, layout = _graphs(potential, data), BatchLimits(batch_size), LabelLayout(MECHANICS)
     for batch, outputs in in_batches(
         lambda one: potential(one, forces=True, std=True), graphs, limits, potential.device
     ):
         for label, (errors, stds) in found.items():
-            error, known = residuals(outputs, batch, label)
+            error, known = layout.residual(outputs, batch, label)
             errors.append(error[known].double().cpu().numpy())
             stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
     return {label: uncertain_only(label, *map(np.concatenate, pair)) for label, pair in found.items()}
@@ -223,6 +222,6 @@ def _molecules(data: LabeledSet) -> LabeledSet:
     return data.select([index for index, atoms in enumerate(data.structures) if not is_isolated(atoms)])
 
 
-def _graphs(model: nn.Module, data: LabeledSet) -> StructureDataset:
+def _graphs(model: InteratomicPotential | UncertainPotential, data: LabeledSet) -> StructureDataset:
     options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs}
-    return StructureDataset(data.structures, data.labels, model.r_max, **options)  # type: ignore[arg-type]
+    return StructureDataset(data, model.r_max, **options)

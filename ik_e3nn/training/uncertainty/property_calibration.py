@@ -14,9 +14,10 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
-from ik_e3nn.data import PropertyDataset, PropertySet, read_properties, with_bonds
-from ik_e3nn.data.graphs.property_dataset import check_stated_numbers
+from ik_e3nn.data import LabeledSet, StructureDataset, read_properties, with_bonds
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import check_all_stated
+from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.json_file import write_json
 from ik_e3nn.models import (
     LastLayerProperties,
@@ -29,13 +30,11 @@ from ik_e3nn.models import (
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.models.uncertainty.properties import STD, LastLayersPosterior
-from ik_e3nn.targets.target import columns
+from ik_e3nn.targets import LabelLayout
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.config.limits import BatchLimits
-from ik_e3nn.training.config.properties import PropertyLossConfig
 from ik_e3nn.training.inference.batches import in_batches
-from ik_e3nn.training.inference.property_prediction import predict_properties
-from ik_e3nn.training.objective.property_loss import PropertyLoss
+from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.uncertainty.plot import plot_calibration
 from ik_e3nn.training.uncertainty.quality import (
@@ -136,7 +135,7 @@ def calibrate_properties(
 
 
 def property_errors_and_stds(
-    model: UncertainProperties, data: PropertySet, batch_size: int = 64
+    model: UncertainProperties, data: LabeledSet, batch_size: int = 64
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
     """Errors (prediction less label) and standard deviations of all known values, by target.
 
@@ -152,20 +151,18 @@ def property_errors_and_stds(
         DataError: No standard deviation of a target is above zero.
     """
     found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {t.name: ([], []) for t in model.targets}
-    places = columns(model.targets)
+    layout = LabelLayout(model.targets)
     with torch.no_grad():
         for batch, outputs in in_batches(model, _graphs(model, data), BatchLimits(batch_size), model.device):
             for name, (errors, stds) in found.items():
-                reference = batch["targets"][:, places[name]]
-                known = ~reference.isnan()
-                error = outputs[name].reshape(reference.shape) - reference
+                error, known = layout.residual(outputs, batch, name)
                 errors.append(error[known].cpu().numpy())
-                stds.append(outputs[name + STD].reshape(reference.shape)[known].cpu().numpy())
+                stds.append(outputs[name + STD][known].cpu().numpy())
     return {name: uncertain_only(name, *map(np.concatenate, pair)) for name, pair in found.items()}
 
 
 def _last_layers(
-    model: MolecularPropertyModel, settings: CalibrationSettings, valid: PropertySet, held_out: Sequence[Atoms]
+    model: MolecularPropertyModel, settings: CalibrationSettings, valid: LabeledSet, held_out: Sequence[Atoms]
 ) -> LastLayerProperties:
     """The posterior of the heads' last weights, from the training set and the errors on other molecules."""
     train = _read(settings.train or [], model, settings)
@@ -173,10 +170,9 @@ def _last_layers(
     train = train.select(unseen(train.structures, held_out))
     order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
     chosen = train.select(np.sort(order))
-    loss = PropertyLoss(PropertyLossConfig(), model.targets, model.scales.scale.tolist())
     limits = BatchLimits(settings.batch_size)
-    _, errors = predict_properties(model, _graphs(model, valid), limits=limits, loss=loss)
-    rmse = {t.name: errors["_".join([t.name, "rmse", *([t.unit] if t.unit else [])])] for t in model.targets}
+    errors = predict(model, _graphs(model, valid), limits=limits).errors
+    rmse = {target.name: errors[target.error_name("rmse")] for target in model.targets}
     posterior = LastLayersPosterior(model, {name: max(value, 1e-9) for name, value in rmse.items()})
     with tqdm(total=len(chosen), desc="last layers", disable=not settings.progress) as bar:
         for batch, _ in in_batches(posterior.add, _graphs(model, chosen), limits, model.device):
@@ -184,10 +180,11 @@ def _last_layers(
     return LastLayerProperties(model, posterior.roots(len(train) / len(chosen))).to(model.device).eval()
 
 
-def _read(paths: str | Sequence[str], model: MolecularPropertyModel, settings: CalibrationSettings) -> PropertySet:
+def _read(paths: str | Sequence[str], model: MolecularPropertyModel, settings: CalibrationSettings) -> LabeledSet:
     """Molecules with values, and bonds if the model's graph is made of them."""
     molecules = read_properties(paths, model.targets, seed=settings.seed, progress=settings.progress, advice="")
-    check_stated_numbers(molecules, model.body.inputs)
+    keys = [key for name, key in NUMBER_KEYS.items() if name in model.inputs]
+    check_all_stated(molecules.structures, keys, molecules.names)
     if model.edges == "radius":
         return molecules
     molecules, report = with_bonds(molecules, "auto", "skip", progress=settings.progress)
@@ -196,5 +193,5 @@ def _read(paths: str | Sequence[str], model: MolecularPropertyModel, settings: C
     return molecules
 
 
-def _graphs(model: MolecularPropertyModel | UncertainProperties, data: PropertySet) -> PropertyDataset:
-    return PropertyDataset(data, model.edges, model.r_max, dtype=model.dtype)
+def _graphs(model: MolecularPropertyModel | UncertainProperties, data: LabeledSet) -> StructureDataset:
+    return StructureDataset(data, model.r_max, edges=model.edges, dtype=model.dtype)

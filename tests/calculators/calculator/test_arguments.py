@@ -98,7 +98,7 @@ def test_numbers_that_are_not_finite_name_the_closest_atoms():
     crowded.calc = IKCalculator(model, device="cpu")
     with pytest.raises(ExplosionError, match=r"its closest atoms, 1 \(H\) and 2 \(O\), are 0.002 A apart"):
         crowded.get_potential_energy()
-    graphs = StructureDataset([crowded], None, model.r_max)
+    graphs = StructureDataset([crowded], model.r_max)
     with pytest.raises(
         DataError, match=r"structure 0 \(counted from 0, with 3 atoms\) are NaN or infinite: its closest"
     ):

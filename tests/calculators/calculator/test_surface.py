@@ -138,12 +138,12 @@ def test_compiled(model, tmp_path):
 
 def test_data_sets_carry_surfaces_of_all_structures_or_of_none():
     everywhere = [water(surface_normal=[0, 0, 1]), water(surface_normal=[0, 1, 0])]
-    graphs = StructureDataset(everywhere, None, 4.0, inputs=["surface"])
+    graphs = StructureDataset(everywhere, 4.0, inputs=["surface"])
     assert graphs[1]["surface_normal"].tolist() == [[0, 1, 0]]
     mixed = [water(), water(surface_normal=[0, 1, 0])]
     with pytest.raises(MissingInputError, match="the model needs surface_normal, but 1 of 2 structures"):
-        StructureDataset(mixed, None, 4.0, inputs=["surface"])
-    assert "surface_normal" not in StructureDataset(mixed, None, 4.0)[1]
+        StructureDataset(mixed, 4.0, inputs=["surface"])
+    assert "surface_normal" not in StructureDataset(mixed, 4.0)[1]
 
 
 @pytest.mark.parametrize(("height", "warned"), [(2.0, False), (1.85, False), (1.5, True)])

@@ -8,7 +8,7 @@ from ase.build import bulk, fcc111, molecule
 from torch_geometric.loader import DataLoader
 
 import ik_e3nn.data.graphs.dataset as module
-from ik_e3nn.data import StructureDataset, StructureLabels, force_rms, molecule_from_smiles, read_labels
+from ik_e3nn.data import LabeledSet, StructureDataset, StructureLabels, force_rms, molecule_from_smiles, read_labels
 from ik_e3nn.errors import DataError, MissingInputError
 
 STRUCTURES = [molecule("CH3CH2OH"), bulk("NaCl", "rocksalt", a=5.6), Atoms("Na"), fcc111("Pt", (1, 1, 2), vacuum=4.0)]
@@ -25,7 +25,7 @@ def labeled():
 def test_mixed_structures_in_one_batch():
     structures = labeled()
     labels, _ = read_labels(structures)
-    dataset = StructureDataset(structures, labels, r_max=4.0)
+    dataset = StructureDataset(LabeledSet.of_labels(structures, labels), r_max=4.0)
     [batch] = DataLoader(dataset, batch_size=4)
     assert batch.cell.shape == batch.stress.shape == (4, 3, 3)
     assert batch.energy.tolist()[0] == -4.0
@@ -36,11 +36,11 @@ def test_mixed_structures_in_one_batch():
     assert batch.edge_shifts.dtype == torch.float32
     assert torch.equal(batch.stress[1], torch.eye(3, dtype=torch.float64))
     assert batch.batch.bincount().tolist() == dataset.num_atoms == [9, 2, 1, 2]
-    assert dataset.species == [1, 6, 8, 11, 17, 78]
+    assert dataset.data.species == [1, 6, 8, 11, 17, 78]
 
 
 def test_neighbor_lists_are_searched_once(monkeypatch):
-    dataset = StructureDataset(STRUCTURES, None, r_max=4.0)
+    dataset = StructureDataset(STRUCTURES, r_max=4.0)
     calls = []
     build = module.build_graph
     monkeypatch.setattr(module, "build_graph", lambda *args, **kwargs: calls.append(1) or build(*args, **kwargs))
@@ -51,7 +51,7 @@ def test_neighbor_lists_are_searched_once(monkeypatch):
 
 
 def test_what_a_caller_adds_is_not_kept():
-    dataset = StructureDataset([molecule("H2O")], None, r_max=4.0)
+    dataset = StructureDataset(LabeledSet.of_labels([molecule("H2O")]), r_max=4.0)
     graph = dataset[0]
     graph["extra"] = torch.ones(1)
     graph["energy"] = torch.ones(1)
@@ -60,7 +60,7 @@ def test_what_a_caller_adds_is_not_kept():
 
 
 def test_workers_give_the_same_graphs():
-    dataset = StructureDataset(STRUCTURES, None, r_max=4.0)
+    dataset = StructureDataset(STRUCTURES, r_max=4.0)
     alone = next(iter(DataLoader(dataset, batch_size=4)))
     shared = next(iter(DataLoader(dataset, batch_size=4, num_workers=1)))
     assert torch.equal(alone.edge_index, shared.edge_index)
@@ -68,7 +68,7 @@ def test_workers_give_the_same_graphs():
 
 def test_charge_is_in_all_graphs_or_in_none():
     ion, atom = Atoms("Na", info={"charge": 1, "spin": 1}), Atoms("Na", info={"spin": 2})
-    dataset = StructureDataset([ion, atom], None, r_max=4.0)
+    dataset = StructureDataset([ion, atom], r_max=4.0)
     [batch] = DataLoader(dataset, batch_size=2)
     assert batch.spin.tolist() == [1.0, 2.0]
     assert "total_charge" not in batch
@@ -76,18 +76,18 @@ def test_charge_is_in_all_graphs_or_in_none():
         MissingInputError,
         match=r'needs total_charge, but 1 of 2 structures have no info\["charge"\] \(first: structure 1\)',
     ):
-        StructureDataset([ion, atom], None, r_max=4.0, inputs=["total_charge"])
+        StructureDataset([ion, atom], r_max=4.0, inputs=["total_charge"])
 
 
 def test_average_neighbors():
     """Atoms without neighbors do not count, and the most crowded atom has at most four times the number."""
-    assert StructureDataset([molecule("H2O"), Atoms("Na")], None, r_max=4.0).average_neighbors() == 2.0
-    assert StructureDataset([Atoms("Na")], None, r_max=4.0).average_neighbors() == 1.0
+    assert StructureDataset([molecule("H2O"), Atoms("Na")], r_max=4.0).average_neighbors() == 2.0
+    assert StructureDataset([Atoms("Na")], r_max=4.0).average_neighbors() == 1.0
     crystal, gas = bulk("Cu", cubic=True), Atoms("Cu50", np.arange(50)[:, None] * [20.0, 0, 0])
-    assert StructureDataset([crystal, gas], None, r_max=3.0).average_neighbors() == 12.0
+    assert StructureDataset([crystal, gas], r_max=3.0).average_neighbors() == 12.0
     curve = [Atoms("Cu2", [[0, 0, 0], [0, 0, r]]) for r in (2.0, 2.5, 6.0, 8.0, 10.0)]
-    assert StructureDataset(curve, None, r_max=3.0).average_neighbors() == 1.0
-    assert StructureDataset([crystal, *[curve[0]] * 100], None, r_max=3.0).average_neighbors() == 3.0
+    assert StructureDataset(curve, r_max=3.0).average_neighbors() == 1.0
+    assert StructureDataset([crystal, *[curve[0]] * 100], r_max=3.0).average_neighbors() == 3.0
 
 
 def test_force_rms():
@@ -99,7 +99,7 @@ def test_force_rms():
 def test_broken_structures_are_named():
     broken = molecule("H2O")
     broken.positions[0, 0] = np.nan
-    dataset = StructureDataset([molecule("H2O"), broken], None, r_max=4.0)
+    dataset = StructureDataset([molecule("H2O"), broken], r_max=4.0)
     with pytest.raises(DataError, match=r"structure 1 \(H2O\): the positions hold NaN"):
         dataset.prepare()
 
@@ -114,15 +114,15 @@ def test_broken_structures_are_named():
 )
 def test_errors(structures, labels, inputs, message):
     with pytest.raises(DataError, match=message):
-        StructureDataset(structures, labels, r_max=4.0, inputs=inputs)
+        StructureDataset(LabeledSet.of_labels(structures, labels), r_max=4.0, inputs=inputs)
 
 
 def test_molecules_without_bonds_are_counted_for_a_model_that_knows_bonds(caplog) -> None:
     bonded, bare, crystal = molecule_from_smiles("C"), molecule("H2O"), bulk("Cu")
     labels = [StructureLabels(0.0, np.zeros((len(a), 3)), np.zeros((3, 3))) for a in (bonded, bare, crystal)]
-    StructureDataset([bonded, crystal], [labels[0], labels[2]], 3.0, inputs=["bond_types"])
+    StructureDataset(LabeledSet.of_labels([bonded, crystal], [labels[0], labels[2]]), 3.0, inputs=["bond_types"])
     assert not caplog.messages
-    StructureDataset([bonded, bare, crystal], labels, 3.0, inputs=["bond_types"])
+    StructureDataset(LabeledSet.of_labels([bonded, bare, crystal], labels), 3.0, inputs=["bond_types"])
     assert "1 of 3 structures are molecules without any (first: structure 1)" in caplog.text
 
 
@@ -131,6 +131,6 @@ def test_a_charge_of_other_atoms_is_refused_where_the_model_reads_it() -> None:
     far = ion.copy()
     far.positions += 9.0
     labels = [StructureLabels(0.0, np.zeros((10, 3)), np.zeros((3, 3)))]
-    StructureDataset([ion + far], labels, 3.0)
+    StructureDataset(LabeledSet.of_labels([ion + far], labels), 3.0)
     with pytest.raises(DataError, match="structure 0: .*formal charges of its atoms sum to 2"):
-        StructureDataset([ion + far], labels, 3.0, inputs=["total_charge"])
+        StructureDataset(LabeledSet.of_labels([ion + far], labels), 3.0, inputs=["total_charge"])

@@ -35,9 +35,9 @@ def searches(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_same_graphs_as_without_a_file(tmp_path, dtype):
-    plain = StructureDataset(structures(), None, R_MAX, dtype=dtype)
+    plain = StructureDataset(structures(), R_MAX, dtype=dtype)
     for _ in ("written", "found"):
-        mapped = StructureDataset(structures(), None, R_MAX, dtype=dtype, cache=tmp_path / "cache")
+        mapped = StructureDataset(structures(), R_MAX, dtype=dtype, cache=tmp_path / "cache")
         for one, other in zip(plain, mapped, strict=True):
             assert set(one.keys()) == set(other.keys())
             for key in one.keys():
@@ -50,9 +50,9 @@ def test_the_same_graphs_as_without_a_file(tmp_path, dtype):
 
 
 def test_lists_are_searched_once_for_all_data_sets(tmp_path, searches):
-    StructureDataset(structures(), None, R_MAX, cache=tmp_path).prepare()
+    StructureDataset(structures(), R_MAX, cache=tmp_path).prepare()
     assert searches() == 4
-    again = StructureDataset(structures(), None, R_MAX, cache=tmp_path)
+    again = StructureDataset(structures(), R_MAX, cache=tmp_path)
     again.prepare()
     assert again.average_neighbors() > 1
     assert searches() == 4
@@ -84,17 +84,17 @@ def test_the_key_holds_all_that_edges_depend_on():
 
 
 def test_the_file_stays_as_it_is(tmp_path):
-    dataset = StructureDataset(structures(), None, R_MAX, cache=tmp_path)
+    dataset = StructureDataset(structures(), R_MAX, cache=tmp_path)
     dataset.prepare()
     [path] = tmp_path.iterdir()
     before = path.read_bytes()
     dataset[0]["edge_index"].zero_()
     assert path.read_bytes() == before
-    assert StructureDataset(structures(), None, R_MAX, cache=tmp_path)[0]["edge_index"].any()
+    assert StructureDataset(structures(), R_MAX, cache=tmp_path)[0]["edge_index"].any()
 
 
 def test_memory_is_the_file(tmp_path):
-    dataset = StructureDataset(structures(), None, R_MAX, cache=tmp_path)
+    dataset = StructureDataset(structures(), R_MAX, cache=tmp_path)
     storages = {dataset[i][name].untyped_storage().data_ptr() for i in range(4) for name in EDGE_FIELDS}
     assert len(storages) == 1
 
@@ -102,23 +102,23 @@ def test_memory_is_the_file(tmp_path):
 def test_a_failed_search_leaves_nothing(tmp_path):
     broken = [*structures(), Atoms("H", positions=[[np.nan, 0, 0]])]
     with pytest.raises(DataError, match=r"structure 4 \(H\): the positions hold NaN"):
-        StructureDataset(broken, None, R_MAX, cache=tmp_path).prepare()
+        StructureDataset(broken, R_MAX, cache=tmp_path).prepare()
     assert not list(tmp_path.iterdir())
     broken[4] = Atoms("H", info={"bonds": [0, 1, 1]})
     with pytest.raises(DataError, match=r"structure 4 \(H\): a bond names atom 1"):
-        StructureDataset(broken, None, R_MAX, cache=tmp_path).prepare()
+        StructureDataset(broken, R_MAX, cache=tmp_path).prepare()
 
 
 @pytest.mark.parametrize("size", [0, 16, -8])
 def test_a_damaged_file_is_named(tmp_path, size):
-    StructureDataset(structures(), None, R_MAX, cache=tmp_path).prepare()
+    StructureDataset(structures(), R_MAX, cache=tmp_path).prepare()
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:size])
     with pytest.raises(DataError, match=f"the neighbor lists in {path} are damaged: delete the file"):
-        StructureDataset(structures(), None, R_MAX, cache=tmp_path)[0]
+        StructureDataset(structures(), R_MAX, cache=tmp_path)[0]
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot write the neighbor lists to"):
-        StructureDataset(structures(), None, R_MAX, cache=tmp_path / "file" / "cache").prepare()
+        StructureDataset(structures(), R_MAX, cache=tmp_path / "file" / "cache").prepare()

@@ -8,7 +8,7 @@ from rdkit import Chem
 
 from ik_e3nn.data import bonds_from_smiles, molecule_from_smiles, perception_counts, with_bonds
 from ik_e3nn.data.bonds.mapping import connected_pairs
-from ik_e3nn.data.properties.set import PropertySet
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import remove_bonds
@@ -93,7 +93,7 @@ def test_all_sources_agree_on_easy_molecules_and_change_no_input(source, used) -
 def test_the_three_choices_for_molecules_without_bonds(caplog) -> None:
     good = molecule_from_smiles("CO")
     remove_bonds(good)
-    broken = PropertySet([good, molecule("CH3OCH3")], (), {}, ["a", "b"], ["CO", "CCO"])
+    broken = LabeledSet([good, molecule("CH3OCH3")], (), {}, ["a", "b"], ["CO", "CCO"])
     with pytest.raises(DataError, match=r"molecule b: .*on_failure: skip.*on_failure: single"):
         with_bonds(broken)
     skipped, report = with_bonds(broken, on_failure="skip")
@@ -108,7 +108,7 @@ def test_the_three_choices_for_molecules_without_bonds(caplog) -> None:
     with pytest.raises(DataError, match="the file has no bonds"):
         with_bonds(broken, "given")
     with pytest.raises(DataError, match="the file has no SMILES"):
-        with_bonds(PropertySet([good], (), {}, ["a"]), "smiles")
+        with_bonds(LabeledSet([good], (), {}, ["a"]), "smiles")
     with pytest.raises(ConfigError, match="bonds must be one of auto, given"):
         with_bonds(broken, "guess")
     assert with_bonds(broken, "none")[0] is broken

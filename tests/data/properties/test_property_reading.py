@@ -9,9 +9,9 @@ from ase.io import write
 from rdkit import Chem
 from rdkit.Chem import rdDistGeom
 
-from ik_e3nn.data import PropertyDataset, molecule_from_smiles, read_properties, resolve_targets, with_bonds
+from ik_e3nn.data import StructureDataset, molecule_from_smiles, read_properties, resolve_targets, with_bonds
+from ik_e3nn.data.labels.labeled_set import LabeledSet, joined
 from ik_e3nn.data.properties.reference import fit_references
-from ik_e3nn.data.properties.set import PropertySet, joined
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import remove_bonds
 from ik_e3nn.targets import DipoleNorm, Extensive, Intensive, Polarizability
@@ -40,8 +40,8 @@ def test_csv_sdf_and_extxyz_give_the_same_values(tmp_path) -> None:
         found = read_properties(tmp_path / name, targets)
         assert found.ids == ["x", "y"], name
         assert found.counts() == dict.fromkeys([target.name for target in targets], 1)
-        np.testing.assert_array_equal(found.matrix()[:, 0], [-1.5, np.nan])
-        np.testing.assert_array_equal(found.matrix()[:, 1], [np.nan, -2.25])
+        np.testing.assert_array_equal(found.values[found.targets[0].name], [-1.5, np.nan])
+        np.testing.assert_array_equal(found.values[found.targets[1].name], [np.nan, -2.25])
         if name != "a.csv":
             np.testing.assert_array_equal(found.values["d"], [[0.1, 0.2, 0.3], [np.nan] * 3])
         assert all("bonds" in atoms.info for atoms in found.structures)
@@ -172,7 +172,7 @@ def test_what_ase_takes_for_results_is_found_too(tmp_path) -> None:
     atoms.info |= {"energy": -2.5, "dipole": np.array([0.1, 0.2, 0.3])}
     write(tmp_path / "a.xyz", atoms)
     found = read_properties(tmp_path / "a.xyz", resolve_targets({"energy": "extensive eV", "dipole": "dipole D"}))
-    assert found.matrix().tolist() == [[-2.5, 0.1, 0.2, 0.3]]
+    assert [one.tolist() for one in found.values.values()] == [[-2.5], [[0.1, 0.2, 0.3]]]
 
 
 def test_targets_of_a_configuration() -> None:
@@ -191,19 +191,19 @@ def test_targets_of_a_configuration() -> None:
 def test_sets_are_checked_selected_and_joined() -> None:
     whole = property_set(("C", "CO", "CC"))
     assert whole.select([2, 0]).ids == ["m2", "m0"]
-    assert whole.only(["moment"]).matrix().shape == (3, 3)
+    assert whole.only(["moment"]).values["moment"].shape == (3, 3)
     assert joined([whole, whole.select([1])]).ids == ["m0", "m1", "m2", "m1"]
     with pytest.raises(DataError, match="there is no target z; there are size"):
         whole.only(["z"])
-    with pytest.raises(DataError, match="files with different targets"):
+    with pytest.raises(DataError, match="sets with different targets"):
         joined([whole, whole.only(["size"])])
     with pytest.raises(DataError, match=r"moment is a dipole: values must be \(3, 3\); got \(3,\)"):
-        PropertySet(whole.structures, whole.targets, {**whole.values, "moment": np.zeros(3)}, whole.ids)
+        LabeledSet(whole.structures, whole.targets, {**whole.values, "moment": np.zeros(3)}, whole.ids)
     infinite = {**whole.values, "moment": np.array([[0.0, 0, 0], [0, -np.inf, 0], [np.nan] * 3])}
     with pytest.raises(DataError, match=r"molecule m1: moment is infinite; correct it, or leave it empty \(NaN\)"):
-        PropertySet(whole.structures, whole.targets, infinite, whole.ids)
+        LabeledSet(whole.structures, whole.targets, infinite, whole.ids)
     with pytest.raises(DataError, match="3 structures, but 1 ids"):
-        PropertySet(whole.structures, (), {}, ["a"])
+        LabeledSet(whole.structures, (), {}, ["a"])
 
 
 def test_a_polarizability_is_symmetric(tmp_path) -> None:
@@ -219,7 +219,7 @@ def test_a_polarizability_is_symmetric(tmp_path) -> None:
 
 def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
     whole = property_set(("CO", "CC"))
-    bonds, radius, both = (PropertyDataset(whole, edges, 2.0)[0] for edges in ("bonds", "radius", "both"))
+    bonds, radius, both = (StructureDataset(whole, 2.0, edges=edges)[0] for edges in ("bonds", "radius", "both"))
     assert bonds["edge_index"].shape[1] == 2 * 5
     assert int(bonds["bond_types"].min()) == 1
     assert int(radius["bond_types"].max()) == 0
@@ -227,12 +227,12 @@ def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
     assert int((both["bond_types"] > 0).sum()) == 2 * 5
     assert bonds["targets"].shape == (1, 5)
     assert bonds["targets"][0, 0] == pytest.approx(whole.values["size"][0], rel=1e-15)
-    dataset = PropertyDataset(whole, "bonds")
+    dataset = StructureDataset(whole, edges="bonds")
     assert dataset.average_neighbors() == pytest.approx((10 + 14) / (6 + 8))
-    mixed = PropertySet([Atoms("H", info={"charge": 1}), Atoms("H")], (), {}, ["a", "b"])
-    assert "total_charge" not in PropertyDataset(mixed, "bonds")[0]
-    with pytest.raises(DataError, match="molecule a: H2 has no bonds stored"):
-        PropertyDataset(PropertySet([Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])], (), {}, ["a"]), "bonds")[0]
+    mixed = LabeledSet([Atoms("H", info={"charge": 1}), Atoms("H")], (), {}, ["a", "b"])
+    assert "total_charge" not in StructureDataset(mixed, edges="bonds")[0]
+    with pytest.raises(DataError, match="structure 0 .*: H2 has no bonds stored"):
+        StructureDataset([Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])], edges="bonds")[0]
 
 
 def test_the_number_0_is_an_id(tmp_path):
@@ -283,11 +283,11 @@ def test_one_absurd_value_does_not_set_the_scale(caplog) -> None:
     values = 5.0 + rng.normal(size=500)
     atoms, ids = [Atoms("CH4")] * 500, [f"m{k}" for k in range(500)]
     gap = (Intensive("gap", "eV"),)
-    (clean,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
+    (clean,) = fit_references(LabeledSet(atoms, gap, {"gap": values}, ids), [1, 6])
     assert not caplog.text
     values = values.copy()
     values[77] = 1e5
-    (found,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
+    (found,) = fit_references(LabeledSet(atoms, gap, {"gap": values}, ids), [1, 6])
     assert found.scale == pytest.approx(clean.scale, rel=0.02)
     assert found.shift == pytest.approx(clean.shift, abs=0.02)
     assert "1 of 500 values of gap are so far off that they alone would set its scale: molecule m77" in caplog.text
@@ -298,7 +298,7 @@ def test_values_that_widen_the_spread_are_told(caplog) -> None:
     values, gap = np.random.default_rng(0).normal(size=500), (Intensive("gap", "eV"),)
     atoms, ids = [Atoms("CH4")] * 500, [f"m{k}" for k in range(500)]
     values[::50] = 30.0  # the spread is sqrt(0.98 + 0.02 * 30^2 * 0.98) = 4.3 with them, 1 without
-    (found,) = fit_references(PropertySet(atoms, gap, {"gap": values}, ids), [1, 6])
+    (found,) = fit_references(LabeledSet(atoms, gap, {"gap": values}, ids), [1, 6])
     assert found.scale == pytest.approx(4.3, abs=0.1)
     said = caplog.text
     assert "10 of 500 values of gap are far off: molecule m0, molecule m50" in said
@@ -311,7 +311,7 @@ def test_properties_of_a_large_unit_have_their_own_scale() -> None:
     """Values of 1e-12 have a spread; values that are all the same have none."""
     atoms, ids, moment = [Atoms("CH4")] * 50, [f"m{k}" for k in range(50)], (Intensive("m", "C m"),)
     values = 1e-12 * np.random.default_rng(0).normal(size=50)
-    (found,) = fit_references(PropertySet(atoms, moment, {"m": values}, ids), [1, 6])
+    (found,) = fit_references(LabeledSet(atoms, moment, {"m": values}, ids), [1, 6])
     assert found.scale == pytest.approx(values.std(), rel=1e-9)
-    (found,) = fit_references(PropertySet(atoms, moment, {"m": np.full(50, 3e-12)}, ids), [1, 6])
+    (found,) = fit_references(LabeledSet(atoms, moment, {"m": np.full(50, 3e-12)}, ids), [1, 6])
     assert found.scale == 1.0

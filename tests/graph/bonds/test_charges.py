@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from ik_e3nn.data import PropertyDataset, PropertySet, joined, molecule_from_smiles, with_bonds
+from ik_e3nn.data import LabeledSet, StructureDataset, joined, molecule_from_smiles, with_bonds
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields, get_bonds, set_bonds, set_charge, settle_bonds, stated_number
 from ik_e3nn.graph.bonds.charges import unlikely_charge
@@ -156,11 +156,11 @@ def test_property_models_read_charges_that_are_those_of_the_molecule():
     inputs = [fields.TOTAL_CHARGE]
     whole = placed(AMMONIUM)
     for good in (whole, whole[::-1], Atoms("Na", info={"charge": 1})):
-        PropertyDataset(PropertySet([good], (), {}, ["a"]), "radius", inputs=inputs)
+        StructureDataset([good], edges="radius", inputs=inputs)
     pair = whole + placed(AMMONIUM, 9.0)  # 2 e; what was said of the first is 1 e
-    two = PropertySet([whole, pair], (), {}, ["one", "two"])
+    two = LabeledSet([whole, pair], (), {}, ["one", "two"])
     with pytest.raises(DataError, match='molecule two: .*"charge".* is 1, which was set for other atoms than these 10'):
-        PropertyDataset(two, "radius", inputs=inputs)
-    assert len(PropertyDataset(two, "radius")) == 2  # a model that reads no charge is not disturbed
+        StructureDataset(two, edges="radius", inputs=inputs)
+    assert len(StructureDataset(two, edges="radius")) == 2  # a model that reads no charge is not disturbed
     with pytest.raises(DataError, match="was set for other atoms than these 10"):
         with_bonds(two.select([1]), "perceived")

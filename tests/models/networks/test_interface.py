@@ -72,7 +72,7 @@ def test_what_is_no_potential_is_told_what_it_lacks():
         as_potential(nn.Linear(1, 1))
     properties = MolecularPropertyModel(["H", "C"], [Intensive("gap", "eV")])
     assert not isinstance(properties, Potential)
-    with pytest.raises(DataError, match="MolecularPropertyModel is not an interatomic potential: it has no 'inputs'"):
+    with pytest.raises(DataError, match="MolecularPropertyModel is not an interatomic potential: it has no 'outputs'"):
         as_potential(properties)
 
 

@@ -9,9 +9,9 @@ from ase.build import molecule
 from e3nn import o3
 
 from ik_e3nn.blocks.steerable import SteerableNetwork, SteerableSettings
-from ik_e3nn.data import PropertyDataset
+from ik_e3nn.data import StructureDataset
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
-from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError, MissingInputError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import batch_graphs, build_graph, build_molecular_graph
 from ik_e3nn.models import (
@@ -199,7 +199,7 @@ def test_references_by_least_squares_leave_nothing_of_what_composition_explains(
     }  # fmt: skip
     values["energy"][3] = np.nan
     targets = tuple(t for t in TARGETS if t.name in values)
-    made = PropertySet(whole.structures, targets, values, whole.ids)
+    made = LabeledSet(whole.structures, targets, values, whole.ids)
     found = dict(zip([t.name for t in targets], fit_references(made, species), strict=True))
     np.testing.assert_allclose(found["energy"].per_atom, a, rtol=1e-8)
     np.testing.assert_allclose(found["r2"].per_square, c, rtol=1e-6)
@@ -207,11 +207,11 @@ def test_references_by_least_squares_leave_nothing_of_what_composition_explains(
     assert found["gap"].shift == pytest.approx(values["gap"].mean())
     assert found["gap"].scale == pytest.approx(values["gap"].std())
 
-    from ik_e3nn.training.sets.property_prepare import set_references
+    from ik_e3nn.training.sets.references import set_references
 
     model = MolecularPropertyModel(species, targets)  # its heads are zero at first
     set_references(model, made)
-    batch = batch_graphs([PropertyDataset(made, dtype=torch.float64)[k] for k in range(len(made))])
+    batch = batch_graphs([StructureDataset(made, edges="bonds", dtype=torch.float64)[k] for k in range(len(made))])
     with torch.no_grad():
         out = model.double()(batch)
     for name in ("energy", "r2"):

@@ -6,8 +6,8 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.reference import PropertyReference, completed
-from ik_e3nn.data.properties.set import PropertySet
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import load_model, read_model_info, retargeted, save_model
 from ik_e3nn.targets import Dipole, Extensive, Intensive, Polarizability
@@ -92,7 +92,7 @@ def test_missing_coefficients_complete_a_reference() -> None:
     tensors = total[:, None, None] * np.eye(3) + 0.0
     values = {"E": total, "alpha": tensors, "gap": rng.normal(size=6)}
     targets = (Extensive("E"), Polarizability("alpha"), Intensive("gap"))
-    whole = PropertySet(atoms, targets, values, list("abcdef"))
+    whole = LabeledSet(atoms, targets, values, list("abcdef"))
     known = np.array([0.5, -2.0, np.nan, 3.0, np.nan, np.nan])
     for target in targets[:2]:
         before = PropertyReference(known, np.zeros(6), 0.0, 0.7)

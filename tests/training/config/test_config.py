@@ -5,9 +5,18 @@ import pytest
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.renamed import RENAMED
-from ik_e3nn.training import DataConfig, LossConfig, OptimizerConfig, RunConfig, TrainConfig, read_config, write_config
+from ik_e3nn.training import (
+    DataConfig,
+    FinetuneConfig,
+    LossConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+    read_config,
+    write_config,
+)
 from ik_e3nn.training.tasks.model_section import check_model_arguments
-from ik_e3nn.training.tasks.tasks import PropertyTask
+from ik_e3nn.training.tasks.tasks import Task
 
 YAML = """
 data:
@@ -34,7 +43,7 @@ def test_file_and_overrides(file) -> None:
     config = read_config(file, ["--model.num_channels=64", "--run.dtype=float64", "--data.valid=7", "--loss.kind=mae"])
     assert config.data == DataConfig(train="train.xyz", valid=7, E0s={"H": -13.6, "C": -1029.0})
     assert config.loss == LossConfig(kind="mae", forces_weight=30.0)
-    assert config.optimizer == OptimizerConfig()
+    assert config.optimizer == OptimizerConfig(lr=0.05)
     assert config.run == RunConfig(output="out", dtype="float64")
     assert config.model["num_channels"] == 64
     assert config.model["r_max"] == 4.0
@@ -85,8 +94,8 @@ def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> No
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("--loss.huber_delta=", "^loss.huber_delta must be a number, got ''$"),
-        ("--loss.huber_delta= ", "^loss.huber_delta must be a number, got ' '$"),
+        ("--loss.huber_delta=", "^loss.huber_delta must be a number or null, got ''$"),
+        ("--loss.huber_delta= ", "^loss.huber_delta must be a number or null, got ' '$"),
         ("--model.correlation=", "^model.correlation must be a whole number or null, got ''$"),
         ("--run.patience= ", "^run.patience must be a whole number or null, got ' '$"),
         ("--model.inputs=no", "^model.inputs must be a list, got 'no'$"),
@@ -127,7 +136,6 @@ def test_missing_file(tmp_path) -> None:
         (DataConfig, {"train": "a", "valid": 1.5}, "data.valid is 1.5, but it must be a fraction"),
         (DataConfig, {"train": "a", "valid": 0}, "data.valid is 0, but it must be at least one structure"),
         (LossConfig, {"forces_weight": -1.0}, "loss.forces_weight is -1.0, but it must be zero or positive"),
-        (LossConfig, {"energy_weight": 0.0, "forces_weight": 0.0}, "given at least one positive weight"),
         (LossConfig, {"energy_growth": 0.0}, "loss.energy_growth is 0.0, but it must be positive"),
         (LossConfig, {"huber_delta": 0.0}, "loss.huber_delta is 0.0, but it must be positive"),
         (OptimizerConfig, {"lr": 0.0}, "optimizer.lr is 0.0, but it must be positive"),
@@ -144,6 +152,27 @@ def test_missing_file(tmp_path) -> None:
 def test_impossible_values(section, values, message) -> None:
     with pytest.raises(ConfigError, match=message):
         section(**values)
+
+
+def test_something_must_have_a_weight() -> None:
+    with pytest.raises(ConfigError, match="loss: all weights are zero; give at least one of them a positive weight"):
+        TrainConfig(DataConfig("a.xyz"), loss=LossConfig(energy_weight=0.0, forces_weight=0.0))
+
+
+def test_settings_without_effect_are_refused() -> None:
+    with pytest.raises(ConfigError, match="data.energy_key is 'E', but has no effect, because none of data.targets is"):
+        TrainConfig(DataConfig("a.xyz", targets=["homo"], energy_key="E"))
+    with pytest.raises(ConfigError, match="loss.forces_weight is 1.0, but has no effect, because none of data.targets"):
+        TrainConfig(DataConfig("a.xyz", targets=["homo"]), loss=LossConfig(forces_weight=1.0))
+    with pytest.raises(ConfigError, match="data.bonds is 'given', but has no effect, because there is no data.targets"):
+        TrainConfig(DataConfig("a.xyz", bonds="given"))
+
+
+def test_learning_rates_that_are_not_given() -> None:
+    data, properties = DataConfig("a.xyz"), DataConfig("a.xyz", targets=["homo"])
+    rates = [kind(one).optimizer.lr for kind in (TrainConfig, FinetuneConfig) for one in (data, properties)]
+    assert rates == [0.05, 0.05, 0.01, 0.02]
+    assert FinetuneConfig(data, optimizer=OptimizerConfig(lr=0.3)).optimizer.lr == 0.3
 
 
 def test_model_arguments_from_python_are_checked() -> None:
@@ -168,7 +197,7 @@ def test_what_is_wrong_in_a_model_of_properties_is_named_before_data_are_read(tm
     text = f"data: {{train: nowhere.csv, targets: {{gap: intensive eV}}}}\nmodel:\n  {model}"
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
-        PropertyTask.check(read_config(tmp_path / "a.yaml"))
+        Task.check(read_config(tmp_path / "a.yaml"))
 
 
 def test_every_field_is_documented() -> None:

@@ -9,6 +9,7 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.io import read, write
 
+from ik_e3nn.data import LabeledSet, StructureLabels
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model
@@ -16,10 +17,10 @@ from ik_e3nn.nn import lora_layers
 from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, finetune, train
 from ik_e3nn.training.config.finetune import LORA_RANK
 from ik_e3nn.training.finetuning.methods import apply_method
+from ik_e3nn.training.finetuning.old_data import chosen_of
 from ik_e3nn.training.finetuning.parts import parts_of
-from ik_e3nn.training.finetuning.potentials import Finetuning
-from ik_e3nn.training.finetuning.refit import refit_reference
-from ik_e3nn.training.finetuning.replay import chosen_of
+from ik_e3nn.training.finetuning.references import refit_reference
+from ik_e3nn.training.finetuning.task import Finetuning
 from ik_e3nn.training.sets.prepare import prepare_data, read_set
 from ik_e3nn_calculators import IKCalculator
 from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, refused, structures
@@ -188,10 +189,10 @@ def test_refitted_E0s_are_exact_for_another_level_that_differs_by_E0s(data) -> N
         + sum(shift[z] for z in atoms.numbers)
         for atoms in mixed
     ]
-    labels = [dataclasses.replace(sets.labels[0], energy=energy) for energy in energies]
-    from ik_e3nn.training.sets.prepare import LabeledSet
-
-    reference = refit_reference(base, LabeledSet(mixed, labels, sets.counts))
+    labels = [
+        dataclasses.replace(StructureLabels.empty(len(one)), energy=e) for one, e in zip(mixed, energies, strict=True)
+    ]
+    reference = refit_reference(base, LabeledSet.of_labels(mixed, labels))
     assert reference.rank == 2
     for z in (1, 8):
         assert reference.values[z] == pytest.approx(-0.5 * z + shift[z], abs=1e-9)
@@ -199,7 +200,7 @@ def test_refitted_E0s_are_exact_for_another_level_that_differs_by_E0s(data) -> N
 
 
 def prepare_keys(folder):
-    from ik_e3nn.training.sets.prepare import label_keys
+    from ik_e3nn.training.sets.reading import label_keys
 
     return label_keys(config(folder).data)
 
@@ -254,7 +255,8 @@ def test_replayed_structures_belong_to_the_new_E0s_and_the_rest_measures_forgett
     assert len(train.structures) == 9 + 4
     assert len(prepared.sets["old domain"].structures) == 6
     original = {atoms.positions.tobytes(): atoms.info["REF_energy"] for atoms in structures(10, seed=3, crystals=False)}
-    e0 = prepared.reference.values
+    model = task.module.model
+    e0 = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
     seen = set()
     for part in (train, prepared.sets["old domain"]):
         for atoms, one in zip(part.structures, part.labels, strict=True):

@@ -27,12 +27,11 @@ from ik_e3nn.nn import lora_layers
 from ik_e3nn.targets import Dipole, Extensive, Intensive, Polarizability, SpatialExtent
 from ik_e3nn.training import (
     CalibrationSettings,
+    DataConfig,
     FinetuneConfig,
+    LossConfig,
     MethodConfig,
     OptimizerConfig,
-    PropertyDataConfig,
-    PropertyFinetuneConfig,
-    PropertyLossConfig,
     RunConfig,
     calibrate,
     finetune,
@@ -40,7 +39,7 @@ from ik_e3nn.training import (
     write_config,
 )
 from ik_e3nn.training.finetuning.parts import parts_of
-from ik_e3nn.training.finetuning.properties import PropertyFinetuning
+from ik_e3nn.training.finetuning.task import Finetuning
 from tests.data.molecule_sets import property_set
 from tests.training.helpers import MODEL, RUN, interrupted_in_epoch
 
@@ -100,8 +99,8 @@ def data(tmp_path):
 
 
 def config(folder, *, base="base", train="train.xyz", targets=TARGETS, model=None, optimizer=None, run=None, **method):
-    return PropertyFinetuneConfig(
-        data=PropertyDataConfig(str(folder / train), targets, valid=3),
+    return FinetuneConfig(
+        data=DataConfig(str(folder / train), targets=targets, valid=3),
         model=model or {},
         optimizer=OptimizerConfig(**({"lr": 0.02, "warmup_steps": 2} | (optimizer or {}))),
         run=RunConfig(**(RUN | {"output": str(folder / "run"), "max_epochs": 1} | (run or {}))),
@@ -112,7 +111,7 @@ def config(folder, *, base="base", train="train.xyz", targets=TARGETS, model=Non
 def started(folder, *, run="started", seed=0, **options):
     """The task before its first step, and the model as it was before the method was applied."""
     (folder / run).mkdir(exist_ok=True)
-    task = PropertyFinetuning(config(folder, run={"output": str(folder / run), "seed": seed}, **options))
+    task = Finetuning(config(folder, run={"output": str(folder / run), "seed": seed}, **options))
     return task, task.adaptation.initial
 
 
@@ -197,7 +196,7 @@ def test_targets_of_the_base_are_predicted_by_it_at_the_start(data) -> None:
     assert [target.name for target in task.kept] == ["moment", "size"]
     assert task.adaptation.facts["new_targets"] == ["gap"]
     moments = task.data.sets["train"].values["moment"]
-    assert task.loss.spread["moment"] == pytest.approx(np.sqrt(np.mean(moments**2)))  # of the new labels
+    assert task.loss.spreads["moment"] == pytest.approx(np.sqrt(np.mean(moments**2)))  # of the new labels
 
 
 def test_references_of_the_bases_targets_move_to_the_new_labels_by_least_squares(data) -> None:
@@ -284,7 +283,7 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
     write(data / "valid.xyz", [*molecules(["CH3OH"]), molecule("CH3SH")])
     bad = config(data, run={"output": str(data / "bad")})
     bad = dataclasses.replace(bad, data=dataclasses.replace(bad.data, valid=str(data / "valid.xyz")))
-    with pytest.raises(UnknownSpeciesError, match="data.valid has S, which no molecule to train on has"):
+    with pytest.raises(UnknownSpeciesError, match="data.valid has S, which no structure to train on has"):
         finetune(bad)
 
 
@@ -460,7 +459,7 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
     assert "gap_mae_eV" not in errors["before"]  # old data say nothing of the new property
     page = (data / "run/finetune.md").read_text()
     assert "; kept from the base for old data: size, old gap; left out: none. " in page
-    assert "Molecules of old data: 0 replayed, 12 to measure on." in page
+    assert "Old structures: 0 replayed, 12 to measure on." in page
     assert "nothing to train on has a value of size, old gap: the model goes on predicting it" in caplog.text
     assert "what was forgotten:\n| set | error | before" in caplog.text
     assert "| old domain | loss |" not in page
@@ -607,16 +606,16 @@ def test_replay_keeps_what_the_base_can_do(data, method) -> None:
 def test_weights_of_old_targets_may_be_chosen_and_their_errors_are_in_units_of_the_bases_scale(data) -> None:
     old_molecules(data)
     settings = config(data, base="properties", targets={"gap": "intensive eV"}, replay=str(data / "old.xyz"))
-    settings = dataclasses.replace(settings, loss=PropertyLossConfig(weights={"size": 0.0, "old gap": 0.1}))
+    settings = dataclasses.replace(settings, loss=LossConfig(weights={"size": 0.0, "old gap": 0.1}))
     (data / "run").mkdir()
-    loss = PropertyFinetuning(settings).loss
-    assert loss.weights == {"gap": 1.0, "old gap": 0.1, "moment": 1.0}
-    assert [loss.spread[name] for name in ("size", "old gap", "moment")] == pytest.approx([0.2, 0.4, 0.6])
+    loss = Finetuning(settings).loss
+    assert loss.weights == pytest.approx({"gap": 1 / 2.1, "old gap": 0.1 / 2.1, "moment": 1 / 2.1})  # a mean
+    assert [loss.spreads[name] for name in ("size", "old gap", "moment")] == pytest.approx([0.2, 0.4, 0.6])
     measured = MethodConfig(base=settings.finetune.base, old_domain=settings.finetune.replay)
     settings = dataclasses.replace(settings, finetune=measured)
     with pytest.raises(ConfigError, match=r"loss.weights.size, loss.weights.old gap has no effect, because nothing"):
-        PropertyFinetuning(settings)
-    loss = PropertyFinetuning(dataclasses.replace(settings, loss=PropertyLossConfig())).loss
+        Finetuning(settings)
+    loss = Finetuning(dataclasses.replace(settings, loss=LossConfig())).loss
     assert loss.weights == {"gap": 1.0}  # what is only measured does not dilute it
 
 
@@ -631,7 +630,7 @@ def test_a_target_that_no_replayed_molecule_has_is_not_learned(data, caplog) -> 
     for seed in range(4):  # one molecule of twelve is replayed, or measures
         task, _ = started(data, seed=seed, replay_ratio=0.6, **options)
         count = task.data.sets["train"].counts()["old gap"]
-        assert task.loss.weights.get("old gap") == (1.0 if count else None)
+        assert task.loss.weights.get("old gap") == (pytest.approx(1 / 4) if count else None)
         weights.append(count)
     assert {*weights} == {0, 1}
     assert "nothing to train on has a value of old gap: the model goes on predicting it" in caplog.text
@@ -640,7 +639,7 @@ def test_a_target_that_no_replayed_molecule_has_is_not_learned(data, caplog) -> 
 def test_validation_without_a_weighted_value_is_refused(data) -> None:
     old_molecules(data)
     settings = config(data, base="properties", targets={"gap": "intensive eV"}, replay=str(data / "old.xyz"))
-    settings = dataclasses.replace(settings, loss=PropertyLossConfig(weights={"gap": 0.0}))
+    settings = dataclasses.replace(settings, loss=LossConfig(weights={"gap": 0.0}))
     with pytest.raises(ConfigError, match="data.valid has no value of a target whose weight .* is not zero"):
         finetune(settings)
 
@@ -665,7 +664,7 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
             config(data, **method)
     charged = InteratomicPotential(["H", "C", "O"], inputs=["total_charge"], **MODEL)
     save_model(MolecularPropertyModel.from_potential(charged, OLD), data / "charged.safetensors")
-    with pytest.raises(DataError, match="finetune.replay: 12 of 12 molecules have no 'charge', which the base needs"):
+    with pytest.raises(DataError, match="finetune.replay: 12 of 12 structures have no 'charge', which the base needs"):
         finetune(config(data, base="charged", targets=options["targets"], replay=str(data / "old.xyz")))
     renamed = {"size": "extensive Ha", "old gap": "intensive Ha", "moment": "dipole eA"}
     structures = old_molecules(data)
@@ -752,10 +751,10 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     assert "valid length_mae" in said
     assert "report: out/finetune.md" in said
     assert load_model(data / "out/model.safetensors").config["hidden"] == 16
-    again = read_config(data / "out/config.yaml", kind=PropertyFinetuneConfig)
+    again = read_config(data / "out/config.yaml", kind=FinetuneConfig)
     assert again.finetune.method == "lora"
     write_config(again, data / "again.yaml")
-    assert read_config(data / "again.yaml", kind=PropertyFinetuneConfig) == again
+    assert read_config(data / "again.yaml", kind=FinetuneConfig) == again
     (data / "smiles.csv").write_text("smiles\nCCC\nC1CC1\n")
     assert main(["predict", "out/model.safetensors", "smiles.csv", "-o", "out.csv", "--progress=false"]) == 0
     with (data / "out.csv").open() as file:
@@ -763,11 +762,11 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     assert main(["finetune", "--help"]) == 0
     assert "properties: --help --data.targets" in " ".join(capsys.readouterr().out.split())
     assert main(["finetune", "--help", "--data.targets"]) == 0
-    assert "data.split" in capsys.readouterr().out
+    assert "new data: properties" in capsys.readouterr().out
 
 
 def test_configurations_are_told_apart_by_their_targets() -> None:
-    from ik_e3nn.training.config.finetune import finetune_type
+    from ik_e3nn.training.config.file import model_type
 
-    assert finetune_type(["data.train", "finetune.method"]) is FinetuneConfig
-    assert finetune_type(["data.targets.gap"]) is PropertyFinetuneConfig
+    assert model_type(["data.train", "finetune.method"]) is InteratomicPotential
+    assert model_type(["data.targets.gap"]) is MolecularPropertyModel

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.build import molecule
 
-from ik_e3nn.data import PropertyDataset, PropertySet
+from ik_e3nn.data import LabeledSet, StructureDataset
 from ik_e3nn.errors import DataError
 from ik_e3nn.memory import is_out_of_memory
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
@@ -17,7 +17,6 @@ from ik_e3nn.targets import make_target
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
 from ik_e3nn.training.inference.prediction import predict
-from ik_e3nn.training.inference.property_prediction import predict_properties
 from ik_e3nn.training.sets.loader import sizes_of
 from tests.training.helpers import MODEL, graphs, structures
 
@@ -130,10 +129,10 @@ def test_energies_and_forces_are_the_same() -> None:
     assert max(asked) == sum(size.edges for size in sizes_of(some))
     assert len(counts) > 1
     assert sum(counts) == 9
-    np.testing.assert_allclose(parts.energy, whole.energy, rtol=1e-12)
-    for one, other in zip(parts.forces, whole.forces, strict=True):
+    np.testing.assert_allclose(parts.values["energy"], whole.values["energy"], rtol=1e-12)
+    for one, other in zip(parts.of_atoms("forces"), whole.of_atoms("forces"), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
-    assert max(np.abs(one).max() for one in whole.forces) > 1e-3
+    assert np.abs(whole.values["forces"]).max() > 1e-3
     assert parts.errors == pytest.approx(whole.errors, rel=1e-9)
 
 
@@ -149,15 +148,15 @@ def properties():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)
     values = {"gap": np.arange(5.0), "mu": np.arange(15.0).reshape(5, 3)}
-    molecules = PropertySet([molecule(name) for name in NAMES], tuple(targets), values, list(NAMES))
-    return model.double().eval(), PropertyDataset(molecules, "radius", 4.0, dtype=torch.float64)
+    molecules = LabeledSet([molecule(name) for name in NAMES], tuple(targets), values, list(NAMES))
+    return model.double().eval(), StructureDataset(molecules, 4.0, edges="radius", dtype=torch.float64)
 
 
 def test_properties_are_the_same(properties) -> None:
     model, some = properties
-    whole, _ = predict_properties(model, some)
+    whole = predict(model, some).values
     asked = only_small(model, max(size.edges for size in sizes_of(some)))
-    parts, _ = predict_properties(model, some)
+    parts = predict(model, some).values
     assert len(asked) > 2
     for name, values in whole.items():
         assert np.abs(values).max() > 1e-3

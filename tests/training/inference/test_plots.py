@@ -5,16 +5,17 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from ik_e3nn.targets import MECHANICS, Extensive
 from ik_e3nn.training.inference import plots
 from ik_e3nn.training.uncertainty.plot import plot_calibration
 from tests.pictures import faults
 
 
 @pytest.mark.parametrize("scale", [4e-3, 4e-5, 3.0, 1e4])
-@pytest.mark.parametrize(("label", "unit"), [("stress", None), ("polarizability of a molecule and its solvent", "A3")])
-def test_labels_of_parity_plots_do_not_overlap(tmp_path, drawn, rng, scale, label, unit) -> None:
+@pytest.mark.parametrize("target", [MECHANICS[2], Extensive("polarizability of a molecule and its solvent", "A3")])
+def test_labels_of_parity_plots_do_not_overlap(tmp_path, drawn, rng, scale, target) -> None:
     values = scale * rng.normal(size=200)
-    plots.plot_parity(label, values, 1.02 * values, tmp_path / "a.png", unit=unit)
+    plots.plot_parity(target, values, 1.02 * values, tmp_path / "a.png")
     [figure] = drawn
     assert not faults(figure)
     [axes] = figure.axes
@@ -27,7 +28,7 @@ def test_labels_of_parity_plots_do_not_overlap(tmp_path, drawn, rng, scale, labe
     width = figure.get_window_extent().width
     for text in (axes.title, axes.xaxis.label):
         assert 0 <= text.get_window_extent().x0 < text.get_window_extent().x1 <= width
-    assert axes.get_xlabel().endswith("eV/A$^3$)" if unit is None else "A3)")
+    assert axes.get_xlabel().endswith("eV/A$^3$)" if target.kind == "stress" else "A3)")
 
 
 @pytest.mark.parametrize("epochs", [1, 3, 300])

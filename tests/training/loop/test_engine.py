@@ -13,7 +13,7 @@ from ik_e3nn.training.config.schema import LossConfig, OptimizerConfig, RunConfi
 from ik_e3nn.training.loop import engine
 from ik_e3nn.training.loop.clipping import GradientClipping
 from ik_e3nn.training.loop.engine import run_training, useful_threads
-from ik_e3nn.training.objective.loss import PotentialLoss
+from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.sets.loader import sizes_of
 from tests.training.helpers import graphs, make_module, structures
 
@@ -275,13 +275,13 @@ def test_ambient_dtype_changes_nothing(data, tmp_path) -> None:
 
 
 def test_training_steps_weigh_energies_by_the_progress_of_the_run(data, tmp_path, monkeypatch) -> None:
-    combine, seen = PotentialLoss.combine, []
+    combine, seen = Loss.combine, []
 
     def watched(self, terms, **progress):
         seen.extend(progress.values())
         return combine(self, terms, **progress)
 
-    monkeypatch.setattr(PotentialLoss, "combine", watched)
+    monkeypatch.setattr(Loss, "combine", watched)
     module = make_module()
     train(module, data, tmp_path, max_epochs=2)
     steps = module.trainer.global_step

@@ -48,7 +48,7 @@ def test_plateau_continues_from_its_state() -> None:
     second.load_state_dict(first.state_dict())
     for loss in losses[2:]:
         second.observe(loss)
-    assert second.lr(step=9, progress=0) == straight.lr(step=9, progress=0) < config.lr
+    assert second.lr(step=9, progress=0) == straight.lr(step=9, progress=0) < config.rate
 
 
 def test_warm_up_is_linear_and_multiplies_the_schedule() -> None:

@@ -1,8 +1,9 @@
 import pytest
 import torch
 
+from ik_e3nn.targets import MECHANICS
 from ik_e3nn.training.config.schema import LossConfig
-from ik_e3nn.training.objective.loss import PotentialLoss, Term
+from ik_e3nn.training.objective.loss import Loss, Term
 from ik_e3nn.training.objective.metrics import ErrorSums
 from ik_e3nn.training.sets.loader import collate
 from tests.training.helpers import graphs, structures
@@ -40,19 +41,19 @@ def test_loss_equals_torch(kind) -> None:
         + 3 * function(outputs["forces"].double(), batch["forces"])
         + 5 * function(outputs["stress"][crystals].double(), batch["stress"][crystals])
     )
-    torch.testing.assert_close(PotentialLoss(config)(outputs, batch), expected)
+    torch.testing.assert_close(Loss(config)(outputs, batch), expected)
 
 
 @pytest.mark.parametrize(("progress", "weight"), [(0.0, 2.0), (0.5, 20.0), (1.0, 200.0)])
 def test_the_weight_of_energies_grows_in_the_course(progress, weight) -> None:
     terms = {label: Term(torch.tensor(total), torch.tensor(5)) for label, total in (("energy", 5.0), ("forces", 15.0))}
-    loss = PotentialLoss(LossConfig(energy_weight=2.0, energy_growth=100.0, forces_weight=7.0))
+    loss = Loss(LossConfig(energy_weight=2.0, energy_growth=100.0, forces_weight=7.0))
     assert loss.combine(terms, progress=progress).item() == pytest.approx(weight + 21.0)
 
 
 def test_energies_alone_keep_their_weight() -> None:
     terms = {"energy": Term(torch.tensor(5.0), torch.tensor(5))}
-    loss = PotentialLoss(LossConfig(energy_weight=2.0, energy_growth=100.0, forces_weight=0.0))
+    loss = Loss(LossConfig(energy_weight=2.0, energy_growth=100.0, forces_weight=0.0))
     assert [loss.combine(terms, progress=t).item() for t in (0.0, 1.0)] == [2.0, 2.0]
 
 
@@ -60,7 +61,7 @@ def test_total_energies_without_per_atom() -> None:
     batch = make_batch()
     outputs, _ = make_outputs(batch)
     config = LossConfig(kind="mse", energy_per_atom=False, forces_weight=0.0)
-    loss = PotentialLoss(config)(outputs, batch)
+    loss = Loss(config)(outputs, batch)
     torch.testing.assert_close(loss, (outputs["energy"] - batch["energy"]).square().mean())
 
 
@@ -70,7 +71,7 @@ def test_missing_labels_bring_neither_loss_nor_gradient() -> None:
     batch["forces"][2] = torch.nan
     batch["forces"][5, 1] = torch.nan
     outputs, model = make_outputs(batch)
-    loss = PotentialLoss(LossConfig(kind="mse", forces_weight=1.0, stress_weight=1.0))
+    loss = Loss(LossConfig(kind="mse", forces_weight=1.0, stress_weight=1.0))
     total = loss(outputs, batch)
     total.backward()
     assert torch.isfinite(total)
@@ -87,13 +88,13 @@ def test_a_batch_without_any_label_is_zero() -> None:
     batch = make_batch()
     batch["energy"][:] = torch.nan
     outputs, _ = make_outputs(batch)
-    assert PotentialLoss(LossConfig(forces_weight=0.0))(outputs, batch) == 0
+    assert Loss(LossConfig(forces_weight=0.0))(outputs, batch) == 0
 
 
 def test_errors_over_batches_equal_errors_over_all() -> None:
-    loss = PotentialLoss(LossConfig(energy_weight=1.0, forces_weight=4.0, stress_weight=2.0))
+    loss = Loss(LossConfig(energy_weight=1.0, forces_weight=4.0, stress_weight=2.0))
     model = PairModel().eval()
-    sums = ErrorSums(("energy", "forces", "stress"), loss=loss)
+    sums = ErrorSums(loss=loss)
     atoms = graphs(structures(7))
     energies, forces, stresses = [], [], []
     for part in (atoms[:2], atoms[2:6], atoms[6:]):
@@ -117,6 +118,6 @@ def test_errors_over_batches_equal_errors_over_all() -> None:
 def test_labels_that_never_occur_have_no_error() -> None:
     batch = make_batch()
     batch["stress"][:] = torch.nan
-    sums = ErrorSums(("energy", "stress"))
+    sums = ErrorSums([MECHANICS[0], MECHANICS[2]])
     sums.add(PairModel().eval()(batch, stress=True), batch)
     assert set(sums.compute()) == {"energy_mae_meV_per_atom", "energy_rmse_meV_per_atom"}

@@ -6,6 +6,7 @@ from ase import units
 from ase.io import read, write
 
 from ik_e3nn.data import LabelKeys, read_labels, write_structures
+from ik_e3nn.data.graphs.dataset import force_scale
 from ik_e3nn.errors import DataError
 from ik_e3nn.training.sets.prepare import prepare_data, read_set
 from tests.training.helpers import small_config as config
@@ -38,17 +39,17 @@ def test_structures_in_two_sets_are_counted(folder, caplog) -> None:
     write(folder / "valid.xyz", some[:4])
     write(folder / "test.xyz", structures(3, seed=9))
     prepare_data(config(folder, data={"valid": str(folder / "valid.xyz"), "test": str(folder / "test.xyz")}))
-    assert "4 structures are both in data.train and in data.valid" in caplog.text
-    assert "data.test" not in caplog.text.split("4 structures are both")[1].split("\n")[0]
+    assert "4 structures (by SMILES or geometry) are both in data.train and in data.valid" in caplog.text
+    assert "data.test" not in caplog.text.split("are both in data.train")[1].split("\n")[0]
 
 
 def test_one_absurd_force_does_not_set_the_models_scale(folder, caplog) -> None:
     some = structures(30)
     write(folder / "train.xyz", some)
-    usual = prepare_data(config(folder)).force_rms
+    usual = force_scale(prepare_data(config(folder)).sets["train"].labels)
     some[5].arrays["REF_forces"][0, 0] = 1e5
     write(folder / "train.xyz", some)
-    assert prepare_data(config(folder, seed=1)).force_rms == pytest.approx(usual, rel=0.5)
+    assert force_scale(prepare_data(config(folder, seed=1)).sets["train"].labels) == pytest.approx(usual, rel=0.5)
     assert "that they alone would set the scale of the model" in caplog.text
 
 

@@ -1,0 +1,279 @@
+"""Structures with labels: what every reader gives, and what trainings, predictions and calibrations take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ik_e3nn.data.labels.finding import with_own_labels
+from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.errors import DataError
+from ik_e3nn.targets import MECHANICS, Target, mechanics_of
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LabeledSet:
+    """Structures with values of some targets.
+
+    Args:
+        structures: The structures.
+        targets: The targets.
+        values: By the targets' names, in their units, NaN where missing: (M, *shape) for M structures; of a target that
+            every atom has a value of, (atoms of all structures, *shape).
+        ids: What the source calls each structure; the hash of a split is made of them. They are not always known.
+        smiles: SMILES of each molecule, where the source gives them.
+        places: Where each structure is in the files, in words, for messages.
+        sources: Keys that energy, forces and stress were read from.
+        notes: What is worth knowing about values that were left out.
+
+    Raises:
+        DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
+
+    Example:
+        >>> from ik_e3nn.targets import Intensive
+        >>> one = LabeledSet([Atoms("H2")], (Intensive("gap", "eV"),), {"gap": np.array([np.nan])})
+        >>> one.counts()
+        {'gap': 0}
+    """
+
+    structures: list[Atoms]
+    targets: tuple[Target, ...]
+    values: dict[str, FloatArray]
+    ids: list[str] = field(default_factory=list)
+    smiles: list[str] | None = None
+    places: list[str] | None = None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for what, names in (("ids", self.ids or None), ("SMILES", self.smiles), ("places", self.places)):
+            if names is not None and len(names) != len(self):
+                raise DataError(f"{len(self)} structures, but {len(names)} {what}")
+        for target in self.targets:
+            values, rows = self.values[target.name], int(self._ends[-1]) if target.per_atom else len(self)
+            if values.shape != (rows, *target.shape):
+                raise DataError(
+                    f"{target.name} is a {target.kind}: values must be {(rows, *target.shape)}; got {values.shape}"
+                )
+            infinite = np.isinf(values).reshape(rows, target.width).any(axis=1)
+            if infinite.any():
+                row = int(infinite.argmax())
+                number = int(np.searchsorted(self._ends, row, side="right")) - 1 if target.per_atom else row
+                raise DataError(
+                    f"{self.names[number]}: {target.name} is infinite; correct it, or leave it empty (NaN) if it is "
+                    "not known"
+                )
+
+    @classmethod
+    def of_labels(
+        cls,
+        structures: Sequence[Atoms],
+        labels: Sequence[StructureLabels] | None = None,
+        *,
+        places: list[str] | None = None,
+        sources: Mapping[str, str] | None = None,
+        notes: tuple[str, ...] = (),
+    ) -> LabeledSet:
+        """Structures with energy, forces and stress; all NaN without labels.
+
+        Raises:
+            DataError: Numbers of structures and labels, or of atoms and forces, do not agree.
+        """
+        if labels is None:
+            labels = [StructureLabels.empty(len(atoms)) for atoms in structures]
+        if len(labels) != len(structures):
+            raise DataError(f"{len(structures)} structures, but labels for {len(labels)}")
+        values = {
+            "energy": np.array([one.energy for one in labels], dtype=np.float64),
+            "forces": np.concatenate([np.zeros((0, 3)), *(one.forces for one in labels)]),
+            "stress": np.array([one.stress for one in labels], dtype=np.float64).reshape(-1, 3, 3),
+        }
+        return cls(list(structures), MECHANICS, values, places=places, sources=sources or {}, notes=notes)
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    @cached_property
+    def _ends(self) -> NDArray[np.int64]:
+        """Row of the first atom of each structure, and the number of all atoms, (M + 1,)."""
+        return np.cumsum([0, *(len(atoms) for atoms in self.structures)])
+
+    @property
+    def names(self) -> list[str]:
+        """What messages call the structures: their places, their ids, or their numbers."""
+        if self.places is not None:
+            return self.places
+        if self.ids:
+            return [f"molecule {name}" for name in self.ids]
+        return [f"structure {number}" for number in range(len(self))]
+
+    @property
+    def labels(self) -> list[StructureLabels]:
+        """Energy, forces and stress of each structure."""
+        ends = self._ends
+        return [
+            StructureLabels(float(energy), self.values["forces"][start:end], stress)
+            for energy, stress, start, end in zip(
+                self.values["energy"], self.values["stress"], ends[:-1], ends[1:], strict=True
+            )
+        ]
+
+    @property
+    def species(self) -> list[int]:
+        """Atomic numbers that occur, sorted."""
+        return sorted({int(number) for atoms in self.structures for number in atoms.numbers})
+
+    def value(self, index: int) -> dict[str, FloatArray]:
+        """Values of one structure by target: (1, *shape), or (N, *shape) where every atom has one."""
+        start, end = self._ends[index : index + 2]
+        rows = {True: slice(start, end), False: slice(index, index + 1)}
+        return {target.name: self.values[target.name][rows[target.per_atom]] for target in self.targets}
+
+    def known(self, name: str) -> NDArray[np.bool_]:
+        """Which structures have a value of a target, (M,); of atoms' values one is enough.
+
+        Example:
+            >>> LabeledSet.of_labels([Atoms("H2")]).known("forces").tolist()
+            [False]
+        """
+        values = self.values[name]
+        target = next(one for one in self.targets if one.name == name)
+        if not target.per_atom:
+            return known_rows(values)
+        owners = self.owners(target)
+        return np.bincount(owners[np.isfinite(values).reshape(len(values), -1).any(axis=1)], minlength=len(self)) > 0
+
+    def owners(self, target: Target) -> NDArray[np.int64]:
+        """Structure of every row of a target's values."""
+        numbers = np.arange(len(self))
+        return np.repeat(numbers, np.diff(self._ends)) if target.per_atom else numbers
+
+    def counts(self) -> dict[str, int]:
+        """Number of structures with a value, by target."""
+        return {target.name: int(self.known(target.name).sum()) for target in self.targets}
+
+    def select(self, indices: Sequence[int] | NDArray[np.int64]) -> LabeledSet:
+        """Some of the structures, in the order given."""
+        chosen, ends = [int(index) for index in indices], self._ends
+        atoms = np.concatenate([np.zeros(0, int), *(np.arange(ends[index], ends[index + 1]) for index in chosen)])
+        rows = {target.name: atoms if target.per_atom else chosen for target in self.targets}
+
+        def some(names: list[str] | None) -> list[str] | None:
+            return None if names is None else [names[index] for index in chosen]
+
+        return replace(
+            self,
+            structures=[self.structures[index] for index in chosen],
+            values={name: self.values[name][rows[name]] for name in rows},
+            ids=[self.ids[index] for index in chosen] if self.ids else [],
+            smiles=some(self.smiles),
+            places=some(self.places),
+        )
+
+    def only(self, names: Sequence[str]) -> LabeledSet:
+        """The same structures with some of the targets.
+
+        Raises:
+            DataError: There is no such target.
+        """
+        known = {target.name: target for target in self.targets}
+        missing = [name for name in names if name not in known]
+        if missing:
+            raise DataError(f"there is no target {', '.join(missing)}; there are {', '.join(known)}")
+        return replace(
+            self, targets=tuple(known[name] for name in names), values={name: self.values[name] for name in names}
+        )
+
+    def with_targets(self, targets: Sequence[Target]) -> LabeledSet:
+        """The same structures with other targets; values of those that they have not are NaN.
+
+        Example:
+            >>> from ik_e3nn.targets import Intensive
+            >>> LabeledSet([Atoms("H2")], (), {}).with_targets([Intensive("gap", "eV")]).values
+            {'gap': array([nan])}
+        """
+        rows = {True: int(self._ends[-1]), False: len(self)}
+        values = {
+            target.name: self.values[target.name]
+            if target in self.targets
+            else np.full((rows[target.per_atom], *target.shape), np.nan)
+            for target in targets
+        }
+        return replace(self, targets=tuple(targets), values=values)
+
+    def with_mechanics(self) -> LabeledSet:
+        """The same with energy, forces and stress among the targets; NaN where the set has none."""
+        there = mechanics_of(self.targets)
+        return self.with_targets([*self.targets, *(one for one in MECHANICS if one.name not in there)])
+
+    def labeled(self) -> list[Atoms]:
+        """Copies of the structures with their id, SMILES and labels, as the readers find them.
+
+        Example:
+            >>> from ik_e3nn.targets import Intensive
+            >>> one = LabeledSet([Atoms("H2")], (Intensive("gap", "eV"),), {"gap": np.array([9.0])}, ["a"])
+            >>> one.labeled()[0].info
+            {'id': 'a', 'gap': 9.0}
+        """
+        mechanics = mechanics_of(self.targets)
+        if mechanics:
+            copies = [
+                with_own_labels(atoms, labels, self.sources)
+                for atoms, labels in zip(self.structures, self.with_mechanics().labels, strict=True)
+            ]
+        else:
+            copies = [atoms.copy() for atoms in self.structures]
+        for index, copy in enumerate(copies):
+            if self.ids:
+                copy.info["id"] = self.ids[index]
+            if self.smiles is not None:
+                copy.info["smiles"] = self.smiles[index]
+            for target in self.targets:
+                if target.name in mechanics:
+                    continue
+                place = copy.arrays if target.per_atom else copy.info
+                place.pop(target.name, None)
+                value = self.value(index)[target.name]
+                if np.isfinite(value).all():
+                    place[target.name] = value if target.per_atom else value[0].tolist()
+        return copies
+
+
+def known_rows(values: FloatArray) -> NDArray[np.bool_]:
+    """Which rows of values (M, *shape) are known, (M,).
+
+    >>> known_rows(np.array([1.0, np.nan])).tolist()
+    [True, False]
+    """
+    return np.asarray(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+
+
+def joined(sets: Sequence[LabeledSet]) -> LabeledSet:
+    """Several sets of the same targets as one.
+
+    Raises:
+        DataError: Their targets differ.
+    """
+    first = sets[0]
+    for other in sets[1:]:
+        if other.targets != first.targets:
+            raise DataError(f"sets with different targets: {first.targets} and {other.targets}")
+
+    def together(lists: Sequence[list[str] | None]) -> list[str] | None:
+        return None if any(one is None for one in lists) else [name for one in lists for name in one or []]
+
+    return replace(
+        first,
+        structures=[atoms for one in sets for atoms in one.structures],
+        values={name: np.concatenate([one.values[name] for one in sets]) for name in first.values},
+        ids=together([one.ids or None for one in sets]) or [],
+        smiles=together([one.smiles for one in sets]),
+        places=[name for one in sets for name in one.names],
+    )

@@ -1,0 +1,151 @@
+"""What a base model gives to a fine-tuning: its architecture, and elements whose references it knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.graph import SURROUNDINGS
+from ik_e3nn.models import PRESETS, InteratomicPotential, MolecularPropertyModel, StoredModel, extended, retargeted
+from ik_e3nn.models.networks.property import natural_edges
+from ik_e3nn.models.transfer.species import new_element_masks
+from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.targets import Target
+
+
+def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:
+    """Raise unless arguments of a potential that were asked for are those of the base.
+
+    Args:
+        asked: Arguments that were asked for.
+        known: Those of the base.
+        where: What they are called in messages.
+
+    Raises:
+        ConfigError: Names the first that differs.
+    """
+    asked = {name: value for name, value in asked.items() if value is not None}
+    sizes = PRESETS.get(asked.pop("preset", ""), {})
+    for name, value in {**sizes, **asked}.items():
+        wanted = value
+        if name == "group":
+            wanted = SymmetryGroup.from_config(value).to_config()
+        elif name == "inputs":
+            wanted = sorted(value)
+        if name in known and wanted != known[name]:
+            raise ConfigError(
+                f"{where}.{name} is {value!r}, but the base has {known[name]!r}: fine-tuning keeps the "
+                "architecture of the base; leave the setting out, or train a new model."
+            )
+
+
+def body_settings(base: StoredModel) -> dict[str, Any]:
+    """Arguments of a model of properties that has a base's body, but for its elements and targets.
+
+    Raises:
+        ConfigError: The base is a potential beside surroundings.
+
+    >>> settings = body_settings(InteratomicPotential(["H"], num_channels=4))
+    >>> settings["edges"], settings["potential"]["num_channels"]
+    ('radius', 4)
+    """
+    if base.potential is not base:
+        return {name: value for name, value in base.config.items() if name not in ("species", "targets")}
+    outside = sorted(base.inputs.intersection(SURROUNDINGS))
+    if outside:
+        raise ConfigError(
+            f"finetune.base is a potential for atoms beside a {outside[0]}, which molecules in a table of properties "
+            "have not; choose another base."
+        )
+    options = {name: value for name, value in base.config.items() if name not in ("species", "r_max")}
+    return {"edges": natural_edges(base.potential), "r_max": base.r_max, "potential": options}
+
+
+def check_body(asked: Mapping[str, Any], base: StoredModel) -> None:
+    """Raise unless arguments of a model of properties that were asked for are those that a base has.
+
+    Raises:
+        ConfigError: Names the first that differs.
+    """
+    known = body_settings(base)
+    for name, value in asked.items():
+        if value is None or (name == "hidden" and name not in known):
+            continue
+        if name not in known:
+            bodies = {"steerable", "potential"} & set(known)
+            raise ConfigError(
+                f"model.{name} is given, but the base has a body of the kind {bodies.pop()!r}, which fine-tuning "
+                "keeps; leave the setting out, or train a new model."
+            )
+        if isinstance(value, Mapping):
+            names = [*known[name], *(["preset"] if name == "potential" else [])]
+            unknown = sorted(set(value).difference(names))
+            if unknown:
+                raise ConfigError(f"unknown setting 'model.{name}.{unknown[0]}'; there are {', '.join(names)}.")
+            check_architecture(value, known[name], where=f"model.{name}")
+        else:
+            check_architecture({name: value}, known)
+
+
+def known_elements(base: StoredModel, targets: Sequence[Target]) -> list[int]:
+    """Elements whose part in the references of all targets is known without data."""
+    known = list(base.species)
+    for target in targets:
+        if target.by_element and target not in base.targets:
+            return []
+        if target.by_element and target.field is None:
+            model = cast(MolecularPropertyModel, base)
+            values = model.scales.per_atom[model.properties.index(target)]
+            known = [
+                z for z, value in zip(base.species, values.isnan().tolist(), strict=True) if z in known and not value
+            ]
+    return known
+
+
+def adapted(
+    base: StoredModel, species: Sequence[int], targets: Sequence[Target] | None, hidden: Mapping[str, Any]
+) -> StoredModel:
+    """A model that starts from a base, with further elements and other targets; what reads new targets is new.
+
+    Args:
+        base: The base; it is not changed.
+        species: Atomic numbers to know besides the base's.
+        targets: The targets of a model of properties; None for a potential.
+        hidden: The setting ``hidden`` of new heads, if it is given.
+    """
+    if targets is None:
+        return extended(cast(InteratomicPotential, base), species)
+    if base.potential is not base:
+        return retargeted(cast(MolecularPropertyModel, base), targets, species)
+    return MolecularPropertyModel.from_potential(extended(base.potential, species), targets, **hidden)
+
+
+def element_masks(base: StoredModel, model: StoredModel) -> dict[str, Tensor]:
+    """Masks of the weights of elements that the base does not know, by the names of the model's parameters."""
+    (_, old), (prefix, new) = (_blocks(one) for one in (base, model))
+    if old is None or new is None:
+        return {}
+    return {f"{prefix}{name}": mask for name, mask in new_element_masks(old, new).items()}
+
+
+def _blocks(model: StoredModel) -> tuple[str, InteratomicPotential | None]:
+    """The potential whose blocks a model consists of, and the beginning of the names of its parameters."""
+    if model.potential is model:
+        return "", model.potential
+    found: Any = dict(cast(MolecularPropertyModel, model).body.named_children()).get("potential")
+    return "body.potential.", found
+
+
+def size_of_features(model: MolecularPropertyModel, batches: Any) -> Tensor:
+    """Mean squares of the body's features over some batches, for ``FeatureScale.set_mean_squares``."""
+    squares, atoms = torch.zeros(()), 0
+    with torch.no_grad():
+        for batch in batches:
+            features = model.body(batch, model.molecules(batch).species)
+            squares = squares + len(features) * model.feature_scale.mean_squares(features)
+            atoms += len(features)
+    return squares / atoms

@@ -1,0 +1,158 @@
+"""The base model's own data in a fine-tuning: some to learn again, some to see what is forgotten."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
+
+import numpy as np
+from ase import Atoms
+
+from ik_e3nn.data import LabeledSet, read_properties
+from ik_e3nn.data.labels.energy_reference import is_isolated
+from ik_e3nn.data.properties.reference import reference_values
+from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.graph.build import NUMBER_KEYS
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
+from ik_e3nn.targets import Target, mechanics_of
+from ik_e3nn.training.config.finetune import OLD, REPLAY, FinetuneConfig, MethodConfig
+from ik_e3nn.training.sets.elements import listing, with_others
+from ik_e3nn.training.sets.reading import Files, label_keys, read_set
+from ik_e3nn.training.sets.references import reference_of
+
+_log = logging.getLogger(__name__)
+
+MOST_OLD = 1000  # structures to measure the old domain on
+
+
+def read_old_data(config: FinetuneConfig, base: StoredModel, *, count: int) -> dict[str, LabeledSet]:
+    """Structures to replay, and others of the old domain, with the targets of the base that they have values of.
+
+    Args:
+        config: The configuration.
+        base: The base model.
+        count: Number of new structures.
+
+    Returns:
+        What there is of ``REPLAY`` and ``OLD``, without bonds. They share no structure, unless the files of
+        ``finetune.old_domain`` hold some of those of ``finetune.replay``.
+
+    Raises:
+        UnknownSpeciesError: The files hold an element that the base does not know.
+        DataError: They cannot be read, have no value of any of the targets, or lack an input of the base.
+        ConfigError: All names of the base's targets are those of others now.
+    """
+    method, sets = config.finetune, dict[str, LabeledSet]()
+    if method.replay is None and method.old_domain is None:
+        return sets
+    new = {target.name: target for target in config.targets}
+    targets = [target for target in base.targets if new.get(target.name, target) == target]
+    lost = ", ".join(target.name for target in base.targets if target not in targets)
+    if not targets:
+        raise ConfigError(
+            f"data.targets has something else under the names of all that the base predicts ({lost}), so that nothing "
+            "could be learned again or measured; give yours other names, or leave finetune.replay and "
+            "finetune.old_domain out."
+        )
+    if lost:
+        _log.warning("old values of %s are left out: data.targets has something else under this name", lost)
+    if method.replay is not None:
+        everything = _read(method.replay, config, base, targets, "finetune.replay")
+        chosen, rest = chosen_of(len(everything), method, count, config.run.seed)
+        sets[REPLAY] = everything.select(chosen)
+        if rest:
+            sets[OLD] = everything.select(rest)
+    if method.old_domain is not None:
+        sets[OLD] = _read(method.old_domain, config, base, targets, "finetune.old_domain")
+    return sets
+
+
+def moved_values(data: LabeledSet, old: StoredModel, new: StoredModel) -> LabeledSet:
+    """Structures with the values that belong to other references: what the models predict of them is off by as much.
+
+    Where the old model has no reference of an element, it has predicted nothing, and there is no value to keep.
+
+    Args:
+        data: Structures with targets that both models have.
+        old: The model to whose references the values belong.
+        new: A model that began as the old one and has other references.
+    """
+    values = dict(data.values)
+    for target in data.targets:
+        if not target.reference:
+            continue
+        before, after = (_reference(data, target, model) for model in (old, new))
+        moved = dataclasses.replace(data, values=values | {target.name: values[target.name] + (after - before)})
+        lost = data.counts()[target.name] - moved.counts()[target.name]
+        if lost:
+            _log.warning("%d old values of %s are left out: the base has no reference of an element", lost, target.name)
+        values = moved.values
+    return dataclasses.replace(data, values=values)
+
+
+def _reference(data: LabeledSet, target: Target, model: StoredModel) -> Any:
+    """What composition says of a target, by a model's reference: (M, *shape)."""
+    if target.field is None:
+        return reference_values(data, model.species, target, reference_of(cast(MolecularPropertyModel, model), target))
+    energies = dict(
+        zip(model.species, cast(InteratomicPotential, model.potential).atomic_energy.reference.tolist(), strict=True)
+    )
+    return np.array([sum(energies[int(z)] for z in atoms.numbers) for atoms in data.structures])
+
+
+def _read(
+    files: Files, config: FinetuneConfig, base: StoredModel, targets: Sequence[Target], setting: str
+) -> LabeledSet:
+    """Structures of the old domain that have a value of something, without single atoms."""
+    run, mechanics = config.run, mechanics_of(targets)
+    if mechanics:
+        own: dict[str, Any] = {name.removesuffix("_key"): key for name, key in config.finetune.old_labels.items()}
+        keys = dataclasses.replace(label_keys(config.data), **own, given_in="old labels")
+        found = read_set(files, keys, targets=targets)
+        found = found.select([k for k, atoms in enumerate(found.structures) if not is_isolated(atoms)])
+        if not any(found.counts().values()):
+            raise DataError(
+                f"{setting} has no labels: nothing but single atoms has {keys.energy}, {keys.forces} or {keys.stress}; "
+                "finetune.old_labels says what they are called, as in {energy_key: REF_energy}."
+            )
+    else:
+        skip = config.data.on_failure == "skip"
+        found = read_properties(files, targets, seed=run.seed, skip=skip, drop_absent=True, progress=run.progress)
+        found = found.select(np.flatnonzero(np.any([found.known(one.name) for one in found.targets], axis=0)))
+    check_known(found.structures, base.species, setting, found.names)
+    for name, key in NUMBER_KEYS.items():
+        lacking = sum(atoms.info.get(key) is None for atoms in found.structures)
+        if name in base.inputs and lacking:
+            raise DataError(
+                f"{setting}: {lacking} of {len(found)} structures have no {key!r}, which the base needs; add it, or "
+                "leave them out."
+            )
+    counts = found.counts()
+    shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+    _log.info("%s: %d structures with values: %s", setting, len(found), shown)
+    absent = [target.name for target in targets if not counts.get(target.name) and target.name not in mechanics]
+    if absent:
+        _log.warning("%s has no value of %s, which the base predicts: check the names", setting, ", ".join(absent))
+    return found
+
+
+def chosen_of(total: int, method: MethodConfig, count: int, seed: int) -> tuple[list[int], list[int]]:
+    """Which structures are replayed, and which of the others measure the old domain."""
+    order = np.random.default_rng([seed, 1]).permutation(total)
+    wanted = method.replay_count(count)
+    if wanted > total:
+        _log.warning("finetune.replay holds %d structures; %d were asked for", total, wanted)
+    return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())
+
+
+def check_known(structures: Sequence[Atoms], species: Iterable[int], setting: str, places: Sequence[str]) -> None:
+    """Refuse elements that the base does not know."""
+    strange = with_others(structures, {*species})
+    if strange:
+        unknown = sorted({symbol for symbols in strange.values() for symbol in symbols.split(", ")})
+        raise UnknownSpeciesError(
+            f"{setting} has {', '.join(unknown)} in {len(strange)} of {len(structures)} structures, "
+            f"which the base does not know and cannot have learned: leave them out ({listing(strange, places)})."
+        )

@@ -1,0 +1,159 @@
+"""References for new data: energies of isolated atoms and those of properties, from what a base model leaves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+
+from ik_e3nn.data import EnergyReference, LabeledSet, StructureDataset
+from ik_e3nn.data.labels.energy_reference import lowest_energies
+from ik_e3nn.data.properties.reference import fit_references
+from ik_e3nn.errors import ConfigError
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
+from ik_e3nn.targets import Target
+from ik_e3nn.training.inference.prediction import Predictions, predict
+
+_log = logging.getLogger(__name__)
+
+LOOK_AT = 64  # structures whose forces are compared with the base's
+SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory differ by less, units by more in size alone
+
+
+def base_reference(base: InteratomicPotential, species: Sequence[int]) -> EnergyReference:
+    """The E0s of a base.
+
+    Raises:
+        ConfigError: It has none of an element.
+    """
+    new = [chemical_symbols[z] for z in species if z not in base.species]
+    if new:
+        raise ConfigError(
+            f"the base has no E0 of {', '.join(new)}; set finetune.E0s to 'refit', with labeled energies, or 'data'."
+        )
+    return EnergyReference(_energies(base), 0, 1.0, base.energy_reference_provenance)
+
+
+def refit_reference(
+    model: InteratomicPotential, train: LabeledSet, isolated: LabeledSet | None = None
+) -> EnergyReference:
+    r"""E0s with which a model's energies fit new labels best.
+
+    .. math:: E_0^{new} = E_0' + \delta, \qquad
+              \min_\delta \sum_s \big(E_s - E_s^{model}(E_0') - \sum_Z n_{sZ} \delta_Z\big)^2
+
+    where E_0' are the energies of isolated atoms in the new data where there are some, and the model's E0s otherwise.
+    If the compositions do not determine all of them, the smallest change is taken. What the model knows of bonds and
+    forces is kept, so that another level of theory, however far away its total energies, begins with a small error.
+
+    Args:
+        model: A model that knows all elements; its E0s are not changed.
+        train: Structures with energies.
+        isolated: Single atoms with energies.
+
+    Returns:
+        E0s of all elements of the model.
+
+    Raises:
+        ConfigError: A new element is in no structure with an energy.
+    """
+    alone = {} if isolated is None else lowest_energies(isolated.structures, isolated.values["energy"])
+    old = _energies(model)
+    start = {z: alone.get(z, old[z]) for z in model.species}
+    part = train.only(["energy"]).select(np.flatnonzero(train.known("energy")))
+    if not len(part):
+        raise ConfigError("there are no energies to fit E0s to; set finetune.E0s to 'base'.")
+    predicted = _predictions(model, part).values["energy"]
+    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in model.species] for atoms in part.structures])
+    moved = np.array([start[z] - old[z] for z in model.species])
+    residual = part.values["energy"] - predicted - counts @ moved
+    there = [index for index, z in enumerate(model.species) if counts[:, index].any()]
+    change, _, rank, _ = np.linalg.lstsq(counts[:, there].astype(float), residual, rcond=None)
+    values = dict(start)
+    for index, value in zip(there, change, strict=True):
+        values[model.species[index]] += float(value)
+    source = _source(model, alone, [model.species[index] for index in there], int(rank), len(part))
+    left = residual - counts[:, there] @ change
+    _log.info("E0: %s; what is left has a standard deviation of %.4g eV", source, left.std())
+    return EnergyReference(values, int(rank), 1.0, source)
+
+
+def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:
+    """Say when forces of the data have the directions of the model's, but not their size, as in other units.
+
+    Args:
+        model: A model that knows all elements.
+        train: Structures; the first that have forces are looked at.
+    """
+    whole = [k for k, one in enumerate(train.with_mechanics().labels) if np.isfinite(one.forces).all()][:LOOK_AT]
+    if not whole:
+        return
+    part = train.only(["forces"]).select(whole)
+    ours, theirs = _predictions(model, part).values["forces"], part.values["forces"]
+    a, b = np.linalg.norm(ours), np.linalg.norm(theirs)
+    if (ours * theirs).sum() > SAME_DIRECTION * a * b and not 1 / SAME_SIZE < b / a < SAME_SIZE:
+        _log.warning(
+            "forces of the data are %.3g times those of the base (root mean square): if they are not in eV/A (0.019 "
+            "would be Hartree/bohr, 0.037 Hartree/A, 23 kcal/mol/A), set data.energy_unit and data.length_unit", b / a,
+        )  # fmt: skip
+
+
+def move_references(model: MolecularPropertyModel, train: LabeledSet, targets: Sequence[Target]) -> None:
+    """Move references of some properties by least squares, so that what the model predicts fits the values best.
+
+    Where that still misses the values by more than composition does, it is said.
+
+    Args:
+        model: The model; its predictions are finite.
+        train: Molecules with values, and bonds if the model's graph has them.
+        targets: The properties.
+    """
+    predicted, chosen = _predictions(model, train), train.only([target.name for target in targets])
+    rest = {name: values - predicted.values[name] for name, values in chosen.values.items()}
+    own, left = (fit_references(one, model.species) for one in (chosen, replace(chosen, values=rest)))
+    for target, one, without in zip(targets, left, own, strict=True):
+        if one.scale > without.scale:
+            _log.warning(
+                "what the base says of %s misses the labels by %.3g %s (root mean square), more than what composition "
+                "says (%.3g): if yours is another property than the base's, give it another name",
+                target.name, one.scale, target.unit, without.scale,
+            )  # fmt: skip
+        column = model.properties.index(target)
+        model.scales.per_atom[column] += torch.from_numpy(np.nan_to_num(one.per_atom))
+        model.scales.per_square[column] += torch.from_numpy(np.nan_to_num(one.per_square))
+        model.scales.shift[column] += one.shift
+
+
+def _predictions(model: StoredModel, data: LabeledSet) -> Predictions:
+    graphs = StructureDataset(data, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
+    return predict(model, graphs)
+
+
+def _energies(model: InteratomicPotential) -> dict[int, float]:
+    """E0s by atomic number."""
+    return dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
+
+
+def _source(
+    model: InteratomicPotential, alone: dict[int, float], fitted: Sequence[int], rank: int, structures: int
+) -> str:
+    kept = [z for z in model.species if z not in fitted and z not in alone]
+    from_atoms = [z for z in fitted if z in alone]
+    parts = [f"E0s of the base ({model.energy_reference_provenance})"]
+    if from_atoms:
+        parts.append(f"those of isolated atoms for {_names(from_atoms)}")
+    parts.append(
+        f"moved for {_names(fitted)} by least squares over what the base leaves of {structures} energies "
+        f"(rank {rank} of {len(fitted)})"
+    )
+    if kept:
+        parts.append(f"as they are for {_names(kept)}, which the data lack")
+    return ", ".join(parts)
+
+
+def _names(numbers: Sequence[int]) -> str:
+    return ", ".join(chemical_symbols[z] for z in numbers)

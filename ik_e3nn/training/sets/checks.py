@@ -1,0 +1,193 @@
+"""What is wrong with the sets of a training, or worth a warning before it starts."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+from ase import Atoms
+from ase.data import chemical_symbols
+
+from ik_e3nn.data import LabeledSet
+from ik_e3nn.data.labels.finding import missing_labels
+from ik_e3nn.data.properties.placeholders import property_placeholders
+from ik_e3nn.data.structures.same_molecules import same_molecules
+from ik_e3nn.data.suspicions.units import suspicious_units
+from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.graph import has_bonds, structure_number
+from ik_e3nn.targets import Target, mechanics_of
+from ik_e3nn.training.config.schema import TrainConfig
+from ik_e3nn.training.sets.elements import listing, with_others
+from ik_e3nn.training.sets.reading import label_keys
+
+_log = logging.getLogger(__name__)
+
+USUAL = {"charge": 0.0, "spin": 1.0}
+INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
+
+
+def check_sets(
+    sets: Mapping[str, LabeledSet], whole: LabeledSet, config: TrainConfig, known: Collection[int], isolated: int
+) -> None:
+    """Refuse sets that cannot be trained on or measured with, and warn of what is probably not meant.
+
+    Args:
+        sets: "train", "valid" and, where there is one, "test".
+        whole: The training files before anything was set aside.
+        config: The configuration.
+        known: Elements that need not be in the training set.
+        isolated: Number of isolated atoms among the training files.
+
+    Raises:
+        DataError: The test set has none of the labels that are trained.
+        UnknownSpeciesError: The validation or test set has elements that the training set lacks.
+    """
+    check_elements(sets, known)
+    _log.info("values found:\n%s", value_table(sets, isolated))
+    if config.trained:
+        _check_valid(sets["valid"], config.trained)
+        if "test" in sets:
+            _check_test(sets["test"], config)
+    smiles = [text for one in sets.values() for text in one.smiles or [""] * len(one)]
+    equal = same_molecules([atoms for one in sets.values() for atoms in one.structures], smiles)
+    warn_of_common({name: one.names for name, one in sets.items()}, equal)
+    for name, one in {**sets, "train": whole}.items():
+        if name == "train" or isinstance(getattr(config.data, name), str | list):
+            for sentence in doubts_of(one, config):
+                _log.warning("data.%s: %s", name, sentence)
+
+
+def doubts_of(data: LabeledSet, config: TrainConfig) -> list[str]:
+    """Sentences about labels that are probably not what they are taken for: other units, placeholders."""
+    mechanics = mechanics_of(data.targets)
+    found: list[str] = []
+    if mechanics:
+        whole = data.with_mechanics()
+        found += suspicious_units(whole.structures, whole.labels, label_keys(config.data), whole.places)
+    return found + property_placeholders(data.only([one.name for one in data.targets if one.name not in mechanics]))
+
+
+def check_elements(sets: Mapping[str, LabeledSet], others: Collection[int]) -> None:
+    """Refuse elements to validate or test with that no structure to train on has, with a value of the same property.
+
+    Args:
+        sets: The sets.
+        others: Elements that are known without the training set.
+
+    Raises:
+        UnknownSpeciesError: Names the elements and the structures.
+    """
+    train = sets["train"]
+    by_element = [one for one in train.targets if one.by_element and one.field is None]
+    with_value = {target.name: _of_known(train, target) for target in by_element}
+    for name, one in sets.items():
+        pairs = [("", one, train.species)]
+        pairs += [
+            (f" with a value of {target.name}", _of_known(one, target), with_value[target.name].species)
+            for target in by_element
+        ]
+        for what, here, known in pairs:
+            strange = with_others(here.structures, {*known, *others})
+            if strange:
+                extra = sorted({*here.species} - {*known, *others})
+                raise UnknownSpeciesError(
+                    f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no structure to "
+                    f"train on has ({listing(strange, here.names)}); add such structures, leave them out, or divide "
+                    "the data otherwise (run.seed)"
+                )
+
+
+def warn_of_common(names: Mapping[str, Sequence[str]], groups: Sequence[Sequence[int]]) -> None:
+    """Say which sets share structures: errors on what was trained on say nothing about other structures.
+
+    Args:
+        names: What messages call the structures of each set.
+        groups: Numbers of equal structures, counted through all sets in their order.
+    """
+    owners = [(name, place) for name, places in names.items() for place in places]
+    for first, second in combinations(names, 2):
+        shared = [group for group in groups if {first, second} <= {owners[index][0] for index in group}]
+        if shared:
+            pair = [next(owners[k][1] for k in shared[0] if owners[k][0] == name) for name in (first, second)]
+            _log.warning(
+                "%d structures (by SMILES or geometry) are both in data.%s and in data.%s, whose errors will look "
+                "better than they are (the first: %s)",
+                *(len(shared), first, second, " and ".join(dict.fromkeys(pair))),
+            )
+
+
+def warn_unused_inputs(
+    structures: Sequence[Atoms], inputs: Collection[str], keys: Collection[str] = ("bonds", "charge", "spin")
+) -> None:
+    """Say when structures differ in charge or spin, or have bonds, and the model is not told."""
+    for key in [key for key in keys if INPUT_OF[key] not in inputs]:
+        if key == "bonds":
+            unused = any(has_bonds(atoms) for atoms in structures)
+        else:  # a structure that does not say has the usual value
+            unused = len({_number(atoms, key) for atoms in structures}) > 1
+        if unused:
+            _log.warning("the data carry %s and the model does not use them: its inputs lack %s", key, INPUT_OF[key])
+
+
+def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
+    """Say how many structures are charged or have unpaired electrons, which a trained model does not see."""
+    unseen = [key for key in USUAL if INPUT_OF[key] not in inputs]
+    odd = [n for n, atoms in enumerate(structures) if any(_number(atoms, key) != USUAL[key] for key in unseen)]
+    if odd:
+        _log.warning(
+            "%d of %d structures are charged or have unpaired electrons (the first: structure %d), and the model does "
+            "not see their %s",
+            len(odd),
+            len(structures),
+            odd[0],
+            " and ".join(unseen),
+        )
+
+
+def _number(atoms: Atoms, key: str) -> float:
+    """Charge or multiplicity; the usual one where a structure does not say."""
+    found = structure_number(atoms, key)
+    return USUAL[key] if found is None else found
+
+
+def value_table(sets: Mapping[str, LabeledSet], isolated: int = 0) -> str:
+    """A table of how many structures of each set have each label.
+
+    >>> print(value_table({"train": LabeledSet.of_labels([Atoms("H")] * 9)}))
+    set    structures  energy  forces  stress
+    train           9       0       0       0
+    """
+    names = [target.name for target in sets["train"].targets]
+    lines = [" ".join([f"{'set':<6}", "structures", *(f"{name:>7}" for name in names)])]
+    for name, one in sets.items():
+        counts = one.counts()
+        lines.append(" ".join([f"{name:<6}", f"{len(one):>10}", *(f"{counts[target]:>7}" for target in names)]))
+    if isolated:
+        lines.append(f"({isolated} isolated atoms in the training files are used for E0s only)")
+    return "\n".join(lines)
+
+
+def _check_valid(valid: LabeledSet, labels: Sequence[str]) -> None:
+    counts = valid.counts()
+    for label in labels:
+        if not counts[label]:
+            _log.warning("the validation set has no %s labels: the validation loss leaves them out", label)
+
+
+def _check_test(test: LabeledSet, config: TrainConfig) -> None:
+    """Refuse a test set without any label that is trained."""
+    counts = test.counts()
+    if not any(
+        count for name, count in counts.items() if name in config.trained or name not in mechanics_of(test.targets)
+    ):
+        others = counts.get("energy") or counts.get("forces")
+        missing = f"none of them has {' or '.join(config.trained)}" if others else ""
+        missing = missing or missing_labels(test.structures, label_keys(config.data))
+        raise DataError(f"data.test has no labels to test on: {missing}")
+
+
+def _of_known(data: LabeledSet, target: Target) -> LabeledSet:
+    """The structures that have a value."""
+    return data.select(np.flatnonzero(data.known(target.name)))

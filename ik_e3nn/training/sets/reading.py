@@ -1,0 +1,82 @@
+"""From files to structures with the values of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ik_e3nn.data import LabeledSet, LabelKeys, read_labels, read_properties
+from ik_e3nn.data.files.reading import read_located
+from ik_e3nn.data.properties.reading import stated_value
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import search_cell
+from ik_e3nn.targets import MECHANICS, Target, mechanics_of
+from ik_e3nn.training.config.schema import DataConfig, TrainConfig
+
+Files = str | list[str]
+
+
+def read_data(files: Files, config: TrainConfig, *, require: Sequence[str] = ()) -> LabeledSet:
+    """Structures of some files with what a configuration predicts.
+
+    Args:
+        files: The files.
+        config: The configuration.
+        require: Those of energy, forces and stress that must be there.
+
+    Raises:
+        DataError: A file is missing or cannot be read, or labels are absent or impossible.
+    """
+    targets, run = config.targets, config.run
+    if mechanics_of(targets):
+        return read_set(files, label_keys(config.data), require, targets=targets)
+    skip = config.data.on_failure == "skip"
+    return read_properties(files, targets, seed=run.seed, skip=skip, progress=run.progress)
+
+
+def read_set(
+    files: Files, keys: LabelKeys, require: Sequence[str] = (), *, targets: Sequence[Target] = MECHANICS
+) -> LabeledSet:
+    """Structures with sound cells and labels; labels that are required must be there.
+
+    Args:
+        files: The files.
+        keys: Names and units of energies, forces and stresses.
+        require: Those of them that must be there.
+        targets: What is wanted; values of others than energy, forces and stress are in ``info`` and ``arrays``.
+
+    Raises:
+        DataError: A file cannot be read, or labels are absent or impossible.
+    """
+    structures, places = read_located(files)
+    for place, atoms in zip(places, structures, strict=True):
+        try:
+            search_cell(atoms.cell, atoms.pbc)
+        except DataError as error:
+            raise DataError(f"{place} ({atoms.get_chemical_formula()}): {error}") from error
+    labels, counts = read_labels(structures, keys, require=require, places=places)
+    data = LabeledSet.of_labels(structures, labels, places=places, sources=counts.sources, notes=counts.notes)
+    if tuple(targets) == MECHANICS:
+        return data
+    values = dict(data.values)
+    others = [target for target in targets if target.field is None]
+    for target in others:
+        found = [stated_value(atoms, target, place) for atoms, place in zip(structures, places, strict=True)]
+        values[target.name] = np.concatenate(found)
+    whole = replace(data, targets=(*MECHANICS, *others), values=values, ids=list(places))
+    return whole.only([target.name for target in targets])
+
+
+def label_keys(data: DataConfig) -> LabelKeys:
+    """Names and units of the labels."""
+    return LabelKeys(
+        energy=data.energy_key,
+        forces=data.forces_key,
+        stress=data.stress_key,
+        virial=data.virial_key,
+        energy_unit=data.energy_unit,
+        length_unit=data.length_unit,
+        given_in="configuration",
+    )
