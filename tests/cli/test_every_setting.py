@@ -11,7 +11,6 @@ from ik_e3nn.cli.commands import COMMANDS
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.training.config import finetune as finetune_config
-from ik_e3nn.training.config import properties as property_config
 from ik_e3nn.training.config import schema as config
 from ik_e3nn.training.tasks.model_section import check_model_arguments
 from ik_e3nn_calculators.dock.settings import RegionSettings
@@ -19,7 +18,7 @@ from ik_e3nn_calculators.md.settings import ExplosionLimits
 
 SECTIONS = [
     config.DataConfig, config.LossConfig, config.OptimizerConfig, config.RunConfig, finetune_config.MethodConfig,
-    property_config.DataConfig, property_config.LossConfig, RegionSettings, ExplosionLimits,
+    RegionSettings, ExplosionLimits,
 ]  # fmt: skip
 SETTINGS = [one.load()[0] for one in COMMANDS if one.name not in ("train", "finetune")] + SECTIONS
 NEEDED = {

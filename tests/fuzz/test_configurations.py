@@ -5,6 +5,7 @@ import copy
 import pytest
 import yaml
 
+from ik_e3nn.models import MolecularPropertyModel
 from ik_e3nn.training.config.file import flat_values, known_keys, read_config, write_config
 from ik_e3nn.training.config.schema import TrainConfig
 from tests.fuzz.engine import VALUES, assert_clear, damaged_text, one_of, sizes, try_many
@@ -23,7 +24,10 @@ data:
 model: {potential: {num_channels: 4}, r_max: 4.0, edges: radius}
 run: {output: out, max_epochs: 2}
 """
-KEYS = [(POTENTIAL, key) for key in known_keys(TrainConfig)] + [(PROPERTIES, key) for key in known_keys(TrainConfig)]
+KEYS = [
+    *((POTENTIAL, key) for key in known_keys(TrainConfig)),
+    *((PROPERTIES, key) for key in known_keys(TrainConfig, MolecularPropertyModel)),
+]
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,6 @@ from ase.build import bulk, molecule
 
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import build_graph, build_molecular_graph, set_bonds
-from ik_e3nn.targets import Dipole, Extensive, Polarizability
-from ik_e3nn.targets.target import columns
 
 WATER = Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]], info={"bonds": [0, 1, 1, 0, 2, 1]})
 
@@ -39,9 +37,3 @@ def test_bonds_that_are_missing_or_cannot_be_are_errors() -> None:
     with pytest.raises(DataError, match="is for molecules; this structure is periodic"):
         build_molecular_graph(crystal, "bonds")
     assert build_molecular_graph(Atoms("He"), "bonds")["edge_index"].shape == (2, 0)
-
-
-def test_columns_of_targets() -> None:
-    assert columns([Polarizability("a"), Extensive("b")]) == {"a": slice(0, 9), "b": slice(9, 10)}
-    with pytest.raises(ConfigError, match="target 'a' is given twice"):
-        columns([Extensive("a"), Dipole("a")])

@@ -8,7 +8,18 @@ from ase import Atoms
 from ik_e3nn.data import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.targets import KINDS, Extensive, Intensive, Polarizability, Target, make_target, target_from_config
+from ik_e3nn.targets import (
+    KINDS,
+    MECHANICS,
+    Dipole,
+    Extensive,
+    Intensive,
+    LabelLayout,
+    Polarizability,
+    Target,
+    make_target,
+    target_from_config,
+)
 
 
 def test_configurations_make_the_same_targets() -> None:
@@ -47,3 +58,17 @@ def test_a_reference_is_the_isotropic_part_by_element(rng) -> None:
     assert one.scale == pytest.approx(np.sqrt(np.mean(noise**2)), rel=1e-12)
     back = target.from_isotropic(torch.from_numpy(totals))
     assert target.isotropic(back.numpy()) == pytest.approx(totals, rel=1e-14)
+
+
+def test_labels_have_places_in_graphs(rng) -> None:
+    """What is put is what is read, whatever the targets; two of one name have no places."""
+    layout = LabelLayout([Polarizability("a"), MECHANICS[1], Extensive("b"), MECHANICS[0]])
+    values = {"a": (1, 3, 3), "forces": (4, 3), "b": (1,), "energy": (1,)}
+    labels, graph = {name: torch.tensor(rng.normal(size=shape)) for name, shape in values.items()}, {}
+    layout.put(graph, labels)
+    assert {name: tuple(tensor.shape) for name, tensor in graph.items()} == {
+        "targets": (1, 10), "forces": (4, 3), "energy": (1,)
+    }  # fmt: skip
+    assert all(torch.equal(layout.get(graph, name), label) for name, label in labels.items())
+    with pytest.raises(ConfigError, match="target 'a' is given twice"):
+        LabelLayout([Extensive("a"), Dipole("a")])

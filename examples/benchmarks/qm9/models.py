@@ -83,7 +83,7 @@ class Peer(nn.Module):
         # makes of a graph what references need; it has a body that is not used
         self.helper = MolecularPropertyModel(species, targets, edges="radius", steerable={"channels": 1})
         self.helper.requires_grad_(False)
-        self.summed = [t.kind in ("extensive", "spatial_extent") for t in targets]
+        self.summed = [target.by_element for target in targets]
 
     def atoms(self, graph: dict[str, Tensor]) -> Tensor:
         """Numbers of every atom, (N, targets)."""

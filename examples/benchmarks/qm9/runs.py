@@ -15,9 +15,9 @@ from tqdm import tqdm
 from ik_e3nn.data import LabeledSet, StructureDataset, paper_split, perception_counts, read_qm9, with_bonds
 from ik_e3nn.data.graphs.splits import fingerprint
 from ik_e3nn.models.files.device import resolve_device
-from ik_e3nn.training.config.properties import LossConfig
-from ik_e3nn.training.config.schema import RunConfig
-from ik_e3nn.training.inference.property_prediction import predict_properties
+from ik_e3nn.training.config.limits import BatchLimits
+from ik_e3nn.training.config.schema import LossConfig, RunConfig
+from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.loop.engine import run_training
 from ik_e3nn.training.loop.module import TrainingModule
 from ik_e3nn.training.objective.loss import Loss
@@ -70,6 +70,12 @@ def graphs_of(model: Any, molecules: LabeledSet) -> StructureDataset:
     return graphs
 
 
+def loss_of(model: Any) -> Loss:
+    """The loss in units of what composition leaves of every target."""
+    scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
+    return Loss(LossConfig(), model.targets, {target.name: scale for target, scale in scales})
+
+
 def train(
     name: str, sets: Sets, *, seed: int, folder: Path, key: str, epochs: int = 100_000, minutes: float | None = None
 ) -> list[Row]:
@@ -80,7 +86,7 @@ def train(
     model: Any = models.make(name, sets.train, seed)
     train_graphs, valid_graphs = graphs_of(model, sets.train), graphs_of(model, sets.valid)
     model.set_average_neighbors(train_graphs.average_neighbors())
-    loss = Loss(LossConfig(), model.targets, model.scales.scale.tolist())
+    loss = loss_of(model)
     clock = RunClock(minutes and 60 * minutes, "wall" if torch.cuda.is_available() else "cpu")
     module = TrainingModule(model, loss, optimizer=models.optimizer_of(name), clock=clock)
     batch = min(BATCH, max(len(sets.train) // 50, 8))
@@ -91,7 +97,8 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     rows, best = run_training(module, train_graphs, valid_graphs, config=config, folder=folder)
     device = resolve_device("auto")
-    _, errors = predict_properties(module.best_model.to(device), graphs_of(model, sets.test), loss=loss)
+    graphs = graphs_of(model, sets.test)
+    errors = predict(module.best_model.to(device), graphs, limits=BatchLimits(128), loss=loss).errors
     whole = {
         "seed": seed, "train_size": len(sets.train), "train_seconds": rows[-1]["seconds"], "epochs": rows[-1]["epoch"],
         "best_epoch": best.best_epoch, "parameters": models.parameters(model), "split_hash": sets.split_hash,
@@ -140,7 +147,7 @@ def speed(args: Any, work: Path) -> list[Row]:
         model: Any = models.make(name, sets.train, 0)
         graphs = graphs_of(model, sets.train.select(range(BATCH)))
         batch = collate([graphs[k].to_dict() for k in range(BATCH)])
-        loss = Loss(LossConfig(), model.targets, model.scales.scale.tolist())
+        loss = loss_of(model)
         problems[name] = (model, batch, loss)
     samples: dict[str, dict[str, list[float]]] = {name: {"train": [], "infer": []} for name in names}
     for _ in tqdm(range(args.rounds + 1), desc="timing", unit="round"):
