@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import yaml
 
-from ik_e3nn.data.properties.reading import resolve_targets
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.settings import check_settings
-from ik_e3nn.targets import MECHANICS, Target, mechanics_of
 from ik_e3nn.training.config.limits import BatchLimits
+
+if TYPE_CHECKING:
+    from ik_e3nn.targets import Target
 
 # settings without effect where no energy, forces or stress is trained, and where nothing else is
 OF_MECHANICS = (
@@ -292,8 +293,8 @@ class TrainConfig:
         check_settings(self)
         if self.optimizer.lr is None:
             object.__setattr__(self, "optimizer", replace(self.optimizer, lr=self._usual_lr))
-        mechanics = mechanics_of(self.targets)
-        if mechanics and not self.trained and len(mechanics) == len(self.targets):
+        mechanics = [target for target in self.targets if target.field is not None]
+        if not self.trained and len(mechanics) == len(self.targets):
             raise ConfigError("loss: all weights are zero; give at least one of them a positive weight.")
         if not mechanics:
             self._refuse("data", OF_MECHANICS, "none of data.targets is energy, forces or stress")
@@ -308,6 +309,9 @@ class TrainConfig:
         Raises:
             ConfigError: ``data.targets`` names something unknown.
         """
+        from ik_e3nn.data.properties.reading import resolve_targets  # torch, which takes seconds to import
+        from ik_e3nn.targets import MECHANICS
+
         return MECHANICS if self.data.targets is None else resolve_targets(self.data.targets)
 
     @property
@@ -317,7 +321,8 @@ class TrainConfig:
         >>> TrainConfig(DataConfig("a.xyz")).trained
         ('energy', 'forces')
         """
-        return tuple(name for name in mechanics_of(self.targets) if getattr(self.loss, f"{name}_weight") > 0)
+        names = [target.name for target in self.targets if target.field is not None]
+        return tuple(name for name in names if getattr(self.loss, f"{name}_weight") > 0)
 
     @property
     def _usual_lr(self) -> float:

@@ -113,11 +113,7 @@ class Finetuning(Task):
             edges, known = body_settings(self.base)["edges"], known_elements(self.base, targets)
         data = prepare_data(config, edges=edges, known=known)
         self.new = data.sets["train"]
-        self.old = (
-            read_old_data(cast(FinetuneConfig, config), self.base, count=len(self.new))
-            if self.kept or (self.base.potential is not self.base)
-            else {}
-        )
+        self.old = read_old_data(cast(FinetuneConfig, config), self.base, count=len(self.new))
         if edges in ("bonds", "both"):
             self.old, sources = bonded(self.old, config)
             data = replace(data, bonds=data.bonds | sources)
