@@ -12,27 +12,28 @@ from ik_e3nn.settings import check_settings
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """A calibration.
+    """Settings of a calibration.
 
     Args:
-        model: Model file, of a potential or of properties; a glob or list of several makes a committee. "base" is the
-            model of the package.
-        data: Labeled structures that none of the models was trained on, in the forms of ``ik-e3nn train``: file, glob,
-            folder or list; for models of properties also csv with SMILES and SDF. Those that a training has set aside
-            are in its folder, as set_aside/valid.xyz; what a fine-tuning to properties has left of replayed ones, with
-            the targets that old data alone have, as set_aside/old_domain.xyz. Every other structure calibrates, the
-            rest tests that.
-        train: What the model was trained on; a single model needs it. Structures that are in ``data`` too are left out.
-        output: File to write; ``NAME_metrics.json`` and ``NAME_calibration.png`` go beside it.
-        members: Directions in which forces of a single potential are varied; more cost more and are more exact.
+        model: Model file of a potential or of a model of properties; a glob or list of several files makes a committee.
+            "base" is the model of the package.
+        data: Labeled structures that none of the models was trained on, given as for ``ik-e3nn train``: file, glob,
+            folder or list; for models of properties also CSV with SMILES, and SDF. A training writes the structures
+            that it sets aside to set_aside/valid.xyz in its folder; a fine-tuning to properties writes what is left of
+            its replay data, with targets that only old data have, to set_aside/old_domain.xyz. Every other structure is
+            used to calibrate, the rest to test the result.
+        train: Training data of the model, needed for a single model. Structures that are also in ``data`` are left out.
+        output: File to write; ``NAME_metrics.json`` and ``NAME_calibration.png`` are written beside it.
+        members: Number of directions in which the forces of a single potential are varied; more are slower and more
+            accurate.
         max_structures: Most training structures to use, chosen at random.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
-        energy_unit: Unit of the labels' energies, also within forces.
-        length_unit: Unit of length within the labels' forces; positions are in A.
+        energy_unit: Unit of energy in the labels, also in forces.
+        length_unit: Unit of length in the forces; positions are always in A.
         batch_size: Most structures in a batch.
         seed: Random seed.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
     """

@@ -1,4 +1,4 @@
-"""Reading and writing the YAML configuration, with dotted overrides and errors that name the nearest right key."""
+"""Reading and writing the YAML configuration, with dotted overrides and errors that suggest the nearest known key."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ TYPES = {
     "<class 'collections.abc.Sequence'>": "a list",
     "<class 'collections.abc.Mapping'>": "a mapping",
 }
-GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are no settings
+GIVEN_BY_DATA = {"species", "targets"}  # arguments of models that are not settings
 
 
 def sections_of(kind: type[TrainConfig]) -> tuple[str, ...]:
-    """Names of a configuration's sections."""
+    """Names of the sections of a configuration."""
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def model_type(keys: Iterable[str]) -> type[nn.Module]:
-    """The class that the model section of a configuration with some dotted keys is for.
+    """The class of model for a configuration with these dotted keys.
 
     >>> model_type(["data.train", "data.targets"]).__name__
     'MolecularPropertyModel'
@@ -62,18 +62,18 @@ def model_type(keys: Iterable[str]) -> type[nn.Module]:
 
 
 def model_of(config: TrainConfig) -> type[nn.Module]:
-    """The class of model that a configuration is for."""
+    """The class of model for a configuration."""
     return model_type([] if config.data.targets is None else ["data.targets"])
 
 
 def config_parser(
     kind: type[TrainConfig] = TrainConfig, model: type[nn.Module] | None = None, **options: Any
 ) -> ArgumentParser:
-    """The parser whose options are the fields of a configuration; the model's come from its constructor.
+    """A parser whose options are the fields of a configuration and, for the model, the arguments of its constructor.
 
     Args:
         kind: ``TrainConfig`` or ``FinetuneConfig``.
-        model: The class that the model section is for; ``InteratomicPotential`` if absent.
+        model: The class of model; ``InteratomicPotential`` if absent.
         options: Passed on to ``jsonargparse.ArgumentParser``.
     """
     from ik_e3nn.training.config.parser import PlainParser
@@ -85,7 +85,7 @@ def config_parser(
     given = GIVEN_BY_DATA & set(inspect.signature(model).parameters)
     for field in dataclasses.fields(kind):
         if field.name == "model" and kind.model_is_given:
-            parser.add_argument("--model", type=dict[str, Any], default={}, help="What the base's arguments must be.")
+            parser.add_argument("--model", type=dict[str, Any], default={}, help="Arguments that the base must have.")
         elif field.name == "model":
             _add_model_arguments(parser, model, given)
         else:
@@ -97,7 +97,7 @@ def config_parser(
 
 
 def _add_model_arguments(parser: ArgumentParser, model: type[nn.Module], given: set[str]) -> None:
-    """A model's arguments; those that could be objects are text and mappings here, so that no class is imported."""
+    """Add the arguments of a model; those that accept objects take text and mappings, so that no class is imported."""
     hints, parameters = typing.get_type_hints(model.__init__), inspect.signature(model).parameters
     plain = {name: _without_classes(hints[name]) for name in parameters if name not in given}
     objects = {name for name, kind in plain.items() if kind != hints[name]}
@@ -112,7 +112,7 @@ def _add_model_arguments(parser: ArgumentParser, model: type[nn.Module], given: 
 
 
 def _without_classes(kind: Any) -> Any:
-    """A union of types without classes of this package.
+    """A union of types without the classes of this package.
 
     >>> from ik_e3nn.symmetry import SymmetryGroup
     >>> _without_classes(SymmetryGroup | str)
@@ -130,10 +130,10 @@ def read_config(
 ) -> TrainConfig:
     """Read a configuration file and apply dotted overrides.
 
-    A configuration that names ``data.targets`` is one of properties, every other one of a potential.
+    A configuration with ``data.targets`` is for a model of properties, any other for a potential.
 
     Args:
-        path: YAML file; None for overrides alone.
+        path: YAML file; None to use only overrides.
         overrides: ``--section.field=value`` strings, as on the command line.
         kind: ``TrainConfig`` or ``FinetuneConfig``.
 
@@ -141,8 +141,8 @@ def read_config(
         The checked configuration.
 
     Raises:
-        ConfigError: An unknown or repeated key, with the nearest right one; or a value of the wrong type.
-        FileNotFoundError: There is no such file.
+        ConfigError: A key is unknown or repeated, or a value has the wrong type.
+        FileNotFoundError: The file does not exist.
     """
     content = {} if path is None else read_yaml(path, f"sections ({', '.join(sections_of(TrainConfig))})")
     keys = list(flatten(content))
@@ -158,11 +158,11 @@ def read_config(
 
 
 def check_sections(content: Mapping[str, Any], words: Sequence[str], sections: Collection[str]) -> None:
-    """Raise where a section of settings is given a value of its own, which the parser could take for a class to import.
+    """Raise if a whole section is given a single value, which the parser could take for a class to import.
 
     Args:
-        content: What a file holds.
-        words: The words of a command line.
+        content: The content of the file.
+        words: The words of the command line.
         sections: Names of the sections.
 
     Raises:
@@ -194,7 +194,7 @@ def parse_config(
     """Parse checked arguments into a configuration.
 
     Raises:
-        ConfigError: A value of the wrong type, or a required one that is missing.
+        ConfigError: A value has the wrong type, or a required setting is missing.
     """
     try:
         parsed = parser.parse_args(list(arguments)).as_dict()
@@ -206,12 +206,12 @@ def parse_config(
 
 
 def write_config(config: TrainConfig, path: str | Path, *, notes: Sequence[str] = ()) -> None:
-    """Write a configuration with every setting spelled out, at once or not at all; ``read_config`` reads it back.
+    """Write a configuration with all its settings, completely or not at all; ``read_config`` reads it back.
 
     Args:
         config: The configuration.
         path: The file.
-        notes: What is said above it, a comment each; see ``config_notes``.
+        notes: Comments to write above the settings; see ``config_notes``.
     """
     with written_at_once(Path(path)) as file:
         file.write("".join(f"# {note}\n" for note in notes).encode())
@@ -219,13 +219,13 @@ def write_config(config: TrainConfig, path: str | Path, *, notes: Sequence[str] 
 
 
 def config_notes(path: Path) -> list[str]:
-    """The notes that ``write_config`` has written above a configuration."""
+    """The comments that ``write_config`` has written above a configuration."""
     lines = itertools.takewhile(lambda line: line.startswith("# "), path.read_text(encoding="utf-8").splitlines())
     return [line.removeprefix("# ") for line in lines]
 
 
 def flat_values(config: TrainConfig) -> dict[str, Any]:
-    """All settings under their dotted keys, the model's defaults included."""
+    """All settings by dotted key, including the defaults of the model."""
     sections = dataclasses.asdict(config)
     parameters = () if config.model_is_given else inspect.signature(model_of(config)).parameters.values()
     defaults = {one.name: one.default for one in parameters if one.name not in GIVEN_BY_DATA}
@@ -234,7 +234,7 @@ def flat_values(config: TrainConfig) -> dict[str, Any]:
 
 
 def _as_yaml(value: Any) -> Any:
-    """Plain lists and mappings in place of tuples and dataclasses, at every depth."""
+    """The value with plain lists and mappings instead of tuples and dataclasses, at every depth."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         value = dataclasses.asdict(value)
     if isinstance(value, Mapping):
@@ -254,15 +254,15 @@ def known_keys(kind: type[TrainConfig] = TrainConfig, model: type[nn.Module] | N
 
 
 def check_keys(keys: Iterable[str], known: Sequence[str], *, where: str) -> None:
-    """Raise for the first key that is not known.
+    """Raise for the first unknown key.
 
     Args:
-        keys: Dotted keys; one that lies below a known key (an element of ``data.E0s``) is fine.
-        known: All dotted keys there are.
+        keys: Dotted keys; those below a known key (such as an element in ``data.E0s``) are accepted.
+        known: All known dotted keys.
         where: File or place, for the message.
 
     Raises:
-        ConfigError: Names the key and the nearest known one.
+        ConfigError: Names the key and the nearest known key.
 
     >>> check_keys(["run.max_epoch"], ["run.max_epochs", "run.seed"], where="a.yaml")
     Traceback (most recent call last):
@@ -277,7 +277,7 @@ def check_keys(keys: Iterable[str], known: Sequence[str], *, where: str) -> None
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """A hint for a key that does not exist: its new name, or the nearest by the whole path, then by the last part."""
+    """A hint for an unknown key: its new name, or the key nearest to it by the whole path, then by the last part."""
     new = new_name(key)
     if new in known:
         return f"it is now called {new!r}."
@@ -290,7 +290,7 @@ def nearest(key: str, known: Sequence[str]) -> str:
 
 
 def one_line(message: str) -> str:
-    r"""A parser's message of several lines as one sentence, with types in words.
+    r"""The message of a parser, which has several lines, as one sentence with types in words.
 
     >>> one_line('''Parser key "poses":
     ...   Expected a <class 'int'>. Got value: many''')
@@ -307,7 +307,7 @@ def one_line(message: str) -> str:
 
 
 def _in_words(kind: str) -> str:
-    """What a type of a setting is called in messages."""
+    """The name of a type in messages."""
     if kind.startswith("typing.Literal"):
         return f"one of {kind.partition('[')[2].rstrip(']')}"
     return TYPES.get(kind, kind)

@@ -1,6 +1,6 @@
-"""The configuration of a fine-tuning: that of a training, and how the base model is adapted.
+"""The configuration of a fine-tuning: a training configuration and how the base model is adapted.
 
-Where ``data.targets`` is named, it is one to properties of molecules.
+With ``data.targets`` the result is a model of properties of molecules, otherwise a potential.
 """
 
 from __future__ import annotations
@@ -24,33 +24,33 @@ class MethodConfig:
     """How a base model is adapted.
 
     Args:
-        base: Model file to start from; "base" and "base-properties" are those that come with the package.
-        method: What is trained: all weights ("full"), those of the heads, which read energies or properties from
-            features ("head"), or the heads and low-rank updates of the equivariant linear layers, kernels' among them
-            ("lora").
-        frozen_blocks: The embedding and so many of the first blocks (interactions) keep their weights.
-        lr_decay: Factor of the learning rate from the heads to the last block, and from every block to the one before
-            it; below 1, what is nearest to the input changes least.
-        lora_rank: Rank of the low-rank updates; null is 2.
-        lora_lr_factor: Factor of ``optimizer.lr`` for the low-rank updates, which want larger steps than the heads;
-            null is 5. With the default rates 10 was better for another level of theory, and diverged for properties.
-        merge: Add low-rank updates to the weights of the model that is written, which makes it an ordinary one.
-        E0s: "refit": those of isolated atoms in the data where there are some, else the base's, moved by least squares
-            so that the base's energies fit the labels best; "data": as in a training from scratch, from ``data.E0s``
-            and the data alone; "base": the base's. Elements that the data lack keep the base's. For properties:
-            references of the targets that the base has are moved by least squares so that its predictions fit the
-            labels best ("refit"), or stay ("base").
-        replay: Data that the base was trained on, or like it: some of it is learned again, against forgetting. Its
-            energies are moved from the base's E0s to the new ones. For a base of properties, properties that it has
-            and these data have values of stay in the model, each with the weight of a new one unless ``loss.weights``
-            says otherwise; of those that the new data have too, the old values are moved with the references. Where a
-            potential becomes a model of properties there is nothing to replay, and it is refused.
-        replay_ratio: Replayed structures for every new one.
-        old_domain: Data on which errors before and after are compared, labeled as the base's training set was; null
-            takes what is left of ``replay``.
-        old_labels: Names and units of the labels of ``replay`` and ``old_domain`` where they are not those of the new
-            data: {energy_key: REF_energy, energy_unit: eV}, the settings of ``data`` for this. For potentials alone:
-            properties have the base's names and units.
+        base: Model file to start from; "base" and "base-properties" are the models that come with the package.
+        method: What is trained: all weights ("full"); only the heads, which read energies or properties from features
+            ("head"); or the heads and low-rank updates of the equivariant linear layers, also in the kernels ("lora").
+        frozen_blocks: Number of blocks (interactions) to freeze, from the input on; above 0 the embedding is frozen
+            too.
+        lr_decay: Factor of the learning rate from the heads to the last block, and from each block to the one before
+            it; below 1, the layers nearest to the input change least.
+        lora_rank: Rank of the low-rank updates; null means 2.
+        lora_lr_factor: Factor of ``optimizer.lr`` for the low-rank updates, which need larger steps than the heads;
+            null means 5. With the default rates, 10 was better for another level of theory but diverged for properties.
+        merge: Add the low-rank updates to the weights of the written model, which makes it an ordinary model.
+        E0s: "refit" starts from isolated atoms if the data have any, otherwise from the E0s of the base, and shifts
+            them by least squares so that the energies of the base fit the labels best. "data" uses only ``data.E0s``
+            and the data, as in training from scratch. "base" keeps the E0s of the base. Elements missing in the data
+            always keep those. For properties, "refit" shifts the references of targets that the base has so that its
+            predictions fit the labels best, and "base" keeps them.
+        replay: Training data of the base, or similar data: some are learned again, against forgetting. Their energies
+            are shifted from the E0s of the base to the new ones. If the base is a model of properties, those that have
+            values in these data stay in the model, with the weight of a new property unless ``loss.weights`` names
+            them; old values of properties that the new data have too are shifted with the references. Not allowed if a
+            potential becomes a model of properties alone, because it no longer has energies to replay.
+        replay_ratio: Replayed structures per new structure.
+        old_domain: Data on which errors before and after the fine-tuning are compared, with labels as in the training
+            data of the base; null uses what is left of ``replay``.
+        old_labels: Names and units of the labels in ``replay`` and ``old_domain``, if they differ from the new data, as
+            settings of ``data``: {energy_key: REF_energy, energy_unit: eV}. Only for potentials; properties have the
+            names and units of the base.
     """
 
     base: str = "base"
@@ -76,13 +76,15 @@ class MethodConfig:
         _require(self.lora_rank is None or self.lora_rank >= 1, "finetune.lora_rank", self.lora_rank, "at least 1")
         factor = self.lora_lr_factor
         _require(factor is None or 0 < factor < math.inf, "finetune.lora_lr_factor", factor, "positive")
-        self._refuse("frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head': all are frozen")
+        self._refuse(
+            "frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head', which freezes all blocks"
+        )
         self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
         for name in ("lora_rank", "lora_lr_factor"):
             self._refuse(name, getattr(self, name), self.method != "lora", f"method is {self.method!r}, not 'lora'")
-        self._refuse("replay_ratio", self.replay_ratio != 1.0, self.replay is None, "there is no replay")
+        self._refuse("replay_ratio", self.replay_ratio != 1.0, self.replay is None, "finetune.replay is not given")
         no_old_data = self.replay is None and self.old_domain is None
-        self._refuse("old_labels", self.old_labels, no_old_data, "there is neither replay nor old_domain")
+        self._refuse("old_labels", self.old_labels, no_old_data, "neither finetune.replay nor old_domain is given")
         unknown = set(self.old_labels) - set(LABEL_SETTINGS)
         if unknown:
             raise ConfigError(
@@ -91,7 +93,7 @@ class MethodConfig:
         self._refuse("merge", not self.merge, self.method != "lora", f"method is {self.method!r}, not 'lora'")
 
     def replay_count(self, new: int) -> int:
-        """How many structures to replay beside a number of new ones."""
+        """The number of structures to replay for a number of new ones."""
         return max(1, round(self.replay_ratio * new))
 
     @property
@@ -105,7 +107,7 @@ class MethodConfig:
         return self.lora_lr_factor or LORA_LR_FACTOR
 
     def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:
-        """No setting is without effect."""
+        """Raise if a setting that would have no effect is given."""
         if given and useless:
             value = getattr(self, name)
             raise ConfigError(f"finetune.{name} is {value!r}, but has no effect, because {reason}; leave it out.")
@@ -116,14 +118,14 @@ class FinetuneConfig(TrainConfig):
     """Everything a fine-tuning needs.
 
     Args:
-        data: New structures and labels. Targets that the base has too (with the same kind and unit) keep what reads
-            them, their references and scales; others get new ones.
-        model: Arguments of the base model. They cannot be changed: one that is given must be the base's. Only
-            ``hidden`` can be chosen, where a potential becomes a model of properties.
+        data: New structures and labels. Targets that the base has too (with the same kind and unit) keep their heads,
+            references and scales; other targets get new ones.
+        model: Arguments of the base model, which are checked and cannot be changed. Only ``hidden`` can be chosen, if a
+            potential becomes a model of properties.
         loss: What is minimized.
         optimizer: How it is minimized.
-        run: Where and how long.
-        finetune: What is adapted, and how.
+        run: Output, length, batches and hardware.
+        finetune: How the base is adapted.
     """
 
     model_is_given: ClassVar[bool] = True
@@ -142,16 +144,16 @@ class FinetuneConfig(TrainConfig):
             return
         if method.E0s == "data":
             raise ConfigError(
-                "finetune.E0s is 'data', but references of properties that the base has are moved ('refit') or stay "
-                "('base'); those of others come from the data in any case."
+                "finetune.E0s is 'data', but with data.targets it must be 'refit' or 'base', which shift or keep the "
+                "references of properties that the base has; references of new properties always come from the data."
             )
         if method.old_labels:
             raise ConfigError(
                 f"finetune.old_labels is {method.old_labels!r}, but has no effect, because data.targets makes "
-                "this a fine-tuning to properties, which have the base's names and units in old data; leave it out."
+                "this a fine-tuning to properties, and old data have the names and units of the base; leave it out."
             )
 
     @property
     def _usual_lr(self) -> float:
-        """The learning rate where none is given."""
+        """The learning rate if none is given."""
         return 0.01 if self.data.targets is None else 0.02

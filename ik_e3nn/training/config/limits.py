@@ -1,4 +1,4 @@
-"""How large batches may become."""
+"""Limits on the size of batches."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BatchLimits:
-    """How much a batch may hold; a structure larger than that makes a batch of its own.
+    """Limits on the size of batches; a structure larger than a limit makes a batch of its own.
 
     Args:
         batch_size: Most structures in a batch, over all processes together.

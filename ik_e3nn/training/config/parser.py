@@ -1,4 +1,4 @@
-"""The parser of command lines; it is imported where one is made, because jsonargparse takes long to import."""
+"""The parser of command lines, in a module of its own because jsonargparse takes long to import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jsonargparse import ArgumentParser
 
 
 class PlainParser(ArgumentParser):
-    """A parser that reports mistakes as exceptions, and whose help has no markup of docstrings."""
+    """A parser whose help shows docstrings without their markup."""
 
     def format_help(self, *args: Any, **kwargs: Any) -> str:
         """The help text without the double backticks around names."""

@@ -19,7 +19,7 @@ from ik_e3nn.training.config.limits import BatchLimits
 if TYPE_CHECKING:
     from ik_e3nn.targets import Target
 
-# settings without effect where no energy, forces or stress is trained, and where nothing else is
+# OF_MECHANICS have no effect if no target is energy, forces or stress; OF_PROPERTIES have none without data.targets
 OF_MECHANICS = (
     "isolated_atoms", "E0s", "energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit",
 )  # fmt: skip
@@ -35,35 +35,38 @@ def _require(ok: bool, name: str, got: object, expected: str) -> None:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Structures and what is known of them: energy, forces and stress, or the properties that ``targets`` names.
+    """Structures and their labels: energy, forces and stress, or the properties named in ``targets``.
 
     Args:
-        train: File, glob, folder or list of them to train on: everything ASE reads, also gzipped; for properties csv
-            with SMILES, SDF and QM9 in any of its forms too.
-        valid: Files as for ``train``, or a fraction (below 1) or number of the training structures to set aside.
-        test: The same for measuring the final model; null for none.
-        targets: What is predicted; null is energy, forces and stress. Names of QM9's targets (mu alpha homo lumo gap r2
-            zpve U0 U H G Cv U0_atom U_atom H_atom G_atom), or one's own with their kind and unit: {solubility:
-            intensive log(mol/L)}, or {solubility: {kind: intensive, unit: log(mol/L)}}. Kinds are extensive, intensive,
-            dipole, dipole_norm, polarizability and spatial_extent, and those that you have defined; energy, forces and
-            stress may stand among them: {energy: energy, forces: forces, mu: dipole D}. Values may be missing.
-        isolated_atoms: Files with single atoms, used for E0s only.
-        E0s: "fit" (isolated atoms where there are some, least squares otherwise) or eV per element, {H: -13.6}.
+        train: Structures to train on: a file, glob, folder or list of these, in any format that ASE reads, also
+            gzipped. For properties also CSV with SMILES, SDF, and QM9 in any of its forms.
+        valid: Validation set: files as for ``train``, or the fraction (below 1) or number of training structures to set
+            aside.
+        test: Test set, to measure the final model; given like ``valid``, null for none.
+        targets: What the model predicts; null means energy, forces and stress. Give names of QM9 targets (mu alpha homo
+            lumo gap r2 zpve U0 U H G Cv U0_atom U_atom H_atom G_atom), or your own targets with kind and unit:
+            {solubility: intensive log(mol/L)}, or {solubility: {kind: intensive, unit: log(mol/L)}}. Kinds are
+            extensive, intensive, dipole, dipole_norm, polarizability, spatial_extent and any that you have defined.
+            Energy, forces and stress can be among them: {energy: energy, forces: forces, mu: dipole D}. Values may be
+            missing.
+        isolated_atoms: Files with isolated atoms, which are used only for E0s.
+        E0s: "fit" (from isolated atoms if the data have any, otherwise by least squares) or eV per element, {H: -13.6}.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
-        virial_key: Name of a virial label, used where a structure has no stress.
-        energy_unit: Unit of the energies, also within forces and stress.
-        length_unit: Unit of length within forces and stress; positions are in A.
-        cache: Folder in which neighbor lists are kept in memory-mapped files, for data that do not fit into memory and
-            for trainings that shall start faster the next time; null keeps them in memory. It may be deleted any time.
-        split: How structures are set aside: at random by run.seed, or as in the paper's QM9 table (numpy's seed 0).
-        train_size: Train on the first so many of the training part only.
-        bonds: Where bonds of molecules with properties come from: the file, the SMILES, the geometry ("perceived"), or
-            the first of these there is.
-        on_failure: What happens to a molecule whose bonds are not found: error, skip it, or single bonds throughout.
-            With skip, rows whose SMILES cannot be read and molecules with positions that are not finite are left out
-            too.
+        virial_key: Name of a virial label, used for structures without a stress label.
+        energy_unit: Unit of energy in the labels, also in forces and stress.
+        length_unit: Unit of length in forces and stress; positions are always in A.
+        cache: Folder for neighbor lists in memory-mapped files, for data that do not fit into memory or to start later
+            runs faster; null keeps them in memory. The folder may be deleted at any time.
+        split: How structures are set aside: at random with ``run.seed``, or as in the QM9 table of the paper (numpy's
+            seed 0).
+        train_size: Train only on this many structures, the first of the training part.
+        bonds: Source of the bonds of molecules with properties: the file ("given"), the SMILES, the geometry
+            ("perceived"), or the first of these that is available ("auto").
+        on_failure: If the bonds of a molecule cannot be found, stop with an error, skip the molecule, or use single
+            bonds only. "skip" also leaves out rows with unreadable SMILES and molecules with positions that are not
+            finite.
     """
 
     train: str | list[str]
@@ -88,7 +91,7 @@ class DataConfig:
         check_settings(self, "data")
         if isinstance(self.targets, list) and len(self.targets) == 1 and self.targets[0].startswith("{"):
             try:
-                object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # of a command line
+                object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # from a command line
             except yaml.YAMLError as error:
                 raise ConfigError(
                     f"data.targets is {self.targets[0]!r}, but it must be a mapping or a list."
@@ -110,21 +113,22 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LossConfig:
-    """The loss: a weighted sum of the means over all labeled energies, force components, stresses and properties.
+    """The loss: a weighted sum of the mean losses of all labeled energies, force components, stresses and properties.
 
     Args:
-        kind: Squared error, absolute error, or Huber's mixture of both (half the squared error up to ``huber_delta``).
-        energy_weight: Weight of the energies (eV, or eV/atom with ``energy_per_atom``) at the start; 0 leaves them out.
-        energy_growth: Factor by which that weight has grown at the end of the run (of ``max_epochs`` or
-            ``max_minutes``), evenly on a logarithmic scale; 1 for a constant weight. Losses of epochs, in training and
-            validation, have the weight of the end. Forces teach a model most of what it learns; the few energies are
-            best fitted by one that knows it. Without forces and stress there is nothing to weigh, and nothing grows.
-        forces_weight: Weight of the forces (eV/A); 0 leaves them out.
-        stress_weight: Weight of the stress (eV/A^3); 0 leaves it out.
+        kind: Squared error, absolute error, or Huber loss (half the squared error up to ``huber_delta``, then linear).
+        energy_weight: Weight of the energies at the start (errors in eV, or eV/atom with ``energy_per_atom``); 0
+            ignores them.
+        energy_growth: Factor by which the energy weight grows, exponentially, until the end of the run (``max_epochs``
+            or ``max_minutes``); 1 keeps it constant. The reported losses of training and validation use the final
+            weight. A model learns most from the many force components; the few energies are fitted best once it has.
+            The weight does not grow if neither forces nor stress are trained.
+        forces_weight: Weight of the forces (errors in eV/A); 0 ignores them.
+        stress_weight: Weight of the stress (errors in eV/A^3); 0 ignores it.
         energy_per_atom: Divide energy errors by the number of atoms.
-        huber_delta: Error at which Huber's loss turns from quadratic to linear, in the units of each term; null is 0.01
-            for energy, forces and stress, and 0.05 for properties, whose unit is their spread.
-        weights: Weights of properties that are not 1, by name; 0 leaves one out. Their weighted mean is what is added.
+        huber_delta: Error at which the Huber loss turns from quadratic to linear, in the units of each term. null means
+            0.01 for energy, forces and stress, and 0.05 for properties, whose errors are in units of their spread.
+        weights: Weights of properties by name, if not 1; 0 ignores a property. Their weighted mean enters the loss.
     """
 
     kind: Literal["mse", "mae", "huber"] = "huber"
@@ -151,18 +155,19 @@ class OptimizerConfig:
     """AdamW with warm-up, a learning-rate schedule and a moving average of the weights.
 
     Args:
-        lr: Learning rate after the warm-up; null is 0.05, in a fine-tuning 0.01, and in one to properties 0.02. The
-            first suits O(3), SO(3) and "Cinfv" beside a surface; with other groups a potential may diverge and 0.02 is
-            safer.
+        lr: Learning rate after the warm-up. null means 0.05, for fine-tuning a potential 0.01, and for fine-tuning with
+            ``data.targets`` 0.02. 0.05 suits the groups O(3), SO(3) and, beside a surface, "Cinfv"; with other groups a
+            potential may diverge, and 0.02 is safer.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
         warmup_steps: Optimizer steps over which the learning rate rises linearly to ``lr``.
-        schedule: Cosine over the whole run, lowered on a plateau of the validation loss, or constant.
-        min_lr_ratio: The lowest learning rate of a schedule, as a fraction of ``lr``.
-        plateau_factor: Factor of each lowering on a plateau.
-        plateau_patience: Epochs without a better validation loss before a lowering.
+        schedule: Learning rate after the warm-up: a cosine over the whole run, lowered whenever the validation loss
+            stops improving ("plateau"), or constant.
+        min_lr_ratio: Lowest learning rate of the schedule, as a fraction of ``lr``.
+        plateau_factor: Factor by which the learning rate is lowered on a plateau.
+        plateau_patience: Epochs without a better validation loss before the learning rate is lowered.
         ema_decay: Decay per step of the moving average of the weights; 0 switches it off.
-        clip_grad: Largest norm of the gradient, in units of its root mean square over about the last hundred steps
+        clip_grad: Largest gradient norm, in units of the root mean square of the norm over about the last hundred steps
             (above 1); null for no clipping.
     """
 
@@ -187,12 +192,12 @@ class OptimizerConfig:
         _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
         _require(
             self.clip_grad is None or self.clip_grad > 1,
-            "optimizer.clip_grad", self.clip_grad, "above 1, in units of what is usual",
+            "optimizer.clip_grad", self.clip_grad, "above 1, in units of the usual norm",
         )  # fmt: skip
 
     @property
     def rate(self) -> float:
-        """The learning rate after the warm-up; that of a training from scratch where none is given.
+        """The learning rate after the warm-up; if none is given, the default for training from scratch.
 
         >>> OptimizerConfig().rate
         0.05
@@ -202,29 +207,30 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """Where, how long and on what the training runs.
+    """Output, length, batches and hardware of a run.
 
     Args:
         output: Folder for everything the run writes.
         overwrite: Replace an earlier run in that folder.
         max_epochs: Passes over the training set.
-        max_minutes: Limit on the time for training and validation, without compilation; the cosine schedule then ends
-            with the earlier of both limits.
-        clock: What ``max_minutes`` counts: wall time, or the processor time of this process divided by its threads,
-            which is the same on a quiet machine and does not grow with what others do on a busy one.
-        patience: Stop after this many epochs without a better validation loss. Schedules that follow the course of the
-            run (the learning rate's cosine, the energies' weight) are cut off then.
+        max_minutes: Time limit for training and validation, without compilation. The cosine schedule ends with
+            whichever limit comes first.
+        clock: Time that ``max_minutes`` limits: wall time, or the processor time of this process divided by its number
+            of threads, which does not grow when other programs keep the machine busy.
+        patience: Stop after this many epochs without a better validation loss. This cuts off the cosine schedule and
+            the growth of the energy weight, which are planned for the whole run.
         batch_size: Structures per optimizer step, over all processes together.
-        max_atoms: Upper bound on the atoms in a batch, per process.
-        max_edges: Upper bound on the edges (neighbors of all atoms) in a batch, per process; the memory of a step grows
-            with them. A structure that is larger than a bound makes a batch of its own.
+        max_atoms: Most atoms in a batch, per process.
+        max_edges: Most edges (neighbors of all atoms) in a batch, per process; memory grows with them. A structure
+            larger than a limit makes a batch of its own.
         seed: Seed of the weights, the split and the order of batches.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: Precision of weights and activations.
-        compile: Compile the training step first, which takes about two minutes (less when done before); a step then
+        compile: Compile the training step first. This takes about two minutes (less if done before), and each step then
             takes a half to two thirds of the time.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
-        num_threads: CPU threads per process; null is one for about every 500 edges of a step, at most torch's number.
+        num_threads: CPU threads per process; null means one for about every 500 edges of a step, at most torch's
+            default.
         progress: Show a progress bar.
     """
 
@@ -254,8 +260,8 @@ class RunConfig:
         kind, colon, _ = self.device.partition(":")
         if colon and self.num_processes > 1:
             raise ConfigError(
-                f"run.device is {self.device!r}, one device, but run.num_processes is {self.num_processes}: say "
-                f"{kind!r}, or leave one of both out"
+                f"run.device is {self.device!r}, one device, but run.num_processes is {self.num_processes}: set "
+                f"run.device to {kind!r}, or leave one of the two settings out"
             )
 
     @property
@@ -273,15 +279,15 @@ class TrainConfig:
     """Everything a training run needs.
 
     Args:
-        data: Structures and what is known of them.
-        model: Arguments of ``InteratomicPotential``, or of ``MolecularPropertyModel`` where ``data.targets`` is given;
+        data: Structures and their labels.
+        model: Arguments of ``InteratomicPotential``, or of ``MolecularPropertyModel`` if ``data.targets`` is given;
             species and targets come from the data.
         loss: What is minimized.
         optimizer: How it is minimized.
-        run: Where and how long.
+        run: Output, length, batches and hardware.
     """
 
-    model_is_given: ClassVar[bool] = False  # whether the model's arguments come from a file, not from these settings
+    model_is_given: ClassVar[bool] = False  # whether the arguments of the model come from a model file
 
     data: DataConfig
     model: dict[str, Any] = field(default_factory=dict)
@@ -300,14 +306,14 @@ class TrainConfig:
             self._refuse("data", OF_MECHANICS, "none of data.targets is energy, forces or stress")
             self._refuse("loss", OF_MECHANICS_LOSS, "none of data.targets is energy, forces or stress")
         if self.data.targets is None:
-            self._refuse("data", OF_PROPERTIES, "there is no data.targets")
+            self._refuse("data", OF_PROPERTIES, "data.targets is not given")
 
     @property
     def targets(self) -> tuple[Target, ...]:
-        """What is predicted.
+        """The targets to predict.
 
         Raises:
-            ConfigError: ``data.targets`` names something unknown.
+            ConfigError: ``data.targets`` names an unknown target.
         """
         from ik_e3nn.data.properties.reading import resolve_targets  # torch, which takes seconds to import
         from ik_e3nn.targets import MECHANICS
@@ -316,7 +322,7 @@ class TrainConfig:
 
     @property
     def trained(self) -> tuple[str, ...]:
-        """Those of energy, forces and stress that have a weight in the loss.
+        """Which of energy, forces and stress have a weight in the loss.
 
         >>> TrainConfig(DataConfig("a.xyz")).trained
         ('energy', 'forces')
@@ -326,11 +332,11 @@ class TrainConfig:
 
     @property
     def _usual_lr(self) -> float:
-        """The learning rate where none is given."""
+        """The learning rate if none is given."""
         return USUAL_LR
 
     def _refuse(self, section: str, names: Collection[str], reason: str) -> None:
-        """No setting is without effect."""
+        """Raise if one of these settings, which would have no effect, is changed from its default."""
         part = getattr(self, section)
         usual = {one.name: one.default for one in fields(part)}
         for name in names:

@@ -1,4 +1,4 @@
-"""YAML files of settings, read so that none of them can do harm: no code, no cycles, no unbounded size."""
+"""Safe reading of YAML files with settings: without code, cycles or unbounded size."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ def read_yaml(path: str | Path, sections: str = "settings") -> dict[str, Any]:
 
     Args:
         path: The file.
-        sections: What it should hold, for messages.
+        sections: What the file should contain, for messages.
 
     Raises:
-        ConfigError: It is no YAML, no mapping, has a key twice, or names classes to import.
-        FileNotFoundError: There is no such file.
+        ConfigError: The file is not valid YAML, is not a mapping, repeats a key, or names a class to import.
+        FileNotFoundError: The file does not exist.
     """
     place = _file(path)
     text = _text(place)
     try:
         content = yaml.load(text, Loader=_UniqueKeyLoader)
-    except (AttributeError, LookupError, TypeError) as error:  # PyYAML's own, of values like !!int ""
+    except (AttributeError, LookupError, TypeError) as error:  # PyYAML raises these for values such as !!int ""
         raise ConfigError(
-            f"{path} is not valid YAML: a value is not what its tag (!!) says; leave the tag out"
+            f"{path} is not valid YAML: a value does not match its tag (!!); leave the tag out"
         ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
@@ -45,22 +45,22 @@ def read_yaml(path: str | Path, sections: str = "settings") -> dict[str, Any]:
     for number, (key, value, depth) in enumerate(_everything(content)):
         if number > MOST_VALUES or depth > DEEPEST:
             what = f"more than {MOST_VALUES} values" if number > MOST_VALUES else f"more than {DEEPEST} levels"
-            raise ConfigError(f"{path} has {what}, counted with what anchors (&) repeat; write the settings out.")
+            raise ConfigError(f"{path} has {what}, counting repetitions by anchors (&); write the settings out.")
         refuse_class(key, str(path))
         for one in (key, value):
             if isinstance(one, str) and "\0" in one:
-                raise ConfigError(f"{path} has a NUL character in {one!r}.")
+                raise ConfigError(f"{path} contains a NUL character in {one!r}; remove it.")
     return content
 
 
 def refuse_class(key: Any, where: str) -> None:
-    """Raise for the keys by which the parser would import a class, which runs the code of a module.
+    """Raise for a key that makes the parser import a class, which would run the code of a module.
 
     Raises:
-        ConfigError: It is such a key.
+        ConfigError: Names the key.
     """
     if key in ("class_path", "init_args", "dict_kwargs"):
-        raise ConfigError(f"{where}: {key!r} is no setting: configurations import no classes; give plain values.")
+        raise ConfigError(f"{where}: {key!r} is not a setting, and no classes are imported; give plain values.")
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -77,7 +77,7 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def given_keys(content: Mapping[str, Any]) -> list[str]:
-    """Dotted keys of the leaves that are not null, which stands for a setting that is left out.
+    """Dotted keys of the leaves that are not null; a setting that is null counts as left out.
 
     >>> given_keys({"data": {"train": "a.xyz", "targets": None}})
     ['data.train']
@@ -89,12 +89,12 @@ def given_keys(content: Mapping[str, Any]) -> list[str]:
 
 def _file(path: str | Path) -> Path:
     if "\0" in str(path):
-        raise ConfigError(f"a NUL character is in the name of the configuration file {str(path)!r}.")
+        raise ConfigError(f"the name of the configuration file, {str(path)!r}, contains a NUL character; remove it.")
     place = user_path(path)
     if not place.exists():
         raise FileNotFoundError(f"there is no configuration file {str(path)!r}")
     if not place.is_file():
-        raise ConfigError(f"{str(path)!r} is not a configuration file but a folder, a pipe or a device.")
+        raise ConfigError(f"{str(path)!r} is a folder, a pipe or a device; give a configuration file.")
     if place.stat().st_size > MOST_BYTES:
         raise ConfigError(f"{path} has {place.stat().st_size:,} bytes; a configuration has at most {MOST_BYTES:,}.")
     return place
@@ -114,7 +114,7 @@ def _text(path: Path) -> str:
 
 
 def _everything(content: Any, depth: int = 0) -> Iterator[tuple[Any, Any, int]]:
-    """Keys and values at all depths; one that is too deep is the last."""
+    """Keys, values and depths, down to the first level that is too deep."""
     pairs = content.items() if isinstance(content, Mapping) else ((None, item) for item in content)
     for key, value in pairs:
         yield key, value, depth
@@ -123,14 +123,14 @@ def _everything(content: Any, depth: int = 0) -> Iterator[tuple[Any, Any, int]]:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping that has the same key twice, where YAML would silently keep the last."""
+    """A loader that refuses repeated keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":  # nested ones would grow without bound
+            if key.tag == "tag:yaml.org,2002:merge":  # nested merges would grow without bound
                 raise yaml.constructor.ConstructorError(
-                    None, None, "mappings are not merged with << here; write the settings out", key.start_mark
+                    None, None, "merging mappings with << is not supported; write the settings out", key.start_mark
                 )
             name = str(self.construct_object(key, deep=deep))
             if name in seen:

@@ -143,7 +143,7 @@ def test_missing_file(tmp_path) -> None:
         (
             OptimizerConfig,
             {"clip_grad": 1.0},
-            "optimizer.clip_grad is 1.0, but it must be above 1, in units of what is usual",
+            "optimizer.clip_grad is 1.0, but it must be above 1, in units of the usual norm",
         ),
         (RunConfig, {"batch_size": 0}, "run.batch_size is 0, but it must be at least 1"),
         (RunConfig, {"max_minutes": 0.0}, "run.max_minutes is 0.0, but it must be positive"),
@@ -164,7 +164,9 @@ def test_settings_without_effect_are_refused() -> None:
         TrainConfig(DataConfig("a.xyz", targets=["homo"], energy_key="E"))
     with pytest.raises(ConfigError, match="loss.forces_weight is 1.0, but has no effect, because none of data.targets"):
         TrainConfig(DataConfig("a.xyz", targets=["homo"]), loss=LossConfig(forces_weight=1.0))
-    with pytest.raises(ConfigError, match="data.bonds is 'given', but has no effect, because there is no data.targets"):
+    with pytest.raises(
+        ConfigError, match="data.bonds is 'given', but has no effect, because data.targets is not given"
+    ):
         TrainConfig(DataConfig("a.xyz", bonds="given"))
 
 

@@ -401,7 +401,7 @@ def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -
         ({"merge": False}, "merge is False, but has no effect"),
         ({"lr_decay": 0.0}, "finetune.lr_decay is 0.0, but it must be above 0 and at most 1"),
         ({"replay_ratio": 0.0}, "finetune.replay_ratio is 0.0, but it must be positive"),
-        ({"old_labels": {"energy_unit": "Ha"}}, "old_labels is .*, but has no effect, because there is neither replay"),
+        ({"old_labels": {"energy_unit": "Ha"}}, "old_labels is .*, but has no effect, because neither finetune.replay"),
         ({"replay": "a.xyz", "old_labels": {"energy": "E"}}, "old_labels has energy, but it may hold energy_key, "),
         ({"frozen_blocks": -1}, "finetune.frozen_blocks is -1, but it must be zero or positive"),
         ({"method": "lora", "lora_rank": 0}, "finetune.lora_rank is 0, but it must be at least 1"),

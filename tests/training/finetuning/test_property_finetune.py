@@ -716,12 +716,12 @@ def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data, caplog) 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"E0s": "data"}, "finetune.E0s is 'data', but references of properties that the base has are moved"),
+        ({"E0s": "data"}, "finetune.E0s is 'data', but with data.targets it must be 'refit' or 'base'"),
         (
             {"replay": "a.xyz", "old_labels": {"energy_key": "E"}},
             "finetune.old_labels is .*, but has no effect, because data.targets makes this a fine-tuning to properties",
         ),
-        ({"replay_ratio": 2.0}, "finetune.replay_ratio is 2.0, but has no effect, because there is no replay"),
+        ({"replay_ratio": 2.0}, "finetune.replay_ratio is 2.0, but has no effect, because finetune.replay is not"),
     ],
 )
 def test_settings_of_potentials_are_refused(tmp_path, options, message) -> None:
