@@ -8,7 +8,7 @@ from ik_e3nn.data.generation.steele import SteeleWall
 from ik_e3nn.data.graphs.dataset import StructureDataset, force_rms
 from ik_e3nn.data.graphs.splits import Split, paper_split, random_split
 from ik_e3nn.data.labels.energy_reference import EnergyReference, fit_energy_reference
-from ik_e3nn.data.labels.finding import LabelCounts, read_labels
+from ik_e3nn.data.labels.finding import read_labels
 from ik_e3nn.data.labels.keys import LabelKeys
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.values import StructureLabels
@@ -30,7 +30,6 @@ __all__ = [
     "MODELNET40",
     "BondReport",
     "EnergyReference",
-    "LabelCounts",
     "LabelKeys",
     "LabeledSet",
     "Split",

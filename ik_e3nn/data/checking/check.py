@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.atomic import together
@@ -21,8 +20,9 @@ from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output, whole_file
 from ik_e3nn.data.graphs.dataset import force_rms
 from ik_e3nn.data.labels.energy_reference import EnergyReference, fit_energy_reference, is_isolated
-from ik_e3nn.data.labels.finding import LabelCounts, missing_labels, read_labels
+from ik_e3nn.data.labels.finding import missing_labels, read_labels
 from ik_e3nn.data.labels.keys import EnergyUnit, LabelKeys, LengthUnit
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.outliers import (
     energy_outliers,
     force_outliers,
@@ -32,7 +32,7 @@ from ik_e3nn.data.labels.outliers import (
     stress_outliers,
 )
 from ik_e3nn.data.labels.placeholders import without_placeholders
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.structures.geometry import closest_contacts, find_duplicates
 from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.errors import DataError
@@ -117,12 +117,13 @@ def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
 
     Example:
         >>> import tempfile
+        >>> from ase import Atoms
         >>> from ik_e3nn.data.files.writing import write_structures
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], info={"REF_energy": -31.0})
         ...     write_structures(f"{folder}/a.xyz", [atoms, atoms])
         ...     report = check(CheckSettings(data=f"{folder}/a.xyz", output=f"{folder}/found"))
-        >>> report.counts.energy, report.duplicates, report.is_clean
+        >>> report.data.counts()["energy"], report.duplicates, report.is_clean
         (2, [[0, 1]], False)
     """
     prefix = settings.prefix
@@ -147,16 +148,15 @@ def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
 def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckReport:
     """The check of structures with energies and forces."""
     structures, places = read_located(settings.data)
-    labels, counts = read_labels(structures, settings.keys, require=(), places=places)
-    labels = without_placeholders(structures, labels)  # named by the counts
-    report = _examine(structures, labels, counts, [str(file) for file in files])
-    report.doubts.extend([*counts.doubts, *suspicious_units(structures, labels, settings.keys, places)])
-    absent = "" if counts.energy or counts.forces else missing_labels(structures, settings.keys)
+    data = read_labels(structures, settings.keys, require=(), places=places)
+    data = without_placeholders(data)  # named by its doubts
+    report = _examine(data, [str(file) for file in files])
+    report.doubts.extend([*data.doubts, *suspicious_units(data, settings.keys)])
+    counts = data.counts()
+    absent = "" if counts["energy"] or counts["forces"] else missing_labels(structures, settings.keys)
     if absent:
         report.notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
-    forces = np.concatenate([one.forces.reshape(-1) for one in labels])
-    sizes = [len(atoms) for atoms in structures]
-    plot = partial(plot_check, report.residuals, forces, report.contacts, sizes)
+    plot = partial(plot_check, report.residuals, data.values["forces"], report.contacts, data.sizes.tolist())
     _write(report.to_json(), plot, files, settings.overwrite)
     return report
 
@@ -170,60 +170,53 @@ def _write(content: dict[str, Any], plot: Callable[[Path], None], files: Sequenc
             plot(path)
 
 
-def _examine(
-    structures: Sequence[Atoms], labels: Sequence[StructureLabels], counts: LabelCounts, files: list[str]
-) -> CheckReport:
+def _examine(data: LabeledSet, files: list[str]) -> CheckReport:
     """Everything that is found out, in one report."""
+    structures = data.structures
     contacts, broken = closest_contacts(structures)
-    reference, residuals = _relative_energies(structures, labels, broken)
-    sizes = [len(atoms) for atoms in structures]
+    reference, residuals = _relative_energies(data, broken)
     species = Counter(symbol for atoms in structures for symbol in atoms.symbols)
     duplicates = find_duplicates(structures)
     return CheckReport(
-        counts=counts,
+        data=data,
         species=dict(species.most_common()),
-        sizes=(min(sizes), float(np.mean(sizes)), max(sizes)),
         periodicity=dict(Counter("".join("FT"[int(flag)] for flag in atoms.pbc) for atoms in structures)),
         config_types=dict(Counter(str(atoms.info.get("config_type", "none")) for atoms in structures)),
         reference=reference,
         residuals=residuals,
-        force_rms=force_rms(labels),
-        largest_forces=largest_forces(labels),
+        force_rms=force_rms(data.values["forces"]),
+        largest_forces=largest_forces(data),
         outliers=[
             *energy_outliers(structures, residuals),
-            *force_outliers(labels),
-            *incomplete_forces(labels),
-            *stress_outliers(labels),
+            *force_outliers(data),
+            *incomplete_forces(data),
+            *stress_outliers(data),
         ],
         duplicates=duplicates,
         contacts=contacts,
         broken=broken,
-        notes=[*oddities(structures, labels), *_contradictions(duplicates, labels)],
+        notes=[*oddities(data), *_contradictions(duplicates, data.values["energy"])],
         files=files,
     )
 
 
-def _relative_energies(
-    structures: Sequence[Atoms], labels: Sequence[StructureLabels], broken: Collection[int]
-) -> tuple[EnergyReference | None, FloatArray]:
+def _relative_energies(data: LabeledSet, broken: Collection[int]) -> tuple[EnergyReference | None, FloatArray]:
     """E0 and energies relative to it per atom; NaN where missing and for isolated atoms."""
-    energies = np.array([one.energy for one in labels])
-    labeled = [number for number in range(len(structures)) if np.isfinite(energies[number]) and number not in broken]
-    residuals = np.full(len(structures), np.nan)
-    if not labeled:
+    energies, residuals = data.values["energy"], np.full(len(data), np.nan)
+    known = np.isfinite(energies) & ~np.isin(np.arange(len(data)), list(broken))
+    if not known.any():
         return None, residuals
-    reference = fit_energy_reference([structures[number] for number in labeled], energies[labeled])
-    for number in labeled:
-        atoms = structures[number]
-        if not is_isolated(atoms):
-            own = sum(reference.values[int(species)] for species in atoms.numbers)
-            residuals[number] = (energies[number] - own) / len(atoms)
+    labeled = data.select(np.flatnonzero(known))
+    reference = fit_energy_reference(labeled.structures, labeled.values["energy"])
+    own = composition(labeled.structures, list(reference.values)) @ np.array(list(reference.values.values()))
+    bound = ~np.array([is_isolated(atoms) for atoms in labeled.structures])
+    residuals[known] = np.where(bound, (labeled.values["energy"] - own) / labeled.sizes, np.nan)
     return reference, residuals
 
 
-def _contradictions(duplicates: Sequence[Sequence[int]], labels: Sequence[StructureLabels]) -> list[str]:
+def _contradictions(duplicates: Sequence[Sequence[int]], energies: FloatArray) -> list[str]:
     """A sentence about equal structures with different energies."""
-    wrong = [group for group in duplicates if np.ptp([labels[number].energy for number in group]) > 1e-3]
+    wrong = [group for group in duplicates if np.ptp(energies[list(group)]) > 1e-3]
     if not wrong:
         return []
     return [f"{len(wrong)} groups of equal structures have different energies, first {'='.join(map(str, wrong[0]))}"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from ik_e3nn.data.files.sdf import is_sdf
 from ik_e3nn.data.files.smiles_table import is_table
 from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
 from ik_e3nn.data.labels.outliers import Outlier
-from ik_e3nn.data.properties.placeholders import known_properties, property_placeholders
+from ik_e3nn.data.labels.placeholders import property_placeholders, without_placeholders
 from ik_e3nn.data.properties.qm9 import TARGETS
 from ik_e3nn.data.properties.reading import is_qm9, numeric_names, read_properties
 from ik_e3nn.data.structures.same_molecules import same_molecules
@@ -57,7 +56,7 @@ def check_properties(data: str | Sequence[str], targets: Sequence[str] | None, f
     smiles = molecules.smiles or [""] * len(molecules)
     duplicates = same_molecules(molecules.structures, smiles)
     stand_ins = property_placeholders(molecules)
-    molecules = replace(molecules, values=known_properties(molecules)) if stand_ins else molecules
+    molecules = without_placeholders(molecules)
     columns = {target.name: _column(molecules, target) for target in molecules.targets}
     scalars = {name: values for name, values in columns.items() if not _target(molecules, name).shape}
     summaries, outliers, doubts = [], [], []

@@ -8,17 +8,19 @@ from math import log
 
 import numpy as np
 from ase import Atoms
-from ase.units import Hartree, kcal, kJ, mol
+from ase.units import Hartree
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.outliers import robust_scores
-from ik_e3nn.data.suspicions.unit_evidence import ATOMS
+from ik_e3nn.data.labels.outliers import robust_deviation, robust_scores
+from ik_e3nn.data.structures.composition import composition
+from ik_e3nn.data.suspicions.unit_evidence import agreed, total_energy_ratios
+from ik_e3nn.data.suspicions.unit_names import ENERGIES
 
 FloatArray = NDArray[np.float64]
 
 OUTLIER_SCORE = 10.0
 _FEWEST = 10  # values that a spread is told from
-_ENERGIES = {"eV": 1.0, "Hartree": Hartree, "kcal/mol": kcal / mol, "kJ/mol": kJ / mol, "meV": 1e-3}
+_ENERGIES = {name: size for name, size in ENERGIES.items() if name != "Ry"}  # no table of molecules has those
 
 
 @dataclass(frozen=True)
@@ -69,25 +71,18 @@ def spread_of(values: FloatArray, structures: Sequence[Atoms]) -> Spread:
     middle = float(np.median(values[known]))
     plain = values - middle
     reduced = _without_composition(values, structures)
-    is_sum = reduced is not None and _deviation(reduced) < 0.1 * _deviation(plain)
+    is_sum = reduced is not None and robust_deviation(reduced) < 0.1 * robust_deviation(plain)
     rest = reduced if reduced is not None and is_sum else plain
     size = float(np.nanstd(rest)) or 1.0
-    return Spread(rest, robust_scores(rest / size), middle, _deviation(rest), is_sum)
-
-
-def _deviation(values: FloatArray) -> float:
-    """The robust standard deviation."""
-    known = values[np.isfinite(values)]
-    return float(1.4826 * np.median(np.abs(known - np.median(known))))
+    return Spread(rest, robust_scores(rest / size), middle, robust_deviation(rest), is_sum)
 
 
 def _without_composition(values: FloatArray, structures: Sequence[Atoms]) -> FloatArray | None:
     """Values less a sum over elements by least squares without those far off; None if there are too few."""
-    species = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in structures], dtype=float)
+    counts = composition(structures)
     chosen = np.isfinite(values)
     for _ in range(3):
-        if chosen.sum() < 5 * max(2, len(species)):
+        if chosen.sum() < 5 * max(2, counts.shape[1]):
             return None
         rest = values - counts @ np.linalg.lstsq(counts[chosen], values[chosen], rcond=None)[0]
         size = float(np.nanstd(rest[chosen])) or 1.0
@@ -112,7 +107,7 @@ def mixed_units(values: FloatArray, spread: Spread) -> str:
         ''
         >>> gaps[10:14] *= 27.2114**2
         >>> mixed_units(gaps, spread_of(gaps, [Atoms("CH4")] * 40))
-        'all of them are like the others once divided by 27.2 (as of Hartree and eV) or 23.1 (as of eV and kcal/mol)'
+        'all of them are like the others once divided by 27.2 (as of Ha and eV) or 23.1 (as of eV and kcal/mol)'
     """
     found = spread.outliers
     if len(found) < 3 or spread.is_sum:
@@ -149,7 +144,7 @@ def column_doubts(values: Mapping[str, FloatArray]) -> list[str]:
     Example:
         >>> homo, lumo = np.linspace(-7, -6, 12), np.linspace(-1, 0.5, 12)
         >>> column_doubts({"homo": homo, "lumo": lumo, "gap": (lumo - homo) / 27.2114})
-        ['gap is 0.0367 times lumo - homo in all rows: it seems to be in Hartree and they in eV']
+        ['gap is 0.0367 times lumo - homo in all rows: it seems to be in Ha and they in eV']
     """
     sentences = []
     lower = {name.lower(): name for name in values}
@@ -175,17 +170,11 @@ def total_energy_unit(values: FloatArray, structures: Sequence[Atoms]) -> str:
 
     Example:
         >>> total_energy_unit(np.array([-76.4] * 3), [Atoms("H2O")] * 3)
-        'Hartree'
+        'Ha'
     """
-    ratios = [
-        -value / sum(ATOMS[int(z)] for z in atoms.numbers)
-        for value, atoms in zip(values, structures, strict=True)
-        if np.isfinite(value) and len(atoms) and 5 <= atoms.numbers.max() <= max(ATOMS) and atoms.numbers.min() > 0
-    ]
-    if len(ratios) < 3:
-        return ""
-    middle = float(np.median(ratios))
-    if middle <= 0 or np.mean(np.abs(np.array(ratios) - middle) < 0.05 * middle) < 0.9:
+    ratios = total_energy_ratios(values, structures)
+    middle = agreed(ratios) or 0.0
+    if np.isfinite(ratios).sum() < 3 or middle <= 0:
         return ""
     return next((name for name, size in _ENERGIES.items() if abs(log(middle * size / Hartree)) < 0.04), "")
 

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.energy_reference import EnergyReference
-from ik_e3nn.data.labels.finding import LabelCounts
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.outliers import Outlier
 from ik_e3nn.data.structures.geometry import CLOSE_RATIO, Contact
 
@@ -22,9 +22,8 @@ class CheckReport:
     """What a data set holds and what is odd about it.
 
     Args:
-        counts: Labels found.
+        data: The structures with their labels.
         species: Number of atoms of each element.
-        sizes: Smallest, mean and largest number of atoms.
         periodicity: Number of structures by pbc, as in "TTT".
         config_types: Number of structures by ``config_type``.
         reference: E0, or None without energies.
@@ -40,17 +39,17 @@ class CheckReport:
         doubts: What is probably not meant: units that do not fit, labels that are not read.
 
     Example:
+        >>> from ase import Atoms
         >>> none = np.zeros(0)
         >>> report = CheckReport(
-        ...     LabelCounts(0, 0, 0, 0), {}, (0, 0.0, 0), {}, {}, None, none, 0.0, none, [], [], [], {}, [], []
+        ...     LabeledSet.of_labels([Atoms("H")]), {"H": 1}, {}, {}, None, none, 0.0, none, [], [], [], {}, [], []
         ... )
         >>> report.text().splitlines()[0]
-        '0 structures of 0 to 0 atoms (mean 0.0): '
+        '1 structures of 1 to 1 atoms (mean 1.0): H 1'
     """
 
-    counts: LabelCounts
+    data: LabeledSet
     species: dict[str, int]
-    sizes: tuple[int, float, int]
     periodicity: dict[str, int]
     config_types: dict[str, int]
     reference: EnergyReference | None
@@ -69,7 +68,7 @@ class CheckReport:
     def is_clean(self) -> bool:
         """Whether nothing was found that a training should not see."""
         close = any(contact.ratio < CLOSE_RATIO for contact in self.contacts)
-        labeled = self.counts.energy or self.counts.forces
+        labeled = self.data.known("energy").any() or self.data.known("forces").any()
         return bool(labeled) and not (self.outliers or self.duplicates or self.broken or close or self.doubts)
 
     def text(self) -> str:
@@ -78,11 +77,11 @@ class CheckReport:
         Returns:
             Several lines.
         """
-        low, mean, high = self.sizes
-        sizes = f"{low} to {high} atoms (mean {mean:.1f})"
-        lines = [f"{self.counts.structures} structures of {sizes}: {counts_text(self.species)}"]
+        count, sizes = len(self.data), self.data.sizes
+        atoms = f"{sizes.min()} to {sizes.max()} atoms (mean {sizes.mean():.1f})"
+        lines = [f"{count} structures of {atoms}: {counts_text(self.species)}"]
         lines.append(f"periodicity: {counts_text(self.periodicity)}; config_type: {counts_text(self.config_types)}")
-        lines.append(self.counts.text())
+        lines.append(self.data.text())
         lines.extend(self._label_lines())
         lines.extend(self._problem_lines())
         lines.extend(self.doubts)
@@ -101,15 +100,15 @@ class CheckReport:
         values: dict[str, Any] = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in ("residuals", "largest_forces", "files")
+            if field.name not in ("data", "residuals", "largest_forces", "files")
         }
         values["is_clean"] = self.is_clean
         values["energy_per_atom_relative_to_E0_eV"] = _statistics(self.residuals)
         values["largest_force_eV_per_A"] = _statistics(self.largest_forces)
-        for name in ("counts", "reference"):
-            values[name] = None if values[name] is None else dataclasses.asdict(values[name])
-        if values["reference"] is not None:
-            values["reference"]["values"] = _by_symbol(values["reference"]["values"])
+        values["counts"] = {"structures": len(self.data), **self.data.counts(), "sources": dict(self.data.sources)}
+        values["notes"] = [*self.data.notes, *self.notes]
+        if self.reference is not None:
+            values["reference"] = dataclasses.asdict(self.reference) | {"values": _by_symbol(self.reference.values)}
         values["outliers"] = [dataclasses.asdict(one) for one in self.outliers]
         values["contacts"] = [dataclasses.asdict(one) for one in self.contacts]
         values["broken"] = {str(number): problem for number, problem in self.broken.items()}
@@ -125,7 +124,7 @@ class CheckReport:
         if len(rest):
             spread = f"standard deviation {rest.std():.4f}, from {rest.min():.4f} to {rest.max():.4f}"
             lines.append(f"energy per atom relative to E0 (eV): mean {rest.mean():.4f}, {spread}")
-        if self.counts.forces:
+        if np.isfinite(self.largest_forces).any():
             lines.append(f"forces (eV/A): RMS {self.force_rms:.4f}, largest {np.nanmax(self.largest_forces):.3f}")
         return lines
 

@@ -16,7 +16,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from ase.calculators.mixing import SumCalculator
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.finding import has_stress
+from ik_e3nn.data.labels.own_labels import has_stress
 from ik_e3nn.data.labels.values import stress_matrix
 from ik_e3nn.errors import DataError, IKError
 from ik_e3nn.optional import needed

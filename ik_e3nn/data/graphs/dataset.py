@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 from tqdm import tqdm
@@ -15,7 +16,6 @@ from tqdm import tqdm
 from ik_e3nn.data.graphs.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.outliers import LARGE_FORCE, largest_forces
-from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import (
     SURROUNDINGS,
@@ -33,6 +33,8 @@ from ik_e3nn.targets import LabelLayout
 from ik_e3nn.user_path import user_path
 
 logger = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
 
 _ABSURD_RMS = 100.0  # eV/A
 _NO_PAIRS = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
@@ -161,47 +163,48 @@ class StructureDataset(Dataset[Data]):
         return EdgeFile(path, len(self), self.dtype)
 
 
-def force_rms(labels: Sequence[StructureLabels]) -> float:
+def force_rms(forces: FloatArray) -> float:
     """Root mean square of all force components.
 
     Args:
-        labels: Labels of each structure; missing forces do not count.
+        forces: Forces in eV/A, any shape; missing ones, NaN, do not count.
 
     Returns:
         The RMS in eV/A; 0.0 without forces.
 
     Example:
-        >>> force_rms([StructureLabels(0.0, np.array([[3.0, 0.0, 4.0], [np.nan] * 3]), np.zeros((3, 3)))]).__round__(4)
+        >>> force_rms(np.array([[3.0, 0.0, 4.0], [np.nan] * 3])).__round__(4)
         2.8868
     """
-    components = np.concatenate([one.forces.reshape(-1) for one in labels]) if labels else np.zeros(0)
-    finite = components[np.isfinite(components)]
+    finite = forces[np.isfinite(forces)]
     return float(np.sqrt(np.mean(finite**2))) if len(finite) else 0.0
 
 
-def force_scale(labels: Sequence[StructureLabels]) -> float:
+def force_scale(data: LabeledSet) -> float:
     """Root mean square of the force components, which a few absurd ones do not set.
 
     Where the hundredth of the structures with the largest forces, or those of at most a tenth with more than 50 eV/A,
     make it more than three times as large, it is that of the others, with a warning.
 
     Args:
-        labels: Labels of each structure; missing forces do not count.
+        data: Structures with forces; missing ones do not count.
 
     Returns:
         The scale in eV/A; 0.0 without forces.
 
     Example:
-        >>> usual = [StructureLabels(0.0, np.ones((2, 3)), np.zeros((3, 3)))] * 99
-        >>> force_scale([*usual, StructureLabels(0.0, np.full((2, 3), 1e5), np.zeros((3, 3)))])
+        >>> from ik_e3nn.targets import MECHANICS
+        >>> forces = np.r_[np.ones((198, 3)), np.full((2, 3), 1e5)]
+        >>> labels = {"energy": np.zeros(100), "forces": forces, "stress": np.zeros((100, 3, 3))}
+        >>> force_scale(LabeledSet([Atoms("H2")] * 100, MECHANICS, labels))
         1.0
     """
-    whole = force_rms(labels)
-    largest = np.nan_to_num(largest_forces(labels))
+    forces, number = data.values["forces"], len(data)
+    whole, largest = force_rms(forces), np.nan_to_num(largest_forces(data))
     absurd = int((largest > LARGE_FORCE).sum())
-    few = max(len(labels) // 100, int(len(labels) >= 10), absurd if 10 * absurd <= max(len(labels), 10) else 0)
+    few = max(number // 100, int(number >= 10), absurd if 10 * absurd <= max(number, 10) else 0)
     order = np.argsort(largest)
-    rest = force_rms([labels[index] for index in order[: len(labels) - few]])
+    rest = force_rms(forces[np.isin(data.atom_owners, order[: number - few])])
     if not 0.0 < 3.0 * rest < whole:
         if whole > _ABSURD_RMS:
             logger.warning(
@@ -213,7 +216,7 @@ def force_scale(labels: Sequence[StructureLabels]) -> float:
     logger.warning(
         "%d of %d structures have forces so large (up to %.3g eV/A, in structure %d) that they alone would set the "
         "scale of the model (%.3g eV/A); it is that of the others, %.3g eV/A. Look at them: `ik-e3nn data check`",
-        few, len(labels), largest.max(), order[-1], whole, rest,
+        few, number, largest.max(), order[-1], whole, rest,
     )  # fmt: skip
     return rest
 

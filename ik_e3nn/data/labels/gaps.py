@@ -9,7 +9,8 @@ import numpy as np
 from ase import Atoms
 
 from ik_e3nn.data.labels.keys import LabelKeys
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
+from ik_e3nn.targets import mechanics_of
 
 _WORDS = {
     "energy": {"energy", "energies", "toten", "etot", "e"},
@@ -18,36 +19,27 @@ _WORDS = {
 }
 
 
-def unread_labels(
-    values: Sequence[Mapping[str, Any]],
-    labels: Sequence[StructureLabels],
-    sources: Mapping[str, str],
-    keys: LabelKeys,
-) -> list[str]:
+def unread_labels(values: Sequence[Mapping[str, Any]], data: LabeledSet, keys: LabelKeys) -> list[str]:
     """Sentences about structures that lack a label and have one under another name.
 
     Args:
         values: Everything that a label may hide in, by key, of each structure; see ``stored_values``.
-        labels: The labels as they were read.
-        sources: The key that each label was read from.
+        data: The labels as they were read.
         keys: Where labels were looked for.
 
     Returns:
         Sentences, none if every label is read.
 
     Example:
-        >>> labels = [StructureLabels(1.0, np.zeros((1, 3)), np.zeros((3, 3))), StructureLabels.empty(1)]
-        >>> values, sources = [{"dft_energy": 1.0}, {"energy": 2.0}], {"energy": "dft_energy"}
-        >>> unread_labels(values, labels, sources, LabelKeys())[0][:56]
+        >>> from ik_e3nn.targets import Energy
+        >>> read = {"energy": np.array([1.0, np.nan])}
+        >>> data = LabeledSet([Atoms("H")] * 2, (Energy("energy"),), read, sources={"energy": "dft_energy"})
+        >>> unread_labels([{"dft_energy": 1.0}, {"energy": 2.0}], data, LabelKeys())[0][:56]
         "1 of 2 structures have no energy under 'dft_energy', but"
     """
     found = []
-    for label, known in (
-        ("energy", [bool(np.isfinite(one.energy)) for one in labels]),
-        ("forces", [bool(np.isfinite(one.forces).any()) for one in labels]),
-        ("stress", [bool(np.isfinite(one.stress).all()) for one in labels]),
-    ):
-        source = sources.get(label)
+    for label in mechanics_of(data.targets):
+        source, known = data.sources.get(label), data.known(label)
         lacking = [index for index, there in enumerate(known) if not there and source not in values[index]]
         others = Counter(key for index in lacking for key in values[index] if _is_like(label, key, values[index]))
         if others and label in keys.wanted:
@@ -63,12 +55,11 @@ def unread_labels(
     return found
 
 
-def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str], keys: LabelKeys) -> list[str]:
+def contradicting_values(data: LabeledSet, keys: LabelKeys) -> list[str]:
     """Sentences about labels that are there twice and differ; which one is read is said.
 
     Args:
-        structures: The structures.
-        sources: The key that each label was read from.
+        data: The labels as they were read.
         keys: Where labels were looked for.
 
     Returns:
@@ -78,17 +69,17 @@ def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str]
         >>> from ase.calculators.singlepoint import SinglePointCalculator
         >>> atoms = Atoms("H")
         >>> atoms.calc = SinglePointCalculator(atoms, energy=-1.0, free_energy=-1.5)
-        >>> contradicting_values([atoms], {"energy": "energy"}, LabelKeys())[0][:66]
+        >>> contradicting_values(LabeledSet.of_labels([atoms], sources={"energy": "energy"}), LabelKeys())[0][:66]
         'energy and free_energy differ in 1 structures, by up to 0.5 eV: th'
     """
     found = []
-    source = sources.get("energy")
-    results = [dict(getattr(atoms.calc, "results", {})) for atoms in structures]
+    source = data.sources.get("energy")
+    results = [dict(getattr(atoms.calc, "results", {})) for atoms in data.structures]
     if source in ("energy", "free_energy"):
         other = "free_energy" if source == "energy" else "energy"
         pairs = [
             (_number({**one, **atoms.info}.get(source)), _number({**one, **atoms.info}.get(other)))
-            for atoms, one in zip(structures, results, strict=True)
+            for atoms, one in zip(data.structures, results, strict=True)
         ]
         apart = [abs(a - b) for a, b in pairs if a is not None and b is not None and abs(a - b) > 1e-5]
         if apart:
@@ -97,8 +88,8 @@ def contradicting_values(structures: Sequence[Atoms], sources: Mapping[str, str]
                 f"{source!r} is read. With smearing of the occupation, forces and stress belong to the free energy "
                 f"({keys.setting('energy', 'free_energy')})"
             )
-    for label, key in sources.items():
-        count = sum(_differ(atoms, one, key) for atoms, one in zip(structures, results, strict=True))
+    for label, key in data.sources.items():
+        count = sum(_differ(atoms, one, key) for atoms, one in zip(data.structures, results, strict=True))
         if count:
             found.append(
                 f"{count} structures have two different values of {label} under {key!r}, in info or arrays and as a "

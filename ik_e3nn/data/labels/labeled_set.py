@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.finding import with_own_labels
+from ik_e3nn.data.labels.own_labels import with_own_labels
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import MECHANICS, Target, mechanics_of
@@ -32,6 +33,7 @@ class LabeledSet:
         places: Where each structure is in the files, in words, for messages.
         sources: Keys that energy, forces and stress were read from.
         notes: What is worth knowing about values that were left out.
+        doubts: What is probably not meant: labels that are not read, or that are there twice and differ.
 
     Raises:
         DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
@@ -51,6 +53,7 @@ class LabeledSet:
     places: list[str] | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for what, names in (("ids", self.ids or None), ("SMILES", self.smiles), ("places", self.places)):
@@ -65,7 +68,7 @@ class LabeledSet:
             infinite = np.isinf(values).reshape(rows, target.width).any(axis=1)
             if infinite.any():
                 row = int(infinite.argmax())
-                number = int(np.searchsorted(self._ends, row, side="right")) - 1 if target.per_atom else row
+                number = self.atom_owners[row] if target.per_atom else row
                 raise DataError(
                     f"{self.names[number]}: {target.name} is infinite; correct it, or leave it empty (NaN) if it is "
                     "not known"
@@ -79,7 +82,6 @@ class LabeledSet:
         *,
         places: list[str] | None = None,
         sources: Mapping[str, str] | None = None,
-        notes: tuple[str, ...] = (),
     ) -> LabeledSet:
         """Structures with energy, forces and stress; all NaN without labels.
 
@@ -95,7 +97,7 @@ class LabeledSet:
             "forces": np.concatenate([np.zeros((0, 3)), *(one.forces for one in labels)]),
             "stress": np.array([one.stress for one in labels], dtype=np.float64).reshape(-1, 3, 3),
         }
-        return cls(list(structures), MECHANICS, values, places=places, sources=sources or {}, notes=notes)
+        return cls(list(structures), MECHANICS, values, places=places, sources=sources or {})
 
     def __len__(self) -> int:
         return len(self.structures)
@@ -104,6 +106,16 @@ class LabeledSet:
     def _ends(self) -> NDArray[np.int64]:
         """Row of the first atom of each structure, and the number of all atoms, (M + 1,)."""
         return np.cumsum([0, *(len(atoms) for atoms in self.structures)])
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Number of atoms of each structure, (M,)."""
+        return np.diff(self._ends)
+
+    @cached_property
+    def atom_owners(self) -> NDArray[np.int64]:
+        """Structure of every atom, (atoms of all structures,)."""
+        return np.repeat(np.arange(len(self)), self.sizes)
 
     @property
     def names(self) -> list[str]:
@@ -117,18 +129,23 @@ class LabeledSet:
     @property
     def labels(self) -> list[StructureLabels]:
         """Energy, forces and stress of each structure."""
-        ends = self._ends
-        return [
-            StructureLabels(float(energy), self.values["forces"][start:end], stress)
-            for energy, stress, start, end in zip(
-                self.values["energy"], self.values["stress"], ends[:-1], ends[1:], strict=True
-            )
-        ]
+        columns = self.values["energy"], self.by_structure("forces"), self.values["stress"]
+        return [StructureLabels(float(energy), *others) for energy, *others in zip(*columns, strict=True)]
 
     @property
     def species(self) -> list[int]:
         """Atomic numbers that occur, sorted."""
         return sorted({int(number) for atoms in self.structures for number in atoms.numbers})
+
+    def by_structure(self, name: str) -> list[FloatArray]:
+        """Values of a target, one array for each structure."""
+        values = self.values[name]
+        if not self._target(name).per_atom:
+            return list(values)
+        return [values[start:end] for start, end in pairwise(self._ends)]
+
+    def _target(self, name: str) -> Target:
+        return next(target for target in self.targets if target.name == name)
 
     def value(self, index: int) -> dict[str, FloatArray]:
         """Values of one structure by target: (1, *shape), or (N, *shape) where every atom has one."""
@@ -144,20 +161,29 @@ class LabeledSet:
             [False]
         """
         values = self.values[name]
-        target = next(one for one in self.targets if one.name == name)
-        if not target.per_atom:
+        if not self._target(name).per_atom:
             return known_rows(values)
-        owners = self.owners(target)
-        return np.bincount(owners[np.isfinite(values).reshape(len(values), -1).any(axis=1)], minlength=len(self)) > 0
+        labeled = np.isfinite(values).any(axis=tuple(range(1, values.ndim)))
+        return np.bincount(self.atom_owners[labeled], minlength=len(self)) > 0
 
     def owners(self, target: Target) -> NDArray[np.int64]:
         """Structure of every row of a target's values."""
-        numbers = np.arange(len(self))
-        return np.repeat(numbers, np.diff(self._ends)) if target.per_atom else numbers
+        return self.atom_owners if target.per_atom else np.arange(len(self))
 
     def counts(self) -> dict[str, int]:
         """Number of structures with a value, by target."""
         return {target.name: int(self.known(target.name).sum()) for target in self.targets}
+
+    def text(self) -> str:
+        """One line for the log: numbers of values, the keys that they were read from, and what was left out.
+
+        Example:
+            >>> LabeledSet.of_labels([Atoms("H")], sources={"energy": "REF_energy"}).text()
+            'labels of 1 structures: energy 0 (REF_energy), forces 0, stress 0'
+        """
+        keys = {name: f" ({key})" for name, key in self.sources.items()}
+        counts = ", ".join(f"{name} {count}{keys.get(name, '')}" for name, count in self.counts().items())
+        return "; ".join([f"labels of {len(self)} structures: {counts}", *self.notes])
 
     def select(self, indices: Sequence[int] | NDArray[np.int64]) -> LabeledSet:
         """Some of the structures, in the order given."""
@@ -252,7 +278,7 @@ def known_rows(values: FloatArray) -> NDArray[np.bool_]:
     >>> known_rows(np.array([1.0, np.nan])).tolist()
     [True, False]
     """
-    return np.asarray(np.isfinite(values.reshape(len(values), -1)).all(axis=1))
+    return np.asarray(np.isfinite(values).all(axis=tuple(range(1, values.ndim))))
 
 
 def joined(sets: Sequence[LabeledSet]) -> LabeledSet:

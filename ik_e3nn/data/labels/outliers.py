@@ -8,7 +8,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
 
 FloatArray = NDArray[np.float64]
 
@@ -56,9 +56,17 @@ def robust_scores(values: FloatArray) -> FloatArray:
     finite = values[np.isfinite(values)]
     if not len(finite):
         return np.full_like(values, np.nan)
-    middle = np.median(finite)
-    spread = 1.4826 * np.median(np.abs(finite - middle))
-    return (values - middle) / max(spread, 1e-6)
+    return (values - np.median(finite)) / max(robust_deviation(finite), 1e-6)
+
+
+def robust_deviation(values: FloatArray) -> float:
+    """The robust standard deviation of the finite values, 1.4826 times the median absolute deviation; 0 without any.
+
+    >>> robust_deviation(np.array([1.0, 2.0, np.nan, 3.0, 100.0]))
+    1.4826
+    """
+    finite = values[np.isfinite(values)]
+    return float(1.4826 * np.median(np.abs(finite - np.median(finite)))) if len(finite) else 0.0
 
 
 def energy_outliers(structures: Sequence[Atoms], residuals: FloatArray) -> list[Outlier]:
@@ -88,131 +96,130 @@ def energy_outliers(structures: Sequence[Atoms], residuals: FloatArray) -> list[
     return _outliers(scores, chosen, residuals, "energy per atom relative to E0 (eV)")
 
 
-def force_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
+def force_outliers(data: LabeledSet) -> list[Outlier]:
     """Structures whose largest force is far above that of the others, or above 50 eV/A where few have such forces.
 
     Args:
-        labels: Labels of each structure.
+        data: Structures with forces.
 
     Returns:
         Outliers, the worst first.
 
     Example:
+        >>> from ik_e3nn.data import StructureLabels
         >>> labels = [StructureLabels(0.0, np.full((2, 3), size), np.zeros((3, 3))) for size in (1.0, 1.1, 0.9, 60.0)]
-        >>> [outlier.structure for outlier in force_outliers(labels)]
+        >>> [outlier.structure for outlier in force_outliers(LabeledSet.of_labels([Atoms("H2")] * 4, labels))]
         [3]
     """
-    largest = largest_forces(labels)
-    with np.errstate(divide="ignore"):
-        logarithms = np.log10(np.where(largest > 0, largest, np.nan))
-    scores = robust_scores(logarithms)
-    return _outliers(
-        scores, _few(scores > OUTLIER_SCORE) | _few(largest > LARGE_FORCE), largest, "largest force (eV/A)"
-    )
+    largest = largest_forces(data)
+    scores = _scores_of_size(largest)
+    chosen = _few(scores > OUTLIER_SCORE) | _few(largest > LARGE_FORCE)
+    return _outliers(scores, chosen, largest, "largest force (eV/A)")
 
 
-def stress_outliers(labels: Sequence[StructureLabels]) -> list[Outlier]:
+def stress_outliers(data: LabeledSet) -> list[Outlier]:
     """Structures whose largest component of the stress is far above that of the others.
 
     Args:
-        labels: Labels of each structure.
+        data: Structures with stresses.
 
     Returns:
         Outliers, the worst first.
 
     Example:
+        >>> from ik_e3nn.data import StructureLabels
         >>> labels = [StructureLabels(0.0, np.zeros((1, 3)), size * np.eye(3)) for size in (0.01, 0.03, 0.02, 50.0)]
-        >>> [outlier.structure for outlier in stress_outliers(labels)]
+        >>> [outlier.structure for outlier in stress_outliers(LabeledSet.of_labels([Atoms("H")] * 4, labels))]
         [3]
     """
-    largest = np.array([np.abs(one.stress).max() for one in labels])
-    with np.errstate(divide="ignore"):
-        logarithms = np.log10(np.where(largest > 0, largest, np.nan))
-    scores = robust_scores(logarithms)
+    largest = np.abs(data.values["stress"]).max(axis=(1, 2))
+    scores = _scores_of_size(largest)
     # a stress that is small for once is no fault, and one that is not large has no say in any scale
     chosen = _few((scores > OUTLIER_SCORE) & (largest > LARGE_STRESS))
     return _outliers(scores, chosen, largest, "largest component of the stress (eV/A^3)")
 
 
-def incomplete_forces(labels: Sequence[StructureLabels]) -> list[Outlier]:
+def incomplete_forces(data: LabeledSet) -> list[Outlier]:
     """Structures with forces of which some are missing or not finite.
 
     Args:
-        labels: Labels of each structure.
+        data: Structures with forces.
 
     Returns:
         One for each, its value the number of atoms without a force.
 
     Example:
+        >>> from ik_e3nn.data import StructureLabels
         >>> labels = StructureLabels(0.0, np.array([[1.0, 0, 0], [np.nan, 0, 0]]), np.zeros((3, 3)))
-        >>> [(outlier.structure, outlier.value) for outlier in incomplete_forces([labels])]
+        >>> [(one.structure, one.value) for one in incomplete_forces(LabeledSet.of_labels([Atoms("H2")], [labels]))]
         [(0, 1.0)]
     """
-    missing = [(~np.isfinite(one.forces)).any(axis=1) for one in labels]
+    missing = np.bincount(data.atom_owners[~known_rows(data.values["forces"])], minlength=len(data))
     what = "atoms whose force is missing or not finite, beside others"
-    return [
-        Outlier(number, what, float(one.sum()), np.inf)
-        for number, one in enumerate(missing)
-        if one.any() and not one.all()
-    ]
+    some = np.flatnonzero((missing > 0) & (missing < data.sizes))
+    return [Outlier(int(number), what, float(missing[number]), np.inf) for number in some]
 
 
-def largest_forces(labels: Sequence[StructureLabels]) -> FloatArray:
+def largest_forces(data: LabeledSet) -> FloatArray:
     """Length of the largest force of each structure.
 
     Args:
-        labels: Labels of each structure.
+        data: Structures with forces.
 
     Returns:
         Lengths in eV/A, (n,); NaN without forces.
 
     Example:
-        >>> largest_forces([StructureLabels(0.0, np.array([[3.0, 0, 4.0]]), np.zeros((3, 3)))]).tolist()
+        >>> from ik_e3nn.data import StructureLabels
+        >>> labels = [StructureLabels(0.0, np.array([[3.0, 0, 4.0]]), np.zeros((3, 3)))]
+        >>> largest_forces(LabeledSet.of_labels([Atoms("H")], labels)).tolist()
         [5.0]
     """
-    lengths = [np.linalg.norm(one.forces, axis=1) for one in labels]
-    return np.array([np.nanmax(one) if np.isfinite(one).any() else np.nan for one in lengths])
+    largest = np.full(len(data), np.nan)
+    np.fmax.at(largest, data.atom_owners, np.linalg.norm(data.values["forces"], axis=1))
+    return largest
 
 
-def oddities(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> list[str]:
+def oddities(data: LabeledSet) -> list[str]:
     """Sentences about cells and forces that may not be meant as they are.
 
     Args:
-        structures: The structures.
-        labels: Labels of each structure.
+        data: Structures with forces.
 
     Returns:
         Sentences.
 
     Example:
-        >>> oddities([Atoms("H", cell=[9, 9, 9])], [StructureLabels.empty(1)])
+        >>> oddities(LabeledSet.of_labels([Atoms("H", cell=[9, 9, 9])]))
         ['1 structures have a cell but are open in all directions (a dummy cell): the cell is ignored']
     """
-    cells = [atoms.cell.array for atoms in structures]
+    cells = [(atoms.cell.array, atoms.pbc) for atoms in data.structures]
+    forces = data.values["forces"]
+    zero, large = (forces == 0.0).all(axis=1), (np.abs(forces) > 0.1).any(axis=1)
+    net = np.zeros((len(data), 3))
+    np.add.at(net, data.atom_owners, forces)
     counts = {
         "have a cell but are open in all directions (a dummy cell): the cell is ignored": sum(
-            bool(cell.any()) and not atoms.pbc.any() for atoms, cell in zip(structures, cells, strict=True)
+            bool(cell.any()) and not pbc.any() for cell, pbc in cells
         ),
         "have a left-handed cell, which is fine here but not everywhere": sum(
-            bool(atoms.pbc.all()) and np.linalg.det(cell) < 0 for atoms, cell in zip(structures, cells, strict=True)
+            bool(pbc.all()) and np.linalg.det(cell) < 0 for cell, pbc in cells
         ),
-        "have atoms with forces of exactly zero beside others: constrained forces may have been written": sum(
-            _has_zeroed_atoms(one.forces) for one in labels
+        "have atoms with forces of exactly zero beside others: constrained forces may have been written": len(
+            np.intersect1d(data.atom_owners[zero], data.atom_owners[large])
         ),
-        f"have forces above {LARGE_FORCE:g} eV/A": sum(
-            one > LARGE_FORCE for one in largest_forces(labels) if np.isfinite(one)
-        ),
-        "have forces that do not sum to zero (more than 0.05 eV/A per atom)": sum(
-            bool(np.abs(one.forces.mean(axis=0)).max() > 0.05) for one in labels if np.isfinite(one.forces).all()
+        f"have forces above {LARGE_FORCE:g} eV/A": int((largest_forces(data) > LARGE_FORCE).sum()),
+        "have forces that do not sum to zero (more than 0.05 eV/A per atom)": int(
+            (np.abs(net).max(axis=1) > 0.05 * data.sizes).sum()
         ),
     }
     return [f"{count} structures {sentence}" for sentence, count in counts.items() if count]
 
 
-def _has_zeroed_atoms(forces: FloatArray) -> bool:
-    """Whether some atoms, but not all, have no force at all in any direction."""
-    zero = (forces == 0.0).all(axis=1)
-    return bool(zero.any() and (np.abs(forces) > 0.1).any())
+def _scores_of_size(sizes: FloatArray) -> FloatArray:
+    """Robust scores of the orders of magnitude of positive numbers; NaN elsewhere."""
+    with np.errstate(divide="ignore"):
+        return robust_scores(np.log10(np.where(sizes > 0, sizes, np.nan)))
 
 
 def _few(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:

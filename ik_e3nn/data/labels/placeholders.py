@@ -11,7 +11,10 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 from ik_e3nn.data.labels.counted import Counted
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
+from ik_e3nn.data.labels.outliers import robust_deviation
+from ik_e3nn.data.structures.composition import composition
+from ik_e3nn.targets import Target
 
 FloatArray = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -106,16 +109,13 @@ def placeholder_sentences(
     ]
 
 
-def label_placeholders(
-    structures: Sequence[Atoms], values: Sequence[Mapping[str, Any]], keys: Sequence[str], places: Sequence[str]
-) -> list[str]:
+def label_placeholders(data: LabeledSet, values: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
     """Sentences about labels of structures, as they are in the files.
 
     Args:
-        structures: The structures.
+        data: The structures.
         values: What each structure has, by key.
         keys: The keys that labels are read from.
-        places: What messages call each structure.
 
     Returns:
         Sentences.
@@ -123,45 +123,69 @@ def label_placeholders(
     Example:
         >>> frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(12)]
         >>> values = [{"e": -31.0 + 0.01 * k if k < 8 else 9999.0} for k in range(12)]
-        >>> label_placeholders(frames, values, ["e"], ["frame"] * 12)[0][:57]
-        '4 of 12 structures (the first is frame) have the same e, '
+        >>> label_placeholders(LabeledSet.of_labels(frames), values, ["e"])[0][:63]
+        '4 of 12 structures (the first is structure 8) have the same e, '
     """
     sentences = []
     for key in keys:
-        found = [one.get(key) if len(atoms) > 1 else None for one, atoms in zip(values, structures, strict=True)]
+        found = [one.get(key) if size > 1 else None for one, size in zip(values, data.sizes, strict=True)]
         is_array = any(np.size(one) > 1 for one in found if one is not None)
         numbers = np.array([np.nan if one is None else extreme(one) for one in found], dtype=float)
         name = f"largest component of {key}" if is_array else key
-        sentences += placeholder_sentences(name, numbers, structures, places)
+        sentences += placeholder_sentences(name, numbers, data.structures, data.names)
     return sentences
 
 
-def without_placeholders(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> list[StructureLabels]:
-    """Labels with NaN for what seems to stand for a missing value, so that other labels can be judged.
+def property_placeholders(data: LabeledSet) -> list[str]:
+    """Sentences about the values of targets other than energy, forces and stress.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with values.
 
     Returns:
-        New labels.
+        Sentences.
 
     Example:
-        >>> frames = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(12)]
-        >>> energies = [-31.0 + 0.01 * k if k < 8 else 9999.0 for k in range(12)]
-        >>> labels = [replace(StructureLabels.empty(2), energy=energy) for energy in energies]
-        >>> int(np.isnan([one.energy for one in without_placeholders(frames, labels)]).sum())
-        4
+        >>> from ik_e3nn.targets import Intensive
+        >>> gaps = {"gap": np.r_[np.linspace(4.0, 6.0, 11), -999.0]}
+        >>> one = LabeledSet([Atoms("H2")] * 12, (Intensive("gap", "eV"),), gaps, list("abcdefghijkl"))
+        >>> property_placeholders(one)[0][:49]
+        '1 of 12 structures (the first is molecule l) has '
     """
-    result = list(labels)
-    for name in ("energy", "forces", "stress"):
-        found = [extreme(getattr(one, name)) for one in labels]
-        numbers = np.array([x if len(atoms) > 1 else np.nan for x, atoms in zip(found, structures, strict=True)])
-        for one in find_placeholders(numbers, structures):
-            for number in np.flatnonzero(one.members).tolist():
-                empty = StructureLabels.empty(len(structures[number]))
-                result[number] = replace(result[number], **{name: getattr(empty, name)})
-    return result
+    sentences = []
+    for target in data.targets:
+        if target.field is None:
+            name = f"largest component of {target.name}" if target.shape else target.name
+            sentences += placeholder_sentences(name, _extremes(data, target), data.structures, data.names)
+    return sentences
+
+
+def without_placeholders(data: LabeledSet) -> LabeledSet:
+    """The set with NaN for what seems to stand for a missing value, so that other values can be judged.
+
+    Args:
+        data: Structures with values.
+
+    Returns:
+        A new set.
+
+    Example:
+        >>> from ik_e3nn.targets import Intensive
+        >>> gaps = {"gap": np.r_[np.linspace(4.0, 6.0, 11), -999.0]}
+        >>> without_placeholders(LabeledSet([Atoms("H2")] * 12, (Intensive("gap"),), gaps)).counts()
+        {'gap': 11}
+    """
+    values = {name: found.copy() for name, found in data.values.items()}
+    for target in data.targets:
+        for one in find_placeholders(_extremes(data, target), data.structures):
+            values[target.name][one.members[data.owners(target)]] = np.nan
+    return replace(data, values=values)
+
+
+def _extremes(data: LabeledSet, target: Target) -> FloatArray:
+    """The largest component of each structure; NaN for energies, forces and stresses of single atoms."""
+    numbers = np.array([extreme(one) for one in data.by_structure(target.name)], dtype=float)
+    return numbers if target.field is None else np.where(data.sizes > 1, numbers, np.nan)
 
 
 def extreme(value: ArrayLike) -> float:
@@ -173,22 +197,6 @@ def extreme(value: ArrayLike) -> float:
     numbers = np.asarray(value, dtype=float).reshape(-1)
     numbers = numbers[np.isfinite(numbers)]
     return float(numbers[np.argmax(np.abs(numbers))]) if len(numbers) else float("nan")
-
-
-def largest_components(values: FloatArray) -> FloatArray:
-    """One number a structure: the value itself, or the component that is largest in size.
-
-    Args:
-        values: Values of each structure, (n, *shape).
-
-    Returns:
-        Numbers, (n,).
-
-    Example:
-        >>> largest_components(np.array([[1.0, -3.0], [2.0, 0.5]])).tolist()
-        [-3.0, 2.0]
-    """
-    return values if values.ndim == 1 else np.array([extreme(one) for one in values], dtype=float)
 
 
 def _most_repeated(values: FloatArray) -> float | None:
@@ -224,7 +232,7 @@ def _is_far(
     low, high = np.quantile(rest[others], bounds)
     gap = float(np.median(np.maximum(low - rest[members], rest[members] - high)))
     with np.errstate(over="ignore"):
-        deviation = _deviation(rest[others]) or float(rest[others].std())
+        deviation = robust_deviation(rest[others]) or float(rest[others].std())
     if bounds == (0.0, 1.0):
         return 0.0 < max(_FAR * deviation, high - low) < gap
     return gap > (_FAR / 2 if bounds == (0.5, 0.5) else _FAR) * deviation
@@ -232,15 +240,8 @@ def _is_far(
 
 def _beside_composition(values: FloatArray, others: Flags, structures: Sequence[Atoms]) -> FloatArray:
     """Values less a sum over elements, fitted to the others, if that explains nine tenths of their spread."""
-    numbers = [np.bincount(atoms.numbers, minlength=120) for atoms in structures]
-    counts = np.array(numbers, dtype=float)
-    counts = counts[:, counts.any(axis=0)]
+    counts = composition(structures)
     if others.sum() < 5 * max(2, counts.shape[1]):
         return values
     rest = values - counts @ np.linalg.lstsq(counts[others], values[others], rcond=None)[0]
-    return rest if _deviation(rest[others]) < 0.1 * _deviation(values[others]) else values
-
-
-def _deviation(values: FloatArray) -> float:
-    """The robust standard deviation, 1.4826 times the median absolute deviation."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
+    return rest if robust_deviation(rest[others]) < 0.1 * robust_deviation(values[others]) else values

@@ -5,7 +5,7 @@ import re
 
 from ase import Atoms
 
-from ik_e3nn.data.labels.finding import OUR_LABELS
+from ik_e3nn.data.labels.own_labels import OUR_LABELS
 
 _log = logging.getLogger(__name__)
 

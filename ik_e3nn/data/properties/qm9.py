@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.qm9_files import read_arrays, read_sdf_table, read_xyz
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.structures.pyg import from_pyg
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import DipoleNorm, Extensive, Intensive, SpatialExtent
@@ -138,10 +139,9 @@ def with_atomisation(
     They are negative for bound molecules, as in PyG. (Tables of QM9 report errors of total energies; those of energies
     of atomisation are the same, because both differ by a sum over atoms.)
     """
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in ELEMENTS] for atoms in structures])
     whole = dict(values)
     for name, energies in ATOM_ENERGIES.items():
-        whole[f"{name}_atom"] = values[name] - counts @ np.array(energies) * units.Hartree
+        whole[f"{name}_atom"] = values[name] - composition(structures, ELEMENTS) @ np.array(energies) * units.Hartree
     return LabeledSet(structures, tuple(TARGETS.values()), {name: whole[name] for name in TARGETS}, ids, smiles)
 
 

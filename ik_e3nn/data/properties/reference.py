@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
 from ik_e3nn.data.labels.outliers import robust_scores
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import Target
 
@@ -198,8 +199,7 @@ def _composition(data: LabeledSet, species: Sequence[int], target: Target) -> tu
     if target.per_atom:
         numbers = np.concatenate([atoms.numbers for atoms in data.structures])
         return (numbers[:, None] == kinds).astype(float), np.zeros((len(numbers), len(kinds)))
-    counts = np.array([np.count_nonzero(atoms.numbers[:, None] == kinds, axis=0) for atoms in data.structures])
-    return counts, np.array([_squares(atoms, species) for atoms in data.structures])
+    return composition(data.structures, species), np.array([_squares(atoms, species) for atoms in data.structures])
 
 
 def _squares(atoms: Atoms, species: Sequence[int]) -> FloatArray:

@@ -1,13 +1,12 @@
 """Whether energies are of whole structures or per atom."""
 
-from collections.abc import Sequence
 from math import log
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.suspicions.unit_names import ENERGIES
 
 _FEWEST = 10
@@ -16,37 +15,37 @@ _SHARE, _WORSE = 0.05, 5.0
 _CLOSE = 0.06  # in the logarithm
 
 
-def per_atom(structures: Sequence[Atoms], labels: Sequence[StructureLabels], slope: float | None) -> str:
+def per_atom(data: LabeledSet, slope: float | None) -> str:
     """Why energies seem to be per atom; "" if they do not.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
         slope: Differences of energies over the work of the forces, None if it is not known.
 
     Returns:
         Part of a sentence.
 
     Example:
+        >>> from ase import Atoms
+        >>> from ik_e3nn.targets import MECHANICS
         >>> chains = [Atoms(f"H{n}") for n in range(2, 14)]
-        >>> def energies(size):
-        ...     return [StructureLabels(size(n), np.zeros((n, 3)), np.zeros((3, 3))) for n in range(2, 14)]
-        >>> per_atom(chains, energies(lambda n: -15.0), None)
+        >>> def with_energies(values):
+        ...     return LabeledSet(chains, MECHANICS[:1], {"energy": values})
+        >>> per_atom(with_energies(np.full(12, -15.0)), None)
         'structures of 2 to 13 atoms have much the same energies'
-        >>> per_atom(chains, energies(lambda n: -15.0 * n), None)
+        >>> per_atom(with_energies(-15.0 * np.arange(2, 14)), None)
         ''
     """
-    energies = np.array([one.energy for one in labels])
-    sizes = np.array([len(atoms) for atoms in structures])
+    energies = data.values["energy"]
+    sizes = data.sizes
     known = np.isfinite(energies) & (sizes > 1)
     if known.sum() < _FEWEST:
         return ""
     low, high, middle = int(sizes[known].min()), int(sizes[known].max()), float(np.median(sizes[known]))
     if slope is not None and abs(log(abs(slope) * middle)) < _CLOSE and not _is_unit(slope):
         return f"they change by 1/{1 / abs(slope):.3g} of the work of the forces, in structures of {middle:g} atoms"
-    species = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in structures], dtype=float)
-    if high < 1.5 * low or known.sum() < 3 * len(species):
+    counts = composition(data.structures)
+    if high < 1.5 * low or known.sum() < 3 * counts.shape[1]:
         return ""
     shares = counts / np.maximum(sizes, 1)[:, None]
     whole, single = (_rest(matrix[known], energies[known]) for matrix in (counts, shares))

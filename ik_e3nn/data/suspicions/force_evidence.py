@@ -1,7 +1,7 @@
 """What forces do to bonds and to atoms that are too near to each other, which tells their sign and their unit."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.suspicions.unit_evidence import correlated, pairs_within
 
 FloatArray = NDArray[np.float64]
@@ -36,18 +36,17 @@ class Response(NamedTuple):
     size: FloatArray
 
 
-def hydrogen_stiffness(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> float | None:
+def hydrogen_stiffness(data: LabeledSet) -> float | None:
     """Force constants of bonds to hydrogen, as forces and positions give them, over what they are; None if unknown.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
 
     Returns:
         About 1 in eV/A, 23 in kcal/mol/A, and negative for gradients instead of forces.
     """
     found = []
-    for element, values in _all_bonds(structures, labels).items():
+    for element, values in _all_bonds(data).items():
         _, lengths, forces = np.array(values).T
         if len(values) < 20 or abs(correlated(lengths, forces)) < _LEAST:
             continue
@@ -60,12 +59,11 @@ def hydrogen_stiffness(structures: Sequence[Atoms], labels: Sequence[StructureLa
     return max(found)[1] if found else None
 
 
-def sorted_rows(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> str:
+def sorted_rows(data: LabeledSet) -> str:
     """How rows of forces are sorted that fit bonds to hydrogen once they are brought into the order of the atoms.
 
     Args:
-        structures: The structures.
-        labels: Their labels, with forces that do not fit as they are.
+        data: Structures with forces that do not fit as they are.
 
     Returns:
         "atomic number", "symbol", or the same with "(falling)"; "" if none makes force constants what they are.
@@ -75,34 +73,32 @@ def sorted_rows(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) 
         ("symbol", lambda atoms: np.array(atoms.get_chemical_symbols())),
         ("atomic number (falling)", lambda atoms: -atoms.numbers),
     ):
-        orders = [np.argsort(keys(atoms), kind="stable") for atoms in structures]
-        if all((order == np.arange(len(order))).all() for order in orders):
+        orders = [np.argsort(keys(atoms), kind="stable") for atoms in data.structures]
+        starts = np.repeat(np.cumsum(data.sizes) - data.sizes, data.sizes)
+        rows = starts + np.concatenate([np.zeros(0, int), *orders])
+        if (rows == np.arange(len(rows))).all():
             continue
-        brought = []
-        for order, one in zip(orders, labels, strict=True):
-            forces = np.empty_like(one.forces)
-            forces[order] = one.forces
-            brought.append(replace(one, forces=forces))
-        stiffness = hydrogen_stiffness(structures, brought)
+        forces = np.empty_like(data.values["forces"])
+        forces[rows] = data.values["forces"]
+        stiffness = hydrogen_stiffness(replace(data, values=data.values | {"forces": forces}))
         if stiffness is not None and abs(stiffness - 1.0) < _RIGHT:
             return name
     return ""
 
 
-def hydrogen_responses(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> Response:
+def hydrogen_responses(data: LabeledSet) -> Response:
     r"""Forces along bonds to hydrogen beside :math:`-k (l - l_0)`, structure by structure.
 
     The length l0 at rest is the one at which the squares of the forces are least, which does not depend on their sign.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
 
     Returns:
         NaN where there are fewer than four such bonds.
     """
-    sums = np.zeros((len(structures), 4))
-    for element, values in _all_bonds(structures, labels).items():
+    sums = np.zeros((len(data), 4))
+    for element, values in _all_bonds(data).items():
         numbers, lengths, forces = np.array(values).T
         middle = float(lengths.mean())
         numbers = numbers.astype(int)
@@ -118,28 +114,27 @@ def hydrogen_responses(structures: Sequence[Atoms], labels: Sequence[StructureLa
     return _response(sums[:, :3], sums[:, 3] >= _FEWEST_BONDS)
 
 
-def repulsion_responses(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> Response:
+def repulsion_responses(data: LabeledSet) -> Response:
     r"""Forces beside a repulsion :math:`\sum_j e^{-10 (r_{ij} / (R_i + R_j) - 1)} \hat r_{ij}` of 0.8 eV/A.
 
     In crystals of one element that move about their places, the two agree to 0.95; in others they need not.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
 
     Returns:
         NaN where most atoms are in places of equal surroundings, as in slabs that were cut and not moved.
     """
-    sums = np.full((len(structures), 3), np.nan)
-    for number, (atoms, one) in enumerate(zip(structures, labels, strict=True)):
+    sums = np.full((len(data), 3), np.nan)
+    for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
         if len(atoms) < 4 or not np.isfinite(one.forces).all() or 1 in atoms.numbers:
             continue
         radii = covalent_radii[atoms.numbers]
-        edges, vectors = pairs_within(atoms, 3.2 * float(radii.max()))
-        lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-3)
-        sizes = _USUAL_PUSH * np.exp(-_DECAY * (lengths / (radii[edges[0]] + radii[edges[1]]) - 1.0))
+        pairs = pairs_within(atoms, 3.2 * float(radii.max()))
+        lengths = np.maximum(pairs.distances, 1e-3)
+        sizes = _USUAL_PUSH * np.exp(-_DECAY * (pairs.ratios - 1.0))
         push = np.zeros((len(atoms), 3))
-        np.add.at(push, edges[1], (sizes / lengths)[:, None] * vectors)
+        np.add.at(push, pairs.receiver, (sizes / lengths)[:, None] * pairs.vectors)
         different = len(np.unique(np.linalg.norm(push, axis=1).round(4)))
         if 2 * different > len(atoms) and np.sqrt(np.mean(push**2)) > 1e-2:
             sums[number] = np.sum(push * one.forces), np.sum(one.forces**2), np.sum(push**2)
@@ -156,12 +151,10 @@ def _response(sums: FloatArray, known: NDArray[np.bool_]) -> Response:
     return Response(agreement, size)
 
 
-def _all_bonds(
-    structures: Sequence[Atoms], labels: Sequence[StructureLabels]
-) -> dict[int, list[tuple[int, float, float]]]:
+def _all_bonds(data: LabeledSet) -> dict[int, list[tuple[int, float, float]]]:
     """Number of the structure, length and force of bonds to hydrogen, by the element of the partner."""
     pairs: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
-    for number, (atoms, one) in enumerate(zip(structures, labels, strict=True)):
+    for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
         if 1 in atoms.numbers and np.isfinite(one.forces).all():
             for element, length, force in _bonds_to_hydrogen(atoms, one.forces):
                 pairs[element].append((number, length, force))
@@ -170,11 +163,9 @@ def _all_bonds(
 
 def _bonds_to_hydrogen(atoms: Atoms, forces: FloatArray) -> Iterator[tuple[int, float, float]]:
     """Partner, length and the force that pulls at the hydrogen, of hydrogens with one neighbor."""
-    edges, vectors = pairs_within(atoms, 1.5)
-    counts = np.bincount(edges[1], minlength=len(atoms))
-    for (sender, receiver), vector in zip(edges.T, vectors, strict=True):
+    pairs = pairs_within(atoms, 1.5)
+    counts = np.bincount(pairs.receiver, minlength=len(atoms))
+    for sender, receiver, vector, length, _ in zip(*pairs, strict=True):
         element = int(atoms.numbers[sender])
-        if atoms.numbers[receiver] == 1 and counts[receiver] == 1 and element in STIFFNESS:
-            length = float(np.linalg.norm(vector))
-            if length > 0:
-                yield element, length, float(forces[receiver] @ vector / length)
+        if atoms.numbers[receiver] == 1 and counts[receiver] == 1 and element in STIFFNESS and length > 0:
+            yield element, float(length), float(forces[receiver] @ vector / length)

@@ -1,13 +1,14 @@
 """Differences of energies beside the work that forces and stress have done, which share no label."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.suspicions.unit_evidence import correlated, is_sound
 
@@ -28,7 +29,7 @@ class Slopes(NamedTuple):
     stress: float | None
 
 
-def energy_slopes(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> Slopes:
+def energy_slopes(data: LabeledSet) -> Slopes:
     r"""Energies of pairs of similar structures against the work between them.
 
     .. math:: E_2 - E_1 \approx -\tfrac12 (F_1 + F_2) \cdot \Delta u + \tfrac12 (V_1 \sigma_1 + V_2 \sigma_2) : \epsilon
@@ -36,8 +37,7 @@ def energy_slopes(structures: Sequence[Atoms], labels: Sequence[StructureLabels]
     with the displacements u after the strain is taken off, to third order in both.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
 
     Returns:
         Medians of the ratios over the pairs with the largest work, where most of them agree.
@@ -46,10 +46,11 @@ def energy_slopes(structures: Sequence[Atoms], labels: Sequence[StructureLabels]
         >>> chain = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(20)]
         >>> def label(z):
         ...     return StructureLabels((z - 0.75) ** 2, np.outer([2, -2], [0, 0, z - 0.75]), np.full((3, 3), np.nan))
-        >>> round(energy_slopes(chain, [label(atoms.positions[1, 2]) for atoms in chain]).forces, 6)
+        >>> labels = [label(atoms.positions[1, 2]) for atoms in chain]
+        >>> round(energy_slopes(LabeledSet.of_labels(chain, labels)).forces, 6)
         1.0
     """
-    rows = np.array(list(_work(structures, labels))).reshape(-1, 3)
+    rows = np.array(list(_work(data))).reshape(-1, 3)
     if not len(rows):
         return Slopes(None, None)
     change, by_forces, by_stress = rows.T
@@ -74,12 +75,13 @@ def _agreed(change: FloatArray, work: FloatArray) -> float | None:
     return middle if abs(correlation) > 0.85 and np.sign(correlation) == np.sign(middle) else None
 
 
-def _work(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> Iterator[tuple[float, float, float]]:
+def _work(data: LabeledSet) -> Iterator[tuple[float, float, float]]:
     """Energy difference, work of forces and of stress (NaN if unknown) of structures and their most similar others."""
     groups: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
-    for number, (atoms, one) in enumerate(zip(structures, labels, strict=True)):
+    for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
         if len(atoms) and np.isfinite(one.energy) and np.isfinite(one.forces).all() and is_sound(atoms):
             groups[atoms.numbers.tobytes(), atoms.pbc.tobytes()].append(number)
+    structures, labels = data.structures, data.labels
     for members in sorted(groups.values(), key=len, reverse=True)[:_GROUPS]:
         count = min(len(members), _FRAMES, max(2, _MOST_COORDINATES // (3 * len(structures[members[0]]))))
         chosen = np.sort(np.random.default_rng(0).choice(members, count, replace=False)).tolist()

@@ -5,13 +5,13 @@ from itertools import product
 from math import log
 
 import numpy as np
-from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.labels.keys import LENGTH_UNITS, LabelKeys
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.suspicions.force_evidence import Response, hydrogen_responses, repulsion_responses
 from ik_e3nn.data.suspicions.two_kinds import FEWEST, few_others, second_kind
 from ik_e3nn.data.suspicions.unit_evidence import stress_sizes
@@ -25,17 +25,17 @@ _OTHER_METHOD, _LEAST = 15.0, 1.0
 _WIDTH = 0.25  # of a kind, in the logarithm
 
 
-def mixed_positions(ratios: Sequence[FloatArray], structures: Sequence[Atoms], counted: Counted) -> str:
+def mixed_positions(ratios: Sequence[FloatArray], data: LabeledSet, counted: Counted) -> str:
     """A sentence about structures whose positions are in another unit than those of the others, or "".
 
     Args:
         ratios: ``nearest_ratios`` of each structure.
-        structures: The structures.
+        data: The structures.
         counted: How they are named.
     """
     sizes = [
         float(np.median(one)) if len(one) > 2 or (len(one) and atoms.pbc.any()) else np.nan
-        for one, atoms in zip(ratios, structures, strict=True)
+        for one, atoms in zip(ratios, data.structures, strict=True)
     ]
     kind = second_kind(np.array(sizes), {name: 1.0 / size for name, size in LENGTHS.items()}, (0.6, 1.35))
     if kind is None:
@@ -47,21 +47,18 @@ def mixed_positions(ratios: Sequence[FloatArray], structures: Sequence[Atoms], c
     )
 
 
-def mixed_energies(
-    structures: Sequence[Atoms], labels: Sequence[StructureLabels], keys: LabelKeys, counted: Counted
-) -> str:
+def mixed_energies(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
     """A sentence about structures whose energies are in another unit, of another sign or method, or "".
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
         keys: The units that were assumed.
         counted: How structures are named.
     """
-    ratios, gaps = _energy_ratios(structures, labels)
+    ratios, gaps = _energy_ratios(data)
     known = np.isfinite(ratios)
     usual = known & (ratios > 0.67) & (ratios < 1.5)
-    sizes = np.array([max(1, len(atoms)) for atoms in structures])
+    sizes = np.maximum(data.sizes, 1)
     best: tuple[float, str, Flags] | None = None
     for other, first in _energy_kinds(keys):
         scaled = np.where(known & ~usual, ratios / (1.0 / sizes if other == "per atom" else first), -1.0)
@@ -72,7 +69,7 @@ def mixed_energies(
             best = min(best or (off, other, members), (off, other, members), key=lambda one: one[0])
     if best is not None:
         _, what, members = best
-        if what == "sign" and np.median([labels[number].energy for number in np.flatnonzero(members).tolist()]) < 0:
+        if what == "sign" and np.median(data.values["energy"][members]) < 0:
             members = usual
         return f"energies: {counted(members)} {_ENERGY_WORDS.get(what, what)}"
     odd = known & ~usual & (np.abs(gaps) > _OTHER_METHOD)
@@ -100,15 +97,12 @@ def _energy_kinds(keys: LabelKeys) -> list[tuple[str, float]]:
     return [*kinds, ("per atom", 0.0)]
 
 
-def _energy_ratios(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> tuple[FloatArray, FloatArray]:
+def _energy_ratios(data: LabeledSet) -> tuple[FloatArray, FloatArray]:
     """Energies over what composition says in most structures, and their difference per atom; NaN if unknown."""
-    ratios, gaps = np.full((2, len(structures)), np.nan)
-    species = sorted({int(z) for atoms in structures for z in atoms.numbers})
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in species] for atoms in structures], dtype=float)
-    counts = counts.reshape(len(structures), len(species))
-    energies = np.array([one.energy for one in labels])
+    ratios, gaps = np.full((2, len(data)), np.nan)
+    counts, energies = composition(data.structures), data.values["energy"]
     usable = np.isfinite(energies) & (energies != 0.0)
-    usable &= np.array([len(atoms) > 0 and not is_isolated(atoms) for atoms in structures], dtype=bool)
+    usable &= np.array([len(atoms) > 0 and not is_isolated(atoms) for atoms in data.structures], dtype=bool)
     chosen = usable & _larger_side(energies, counts, usable)
     for _ in range(5):
         if chosen.sum() < 2 * FEWEST:
@@ -139,18 +133,15 @@ def _larger_side(energies: FloatArray, counts: FloatArray, usable: Flags) -> Fla
     return upper if 2 * upper.sum() >= side.sum() else side & ~upper
 
 
-def mixed_forces(
-    structures: Sequence[Atoms], labels: Sequence[StructureLabels], keys: LabelKeys, counted: Counted
-) -> str:
+def mixed_forces(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
     """A sentence about structures whose forces have another sign or unit than those of the others, or "".
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
         keys: The units that were assumed.
         counted: How structures are named.
     """
-    hydrogen, repulsion = hydrogen_responses(structures, labels), repulsion_responses(structures, labels)
+    hydrogen, repulsion = hydrogen_responses(data), repulsion_responses(data)
     for response, least, usual in ((hydrogen, 0.5, (0.4, 2.5)), (repulsion, 0.7, (0.2, 6.0))):
         sentence = _mixed_signs(response, least, counted) or _mixed_force_units(response, least, usual, keys, counted)
         if sentence:
@@ -186,16 +177,15 @@ def _mixed_force_units(
     )
 
 
-def mixed_stresses(structures: Sequence[Atoms], labels: Sequence[StructureLabels], counted: Counted) -> str:
+def mixed_stresses(data: LabeledSet, counted: Counted) -> str:
     """A sentence about structures whose stress is in another unit than that of the others, or "".
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
         counted: How structures are named.
     """
     factors: Mapping[str, float] = {name: 1.0 / size for name, size in STRESSES.items()}
-    kind = second_kind(stress_sizes(structures, labels), factors, (0.02, 1.5))
+    kind = second_kind(stress_sizes(data), factors, (0.02, 1.5))
     if kind is None:
         return ""
     unit = kind.names[0]

@@ -1,13 +1,11 @@
 """Sentences about a stress that has another unit or sign, or is a virial."""
 
-from collections.abc import Sequence
 from math import log
 
 import numpy as np
-from ase import Atoms
 
 from ik_e3nn.data.labels.keys import LabelKeys
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.suspicions.unit_evidence import elastic_stiffness, stress_sizes
 from ik_e3nn.data.suspicions.unit_names import STRESSES
 
@@ -17,23 +15,20 @@ _USUAL_SIZE, _TOO_LARGE = 0.2, 8.0
 _ENERGIES_SAY, _FORCES_SAY = log(2.5), log(4.0)
 
 
-def suspicious_stress(
-    slope: float | None, structures: Sequence[Atoms], labels: Sequence[StructureLabels], keys: LabelKeys
-) -> list[str]:
+def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) -> list[str]:
     """Whether the stress is in another unit, has the other sign, or is a virial.
 
     Args:
+        data: Structures with labels.
         slope: Differences of energies over the work of the stress, None if it is not known.
-        structures: The structures.
-        labels: Their labels.
         keys: Where settings are given, for what to do.
 
     Returns:
         At most one sentence.
     """
-    sizes, stiffness = stress_sizes(structures, labels), elastic_stiffness(structures, labels)
+    sizes, stiffness = stress_sizes(data), elastic_stiffness(data)
     known = np.isfinite(sizes)
-    volumes = np.array([abs(np.linalg.det(atoms.cell.array)) for atoms in structures])
+    volumes = np.array([abs(np.linalg.det(atoms.cell.array)) for atoms in data.structures])
     size = float(np.median(sizes[known])) if known.sum() >= 5 else None
     if slope is not None and slope < 0 and (stiffness or 0.0) > 0:
         return [
@@ -57,7 +52,7 @@ def suspicious_stress(
         return ["the stress seems to have the opposite sign, as pressures have: tension is positive; multiply it by -1"]
     if slope is not None and factor < 10:
         return [f"the stress does not fit the energies: they change by {np.sign(slope) / factor:.3g} times its work"]
-    volume = float(np.median(volumes[np.array([np.isfinite(one.stress).all() for one in labels], dtype=bool)]))
+    volume = float(np.median(volumes[data.known("stress")]))
     fitting = _fitting(factor, volume, _ENERGIES_SAY if slope is not None else _FORCES_SAY)
     grows = _grows_with_volume(sizes[known], volumes[known])
     if grows is not None and "virial" in fitting:

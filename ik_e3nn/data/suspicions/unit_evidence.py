@@ -2,15 +2,16 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.values import StructureLabels
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbor_list
+from ik_e3nn.graph.neighbors.near import NearPairs, near_pairs
 
 FloatArray = NDArray[np.float64]
 
@@ -65,24 +66,12 @@ def correlated(one: FloatArray, other: FloatArray) -> float:
     return float(first @ second) / size if np.isfinite(size) and size > 0 else 0.0
 
 
-def pairs_within(atoms: Atoms, r_max: float) -> tuple[NDArray[np.int64], FloatArray]:
-    """Pairs of atoms and the vectors between them; none in structures that are too large or broken.
-
-    Args:
-        atoms: The structure.
-        r_max: Largest distance in A.
-
-    Returns:
-        Senders and receivers (2, E), and vectors (E, 3) in A from the first to the second.
-    """
-    nothing = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
-    if not 0 < len(atoms) <= _MOST_ATOMS or not is_sound(atoms):
-        return nothing
-    try:
-        edges, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, r_max)
-    except DataError:
-        return nothing
-    return edges, atoms.positions[edges[1]] - atoms.positions[edges[0]] + shifts @ atoms.cell.array
+def pairs_within(atoms: Atoms, r_max: float) -> NearPairs:
+    """Pairs of atoms nearer than ``r_max`` (A); none in structures that are too large or broken."""
+    if 0 < len(atoms) <= _MOST_ATOMS and is_sound(atoms):
+        with suppress(DataError):
+            return near_pairs(atoms, r_max)
+    return near_pairs(Atoms(), r_max)
 
 
 def nearest_ratios(atoms: Atoms) -> FloatArray:
@@ -101,10 +90,9 @@ def nearest_ratios(atoms: Atoms) -> FloatArray:
     """
     if len(atoms) < 2 or set(atoms.numbers.tolist()) & {*NOBLE, 0}:
         return np.zeros(0)
-    radii = covalent_radii[atoms.numbers]
-    edges, vectors = pairs_within(atoms, 4.4 * float(radii.max()))
+    pairs = pairs_within(atoms, 4.4 * float(covalent_radii[atoms.numbers].max()))
     nearest = np.full(len(atoms), np.inf)
-    np.minimum.at(nearest, edges[1], np.linalg.norm(vectors, axis=1) / (radii[edges[0]] + radii[edges[1]]))
+    np.minimum.at(nearest, pairs.receiver, pairs.ratios)
     return nearest[np.isfinite(nearest)]
 
 
@@ -124,27 +112,27 @@ def nearest_ratio(ratios: Sequence[FloatArray]) -> float | None:
     return float(middle) if high < 1.4 * middle and low > 0.7 * middle else None
 
 
-def total_energy_ratios(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> FloatArray:
+def total_energy_ratios(energies: FloatArray, structures: Sequence[Atoms]) -> FloatArray:
     """Energies over the sums of the total energies of the atoms in Hartree.
 
     Args:
+        energies: The energies, (n,).
         structures: The structures.
-        labels: Their labels.
 
     Returns:
         (n,), about 27.2 for all-electron energies in eV; NaN where elements beyond argon, or none beyond He, occur.
 
     Example:
-        >>> water = StructureLabels(-76.4, np.zeros((3, 3)), np.zeros((3, 3)))
-        >>> total_energy_ratios([Atoms("H2O")], [water]).round(2).tolist()
+        >>> total_energy_ratios(np.array([-76.4]), [Atoms("H2O")]).round(2).tolist()
         [1.0]
     """
-    return np.array([
-        -one.energy / sum(ATOMS[int(z)] for z in atoms.numbers)
+    totals = [
+        sum(ATOMS[int(z)] for z in atoms.numbers)
         if len(atoms) and 5 <= atoms.numbers.max() <= max(ATOMS) and atoms.numbers.min() > 0
         else np.nan
-        for atoms, one in zip(structures, labels, strict=True)
-    ])  # fmt: skip
+        for atoms in structures
+    ]
+    return -energies / np.array(totals, dtype=float)
 
 
 def agreed(ratios: FloatArray) -> float | None:
@@ -161,18 +149,17 @@ def agreed(ratios: FloatArray) -> float | None:
     return middle if np.mean(np.abs(known - middle) < 0.05 * abs(middle)) > 0.8 else None
 
 
-def stress_sizes(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> FloatArray:
+def stress_sizes(data: LabeledSet) -> FloatArray:
     """Anisotropic stress times volume over the size of the forces, which both come from the same pairs of atoms.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
 
     Returns:
         (n,), 0.05 to 0.5 in crystals and liquids; NaN without stress or forces.
     """
-    found = np.full(len(structures), np.nan)
-    for number, (atoms, one) in enumerate(zip(structures, labels, strict=True)):
+    found = np.full(len(data), np.nan)
+    for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
         if np.isfinite(one.stress).all() and np.isfinite(one.forces).all() and len(atoms) > 1:
             force = float(np.linalg.norm(one.forces)) / np.sqrt(3 * len(atoms))
             shear = one.stress - np.trace(one.stress) / 3 * np.eye(3)
@@ -182,32 +169,31 @@ def stress_sizes(structures: Sequence[Atoms], labels: Sequence[StructureLabels])
     return found
 
 
-def elastic_stiffness(structures: Sequence[Atoms], labels: Sequence[StructureLabels]) -> float | None:
+def elastic_stiffness(data: LabeledSet) -> float | None:
     r"""How stress rises with strain, :math:`\sum \sigma : \epsilon / \sum \epsilon : \epsilon`.
 
     Crystals resist: it is positive, 0.02 to 5 eV/A^3, whatever energies and forces say.
 
     Args:
-        structures: The structures; periodic ones of the same atoms in cells that differ by up to 15 percent are looked
-            at.
-        labels: Their labels.
+        data: Structures with labels; periodic ones of the same atoms in cells that differ by up to 15 percent are
+            looked at.
 
     Returns:
         The slope in the unit of the stress; None where stress does not follow strain.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
-    for number, (atoms, one) in enumerate(zip(structures, labels, strict=True)):
-        if atoms.pbc.all() and is_sound(atoms) and np.isfinite(one.stress).all():
+    for number, (atoms, known) in enumerate(zip(data.structures, data.known("stress"), strict=True)):
+        if atoms.pbc.all() and is_sound(atoms) and known:
             groups[atoms.numbers.tobytes()].append(number)
     strains, stresses = [], []
     for members in groups.values():
-        cells = np.array([structures[number].cell.array for number in members])
+        cells = np.array([data.structures[number].cell.array for number in members])
         deformation = (
             np.linalg.solve(cells.mean(axis=0), cells) if abs(np.linalg.det(cells.mean(axis=0))) > 1e-6 else cells
         )
         strain = 0.5 * (deformation + deformation.transpose(0, 2, 1)) - np.eye(3)
         if len(members) >= 8 and 0.002 < np.sqrt(np.mean(strain**2)) < _LARGEST_STRAIN:
-            stress = np.array([labels[number].stress for number in members])
+            stress = data.values["stress"][members]
             strains.append((strain - strain.mean(axis=0)).ravel())
             stresses.append((stress - stress.mean(axis=0)).ravel())
     if not strains:

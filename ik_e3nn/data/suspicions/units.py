@@ -1,18 +1,17 @@
 """Sentences about units and signs that do not fit: of positions, energies, forces and stress."""
 
-from collections.abc import Sequence
+from dataclasses import replace
 from math import log
 from typing import NamedTuple
 
 import numpy as np
-from ase import Atoms
 from ase.units import Hartree
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.keys import LENGTH_UNITS, LabelKeys
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.placeholders import without_placeholders
-from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.suspicions.energy_extent import per_atom
 from ik_e3nn.data.suspicions.force_evidence import hydrogen_stiffness, repulsion_responses, sorted_rows
 from ik_e3nn.data.suspicions.label_work import energy_slopes
@@ -21,6 +20,7 @@ from ik_e3nn.data.suspicions.stress import suspicious_stress
 from ik_e3nn.data.suspicions.unit_evidence import agreed, nearest_ratio, nearest_ratios, sample, total_energy_ratios
 from ik_e3nn.data.suspicions.unit_names import ENERGIES, LENGTHS, force_units, nearest_unit, setting
 from ik_e3nn.data.suspicions.zero_labels import zero_labels
+from ik_e3nn.targets import mechanics_of
 
 # What is less than this factor off is right: the evidence is good to some 20 percent.
 _TOLERANCE = log(1.6)
@@ -32,12 +32,7 @@ _WRONG_FORCES = "the forces seem to have the wrong sign, as gradients have: {}; 
 _SIGNS = 0.85  # agreement with a repulsion that tells the sign of forces
 
 
-def suspicious_units(
-    structures: Sequence[Atoms],
-    labels: Sequence[StructureLabels],
-    keys: LabelKeys,
-    places: Sequence[str] | None = None,
-) -> list[str]:
+def suspicious_units(data: LabeledSet, keys: LabelKeys) -> list[str]:
     """Which units seem to be others than the settings say, which would fit, and what to set.
 
     What is looked at does not come from the labels in question: distances beside covalent radii, force constants of
@@ -45,25 +40,23 @@ def suspicious_units(
     Where that says nothing, neither does this. Of many structures, some are looked at, chosen at random.
 
     Args:
-        structures: The structures.
-        labels: Their labels, converted by the units of ``keys``.
+        data: Structures with energies, forces and stresses, converted by the units of ``keys``.
         keys: The units that were assumed.
-        places: What messages call each structure; its number by default.
 
     Returns:
         Sentences, none for data without contradiction.
 
     Example:
-        >>> water = StructureLabels(-47942.0, np.full((3, 3), np.nan), np.full((3, 3), np.nan))
-        >>> suspicious_units([Atoms("H2O", np.eye(3))], [water], LabelKeys())[0][:68]
+        >>> from ase import Atoms
+        >>> from ik_e3nn.targets import MECHANICS
+        >>> energy = {"energy": np.array([-47942.0])}
+        >>> water = LabeledSet([Atoms("H2O", np.eye(3))], MECHANICS[:1], energy)
+        >>> suspicious_units(water, LabelKeys())[0][:68]
         'the energies seem to be in kcal/mol, not in eV: they are 630 times t'
     """
-    chosen = sample(structures)
-    places = [places[number] if places else f"structure {number}" for number in chosen]
-    counted = Counted(places, len(structures))
-    some, theirs = [structures[number] for number in chosen], [_without_absurd(labels[number]) for number in chosen]
-    theirs = without_placeholders(some, theirs)
-    ratios = [nearest_ratios(atoms) for atoms in some]
+    some = without_placeholders(_without_absurd(data.with_mechanics().select(sample(data.structures))))
+    counted = Counted(some.names, len(data))
+    ratios = [nearest_ratios(atoms) for atoms in some.structures]
     mixed = mixed_positions(ratios, some, counted)
     if mixed:
         return [mixed]
@@ -75,41 +68,42 @@ def suspicious_units(
             f"neighbor as the sum of their covalent radii; multiply positions and cells by {LENGTHS[name]:.6g}"
         ]
     found = [
-        mixed_energies(some, theirs, keys, counted),
-        mixed_forces(some, theirs, keys, counted),
-        mixed_stresses(some, theirs, counted),
-        *zero_labels(some, theirs, counted),
+        mixed_energies(some, keys, counted),
+        mixed_forces(some, keys, counted),
+        mixed_stresses(some, counted),
+        *zero_labels(some, counted),
     ]
-    return [sentence for sentence in found if sentence] or _of_all(some, theirs, keys)
+    return [sentence for sentence in found if sentence] or _of_all(some, keys)
 
 
-def _without_absurd(labels: StructureLabels) -> StructureLabels:
-    """The labels without those so large that they say nothing and their squares overflow."""
-    energy, forces, stress = (
-        value if np.all(np.abs(np.nan_to_num(value)) < _ABSURD) else np.nan * np.zeros_like(value)
-        for value in (labels.energy, labels.forces, labels.stress)
-    )
-    return StructureLabels(float(energy), np.asarray(forces), np.asarray(stress))
+def _without_absurd(data: LabeledSet) -> LabeledSet:
+    """The set without labels so large that they say nothing and their squares overflow."""
+    values = {name: found.copy() for name, found in data.values.items()}
+    for target in mechanics_of(data.targets).values():
+        owners = data.owners(target)
+        absurd = owners[(np.abs(values[target.name]).reshape(-1, target.width) >= _ABSURD).any(axis=1)]
+        values[target.name][np.isin(owners, absurd)] = np.nan
+    return replace(data, values=values)
 
 
-def _of_all(structures: Sequence[Atoms], labels: Sequence[StructureLabels], keys: LabelKeys) -> list[str]:
+def _of_all(data: LabeledSet, keys: LabelKeys) -> list[str]:
     """What all labels have in common that does not fit."""
-    slopes = energy_slopes(structures, labels)
-    stiffness = hydrogen_stiffness(structures, labels)
-    energy = _energy(structures, labels, slopes.forces, stiffness, keys)
+    slopes = energy_slopes(data)
+    stiffness = hydrogen_stiffness(data)
+    energy = _energy(data, slopes.forces, stiffness, keys)
     sentences = [energy.sentence] if energy.sentence else []
     if stiffness is None or not abs(stiffness - 1.0) < _RIGHT:
-        order = sorted_rows(structures, labels)
+        order = sorted_rows(data)
         if order:
             return [
                 *sentences,
                 f"the rows of the forces seem to be in another order than the atoms: sorted by {order}, they are what "
                 "bonds to hydrogen need; write them in the order of the atoms",
             ]
-    if stiffness is None and slopes.forces is None and _force_sign(structures, labels, None) < 0:
+    if stiffness is None and slopes.forces is None and _force_sign(data, None) < 0:
         return [*sentences, _WRONG_FORCES.format("they pull atoms together that are near to each other")]
     sentences += _forces(slopes.forces if energy.is_total else None, stiffness, energy.factor, keys)
-    return sentences or suspicious_stress(slopes.stress, structures, labels, keys)
+    return sentences or suspicious_stress(data, slopes.stress, keys)
 
 
 class _Energy(NamedTuple):
@@ -120,18 +114,12 @@ class _Energy(NamedTuple):
     is_total: bool = True
 
 
-def _energy(
-    structures: Sequence[Atoms],
-    labels: Sequence[StructureLabels],
-    slope: float | None,
-    stiffness: float | None,
-    keys: LabelKeys,
-) -> _Energy:
+def _energy(data: LabeledSet, slope: float | None, stiffness: float | None, keys: LabelKeys) -> _Energy:
     """What is known of the unit, the sign and the extent of the energies."""
-    ratios = total_energy_ratios(structures, labels)
+    ratios = total_energy_ratios(data.values["energy"], data.structures)
     total = agreed(ratios)
-    sizes = np.array([max(1, len(atoms)) for atoms in structures])
-    extent = per_atom(structures, labels, slope) or _all_electron(ratios, sizes, slope, keys)
+    sizes = np.maximum(data.sizes, 1)
+    extent = per_atom(data, slope) or _all_electron(ratios, sizes, slope, keys)
     if total is not None and _fitting(total, keys):
         return _energy_unit(total, keys)
     if total is not None and _fitting(-total, keys):
@@ -139,7 +127,7 @@ def _energy(
     if extent:
         what = "the energies seem to be per atom, not of whole structures"
         return _Energy(None, f"{what}: {extent}; multiply each by its number of atoms", False)
-    if slope is not None and slope < 0 and _force_sign(structures, labels, stiffness) > 0:
+    if slope is not None and slope < 0 and _force_sign(data, stiffness) > 0:
         return _Energy(None, _wrong_sign("they rise where the forces pull, which bonds say are right"), False)
     return _Energy(None, "")
 
@@ -157,11 +145,11 @@ def _wrong_sign(why: str) -> str:
     return f"the energies seem to have the wrong sign: {why}; multiply them by -1"
 
 
-def _force_sign(structures: Sequence[Atoms], labels: Sequence[StructureLabels], stiffness: float | None) -> float:
+def _force_sign(data: LabeledSet, stiffness: float | None) -> float:
     """The sign of the forces by bonds to hydrogen, or by the repulsion of atoms in crystals; 0 if unknown."""
     if stiffness is not None:
         return float(np.sign(stiffness))
-    agreement = repulsion_responses(structures, labels).agreement
+    agreement = repulsion_responses(data).agreement
     known = agreement[np.isfinite(agreement)]
     strong = np.mean(np.abs(known) > _SIGNS) if len(known) >= 10 else 0.0
     return float(np.sign(np.median(known))) if strong > 0.8 else 0.0

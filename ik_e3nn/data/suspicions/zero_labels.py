@@ -1,23 +1,21 @@
 """Forces and stress that are exactly zero where they cannot be: labels that were filled in."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from ase import Atoms
 
 from ik_e3nn.data.labels.counted import Counted
+from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.suspicions.unit_evidence import pairs_within
 
 _REACH, _DECAY, _ASYMMETRY = 4.0, 2.0, 0.005  # A, 1/A
 
 
-def zero_labels(structures: Sequence[Atoms], labels: Sequence[StructureLabels], counted: Counted) -> list[str]:
+def zero_labels(data: LabeledSet, counted: Counted) -> list[str]:
     """Sentences about forces and stress of exactly zero in structures that are not at rest by symmetry.
 
     Args:
-        structures: The structures.
-        labels: Their labels.
+        data: Structures with labels.
         counted: How structures are named.
 
     Returns:
@@ -26,12 +24,11 @@ def zero_labels(structures: Sequence[Atoms], labels: Sequence[StructureLabels], 
     Example:
         >>> bent = Atoms("H3", [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
         >>> nothing = StructureLabels(0.0, np.zeros((3, 3)), np.full((3, 3), np.nan))
-        >>> zero_labels([bent], [nothing], Counted(["structure 0"], 1))[0][:69]
+        >>> zero_labels(LabeledSet.of_labels([bent], [nothing]), Counted(["structure 0"], 1))[0][:69]
         'the forces of 1 of 1 structures (the first is structure 0) are exactl'
     """
-    flags = np.array([_zeros(atoms, one) for atoms, one in zip(structures, labels, strict=True)], dtype=bool).reshape(
-        -1, 2
-    )
+    found = [_zeros(atoms, one) for atoms, one in zip(data.structures, data.labels, strict=True)]
+    flags = np.array(found, dtype=bool).reshape(-1, 2)
     return [
         f"the {what} of {counted(flags[:, column])} {verb} exactly zero, and symmetry is not the reason: they seem to "
         "be filled in; leave out what is not known"
@@ -45,12 +42,12 @@ def _zeros(atoms: Atoms, labels: StructureLabels) -> tuple[bool, bool]:
     forces, stress = not labels.forces.any(), not labels.stress.any()
     if (len(atoms) < 2 and not stress) or not (forces or stress):
         return False, False
-    edges, vectors = pairs_within(atoms, _REACH)
-    if not len(vectors):
+    pairs = pairs_within(atoms, _REACH)
+    if not len(pairs.distances):
         return False, False
-    lengths = np.maximum(np.linalg.norm(vectors, axis=1), 1e-3)
+    lengths = np.maximum(pairs.distances, 1e-3)
     weights = np.exp(-_DECAY * lengths)
     pull = np.zeros((len(atoms), 3))
-    np.add.at(pull, edges[1], (weights / lengths)[:, None] * vectors)
-    total = np.maximum(np.bincount(edges[1], weights=weights, minlength=len(atoms)), np.exp(-_DECAY * _REACH))
+    np.add.at(pull, pairs.receiver, (weights / lengths)[:, None] * pairs.vectors)
+    total = np.maximum(np.bincount(pairs.receiver, weights=weights, minlength=len(atoms)), np.exp(-_DECAY * _REACH))
     return forces and bool((np.linalg.norm(pull, axis=1) > _ASYMMETRY * total).any()), stress

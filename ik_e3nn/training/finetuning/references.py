@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from ik_e3nn.data import EnergyReference, LabeledSet, StructureDataset
 from ik_e3nn.data.labels.energy_reference import lowest_energies
 from ik_e3nn.data.properties.reference import fit_references
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
 from ik_e3nn.targets import Target
@@ -68,11 +69,11 @@ def refit_reference(
     if not len(part):
         raise ConfigError("there are no energies to fit E0s to; set finetune.E0s to 'base'.")
     predicted = _predictions(model, part).values["energy"]
-    counts = np.array([[np.count_nonzero(atoms.numbers == z) for z in model.species] for atoms in part.structures])
+    counts = composition(part.structures, model.species)
     moved = np.array([start[z] - old[z] for z in model.species])
     residual = part.values["energy"] - predicted - counts @ moved
     there = [index for index, z in enumerate(model.species) if counts[:, index].any()]
-    change, _, rank, _ = np.linalg.lstsq(counts[:, there].astype(float), residual, rcond=None)
+    change, _, rank, _ = np.linalg.lstsq(counts[:, there], residual, rcond=None)
     values = dict(start)
     for index, value in zip(there, change, strict=True):
         values[model.species[index]] += float(value)
@@ -89,7 +90,8 @@ def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:
         model: A model that knows all elements.
         train: Structures; the first that have forces are looked at.
     """
-    whole = [k for k, one in enumerate(train.with_mechanics().labels) if np.isfinite(one.forces).all()][:LOOK_AT]
+    forces = train.with_mechanics().by_structure("forces")
+    whole = [number for number, one in enumerate(forces) if np.isfinite(one).all()][:LOOK_AT]
     if not whole:
         return
     part = train.only(["forces"]).select(whole)

@@ -14,7 +14,7 @@ from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
-from ik_e3nn.data import LabeledSet, LabelKeys, StructureDataset, read_labels, write_structures
+from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, write_structures
 from ik_e3nn.data.files.extxyz import require_extxyz
 from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output
@@ -134,10 +134,10 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
         settings.length_unit,
         given_in="command line",
     )
-    labels, counts = read_labels(structures, keys, require=(), places=places)
-    if not (counts.energy or counts.forces):
+    labeled = read_labels(structures, keys, require=(), places=places)
+    found = labeled.counts()
+    if not (found["energy"] or found["forces"]):
         _log.warning("no errors are computed: %s", missing_labels(structures, keys))
-    labeled = LabeledSet.of_labels(structures, labels, places=places)
     graphs = StructureDataset(labeled, model.r_max, dtype=model.dtype, inputs=model.inputs)
     with tqdm(total=len(structures), desc="eval", disable=not settings.progress) as bar:
         result = predict(
@@ -146,7 +146,6 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
             limits=BatchLimits(settings.batch_size, settings.max_atoms, settings.max_edges),
             on_batch=bar.update,
         )
-    found = {label: getattr(counts, label) for label in ("energy", "forces", "stress")}
     for label, number in found.items():
         key = getattr(settings, f"{label}_key")
         if not number and key != getattr(EvalSettings, f"{label}_key"):

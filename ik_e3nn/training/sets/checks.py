@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 
 from ik_e3nn.data import LabeledSet
 from ik_e3nn.data.labels.finding import missing_labels
-from ik_e3nn.data.properties.placeholders import property_placeholders
+from ik_e3nn.data.labels.placeholders import property_placeholders
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.errors import DataError, UnknownSpeciesError
@@ -61,12 +61,8 @@ def check_sets(
 
 def doubts_of(data: LabeledSet, config: TrainConfig) -> list[str]:
     """Sentences about labels that are probably not what they are taken for: other units, placeholders."""
-    mechanics = mechanics_of(data.targets)
-    found: list[str] = []
-    if mechanics:
-        whole = data.with_mechanics()
-        found += suspicious_units(whole.structures, whole.labels, label_keys(config.data), whole.places)
-    return found + property_placeholders(data.only([one.name for one in data.targets if one.name not in mechanics]))
+    units = suspicious_units(data, label_keys(config.data)) if mechanics_of(data.targets) else []
+    return units + property_placeholders(data)
 
 
 def check_elements(sets: Mapping[str, LabeledSet], others: Collection[int]) -> None:

@@ -56,8 +56,7 @@ def read_set(
             search_cell(atoms.cell, atoms.pbc)
         except DataError as error:
             raise DataError(f"{place} ({atoms.get_chemical_formula()}): {error}") from error
-    labels, counts = read_labels(structures, keys, require=require, places=places)
-    data = LabeledSet.of_labels(structures, labels, places=places, sources=counts.sources, notes=counts.notes)
+    data = read_labels(structures, keys, require=require, places=places)
     if tuple(targets) == MECHANICS:
         return data
     values = dict(data.values)

@@ -33,7 +33,7 @@ def set_energy_reference(model: InteratomicPotential, data: TrainingData, settin
     reference = energy_reference(settings, train, data.isolated)
     if reference is not None:
         model.set_energy_reference(reference.values, provenance=reference.source)
-    force_rms = force_scale(train.labels)
+    force_rms = force_scale(train)
     if force_rms > 0:
         model.set_scale(force_rms)
     _log.info("RMS force %.4g eV/A", force_rms)

@@ -156,9 +156,9 @@ def test_frames_have_the_labels_of_the_run_and_not_of_its_start(tmp_path):
     run_relax(relaxing, atoms=atoms, calculator=EMT())
     frames = [frame for name in ("md", "relax") for frame in read_structures(tmp_path / name / "trajectory.extxyz")]
     frames += read_structures([tmp_path / "md" / "final.extxyz", tmp_path / "relax" / "final.extxyz"])
-    labels, counts = read_labels(frames)
-    assert counts.sources == {"energy": "energy", "forces": "forces"}
-    for frame, label in zip(frames, labels, strict=True):
+    data = read_labels(frames)
+    assert data.sources == {"energy": "energy", "forces": "forces"}
+    for frame, label in zip(frames, data.labels, strict=True):
         assert frame.info["name"] == "copper"
         frame.calc = EMT()
         assert label.energy == pytest.approx(frame.get_potential_energy(), abs=1e-6)

@@ -42,7 +42,7 @@ def test_a_good_set_is_clean(tmp_path, drawn):
     assert not faults(*drawn)
     assert report.is_clean
     assert report.text().splitlines()[-2] == "nothing suspicious"
-    assert (report.counts.energy, report.counts.forces, report.counts.stress) == (30, 30, 30)
+    assert report.data.counts() == {"energy": 30, "forces": 30, "stress": 30}
     assert report.species == {"Cu": 120}
     assert report.periodicity == {"TTT": 30}
     assert report.reference.rank == 1
@@ -100,7 +100,7 @@ def test_missing_labels_are_reported_not_refused(tmp_path):
 
 def test_own_key_names_and_units(tmp_path):
     report = run(tmp_path, [molecule("H2O", info={"dft": -76.0})], energy_key="dft", energy_unit="Ha")
-    assert report.counts.sources["energy"] == "dft"
+    assert report.data.sources["energy"] == "dft"
     total = 2 * report.reference.values[1] + report.reference.values[8]
     assert total == pytest.approx(-76.0 * 27.2114, rel=1e-4)
 
@@ -157,7 +157,7 @@ def test_files_of_an_earlier_check_are_kept(tmp_path):
     with pytest.raises(DataError, match=r"found.json exists already"):
         run(tmp_path, copper(3))
     assert (tmp_path / "found.json").read_bytes() == before
-    assert run(tmp_path, copper(3), overwrite=True).counts.structures == 3
+    assert len(run(tmp_path, copper(3), overwrite=True).data) == 3
 
 
 def test_default_names():

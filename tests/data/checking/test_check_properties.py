@@ -126,7 +126,7 @@ def test_outliers_of_sums_over_atoms_are_found_beside_composition():
     assert spread.outliers == [17]
     assert spread.deviation == pytest.approx(0.05, rel=0.3)
     assert total_energy_unit(energies, structures) == "eV"
-    assert total_energy_unit(energies / HARTREE, structures) == "Hartree"
+    assert total_energy_unit(energies / HARTREE, structures) == "Ha"
     assert total_energy_unit(rng.normal(size=60), structures) == ""
 
 
@@ -153,7 +153,7 @@ def test_two_units_in_one_column_and_columns_in_two_units_are_told():
     assert column_doubts({"HOMO": homo, "LUMO": lumo, "gap": gap}) == []
     assert column_doubts({"HOMO": homo, "LUMO": lumo, "gap": 1.2 * gap + rng.normal(size=100)}) == []
     [sentence] = column_doubts({"HOMO": homo, "LUMO": lumo, "gap": gap / HARTREE})
-    assert sentence == "gap is 0.0367 times lumo - homo in all rows: it seems to be in Hartree and they in eV"
+    assert sentence == "gap is 0.0367 times lumo - homo in all rows: it seems to be in Ha and they in eV"
     assert mixed_units(gap, spread_of(gap, structures)) == ""
     gap[5:9] *= 23.0605
     assert "23.1 (as of eV and kcal/mol)" in mixed_units(gap, spread_of(gap, structures))

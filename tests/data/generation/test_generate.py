@@ -80,9 +80,9 @@ def test_frames_carry_labels_bonds_charge_and_spin(springs, method):
     report = generate(settings(method=method))
     assert report.num_frames == 8
     frames = read("out.xyz", ":")
-    labels, counts = read_labels(frames)
-    assert (counts.energy, counts.forces, counts.stress) == (8, 8, 0)
-    for atoms, label in zip(frames, labels, strict=True):
+    data = read_labels(frames)
+    assert data.counts() == {"energy": 8, "forces": 8, "stress": 0}
+    for atoms, label in zip(frames, data.labels, strict=True):
         assert len(get_bonds(atoms)) == 5
         assert (atoms.info["charge"], atoms.info["spin"]) == (0, 1)
         assert atoms.info["config_type"] == method.replace("-", "_")
@@ -90,7 +90,7 @@ def test_frames_carry_labels_bonds_charge_and_spin(springs, method):
         atoms.calc = check
         assert label.energy == pytest.approx(check.get_potential_energy(atoms), abs=1e-6)
         assert np.allclose(label.forces, check.get_forces(atoms), atol=1e-5)
-    assert np.median([np.abs(label.forces).max() for label in labels]) > 0.1
+    assert np.median([np.abs(label.forces).max() for label in data.labels]) > 0.1
     if method != "rattle":
         assert [atoms.info["temperature"] for atoms in frames] == [300.0] * 4 + [600.0] * 4
     positions = [atoms.positions for atoms in frames]
@@ -291,8 +291,8 @@ def test_xtb_runs_are_the_same_after_a_kill(tmp_path, monkeypatch):
     report = generate(chosen)
     assert report.num_reused >= 2
     assert (tmp_path / "out.xyz").read_bytes() == whole
-    labels, _ = read_labels(read(tmp_path / "out.xyz", ":"))
-    assert labels[0].energy == pytest.approx(-137.9, abs=0.5)
+    data = read_labels(read(tmp_path / "out.xyz", ":"))
+    assert data.labels[0].energy == pytest.approx(-137.9, abs=0.5)
 
 
 def test_a_changed_digit_in_the_work_file_is_noticed(tmp_path, caplog):

@@ -54,11 +54,11 @@ def test_copper_with_strain_and_stress(tmp_path):
     )  # fmt: skip
     generate(chosen)
     frames = read(tmp_path / "out.xyz", ":")
-    labels, counts = read_labels(frames, require=["energy", "forces", "stress"])
-    assert counts.stress == 6
+    data = read_labels(frames, require=["energy", "forces", "stress"])
+    assert data.counts()["stress"] == 6
     assert np.std([atoms.get_volume() for atoms in frames]) > 0.1
     frames[0].calc = EMT()
-    assert np.allclose(labels[0].stress, frames[0].get_stress(voigt=False), atol=1e-5)
+    assert np.allclose(data.labels[0].stress, frames[0].get_stress(voigt=False), atol=1e-5)
     assert "charge" not in frames[0].info
 
 

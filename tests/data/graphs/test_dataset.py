@@ -24,8 +24,8 @@ def labeled():
 
 def test_mixed_structures_in_one_batch():
     structures = labeled()
-    labels, _ = read_labels(structures)
-    dataset = StructureDataset(LabeledSet.of_labels(structures, labels), r_max=4.0)
+    data = read_labels(structures)
+    dataset = StructureDataset(data, r_max=4.0)
     [batch] = DataLoader(dataset, batch_size=4)
     assert batch.cell.shape == batch.stress.shape == (4, 3, 3)
     assert batch.energy.tolist()[0] == -4.0
@@ -92,8 +92,9 @@ def test_average_neighbors():
 
 def test_force_rms():
     labels = [StructureLabels(0.0, np.array([[3.0, 0.0, 4.0]]), np.eye(3)), StructureLabels.empty(2)]
-    assert force_rms(labels) == pytest.approx(np.sqrt(25 / 3))
-    assert force_rms([]) == force_rms([StructureLabels.empty(1)]) == 0.0
+    data = LabeledSet.of_labels([Atoms("H"), Atoms("H2")], labels)
+    assert force_rms(data.values["forces"]) == pytest.approx(np.sqrt(25 / 3))
+    assert force_rms(np.zeros((0, 3))) == force_rms(StructureLabels.empty(1).forces) == 0.0
 
 
 def test_broken_structures_are_named():

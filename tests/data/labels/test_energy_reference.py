@@ -124,11 +124,11 @@ def test_marked_atoms_that_are_not_alone_are_named(caplog):
     mark = {"config_type": "IsolatedAtom", "REF_energy": -13.0}
     frames = [Atoms("H", cell=[size] * 3, pbc=True, info=mark) for size in (2.0, 20.0)]
     frames += [Atoms("H2", [[0, 0, 0], [0, 0, 0.7]], info=mark), Atoms("H", info=mark), Atoms("H", pbc=True, info=mark)]
-    _, counts = read_labels(frames, require=["energy"], places=[f"structure {k} of a.xyz" for k in range(5)])
-    assert counts.doubts == (
+    data = read_labels(frames, require=["energy"], places=[f"structure {k} of a.xyz" for k in range(5)])
+    assert data.doubts == (
         "structure 0 of a.xyz is marked as an isolated atom (H), but its periodic images are 2 A away: its energy, "
         "which is taken for E0, is not that of an isolated atom; remove the mark, or correct the cell or pbc",
         "structure 2 of a.xyz is marked as an isolated atom (H2), but has 2 atoms: E0 is not taken from it; correct "
         "its config_type",
     )
-    assert counts.doubts[0] in caplog.text
+    assert data.doubts[0] in caplog.text

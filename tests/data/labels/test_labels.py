@@ -14,7 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ik_e3nn.data import LabelKeys, read_labels, write_structures
 from ik_e3nn.data.checking.check import CheckSettings, check
-from ik_e3nn.data.labels.finding import with_own_labels
+from ik_e3nn.data.labels.own_labels import with_own_labels
 from ik_e3nn.errors import DataError
 from ik_e3nn.training.sets.prepare import read_set
 
@@ -40,12 +40,12 @@ def labeled(where, energy="REF_energy", forces="REF_forces"):
 
 @pytest.mark.parametrize("where", ["info and arrays", "calculator"])
 def test_labels_are_found(where):
-    labels, counts = read_labels([labeled(where), molecule("H2O")])
-    assert labels[0].energy == -2.5
-    assert np.array_equal(labels[0].forces, FORCES)
-    assert np.isnan(labels[1].energy)
-    assert np.isnan(labels[1].forces).all()
-    assert (counts.structures, counts.energy, counts.forces, counts.stress) == (2, 1, 1, 0)
+    data = read_labels([labeled(where), molecule("H2O")])
+    assert data.labels[0].energy == -2.5
+    assert np.array_equal(data.labels[0].forces, FORCES)
+    assert np.isnan(data.labels[1].energy)
+    assert np.isnan(data.labels[1].forces).all()
+    assert data.counts() == {"energy": 1, "forces": 1, "stress": 0}
 
 
 @pytest.mark.parametrize(("energy", "forces"), [("REF_energy", "REF_forces"), ("energy", "forces"), ("dft", "grad")])
@@ -53,25 +53,25 @@ def test_labels_survive_a_file(tmp_path, energy, forces):
     atoms = labeled("info and arrays", energy, forces)
     write(tmp_path / "a.xyz", [atoms], format="extxyz")
     keys = LabelKeys(energy=energy, forces=forces)
-    labels, counts = read_labels(read(tmp_path / "a.xyz", ":"), keys)
-    assert labels[0].energy == -2.5
-    assert np.allclose(labels[0].forces, FORCES)
-    assert counts.sources == {"energy": energy, "forces": forces}
+    data = read_labels(read(tmp_path / "a.xyz", ":"), keys)
+    assert data.labels[0].energy == -2.5
+    assert np.allclose(data.labels[0].forces, FORCES)
+    assert data.sources == {"energy": energy, "forces": forces}
 
 
 def test_falling_back_to_plain_names_is_said(caplog):
     with caplog.at_level(logging.INFO, logger="ik_e3nn"):
-        _, counts = read_labels([labeled("calculator")])
-    assert counts.sources == {"energy": "energy", "forces": "forces"}
+        data = read_labels([labeled("calculator")])
+    assert data.sources == {"energy": "energy", "forces": "forces"}
     assert "no structure has 'REF_energy'; reading energy from 'energy'" in caplog.text
     assert "labels of 1 structures: energy 1 (energy), forces 1 (forces), stress 0" in caplog.text
 
 
 def test_one_key_for_the_whole_set():
     both = [water(REF_energy=-1.0), water(energy=-2.0)]
-    labels, counts = read_labels(both, require=["energy"])
-    assert counts.energy == 1
-    assert np.isnan(labels[1].energy)
+    data = read_labels(both, require=["energy"])
+    assert data.counts()["energy"] == 1
+    assert np.isnan(data.labels[1].energy)
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_values_of_the_wrong_kind(info, arrays, message):
 
 def test_nan_labels_are_left_out_and_counted():
     broken = water(REF_energy=np.nan)
-    labels, counts = read_labels([water(REF_energy=-1.0), broken], require=["energy"])
-    assert np.isnan(labels[1].energy)
-    assert counts.energy == 1
-    assert "1 energy labels are NaN or infinite and left out" in counts.text()
+    data = read_labels([water(REF_energy=-1.0), broken], require=["energy"])
+    assert np.isnan(data.labels[1].energy)
+    assert data.counts()["energy"] == 1
+    assert "1 energy labels are NaN or infinite and left out" in data.text()
     with pytest.raises(DataError, match="none of them is finite"):
         read_labels([broken], require=["energy"])
 
@@ -139,8 +139,8 @@ def test_nan_labels_are_left_out_and_counted():
 def test_infinite_forces_become_missing():
     atoms = labeled("info and arrays")
     atoms.arrays["REF_forces"][1] = np.inf
-    labels, _ = read_labels([atoms])
-    assert np.isfinite(labels[0].forces).sum() == 6
+    data = read_labels([atoms])
+    assert np.isfinite(data.labels[0].forces).sum() == 6
 
 
 def test_true_forces_of_constrained_atoms(tmp_path):
@@ -151,12 +151,12 @@ def test_true_forces_of_constrained_atoms(tmp_path):
     atoms.set_constraint(FixAtoms([0, 1]))
     assert np.allclose(atoms.get_forces()[:2], 0.0)
     atoms.get_potential_energy()
-    labels, _ = read_labels([atoms])
-    assert np.allclose(labels[0].forces, free)
+    data = read_labels([atoms])
+    assert np.allclose(data.labels[0].forces, free)
     assert np.abs(free[:2]).max() > 0.1
     write(tmp_path / "a.traj", atoms)
-    labels, _ = read_labels(read(tmp_path / "a.traj", ":"))
-    assert np.allclose(labels[0].forces, free)
+    data = read_labels(read(tmp_path / "a.traj", ":"))
+    assert np.allclose(data.labels[0].forces, free)
 
 
 def test_results_of_another_structure_are_not_labels():
@@ -173,9 +173,9 @@ def test_a_live_calculator_shared_by_frames_labels_only_its_last():
         atoms.rattle(0.05, seed=number)
         atoms.calc = calculator
         atoms.get_forces()
-    labels, counts = read_labels(frames)
-    assert counts.energy == 1
-    assert np.isfinite(labels[1].energy)
+    data = read_labels(frames)
+    assert data.counts()["energy"] == 1
+    assert np.isfinite(data.labels[1].energy)
 
 
 @pytest.mark.parametrize("form", ["matrix", "flat", "voigt", "file", "calculator"])
@@ -189,9 +189,9 @@ def test_stress_in_every_form(tmp_path, form):
     if form == "file":
         write(tmp_path / "a.xyz", atoms, format="extxyz")
         atoms = read(tmp_path / "a.xyz")
-    labels, counts = read_labels([atoms], require=["stress"])
-    assert np.allclose(labels[0].stress, STRESS)
-    assert counts.stress == 1
+    data = read_labels([atoms], require=["stress"])
+    assert np.allclose(data.labels[0].stress, STRESS)
+    assert data.counts()["stress"] == 1
 
 
 def test_stress_has_the_sign_of_ase():
@@ -199,25 +199,25 @@ def test_stress_has_the_sign_of_ase():
     stretched.calc = EMT()
     stretched.get_potential_energy()
     stretched.get_stress()
-    labels, _ = read_labels([stretched], require=["stress"])
-    assert np.trace(labels[0].stress) > 0.01
+    data = read_labels([stretched], require=["stress"])
+    assert np.trace(data.labels[0].stress) > 0.01
 
 
 def test_virial_is_minus_stress_times_volume(tmp_path):
     atoms = bulk("Cu") * (1, 1, 2)
     atoms.info["virial"] = -STRESS * atoms.get_volume()
     write(tmp_path / "a.xyz", atoms, format="extxyz")
-    labels, counts = read_labels(read(tmp_path / "a.xyz", ":"), LabelKeys(virial="virial"), require=["stress"])
-    assert np.allclose(labels[0].stress, STRESS)
-    assert counts.sources["stress"] == "-virial/volume"
+    data = read_labels(read(tmp_path / "a.xyz", ":"), LabelKeys(virial="virial"), require=["stress"])
+    assert np.allclose(data.labels[0].stress, STRESS)
+    assert data.sources["stress"] == "-virial/volume"
 
 
 def test_stress_of_a_molecule_in_a_dummy_cell_is_left_out():
     atoms = water(REF_stress=STRESS, REF_energy=1.0)
     atoms.cell = [50, 50, 50]
-    labels, counts = read_labels([atoms], require=["energy"])
-    assert np.isnan(labels[0].stress).all()
-    assert "1 stress labels of open structures left out" in counts.text()
+    data = read_labels([atoms], require=["energy"])
+    assert np.isnan(data.labels[0].stress).all()
+    assert "1 stress labels of open structures left out" in data.text()
 
 
 @pytest.mark.parametrize(
@@ -233,10 +233,10 @@ def test_units(energy_unit, length_unit, energy, length):
     atoms = bulk("Cu")
     atoms.info.update(REF_energy=-2.0, REF_stress=STRESS)
     atoms.arrays["REF_forces"] = np.ones((1, 3))
-    labels, _ = read_labels([atoms], LabelKeys(energy_unit=energy_unit, length_unit=length_unit))
-    assert labels[0].energy == pytest.approx(-2.0 * energy)
-    assert labels[0].forces[0, 0] == pytest.approx(energy / length)
-    assert np.allclose(labels[0].stress, STRESS * energy / length**3)
+    data = read_labels([atoms], LabelKeys(energy_unit=energy_unit, length_unit=length_unit))
+    assert data.labels[0].energy == pytest.approx(-2.0 * energy)
+    assert data.labels[0].forces[0, 0] == pytest.approx(energy / length)
+    assert np.allclose(data.labels[0].stress, STRESS * energy / length**3)
 
 
 @pytest.mark.parametrize(
@@ -258,9 +258,9 @@ def test_single_nan_force_components_are_told(caplog):
         atoms.info["REF_energy"] = 1.0
         atoms.arrays["REF_forces"] = np.ones((3, 3))
     structures[1].arrays["REF_forces"][2, 0] = np.nan
-    _, counts = read_labels(structures, LabelKeys())
+    data = read_labels(structures, LabelKeys())
     assert "1 structures (the first is structure 1) have NaN force components" in caplog.text
-    assert counts.forces == 3
+    assert data.counts()["forces"] == 3
 
 
 def test_labels_of_our_own_are_read_whatever_the_settings_are(tmp_path) -> None:
@@ -269,18 +269,19 @@ def test_labels_of_our_own_are_read_whatever_the_settings_are(tmp_path) -> None:
     keys = LabelKeys("E", "F", "S", energy_unit="kcal/mol", length_unit="bohr")
     atoms = Atoms("Cu2", [[0, 0, 0], [0, 0, 2]], info={"E": -8.0, "S": np.eye(3)}, **cell)
     atoms.arrays["F"] = np.arange(6.0).reshape(2, 3)
-    (labels,), counts = read_labels([atoms], keys)
+    data = read_labels([atoms], keys)
+    (labels,) = data.labels
     assert labels.energy == pytest.approx(-8.0 * 0.0433641, rel=1e-5)
-    write_structures(tmp_path / "a.xyz", [with_own_labels(atoms, labels, counts.sources)])
+    write_structures(tmp_path / "a.xyz", [with_own_labels(atoms, labels, data.sources)])
     back = read(tmp_path / "a.xyz")
     assert {"E", "S"}.isdisjoint(back.info)
     assert back.info["REF_energy"] == pytest.approx(labels.energy, abs=1e-12)
     for one in (LabelKeys(), keys, LabelKeys("E", "F", virial="W", energy_unit="Ha")):
-        (found,), _ = read_labels([back], one)
+        (found,) = read_labels([back], one).labels
         assert found.energy == pytest.approx(labels.energy, abs=1e-12)
         np.testing.assert_allclose(found.forces, labels.forces, atol=1e-8)
         np.testing.assert_allclose(found.stress, labels.stress, atol=1e-12)
-    both, _ = read_labels([back, atoms], keys)
+    both = read_labels([back, atoms], keys).labels
     assert both[0].energy == pytest.approx(both[1].energy, abs=1e-12)
 
 
@@ -312,8 +313,8 @@ def test_hints_name_the_setting_of_the_command(caplog, given_in, name, hint):
         read_labels([Atoms("H", info={name: 1.0})], LabelKeys(given_in=given_in), require=["energy"])
     crystal = Atoms("Cu", info={"REF_energy": 1.0, "my_stress": np.eye(3)}, cell=[3, 3, 3], pbc=True)
     setting = LabelKeys(given_in=given_in).setting("stress", "my_stress")
-    assert read_labels([crystal], LabelKeys(given_in=given_in), require=())[1].doubts == (
+    assert read_labels([crystal], LabelKeys(given_in=given_in), require=()).doubts == (
         f"'my_stress' of 1 structures is not read; set {setting} if it is the stress or virial",
     )
     keys = LabelKeys(given_in=given_in, wanted=("energy", "forces"))  # of a command without such a setting
-    assert not read_labels([crystal], keys, require=())[1].doubts
+    assert not read_labels([crystal], keys, require=()).doubts

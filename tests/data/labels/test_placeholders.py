@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ik_e3nn.data import StructureLabels, read_labels, write_structures
+from ik_e3nn.data import LabeledSet, StructureLabels, read_labels, write_structures
 from ik_e3nn.data.checking.check import CheckSettings, check
 from ik_e3nn.data.graphs.dataset import force_scale
 from ik_e3nn.data.labels.keys import LabelKeys
@@ -49,16 +49,16 @@ def values_of(structures, values):
 def test_labels_of_a_potential(caplog, label, value, step):
     frames = copper()
     fill(frames, label, value, step)
-    labels, counts = read_labels(frames, places=[f"structure {k} of a.xyz" for k in range(60)])
+    data = read_labels(frames, places=[f"structure {k} of a.xyz" for k in range(60)])
     sentence = (
         f"{60 // step} of 60 structures (the first is structure 0 of a.xyz) have the same {KEYS[label]}, {value:g}, "
         "far from the others: a placeholder for a missing value? Remove it (a missing label is left out)"
     )
-    assert sentence in counts.doubts
+    assert sentence in data.doubts
     assert sentence in caplog.text
-    assert suspicious_units(frames, labels, LabelKeys()) == []
-    clean = without_placeholders(frames, labels)
-    assert sum(np.isnan(np.sum(getattr(one, label))) for one in clean) == 60 // step
+    assert suspicious_units(data, LabelKeys()) == []
+    clean = without_placeholders(data)
+    assert sum(np.isnan(np.sum(one)) for one in clean.by_structure(label)) == 60 // step
 
 
 def test_a_check_names_the_placeholder_and_no_good_structure(tmp_path):
@@ -111,5 +111,5 @@ def test_what_may_well_be_so_is_not_accused():
 def test_absurd_forces_of_all_structures_are_told(caplog):
     labels = [StructureLabels(0.0, size * np.ones((2, 3)), np.zeros((3, 3))) for size in (1.0, 1e3, 1e3)]
     with caplog.at_level(logging.WARNING, logger="ik_e3nn"):
-        assert force_scale(labels) > 100.0
+        assert force_scale(LabeledSet.of_labels([Atoms("H2")] * 3, labels)) > 100.0
     assert "the forces have a root mean square of 816 eV/A" in caplog.text

@@ -310,9 +310,9 @@ def test_from_pyg_takes_our_own_graphs_and_labels():
     assert np.array_equal(copy.positions, atoms.positions)
     assert sorted(get_bonds(copy).tolist()) == sorted(get_bonds(atoms).tolist())
     assert copy.info["charge"] == 1
-    labels, counts = read_labels([copy])
-    assert labels[0].energy == -3.0
-    assert (counts.forces, counts.stress) == (1, 0)
+    data = read_labels([copy])
+    assert data.labels[0].energy == -3.0
+    assert data.counts() == {"energy": 1, "forces": 1, "stress": 0}
 
 
 def test_from_pyg_crystal():

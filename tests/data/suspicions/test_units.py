@@ -10,7 +10,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ik_e3nn.data import LabelKeys, StructureLabels, read_labels, write_structures
+from ik_e3nn.data import LabeledSet, LabelKeys, StructureLabels, read_labels, write_structures
 from ik_e3nn.data.checking.check import CheckSettings, check
 from ik_e3nn.data.graphs.dataset import force_rms, force_scale
 from ik_e3nn.data.suspicions.force_evidence import hydrogen_stiffness
@@ -20,6 +20,10 @@ from ik_e3nn.data.suspicions.units import suspicious_units
 
 NOTHING = np.full((3, 3), np.nan)
 ENERGY, LENGTH = units.Hartree, units.Bohr
+
+
+def suspicious(structures, labels, keys, places=None):
+    return suspicious_units(LabeledSet.of_labels(structures, labels, places=places), keys)
 
 
 def methanes(count=40, energy=1.0, forces=1.0, bohr=1.0):
@@ -58,26 +62,27 @@ def copper(count=24, strain=0.02, rattle=0.05, stress=1.0, forces=1.0):
 
 def test_the_evidence_has_the_right_values() -> None:
     structures, labels = methanes()
-    assert hydrogen_stiffness(structures, labels) == pytest.approx(1.0, abs=0.05)
-    assert agreed(total_energy_ratios(structures, labels)) == pytest.approx(units.Hartree, rel=0.03)
+    data = LabeledSet.of_labels(structures, labels)
+    assert hydrogen_stiffness(data) == pytest.approx(1.0, abs=0.05)
+    assert agreed(total_energy_ratios(data.values["energy"], structures)) == pytest.approx(units.Hartree, rel=0.03)
     assert nearest_ratio([nearest_ratios(atoms) for atoms in structures]) == pytest.approx(
         1.09 / (0.76 + 0.31), abs=0.05
     )
-    structures, labels = copper(rattle=0.02, strain=0.0)
-    assert energy_slopes(structures, labels).forces == pytest.approx(1.0, abs=0.05)
-    structures, labels = copper(rattle=0.0, strain=0.01)
-    assert energy_slopes(structures, labels).stress == pytest.approx(1.0, abs=0.05)
+    data = LabeledSet.of_labels(*copper(rattle=0.02, strain=0.0))
+    assert energy_slopes(data).forces == pytest.approx(1.0, abs=0.05)
+    data = LabeledSet.of_labels(*copper(rattle=0.0, strain=0.01))
+    assert energy_slopes(data).stress == pytest.approx(1.0, abs=0.05)
 
 
 def test_right_units_are_left_in_peace() -> None:
-    assert suspicious_units(*methanes(), LabelKeys()) == []
+    assert suspicious(*methanes(), LabelKeys()) == []
     for strain, rattle in ((0.02, 0.05), (0.0, 0.02), (0.02, 0.0)):
-        assert suspicious_units(*copper(strain=strain, rattle=rattle), LabelKeys()) == []
-    assert suspicious_units([Atoms("H")], [StructureLabels(-13.6, np.zeros((1, 3)), NOTHING)], LabelKeys()) == []
+        assert suspicious(*copper(strain=strain, rattle=rattle), LabelKeys()) == []
+    assert suspicious([Atoms("H")], [StructureLabels(-13.6, np.zeros((1, 3)), NOTHING)], LabelKeys()) == []
     dilute = [Atoms("Ar2", [[0, 0, 0], [0, 0, 3.8]])] * 20
-    assert suspicious_units(dilute, [StructureLabels.empty(2)] * 20, LabelKeys()) == []
+    assert suspicious(dilute, [StructureLabels.empty(2)] * 20, LabelKeys()) == []
     ions = [bulk("NaCl", "rocksalt", a=5.64), bulk("Cs", "bcc", a=6.05), bulk("Au"), molecule("OH")] * 5
-    assert suspicious_units(ions, [StructureLabels.empty(len(atoms)) for atoms in ions], LabelKeys()) == []
+    assert suspicious(ions, [StructureLabels.empty(len(atoms)) for atoms in ions], LabelKeys()) == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +101,7 @@ def test_right_units_are_left_in_peace() -> None:
     ],
 )  # fmt: skip
 def test_units_of_molecules(energy, forces, expected) -> None:
-    found = " | ".join(suspicious_units(*methanes(energy=energy, forces=forces), LabelKeys()))
+    found = " | ".join(suspicious(*methanes(energy=energy, forces=forces), LabelKeys()))
     for sentence in expected:
         assert sentence in found
 
@@ -114,7 +119,7 @@ def test_units_that_are_set_are_no_suspicion(tmp_path) -> None:
 
 
 def test_positions_in_bohr() -> None:
-    (found,) = suspicious_units(*methanes(bohr=1 / LENGTH), LabelKeys())
+    (found,) = suspicious(*methanes(bohr=1 / LENGTH), LabelKeys())
     assert "the positions seem to be in bohr, not in A" in found
     assert "multiply positions and cells by 0.529177" in found
 
@@ -129,13 +134,13 @@ def test_positions_in_bohr() -> None:
     ],
 )
 def test_stress_in_other_units(strain, rattle, factor, message) -> None:
-    (found,) = suspicious_units(*copper(strain=strain, rattle=rattle, stress=factor), LabelKeys())
+    (found,) = suspicious(*copper(strain=strain, rattle=rattle, stress=factor), LabelKeys())
     with pytest.raises(ValueError, match=message):
         raise ValueError(found)
 
 
 def test_gradients_of_a_crystal() -> None:
-    (found,) = suspicious_units(*copper(strain=0.0, rattle=0.02, forces=-1.0), LabelKeys())
+    (found,) = suspicious(*copper(strain=0.0, rattle=0.02, forces=-1.0), LabelKeys())
     assert "the forces seem to have the wrong sign" in found
 
 
@@ -144,45 +149,49 @@ def test_labels_that_are_not_read(caplog) -> None:
     frames = [Atoms("Cu", info={"REF_energy": 1.0}, **cell), Atoms("Cu", info={"energy": 1.0}, **cell)]
     for atoms in frames:
         atoms.info["virial"] = np.eye(3)
-    _, counts = read_labels(frames, require=["energy"])
+    data = read_labels(frames, require=["energy"])
     assert "1 of 2 structures have no energy under 'REF_energy', but 'energy', which is not read" in caplog.text
     assert "'virial' of 2 structures is not read; set virial='virial'" in caplog.text
-    assert len(counts.doubts) == 2
-    assert not read_labels(frames[:1], LabelKeys(virial="virial"), require=["energy"])[1].doubts
+    assert len(data.doubts) == 2
+    assert not read_labels(frames[:1], LabelKeys(virial="virial"), require=["energy"]).doubts
 
 
 def test_two_different_energies_are_said(caplog) -> None:
     atoms = Atoms("Cu")
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, free_energy=-1.5)
-    labels, _ = read_labels([atoms], require=["energy"])
-    assert labels[0].energy == -1.0
+    data = read_labels([atoms], require=["energy"])
+    assert data.values["energy"] == [-1.0]
     assert "energy and free_energy differ in 1 structures, by up to 0.5 eV: the label 'energy' is read" in caplog.text
-    assert read_labels([atoms], LabelKeys(energy="free_energy"), require=["energy"])[0][0].energy == -1.5
+    assert read_labels([atoms], LabelKeys(energy="free_energy"), require=["energy"]).values["energy"] == [-1.5]
     atoms.info["energy"] = -2.0
-    assert read_labels([atoms], require=["energy"])[0][0].energy == -2.0
+    assert read_labels([atoms], require=["energy"]).values["energy"] == [-2.0]
     assert "1 structures have two different values of energy under 'energy'" in caplog.text
 
 
+def with_forces(sizes):
+    """Three atoms with the same force components, for each of these sizes."""
+    labels = [StructureLabels(0.0, np.full((3, 3), size), NOTHING) for size in sizes]
+    return LabeledSet.of_labels([Atoms("H3")] * len(sizes), labels)
+
+
 def test_one_absurd_force_does_not_set_the_scale(caplog) -> None:
-    labels = [StructureLabels(0.0, np.full((3, 3), 1.0), NOTHING) for _ in range(50)]
-    assert force_scale(labels) == force_rms(labels) == 1.0
-    labels[7] = StructureLabels(0.0, np.full((3, 3), 1e5), NOTHING)
-    assert force_rms(labels) > 1e4
-    assert force_scale(labels) == 1.0
+    data = with_forces([1.0] * 50)
+    assert force_scale(data) == force_rms(data.values["forces"]) == 1.0
+    data.values["forces"][21:24] = 1e5
+    assert force_rms(data.values["forces"]) > 1e4
+    assert force_scale(data) == 1.0
     assert "1 of 50 structures have forces so large (up to 1.73e+05 eV/A, in structure 7)" in caplog.text
-    assert force_scale([]) == 0.0
+    assert force_scale(with_forces([])) == 0.0
 
 
 @pytest.mark.parametrize(("number", "absurd"), [(9, 1), (50, 2), (50, 5), (200, 3)])
 def test_a_few_absurd_forces_do_not_set_the_scale(number: int, absurd: int) -> None:
-    usual, far = (StructureLabels(0.0, np.full((3, 3), size), NOTHING) for size in (1.0, 1e5))
-    assert force_scale([usual] * (number - absurd) + [far] * absurd) == 1.0
+    assert force_scale(with_forces([1.0] * (number - absurd) + [1e5] * absurd)) == 1.0
 
 
 def test_a_tenth_of_large_forces_is_a_kind_of_structure() -> None:
-    usual, hot = (StructureLabels(0.0, np.full((3, 3), size), NOTHING) for size in (1.0, 40.0))
-    labels = [usual] * 44 + [hot] * 6
-    assert force_scale(labels) == force_rms(labels)
+    data = with_forces([1.0] * 44 + [40.0] * 6)
+    assert force_scale(data) == force_rms(data.values["forces"])
 
 
 def every(structures, labels, part, change):
@@ -225,7 +234,7 @@ def test_labels_mixed_within_one_set(make) -> None:
     counts = {"half": (20, 1), "block": (3, 17)}
     for what, change, message in MIXTURES:
         for part, (count, first) in counts.items():
-            (found,) = suspicious_units(*every(structures, labels, part, change), LabelKeys())
+            (found,) = suspicious(*every(structures, labels, part, change), LabelKeys())
             assert f"{what}" in found
             assert f"{count} of 40 structures (the first is structure {first}) " in found
             assert re.search(message, found)
@@ -233,21 +242,21 @@ def test_labels_mixed_within_one_set(make) -> None:
 
 def test_energies_of_two_methods() -> None:
     other = label("energy", lambda e, n: 0.35 * e)
-    (found,) = suspicious_units(*every(*methanes(), "third", other), LabelKeys())
+    (found,) = suspicious(*every(*methanes(), "third", other), LabelKeys())
     assert "energies: 13 of 40 structures (the first is structure 2) are 0.35 times" in found
     assert "the sets seem to come from different methods" in found
 
 
 def test_mixed_stress() -> None:
     kbar = label("stress", lambda s, n: s / (0.1 * units.GPa))
-    (found,) = suspicious_units(*every(*copper(30), "half", kbar), LabelKeys())
+    (found,) = suspicious(*every(*copper(30), "half", kbar), LabelKeys())
     assert "stress: 15 of 30 structures (the first is structure 1) seem to be in kbar, the others in eV/A^3" in found
 
 
 def test_a_set_is_sampled_at_random_and_the_sentence_says_so() -> None:
     structures, labels = methanes()
     structures, labels = every(structures * 40, labels * 40, "half", in_bohr)
-    (found,) = suspicious_units(structures, labels, LabelKeys(), [f"frame {k} of a.xyz" for k in range(1600)])
+    (found,) = suspicious(structures, labels, LabelKeys(), [f"frame {k} of a.xyz" for k in range(1600)])
     count = int(
         re.search(r"positions: (\d+) of 1000 structures looked at \(the first is frame \d+ of a.xyz\)", found)[1]
     )
@@ -265,23 +274,23 @@ def test_dissociation_and_other_sound_sets_are_no_mixtures() -> None:
             labels.append(StructureLabels(depth * (x * x - 2 * x), np.outer([-force, force], [0, 0, 1]), NOTHING))
         return frames, labels
 
-    assert suspicious_units(*curve(np.linspace(0.6, 8.0, 60)), LabelKeys()) == []
-    assert suspicious_units(*curve(np.r_[np.linspace(0.7, 0.8, 20), np.linspace(5, 6, 10)]), LabelKeys()) == []
-    assert suspicious_units(*(one[:1] for one in methanes()), LabelKeys()) == []
-    assert suspicious_units([], [], LabelKeys()) == []
+    assert suspicious(*curve(np.linspace(0.6, 8.0, 60)), LabelKeys()) == []
+    assert suspicious(*curve(np.r_[np.linspace(0.7, 0.8, 20), np.linspace(5, 6, 10)]), LabelKeys()) == []
+    assert suspicious(*(one[:1] for one in methanes()), LabelKeys()) == []
+    assert suspicious([], [], LabelKeys()) == []
     structures, labels = methanes(20)
     metal, theirs = copper(20)
-    assert suspicious_units([*structures, *metal], [*labels, *theirs], LabelKeys()) == []
-    assert suspicious_units(metal, [StructureLabels.empty(4)] * 20, LabelKeys()) == []
+    assert suspicious([*structures, *metal], [*labels, *theirs], LabelKeys()) == []
+    assert suspicious(metal, [StructureLabels.empty(4)] * 20, LabelKeys()) == []
 
 
 def test_energies_of_the_wrong_sign_and_per_atom() -> None:
-    (found,) = suspicious_units(*methanes(energy=-1.0), LabelKeys())
+    (found,) = suspicious(*methanes(energy=-1.0), LabelKeys())
     assert "the energies seem to have the wrong sign" in found
     structures, labels = copper(strain=0.0, rattle=0.02)
-    (found,) = suspicious_units(structures, [replace(one, energy=-one.energy) for one in labels], LabelKeys())
+    (found,) = suspicious(structures, [replace(one, energy=-one.energy) for one in labels], LabelKeys())
     assert "the energies seem to have the wrong sign: they rise where the forces pull" in found
-    (found,) = suspicious_units(structures, [replace(one, energy=one.energy / 4) for one in labels], LabelKeys())
+    (found,) = suspicious(structures, [replace(one, energy=one.energy / 4) for one in labels], LabelKeys())
     assert "the energies seem to be per atom, not of whole structures: they change by 1/4 of the work" in found
     assert "multiply each by its number of atoms" in found
 
@@ -291,11 +300,11 @@ def test_rows_of_forces_in_another_order() -> None:
     order = np.array([3, 0, 1, 4, 2])
     structures = [atoms[order] for atoms in structures]
     labels = [replace(one, forces=one.forces[order]) for one in labels]
-    assert suspicious_units(structures, labels, LabelKeys()) == []
+    assert suspicious(structures, labels, LabelKeys()) == []
     for key, name in ((lambda a: a.numbers, "atomic number"), (lambda a: np.array(a.get_chemical_symbols()), "symbol")):
         moved = [replace(one, forces=one.forces[np.argsort(key(a), kind="stable")])
                  for a, one in zip(structures, labels, strict=True)]  # fmt: skip
-        (found,) = suspicious_units(structures, moved, LabelKeys())
+        (found,) = suspicious(structures, moved, LabelKeys())
         assert f"the rows of the forces seem to be in another order than the atoms: sorted by {name}" in found
 
 
@@ -304,20 +313,20 @@ def test_a_virial_under_the_name_of_the_stress(factor, tmp_path) -> None:
     structures, labels = copper(strain=0.01, rattle=0.0)
     virials = [replace(one, stress=factor * one.stress * a.get_volume())
                for a, one in zip(structures, labels, strict=True)]  # fmt: skip
-    (found,) = suspicious_units(structures, virials, LabelKeys())
+    (found,) = suspicious(structures, virials, LabelKeys())
     assert "the stress seems to be a virial in eV" in found
     assert "set virial='NAME' with its name instead" in found
     for atoms, one in zip(structures, virials, strict=True):
         atoms.info["REF_stress"] = one.stress
-    read, _ = read_labels(structures, LabelKeys(virial="REF_stress"), require=["stress"])
-    np.testing.assert_allclose(read[3].stress, -factor * labels[3].stress, atol=1e-12)
+    read = read_labels(structures, LabelKeys(virial="REF_stress"), require=["stress"])
+    np.testing.assert_allclose(read.values["stress"][3], -factor * labels[3].stress, atol=1e-12)
 
 
 def test_the_sign_of_a_stress_from_strain_alone() -> None:
     structures, labels = copper(strain=0.02, rattle=0.05)
-    (found,) = suspicious_units(structures, [replace(one, stress=-one.stress) for one in labels], LabelKeys())
+    (found,) = suspicious(structures, [replace(one, stress=-one.stress) for one in labels], LabelKeys())
     assert "the stress seems to have the opposite sign, as pressures have" in found
-    (found,) = suspicious_units(structures, [replace(one, stress=-one.stress / (0.1 * units.GPa)) for one in labels],
+    (found,) = suspicious(structures, [replace(one, stress=-one.stress / (0.1 * units.GPa)) for one in labels],
                                 LabelKeys())  # fmt: skip
     assert "divide it by -1602.18" in found
 
@@ -325,19 +334,19 @@ def test_the_sign_of_a_stress_from_strain_alone() -> None:
 def test_crystals_without_energies_and_energies_beside_stress() -> None:
     structures, labels = copper()
     alone = [StructureLabels(np.nan, -one.forces, NOTHING) for one in labels]
-    (found,) = suspicious_units(structures, alone, LabelKeys())
+    (found,) = suspicious(structures, alone, LabelKeys())
     assert "the forces seem to have the wrong sign, as gradients have: they pull atoms together that are near" in found
     structures, labels = copper(strain=0.01, rattle=0.0)
-    (found,) = suspicious_units(structures, [replace(one, energy=-one.energy) for one in labels], LabelKeys())
+    (found,) = suspicious(structures, [replace(one, energy=-one.energy) for one in labels], LabelKeys())
     assert "the energies seem to have the wrong sign: they fall where the stress resists a strain" in found
 
 
 def test_a_stress_of_exactly_zero() -> None:
     structures, labels = copper(12)
-    (found,) = suspicious_units(structures, [replace(one, stress=np.zeros((3, 3))) for one in labels], LabelKeys())
+    (found,) = suspicious(structures, [replace(one, stress=np.zeros((3, 3))) for one in labels], LabelKeys())
     assert "the stress of 12 of 12 structures (the first is structure 0) is exactly zero" in found
     perfect = [bulk("Cu", cubic=True, a=a) for a in np.linspace(3.5, 3.7, 12)]
-    assert suspicious_units(perfect, [StructureLabels(-a.get_volume() ** 0.01, np.zeros((4, 3)), NOTHING)
+    assert suspicious(perfect, [StructureLabels(-a.get_volume() ** 0.01, np.zeros((4, 3)), NOTHING)
                                       for a in perfect], LabelKeys()) == []  # fmt: skip
 
 
@@ -347,4 +356,4 @@ def test_absurd_values_cause_no_warnings() -> None:
     labels[4] = replace(labels[4], forces=np.full((4, 3), 1e300))
     labels[5] = replace(labels[5], energy=1e308)
     structures[6].positions *= 1e3
-    suspicious_units([*structures, Atoms("H")], [*labels, StructureLabels.empty(1)], LabelKeys())
+    suspicious([*structures, Atoms("H")], [*labels, StructureLabels.empty(1)], LabelKeys())

@@ -46,10 +46,10 @@ def test_structures_in_two_sets_are_counted(folder, caplog) -> None:
 def test_one_absurd_force_does_not_set_the_models_scale(folder, caplog) -> None:
     some = structures(30)
     write(folder / "train.xyz", some)
-    usual = force_scale(prepare_data(config(folder)).sets["train"].labels)
+    usual = force_scale(prepare_data(config(folder)).sets["train"])
     some[5].arrays["REF_forces"][0, 0] = 1e5
     write(folder / "train.xyz", some)
-    assert force_scale(prepare_data(config(folder, seed=1)).sets["train"].labels) == pytest.approx(usual, rel=0.5)
+    assert force_scale(prepare_data(config(folder, seed=1)).sets["train"]) == pytest.approx(usual, rel=0.5)
     assert "that they alone would set the scale of the model" in caplog.text
 
 
@@ -70,4 +70,4 @@ def test_structures_set_aside_have_our_names_and_units(folder) -> None:
         for one, other in zip(valid.labels, again.labels, strict=True):
             assert other.energy == pytest.approx(one.energy, abs=1e-9)
             np.testing.assert_allclose(other.forces, one.forces, atol=1e-7)
-    assert not read_labels(read(folder / "aside.xyz", ":"))[1].doubts
+    assert not read_labels(read(folder / "aside.xyz", ":")).doubts
