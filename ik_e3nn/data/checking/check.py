@@ -1,50 +1,25 @@
 """Look at a data set before training on it: ``ik-e3nn data check``."""
 
-import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ik_e3nn.atomic import together
+from ik_e3nn.data.checking.examine import examine
 from ik_e3nn.data.checking.plot import plot_check
-from ik_e3nn.data.checking.properties import check_properties, is_property_data
-from ik_e3nn.data.checking.property_report import PropertyCheckReport
+from ik_e3nn.data.checking.properties import is_property_data, targets_of
 from ik_e3nn.data.checking.report import CheckReport
 from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output, whole_file
-from ik_e3nn.data.graphs.dataset import force_rms
-from ik_e3nn.data.labels.energy_reference import EnergyReference, fit_energy_reference, is_isolated
-from ik_e3nn.data.labels.finding import missing_labels, read_labels
+from ik_e3nn.data.labels.finding import read_labels
 from ik_e3nn.data.labels.keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.labels.labeled_set import LabeledSet
-from ik_e3nn.data.labels.outliers import (
-    energy_outliers,
-    force_outliers,
-    incomplete_forces,
-    largest_forces,
-    oddities,
-    stress_outliers,
-)
-from ik_e3nn.data.labels.placeholders import without_placeholders
-from ik_e3nn.data.structures.composition import composition
-from ik_e3nn.data.structures.geometry import closest_contacts, find_duplicates
-from ik_e3nn.data.suspicions.units import suspicious_units
+from ik_e3nn.data.properties.reading import read_properties
 from ik_e3nn.errors import DataError
 from ik_e3nn.json_file import write_json
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
 
-__all__ = ["CheckReport", "CheckSettings", "PropertyCheckReport", "check"]
-
-logger = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
+__all__ = ["CheckReport", "CheckSettings", "check"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +78,7 @@ class CheckSettings:
         )  # fmt: skip
 
 
-def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
+def check(settings: CheckSettings) -> CheckReport:
     """Look for what spoils a training, and write what was found as JSON and as a picture.
 
     Args:
@@ -137,86 +112,22 @@ def check(settings: CheckSettings) -> CheckReport | PropertyCheckReport:
     inputs = [settings.data] if isinstance(settings.data, str) else settings.data
     for file in files:
         check_output(file, overwrite=settings.overwrite, inputs=inputs)
-    names = [str(file) for file in files]
-    if settings.targets or is_property_data(settings.data):
-        found = check_properties(settings.data, settings.targets, names)
-        _write(found.to_json(), found.plot, files, settings.overwrite)
-        return found
-    return _check_structures(settings, files)
-
-
-def _check_structures(settings: CheckSettings, files: Sequence[Path]) -> CheckReport:
-    """The check of structures with energies and forces."""
-    structures, places = read_located(settings.data)
-    data = read_labels(structures, settings.keys, require=(), places=places)
-    data = without_placeholders(data)  # named by its doubts
-    report = _examine(data, [str(file) for file in files])
-    report.doubts.extend([*data.doubts, *suspicious_units(data, settings.keys)])
-    counts = data.counts()
-    absent = "" if counts["energy"] or counts["forces"] else missing_labels(structures, settings.keys)
-    if absent:
-        report.notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
-    plot = partial(plot_check, report.residuals, data.values["forces"], report.contacts, data.sizes.tolist())
-    _write(report.to_json(), plot, files, settings.overwrite)
+    data, faults = _read(settings)
+    report = examine(data, settings.keys, faults, [str(file) for file in files])
+    with together(*files):
+        with whole_file(files[0], overwrite=settings.overwrite) as path:
+            write_json(path, report.to_json())
+        with whole_file(files[1], overwrite=settings.overwrite) as path:
+            plot_check(report, path)
     return report
 
 
-def _write(content: dict[str, Any], plot: Callable[[Path], None], files: Sequence[Path], overwrite: bool) -> None:
-    """The two files, both of them or none."""
-    with together(*files):
-        with whole_file(files[0], overwrite=overwrite) as path:
-            write_json(path, content)
-        with whole_file(files[1], overwrite=overwrite) as path:
-            plot(path)
-
-
-def _examine(data: LabeledSet, files: list[str]) -> CheckReport:
-    """Everything that is found out, in one report."""
-    structures = data.structures
-    contacts, broken = closest_contacts(structures)
-    reference, residuals = _relative_energies(data, broken)
-    species = Counter(symbol for atoms in structures for symbol in atoms.symbols)
-    duplicates = find_duplicates(structures)
-    return CheckReport(
-        data=data,
-        species=dict(species.most_common()),
-        periodicity=dict(Counter("".join("FT"[int(flag)] for flag in atoms.pbc) for atoms in structures)),
-        config_types=dict(Counter(str(atoms.info.get("config_type", "none")) for atoms in structures)),
-        reference=reference,
-        residuals=residuals,
-        force_rms=force_rms(data.values["forces"]),
-        largest_forces=largest_forces(data),
-        outliers=[
-            *energy_outliers(structures, residuals),
-            *force_outliers(data),
-            *incomplete_forces(data),
-            *stress_outliers(data),
-        ],
-        duplicates=duplicates,
-        contacts=contacts,
-        broken=broken,
-        notes=[*oddities(data), *_contradictions(duplicates, data.values["energy"])],
-        files=files,
-    )
-
-
-def _relative_energies(data: LabeledSet, broken: Collection[int]) -> tuple[EnergyReference | None, FloatArray]:
-    """E0 and energies relative to it per atom; NaN where missing and for isolated atoms."""
-    energies, residuals = data.values["energy"], np.full(len(data), np.nan)
-    known = np.isfinite(energies) & ~np.isin(np.arange(len(data)), list(broken))
-    if not known.any():
-        return None, residuals
-    labeled = data.select(np.flatnonzero(known))
-    reference = fit_energy_reference(labeled.structures, labeled.values["energy"])
-    own = composition(labeled.structures, list(reference.values)) @ np.array(list(reference.values.values()))
-    bound = ~np.array([is_isolated(atoms) for atoms in labeled.structures])
-    residuals[known] = np.where(bound, (labeled.values["energy"] - own) / labeled.sizes, np.nan)
-    return reference, residuals
-
-
-def _contradictions(duplicates: Sequence[Sequence[int]], energies: FloatArray) -> list[str]:
-    """A sentence about equal structures with different energies."""
-    wrong = [group for group in duplicates if np.ptp(energies[list(group)]) > 1e-3]
-    if not wrong:
-        return []
-    return [f"{len(wrong)} groups of equal structures have different energies, first {'='.join(map(str, wrong[0]))}"]
+def _read(settings: CheckSettings) -> tuple[LabeledSet, list[str]]:
+    """The data, and what is wrong with molecules and values that cannot be used."""
+    faults: list[str] = []
+    if settings.targets or is_property_data(settings.data):
+        targets = targets_of(settings.data, settings.targets)
+        absent = not settings.targets
+        return read_properties(settings.data, targets, progress=True, drop_absent=absent, faults=faults), faults
+    structures, places = read_located(settings.data)
+    return read_labels(structures, settings.keys, require=(), places=places), faults

@@ -1,6 +1,7 @@
 """The picture of a check: energies, forces, contacts and sizes at one glance."""
 
 from collections.abc import Sequence
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -8,51 +9,46 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from ik_e3nn.data.checking.report import CheckReport
 from ik_e3nn.data.structures.geometry import CLOSE_RATIO, Contact
 from ik_e3nn.pictures import picture
 
-_CONTACTS, _BINS, _LONGEST = 12, 60, 32
+_CONTACTS, _BINS, _LONGEST, _PANELS = 12, 60, 32, 22
 
 
-def plot_check(
-    residuals: NDArray[np.float64],
-    forces: NDArray[np.float64],
-    contacts: Sequence[Contact],
-    sizes: Sequence[int],
-    path: Path,
-) -> None:
-    """Four panels: energies relative to E0, force components, closest contacts, sizes.
+def plot_check(report: CheckReport, path: Path) -> None:
+    """A panel for each column (without its outliers), force components, closest contacts and sizes.
 
     Args:
-        residuals: Energy relative to E0 per atom, (n,), in eV; NaN where missing.
-        forces: Force components, any shape, in eV/A; NaN where missing.
-        contacts: Shortest distance of each pair of species.
-        sizes: Number of atoms of each structure.
+        report: What was found.
         path: PNG file to write.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     plot_check(np.zeros(3), np.ones((3, 3)), [Contact("H-H", 0.7, 1.1, 0)], [2], Path(folder) / "a.png")
-        ...     (Path(folder) / "a.png").stat().st_size > 1000
-        True
     """
-    with picture(path, 2, 2, height=5.6) as (figure, [[left, right], [below, last]]):
-        figure.suptitle(f"{len(sizes)} structures")
-        histogram(left, residuals, "energies", "energy per atom relative to E0 (eV)", "structures")
-        histogram(right, forces, "forces", "force component (eV/A)", "components", logarithmic=True)
-        _plot_contacts(below, contacts)
-        atoms = np.asarray(sizes, dtype=np.float64)
-        histogram(last, atoms, "sizes", "atoms per structure", "structures", whole=True)
+    known = [one for one in report.columns if np.isfinite(one.values).any()]
+    shown, forces = known[:_PANELS], report.data.values.get("forces")
+    number = len(shown) + 2 + (forces is not None)
+    across = min(3, number)
+    rows = ceil(number / across)
+    with picture(path, rows, across, height=2.2 * rows + 0.3) as (figure, grid):
+        figure.suptitle(f"{len(report.data)} structures")
+        axes = iter(grid.ravel())
+        for one in shown:
+            hidden = f"value (outliers not shown: {len(one.outliers)})" if one.outliers else "value"
+            histogram(next(axes), one.values[~one.far], one.what, hidden, "structures")
+        if forces is not None:
+            histogram(next(axes), forces, "forces", "force component (eV/A)", "components", logarithmic=True)
+        _plot_contacts(next(axes), report.contacts)
+        histogram(next(axes), report.data.sizes.astype(float), "sizes", "atoms per structure", "structures", whole=True)
+        for one in axes:
+            one.set_axis_off()
 
 
 def _plot_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
-    """Bars of the shortest distances, the closest at the top."""
+    """Bars of the shortest distances, the closest at the top, and a red line below which atoms are too close."""
     shown = list(contacts)[:_CONTACTS]
     axes.set_title(
         "closest contacts" + (f" ({_CONTACTS} of {len(contacts)} pairs)" if len(contacts) > _CONTACTS else "")
     )
-    axes.set_xlabel("shortest distance / sum of covalent radii (red: too close)")
+    axes.set_xlabel("distance / covalent radii")
     if not shown:
         _say_none(axes)
         return

@@ -1,20 +1,38 @@
-"""What a check has found, as text and as JSON."""
+"""What a check found, for people and for programs."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
-from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.energy_reference import EnergyReference
 from ik_e3nn.data.labels.labeled_set import LabeledSet
-from ik_e3nn.data.labels.outliers import Outlier
+from ik_e3nn.data.labels.outliers import Column
 from ik_e3nn.data.structures.geometry import CLOSE_RATIO, Contact
+from ik_e3nn.targets import mechanics_of
 
-_SHOWN = 8
+_SHOWN, _FAULTS = 8, 20
+
+
+class Outlier(NamedTuple):
+    """A structure with an unusual value.
+
+    Attributes:
+        structure: Its number.
+        what: What is unusual, with its unit.
+        value: The value.
+        score: How far it is from the others, in robust standard deviations.
+    """
+
+    structure: int
+    what: str
+    value: float
+    score: float
 
 
 @dataclass(frozen=True)
@@ -23,125 +41,136 @@ class CheckReport:
 
     Args:
         data: The structures with their labels.
-        species: Number of atoms of each element.
-        periodicity: Number of structures by pbc, as in "TTT".
-        config_types: Number of structures by ``config_type``.
+        columns: What is compared between structures: one for each target, and more for forces.
         reference: E0, or None without energies.
-        residuals: Energy relative to E0 per atom, (n,), in eV; NaN where missing.
-        force_rms: RMS of the force components in eV/A.
-        largest_forces: Largest force of each structure, (n,), in eV/A; NaN where missing.
-        outliers: Structures with unusual labels.
         duplicates: Groups of equal structures.
         contacts: Shortest distance of each pair of species.
-        broken: What is wrong with structures that cannot be used, by number.
+        faults: What is wrong with structures and values that cannot be used.
+        doubts: What is probably not meant: units that do not fit, labels that are not read.
         notes: Further sentences.
         files: Files written.
-        doubts: What is probably not meant: units that do not fit, labels that are not read.
 
     Example:
         >>> from ase import Atoms
-        >>> none = np.zeros(0)
-        >>> report = CheckReport(
-        ...     LabeledSet.of_labels([Atoms("H")]), {"H": 1}, {}, {}, None, none, 0.0, none, [], [], [], {}, [], []
-        ... )
+        >>> report = CheckReport(LabeledSet.of_labels([Atoms("H")]), [], None, [], [], [], [], [], [])
         >>> report.text().splitlines()[0]
         '1 structures of 1 to 1 atoms (mean 1.0): H 1'
     """
 
     data: LabeledSet
-    species: dict[str, int]
-    periodicity: dict[str, int]
-    config_types: dict[str, int]
+    columns: list[Column]
     reference: EnergyReference | None
-    residuals: NDArray[np.float64]
-    force_rms: float
-    largest_forces: NDArray[np.float64]
-    outliers: list[Outlier]
     duplicates: list[list[int]]
     contacts: list[Contact]
-    broken: dict[int, str]
+    faults: list[str]
+    doubts: list[str]
     notes: list[str]
     files: list[str]
-    doubts: list[str] = dataclasses.field(default_factory=list)
+
+    @cached_property
+    def species(self) -> dict[str, int]:
+        """Number of atoms of each element."""
+        return dict(Counter(symbol for atoms in self.data.structures for symbol in atoms.symbols).most_common())
+
+    @cached_property
+    def periodicity(self) -> dict[str, int]:
+        """Number of structures by pbc, as in "TTT"."""
+        return dict(Counter("".join("FT"[int(flag)] for flag in atoms.pbc) for atoms in self.data.structures))
+
+    @cached_property
+    def config_types(self) -> dict[str, int]:
+        """Number of structures by ``config_type``."""
+        return dict(Counter(str(atoms.info.get("config_type", "none")) for atoms in self.data.structures))
+
+    @property
+    def outliers(self) -> list[Outlier]:
+        """Structures with unusual values, the worst of each column first."""
+        return [
+            Outlier(number, one.what, float(one.values[number]), float(one.scores[number]))
+            for one in self.columns
+            for number in one.outliers
+        ]
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing was found that a training should not see."""
         close = any(contact.ratio < CLOSE_RATIO for contact in self.contacts)
-        labeled = self.data.known("energy").any() or self.data.known("forces").any()
-        return bool(labeled) and not (self.outliers or self.duplicates or self.broken or close or self.doubts)
+        labeled = any(self.data.counts().values())
+        return labeled and not (self.outliers or self.duplicates or self.faults or close or self.doubts)
 
     def text(self) -> str:
         """The report for people.
 
         Returns:
-            Several lines.
+            Lines of text.
         """
-        count, sizes = len(self.data), self.data.sizes
-        atoms = f"{sizes.min()} to {sizes.max()} atoms (mean {sizes.mean():.1f})"
-        lines = [f"{count} structures of {atoms}: {counts_text(self.species)}"]
-        lines.append(f"periodicity: {counts_text(self.periodicity)}; config_type: {counts_text(self.config_types)}")
-        lines.append(self.data.text())
-        lines.extend(self._label_lines())
-        lines.extend(self._problem_lines())
-        lines.extend(self.doubts)
-        lines.extend(self.notes)
+        lines = [f"{len(self.data)} structures"]
+        if len(self.data):
+            sizes = self.data.sizes
+            atoms = f"{sizes.min()} to {sizes.max()} atoms (mean {sizes.mean():.1f})"
+            lines[0] += f" of {atoms}: {counts_text(self.species)}"
+        lines += [one.text() for one in self.columns if np.isfinite(one.values).any()]
+        if mechanics_of(self.data.targets):
+            kinds = f"periodicity: {counts_text(self.periodicity)}; config_type: {counts_text(self.config_types)}"
+            lines += [kinds, self.data.text()]
+        if self.reference is not None:
+            values = {symbol: f"{value:.4f}" for symbol, value in _by_symbol(self.reference.values).items()}
+            lines.append(f"E0 (eV): {counts_text(values)}; from {self.reference.source}")
+        lines += [*self._problem_lines(), *self.doubts, *self.notes]
         lines.append("nothing suspicious" if self.is_clean else "please look at what is named above")
         if self.files:
             lines.append(f"written: {', '.join(self.files)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """The report for programs; NaN is null.
+        """The report for programs; NaN is null, and structures are called by their places.
 
         Returns:
-            A dictionary for JSON.
+            Plain values.
         """
-        values: dict[str, Any] = {
-            field.name: getattr(self, field.name)
-            for field in dataclasses.fields(self)
-            if field.name not in ("data", "residuals", "largest_forces", "files")
-        }
-        values["is_clean"] = self.is_clean
-        values["energy_per_atom_relative_to_E0_eV"] = _statistics(self.residuals)
-        values["largest_force_eV_per_A"] = _statistics(self.largest_forces)
-        values["counts"] = {"structures": len(self.data), **self.data.counts(), "sources": dict(self.data.sources)}
-        values["notes"] = [*self.data.notes, *self.notes]
+        data, names, sizes = self.data, self.data.names, self.data.sizes
+        reference = None
         if self.reference is not None:
-            values["reference"] = dataclasses.asdict(self.reference) | {"values": _by_symbol(self.reference.values)}
-        values["outliers"] = [dataclasses.asdict(one) for one in self.outliers]
-        values["contacts"] = [dataclasses.asdict(one) for one in self.contacts]
-        values["broken"] = {str(number): problem for number, problem in self.broken.items()}
-        return without_nan(values)
-
-    def _label_lines(self) -> list[str]:
-        """E0, energies and forces."""
-        lines = []
-        if self.reference is not None:
-            values = {symbol: f"{value:.4f}" for symbol, value in _by_symbol(self.reference.values).items()}
-            lines.append(f"E0 (eV): {counts_text(values)}; from {self.reference.source}")
-        rest = self.residuals[np.isfinite(self.residuals)]
-        if len(rest):
-            spread = f"standard deviation {rest.std():.4f}, from {rest.min():.4f} to {rest.max():.4f}"
-            lines.append(f"energy per atom relative to E0 (eV): mean {rest.mean():.4f}, {spread}")
-        if np.isfinite(self.largest_forces).any():
-            lines.append(f"forces (eV/A): RMS {self.force_rms:.4f}, largest {np.nanmax(self.largest_forces):.3f}")
-        return lines
+            reference = dataclasses.asdict(self.reference) | {"values": _by_symbol(self.reference.values)}
+        return dict(
+            without_nan({
+                "structures": len(data),
+                "species": self.species,
+                "sizes": [int(sizes.min()), float(sizes.mean()), int(sizes.max())] if len(data) else [],
+                "periodicity": self.periodicity,
+                "config_types": self.config_types,
+                "counts": data.counts(),
+                "sources": dict(data.sources),
+                "reference": reference,
+                "columns": {one.what: one.statistics for one in self.columns},
+                "outliers": [one._asdict() | {"name": names[one.structure]} for one in self.outliers],
+                "duplicates": [[names[number] for number in group] for group in self.duplicates],
+                "contacts": [dataclasses.asdict(one) for one in self.contacts],
+                "faults": self.faults,
+                "doubts": self.doubts,
+                "notes": [*data.notes, *self.notes],
+                "is_clean": self.is_clean,
+            })
+        )  # fmt: skip
 
     def _problem_lines(self) -> list[str]:
-        """Broken structures, outliers, duplicates and contacts."""
-        lines = [
-            f"structure {number} cannot be used: {problem}" for number, problem in list(self.broken.items())[:_SHOWN]
-        ]
-        for what in dict.fromkeys(one.what for one in self.outliers):
-            group = [one for one in self.outliers if one.what == what]
-            listing = ", ".join(f"structure {one.structure}: {one.value:.4g}" for one in group[:_SHOWN])
-            lines.append(f"{len(group)} outliers in the {what}: {listing}{more_text(group)}")
+        """What cannot be used, outliers, duplicates and contacts."""
+        names = self.data.names
+        lines = [f"cannot be used: {fault}" for fault in self.faults[:_FAULTS]]
+        if len(self.faults) > _FAULTS:
+            lines.append(f"and {len(self.faults) - _FAULTS} more that cannot be used; all are in the JSON file")
+        for one in self.columns:
+            far = [f"{names[number]}: {one.values[number]:.4g}{_off(one.scores[number])}" for number in one.outliers]
+            if far:
+                lines.append(f"{len(far)} outliers in {one.what}: {', '.join(far[:_SHOWN])}{more_text(far)}")
         if self.duplicates:
-            listing = ", ".join("=".join(map(str, group[:4])) for group in self.duplicates[:_SHOWN])
-            lines.append(f"{len(self.duplicates)} groups of equal structures: {listing}{more_text(self.duplicates)}")
+            listing = "; ".join(" = ".join(names[number] for number in group[:4]) for group in self.duplicates[:_SHOWN])
+            count = len(self.duplicates)
+            lines.append(
+                f"{count} structures occur several times, by SMILES or geometry: {listing}{more_text(self.duplicates)}"
+            )
         listing = ", ".join(
-            f"{one.pair} {one.distance:.2f} A in structure {one.structure}"
+            f"{one.pair} {one.distance:.2f} A in {names[one.structure]}"
             + (" (TOO CLOSE)" if one.ratio < CLOSE_RATIO else "")
             for one in self.contacts[:_SHOWN]
         )
@@ -151,36 +180,40 @@ class CheckReport:
 
 
 def counts_text(values: Mapping[str, object]) -> str:
-    """Names with counts or values, not too many."""
+    """Names with counts or values, not too many.
+
+    >>> counts_text({"H": 2, "O": 1})
+    'H 2, O 1'
+    """
     shown = ", ".join(f"{name} {value}" for name, value in list(values.items())[:12])
     return shown + (f" and {len(values) - 12} more" if len(values) > 12 else "")
 
 
-def more_text(items: list[Any]) -> str:
-    """How many items are not shown."""
+def more_text(items: Sequence[Any]) -> str:
+    """How many items are not shown.
+
+    >>> more_text([0] * 10)
+    ' and 2 more'
+    """
     return f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
 
 
-def _by_symbol(values: dict[int, float]) -> dict[str, float]:
+def _off(score: float) -> str:
+    """How far an outlier is from the others, where that is a number."""
+    return f" ({abs(score):.2g} robust standard deviations off)" if np.isfinite(score) else ""
+
+
+def _by_symbol(values: Mapping[int, float]) -> dict[str, float]:
     """E0 by symbol instead of number."""
     return {chemical_symbols[number]: value for number, value in values.items()}
 
 
-def _statistics(values: NDArray[np.float64]) -> dict[str, float | None]:
-    """Mean, standard deviation and range of the finite values; None without any."""
-    finite = values[np.isfinite(values)]
-    if not len(finite):
-        return dict.fromkeys(("mean", "std", "min", "max"))
-    return {
-        "mean": float(finite.mean()),
-        "std": float(finite.std()),
-        "min": float(finite.min()),
-        "max": float(finite.max()),
-    }
-
-
 def without_nan(value: Any) -> Any:
-    """Nested values with NaN and infinity as None, which JSON can hold."""
+    """Nested values with NaN and infinity as None, which JSON can hold.
+
+    >>> without_nan({"a": [float("nan"), 1.0]})
+    {'a': [None, 1.0]}
+    """
     if isinstance(value, dict):
         return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

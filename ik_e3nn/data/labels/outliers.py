@@ -20,24 +20,59 @@ _OWN_MEDIAN = 10
 
 
 @dataclass(frozen=True)
-class Outlier:
-    """A structure with an unusual label.
+class Column:
+    """One number a structure, by which the structures of a set are compared.
 
     Args:
-        structure: Its number in the data set.
-        what: What is unusual.
-        value: The value.
-        score: Distance from the median in robust standard deviations.
+        what: What the number is, with its unit.
+        values: The numbers, (n,), NaN where missing.
+        scores: How far each is from the others, in robust standard deviations, (n,).
+        far: Which are outliers, (n,).
+        deviation: The robust standard deviation of the values, beside a sum over atoms where there is one.
+        is_sum: Whether a sum over elements explains nearly all of the spread.
 
     Example:
-        >>> Outlier(3, "energy per atom (eV)", -9.0, 20.0).structure
-        3
+        >>> Column("gap", np.array([1.0, 2.0, np.nan]), np.zeros(3), np.array([True, False, False]), 0.7).text()
+        'gap: 2 values, 1 missing; mean 1.5, median 1.5, from 1 to 2; robust standard deviation 0.7'
     """
 
-    structure: int
     what: str
-    value: float
-    score: float
+    values: FloatArray
+    scores: FloatArray
+    far: NDArray[np.bool_]
+    deviation: float
+    is_sum: bool = False
+
+    @property
+    def outliers(self) -> list[int]:
+        """Numbers of the structures that are outliers, the worst first."""
+        return sorted(np.flatnonzero(self.far).tolist(), key=lambda number: -abs(self.scores[number]))
+
+    @property
+    def statistics(self) -> dict[str, float]:
+        """Numbers of known and missing values, and how the known ones are spread; NaN where there are none."""
+        known = self.values[np.isfinite(self.values)]
+        low, median, high = np.quantile(known, [0.0, 0.5, 1.0]) if len(known) else (np.nan,) * 3
+        return {
+            "known": len(known),
+            "missing": len(self.values) - len(known),
+            "min": float(low),
+            "mean": float(known.mean()) if len(known) else np.nan,
+            "median": float(median),
+            "max": float(high),
+            "std": float(known.std()) if len(known) else np.nan,
+            "robust_std": self.deviation,
+        }
+
+    def text(self) -> str:
+        """One line."""
+        found = self.statistics
+        kind = " beside a sum over atoms, which says nearly all: its kind may be extensive" if self.is_sum else ""
+        gaps = f", {found['missing']} missing" if found["missing"] else ""
+        return (
+            f"{self.what}: {found['known']} values{gaps}; mean {found['mean']:.4g}, median {found['median']:.4g}, from "
+            f"{found['min']:.4g} to {found['max']:.4g}; robust standard deviation {self.deviation:.3g}{kind}"
+        )
 
 
 def robust_scores(values: FloatArray) -> FloatArray:
@@ -69,95 +104,74 @@ def robust_deviation(values: FloatArray) -> float:
     return float(1.4826 * np.median(np.abs(finite - np.median(finite)))) if len(finite) else 0.0
 
 
-def energy_outliers(structures: Sequence[Atoms], residuals: FloatArray) -> list[Outlier]:
-    """Structures whose energy per atom, relative to E0, is far from that of the others.
+def energy_column(structures: Sequence[Atoms], residuals: FloatArray) -> Column:
+    """Energies per atom relative to E0; outliers are far from the others of their composition.
 
     Args:
         structures: The structures.
         residuals: Energy relative to E0 per atom, (n,), in eV; NaN where missing or for isolated atoms.
 
-    Returns:
-        Outliers, the worst first.
-
     Example:
         >>> structures = [Atoms("H2")] * 12
-        >>> energies = np.r_[np.linspace(-1.01, -0.99, 11), 5.0]
-        >>> [outlier.structure for outlier in energy_outliers(structures, energies)]
+        >>> energy_column(structures, np.r_[np.linspace(-1.01, -0.99, 11), 5.0]).outliers
         [11]
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for number, atoms in enumerate(structures):
         groups[atoms.get_chemical_formula()].append(number)
-    scores, chosen = np.full(len(residuals), np.nan), np.zeros(len(residuals), dtype=bool)
+    scores, far = np.full(len(residuals), np.nan), np.zeros(len(residuals), dtype=bool)
     rest = [number for members in groups.values() if len(members) < _OWN_MEDIAN for number in members]
     for members in [*(group for group in groups.values() if len(group) >= _OWN_MEDIAN), rest]:
         scores[members] = robust_scores(residuals[members])
-        chosen[members] = _few(np.abs(scores[members]) > OUTLIER_SCORE)
-    return _outliers(scores, chosen, residuals, "energy per atom relative to E0 (eV)")
+        far[members] = _few(np.abs(scores[members]) > OUTLIER_SCORE)
+    what = "energy per atom relative to E0 (eV)"
+    return Column(what, residuals, scores, far, robust_deviation(residuals))
 
 
-def force_outliers(data: LabeledSet) -> list[Outlier]:
-    """Structures whose largest force is far above that of the others, or above 50 eV/A where few have such forces.
-
-    Args:
-        data: Structures with forces.
-
-    Returns:
-        Outliers, the worst first.
+def force_column(data: LabeledSet) -> Column:
+    """Largest forces; outliers are far above the others, or above 50 eV/A where few have such forces.
 
     Example:
-        >>> from ik_e3nn.data import StructureLabels
-        >>> labels = [StructureLabels(0.0, np.full((2, 3), size), np.zeros((3, 3))) for size in (1.0, 1.1, 0.9, 60.0)]
-        >>> [outlier.structure for outlier in force_outliers(LabeledSet.of_labels([Atoms("H2")] * 4, labels))]
+        >>> from ik_e3nn.targets import MECHANICS
+        >>> forces = np.repeat([1.0, 1.1, 0.9, 60.0], 3).reshape(4, 3)
+        >>> force_column(LabeledSet([Atoms("H")] * 4, MECHANICS[1:2], {"forces": forces})).outliers
         [3]
     """
     largest = largest_forces(data)
     scores = _scores_of_size(largest)
-    chosen = _few(scores > OUTLIER_SCORE) | _few(largest > LARGE_FORCE)
-    return _outliers(scores, chosen, largest, "largest force (eV/A)")
+    far = _few(scores > OUTLIER_SCORE) | _few(largest > LARGE_FORCE)
+    return Column("largest force (eV/A)", largest, scores, far, robust_deviation(largest))
 
 
-def stress_outliers(data: LabeledSet) -> list[Outlier]:
-    """Structures whose largest component of the stress is far above that of the others.
-
-    Args:
-        data: Structures with stresses.
-
-    Returns:
-        Outliers, the worst first.
+def incomplete_column(data: LabeledSet) -> Column:
+    """Numbers of atoms without a force, in structures in which others have one: all of them are outliers.
 
     Example:
-        >>> from ik_e3nn.data import StructureLabels
-        >>> labels = [StructureLabels(0.0, np.zeros((1, 3)), size * np.eye(3)) for size in (0.01, 0.03, 0.02, 50.0)]
-        >>> [outlier.structure for outlier in stress_outliers(LabeledSet.of_labels([Atoms("H")] * 4, labels))]
+        >>> from ik_e3nn.targets import MECHANICS
+        >>> forces = np.array([[1.0, 0, 0], [np.nan, 0, 0]])
+        >>> incomplete_column(LabeledSet([Atoms("H2")], MECHANICS[1:2], {"forces": forces})).values
+        array([1.])
+    """
+    missing = np.bincount(data.atom_owners[~known_rows(data.values["forces"])], minlength=len(data))
+    some = (missing > 0) & (missing < data.sizes)
+    what = "atoms whose force is missing or not finite, beside others"
+    return Column(what, np.where(some, missing, np.nan), np.where(some, np.inf, np.nan), some, np.nan)
+
+
+def stress_column(data: LabeledSet) -> Column:
+    """Largest components of stresses; outliers are far above the others.
+
+    Example:
+        >>> from ik_e3nn.targets import MECHANICS
+        >>> stresses = np.array([0.01, 0.03, 0.02, 50.0])[:, None, None] * np.eye(3)
+        >>> stress_column(LabeledSet([Atoms("H")] * 4, MECHANICS[2:], {"stress": stresses})).outliers
         [3]
     """
     largest = np.abs(data.values["stress"]).max(axis=(1, 2))
     scores = _scores_of_size(largest)
     # a stress that is small for once is no fault, and one that is not large has no say in any scale
-    chosen = _few((scores > OUTLIER_SCORE) & (largest > LARGE_STRESS))
-    return _outliers(scores, chosen, largest, "largest component of the stress (eV/A^3)")
-
-
-def incomplete_forces(data: LabeledSet) -> list[Outlier]:
-    """Structures with forces of which some are missing or not finite.
-
-    Args:
-        data: Structures with forces.
-
-    Returns:
-        One for each, its value the number of atoms without a force.
-
-    Example:
-        >>> from ik_e3nn.data import StructureLabels
-        >>> labels = StructureLabels(0.0, np.array([[1.0, 0, 0], [np.nan, 0, 0]]), np.zeros((3, 3)))
-        >>> [(one.structure, one.value) for one in incomplete_forces(LabeledSet.of_labels([Atoms("H2")], [labels]))]
-        [(0, 1.0)]
-    """
-    missing = np.bincount(data.atom_owners[~known_rows(data.values["forces"])], minlength=len(data))
-    what = "atoms whose force is missing or not finite, beside others"
-    some = np.flatnonzero((missing > 0) & (missing < data.sizes))
-    return [Outlier(int(number), what, float(missing[number]), np.inf) for number in some]
+    far = _few((scores > OUTLIER_SCORE) & (largest > LARGE_STRESS))
+    return Column("largest component of the stress (eV/A^3)", largest, scores, far, robust_deviation(largest))
 
 
 def largest_forces(data: LabeledSet) -> FloatArray:
@@ -225,9 +239,3 @@ def _scores_of_size(sizes: FloatArray) -> FloatArray:
 def _few(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The flags, or none of them if they are more than a tenth: that is a second kind of structure, not outliers."""
     return flags if flags.sum() <= max(1.0, 0.1 * len(flags)) else np.zeros_like(flags)
-
-
-def _outliers(scores: FloatArray, chosen: NDArray[np.bool_], values: FloatArray, what: str) -> list[Outlier]:
-    """Outliers where chosen, the worst first."""
-    numbers = sorted(np.flatnonzero(chosen), key=lambda number: -abs(scores[number]))
-    return [Outlier(int(number), what, float(values[number]), float(scores[number])) for number in numbers]

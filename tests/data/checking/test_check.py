@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ik_e3nn.data import write_structures
 from ik_e3nn.data.checking.check import CheckSettings, check
 from ik_e3nn.data.checking.plot import histogram
-from ik_e3nn.data.labels.outliers import energy_outliers, robust_scores
+from ik_e3nn.data.labels.outliers import energy_column, robust_scores
 from ik_e3nn.data.structures.geometry import closest_contacts, find_duplicates
 from ik_e3nn.errors import DataError
 from tests.pictures import faults
@@ -66,22 +66,22 @@ def test_everything_wrong_is_found(tmp_path):
     frames[15].positions[0] = np.nan
     frames[17].arrays["REF_forces"][1, 0] = np.nan
     report = run(tmp_path, frames)
-    text = report.text()
+    text, file = report.text(), tmp_path / "set.xyz"
     assert not report.is_clean
     assert [one.structure for one in report.outliers if "energy" in one.what] == [4, 9]
     assert [one.structure for one in report.outliers if "largest force" in one.what] == [7]
     assert [(one.structure, one.value) for one in report.outliers if "missing" in one.what] == [(17, 1.0)]
     assert report.duplicates == [[2, 9]]
     assert report.contacts[0].structure == 11
-    assert list(report.broken) == [15]
+    assert [fault for fault in report.faults if "structure 15 of" not in fault] == []
     for sentence in (
-        "1 outliers in the largest force (eV/A): structure 7",
-        "1 groups of equal structures: 2=9",
-        "1 groups of equal structures have different energies, first 2=9",
-        "Cu-Cu 0.40 A in structure 11 (TOO CLOSE)",
+        "1 outliers in largest force (eV/A): structure 7 of",
+        f"1 structures occur several times, by SMILES or geometry: structure 2 of {file} = structure 9 of {file}",
+        "1 structures that occur several times have different values of energy, first structure 2 of",
+        f"Cu-Cu 0.40 A in structure 11 of {file} (TOO CLOSE)",
         "1 structures have atoms with forces of exactly zero beside others",
         "structures have forces that do not sum to zero",
-        "structure 15 cannot be used: the positions hold NaN",
+        f"cannot be used: structure 15 of {file}: the positions hold NaN",
         "please look at what is named above",
     ):
         assert sentence in text
@@ -121,7 +121,7 @@ def test_one_absurd_stress_among_many(tmp_path):
     frames[8].info["REF_stress"] = 1602.18 * frames[8].info["REF_stress"]
     report = run(tmp_path, frames)
     assert [(one.structure, "stress" in one.what) for one in report.outliers] == [(8, True)]
-    assert "1 outliers in the largest component of the stress (eV/A^3): structure 8" in report.text()
+    assert "1 outliers in largest component of the stress (eV/A^3): structure 8 of" in report.text()
 
 
 def test_structures_with_labels_in_other_units_are_named_with_their_file(tmp_path):
@@ -203,9 +203,9 @@ def test_robust_scores_ignore_missing_values():
 def test_a_second_kind_of_structure_is_no_outlier():
     structures = [Atoms("Si2")] * 40
     energies = np.r_[np.linspace(0.0, 0.01, 32), np.linspace(0.5, 0.6, 8)]
-    assert energy_outliers(structures, energies) == []
+    assert energy_column(structures, energies).outliers == []
     energies[33:] = 0.0
-    assert [one.structure for one in energy_outliers(structures, energies)] == [32]
+    assert energy_column(structures, energies).outliers == [32]
 
 
 def test_a_multiplicity_that_is_not_given_is_the_lowest():

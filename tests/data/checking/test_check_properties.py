@@ -12,7 +12,7 @@ from rdkit import Chem
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.checking.check import CheckSettings, check
-from ik_e3nn.data.checking.property_values import column_doubts, mixed_units, spread_of, total_energy_unit
+from ik_e3nn.data.checking.columns import column_doubts, mixed_units, property_column, total_energy_unit
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from tests.pictures import faults
@@ -37,7 +37,11 @@ def test_a_good_table_is_clean(tmp_path):
     table(tmp_path, [*good(11), "m11,N,"])
     report = run(tmp_path, "mine.csv")
     assert report.is_clean
-    assert report.text().splitlines()[1].startswith("gap: 11 values, 1 missing; median 7.5, from 7 to 8; robust stand")
+    assert (
+        report.text()
+        .splitlines()[1]
+        .startswith("gap: 11 values, 1 missing; mean 7.5, median 7.5, from 7 to 8; robust stand")
+    )
     assert report.species["F"] == 1
     assert json.loads((tmp_path / "found.json").read_text())["is_clean"] is True
     assert (tmp_path / "found.png").stat().st_size > 1000
@@ -64,16 +68,16 @@ def test_everything_wrong_with_a_table_is_in_one_report(tmp_path):
     assert "mine.csv (m3): 1e+05" in text
     for fault in ("row 13 of .*SMILES 'C\\(C' cannot be read", "row 14 of .*gap is infinite", "'m0' in rows 1, 15"):
         assert any(re.search(f"cannot be used: .*{fault}", line) for line in text.splitlines()), fault
-    assert "1 molecules occur several times, by SMILES or geometry: row 2 of" in text
+    assert "1 structures occur several times, by SMILES or geometry: row 2 of" in text
     assert "mine.csv (m1) = row 16 of" in text
-    assert "1 molecules that occur several times have values of gap that are far apart, first row 2 of" in text
+    assert "1 structures that occur several times have different values of gap, first row 2 of" in text
     assert not run(tmp_path, "mine.csv", overwrite=True).is_clean
 
 
 def test_columns_of_text_are_no_properties_and_targets_choose(tmp_path):
     table(tmp_path, [f"{row},word,{k}" for k, row in enumerate(good(4))], "id,smiles,gap,remark,rank")
-    assert [one.name for one in run(tmp_path, "mine.csv").summaries] == ["gap", "rank"]
-    assert [one.name for one in run(tmp_path, "mine.csv", targets=["rank"], overwrite=True).summaries] == ["rank"]
+    assert [one.what for one in run(tmp_path, "mine.csv").columns] == ["gap", "rank"]
+    assert [one.what for one in run(tmp_path, "mine.csv", targets=["rank"], overwrite=True).columns] == ["rank"]
     with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
         run(tmp_path, "mine.csv", targets=["logS"], overwrite=True)
     table(tmp_path, ["a,CO,word"])
@@ -93,7 +97,7 @@ def test_sdf_and_extxyz_are_looked_at_too(tmp_path):
     assert "1 outliers in gap: molecule 7 of" in run(tmp_path, "a.sdf").text()
     text = run(tmp_path, "a.xyz", targets=["gap"], overwrite=True).text()
     assert "1 outliers in gap: molecule 7 of" in text
-    assert "1 molecules occur several times, by SMILES or geometry: molecule 0 of" in text
+    assert "1 structures occur several times, by SMILES or geometry: molecule 0 of" in text
     assert (
         "properties of molecules are looked at where --targets names them"
         in run(tmp_path, "a.xyz", overwrite=True).text()
@@ -107,7 +111,9 @@ def test_qm9_is_looked_at_in_its_own_units(tmp_path):
         text += "\t".join([symbol, *(f"{x:.8f}" for x in place), "0.0"]) + "\n"
     (tmp_path / "dsgdb9nsd_000001.xyz").write_text(text + "1000.0\nC\tC\nInChI\n")
     report = run(tmp_path, "dsgdb9nsd_000001.xyz", targets=["homo", "gap"])
-    assert [one.median for one in report.summaries] == pytest.approx([-0.3877 * HARTREE, 0.5048 * HARTREE], rel=1e-6)
+    assert [one.statistics["median"] for one in report.columns] == pytest.approx(
+        [-0.3877 * HARTREE, 0.5048 * HARTREE], rel=1e-6
+    )
     with pytest.raises(DataError, match=r"QM9 has no 'logS'; its targets are mu, alpha, homo"):
         run(tmp_path, "dsgdb9nsd_000001.xyz", targets=["logS"], overwrite=True)
 
@@ -119,9 +125,9 @@ def test_outliers_of_sums_over_atoms_are_found_beside_composition():
     energies = np.array([-1030.0 * c - 16.0 * h - 2040.0 * o for atoms in structures
                          for c, h, o in [[np.count_nonzero(atoms.numbers == z) for z in (6, 1, 8)]]])  # fmt: skip
     energies += 0.05 * rng.normal(size=60)
-    assert spread_of(energies, structures).outliers == []
+    assert property_column("one", energies, structures).outliers == []
     energies[17] += 2.0
-    spread = spread_of(energies, structures)
+    spread = property_column("one", energies, structures)
     assert spread.is_sum
     assert spread.outliers == [17]
     assert spread.deviation == pytest.approx(0.05, rel=0.3)
@@ -134,16 +140,16 @@ def test_outliers_of_sums_over_atoms_are_found_beside_composition():
 def test_outliers_are_found_whatever_the_unit(size):
     values = size * (5 + np.random.default_rng(1).normal(size=200))
     structures = [Atoms("CH4")] * 200
-    assert spread_of(values, structures).outliers == []
+    assert property_column("one", values, structures).outliers == []
     values[11] = 40 * size
-    assert spread_of(values, structures).outliers == [11]
+    assert property_column("one", values, structures).outliers == [11]
 
 
 def test_classes_and_rare_kinds_are_no_outliers():
     structures = [Atoms("CH4")] * 100
-    assert spread_of(np.r_[np.zeros(70), np.ones(30)], structures).outliers == []
-    assert spread_of(np.full(100, 3.0), structures).outliers == []
-    assert spread_of(np.full(100, np.nan), structures).outliers == []
+    assert property_column("one", np.r_[np.zeros(70), np.ones(30)], structures).outliers == []
+    assert property_column("one", np.full(100, 3.0), structures).outliers == []
+    assert property_column("one", np.full(100, np.nan), structures).outliers == []
 
 
 def test_two_units_in_one_column_and_columns_in_two_units_are_told():
@@ -154,6 +160,6 @@ def test_two_units_in_one_column_and_columns_in_two_units_are_told():
     assert column_doubts({"HOMO": homo, "LUMO": lumo, "gap": 1.2 * gap + rng.normal(size=100)}) == []
     [sentence] = column_doubts({"HOMO": homo, "LUMO": lumo, "gap": gap / HARTREE})
     assert sentence == "gap is 0.0367 times lumo - homo in all rows: it seems to be in Ha and they in eV"
-    assert mixed_units(gap, spread_of(gap, structures)) == ""
+    assert mixed_units(property_column("gap", gap, structures)) == ""
     gap[5:9] *= 23.0605
-    assert "23.1 (as of eV and kcal/mol)" in mixed_units(gap, spread_of(gap, structures))
+    assert "23.1 (as of eV and kcal/mol)" in mixed_units(property_column("gap", gap, structures))

@@ -68,7 +68,7 @@ def test_a_check_names_the_placeholder_and_no_good_structure(tmp_path):
     report = check(CheckSettings(data=str(tmp_path / "a.xyz"), output=str(tmp_path / "found")))
     assert not report.is_clean
     assert report.outliers == []
-    assert report.residuals[1] == pytest.approx(0.0, abs=0.1)
+    assert report.columns[0].values[1] == pytest.approx(0.0, abs=0.1)
 
 
 def test_properties_at_any_share():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import log
 
 import numpy as np
@@ -11,7 +10,7 @@ from ase import Atoms
 from ase.units import Hartree
 from numpy.typing import NDArray
 
-from ik_e3nn.data.labels.outliers import robust_deviation, robust_scores
+from ik_e3nn.data.labels.outliers import Column, robust_deviation, robust_scores
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.suspicions.unit_evidence import agreed, total_energy_ratios
 from ik_e3nn.data.suspicions.unit_names import ENERGIES
@@ -23,58 +22,31 @@ _FEWEST = 10  # values that a spread is told from
 _ENERGIES = {name: size for name, size in ENERGIES.items() if name != "Ry"}  # no table of molecules has those
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How the known values of a property are spread.
+def property_column(name: str, values: FloatArray, structures: Sequence[Atoms]) -> Column:
+    """The values of a property; outliers are far from the others, beside a sum over elements if that explains them.
 
     Args:
-        rest: Value less median, or less what composition says where that explains nearly everything; (n,), NaN where
-            missing.
-        scores: The same in robust standard deviations (1.4826 times the median absolute deviation).
-        median: Median of the values.
-        deviation: Robust standard deviation of ``rest``.
-        is_sum: Whether composition alone explains nearly everything.
-    """
-
-    rest: FloatArray
-    scores: FloatArray
-    median: float
-    deviation: float
-    is_sum: bool
-
-    @property
-    def outliers(self) -> list[int]:
-        """Numbers of values far off, the worst first; none if they are more than a tenth: that is another kind."""
-        sizes = np.nan_to_num(np.abs(self.scores))
-        found = [int(number) for number in np.argsort(-sizes) if sizes[number] > OUTLIER_SCORE]
-        known = int(np.isfinite(self.scores).sum())
-        return found if known >= _FEWEST and len(found) <= max(1, known // 10) else []
-
-
-def spread_of(values: FloatArray, structures: Sequence[Atoms]) -> Spread:
-    """Median, robust deviation and scores of the values of a property.
-
-    Args:
+        name: The property.
         values: The values, (n,), NaN where missing.
-        structures: The molecules, whose composition may explain most of it.
-
-    Returns:
-        The spread, by composition if that leaves less than a tenth of it.
+        structures: The structures.
 
     Example:
-        >>> spread_of(np.r_[np.linspace(4.0, 6.0, 11), 1e3, np.nan], [Atoms("CH4")] * 13).outliers
-        [11]
+        >>> one = property_column("gap", np.r_[np.linspace(4.0, 6.0, 11), 1e5], [Atoms("CH4")] * 12)
+        >>> one.outliers, one.deviation.__round__(2), one.is_sum
+        ([11], 0.89, False)
     """
-    known = np.isfinite(values)
-    if not known.any():
-        return Spread(values, values, float("nan"), float("nan"), False)
-    middle = float(np.median(values[known]))
-    plain = values - middle
     reduced = _without_composition(values, structures)
-    is_sum = reduced is not None and robust_deviation(reduced) < 0.1 * robust_deviation(plain)
-    rest = reduced if reduced is not None and is_sum else plain
-    size = float(np.nanstd(rest)) or 1.0
-    return Spread(rest, robust_scores(rest / size), middle, robust_deviation(rest), is_sum)
+    plain = robust_deviation(values)
+    is_sum = reduced is not None and robust_deviation(reduced) < 0.1 * plain
+    rest = reduced if reduced is not None and is_sum else values
+    known = np.isfinite(rest)
+    size = (float(rest[known].std()) if known.any() else 0.0) or 1.0
+    scores = robust_scores(rest / size)
+    far = np.nan_to_num(np.abs(scores)) > OUTLIER_SCORE
+    if known.sum() < _FEWEST or far.sum() > max(1, known.sum() // 10):  # so many are another kind
+        far = np.zeros_like(far)
+    deviation = robust_deviation(rest) if known.any() else float("nan")
+    return Column(name, values, scores, far, deviation, is_sum)
 
 
 def _without_composition(values: FloatArray, structures: Sequence[Atoms]) -> FloatArray | None:
@@ -90,12 +62,11 @@ def _without_composition(values: FloatArray, structures: Sequence[Atoms]) -> Flo
     return rest
 
 
-def mixed_units(values: FloatArray, spread: Spread) -> str:
+def mixed_units(column: Column) -> str:
     """What the outliers say of a second unit: the factors that bring all of them among the others; "" if none does.
 
     Args:
-        values: The values, (n,), NaN where missing.
-        spread: Their spread.
+        column: The values.
 
     Returns:
         Part of a sentence.
@@ -103,14 +74,14 @@ def mixed_units(values: FloatArray, spread: Spread) -> str:
     Example:
         >>> gaps = np.linspace(5.0, 9.0, 40)
         >>> gaps[10:14] /= 27.2114
-        >>> mixed_units(gaps, spread_of(gaps, [Atoms("CH4")] * 40))
+        >>> mixed_units(property_column("gap", gaps, [Atoms("CH4")] * 40))
         ''
         >>> gaps[10:14] *= 27.2114**2
-        >>> mixed_units(gaps, spread_of(gaps, [Atoms("CH4")] * 40))
+        >>> mixed_units(property_column("gap", gaps, [Atoms("CH4")] * 40))
         'all of them are like the others once divided by 27.2 (as of Ha and eV) or 23.1 (as of eV and kcal/mol)'
     """
-    found = spread.outliers
-    if len(found) < 3 or spread.is_sum:
+    found, values = column.outliers, column.values
+    if len(found) < 3 or column.is_sum:
         return ""
     others = np.delete(values, found)
     low, high = np.nanquantile(others, [0.0, 1.0])

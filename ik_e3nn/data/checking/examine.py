@@ -1,0 +1,115 @@
+"""Everything that a check finds out about structures with labels of any kind."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ik_e3nn.data.checking.columns import column_doubts, mixed_units, property_column, total_energy_unit
+from ik_e3nn.data.checking.report import CheckReport
+from ik_e3nn.data.graphs.dataset import force_rms
+from ik_e3nn.data.labels.energy_reference import EnergyReference, fit_energy_reference, is_isolated
+from ik_e3nn.data.labels.finding import missing_labels
+from ik_e3nn.data.labels.keys import LabelKeys
+from ik_e3nn.data.labels.labeled_set import LabeledSet
+from ik_e3nn.data.labels.outliers import (
+    energy_column,
+    force_column,
+    incomplete_column,
+    oddities,
+    stress_column,
+)
+from ik_e3nn.data.labels.placeholders import property_placeholders, without_placeholders
+from ik_e3nn.data.structures.composition import composition
+from ik_e3nn.data.structures.geometry import closest_contacts
+from ik_e3nn.data.structures.same_molecules import same_molecules
+from ik_e3nn.data.suspicions.units import suspicious_units
+from ik_e3nn.targets import mechanics_of
+
+FloatArray = NDArray[np.float64]
+
+_SAME_ENERGY = 1e-3  # eV, of equal structures
+
+
+def examine(data: LabeledSet, keys: LabelKeys, faults: Sequence[str], files: list[str]) -> CheckReport:
+    """Look at structures and labels for what spoils a training.
+
+    Args:
+        data: The structures with their labels.
+        keys: Names and units that energies, forces and stresses were read with.
+        faults: What the reader could not use.
+        files: Files that the report will be written to.
+
+    Returns:
+        The report.
+    """
+    placeholders = property_placeholders(data)
+    data = without_placeholders(data)  # they are named by the sentences above, and by the reader
+    contacts, broken = closest_contacts(data.structures)
+    reference, residuals = _relative_energies(data, list(broken))
+    columns = [
+        property_column(target.name, data.values[target.name], data.structures)
+        for target in data.targets
+        if target.field is None
+    ]
+    notes, doubts = [], [*data.doubts, *placeholders, *column_doubts({one.what: one.values for one in columns})]
+    doubts += [
+        f"{one.what}: {len(one.outliers)} outliers, and {unit}: two units in one column"
+        for one in columns
+        if (unit := mixed_units(one))
+    ]
+    notes += [
+        f"{one.what} has values like all-electron total energies in {unit}"
+        for one in columns
+        if (unit := total_energy_unit(one.values, data.structures))
+    ]
+    compared = [(one.what, one.values, max(one.deviation, 1e-9)) for one in columns]
+    if mechanics_of(data.targets):
+        compared.append(("energy", data.values["energy"], _SAME_ENERGY))
+        columns += [energy_column(data.structures, residuals), force_column(data), incomplete_column(data)]
+        columns.append(stress_column(data))
+        doubts += suspicious_units(data, keys)
+        notes += _notes_of_mechanics(data, keys)
+    duplicates = same_molecules(data.structures, data.smiles or [""] * len(data))
+    for name, values, tolerance in compared:
+        doubts += _contradictions(data, duplicates, name, values, tolerance)
+    unusable = [f"{data.names[number]}: {problem}" for number, problem in broken.items()]
+    return CheckReport(data, columns, reference, duplicates, contacts, [*faults, *unusable], doubts, notes, files)
+
+
+def _notes_of_mechanics(data: LabeledSet, keys: LabelKeys) -> list[str]:
+    """The size of the forces, odd cells and forces, and where labels may be if there are none."""
+    notes = oddities(data)
+    if data.known("forces").any():
+        notes.insert(0, f"the force components have a root mean square of {force_rms(data.values['forces']):.4f} eV/A")
+    if not (data.known("energy").any() or data.known("forces").any()):
+        absent = missing_labels(data.structures, keys)
+        notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
+    return notes
+
+
+def _relative_energies(data: LabeledSet, broken: list[int]) -> tuple[EnergyReference | None, FloatArray]:
+    """E0 and energies relative to it per atom; NaN where missing and for isolated atoms."""
+    residuals = np.full(len(data), np.nan)
+    energies = data.values.get("energy", residuals)
+    known = np.isfinite(energies) & ~np.isin(np.arange(len(data)), broken)
+    if not known.any():
+        return None, residuals
+    labeled = data.select(np.flatnonzero(known))
+    reference = fit_energy_reference(labeled.structures, energies[known])
+    own = composition(labeled.structures, list(reference.values)) @ np.array(list(reference.values.values()))
+    bound = ~np.array([is_isolated(atoms) for atoms in labeled.structures])
+    residuals[known] = np.where(bound, (energies[known] - own) / labeled.sizes, np.nan)
+    return reference, residuals
+
+
+def _contradictions(
+    data: LabeledSet, duplicates: Sequence[Sequence[int]], name: str, values: FloatArray, tolerance: float
+) -> list[str]:
+    """A sentence about equal structures with values that differ."""
+    known = [[number for number in group if np.isfinite(values[number])] for group in duplicates]
+    wrong = [group for group in known if len(group) > 1 and np.ptp(values[group]) > tolerance]
+    if not wrong:
+        return []
+    first = " and ".join(data.names[number] for number in wrong[0][:2])
+    return [f"{len(wrong)} structures that occur several times have different values of {name}, first {first}"]
