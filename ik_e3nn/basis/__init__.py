@@ -1,4 +1,4 @@
-"""Functions of an edge vector or a place: radial bases, envelopes, harmonics; grids and transforms on the sphere."""
+"""Functions of an edge vector or a position: radial bases, envelopes, harmonics; grids and transforms on the sphere."""
 
 from ik_e3nn.basis.edge import PolynomialBasis, RadialHarmonicBasis
 from ik_e3nn.basis.harmonics import Harmonics, distances, harmonics, spherical_irreps

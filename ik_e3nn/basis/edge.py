@@ -1,4 +1,4 @@
-"""What a kernel sees of an edge vector, and the window that ends the kernel in space."""
+"""Features of an edge vector for a kernel, and the window that limits the kernel in space."""
 
 from abc import ABC, abstractmethod
 
@@ -14,7 +14,7 @@ class EdgeBasis(nn.Module, ABC):
     """Steerable features of an edge vector r, and a scalar window w(|r|) that multiplies the kernel.
 
     Attributes:
-        irreps_out: Type of the features; depends on O(3) alone, so any subgroup can use it.
+        irreps_out: Type of the features, in irreps of O(3), so that every subgroup can use them.
     """
 
     irreps_out: o3.Irreps
@@ -25,7 +25,7 @@ class EdgeBasis(nn.Module, ABC):
 
 
 class RadialHarmonicBasis(EdgeBasis):
-    r"""Every radial function times every harmonic, with an envelope that is exactly zero at the cutoff.
+    r"""Products of every radial function with every harmonic, and an envelope that is exactly zero at the cutoff.
 
     .. math:: f_{nlm}(r) = b_n(|r|) \, Y_{lm}(r/|r|), \qquad w = u(|r|/r_{max})
 
@@ -61,13 +61,13 @@ class RadialHarmonicBasis(EdgeBasis):
 
 
 class PolynomialBasis(EdgeBasis):
-    r"""The paper's input: homogeneous polynomials up to degree l_max, and a learnable Gaussian shell as window.
+    r"""Homogeneous polynomials up to degree l_max, and a learnable Gaussian as window: the input used in the paper.
 
     .. math:: f_{lm}(r) = |r|^l \, Y_{lm}(r/|r|), \qquad w = \exp(-\tfrac12 |r|^2/\sigma^2)
 
     Args:
         l_max: Largest degree.
-        sigma: Initial width of the shell (A).
+        sigma: Initial width of the Gaussian (A).
 
     Reference:
         Zhdanov et al., NeurIPS 2023, appendix B.1.

@@ -1,4 +1,4 @@
-r"""Spherical harmonics of edge vectors that stay finite, with their gradients, at zero length."""
+r"""Spherical harmonics of edge vectors; they and their gradients are finite at zero length."""
 
 import torch
 from e3nn import o3
@@ -18,7 +18,7 @@ def spherical_irreps(l_max: int, mul: int = 1) -> o3.Irreps:
 
 
 def distances(vectors: Tensor) -> Tensor:
-    """Lengths (..., 1) of vectors (..., 3); value and all derivatives are 0 for a zero vector."""
+    """Lengths (..., 1) of vectors (..., 3); for a zero vector, the length and all its derivatives are 0."""
     squared = vectors.square().sum(-1, keepdim=True)
     zero = squared == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, squared).sqrt())
@@ -35,7 +35,7 @@ def harmonics(vectors: Tensor, l_max: int, *, normalize: bool = True) -> Tensor:
         normalize: False gives the homogeneous polynomials of the paper's appendix B.1.
 
     Returns:
-        Tensor (..., (l_max+1)^2). At r = 0 all of it but l = 0 is zero, and the gradient is finite.
+        Tensor (..., (l_max+1)^2). At r = 0 only the component of l = 0 is not zero, and the gradient is finite.
 
     Example:
         >>> harmonics(torch.zeros(1, 3), 1)
@@ -48,12 +48,12 @@ def harmonics(vectors: Tensor, l_max: int, *, normalize: bool = True) -> Tensor:
 
 
 class Harmonics(ExactModule):
-    r""":func:`harmonics` of unit vectors by recursion: a few matrix products, where e3nn's polynomials are many terms.
+    r""":func:`harmonics` of unit vectors by recursion: a few matrix products instead of e3nn's long polynomials.
 
     .. math:: Y_l = C_l \, (Y_{l-1} \otimes Y_1)
 
-    with C_l the coupling constants, scaled to "component" normalization. Same values, faster in small systems and for
-    a compiler.
+    with C_l the coupling constants, scaled to "component" normalization. The values are the same; the recursion is
+    faster for small systems and in compiled code.
 
     Args:
         l_max: Largest degree.

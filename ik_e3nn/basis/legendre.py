@@ -1,4 +1,4 @@
-"""Harmonics of any degree from angles, for constants: transforms of bandwidths that e3nn's polynomials do not reach."""
+"""Harmonics of any degree from angles, without gradients, for transforms beyond the degrees that e3nn provides."""
 
 import torch
 from scipy.special import sph_legendre_p_all
@@ -15,8 +15,8 @@ def polar_functions(polar: Tensor, l_max: int) -> Tensor:
     .. math:: Y_{l,\pm m} = Q_{lm}(\beta) \begin{cases} \cos m\alpha \\ \sin m\alpha \end{cases}, \qquad
               Q_{lm} = \sqrt{(2 - \delta_{m0}) (2l+1) \tfrac{(l-m)!}{(l+m)!}} \; (-1)^m P_l^m(\cos\beta)
 
-    with cos for m >= 0 and sin for negative orders. The factor (-1)^m takes out the Condon-Shortley phase that
-    :math:`P_l^m` contains; e3nn has none.
+    with cos for m >= 0 and sin for negative orders. The factor (-1)^m cancels the Condon-Shortley phase of
+    :math:`P_l^m`, which e3nn does not use.
 
     Args:
         polar: Angles from the pole (0, 1, 0) in radian, (B,).
@@ -37,11 +37,11 @@ def polar_functions(polar: Tensor, l_max: int) -> Tensor:
 
 
 def angular_harmonics(polar: Tensor, azimuth: Tensor, l_max: int) -> Tensor:
-    r"""Harmonics of angles up to any degree: ``harmonics`` of (sin b sin a, cos b, sin b cos a).
+    r"""Harmonics up to any degree, from angles: ``harmonics`` of (sin b sin a, cos b, sin b cos a).
 
     Args:
-        polar: Angles b from the pole (0, 1, 0), (N,).
-        azimuth: Angles a about it, from z to x, (N,).
+        polar: Angles b from the pole (0, 1, 0) in radian, (N,).
+        azimuth: Angles a about the pole, from z to x, in radian, (N,).
         l_max: Largest degree.
 
     Returns:
@@ -62,16 +62,16 @@ def angular_harmonics(polar: Tensor, azimuth: Tensor, l_max: int) -> Tensor:
 
 
 def fixed_harmonics(points: Tensor, l_max: int) -> Tensor:
-    """Harmonics of any degree at fixed points of the unit sphere, where no gradient is wanted.
+    """Harmonics of any degree at fixed points of the unit sphere, without gradients.
 
-    e3nn's polynomials as far as they go, angles beyond.
+    They are e3nn's polynomials up to degree 11, and computed from angles beyond.
 
     Args:
         points: Unit vectors (N, 3).
         l_max: Largest degree.
 
     Returns:
-        Tensor (N, (l_max+1)^2), float64, as of ``harmonics``.
+        Tensor (N, (l_max+1)^2), float64, in the order and normalization of ``harmonics``.
 
     Example:
         >>> fixed_harmonics(torch.tensor([[0.0, 1.0, 0.0]]), 20).square().sum().round()

@@ -1,4 +1,4 @@
-"""Functions of where a point is, relative to something outside: a plane, a line, a site."""
+"""Functions of the position of a point relative to its surroundings: a plane, a line or a site."""
 
 import math
 
@@ -9,27 +9,27 @@ from ik_e3nn.basis.harmonics import harmonics, spherical_irreps
 from ik_e3nn.basis.radial import positive
 from ik_e3nn.constants import ExactModule
 
-SOFTENING = 0.01  # A; makes the distance smooth at zero
+SOFTENING = 0.01  # A; keeps the distance smooth at zero
 
 
 class PlaceBasis(ExactModule):
-    r"""Shells of a displacement u times harmonics of its direction: bounded, smooth everywhere, zero far away.
+    r"""Radial shells of a displacement u times harmonics of its direction: bounded, smooth and zero far away.
 
     .. math:: f_{nlm}(u) &= c \, \frac{g^{\pm}_n(\rho)}{\rho^{s} \, (|u|^2 + \Delta^2)^{(l-s)/2}} \;
                             |u|^l Y_{lm}(u/|u|) \\
               g^{\pm}_n(\rho) &= e^{-(\rho - c_n)^2 / 2 \Delta^2} \pm e^{-(\rho + c_n)^2 / 2 \Delta^2}
 
     with :math:`\rho^2 = |u|^2 + \epsilon^2`, the plus sign and s = 0 for even l, the minus sign and s = 1 for odd l,
-    and centers :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line the functions of l = 0 and l = 1 together are
-    Gaussians on equidistant centers on both sides of zero: whatever tells the two sides apart can use them so.
+    and centers :math:`c_n = (n + 1/2) \Delta` up to the reach. On a line, the functions of l = 0 and l = 1 together
+    span Gaussians on equidistant centers on both sides of zero, so that a map of them can distinguish the two sides.
 
     Args:
-        reach: Distance (A) up to which there are shells; beyond it the last ones fall off as Gaussians do.
+        reach: Distance (A) of the outermost shells; beyond it they fall off as Gaussians.
         num_basis: Number of shells.
         l_max: Largest degree.
 
     Raises:
-        ValueError: A reach or a number that is not positive.
+        ValueError: ``reach`` or ``num_basis`` is not positive.
 
     Example:
         >>> basis = PlaceBasis(10.0, 16, l_max=1)

@@ -1,4 +1,4 @@
-"""Functions of the distance: bases, and windows that end smoothly."""
+"""Functions of the distance: radial bases and smooth windows."""
 
 import math
 
@@ -9,12 +9,12 @@ from ik_e3nn.constants import ExactModule
 
 
 def smooth_envelope(x: Tensor) -> Tensor:
-    r"""Polynomial window on [0, 1]: 1 at 0, and 0 with two zero derivatives at 1 and beyond.
+    r"""Polynomial window on [0, 1]: it is 1 at 0, and from 1 on it and its first two derivatives are 0.
 
     .. math:: u(x) = 1 - 28 x^6 + 48 x^7 - 21 x^8
 
     Args:
-        x: Distance over r_max, any shape.
+        x: Distance divided by r_max, any shape.
 
     Returns:
         Tensor of the same shape.
@@ -32,7 +32,7 @@ def smooth_envelope(x: Tensor) -> Tensor:
 
 
 class BesselBasis(ExactModule):
-    r"""Sine waves that vanish at r_max, of unit second moment over the ball's radii.
+    r"""Sine waves that vanish at r_max, scaled to unit second moment.
 
     .. math:: b_n(r) = \sqrt{2}\, \frac{\sin(n \pi r / r_{max})}{r / r_{max}} \bigg/ \sqrt{w_n}
 
@@ -74,7 +74,7 @@ class BesselBasis(ExactModule):
 
 
 class GaussianBasis(ExactModule):
-    r"""Gaussians on equidistant centers, of unit second moment on average.
+    r"""Gaussians on equidistant centers, scaled to unit second moment on average.
 
     .. math:: b_n(r) = c \exp\left(-\tfrac12 (r - r_n)^2 / \Delta^2\right), \qquad r_n = n \Delta, \; n = 0..N-1
 
@@ -107,7 +107,7 @@ class GaussianBasis(ExactModule):
 
 
 class GaussianShell(nn.Module):
-    r"""The paper's learnable radial window.
+    r"""A Gaussian radial window of learnable width, as in the paper.
 
     .. math:: \phi(r) = \exp\left(-\tfrac12 |r|^2 / \sigma^2\right)
 

@@ -16,7 +16,7 @@ class SphereRings:
 
     .. math:: \frac{1}{4\pi} \int f \, d\Omega = \sum_j w_j \, \frac{1}{A} \sum_k f(x_{jk})
 
-    the second line exactly for polynomials up to ``degree``.
+    The second line is exact for polynomials up to ``degree``.
 
     Attributes:
         polar: Angles :math:`\beta_j` (B,) from the pole (0, 1, 0) in radian, float64.
@@ -36,7 +36,7 @@ class SphereRings:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rings and points on a ring, (B, A)."""
+        """Number of rings B and of points on each ring A, as (B, A)."""
         return len(self.polar), self.azimuths
 
     @property
@@ -50,7 +50,7 @@ class SphereRings:
         return torch.stack([beta.sin() * alpha.sin(), beta.cos(), beta.sin() * alpha.cos()], -1)
 
     def quadrature(self) -> tuple[Tensor, Tensor]:
-        """Points (B A, 3) and their weights (B A,), as ``sphere_grid`` gives them."""
+        """Points (B A, 3) and their weights (B A,), in the form that ``sphere_grid`` returns."""
         return self.points().flatten(0, 1), (self.weights / self.azimuths).repeat_interleave(self.azimuths)
 
 
@@ -86,7 +86,7 @@ def equiangular_rings(degree: int) -> SphereRings:
 
 
 def gauss_legendre_rings(degree: int) -> SphereRings:
-    r"""Rings at the zeros of a Legendre polynomial: half as many as equal steps need.
+    r"""Rings at the zeros of a Legendre polynomial: half as many rings as an equiangular grid needs.
 
     .. math:: P_B(\cos\beta_j) = 0, \qquad B = \lfloor \text{degree}/2 \rfloor + 1
 

@@ -32,11 +32,12 @@ def sphere_grid(degree: int) -> tuple[Tensor, Tensor]:
         (torch.Size([26, 3]), 1.0)
     """
     for available in LEBEDEV_DEGREES:
-        # the rules of degree 13, 25 and 27 have negative weights: unstable as an inner product
+        # the rules of degree 13, 25 and 27 have negative weights and make an unstable inner product
         if available >= degree and available not in (13, 25, 27):
             points, weights = lebedev_rule(available)
             weights = torch.from_numpy(weights)
             return torch.from_numpy(points.T.copy()), weights / weights.sum()
     raise ValueError(
-        f"no sphere grid of degree {degree}: the largest is {LEBEDEV_DEGREES[-1]}; gauss_legendre_rings(degree) has any"
+        f"there is no Lebedev grid of degree {degree}: the largest is {LEBEDEV_DEGREES[-1]}; use "
+        "gauss_legendre_rings(degree), which exists for every degree"
     )

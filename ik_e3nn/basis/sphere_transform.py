@@ -1,4 +1,4 @@
-"""Signals on the sphere: from coefficients of harmonics to values on rings, and back."""
+"""Transform signals on the sphere from coefficients of harmonics to values on rings, and back."""
 
 import torch
 from torch import Tensor
@@ -15,19 +15,19 @@ class SphereTransform(ExactModule):
     .. math:: f(x_{jk}) = \sum_{l \le L} \sum_m x_{lm} Y_{lm}(x_{jk}), \qquad
               x_{lm} = \sum_j w_j \frac{1}{A} \sum_k f(x_{jk}) \, Y_{lm}(x_{jk})
 
-    with e3nn's harmonics in "component" normalization: their mean square over the sphere is 1, and a signal of l = 0
-    alone has its coefficient as its value. The azimuth is transformed by FFT, the polar angle by one matrix for every
-    order m: O(L^3) operations, where a matrix for the whole grid takes O(L^4).
+    with e3nn's harmonics in "component" normalization: their mean square over the sphere is 1, and a constant signal
+    (l = 0 alone) has the value of its coefficient. The azimuth is transformed by FFT and the polar angle by one matrix
+    for every order m. This takes O(L^3) operations; one matrix for the whole grid would take O(L^4).
 
     Args:
-        l_max: Largest degree L; a bandwidth b in the literature is L + 1.
-        rings: The grid; by default Driscoll and Healy's equiangular one of 2b x 2b points.
+        l_max: Largest degree L; the bandwidth b of the literature is L + 1.
+        rings: The grid; by default Driscoll and Healy's equiangular grid of 2b x 2b points.
 
     Attributes:
         irreps: Type of the coefficients of one signal.
 
     Raises:
-        ValueError: A negative l_max, or a grid whose degree is below 2 l_max: coefficients would be lost.
+        ValueError: ``l_max`` is negative, or the degree of the grid is below 2 l_max: coefficients would be lost.
 
     Reference:
         Driscoll and Healy, Adv. Appl. Math. 15 (1994) 202, theorem 3.
@@ -81,7 +81,7 @@ class SphereTransform(ExactModule):
                 f"got {tuple(coefficients.shape)}"
             )
         batch, (B, A), M = coefficients.shape[:-1], self.rings.shape, self.l_max + 1
-        if batch.numel() == 0:  # there are FFT libraries that refuse it
+        if batch.numel() == 0:  # some FFT libraries refuse empty input
             return (coefficients @ coefficients.new_zeros(self.dim, B * A)).view(*batch, B, A)
         x = coefficients.reshape(-1, self.dim)
         parts = torch.stack([x[:, self.cosine_columns], -x[:, self.sine_columns]], -1)  # (N, m, l, 2)
@@ -90,7 +90,7 @@ class SphereTransform(ExactModule):
         return torch.fft.irfft(torch.view_as_complex(F), n=A, norm="forward").view(*batch, B, A)
 
     def from_grid(self, values: Tensor) -> Tensor:
-        """Coefficients (..., (l_max+1)^2) of the part up to l_max of values (..., B, A) on the grid."""
+        """Coefficients (..., (l_max+1)^2) up to degree l_max of values (..., B, A) on the grid."""
         (B, A), M = self.rings.shape, self.l_max + 1
         if values.shape[-2:] != (B, A):
             raise ValueError(f"values must have shape (..., {B}, {A}) on this grid; got {tuple(values.shape)}")

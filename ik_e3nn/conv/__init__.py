@@ -1,4 +1,4 @@
-"""Steerable convolutions."""
+"""Steerable convolutions of point clouds, grids and signals on the sphere."""
 
 from ik_e3nn.conv.grid import GridConv
 from ik_e3nn.conv.grid_pool import GridPool

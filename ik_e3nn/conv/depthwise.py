@@ -1,4 +1,4 @@
-"""Depthwise mixing: channel c of the features with field c of the filter, then a linear map over channels."""
+"""Depthwise mixing: products of channel c of the features with field c of the filter, then a linear map of channels."""
 
 import torch
 from e3nn import o3
@@ -14,13 +14,28 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class DepthwiseMixing(ExactModule):
-    r"""The sum over neighbors of :math:`L(\bigoplus_p T_p(x^c, h^c))`, as :math:`L(\bigoplus_p T_p(\sum x^c h^c))`.
+    r"""Sum :math:`L(\bigoplus_p T_p(x^c, h^c))` over neighbors, computed as :math:`L(\bigoplus_p T_p(\sum x^c h^c))`.
 
-    The couplings T are constants and L is linear, so both act after the sum, once a node; what is summed are outer
-    products of components. Where the filter is separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, the sum over the edges of a
-    block is a batched GEMM:
+    The couplings T are constants and L is linear, so both are applied after the sum, once for each node; the sum runs
+    over outer products of components. If the filter is separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, the sum over the
+    edges of a block is a batched GEMM:
 
     .. math:: Z_b[m_h, (m_{in}, c)] = \sum_{e \in b} Y_e[m_h] \; \big( R_e[l, c] \, x_e[m_{in}, c] \big)
+
+    In the shapes below, M and H are the sums of 2l+1 over the irreps of irreps_in and of irreps_filter, C is their
+    common multiplicity, and P is the dimension of the outputs of all paths.
+
+    Args:
+        irreps_in: Type of the features x.
+        irreps_filter: Type of the filter fields h.
+        irreps_out: Type of the result.
+        group: The group G.
+
+    Attributes:
+        coupling: The tensors T of all paths, (P, H * M).
+
+    Raises:
+        ValueError: The irreps of features and filter do not all have one multiplicity.
     """
 
     coupling: Tensor
@@ -42,7 +57,7 @@ class DepthwiseMixing(ExactModule):
         paths = CouplingPaths(irreps_in, irreps_filter, irreps_out, group)
         self.dims = paths.irreps_in1.dim, paths.irreps_in2.dim
         matrix = paths.matrix().view(*self.dims, -1)
-        self.register_exact("coupling", matrix.permute(2, 1, 0).flatten(1))  # (paths, (m_h, m_in))
+        self.register_exact("coupling", matrix.permute(2, 1, 0).flatten(1))
         self.filter_dims = [ir.dim for _, ir in paths.irreps_in2]
         self.linear = PathLinear(paths.irreps_mid, self.mul, irreps_out)
 
@@ -54,7 +69,18 @@ class DepthwiseMixing(ExactModule):
         blocks: ReceiverBlocks,
         num_nodes: int,
     ) -> Tensor:
-        """Sum of K(h) x over the neighbors, (num_nodes, irreps_out.dim)."""
+        """Sum K(h) x over the edges of every receiver.
+
+        Args:
+            features: x, (N, irreps_in.dim).
+            senders: Sender of every edge, (E,).
+            filter_fields: h, (E, irreps_filter.dim), or in factors with E rows.
+            blocks: The E edges grouped by receiver, B blocks of width w.
+            num_nodes: Number of receivers.
+
+        Returns:
+            (num_nodes, irreps_out.dim).
+        """
         slots = blocks.slots.flatten()
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = SeparableFilter(*(gather(pad_row(part), slots) for part in filter_fields))
@@ -72,20 +98,21 @@ class DepthwiseMixing(ExactModule):
         owners: Tensor,
         num_nodes: int,
     ) -> list[Tensor]:
-        """The same with components first and with edges that already are in the order of the blocks.
+        """Sum K(h) x for features with components first and for edges in the order of the blocks.
 
         Args:
             x: Features, (M, N, C).
-            senders: Senders of the edges of every block, (B, w).
-            filter_fields: h of these edges, (B w, filter dimension) or in factors; zero where there is none.
-            owners: Receivers of the blocks, (B,).
-            num_nodes: Number of receiving nodes.
+            senders: Sender of the edge in every place of the blocks, (B, w).
+            filter_fields: h of these edges, (B * w, irreps_filter.dim), or the factors (B * w, l_max+1, C) and
+                (B * w, H); zero for empty places.
+            owners: Receiver of every block, (B,).
+            num_nodes: Number of receivers.
 
         Returns:
-            One (2l+1, num_nodes, mul) an output irrep.
+            One tensor (2l+1, num_nodes, multiplicity) for each irrep of irreps_out.
         """
         (M, _, C), (count, width), H = x.shape, senders.shape, self.dims[1]
-        rows = gather(x.transpose(0, 1).flatten(1), senders.flatten())
+        rows = gather(x.transpose(0, 1).flatten(1), senders.flatten())  # (B w, M C)
         if isinstance(filter_fields, SeparableFilter):
             Rx = (filter_fields.radial[:, :, None] * rows.view(-1, 1, M, C)).view(
                 count, width, len(self.filter_dims), M * C
@@ -95,11 +122,19 @@ class DepthwiseMixing(ExactModule):
         else:
             h = torch.cat([filter_fields[:, b.place].unflatten(1, (C, b.dim)).mT for b in self.blocks_filter], 1)
             Z = (h[:, :, None] * rows.view(-1, 1, M, C)).view(count, width, H, M * C).sum(1)
+        # from (B, H, M C), one sum for each block, to (H M, num_nodes, C)
         Z = segment_sum(Z, owners, num_nodes).view(num_nodes, H * M, C).transpose(0, 1)
         return self.linear((self.coupling @ Z.flatten(1)).view(len(self.coupling), num_nodes, C))
 
     def matrix(self, filter_fields: Tensor) -> Tensor:
-        """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
+        """The kernel matrix of every edge, computed by its definition.
+
+        Args:
+            filter_fields: h, (E, irreps_filter.dim).
+
+        Returns:
+            (E, irreps_out.dim, irreps_in.dim).
+        """
         h = to_components(filter_fields, self.blocks_filter)  # (components, E, channels)
         coupling = self.coupling.view(len(self.coupling), *self.dims[::-1])
         parts: dict[tuple[str, int], Tensor] = {}

@@ -1,4 +1,4 @@
-"""Full mixing: every input channel with every filter field."""
+"""Full mixing: products of every input channel with every filter field."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -14,11 +14,17 @@ from ik_e3nn.nn.layout import Block, layout
 from ik_e3nn.nn.tensor_product import CouplingPaths
 from ik_e3nn.symmetry import SymmetryGroup
 
-TILE = 128  # blocks of edges
+TILE = 128  # blocks of edges that are treated at once
 
 
 class Output(NamedTuple):
-    """An output irrep, in plain numbers, and the number of paths that lead to it."""
+    """An output irrep of a term.
+
+    Attributes:
+        name: Name of the irrep, like "1o".
+        dim: Its dimension 2l+1.
+        paths: Number of coupling paths that lead to it.
+    """
 
     name: str
     dim: int
@@ -26,33 +32,51 @@ class Output(NamedTuple):
 
 
 class Term(NamedTuple):
-    """One input block against all filter fields of one multiplicity."""
+    """The products of one input block with all filter fields of one multiplicity.
 
-    block: int  # in irreps_in
-    fields: int  # in filter_types
+    Attributes:
+        block: Index of the input block in irreps_in.
+        fields: Index of the filter fields in ``FullMixing.filter_types``.
+        outputs: Output irreps of the products.
+    """
+
+    block: int
+    fields: int
     outputs: list[Output]
 
     def weight_name(self, output: str) -> str:
-        """Name of the weights that lead to an output irrep."""
+        """Name of the weights (paths * H * C, multiplicity of the irrep in irreps_out) that lead to an output irrep."""
         return f"weight_{self.block}_{self.fields}_{output}"
 
     @property
     def coupling_name(self) -> str:
-        """Name of the buffer with the coupling constants."""
+        """Name of the buffer with the couplings (sum of m_h, m_in, sum of m_out * paths over the outputs)."""
         return f"coupling_{self.block}_{self.fields}"
 
 
 class FullMixing(ExactModule):
-    r"""The sum over neighbors of :math:`L(x \otimes h)` as three GEMMs.
+    r"""Compute the sum over neighbors of :math:`L(x \otimes h)` by three GEMMs.
 
-    For an input irrep with C channels, H filter fields, a block of n edges, and the coupling paths :math:`T_p`:
+    For an input irrep with C channels, H filter fields of each filter irrep, a block of n edges e, and the coupling
+    paths :math:`T_p`; the indices m run over the components 2l+1 of an irrep:
 
     1. :math:`G_e[m_{in}, (m_{out}, p), H] = \sum_{m_h} T_p[m_{in}, m_h, m_{out}] \, h_e[m_h, H]`
     2. :math:`Z[(m_{out}, p, H), C] = \sum_{(e, m_{in})} G_e[m_{in}, (m_{out}, p, H)] \, x_e[m_{in}, C]`
     3. :math:`y[m_{out}, C'] = \sum_{(p, H, C)} Z[m_{out}, (p, H, C)] \, W[(p, H, C), C']`
 
-    Nothing of size (filter dimension) x (input dimension) is stored, and step 3 runs once a block of edges, not once an
-    edge.
+    No tensor of size (filter dimension) x (input dimension) is stored, and step 3 runs once for each block of edges
+    instead of once for each edge.
+
+    Args:
+        irreps_in: Type of the features x.
+        irreps_filter: Type of the filter fields h.
+        irreps_out: Type of the result y.
+        group: The group G.
+
+    Attributes:
+        filter_types: The irreps of the filter fields, grouped by their multiplicity H.
+        terms: The products, one term for each input block and each of the ``filter_types``.
+        weights: The matrices W of every term and output irrep; see :class:`Term` for their names and shapes.
     """
 
     def __init__(
@@ -85,9 +109,16 @@ class FullMixing(ExactModule):
         )
 
     def _add_term(self, i: int, g: int, filters: list[int], paths: CouplingPaths) -> None:
-        """Stack the couplings of input block i with some filter blocks.
+        """Add the term of an input block and the filter fields of one multiplicity.
 
-        The stack has the shape (m_h of all, m_in, (m_out, p) of all outputs).
+        Its couplings T are stacked in a buffer of shape (sum of m_h over the filter blocks, m_in, sum of m_out * paths
+        over the output irreps).
+
+        Args:
+            i: Index of the input block.
+            g: Index of the multiplicity in filter_types.
+            filters: Indices, in irreps_filter, of the filter blocks with this multiplicity.
+            paths: All coupling paths.
         """
         slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in filters]).slices()
         columns, outputs = [], []
@@ -105,6 +136,7 @@ class FullMixing(ExactModule):
             self.register_exact(self.terms[-1].coupling_name, torch.cat(columns, 2))
 
     def _rows(self, term: Term, name: str) -> int:
+        """Rows of the weights of a term for an output irrep: paths * H * C."""
         paths = sum(out.paths for out in term.outputs if out.name == name)
         return paths * self.filter_blocks[term.fields][0].mul * self.blocks_in[term.block].mul
 
@@ -116,18 +148,39 @@ class FullMixing(ExactModule):
         blocks: ReceiverBlocks,
         num_nodes: int,
     ) -> Tensor:
-        """Sum of K(h) x over the neighbors, (num_nodes, irreps_out.dim)."""
+        """Sum K(h) x over the edges of every receiver.
+
+        Args:
+            features: x, (N, irreps_in.dim).
+            senders: Sender of every edge, (E,).
+            filter_fields: h, (E, irreps_filter.dim), or in factors with E rows.
+            blocks: The E edges grouped by receiver, B blocks of width w.
+            num_nodes: Number of receivers.
+
+        Returns:
+            y, (num_nodes, irreps_out.dim).
+        """
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = filter_fields.fields()
         filters = [pad_row(h) for h in self._filter_components(filter_fields)]
         senders = pad_row(senders)
-        # a tile at a time: what a step makes is still in the cache when the next one reads it
+        # by tiles, so that the result of each step is still in the cache when the next step reads it
         tiles = (blocks.slots,) if torch.compiler.is_compiling() else blocks.slots.split(TILE)
         sums = [self._sums(features, senders, filters, slots) for slots in tiles]
         return segment_sum(torch.cat(sums), blocks.receivers, num_nodes)
 
     def _sums(self, features: Tensor, senders: Tensor, filters: list[Tensor], slots: Tensor) -> Tensor:
-        """Sum of K(h) x over the edges of every block, (blocks, irreps_out.dim), for slots (blocks, width)."""
+        """Sum K(h) x over the edges of every block.
+
+        Args:
+            features: x, (N, irreps_in.dim).
+            senders: Sender of every edge, (E + 1,); the last row stands for empty places.
+            filters: h by multiplicity H, (E + 1, sum of 2l+1, H) each; the last row is zero.
+            slots: Edge in every place of the blocks, (B, w); E if a place is empty.
+
+        Returns:
+            (B, irreps_out.dim).
+        """
         (count, width), slots = slots.shape, slots.flatten()
         places = senders[slots]
         fields = [gather(h, slots) for h in filters]
@@ -135,19 +188,20 @@ class FullMixing(ExactModule):
         for term in self.terms:
             b = self.blocks_in[term.block]
             x = features[:, b.place].unflatten(1, (b.mul, b.dim)).transpose(1, 2)
-            x = gather(x, places).view(count, width * b.dim, b.mul)
+            x = gather(x, places).view(count, width * b.dim, b.mul)  # (B, (edge, m_in), C)
             coupling, h = getattr(self, term.coupling_name), fields[term.fields]
+            # (B, (edge, m_in), (output, m_out, p, H))
             G = torch.matmul(coupling.flatten(1).T, h).view(count, width * b.dim, coupling.shape[2] * h.shape[2])
             parts = G.split([out.dim * out.paths * h.shape[2] for out in term.outputs], 2)
             for (name, dim, _), g in zip(term.outputs, parts, strict=True):
-                Z = torch.bmm(g.transpose(1, 2), x)  # (blocks, (m_out, p, H), C)
+                Z = torch.bmm(g.transpose(1, 2), x)  # (B, (m_out, p, H), C)
                 weight = self.weights[term.weight_name(name)] * self.scale[name]
-                y = Z.view(count * dim, weight.shape[0]) @ weight
+                y = Z.view(count * dim, weight.shape[0]) @ weight  # ((B, m_out), channels out)
                 result[name] = result[name] + y if name in result else y
         return self._collect(result, count, features)
 
     def _filter_components(self, fields: Tensor) -> list[Tensor]:
-        """Filter fields by multiplicity, as (E, sum of 2l+1, H)."""
+        """Filter fields (E, irreps_filter.dim) as one tensor (E, sum of 2l+1, H) for each multiplicity H."""
         parts = []
         for filter_blocks, slices in zip(self.filter_blocks, self.filter_slices, strict=True):
             flat = fields if len(self.filter_blocks) == 1 else torch.cat([fields[:, s] for s in slices], 1)
@@ -155,7 +209,16 @@ class FullMixing(ExactModule):
         return parts
 
     def _collect(self, result: dict[str, Tensor], count: int, like: Tensor) -> Tensor:
-        """Rows ((block, m_out), channel) of every irrep to flat features of irreps_out."""
+        """Arrange the results of all output irreps as flat features.
+
+        Args:
+            result: For each output irrep by name, (B * m_out, multiplicity of the irrep in irreps_out).
+            count: Number of blocks B.
+            like: A tensor with the dtype and device for zeros.
+
+        Returns:
+            (B, irreps_out.dim); irreps without a path are zero.
+        """
         blocks, used = [], dict.fromkeys(self.mul_out, 0)
         for name, b in zip(self.names_out, self.blocks_out, strict=True):
             if name not in result:
@@ -167,7 +230,14 @@ class FullMixing(ExactModule):
         return torch.cat(blocks, 1)
 
     def matrix(self, filter_fields: Tensor) -> Tensor:
-        """The kernel matrix of every edge, by the definition: (E, irreps_out.dim, irreps_in.dim)."""
+        """The kernel matrix of every edge, computed by its definition.
+
+        Args:
+            filter_fields: h, (E, irreps_filter.dim).
+
+        Returns:
+            (E, irreps_out.dim, irreps_in.dim).
+        """
         parts: dict[tuple[str, int], Tensor] = {}
         for term in self.terms:
             mul_in = self.blocks_in[term.block].mul
@@ -189,7 +259,18 @@ def assemble(
     blocks_out: Iterable[tuple[str, Block]],
     filter_fields: Tensor,
 ) -> Tensor:
-    """Put kernel blocks (E, v, m_out, u, m_in), by output irrep and input block, in their places of one matrix."""
+    """Assemble the kernel matrix of every edge from its blocks.
+
+    Args:
+        parts: Kernel blocks by (name of the output irrep, index of the input block), (E, v, m_out, u, m_in) with v
+            channels out and u channels in; absent blocks are zero.
+        blocks_in: Layout of the features.
+        blocks_out: Names of the output irreps, and layout of the result.
+        filter_fields: Filter fields (E, ...), for the number of edges, the dtype and the device.
+
+    Returns:
+        (E, dimension of the result, dimension of the features).
+    """
     edges, rows = filter_fields.shape[0], []
     used: dict[str, int] = {}
     for name, b in blocks_out:

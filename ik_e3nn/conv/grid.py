@@ -17,35 +17,36 @@ CONVOLUTIONS = {2: torch.nn.functional.conv2d, 3: torch.nn.functional.conv3d}
 
 
 class GridConv(ExactModule):
-    r"""The point convolution between the points of a grid, with the kernel sampled once and folded into one tensor.
+    r"""Convolve fields on a grid: a point convolution whose kernel is sampled once and folded into one tensor.
 
     .. math:: y(x) = \frac{1}{\sqrt d} \sum_{\delta \in \text{stencil}} K(-\delta, a) \, f(x + \delta)
 
-    Features have the shape (B, irreps.dim, *grid): the channels of e3nn's flat layout, then the axes x, y(, z). A
-    subgroup acts on a plane as on the points (x, y, 0). Fields outside the grid count as zero; for periodic ones pad
-    with ``torch.nn.functional.pad(f, ..., mode="circular")`` and convolve with padding 0.
+    Features have the shape (B, irreps.dim, *grid): the channels of e3nn's flat layout, then the axes x, y(, z). The
+    points of a plane are (x, y, 0) for the group. Fields outside the grid count as zero; for periodic fields pad with
+    ``torch.nn.functional.pad(f, ..., mode="circular")`` and convolve with padding 0.
 
-    The result is exactly equivariant to those elements of the group that map the grid to itself, and to others as far
-    as the grid resolves kernel and field.
+    The result is exactly equivariant under the elements of the group that map the grid to itself, and under the others
+    as far as the grid resolves kernel and field.
 
-    In evaluation the folded kernel is kept until a weight changes, by an optimizer, ``load_state_dict`` or any other
-    operation that torch counts; edits through ``.data`` are none. It is not kept where weights may need a gradient
-    (use ``torch.no_grad()``), nor where every sample has a kernel of its own, by its attributes.
+    In evaluation the folded kernel is cached until a weight changes, by an optimizer, ``load_state_dict`` or any other
+    operation that torch counts; changes through ``.data`` are not noticed. It is not cached if weights may need a
+    gradient (use ``torch.no_grad()``), or if attributes give every sample its own kernel.
 
     Args:
         irreps_in: Type of the input.
         irreps_out: Type of the result.
-        kernel: The kernel. A Gaussian shell (``PolynomialBasis``) or an envelope that ends at ``stencil.reach`` keeps
-            it smooth at the mask.
-        stencil: Where it is sampled.
+        kernel: The kernel. A Gaussian window (``PolynomialBasis``) or an envelope that ends at ``stencil.reach`` keeps
+            it smooth at the edge of the stencil.
+        stencil: Points at which the kernel is sampled.
         mode: "full" or "depthwise"; see :class:`PointConv`.
         stride: Steps of the grid from one result to the next.
-        padding: Zeros on both sides of every axis; ``stencil.padding(stride)`` if absent.
-        channel_groups: Split the channels of every irrep into so many parts that do not see each other.
+        padding: Zeros on both sides of every axis; by default ``stencil.padding(stride)``.
+        channel_groups: Number of parts into which the channels of every irrep are split; each part of the output
+            depends on one part of the input.
 
     Raises:
-        ValueError: A number out of range, no fields, a kernel that is zero on the stencil, or multiplicities that are
-            not divisible by channel_groups.
+        ValueError: A number is out of range, a type is empty, the kernel is zero on the stencil, or channel_groups does
+            not divide the multiplicities.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.5.
@@ -89,7 +90,8 @@ class GridConv(ExactModule):
         self.dim_in, self.dim_out = self.irreps_in.dim, self.irreps_out.dim
         if not self.dim_in or not self.dim_out:
             raise ValueError(
-                f"a convolution needs fields in and out; got {self.irreps_in or 'none'} and {self.irreps_out or 'none'}"
+                f"a convolution needs input and output fields; got {self.irreps_in or 'none'} and "
+                f"{self.irreps_out or 'none'}"
             )
         self.dim_attributes = kernel.irreps_attributes.dim
         self.conv = PointConv(_part(self.irreps_in, channel_groups), self.irreps_out, kernel, mode)
@@ -105,13 +107,13 @@ class GridConv(ExactModule):
 
         Args:
             features: (B, irreps_in.dim, *grid).
-            attributes: What the kernel of every sample is conditioned on, (B, dimension of the kernel's attributes).
+            attributes: Attributes of the kernel of every sample, (B, irreps_attributes.dim of the kernel).
 
         Returns:
-            (B, irreps_out.dim, *grid), the grid made smaller by the stride.
+            (B, irreps_out.dim, *grid), on the grid that the stride leaves.
 
         Raises:
-            ValueError: Features or attributes do not fit, or the strided grid would not be symmetric.
+            ValueError: Features or attributes have another shape, or the strided grid would not be symmetric.
         """
         self._check(features, attributes)
         batch = features.shape[0]
@@ -119,7 +121,7 @@ class GridConv(ExactModule):
             features = features.index_select(1, self.order_in)
         if attributes is None or not batch:
             result = self._convolve(features, self._folded() if attributes is None else self._nothing(), 1)
-        else:  # one sample a group of channels
+        else:  # every sample is one group of channels
             result = self._convolve(features.flatten(0, 1)[None], self.weight(attributes).flatten(0, 1), batch)
             result = result.unflatten(1, (batch, self.dim_out)).squeeze(0)
         return result.index_select(1, self.order_out.argsort()) if self.channel_groups > 1 else result
@@ -128,11 +130,11 @@ class GridConv(ExactModule):
         """The folded kernel, as ``torch.nn.functional.conv2d`` and ``conv3d`` take it.
 
         Args:
-            attributes: (B, dimension), for kernels that have any.
+            attributes: (B, irreps_attributes.dim of the kernel), for kernels that have attributes.
 
         Returns:
-            (irreps_out.dim, irreps_in.dim / channel_groups, *stencil), or one of them a sample. With several
-            channel_groups the channels are ordered part by part.
+            (irreps_out.dim, irreps_in.dim / channel_groups, *stencil), with a leading dimension B if attributes are
+            given. With several channel_groups the channels are ordered part by part.
         """
         samples, (points, _) = 1 if attributes is None else attributes.shape[0], self.vectors.shape
         if attributes is not None:
@@ -150,12 +152,12 @@ class GridConv(ExactModule):
         return CONVOLUTIONS[self.stencil.dims](x, weight, None, *options)
 
     def _folded(self) -> Tensor:
-        """The kernel without attributes: the one that is kept, if it still holds."""
+        """The folded kernel without attributes; cached while no weight changes."""
         learning = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters())
         if self.training or learning or torch.compiler.is_compiling():
             return self.weight()
         if self._kept is None or not self._kept[0].holds():
-            with torch.inference_mode(False), torch.no_grad():  # a later call may need a gradient by the features
+            with torch.inference_mode(False), torch.no_grad():  # a later call may need the gradient of the features
                 self._kept = Snapshot(self), self.weight()
         return self._kept[1]
 
@@ -165,12 +167,12 @@ class GridConv(ExactModule):
         return self.vectors.new_zeros(shape)
 
     def _normalization(self) -> float:
-        """One over the root of d, the sum over the stencil of the mean square of the filter fields.
+        """The factor 1/sqrt(d), with d the sum over the stencil of the mean square of the filter fields.
 
-        With standard normal features the result then has unit variance, whatever window ends the kernel.
+        With it, the result has unit variance for standard normal features and every window of the kernel.
         """
         generator = torch.Generator().manual_seed(0)
-        kernel = copy.deepcopy(self.kernel)  # batch norm must not count this
+        kernel = copy.deepcopy(self.kernel)  # the running averages of a batch norm must not change
         dim, samples = kernel.irreps_attributes.dim, 64 if kernel.irreps_attributes.dim else 1
         points = self.vectors.shape[0]
         attributes = torch.randn(samples, dim, generator=generator, dtype=torch.float64).to(self.vectors)
@@ -181,7 +183,7 @@ class GridConv(ExactModule):
         if size == 0:
             raise ValueError(
                 f"the kernel is zero everywhere on the stencil of {points} points, with fields "
-                f"{kernel.irreps_filter or 'none'}: take a larger stencil or other fields, and for a single point a "
+                f"{kernel.irreps_filter or 'none'}: use a larger stencil or other fields, and for a single point a "
                 "kernel without batch norm"
             )
         return size**-0.5
@@ -196,13 +198,13 @@ class GridConv(ExactModule):
             )
         if attributes is not None and attributes.shape != (features.shape[0], self.dim_attributes):
             raise ValueError(
-                f"attributes must have shape ({features.shape[0]}, {self.dim_attributes}): one row a sample, of type "
+                f"attributes must have shape ({features.shape[0]}, {self.dim_attributes}): one row per sample, of type "
                 f"{self.kernel.irreps_attributes}; got {tuple(attributes.shape)}"
             )
         self.stencil.check(features.shape[2:], self.stride, self.padding, symmetric=self.symmetric)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or another process gets: everything but the folded kernel."""
+        """State for copies and other processes, without the cached kernel."""
         return {**self.__dict__, "_kept": None}
 
 
@@ -210,7 +212,7 @@ def _part(irreps: o3.Irreps, parts: int) -> o3.Irreps:
     """The type of one part of the channels.
 
     Raises:
-        ValueError: A multiplicity cannot be divided.
+        ValueError: ``parts`` does not divide a multiplicity.
     """
     if any(mul % parts for mul, _ in irreps):
         raise ValueError(f"channel_groups must divide all multiplicities; got {parts} for {irreps}")
@@ -218,7 +220,7 @@ def _part(irreps: o3.Irreps, parts: int) -> o3.Irreps:
 
 
 def _by_parts(irreps: o3.Irreps, parts: int) -> Tensor:
-    """Flat indices of irreps, (irreps.dim,), all of the first part of the channels first."""
+    """Flat indices of irreps, (irreps.dim,), ordered part by part of the channels."""
     _part(irreps, parts)
     blocks = [torch.arange(s.start, s.stop).view(parts, -1) for s in irreps.slices()]
     return torch.cat(blocks, 1).flatten()

@@ -10,23 +10,24 @@ from ik_e3nn.conv.stencil import Stencil
 
 
 class GridPool(ExactModule):
-    r"""Blur with a Gaussian and keep every stride-th point.
+    r"""Blur fields with a Gaussian and keep every stride-th point.
 
     .. math:: y(x) = \sum_\delta w(|\delta|) \, f(x + \delta), \qquad
               w(r) \propto \exp(-\tfrac12 r^2/\sigma^2), \quad \textstyle\sum_\delta w = 1
 
-    One number for all components commutes with every rotation; the blur keeps what the coarser grid cannot resolve
-    from coming back as something else.
+    All components have the same weights, which commutes with every rotation. The blur prevents aliasing: it removes
+    detail that the coarser grid cannot resolve.
 
     Args:
         irreps: Type of the fields.
-        stencil: Where the Gaussian is sampled; 2 (stride) points wide gives N / stride points for every even N.
+        stencil: Points at which the Gaussian is sampled; a width of 2 (stride) points gives N / stride points for
+            every even N.
         stride: Steps of the grid from one result to the next.
-        sigma: Width of the Gaussian in steps of the grid; half of the stride if absent.
-        padding: Zeros on both sides of every axis; ``stencil.padding(stride)`` if absent.
+        sigma: Width of the Gaussian in steps of the grid; by default half of the stride.
+        padding: Zeros on both sides of every axis; by default ``stencil.padding(stride)``.
 
     Raises:
-        ValueError: A number out of range.
+        ValueError: The stride, sigma or padding is out of range.
 
     Example:
         >>> GridPool("2x0e + 1o")(torch.randn(3, 5, 12, 12)).shape
@@ -62,7 +63,7 @@ class GridPool(ExactModule):
         self.register_exact("gaussian", cube.view(1, 1, *stencil.shape))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map (B, irreps.dim, *grid) to the same on the coarser grid."""
+        """Map (B, irreps.dim, *grid) to (B, irreps.dim, *coarser grid)."""
         if features.ndim != self.stencil.dims + 2 or features.shape[1] != self.dim:
             axes = ", ".join("XYZ"[: self.stencil.dims])
             raise ValueError(

@@ -15,24 +15,24 @@ Mode = Literal["full", "depthwise"]
 
 
 class PointConv(nn.Module):
-    r"""Send features along edges through a kernel, and sum them at the receivers.
+    r"""Send features along edges, multiplied by a kernel, and sum them at the receivers.
 
     .. math:: y_i = \frac{1}{\sqrt{\bar d}} \sum_{j} K(h_{ij}) \, x_j
                   = \frac{1}{\sqrt{\bar d}} \, L\Big( \sum_{j} x_j \otimes h_{ij} \Big)
 
     The kernel matrix is never built: L is one linear map over Clebsch-Gordan products, applied after the sum.
 
-    * *full*: every channel of x with every filter field, as in the paper.
-    * *depthwise*: channel c of x with field c; L then mixes the channels. x and h need the same multiplicity
-      everywhere.
+    * *full*: every channel of x is multiplied with every filter field, as in the paper.
+    * *depthwise*: channel c of x is multiplied with field c; L then mixes the channels. All irreps of x and h need the
+      same multiplicity.
 
     Args:
         irreps_in: Type of the node features x.
         irreps_out: Type of the result.
-        kernel: Gives the type of the filter fields and the group; not called here, so that several convolutions can
-            share the fields.
+        kernel: The kernel, for the type of its filter fields and its group; it is not called here, so that several
+            convolutions can share the fields.
         mode: "full" or "depthwise".
-        num_neighbors: Mean number of neighbors d, for unit variance of the sum; less than 1 counts as 1.
+        num_neighbors: Mean number of neighbors d, for unit variance of the sum; values below 1 count as 1.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.4, eq. 5; for L behind the sum see ``matrix``.
@@ -85,9 +85,9 @@ class PointConv(nn.Module):
         Args:
             features: x, (N, irreps_in.dim).
             edge_index: Sender and receiver of every edge, (2, E), in any order.
-            filter_fields: h, (E, filter dimension), or in factors.
-            num_nodes: Number of receiving nodes, if it is not N.
-            blocks: Edges grouped by receiver, if they are at hand; must belong to edge_index.
+            filter_fields: h, (E, irreps_filter.dim), or in factors.
+            num_nodes: Number of receiving nodes, by default N.
+            blocks: Edges of edge_index grouped by receiver, if already computed.
 
         Returns:
             y, (num_nodes, irreps_out.dim); zero for nodes without edges.
@@ -104,7 +104,7 @@ class PointConv(nn.Module):
     def matrix(self, filter_fields: Tensor | SeparableFilter) -> Tensor:
         """The kernel K of every edge as a matrix, (E, irreps_out.dim, irreps_in.dim), without the factor of the sum.
 
-        This is the definition written out, as slow as it looks: for tests and for looking at kernels.
+        It is computed by its definition, which is slow: for tests and for inspecting kernels.
         """
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = filter_fields.fields()
@@ -119,10 +119,10 @@ class PointConv(nn.Module):
             raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
         if isinstance(filter_fields, SeparableFilter) and filter_fields.radial.shape[0] != edge_index.shape[1]:
             raise ValueError(
-                f"filter fields must have one row an edge, {edge_index.shape[1]}; got {filter_fields.radial.shape[0]}"
+                f"filter fields must have one row per edge, {edge_index.shape[1]}; got {filter_fields.radial.shape[0]}"
             )
         if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.dim_filter):
             raise ValueError(
-                f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row an edge, of "
+                f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row per edge, of "
                 f"type {self.irreps_filter}; got {tuple(filter_fields.shape)}"
             )

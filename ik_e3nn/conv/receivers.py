@@ -1,12 +1,13 @@
-"""Sums over the neighbors of a node: as scatter, and as blocks of equal size that a batched GEMM can take."""
+"""Sums over the edges of a receiver, by scatter or in blocks of equal size for a batched GEMM."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-# Each other's derivative. Operators of their own, because autograd's gradient of an index and a compiler's code for
-# a scatter are both several times slower on a CPU than ``index_add_``; whole rows are added, in a fixed order there.
+# The two operators are each other's derivative. They are defined here because both autograd's gradient of an index and
+# the compiler's code for a scatter are several times slower on a CPU than ``index_add_``, which adds whole rows in a
+# fixed order.
 _LIBRARY = torch.library.Library("ik_e3nn", "DEF")
 _LIBRARY.define("gather(Tensor x, Tensor index) -> Tensor")
 _LIBRARY.define("segment_sum(Tensor x, Tensor index, SymInt size) -> Tensor")
@@ -61,26 +62,26 @@ def segment_sum(x: Tensor, index: Tensor, size: int) -> Tensor:
 
 
 def _is_plain(x: Tensor) -> bool:
-    """Neither differentiated nor traced: no need of an operator, which costs more than a small sum itself."""
+    """Whether x is neither differentiated nor traced: then the call of an operator would cost more than a small sum."""
     return type(x) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
 def pad_row(x: Tensor) -> Tensor:
-    """Append one row of zeros: what an empty place of a block refers to."""
+    """Append one row of zeros, to which the empty places of blocks refer: (E, ...) to (E + 1, ...)."""
     return torch.cat([x, x.new_zeros(1, *x.shape[1:])])
 
 
-WIDTH = 8  # edges a block: a wider one wastes more on places without an edge, a narrower one makes small GEMMs
+WIDTH = 8  # edges per block: wider blocks have more empty places, narrower blocks make smaller GEMMs
 
 
 class ReceiverBlocks(NamedTuple):
-    """Edges grouped by receiver into blocks of equal width, padded with an edge that does not exist.
+    """Edges grouped by receiver into blocks of equal width.
 
-    A node of degree d has ceil(d / width) blocks. Sums over (edge in block, ...) are then one batched GEMM.
+    A receiver of d edges has ceil(d / width) blocks, so that sums over the edges of blocks are one batched GEMM.
 
     Attributes:
-        slots: Edge in every place, (blocks, width); the number of edges where a place is empty.
-        receivers: Node of every block, (blocks,).
+        slots: Index of the edge in every place, (blocks, width); the number of edges E if a place is empty.
+        receivers: Receiver of every block, (blocks,).
     """
 
     slots: Tensor
@@ -91,9 +92,9 @@ class ReceiverBlocks(NamedTuple):
         """Group edges by receiver.
 
         Args:
-            receivers: Node that every edge points to, (E,), in any order.
+            receivers: Receiver of every edge, (E,), in any order.
             num_nodes: Number of nodes.
-            width: Edges a block.
+            width: Edges per block.
 
         Example:
             >>> ReceiverBlocks.from_receivers(torch.tensor([1, 0, 1, 1]), 3, width=2).slots
@@ -112,7 +113,7 @@ class ReceiverBlocks(NamedTuple):
         empty = blocks * width - degrees  # places at the end of a node's last block
         place = edges + (empty.cumsum(0) - empty)[receivers]
         if torch.compiler.is_compiling():
-            total = num_edges // width + num_nodes  # the number itself would be a shape that depends on data
+            total = num_edges // width + num_nodes  # an upper bound: the exact number would depend on the data
         else:
             total = int(blocks.sum())
         slots = torch.full((total * width,), num_edges, device=receivers.device)

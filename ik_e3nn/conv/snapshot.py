@@ -1,4 +1,4 @@
-"""Whether a module is still what it was."""
+"""Detect changes of a module."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ from torch import Tensor, nn
 
 
 class Snapshot:
-    """Tells whether a weight, buffer or part of a module has been changed or replaced since the snapshot was made.
+    """A snapshot of a module, which detects whether a weight, buffer or submodule was changed or replaced since.
 
-    Changes are those that torch counts: operations in place, as of optimizers and ``load_state_dict``, but no edits
-    through ``.data``. The values themselves are kept, so that others cannot take their addresses.
+    It detects the changes that torch counts: in-place operations of optimizers, ``load_state_dict`` and others, but not
+    changes through ``.data``. It holds references to the values, so that no other object can get their addresses.
 
     Example:
         >>> import torch
@@ -26,7 +26,7 @@ class Snapshot:
         stores: list[dict[str, Any]] = [s for m in module.modules() for s in (m._parameters, m._buffers, m._modules)]
         values = [(s, name, value) for s in stores for name, value in s.items()]
         tensors = [value for _, _, value in values if isinstance(value, Tensor)]
-        self.counted = not any(t.is_inference() for t in tensors)  # those made in inference mode have no count
+        self.counted = not any(t.is_inference() for t in tensors)  # tensors of inference mode have no version count
         self.entries: list[tuple[dict[str, Any], str, Any, int]] = [
             (*entry, self._version(entry[2])) for entry in values
         ]

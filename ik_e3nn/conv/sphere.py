@@ -1,11 +1,11 @@
 r"""Convolution of signals on the sphere.
 
-Of a kernel h on the sphere, a convolution over rotations leaves only the part that is symmetric about the pole:
+A convolution over rotations depends only on the part of the kernel h that is symmetric about the pole:
 
 .. math:: (f * h)(x) = \int_{SO(3)} f(g\eta) \, h(g^{-1} x) \, dg
 
-*Which constant is right.* Write every rotation as :math:`g = R(\omega) R_\eta(\gamma)`, where :math:`R(\omega)` takes
-the pole :math:`\eta` to :math:`\omega`, and the measure as :math:`dg = d\omega \, d\gamma`, of volume
+*Derivation of the constant.* Write every rotation as :math:`g = R(\omega) R_\eta(\gamma)`, where :math:`R(\omega)`
+takes the pole :math:`\eta` to :math:`\omega`, and the measure as :math:`dg = d\omega \, d\gamma`, of volume
 :math:`8\pi^2`. Then
 :math:`f(g\eta) = f(\omega)`, and the integral over :math:`\gamma` replaces h by :math:`2\pi` times its mean about the
 pole, :math:`\sum_l h_{l0} Y_{l0}`. For harmonics that are orthonormal in :math:`d\omega`,
@@ -15,15 +15,15 @@ pole, :math:`\sum_l h_{l0} Y_{l0}`. For harmonics that are orthonormal in :math:
 .. math:: (f * h)(x) = 2\pi \sum_l h_{l0} \sqrt{\tfrac{2l+1}{4\pi}} \; \tfrac{4\pi}{2l+1} \sum_m f_{lm} Y_{lm}(x)
           \quad\Rightarrow\quad (f * h)_{lm} = 2\pi \sqrt{\tfrac{4\pi}{2l+1}} \, f_{lm} h_{l0}
 
-which is Driscoll and Healy's theorem 1. One also finds :math:`\sqrt{16\pi^3/(2l+2)}` written for the factor: that has
-2l+2 for 2l+1 and is wrong for every l (already for l = 0, where both sides are plain integrals:
+which is Driscoll and Healy's theorem 1. Some texts give the factor :math:`\sqrt{16\pi^3/(2l+2)}`, with 2l+2 instead of
+2l+1, which is wrong for every l (already for l = 0, where both sides are plain integrals:
 :math:`8\pi^2 \bar f \bar h`). Here harmonics have mean square 1 over the sphere ("component") and the group has volume
-1; both only rescale, and leave
+1. Both only rescale, and the result is
 
 .. math:: (f * h)_{lm} = \frac{1}{\sqrt{2l+1}} \, f_{lm} h_{l0}
 
-The pole is e3nn's polar axis, (0, 1, 0). A zonal convolution of many channels is thus one matrix for every degree: the
-same as an O(3)-equivariant linear layer.
+The pole is the polar axis of e3nn, (0, 1, 0). A zonal convolution of many channels is thus one matrix for every degree,
+the same as an O(3)-equivariant linear layer.
 """
 
 from typing import cast
@@ -41,20 +41,20 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 def zonal_convolution(signals: Tensor, kernel: Tensor) -> Tensor:
-    r"""Convolve signals on the sphere with kernels, each degree by its own matrix.
+    r"""Convolve signals on the sphere with zonal kernels: multiply each degree by its own matrix.
 
     .. math:: (f * h)^v_{lm} = \frac{1}{\sqrt{2l+1}} \sum_u h^{uv}_{l0} f^u_{lm}
 
     Args:
         signals: Coefficients (..., C_in (L+1)^2) of ``spherical_irreps(L, C_in)``.
-        kernel: Coefficients h_l0 (..., L+1, C_in, C_out); leading dimensions are those of the signals, or none if all
-            signals meet the same kernel.
+        kernel: Coefficients h_l0 (..., L+1, C_in, C_out), with the leading dimensions of the signals, or with none if
+            all signals have the same kernel.
 
     Returns:
         Coefficients (..., C_out (L+1)^2).
 
     Raises:
-        ValueError: Shapes that do not fit.
+        ValueError: The shapes do not fit together.
 
     Reference:
         Driscoll and Healy, Adv. Appl. Math. 15 (1994) 202, theorem 1; the constant is derived above.
@@ -71,7 +71,7 @@ def zonal_convolution(signals: Tensor, kernel: Tensor) -> Tensor:
         )
     if kernel.ndim > 3 and kernel.shape[:-3] != signals.shape[:-1]:
         raise ValueError(
-            f"there must be one kernel, or one for every signal, {tuple(signals.shape[:-1])}; "
+            f"there must be one kernel for all signals, or one for each, {tuple(signals.shape[:-1])}; "
             f"got {tuple(kernel.shape[:-3])}"
         )
     degrees, channels = kernel.shape[-3:-1]
@@ -83,18 +83,18 @@ def zonal_convolution(signals: Tensor, kernel: Tensor) -> Tensor:
 
 
 class SphereConv(nn.Module):
-    r"""Convolution with learned zonal kernels, many channels in and out.
+    r"""Convolve signals on the sphere with learned zonal kernels, from many channels to many.
 
     .. math:: y^v_{lm} = \sum_u W^{uv}_l x^u_{lm} + b^v \delta_{l0}, \qquad h^{uv}_{l0} = \sqrt{2l+1} \, W^{uv}_l
 
-    It commutes with all of O(3), exactly. Under a smaller group an ``EquivariantLinear`` of the same types has more to
-    learn.
+    It commutes exactly with all of O(3). For a smaller group, an ``EquivariantLinear`` of the same types has more
+    weights.
 
     Args:
         irreps_in: Type of the signals, like "8x0e + 8x1o + 8x2e".
-        channels: Number of signals out.
-        l_max: Largest degree out; that of the input unless given. Degrees that the input does not have stay zero.
-        bias: Add a learned constant to every signal.
+        channels: Number of output signals.
+        l_max: Largest degree of the output; by default that of the input. Degrees that the input lacks are zero.
+        bias: Add a learned constant to every output signal.
 
     Attributes:
         irreps_out: Type of the result.
@@ -119,7 +119,7 @@ class SphereConv(nn.Module):
         return cast(Tensor, self.linear(signals))
 
     def kernel(self) -> Tensor:
-        """Coefficients h_l0 (L+1, C_in, C_out) up to the smaller band limit, as of ``zonal_convolution``."""
+        """Coefficients h_l0 (L+1, C_in, C_out) for ``zonal_convolution``, up to the smaller of both band limits L."""
         ins, outs = layout(self.irreps_in), layout(self.irreps_out)
         degrees = min(len(ins), len(outs))
         weight = self.linear.weight.view(degrees, ins[0].mul, outs[0].mul) * ins[0].mul ** -0.5
@@ -128,23 +128,24 @@ class SphereConv(nn.Module):
 
 
 class ImplicitSphereConv(nn.Module):
-    r"""Convolution with zonal kernels that an MLP makes of attributes, for every sample its own.
+    r"""Convolve each signal on the sphere with its own zonal kernel, which an MLP computes from attributes.
 
     .. math:: y_{lm} = \frac{1}{\sqrt{2l+1}} \, h_{l0}(a) \, x_{lm}, \qquad
               h_{l0}(a) = \sqrt{\tfrac{2l+1}{C_{in}}} \, \mathrm{MLP}_l(a)
 
-    What the MLP gives are scalars under G, so that the convolution commutes with G acting on signals and attributes
-    together; scalar attributes leave all of O(3). With a gate, steerable attributes matter only by what G leaves
-    invariant of them (the part along an axis, say); "product" also sees their lengths and angles.
+    The MLP returns scalars under G, so that the convolution commutes with G acting on signals and attributes together;
+    with scalar attributes it commutes with all of O(3). With "gate", the kernel depends only on the part of steerable
+    attributes that G leaves invariant (their component along an axis, for example); with "product" it also depends on
+    their lengths and angles.
 
     Args:
         irreps_in: Type of the signals.
-        channels: Number of signals out.
+        channels: Number of output signals.
         irreps_attributes: Type of the attributes of a sample.
-        irreps_hidden: Type of the MLP's hidden features.
+        irreps_hidden: Type of the hidden features of the MLP.
         group: The group G, or its name.
         depth: Number of hidden layers.
-        activation: Of the MLP, see ``EquivariantMLP``.
+        activation: Activation of the MLP; see ``EquivariantMLP``.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3: the kernel as the output of a G-equivariant MLP.
@@ -188,15 +189,15 @@ class ImplicitSphereConv(nn.Module):
         return values.unflatten(-1, self.shape) * values.new_tensor(self.scales)[:, None, None]
 
     def forward(self, signals: Tensor, attributes: Tensor) -> Tensor:
-        """Map signals (..., irreps_in.dim), with attributes of each, to (..., irreps_out.dim)."""
+        """Map signals (..., irreps_in.dim) with attributes (..., irreps_attributes.dim) to (..., irreps_out.dim)."""
         return zonal_convolution(signals, self.kernel(attributes))
 
 
 def _types(irreps_in: o3.Irreps | str, channels: int, l_max: int | None) -> tuple[o3.Irreps, o3.Irreps]:
-    """Types in and out of signals on the sphere."""
+    """Types of the input and output signals of a convolution on the sphere."""
     _, l_in = band_limit(irreps_in, "irreps_in")
     if channels < 1:
-        raise ValueError(f"a convolution needs at least 1 channel out; got {channels}")
+        raise ValueError(f"a convolution needs at least 1 output channel; got {channels}")
     l_max = l_in if l_max is None else l_max
     if l_max < 0:
         raise ValueError(f"l_max must be 0 or more; got {l_max}")

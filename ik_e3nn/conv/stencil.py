@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Stencil:
-    r"""A cube of points, less those outside the ball that fits into it.
+    r"""The points of a cube that lie inside its inscribed ball.
 
     .. math:: \delta = d \, s \, (k - c), \quad k \in \{0, \dots, n-1\}^D, \; c = \tfrac{n-1}{2}, \qquad
               |\delta| \le d \, s \, \tfrac{n}{2}
 
-    The mask is a ball because the corners of a cube look different after a turn of 45 degrees. Grid axes are the
-    coordinates x, y(, z) in this order; a plane lies in space as (x, y, 0).
+    The mask is a ball because a cube is not invariant under all rotations. Grid axes are the coordinates x, y(, z) in
+    this order; the points of a plane are (x, y, 0).
 
     Args:
         size: Number n of points along every axis. An even stencil has no point at its center.
@@ -24,7 +24,7 @@ class Stencil:
         spacing: Distance s of neighboring points of the grid, in the units of the kernel (pixels, A, ...).
 
     Raises:
-        ValueError: A number out of range.
+        ValueError: A number is out of range.
 
     Example:
         >>> Stencil(3).vectors().shape, Stencil(5).vectors().shape, Stencil(5, dims=3).vectors().shape
@@ -52,7 +52,7 @@ class Stencil:
 
     @property
     def extent(self) -> int:
-        """Points of the grid that the stencil covers along an axis."""
+        """Number of grid points that the stencil covers along an axis."""
         return self.dilation * (self.size - 1) + 1
 
     @property
@@ -68,40 +68,40 @@ class Stencil:
     def vectors(self) -> Tensor:
         """Edge vectors from the points inside the mask to the center, (P, 3), float64.
 
-        As everywhere: from the sender to the receiver, hence minus the displacement of the point.
+        Like all edge vectors they point from the sender to the receiver: minus the displacement of the point.
         """
         steps = self._steps()[self.places()]
         flat = torch.nn.functional.pad(steps, (0, 3 - self.dims))
         return -self.dilation * self.spacing * flat
 
     def padding(self, stride: int) -> int:
-        """Zeros on both sides of an axis with which N points become N / stride, up to rounding."""
+        """Number of zeros on both sides of an axis for which N points give N / stride, up to rounding."""
         return max((self.extent - stride + 1) // 2, 0)
 
     def check(self, grid: Sequence[int], stride: int, padding: int, *, symmetric: bool) -> None:
-        """Raise unless a strided stencil fits on a grid.
+        """Raise an error unless a strided stencil fits on a grid.
 
         Args:
             grid: Points along every axis.
             stride: Steps of the grid from one result to the next.
             padding: Zeros on both sides of every axis.
-            symmetric: The results must lie symmetrically on the grid, as equivariance demands.
+            symmetric: Whether the results must lie symmetrically on the grid, as equivariance requires.
 
         Raises:
-            ValueError: The grid is too small, or the results are nearer to one of its sides.
+            ValueError: The grid is too small, or the results do not lie symmetrically on it.
         """
         for points in grid:
             rest = points + 2 * padding - self.extent
             if rest < 0:
                 raise ValueError(
                     f"a stencil of {self.extent} points does not fit on a grid of {points} with {padding} zeros on "
-                    "both sides; pad more or take a smaller stencil"
+                    "both sides; use more padding or a smaller stencil"
                 )
             if symmetric and rest % stride:
                 raise ValueError(
                     f"on {points} points with {padding} zeros on both sides, a stencil of {self.extent} with stride "
-                    f"{stride} leaves out {rest % stride} on one side alone, so that turns and mirror images would "
-                    f"differ; for stride 2 take an {'odd' if points % 2 else 'even'} stencil, or pad the grid"
+                    f"{stride} leaves out {rest % stride} on one side only, which breaks equivariance under rotations "
+                    f"and mirrors; for stride 2 use an {'odd' if points % 2 else 'even'} stencil, or pad the grid"
                 )
 
     def _steps(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Kernels: steerable filter fields of an edge, the output of a G-equivariant MLP or of a fixed basis."""
+"""Kernels: steerable filter fields of an edge, from a G-equivariant MLP or a fixed basis."""
 
 from ik_e3nn.kernels.analytic import AnalyticKernel
 from ik_e3nn.kernels.base import Kernel, SeparableFilter

@@ -1,4 +1,4 @@
-"""The classical kernel: a fixed steerable basis, nothing learned before the last linear map."""
+"""The classical kernel: a fixed steerable basis, with no learned layer before the last linear map."""
 
 import torch
 from e3nn import o3
@@ -10,12 +10,12 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class AnalyticKernel(Kernel):
-    r"""Harmonics times radial shells; for a subgroup of O(3) this is group restriction.
+    r"""A kernel of harmonics times radial functions; for a subgroup of O(3) this is group restriction.
 
     .. math:: h(r, a) = w(|r|) \, \big( f(r) \oplus a \big)
 
     Args:
-        irreps_attributes: Type of the attributes of an edge. May be empty ("").
+        irreps_attributes: Type of the attributes of an edge. It may be empty ("").
         group: The group G of the convolution, or its name.
         basis: Features of the edge vector.
 
@@ -41,9 +41,9 @@ class AnalyticKernel(Kernel):
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
-        """Filter fields; there is no hidden layer to add to."""
+        """Filter fields; ``hidden`` must be None, because this kernel has no hidden layer."""
         if hidden is not None:
-            raise ValueError("an analytic kernel has no hidden layer; give what it should see as attributes")
+            raise ValueError("an analytic kernel has no hidden layer; got hidden: pass it as attributes instead")
         features, window = geometry
         attributes = self.checked(attributes, features)
         return torch.cat([features, attributes], 1) * window

@@ -1,4 +1,4 @@
-"""What every kernel is to a convolution."""
+"""The interface between kernels and convolutions."""
 
 from abc import ABC, abstractmethod
 from typing import NamedTuple, Protocol
@@ -11,18 +11,18 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class SeparableFilter(NamedTuple):
-    r"""Filter fields that are radial numbers times harmonics: :math:`h^c_{lm} = R_{lc} \, Y_{lm}`.
+    r"""Filter fields that are products of radial functions and harmonics: :math:`h^c_{lm} = R_{lc} \, Y_{lm}`.
 
     Attributes:
-        radial: (E, l_max+1, channels), window included.
-        harmonics: (E, (l_max+1)^2).
+        radial: R, including the window, (E, l_max+1, channels).
+        harmonics: Y, (E, (l_max+1)^2).
     """
 
     radial: Tensor
     harmonics: Tensor
 
     def fields(self) -> Tensor:
-        """The product, as flat features (E, channels (l_max+1)^2) of ``spherical_irreps(l_max, channels)``."""
+        """The products, as flat features (E, channels (l_max+1)^2) of ``spherical_irreps(l_max, channels)``."""
         blocks = [
             (self.radial[:, l, :, None] * self.harmonics[:, None, l * l : (l + 1) ** 2]).flatten(1)
             for l in range(self.radial.shape[1])
@@ -34,10 +34,10 @@ Filter = Tensor | SeparableFilter
 
 
 class HasMatrix(Protocol):
-    """A convolution: anything that turns filter fields into the kernel matrix."""
+    """A convolution, which can turn filter fields into the kernel matrix."""
 
     def matrix(self, filter_fields: Filter) -> Tensor:
-        """(E, dim_out, dim_in) from filter fields (E, dim_filter)."""
+        """Kernel matrix (E, dim_out, dim_in) of filter fields (E, dim_filter)."""
         ...
 
 
@@ -51,10 +51,10 @@ class Kernel(nn.Module, ABC):
     Attributes:
         irreps_attributes: Type of the attributes a.
         irreps_filter: Type of the filter fields h.
-        irreps_hidden: Type of the MLP's first layer, to which a caller can add linear maps of more attributes: those
-            of nodes are cheaper there, because the map acts once a node and not once an edge.
+        irreps_hidden: Type of the first layer of the MLP, to which a caller can add linear maps of further attributes.
+            This is cheaper for attributes of nodes, because the map is applied once per node and not once per edge.
         group: The symmetry group G.
-        basis: What makes features of an edge vector; a kernel without one has a ``geometry`` of its own.
+        basis: Computes the features of an edge vector; a kernel without a basis overrides ``geometry``.
     """
 
     basis: nn.Module
@@ -64,7 +64,7 @@ class Kernel(nn.Module, ABC):
     group: SymmetryGroup
 
     def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, ...]:
-        """What the kernel sees of edge vectors (E, 3), in A: features and window of its basis."""
+        """Features and window of the basis for edge vectors (E, 3), in A."""
         result: tuple[Tensor, ...] = self.basis(edge_vectors)
         return result
 
@@ -72,39 +72,42 @@ class Kernel(nn.Module, ABC):
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Filter:
-        """Filter fields of edges whose geometry is known; see ``forward``."""
+        """Filter fields of edges from the result of ``geometry``; see ``forward``."""
 
     def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None) -> Filter:
-        """Filter fields, (E, irreps_filter.dim) or in factors.
+        """Filter fields of edges.
 
         Args:
             edge_vectors: (E, 3), in A.
             attributes: (E, irreps_attributes.dim).
-            hidden: Added to the first layer's output, (E, irreps_hidden.dim).
+            hidden: Added to the output of the first layer, (E, irreps_hidden.dim).
+
+        Returns:
+            (E, irreps_filter.dim), or the factors of a :class:`SeparableFilter`.
 
         Raises:
-            ValueError: Vectors or attributes of another shape.
+            ValueError: The vectors or attributes have another shape.
         """
         if edge_vectors.ndim != 2 or edge_vectors.shape[1] != 3:
             raise ValueError(f"edge vectors must have shape (E, 3); got {tuple(edge_vectors.shape)}")
         return self.from_geometry(self.geometry(edge_vectors), attributes, hidden)
 
     def matrix(self, convolution: HasMatrix, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
-        """The kernel itself, (E, dim_out, dim_in), in a given convolution; for looking at it and for tests."""
+        """The kernel matrix (E, dim_out, dim_in) in a given convolution, for tests and for inspecting kernels."""
         return convolution.matrix(self(edge_vectors, attributes))
 
     def checked(self, attributes: Tensor | None, like: Tensor) -> Tensor:
-        """Attributes as a tensor of the declared type.
+        """Attributes (E, irreps_attributes.dim); a tensor without columns for None.
 
         Raises:
-            ValueError: Their number does not match ``irreps_attributes``.
+            ValueError: Their dimension is not that of ``irreps_attributes``.
         """
         if attributes is None:
             attributes = like.new_zeros(like.shape[0], 0)
         # torch.compile cannot guard irreps, see nn.layout
         if not torch.compiler.is_compiling() and attributes.shape[-1] != self.irreps_attributes.dim:
             raise ValueError(
-                f"this kernel takes attributes of type {self.irreps_attributes or '(none)'}, dimension "
+                f"this kernel needs attributes of type {self.irreps_attributes or '(none)'}, dimension "
                 f"{self.irreps_attributes.dim}; got a tensor of shape {tuple(attributes.shape)}"
             )
         return attributes

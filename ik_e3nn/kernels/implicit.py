@@ -1,4 +1,4 @@
-"""The implicit kernel: a G-equivariant MLP of the edge vector and any steerable attributes."""
+"""The implicit kernel: a G-equivariant MLP of the edge vector and steerable attributes."""
 
 import torch
 from e3nn import o3
@@ -12,36 +12,37 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class ImplicitKernel(Kernel):
-    r"""Filter fields as the output of a G-equivariant MLP.
+    r"""A kernel whose filter fields are the output of a G-equivariant MLP.
 
     .. math:: h(r, a) = w(|r|) \; \sigma \circ L_n \circ \dots \circ \sigma \circ L_1 \big( f(r) \oplus a \big)
 
     with features f and window w from an edge basis. Because the MLP commutes with G, so does the kernel (Lemma 1 of the
-    paper). ``depth`` counts the hidden layers; the MLP's last linear layer is in the convolution. Depth 0 is the
-    analytic kernel, seen through a linear map to ``irreps_filter``.
+    paper). ``depth`` counts the hidden layers; the last linear layer of the MLP is in the convolution. Depth 0 is the
+    analytic kernel followed by a linear map to ``irreps_filter``.
 
     Args:
         irreps_attributes: Type of the attributes a of an edge: scalars (species, bond types, charges) and steerable
-            ones (fields, normals, node features). May be empty ("").
+            attributes (fields, normals, node features). It may be empty ("").
         irreps_filter: Type of the filter fields h, like "16x0e + 16x1o + 16x2e".
         group: The group G, or its name.
         basis: Features of the edge vector.
         depth: Number of hidden layers.
         activation: "product" and "gate" are exactly equivariant: to rounding, 1e-14 in float64 and 1e-6 in float32.
-            Gates are scalars, and a linear layer makes scalars only of what G leaves invariant: under O(3) a gated
-            kernel never sees the angle between r and a vector attribute. "product" does, because it multiplies fields
-            first; it takes about twice the time, and equally many fields of every type in ``irreps_filter``. Where all
-            attributes are scalars and G is O(3) or SO(3), "gate" loses nothing. "sphere", the paper's, sees angles
-            too and is exact for subgroups of Oh alone. For others the kernel of a new network violates its symmetry,
-            by 2, 4, 6 and 2 % for l_max of 1, 2, 3 and 4 under O3 and SO3, by 1 to 5 % under SO2, Cinfv, D3 or a
-            tilted C5 x Ci, single values by more than they are on average: see below.
-        grid_degree: Degree of the sphere activation's grid, see :class:`ik_e3nn.nn.SphereActivation`.
-        batch_norm: Normalize f(r) per irrep over the batch, as the paper does; leave it off for potentials, where the
-            energy of one structure must not depend on another.
+            Gates are scalars, and a linear layer makes scalars only from what G leaves invariant: under O(3) a gated
+            kernel never depends on the angle between r and a vector attribute. "product" does, because it multiplies
+            fields first; it takes about twice the time, and needs the same multiplicity for every irrep in
+            ``irreps_filter``. If all attributes are scalars and G is O(3) or SO(3), "gate" loses nothing. "sphere",
+            used in the paper, depends on angles too, but is exact for subgroups of Oh only. For other groups the
+            kernel of a new network violates its symmetry: by 2, 4, 6 and 2 % for l_max of 1, 2, 3 and 4 under O3 and
+            SO3, by 1 to 5 % under SO2, Cinfv, D3 or a tilted C5 x Ci, and single values by more (see below).
+        grid_degree: Degree of the grid of the sphere activation; see :class:`ik_e3nn.nn.SphereActivation`.
+        batch_norm: Normalize f(r) per irrep over the batch, as in the paper. Do not use it for potentials: the energy
+            of a structure must not depend on the other structures of a batch.
 
     The errors of "sphere" were measured for "2x0e + 1o" as attributes, 8 fields of every degree, two hidden layers and
-    a Bessel basis of 5 A: root mean square of h(g r, g a) - D(g) h(r, a) over that of h, for 64 standard normal r and
-    a, 8 elements g of the group, and three initializations. A finer grid (``grid_degree``) makes them smaller.
+    a Bessel basis of 5 A: the root mean square of h(g r, g a) - D(g) h(r, a) over the root mean square of h, for 64
+    standard normal r and a, 8 elements g of the group, and three initializations. A finer grid (``grid_degree``)
+    reduces them.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, sections 3.1-3.3, Lemma 1, appendix B.1.

@@ -1,4 +1,4 @@
-"""The implicit kernel of O(3) or SO(3) with scalar attributes alone: it can only learn radial functions."""
+"""The implicit kernel of O(3) or SO(3) with scalar attributes, which learns radial functions."""
 
 from collections.abc import Sequence
 
@@ -13,23 +13,23 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class RadialKernel(Kernel):
-    r"""Harmonics times an MLP of the distance and scalar attributes.
+    r"""A kernel of harmonics times an MLP of the distance and scalar attributes.
 
     .. math:: h^c_{lm}(r, a) = u(|r|/r_{max}) \, \mathrm{MLP}_{lc}\big(b(|r|), a\big) \, Y_{lm}(r/|r|)
 
-    Every O(3)-equivariant function of one vector and scalars with values in irrep (l, (-1)^l) is of this form, so this
-    is the fast path of :class:`ImplicitKernel` for that case and no approximation (Zhdanov et al., end of section 4).
+    Every O(3)-equivariant function of one vector and scalars with values in irrep (l, (-1)^l) is of this form. In this
+    case the kernel is a fast :class:`ImplicitKernel` without approximation (Zhdanov et al., end of section 4).
 
     Args:
-        irreps_attributes: Type of the attributes of an edge: scalars, like "4x0e". May be empty ("").
+        irreps_attributes: Type of the attributes of an edge: scalars, like "4x0e". It may be empty ("").
         channels: Number of fields of every l.
         radial: Basis of functions of the distance; its r_max is the cutoff.
         l_max: Largest degree.
-        hidden: Sizes of the MLP's hidden layers.
-        group: O(3), or SO(3) for convolutions that may tell mirror images apart.
+        hidden: Sizes of the hidden layers of the MLP.
+        group: O(3), or SO(3) for convolutions that can distinguish mirror images.
 
     Raises:
-        ValueError: Another group, or attributes that are no scalars: their kernels are not all of this form.
+        ValueError: The group is another one, or an attribute is not a scalar: their kernels are not of this form.
 
     Example:
         >>> kernel = RadialKernel("4x0e", 32, radial=BesselBasis(5.0), l_max=1)
@@ -52,11 +52,11 @@ class RadialKernel(Kernel):
         self.irreps_filter = spherical_irreps(l_max, channels)
         self.group = SymmetryGroup.from_config(group)
         if not self.group.is_isotropic:
-            raise ValueError(f"a radial kernel needs O(3) or SO(3); got {self.group}: use an ImplicitKernel for it")
+            raise ValueError(f"a radial kernel needs O(3) or SO(3); got {self.group}: use an ImplicitKernel instead")
         if any(ir != o3.Irrep("0e") for _, ir in self.irreps_attributes):
             raise ValueError(
-                f"attributes of a radial kernel are scalars, like 4x0e; got {self.irreps_attributes}: use an "
-                "ImplicitKernel for them"
+                f"attributes of a radial kernel must be scalars, like 4x0e; got {self.irreps_attributes}: use an "
+                "ImplicitKernel instead"
             )
         self.radial, self.l_max, self.channels = radial, l_max, channels
         self.harmonics = Harmonics(l_max)
@@ -64,7 +64,7 @@ class RadialKernel(Kernel):
         self.irreps_hidden = o3.Irreps([(self.mlp.sizes[1], "0e")])
 
     def geometry(self, edge_vectors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Radial functions (E, number), window (E, 1) and harmonics (E, (l_max+1)^2)."""
+        """Radial functions (E, num_basis), window (E, 1) and harmonics (E, (l_max+1)^2)."""
         lengths = distances(edge_vectors)
         Y = self.harmonics(edge_vectors / torch.where(lengths == 0, 1.0, lengths))
         return self.radial(lengths), smooth_envelope(lengths / self.radial.r_max), Y

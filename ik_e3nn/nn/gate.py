@@ -9,18 +9,17 @@ from ik_e3nn.nn.scalar import normalized_sigmoid, normalized_silu
 
 
 class Gate(nn.Module):
-    r"""SiLU on scalars; everything else is multiplied by the sigmoid of a scalar of its own. Exactly equivariant.
+    r"""Apply SiLU to scalars, and multiply every other field by the sigmoid of its own scalar. Exactly equivariant.
 
     .. math:: (s, g, x) \mapsto (c_1 \mathrm{silu}(s),\; c_2 \,\mathrm{sigmoid}(g)\, x)
 
-    For a group G smaller than O(3) the scalars s and g are what a G-linear layer made of type 0e: Gate itself need not
-    know G.
+    It works for every group G: a G-linear layer before it makes the scalars s and g, of type 0e.
 
     Args:
-        irreps_out: Type of the output. Its 0e are activated, all other fields are gated.
+        irreps_out: Type of the output. SiLU acts on its 0e; all other fields are gated.
 
     Attributes:
-        irreps_in: The type to feed it: 0e of the output, one 0e for every gated field, the gated fields.
+        irreps_in: Type of the input: the 0e of the output, one 0e for every gated field, then the gated fields.
 
     Reference:
         Weiler et al., 3D Steerable CNNs, NeurIPS 2018, section 4.3.
@@ -43,7 +42,7 @@ class Gate(nn.Module):
         self.sizes = [self.num_scalars, self.gated.num_irreps, self.gated.dim]
         if self.irreps_out != irreps:
             raise ValueError(
-                f"scalars (0e) must come first in the output of a gate; got {irreps}, use {self.irreps_out}"
+                f"scalars (0e) must come first in the output of a gate; got {irreps}: use {self.irreps_out}"
             )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """Layouts of steerable features.
 
-*Flat* is e3nn's: (N, irreps.dim), block after block, channels before components. *Components first* is (M, N, C) for
-types whose irreps all have the same number of channels C, with M the sum of all 2l+1: what acts on components alone
-(couplings, harmonics) and what mixes the channels of one irrep are then plain matrix products without copies.
+*Flat* is the layout of e3nn: (N, irreps.dim), block after block, channels before components. *Components first* is
+(M, N, C), for types whose irreps all have the same number of channels C, with M the sum of all 2l+1. In this layout,
+maps of the components (couplings, harmonics) and of the channels of one irrep are matrix products without copies.
 
-``torch.compile`` cannot guard e3nn's irreps (their ``Irrep`` is a tuple without a length), so what ``forward`` needs of
-them is written down once, when a module is made.
+``torch.compile`` cannot guard e3nn's irreps (their ``Irrep`` is a tuple without a length). Modules therefore store the
+sizes that their ``forward`` needs as plain numbers when they are constructed.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Block(NamedTuple):
 
     @property
     def place(self) -> slice:
-        """Its columns in flat features."""
+        """Columns of the block in flat features."""
         return slice(self.start, self.stop)
 
 
@@ -48,7 +48,7 @@ def layout(irreps: o3.Irreps | str) -> tuple[Block, ...]:
 
 
 def to_components(x: Tensor, blocks: Sequence[Block]) -> Tensor:
-    """Flat (N, irreps.dim) to components first (sum of 2l+1, N, channels), for blocks of one multiplicity.
+    """Convert flat (N, irreps.dim) to components first (sum of 2l+1, N, channels), for blocks of one multiplicity.
 
     Example:
         >>> to_components(torch.zeros(5, 8), layout("2x0e + 2x1o")).shape
@@ -58,7 +58,7 @@ def to_components(x: Tensor, blocks: Sequence[Block]) -> Tensor:
 
 
 def from_components(x: Tensor | Sequence[Tensor], blocks: Sequence[Block]) -> Tensor:
-    """Components first, whole or as one (2l+1, N, mul) an irrep, to flat (N, irreps.dim).
+    """Convert components first, as one tensor or as one (2l+1, N, mul) per irrep, to flat (N, irreps.dim).
 
     Example:
         >>> from_components(torch.zeros(4, 5, 2), layout("2x0e + 2x1o")).shape

@@ -18,19 +18,22 @@ class EquivariantLinear(nn.Module):
     .. math:: y_k = S_k^{-1/2} \sum_i \sum_p (w_{ikp} \otimes B_{ikp}) \, x_i + b_k,
               \qquad B_{ikp} \in \mathrm{Hom}_G(i, k), \; S_k = \sum_{ip} \mathrm{mul}_i \, B_{ikp} B_{ikp}^T
 
-    The weights start as standard normal numbers. :math:`S_k` is the covariance that inputs of unit variance then have
-    at the output; it commutes with G, so that dividing by its root gives *every component* unit variance and keeps
+    The weights are initialized with standard normal numbers. :math:`S_k` is the covariance of the output for inputs of
+    unit variance; it commutes with G, so that dividing by its root gives *every component* unit variance and keeps
     equivariance. (Scaling whole blocks is not enough: components that G leaves invariant would grow from layer to
-    layer.) For G = O(3) it is ``o3.Linear``.
+    layer.) For G = O(3) the layer is equivalent to ``o3.Linear``.
 
-    Blocks of x and y that G connects are multiplied in one GEMM; where the only maps are multiples of the identity
+    Blocks of x and y that G connects are multiplied in one GEMM; if the only maps are multiples of the identity
     (always for O(3) and SO(3)), the GEMM runs over channels alone.
 
     Args:
-        irreps_in: Type of the input.
-        irreps_out: Type of the output. A block that nothing maps to is zero.
+        irreps_in: Type of the input x.
+        irreps_out: Type of the output y. A block to which no input block maps is zero.
         group: The group G, or its name.
-        bias: Add a learnable G-invariant vector (zero at the start).
+        bias: Add a learnable G-invariant vector b (irreps_out.dim,), zero at first.
+
+    Attributes:
+        weight: All weights w one after the other, (number of weights,): see ``weight_shapes``.
 
     Example:
         >>> linear = EquivariantLinear("4x0e + 4x1o", "2x0e + 2x1o", "SO2")
@@ -76,7 +79,17 @@ class EquivariantLinear(nn.Module):
         self.register_buffer("permutation", permutation, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map features (..., irreps_in.dim) to (..., irreps_out.dim)."""
+        """Apply the layer.
+
+        Args:
+            x: Flat features (..., irreps_in.dim).
+
+        Returns:
+            Flat features (..., irreps_out.dim).
+
+        Raises:
+            ValueError: The last dimension of x is not irreps_in.dim.
+        """
         if x.shape[-1] != self.dim_in:
             raise ValueError(f"expected features of {self.irreps_in}, dimension {self.dim_in}; got {tuple(x.shape)}")
         weights = self.weight.split([c.num_weights for c in self.components])
@@ -89,7 +102,14 @@ class EquivariantLinear(nn.Module):
         return y if self.bias is None else y + self.bias()
 
     def on_components(self, x: Tensor) -> Tensor:
-        """The same map with components first, (M_in, N, C_in) to (M_out, N, C_out), for types of one multiplicity."""
+        """Apply the layer to features with components first, for types of one multiplicity.
+
+        Args:
+            x: (M_in, N, C_in), with M_in the sum of 2l+1 over the irreps of irreps_in and C_in their multiplicity.
+
+        Returns:
+            (M_out, N, C_out), with M_out and C_out likewise for irreps_out.
+        """
         if not self.block_by_block:
             return to_components(self(from_components(x, self.blocks_in)), self.blocks_out)
         nodes = x.shape[1]
@@ -102,12 +122,12 @@ class EquivariantLinear(nn.Module):
         return results[0] if len(results) == 1 else torch.cat(results)
 
     def weight_matrices(self) -> list[tuple[list[int], int]]:
-        """The matrices that ``weight`` holds one after the other, (channels in, channels out) each.
+        """The matrices (channels in, channels out) that ``weight`` holds one after the other.
 
-        Any values of them make an equivariant map.
+        The layer is equivariant for all values of the matrices.
 
         Returns:
-            The input blocks whose channels are a matrix's rows, and the number of its columns.
+            For each matrix, the input blocks whose channels are its rows, and the number of its columns.
 
         Example:
             >>> EquivariantLinear("4x0e + 4x1o", "2x0e + 2x1o").weight_matrices()
@@ -117,7 +137,7 @@ class EquivariantLinear(nn.Module):
         return [matrix for c in components for matrix in c.matrices]
 
     def weight_shapes(self) -> list[tuple[int, int]]:
-        """Shapes (channels in, channels out) of these matrices.
+        """Shapes (channels in, channels out) of the matrices of ``weight_matrices``.
 
         Example:
             >>> EquivariantLinear("4x0e + 4x1o", "2x0e + 2x1o").weight_shapes()
@@ -126,11 +146,12 @@ class EquivariantLinear(nn.Module):
         return [(sum(self.irreps_in[i].mul for i in blocks), size) for blocks, size in self.weight_matrices()]
 
     def extra_repr(self) -> str:
-        """One line for ``print``."""
+        """One line that ``print`` shows for this layer."""
         return f"{self.irreps_in} -> {self.irreps_out}, {self.group.name}, {self.weight.numel()} weights"
 
 
 def _span(irreps: o3.Irreps, block: int) -> range:
+    """Columns of a block in flat features."""
     s = irreps.slices()[block]
     return range(s.start, s.stop)
 
@@ -138,7 +159,11 @@ def _span(irreps: o3.Irreps, block: int) -> range:
 def _connected_components(
     irreps_in: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup
 ) -> list[tuple[list[int], list[int]]]:
-    """Groups of (input blocks, output blocks) between which G allows linear maps, in order of the outputs."""
+    """Partition the blocks into sets between which G allows linear maps.
+
+    Returns:
+        Indices (of input blocks, of output blocks) of each set, in the order of the output blocks.
+    """
     components: list[tuple[list[int], list[int]]] = []
     for k, (mul_out, ir_out) in enumerate(irreps_out):
         inputs = {
@@ -158,7 +183,7 @@ def _connected_components(
 def _only_identities(
     irreps_in: o3.Irreps, irreps_out: o3.Irreps, rows: list[int], columns: list[int], group: SymmetryGroup
 ) -> bool:
-    """Whether each of the blocks maps to each other by multiples of the identity alone."""
+    """Whether all maps from input blocks ``columns`` to output blocks ``rows`` are multiples of the identity."""
     irreps = {irreps_in[i].ir for i in columns} | {irreps_out[k].ir for k in rows}
     if len({ir.l for ir in irreps}) > 1:
         return False
@@ -168,7 +193,14 @@ def _only_identities(
 
 
 class _ChannelMixing(nn.Module):
-    """Blocks of one degree l, mixed over channels: (..., mul_in, 2l+1) -> (..., mul_out, 2l+1)."""
+    """Mixes the channels of blocks of one degree l, (..., mul_in, 2l+1) to (..., mul_out, 2l+1).
+
+    Args:
+        irreps_in: Type of the input of the layer.
+        irreps_out: Type of the output of the layer.
+        rows: Indices of the output blocks; mul_out is the sum of their multiplicities.
+        columns: Indices of the input blocks; mul_in is the sum of their multiplicities.
+    """
 
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, rows: list[int], columns: list[int]) -> None:
         super().__init__()
@@ -181,6 +213,15 @@ class _ChannelMixing(nn.Module):
         self.matrices = [(columns, self.mul_out)]
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Map the input blocks to the output blocks.
+
+        Args:
+            x: All features (..., irreps_in.dim); the input blocks are taken from them.
+            weight: (mul_in * mul_out,).
+
+        Returns:
+            The output blocks one after the other, (..., mul_out * (2l+1)).
+        """
         x = x[..., self.slices[0]] if len(self.slices) == 1 else torch.cat([x[..., s] for s in self.slices], -1)
         matrix = self.matrix(weight)
         if self.dim == 1:
@@ -189,12 +230,23 @@ class _ChannelMixing(nn.Module):
         return y.transpose(-1, -2).flatten(-2)
 
     def matrix(self, weight: Tensor) -> Tensor:
-        """The weights as a matrix (mul_in, mul_out) of unit fan-in."""
+        """Weights (mul_in * mul_out,) as a matrix (mul_in, mul_out), divided by the root of mul_in."""
         return weight.view(self.mul_in, self.mul_out) * self.mul_in**-0.5
 
 
 class _DenseMixing(ExactModule):
-    """All connected blocks in one matrix, folded from the intertwiners at each call."""
+    """Maps all connected blocks by one matrix, which is folded from weights and intertwiners at each call.
+
+    Args:
+        irreps_in: Type of the input of the layer.
+        irreps_out: Type of the output of the layer.
+        rows: Indices of the output blocks; dim_out is the sum of their mul * (2l+1).
+        columns: Indices of the input blocks; dim_in is the sum of their mul * (2l+1).
+        group: The group G.
+
+    Attributes:
+        basis_{k}_{i}: Normalized intertwiners from block i to block k, (paths, 2 l_out + 1, 2 l_in + 1).
+    """
 
     def __init__(
         self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, rows: list[int], columns: list[int], group: SymmetryGroup
@@ -214,7 +266,7 @@ class _DenseMixing(ExactModule):
             whitening = inverse_square_root(torch.as_tensor(covariance))
             row = []
             for i, m in zip(columns, maps, strict=True):
-                name = f"basis_{k}_{i}"  # (paths, m_out, m_in)
+                name = f"basis_{k}_{i}"
                 self.register_exact(name, whitening @ m)
                 row.append((name, len(m), irreps_in[i].mul, mul_out))
                 self.num_weights += len(m) * irreps_in[i].mul * mul_out
@@ -222,11 +274,23 @@ class _DenseMixing(ExactModule):
             self.blocks.append(row)
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Map the input blocks to the output blocks.
+
+        Args:
+            x: All features (..., irreps_in.dim); the input blocks are taken from them.
+            weight: (num_weights,).
+
+        Returns:
+            The output blocks one after the other, (..., dim_out).
+        """
         x = x[..., self.slices[0]] if len(self.slices) == 1 else torch.cat([x[..., s] for s in self.slices], -1)
         return x @ self.matrix(weight)
 
     def matrix(self, weight: Tensor) -> Tensor:
-        """Fold W = sum_p w_p B_p into one matrix (dim_in, dim_out)."""
+        r"""Fold weights (num_weights,) and intertwiners into one matrix (dim_in, dim_out).
+
+        .. math:: W[(u, m_{in}), (v, m_{out})] = \sum_p w_p[u, v] \, B_p[m_{out}, m_{in}]
+        """
         start, columns = 0, []
         for row in self.blocks:
             column = []
@@ -241,13 +305,22 @@ class _DenseMixing(ExactModule):
 
 
 class _InvariantBias(ExactModule):
-    """A learnable vector of irreps that G leaves fixed."""
+    """A learnable vector that G leaves fixed.
+
+    Args:
+        irreps: Type of the vector.
+        group: The group G.
+
+    Attributes:
+        weight: (n,), with n the number of invariant vectors of ``irreps``.
+        basis: These vectors, (n, irreps.dim); absent for scalars alone.
+    """
 
     basis: Tensor
 
     def __init__(self, irreps: o3.Irreps, group: SymmetryGroup) -> None:
         super().__init__()
-        # of scalars alone it is the weights: a basis would be an identity matrix as large as the number of them squared
+        # for scalars alone the vector is the weights: the basis would be a large identity matrix
         self.only_scalars = all(ir == o3.Irrep("0e") for _, ir in irreps)
         if self.only_scalars:
             self.weight = nn.Parameter(torch.zeros(irreps.dim))
@@ -257,14 +330,16 @@ class _InvariantBias(ExactModule):
         self.weight = nn.Parameter(torch.zeros(self.basis.shape[0]))
 
     def forward(self) -> Tensor:
+        """The vector, (irreps.dim,)."""
         return self.weight if self.only_scalars else self.weight @ self.basis
 
 
 def inverse_square_root(matrix: Tensor) -> Tensor:
-    """Pseudo-inverse of the root of a symmetric matrix that is not negative."""
+    """Pseudo-inverse (d, d) of the square root of a positive semidefinite matrix (d, d)."""
     values, vectors = torch.linalg.eigh(matrix)
     return (vectors * torch.where(values > 1e-9, values, torch.inf).rsqrt()) @ vectors.T
 
 
 def _fixed_vectors(mul: int, ir: o3.Irrep, group: SymmetryGroup) -> Tensor:
+    """Vectors of ``mul`` copies of an irrep that G leaves fixed, (mul * n, mul * (2l+1)) for n of one copy; float64."""
     return torch.kron(torch.eye(mul, dtype=torch.float64), group.invariants(ir.l, ir.p))

@@ -1,4 +1,4 @@
-"""Low-rank changes of equivariant linear layers, for fine-tuning with few trained weights."""
+"""Low-rank updates (LoRA) of equivariant linear layers, for fine-tuning with few trained weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,18 +13,18 @@ from ik_e3nn.nn.tensor_product import PathLinear
 
 
 class LowRankUpdate(nn.Module):
-    r"""Adds a matrix of low rank to every matrix of weights of an equivariant linear layer.
+    r"""A parametrization that adds a matrix of low rank to every weight matrix of an equivariant linear layer.
 
     .. math:: w_q \mapsto w_q + r^{-1/2} \, A_q B_q, \qquad A_q \in R^{m \times r}, \; B_q \in R^{r \times n}
 
-    The weights :math:`w_q` multiply intertwiners, so the layer stays equivariant whatever A and B are. A starts as
-    standard normal numbers and B as zero: nothing changes at the start, and a step of B changes w by about as much as a
-    step of w itself would.
+    The weights :math:`w_q` multiply intertwiners, so the layer stays equivariant for all A and B. A is initialized with
+    standard normal numbers and B with zeros, so that the layer is unchanged at first, and a step of B changes w by
+    about as much as a step of w itself would.
 
     Args:
         shapes: Shapes (m, n) of the matrices.
-        rank: Rank r; a matrix with a smaller side gets that rank.
-        like: A tensor of the dtype and on the device that the factors shall have.
+        rank: Rank r; it is min(m, n) for matrices that are smaller.
+        like: A tensor with the dtype and device for the factors.
 
     Reference:
         Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022, section 4.1.
@@ -55,12 +55,12 @@ class LowRankUpdate(nn.Module):
 
 
 def add_lora(module: nn.Module, rank: int) -> None:
-    """Give every equivariant linear layer in a module a low-rank update, in place; weights that have one are frozen.
+    """Add a low-rank update to every equivariant linear layer in a module, in place, and freeze the updated weights.
 
-    The last layers of MLPs of scalars are among them: kernels are linear in those of their radial parts.
+    The last layer of every scalar MLP gets an update too, because radial kernels are linear in its weights.
 
     Args:
-        module: The module; layers that have an update already keep it.
+        module: The module; layers that already have an update keep it.
         rank: Rank of the updates.
 
     Raises:
@@ -81,7 +81,7 @@ def add_lora(module: nn.Module, rank: int) -> None:
 
 
 def merge_lora(module: nn.Module) -> None:
-    """Add all low-rank updates in a module to the weights, in place; the layers are ordinary ones then.
+    """Merge all low-rank updates in a module into the weights, in place, which leaves ordinary layers.
 
     Example:
         >>> linear = EquivariantLinear("4x0e", "4x0e")
@@ -126,7 +126,7 @@ def lora_parameters(module: nn.Module) -> set[str]:
 
 
 def _weights(layer: nn.Module) -> list[tuple[Any, str, list[tuple[int, int]]]]:
-    """Where the weights of a layer that are updated are, module and name, and the shapes of the matrices in them."""
+    """Weights of a layer that can be updated: owning module, name, and the shapes of the matrices in them."""
     if isinstance(layer, EquivariantLinear):
         return [(layer, "weight", layer.weight_shapes())]
     if isinstance(layer, PathLinear):

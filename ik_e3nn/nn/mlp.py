@@ -13,23 +13,27 @@ from ik_e3nn.nn.tensor_product import DampedSquare
 from ik_e3nn.symmetry import SymmetryGroup
 
 Activation = Literal["gate", "sphere", "product"]
-GAIN = 1.15  # of products: what keeps layers near unit variance for large and for small groups
+GAIN = 1.15  # of products; it keeps layers near unit variance for large and for small groups
 
 
 def nonlinearity(
     hidden: o3.Irreps, group: SymmetryGroup, activation: Activation, grid_degree: int | None = None
 ) -> tuple[nn.Module, o3.Irreps]:
-    """A nonlinearity whose output is of type ``hidden``, and the type to feed it.
+    """A nonlinearity whose output is of type ``hidden``, and the type of its input.
 
-    "gate" and "product" are exactly equivariant. "product" is a gate after all products of two fields of a channel: it
-    sees angles between fields. "sphere" is equivariant only up to its grid, whose degree is ``grid_degree``: see
-    :class:`SphereActivation`. On scalars alone it is exact too.
+    "gate" and "product" are exactly equivariant. "product" multiplies all pairs of fields of a channel before the gate,
+    so that it depends on angles between fields. "sphere" is equivariant only as far as its grid, of degree
+    ``grid_degree``, allows: see :class:`SphereActivation`. For scalars alone it is exact too.
 
     Raises:
-        ValueError: ``hidden`` is not a type that the activation takes, or it has no grid.
+        ValueError: ``hidden`` is not a type that the activation takes, or ``grid_degree`` is given for an activation
+            that has no grid.
     """
     if grid_degree is not None and activation != "sphere":
-        raise ValueError(f"grid_degree is that of the sphere activation's grid and has no effect on {activation!r}")
+        raise ValueError(
+            f"grid_degree sets the grid of the sphere activation and has no effect on {activation!r}: leave it out, or "
+            "take activation='sphere'"
+        )
     if activation == "sphere":
         l_max, mul = hidden.lmax, hidden[0].mul
         if hidden != spherical_irreps(l_max, mul):
@@ -45,8 +49,8 @@ def nonlinearity(
         return gate, gate.irreps_in
     if len({mul for mul, _ in hidden}) > 1:
         raise ValueError(
-            f"the activation 'product' multiplies the fields of a channel and needs equally many of every type, like "
-            f"16x0e + 16x1o; got {hidden}: change the numbers, or take activation='gate'"
+            f"the activation 'product' multiplies the fields of a channel and needs one multiplicity for every irrep, "
+            f"like 16x0e + 16x1o; got {hidden}: change the multiplicities, or take activation='gate'"
         )
     square = DampedSquare(hidden, group, gain=GAIN)
     return nn.Sequential(square, EquivariantLinear(hidden, gate.irreps_in, group, bias=True), gate), hidden
@@ -75,8 +79,8 @@ class EquivariantMLP(nn.Module):
         irreps_out: Type of the output.
         group: The group G, or its name.
         layers: Number of linear layers, at least 1.
-        activation: "gate" (exact), "product" (exact; sees angles between the fields of a channel) or "sphere" (the
-            paper's; equivariant only up to its grid, see :class:`SphereActivation` for by how much).
+        activation: "gate" (exact), "product" (exact; depends on angles between the fields of a channel) or "sphere"
+            (used in the paper; equivariant only approximately, with the errors given in :class:`SphereActivation`).
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 3.3.

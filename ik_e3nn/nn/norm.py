@@ -24,7 +24,7 @@ class EquivariantBatchNorm(nn.Module):
     .. math:: x_k \mapsto \gamma_k \, x_k \big/ \sqrt{\langle |x_k|^2/\dim k \rangle + \epsilon}\;
               (+ \beta_k \text{ for } 0e)
 
-    The averages in evaluation are running ones. An empty batch changes nothing.
+    In evaluation the averages are running ones. An empty batch does not change them.
 
     Args:
         irreps: Type of the features.
@@ -72,9 +72,9 @@ class EquivariantBatchNorm(nn.Module):
         return x * _expand(gamma, self.blocks) + _expand(shift, self.blocks)
 
     def _update(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Averages over the batch; mixes them into the running ones."""
+        """Mean and mean square (irreps.num_irreps,) of the batch; updates the running averages with them."""
         count = max(x.shape[0], 1)
-        # only 0e have a mean that equivariance allows to be subtracted
+        # equivariance allows to subtract the mean of 0e only
         sums = torch.cat([x[:, b.place].unflatten(1, (b.mul, b.dim)).sum((0, 2)) for b in self.blocks])
         mean = sums / count * self.is_scalar
         square = _squares(x - _expand(mean, self.blocks), self.blocks).sum(0) / count
@@ -86,7 +86,7 @@ class EquivariantBatchNorm(nn.Module):
 
 
 class EquivariantLayerNorm(nn.Module):
-    r"""Divide all fields of one irrep at one point by their common root mean square.
+    r"""Divide the fields of each irrep, point by point, by their common root mean square.
 
     .. math:: x_{uk} \mapsto \gamma_{uk} \, x_{uk} \big/
               \sqrt{\tfrac{1}{U}\textstyle\sum_u |x_{uk}|^2/\dim k + \epsilon}

@@ -1,22 +1,21 @@
-"""Modules of single points, at every point of a grid."""
+"""Apply modules for flat features at every point of a grid."""
 
 from e3nn import o3
 from torch import Tensor, nn
 
 
 class OnGrid(nn.Module):
-    r"""Apply a module of flat features to every point of a grid: norms, activations, linear layers.
+    r"""Apply a module for flat features (a norm, an activation, a linear layer) at every point of a grid.
 
     .. math:: y(x) = \mathrm{module}(f(x))
 
-    Where the features lie in memory point by point (``torch.channels_last``), nothing is copied, and so the result
-    lies.
+    Features in the memory format ``torch.channels_last`` are not copied, and the result has the same format.
 
     Args:
         module: Maps (N, irreps_in.dim) to (N, irreps_out.dim).
 
     Raises:
-        TypeError: The module does not say its types.
+        TypeError: The module has no ``irreps_in`` or no ``irreps_out``.
 
     Example:
         >>> import torch
@@ -29,7 +28,7 @@ class OnGrid(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         if not hasattr(module, "irreps_in") or not hasattr(module, "irreps_out"):
-            raise TypeError(f"a module on a grid must have irreps_in and irreps_out; {type(module).__name__} has not")
+            raise TypeError(f"a module on a grid must have irreps_in and irreps_out; {type(module).__name__} lacks one")
         self.module = module
         self.irreps_in, self.irreps_out = o3.Irreps(module.irreps_in), o3.Irreps(module.irreps_out)
         self.dim_in, self.dim_out = self.irreps_in.dim, self.irreps_out.dim

@@ -1,4 +1,4 @@
-"""Functions of scalars with unit second moment, and a plain MLP made of them."""
+"""Activations scaled to unit second moment, and an MLP of scalars that uses them."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -35,12 +35,12 @@ def normalized_sigmoid(x: Tensor) -> Tensor:
 
 
 class ScalarMLP(nn.Module):
-    r"""Linear layers without bias and SiLU between them, of unit variance at the start.
+    r"""Linear layers without bias, with SiLU between them, initialized to unit variance.
 
     .. math:: x \mapsto W_n \sigma(\dots \sigma(W_1 x)), \qquad W \sim N(0, 1)/\sqrt{\text{fan in}}
 
     Args:
-        sizes: Numbers of features: input, hidden..., output.
+        sizes: Numbers of features of the input, the hidden layers and the output.
 
     Example:
         >>> ScalarMLP([8, 64, 32])(torch.randn(5, 8)).shape
@@ -58,8 +58,8 @@ class ScalarMLP(nn.Module):
         """Map (..., sizes[0]) to (..., sizes[-1]).
 
         Args:
-            x: Input.
-            hidden: What other inputs, seen through linear maps of their own, add to the first layer's output.
+            x: Input (..., sizes[0]).
+            hidden: Added to the output of the first layer, (..., sizes[1]): other inputs after their own linear maps.
         """
         for index, weight in enumerate(self.weights):
             if index:

@@ -16,8 +16,12 @@ from ik_e3nn.symmetry import SymmetryGroup, trilinear_invariants
 def channels(irreps: o3.Irreps, what: str) -> int:
     """The multiplicity that all blocks of irreps share.
 
+    Args:
+        irreps: The type.
+        what: Name of the type in the error message.
+
     Raises:
-        ValueError: They differ; channelwise products need one number of channels.
+        ValueError: The multiplicities differ; channelwise products need one number of channels.
     """
     muls = {mul for mul, _ in irreps}
     if len(muls) != 1:
@@ -29,17 +33,19 @@ class CouplingPaths:
     r"""All G-equivariant bilinear maps between the irreps of two types, stacked in one constant matrix.
 
     Args:
-        irreps_in1: Type of the first factor; multiplicities only weigh the paths in the normalization.
-        irreps_in2: Type of the second factor.
-        irreps_out: Irreps wanted in the product.
+        irreps_in1: Type of the first factor; its multiplicities only weight the paths in the normalization.
+        irreps_in2: Type of the second factor; the same holds for its multiplicities.
+        irreps_out: Irreps of the product; paths to other irreps are left out.
         group: The group G.
-        symmetric: Both factors are the same vector: maps that vanish on equal arguments are left out, and the
-            normalization counts the correlation.
+        symmetric: Both factors are the same vector: maps that vanish for equal arguments are left out, and the
+            normalization takes the correlation of the factors into account.
 
     Attributes:
-        tensors: One (2l_1+1, 2l_2+1, 2l_out+1) a path, of unit variance for standard normal arguments, with its
-            blocks (index in irreps_in1, index in irreps_in2) and its output irrep.
-        irreps_mid: Irreps of the paths' outputs, one after the other.
+        irreps_in1: The irreps of the first factor, each once.
+        irreps_in2: The irreps of the second factor, each once.
+        paths: For every path (index in irreps_in1, index in irreps_in2, output irrep, T), with T of shape
+            (2 l_1 + 1, 2 l_2 + 1, 2 l_out + 1), float64, scaled to unit variance for standard normal arguments.
+        irreps_mid: Output irreps of the paths, one after the other; paths to the same irrep are adjacent.
     """
 
     def __init__(
@@ -74,7 +80,7 @@ class CouplingPaths:
         self.irreps_mid = o3.Irreps([(1, ir) for _, _, ir, _ in self.paths])
 
     def matrix(self) -> Tensor:
-        """The constants as one matrix (dim_1 * dim_2, dim of irreps_mid), float64."""
+        """The tensors T of all paths as one matrix (irreps_in1.dim * irreps_in2.dim, irreps_mid.dim), float64."""
         whole = torch.zeros(self.irreps_in1.dim, self.irreps_in2.dim, self.irreps_mid.dim, dtype=torch.float64)
         rows, columns = self.irreps_in1.slices(), self.irreps_in2.slices()
         for (a, b, _, T), s in zip(self.paths, self.irreps_mid.slices(), strict=True):
@@ -83,7 +89,15 @@ class CouplingPaths:
 
 
 def _second_moment(T: Tensor, *, correlated: bool) -> Tensor:
-    """E[z z^T] of z_m = sum_ab T_abm x_a y_b, for standard normal x, and y = x or independent of x (Wick's theorem)."""
+    """E[z z^T] for z_m = sum_ab T_abm x_a y_b with standard normal x and y (Wick's theorem).
+
+    Args:
+        T: (2 l_1 + 1, 2 l_2 + 1, 2 l_out + 1).
+        correlated: Whether y = x; otherwise x and y are independent.
+
+    Returns:
+        (2 l_out + 1, 2 l_out + 1).
+    """
     moment = torch.einsum("abm,abn->mn", T, T)
     if correlated:
         trace = torch.einsum("aam->m", T)
@@ -92,18 +106,25 @@ def _second_moment(T: Tensor, *, correlated: bool) -> Tensor:
 
 
 class TensorProduct(ExactModule):
-    r"""Channel c of x times channel c of y, then a G-linear layer over all paths and channels.
+    r"""Multiply channel c of x with channel c of y, then apply a G-linear layer over all paths and channels.
 
     .. math:: z = L\big( \textstyle\bigoplus_p T_p(x^c, y^c) \big)
 
-    Args:
-        irreps_in1: Type of x; all irreps have the same multiplicity.
-        irreps_in2: Type of y; the same multiplicity.
-        irreps_out: Type of the product.
-        group: The group G, or its name.
-        symmetric: x and y will be the same; paths that vanish then are left out. See :class:`SelfTensorProduct`.
+    The arguments have the same names as in :class:`e3nn.o3.FullyConnectedTensorProduct`.
 
-    The names are those of :class:`e3nn.o3.FullyConnectedTensorProduct`.
+    Args:
+        irreps_in1: Type of x; all irreps have the same multiplicity C.
+        irreps_in2: Type of y; all irreps have the multiplicity C too.
+        irreps_out: Type of the product z.
+        group: The group G, or its name.
+        symmetric: x and y will be equal; paths that vanish then are left out. See :class:`SelfTensorProduct`.
+
+    Attributes:
+        coupling: The tensors T of all paths, (M_1 * M_2, dimension of all paths), with M_1 and M_2 the sums of 2l+1
+            over the irreps of x and y.
+
+    Raises:
+        ValueError: The multiplicities differ.
 
     Example:
         >>> product = TensorProduct("8x0e + 8x1o", "8x0e + 8x1o", "4x0e + 4x1o + 4x2e")
@@ -140,18 +161,34 @@ class TensorProduct(ExactModule):
         self.linear = PathLinear(paths.irreps_mid, mul, self.irreps_out)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Map (N, irreps_in1.dim) and (N, irreps_in2.dim) to (N, irreps_out.dim)."""
+        """Multiply.
+
+        Args:
+            x: Flat features (N, irreps_in1.dim).
+            y: Flat features (N, irreps_in2.dim).
+
+        Returns:
+            Flat features z, (N, irreps_out.dim).
+        """
         blocks = self.on_components(to_components(x, self.blocks_in1), to_components(y, self.blocks_in2))
         return from_components(blocks, self.linear.blocks)
 
     def on_components(self, x: Tensor, y: Tensor) -> list[Tensor]:
-        """The same with components first: (M_1, N, C) and (M_2, N, C) to one (2l+1, N, mul) an output irrep."""
-        products = (x[:, None] * y[None]).flatten(0, 1)
+        """Multiply features with components first.
+
+        Args:
+            x: (M_1, N, C), with M_1 the sum of 2l+1 over irreps_in1.
+            y: (M_2, N, C), with M_2 the sum of 2l+1 over irreps_in2.
+
+        Returns:
+            One tensor (2l+1, N, mul) for each irrep of irreps_out.
+        """
+        products = (x[:, None] * y[None]).flatten(0, 1)  # (M_1 * M_2, N, C)
         return self.linear((self.coupling.T @ products.flatten(1)).view(self.coupling.shape[1], *x.shape[1:]))
 
 
 class SelfTensorProduct(nn.Module):
-    """The product of features with themselves: raises the body order of a message by one factor.
+    """The product of features with themselves, which raises the body order of a message by one factor.
 
     Args:
         irreps_in: Type of x; all irreps have the same multiplicity.
@@ -171,19 +208,19 @@ class SelfTensorProduct(nn.Module):
         self.irreps_in, self.irreps_out = self.product.irreps_in1, self.product.irreps_out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
+        """Map flat features (N, irreps_in.dim) to (N, irreps_out.dim)."""
         result: Tensor = self.product(x, x)
         return result
 
 
 class TensorPowers(nn.Module):
-    r"""Sum of powers of features with all bilinear maps of a group.
+    r"""Sum of powers of features, built from all bilinear maps of a group.
 
     .. math:: y = \sum_{k=1}^{n} L_k x^{(k)}, \qquad x^{(1)} = x, \quad x^{(k)} = L(x^{(k-1)} \otimes x)
 
     Args:
-        irreps_in: Type of x; all irreps have the same multiplicity.
-        irreps_out: Type of y; the same.
+        irreps_in: Type of x; all irreps have the same multiplicity C_in.
+        irreps_out: Type of y; all irreps have the same multiplicity C_out.
         group: The group G, or its name.
         correlation: Number of factors n, at least 1.
 
@@ -216,11 +253,18 @@ class TensorPowers(nn.Module):
         self.norm = correlation**-0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (N, irreps_in.dim) to (N, irreps_out.dim)."""
+        """Map flat features (N, irreps_in.dim) to (N, irreps_out.dim)."""
         return from_components(self.on_components(to_components(x, self.blocks_in)), self.blocks_out)
 
     def on_components(self, x: Tensor) -> Tensor:
-        """Map (M_in, N, C_in) to (M_out, N, C_out), components first."""
+        """Take the powers of features with components first.
+
+        Args:
+            x: (M_in, N, C_in), with M_in the sum of 2l+1 over irreps_in.
+
+        Returns:
+            (M_out, N, C_out), with M_out the sum of 2l+1 over irreps_out.
+        """
         products = cast(list[TensorProduct], list(self.products))
         first, *others = cast(list[EquivariantLinear], list(self.linear))
         power, y = x, first.on_components(x)
@@ -231,18 +275,19 @@ class TensorPowers(nn.Module):
 
 
 class DampedSquare(nn.Module):
-    r"""Products of the fields of a channel with each other that grow no faster than the fields.
+    r"""Products of the fields of a channel with each other, damped so that they grow no faster than the fields.
 
     .. math:: y = \tfrac{1}{\sqrt2} \Big( L x
               + k \, L' \bigoplus_c \frac{x^c \otimes x^c}{\sqrt{1 + |x^c|^2 / M}} \Big)
 
-    with M components x^c of channel c. Quadratic for small fields, linear for large ones: such layers can be stacked,
-    where powers alone would run away. Exactly equivariant: norms are invariant under all of O(3).
+    with M components x^c of channel c. The products are quadratic for small fields and linear for large ones, so that
+    such layers can be stacked, whereas plain powers would diverge. The layer is exactly equivariant, because norms are
+    invariant under all of O(3).
 
     Args:
-        irreps: Type of x and y; all irreps have the same multiplicity.
+        irreps: Type of x and y; all irreps have the same multiplicity C.
         group: The group G, or its name.
-        gain: The factor k. The root of 2 makes both parts equal for normal fields, 1 makes products smaller.
+        gain: The factor k. With the root of 2 both parts are equally large for normal fields; 1 makes products smaller.
 
     Example:
         >>> DampedSquare("8x0e + 8x1o", "SO2")(torch.randn(5, 32)).shape
@@ -258,17 +303,26 @@ class DampedSquare(nn.Module):
         self.product = TensorProduct(self.irreps_in, self.irreps_in, self.irreps_out, group, symmetric=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (..., irreps.dim) to the same shape."""
-        parts = to_components(x.reshape(-1, x.shape[-1]), self.blocks)
+        """Map flat features (..., irreps.dim) to the same shape."""
+        parts = to_components(x.reshape(-1, x.shape[-1]), self.blocks)  # (M, N, C)
         damped = parts * ((1 + parts.square().mean(0)).rsqrt() * self.gain)
         y = self.linear.on_components(parts) + torch.cat(self.product.on_components(parts, damped))
         return from_components(y * 0.5**0.5, self.blocks).view(x.shape)
 
 
 class PathLinear(nn.Module):
-    """Mixes paths and channels: (components of irreps_mid, N, channels) to one (2l+1, N, mul) an irrep of irreps_out.
+    """Mixes the paths of a product and their channels.
 
-    The paths already are of the irreps wanted and already G-equivariant, so only channels mix here, for every group.
+    The outputs of the paths already are of the irreps of the result and G-equivariant, so that only paths and channels
+    are mixed here, for every group.
+
+    Args:
+        irreps_mid: Output irreps of the paths; paths to the same irrep are adjacent.
+        mul: Number of channels of every path.
+        irreps_out: Type of the result.
+
+    Attributes:
+        weights: One matrix (paths to the irrep * mul, multiplicity) for each block of irreps_out.
     """
 
     def __init__(self, irreps_mid: o3.Irreps, mul: int, irreps_out: o3.Irreps) -> None:
@@ -279,12 +333,19 @@ class PathLinear(nn.Module):
         starts = {ir: s.start for (_, ir), s in reversed(list(zip(irreps_mid, irreps_mid.slices(), strict=True)))}
         self.spans = [(starts.get(ir, 0), fan[ir] // mul) for _, ir in irreps_out]
         self.blocks = layout(irreps_out)
-        kinds = list(dict.fromkeys(ir for _, ir in irreps_mid))  # paths to one irrep are neighbors
+        kinds = list(dict.fromkeys(ir for _, ir in irreps_mid))  # paths to one irrep are adjacent
         self.sizes = [ir.dim * irreps_mid.count(ir) for ir in kinds]
         self.sources = [kinds.index(ir) if ir in kinds else None for _, ir in irreps_out]
 
     def forward(self, z: Tensor) -> list[Tensor]:
-        """Map (irreps_mid.dim, N, channels) to the irreps of irreps_out."""
+        """Mix paths and channels.
+
+        Args:
+            z: Outputs of all paths with components first, (irreps_mid.dim, N, mul).
+
+        Returns:
+            One tensor (2l+1, N, multiplicity) for each block of irreps_out.
+        """
         nodes, results, parts = z.shape[1], [], z.split(self.sizes)
         for block, weight, source in zip(self.blocks, self.weights, self.sources, strict=True):
             if source is None:

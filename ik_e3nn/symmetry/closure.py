@@ -1,4 +1,4 @@
-"""From generators to the whole group: the elements of a finite group, or the kind of a continuous one."""
+"""Complete the generators to a whole group: the elements of a finite group, or the kind of a continuous one."""
 
 import math
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ik_e3nn.symmetry.named import HORIZONTAL_MIRROR, INVERSION, TWOFOLD_X, VERTICAL_MIRROR, rotation
 
-MAX_AXIAL_ORDER = 1200  # C_1200 still counts as finite; what has not closed by then is continuous
+MAX_AXIAL_ORDER = 1200  # C_1200 still counts as finite; a group with more elements counts as continuous
 MAX_CUBIC_ORDER = 120  # the largest finite group without a main axis is Ih
-SAME_ELEMENT = 1e-10  # products of matrices in double precision differ by less from the same element
-OTHER_ELEMENT = 1e-5  # and by more from every other one
+SAME_ELEMENT = 1e-10  # two products that are the same element differ by less than this in double precision
+OTHER_ELEMENT = 1e-5  # two products that are different elements differ by more than this
 
 Continuous = Literal["none", "axial", "spherical"]
 
@@ -22,7 +22,7 @@ class Closure:
     """A closed subgroup of O(3) as finitely many components times its connected part.
 
     Attributes:
-        components: One matrix of every connected component, (n, 3, 3); for a finite group all its elements.
+        components: One matrix from every connected component, (n, 3, 3); for a finite group, all its elements.
         continuous: The connected part: "none" (identity alone), "axial" (SO(2) about ``axis``), "spherical" (SO(3)).
         axis: Unit vector (3,) of an axial group; z otherwise.
     """
@@ -54,7 +54,7 @@ def close(generators: Tensor) -> Closure:
         identity = torch.eye(3, dtype=torch.float64)
         return Closure(torch.stack([identity, INVERSION] if improper else [identity]), "spherical", z)
     frame = rotation_to(axis)
-    # classes of elements by determinant and by what they do to the axis; any two of the last three give the third
+    # classes of elements: (determinant, whether the axis is kept or reversed); any two of the last three give the third
     standard = {(1, 1): _identity(), (1, -1): TWOFOLD_X, (-1, 1): VERTICAL_MIRROR, (-1, -1): HORIZONTAL_MIRROR}
     kinds = {(int(torch.linalg.det(g).sign()), int((axis @ g @ axis).sign())) for g in generators} | {(1, 1)}
     present = standard if len(kinds) > 2 else kinds
@@ -86,9 +86,9 @@ def _finite_closure(generators: Tensor, max_order: int) -> Tensor | None:
             distance = float((known - candidate).abs().amax((1, 2)).min())
             if SAME_ELEMENT < distance < OTHER_ELEMENT:
                 raise ValueError(
-                    f"the generators are not exact enough to tell their group: two products differ by {distance:.1e}, "
-                    f"expected below {SAME_ELEMENT:.0e} or above {OTHER_ELEMENT:.0e}; compute the matrices in double "
-                    "precision"
+                    f"the generators are not exact enough to determine their group: two products differ by "
+                    f"{distance:.1e}, expected below {SAME_ELEMENT:.0e} or above {OTHER_ELEMENT:.0e}; compute the "
+                    "matrices in double precision"
                 )
             if distance > SAME_ELEMENT:
                 fresh.append(candidate)
@@ -100,9 +100,9 @@ def _finite_closure(generators: Tensor, max_order: int) -> Tensor | None:
 
 
 def _common_axis(generators: Tensor) -> Tensor | None:
-    """A line that every generator maps to itself; None if there is none.
+    """A line that every generator maps to itself, as unit vector (3,); None if no such line exists.
 
-    It is the axis of a generator or, where all of them are mirrors or twofold turns, of a product of two.
+    It is the axis of a generator or, if all generators are mirrors or twofold turns, the axis of a product of two.
     """
     products = torch.einsum("aij,bjk->abik", generators, generators).reshape(-1, 3, 3)
     for g in torch.cat([generators, products]):

@@ -1,4 +1,4 @@
-"""A symmetry group: nothing but its generators, and what follows from them."""
+"""Symmetry groups, defined by their generators."""
 
 import functools
 from typing import Any
@@ -24,7 +24,7 @@ class SymmetryGroup:
     Args:
         name: Schoenflies symbol or alias: "O3", "SO3", "SO2", "Cinfv" (= "O2"), "Cinfh", "Dinf", "Dinfh", "C1", "Cs",
             "Ci", "C4", "C4v", "C3h", "D3", "D3h", "D3d", "S4", "T", "Td", "Th", "O", "Oh", "I", "Ih".
-        axis: Direction of the main axis, need not be normalized.
+        axis: Direction of the main axis; it need not be normalized.
 
     Raises:
         ValueError: Unknown name, or an axis that is not three finite numbers with a length.
@@ -55,11 +55,11 @@ class SymmetryGroup:
         Args:
             matrices: (k, 3, 3), a tensor, an array or a sequence of matrices, in double precision. A rotation by an
                 irrational fraction of a turn generates all rotations about its axis.
-            name: What to call it.
-            axis: Main axis of a finite group: what the normal of a surface is turned to.
+            name: Name of the group, for messages and model files.
+            axis: Main axis of a finite group: the direction to which the normal of a surface is rotated.
 
         Raises:
-            ValueError: A matrix is not 3x3, not finite or not orthogonal, or not exact enough to tell the group.
+            ValueError: A matrix is not 3x3, not finite or not orthogonal, or not exact enough to determine the group.
 
         Example:
             >>> SymmetryGroup.from_generators([[[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]]).order
@@ -83,7 +83,7 @@ class SymmetryGroup:
         group.generators = u @ vh  # the nearest orthogonal matrices
         group._named = False
         if not group.is_finite:
-            # the given irrational turns may come close to a full turn; the standard ones are known not to
+            # powers of a given irrational rotation may come close to the identity; those of the standard ones do not
             closure = group._closure
             frame = rotation_to(closure.axis)
             connected = generators_of("SO2" if closure.continuous == "axial" else "SO3")
@@ -112,7 +112,7 @@ class SymmetryGroup:
 
     @property
     def components(self) -> Tensor:
-        """One element of every connected component, (n, 3, 3), float64: of a finite group all its elements."""
+        """One element from every connected component, (n, 3, 3), float64; for a finite group, all its elements."""
         return self._closure.components.clone()
 
     def contains(self, g: Tensor) -> bool:
@@ -137,7 +137,7 @@ class SymmetryGroup:
 
         Args:
             count: How many.
-            generator: Source of randomness; torch's global one if absent.
+            generator: Source of random numbers; torch's global one if absent.
 
         Returns:
             Orthogonal matrices (count, 3, 3), float64.
@@ -160,17 +160,17 @@ class SymmetryGroup:
         return _cached_invariants(self, l, p).clone()
 
     def to_config(self) -> dict[str, Any]:
-        """Plain data from which ``from_config`` makes the same group again."""
+        """Plain data from which ``from_config`` makes the same group."""
         if self._named:
             return {"name": self.name, "axis": list(self.axis)}
         return {"name": self.name, "generators": self.generators.tolist(), "axis": list(self.axis)}
 
     @classmethod
     def from_config(cls, config: "SymmetryGroup | str | dict[str, Any]") -> "SymmetryGroup":
-        """A group from its name, from what ``to_config`` gave, or a group itself.
+        """A group from its name or from the data of ``to_config``; a group is returned as it is.
 
         Raises:
-            ValueError: It is none of these.
+            ValueError: ``config`` is none of these.
 
         Example:
             >>> SymmetryGroup.from_config(SymmetryGroup("C4v").to_config()) == SymmetryGroup("C4v")

@@ -31,10 +31,10 @@ def irrep_intertwiners(ir_in: o3.Irrep, ir_out: o3.Irrep, group: SymmetryGroup) 
     for l in range(abs(ir_in.l - ir_out.l), ir_in.l + ir_out.l + 1):
         fixed = group.invariants(l, parity)
         if not len(fixed):
-            continue  # before the 3j symbols, which take seconds for high degrees
+            continue  # skip the 3j symbols, which take seconds for high degrees
         cg = o3.wigner_3j(ir_out.l, ir_in.l, l, dtype=torch.float64) * (2 * l + 1) ** 0.5
         maps = torch.einsum("pm,jim->pji", fixed, cg)
-        # one overall sign a map: make the trace-like part of the identity positive so that O(3) gives +1, not -1
+        # the sign of a map is arbitrary: choose a positive trace, so that O(3) gives the identity and not its negative
         basis.append(
             maps * (maps.diagonal(dim1=1, dim2=2).sum(1).sign() if l == 0 else torch.ones(len(maps)))[:, None, None]
         )
@@ -50,7 +50,7 @@ def intertwiners(irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str, group:
         group: The symmetry group G.
 
     Returns:
-        Tensor (paths, irreps_out.dim, irreps_in.dim), float64. With multiplicities this is large:
+        Tensor (paths, irreps_out.dim, irreps_in.dim), float64. It is large if there are multiplicities;
         ``EquivariantLinear`` never builds it.
 
     Example:
@@ -82,7 +82,7 @@ def trilinear_invariants(ir_1: o3.Irrep, ir_2: o3.Irrep, ir_out: o3.Irrep, group
     .. math:: T_{l,B}[m_1, m_2, m_3] = \sqrt{2l+1} \sum_m C^{l_1 l_2 l}_{m_1 m_2 m} B[m_3, m],
               \qquad B \in \mathrm{Hom}_G(l, l_3)
 
-    For G = O(3) this is the 3j symbol (one path where the parities agree), for smaller groups there are more.
+    For G = O(3) this is the 3j symbol (one path if the parities agree); smaller groups have more paths.
 
     Returns:
         Tensor (paths, 2 l_1 + 1, 2 l_2 + 1, 2 l_out + 1), float64, orthonormal.

@@ -2,9 +2,8 @@ r"""Vectors of an irrep of O(3) that a subgroup G leaves fixed.
 
 .. math:: \mathrm{Inv}_G(l, p) = \{ v : D^{(l,p)}(g)\, v = v \;\; \forall g \in G \}
 
-It is enough to ask this of G's generators. The basis returned is canonical (reduced row echelon form of the projector,
-then Gram-Schmidt), not whatever the linear algebra library of one machine chose inside the space: weights of a saved
-model refer to it.
+It is enough that the generators of G leave v fixed. The basis is canonical (reduced row echelon form of the projector,
+then Gram-Schmidt) and does not depend on the linear algebra library, because the weights of saved models refer to it.
 """
 
 import torch

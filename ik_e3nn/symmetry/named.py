@@ -9,7 +9,7 @@ import re
 import torch
 from torch import Tensor
 
-IRRATIONAL_ANGLE = math.pi * (5**0.5 - 1)  # the golden ratio of a turn: no multiple of it comes close to a full turn
+IRRATIONAL_ANGLE = math.pi * (5**0.5 - 1)  # a turn times the golden ratio: no multiple comes close to a full turn
 
 ALIASES = {
     "SO(3)": "SO3", "K": "SO3", "O(3)": "O3", "KH": "O3", "SO(2)": "SO2", "CINF": "SO2", "C∞": "SO2",
@@ -68,7 +68,7 @@ def generators_of(name: str) -> Tensor:
     """Generators of a named group with its main axis along z.
 
     Args:
-        name: Schoenflies symbol or alias, case and underscores do not matter: "C4v", "C_4v", "SO(2)", "Cinfv".
+        name: Schoenflies symbol or alias; case and underscores do not matter: "C4v", "C_4v", "SO(2)", "Cinfv".
 
     Returns:
         Tensor (k, 3, 3), float64; k is 0 for the trivial group.

@@ -63,5 +63,5 @@ def test_smaller_degrees_need_fewer_points():
 
 
 def test_degrees_beyond_the_largest_are_refused():
-    with pytest.raises(ValueError, match="no sphere grid of degree 66: the largest is 65"):
+    with pytest.raises(ValueError, match="there is no Lebedev grid of degree 66: the largest is 65"):
         sphere_grid(66)

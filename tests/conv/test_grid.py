@@ -356,17 +356,17 @@ def test_what_does_not_fit_is_refused():
         conv(x[:, 1:], torch.randn(2, 3))
     with pytest.raises(ValueError, match=r"features must have shape \(B, 10, X, Y, Z\).*got \(2, 10, 6, 6\)"):
         make("C4v", 3)(x)
-    with pytest.raises(ValueError, match=r"attributes must have shape \(2, 3\): one row a sample.*got \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"attributes must have shape \(2, 3\): one row per sample.*got \(1, 3\)"):
         conv(x, torch.randn(1, 3))
-    with pytest.raises(ValueError, match="this kernel takes attributes of type 1x1o"):
+    with pytest.raises(ValueError, match="this kernel needs attributes of type 1x1o"):
         conv(x)
     with pytest.raises(ValueError, match="does not fit on a grid of 4"):
         make("C4v", padding=0)(x[..., :4])
-    with pytest.raises(ValueError, match="leaves out 1 on one side alone"):
+    with pytest.raises(ValueError, match="leaves out 1 on one side only"):
         make("C4v", stride=2)(x)
     assert make("C1", stride=2)(x).shape[2:] == (3, 3)  # nothing to keep
     for types in (("", "1x0e"), ("1x0e", "")):
-        with pytest.raises(ValueError, match="a convolution needs fields in and out; got .*none"):
+        with pytest.raises(ValueError, match="a convolution needs input and output fields; got .*none"):
             make("C4v", types=types)
     kernel = ImplicitKernel("", "2x0e", "C4v", basis=PolynomialBasis(2), batch_norm=True)
     with pytest.raises(ValueError, match="zero everywhere on the stencil of 1 points.*2x0e.*without batch norm"):

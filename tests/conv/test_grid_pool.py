@@ -45,7 +45,7 @@ def test_empty_batches():
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"features must have shape \(B, 5, X, Y\) for 2x0e\+1x1o; got \(1, 4, 8, 8\)"):
         GridPool(IRREPS)(torch.zeros(1, 4, 8, 8))
-    with pytest.raises(ValueError, match="leaves out 1 on one side alone"):
+    with pytest.raises(ValueError, match="leaves out 1 on one side only"):
         GridPool(IRREPS)(torch.zeros(1, 5, 9, 9))
     with pytest.raises(ValueError, match="pooling needs a stride of 1 or more, a positive sigma and a padding of 0"):
         GridPool(IRREPS, sigma=0.0)

@@ -333,7 +333,7 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"edge_index must have shape \(2, E\); got \(15, 2\)"):
         conv(x, edge_index.T, h)
     with pytest.raises(
-        ValueError, match=r"filter fields must have shape \(15, 18\): one row an edge, .*got \(14, 18\)"
+        ValueError, match=r"filter fields must have shape \(15, 18\): one row per edge, .*got \(14, 18\)"
     ):
         conv(x, edge_index, h[1:])
     with pytest.raises(ValueError, match="mode must be 'full' or 'depthwise'; got 'wide'"):

@@ -149,7 +149,7 @@ def test_gradients():
     ("action", "message"),
     [
         (lambda: SphereConv("2x0e + 1x1o", 3), "irreps_in must be signals on the sphere"),
-        (lambda: SphereConv("2x0e", 0), "at least 1 channel out; got 0"),
+        (lambda: SphereConv("2x0e", 0), "at least 1 output channel; got 0"),
         (lambda: SphereConv("2x0e", 1, l_max=-1), "l_max must be 0 or more; got -1"),
         (lambda: SphereConv("2x0e", 1)(torch.zeros(4, 3)), r"expected features of 2x0e, dimension 2; got \(4, 3\)"),
         (lambda: ImplicitSphereConv("1o", 3, irreps_attributes="0e"), "irreps_in must be signals on the sphere"),
@@ -161,7 +161,7 @@ def test_gradients():
         (lambda: zonal_convolution(torch.zeros(3, 8), torch.zeros(2, 4)), r"got \(3, 8\) and \(2, 4\)"),
         (
             lambda: zonal_convolution(torch.zeros(3, 8), torch.zeros(2, 2, 2, 4)),
-            r"one kernel, or one for every signal, \(3,\); got \(2,\)",
+            r"one kernel for all signals, or one for each, \(3,\); got \(2,\)",
         ),
     ],
 )

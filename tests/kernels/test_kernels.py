@@ -95,10 +95,10 @@ def test_attributes_matter_unless_there_are_none(kind):
 def test_wrong_attributes_are_refused(kind):
     kernel = make(kind)
     with pytest.raises(
-        ValueError, match=r"this kernel takes attributes of type .*2x0e.*got a tensor of shape \(3, 9\)"
+        ValueError, match=r"this kernel needs attributes of type .*2x0e.*got a tensor of shape \(3, 9\)"
     ):
         kernel(torch.randn(3, 3), torch.randn(3, 9))
-    with pytest.raises(ValueError, match=r"this kernel takes attributes of type .*got a tensor of shape \(3, 0\)"):
+    with pytest.raises(ValueError, match=r"this kernel needs attributes of type .*got a tensor of shape \(3, 0\)"):
         kernel(torch.randn(3, 3))
     with pytest.raises(ValueError, match=r"edge vectors must have shape \(E, 3\); got \(3, 2\)"):
         kernel(torch.randn(3, 2), torch.randn(3, kernel.irreps_attributes.dim))
@@ -223,12 +223,14 @@ def test_impossible_kernels_are_refused():
     with pytest.raises(ValueError, match=r"depth of a kernel must be 0 \(analytic\) or more; got -1"):
         ImplicitKernel("", "0e", basis=bessel(), depth=-1)
     with pytest.raises(
-        ValueError, match="grid_degree is that of the sphere activation's grid and has no effect on 'gate'"
+        ValueError, match="grid_degree sets the grid of the sphere activation and has no effect on 'gate'"
     ):
         ImplicitKernel("", "4x0e", basis=PolynomialBasis(1), activation="gate", grid_degree=11)
     with pytest.raises(ValueError, match="the sphere activation needs the same number of every harmonic"):
         ImplicitKernel("", "4x0e + 2x1o", basis=bessel(), activation="sphere")
-    with pytest.raises(ValueError, match=r"needs equally many of every type.*got 4x0e\+2x1o.*take activation='gate'"):
+    with pytest.raises(
+        ValueError, match=r"needs one multiplicity for every irrep.*got 4x0e\+2x1o.*take activation='gate'"
+    ):
         ImplicitKernel("", "4x0e + 2x1o", basis=bessel())
     with pytest.raises(ValueError, match="activation must be 'gate', 'sphere' or 'product'; got 'relu'"):
         ImplicitKernel("", "4x0e", basis=bessel(), activation="relu")
@@ -252,5 +254,5 @@ def test_groups_may_be_given_as_objects():
 
 
 def test_a_radial_kernel_takes_scalar_attributes_alone():
-    with pytest.raises(ValueError, match=r"attributes of a radial kernel are scalars, like 4x0e; got 2x0e\+1x1o: "):
+    with pytest.raises(ValueError, match=r"attributes of a radial kernel must be scalars, like 4x0e; got 2x0e\+1x1o: "):
         RadialKernel("2x0e + 1x1o", 4, radial=BesselBasis(R_MAX, 3))

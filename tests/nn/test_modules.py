@@ -166,8 +166,10 @@ ERRORS = {
     "an MLP needs at least an input and an output size": lambda: nn.ScalarMLP([3]),
     "irreps_in1 must have one multiplicity for all irreps": lambda: nn.TensorProduct("2x0e + 1x1o", "2x0e", "0e"),
     "both factors need the same number of channels": lambda: nn.TensorProduct("2x0e", "3x0e", "0e"),
-    "the grid's degree must be at least 2 l_max = 6": lambda: nn.SphereActivation(1, 3, degree=5),
-    "no sphere grid of degree 120: the largest is 65; gauss_legendre_rings": lambda: nn.SphereActivation(1, 40),
+    "the degree of the grid must be at least 2 l_max = 6": lambda: nn.SphereActivation(1, 3, degree=5),
+    "there is no Lebedev grid of degree 120: the largest is 65; use gauss_legendre_rings": lambda: nn.SphereActivation(
+        1, 40
+    ),
     "mul of 1 or more and l_max of 0 or more; got 2 and -1": lambda: nn.SphereActivation(2, -1),
     "mul of 1 or more and l_max of 0 or more; got 0 and 1": lambda: nn.SphereActivation(0, 1),
     "2 fields on the sphere up to l = 1, dimension 8": lambda: nn.SphereActivation(2, 1)(torch.zeros(3, 7)),

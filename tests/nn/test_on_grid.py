@@ -54,7 +54,7 @@ def test_empty_batches():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(TypeError, match="a module on a grid must have irreps_in and irreps_out; ReLU has not"):
+    with pytest.raises(TypeError, match="a module on a grid must have irreps_in and irreps_out; ReLU lacks one"):
         OnGrid(torch.nn.ReLU())
     with pytest.raises(ValueError, match=r"features must have shape \(B, 10, grid...\) for .*; got \(2, 9, 5, 5\)"):
         OnGrid(Gate("2x0e + 2x1o"))(torch.zeros(2, 9, 5, 5))

@@ -87,8 +87,8 @@ def test_powers_are_sums_of_homogeneous_functions(group, correlation):
     ("arguments", "message"),
     [
         (("4x0e + 2x1o", "4x0e"), "one multiplicity"),
-        (("4x0e + 4x1e", "4x0e"), "made of harmonics"),
-        (("4x0e + 4x1o", "4x1o"), "made of harmonics"),
+        (("4x0e + 4x1e", "4x0e"), "need every harmonic equally often"),
+        (("4x0e + 4x1o", "4x1o"), "need every harmonic equally often"),
         (("4x0e + 4x1o", "4x0e", 0), "at least 1 factor"),
     ],
 )

@@ -146,7 +146,7 @@ def test_what_is_not_a_list_of_orthogonal_matrices_is_refused(matrices, message)
 @pytest.mark.parametrize("name", ["C3", "C7h", "D5"])
 def test_single_precision_is_refused_where_it_would_give_another_group(name):
     """A third of a turn, rounded to seven digits, would be an irrational angle: not silently another group."""
-    with pytest.raises(ValueError, match="not exact enough to tell their group.*double precision"):
+    with pytest.raises(ValueError, match="not exact enough to determine their group.*double precision"):
         SymmetryGroup.from_generators(SymmetryGroup(name, axis=(1, 2, 3)).generators.float())
 
 

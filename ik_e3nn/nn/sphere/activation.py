@@ -14,10 +14,10 @@ Grid = Callable[[int], tuple[Tensor, Tensor]]  # points (G, 3) and weights (G,) 
 
 
 def default_degree(l_max: int) -> int:
-    """Degree of the grid of :class:`SphereActivation` unless another is given: 2 l_max + 3, at least 3 l_max.
+    """Default degree of the grid of :class:`SphereActivation`: the larger of 2 l_max + 3 and 3 l_max.
 
-    The error depends on degree / l_max (see ``sphere_errors``). At three times it is below 4 % for ELU and SiLU for
-    every bandwidth; 2 l_max + 3 alone, which is at least that up to l_max = 3, would come to 9 and 16 % at l_max = 8.
+    The error depends on degree / l_max (see ``sphere_errors``). At a ratio of 3 it is below 4 % for ELU and SiLU at
+    every bandwidth. 2 l_max + 3 is at least this up to l_max = 3, but alone would give 9 and 16 % at l_max = 8.
 
     Example:
         >>> [default_degree(l_max) for l_max in range(7)]
@@ -27,26 +27,27 @@ def default_degree(l_max: int) -> int:
 
 
 class SphereActivation(ExactModule):
-    r"""Apply a function pointwise to signals on the sphere (the paper's quotient nonlinearity).
+    r"""Apply a function pointwise to signals on the sphere (the quotient nonlinearity of the paper).
 
     .. math:: x \mapsto c_l \sum_g w_g \, Y_{lm}(x_g) \;
               \sigma\!\Big( \tfrac{1}{L+1} \sum_{l'm'} Y_{l'm'}(x_g) \, x_{l'm'} \Big)
 
-    A field is a function on the sphere, band-limited to degree L. The result is equivariant up to the part of
-    :math:`\sigma(f)` beyond the grid's degree. Under rotations the ELU on the default grid is off by 1.0, 2.5, 3.6,
-    1.5, 3.4 and 2.4 % for L = 1 to 6: the root mean square of f(D x) - D f(x) over that of f(x), for 32 rotations and
-    standard normal x, which ``equivariance_error`` measures and ``sphere_errors`` tabulates for other functions and
-    grids. It is exact for constants (L = 0) and for Oh, the symmetry of Lebedev's grids. Layers in a row add up their
-    errors. The constants :math:`c_l` give every degree unit second moment for standard normal input.
+    A field is a function on the sphere, band-limited to degree L. The result is equivariant except for the part of
+    :math:`\sigma(f)` beyond the degree of the grid. For ELU on the default grid the error under rotations is 1.0, 2.5,
+    3.6, 1.5, 3.4 and 2.4 % for L = 1 to 6: the root mean square of f(D x) - D f(x) over the root mean square of f(x),
+    for 32 rotations and standard normal x. ``equivariance_error`` measures it, and ``sphere_errors`` tabulates it for
+    other functions and grids. The function is exactly equivariant for constants (L = 0) and under Oh, the symmetry of
+    Lebedev's grids. The errors of successive layers add up. The constants :math:`c_l` give every degree unit second
+    moment for standard normal input.
 
     Args:
         mul: Number of fields.
         l_max: Band limit L.
-        degree: Degree up to which the grid integrates exactly; ``default_degree`` unless given. ``sphere_degree`` finds
-            the one for a wanted error.
-        function: The pointwise function, ELU unless given.
-        grid: Makes points and weights of a degree. Lebedev's grids have the fewest points and the symmetry of a cube;
-            for degrees above 65 take ``lambda degree: gauss_legendre_rings(degree).quadrature()``.
+        degree: Degree up to which the grid integrates exactly; by default ``default_degree(l_max)``. ``sphere_degree``
+            finds the degree for a given tolerance.
+        function: The pointwise function, by default ELU.
+        grid: Function from a degree to points and weights. Lebedev's grids have the fewest points and the symmetry of a
+            cube; for degrees above 65 take ``lambda degree: gauss_legendre_rings(degree).quadrature()``.
 
     Attributes:
         irreps_in: ``mul`` copies of every spherical harmonic up to l_max; also irreps_out.
@@ -82,7 +83,7 @@ class SphereActivation(ExactModule):
         degree = default_degree(l_max) if degree is None else degree
         if degree < 2 * l_max:
             raise ValueError(
-                f"the grid's degree must be at least 2 l_max = {2 * l_max}, else fields are lost; got {degree}"
+                f"the degree of the grid must be at least 2 l_max = {2 * l_max}, or fields are lost; got {degree}"
             )
         self.mul, self.l_max, self.function = mul, l_max, function
         self.irreps_in = self.irreps_out = spherical_irreps(l_max, mul)
@@ -124,7 +125,7 @@ class SphereActivation(ExactModule):
 
 
 def _moments(synthesis: Tensor, analysis: Tensor, l_max: int, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Second moment of every degree after the activation, for standard normal fields; ((l_max+1)^2,)."""
+    """Second moments ((l_max+1)^2,) after the activation for standard normal fields, averaged over each degree."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(16384, synthesis.shape[0], generator=generator, dtype=torch.float64)
     chunks = x.split(max(1, 2**24 // synthesis.shape[1]))  # 128 MB of values at a time

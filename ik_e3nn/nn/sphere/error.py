@@ -1,4 +1,4 @@
-"""How far pointwise functions on the sphere are from equivariant, against bandwidth, grid and oversampling."""
+"""Equivariance errors of pointwise functions on the sphere, for every bandwidth, grid and oversampling."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -35,8 +35,8 @@ class SphereError(NamedTuple):
         function: Name of the function.
         grid: Name of the kind of grid.
         l_max: Bandwidth of the signals.
-        degree: Degree up to which the grid was asked to be exact.
-        points: Number of its points.
+        degree: Degree up to which the grid must be exact.
+        points: Number of points of the grid.
         error: |f(D x) - D f(x)| / |f(x)|, root mean square over rotations and standard normal signals.
     """
 
@@ -59,24 +59,24 @@ def sphere_errors(
 ) -> list[SphereError]:
     r"""Equivariance error of pointwise functions on the sphere for grids of rising degree.
 
-    A pointwise function f gives a signal of unbounded degree. On a grid of degree d, its parts of degree l' alias onto
-    those of degree l where l + l' > d: with l up to L, all beyond d - L. The error therefore falls with the
-    *oversampling* d/L, by the smoothness of f, and hardly depends on L.
+    A pointwise function f gives a signal of unbounded degree. On a grid of degree d, parts of degree l' alias onto
+    degree l if l + l' > d; since l is at most L, these are the parts with l' > d - L. The error therefore decreases
+    with the *oversampling* d/L, the faster the smoother f is, and hardly depends on L.
 
     Args:
-        l_max: Bandwidth L of the signals, at least 1: a constant is exact.
-        oversampling: Ratios d/L, at least 2: less would lose the signals themselves.
-        functions: What to measure, by name.
-        grids: Kinds of grids by name; a kind makes points and weights of a degree. Degrees that it does not have are
-            left out.
+        l_max: Bandwidth L of the signals, at least 1, because constants have no error.
+        oversampling: Ratios d/L, at least 2, because coarser grids lose the signals themselves.
+        functions: The functions to measure, by name.
+        grids: Kinds of grids by name: functions from a degree to points and weights. Degrees for which a kind has no
+            grid are left out.
         samples: Number of rotations and of signals.
-        seed: Of both.
+        seed: Seed of the random rotations and signals.
 
     Returns:
         One row for every function, grid and ratio.
 
     Raises:
-        ValueError: A bandwidth below 1 or a ratio below 2.
+        ValueError: The bandwidth is below 1, or a ratio is below 2.
 
     Example:
         >>> row, finer = sphere_errors(1, (3, 5), functions={"ELU": FUNCTIONS["ELU"]}, grids={"Lebedev": sphere_grid})
@@ -86,14 +86,14 @@ def sphere_errors(
     if l_max < 1:
         raise ValueError(f"the error is measured for an l_max of 1 or more; got {l_max}")
     if min(oversampling) < 2:
-        raise ValueError(f"grids must be oversampled by 2 or more, else signals are lost; got {min(oversampling)}")
+        raise ValueError(f"grids must be oversampled by 2 or more, or signals are lost; got {min(oversampling)}")
     rows = []
     for kind, grid in grids.items():
         for degree in dict.fromkeys(math.ceil(ratio * l_max - 1e-9) for ratio in oversampling):
             try:
                 points = len(grid(degree)[0])
             except ValueError:
-                continue  # no such grid of this degree
+                continue  # this kind has no grid of this degree
             for name, function in functions.items():
                 module = SphereActivation(1, l_max, degree=degree, function=function, grid=grid)
                 error = module.equivariance_error(samples, seed)
@@ -112,18 +112,18 @@ def sphere_degree(
 ) -> int:
     """Smallest degree of a grid on which a pointwise function is equivariant up to a tolerance.
 
-    Give it to ``SphereActivation(..., degree=...)``.
+    Pass it to ``SphereActivation(..., degree=...)``.
 
     Args:
         l_max: Bandwidth of the signals.
-        tolerance: Largest relative error allowed, see :class:`SphereError`.
+        tolerance: Largest relative error allowed, as defined in :class:`SphereError`.
         function: The pointwise function.
-        grid: Makes points and weights of a degree.
+        grid: Function from a degree to points and weights.
         samples: Number of rotations and of signals.
-        seed: Of both.
+        seed: Seed of the random rotations and signals.
 
     Raises:
-        ValueError: No grid of this kind is fine enough, or a tolerance that is not positive.
+        ValueError: No grid of this kind is fine enough, or the tolerance is not positive.
 
     Example:
         >>> sphere_degree(1, 0.02)
@@ -138,7 +138,7 @@ def sphere_degree(
         except ValueError as error:
             raise ValueError(
                 f"no grid of this kind brings the error for l_max = {l_max} below {tolerance}: {error}; allow a larger "
-                "error, or take a grid of rings"
+                "tolerance, or use a grid of rings"
             ) from None
         if points > last:
             last = points

@@ -1,4 +1,4 @@
-"""Numbers of a signal on the sphere that rotations leave alone: its norms per degree, and its bispectrum."""
+"""Rotation-invariant numbers of a signal on the sphere: its norm in each degree, and its bispectrum."""
 
 import torch
 from e3nn import o3
@@ -11,17 +11,17 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class SphereNorms(nn.Module):
-    r"""The norm of every degree of every signal; of degree 0 the value, whose sign is invariant too.
+    r"""The norm of every degree of every signal; for degree 0, the value itself, because its sign is invariant too.
 
     .. math:: x \mapsto \big( x_0, \; |x_1|/\sqrt{3}, \; \dots, \; |x_L|/\sqrt{2L+1} \big)
 
-    Signals whose degrees are rotated independently of each other have the same norms: see :class:`Bispectrum`.
+    Norms cannot detect whether degrees are rotated relative to each other; the :class:`Bispectrum` can.
 
     Args:
         irreps_in: Type of the signals.
 
     Attributes:
-        irreps_out: Scalars, degree by degree, channels within.
+        irreps_out: Scalars, degree by degree, with the channels of each degree together.
 
     Example:
         >>> norms = SphereNorms("4x0e + 4x1o")
@@ -51,20 +51,20 @@ class Bispectrum(ExactModule):
               \begin{pmatrix} l_1 & l_2 & l_3 \\ m_1 & m_2 & m_3 \end{pmatrix} x_{l_1 m_1} x_{l_2 m_2} x_{l_3 m_3},
               \qquad l_1 \le l_2 \le l_3 \le l_1 + l_2
 
-    They see how the degrees are oriented to each other, which norms do not: nearly all signals are determined by them
-    up to a rotation. Products with an even sum of degrees are scalars; those with an odd sum change sign in a mirror
-    and are left out under O(3). All have unit second moment for standard normal signals.
+    The products depend on the relative orientation of the degrees, which norms do not, and determine nearly all signals
+    up to a rotation. Products with an even sum of degrees are scalars; products with an odd sum are pseudoscalars and
+    are left out under O(3). All products have unit second moment for standard normal signals.
 
     Args:
         irreps_in: Type of the signals.
-        group: O(3), or SO(3) for numbers that tell mirror images apart.
+        group: O(3), or SO(3) to distinguish mirror images.
 
     Attributes:
-        irreps_out: ``0e`` for every even product, channels within, then ``0o`` for every odd one.
+        irreps_out: ``0e`` for every even product, then ``0o`` for every odd product, each with its channels together.
         triples: Degrees (l_1, l_2, l_3) in the order of the output.
 
     Raises:
-        ValueError: Not a type of signals on the sphere, or another group.
+        ValueError: ``irreps_in`` is not a type of signals on the sphere, or the group is neither O(3) nor SO(3).
 
     Reference:
         Kondor, A novel set of rotationally and translationally invariant features for images, 2007; Cohen et al.,
@@ -84,13 +84,13 @@ class Bispectrum(ExactModule):
         self.mul, self.l_max = band_limit(self.irreps_in, "irreps_in")
         self.dim_in = self.irreps_in.dim
         if not self.group.is_isotropic:
-            raise ValueError(f"the bispectrum is of O(3) or SO(3); got {self.group}")
+            raise ValueError(f"the group of a bispectrum must be O(3) or SO(3); got {self.group}")
         mirrors = bool((torch.linalg.det(self.group.components) < 0).any())
         even, odd = _triples(self.l_max)
         odd = [] if mirrors else odd
         self.triples = even + odd
         self.irreps_out = o3.Irreps([(self.mul * len(part), ir) for part, ir in ((even, "0e"), (odd, "0o")) if part])
-        # one matrix a pair (l_1, l_2), to all degrees l_3 with which it is coupled
+        # one matrix for each pair (l_1, l_2), to all degrees l_3 that couple with it
         self.pairs = {pair: [t[2] for t in self.triples if t[:2] == pair] for pair in {t[:2]: 0 for t in self.triples}}
         order = [(*pair, l) for pair, degrees in self.pairs.items() for l in degrees]
         self.places = [order.index(t) for t in self.triples]
@@ -117,9 +117,9 @@ def _check(x: Tensor, dim: int) -> None:
 
 
 def _triples(l_max: int) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Degrees of products that do not vanish: those with an even sum, and those with an odd sum.
+    """Degrees of the products that do not vanish: first those with an even sum, then those with an odd sum.
 
-    3j symbols with an odd sum are antisymmetric, so that only three different degrees leave anything.
+    3j symbols with an odd sum are antisymmetric, so that such a product vanishes unless all three degrees differ.
     """
     ordered = [(a, b, c) for a in range(l_max + 1) for b in range(a, l_max + 1) for c in range(b, l_max + 1)]
     allowed = [t for t in ordered if t[2] <= t[0] + t[1]]

@@ -1,4 +1,4 @@
-"""Products of steerable features as functions on the sphere."""
+"""Products of steerable features, taken as functions on the sphere."""
 
 from typing import cast
 
@@ -15,15 +15,15 @@ from ik_e3nn.nn.tensor_product import channels
 
 
 class SphereProduct(ExactModule):
-    r"""Sum of powers of features, up to a degree, multiplied point by point on the sphere.
+    r"""Sum of powers of features, with the products taken point by point on the sphere.
 
     .. math:: y = \sum_{k=1}^{n} L_k \, Y^T_{out} w \prod_{i=1}^{k} (Y U_i x), \qquad
               (Y)_{g,lm} = Y_{lm}(\omega_g)
 
-    U and L are linear maps of the channels, so that the products are products of different functions. The quadrature
-    weights w are exact for the degree of the product: no approximation, but Clebsch-Gordan products with an even sum
-    of degrees, of which all paths of a channel have one common weight. A product of n factors costs n transforms to
-    the grid, where the coupling constants of all paths would grow as the 2n-th power of the degree.
+    U and L are linear maps of the channels, so that different functions are multiplied. The quadrature weights w are
+    exact for the degree of the product, so this is no approximation: it equals the Clebsch-Gordan products with an even
+    sum of degrees, with one common weight for all paths of a channel. A product of n factors takes n transforms to the
+    grid, whereas the number of coupling constants of all paths would grow as the 2n-th power of the degree.
 
     Args:
         irreps_in: Type of x: one multiplicity of every spherical harmonic up to some degree.
@@ -48,7 +48,8 @@ class SphereProduct(ExactModule):
         for irreps, m, l in ((irreps_in, mul, l_in), (irreps_out, mul_out, l_out)):
             if irreps != spherical_irreps(l, m):
                 raise ValueError(
-                    f"functions on the sphere are made of harmonics, like {spherical_irreps(l, m)}; got {irreps}"
+                    f"functions on the sphere need every harmonic equally often, like {spherical_irreps(l, m)}; "
+                    f"got {irreps}"
                 )
         if correlation < 1:
             raise ValueError(f"a product needs at least 1 factor; got correlation={correlation}")
@@ -65,7 +66,7 @@ class SphereProduct(ExactModule):
         Y = harmonics(points, l_in) / (l_in + 1)  # unit variance at every point for components of unit variance
         self.register_exact("to_grid", Y)
         Y_out = (weights[:, None] * harmonics(points, l_out)).T
-        for k in range(2, correlation + 1):  # unit variance of every component of a product of k independent factors
+        for k in range(2, correlation + 1):  # every component of a product of k independent factors has unit variance
             variance = ((Y_out @ (Y @ Y.T) ** k) * Y_out).sum(1, keepdim=True)
             self.register_exact(f"from_grid_{k}", Y_out * torch.where(variance > 1e-9, variance, torch.inf).rsqrt())
 

@@ -1,4 +1,4 @@
-"""Signals on the sphere in flat features: one row of coefficients a channel, truncation, and band limits."""
+"""Signals on the sphere as flat features: conversion to one row per channel, band limits, truncation."""
 
 import torch
 from e3nn import o3
@@ -8,7 +8,7 @@ from ik_e3nn.basis import spherical_irreps
 
 
 def to_fields(x: Tensor, mul: int, l_max: int) -> Tensor:
-    """Flat features (..., mul (l_max+1)^2) of ``spherical_irreps(l_max, mul)`` as fields (..., mul, (l_max+1)^2).
+    """Convert flat features (..., mul (l_max+1)^2) of ``spherical_irreps(l_max, mul)`` to (..., mul, (l_max+1)^2).
 
     Example:
         >>> to_fields(torch.tensor([1.0, 2, 11, 12, 13, 21, 22, 23]), 2, 1)
@@ -20,7 +20,7 @@ def to_fields(x: Tensor, mul: int, l_max: int) -> Tensor:
 
 
 def from_fields(fields: Tensor, l_max: int) -> Tensor:
-    """Fields (..., mul, (l_max+1)^2) as flat features (..., mul (l_max+1)^2), the inverse of ``to_fields``.
+    """Convert fields (..., mul, (l_max+1)^2) to flat features (..., mul (l_max+1)^2), the inverse of ``to_fields``.
 
     Example:
         >>> from_fields(torch.tensor([[1.0, 11, 12, 13], [2, 21, 22, 23]]), 1)
@@ -31,10 +31,10 @@ def from_fields(fields: Tensor, l_max: int) -> Tensor:
 
 
 def band_limit(irreps: o3.Irreps | str, what: str) -> tuple[int, int]:
-    """Multiplicity and l_max of the type of signals on the sphere.
+    """Multiplicity and l_max of signals on the sphere of type ``irreps``.
 
     Raises:
-        ValueError: The type is not one multiplicity of every harmonic up to some degree.
+        ValueError: The type is not the same multiplicity of every harmonic up to some degree.
 
     Example:
         >>> band_limit("4x0e + 4x1o", "irreps_in")
@@ -51,7 +51,7 @@ def band_limit(irreps: o3.Irreps | str, what: str) -> tuple[int, int]:
 
 
 class SpectralPool(nn.Module):
-    r"""Leave out the high degrees of signals on the sphere: a low-pass filter, exactly equivariant.
+    r"""Drop the high degrees of signals on the sphere: an exactly equivariant low-pass filter.
 
     .. math:: x_{lm} \mapsto x_{lm} \quad (l \le L_{out})
 
@@ -60,7 +60,7 @@ class SpectralPool(nn.Module):
         l_max: Largest degree that is kept.
 
     Raises:
-        ValueError: Not a type of signals on the sphere, or no degrees to leave out of.
+        ValueError: ``irreps_in`` is not a type of signals on the sphere, or l_max is negative or above theirs.
 
     Example:
         >>> pool = SpectralPool("4x0e + 4x1o + 4x2e", 1)

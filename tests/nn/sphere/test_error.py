@@ -94,10 +94,10 @@ def test_rings_go_further_than_lebedev():
     ("action", "message"),
     [
         (lambda: sphere_errors(0), "l_max of 1 or more; got 0"),
-        (lambda: sphere_errors(2, (1.5, 3)), "oversampled by 2 or more, else signals are lost; got 1.5"),
+        (lambda: sphere_errors(2, (1.5, 3)), "oversampled by 2 or more, or signals are lost; got 1.5"),
         (lambda: sphere_degree(2, 0.0), "tolerance of an error must be positive; got 0.0"),
         (lambda: sphere_degree(2, -1.0), "tolerance of an error must be positive; got -1.0"),
-        (lambda: sphere_degree(33, 0.01), "below 0.01: no sphere grid of degree 66.*take a grid of rings"),
+        (lambda: sphere_degree(33, 0.01), "below 0.01: there is no Lebedev grid of degree 66.*use a grid of rings"),
     ],
 )
 def test_what_cannot_be_measured(action, message):

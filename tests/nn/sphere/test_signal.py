@@ -139,7 +139,10 @@ def test_unit_second_moment():
         (lambda: SphereNorms(""), "must be signals on the sphere"),
         (lambda: SphereNorms("1x0e + 1x1o")(torch.zeros(2, 5)), r"dimension 4; got shape \(2, 5\)"),
         (lambda: Bispectrum("1x0e + 1x1o")(torch.zeros(5)), r"dimension 4; got shape \(5,\)"),
-        (lambda: Bispectrum("1x0e + 1x1o", "C4v"), "bispectrum is of O.3. or SO.3.; got SymmetryGroup.'C4v'"),
+        (
+            lambda: Bispectrum("1x0e + 1x1o", "C4v"),
+            "group of a bispectrum must be O.3. or SO.3.; got SymmetryGroup.'C4v'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(action, message):
