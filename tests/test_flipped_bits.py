@@ -17,7 +17,7 @@ from ik_e3nn.models import (
     save_uncertainty,
     with_uncertainty,
 )
-from ik_e3nn.models.uncertainty.last_layer import members_of
+from ik_e3nn.models.uncertainty.last_layer import directions_of
 from ik_e3nn.training.run.checkpoint import _KEYS, load_checkpoint
 from ik_e3nn_calculators.dock.search.relax import RelaxState
 from ik_e3nn_calculators.dock.search.state import STATE, StateFile
@@ -110,7 +110,7 @@ def model_file(folder):
 def uncertainty_file(folder):
     model = small_model()
     root = torch.eye(model.last_weights.numel(), dtype=torch.float64)
-    save_uncertainty(LastLayerEnsemble(model, *members_of(root, 2)), folder / "l.safetensors")
+    save_uncertainty(LastLayerEnsemble(model, {"energy": root}, directions_of(root, 2)), folder / "l.safetensors")
     return folder / "l.safetensors", lambda path: with_uncertainty([model], path)
 
 

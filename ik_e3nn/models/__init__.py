@@ -12,27 +12,23 @@ from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.models.transfer.retarget import retargeted
 from ik_e3nn.models.transfer.species import extended
-from ik_e3nn.models.uncertainty.file import save_uncertainty, with_property_uncertainty, with_uncertainty
+from ik_e3nn.models.uncertainty.ensemble import Committee, Ensemble
+from ik_e3nn.models.uncertainty.file import save_uncertainty, with_uncertainty
 from ik_e3nn.models.uncertainty.last_layer import LastLayerEnsemble
-from ik_e3nn.models.uncertainty.potentials import Committee, UncertainPotential
-from ik_e3nn.models.uncertainty.properties import LastLayerProperties, PropertyCommittee, UncertainProperties
 
 __all__ = [
     "PRESETS",
     "Committee",
     "CompileWarning",
     "EdgePotential",
+    "Ensemble",
     "Forecaster",
     "InteratomicPotential",
     "LastLayerEnsemble",
-    "LastLayerProperties",
     "MolecularPropertyModel",
     "PointCloudClassifier",
     "Potential",
-    "PropertyCommittee",
     "StoredModel",
-    "UncertainPotential",
-    "UncertainProperties",
     "base_model_path",
     "compile_for_training",
     "compile_potential",
@@ -44,6 +40,5 @@ __all__ = [
     "retargeted",
     "save_model",
     "save_uncertainty",
-    "with_property_uncertainty",
     "with_uncertainty",
 ]

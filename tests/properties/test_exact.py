@@ -306,13 +306,10 @@ EXACT_ELSEWHERE = {
     "GridPool": "tests/conv/test_grid_pool.py",
     "ScalarMLP": "of scalars",
     "LowRankUpdate": "tests/nn/test_lora.py",
-    "Committee": "a mean of potentials",
-    "LastLayerEnsemble": "a potential",
-    "LastLayerProperties": "a model of properties",
-    "PropertyCommittee": "a mean of models of properties",
+    "Committee": "a mean of models",
+    "Ensemble": "abstract",
+    "LastLayerEnsemble": "a model",
     "StoredModel": "abstract",
-    "UncertainPotential": "abstract",
-    "UncertainProperties": "abstract",
 }
 APPROXIMATE = {"SphereActivation": "pointwise on the sphere: what one asks for; its page gives the error"}
 

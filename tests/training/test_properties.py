@@ -18,7 +18,7 @@ from ik_e3nn.data import conformers, molecule_from_smiles, read_properties, with
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph import build_molecular_graph
-from ik_e3nn.models import load_model, read_model_info, with_property_uncertainty
+from ik_e3nn.models import load_model, read_model_info, with_uncertainty
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.targets import Dipole, Extensive, Intensive
 from ik_e3nn.training import (
@@ -35,7 +35,7 @@ from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.objective.metrics import ErrorSums
 from ik_e3nn.training.sets.loader import collate
 from ik_e3nn.training.sets.prepare import prepare_data
-from ik_e3nn.training.uncertainty.property_calibration import property_errors_and_stds
+from ik_e3nn.training.uncertainty.calibration import errors_and_stds
 from tests.data.molecule_sets import SMILES
 from tests.training.helpers import interrupted_in_epoch
 
@@ -384,8 +384,8 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     for seed in (0, 1):
         assert main(["train", "config.yaml", f"--run.seed={seed}", f"--run.output=run_{seed}"]) == 0
     calibrations = {
-        "last.safetensors": ("run_0/model.safetensors", ["--train=known.xyz"], "LastLayerProperties"),
-        "both.safetensors": ("run_*/model.safetensors", [], "PropertyCommittee"),
+        "last.safetensors": ("run_0/model.safetensors", ["--train=known.xyz"], "last_layer"),
+        "both.safetensors": ("run_*/model.safetensors", [], "committee"),
     }
     (folder / "known.csv").write_text("smiles,size,heteroatoms,moment\nCCOC,4.5,1,0 1 0\nCC(N)=O,7.5,2,1 0 0\n")
     write_xyz(folder / "known.csv")
@@ -399,9 +399,9 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
         assert metrics["calibrated_on"] == metrics["tested_on"] == 8
         assert (folder / f"{stem}_calibration.png").stat().st_size > 10_000
         members = [load_model(path) for path in sorted(folder.glob(model))]
-        uncertain = with_property_uncertainty(members, folder / name)
+        uncertain = with_uncertainty(members, folder / name)
         data, _ = with_bonds(read_properties("train.xyz", uncertain.targets), "auto", "error")
-        for error, std in property_errors_and_stds(uncertain, data.select(range(0, 16, 2))).values():
+        for error, std in errors_and_stds(uncertain, data.select(range(0, 16, 2))).values():
             assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-4)
         words = ["predict", model, "new.csv", "-o", f"{stem}.csv", "--uncertainty", name, "--progress=false"]
         assert main(words) == 0
@@ -428,7 +428,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
         calibrate(CalibrationSettings("run_*/model.safetensors", "other.xyz", output="e", progress=False))
     (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
     write_xyz(folder / "few.csv")
-    with pytest.raises(DataError, match="one half has 1 values of size; at least 2 are needed in each"):
+    with pytest.raises(DataError, match="one half has 1 structures with size; at least 2 are needed in each"):
         calibrate(CalibrationSettings("run_*/model.safetensors", "few.xyz", output="e"))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from os import PathLike
@@ -288,9 +288,9 @@ def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
             raise ValueError(f"{name} is {value}, expected at most {most}")
 
 
-def weights_digest(model: StoredModel) -> str:
-    """The checksum of all weights that the model's file has."""
-    return _digest(_tensors(model))
+def weights_digest(model: StoredModel, spelled: Callable[[str], str] = str) -> str:
+    """The checksum of all weights that the model's file has, with their names spelled as they are or were."""
+    return _digest({spelled(name): tensor for name, tensor in _tensors(model).items()})
 
 
 def _tensors(model: StoredModel) -> dict[str, torch.Tensor]:

@@ -58,6 +58,15 @@ def _american(name: str) -> str:
     return name.replace("normalisation", "normalization").replace("heads.polarisability", "heads.polarizability")
 
 
+def name_before_4(name: str) -> str:
+    """The name of a module or tensor as it was spelled until format 3.
+
+    >>> name_before_4("conv.normalization")
+    'conv.normalisation'
+    """
+    return name.replace("normalization", "normalisation").replace("heads.polarizability", "heads.polarisability")
+
+
 def _american_kind(target: Any) -> Any:
     """A target whose kind is spelled as it is today; its name is the user's."""
     if isinstance(target, dict) and target.get("kind") == "polarisability":

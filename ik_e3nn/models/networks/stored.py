@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -27,6 +28,7 @@ class StoredModel(nn.Module, ABC):
         species: Atomic numbers that it knows.
         r_max: Cutoff in A.
         targets: What it predicts.
+        names: Names of the targets that heads predict, by kind.
         inputs: Optional inputs that it reads, like "bond_types".
         edges: The kind of its graphs, see ``StructureDataset``; None for those of a potential.
         potential: The potential that predicts energy, forces and stress, where there is one.
@@ -39,6 +41,7 @@ class StoredModel(nn.Module, ABC):
     species: tuple[int, ...]
     r_max: float
     targets: tuple[Target, ...]
+    names: Mapping[str, Sequence[str]] = MappingProxyType({})
     inputs: frozenset[str]
     edges: Connectivity | None = None
     trained_on: Domain | None = None

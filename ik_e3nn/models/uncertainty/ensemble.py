@@ -1,37 +1,116 @@
-"""What committees and last-layer ensembles have in common, whatever their members predict."""
+"""Models that say how sure they are: what all of them have in common, and committees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fields
 from ik_e3nn.models.networks.potential import InteratomicPotential
-from ik_e3nn.models.networks.property import MolecularPropertyModel
+from ik_e3nn.models.networks.stored import StoredModel
+from ik_e3nn.targets import Target
 
-M = TypeVar("M", InteratomicPotential, MolecularPropertyModel)
+STD = "_std"
+MOST = 1e9  # largest factor of standard deviations
 
 
-class Ensemble(nn.Module, Generic[M]):
-    """Members, and calibrated factors that stay in float64 wherever the members go.
+class Ensemble(nn.Module, ABC):
+    r"""A model whose predictions come with standard deviations.
+
+    Its outputs are those of its members, and for every target but the stress ``NAME_std`` of the same shape and unit:
+    the standard deviation of every component. It is a raw number times a calibrated factor of the target:
+
+    .. math:: \sigma_t = a_t \, s_t, \qquad a_t^2 = \big\langle (\Delta_t / s_t)^2 \big\rangle_{validation}
 
     Args:
-        members: The models.
+        members: Models of the same targets on the same kind of graph; potentials must have the same inputs.
+
+    Attributes:
+        kind: What files call the kind of ensemble.
+        tensor_names: Regular expression of the names of its tensors in files.
+        uncertain: The targets that have standard deviations, in the order of ``factors``.
+
+    Raises:
+        DataError: No models, or models that do not fit together.
     """
 
-    FACTORS: ClassVar[tuple[str, ...]]  # names of the buffers
+    kind: ClassVar[str]
+    tensor_names: ClassVar[str] = ""
+    factors: Tensor
 
-    def __init__(self, members: Sequence[M]) -> None:
+    def __init__(self, members: Sequence[StoredModel]) -> None:
+        if not members:
+            raise DataError("an ensemble needs at least one model, got none")
+        first = members[0]
+        # edges beyond the cutoff of a potential add exact zeros to its energies, so that cutoffs may differ
+        for what in ("targets", "inputs") if first.edges is None else ("targets", "edges", "r_max"):
+            for model in members:
+                if getattr(model, what) != getattr(first, what):
+                    one, other = (_shown(getattr(one, what)) for one in (first, model))
+                    raise DataError(f"models of a committee must have the same {what}, got {one} and {other}")
         super().__init__()
         self.members = nn.ModuleList(members)
-        self.species = tuple(z for z in members[0].species if all(z in model.species for model in members))
+        self.species = tuple(z for z in first.species if all(z in model.species for model in members))
+        self.inputs = frozenset[str]().union(*(model.inputs for model in members))
+        self.targets, self.edges, self.uncertain = first.targets, first.edges, uncertain_targets(first)
+        self.r_max = max(model.r_max for model in members)
+        self.register_buffer("factors", torch.ones(len(self.uncertain), dtype=torch.float64))
+
+    @abstractmethod
+    def forward(self, graph: Mapping[str, Tensor], *, std: bool = True, **options: bool) -> dict[str, Tensor]:
+        """Predict.
+
+        Args:
+            graph: As the members take it.
+            std: Also compute standard deviations.
+            **options: What the members take, like ``forces``; what is left out has no standard deviations.
+        """
+
+    @abstractmethod
+    def tensors(self) -> dict[str, Tensor]:
+        """What a file needs besides the models and the factors."""
+
+    @classmethod
+    @abstractmethod
+    def restored(cls, models: Sequence[StoredModel], tensors: Mapping[str, Tensor]) -> Ensemble:
+        """An ensemble of models from what ``tensors`` gave; its factors are yet to be set.
+
+        Raises:
+            DataError: The models or tensors cannot be those of such an ensemble.
+        """
+
+    def calibrate(self, factors: Mapping[str, float]) -> None:
+        """Set factors of the standard deviations, by the targets' names; 1 where there is none.
+
+        Raises:
+            ValueError: A factor is not positive, or so large or small that the standard deviations mean nothing.
+        """
+        found = [factors.get(target.name, 1.0) for target in self.uncertain]
+        for target, factor in zip(self.uncertain, found, strict=True):
+            check_factor(target.name, factor)
+        self.factors.copy_(torch.tensor(found, dtype=torch.float64))
+
+    def with_std(self, values: dict[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Predictions with their standard deviations, from raw ones."""
+        scaled = zip(self.uncertain, self.factors, strict=True)
+        return values | {
+            target.name + STD: factor * raw[target.name] for target, factor in scaled if target.name in raw
+        }
 
     @property
-    def first(self) -> M:
+    def first(self) -> StoredModel:
         """The first model."""
-        return cast(M, self.members[0])
+        return cast(StoredModel, self.members[0])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What potentials give, with the standard deviations; models of properties have no such list."""
+        return (*cast(InteratomicPotential, self.first).outputs, *fields.STDS)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -43,10 +122,109 @@ class Ensemble(nn.Module, Generic[M]):
         """Device of the parameters."""
         return self.first.device
 
+    @property
+    def surroundings(self) -> nn.Module | None:
+        """What the potentials know of something outside."""
+        return None if self.first.potential is None else self.first.potential.surroundings
+
+    @property
+    def max_edges(self) -> int | None:
+        """Edges that a potential treats at once."""
+        return None if self.first.potential is None else self.first.potential.max_edges
+
+    @max_edges.setter
+    def max_edges(self, value: int | None) -> None:
+        for model in self.members:
+            potential = cast(StoredModel, model).potential
+            if potential is not None:
+                potential.max_edges = value
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Follow to another device, but keep factors in float64."""
-        factors = {name: getattr(self, name) for name in self.FACTORS}
+        factors = self.factors
         super()._apply(fn, recurse)
-        for name, factor in factors.items():
-            setattr(self, name, factor.to(self.device))
+        self.factors = factors.to(self.device)
         return self
+
+
+class Committee(Ensemble):
+    r"""Several models, trained with different seeds or on different data, and how far they differ.
+
+    .. math:: \bar y = \frac 1 M \sum_m y_m, \qquad s^2 = \frac{1}{M-1} \sum_m (y_m - \bar y)^2
+
+    for the energy of a structure, and for every component of the forces and of other targets.
+
+    Args:
+        members: At least two models.
+
+    Raises:
+        DataError: Fewer models, or models that do not fit together.
+
+    Example:
+        >>> from ase.build import molecule
+        >>> from ik_e3nn.graph import build_graph
+        >>> committee = Committee([InteratomicPotential(["H", "O"], num_channels=4).eval() for _ in range(3)])
+        >>> committee(build_graph(molecule("H2O"), committee.r_max))["forces_std"].shape
+        torch.Size([3, 3])
+    """
+
+    kind = "committee"
+
+    def __init__(self, members: Sequence[StoredModel]) -> None:
+        super().__init__(members)
+        if len(members) < 2:
+            raise DataError(f"a committee needs at least two models, got {len(members)}")
+
+    def forward(self, graph: Mapping[str, Tensor], *, std: bool = True, **options: bool) -> dict[str, Tensor]:
+        """Predict; the standard deviations cost nothing."""
+        outputs = [model(graph, **options) for model in self.members]
+        stacked = {name: torch.stack([output[name] for output in outputs]) for name in outputs[0]}
+        values = {name: value.mean(0) for name, value in stacked.items()}
+        if not std:
+            return values
+        return self.with_std(values, {name: value.double().std(0) for name, value in stacked.items()})
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See the base class."""
+        return {}
+
+    @classmethod
+    def restored(cls, models: Sequence[StoredModel], tensors: Mapping[str, Tensor]) -> Committee:
+        """See the base class."""
+        del tensors
+        return cls(models)
+
+
+def uncertain_targets(model: StoredModel) -> tuple[Target, ...]:
+    """The targets of a model whose standard deviations can be had: all but the stress.
+
+    >>> [target.name for target in uncertain_targets(InteratomicPotential(["H"], num_channels=4))]
+    ['energy', 'forces']
+    """
+    return tuple(target for target in model.targets if target.field is None or target.name + STD in fields.STDS)
+
+
+def check_factor(name: str, value: float) -> None:
+    """Raise unless a number can be the factor of a standard deviation.
+
+    Args:
+        name: What the standard deviation is of.
+        value: The factor.
+
+    Raises:
+        ValueError: It is not positive, or so large or small that the standard deviations mean nothing.
+
+    >>> check_factor("energy", 1e30)
+    Traceback (most recent call last):
+    ...
+    ValueError: the factor of the standard deviation of energy must be between 1e-09 and 1e+09; got 1e+30
+    """
+    if not 1 / MOST <= value <= MOST:
+        raise ValueError(
+            f"the factor of the standard deviation of {name} must be between {1 / MOST:g} and {MOST:g}; got {value:g}"
+        )
+
+
+def _shown(value: Any) -> Any:
+    """A value in the order that messages have."""
+    return sorted(value) if isinstance(value, frozenset) else value

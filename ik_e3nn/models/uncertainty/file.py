@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, cast
@@ -16,30 +16,24 @@ from safetensors.torch import save
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError, ModelFileError
 from ik_e3nn.models.files.checkpoint import contents_digest, weights_digest
-from ik_e3nn.models.networks.potential import InteratomicPotential
-from ik_e3nn.models.networks.property import MolecularPropertyModel
+from ik_e3nn.models.files.upgrade import name_before_4
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.models.uncertainty.ensemble import Ensemble
-from ik_e3nn.models.uncertainty.last_layer import LastLayerEnsemble
-from ik_e3nn.models.uncertainty.potentials import Committee, UncertainPotential, check_factor
-from ik_e3nn.models.uncertainty.properties import LastLayerProperties, PropertyCommittee, UncertainProperties
+from ik_e3nn.models.uncertainty.ensemble import Committee, Ensemble, check_factor
+from ik_e3nn.models.uncertainty.last_layer import DIRECTIONS, LastLayerEnsemble
+from ik_e3nn.models.uncertainty.upgrade import FORMAT_VERSION, STEPS, upgraded
 from ik_e3nn.user_path import is_file
 
-KINDS = (Committee, LastLayerEnsemble, PropertyCommittee, LastLayerProperties)
-KEY, FORMAT_VERSION = "ik_e3nn_uncertainty", 2  # 2: with a checksum of the whole file
+KINDS: dict[str, type[Ensemble]] = {one.kind: one for one in (Committee, LastLayerEnsemble)}
+KEY = "ik_e3nn_uncertainty"
 
 
 def save_uncertainty(
-    model: UncertainPotential | UncertainProperties,
-    path: str | Path,
-    summary: dict[str, Any] | None = None,
-    *,
-    overwrite: bool = False,
+    model: Ensemble, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
 ) -> None:
     """Write what a calibration has found, at once or not at all.
 
     Args:
-        model: A committee or a last-layer ensemble, of potentials or of models of properties.
+        model: A committee or a last-layer ensemble.
         path: Where; ".safetensors" is the usual ending.
         summary: Anything JSON-able about the calibration, kept as it is.
         overwrite: Replace a file that exists.
@@ -50,20 +44,13 @@ def save_uncertainty(
     path = Path(path)
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
-    if isinstance(model, UncertainProperties):
-        tensors = {"factors": model.factors}
-    else:
-        tensors = {"factors": torch.stack([model.energy_factor, model.forces_factor])}
-    if isinstance(model, LastLayerEnsemble):
-        tensors |= {"root": model.root, "directions": model.directions}
-    elif isinstance(model, LastLayerProperties):
-        tensors |= model.roots
     info = {
         "format_version": FORMAT_VERSION,
-        "kind": type(model).__name__,
+        "kind": model.kind,
         "models_sha256": [weights_digest(cast(StoredModel, member)) for member in model.members],
         "calibration": summary or {},
     }
+    tensors = {"factors": model.factors, **model.tensors()}
     tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     info = json.loads(json.dumps(info, allow_nan=False, default=str))
     data = save(tensors, metadata={KEY: json.dumps(info | {"sha256": contents_digest(info, tensors)})})
@@ -71,7 +58,7 @@ def save_uncertainty(
         file.write(data)
 
 
-def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLike[str]) -> UncertainPotential:
+def with_uncertainty(models: Sequence[StoredModel], path: str | PathLike[str]) -> Ensemble:
     """Models as they are in their files, with the uncertainty that was calibrated for them.
 
     Args:
@@ -79,59 +66,27 @@ def with_uncertainty(models: Sequence[InteratomicPotential], path: str | PathLik
         path: A file that ``save_uncertainty`` has written.
 
     Returns:
-        A potential with standard deviations, in evaluation mode.
+        A model with standard deviations, in evaluation mode.
 
     Raises:
         FileNotFoundError: There is no such file.
         ModelFileError: It is broken, newer than this library, or was made for other models.
     """
-    kind, tensors = _read(models, Path(path), (Committee, LastLayerEnsemble))
-    with _fitting(path):
-        _check_count(tensors["factors"], ["energy", "forces"])
-        potential = (
-            LastLayerEnsemble(models[0], tensors["root"], tensors["directions"])
-            if kind == LastLayerEnsemble.__name__
-            else Committee(models)
-        )
-    potential.calibrate(*tensors["factors"].tolist())
-    return potential.to(device=models[0].device).eval()
-
-
-def with_property_uncertainty(
-    models: Sequence[MolecularPropertyModel], path: str | PathLike[str]
-) -> UncertainProperties:
-    """The same for models of properties; arguments and errors are those of ``with_uncertainty``."""
-    kind, tensors = _read(models, Path(path), (PropertyCommittee, LastLayerProperties))
-    factors, names = tensors.pop("factors"), [target.name for target in models[0].targets]
-    with _fitting(path):
-        _check_count(factors, names)
-        extra = sorted(set(tensors) - set(models[0].names))
-        if extra:
-            raise DataError(f"{extra[0]} is no kind of target that the model has")
-        last = kind == LastLayerProperties.__name__
-        uncertain = LastLayerProperties(models[0], tensors) if last else PropertyCommittee(models)
-    uncertain.calibrate(dict(zip(names, factors.tolist(), strict=True)))
-    return uncertain.to(device=models[0].device).eval()
-
-
-@contextmanager
-def _fitting(path: str | PathLike[str]) -> Iterator[None]:
-    """Name the file where what it holds does not fit the models."""
+    kind, tensors = _read(models, Path(path))
+    factors = tensors.pop("factors")
     try:
-        yield
+        ensemble = KINDS[kind].restored(models, tensors)
+        names = [target.name for target in ensemble.uncertain]
+        if len(factors) != len(names):
+            raise DataError(f"factors must be {len(names)} numbers, of {', '.join(names)}; got {len(factors)}")
     except DataError as error:
         raise ModelFileError(f"{path} is damaged ({error}): calibrate again") from error
+    ensemble.calibrate(dict(zip(names, factors.tolist(), strict=True)))
+    return ensemble.to(device=models[0].device).eval()
 
 
-def _check_count(factors: torch.Tensor, names: Sequence[str]) -> None:
-    if len(factors) != len(names):
-        raise DataError(f"factors must be {len(names)} numbers, of {', '.join(names)}; got {len(factors)}")
-
-
-def _read(
-    models: Sequence[StoredModel], path: Path, kinds: Sequence[type[Ensemble[Any]]]
-) -> tuple[str, dict[str, torch.Tensor]]:
-    """Kind, out of some, and tensors of a file that was made for these models."""
+def _read(models: Sequence[StoredModel], path: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Kind and tensors of a file that was made for these models."""
     if not is_file(path):
         raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
     path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
@@ -152,56 +107,54 @@ def _read(
         # Files of version 1 have no checksum; one that was taken back to version 1 by hand has.
         if (version != 1 or "sha256" in info) and info.get("sha256") != contents_digest(info, tensors):
             raise ValueError("its checksum is wrong")
-        _check_numbers(info["kind"], tensors)
+        new, tensors = upgraded(info, tensors)
+        _check_numbers(new["kind"], tensors)
     except ValueError as error:
         raise ModelFileError(f"{path} is damaged ({error}): calibrate again") from error
-    digests, names = info["models_sha256"], [kind.__name__ for kind in kinds]
-    if sorted(digests) != sorted(weights_digest(model) for model in models):
+    spellings = (str,) if version == FORMAT_VERSION else (str, name_before_4)
+    found = sorted(info["models_sha256"])
+    if found not in [sorted(weights_digest(model, spelled) for model in models) for spelled in spellings]:
         raise ModelFileError(
-            f"{path} was made for {len(digests)} model(s) with other weights than the {len(models)} given: calibrate "
+            f"{path} was made for {len(found)} model(s) with other weights than the {len(models)} given: calibrate "
             "these with `ik-e3nn calibrate`"
         )
-    if info["kind"] not in names:
-        raise ModelFileError(
-            f"{path} is damaged (kind must be {' or '.join(names)} for these models, got {info['kind']!r}): calibrate "
-            "again"
-        )
-    return info["kind"], tensors
+    return new["kind"], tensors
 
 
 def _check_info(info: Any) -> None:
-    """Raise unless a description has what it must."""
+    """Raise unless a description of any format has what it must."""
     kinds = {"format_version": int, "kind": str, "models_sha256": list}
     for name, kind in kinds.items():
         found = info.get(name) if isinstance(info, dict) else None
         if type(found) is not kind:
             raise ValueError(f"{name} must be of type {kind.__name__}, got {json.dumps(found)[:80]}")
-    names = [kind.__name__ for kind in KINDS]
-    if info["kind"] not in names:
-        raise ValueError(f"kind must be one of {', '.join(names)}; got {info['kind']!r:.80}")
-    number, many = len(info["models_sha256"]), info["kind"] in (Committee.__name__, PropertyCommittee.__name__)
-    if not all(isinstance(digest, str) for digest in info["models_sha256"]) or (number > 1) != many or not number:
-        what = "at least two checksums" if many else "one checksum"
-        raise ValueError(f"models_sha256 must be a list of {what} for the kind {info['kind']!r}, got {number} entries")
+    if info["format_version"] not in (*STEPS, FORMAT_VERSION):
+        raise ValueError(f"format_version must be from 1 to {FORMAT_VERSION}, got {info['format_version']}")
+    digests = info["models_sha256"]
+    if not digests or not all(isinstance(digest, str) for digest in digests):
+        raise ValueError(f"models_sha256 must be a list of one or more checksums, got {json.dumps(digests)[:80]}")
 
 
 def _check_numbers(kind: str, tensors: Mapping[str, torch.Tensor]) -> None:
     """Raise unless tensors can be those of a kind of uncertainty; whether sizes are a model's is not known here."""
-    roots = [name for name in tensors if name != "factors" and kind == LastLayerProperties.__name__]
-    matrices = ["root", "directions"] if kind == LastLayerEnsemble.__name__ else roots
-    for name in sorted({"factors", *matrices}.symmetric_difference(tensors)):
-        raise ValueError(f"{name} {'does not belong there' if name in tensors else 'is missing'}")
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.80}")
+    if "factors" not in tensors:
+        raise ValueError("factors is missing")
     for name, tensor in tensors.items():
+        if name != "factors" and not re.fullmatch(KINDS[kind].tensor_names, name):
+            raise ValueError(f"{name} does not belong there")
         expected, shape = ("a list" if name == "factors" else "a matrix"), tuple(tensor.shape)
         if tensor.dtype not in (torch.float32, torch.float64) or tensor.ndim != 1 + (name != "factors") or 0 in shape:
             raise ValueError(f"{name} must be {expected} of floating-point numbers, got {tensor.dtype} {shape}")
         if not bool(tensor.isfinite().all()):
             raise ValueError(f"{name} has NaN or infinity in it")
-    for factor in tensors["factors"].tolist():
-        check_factor("factors", factor)
-    for name in matrices:
+        if name == "factors":
+            for factor in tensor.tolist():
+                check_factor(name, factor)
+            continue
         # The prior is N(0, 1), and data only narrow it: rows are members or rows of a root of the covariance.
-        longest = 1.0 if name != "directions" else (tensors[name].shape[1] / len(tensors[name])) ** 0.5
-        lengths = tensors[name].double().norm(dim=1)
+        longest = 1.0 if name != DIRECTIONS else (shape[1] / shape[0]) ** 0.5
+        lengths = tensor.double().norm(dim=1)
         if not bool(((lengths > 0) & (lengths < 1.001 * longest)).all()):
             raise ValueError(f"{name} has rows that are zero, or longer than a posterior's can be")

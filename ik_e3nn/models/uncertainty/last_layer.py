@@ -1,38 +1,52 @@
-"""The uncertainty of one model from its last layer."""
+"""The uncertainty of one model from its last layers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
+from torch.func import functional_call, jvp, vmap
 
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models.networks.modes import in_own_precision, with_gradients
 from ik_e3nn.models.networks.potential import InteratomicPotential
-from ik_e3nn.models.uncertainty.potentials import UncertainPotential
+from ik_e3nn.models.networks.property import MolecularPropertyModel
+from ik_e3nn.models.networks.stored import StoredModel
+from ik_e3nn.models.uncertainty.ensemble import Ensemble, uncertain_targets
+from ik_e3nn.targets import LabelLayout
+from ik_e3nn.targets.head import Atomwise, Head, Molecules
+
+ROOT, DIRECTIONS = "root.", "directions"  # names in files
+TANGENTS = 64  # directions of weights that are followed at once
 
 
-class LastLayerEnsemble(UncertainPotential):
-    r"""One model and the Gaussian posterior of the weights of its last layer.
+class LastLayerEnsemble(Ensemble):
+    r"""One model and the Gaussian posteriors of the weights of its last layers.
 
-    Energies are linear in these weights, :math:`E = E^0 + f \cdot w`, and so are forces, :math:`F = g \cdot w` with
-    :math:`g = -\partial f / \partial r`; the field of surroundings is taken as certain. With the weights' prior
-    N(0, 1), from which they start, and Gaussian noise, their posterior is exact:
+    Every prediction is linear in the weights w of a last layer (the length of a dipole nearly so), with derivatives
+    :math:`J = \partial y / \partial w`. With the weights' prior N(0, 1), from which they start, and Gaussian noise,
+    their posterior is exact:
 
-    .. math:: \Sigma^{-1} = 1 + \sum_s \frac{f_s f_s^T}{N_s^2 \sigma_E^2} + \sum_s \frac{g_s g_s^T}{\sigma_F^2}, \qquad
-              s_E^2 = f^T \Sigma f, \qquad s_F^2 = \sum_m (d_m \cdot g)^2
+    .. math:: \Sigma^{-1} = 1 + \sum_s \frac{J_s^T J_s}{\sigma^2}, \qquad s^2 = J \Sigma J^T
 
-    The sums go over structures of the training set. The variance of the energy is exact. That of the forces takes one
-    more gradient for each of M members :math:`d_m`, rows of :math:`\sqrt{K/M} \, Q \, \Sigma^{1/2}` with orthonormal
-    rows Q; it is exact for M = K.
+    The sum goes over the labels of the training set. Energy and forces share the last layer of the potential, "energy":
+    :math:`E = E^0 + f \cdot w` and :math:`F = g \cdot w` with :math:`g = -\partial f / \partial r`, where labels of
+    energies count per atom, and the field of surroundings is taken as certain. Other targets of one kind share that of
+    their head.
+
+    .. math:: s_E^2 = f^T \Sigma f, \qquad s_F^2 = \sum_m (d_m \cdot g)^2
+
+    The variance of the energy is exact. That of the forces takes one more gradient for each of M directions
+    :math:`d_m`, rows of :math:`\sqrt{K/M} \, Q \, \Sigma^{1/2}` with orthonormal rows Q; it is exact for M = K.
 
     Args:
         model: The model.
-        root: A matrix L with :math:`L L^T = \Sigma`, (K, K).
-        members: The members d, (M, K).
+        roots: By last layer, "energy" or the kind of the targets, a matrix L with :math:`L L^T = \Sigma`, (K, K).
+        directions: The directions d, (M, K), of a model that predicts forces; see ``directions_of``.
 
     Raises:
         DataError: The matrices do not fit the model.
@@ -46,47 +60,84 @@ class LastLayerEnsemble(UncertainPotential):
         >>> from ase.build import molecule
         >>> from ik_e3nn.graph import build_graph
         >>> model = InteratomicPotential(["H", "O"], num_channels=4).eval()
-        >>> ensemble = LastLayerEnsemble(model, *members_of(torch.eye(32), 4))
+        >>> ensemble = LastLayerEnsemble(model, {"energy": torch.eye(32)}, directions_of(torch.eye(32), 4))
         >>> ensemble(build_graph(molecule("H2O"), model.r_max))["energy_std"].shape
         torch.Size([1])
     """
 
-    root: Tensor
-    directions: Tensor
+    kind = "last_layer"
+    tensor_names = r"root\..+|directions"
+    directions: Tensor | None
 
-    def __init__(self, model: InteratomicPotential, root: Tensor, members: Tensor) -> None:
+    def __init__(self, model: StoredModel, roots: Mapping[str, Tensor], directions: Tensor | None = None) -> None:
         super().__init__([model])
-        size = model.last_weights.numel()
-        if root.shape != (size, size) or members.ndim != 2 or members.shape[1] != size:
+        weights = last_weights(model)
+        for layer in [*weights, *roots]:
+            size = weights[layer].numel() if layer in weights else 0
+            if layer not in roots or roots[layer].shape != (size, size):
+                found = tuple(roots[layer].shape) if layer in roots else None
+                raise DataError(
+                    f"the last layer of {layer} has {size} weights, but the matrix is {found}: calibrate this model "
+                    "again"
+                )
+            self.register_buffer(f"root_{layer}", roots[layer].double())
+        shape = None if directions is None else tuple(directions.shape)
+        columns = weights["energy"].numel() if fields.FORCES in {target.name for target in self.uncertain} else 0
+        if (shape is None) == bool(columns) or (shape is not None and shape[1:] != (columns,)):
+            expected = f"(M, {columns})" if columns else "None, because the model predicts no forces"
             raise DataError(
-                f"the model has {size} weights in its last layer, but the matrices are {tuple(root.shape)} and "
-                f"{tuple(members.shape)}: calibrate this model again"
+                f"the directions of forces must have the shape {expected}; got {shape}: calibrate this model again"
             )
-        self.register_buffer("root", root.double())
-        self.register_buffer("directions", members.double())
+        self.register_buffer("directions", None if directions is None else directions.double())
+
+    @property
+    def roots(self) -> dict[str, Tensor]:
+        """Roots of the covariances by last layer."""
+        return {layer: getattr(self, f"root_{layer}").double() for layer in last_weights(self.first)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """See the base class."""
+        found = {ROOT + layer: root for layer, root in self.roots.items()}
+        return found if self.directions is None else found | {DIRECTIONS: self.directions}
+
+    @classmethod
+    def restored(cls, models: Sequence[StoredModel], tensors: Mapping[str, Tensor]) -> LastLayerEnsemble:
+        """See the base class."""
+        if len(models) != 1:
+            raise DataError(f"last layers are those of one model, got {len(models)}")
+        roots = {name.removeprefix(ROOT): one for name, one in tensors.items() if name.startswith(ROOT)}
+        return cls(models[0], roots, tensors.get(DIRECTIONS))
 
     @with_gradients
-    def forward(
-        self,
-        graph: Mapping[str, Tensor],
-        *,
-        forces: bool = True,
-        stress: bool = False,
-        atomic_stress: bool = False,
-        std: bool = True,
-    ) -> dict[str, Tensor]:
-        """Predict; standard deviations of forces cost one more gradient a member."""
-        result: dict[str, Tensor] = self.first(graph, forces=forces, stress=stress, atomic_stress=atomic_stress)
-        if std:
-            structures, batch = graph[fields.CELL].shape[0], graph[fields.BATCH]
-            root, directions = self.root.double(), self.directions.double()
-            features, jacobian = last_layer_derivatives(self.first, graph, directions if forces else directions[:0])
-            totals = segment_sum(features, batch, structures)
-            result[fields.ENERGY_STD] = self.energy_factor * (totals @ root).norm(dim=1)
-            if forces:
-                variance = sum(one.square() for one in jacobian)
-                result[fields.FORCES_STD] = self.forces_factor * torch.as_tensor(variance).sqrt()
-        return result
+    def forward(self, graph: Mapping[str, Tensor], *, std: bool = True, **options: bool) -> dict[str, Tensor]:
+        """Predict; standard deviations of forces cost one more gradient a direction."""
+        values: dict[str, Tensor] = self.first(graph, **options)
+        if not std:
+            return values
+        raw, roots = {}, self.roots
+        if self.first.potential is not None:
+            asked = self.directions is not None and fields.FORCES in values
+            directions = cast(Tensor, self.directions).double() if asked else roots["energy"][:0]
+            features, changes = last_layer_derivatives(self.first.potential, graph, directions)
+            totals = segment_sum(features, graph[fields.BATCH], graph[fields.CELL].shape[0])
+            raw[fields.ENERGY] = (totals @ roots["energy"]).norm(dim=1)
+            if asked:
+                raw[fields.FORCES] = torch.as_tensor(sum(one.square() for one in changes)).sqrt()
+        scales = _scales(self.first)
+        for kind, jacobian in head_jacobians(self.first, graph).items():
+            stds = (jacobian @ roots[kind]).norm(dim=-1)
+            raw |= {name: scales[name] * one for name, one in zip(self.first.names[kind], stds.unbind(1), strict=True)}
+        return self.with_std(values, raw)
+
+
+def last_weights(model: StoredModel) -> dict[str, Tensor]:
+    """Weights of the last layers: that of the potential is called "energy", those of heads like the kinds of targets.
+
+    >>> {name: len(weights) for name, weights in last_weights(InteratomicPotential(["H"], num_channels=4)).items()}
+    {'energy': 32}
+    """
+    found = {} if model.potential is None else {"energy": model.potential.last_weights}
+    return found | {kind: head.mlp.weights[-1] for kind, head in _heads(model).items()}
 
 
 def last_layer_derivatives(
@@ -95,7 +146,7 @@ def last_layer_derivatives(
     """What energies and forces of a structure change by when weights of the last layer do.
 
     Args:
-        model: The model.
+        model: The potential.
         graph: A graph or batch.
         directions: Changes of the weights, (M, K).
 
@@ -124,73 +175,141 @@ def last_layer_derivatives(
     return features.detach(), changes()
 
 
-class LastLayerPosterior:
-    r"""Adds up the precision of the posterior of the last layer's weights, see :class:`LastLayerEnsemble`.
+def head_jacobians(model: StoredModel, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Derivatives of dimensionless readouts by the last weights of their heads.
 
     Args:
         model: The model.
-        energy_noise: Standard deviation :math:`\sigma_E` of energies per atom, in eV.
-        forces_noise: Standard deviation :math:`\sigma_F` of force components, in eV/A.
+        graph: A graph or batch.
+
+    Returns:
+        By the kinds of targets, (B, targets of the kind, *shape, K), float64; nothing for a potential.
+    """
+    heads, found = _heads(model), dict[str, Tensor]()
+    if not heads:
+        return found
+    whole = cast(MolecularPropertyModel, model)
+    with torch.no_grad():
+        molecules = whole.molecules(graph)
+        atoms = whole.atomwise(graph, molecules)
+        for kind, head in heads.items():
+            weight = head.mlp.weights[-1]
+            directions = torch.eye(weight.numel(), dtype=weight.dtype, device=weight.device).unflatten(1, weight.shape)
+            push = _derivative(head, atoms, molecules)
+            found[kind] = vmap(push, out_dims=-1, chunk_size=TANGENTS)(directions).double()
+    return found
+
+
+def _derivative(head: Head, atoms: Atomwise, molecules: Molecules) -> Callable[[Tensor], Tensor]:
+    """The change of readouts with a direction of the last weights of their head."""
+    name = f"mlp.weights.{len(head.mlp.weights) - 1}"
+
+    def readouts(weight: Tensor) -> Tensor:
+        return cast(Tensor, functional_call(head, {name: weight}, (atoms, molecules)))
+
+    return lambda direction: jvp(readouts, (head.mlp.weights[-1],), (direction,))[1]
+
+
+def _heads(model: StoredModel) -> dict[str, Head]:
+    """Heads by the kinds of their targets; a potential has none."""
+    return {kind: cast(Head, model.get_submodule(f"heads.{kind}")) for kind in model.names}
+
+
+def _scales(model: StoredModel) -> dict[str, float]:
+    """What dimensionless readouts are multiplied by, by target."""
+    if not model.names:
+        return {}
+    scales = cast(MolecularPropertyModel, model).scales
+    return dict(zip([target.name for target in scales.targets], scales.scale.tolist(), strict=True))
+
+
+class LastLayerPosterior:
+    r"""Adds up the precisions of the posteriors of the last layers' weights, see :class:`LastLayerEnsemble`.
+
+    Args:
+        model: The model.
+        noises: Standard deviation of the labels of every uncertain target about the model, in the target's unit; that
+            of energies per atom.
 
     Raises:
         ValueError: A standard deviation is not positive.
     """
 
-    def __init__(self, model: InteratomicPotential, *, energy_noise: float, forces_noise: float) -> None:
-        if not (energy_noise > 0 and forces_noise > 0):
-            raise ValueError(f"noises must be positive; got {energy_noise} for energies and {forces_noise} for forces")
-        self.model = model
-        self.noise = energy_noise, forces_noise
-        size = model.last_weights.numel()
-        self.data = torch.zeros(size, size, dtype=torch.float64, device=model.device)
+    def __init__(self, model: StoredModel, noises: Mapping[str, float]) -> None:
+        wrong = {name: noise for name, noise in noises.items() if not noise > 0}
+        if wrong:
+            raise ValueError(f"noises must be positive; got {wrong}")
+        targets, scales = uncertain_targets(model), _scales(model)
+        self.model, self.layout = model, LabelLayout(targets)
+        self.noises = {target.name: noises[target.name] / scales.get(target.name, 1.0) for target in targets}
+        self.data = {
+            layer: torch.zeros(weight.numel(), weight.numel(), dtype=torch.float64, device=model.device)
+            for layer, weight in last_weights(model).items()
+        }
 
     @in_own_precision
-    def add(self, graph: Mapping[str, Tensor], *, energies: bool = True, forces: bool = True) -> None:
-        """Add the structures of a batch, with labels of these kinds; a label in the graph that is NaN is none.
+    def add(self, graph: Mapping[str, Tensor]) -> None:
+        """Add the structures of a batch; labels that are NaN are none.
 
         Nothing is added if there is an error, so that a batch can be added in parts where the memory does not suffice.
         """
-        identity = torch.eye(len(self.data), dtype=torch.float64, device=self.data.device)
-        features, changes = last_layer_derivatives(self.model, graph, identity if forces else identity[:0])
-        added = []
-        if energies:
+        added = list(self._of_energies(graph))
+        for kind, jacobian in head_jacobians(self.model, graph).items():
+            for column, name in enumerate(self.model.names[kind]):
+                known = self._known(graph, name).reshape(len(jacobian), -1).all(1)
+                J = jacobian[known, column].flatten(0, -2)
+                added.append((kind, J.T @ J / self.noises[name] ** 2))
+        for layer, part in added:
+            self.data[layer] += part
+
+    def _of_energies(self, graph: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """What labels of energies and forces add."""
+        if self.model.potential is None:
+            return
+        data = self.data["energy"]
+        directions = torch.eye(len(data), dtype=torch.float64, device=data.device)
+        if fields.FORCES not in self.noises:
+            directions = directions[:0]
+        features, changes = last_layer_derivatives(self.model.potential, graph, directions)
+        if fields.ENERGY in self.noises:
             batch, structures = graph[fields.BATCH], graph[fields.CELL].shape[0]
             sizes = torch.bincount(batch, minlength=structures)
-            f = segment_sum(features, batch, structures) / sizes[:, None]
-            if fields.ENERGY in graph:
-                f = f[~graph[fields.ENERGY].isnan()]
-            added.append(f.T @ f / self.noise[0] ** 2)
-        if forces:
-            g = torch.stack([change.flatten() for change in changes])
-            if fields.FORCES in graph:
-                g = g[:, ~graph[fields.FORCES].flatten().isnan()]
-            added.append(g @ g.T / self.noise[1] ** 2)
-        for part in added:
-            self.data += part
+            f = (segment_sum(features, batch, structures) / sizes[:, None])[self._known(graph, fields.ENERGY)]
+            yield "energy", f.T @ f / self.noises[fields.ENERGY] ** 2
+        if fields.FORCES in self.noises:
+            g = torch.stack([change.flatten() for change in changes])[:, self._known(graph, fields.FORCES).flatten()]
+            yield "energy", g @ g.T / self.noises[fields.FORCES] ** 2
 
-    def root(self, scale: float = 1.0) -> Tensor:
-        r"""A matrix L with :math:`L L^T = \Sigma`, (K, K), if the data added are one of ``scale`` equal parts."""
-        values, vectors = torch.linalg.eigh(scale * self.data)
-        return vectors * (1.0 + values.clamp(min=0.0)).rsqrt()
+    def _known(self, graph: Mapping[str, Tensor], name: str) -> Tensor:
+        """Which labels of a target there are, in their shape."""
+        return ~self.layout.get(graph, name).isnan()
+
+    def roots(self, scale: float = 1.0) -> dict[str, Tensor]:
+        r"""Matrices L with :math:`L L^T = \Sigma`, if the data added are one of ``scale`` equal parts."""
+        roots = {}
+        for layer, data in self.data.items():
+            values, vectors = torch.linalg.eigh(scale * data)
+            roots[layer] = vectors * (1.0 + values.clamp(min=0.0)).rsqrt()
+        return roots
 
 
-def members_of(root: Tensor, number: int, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """A root of the covariance and random members of the posterior, at most as many as there are weights.
+def directions_of(root: Tensor, number: int, *, seed: int = 0) -> Tensor:
+    """Random directions of a posterior, at most as many as there are weights.
 
     Args:
         root: A root L of the covariance, (K, K).
-        number: Number of members.
+        number: Number of directions.
         seed: Random seed.
 
     Returns:
-        L and the members, (M, K).
+        The directions, (M, K).
 
     Raises:
         ValueError: The number is not positive.
 
     Example:
-        >>> root, members = members_of(torch.eye(3), 7)
-        >>> torch.allclose(members.T @ members, torch.eye(3, dtype=torch.float64))
+        >>> directions = directions_of(torch.eye(3), 7)
+        >>> torch.allclose(directions.T @ directions, torch.eye(3, dtype=torch.float64))
         True
     """
     if number < 1:
@@ -199,4 +318,4 @@ def members_of(root: Tensor, number: int, *, seed: int = 0) -> tuple[Tensor, Ten
     count = min(number, size)
     generator = torch.Generator().manual_seed(seed)
     Q = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q[:count]
-    return root.double(), (size / count) ** 0.5 * Q.to(root.device) @ root.double().T
+    return (size / count) ** 0.5 * Q.to(root.device) @ root.double().T

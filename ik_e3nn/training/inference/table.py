@@ -17,16 +17,9 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.models import (
-    MolecularPropertyModel,
-    PropertyCommittee,
-    UncertainProperties,
-    load_model,
-    model_files,
-    with_property_uncertainty,
-)
+from ik_e3nn.models import Committee, Ensemble, MolecularPropertyModel, load_model, model_files, with_uncertainty
 from ik_e3nn.models.files.device import resolve_device
-from ik_e3nn.models.uncertainty.properties import STD
+from ik_e3nn.models.uncertainty.ensemble import STD
 from ik_e3nn.settings import check_settings
 from ik_e3nn.targets import Target
 from ik_e3nn.training.config.limits import BatchLimits
@@ -134,23 +127,23 @@ def predict(settings: PredictSettings) -> str:
     return f"{done} of {len(asked.rows)} molecules predicted: {output}"
 
 
-def _load(settings: PredictSettings) -> MolecularPropertyModel | UncertainProperties:
+def _load(settings: PredictSettings) -> MolecularPropertyModel | Ensemble:
     """The model, or the committee."""
     device = resolve_device(settings.device)
     models = [load_model(path, device, kind=MolecularPropertyModel) for path in model_files(settings.model)]
     if settings.uncertainty is not None:
-        return with_property_uncertainty(models, settings.uncertainty)
+        return with_uncertainty(models, settings.uncertainty)
     if len(models) == 1:
         return models[0]
     _log.warning("standard deviations of a committee are not calibrated; see `ik-e3nn calibrate`")
-    return PropertyCommittee(models).eval()
+    return Committee(models).eval()
 
 
-def results_of(model: MolecularPropertyModel | UncertainProperties) -> list[Target]:
+def results_of(model: MolecularPropertyModel | Ensemble) -> list[Target]:
     """What a model predicts: its targets, and their standard deviations if it has them."""
-    if isinstance(model, MolecularPropertyModel):
-        return list(model.targets)
-    return [one for target in model.targets for one in (target, replace(target, name=target.name + STD))]
+    uncertain = getattr(model, "uncertain", ())
+    found = [(t, replace(t, name=t.name + STD)) if t in uncertain else (t,) for t in model.targets]
+    return [one for pair in found for one in pair]
 
 
 def _write(

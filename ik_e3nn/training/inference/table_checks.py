@@ -15,7 +15,7 @@ from ik_e3nn.data.structures.geometry import check_contacts
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import check_stated, fields, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS
-from ik_e3nn.models import MolecularPropertyModel, UncertainProperties
+from ik_e3nn.models import Ensemble, MolecularPropertyModel
 from ik_e3nn.models.networks.domain import Domain, domain_of_model
 from ik_e3nn.training.inference.table_input import PROBLEM, Asked
 from ik_e3nn.training.sets.elements import check_species
@@ -26,7 +26,7 @@ _UNSEEN = ((fields.TOTAL_CHARGE, "charge", 0), (fields.SPIN, "spin", 1))
 
 
 def checked(
-    asked: Asked, model: MolecularPropertyModel | UncertainProperties, *, bonds: BondSource, progress: bool = False
+    asked: Asked, model: MolecularPropertyModel | Ensemble, *, bonds: BondSource, progress: bool = False
 ) -> tuple[LabeledSet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows.
 
@@ -36,8 +36,7 @@ def checked(
         bonds: Where bonds come from, see ``with_bonds``.
         progress: Show a progress bar.
     """
-    first = model.first if isinstance(model, UncertainProperties) else model
-    inputs, domain = first.inputs, domain_of_model(model)
+    inputs, domain = model.inputs, domain_of_model(model)
     good, odd, strange = [], set(), set()
     for index, (owner, atoms) in enumerate(zip(asked.owners, asked.structures, strict=True)):
         try:
@@ -64,7 +63,7 @@ def checked(
         )
     smiles = [asked.smiles[index] for index in good] if asked.smiles else None
     molecules = LabeledSet([asked.structures[index] for index in good], (), {}, [str(index) for index in good], smiles)
-    if first.edges != "radius" and good:
+    if model.edges != "radius" and good:
         molecules = _bonded(molecules, asked, bonds, progress=progress)
     return molecules, [asked.owners[int(name)] for name in molecules.ids]
 

@@ -1,36 +1,39 @@
-"""How sure a model is: a committee's or a last layer's standard deviations, calibrated on validation data."""
+"""How sure a model is: a committee's or last layers' standard deviations, calibrated on validation data."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
-from ik_e3nn.data import LabeledSet, StructureDataset
+from ik_e3nn.data import LabeledSet, StructureDataset, read_properties, with_bonds
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import check_all_stated
+from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.json_file import write_json
 from ik_e3nn.models import (
     Committee,
-    InteratomicPotential,
+    Ensemble,
     LastLayerEnsemble,
-    MolecularPropertyModel,
-    UncertainPotential,
+    StoredModel,
     load_model,
     model_files,
     save_uncertainty,
 )
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.domain import warn_of_structures
-from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior, members_of
-from ik_e3nn.targets import MECHANICS, LabelLayout
+from ik_e3nn.models.uncertainty.ensemble import STD, uncertain_targets
+from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior, directions_of
+from ik_e3nn.targets import LabelLayout, mechanics_of
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
@@ -38,7 +41,6 @@ from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.reading import read_set
 from ik_e3nn.training.uncertainty.plot import plot_calibration
-from ik_e3nn.training.uncertainty.property_calibration import PropertyCalibrationResult, calibrate_properties
 from ik_e3nn.training.uncertainty.quality import (
     LEAST,
     FloatArray,
@@ -52,33 +54,39 @@ from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
+OF_POTENTIALS = ("members", "energy_key", "forces_key", "energy_unit", "length_unit")
+LEAST_NOISE = 1e-9  # of labels, in the units of errors' targets: a noise of zero has no likelihood
+
 
 @dataclass(frozen=True)
 class CalibrationResult:
     """What a calibration has found.
 
     Args:
-        kind: ``Committee`` or ``LastLayerEnsemble``.
+        kind: ``committee`` or ``last_layer``.
         output: The file.
-        energy_factor: What raw standard deviations of energies are multiplied by.
-        forces_factor: The same of forces.
-        energy_spearman: Rank correlation of standard deviations and absolute errors of the tested energies.
-        forces_spearman: The same of force components.
-        energy_within_std: Share of tested energies whose error is below their standard deviation; 0.68 for a Gaussian.
-        forces_within_std: The same of force components.
+        factors: What raw standard deviations are multiplied by, by target.
+        quality: How good they are on structures that were not calibrated on, by target; see ``quality_of``.
     """
 
     kind: str
     output: str
-    energy_factor: float
-    forces_factor: float
-    energy_spearman: float
-    forces_spearman: float
-    energy_within_std: float
-    forces_within_std: float
+    factors: dict[str, float]
+    quality: dict[str, dict[str, float]]
+
+    def text(self) -> str:
+        """A table, one target a row."""
+        lines = [
+            f"{self.kind}: {self.output}",
+            f"{'target':<12} {'factor':>9} {'RMSE':>9} {'Spearman':>9} {'within':>7}",
+        ]
+        for name, factor in self.factors.items():
+            one = self.quality[name]
+            lines.append(f"{name:<12} {factor:9.4g} {one['rmse']:9.4g} {one['spearman']:9.2f} {one['within_std']:7.2f}")
+        return "\n".join(lines)
 
 
-def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCalibrationResult:
+def calibrate(settings: CalibrationSettings) -> CalibrationResult:
     """Find how sure a model or a committee is, and scale that to the errors on validation data.
 
     Writes the file that ``IKCalculator(model, uncertainty=file)`` or ``ik-e3nn predict --uncertainty file`` takes,
@@ -91,7 +99,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
         The factors, and how good the standard deviations are on structures that were not calibrated on.
 
     Raises:
-        ConfigError: One model and no training data, or a setting that has no effect on properties.
+        ConfigError: One model and no training data, or a setting that has no effect on the models' targets.
         DataError: Too few labeled structures, or the output exists already.
         UnknownSpeciesError: The data have elements that the models do not know.
     """
@@ -100,56 +108,48 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult | PropertyCali
     for path in (output, metrics_file, plot_file):
         check_output(path, overwrite=settings.overwrite, inputs=settings.inputs)
     device = resolve_device(settings.device)
-    files = model_files(settings.model)
-    first = load_model(files[0], device)
-    if isinstance(first, MolecularPropertyModel):
-        return calibrate_properties(settings, files, output, metrics_file, plot_file)
-    models = [load_model(path, device, kind=InteratomicPotential).requires_grad_(False) for path in files]
-    data = _molecules(read_set(settings.data, settings.keys, require=("energy", "forces")))
-    shared = [z for z in models[0].species if all(z in model.species for model in models)]
-    check_species(data.structures, shared, data.names)
-    warn_of_structures(models[0].trained_on, data.structures)
-    if len(data.structures) < LEAST:
-        raise DataError(
-            f"data holds {len(data.structures)} structures that are no single atoms; calibrating and testing takes at "
-            f"least {LEAST}."
-        )
-    halves = [data.select(range(start, len(data.structures), 2)) for start in (0, 1)]
-    for half in halves:
-        for label in ("energy", "forces"):
-            if not half.counts()[label]:
-                raise DataError(
-                    f"every other structure of data calibrates and the rest tests, but one of these halves has no "
-                    f"{label} labels; give more structures with {label}, or mix them with the others."
-                )
-    if len(models) > 1:
-        potential: UncertainPotential = Committee(models)
-    elif settings.train is None:
+    models = [load_model(path, device).requires_grad_(False) for path in model_files(settings.model)]
+    first = models[0]
+    given = {one.name: one.default for one in fields(settings)}
+    useless = [name for name in OF_POTENTIALS if getattr(settings, name) != given[name]]
+    if useless and first.potential is None:
+        raise ConfigError(f"{useless[0]} has no effect on the uncertainty of properties; leave it out.")
+    committee = Committee(models) if len(models) > 1 else None
+    if committee is None and settings.train is None:
         raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
-    else:
-        potential = last_layer_of(models[0], settings, halves[0], data.structures)
-    fitted = errors_and_stds(potential, halves[0], settings.batch_size)
+    data = read_labeled(settings.data, first, settings, require=[*mechanics_of(uncertain_targets(first))])
+    check_species(data.structures, (committee or first).species, data.names)
+    warn_of_structures(first.trained_on, data.structures)
+    halves = [data.select(range(start, len(data), 2)) for start in (0, 1)]
+    for name in data.values:
+        count = min(half.counts()[name] for half in halves)
+        if 2 * count < LEAST:
+            raise DataError(
+                f"every other structure of data calibrates and the rest tests, but one half has {count} structures "
+                f"with {name}; at least {LEAST // 2} are needed in each. Give more, or mix them with the others."
+            )
+    ensemble = (committee or last_layers(first, settings, halves[0], data.structures)).eval()
+    fitted = errors_and_stds(ensemble, halves[0], settings.batch_size)
     factors = factors_of(fitted)
-    potential.calibrate(**factors)
-    tested = errors_and_stds(potential, halves[1], settings.batch_size)
-    quality = {label: quality_of(*pair) for label, pair in tested.items()}
+    ensemble.calibrate(factors)
+    tested = errors_and_stds(ensemble, halves[1], settings.batch_size)
+    quality = {name: quality_of(*pair) for name, pair in tested.items()}
     warn_of_doubts(fitted, quality)
-    counts = [len(half.structures) for half in halves]
+    counts = [len(half) for half in halves]
     summary = {"factors": factors, "quality": quality, "calibrated_on": counts[0], "tested_on": counts[1]}
     output.parent.mkdir(parents=True, exist_ok=True)
     with together(output, metrics_file, plot_file):
-        plot_calibration(tested, plot_file)
-        save_uncertainty(potential, output, summary=summary, overwrite=settings.overwrite)
-        write_json(metrics_file, {"kind": type(potential).__name__, **summary})
-    figures = {f"{label}_{name}": quality[label][name] for label in quality for name in ("spearman", "within_std")}
+        plot_calibration(tested, ensemble.uncertain, plot_file)
+        save_uncertainty(ensemble, output, summary=summary, overwrite=settings.overwrite)
+        write_json(metrics_file, {"kind": ensemble.kind, **summary})
     _log.info("the calibration plot is in %s", plot_file)
-    return CalibrationResult(type(potential).__name__, str(output), factors["energy"], factors["forces"], **figures)
+    return CalibrationResult(ensemble.kind, str(output), factors, quality)
 
 
-def last_layer_of(
-    model: InteratomicPotential, settings: CalibrationSettings, valid: LabeledSet, held_out: Sequence[Atoms]
+def last_layers(
+    model: StoredModel, settings: CalibrationSettings, valid: LabeledSet, held_out: Sequence[Atoms]
 ) -> LastLayerEnsemble:
-    """The posterior of a model's last layer, from the structures that it was trained on and its errors on others.
+    """The posteriors of a model's last layers, from what it was trained on and its errors on other structures.
 
     Args:
         model: The model.
@@ -163,65 +163,88 @@ def last_layer_of(
     Raises:
         DataError: The training data have no labels.
     """
-    train = _molecules(read_set(settings.train or [], settings.keys))
-    if not (train.counts()["energy"] or train.counts()["forces"]):
+    train = read_labeled(settings.train or [], model, settings)
+    if not any(train.counts().values()):
+        asked = [getattr(settings, f"{target.name}_key", target.name) for target in train.targets]
         raise DataError(
-            f"train has no labels: nothing but single atoms has {settings.energy_key} or {settings.forces_key}; "
-            "give the files that the model was trained on, with their labels."
+            f"train has no labels: nothing but single atoms has {' or '.join(asked)}; give the files that the model "
+            "was trained on, with their labels."
         )
     train = train.select(unseen(train.structures, held_out))
-    order = np.random.default_rng(settings.seed).permutation(len(train.structures))[: settings.max_structures]
-    chosen = train.select(sorted(order.tolist()))
+    order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
+    chosen = train.select(np.sort(order))
     check_species(chosen.structures, model.species, chosen.names)
-    errors = predict(model, _graphs(model, valid), limits=BatchLimits(settings.batch_size)).errors
-    posterior = LastLayerPosterior(
-        model,
-        energy_noise=max(errors["energy_rmse_meV_per_atom"] / 1000.0, 1e-6),
-        forces_noise=max(errors["force_rmse_meV_per_A"] / 1000.0, 1e-6),
-    )
-    with tqdm(total=len(chosen.structures), desc="last layer", disable=not settings.progress) as bar:
-        limits = BatchLimits(settings.batch_size)
+    limits = BatchLimits(settings.batch_size)
+    errors = predict(model, _graphs(model, valid), limits=limits).errors
+    rmse = {target.name: errors[target.error_name("rmse")] / target.shown_factor for target in train.targets}
+    posterior = LastLayerPosterior(model, {name: max(value, LEAST_NOISE) for name, value in rmse.items()})
+    with tqdm(total=len(chosen), desc="last layer", disable=not settings.progress) as bar:
         for batch, _ in in_batches(posterior.add, _graphs(model, chosen), limits, model.device):
-            bar.update(len(batch["energy"]))
-    root = posterior.root(len(train.structures) / len(chosen.structures))
-    return LastLayerEnsemble(model, *members_of(root, settings.members, seed=settings.seed)).to(model.device).eval()
+            bar.update(len(batch["cell"]))
+    roots = posterior.roots(len(train) / len(chosen))
+    directions = None
+    if "forces" in posterior.noises:
+        directions = directions_of(roots["energy"], settings.members, seed=settings.seed)
+    return LastLayerEnsemble(model, roots, directions).to(model.device)
 
 
 def errors_and_stds(
-    potential: UncertainPotential, data: LabeledSet, batch_size: int = 16
+    ensemble: Ensemble, data: LabeledSet, batch_size: int = 16
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Errors (prediction less label) and standard deviations of all labeled energies and force components.
+    """Errors (prediction less label) and standard deviations of all labels; components count one by one.
 
     Those that cannot differ from zero, like forces that symmetry forbids, are left out: they are no question of chance.
 
     Args:
-        potential: A potential with standard deviations.
-        data: Labeled structures.
+        ensemble: A model with standard deviations.
+        data: Structures with labels of its targets.
         batch_size: Most structures in a batch.
 
     Returns:
-        By label, "energy" (eV) and "forces" (eV/A): two arrays of one length.
+        By the targets' names, two arrays of one length, in the target's unit.
 
     Raises:
-        DataError: Nothing is left of a label.
+        DataError: Nothing is left of a target.
     """
-    found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {"energy": ([], []), "forces": ([], [])}
-    graphs, limits, layout = _graphs(potential, data), BatchLimits(batch_size), LabelLayout(MECHANICS)
-    for batch, outputs in in_batches(
-        lambda one: potential(one, forces=True, std=True), graphs, limits, potential.device
-    ):
-        for label, (errors, stds) in found.items():
-            error, known = layout.residual(outputs, batch, label)
-            errors.append(error[known].double().cpu().numpy())
-            stds.append(outputs[f"{label}_std"][known].double().cpu().numpy())
-    return {label: uncertain_only(label, *map(np.concatenate, pair)) for label, pair in found.items()}
+    found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {t.name: ([], []) for t in ensemble.uncertain}
+    graphs, layout = _graphs(ensemble, data), LabelLayout(data.targets)
+    with torch.no_grad():
+        for batch, outputs in in_batches(ensemble, graphs, BatchLimits(batch_size), ensemble.device):
+            for name, (errors, stds) in found.items():
+                error, known = layout.residual(outputs, batch, name)
+                errors.append(error[known].double().cpu().numpy())
+                stds.append(outputs[name + STD][known].double().cpu().numpy())
+    return {name: uncertain_only(name, *map(np.concatenate, pair)) for name, pair in found.items()}
 
 
-def _molecules(data: LabeledSet) -> LabeledSet:
-    """Without isolated atoms, whose energies are constants of the model."""
-    return data.select([index for index, atoms in enumerate(data.structures) if not is_isolated(atoms)])
+def read_labeled(
+    paths: str | Sequence[str], model: StoredModel, settings: CalibrationSettings, *, require: Sequence[str] = ()
+) -> LabeledSet:
+    """Structures with what a model predicts, and bonds if the model's graph is made of them.
+
+    Isolated atoms are left out where there are energies: theirs are constants of the model.
+
+    Args:
+        paths: The files.
+        model: The model.
+        settings: How the labels are called.
+        require: Those of energy and forces that must be there.
+    """
+    targets = uncertain_targets(model)
+    if model.potential is None:
+        data = read_properties(paths, targets, seed=settings.seed, progress=settings.progress, advice="")
+    else:
+        data = read_set(paths if isinstance(paths, str) else [*paths], settings.keys, require, targets=targets)
+        data = data.select([index for index, atoms in enumerate(data.structures) if not is_isolated(atoms)])
+    check_all_stated(data.structures, [key for name, key in NUMBER_KEYS.items() if name in model.inputs], data.names)
+    if model.edges in (None, "radius"):
+        return data
+    data, report = with_bonds(data, "auto", "skip", progress=settings.progress)
+    if report.failures:
+        _log.warning("%d molecules are left out: their bonds are not found", len(report.failures))
+    return data
 
 
-def _graphs(model: InteratomicPotential | UncertainPotential, data: LabeledSet) -> StructureDataset:
+def _graphs(model: StoredModel | Ensemble, data: LabeledSet) -> StructureDataset:
     options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs}
-    return StructureDataset(data, model.r_max, **options)
+    return StructureDataset(data, model.r_max, edges=model.edges, **options)

@@ -2,37 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ik_e3nn.pictures import picture
+from ik_e3nn.targets import Target
 from ik_e3nn.training.inference.plots import with_unit
 
-POTENTIAL_TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
+TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
+"""Title, factor to and name of the unit that is shown, where it is not the target's own."""
 
 FloatArray = NDArray[np.float64]
 
 
 def plot_calibration(
-    tested: Mapping[str, tuple[FloatArray, FloatArray]],
-    path: Path,
-    titles: Mapping[str, tuple[str, float, str]] = POTENTIAL_TITLES,
+    tested: Mapping[str, tuple[FloatArray, FloatArray]], targets: Sequence[Target], path: Path
 ) -> None:
     """Errors of groups of like standard deviation against it, and the share of errors within multiples of it.
 
     Args:
-        tested: Errors and standard deviations by label.
+        tested: Errors and standard deviations by target.
+        targets: The targets.
         path: PNG file to write.
-        titles: By label, its title, and the factor to and name of the unit that is shown.
     """
     from scipy.special import erf
 
     with picture(path, len(tested), 2, height=3.1 * len(tested)) as (_, axes):
-        for (left, right), (label, (error, std)) in zip(axes, tested.items(), strict=True):
-            title, scale, unit = titles[label]
+        for (left, right), target in zip(axes, targets, strict=True):
+            error, std = tested[target.name]
+            title, scale, unit = TITLES.get(target.kind, (target.name, 1.0, target.unit))
             predicted, found = grouped(scale * error, scale * std)
             left.plot(predicted, found, "o-")
             ends = [min(*predicted, *found), max(*predicted, *found)]

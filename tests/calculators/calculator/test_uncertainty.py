@@ -6,7 +6,7 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from ik_e3nn.errors import DataError, ModelFileError
 from ik_e3nn.models import Committee, InteratomicPotential, LastLayerEnsemble, save_model, save_uncertainty
-from ik_e3nn.models.uncertainty.last_layer import members_of
+from ik_e3nn.models.uncertainty.last_layer import directions_of
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
 
 SIZES = {"num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 2, "r_max": 4.0}
@@ -54,12 +54,13 @@ def test_calibrated_files_are_applied_and_belong_to_their_models(files, tmp_path
 
     atoms, models = molecule("H2O"), [load_model(path) for path in files]
     committee = Committee(models)
-    committee.calibrate(2.0, 5.0)
+    committee.calibrate({"energy": 2.0, "forces": 5.0})
     save_uncertainty(committee, tmp_path / "c")
     raw, scaled = IKCalculator(files, device="cpu"), IKCalculator(files, device="cpu", uncertainty=tmp_path / "c")
     for name, factor in (("energy_std", 2.0), ("forces_std", 5.0)):
         np.testing.assert_allclose(scaled.get_property(name, atoms), factor * raw.get_property(name, atoms), rtol=1e-9)
-    single = LastLayerEnsemble(models[0], *members_of(0.1 * torch.eye(16, dtype=torch.float64), 4))
+    root = 0.1 * torch.eye(16, dtype=torch.float64)
+    single = LastLayerEnsemble(models[0], {"energy": root}, directions_of(root, 4))
     save_uncertainty(single, tmp_path / "l")
     for dtype, tolerance in ((None, 1e-12), ("float32", 1e-5)):
         calc = IKCalculator(files[0], device="cpu", dtype=dtype, uncertainty=tmp_path / "l", max_edges=4)

@@ -18,7 +18,7 @@ from ik_e3nn.models import (
     Potential,
 )
 from ik_e3nn.models.networks.interface import as_potential
-from ik_e3nn.models.uncertainty.last_layer import members_of
+from ik_e3nn.models.uncertainty.last_layer import directions_of
 from ik_e3nn.targets import Intensive
 from tests.calculators.pair_potential import PairPotential
 
@@ -33,7 +33,8 @@ def potential(seed=0, **options):
 
 def last_layer():
     model = potential()
-    return LastLayerEnsemble(model, *members_of(torch.eye(model.last_weights.numel(), dtype=torch.float64), 4))
+    root = torch.eye(model.last_weights.numel(), dtype=torch.float64)
+    return LastLayerEnsemble(model, {"energy": root}, directions_of(root, 4))
 
 
 POTENTIALS = {

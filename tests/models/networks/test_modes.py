@@ -13,11 +13,9 @@ from ik_e3nn.models import (
     Forecaster,
     InteratomicPotential,
     LastLayerEnsemble,
-    LastLayerProperties,
     MolecularPropertyModel,
 )
-from ik_e3nn.models.uncertainty.last_layer import members_of
-from ik_e3nn.models.uncertainty.properties import last_weights
+from ik_e3nn.models.uncertainty.last_layer import directions_of, last_weights
 from ik_e3nn.targets import Dipole, Intensive
 from ik_e3nn_calculators import IKCalculator
 
@@ -49,7 +47,8 @@ def potential(seed=0, **options):
 
 def ensemble():
     model = potential()
-    return LastLayerEnsemble(model, *members_of(torch.eye(model.last_weights.numel()), 4)).eval()
+    root = torch.eye(model.last_weights.numel())
+    return LastLayerEnsemble(model, {"energy": root}, directions_of(root, 4)).eval()
 
 
 POTENTIALS = {
@@ -118,9 +117,9 @@ def test_properties(mode, body):
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.1)
-    roots = {kind: torch.eye(weight.numel()) for kind, (_, weight) in last_weights(model).items()}
+    roots = {kind: torch.eye(weight.numel()) for kind, weight in last_weights(model).items()}
     graph = build_molecular_graph(ethanol(), "radius", 4.0)
-    for one in (model, LastLayerProperties(model, roots)):
+    for one in (model, LastLayerEnsemble(model, roots)):
         with torch.no_grad():
             expected = one(graph)
         with MODES[mode]():

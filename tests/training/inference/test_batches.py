@@ -12,7 +12,6 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.memory import is_out_of_memory
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.models.uncertainty.last_layer import LastLayerPosterior
-from ik_e3nn.models.uncertainty.properties import LastLayersPosterior
 from ik_e3nn.targets import make_target
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.batches import in_batches
@@ -167,10 +166,10 @@ def test_properties_are_the_same(properties) -> None:
 def test_a_posterior_is_that_of_one_batch(kind, properties) -> None:
     if kind == "potential":
         model, some = InteratomicPotential([1, 8, 29], **MODEL).double().eval(), graphs(structures(6), torch.float64)
-        made = [LastLayerPosterior(model, energy_noise=0.1, forces_noise=0.2) for _ in range(2)]
+        made = [LastLayerPosterior(model, {"energy": 0.1, "forces": 0.2}) for _ in range(2)]
     else:
         model, some = properties
-        made = [LastLayersPosterior(model, {"gap": 0.1, "mu": 0.2}) for _ in range(2)]
+        made = [LastLayerPosterior(model, {"gap": 0.1, "mu": 0.2}) for _ in range(2)]
     most = max(size.edges for size in sizes_of(some))
     calls = []
 
@@ -185,7 +184,6 @@ def test_a_posterior_is_that_of_one_batch(kind, properties) -> None:
     for _ in in_batches(add, some, BatchLimits(9), CPU):
         pass
     assert len(calls) > 2
-    pairs = [(one.data if isinstance(one.data, dict) else {"": one.data}) for one in made]
-    for name, whole in pairs[0].items():
+    for name, whole in made[0].data.items():
         assert whole.abs().max() > 1
-        torch.testing.assert_close(pairs[1][name], whole, rtol=1e-9, atol=1e-9 * float(whole.abs().max()))
+        torch.testing.assert_close(made[1].data[name], whole, rtol=1e-9, atol=1e-9 * float(whole.abs().max()))
