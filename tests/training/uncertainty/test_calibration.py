@@ -10,12 +10,14 @@ from safetensors.torch import load_file
 
 from ik_e3nn.cli import main
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.models import InteratomicPotential, load_model, save_model, with_uncertainty
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, load_model, save_model, with_uncertainty
+from ik_e3nn.targets import MECHANICS, Dipole
 from ik_e3nn.training import CalibrationSettings, calibrate
 from ik_e3nn.training.sets.prepare import read_set
-from ik_e3nn.training.uncertainty.calibration import errors_and_stds
+from ik_e3nn.training.uncertainty.calibration import errors_and_stds, read_labeled
 from ik_e3nn.training.uncertainty.quality import factors_of, quality_of, warn_of_doubts
 from tests.training.helpers import MODEL, structures
+from tests.training.test_joint import POTENTIAL, labeled
 
 
 @pytest.fixture
@@ -150,3 +152,41 @@ def test_mistakes_are_clear_errors(files) -> None:
         calibrate(settings(files, train=str(files / "bare.xyz")))
     with pytest.raises(ConfigError, match="members is 0, but it must be at least 1"):
         settings(files, members=0)
+
+
+@pytest.mark.parametrize("kind", ["committee", "last_layer"])
+def test_energies_and_properties_of_one_body_are_calibrated_together(tmp_path, kind) -> None:
+    """As the energies of the potential in it are by themselves, and the dipoles as those of any model."""
+    write(tmp_path / "train.xyz", labeled(12))
+    write(tmp_path / "valid.xyz", labeled(16, seed=5))
+    for seed in range(2):
+        torch.manual_seed(seed)
+        targets = [*MECHANICS, Dipole("mu", "D")]
+        model = MolecularPropertyModel(["H", "C", "O"], targets, edges="radius", r_max=4.0, potential=POTENTIAL)
+        model.potential.set_scale(0.05)
+        torch.nn.init.normal_(model.heads["dipole"].mlp.weights[-1])
+        save_model(model, tmp_path / f"joint_{seed}.safetensors")
+        save_model(model.potential, tmp_path / f"alone_{seed}.safetensors")
+    some = "*" if kind == "committee" else "0"
+    train = None if kind == "committee" else str(tmp_path / "train.xyz")
+    results = {}
+    for name in ("joint", "alone"):
+        chosen = settings(tmp_path, f"{name}_{some}.safetensors", train=train, output=str(tmp_path / f"{name}.u"))
+        results[name] = calibrate(chosen)
+    assert set(results["joint"].factors) == {"energy", "forces", "mu"}
+    for name in ("energy", "forces"):
+        assert results["joint"].factors[name] == pytest.approx(results["alone"].factors[name], rel=1e-3)
+        assert results["joint"].quality[name] == pytest.approx(results["alone"].quality[name], rel=1e-3, abs=1e-3)
+    models = [load_model(path) for path in sorted(tmp_path.glob(f"joint_{some}.safetensors"))]
+    ensemble = with_uncertainty(models, tmp_path / "joint.u")
+    half = read_labeled(str(tmp_path / "valid.xyz"), models[0], settings(tmp_path)).select(range(0, 16, 2))
+    for name, (error, std) in errors_and_stds(ensemble, half).items():
+        assert np.sqrt(np.mean((error / std) ** 2)) == pytest.approx(1.0, rel=1e-3), name
+    assert "mu " in results["joint"].text()
+    bare = [atoms.copy() for atoms in labeled(12)]
+    for atoms in bare:
+        del atoms.info["REF_energy"], atoms.arrays["REF_forces"], atoms.info["mu"]
+    write(tmp_path / "bare.xyz", bare)
+    if kind == "last_layer":
+        with pytest.raises(DataError, match="nothing but single atoms has REF_energy or REF_forces or mu; give the"):
+            calibrate(settings(tmp_path, "joint_0.safetensors", train=str(tmp_path / "bare.xyz")))
