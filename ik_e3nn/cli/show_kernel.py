@@ -119,12 +119,9 @@ def _blocks(name: str) -> Any:
     import torch
 
     from ik_e3nn.models import load_model
-    from ik_e3nn.models.networks.bodies import PotentialBody
 
     model: Any = load_model(name, "cpu", torch.float64)
-    body = getattr(model, "body", None)
-    if body is None:
-        return model
-    if not isinstance(body, PotentialBody):
+    blocks = getattr(model, "body", model).potential
+    if blocks is None:
         raise ConfigError(f"{name} is the paper's network; kernels can be shown of models with a potential's blocks")
-    return body.potential
+    return blocks

@@ -28,7 +28,7 @@ from ik_e3nn.graph.bonds.charges import unlikely_charge
 from ik_e3nn.graph.bonds.fit import broken_bond
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.graph.bonds.stored import KEPT_BY
-from ik_e3nn.models import InteratomicPotential, Potential, compile_potential
+from ik_e3nn.models import Potential, compile_potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
 from ik_e3nn.threads import one_thread
@@ -83,7 +83,7 @@ class Evaluator:
         self.r_max, self.dtype, self.device = float(model.r_max), model.dtype, model.device
         self.has_std = set(fields.STDS) <= set(model.outputs)
         self._to_compile = list(getattr(model, "members", [model])) if compile else []
-        if not all(isinstance(one, InteratomicPotential) for one in self._to_compile):
+        if not all(hasattr(one, "compiled") for one in self._to_compile):
             raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
         self._compiled_for: bool | None = None  # for small systems?
         self._skin = SkinList(self.r_max, skin)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields, neighbor_list
-from ik_e3nn.models import InteratomicPotential, Potential
+from ik_e3nn.models import Potential
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.inputs import INFO_KEYS, Snapshot, same_inputs
 
@@ -41,9 +41,10 @@ class FrozenEvaluator:
             raise DataError("a model that sees bonds cannot leave out held atoms; use skip_fixed=False")
         self.whole, self.part, self.skin = whole, part, skin
         part.watch.domain = None  # a cut-out is no structure to judge
-        if not isinstance(whole.model, InteratomicPotential):
+        interactions = getattr(whole.model, "interactions", None)
+        if interactions is None:
             raise DataError(f"only an InteratomicPotential can leave out held atoms, got {type(whole.model).__name__}")
-        self.reach = len(whole.model.interactions)
+        self.reach = len(interactions)
         self._start: Atoms | None = None
         self._inputs: Snapshot = {}
         self._energies: FloatArray = np.zeros(0)

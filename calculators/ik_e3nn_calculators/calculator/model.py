@@ -104,8 +104,8 @@ def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 def _member(model: Any) -> InteratomicPotential:
     """A copy of a potential, or what is in a model file, on the CPU."""
-    if isinstance(model, InteratomicPotential):
-        return copy.deepcopy(model)
+    if getattr(model, "potential", None) is model:  # that of a joint model is a part of it
+        return copy.deepcopy(cast(InteratomicPotential, model))
     if isinstance(model, nn.Module) or not isinstance(model, str | PathLike):
         raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
     path = model_path(model)

@@ -132,17 +132,23 @@ def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator
     return model
 
 
+def _potential(source: Calculator | InteratomicPotential) -> InteratomicPotential | None:
+    """The model that energies come from, if it is one."""
+    return source if isinstance(source, InteratomicPotential) else None
+
+
 def _in_reach(
     settings: DockSettings, source: Calculator | InteratomicPotential, ligand: Ligand, host: Host, region: Region
 ) -> Host:
     """The part of the host that counts, which must be complete."""
     extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
-    reach = 2.0 * len(source.interactions) * source.r_max if isinstance(source, InteratomicPotential) else FELT
+    model = _potential(source)
+    reach = FELT if model is None else 2.0 * len(model.interactions) * model.r_max
     pocket = reach if settings.pocket is None else settings.pocket
     part = pocket_of(host, region.distances(host.atoms.positions), pocket + float(extent))
     if len(part.left_out):
         _log.info("%d of %d atoms of %s are in reach", len(part.atoms), len(host.atoms), host.name)
-        if pocket < reach and isinstance(source, InteratomicPotential):
+        if pocket < reach and model is not None:
             _log.warning(
                 "energies of the model can depend on atoms within %.0f A of the ligand, but those beyond %.0f A are "
                 "left out (pocket): binding energies are approximate",
@@ -156,22 +162,22 @@ def _energies(
     settings: DockSettings, source: Calculator | InteratomicPotential, ligand: Ligand, host: Host, region: Region
 ) -> PoseEnergies:
     """What computes energies, after checking that it can."""
-    molecule = ligand.conformers[0]
-    if not isinstance(source, InteratomicPotential):
-        return CalculatorEnergies(molecule, host, calculator=source)
-    check_elements(source.species, molecule.numbers, host, region.distances(host.atoms.positions))
-    check_host(source, host)
-    warn_of_images(host, ligand, source.r_max)
+    molecule, model = ligand.conformers[0], _potential(source)
+    if model is None:
+        return CalculatorEnergies(molecule, host, calculator=cast(Calculator, source))
+    check_elements(model.species, molecule.numbers, host, region.distances(host.atoms.positions))
+    check_host(model, host)
+    warn_of_images(host, ligand, model.r_max)
     apart = molecule.copy()  # where the file has it, it may be in the midst of the host, and seem to be bonded to it
     if len(host.atoms):
         apart.positions += host.atoms.positions.max(axis=0) - molecule.positions.min(axis=0) + 10.0
-    domain = source.trained_on
+    domain = model.trained_on
     if domain is not None and len(host.left_out):
         domain = replace(domain, unpaired=True)  # bonds were cut
     warn_outside(domain, joined(host.atoms, apart), set())
     if settings.compile:
-        compile_potential(source)
-    return ModelEnergies(molecule, host, model=source, batch_atoms=settings.batch_atoms)
+        compile_potential(model)
+    return ModelEnergies(molecule, host, model=model, batch_atoms=settings.batch_atoms)
 
 
 def _relax(
@@ -210,7 +216,7 @@ def _finish(
 ) -> DockSummary:
     """Ranked poses, files, summary."""
     outside = [""] * len(kinds)
-    if isinstance(energies, ModelEnergies):
+    if energies.model is not None:
         outside = reasons_outside(state.positions, ligand, host, energies.model, known_ranges(settings.model))
     poses = ranked(settings, ligand, host, energies, alone, state, kinds, outside)
     distinct = leaders(poses)

@@ -21,10 +21,12 @@ class Body(nn.Module, ABC):
     Attributes:
         irreps_out: Type of the features.
         inputs: Optional inputs that it reads, like "bond_types".
+        potential: The potential whose blocks it consists of, or None.
     """
 
     irreps_out: o3.Irreps
     inputs: frozenset[str]
+    potential: InteratomicPotential | None
 
     @abstractmethod
     def forward(self, graph: Mapping[str, Tensor], species: Tensor) -> Tensor:
@@ -49,6 +51,7 @@ class SteerableBody(Body):
         self, species: Sequence[int], settings: SteerableSettings, *, edges: Connectivity, r_max: float
     ) -> None:
         super().__init__()
+        self.potential = None
         self.network = SteerableNetwork(len(species), settings, None if edges == "bonds" else r_max)
         self.irreps_out = self.network.irreps_out
         self.inputs = frozenset([fields.BOND_TYPES] if "bonds" in settings.conditions else [])
@@ -85,7 +88,7 @@ class PotentialBody(Body):
         self, species: Sequence[int], options: Mapping[str, Any], *, r_max: float, energies: bool = False
     ) -> None:
         super().__init__()
-        self.potential = InteratomicPotential(species, r_max, **options)
+        self.potential: InteratomicPotential = InteratomicPotential(species, r_max, **options)
         self.energies = energies
         if not energies:
             self.potential.readouts = nn.ModuleList()  # what is read here are properties, not energies

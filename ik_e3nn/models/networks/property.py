@@ -216,7 +216,7 @@ class MolecularPropertyModel(StoredModel):
     @property
     def potential(self) -> InteratomicPotential | None:
         """The potential that predicts energy, forces and stress, if these are among the targets."""
-        return cast(PotentialBody, self.body).potential if self.mechanics else None
+        return self.body.potential if self.mechanics else None
 
     def set_average_neighbors(self, number: float) -> None:
         """Set the mean number of neighbors of the training set."""

@@ -8,7 +8,6 @@ import torch
 from ase.data import chemical_symbols
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models.networks.bodies import PotentialBody
 from ik_e3nn.models.networks.hyperparameters import parse_species
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.transfer.species import most_similar, transplant
@@ -44,7 +43,8 @@ def retargeted(
     """
     union = parse_species([*model.species, *species])
     fresh = [z for z in union if z not in model.species]
-    if fresh and not isinstance(model.body, PotentialBody):
+    old_blocks = model.body.potential
+    if fresh and old_blocks is None:
         raise ConfigError(
             f"the model does not know {', '.join(chemical_symbols[z] for z in fresh)}, and its network (steerable) "
             "cannot be given elements: its kernels mix those that it was made for. Leave such molecules out, train a "
@@ -52,11 +52,11 @@ def retargeted(
         )
     new = type(model)(**{**model.config, "species": list(union), "targets": list(targets)})
     new = new.to(device=model.device, dtype=model.dtype).train(model.training)
-    if isinstance(model.body, PotentialBody) and isinstance(new.body, PotentialBody):
-        sources = {z: z if z in model.species else most_similar(z, model.species) for z in union}
-        transplant(model.body.potential, new.body.potential, sources)
-    else:
+    if old_blocks is None or new.body.potential is None:
         new.body.load_state_dict(model.body.state_dict())
+    else:
+        sources = {z: z if z in model.species else most_similar(z, model.species) for z in union}
+        transplant(old_blocks, new.body.potential, sources)
     new.feature_scale.load_state_dict(model.feature_scale.state_dict())
     new.invariants.load_state_dict(model.invariants.state_dict())
     for kind, names in new.names.items():

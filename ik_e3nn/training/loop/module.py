@@ -119,10 +119,10 @@ class TrainingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Compile, start the clock, and continue the random numbers of the run before a restart."""
-        if self.compile_step and isinstance(self.model, InteratomicPotential):
+        if self.compile_step and hasattr(self.model, "compiled_for_training"):
             start = time.monotonic()
             _log.info("compiling the training step; this takes minutes")
-            compile_for_training(self.model)
+            compile_for_training(cast(InteratomicPotential, self.model))
             compile_potential(cast(InteratomicPotential, self.best_model))  # for validation
             _log.info("compiled in %.0f s", time.monotonic() - start)
         self.clock.start(earlier=self._earlier)

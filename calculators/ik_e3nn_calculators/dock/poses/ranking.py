@@ -14,7 +14,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn_calculators.dock.poses.cluster import PoseDistance, cluster
 from ik_e3nn_calculators.dock.poses.results import Pose, tilt
 from ik_e3nn_calculators.dock.search.alone import SAME, lowest_alone
-from ik_e3nn_calculators.dock.search.energies import ModelEnergies, PoseEnergies
+from ik_e3nn_calculators.dock.search.energies import PoseEnergies
 from ik_e3nn_calculators.dock.search.relax import RelaxState
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.system.host import Host
@@ -101,7 +101,7 @@ def leaders(poses: Sequence[Pose]) -> list[Pose]:
 def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
     """What makes two poses the same, for this host: what keeps the host and, of a model's group, the energy."""
     maps = ligand.automorphisms()
-    group = energies.model.group if isinstance(energies, ModelEnergies) else None
+    group = None if energies.model is None else energies.model.group
     if len(host.atoms) == 0:
         return PoseDistance(maps, group or SymmetryGroup("Cinfv"))
     distance = PoseDistance(maps, None, host.atoms.cell.array[host.atoms.pbc])

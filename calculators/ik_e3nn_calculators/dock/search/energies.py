@@ -28,7 +28,12 @@ class PoseEnergies(ABC):
     Args:
         ligand: The molecule, in any geometry, with charge, spin and bonds.
         host: The fixed environment, with its own.
+
+    Attributes:
+        model: The potential that they come from, if it is one.
     """
+
+    model: InteratomicPotential | None = None
 
     def __init__(self, ligand: Atoms, host: Host) -> None:
         self.ligand, self.host = ligand, host
@@ -82,6 +87,8 @@ class ModelEnergies(PoseEnergies):
         model: The potential, in evaluation mode.
         batch_atoms: Largest number of atoms in a call.
     """
+
+    model: InteratomicPotential
 
     def __init__(self, ligand: Atoms, host: Host, *, model: InteratomicPotential, batch_atoms: int = 2000) -> None:
         super().__init__(ligand, host)
