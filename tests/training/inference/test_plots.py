@@ -47,7 +47,8 @@ def test_calibration_plots_can_be_read(tmp_path, drawn, rng) -> None:
     tested = {
         "energy": (0.01 * stds * rng.normal(size=400), 0.01 * stds),
         "forces": (stds * rng.normal(size=400), stds),
+        "alpha": (90.0 * stds * rng.normal(size=400), 90.0 * stds),
     }
-    plot_calibration(tested, tmp_path / "a.png")
+    plot_calibration(tested, [*MECHANICS[:2], Extensive("alpha", "A3")], tmp_path / "a.png")
     [figure] = drawn
     assert not faults(figure)
