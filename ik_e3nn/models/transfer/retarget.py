@@ -11,7 +11,7 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.models.networks.hyperparameters import parse_species
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.transfer.species import most_similar, transplant
-from ik_e3nn.targets import Target
+from ik_e3nn.targets import Target, mechanics_of
 
 
 def retargeted(
@@ -32,7 +32,8 @@ def retargeted(
         A new model on the same device and in the same dtype.
 
     Raises:
-        ConfigError: New elements for a network whose kernels see species as one input among others.
+        ConfigError: New elements for a network whose kernels see species as one input among others, or energies for a
+            model that has none.
 
     Example:
         >>> from ik_e3nn.targets import Dipole, Intensive
@@ -50,6 +51,11 @@ def retargeted(
             "cannot be given elements: its kernels mix those that it was made for. Leave such molecules out, train a "
             "new model, or start from a potential."
         )
+    if model.potential is None and mechanics_of(targets) and old_blocks is not None:
+        raise ConfigError(
+            f"the model has no energies, so that it cannot go on to predict {', '.join(mechanics_of(targets))}: start "
+            "from a potential, or from a model that has them."
+        )
     new = type(model)(**{**model.config, "species": list(union), "targets": list(targets)})
     new = new.to(device=model.device, dtype=model.dtype).train(model.training)
     if old_blocks is None or new.body.potential is None:
@@ -65,6 +71,9 @@ def retargeted(
             places = {here: model.names[kind].index(name) for here, name in enumerate(names) if name in known}
             new.heads[kind].take(model.heads[kind], places)  # type: ignore[operator]
     _keep_scales(model, new)
+    if model.potential is not None and new.potential is not None:
+        new.potential.atomic_energy.reference[[new.species.index(z) for z in fresh]] = 0.0
+        new.potential.energy_reference_provenance = model.potential.energy_reference_provenance
     new.trained_on = model.trained_on
     return new
 
@@ -84,8 +93,8 @@ def kept_targets(model: MolecularPropertyModel, targets: Sequence[Target]) -> li
 def _keep_scales(old: MolecularPropertyModel, new: MolecularPropertyModel) -> None:
     """Copy references and scales of the properties that both have."""
     places = [new.species.index(z) for z in old.species]
-    for target in kept_targets(old, new.targets):
-        here, there = new.targets.index(target), old.targets.index(target)
+    for target in kept_targets(old, new.properties):
+        here, there = new.properties.index(target), old.properties.index(target)
         new.scales.shift[here], new.scales.scale[here] = old.scales.shift[there], old.scales.scale[there]
         new.scales.per_atom[here] = torch.nan if target.by_element else 0.0
         new.scales.per_square[here] = torch.nan if "per_square" in target.reference else 0.0

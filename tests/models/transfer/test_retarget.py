@@ -12,6 +12,7 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import load_model, read_model_info, retargeted, save_model
 from ik_e3nn.targets import Dipole, Extensive, Intensive, Polarizability
 from tests.models.networks.test_property import TARGETS, ethanol, graph_of, make
+from tests.models.uncertainty.helpers import JOINT, joint_model, rattled
 
 MORE = [type(target)(f"{target.name} of another kind", target.unit) for target in TARGETS]
 
@@ -65,6 +66,32 @@ def test_new_elements_start_like_similar_ones_and_their_part_of_references_is_no
 def test_a_steerable_network_is_not_given_elements() -> None:
     with pytest.raises(ConfigError, match=r"does not know S, and its network \(steerable\) cannot be given elements"):
         retargeted(make("bonds"), TARGETS, ["S"])
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [JOINT, JOINT[3:], [JOINT[3], *JOINT[:2]], [Intensive("new"), *JOINT]],
+    ids=["same", "mu", "order", "more"],
+)
+def test_energies_and_properties_of_one_body_are_predicted_as_before(chosen) -> None:
+    model = joint_model()
+    batch = rattled(model)
+    new = retargeted(model, chosen, ["S"])
+    before, after = model(batch), new(batch)
+    for name in {target.name for target in chosen} & set(before):
+        assert float(before[name].abs().max()) > 1e-3
+        torch.testing.assert_close(after[name], before[name], rtol=1e-9, atol=1e-12)
+    assert ("energy" in after) == ("energy" in {target.name for target in chosen})
+    if new.potential is not None:
+        assert new.reference()["energy"] == {
+            "values": {"H": -3.0, "C": -5.0, "O": -7.0, "S": 0.0},
+            "provenance": "test",
+        }
+
+
+def test_a_model_without_energies_cannot_be_given_them() -> None:
+    with pytest.raises(ConfigError, match="has no energies, so that it cannot go on to predict energy, forces: start"):
+        retargeted(make("potential"), [*TARGETS, *JOINT[:2]])
 
 
 def test_a_file_of_before_features_had_a_scale_is_read_as_it_was(tmp_path) -> None:
