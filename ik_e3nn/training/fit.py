@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run left behind.
+    """The result of a finished run.
 
     Args:
         folder: The run's folder.
@@ -48,14 +48,14 @@ class TrainResult:
 
 
 def finetune(config: FinetuneConfig, *, resume: bool = False) -> TrainResult:
-    """Train a model further, on new data: a potential, or a potential or model of properties for properties.
+    """Fine-tune a potential or a model of properties on new data.
 
-    The run's folder receives what that of a training does, and ``finetune.json`` and ``finetune.md``: settings as they
-    were resolved and where they differ from what was asked, and errors before and after, on the old domain too where
-    there are data of it.
+    With ``data.targets`` the result is a model of properties, otherwise a potential. Besides the files of a training,
+    the run's folder receives ``finetune.json`` and ``finetune.md``: the resolved settings, where they differ from what
+    was asked for, and errors before and after, also on the old domain if its data are given.
 
     Args:
-        config: Everything; ``config.finetune`` says what the base is and how it is adapted.
+        config: The configuration; ``config.finetune`` names the base and how it is adapted.
         resume: Continue the run in ``config.run.output`` from its last finished epoch.
 
     Returns:
@@ -82,8 +82,8 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
 
     Raises:
         ConfigError: A setting is impossible, or the folder holds a run already.
-        DataError: The data cannot be used, in particular a label with a weight is absent everywhere; or data or base
-            are among the files of an earlier run that is to be replaced.
+        DataError: The data cannot be used, for example because a label with a weight is missing everywhere; or data or
+            base are among the files of an earlier run that would be replaced.
         TrainingError: The loss is no longer finite, or a process died.
     """
     folder = user_path(config.run.output)
@@ -96,7 +96,7 @@ def train(config: TrainConfig, *, resume: bool = False) -> TrainResult:
 
 
 def _train(config: TrainConfig, folder: Path, resume: bool) -> TrainResult:
-    """A training in its locked folder."""
+    """Run a training in its locked folder."""
     if is_worker():
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", config.run.num_processes))
         config = dataclasses.replace(config, run=dataclasses.replace(config.run, num_processes=processes))
@@ -107,7 +107,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> TrainResult:
         if resume:
             resuming.check_continues(config, folder)
     if resume and resuming.is_complete(config, folder):
-        _log.info("the run in %s is complete; raise run.max_epochs or run.max_minutes to go on", folder)
+        _log.info("the run in %s is complete; raise run.max_epochs or run.max_minutes to continue it", folder)
         return TrainResult(folder, folder / run_folder.MODEL, read_json(folder / run_folder.METRICS))
     try:
         if config.run.num_processes > 1 and not is_worker():
@@ -118,7 +118,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> TrainResult:
         if not is_worker() and not resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
             run_folder.abandon(folder)
         elif isinstance(error, KeyboardInterrupt):
-            _log.warning("stopped; the same command with --resume goes on from the last finished epoch")
+            _log.warning("stopped; the same command with --resume continues from the last finished epoch")
         raise
     if not is_worker():
         run_folder.settle(folder)
@@ -127,7 +127,7 @@ def _train(config: TrainConfig, folder: Path, resume: bool) -> TrainResult:
 
 
 def _run(config: TrainConfig, resume: bool) -> None:
-    """One process of a run, from reading the data to the model file."""
+    """Run one process of a training, from reading the data to the model file."""
     folder = user_path(config.run.output)
     if resume and not (folder / run_folder.CHECKPOINTS / "last.ckpt").exists():
         _log.warning("%s has no checkpoint yet: starting from the beginning", folder)
@@ -149,7 +149,7 @@ class _Fitted:
 
 
 def _fit(config: TrainConfig, folder: Path, resume: bool, let_go: Callable[[], None]) -> _Fitted:
-    """Read the data and train; nothing is written before it is known that a run may be resumed."""
+    """Read the data and train; whether a run can be resumed is checked before anything is written."""
     task = task_type(config)(config)
     digests = task.digests()
     if resume:
@@ -166,7 +166,7 @@ def _fit(config: TrainConfig, folder: Path, resume: bool, let_go: Callable[[], N
 
 
 def task_type(config: TrainConfig) -> type[Task]:
-    """The kind of training that a configuration is for.
+    """The class of task for a configuration.
 
     >>> from ik_e3nn.training import DataConfig
     >>> task_type(TrainConfig(DataConfig("a.xyz"))).__name__
@@ -178,7 +178,7 @@ def task_type(config: TrainConfig) -> type[Task]:
 def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
     """Measure the best model, and write the model file, the plots and ``metrics.json``."""
     if not fitted.rows:
-        raise TrainingError(f"{folder / 'metrics.jsonl'} has lost its rows: put back a copy, or start the run anew")
+        raise TrainingError(f"{folder / 'metrics.jsonl'} has no rows: put back a copy, or start the run anew")
     task, last = fitted.task, fitted.rows[-1]
     model = task.module.best_model.to(resolve_device(config.run.device))
     task.finish(model)
@@ -208,7 +208,7 @@ def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
 
 
 def _write_set_aside(task: Task, name: str, folder: Path) -> None:
-    """Structures of a set that came out of the training files; what extxyz cannot hold must not fail a run."""
+    """Write the structures that were set aside; values that extxyz cannot store must not make a run fail."""
     path = folder / run_folder.SET_ASIDE / f"{name.replace(' ', '_')}.xyz"
     try:
         write_structures(path, task.structures(name), overwrite=True)
@@ -217,5 +217,5 @@ def _write_set_aside(task: Task, name: str, folder: Path) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of this library and of those that a result depends on."""
+    """Versions of this library and of the libraries that results depend on."""
     return {"ik_e3nn": __version__} | {name: version(name) for name in ("torch", "e3nn", "lightning", "ase", "vesin")}

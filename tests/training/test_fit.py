@@ -398,7 +398,7 @@ def test_split_is_random_seeded_and_disjoint(data) -> None:
 
 def test_given_e0s_are_used(data, caplog) -> None:
     result = train(config(data, data={"E0s": {"H": -1.0, "8": -2.0, "Cu": -3.0, "Au": -4.0}}, max_epochs=1))
-    assert "data.E0s has a value of Au, which no training structure has; it is not used" in caplog.text
+    assert "data.E0s has a value for Au, which no training structure has; it is not used" in caplog.text
     assert read_model_info(result.model)["energy_reference"]["values"] == {"H": -1.0, "O": -2.0, "Cu": -3.0}
 
 
@@ -413,8 +413,8 @@ def test_given_e0s_are_used(data, caplog) -> None:
             DataError,
             "12 structures to validate and 0 to test on are asked for, but there are only 12",
         ),
-        ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no structure to train on has"),
-        ({"data": {"train": "neon.xyz"}}, DataError, "holds single isolated atoms only"),
+        ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
+        ({"data": {"train": "neon.xyz"}}, DataError, "contains only isolated atoms, which have no"),
         ({"data": {"train": "flat.xyz"}}, DataError, r"structure 1 of flat.xyz \(Ne\): the periodic cell vectors"),
         ({"model": {"num_layers": 0}}, ConfigError, "model.num_layers must be a whole number of at least 1"),
         (

@@ -259,7 +259,7 @@ def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> N
         LossConfig(huber_delta=0.0)
     with pytest.raises(ConfigError, match=r"loss.weights.mu is -1.0, but it must be zero or positive"):
         LossConfig(weights={"mu": -1.0})
-    with pytest.raises(ConfigError, match="run.compile is true, but models of properties are not compiled"):
+    with pytest.raises(ConfigError, match="run.compile is true, but models of properties cannot be compiled"):
         train(read_config("config.yaml", ["--run.compile=true"]))
     with pytest.raises(
         ConfigError,
@@ -279,15 +279,15 @@ def test_what_the_data_lack_is_said(folder) -> None:
 
     with pytest.raises(DataError, match="there are only 16 in all"):
         prepared(valid=16)
-    with pytest.raises(DataError, match="data.train_size is 14, but 12 structures are left"):
+    with pytest.raises(DataError, match="data.train_size is 14, but only 12 structures are left"):
         prepared(valid=4, train_size=14)
     with pytest.raises(ConfigError, match="data.valid must be a number of molecules with data.split 'paper'"):
         prepared(valid=0.2, split="paper")
     (folder / "other.csv").write_text("smiles,size\nCF,1.0\n")
-    with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no structure to train on has"):
+    with pytest.raises(UnknownSpeciesError, match="data.valid has F, which no training structure has"):
         prepared(valid="other.csv")
     (folder / "other.csv").write_text("smiles,size\nCO,1.0\n")
-    with pytest.raises(DataError, match="data.train_size is 17, but 16 structures are left"):
+    with pytest.raises(DataError, match="data.train_size is 17, but only 16 structures are left"):
         prepared(valid="other.csv", train_size=17)
     few = prepared(valid="other.csv", train_size=5).sets["train"]
     assert few.ids == [f"m{k}" for k in range(5)]
@@ -353,7 +353,7 @@ def test_errors_add_up_over_batches_in_the_targets_units(rng) -> None:
     assert found["a_rmse_eV"] == pytest.approx(np.sqrt(np.nanmean(a**2)))
     assert found["mean_mae_over_spread"] == pytest.approx((found["a_mae_eV"] / 2 + found["b_mae_D"] / 0.5) / 2)
     assert not any(name.startswith("c_") for name in found)
-    with pytest.raises(ConfigError, match="loss.weights names z; the targets are a, b, c"):
+    with pytest.raises(ConfigError, match="loss.weights names z; the properties are a, b, c"):
         Loss(LossConfig(weights={"z": 1.0}), TARGETS)
     with pytest.raises(ConfigError, match="loss.weights are all zero"):
         Loss(LossConfig(weights=dict.fromkeys("abc", 0.0)), TARGETS)
@@ -367,7 +367,7 @@ def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys)
     words += ["--data.targets={size: extensive eV, heteroatoms: intensive}"]
     (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,,1\n")
     assert main(words) == 0, capsys.readouterr().err
-    assert "a value of size has N: what they add to it is not known" in capsys.readouterr().err
+    assert "a value of size contains N: predictions of it are NaN" in capsys.readouterr().err
     (folder / "new.csv").write_text("smiles\nCCN\nCCO\n")
     assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv", "--progress=false"]) == 0
     with (folder / "p.csv").open() as file:
@@ -377,7 +377,7 @@ def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys)
     assert math.isfinite(float(without["size_eV"]))
     (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,10,1\n")
     assert main([*words, "--run.overwrite=true"]) == 2
-    assert "data.valid has N with a value of size, which no structure to train on has" in capsys.readouterr().err
+    assert "data.valid has N with a value of size, which no training structure has" in capsys.readouterr().err
 
 
 def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> None:
@@ -457,7 +457,7 @@ def test_charges_that_the_model_does_not_see_are_said(folder, caplog) -> None:
         file.write("ion,C[NH3+],6.5,1,0 0 1\n")
     write_xyz(folder / "train.csv")
     train(read_config("config.yaml", ["--data.valid=train.xyz", "--run.max_epochs=1"]))
-    assert "the data carry charge and the model does not use them: its inputs lack total_charge" in caplog.text
+    assert "the data have charge, but the model does not use them: its inputs lack total_charge" in caplog.text
     assert not (folder / "out/set_aside/valid.xyz").exists()
 
 

@@ -1,4 +1,4 @@
-"""The loss of any targets, with missing labels masked out."""
+"""The loss for any targets; missing labels are masked out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ik_e3nn.training.config.schema import LossConfig
 
 @dataclass(frozen=True)
 class Term:
-    """Sum of a loss over the labeled values, and how many there are (both scalars)."""
+    """Sum of a loss over the labeled values, and the number of these values (both scalars)."""
 
     total: Tensor
     count: Tensor
@@ -31,16 +31,16 @@ class Loss:
         L(t) = w_E g^t <f(dE / N)> + w_F <f(dF)> + w_S <f(dS)> + sum_p w_p <f(dp / s_p)> / sum_p w_p
         f(x) = x^2, |x| or Huber's function
 
-    with t in [0, 1] the progress of the run, g the growth of the energies' weight, and properties p in units of their
+    with t in [0, 1] the progress of the run, g the growth of the energy weight, and properties p in units of their
     spreads s_p. ``weights`` are the factors of the means at t = 1.
 
     Args:
         config: Kind of loss and weights.
         targets: The targets of the batches, in the order of their labels.
-        spreads: Spreads of properties by name, in their units; what is not named counts in its unit.
+        spreads: Spreads of properties by name, in the unit of the property; 1 if not given.
 
     Raises:
-        ConfigError: A weight of something that is no target, or nothing but zero weights.
+        ConfigError: A weight is given for something other than a property, or all weights are zero.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Loss:
         unknown = sorted(set(config.weights) - set(self.properties))
         if unknown:
             raise ConfigError(
-                f"loss.weights names {', '.join(unknown)}; the targets are {', '.join(self.properties) or 'none'}"
+                f"loss.weights names {', '.join(unknown)}; the properties are {', '.join(self.properties) or 'none'}"
             )
         given = {name: getattr(config, f"{name}_weight") for name in mechanics}
         self._growth = config.energy_growth if given.get("forces") or given.get("stress") else 1.0
@@ -91,7 +91,7 @@ class Loss:
     def of_means(self, means: Mapping[str, float]) -> float:
         """The loss at the end of a run from the mean losses of the targets that have labels.
 
-        Where properties have none, the weights of the others are those of a mean over the others.
+        Properties without labels are left out of the weighted mean over properties.
         """
         there = sum(self.weights[name] for name in means if name in self.properties)
         shares = {name: self.weights[name] / (there if name in self.properties else 1.0) for name in means}

@@ -14,12 +14,12 @@ from ik_e3nn.training.objective.loss import Loss
 
 
 class ErrorSums:
-    """Adds up the errors of targets, and the loss, over any number of batches.
+    """Sums of the errors of targets, and of the loss, over any number of batches.
 
     Args:
         targets: The targets of the batches, in the order of their labels; those of the loss if it is given.
-        device: Where the sums are.
-        loss: Adds its own terms where it is given.
+        device: The device of the sums.
+        loss: The loss whose terms are added up too; None for errors alone.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class ErrorSums:
             self._sums[row, : len(parts)] += torch.stack(parts)
 
     def reduce(self) -> None:
-        """Add up the sums of all processes, where there are several."""
+        """Add up the sums of all processes, if there are several."""
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self._sums)
 
     def compute(self) -> dict[str, float]:
         """The errors, such as ``energy_mae_meV_per_atom`` or ``gap_rmse_eV``, of all targets that have labels.
 
-        With a loss there is ``loss`` too, and with properties the mean of their errors in units of their spreads,
-        ``mean_mae_over_spread``.
+        With a loss there are also ``loss`` and, with properties, ``mean_mae_over_spread``: the mean over properties of
+        their MAE in units of their spread.
         """
         sums = dict(zip(self._layout.targets, self._sums.tolist(), strict=True))
         result, means, relative = {}, {}, []

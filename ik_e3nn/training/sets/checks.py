@@ -1,4 +1,4 @@
-"""What is wrong with the sets of a training, or worth a warning before it starts."""
+"""Checks of the sets of a training before it starts: errors and warnings."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
 def check_sets(
     sets: Mapping[str, LabeledSet], whole: LabeledSet, config: TrainConfig, known: Collection[int], isolated: int
 ) -> None:
-    """Refuse sets that cannot be trained on or measured with, and warn of what is probably not meant.
+    """Raise for sets that cannot be used, and warn of probable mistakes.
 
     Args:
-        sets: "train", "valid" and, where there is one, "test".
+        sets: "train", "valid" and, if given, "test".
         whole: The training files before anything was set aside.
         config: The configuration.
         known: Elements that need not be in the training set.
         isolated: Number of isolated atoms among the training files.
 
     Raises:
-        DataError: The test set has none of the labels that are trained.
+        DataError: The test set has none of the trained labels.
         UnknownSpeciesError: The validation or test set has elements that the training set lacks.
     """
     check_elements(sets, known)
@@ -60,17 +60,17 @@ def check_sets(
 
 
 def doubts_of(data: LabeledSet, config: TrainConfig) -> list[str]:
-    """Sentences about labels that are probably not what they are taken for: other units, placeholders."""
+    """Sentences about suspicious labels: values in other units, or placeholders."""
     units = suspicious_units(data, label_keys(config.data)) if mechanics_of(data.targets) else []
     return units + property_placeholders(data)
 
 
 def check_elements(sets: Mapping[str, LabeledSet], others: Collection[int]) -> None:
-    """Refuse elements to validate or test with that no structure to train on has, with a value of the same property.
+    """Raise for elements in the validation or test set that no training structure with the same labels has.
 
     Args:
         sets: The sets.
-        others: Elements that are known without the training set.
+        others: Elements that need not be in the training set.
 
     Raises:
         UnknownSpeciesError: Names the elements and the structures.
@@ -89,18 +89,18 @@ def check_elements(sets: Mapping[str, LabeledSet], others: Collection[int]) -> N
             if strange:
                 extra = sorted({*here.species} - {*known, *others})
                 raise UnknownSpeciesError(
-                    f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no structure to "
-                    f"train on has ({listing(strange, here.names)}); add such structures, leave them out, or divide "
-                    "the data otherwise (run.seed)"
+                    f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no training "
+                    f"structure has ({listing(strange, here.names)}); add such structures to data.train, leave these "
+                    "out, or split the data differently (run.seed)"
                 )
 
 
 def warn_of_common(names: Mapping[str, Sequence[str]], groups: Sequence[Sequence[int]]) -> None:
-    """Say which sets share structures: errors on what was trained on say nothing about other structures.
+    """Warn if sets share structures, because errors on training structures do not show how good a model is on others.
 
     Args:
-        names: What messages call the structures of each set.
-        groups: Numbers of equal structures, counted through all sets in their order.
+        names: Names of the structures of each set, for the message.
+        groups: Groups of equal structures, numbered through all sets in order.
     """
     owners = [(name, place) for name, places in names.items() for place in places]
     for first, second in combinations(names, 2):
@@ -117,14 +117,14 @@ def warn_of_common(names: Mapping[str, Sequence[str]], groups: Sequence[Sequence
 def warn_unused_inputs(
     structures: Sequence[Atoms], inputs: Collection[str], keys: Collection[str] = ("bonds", "charge", "spin")
 ) -> None:
-    """Say when structures differ in charge or spin, or have bonds, and the model is not told."""
+    """Warn if structures differ in charge or spin, or have bonds, and the model does not use that."""
     for key in [key for key in keys if INPUT_OF[key] not in inputs]:
         if key == "bonds":
             unused = any(has_bonds(atoms) for atoms in structures)
-        else:  # a structure that does not say has the usual value
+        else:  # a structure without the number has the usual value
             unused = len({_number(atoms, key) for atoms in structures}) > 1
         if unused:
-            _log.warning("the data carry %s and the model does not use them: its inputs lack %s", key, INPUT_OF[key])
+            _log.warning("the data have %s, but the model does not use them: its inputs lack %s", key, INPUT_OF[key])
 
 
 def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
@@ -173,7 +173,7 @@ def _check_valid(valid: LabeledSet, labels: Sequence[str]) -> None:
 
 
 def _check_test(test: LabeledSet, config: TrainConfig) -> None:
-    """Refuse a test set without any label that is trained."""
+    """Raise if the test set has none of the trained labels."""
     counts = test.counts()
     if not any(
         count for name, count in counts.items() if name in config.trained or name not in mechanics_of(test.targets)
@@ -185,5 +185,5 @@ def _check_test(test: LabeledSet, config: TrainConfig) -> None:
 
 
 def _of_known(data: LabeledSet, target: Target) -> LabeledSet:
-    """The structures that have a value."""
+    """The structures with a value of a target."""
     return data.select(np.flatnonzero(data.known(target.name)))

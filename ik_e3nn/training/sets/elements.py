@@ -1,4 +1,4 @@
-"""Elements that a model or a training set does not have: which structures hold them."""
+"""Finding structures with elements that a model or a training set lacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN = 20  # structures that one message names
 
 
 def with_others(structures: Sequence[Atoms], species: Collection[int]) -> dict[int, str]:
-    """Structures with elements that are not among some, by number, with the symbols of these.
+    """Numbers of the structures with unknown elements, and the symbols of these elements.
 
     >>> with_others([Atoms("H2"), Atoms("HCl")], [1])
     {1: 'Cl'}
@@ -24,7 +24,7 @@ def with_others(structures: Sequence[Atoms], species: Collection[int]) -> dict[i
 
 
 def listing(strange: dict[int, str], places: Sequence[str]) -> str:
-    """Which structures have which of the elements, not too many.
+    """A list of structures and their unknown elements for a message, of limited length.
 
     >>> listing({1: "Cl", 4: "Br, Cl"}, [f"structure {k}" for k in range(9)])
     'structure 1 has Cl; structure 4 has Br, Cl'
@@ -37,8 +37,8 @@ def check_species(structures: Sequence[Atoms], species: Collection[int], places:
 
     Args:
         structures: The structures.
-        species: Atomic numbers that are known.
-        places: What the message calls each structure, if not by its number.
+        species: Known atomic numbers.
+        places: Names of the structures in the message; their numbers if absent.
 
     Raises:
         UnknownSpeciesError: Names the elements and the structures that have them.

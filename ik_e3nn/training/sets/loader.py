@@ -16,14 +16,14 @@ Graph = Any  # torch_geometric Data, or a dict of tensors
 
 
 class Graphs(Protocol):
-    """A list of graphs, or a data set that makes them."""
+    """A list of graphs, or a data set of graphs."""
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Graph: ...
 
 
 def collate(graphs: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    """Join graphs into one dict of tensors; the same as ``ik_e3nn.graph.batch_graphs``, several times faster.
+    """Join graphs into one dict of tensors, like ``ik_e3nn.graph.batch_graphs`` but several times faster.
 
     Args:
         graphs: Graphs as dicts that share their keys.
@@ -53,29 +53,29 @@ def to_device(batch: dict[str, Tensor], device: torch.device) -> dict[str, Tenso
 
 
 class BatchLoader:
-    """Iterates over batches of a data set; Lightning takes it for a data loader.
+    """An iterable over the batches of a data set, which Lightning uses as a data loader.
 
-    It is no ``torch.utils.data.DataLoader``: graphs are cached in memory, workers would only copy them around, and a
-    DataLoader draws from the global random state each epoch. It has no length, because with batches bounded by atoms
-    or edges their number differs between epochs, and Lightning would cut every epoch to the length of the first.
+    It is not a ``torch.utils.data.DataLoader``: graphs are in memory and workers would only copy them, and a DataLoader
+    draws from the global random state in each epoch. It has no length: the number of batches limited by atoms or edges
+    differs between epochs, and Lightning would cut every epoch to the length of the first.
 
     Args:
-        graphs: Graphs that carry the same tensors.
-        sampler: Which graphs make which batch; ``set_epoch`` is called on it.
+        graphs: Graphs with the same tensors.
+        sampler: Chooses the graphs of each batch; Lightning calls its ``set_epoch``.
 
     Raises:
-        DataError: Some graphs carry a tensor (a charge, say) that others lack.
+        DataError: Some graphs have a tensor (such as a charge) that others lack.
     """
 
     def __init__(self, graphs: Graphs, sampler: EpochSampler) -> None:
         self.sampler = sampler
-        self.batch_sampler = None  # Lightning looks for it where it finds a sampler
+        self.batch_sampler = None  # Lightning expects this attribute beside a sampler
         self._graphs = [_tensors(graphs[index]) for index in range(len(graphs))]
         for number, graph in enumerate(self._graphs):
             uneven = graph.keys() ^ self._graphs[0].keys()
             if uneven:
                 raise DataError(
-                    f"structures 0 and {number} do not carry the same inputs ({', '.join(sorted(uneven))}); "
+                    f"structures 0 and {number} do not have the same inputs ({', '.join(sorted(uneven))}); "
                     "give charge and spin for all structures or for none."
                 )
 
@@ -84,7 +84,7 @@ class BatchLoader:
             yield self.batch(indices)
 
     def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """One batch of some of the graphs."""
+        """One batch of the graphs with these indices."""
         return collate([self._graphs[index] for index in indices])
 
 

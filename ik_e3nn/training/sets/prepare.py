@@ -24,19 +24,19 @@ from ik_e3nn.training.sets.reading import label_keys, read_data, read_set
 
 _log = logging.getLogger(__name__)
 
-ISOLATED = "isolated atoms"  # the name of that set
+ISOLATED = "isolated atoms"  # name of their set
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Everything that a run takes from its files.
+    """All data of a run.
 
     Args:
-        sets: "train", "valid" and, where asked for, "test"; in a fine-tuning old data too.
-        isolated: Single atoms, whose energies are E0s: those of their own files, and those among the training files.
-        split_hash: Fingerprint of which molecule is in which set, old data apart, where molecules have ids.
-        bonds: Where the bonds come from, by set; see ``BondReport``.
-        cache: Folder for neighbor lists; None for memory.
+        sets: "train", "valid" and, if given, "test"; in a fine-tuning old data too.
+        isolated: Isolated atoms, from their own files and from the training files; their energies are E0s.
+        split_hash: Fingerprint of which molecule is in which set, without old data; empty if molecules have no ids.
+        bonds: Numbers of molecules by the source of their bonds, for each set; see ``BondReport``.
+        cache: Folder for neighbor lists; None keeps them in memory.
     """
 
     sets: dict[str, LabeledSet]
@@ -51,7 +51,7 @@ class TrainingData:
         return StructureDataset(self.sets[name], model.r_max, edges=model.edges, **options)
 
     def summary(self) -> dict[str, Any]:
-        """What a model file keeps of them."""
+        """The facts about the data that a model file keeps."""
         kept = {
             name: {"structures": len(one), **one.counts(), "sources": dict(one.sources), "notes": list(one.notes)}
             for name, one in self.sets.items()
@@ -62,18 +62,18 @@ class TrainingData:
 def prepare_data(
     config: TrainConfig, *, edges: Connectivity | None = None, known: Collection[int] = ()
 ) -> TrainingData:
-    """Read, check and split the data, and give molecules their bonds where the graphs are made of them.
+    """Read, check and split the data, and find bonds if the graphs are made of them.
 
     Args:
         config: The whole configuration.
-        edges: The kind of the model's graphs; None for those of a potential.
+        edges: The kind of graphs that the model uses; None for a potential.
         known: Elements that need not be in the training set.
 
     Returns:
         The sets.
 
     Raises:
-        DataError: A file is missing, a label with a weight is absent everywhere, bonds cannot be found, or too few
+        DataError: A file is missing, a label with a weight is missing everywhere, bonds cannot be found, or too few
             structures are left.
         UnknownSpeciesError: The validation or test set has elements that the training set lacks.
     """
@@ -83,7 +83,7 @@ def prepare_data(
     alone = [with_energies and is_isolated(atoms) for atoms in whole.structures]
     rest, atoms = (whole.select(np.flatnonzero(np.equal(alone, wanted))) for wanted in (False, True))
     if not len(rest):
-        raise DataError("data.train holds single isolated atoms only; there is nothing to learn forces from.")
+        raise DataError("data.train contains only isolated atoms, which have no forces to learn; add other structures.")
     sets = split_sets(rest, data, config.run.seed)
     for name in ("valid", "test"):
         files = getattr(data, name)
@@ -106,7 +106,7 @@ def prepare_data(
 def bonded(
     sets: Mapping[str, LabeledSet], config: TrainConfig
 ) -> tuple[dict[str, LabeledSet], dict[str, dict[str, int]]]:
-    """The same sets with bonds, and where those come from, by set.
+    """The same sets with bonds, and for each set the number of molecules by the source of their bonds.
 
     Raises:
         DataError: Bonds cannot be found.
@@ -119,11 +119,11 @@ def bonded(
 
 
 def split_sets(whole: LabeledSet, data: DataConfig, seed: int) -> dict[str, LabeledSet]:
-    """The parts that are set aside from the training files.
+    """The training files, split into the training set and the sets to set aside.
 
     Raises:
         DataError: Too few structures, or fewer than ``data.train_size`` are left to train on.
-        ConfigError: The paper's split with fractions or files.
+        ConfigError: The paper's split is given fractions or files.
     """
     sizes = {name: getattr(data, name) for name in ("valid", "test")}
     if data.split == "paper":
@@ -140,6 +140,6 @@ def split_sets(whole: LabeledSet, data: DataConfig, seed: int) -> dict[str, Labe
         chosen = {name: getattr(split, name) for name in ("train", *inside)}
     left = len(chosen["train"])
     if data.train_size is not None and data.train_size > left:
-        raise DataError(f"data.train_size is {data.train_size}, but {left} structures are left to train on")
+        raise DataError(f"data.train_size is {data.train_size}, but only {left} structures are left to train on")
     chosen["train"] = chosen["train"][: data.train_size]
     return {name: whole.select(indices) for name, indices in chosen.items()}

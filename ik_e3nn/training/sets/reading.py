@@ -19,12 +19,12 @@ Files = str | list[str]
 
 
 def read_data(files: Files, config: TrainConfig, *, require: Sequence[str] = ()) -> LabeledSet:
-    """Structures of some files with what a configuration predicts.
+    """Read structures with the labels that a configuration asks for.
 
     Args:
         files: The files.
         config: The configuration.
-        require: Those of energy, forces and stress that must be there.
+        require: Which of energy, forces and stress must be present.
 
     Raises:
         DataError: A file is missing or cannot be read, or labels are absent or impossible.
@@ -39,13 +39,13 @@ def read_data(files: Files, config: TrainConfig, *, require: Sequence[str] = ())
 def read_set(
     files: Files, keys: LabelKeys, require: Sequence[str] = (), *, targets: Sequence[Target] = MECHANICS
 ) -> LabeledSet:
-    """Structures with sound cells and labels; labels that are required must be there.
+    """Read structures from files, and check their cells and labels.
 
     Args:
         files: The files.
         keys: Names and units of energies, forces and stresses.
-        require: Those of them that must be there.
-        targets: What is wanted; values of others than energy, forces and stress are in ``info`` and ``arrays``.
+        require: Which of these must be present.
+        targets: The targets to read; values of properties are in ``info`` and ``arrays``.
 
     Raises:
         DataError: A file cannot be read, or labels are absent or impossible.

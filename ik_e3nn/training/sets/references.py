@@ -1,4 +1,4 @@
-"""What composition says of targets: energies of isolated atoms, references of properties, and scales."""
+"""References and scales from training data: E0s of energies, and references of properties."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 
 
 def set_energy_reference(model: InteratomicPotential, data: TrainingData, settings: DataConfig) -> None:
-    """Set a potential's E0s and its scale to those of a training set; without energies or forces they stay.
+    """Set the E0s and the scale of a potential from a training set; without energies or forces they stay.
 
     Raises:
-        ConfigError: ``data.E0s`` names something that is no element.
+        ConfigError: ``data.E0s`` names something other than an element.
         DataError: E0s cannot be fitted.
     """
     train = data.sets["train"].with_mechanics()
@@ -40,13 +40,13 @@ def set_energy_reference(model: InteratomicPotential, data: TrainingData, settin
 
 
 def energy_reference(settings: DataConfig, train: LabeledSet, isolated: LabeledSet) -> EnergyReference | None:
-    """E0s: given, else of isolated atoms, else by least squares; None without energies."""
+    """E0s as given, else from isolated atoms, else by least squares; None without energies."""
     species = train.species
     given = {} if settings.E0s == "fit" else {element_number(name): float(e0) for name, e0 in settings.E0s.items()}
     absent = sorted(set(given) - set(species))
     if absent:
         names = ", ".join(chemical_symbols[number] for number in absent)
-        _log.warning("data.E0s has a value of %s, which no training structure has; it is not used", names)
+        _log.warning("data.E0s has a value for %s, which no training structure has; it is not used", names)
     if settings.E0s != "fit" and len(given) < len(settings.E0s):
         raise ConfigError(
             f"data.E0s names an element twice, by its symbol and its number: {', '.join(map(str, settings.E0s))}"
@@ -78,13 +78,13 @@ def element_number(name: str) -> int:
 def set_references(model: MolecularPropertyModel, train: LabeledSet, kept: Collection[Target] = ()) -> None:
     """Fit the references and scales of a model's properties to a training set.
 
-    What an element adds to a property that sums over atoms is NaN where no molecule to train on that has a value of the
-    property has the element, which is said.
+    For a property that sums over atoms, the reference of an element is NaN, with a warning, if no training molecule
+    with a value of the property contains the element.
 
     Args:
         model: The model.
-        train: Molecules with values of properties of the model; what it has of others stays.
-        kept: Properties that have their references and scales; only what is NaN in them is fitted.
+        train: Molecules with values of properties of the model; its other properties stay unchanged.
+        kept: Properties that keep their references and scales, except that entries that are NaN are fitted.
     """
     scales, own = model.scales, [target.name for target in train.targets if target in model.properties]
     train = train.only(own)
@@ -96,13 +96,13 @@ def set_references(model: MolecularPropertyModel, train: LabeledSet, kept: Colle
         scales.shift[column], scales.scale[column] = one.shift, one.scale
     for name, elements in without_reference(model).items():
         _log.warning(
-            "no molecule to train on that has a value of %s has %s: what they add to it is not known, and it is NaN "
-            "for molecules that have them", name, " or ".join(elements),
+            "no training molecule with a value of %s contains %s: predictions of it are NaN for molecules that do",
+            name, " or ".join(elements),
         )  # fmt: skip
 
 
 def without_reference(model: MolecularPropertyModel) -> dict[str, list[str]]:
-    """Elements for which the reference of a target is not known, by target."""
+    """Elements without a reference, by target."""
     missing = model.scales.per_atom.isnan()
     return {
         target.name: [chemical_symbols[z] for z, unknown in zip(model.species, row, strict=True) if unknown]
@@ -112,7 +112,7 @@ def without_reference(model: MolecularPropertyModel) -> dict[str, list[str]]:
 
 
 def reference_of(model: MolecularPropertyModel, target: Target) -> PropertyReference:
-    """The reference that a model has of a property."""
+    """The reference of a property in a model."""
     scales, column = model.scales, model.properties.index(target)
     per_atom, per_square = (one[column].cpu().numpy().copy() for one in (scales.per_atom, scales.per_square))
     return PropertyReference(per_atom, per_square, float(scales.shift[column]), float(scales.scale[column]))

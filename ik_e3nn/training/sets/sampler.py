@@ -12,20 +12,20 @@ from ik_e3nn.training.config.limits import BatchLimits
 
 
 class Size(NamedTuple):
-    """What a structure adds to a batch."""
+    """The size of a structure."""
 
     atoms: int
     edges: int
 
 
 def pack(order: Sequence[int], sizes: Sequence[Size], limits: BatchLimits, *, processes: int = 1) -> list[list[int]]:
-    """Cut an order of structures into batches, each for one optimizer step of all processes together.
+    """Cut a sequence of structures into batches, each for one optimizer step of all processes together.
 
     Args:
         order: Indices of the structures.
         sizes: Atoms and edges of every structure.
-        limits: How much a batch may hold.
-        processes: No batch holds fewer structures than this, so that no process is idle.
+        limits: Limits on the size of batches.
+        processes: No batch has fewer structures than this, so that no process is idle.
 
     Returns:
         Batches of indices that together hold ``order`` exactly once.
@@ -55,11 +55,11 @@ def pack(order: Sequence[int], sizes: Sequence[Size], limits: BatchLimits, *, pr
 
 
 class EpochSampler:
-    """Batches of structure indices, the same for the same seed and epoch, this process's share only.
+    """The share of one process in the batches of structure indices; the same seed and epoch give the same batches.
 
     Args:
         sizes: Atoms and edges of every structure.
-        limits: How much a batch may hold.
+        limits: Limits on the size of batches.
         seed: Epoch ``n`` is shuffled with ``seed + n``; None keeps the order (validation).
         rank: This process, 0 <= rank < processes.
         processes: Number of processes.
@@ -89,7 +89,7 @@ class EpochSampler:
 
     @property
     def largest(self) -> tuple[int, int, int]:
-        """Most structures, atoms and edges that a batch of this epoch has."""
+        """Most structures, atoms and edges in a batch of this epoch."""
         parts = [[self.sizes[index] for index in batch] for batch in self._batches]
         totals = [(len(part), sum(one.atoms for one in part), sum(one.edges for one in part)) for part in parts]
         structures, atoms, edges = (max(column) for column in zip(*totals, strict=True))

@@ -1,4 +1,4 @@
-"""The section ``model`` of a configuration: its values are checked before data are read, and models are made of it."""
+"""The section ``model`` of a configuration: checks of its values before data are read, and models made from it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.training.config.file import GIVEN_BY_DATA, nearest
 from ik_e3nn.training.config.schema import TrainConfig
 
-# Arguments that are arguments of something else, and which of those are not to be given.
+# Arguments that hold the arguments of another class, and which of the latter come from elsewhere.
 _NESTED: dict[str, tuple[type[Any], set[str]]] = {
     "potential": (InteratomicPotential, {*GIVEN_BY_DATA, "r_max"}),
     "steerable": (SteerableSettings, set()),
@@ -31,16 +31,16 @@ def check_model_arguments(
     section: str = "model",
     given: Collection[str] = GIVEN_BY_DATA,
 ) -> None:
-    """Raise for an argument that a model does not have, or that is not of its type.
+    """Raise for an argument that a class does not have, or that has the wrong type.
 
     Args:
         arguments: The arguments.
-        kind: What they are of.
-        section: What messages call their place.
+        kind: The class that they are for.
+        section: The name of their section in messages.
         given: Arguments that come from elsewhere.
 
     Raises:
-        ConfigError: Names the argument and the nearest right one, or what it must be.
+        ConfigError: Names the argument and the nearest known one, or what it must be.
 
     Example:
         >>> check_model_arguments({"group": "C4w"})
@@ -65,12 +65,12 @@ def check_model_arguments(
 
 
 def seeded(config: TrainConfig, kind: type[nn.Module], *given: Any) -> nn.Module:
-    """A model as a configuration says, on the CPU in its precision; the same for the same seed.
+    """The model of a configuration, on the CPU in its precision; the same seed gives the same model.
 
     Args:
         config: The configuration.
         kind: The class of the model.
-        given: Arguments by position, which come from the data.
+        given: Positional arguments, which come from the data.
 
     Raises:
         ConfigError: The model refuses one of its arguments.
@@ -91,14 +91,14 @@ def _names(kind: type[Any], given: Collection[str]) -> list[str]:
 def _parts(
     arguments: Mapping[str, Any], known: Collection[str]
 ) -> Iterator[tuple[str, type[Any], Mapping[str, Any], set[str]]]:
-    """Arguments that are arguments of something else: name, of what, those, and which are not to be given."""
+    """For each argument that holds those of another class: its name, the class, its content, and what is not given."""
     for name, (inner, outside) in _NESTED.items():
         if name in known and isinstance(arguments.get(name), Mapping):
             yield name, inner, arguments[name], outside
 
 
 def _placed(message: str, arguments: Mapping[str, Any], known: Collection[str]) -> str:
-    """The message of a model, which begins with the name of the argument at fault, with the place of that argument."""
+    """The error message of a model, whose first word is the wrong argument, with the full name of that argument."""
     word = message.split(" ", 1)[0]
     for name, inner, _, outside in _parts(arguments, known):
         if word in _names(inner, outside):

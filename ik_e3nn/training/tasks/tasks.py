@@ -1,4 +1,4 @@
-"""A training: its data, its model, and how that is measured."""
+"""A training: its data, its model, and how the model is measured."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _log = logging.getLogger(__name__)
 
 
 class Task:
-    """Training of a new model; a subclass starts from something else. Made, it has read the data.
+    """Training of a new model; subclasses start from other models. The constructor reads the data.
 
     Args:
-        config: Its configuration.
+        config: The configuration.
 
     Attributes:
-        data: The sets as they are trained on.
-        graphs: Data sets of graphs: "train", "valid" and, where there is one, "test".
-        module: What Lightning trains.
+        data: The sets that the training uses.
+        graphs: Data sets of graphs: "train", "valid" and, if given, "test".
+        module: The module that Lightning trains.
     """
 
     def __init__(self, config: TrainConfig) -> None:
@@ -55,7 +55,7 @@ class Task:
         for graphs in self.graphs.values():
             graphs.prepare(progress=config.run.progress)
         everything = [atoms for one in self.data.sets.values() for atoms in one.structures]
-        # bonds are no input that is forgotten where the graph itself can be made of them
+        # a model of properties can use bonds as edges of its graph, so that no warning about them is needed
         warn_unused_inputs(everything, model.inputs, ("charge", "spin", *(["bonds"] if model.edges is None else [])))
         self.scale(model)
         self.loss = self.make_loss(config, model)
@@ -70,14 +70,14 @@ class Task:
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
-        """Raise for what is impossible in a configuration, before any data is read.
+        """Raise for impossible settings, before any data are read.
 
         Raises:
             ConfigError: Names the setting.
         """
         check_model_arguments(config.model, model_of(config))
         if config.run.compile and config.data.targets is not None:
-            raise ConfigError("run.compile is true, but models of properties are not compiled: leave it out")
+            raise ConfigError("run.compile is true, but models of properties cannot be compiled; leave it out")
         if not config.model_is_given:
             new_model(config, ["H"])  # the arguments are the same for all elements
 
@@ -90,7 +90,7 @@ class Task:
         return prepare_data(config, edges=config.model.get("edges", "bonds") if config.data.targets else None)
 
     def start(self, config: TrainConfig) -> StoredModel:
-        """The model to train, on the CPU in the configured precision; the same for the same seed.
+        """The model to train, on the CPU in the configured precision; the same seed gives the same model.
 
         Raises:
             ConfigError: The model refuses one of its arguments.
@@ -106,64 +106,64 @@ class Task:
         return model
 
     def scale(self, model: StoredModel) -> None:
-        """Set what the model takes from the training graphs."""
+        """Set the constants of the model that come from the training graphs."""
         neighbors = self.graphs["train"].average_neighbors()
         model.set_average_neighbors(neighbors)
         _log.info("%.1f neighbors within %.3g A", neighbors, model.r_max)
 
     def lr_factors(self, model: StoredModel) -> dict[str, float]:
-        """Factors of the learning rate by the names of parameters, where they are not 1."""
+        """Factors of the learning rate by names of parameters, if they are not 1."""
         del model
         return {}
 
     def make_loss(self, config: TrainConfig, model: StoredModel) -> Loss:
-        """The loss, with properties in units of what composition leaves of their values in the training set."""
+        """The loss, with errors of properties in units of their spread around the reference in the training set."""
         return Loss(config.loss, self.data.sets["train"].targets, spreads_of(self.data.sets["train"], model))
 
     def predicted(self, model: nn.Module, name: str) -> Predictions:
-        """What a model predicts for one of the sets, and its errors."""
+        """The predictions of a model for one of the sets, and their errors."""
         limits = self.run.limits
-        if not self.config.trained:  # no derivatives are made
+        if not self.config.trained:  # no derivatives are needed
             limits = replace(limits, batch_size=max(limits.batch_size, 64))
         return predict(model, self.graphs[name], limits=limits, loss=self.loss if self.loss.properties else None)
 
     def measure(self, model: nn.Module, name: str, folder: Path) -> dict[str, float]:
-        """Errors of a model on one of the sets, which are also drawn into the folder."""
+        """Errors of a model on one of the sets; also plots them in the folder."""
         found = self.predicted(model, name)
         plot_predictions(found, self.data.sets[name], folder, name)
         return found.errors
 
     def structures(self, name: str) -> list[Atoms]:
-        """Structures of one of the sets with their labels; read from a file, they are the same."""
+        """Structures of one of the sets with their labels, ready to be written and read back unchanged."""
         return self.data.sets[name].labeled()
 
     def begin(self, folder: Path) -> None:
-        """Write down what the training starts from, once it is known that it may."""
+        """Write what the training starts from, after all checks have passed."""
         del folder
 
     def set_aside(self) -> list[str]:
-        """Names of the sets that are in no file of their own."""
+        """Names of the sets that have no file of their own."""
         given = {name for name in ("valid", "test") if isinstance(getattr(self.config.data, name), str | list)}
         return [name for name in ("valid", "test") if name in self.graphs and name not in given]
 
     def finish(self, model: nn.Module) -> None:
-        """Change the best model, in place, into what is measured and written."""
+        """Turn the best model, in place, into the model that is measured and written."""
         del model
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Write further reports; what the model file keeps of them."""
+        """Write further reports, and return what the model file keeps of them."""
         del model, folder, metrics
         return {}
 
     def as_read(self) -> Mapping[str, LabeledSet]:
-        """All sets before anything is computed of their labels."""
+        """All sets with their labels as they were read."""
         return self.data.sets
 
     def digests(self) -> dict[str, str]:
-        """Digests of what the sets hold as they were read, by their names.
+        """Digests of the sets as they were read, by name.
 
-        The part before the hyphen is of structures and labels, that after it of charges, bonds and what else models
-        see; earlier versions of the package had the first alone.
+        The part before the hyphen covers structures and labels, the part after it charges, bonds and other inputs of
+        models. Earlier versions of the package wrote only the first part.
         """
         bonds = self.module.model.edges != "radius"
         return {
@@ -172,23 +172,23 @@ class Task:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What the model file keeps of the data."""
+        """The facts about the data that the model file keeps."""
         return {"data": self.data.summary(), GEOMETRY: self.geometry().to_json()}
 
     def geometry(self) -> GeometryRanges:
-        """Bonds, contacts and heights over a surface that the structures of the training have."""
+        """Ranges of bonds, contacts and heights over a surface in the training structures."""
         surface = "surface" in cast(StoredModel, self.module.model).inputs
         return GeometryRanges.of(self.data.sets["train"].structures, surface=surface)
 
 
 def new_model(config: TrainConfig, species: Any) -> Any:
-    """A model as a configuration says, for some elements."""
+    """A new model with the settings of a configuration, for some elements."""
     given = [species] if config.data.targets is None else [species, config.targets]
     return seeded(config, model_of(config), *given)
 
 
 def spreads_of(train: LabeledSet, model: StoredModel) -> dict[str, float]:
-    """What composition leaves of the values of properties in a training set: root mean squares, by name."""
+    """Spreads of properties around their references in a training set: root mean squares, by name."""
     properties = train.only([target.name for target in train.targets if target.field is None])
     found = fit_references(properties, model.species)
     return {target.name: one.scale for target, one in zip(properties.targets, found, strict=True)}
@@ -200,7 +200,7 @@ def time_limit(config: TrainConfig) -> float | None:
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Number of weights; those of an average, which are not trained, count too."""
+    """Number of weights, including those that are not trained."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 

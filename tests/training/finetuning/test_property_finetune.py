@@ -269,7 +269,7 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
     save_model(potential(("H", "C", "O", "S")), data / "base.safetensors", overwrite=True)
     with caplog.at_level(logging.WARNING):
         result = finetune(config(data))
-    assert "no molecule to train on that has a value of size has S: what they add to it is not known" in caplog.text
+    assert "no training molecule with a value of size contains S: predictions of it are NaN" in caplog.text
     write(data / "new.xyz", [molecule("CH3SH"), molecule("CH3OH")])
     assert (
         main(["predict", str(result.model), str(data / "new.xyz"), "-o", str(data / "p.csv"), "--progress=false"]) == 0
@@ -283,7 +283,7 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
     write(data / "valid.xyz", [*molecules(["CH3OH"]), molecule("CH3SH")])
     bad = config(data, run={"output": str(data / "bad")})
     bad = dataclasses.replace(bad, data=dataclasses.replace(bad.data, valid=str(data / "valid.xyz")))
-    with pytest.raises(UnknownSpeciesError, match="data.valid has S, which no structure to train on has"):
+    with pytest.raises(UnknownSpeciesError, match="data.valid has S, which no training structure has"):
         finetune(bad)
 
 
@@ -402,7 +402,7 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
         ("base", {"model": {"potential": {"preset": "large"}}}, "model.potential.num_channels is 64, but the base has"),
         ("base", {"model": {"potential": {"size": 8}}}, "unknown setting 'model.potential.size'; there are preset"),
         ("base", {"model": {"num_channels": 8}}, "unknown setting 'model.num_channels'"),
-        ("base", {"run": {"compile": True}}, "run.compile is true, but models of properties are not compiled"),
+        ("base", {"run": {"compile": True}}, "run.compile is true, but models of properties cannot be compiled"),
         ("base", {"train": "more.xyz", "method": "head", "optimizer": {"weight_decay": 0.1}}, "would shrink frozen"),
         ("base", {"replay": "old.xyz"}, "finetune.replay is 'old.xyz', but has no effect, because the base is a poten"),
         ("base", {"old_domain": "old.xyz"}, "finetune.old_domain is 'old.xyz', but has no effect"),

@@ -31,5 +31,5 @@ def test_the_graphs_stay_as_they_are() -> None:
 def test_uneven_inputs_are_an_error() -> None:
     mixed = graphs(structures(2))
     mixed[1]["total_charge"] = torch.zeros(1)
-    with pytest.raises(DataError, match=r"structures 0 and 1 do not carry the same inputs \(total_charge\)"):
+    with pytest.raises(DataError, match=r"structures 0 and 1 do not have the same inputs \(total_charge\)"):
         BatchLoader(mixed, EpochSampler(sizes_of(mixed), BatchLimits(2)))
