@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 
-from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import ModelFileError
+from ik_e3nn.models.files.container import contents_digest, read_contents, write_contents
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path, packaged_domain
 from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
@@ -57,9 +56,6 @@ def save_model(
         ...     load_model(file).config["r_max"]
         5.0
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
     tensors = _tensors(model)
     info = {
         "format_version": FORMAT_VERSION,
@@ -76,10 +72,7 @@ def save_model(
     bad = not_finite(tensors)
     if bad:
         raise ModelFileError(f"{path} is not written: {bad}; the training has diverged")
-    info = json.loads(json.dumps(info, allow_nan=False, default=str))
-    data = save(tensors, metadata={KEY: json.dumps(info | {"sha256": contents_digest(info, tensors)})})
-    with written_at_once(path) as file:
-        file.write(data)
+    write_contents(path, KEY, info, tensors, overwrite=overwrite)
 
 
 def read_model_info(path: str | PathLike[str]) -> dict[str, Any]:
@@ -178,11 +171,8 @@ def _domain(path: Path, info: Mapping[str, Any]) -> Domain | None:
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not is_file(path):
         raise FileNotFoundError(f"no model file at {path}")
-    path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
+        metadata, tensors = read_contents(path)
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
             f"{path} is not a readable model file ({error}); it may be truncated: copy it again or train anew"
@@ -246,17 +236,6 @@ def _check_description(info: Mapping[str, Any], checksum: str, path: Path) -> No
         raise ModelFileError(f"{path}: the description of the model is broken: {[*wrong, 'lora'][0]} has a wrong type")
     if info["dtype"] not in DTYPES:
         raise ModelFileError(f"{path}: unknown dtype {info['dtype']!r}; expected one of {', '.join(DTYPES)}")
-
-
-def contents_digest(info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
-    """Checksum of everything in a file: the description, and name, type, shape and numbers of every tensor."""
-    described = {name: value for name, value in info.items() if name != "sha256"}
-    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> str:

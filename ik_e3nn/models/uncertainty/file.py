@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
 
-from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError, ModelFileError
-from ik_e3nn.models.files.checkpoint import contents_digest, weights_digest
+from ik_e3nn.models.files.checkpoint import weights_digest
+from ik_e3nn.models.files.container import contents_digest, read_contents, write_contents
 from ik_e3nn.models.files.upgrade import name_before_4
 from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.models.uncertainty.ensemble import Committee, Ensemble, check_factor
@@ -41,21 +40,13 @@ def save_uncertainty(
     Raises:
         FileExistsError: The file exists and ``overwrite`` is False.
     """
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
     info = {
         "format_version": FORMAT_VERSION,
         "kind": model.kind,
         "models_sha256": [weights_digest(cast(StoredModel, member)) for member in model.members],
         "calibration": summary or {},
     }
-    tensors = {"factors": model.factors, **model.tensors()}
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    info = json.loads(json.dumps(info, allow_nan=False, default=str))
-    data = save(tensors, metadata={KEY: json.dumps(info | {"sha256": contents_digest(info, tensors)})})
-    with written_at_once(path) as file:
-        file.write(data)
+    write_contents(path, KEY, info, {"factors": model.factors, **model.tensors()}, overwrite=overwrite)
 
 
 def with_uncertainty(models: Sequence[StoredModel], path: str | PathLike[str]) -> Ensemble:
@@ -89,11 +80,8 @@ def _read(models: Sequence[StoredModel], path: Path) -> tuple[str, dict[str, tor
     """Kind and tensors of a file that was made for these models."""
     if not is_file(path):
         raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
-    path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # not a dict
+        metadata, tensors = read_contents(path)
         info: Any = json.loads(metadata[KEY])
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(

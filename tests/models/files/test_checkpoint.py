@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, base_model_path, load_model, read_model_info, save_model
-from ik_e3nn.models.files.checkpoint import FORMAT_VERSION, contents_digest, weights_digest
+from ik_e3nn.models.files.checkpoint import FORMAT_VERSION, weights_digest
+from ik_e3nn.models.files.container import contents_digest
 
 
 def small(**options: object) -> InteratomicPotential:

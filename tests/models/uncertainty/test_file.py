@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models import Committee, load_model, save_model, save_uncertainty, with_uncertainty
-from ik_e3nn.models.files.checkpoint import contents_digest
+from ik_e3nn.models.files.container import contents_digest
 from ik_e3nn.models.uncertainty.upgrade import FORMAT_VERSION, STEPS, upgraded
 from tests.models.uncertainty.helpers import MODELS, batch_of, potential, property_model, rattled, scaled_prior
 
