@@ -71,7 +71,8 @@ def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
     """Set the total charge, and the spin multiplicity, of the atoms that are there now.
 
     ``atoms.info["charge"] = ...`` does the same for a structure as it was made or read. One that was cut, joined or
-    repeated since needs this function where its formal charges do not sum to the charge that is meant.
+    repeated since needs this function where its formal charges do not sum to the charge that is meant. Repeated atoms
+    without bonds keep the charge of one copy; the calculator warns only if the copies could not share it equally.
 
     Args:
         atoms: The structure to write to.

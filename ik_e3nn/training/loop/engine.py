@@ -107,7 +107,9 @@ def useful_threads(edges: float, *, processes: int = 1) -> int:
     """CPU threads for steps of so many edges: one for about every 500, at most a process's share of torch's number.
 
     It follows from the data and the machine and is not measured, because the number of threads decides how sums are
-    rounded: a training that is run again there gives the same bits.
+    rounded: a training that is run again there gives the same bits. ``OMP_WAIT_POLICY=PASSIVE`` is left to the user:
+    steps beside another busy process then took twice instead of five times as long, but two to three times as long on
+    an idle machine.
 
     >>> useful_threads(100.0)
     1
