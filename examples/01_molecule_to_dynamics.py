@@ -1,12 +1,12 @@
-"""From a SMILES string to molecular dynamics with a potential trained on the way (this is ``make demo``).
+"""From a SMILES string to a trained potential and molecular dynamics with it (this is ``make demo``).
 
 1. generate: frames of the molecule from molecular dynamics with GFN2-xTB at several temperatures, labeled with its
-   energies and forces; the test frames come from trajectories of their own;
+   energies and forces; the test frames come from separate trajectories;
 2. train: an implicit-kernel potential, conditioned on both species and the bond type;
 3. evaluate: on the test frames;
 4. simulate: 5 ps at constant energy from 300 K, in steps of 0.5 fs.
 
-Killed on the way, the same command goes on where it was. The same from the shell: see the README.
+After an interruption, the same command continues. The README shows the same steps as shell commands.
 
     python examples/01_molecule_to_dynamics.py [--smiles CCO] [--output demo_output]
 """
@@ -44,7 +44,7 @@ def make_data(smiles: str, folder: Path) -> None:
 
 
 def train_model(folder: Path) -> Path:
-    """Train for a fixed time; returns the model file."""
+    """Train for a fixed time, and return the model file."""
     run = folder / "training"
     model = run / "model.safetensors"
     if not model.exists():
@@ -94,10 +94,10 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     owner, done = args.output / "smiles.txt", args.output / "summary.json"
     if owner.exists() and owner.read_text() != args.smiles:
-        parser.error(f"{args.output} is the folder of {owner.read_text()}; give another one with --output")
+        parser.error(f"{args.output} already holds a run for {owner.read_text()}; choose another folder with --output")
     owner.write_text(args.smiles)
     if done.exists():
-        print(f"done already; delete {args.output.resolve()} to run again\n{done.read_text()}")
+        print(f"already finished; delete {args.output.resolve()} to run again\n{done.read_text()}")
         return
     start = time.perf_counter()
     make_data(args.smiles, args.output)

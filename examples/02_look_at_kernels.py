@@ -1,10 +1,10 @@
 """Look at implicit kernels of three symmetry groups.
 
-Each picture is K(r), with random weights, from a scalar to a scalar (color), to a vector (arrows in the plane, color
+Each picture shows K(r), with random weights, from a scalar to a scalar (color), to a vector (arrows in the plane, color
 for the component across) and to a symmetric tensor (its axes in the plane: red for stretching, blue for squeezing).
-Under O(3) the scalar can only depend on the distance and the arrows can only point along r. SO(2) about z allows
-anything that looks the same after a turn about z: the upper rows still show rings, the last one does not. C_4v keeps
-only quarter turns and mirrors. The command ``ik-e3nn show-kernel`` draws more, also of a trained model.
+Under O(3) the scalar can only depend on the distance, and the arrows can only point along r. SO(2) about z allows
+everything that rotations about z leave unchanged: the upper rows still show rings, but the last row does not. C_4v has
+only quarter turns and mirrors. The command ``ik-e3nn show-kernel`` draws more, including kernels of trained models.
 
     python examples/02_look_at_kernels.py [--output kernels.png]
 """

@@ -1,4 +1,4 @@
-"""A crystal with stress: train on EMT copper, then equation of state and elastic constants against EMT.
+"""A crystal with stress: train on EMT copper, then compare equation of state and elastic constants with EMT.
 
     python examples/03_crystal.py [--output crystal]
 
@@ -27,10 +27,7 @@ from ik_e3nn_calculators import IKCalculator
 
 
 def train_model(folder: Path) -> Path:
-    """Rattled and strained cells of 32 atoms, labeled by EMT, and a potential trained on them.
-
-    Returns the model file.
-    """
+    """Train a potential on rattled and strained cells of 32 atoms, labeled by EMT, and return the model file."""
     model = folder / "training" / "model.safetensors"
     if model.exists():
         return model

@@ -1,6 +1,6 @@
 """The calculator on the smallest and on a periodic system: a single atom, and NPT dynamics of a crystal.
 
-Uses the model that ``03_crystal.py`` trains (and trains it first if it is not there).
+Uses the model that ``03_crystal.py`` trains (and trains it first if it does not exist).
 
     python examples/04_atom_and_crystal_dynamics.py [--crystal crystal] [--output crystal_dynamics]
 """

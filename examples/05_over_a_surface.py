@@ -1,27 +1,27 @@
-"""A molecule over graphite whose atoms are not there: data, a potential with the surface's symmetry, dynamics, docking.
+"""A molecule over graphite without explicit atoms: data, a potential with the surface's symmetry, dynamics, docking.
 
-Which group? The one of everything that leaves your surroundings as they are:
+Which group? The group of all rotations and mirrors that leave your surroundings unchanged:
 
-    what stands outside                      group        inputs      where
+    surroundings                             group        inputs      where
     a flat wall (graphite, a liquid)         Cinfv        surface     over the plane through surface_origin
     a wall of a chiral liquid                SO2          surface
     a crystal face, averaged along it        C4v, C3v..   surface     see ik_e3nn.data.suggest_group
     a crystal face with its corrugation      O3           (none)      the slab's atoms are in every structure
-    a slit between two equal walls           Dinfh        surface     heights from the middle
+    a slit between two equal walls           Dinfh        surface     heights from the center
     a wire or a pore                         Dinfh        wire        distances from the line
     a crystal field, one binding site        Td, Oh, C1   site        displacements from the center
     a uniform field                          Cinfv        (none)
 
-No group replaces the atoms of a corrugated face: "site" has one center and does not repeat sideways, and with "surface"
-nothing changes along the face, though directions across the normal may matter.
+No group replaces the atoms of a corrugated face: "site" has one center and is not periodic, and "surface" is uniform
+along the face, although directions across the normal may matter.
 
-What the right group is worth: particles that springs of stiffness 10 tie to a plane are forecast with a mean square
-error of 0.0008 by Cinfv, 0.1676 by O3, which does not know of the plane, and 0.0009 without symmetry; all figures are
-in examples/benchmarks/nbody.md.
+The right group improves predictions: for particles that springs of stiffness 10 tie to a plane, the mean square error
+of forecasts is 0.0008 with Cinfv, 0.1676 with O3, which does not know the plane, and 0.0009 without symmetry; all
+figures are in examples/benchmarks/nbody.md.
 
-1. generate: GFN2-xTB dynamics of benzene over Steele's graphite wall, turned at random at random heights;
-2. train: the group is Cinfv, the input "surface";
-3. scan: the energy of a flat and of an upright molecule against the height, and the reference's;
+1. generate: GFN2-xTB dynamics of benzene over Steele's graphite wall, in random orientations at random heights;
+2. train: a potential with the group Cinfv and the input "surface";
+3. scan: energies of a flat and of an upright molecule against the height, by the model and by the reference;
 4. simulate: an adsorbed molecule at constant energy;
 5. dock: random poses, relaxed in one batch, clustered with the symmetry of molecule and surface.
 
@@ -47,7 +47,7 @@ from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.md.run import MDSettings, run_md
 
 REFERENCE = "gfn2-xtb+steele"
-HEIGHTS = (2.4, 12.0)  # to where the model feels nothing: the zero of binding energies
+HEIGHTS = (2.4, 12.0)  # up to where the model feels nothing, the zero of binding energies
 FRAMES = {"train": 240, "test": 100}
 VALID = 40  # of the training frames
 EPOCHS = 1000  # at most
@@ -69,7 +69,7 @@ def make_data(smiles: str, folder: Path) -> None:
 
 
 def train_model(folder: Path, minutes: float) -> Path:
-    """Train for a fixed time; returns the model file."""
+    """Train for a fixed time, and return the model file."""
     run = folder / "training"
     model = run / "model.safetensors"
     if not model.exists():
@@ -86,7 +86,7 @@ def train_model(folder: Path, minutes: float) -> Path:
 
 
 def scan(smiles: str, model: Path, path: Path) -> None:
-    """Draw the energy of the flat and the upright molecule against the height of its middle."""
+    """Draw the energy of the flat and the upright molecule against the height of its center."""
     flat = lying(molecule_from_smiles(smiles))
     upright = flat.copy()
     upright.rotate(90, "x")
@@ -108,10 +108,10 @@ def scan(smiles: str, model: Path, path: Path) -> None:
 
 
 def lying(atoms: Atoms) -> Atoms:
-    """The molecule with its plane across z, its middle at the origin."""
+    """Rotate a molecule so that z is normal to its plane, and move its center to the origin."""
     centered = atoms.positions - atoms.positions.mean(axis=0)
     axes = np.linalg.svd(centered)[2]
-    axes[2] *= np.linalg.det(axes)  # a turn, not a mirror
+    axes[2] *= np.linalg.det(axes)  # a rotation, not a mirror
     flat = atoms.copy()
     flat.positions = centered @ axes.T
     return flat

@@ -1,10 +1,10 @@
-"""Where in a binding site is room for a ligand? Steerable convolutions of an occupancy grid.
+"""Where does a binding site have room for a ligand? Steerable convolutions of an occupancy grid.
 
-A site comes as a density on voxels: Gaussians at its carbon, nitrogen and oxygen (and sulfur) atoms, a scalar field
-each. Four layers with implicit kernels of O(3), which carry scalars and vectors at every voxel, say the
-density of the ligand. The sites are small generated ones: a branched molecule, and atoms packed around it, with an
-opening on one side and polar atoms opposite of polar ones. Trained upright, the network is tested on sites that it has
-not seen, as they are and turned.
+A site is given as densities on voxels: Gaussians at its carbon, nitrogen, and oxygen or sulfur atoms, one scalar field
+for each kind. Four layers with implicit kernels of O(3), with scalars and vectors at every voxel, predict the density
+of the ligand. The sites are small and generated: a branched molecule with atoms packed around it, an opening on one
+side, and polar atoms next to polar ones. The network is trained on upright sites and tested on new ones, upright and
+rotated.
 
     python examples/06_site_on_a_grid.py [--minutes 2] [--output site.png]
     python examples/06_site_on_a_grid.py --complexes FOLDER  # also real ones: */*_ligand.sdf and */*_protein*.pdb[.gz]
@@ -40,7 +40,7 @@ Floats = NDArray[np.float64]
 
 
 class Site(NamedTuple):
-    """Heavy atoms of a site and of its ligand, with the middle of the ligand at the origin."""
+    """Heavy atoms of a site and of its ligand, with the center of the ligand at the origin."""
 
     numbers: NDArray[np.int64]
     positions: Floats
@@ -78,7 +78,7 @@ def generated_site(rng: np.random.Generator) -> Site:
 
 
 def real_sites(folder: Path) -> dict[str, Site]:
-    """Complexes by name: heavy atoms of the protein around the ligand."""
+    """Read complexes by name: heavy atoms of the protein around the ligand."""
     sites = {}
     for file in sorted(folder.glob("*/*_ligand.sdf")):
         name = file.parent.name
@@ -92,7 +92,7 @@ def real_sites(folder: Path) -> dict[str, Site]:
 
 
 def density(positions: Floats, rotation: Floats | None = None) -> Floats:
-    """Sum of Gaussians at positions (n, 3), turned if told so, on the voxels."""
+    """Sum on the voxels of Gaussians at positions (n, 3), which are first rotated if a rotation is given."""
     ticks = SPACING * (np.arange(POINTS) - (POINTS - 1) / 2)
     turned = positions if rotation is None else positions @ rotation.T
     x, y, z = (np.exp(-0.5 * ((ticks - turned[:, k : k + 1]) / WIDTH) ** 2) for k in range(3))
@@ -116,7 +116,7 @@ def layer(irreps_in: o3.Irreps | str, irreps_out: o3.Irreps | str, dilation: int
 
 
 def network() -> nn.Sequential:
-    """Four convolutions, the middle ones with a wider view: three scalar fields in, one out."""
+    """Four convolutions from three scalar fields to one; the second and third are dilated."""
     hidden = spherical_irreps(1, CHANNELS)
     parts: list[nn.Module] = []
     for irreps, dilation in ((o3.Irreps("3x0e"), 1), (hidden, 2), (hidden, 2)):
@@ -128,7 +128,7 @@ def network() -> nn.Sequential:
 
 
 def train(model: nn.Module, sites: Sequence[Site], minutes: float) -> None:
-    """Fit the ligands' densities."""
+    """Fit the densities of the ligands."""
     inputs, targets = fields(sites)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     start, done = time.perf_counter(), 0.0
@@ -148,7 +148,7 @@ def train(model: nn.Module, sites: Sequence[Site], minutes: float) -> None:
 
 
 def correlations(model: nn.Module, sites: Sequence[Site], rotation: Floats | None = None) -> Floats:
-    """Correlation of predicted and true density over the voxels, of every site."""
+    """Correlation of predicted and true density over the voxels, for every site."""
     inputs, targets = fields(sites, rotation)
     with torch.no_grad():
         predicted = torch.cat([model(x[None]) for x in inputs])
@@ -156,7 +156,7 @@ def correlations(model: nn.Module, sites: Sequence[Site], rotation: Floats | Non
 
 
 def draw(model: nn.Module, site: Site, rotation: Floats, path: Path) -> None:
-    """Slices through the middle: the site, its ligand, the prediction; below after a turn."""
+    """Draw slices through the center: site, ligand and prediction, and below the same after a rotation."""
     with picture(path, 2, 3, height=5.0) as (_, axes):
         for row, g in enumerate((None, rotation)):
             inputs, target = fields([site], g)
@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=2.0, help="training time")
     parser.add_argument("--sites", type=int, default=80, help="generated sites to train on")
-    parser.add_argument("--complexes", type=Path, help="folder with real complexes, each in a folder of its own")
+    parser.add_argument("--complexes", type=Path, help="folder with real complexes, each in its own folder")
     parser.add_argument("--output", type=Path, default=Path("site.png"), help="picture to write")
     args = parser.parse_args()
     rng = np.random.default_rng(0)

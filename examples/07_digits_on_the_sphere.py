@@ -1,14 +1,14 @@
-"""Digits on the sphere, trained upright and read when turned: a spherical network beside a planar one.
+"""Digits on the sphere, trained upright and tested rotated: a spherical and a planar network.
 
-Handwritten digits (8 x 8 pixels, of scikit-learn) are projected on the northern hemisphere and turned by rotations of
-all of SO(3). The spherical network sees harmonics up to degree 10: zonal convolutions, the activation on the sphere,
-spectral pooling, and invariants at the end, so that its answer hardly depends on how the sphere is turned. The planar
-one sees the same signals as images of azimuth and polar angle (cyclic in the azimuth), with as many parameters. Both
-are trained on upright digits; the planar one also on turned ones.
+Handwritten digits (8 x 8 pixels, of scikit-learn) are projected on the northern hemisphere and rotated by elements
+of SO(3). The spherical network sees harmonics up to degree 10: zonal convolutions, the activation on the sphere,
+spectral pooling, and invariants at the end, so that its answer hardly depends on the rotation of the sphere. The
+planar network sees the same signals as images of azimuth and polar angle (cyclic in the azimuth), with as many
+parameters. Both are trained on upright digits, and the planar network also on rotated digits.
 
     python examples/07_digits_on_the_sphere.py [--minutes 1.5] [--seed 0] [--output digits_sphere.json]
 
-A 6 turned by half a turn is a 9, so that invariance itself costs some accuracy. Needs scikit-learn:
+A 6 after half a turn is a 9, so that invariance itself costs some accuracy. Needs scikit-learn:
 pip install "ik-e3nn[examples]".
 
 Cohen et al., Spherical CNNs, ICLR 2018, section 5.2, for the experiment.
@@ -65,7 +65,7 @@ def project(images: Tensor) -> Tensor:
     values = nn.functional.grid_sample(images[:, None], grid, align_corners=False)[:, 0]
     coefficients = transform.from_grid(values)[:, : (L_MAX + 1) ** 2]
     degrees = torch.cat([torch.full((2 * l + 1,), float(l)) for l in range(L_MAX + 1)])
-    smooth = torch.exp(-0.5 * (degrees / (0.7 * L_MAX)) ** 2)  # no ringing where the band ends
+    smooth = torch.exp(-0.5 * (degrees / (0.7 * L_MAX)) ** 2)  # avoids ringing at the end of the band
     return coefficients * smooth
 
 
@@ -77,9 +77,9 @@ def rotations(seed: int) -> Tensor:
 
 
 def turn(signals: Tensor, seed: int) -> Tensor:
-    """Every signal turned by a random rotation of its own, exactly: coefficients are multiplied by D(g).
+    """Rotate every signal by its own random rotation, exactly: coefficients are multiplied by D(g).
 
-    Seeds of one thousand share 16 sets of rotations.
+    All seeds of the same thousand share 16 sets of rotations.
     """
     matrices = rotations(seed - seed % 1000 + seed % 16)
     picks = torch.randint(len(matrices), (len(signals),), generator=torch.Generator().manual_seed(seed + 1))
@@ -131,7 +131,7 @@ class PlanarNetwork(nn.Module):
 
 
 def accuracy(model: nn.Module, signals: Tensor, digits: Tensor) -> float:
-    """Share of right answers."""
+    """Share of correct answers."""
     model.eval()
     with torch.no_grad():
         answers = torch.cat([model(part).argmax(1) for part in signals.split(500)])
@@ -139,7 +139,7 @@ def accuracy(model: nn.Module, signals: Tensor, digits: Tensor) -> float:
 
 
 def train(model: nn.Module, signals: Callable[[int], Tensor], digits: Tensor, minutes: float, name: str) -> int:
-    """Adam with a learning rate that falls to zero by the clock; gives the number of epochs."""
+    """Train by AdamW with a learning rate that falls to zero over the given time; return the number of epochs."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)
     epoch, start, done = 0, time.perf_counter(), 0.0
     with tqdm(total=round(60 * minutes), unit="s", desc=name) as bar:
@@ -186,11 +186,11 @@ def run(kind: str, turned: bool, seed: int, minutes: float) -> Row:
 
 
 def main() -> None:
-    """Train the three and print the table."""
+    """Train the three networks and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=float, default=1.5, help="of each training")
+    parser.add_argument("--minutes", type=float, default=1.5, help="minutes of each training")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", choices=["sphere", "plane", "plane-turned"], help="one of the three")
+    parser.add_argument("--only", choices=["sphere", "plane", "plane-turned"], help="train only one of the three")
     parser.add_argument("--output", type=Path, default=Path("digits_sphere.json"))
     args = parser.parse_args()
     jobs = {"sphere": ("sphere", False), "plane": ("plane", False), "plane-turned": ("plane", True)}

@@ -1,9 +1,10 @@
-"""Makes the base model that comes with the package: molecules, GFN2-xTB labels, training, checks, model card.
+"""Make the base model that comes with the package: molecules, GFN2-xTB labels, training, checks, model card.
 
     python examples/08_base_model.py --work WORK [--data-minutes 30] [--train-minutes 180] [--install]
 
-Every stage can be killed and goes on with the same command: finished shards of molecules are kept, the training resumes
-from its last epoch, and checks that are done are not repeated. When the time for data is over, what is there is used.
+Every stage can be interrupted and continued with the same command: finished shards of molecules are kept, the training
+resumes from its last epoch, and finished checks are not repeated. When the time for data is over, the finished shards
+are used.
 ``--install`` copies the model and its card into the package, where ``IKCalculator("base")`` and ``ik-e3nn md CCO`` find
 them.
 """
@@ -38,12 +39,12 @@ from ik_e3nn.training import read_config, train
 from ik_e3nn.training.sets.prepare import read_set
 
 SHARD = 10  # molecules
-SMALL, TIMES = 6, 10  # atoms; how often frames of molecules up to that size are learned, of which there are few
+SMALL, TIMES = 6, 10  # atoms; how often frames of molecules up to this size are repeated, because they are few
 CONFIG = Path(__file__).parent / "configs" / "base_model.yaml"
 
 
 def label_shard(names: list[str], plan: Plan, share: float, path: str) -> None:
-    """Frames of some molecules in a file, at once or not at all."""
+    """Write the frames of some molecules to a file, atomically."""
     plans = {False: plan, True: plan.for_tests()}
     frames = [frame for name in names for frame in frames_of(name, plans[held_out(name, share)])]
     partial = Path(path).with_suffix(".partial")
@@ -54,15 +55,15 @@ def label_shard(names: list[str], plan: Plan, share: float, path: str) -> None:
 
 
 def same_plan(file: Path, plan: dict[str, Any]) -> None:
-    """Note what the folder's frames are, or refuse to mix others with them."""
+    """Record the settings of the frames in the folder, or refuse to mix frames of other settings with them."""
     text = json.dumps(plan)
     if file.exists() and file.read_text() != text:
-        raise SystemExit(f"{file} says that the frames here were made otherwise; choose another --work folder")
+        raise SystemExit(f"{file} has other settings than this command; choose another --work folder")
     file.write_text(text)
 
 
 def make_data(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
-    """Label shards until the time is over, then write train, valid and held-out files; facts about the data."""
+    """Label shards until the time is over, then write train, valid and held-out files; return facts about the data."""
     facts_file = args.work / "data.json"
     if facts_file.exists():
         return json.loads(facts_file.read_text())
@@ -99,7 +100,7 @@ def make_data(args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
 
 
 def join_shards(shards: Path, args: argparse.Namespace, plan: Plan) -> dict[str, Any]:
-    """Divide by molecules: to train on, to validate with, and held out."""
+    """Divide the frames by molecule into training, validation and held-out sets."""
     frames = [atoms for path in sorted(shards.glob("*.xyz")) if path.stat().st_size for atoms in read(path, ":")]
     names = given_smiles([atoms.info for atoms in frames])
     part_of = divided({*names}, args.held_out)
@@ -122,7 +123,7 @@ def join_shards(shards: Path, args: argparse.Namespace, plan: Plan) -> dict[str,
 
 
 def divided(names: set[str], share: float) -> dict[str, str]:
-    """The part of every molecule: its own SMILES decides, but no part is empty."""
+    """The set of every molecule: its SMILES decides, but no set is left empty."""
     parts = {
         name: "heldout" if held_out(name, share) else "valid" if held_out(f"{name} valid", 0.04) else "train"
         for name in sorted(names)
@@ -134,7 +135,7 @@ def divided(names: set[str], share: float) -> dict[str, str]:
 
 
 def fit(args: argparse.Namespace) -> dict[str, Any]:
-    """Train, or go on with a training."""
+    """Train, or continue a training."""
     files = {name: args.work / f"{name}.xyz" for name in ("train", "valid", "atoms")}
     overrides = [
         f"--data.train={files['train']}", f"--data.valid={files['valid']}", f"--data.isolated_atoms={files['atoms']}",
@@ -145,7 +146,7 @@ def fit(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def checked(path: Path, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What a check has found, once."""
+    """The result of a check, which runs only once."""
     if not path.exists():
         found = check()
         path.write_text(json.dumps(found, indent=1))
@@ -153,14 +154,14 @@ def checked(path: Path, check: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def without_paths(value: Any, work: Path) -> Any:
-    """Nested values in which files of the work folder are names in it: the package must hold no path of a machine."""
+    """Make paths in the work folder relative to it in nested values: the package must hold no path of a machine."""
     if isinstance(value, dict):
         return {key: without_paths(one, work) for key, one in value.items()}
     return str(Path(value).relative_to(work)) if isinstance(value, str) and value.startswith(f"{work}/") else value
 
 
 def main() -> None:
-    """All stages."""
+    """Run all stages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--molecules", type=int, default=12_000)

@@ -1,17 +1,17 @@
-"""Properties from a csv of a few hundred molecules: fine-tuned from the base model, and trained from scratch beside it.
+"""Properties from a csv of a few hundred molecules: fine-tuning the base model, compared with training from scratch.
 
-1. label: two csv files with SMILES, the gap between the frontier orbitals and the dipole moment, by GFN2-xTB at the
-   geometries that the library makes from these SMILES; or your own file with --csv and --targets;
-2. learn: from 75, 150 and 300 molecules, for the same time each, starting from a base model and from nothing. The base
-   is the potential, which knows neither gaps nor dipoles; for your own file it is the base model of properties;
-3. look: the learning curve, and the parity plots that every run writes;
-4. predict: other molecules in one command, with standard deviations that are calibrated on the test molecules (for your
+1. label: write two csv files with SMILES, the gap between the frontier orbitals and the dipole moment, by GFN2-xTB at
+   the geometries that the library makes from these SMILES; or give your own file with --csv and --targets;
+2. learn: train on 75, 150 and 300 molecules, for the same time each, from a base model and from scratch. The base is
+   the potential, which knows neither gaps nor dipoles; for your own file it is the base model of properties;
+3. look: see the learning curve, and the parity plots that every run writes;
+4. predict: predict other molecules in one command, with standard deviations calibrated on the test molecules (for your
    own file: ``ik-e3nn calibrate`` and ``ik-e3nn predict``, with molecules that you kept back).
 
     python examples/09_few_labels.py [--output labels_output] [--minutes 0.8]
     python examples/09_few_labels.py --csv mine.csv --targets '{solubility: intensive log(mol/L)}'
 
-Run again, it goes on where it was stopped.
+After an interruption, the same command continues.
 """
 
 import argparse
@@ -34,7 +34,7 @@ TARGETS = {"gap": "intensive eV", "dipole": "dipole_norm D"}
 
 
 def make_csv(path: Path, names: list[str]) -> None:
-    """A table of SMILES and properties, unless it is there."""
+    """Write a table of SMILES and properties, unless it exists."""
     if not path.exists() or len(path.read_text().splitlines()) < len(names) + 1:
         rows = ["smiles,gap,dipole"]
         for name in tqdm(names, desc=path.name, unit="molecule"):
@@ -44,14 +44,14 @@ def make_csv(path: Path, names: list[str]) -> None:
 
 
 def scratch_model() -> dict[str, object]:
-    """The base model's architecture, as that of a model of properties."""
+    """The architecture of the base model, as settings of a model of properties."""
     config = read_model_info(base_model_path())["config"]
     potential = {name: value for name, value in config.items() if name not in ("species", "r_max")}
     return {"edges": "radius", "r_max": config["r_max"], "potential": potential}
 
 
 def learn(start: str, size: int, data: dict[str, object], minutes: float, folder: Path) -> Path:
-    """One training, with validation on a tenth of the molecules; returns its folder."""
+    """Train once, with validation on a tenth of the molecules, and return the folder."""
     run = folder / f"{start}_{size}"
     config = {
         "data": {**data, "valid": 0.1, "train_size": round(0.9 * size)},
@@ -68,7 +68,7 @@ def learn(start: str, size: int, data: dict[str, object], minutes: float, folder
 
 
 def draw(errors: dict[str, dict[int, dict[str, float]]], path: Path) -> None:
-    """The learning curve of every target."""
+    """Draw the learning curve of every target."""
     names = [name for name in next(iter(next(iter(errors.values())).values())) if "_mae" in name and name[:4] != "mean"]
     with picture(path, 1, len(names)) as (_, [panels]):
         for axes, name in zip(panels, names, strict=True):
@@ -86,14 +86,20 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("labels_output"))
-    parser.add_argument("--minutes", type=float, default=0.8, help="of every training")
+    parser.add_argument("--minutes", type=float, default=0.8, help="minutes of every training")
     parser.add_argument("--csv", type=Path, help="your own molecules, with a column `smiles`")
-    parser.add_argument("--targets", type=yaml.safe_load, help="columns and what they are, as in a configuration")
+    parser.add_argument("--targets", type=yaml.safe_load, help="kind and unit of each column, as in a configuration")
     parser.add_argument("--base", choices=("base", "base-properties"), help="the potential, or the model of properties")
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="75 or more: all elements must be in them")
+    parser.add_argument(
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=SIZES,
+        help="numbers of molecules, each 75 or more, so that all elements occur",
+    )
     args = parser.parse_args()
     if (args.csv is None) != (args.targets is None):
-        parser.error("--csv and --targets belong together: the file, and what its columns are")
+        parser.error("give --csv and --targets together: the file, and the kind and unit of its columns")
     args.base = args.base or ("base" if args.csv is None else "base-properties")
     folder = args.output
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,15 @@
-"""Makes the base model of properties that comes with the package: GFN2-xTB properties of molecules made from SMILES.
+"""Make the base model of properties that comes with the package: GFN2-xTB properties of molecules made from SMILES.
 
     python examples/10_property_base.py --work WORK [--molecules 32000] [--train-minutes 45] [--install]
 
 1. molecules as for the base model (examples/08_base_model.py), at geometries of a force field;
-2. energies of the frontier orbitals and their gap, the dipole moment and the energy of atomisation, by GFN2-xTB, under
-   the names that QM9's targets have: fine-tuning to those goes on from the heads that are there;
+2. energies of the frontier orbitals and their gap, the dipole moment and the energy of atomization, by GFN2-xTB, under
+   the names of QM9's targets, so that fine-tuning to QM9 starts from these heads;
 3. a training that starts from the base model's blocks;
 4. errors on molecules that were held out, and the card. ``--install`` copies both into the package, where
    ``ik-e3nn finetune base-properties config.yaml`` finds them.
 
-Every stage can be killed and goes on with the same command.
+Every stage can be interrupted and continued with the same command.
 """
 
 import argparse
@@ -46,13 +46,13 @@ CARD = """# Base model of properties
 
 **Data.** {molecules:,} molecules of {elements} with up to {max_atoms} atoms, made from SMILES by putting functional
 groups on scaffolds, each at the lowest conformer of RDKit's force field (MMFF), not relaxed further; {method}, neutral,
-closed shells. `U0_atom` is the energy less those of the atoms in their ground states, without zero-point energy; `mu`
-is the length of the dipole moment. Names are those of QM9's targets, values are not: orbital energies of {method} lie
-several eV lower than those of B3LYP.
+closed shells. `U0_atom` is the energy minus the energies of the atoms in their ground states, without zero-point
+energy; `mu` is the length of the dipole moment. The names are those of QM9's targets, but the values are not: orbital
+energies of {method} lie several eV below those of B3LYP.
 
-**Use.** It is there to be fine-tuned: `ik-e3nn finetune base-properties config.yaml`; references of targets that it
-knows are moved to the new labels first. By itself it approximates {method} at such geometries. It knows no charges,
-radicals, metals or other elements, and no molecules much larger than these.
+**Use.** Fine-tune it: `ik-e3nn finetune base-properties config.yaml`, which first shifts the references of targets that
+the model knows to the new labels. By itself it approximates {method} at such geometries. It has not learned charges,
+radicals, metals or other elements, nor molecules much larger than these.
 
 **Training.** {minutes:.0f} minutes of one core (`python examples/10_property_base.py`), from the blocks of the base
 model; {parameters:,} weights.
@@ -60,7 +60,7 @@ model; {parameters:,} weights.
 
 
 def label(names: list[str], atoms_alone: dict[str, float]) -> list[Atoms]:
-    """Molecules with their properties; those that cannot be made or labeled are left out."""
+    """Molecules with their properties; molecules that cannot be built or labeled are left out."""
     found = []
     for name in names:
         try:
@@ -75,7 +75,7 @@ def label(names: list[str], atoms_alone: dict[str, float]) -> list[Atoms]:
 
 
 def make_data(args: argparse.Namespace) -> dict[str, int]:
-    """Label shard by shard, then write the files for training, validation and testing; how many there are in each."""
+    """Label shard by shard, then write the files for training, validation and testing; return their sizes."""
     names = molecules(args.molecules, max_atoms=args.max_atoms)
     alone = {str(atom.symbols): atom.info["REF_energy"] for atom in isolated_atoms(METHOD.lower())}
     shards = args.work / "shards"
@@ -96,7 +96,7 @@ def make_data(args: argparse.Namespace) -> dict[str, int]:
 
 
 def install(model: Path, card: str, facts: dict[str, object]) -> None:
-    """Copy the model, without paths of this machine, and its card into the package."""
+    """Copy the model, without paths of the machine, and its card into the package."""
     save_model(load_model(model), FOLDER / PROPERTIES, summary=facts, overwrite=True)
     (FOLDER / PROPERTIES_CARD).write_text(card)
 
@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--molecules", type=int, default=32_000)
     parser.add_argument("--max-atoms", type=int, default=22)
-    parser.add_argument("--train-minutes", type=float, default=45.0, help="of the processor")
+    parser.add_argument("--train-minutes", type=float, default=45.0, help="minutes of processor time")
     parser.add_argument("--labels-only", action="store_true")
     parser.add_argument("--install", action="store_true")
     args = parser.parse_args()
@@ -132,7 +132,7 @@ def main() -> None:
     facts = {"method": METHOD, "molecules": counts["train"] + counts["valid"], "held_out": counts["test"],
              "max_atoms": args.max_atoms, "minutes": args.train_minutes, "errors": errors["test"]}  # fmt: skip
     known = [chemical_symbols[z] for z in read_model_info(model)["config"]["species"]]
-    summary = f"{METHOD} orbital energies, dipole moments and atomisation energies of small organic molecules."
+    summary = f"{METHOD} orbital energies, dipole moments and atomization energies of small organic molecules."
     text = CARD.format(**facts, summary=summary, rows="\n".join(rows), elements=", ".join(known),
                        parameters=errors["parameters"])  # fmt: skip
     (args.work / "README.md").write_text(text)

@@ -2,8 +2,8 @@
 
     python examples/11_new_target.py
 
-A target is a class. It says what a value is; reading, references, losses, errors, plots, training, fine-tuning,
-calibration and model files work for it as they do for those of the library. A model file names the kind, so the module
+A target is a class that defines what a value is. Reading, references, losses, errors, plots, training, fine-tuning,
+calibration and model files work for it as for the targets of the library. A model file names the kind, so the module
 with the class must be imported before the file is read.
 """
 
@@ -36,7 +36,7 @@ class ChargeHead(Head):
 
 
 class AtomicCharges(Target):
-    """Charges of atoms in e; of every structure they sum to its total charge."""
+    """Charges of atoms in e, which sum to the total charge of each structure."""
 
     kind = "atomic_charges"
     per_atom = True
@@ -45,12 +45,12 @@ class AtomicCharges(Target):
     head = ChargeHead
 
     def constrained(self, values: Tensor, molecules: Molecules) -> Tensor:
-        """The excess of the sum is taken from all atoms alike."""
+        """Subtract the excess of the sum equally from all atoms."""
         excess = (molecules.sum(values) - molecules.charges.to(values.dtype)) / molecules.sizes
         return values - excess.index_select(0, molecules.batch)
 
     def fault(self, value: NDArray[np.float64], atoms: Atoms) -> str:
-        """Charges that do not sum to the total charge are none."""
+        """Refuse charges that do not sum to the total charge."""
         total, stated = value.sum(), atoms.info.get("charge", 0)
         return f"must sum to the total charge {stated:g}, but sums to {total:.4g}" if abs(total - stated) > 0.01 else ""
 

@@ -6,7 +6,7 @@ The names below are imported when they are first used, so ``import ik_e3nn`` tak
 - :mod:`ik_e3nn.nn`, :mod:`ik_e3nn.kernels`, :mod:`ik_e3nn.conv`: equivariant modules, implicit kernels, convolutions.
 - :mod:`ik_e3nn.graph`, :mod:`ik_e3nn.blocks`, :mod:`ik_e3nn.models`: structures as graphs, potentials, model files.
 - :mod:`ik_e3nn.data`, :mod:`ik_e3nn.training`, :mod:`ik_e3nn.cli`: structures and labels, training, the command line.
-- :mod:`ik_e3nn.testing`: the property tests that every model of this library passes, usable on your own.
+- :mod:`ik_e3nn.testing`: the property tests that every model of this library passes, usable for your own models.
 
 Calculators for molecular dynamics are in the sister package :mod:`ik_e3nn_calculators`.
 

@@ -1,4 +1,4 @@
-"""Files that are written at once or not at all."""
+"""Files that are written atomically: completely or not at all."""
 
 import os
 import tempfile
@@ -12,7 +12,7 @@ _UNFINISHED = ".writing-"
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Let errors of the operating system say which file they are about: a full disk does not.
+    """Add the name of the file to errors of the operating system that lack it, such as that of a full disk.
 
     Example:
         >>> with naming("log.csv"):
@@ -31,7 +31,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def written_at_once(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write to that takes its place when all is written and on disk; after an error, nothing has changed.
+    """Open a new file that replaces the old one when all is on disk; after an error, nothing has changed.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder, written_at_once(Path(folder) / "a.bin") as file:
@@ -44,7 +44,7 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        hidden = os.umask(0)  # temporary files are for their owner alone; this one gets what the user's files get
+        hidden = os.umask(0)  # temporary files are private; this one gets the user's permissions
         os.umask(hidden)
         os.chmod(file.name, 0o666 & ~hidden)
         os.replace(file.name, path)
@@ -55,10 +55,10 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def together(*files: Path) -> Iterator[None]:
-    """Remove files that belong together, as far as they are new, where not all of them can be written.
+    """Remove all new files of a group if one of the group cannot be written.
 
     Args:
-        files: What is written inside.
+        files: The files that are written inside the block.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder:
@@ -81,7 +81,7 @@ def together(*files: Path) -> Iterator[None]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what killed processes have left of files that ``written_at_once`` was writing in a folder.
+    """Remove unfinished files of ``written_at_once`` that killed processes have left in a folder.
 
     Args:
         folder: A folder that no other process is writing to.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class ExactModule(nn.Module):
     """A module whose constants (3j symbols, quadrature weights) are kept in float64 beside the buffers in use.
 
-    ``module.float().double()`` would leave buffers with float32's rounding; here they are made anew from the float64
+    ``module.float().double()`` would leave buffers with float32's rounding; here they are recomputed from the float64
     values whenever the module changes its dtype or device. The constants are not part of the state dict.
 
     Example:

@@ -26,7 +26,7 @@ class ExplosionError(IKError, RuntimeError):
 
 
 class MissingDependencyError(IKError, ImportError):
-    """An optional package is needed for this and is not installed."""
+    """An optional package that is needed is not installed."""
 
 
 class ConfigError(IKError, ValueError):

@@ -1,4 +1,4 @@
-"""JSON files of runs: written at once, and read though they may have been damaged since."""
+"""JSON files of runs: written atomically, and checked for damage when they are read."""
 
 import json
 from collections.abc import Mapping
@@ -11,17 +11,17 @@ from ik_e3nn.errors import DataError
 
 
 def read_json(path: Path, *names: str) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Read the object in a JSON file.
 
     Args:
         path: The file.
-        names: What it must have.
+        names: Names that the object must have.
 
     Returns:
         Its content.
 
     Raises:
-        DataError: The file cannot be read, is no such object, or lacks a name.
+        DataError: The file cannot be read, holds no object, or lacks a name.
 
     Example:
         >>> import tempfile
@@ -37,16 +37,16 @@ def read_json(path: Path, *names: str) -> dict[str, Any]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is damaged ({error}): put back a copy, or start the run anew") from error
+        raise DataError(f"{path} is damaged ({error}): restore a copy, or start the run anew") from error
     missing = [name for name in names if not isinstance(content, dict) or name not in content]
     if missing or not isinstance(content, dict):
         what = f"it has no {missing[0]!r}" if missing else "it holds no JSON object"
-        raise DataError(f"{path} is damaged ({what}): put back a copy, or start the run anew")
+        raise DataError(f"{path} is damaged ({what}): restore a copy, or start the run anew")
     return content
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write an object as JSON, at once or not at all.
+    """Write an object as JSON, atomically.
 
     Args:
         path: The file.

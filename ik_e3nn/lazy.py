@@ -13,10 +13,10 @@ def lazy(package: str, names: Mapping[str, Iterable[str]]) -> tuple[Callable[[st
 
     Args:
         package: Name of the package, ``__name__`` there.
-        names: The names that it offers, by the module that each of them is in.
+        names: The names that the package offers, by the module that holds them.
 
     Returns:
-        Both functions, for the package to keep under these names.
+        Both functions, to be assigned to these names in the package.
 
     Example:
         >>> get, names = lazy("ik_e3nn", {"ik_e3nn.errors": ["DataError"]})

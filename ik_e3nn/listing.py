@@ -1,17 +1,17 @@
-"""Lists within messages, not too long."""
+"""Short lists in messages."""
 
 from collections.abc import Sequence
 
 
 def listed(items: Sequence[str], shown: int = 10) -> str:
-    """The first of some sentences, and how many more there are.
+    """Join the first items of a list, and add the number of the others.
 
     Args:
-        items: The sentences.
-        shown: How many to show.
+        items: The items.
+        shown: Number of items to show.
 
     Returns:
-        One sentence.
+        The text.
 
     Example:
         >>> listed(["row 1: no SMILES", "row 2: no SMILES", "row 9: infinite"], 2)

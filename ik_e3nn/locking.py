@@ -1,4 +1,4 @@
-"""One process at a time in a folder or at a file: locks that end with the process that holds them."""
+"""Locks that let one process at a time write to a folder or a file, and that end with the process."""
 
 import logging
 import os
@@ -19,20 +19,20 @@ LOCK = ".lock"
 
 @contextmanager
 def locked_folder(path: str | Path, *, called: str = "the output folder") -> Iterator[Path]:
-    """Make a folder that can be written to, and keep other processes out of it inside the block.
+    """Make a folder, check that it is writable, and lock other processes out of it inside the block.
 
     The operating system releases the lock when the process ends, however it ends. Folders that were made for the block
     are removed after it if nothing has been written to them.
 
     Args:
         path: The folder; it need not exist.
-        called: What messages call it.
+        called: Its name in messages.
 
     Yields:
         The folder.
 
     Raises:
-        DataError: Another process (or another run of this one) is at work there, or the folder cannot be written to.
+        DataError: Another process (or another run of this process) uses the folder, or it cannot be written to.
 
     Example:
         >>> import tempfile
@@ -56,13 +56,13 @@ def locked_file(path: str | Path) -> Iterator[Path]:
     """Make the folder of a file, and keep other processes from writing the same file inside the block.
 
     Args:
-        path: The file; it is neither made nor opened.
+        path: The file; it is neither created nor opened.
 
     Yields:
         The file.
 
     Raises:
-        DataError: Another process is at work on it, or its folder cannot be written to.
+        DataError: Another process is writing the file, or its folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -81,7 +81,7 @@ def locked_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def _held(file: Path, what: str, advice: str) -> Iterator[None]:
-    """Hold a lock file; where the file system knows no locks, go on without."""
+    """Hold a lock file; if the file system does not support locks, warn and continue without."""
     lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
@@ -92,17 +92,17 @@ def _held(file: Path, what: str, advice: str) -> Iterator[None]:
     except (NotImplementedError, OSError) as error:
         if not os.access(file.parent, os.W_OK):
             raise DataError(f"cannot write to {what}: {error}") from error
-        _log.warning("%s cannot be locked (%s); see to it that no other process writes there", what, error)
+        _log.warning("%s cannot be locked (%s); make sure that no other process writes there", what, error)
     try:
         yield
     finally:
-        if lock.is_locked and os.name == "posix":  # elsewhere an open file cannot be removed
+        if lock.is_locked and os.name == "posix":  # other systems cannot remove an open file
             file.unlink(missing_ok=True)  # while it is held, so that nobody else's lock is removed
         lock.release()
 
 
 def _make(folder: Path, what: str) -> list[Path]:
-    """Make a folder and its parents; those that were not there, innermost first."""
+    """Make a folder and its parents, and return the new ones, innermost first."""
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _make(folder: Path, what: str) -> list[Path]:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    """Remove those folders that are empty, up to the first that is not."""
+    """Remove empty folders, up to the first that is not empty."""
     for folder in folders:
         try:
             folder.rmdir()

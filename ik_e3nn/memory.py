@@ -1,4 +1,4 @@
-"""How the C library treats memory that is freed, and how a lack of memory is recognized."""
+"""Keeping freed memory for the next step, and recognizing a lack of memory."""
 
 import ctypes
 import platform
@@ -8,19 +8,19 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 LIMITS = 1 << 30, 32 << 20  # bytes; older versions of glibc refuse the first
 
 
-# c10/core/impl/alloc_cpu.cpp, and what cuBLAS says when it cannot have its workspace
+# messages of c10/core/impl/alloc_cpu.cpp, and of cuBLAS when it cannot allocate its workspace
 _MARKS = ("DefaultCPUAllocator: can't allocate memory", "DefaultCPUAllocator: not enough memory", "ALLOC_FAILED")
 
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let the process keep what it frees, up to 1 GiB, for the next step in place of returning it to the system.
+    """Let the process keep freed memory, up to 1 GiB, for the next step instead of returning it to the system.
 
-    A step frees tensors of many MB in all, and glibc gives them back at once: on a CPU the next step then spends up to
-    a third of its time on page faults. Calculators and training call this; scripts that call models directly can.
+    A step frees tensors of many MB, and glibc returns them at once: on a CPU the next step then spends up to a third of
+    its time on page faults. Calculators and training call this function; scripts that call models directly may do so.
 
     Returns:
-        Whether there was such a switch; other C libraries than glibc have none.
+        Whether the C library has this setting; only glibc has it.
 
     Example:
         >>> keep_freed_memory() == (platform.libc_ver()[0] == "glibc")
@@ -33,10 +33,10 @@ def keep_freed_memory() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that the memory of a CPU or GPU does not suffice.
+    """Whether an error means that a CPU or GPU has run out of memory.
 
-    Torch has a class of errors for GPUs; on a CPU, and inside of libraries of the GPU, it raises a ``RuntimeError``
-    whose message is the only mark.
+    Torch has a class of errors for GPUs; on a CPU, and inside libraries of the GPU, it raises a ``RuntimeError`` that
+    only its message identifies.
 
     Args:
         error: An error of torch, NumPy or Python.

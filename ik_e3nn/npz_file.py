@@ -1,4 +1,4 @@
-"""Files of arrays of runs: written at once, and read though they may have been damaged since."""
+"""Array files of runs: written atomically, and checked for damage when they are read."""
 
 import zipfile
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from ik_e3nn.errors import DataError
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """All arrays in a file of ``numpy.savez``, whose checksums are right.
+    """Read all arrays in a file of ``numpy.savez``, and check its checksums.
 
     Args:
         path: The file.
 
     Raises:
-        DataError: The file cannot be read, is no such file, or is damaged.
+        DataError: The file cannot be read, is not such a file, or is damaged.
 
     Example:
         >>> import tempfile
@@ -30,12 +30,12 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         {'x': array([0, 1, 2])}
     """
     try:
-        with zipfile.ZipFile(path) as file:  # numpy reads no further than it must, and may not see a wrong checksum
+        with zipfile.ZipFile(path) as file:  # numpy may stop reading before it sees a wrong checksum
             damaged = file.testzip()
         if damaged is None:
             with np.load(path, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
-    except Exception as error:  # of any kind: the content may be anything
+    except Exception as error:  # damaged content can raise any kind of error
         reason = str(error) or type(error).__name__
         raise DataError(f"{path} cannot be read as a file of arrays ({reason})") from error
     raise DataError(f"{path} is damaged (the checksum of {damaged} is wrong)")

@@ -1,4 +1,4 @@
-"""Packages that not everybody needs: they are imported when they are used, and one error says which is missing."""
+"""Optional packages: they are imported when they are used, and one error names the missing package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ik_e3nn.errors import MissingDependencyError
 
 _EXTRA = 'pip install "ik-e3nn[{}]"'
-# What needs each package, and how one gets it.
+# What each package is needed for, and how to install it.
 _PACKAGES = {
     "h5py": ("reading hdf5 files needs h5py", _EXTRA.format("hdf5")),
     "lightning": ("training needs Lightning", _EXTRA.format("train")),
@@ -24,10 +24,10 @@ _PACKAGES = {
 
 
 def needed(module: str) -> Any:
-    """A module of a package that may not be installed.
+    """Import a module of an optional package.
 
     Args:
-        module: Its name, like "rdkit.Chem".
+        module: Its name, such as "rdkit.Chem".
 
     Raises:
         MissingDependencyError: The package is not installed, or cannot be imported.
@@ -44,10 +44,10 @@ def needed(module: str) -> Any:
 
 
 class OptionalModule:
-    """Stands for a module of a package that may not be installed, and imports it when something of it is used.
+    """Stands for a module of an optional package, and imports it when one of its names is used.
 
     Args:
-        module: Its name, like "rdkit.Chem".
+        module: Its name, such as "rdkit.Chem".
 
     Example:
         >>> OptionalModule("rdkit.Chem").MolFromSmiles("CO").GetNumAtoms()
@@ -58,6 +58,6 @@ class OptionalModule:
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked for by tools that look at every object
+        if name.startswith("__"):  # requested by tools that inspect every object
             raise AttributeError(name)
         return getattr(needed(self._module), name)

@@ -1,4 +1,4 @@
-"""The one style of all pictures: as wide as a page, with ticks and labels that can be read there."""
+"""The common style of all pictures: as wide as a page, with ticks and labels that are readable there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ik_e3nn.atomic import written_at_once
 
-if TYPE_CHECKING:  # importing matplotlib takes a second that only those who draw should wait for
+if TYPE_CHECKING:  # importing matplotlib takes a second, which only code that draws should wait for
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
@@ -40,7 +40,7 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the style of all pictures, whatever the user's own settings of matplotlib are.
+    """Draw in the common style, whatever the user's own settings of matplotlib are.
 
     Example:
         >>> import matplotlib
@@ -64,8 +64,8 @@ def picture(
         path: PNG file to write.
         rows: Rows of panels.
         columns: Columns of panels.
-        height: Height of the whole (inches).
-        width: Its width (inches); at most that of a page, or its text becomes small on one.
+        height: Height of the figure (inches).
+        width: Width of the figure (inches); beyond the width of a page, its text becomes too small there.
         subplots: Passed on to ``Figure.subplots``.
 
     Yields:
@@ -88,14 +88,14 @@ def picture(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, at once or not at all, with ticks of logarithmic axes that do not overlap.
+    """Write a figure as PNG, atomically, with ticks of logarithmic axes that do not overlap.
 
     Args:
         figure: The figure.
         path: The file.
     """
     with style():
-        figure.draw_without_rendering()  # how much room there is for ticks is known afterwards
+        figure.draw_without_rendering()  # determines the room for ticks
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if axis.get_scale() == "log":
@@ -105,7 +105,7 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def number(value: float) -> str:
-    r"""A number at a tick: plain where it is short, a power of ten otherwise.
+    r"""The label of a tick: a plain number if it is short, otherwise a power of ten.
 
     >>> number(0.02), number(1500.0), number(20_000.0), number(1e-5), number(3e-7)
     ('0.02', '1500', '20k', '$10^{-5}$', '$3\\cdot10^{-7}$')
@@ -120,7 +120,7 @@ def number(value: float) -> str:
 
 
 def _set_ticks(axis: Axis, dpi: float) -> None:
-    """As many labels on a logarithmic axis as there is room for, unless the ticks were chosen."""
+    """Put as many labels on a logarithmic axis as fit, unless the ticks were chosen."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     axis.set_minor_formatter(NullFormatter())
@@ -142,7 +142,7 @@ def _set_ticks(axis: Axis, dpi: float) -> None:
 
 
 def _candidates(low: float, high: float) -> Iterator[list[float]]:
-    """Ticks of a logarithmic axis, many first: within decades, at every so many decades, at equal distances."""
+    """Ticks of a logarithmic axis, most first: within decades, every few decades, at equal distances."""
     from matplotlib.ticker import MaxNLocator
 
     powers = range(floor(log10(low)), floor(log10(high)) + 1)
@@ -153,7 +153,7 @@ def _candidates(low: float, high: float) -> Iterator[list[float]]:
 
 
 def _seen(label: str) -> str:
-    """What is seen of a label.
+    """The visible characters of a label.
 
     >>> _seen(number(3e-7))
     '3.10-7'

@@ -4,11 +4,11 @@ RENAMED = {
     "attributes": "irreps_attributes",
     "polarisability": "polarizability",
 }
-"""Today's names by the old ones: of keys in YAML files, of options, and of values."""
+"""New names by old names, for keys in YAML files, options and values."""
 
 
 def new_name(old: object) -> str | None:
-    """What is called otherwise today; None of names that have not changed.
+    """The new name of a renamed key or value; None if it has not changed.
 
     Args:
         old: A value, or a key with or without the sections before it.

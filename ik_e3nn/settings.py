@@ -1,4 +1,4 @@
-"""What every field of every settings dataclass must be: of its type, finite, and not empty."""
+"""Checks of settings: every field of a settings dataclass must have its type, be finite, and not be empty."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 
 from ik_e3nn.errors import ConfigError
 
-LARGEST = 2**63 - 1  # what tensors and files hold
-LARGEST_SEED = 2**32 - 1  # what numpy takes
+LARGEST = 2**63 - 1  # the largest integer in tensors and files
+LARGEST_SEED = 2**32 - 1  # the largest seed that numpy accepts
 _DEEPEST = 20
 
 _WORDS = {
@@ -28,17 +28,17 @@ _WORDS = {
 
 
 def check_settings(settings: Any, section: str = "") -> None:
-    """Raise for the first field of a dataclass that is not what its annotation says.
+    """Raise an error for the first field of a dataclass that does not match its annotation.
 
     Numbers must be finite, and whole ones below 2^63; text must not be empty (unless that is its default) and hold no
-    NUL; a field called ``seed`` must be one that numpy takes.
+    NUL; a field called ``seed`` must be a seed that numpy accepts.
 
     Args:
         settings: The dataclass.
-        section: What its fields are called together, for messages.
+        section: Name of the section that holds the fields, for messages.
 
     Raises:
-        ConfigError: Says what the field is and what it must be.
+        ConfigError: A field has a wrong value; the message gives the value and what it must be.
 
     Example:
         >>> @dataclasses.dataclass
@@ -69,7 +69,7 @@ def check_value(value: Any, kind: Any, name: str) -> None:
 
 
 def _fault(value: Any, kind: Any) -> str | None:
-    """What a value had to be, or None if it is that."""
+    """What a value must be, or None if it is valid."""
     members = _members(kind)
     faults = [_fault_of_one(value, member) for member in members]
     if None in faults:
@@ -94,7 +94,7 @@ def _fault_of_list(value: Any, inner: tuple[Any, ...]) -> str | None:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         return f"a list (of {_in_words(element)})"
     fault = _first(_fault(item, element) for item in value)
-    return fault and f"a list, each of it {fault}"
+    return fault and f"a list, each item {fault}"
 
 
 def _fault_of_number(value: Any, kind: type[Any]) -> str | None:
@@ -133,7 +133,7 @@ def _fault_of_mapping(value: Any, inner: tuple[Any, ...]) -> str | None:
 
 
 def _fault_of_anything(value: Any, inner: tuple[Any, ...] = (), depth: int = _DEEPEST) -> str | None:
-    """What goes into a file must be made of plain values."""
+    """Check that a value that goes into a file is made of plain values."""
     if value is None or value == "" or isinstance(value, bool):
         return None
     if isinstance(value, str | numbers.Real):
@@ -164,7 +164,7 @@ _CHECKS: dict[Any, _Check] = {
 
 
 def _same_family(value: Any, kind: Any) -> bool:
-    """Whether a value is nearly of a type: the message then says what is wrong with it, and leaves out other types."""
+    """Whether a value is close to a type, so that the message is about this type and leaves out others."""
     origin = typing.get_origin(kind) or kind
     if isinstance(value, bool) or value is None:
         return False
@@ -178,7 +178,7 @@ def _same_family(value: Any, kind: Any) -> bool:
 
 
 def _in_words(kind: Any) -> str:
-    """What a type is called in messages."""
+    """The name of a type in messages."""
     words = [_WORDS.get(member) or getattr(member, "__name__", str(member)) for member in _members(kind)]
     return " or ".join(words)
 

@@ -1,4 +1,4 @@
-"""How many CPU threads small systems run on."""
+"""The number of CPU threads for small systems."""
 
 import os
 import threading
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 _lock = threading.Lock()
-_outside: list[int] = []  # for every block that is running, in any Python thread, the number of threads outside of it
+_outside: list[int] = []  # the number of threads outside of each running block, in all Python threads
 
 
 @contextmanager
@@ -16,7 +16,7 @@ def one_thread() -> Iterator[None]:
     """Run a block on one OpenMP thread, unless the user has set OMP_NUM_THREADS.
 
     A molecule of ten atoms gains nothing from a second thread, and on a busy machine threads that wait for each other
-    made it a hundred times as slow. torch and tblite share one OpenMP library, so torch's switch serves both.
+    made it a hundred times as slow. torch and tblite share one OpenMP library, so torch's setting applies to both.
 
     Yields:
         Nothing.
@@ -34,4 +34,4 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            torch.set_num_threads(_outside.pop())  # the same for all blocks that overlap
+            torch.set_num_threads(_outside.pop())  # the same number for all overlapping blocks

@@ -21,7 +21,7 @@ def adsorption_energy(combined: Atoms, slab: Atoms, molecule: Atoms, *, molecule
     Args:
         combined: Slab and molecules, with a calculator.
         slab: The slab alone, in the same cell, with a calculator of the same kind.
-        molecule: One molecule, with such a calculator.
+        molecule: One molecule, with a calculator of the same kind.
         molecules: Number n of molecules in ``combined``.
 
     Returns:
@@ -107,7 +107,7 @@ def surface_stress(atoms: Atoms) -> NDArray[np.float64]:
 
 
 def _kind(atoms: Atoms) -> str:
-    """What must be the same for energies to be comparable: class, parameters and weights, but not charge and spin."""
+    """Class, parameters and weights of a calculator, equal for comparable energies; charge and spin may differ."""
     calculator = atoms.calc
     parameters = dict(getattr(calculator, "parameters", {}))
     kept = {key: value for key, value in parameters.items() if key not in ("charge", "multiplicity", "spin")}

@@ -1,4 +1,4 @@
-"""What runs of dynamics and relaxations have in common: what computes their energies, and how they begin."""
+"""The common beginning of dynamics and relaxations: the calculator and the starting structure."""
 
 import hashlib
 import logging
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class RunSettings(Protocol):
-    """The settings of a run that say which structure and which model it begins with, and how that model is used."""
+    """The settings of a run that name its structure and its model, and how the model is used."""
 
     @property
     def structure(self) -> str:
@@ -56,22 +56,22 @@ class RunSettings(Protocol):
 
     @property
     def max_edges(self) -> int | None:
-        """Edges to treat at once."""
+        """Number of edges to process at once; None for all."""
 
     @property
     def skip_fixed(self) -> bool:
-        """Whether atoms that are held fixed and matter to no other atom are left out."""
+        """Whether fixed atoms that are too far from the moving ones to affect them are left out."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What computes the energies of a run.
+    """The calculator of a run, and what is known of its model.
 
     Args:
         calculator: The calculator.
-        heights: Watches heights over a surface that the model knows; watches nothing of a calculator of the caller's.
-        identity: The digest of the model file, which a continued run must share; empty for a calculator of the
-            caller's.
+        heights: Watches heights over a surface that the model knows; does nothing if the caller gave the calculator.
+        identity: The digest of the model file, which must stay the same when the run is continued; empty if the caller
+            gave the calculator.
     """
 
     calculator: Calculator
@@ -80,11 +80,11 @@ class Engine:
 
 
 def engine_for(settings: RunSettings, calculator: Calculator | None) -> Engine:
-    """The calculator of the caller, or one for the model of the settings, which is introduced in the log.
+    """The caller's calculator if given, otherwise one for the model in the settings, which is described in the log.
 
     Args:
         settings: The settings of the run.
-        calculator: What to use instead of their model.
+        calculator: A calculator to use instead of the model in the settings.
 
     Raises:
         ModelFileError: The model file is missing or broken.
@@ -109,10 +109,10 @@ def starting_structure(settings: RunSettings, atoms: Atoms | None) -> Atoms:
 
     Args:
         settings: The settings of the run.
-        atoms: A structure to use instead of theirs; it is copied.
+        atoms: A structure to use instead of the one in the settings; it is copied.
 
     Raises:
-        DataError: There is no such structure, or its constraints cannot be kept.
+        DataError: The structure cannot be read or built, or its constraints cannot be kept.
     """
     if atoms is None:
         atoms = load_structure(settings.structure, seed=settings.seed, frame=settings.frame)
@@ -128,19 +128,19 @@ def file_digest(path: Path) -> str:
 
 
 def introduction(name: str, model: Potential) -> str:
-    """One line on a model: its name, its elements, and for which structures it is, so far as its file says.
+    """Describe a model in one line: its name, its elements, and the structures it is for, if its file names them.
 
     Args:
-        name: What the user called it: a file, or "base".
+        name: The model as the user named it: a file, or "base".
         model: The model.
 
     Example:
         >>> from ik_e3nn.models import InteratomicPotential
         >>> introduction("water.safetensors", InteratomicPotential(["H", "O"], num_channels=2))
-        'model water.safetensors: H, O; its file does not say for which structures it is'
+        'model water.safetensors: H, O; its file does not name the structures it is for'
     """
     elements = ", ".join(chemical_symbols[number] for number in model.species)
     method = f" at {BASE_METHOD} level" if name == BASE else ""
     domain = domain_of_model(model)
-    purpose = "its file does not say for which structures it is" if domain is None else f"it is for {domain}"
+    purpose = "its file does not name the structures it is for" if domain is None else f"it is for {domain}"
     return f"model {name}: {elements}{method}; {purpose}"

@@ -1,4 +1,4 @@
-"""The model card: data, errors on molecules that the model has not seen, limits."""
+"""The model card: data, errors on molecules that the model was not trained on, and limits."""
 
 import json
 from pathlib import Path
@@ -23,12 +23,12 @@ def page(facts: dict[str, Any]) -> str:
         "## Data",
         f"{data['molecules']:,} molecules, enumerated from scaffolds and functional groups (no data set was used), "
         f"{data['held_out']:,} of them held out; {data['train_frames']:,} frames to train on: Langevin dynamics at "
-        "300 to 1000 K on a force field, its minima, the way from there to those of GFN2-xTB, rattled, strained, and "
-        f"with one bond stretched or broken; atoms far apart. Molecules of at most {data['small']} atoms are learned "
-        f"{data['times']} times an epoch. Labels took {data['core_hours']:.1f} hours of one core, training "
-        f"{facts['train_hours']:.1f}.",
+        "300 to 1000 K on a force field, minima of the force field, relaxations from there with GFN2-xTB, structures "
+        "that are rattled, strained, or have one bond stretched or broken, and pairs of atoms far apart. Molecules of "
+        f"at most {data['small']} atoms are used {data['times']} times in each epoch. Labels "
+        f"took {data['core_hours']:.1f} hours of one core, training {facts['train_hours']:.1f}.",
         "## Errors on molecules that were held out",
-        "Dynamics and minima are those of GFN2-xTB itself.",
+        "Dynamics and minima of these molecules were computed with GFN2-xTB.",
         "\n".join(
             [
                 "| frames | number | force MAE (meV/A) | energy MAE (meV/atom) |",
@@ -44,10 +44,10 @@ def page(facts: dict[str, Any]) -> str:
         f"ps at {md['temperature_K']:g} K. Relaxations: {relax['within_0.1_A']} of {relax['molecules']} ended within "
         f"0.1 A (RMSD of all atoms) of the minimum of GFN2-xTB from the same start; median {relax['median_A']:.3f} A.",
         "## Limits",
-        "It is an approximation of GFN2-xTB, with the errors of that method and its own. It knows no charges, spins, "
-        "other elements, metals, solids or liquids: molecules that lie against each other were not in the data. "
-        "Reactions and dissociation are only hinted at by stretched bonds. Energies of single atoms are off by "
+        "It is an approximation of GFN2-xTB, with the errors of that method and its own. It has not learned charges, "
+        "spins, other elements, metals, solids or liquids: no structure in the data has molecules in contact. "
+        "Reactions and dissociation are covered only by stretched bonds. Energies of single atoms are off by "
         f"{atoms} eV. For work that matters, "
-        "fine-tune it on labels of your own (`ik-e3nn finetune base config.yaml`) and look at its uncertainty.",
+        "fine-tune it on your own labels (`ik-e3nn finetune base config.yaml`) and check its uncertainty.",
     ]
     return "\n\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What the base model must do for molecules that it has never seen."""
+"""Checks of the base model on molecules that it was not trained on."""
 
 import time
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from ik_e3nn_calculators import IKCalculator
 
 
 def errors_by_kind(model: InteratomicPotential, data: LabeledSet) -> dict[str, dict[str, float]]:
-    """Errors on each kind of frames."""
+    """Errors for each kind of frame."""
     kinds = [str(atoms.info["config_type"]) for atoms in data.structures]
     result = {}
     for kind in sorted(set(kinds)):
@@ -35,7 +35,7 @@ def errors_by_kind(model: InteratomicPotential, data: LabeledSet) -> dict[str, d
 
 
 def single_atoms(model: InteratomicPotential) -> dict[str, float]:
-    """What the model makes of isolated atoms, by symbol: its energy minus E0 in eV."""
+    """The model's energies of isolated atoms minus their E0s, in eV, by symbol."""
     known = zip(model.species, model.atomic_energy.reference.tolist(), strict=True)
     return {
         chemical_symbols[z]: Atoms([z], calculator=IKCalculator(model)).get_potential_energy() - reference
@@ -48,8 +48,8 @@ def survival(
 ) -> dict[str, Any]:
     """Langevin dynamics of all molecules in one batch, from force-field geometries.
 
-    A molecule has survived if all bonds are between 0.5 and 1.6 times as long as at the start, all the time. All pairs
-    of atoms of a molecule are edges: those beyond the cutoff add exact zeros, so that no list need be renewed.
+    A molecule survives if all its bonds always stay between 0.5 and 1.6 times their length at the start. All pairs of
+    atoms of a molecule are edges: pairs beyond the cutoff add exact zeros, so that no list has to be rebuilt.
     """
     starts = [conformers(name, 1, seed=1)[0] for name in smiles]
     graph = collate([_all_pairs(atoms, model) for atoms in starts])
@@ -83,7 +83,7 @@ def survival(
 
 
 def relaxations(model: InteratomicPotential, smiles: Sequence[str], calculator: str) -> dict[str, Any]:
-    """How far minima of the model are from those of the reference method, from the same force-field geometry."""
+    """Distances between the minima that model and reference method reach from the same force-field geometry."""
     rows = []
     for name in tqdm(smiles, desc="relaxations"):
         start = conformers(name, 1, seed=1)[0]
@@ -107,7 +107,7 @@ def rmsd(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def reference_frames(smiles: Sequence[str], calculator: str) -> list[Atoms]:
-    """Force-field geometries with labels, for a quick look."""
+    """Force-field geometries with labels, for a quick check."""
     labeler = Labeler(make_calculator(calculator, 0, 1))
     frames = [labeled(conformers(name, 1)[0], labeler, "force field", name) for name in smiles]
     return [frame for frame in frames if frame is not None]

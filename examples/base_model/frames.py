@@ -22,30 +22,30 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds
 
 ELEMENTS = ("H", "C", "N", "O", "F", "S", "Cl")
-LARGEST_FORCE = 25.0  # eV/A; beyond that nothing is to be learned that a simulation would ever see
+LARGEST_FORCE = 25.0  # eV/A; larger forces do not occur in simulations
 
 log = logging.getLogger("base_model")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many frames of each kind, and what moves the atoms between them.
+    """The number of frames of each kind, and the method that moves the atoms between them.
 
-    Single points are cheap and good geometries are not: to learn from many molecules, dynamics run on a force field and
-    relaxations are cut short; to test on few, both are those of the reference method, to the end.
+    Single points are cheap, but good geometries are not: for training on many molecules, dynamics use a force field and
+    relaxations are cut short; for testing on few, both use the reference method, and relaxations run to their end.
 
     Args:
         calculator: Reference method, see ``ik_e3nn.data.generation.labeling.make_calculator``.
-        dynamics: Who moves the atoms at each temperature: "force field" or "reference".
-        relaxation: Most steps towards the minimum of the reference method.
-        on_the_way: Steps of it that are frames, beside the last.
+        dynamics: What moves the atoms at each temperature: "force field" or "reference".
+        relaxation: Largest number of steps towards the minimum of the reference method.
+        on_the_way: Steps of the relaxation that become frames, besides the last.
         temperatures: Temperatures of the dynamics in K.
         md: Frames at each temperature.
-        interval: Steps of 1 fs between them.
-        equilibration: Steps before the first.
+        interval: Steps of 1 fs between frames.
+        equilibration: Steps before the first frame.
         rattled: Frames with random displacements.
         stretched: Frames with one bond shortened, stretched or broken.
-        scaled: Frames that are compressed or blown up.
+        scaled: Frames that are compressed or expanded.
     """
 
     calculator: str = "gfn2-xtb"
@@ -61,12 +61,12 @@ class Plan:
     scaled: int = 1
 
     def for_tests(self) -> "Plan":
-        """Frames that are held to the truth: minima and dynamics of the reference method."""
+        """The plan for test frames: minima and dynamics of the reference method."""
         return replace(self, dynamics="reference", relaxation=200, on_the_way=(), md=2, rattled=2, stretched=2)
 
 
 class ForceField(Calculator):
-    """MMFF94, or UFF where it lacks parameters, by RDKit: to find geometries, never for labels.
+    """MMFF94 by RDKit, or UFF if MMFF94 lacks parameters: used for geometries, never for labels.
 
     Args:
         molecule: The molecule, with its bonds.
@@ -88,13 +88,13 @@ class ForceField(Calculator):
         """Energy in eV and forces in eV/A; see ``ase.calculators.calculator.Calculator``."""
         super().calculate(atoms, properties, system_changes)
         x, unit = self.atoms.positions.ravel().tolist(), units.kcal / units.mol
-        energy = self.field.CalcEnergy(x)  # first: RDKit's gradient takes its distances from the last energy
+        energy = self.field.CalcEnergy(x)  # must be first: RDKit's gradient uses the distances of the last energy
         gradient = np.array(self.field.CalcGrad(x)).reshape(-1, 3)
         self.results = {"energy": energy * unit, "forces": -gradient * unit}
 
 
 def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
-    """All frames of a molecule; those that cannot be labeled are left out."""
+    """All frames of a molecule; frames that cannot be labeled are left out."""
     rng = np.random.default_rng(int.from_bytes(hashlib.sha256(smiles.encode()).digest()[:4], "big"))
     try:
         start, *others = conformers(smiles, 2, seed=0)
@@ -106,7 +106,7 @@ def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
         return []
     minimum = path[-1]
     chosen = [*_dynamics(minimum if plan.dynamics == "reference" else [start, *others][-1], mover, plan, rng)]
-    chosen += [("minimum" if len(path) <= plan.relaxation else "on the way", minimum)]  # there, or out of steps
+    chosen += [("minimum" if len(path) <= plan.relaxation else "on the way", minimum)]  # converged, or out of steps
     chosen += [("force field", atoms) for atoms in [start, *others]]
     chosen += [("on the way", path[step]) for step in plan.on_the_way if step < len(path) - 1]
     chosen += [("rattled", _rattled(minimum, amplitude, rng)) for amplitude in rng.uniform(0.03, 0.15, plan.rattled)]
@@ -116,7 +116,7 @@ def frames_of(smiles: str, plan: Plan) -> list[Atoms]:
 
 
 def isolated_atoms(calculator: str) -> list[Atoms]:
-    """Every element by itself, in its ground state."""
+    """An isolated atom of every element, in its ground state."""
     frames = []
     for symbol in ELEMENTS:
         spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
@@ -127,7 +127,7 @@ def isolated_atoms(calculator: str) -> list[Atoms]:
 
 
 def atoms_apart(alone: list[Atoms], copies: int) -> list[Atoms]:
-    """Pairs of isolated atoms too far apart to feel each other: no forces, and the sum of both energies."""
+    """Pairs of atoms too far apart to interact: zero forces, and the sum of both energies."""
     rng, frames = np.random.default_rng(0), []
     for first, second in copies * [*combinations_with_replacement(alone, 2)]:
         pair = first + second
@@ -142,10 +142,10 @@ def atoms_apart(alone: list[Atoms], copies: int) -> list[Atoms]:
 
 
 def relaxation(start: Atoms, labeler: Labeler, *, fmax: float = 0.03, steps: int = 200) -> list[Atoms]:
-    """The way to the nearest minimum of the reference method, from the start on."""
+    """The structures from the start to the nearest minimum of the reference method."""
     atoms, path = start.copy(), []
     labeler.forget()
-    labeler.forces(atoms)  # a failure has a clear message here
+    labeler.forces(atoms)  # a failure here has a clear message
     atoms.calc = labeler.calculator
     try:
         for _ in BFGS(atoms, logfile=None).irun(fmax=fmax, steps=steps):
@@ -157,7 +157,7 @@ def relaxation(start: Atoms, labeler: Labeler, *, fmax: float = 0.03, steps: int
 
 
 def labeled(atoms: Atoms, labeler: Labeler, kind: str, smiles: str) -> Atoms | None:
-    """A frame with labels, or None where the method fails or forces are beyond all use."""
+    """A frame with labels, or None if the method fails or forces are too large."""
     labeler.forget()
     try:
         labels = labeler.label(atoms)
@@ -198,7 +198,7 @@ def _scaled(atoms: Atoms, rng: np.random.Generator) -> Atoms:
 
 
 def _stretched(minimum: Atoms, rng: np.random.Generator) -> Atoms | None:
-    """One bond, not in a ring, at 0.75 to 3 times its length; None if there is none."""
+    """Set one bond that is not in a ring to 0.75 to 3 times its length; None if there is no such bond."""
     bonds = get_bonds(minimum)[:, :2]
     splits = [(i, j, side) for i, j in bonds.tolist() if (side := _side(bonds, i, j, len(minimum))) is not None]
     if not splits:
@@ -211,7 +211,7 @@ def _stretched(minimum: Atoms, rng: np.random.Generator) -> Atoms | None:
 
 
 def _side(bonds: np.ndarray, i: int, j: int, count: int) -> np.ndarray | None:
-    """Atoms that hang on j when the bond to i is cut; None if they hold together otherwise."""
+    """Atoms that stay connected to j if its bond to i is cut; None if the bond is in a ring."""
     reached, border = {j}, [j]
     while border:
         atom = border.pop()

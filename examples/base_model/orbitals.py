@@ -1,4 +1,4 @@
-"""Properties of a molecule at one geometry, by tblite."""
+"""Properties of a molecule at one geometry, computed by tblite."""
 
 import numpy as np
 from ase import Atoms

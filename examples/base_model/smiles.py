@@ -1,4 +1,4 @@
-"""Small molecules by construction: scaffolds, and functional groups in place of their hydrogens."""
+"""Small molecules made from scaffolds by replacing hydrogens with functional groups."""
 
 import hashlib
 from collections.abc import Iterable
@@ -31,17 +31,17 @@ UNWANTED = [
 
 
 def molecules(count: int, *, seed: int = 0, max_atoms: int = 20) -> list[str]:
-    """Canonical SMILES of neutral molecules of C, H, N, O, F, S and Cl, in a random order that is always the same.
+    """Canonical SMILES of neutral molecules of C, H, N, O, F, S and Cl, in a reproducible random order.
 
     Args:
-        count: How many; fewer where there are no more.
+        count: Number of molecules; fewer if there are no more.
         seed: Seed of the order.
-        max_atoms: Most atoms, hydrogens included.
+        max_atoms: Largest number of atoms, hydrogens included.
     """
     names = {name for name in map(_canonical, SCAFFOLDS) if name}
     small = _shuffled([name for name in names if _count(Chem.MolFromSmiles(name)) <= max_atoms], seed)
     found, layer = dict.fromkeys(small), small
-    for tries in (40, 6, 3):  # groups at every scaffold, then at some of what has one already, and so on
+    for tries in (40, 6, 3):  # groups on every scaffold, then on some molecules that have a group, and so on
         layer = [name for core in layer for name in substituted(core, tries, max_atoms=max_atoms, seed=seed)]
         layer = _shuffled(set(layer) - found.keys(), seed)[:count]
         found |= dict.fromkeys(layer)
@@ -51,7 +51,7 @@ def molecules(count: int, *, seed: int = 0, max_atoms: int = 20) -> list[str]:
 
 
 def substituted(core: str, tries: int, *, max_atoms: int, seed: int = 0) -> list[str]:
-    """A molecule with one of the groups in place of a hydrogen of one of its heavy atoms, in some of all the ways."""
+    """Replace a hydrogen of a molecule with one of the groups, in some of all possible ways."""
     molecule = Chem.MolFromSmiles(core)
     ranks = list(Chem.CanonicalRankAtoms(molecule, breakTies=False))
     sites = {rank: atom.GetIdx() for rank, atom in zip(ranks, molecule.GetAtoms(), strict=True) if atom.GetTotalNumHs()}
@@ -65,7 +65,7 @@ def substituted(core: str, tries: int, *, max_atoms: int, seed: int = 0) -> list
 
 
 def held_out(smiles: str, share: float) -> bool:
-    """Whether a molecule is kept for tests: decided by its SMILES alone, whatever else is in the set."""
+    """Whether a molecule is kept for tests: its SMILES alone decides, whatever else is in the set."""
     return _number(smiles, "held out") < share
 
 
@@ -89,7 +89,7 @@ def _count(molecule: Chem.Mol) -> int:
 
 
 def _canonical(smiles: str) -> str:
-    """Canonical SMILES, or nothing for what is not wanted."""
+    """Canonical SMILES, or an empty string for an unwanted molecule."""
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or any(molecule.HasSubstructMatch(pattern) for pattern in UNWANTED):
@@ -104,5 +104,5 @@ def _shuffled(names: Iterable[str], seed: int) -> list[str]:
 
 
 def _number(name: str, salt: str) -> float:
-    """A number in [0, 1) that looks random and is always the same."""
+    """A reproducible pseudo-random number in [0, 1)."""
     return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:7], "big") / 256**7

@@ -60,7 +60,7 @@ def test_a_model_is_introduced_by_its_file(folder, caplog):
 def test_a_committee_is_introduced_by_what_its_members_share():
     models = [InteratomicPotential(symbols, num_channels=2, num_layers=1) for symbols in (["H", "O"], ["H", "C", "O"])]
     line = introduction("two models", IKCalculator(models, device="cpu").model)
-    assert line == "model two models: H, O; its file does not say for which structures it is"
+    assert line == "model two models: H, O; its file does not name the structures it is for"
 
 
 @pytest.mark.parametrize("settings", [MDSettings, RelaxSettings])

@@ -85,7 +85,7 @@ def test_dynamics_says_how_to_go_on(tmp_path, caplog):
     settings = MDSettings("unused", steps=20, checkpoint_interval=4, output=str(tmp_path), progress=False, plots=False)
     with pytest.raises(KeyboardInterrupt):
         run_md(settings, atoms=Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 2.3]]), calculator=Stopping())
-    assert "the same command with --restart goes on from the last checkpoint, step 4" in caplog.text
+    assert "the same command with --restart continues from the last checkpoint, step 4" in caplog.text
 
 
 @pytest.mark.parametrize("command", ["md", "relax"])

@@ -270,7 +270,7 @@ def test_damaged_files_of_a_run_are_clear_errors_or_made_again(data, caplog) -> 
     with caplog.at_level(logging.WARNING):
         assert train(go_on, resume=True).metrics["epochs"] == 2
     for said in (
-        r"metrics.json is damaged \(.*\): put back a copy, or start the run anew; the model is measured again",
+        r"metrics.json is damaged \(.*\): restore a copy, or start the run anew; the model is measured again",
         r"data.json is damaged \(.*; whether the data are those of the start is not known",
         r"metrics.jsonl has a damaged line, which is left out: b'{broken}",
     ):

@@ -1,4 +1,4 @@
-"""The state of a run, written at once or not at all, from which it continues exactly."""
+"""The state of a run, written atomically, from which the run continues exactly."""
 
 import json
 from dataclasses import dataclass
@@ -17,16 +17,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything that the next step depends on, and how far the output files had come.
+    """Everything that the next step depends on, and the lengths of the output files.
 
     Args:
-        step: Steps done; negative during equilibration.
+        step: Number of steps done; negative during equilibration.
         positions: Positions, (N, 3), in A.
         momenta: Momenta, (N, 3), in ASE units.
         cell: Cell vectors as rows, (3, 3), in A.
         random: State of the random-number generator.
         integrator: State of the integrator.
-        marks: Ends of the output files.
+        marks: Lengths of the output files, by name.
     """
 
     step: int
@@ -44,10 +44,10 @@ class Checkpoint:
             atoms: The run's starting structure.
 
         Raises:
-            DataError: It has another number of atoms.
+            DataError: The structure has a different number of atoms.
         """
         if len(atoms) != len(self.positions):
-            raise DataError(f"the checkpoint has {len(self.positions)} atoms, the structure {len(atoms)}")
+            raise DataError(f"the checkpoint has {len(self.positions)} atoms, but the structure has {len(atoms)}")
         atoms.set_cell(self.cell, apply_constraint=False)
         atoms.set_positions(self.positions, apply_constraint=False)
         atoms.set_momenta(self.momenta, apply_constraint=False)

@@ -1,4 +1,4 @@
-"""After the last step of a molecular-dynamics run: the last structure, the summary, the plots and a last warning."""
+"""The end of a molecular-dynamics run: final structure, summary, plots, and a warning about the temperature."""
 
 # ruff: noqa: N815 - units keep their case (meV, GPa, K)
 
@@ -22,24 +22,24 @@ from ik_e3nn_calculators.output.plots import plot_columns
 
 _log = logging.getLogger(__name__)
 
-_OFF = 0.25  # relative difference from the temperature asked for
+_OFF = 0.25  # relative difference from the requested temperature
 
 
 @dataclass(frozen=True)
 class MDSummary:
-    """What came of a molecular-dynamics run.
+    """Summary of a molecular-dynamics run.
 
     Args:
         status: ``finished``, or ``exploded``.
-        steps: Steps done after equilibration, restarts included.
-        time_ps: The same in ps.
+        steps: Number of steps after equilibration, restarts included.
+        time_ps: Time of these steps in ps.
         num_atoms: Number of atoms.
         drift_meV_per_atom_per_ps: Slope of the total energy by linear regression; None unless the ensemble is ``nve``.
         mean_temperature_K: Mean over the logged rows after equilibration.
-        std_temperature_K: Its standard deviation.
+        std_temperature_K: Standard deviation of the temperature over the same rows.
         mean_pressure_GPa: Mean pressure; None unless periodic in three directions.
-        ms_per_step: Wall time for each step that this call made, writing included; None if it made none.
-        neighbor_rebuilds: Searches of the neighbor list in this call; None if the calculator does not count.
+        ms_per_step: Wall time of a step in this call, writing included; None if it made no step.
+        neighbor_rebuilds: How often this call rebuilt the neighbor list; None if the calculator does not count.
         output: The folder.
         trajectory: The trajectory file.
         message: Why the run ended early, or empty.
@@ -61,14 +61,14 @@ class MDSummary:
 
 
 def finish(dynamics: Dynamics, record: Record, settings: MDSettings, folder: Path, message: str = "") -> MDSummary:
-    """Write the last structure, ``summary.json`` and the plots.
+    """Write the final structure, ``summary.json`` and the plots.
 
     Args:
         dynamics: The run.
-        record: What was written of it.
+        record: The files written during the run.
         settings: The settings.
         folder: The folder of the run.
-        message: Why the run ended early; there is no last structure then.
+        message: Why the run ended early; no final structure is written then.
     """
     atoms, steps = dynamics.atoms, max(dynamics.step, 0)
     if not message:
@@ -94,7 +94,7 @@ def finish(dynamics: Dynamics, record: Record, settings: MDSettings, folder: Pat
 
 
 def energy_drift(time_ps: NDArray[np.float64], energy: NDArray[np.float64], num_atoms: int) -> float | None:
-    """Drift of the total energy in meV/atom/ps: the slope of a straight line through it.
+    """Drift of the total energy in meV/atom/ps: the slope of a fitted straight line.
 
     Args:
         time_ps: Times in ps.
@@ -142,10 +142,10 @@ def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]], *, nam
     Energies are shown from their first value, so that drift and exchange can be seen.
 
     Args:
-        folder: Where to.
+        folder: The folder to write to.
         table: Columns of ``log.csv``; nothing is drawn if it is empty.
-        name: What moves, for the titles.
-        target: The temperature asked for, in K.
+        name: Name of the structure, for the titles.
+        target: The requested temperature in K.
     """
     if not table:
         return
@@ -156,31 +156,31 @@ def plot_dynamics(folder: Path, table: Mapping[str, NDArray[np.float64]], *, nam
         folder / files.ENERGY_PLOT,
         time,
         energies,
-        title=f"{name}: energies less their first values",
+        title=f"{name}: energies minus their first values",
         labels=("time (ps)", "energy (eV)"),
     )
     plot_columns(
         folder / files.TEMPERATURE_PLOT,
         time,
         {"temperature": table["temperature"]},
-        title=f"{name}: temperature, {target:g} K asked for",
+        title=f"{name}: temperature, {target:g} K requested",
         labels=("time (ps)", "temperature (K)"),
         goal=target,
     )
 
 
 def _warn_of_temperature(summary: MDSummary, settings: MDSettings, atoms: Atoms, rows: int) -> None:
-    """Warn of runs at constant energy whose temperature is far from the one asked for."""
+    """Warn if a constant-energy run has a mean temperature far from the requested one."""
     mean, target = summary.mean_temperature_K, settings.temperature
     started = settings.velocities == "thermal" and not settings.num_equilibration_steps
     moving = atoms.get_number_of_degrees_of_freedom() > 0
     asked = settings.ensemble == "nve" and started and moving and target > 0.0
     if asked and not summary.message and mean is not None and rows >= 10 and abs(mean - target) > _OFF * target:
-        why = "a relaxed structure gives half of the velocities' energy to its bonds: equilibrate (--equilibrate_ps 1)"
+        why = "half of the kinetic energy of a relaxed structure becomes potential: equilibrate it (--equilibrate_ps 1)"
         if mean > target:
-            why = "a structure that is not relaxed turns its strain into heat: relax it first (--relax_fmax 0.05)"
+            why = "an unrelaxed structure turns its strain into heat: relax it first (--relax_fmax 0.05)"
         _log.warning(
-            "the mean temperature is %.0f K, and %g K were asked for: at constant energy %s, or use "
+            "the mean temperature is %.0f K, but %g K was requested. At constant energy, %s, or use "
             "--ensemble langevin",
             *(mean, target, why),
         )

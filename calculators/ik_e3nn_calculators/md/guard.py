@@ -1,4 +1,4 @@
-"""Stops dynamics that has left the physical range, with a message that says how."""
+"""Checks that stop dynamics which has left the physical range."""
 
 import numpy as np
 from ase import Atoms
@@ -15,11 +15,11 @@ _ADVICE = "try a shorter time step, relax the structure first, or train the mode
 
 
 class ExplosionGuard:
-    """Watches a structure in dynamics.
+    """Checks a structure during dynamics.
 
     Args:
         atoms: The structure at the start.
-        limits: What is still physical.
+        limits: Limits of the physical range.
         target: Temperature of the run in K.
         r_max: Cutoff of the model in A, or None if it has none.
     """
@@ -33,16 +33,16 @@ class ExplosionGuard:
         self._bound = self._neighbors(atoms)[0] > 0
 
     def check_step(self, atoms: Atoms, before: FloatArray, temperature: float, step: int) -> None:
-        """Cheap checks after every step: finite numbers, temperature, and how far atoms moved.
+        """Check for finite numbers, temperature and displacements; cheap enough for every step.
 
         Args:
             atoms: The structure after the step, with results.
-            before: Positions before it, (N, 3), in A.
-            temperature: Its temperature in K.
-            step: Its number, for the message.
+            before: Positions before the step, (N, 3), in A.
+            temperature: Temperature after the step in K.
+            step: Number of the step, for the message.
 
         Raises:
-            ExplosionError: Says which limit was passed, and by which atom.
+            ExplosionError: A limit is exceeded; the message names it and the atom.
         """
         energy = atoms.get_potential_energy()
         if not (np.isfinite(atoms.positions).all() and np.isfinite(temperature) and np.isfinite(energy)):
@@ -61,14 +61,14 @@ class ExplosionGuard:
             )
 
     def check_geometry(self, atoms: Atoms, step: int) -> None:
-        """Checks that need distances: atoms on top of one another, atoms that have left.
+        """Check distances: atoms that overlap, and atoms that have lost all neighbors.
 
         Args:
             atoms: The structure.
-            step: Its number, for the message.
+            step: Number of the step, for the message.
 
         Raises:
-            ExplosionError: Names the atoms.
+            ExplosionError: Atoms overlap or have left; the message names them.
         """
         counts, closest, pair = self._neighbors(atoms)
         if closest < self._limits.contact:
@@ -80,12 +80,12 @@ class ExplosionGuard:
         gone = np.flatnonzero(self._bound & (counts == 0))
         if self._watch_leaving and gone.size:
             raise ExplosionError(
-                f"step {step}: atom {gone[0]} ({atoms.symbols[gone[0]]}) has no neighbor within {self._reach:.1f} A "
-                f"any more; {_ADVICE}, or set limits.leaving to false if atoms may leave"
+                f"step {step}: atom {gone[0]} ({atoms.symbols[gone[0]]}) no longer has a neighbor within "
+                f"{self._reach:.1f} A; {_ADVICE}, or set limits.leaving to false if atoms may leave"
             )
 
     def _neighbors(self, atoms: Atoms) -> tuple[NDArray[np.int64], float, tuple[int, int]]:
-        """Neighbors of each atom, the closest contact in covalent radii, and the two atoms in contact."""
+        """Number of neighbors of each atom, the closest contact in sums of covalent radii, and its two atoms."""
         found = near_pairs(atoms, self._reach)
         counts = np.bincount(found.receiver, minlength=len(atoms))
         if not len(found.sender):

@@ -1,4 +1,4 @@
-"""The motion of a molecular-dynamics run: its integrator, step after step, with the checks that stop an explosion."""
+"""The integration of a molecular-dynamics run, step by step, with checks that stop an explosion."""
 
 import time
 from collections.abc import Callable
@@ -21,21 +21,21 @@ _AT_REST = 1e-6  # share of the kinetic energy
 
 
 class Dynamics:
-    """A structure in motion. Steps count from minus the equilibration to the end; the run proper starts at 0.
+    """A structure in motion. Steps of equilibration have negative numbers; the run proper starts at 0.
 
-    Before it is run, it is started (``start``), or taken to a state that was saved (``restore``).
+    Call ``start``, or ``restore`` with a saved state, before ``run``.
 
     Args:
-        atoms: The starting structure, with calculator and momenta; it is moved.
+        atoms: The starting structure, with calculator and momenta; it is changed in place.
         settings: The settings.
         heights: Watches heights over a surface that the model knows.
 
     Attributes:
         step: The number of the present step.
-        has_pressure: Whether the structure has a pressure and the calculator gives it.
-        steps_made: Steps that this process made.
-        seconds: How long they took, writing included.
-        rebuilds: Searches of the neighbor list meanwhile; None if the calculator does not count them.
+        has_pressure: Whether the structure is periodic in three directions and the calculator computes stress.
+        steps_made: Number of steps made by this process.
+        seconds: Wall time of these steps, writing included.
+        rebuilds: Neighbor-list rebuilds during these steps; None if the calculator does not count them.
     """
 
     _integrator: MolecularDynamics
@@ -47,7 +47,7 @@ class Dynamics:
         self.rebuilds: int | None = None
         self._settings, self._heights = settings, heights
         self._random = np.random.default_rng(settings.seed)
-        # Drift that comes with the structure and is not taken out counts as heat, as it stays.
+        # Drift in the given momenta that is not removed persists, so it counts as heat.
         still = settings.velocities == "thermal" or self.step < 0 or drift_share(atoms) < _AT_REST
         self._freedom = {
             conserved: degrees_of_freedom(atoms, conserved=conserved and still) for conserved in (True, False)
@@ -65,15 +65,15 @@ class Dynamics:
 
     @property
     def temperature(self) -> float:
-        """Temperature in K, over the degrees of freedom that hold heat in the present phase."""
+        """Temperature in K, over the thermal degrees of freedom of the present phase."""
         conserved = self.step >= 0 and self._settings.ensemble == "nve"
         return kinetic_temperature(self.atoms, self._freedom[conserved])
 
     def start(self) -> None:
-        """Evaluate and check the starting structure, and get ready for the first step.
+        """Evaluate and check the starting structure, and prepare the first step.
 
         Raises:
-            IKError: The model cannot evaluate it, the ensemble does not fit it, or its atoms overlap.
+            IKError: The model cannot evaluate the structure, the ensemble does not suit it, or its atoms overlap.
         """
         self._evaluate()
         self._guard.check_geometry(self.atoms, self.step)
@@ -81,7 +81,7 @@ class Dynamics:
         self._integrator = self._new_integrator()
 
     def state(self, marks: dict[str, int]) -> Checkpoint:
-        """Everything that the next step depends on, with the marks of the files."""
+        """Everything that the next step depends on, with the given lengths of the output files."""
         return Checkpoint(
             step=self.step,
             positions=self.atoms.get_positions(),
@@ -93,7 +93,7 @@ class Dynamics:
         )
 
     def restore(self, saved: Checkpoint) -> None:
-        """Go to a state that was saved."""
+        """Restore a saved state."""
         saved.apply(self.atoms)
         self.step = saved.step
         self._random.bit_generator.state = saved.random
@@ -126,11 +126,11 @@ class Dynamics:
             self.rebuilds = None if before is None else self.atoms.calc.neighbor_rebuilds - before
 
     def _one_step(self, bar: "tqdm[Any]") -> None:
-        """One time step, checked; the last one of the equilibration changes to the ensemble of the run."""
+        """Make and check one time step; after the last step of equilibration, switch to the ensemble of the run."""
         before = self.atoms.positions.copy()
         try:
             self._integrator.step()
-        except (ValueError, FloatingPointError) as error:  # NaN that a calculator refuses is an explosion like others
+        except (ValueError, FloatingPointError) as error:  # a calculator that refuses NaN reports an explosion
             if np.isfinite(self.atoms.positions).all():
                 raise
             raise ExplosionError(
@@ -145,7 +145,7 @@ class Dynamics:
             bar.set_postfix_str(f"{temperature:.0f} K", refresh=False)
         if self.step == 0:
             if self._settings.ensemble == "nve":
-                remove_drift(self.atoms)  # the thermostat's kicks made some, and nothing would ever take it out again
+                remove_drift(self.atoms)  # the thermostat caused drift, which NVE would keep forever
             self._integrator = self._new_integrator()
 
     def _new_integrator(self) -> MolecularDynamics:
@@ -154,7 +154,7 @@ class Dynamics:
         return build_integrator(ensemble, self.atoms, self._settings, self._random)
 
     def _evaluate(self) -> None:
-        """Ask for what the run will ask for, so that the same code computes every step of a run and of its restarts."""
+        """Compute the same quantities as every step does, so that a restart gives the same bits."""
         if self.has_pressure:
             self.atoms.get_stress()
         self.atoms.get_forces()

@@ -1,4 +1,4 @@
-"""ASE integrators for the ensembles, and the little state that they keep besides the atoms."""
+"""ASE integrators for the ensembles, and the state that they keep besides the atoms."""
 
 import numpy as np
 from ase import Atoms, units
@@ -59,13 +59,13 @@ def build_integrator(ensemble: str, atoms: Atoms, settings: MDSettings, rng: np.
 
 
 def integrator_state(integrator: MolecularDynamics) -> dict[str, float]:
-    """What an integrator carries from step to step besides atoms and random numbers.
+    """The state that an integrator keeps between steps besides atoms and random numbers.
 
     Args:
         integrator: From ``build_integrator``.
 
     Returns:
-        Empty except for ``npt``: momentum of and force on the cell.
+        Momentum of the cell and force on it for ``npt``; empty otherwise.
     """
     if isinstance(integrator, LangevinBAOAB):
         return {"p_eps": float(integrator.p_eps), "force_eps": float(integrator.force_eps)}
@@ -76,7 +76,7 @@ def restore_integrator(integrator: MolecularDynamics, state: dict[str, float]) -
     """Give an integrator the state that ``integrator_state`` returned.
 
     Args:
-        integrator: A fresh one, on the atoms of that moment.
+        integrator: A new integrator on the restored atoms.
         state: The saved state.
     """
     for name, value in state.items():

@@ -1,6 +1,6 @@
-"""Before the first step: the folder, the structure with its calculator and velocities, and everything that is checked.
+"""The beginning of a run: its folder, its structure with calculator and velocities, and all checks.
 
-A run begins with ``start.traj`` and ``settings.json``; it is continued with the same structure and the same physics.
+``start.traj`` and ``settings.json`` record the beginning; a continued run must have the same structure and physics.
 """
 
 import logging
@@ -35,18 +35,18 @@ _LONG_STEP = 1.5  # fs
 
 
 def prepare(settings: MDSettings, folder: Path, atoms: Atoms | None, engine: Engine) -> Dynamics:
-    """A new run before its first step; its folder holds what it starts from, and no more.
+    """Prepare a new run; its folder then holds the starting structure and the settings, and no other file of a run.
 
     Args:
         settings: The settings.
         folder: The locked folder of the run.
         atoms: A structure to use instead of ``settings.structure``; it is copied.
-        engine: What computes energies.
+        engine: The calculator of the run.
 
     Raises:
-        DataError: The folder holds a run already, or the structure does not fit the ensemble.
+        DataError: The folder already holds a run, or the structure does not suit the ensemble.
     """
-    # Asked to continue, but killed before the first checkpoint: there is nothing to lose but these.
+    # A run that was killed before its first checkpoint left only these two files, so a restart may replace them.
     protected = [name for name in files.ALL if not (settings.restart and name in (files.START, files.SETTINGS))]
     check_free(folder, protected, overwrite=settings.overwrite)
     check_inputs(folder, files.ALL, [settings.structure if atoms is None else None, settings.model])
@@ -72,12 +72,12 @@ def prepare(settings: MDSettings, folder: Path, atoms: Atoms | None, engine: Eng
 
 
 def reopen(settings: MDSettings, folder: Path, engine: Engine) -> Dynamics:
-    """A run that was begun earlier, at its starting structure; ``Record.resume`` takes it to its last checkpoint.
+    """Reopen an earlier run at its starting structure; ``Record.resume`` then restores its last checkpoint.
 
     Args:
         settings: The settings.
         folder: The locked folder of the run.
-        engine: What computes energies.
+        engine: The calculator of the run.
 
     Raises:
         DataError: The run began with other physics or another model, or its files are damaged.
@@ -91,27 +91,27 @@ def reopen(settings: MDSettings, folder: Path, engine: Engine) -> Dynamics:
 
 
 def read_start(path: Path, digest: str | None) -> Atoms:
-    """The structure that a run began with.
+    """Read the structure that a run began with.
 
     Args:
         path: The file.
-        digest: Its digest; runs of earlier versions know none.
+        digest: Its recorded SHA-256; None for runs of earlier versions, which recorded none.
 
     Raises:
-        DataError: The file is another one, or cannot be read.
+        DataError: The file has changed or cannot be read.
     """
     if digest is not None and path.exists() and file_digest(path) != digest:
-        raise DataError(f"{path} is not what the run began with; put back a copy, or start the run anew with overwrite")
+        raise DataError(f"{path} has changed since the run began; restore a copy, or start the run anew with overwrite")
     try:
         with Trajectory(path) as file:
             structure: Atoms = file[0]
-    except Exception as error:  # of any kind: the content may be anything
+    except Exception as error:  # damaged content can raise any kind of error
         raise DataError(f"{path} cannot be read ({error!r}); start the run anew with overwrite") from error
     return structure
 
 
 def _check_same(path: Path, now: dict[str, Any]) -> dict[str, Any]:
-    """What a run began with; other physics or another model is refused."""
+    """Read the recorded settings of a run, and refuse other physics or another model."""
     before = read_json(path, "ensemble", "timestep", "temperature", "seed")
     changed = [
         f"{name}: {before[name]!r} before, {now[name]!r} now"
@@ -121,13 +121,13 @@ def _check_same(path: Path, now: dict[str, Any]) -> dict[str, Any]:
     if changed:
         raise DataError(
             f"the run in {path.parent} cannot be continued with other settings ({'; '.join(changed)}); "
-            "use those it began with, or another output folder"
+            "use the original settings, or another output folder"
         )
     return before
 
 
 def _check_momenta(atoms: Atoms, settings: MDSettings) -> None:
-    """Refuse to start from velocities that are not there."""
+    """Refuse ``velocities='file'`` for a structure without momenta."""
     if settings.velocities == "file" and not atoms.has("momenta"):
         raise DataError(
             "velocities='file' takes the momenta from the structure, but it has none (ASE writes them as the column "
@@ -136,31 +136,33 @@ def _check_momenta(atoms: Atoms, settings: MDSettings) -> None:
 
 
 def _relax(atoms: Atoms, fmax: float) -> None:
-    """A short relaxation before the velocities are set."""
+    """Relax the structure briefly before the velocities are set."""
     done = FIRE(atoms, logfile=None).run(fmax=fmax, steps=_RELAX_STEPS)
     if not done:
-        _log.warning("the structure did not relax to %g eV/A in %d steps; going on with it", fmax, _RELAX_STEPS)
+        _log.warning(
+            "the structure did not relax to %g eV/A in %d steps; continuing with it as it is", fmax, _RELAX_STEPS
+        )
 
 
 def _set_velocities(atoms: Atoms, settings: MDSettings) -> None:
-    """Thermal velocities, unless those of the file are wanted; a warning where nothing can move."""
+    """Set thermal velocities unless those of the file are kept, and warn if no atom can move."""
     if not free_motions(atoms):
-        _log.warning("nothing can move: the constraints hold every atom in its place, and the run stays at 0 K")
+        _log.warning("no atom can move: the constraints fix all atoms, so the run stays at 0 K")
     if settings.velocities == "thermal":
-        # A stream of its own: a thermostat seeded alike must not repeat the velocities' random numbers.
+        # A separate random stream, so that the thermostat does not repeat the numbers used for the velocities.
         random = np.random.default_rng([settings.seed, 1])
         conserved = settings.ensemble == "nve" and not settings.num_equilibration_steps
         set_thermal_velocities(atoms, settings.temperature, random, conserved=conserved)
 
 
 def _warn_of_hydrogens(atoms: Atoms, timestep: float) -> None:
-    """Warn of time steps that are long for the vibrations of light atoms whose bonds are not held."""
+    """Warn if the time step is long for the vibrations of light atoms whose bonds are not fixed."""
     holding = [one for one in atoms.constraints if isinstance(one, FixAtoms | FixBondLengths)]
     held = {int(index) for one in holding for index in one.get_indices()}
     light = [index for index in np.flatnonzero(atoms.get_masses() < _LIGHT) if index not in held]
     if light and timestep > _LONG_STEP:
         _log.warning(
-            "a time step of %g fs is long for hydrogen, whose bonds vibrate in 9 to 11 fs: energy is hardly conserved, "
-            "and the run may explode; use 0.5 to 1 fs, or give hydrogen the mass of deuterium",
+            "a time step of %g fs is long for hydrogen, whose bonds vibrate with periods of 9 to 11 fs: energy is "
+            "poorly conserved, and the run may explode; use 0.5 to 1 fs, or give hydrogen the mass of deuterium",
             timestep,
         )

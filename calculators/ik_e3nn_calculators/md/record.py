@@ -1,4 +1,4 @@
-"""What is written of a molecular-dynamics run while it goes on, and how a run goes on from that."""
+"""The files written during a molecular-dynamics run, and resuming from them."""
 
 import logging
 from collections import deque
@@ -26,7 +26,7 @@ class Record:
     """Rows of ``log.csv``, frames of the trajectory, and checkpoints, each at its own interval.
 
     Args:
-        dynamics: What is recorded.
+        dynamics: The run to record.
         settings: The settings.
         folder: The folder of the run.
 
@@ -46,7 +46,7 @@ class Record:
         self.add(save=True)
 
     def resume(self) -> None:
-        """Take the dynamics to the last checkpoint and drop what was written after it.
+        """Restore the last checkpoint, and drop rows and frames written after it.
 
         Raises:
             DataError: The checkpoint or the log is broken.
@@ -67,7 +67,7 @@ class Record:
         return self._frames.path
 
     def add(self, *, save: bool = False) -> None:
-        """A row, a frame and a checkpoint of the present step, where they are due.
+        """Write a row, a frame and a checkpoint of the present step, each if it is due.
 
         Args:
             save: Write a checkpoint in any case.
@@ -82,7 +82,7 @@ class Record:
         self._remember()
 
     def save(self) -> None:
-        """Write the checkpoint; the other files are on disk by then."""
+        """Write a checkpoint; rows and frames up to it are already on disk."""
         marks = {"log": self._log.mark(), "frames": self._frames.mark()}
         write_checkpoint(self._folder / files.CHECKPOINT, self._dynamics.state(marks))
         self.saved = self._dynamics.step
@@ -98,7 +98,7 @@ class Record:
         return self._log.columns()
 
     def _remember(self) -> None:
-        """Keep a copy of the structure without results, as a last good frame."""
+        """Keep a copy of the structure, without results, among the last good frames."""
         frame: Atoms = self._dynamics.atoms.copy()
         frame.info["step"] = self._dynamics.step
         self._recent.append(frame)

@@ -25,23 +25,23 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
 
     The folder receives ``log.csv``, the trajectory (the run proper, not the equilibration), ``final.extxyz``,
     ``energy.png``, ``temperature.png``, ``summary.json``, and what a restart needs: ``start.traj``, ``settings.json``
-    and ``checkpoint.npz``. A restart goes on from the last checkpoint with the same bits as an uninterrupted run on the
-    same CPU; rows and frames written after that checkpoint are dropped and written again.
+    and ``checkpoint.npz``. A restart continues from the last checkpoint and gives the same bits as an uninterrupted run
+    on the same CPU; rows and frames written after that checkpoint are dropped and written again.
 
     Args:
         settings: The settings.
         atoms: A structure to use instead of ``settings.structure``; it is copied.
-        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``; any of ASE's will do.
+        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``; any ASE calculator.
 
     Returns:
         The summary, which is also in ``summary.json``.
 
     Raises:
-        ExplosionError: The structure left the physical range. Trajectory, log, plots and summary are left as they were
-            before that, and the last steps are in ``last_frames.extxyz``.
-        DataError: The folder holds a run already, what is read, is in use by another process, or cannot be written to;
-            a restart differs in its physics from the run's beginning, or finds its log damaged; or the structure does
-            not fit the ensemble.
+        ExplosionError: The structure left the physical range. Trajectory, log, plots and summary up to then are kept,
+            and the last structures are in ``last_frames.extxyz``.
+        DataError: The folder already holds a run or one of the input files, is in use by another process, or cannot be
+            written to; a restart has other physics than the run, or its log is damaged; or the structure does not suit
+            the ensemble.
         ModelFileError: The model file is missing or broken.
     """
     with locked_folder(settings.output) as folder:
@@ -49,7 +49,7 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
 
 
 def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> MDSummary:
-    """A run in its locked folder."""
+    """Make or continue a run in its locked folder."""
     engine = engine_for(settings, calculator)
     if settings.restart and (folder / CHECKPOINT).exists():
         dynamics = reopen(settings, folder, engine)
@@ -64,7 +64,7 @@ def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Ca
         record.save()
     except KeyboardInterrupt:
         _log.warning(
-            "stopped at step %d; the same command with --restart goes on from the last checkpoint, step %d",
+            "stopped at step %d; the same command with --restart continues from the last checkpoint, step %d",
             *(dynamics.step, record.saved),
         )
         raise

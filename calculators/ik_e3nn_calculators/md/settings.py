@@ -1,4 +1,4 @@
-"""Settings of a molecular-dynamics run: what a user may choose, with units, checked when made."""
+"""Settings of a molecular-dynamics run, with units; they are checked when they are created."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ik_e3nn.settings import check_settings
 
-# Settings that a continued run may change: how long, where, and what is written; never the physics.
+# Settings that may change when a run is continued: length, place and output, but never the physics.
 CHANGEABLE = frozenset(
     {
         "structure",
@@ -32,13 +32,13 @@ DEFAULT_PS = 10.0
 
 @dataclass(frozen=True)
 class ExplosionLimits:
-    """When dynamics is stopped because it has left the physical range.
+    """Limits of the physical range, beyond which dynamics is stopped.
 
     Args:
         temperature: Highest temperature in K; None means ten times the target, but at least 5000 K.
-        displacement: Farthest that an atom may move in one step, in A.
+        displacement: Largest displacement of an atom in one step, in A.
         contact: Shortest distance of two atoms, in units of the sum of their covalent radii.
-        leaving: Stop when an atom that had neighbors within the model's cutoff at the start has none any more.
+        leaving: Stop when an atom that had neighbors within the model's cutoff at the start has lost all of them.
 
     Raises:
         ValueError: A limit is not positive.
@@ -70,18 +70,17 @@ class ExplosionLimits:
 class MDSettings:
     """A molecular-dynamics run.
 
-    Give the length as ``steps`` or as ``time_ps``; it is 10 ps by default. Velocities start as Maxwell-Boltzmann at
-    ``temperature``; where the dynamics conserves momentum (``nve``), without drift and, for molecules, rotation. A
-    constant-energy run that starts from a relaxed structure loses half of that to potential energy: let it equilibrate
-    first.
+    Give the length as ``steps`` or as ``time_ps``; it is 10 ps by default. Initial velocities are Maxwell-Boltzmann at
+    ``temperature``; if the dynamics conserves momentum (``nve``), they have no drift and, for molecules, no rotation.
+    If a constant-energy run starts from a relaxed structure, half of the kinetic energy becomes potential: equilibrate.
 
     Args:
         structure: Structure file (its last frame, unless ``frame`` is given) or SMILES string.
         model: Model file; "base" is the base model that comes with the package, for small molecules.
         ensemble: ``nve`` (velocity Verlet), ``langevin`` (constant temperature), or ``npt`` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
-        steps: Number of steps after equilibration; 0 evaluates the start alone.
-        time_ps: Length after equilibration in ps, instead of ``steps``; 10 ps where neither is given.
+        steps: Number of steps after equilibration; 0 only evaluates the starting structure.
+        time_ps: Length after equilibration in ps, instead of ``steps``; 10 ps if neither is given.
         timestep: Time step in fs.
         temperature: Temperature in K, of the initial velocities and of the thermostat.
         pressure: Pressure in GPa, for ``npt``.
@@ -89,7 +88,7 @@ class MDSettings:
         barostat_ps: Response time of the barostat in ps, for ``npt``.
         equilibrate_ps: Langevin dynamics before the run proper, in ps; logged at negative times.
         velocities: ``thermal``, or ``file`` to keep the momenta in the structure file.
-        relax_fmax: Relax the structure first until no force exceeds this, in eV/A; None does not.
+        relax_fmax: Relax the structure first until no force exceeds this, in eV/A; None to skip this.
         frame: Which frame of the structure file, counted from 0, or from its end if negative; None is the last.
         seed: Seed of conformer, velocities and thermostat.
         output: Folder for everything that is written.
@@ -99,14 +98,14 @@ class MDSettings:
         checkpoint_interval: Steps between checkpoints; a killed run loses no more than this.
         restart: Continue the run in ``output`` from its last checkpoint; starts anew if there is none.
         overwrite: Replace the run in ``output``.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        device: ``auto`` (a GPU if available), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: ``float32`` or ``float64``; None keeps the model's.
-        compile: Compile the model first: a minute or two once for every architecture, then about twice as fast.
-        max_edges: Edges to treat at once; bounds the memory of large systems and costs a third more time.
-        skip_fixed: Leave out atoms held fixed that are too far from the others to matter; for large substrates.
+        compile: Compile the model first: takes a minute or two once for each architecture, then runs twice as fast.
+        max_edges: Number of edges to process at once; limits the memory of large systems and takes a third more time.
+        skip_fixed: Leave out fixed atoms that are too far from the moving ones to matter; for large substrates.
         progress: Show a progress bar.
         plots: Draw energy and temperature.
-        limits: When to stop because the structure explodes.
+        limits: Limits beyond which the run is stopped as an explosion.
 
     Raises:
         ValueError: A setting is out of range, both ``steps`` and ``time_ps`` are given, or a length in ps is less than
@@ -186,7 +185,7 @@ class MDSettings:
         return round(1000.0 * self.equilibrate_ps / self.timestep)
 
     def physics(self) -> dict[str, Any]:
-        """The settings that a continued run must share with its beginning."""
+        """The settings that must stay the same when the run is continued."""
         return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
 
 

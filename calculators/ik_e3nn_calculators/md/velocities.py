@@ -8,7 +8,7 @@ from ik_e3nn_calculators.systems.constraints import free_motions, has_external_r
 
 FloatArray = NDArray[np.float64]
 
-_LINEAR = 1e-4  # of the largest: a motion whose size is below this is no motion (a line turned about itself)
+_LINEAR = 1e-4  # of the largest; a smaller rotation is none (a linear molecule about its axis)
 
 
 def set_thermal_velocities(
@@ -18,10 +18,10 @@ def set_thermal_velocities(
 
     Args:
         atoms: The structure whose momenta are set; constraints are respected.
-        temperature: Temperature in K over the degrees of freedom that are left, see ``degrees_of_freedom``.
+        temperature: Temperature in K over the degrees of freedom given by ``degrees_of_freedom``.
         rng: Random numbers.
-        conserved: Whether the dynamics conserves momentum (NVE): velocities are free of drift and, for molecules, of
-            rotation then. A thermostat gives these motions their share, so they have it from the start.
+        conserved: Whether the dynamics conserves momentum (NVE); velocities then have no drift and, for molecules, no
+            rotation. A thermostat heats these motions too, so otherwise they start with their share.
 
     Example:
         >>> atoms = Atoms("OH2", positions=[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
@@ -39,7 +39,7 @@ def set_thermal_velocities(
 
 
 def remove_drift(atoms: Atoms) -> None:
-    """Take out the motions of the whole that the dynamics would conserve, see ``conserved_motions``.
+    """Remove the rigid motions that the dynamics would conserve, see ``conserved_motions``.
 
     Args:
         atoms: The structure whose momenta are changed.
@@ -62,7 +62,7 @@ def remove_drift(atoms: Atoms) -> None:
 
 
 def drift_share(atoms: Atoms) -> float:
-    """Share of the kinetic energy that is in the motions that the dynamics conserves.
+    """Share of the kinetic energy that is in conserved rigid motions.
 
     Example:
         >>> drift_share(Atoms("H2", positions=[[0, 0, 0], [0, 0, 0.74]], momenta=[[1.0, 0, 0], [1.0, 0, 0]]))
@@ -76,9 +76,9 @@ def drift_share(atoms: Atoms) -> float:
 def degrees_of_freedom(atoms: Atoms, *, conserved: bool) -> int:
     """Number of degrees of freedom that hold thermal energy.
 
-    3N less those that constraints remove; where the dynamics conserves momentum (NVE), also less the motions of the
-    whole that stay zero then: 3 for the drift and, for a structure open in all directions, its 3 rotations (2 if
-    linear), as far as constraints let them pass.
+    3N minus those that constraints remove; if the dynamics conserves momentum (NVE), also minus the rigid motions that
+    stay zero: 3 translations and, for a structure open in all directions, 3 rotations (2 if linear), as far as
+    constraints allow them.
 
     Args:
         atoms: The structure.
@@ -100,9 +100,9 @@ def degrees_of_freedom(atoms: Atoms, *, conserved: bool) -> int:
 
 
 def conserved_motions(atoms: Atoms) -> FloatArray:
-    """Drift and (for structures open in all directions) rotation, as far as nothing holds the structure in place.
+    """Drift and (for structures open in all directions) rotation, unless something holds the structure in place.
 
-    A structure whose only motions these are would stop without them: an atom keeps its velocity, a rigid molecule its
+    If a structure has no other motions, they do not count: a single atom keeps its velocity, a rigid molecule its
     rotation.
 
     Args:

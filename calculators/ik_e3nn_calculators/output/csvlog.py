@@ -14,7 +14,7 @@ from ik_e3nn_calculators.output.kept import Kept
 
 
 class CsvLog:
-    """A CSV file that is appended to row by row and is complete on disk after each.
+    """A CSV file that grows row by row and is complete on disk after each row.
 
     Args:
         path: The file; the header is written with the first row.
@@ -37,14 +37,14 @@ class CsvLog:
             writer.writerow([value if isinstance(value, int) else f"{value:.9f}" for value in row.values()])
 
     def mark(self) -> int:
-        """Number of bytes, to come back to."""
+        """The length of the file in bytes, for ``cut``."""
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, mark: int) -> Kept:
-        """Drop everything after a mark, and a row that is not whole.
+        """Drop everything after a mark, and an incomplete last row.
 
         Raises:
-            DataError: A row that is left cannot be read.
+            DataError: A remaining row cannot be read.
         """
         cut_file(self.path, mark)
         if self.path.exists():
@@ -60,7 +60,7 @@ class CsvLog:
             Arrays by column name; empty if nothing was logged.
 
         Raises:
-            DataError: A row is damaged; its line is named, counted from 1 for the header.
+            DataError: A row is damaged; the message names its line, where the header is line 1.
         """
         if self.mark() == 0:
             return {}
@@ -70,14 +70,14 @@ class CsvLog:
         return dict(zip(names, np.array(rows).T, strict=True)) if rows else {}
 
     def check_columns(self, names: Collection[str]) -> None:
-        """Raise if there are rows, but of other columns.
+        """Check that existing rows have the expected columns.
 
         Raises:
-            DataError: The header is damaged.
+            DataError: The columns differ, so the header is damaged.
         """
         found = list(self.columns())
         if found and found != list(names):
-            raise self._damaged(1, f"the columns are {', '.join(found)}, but they were {', '.join(names)}")
+            raise self._damaged(1, f"the columns are {', '.join(found)}, expected {', '.join(names)}")
 
     def _numbers(self, line: str, names: Sequence[str], number: int) -> list[float]:
         values = line.split(",")
@@ -90,6 +90,6 @@ class CsvLog:
 
     def _damaged(self, number: int, what: str) -> DataError:
         return DataError(
-            f"{self.path} is damaged in line {number} ({what}): put back a copy or mend that line, or move the file "
+            f"{self.path} is damaged in line {number} ({what}): restore a copy, repair that line, or move the file "
             "away to do without its rows"
         )

@@ -1,4 +1,4 @@
-"""The folder of a run: protected from being overwritten, and cleared for a new one; see also ``ik_e3nn.locking``."""
+"""The folder of a run: protected from being overwritten, and cleared for a new run; see also ``ik_e3nn.locking``."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,20 +9,20 @@ from ik_e3nn.user_path import is_file
 
 
 def check_free(path: str | Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Refuse a folder that holds a run already, before any work is done for it.
+    """Refuse a folder that already holds a run, before any work is done.
 
     Args:
         path: The folder; it need not exist.
         names: Names of the files that a run leaves.
-        overwrite: Accept it all the same.
+        overwrite: Accept the folder anyway.
 
     Raises:
-        DataError: It holds such files and may not be overwritten.
+        DataError: The folder holds such files, and ``overwrite`` is false.
     """
     there = [name for name in names if (Path(path) / name).exists()]
     if there and not overwrite:
         raise DataError(
-            f"{path} holds a run already ({', '.join(there[:3])}); choose another output folder, or say --overwrite"
+            f"{path} already holds a run ({', '.join(there[:3])}); choose another output folder, or give --overwrite"
         )
 
 
@@ -32,17 +32,17 @@ def check_inputs(folder: str | Path, names: Sequence[str], inputs: Sequence[str 
     Args:
         folder: The folder of the run.
         names: Names of the files that a run leaves.
-        inputs: What is read: files, or what stands in their place, such as SMILES strings or None.
+        inputs: Input files; entries that are no files, such as SMILES strings and None, are ignored.
 
     Raises:
-        DataError: One of the files is read.
+        DataError: An input is one of the files of the run.
     """
     files = [source for source in inputs if source is not None and is_file(source)]
     check_not_read([Path(folder) / name for name in names], files, advice="choose another output folder")
 
 
 def clear_folder(folder: Path, names: Sequence[str]) -> None:
-    """Remove what an earlier run left in a folder; see ``check_free``.
+    """Remove the files of an earlier run from a folder; see ``check_free``.
 
     Args:
         folder: The folder.

@@ -1,4 +1,4 @@
-"""Trajectory files that can be appended to, and cut back to where a checkpoint left them."""
+"""Trajectory files that grow frame by frame and can be cut back to a checkpoint."""
 
 import os
 import re
@@ -38,10 +38,10 @@ def snapshot(atoms: Atoms, **info: float) -> Atoms:
 
 
 class FrameFile(ABC):
-    """A trajectory that grows at its end.
+    """A trajectory file that grows frame by frame.
 
     Args:
-        path: The file; it is made by the first frame.
+        path: The file; it is created with the first frame.
     """
 
     def __init__(self, path: Path) -> None:
@@ -53,11 +53,11 @@ class FrameFile(ABC):
 
     @abstractmethod
     def mark(self) -> int:
-        """The present end, to come back to."""
+        """The present length of the file, for ``cut``."""
 
     @abstractmethod
     def cut(self, mark: int) -> Kept:
-        """Drop everything after a mark, and a frame that is not whole."""
+        """Drop everything after a mark, and an incomplete last frame."""
 
 
 class ExtxyzFile(FrameFile):
@@ -77,14 +77,14 @@ class ExtxyzFile(FrameFile):
         return self.path.stat().st_size if self.path.exists() else 0
 
     def cut(self, mark: int) -> Kept:
-        """Shorten the file to so many bytes, or to its last whole frame if it has fewer."""
+        """Shorten the file to ``mark`` bytes, or to its last complete frame if it is shorter."""
         cut_file(self.path, mark)
         frames = _whole_frames(self.path)
         end, first = next(frames, (0, None))
         if self.mark() == mark:
             return Kept(first, None, whole=True)
         last = first
-        for end, last in frames:  # noqa: B007  (those of the last one)
+        for end, last in frames:  # noqa: B007  (the values after the loop are used)
             pass
         cut_file(self.path, end)
         return Kept(first, last, whole=False)
@@ -110,22 +110,22 @@ class AseTrajectoryFile(FrameFile):
             return len(file)
 
     def cut(self, mark: int) -> Kept:
-        """Rewrite the file with the first so many frames, or with those that can be read if there are fewer.
+        """Rewrite the file with its first ``mark`` frames, or with all readable frames if there are fewer.
 
         Raises:
-            DataError: None can be read.
+            DataError: No frame can be read.
         """
         if not self.path.exists() or self.path.stat().st_size == 0:
-            self.path.unlink(missing_ok=True)  # ASE appends to no empty file
+            self.path.unlink(missing_ok=True)  # ASE cannot append to an empty file
             return Kept(None, None, whole=mark == 0)
         try:
             with Trajectory(self.path) as file:
                 there = len(file)
                 left = next((count for count in range(min(there, mark), 0, -1) if _is_readable(file, count - 1)), 0)
                 first, last = (file[0].info.get("step"), file[left - 1].info.get("step")) if left else (None, None)
-        except Exception as error:  # of any kind: the content may be anything
+        except Exception as error:  # damaged content can raise any kind of error
             raise DataError(
-                f"{self.path} cannot be read ({error!r}); put back a copy, or move it away to do without its frames"
+                f"{self.path} cannot be read ({error!r}); restore a copy, or move it away to do without its frames"
             ) from error
         if left < there:
             with written_at_once(self.path) as new, Trajectory(self.path) as old, Trajectory(new.name, "w") as kept:
@@ -135,16 +135,16 @@ class AseTrajectoryFile(FrameFile):
 
 
 def _is_readable(file: Trajectory, index: int) -> bool:
-    """Whether a frame is whole."""
+    """Whether a frame can be read."""
     try:
         file[index]
-    except Exception:  # noqa: BLE001  (of any kind: the content may be anything)
+    except Exception:  # noqa: BLE001  (damaged content can raise any kind of error)
         return False
     return True
 
 
 def _whole_frames(path: Path) -> Iterator[tuple[int, int | None]]:
-    """Where each whole frame of an extended XYZ file ends, in bytes, and its step, if it is known."""
+    """The end of each complete frame of an extended XYZ file, in bytes, and its step if known."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -167,14 +167,14 @@ def frame_file(folder: Path, name: str, kind: str) -> FrameFile:
 
 
 def write_final(folder: Path, frame: Atoms) -> Path:
-    """Write ``final.extxyz``, and ``final.traj`` too where extended XYZ cannot hold the structure's constraints.
+    """Write ``final.extxyz``, and also ``final.traj`` if extended XYZ cannot hold the structure's constraints.
 
     Args:
         folder: The folder of the run.
         frame: The last structure.
 
     Returns:
-        The file to go on from.
+        The file to continue from.
     """
     kinds = ("extxyz", "traj") if lost_in_extxyz(frame) else ("extxyz",)
     for kind in kinds:
@@ -185,11 +185,11 @@ def write_final(folder: Path, frame: Atoms) -> Path:
 
 
 def cut_file(path: Path, size: int) -> None:
-    """Shorten a file to ``size`` bytes, if it is there and longer.
+    """Shorten a file to ``size`` bytes, if it exists and is longer.
 
     Args:
         path: The file.
-        size: Bytes to keep.
+        size: Number of bytes to keep.
     """
     if path.exists() and path.stat().st_size > size:
         os.truncate(path, size)

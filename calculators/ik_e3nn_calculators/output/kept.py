@@ -1,4 +1,4 @@
-"""What is left in a file of a run that is continued, and a word on what is missing."""
+"""The content of an output file when a run is continued, and a warning about missing parts."""
 
 import logging
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Kept:
-    """What a file of frames or rows holds after it was cut back to where a checkpoint left it.
+    """The steps in a file of frames or rows after it was cut back to a checkpoint.
 
     Args:
-        first: Step of the first one; None if there is none, or if it is not known.
-        last: Step of the last one, likewise; not looked for where nothing is missing at the end.
-        whole: Whether the file reached as far as the checkpoint had seen it.
+        first: Step of the first frame or row; None if there is none or its step is unknown.
+        last: Step of the last frame or row; None also if it is not needed, because the file is complete.
+        whole: Whether the file was at least as long as the checkpoint recorded.
     """
 
     first: int | None
@@ -22,13 +22,13 @@ class Kept:
     whole: bool
 
     def warn_of_missing(self, path: Path, what: str, step: int) -> None:
-        """Say in one sentence which frames or rows are missing, if any are.
+        """Warn about missing frames or rows, if there are any.
 
-        Runs write both at step 0, whatever the intervals; what was written after the checkpoint is not missed.
+        Every run writes both at step 0; those after the checkpoint are written again and do not count as missing.
 
         Args:
             path: The file.
-            what: What it holds, such as "frames".
+            what: What the file holds, such as "frames".
             step: The step of the checkpoint.
         """
         gaps = [f"before step {self.first}"] if self.first is not None and self.first > 0 else []
@@ -42,4 +42,4 @@ class Kept:
                 *(path, what, " and none ".join(gaps)),
             )
         elif not self.whole:
-            _log.warning("%s is shorter than the run had left it at step %d: %s are missing in it", path, step, what)
+            _log.warning("%s is shorter than it was at step %d: some %s are missing", path, step, what)

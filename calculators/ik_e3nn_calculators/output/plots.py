@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ik_e3nn.pictures import picture
 
-_FEW = 20  # points that a line alone would hardly show
+_FEW = 20  # with fewer points, each gets a marker
 
 
 def plot_columns(
@@ -27,10 +27,10 @@ def plot_columns(
         path: The file.
         x: Values of the horizontal axis.
         curves: Values of the vertical axis, by name.
-        title: What is above them.
-        labels: What is on the two axes, with units.
+        title: Title above the axes.
+        labels: Labels of the two axes, with units.
         goal: A value of the vertical axis to mark with a line.
-        log_scale: Logarithmic vertical axis.
+        log_scale: Whether the vertical axis is logarithmic.
     """
     marker = "." if len(x) < _FEW else ""
     with picture(path, height=4.0, width=6.4) as (figure, [[axes]]):

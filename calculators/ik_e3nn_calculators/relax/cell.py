@@ -13,13 +13,13 @@ _VOIGT_AXES = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def strain_mask(atoms: Atoms) -> list[int]:
-    """Strain components, in Voigt order, that leave the open directions of a structure alone.
+    """Strain components, in Voigt order, that do not strain the open directions of a structure.
 
     Args:
         atoms: The structure.
 
     Returns:
-        Six of 0 or 1.
+        Six entries, each 0 or 1.
 
     Raises:
         DataError: Open and periodic cell vectors share Cartesian components, so that no such mask exists.
@@ -32,8 +32,8 @@ def strain_mask(atoms: Atoms) -> list[int]:
     open_axes = cell[~atoms.pbc].any(axis=0) | ~cell[atoms.pbc].any(axis=0)
     if (open_axes & cell[atoms.pbc].any(axis=0)).any():
         raise DataError(
-            "the open cell vector is not along a Cartesian axis of its own, so the strains that leave it alone are not "
-            "known; turn the cell, or give mask=[xx, yy, zz, yz, xz, xy]"
+            "an open cell vector shares Cartesian components with a periodic one, so no strain mask leaves it "
+            "unchanged; rotate the cell, or give mask=[xx, yy, zz, yz, xz, xy]"
         )
     return [int(not open_axes[first] and not open_axes[second]) for first, second in _VOIGT_AXES]
 
@@ -43,10 +43,10 @@ def cell_filter(atoms: Atoms, settings: RelaxSettings) -> FrechetCellFilter:
 
     Args:
         atoms: The structure, with its calculator.
-        settings: What may change, and the pressure.
+        settings: The strains that may change, and the pressure.
 
     Raises:
-        DataError: The cell of this structure cannot be relaxed in that way.
+        DataError: The cell of this structure cannot be relaxed as requested.
     """
     if not has_volume(atoms):
         raise DataError(

@@ -1,4 +1,4 @@
-"""After the last step of a relaxation: the last structure, the summary, the plot, and advice where it was too short."""
+"""The end of a relaxation: final structure, summary, plot, and advice if it did not converge."""
 
 import logging
 from dataclasses import asdict
@@ -21,15 +21,15 @@ SUMMARY, PLOT = "summary.json", "forces.png"
 def finish(
     record: Record, atoms: Atoms, settings: RelaxSettings, folder: Path, *, converged: bool, steps: int
 ) -> RelaxSummary:
-    """Write the last structure, ``summary.json`` and the plot.
+    """Write the final structure, ``summary.json`` and the plot.
 
     Args:
-        record: What was written of the relaxation.
+        record: The files written during the relaxation.
         atoms: The relaxed structure.
         settings: The settings.
         folder: The folder of the relaxation.
-        converged: Whether the forces are small enough.
-        steps: Steps made.
+        converged: Whether the forces are below the goal.
+        steps: Number of steps made.
     """
     row = record.row(steps)
     last = write_final(folder, snapshot(atoms))
@@ -66,7 +66,7 @@ def finish(
 
 
 def _not_converged(row: Row, settings: RelaxSettings, steps: int, last: Path) -> str:
-    """What to do about a relaxation that was not long enough."""
+    """Advice for a relaxation that did not converge."""
     where = " on atoms and cell" if "fmax_cell" in row else ""
     largest = max(row["fmax"], row.get("fmax_cell", 0.0))
     return (

@@ -1,4 +1,4 @@
-"""What is written of a relaxation while it goes on: a row of the log and a frame for every step."""
+"""The files written during a relaxation: a row of the log and a frame for every step."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ class Record:
     """The log and the trajectory of a relaxation.
 
     Args:
-        target: What is relaxed: a structure, or the filter that relaxes its cell too.
+        target: The structure to relax, or the filter that relaxes its cell too.
         atoms: The structure.
         folder: The folder of the relaxation.
         trajectory: Format of the trajectory.
@@ -32,14 +32,14 @@ class Record:
         self._target, self._atoms = target, atoms
 
     def add(self, step: int) -> Row:
-        """Write a row and a frame, and give the row."""
+        """Write a row and a frame, and return the row."""
         row = self.row(step)
         self.log.append(row)
         self.frames.append(snapshot(self._atoms, step=step))
         return row
 
     def row(self, step: int) -> Row:
-        """One row of the log: ``fmax`` is the largest force on an atom, ``fmax_cell`` that on the cell.
+        """One row of the log: ``fmax`` is the largest force on an atom, ``fmax_cell`` the largest on the cell.
 
         Raises:
             ExplosionError: Energy or forces are not finite.

@@ -41,8 +41,8 @@ def run_relax(
         The summary; look at ``converged``.
 
     Raises:
-        DataError: The folder holds a relaxation already, what is read, or is in use by another process; or the cell of
-            an open structure is to be relaxed.
+        DataError: The folder already holds a relaxation or one of the input files, or is in use by another process; or
+            the cell of an open structure is to be relaxed.
         ExplosionError: Energy or forces became NaN.
     """
     with locked_folder(settings.output) as folder:
@@ -50,7 +50,7 @@ def run_relax(
 
 
 def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> RelaxSummary:
-    """A relaxation in its locked folder."""
+    """Relax a structure in the locked folder."""
     engine = engine_for(settings, calculator)
     check_free(folder, _FILES, overwrite=settings.overwrite)
     check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
@@ -75,7 +75,7 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
             converged = bool(optimizer.run(fmax=settings.fmax, steps=settings.steps))
         except KeyboardInterrupt:
             _log.warning(
-                "stopped after %d steps; the last structure of %s is the one to go on from",
+                "stopped after %d steps; continue from the last structure in %s",
                 *(optimizer.nsteps, record.frames.path),
             )
             raise
@@ -83,6 +83,6 @@ def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calcula
 
 
 def _progress(row: Row) -> str:
-    """What the progress bar shows."""
+    """The text of the progress bar."""
     cell = f" (cell {row['fmax_cell']:.3f})" if "fmax_cell" in row else ""
     return f"fmax {row['fmax']:.3f}{cell} eV/A"

@@ -1,4 +1,4 @@
-"""ASE's constraints in runs: which can be stored, how many degrees of freedom they leave, and what they lose."""
+"""ASE's constraints in runs: which can be stored and kept, and how many degrees of freedom they leave."""
 
 import logging
 
@@ -26,9 +26,9 @@ FloatArray = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
-# Constraints on each atom alone; any other couples the motions of several.
+# Constraints that act on each atom separately; all others couple the motions of several atoms.
 _SINGLE = (FixAtoms, FixCartesian, FixScaled, FixedLine, FixedPlane)
-# Those that say rightly how many degrees of freedom they remove; FixInternals and FixedMode do not.
+# Constraints that count their removed degrees of freedom correctly; FixInternals and FixedMode do not.
 _COUNTED = (FixBondLengths, FixCom, FixLinearTriatomic, Hookean)
 _IN_EXTXYZ = (FixAtoms, FixCartesian)
 _SAME = 1e-6
@@ -42,7 +42,7 @@ def check_constraints(atoms: Atoms) -> None:
         atoms: The structure.
 
     Raises:
-        DataError: Names the constraint.
+        DataError: A constraint cannot be stored; the message names it.
 
     Example:
         >>> check_constraints(Atoms("H2", constraint=FixAtoms([0])))
@@ -51,23 +51,23 @@ def check_constraints(atoms: Atoms) -> None:
         name = type(constraint).__name__
         try:
             dict2constraint(decode(encode(constraint.todict())))
-        except Exception as error:  # whatever a foreign class may raise
+        except Exception as error:  # a class from outside of ASE may raise anything
             raise DataError(
-                f"the constraint {name} cannot be stored by ASE ({type(error).__name__}: {error}), so a run under it "
-                "could not be continued; use one of ase.constraints"
+                f"the constraint {name} cannot be stored by ASE ({type(error).__name__}: {error}), so a run "
+                "with it could not be continued; use a constraint from ase.constraints"
             ) from error
         wanted = getattr(constraint, "bondlengths", None) if isinstance(constraint, FixBondLengths) else None
         if wanted is not None:
             now = [atoms.get_distance(first, second, mic=True) for first, second in constraint.pairs]
             if np.abs(np.asarray(wanted) - now).max(initial=0.0) > _SAME:
                 raise DataError(
-                    "FixBondLengths asks for other bond lengths than the structure has, which ASE forgets in every "
-                    "copy; set the distances first, and give no bondlengths"
+                    "FixBondLengths sets bond lengths that differ from those of the structure, and ASE drops them in "
+                    "every copy; set the distances first, and give no bondlengths"
                 )
 
 
 def renew_constraints(atoms: Atoms) -> None:
-    """Let the constraints take what they hold (bond lengths, angles) from the present geometry.
+    """Reset the values that constraints hold (bond lengths, angles) to the present geometry.
 
     A run and its restart both do this at the same positions, so that they hold the same values to the last bit.
 
@@ -92,7 +92,7 @@ def lost_in_extxyz(atoms: Atoms) -> str:
 
 
 def warn_of_lost(atoms: Atoms, trajectory: str) -> None:
-    """Say which constraints the frames of a run will lack.
+    """Warn about constraints that the frames of a run will lack.
 
     Args:
         atoms: The structure.
@@ -111,9 +111,9 @@ def check_dynamics(atoms: Atoms) -> None:
     """Refuse constraints that ASE cannot keep in dynamics.
 
     Raises:
-        DataError: Constraints undo one another (a bond of fixed length at a fixed atom), add to momenta as they do to
-            forces, or treat positions and momenta differently (``FixScaled`` on some axes of a cell without right
-            angles): energy or temperature would be wrong.
+        DataError: Constraints conflict (a bond of fixed length at a fixed atom), add to momenta as they do to forces,
+            or treat positions and momenta differently (``FixScaled`` on some axes of a cell without right angles), so
+            that energy or temperature would be wrong.
     """
     if not atoms.constraints:
         return
@@ -122,20 +122,20 @@ def check_dynamics(atoms: Atoms) -> None:
     if not np.allclose(constrained_momenta(atoms, once), once, atol=_SAME):
         names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in atoms.constraints))
         raise DataError(
-            f"ASE cannot keep these constraints in dynamics ({names}): applied twice, they change momenta twice, as "
-            "those do that share an atom and undo one another; remove some of them"
+            f"ASE cannot keep these constraints in dynamics ({names}): applying them again changes the "
+            "momenta again, as happens if constraints on the same atom conflict; remove some of them"
         )
     if not np.allclose(_moves(atoms), _maps(atoms), atol=_SAME):
         raise DataError(
-            "FixScaled holds some axes of a cell whose vectors are not at right angles, where ASE treats positions and "
-            "momenta differently and energy is lost; use FixCartesian, FixedLine or FixedPlane"
+            "FixScaled fixes some axes of a cell without right angles, for which ASE treats positions and momenta "
+            "differently, so that energy is lost; use FixCartesian, FixedLine or FixedPlane"
         )
 
 
 def free_motions(atoms: Atoms) -> int:
-    """Number of degrees of freedom that the constraints leave: 3N less those that they remove.
+    """Number of degrees of freedom that the constraints leave: 3N minus those that they remove.
 
-    What several constraints on an atom remove together is counted once.
+    A direction that several constraints on an atom remove is counted once.
 
     Args:
         atoms: The structure.
@@ -144,7 +144,7 @@ def free_motions(atoms: Atoms) -> int:
         At least 0.
 
     Raises:
-        DataError: They cannot be counted.
+        DataError: The degrees of freedom cannot be counted.
 
     Example:
         >>> free_motions(Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], constraint=[FixAtoms([0]), FixAtoms([0])]))
@@ -156,14 +156,14 @@ def free_motions(atoms: Atoms) -> int:
     free = 3 * len(atoms) - int(held.sum())
     for constraint in atoms.constraints:
         if isinstance(constraint, FixBondLengths):
-            free -= int((held[constraint.pairs] < 3).any(axis=1).sum())  # not between atoms that cannot move anyway
+            free -= int((held[constraint.pairs] < 3).any(axis=1).sum())  # fixed pairs remove nothing
         elif not isinstance(constraint, _SINGLE):
             free -= int(constraint.get_removed_dof(atoms))
     return max(free, 0)
 
 
 def unhindered(atoms: Atoms, motions: FloatArray) -> FloatArray:
-    """Those motions, or combinations of them, that the constraints let pass.
+    """The motions, or combinations of them, that the constraints allow.
 
     Args:
         atoms: The structure.
@@ -189,12 +189,12 @@ def has_external_restraint(atoms: Atoms) -> bool:
 
 
 def _rank(atoms: Atoms) -> int:
-    """Number of independent momenta that the constraints let pass, found by trying all."""
+    """Number of independent momenta that the constraints allow, found by trying all."""
     if len(atoms) > _SMALL:
         names = ", ".join(dict.fromkeys(type(constraint).__name__ for constraint in atoms.constraints))
         raise DataError(
-            f"the degrees of freedom under these constraints ({names}) can be counted for {_SMALL} atoms at most, the "
-            f"structure has {len(atoms)}; use FixAtoms, FixCartesian, FixBondLengths or the like"
+            f"the degrees of freedom under these constraints ({names}) can be counted for at most {_SMALL} atoms, but "
+            f"the structure has {len(atoms)}; use constraints such as FixAtoms, FixCartesian or FixBondLengths"
         )
     units = np.eye(3 * len(atoms)).reshape(-1, len(atoms), 3)
     passed = np.stack([constrained_momenta(atoms, unit).ravel() for unit in units])
@@ -202,7 +202,7 @@ def _rank(atoms: Atoms) -> int:
 
 
 def _held(atoms: Atoms) -> NDArray[np.int64]:
-    """Directions in which each atom is held by constraints on it alone, (N,)."""
+    """Number of directions in which single-atom constraints fix each atom, (N,)."""
     if not any(isinstance(constraint, _SINGLE) for constraint in atoms.constraints):
         return np.zeros(len(atoms), dtype=np.int64)
     lost = np.linalg.svd(_maps(atoms) - np.eye(3), compute_uv=False)
@@ -211,7 +211,7 @@ def _held(atoms: Atoms) -> NDArray[np.int64]:
 
 
 def _maps(atoms: Atoms) -> FloatArray:
-    """What constraints on single atoms leave of each atom's momentum along x, y and z, (N, 3, 3)."""
+    """The momenta to which single-atom constraints reduce unit momenta along x, y and z, (N, 3, 3)."""
     maps = np.empty((len(atoms), 3, 3))
     for axis in range(3):
         momenta = np.zeros((len(atoms), 3))
@@ -224,7 +224,7 @@ def _maps(atoms: Atoms) -> FloatArray:
 
 
 def _moves(atoms: Atoms) -> FloatArray:
-    """The same for steps of 1 A along x, y and z, (N, 3, 3)."""
+    """The displacements to which single-atom constraints reduce steps of 1 A along x, y and z, (N, 3, 3)."""
     moves = np.empty((len(atoms), 3, 3))
     for axis in range(3):
         positions = atoms.get_positions()

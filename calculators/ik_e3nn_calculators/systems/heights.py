@@ -1,4 +1,4 @@
-"""A word where atoms come nearer to a surface without atoms than in any structure that a model was trained on."""
+"""A warning if atoms come nearer to a surface without atoms than in any structure of the training data."""
 
 import logging
 
@@ -13,11 +13,11 @@ from ik_e3nn.models import read_model_info
 
 _log = logging.getLogger(__name__)
 
-FAR = 0.3  # A below the least height of the training data; heat takes atoms a little lower than they were there
+FAR = 0.3  # A below the least height in the training data; thermal motion takes atoms a little lower
 
 
 def ranges_of(model: str) -> GeometryRanges | None:
-    """Heights, bonds and contacts in the training data of a model, so far as its file knows them.
+    """Ranges of heights, bonds and contacts in the training data of a model; None if its file lacks them.
 
     Args:
         model: A model file, or "base".
@@ -26,7 +26,7 @@ def ranges_of(model: str) -> GeometryRanges | None:
 
 
 class HeightWatch:
-    """Looks at heights over a surface in the course of a run, and says once where a model does not know them.
+    """Checks heights over a surface during a run, and warns once if they are far below the training data.
 
     Args:
         least: The least height of each element in the training data, in A; empty to watch nothing.
@@ -44,13 +44,13 @@ class HeightWatch:
             model: Its model file, or "base".
 
         Returns:
-            The watch; it watches nothing where the model knows no surface, or its file no heights.
+            The watch; it does nothing if the model knows no surface or its file has no heights.
         """
         ranges = ranges_of(model) if getattr(calculator, "feels_surroundings", False) else None
         return cls({} if ranges is None else {symbol: low for symbol, (low, _) in ranges.heights.items()})
 
     def look(self, atoms: Atoms, step: int) -> None:
-        """Warn if atoms are far below the heights of the training data, the first time.
+        """Warn, the first time, if an atom is far below the heights in the training data.
 
         Args:
             atoms: The structure.
@@ -64,7 +64,7 @@ class HeightWatch:
         if len(atoms) and above[lowest] < least[lowest] - FAR:
             _log.warning(
                 "step %d: atom %d (%s) is %.2f A over the surface, far below %.2f A, the least height in the training "
-                "data; the model does not know the surface there, and its energies mean nothing",
+                "data; the model has not learned the surface there, and its energies are meaningless",
                 step,
                 lowest,
                 atoms.symbols[lowest],

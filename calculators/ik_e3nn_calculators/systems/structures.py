@@ -15,13 +15,14 @@ def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> A
     Args:
         source: Path or SMILES.
         seed: Seed of the conformer.
-        frame: Which frame of a file, counted from 0, or from the end if it is negative; the last by default.
+        frame: Index of the frame of a file, counted from the end if negative; the last by default.
 
     Returns:
         The structure; one built from SMILES carries bonds and charge.
 
     Raises:
-        DataError: It is neither a file nor a valid SMILES string, it lacks hydrogens, or no geometry can be made.
+        DataError: The source is neither a file nor a valid SMILES string, hydrogens are missing, or no geometry can be
+            generated.
     """
     from ik_e3nn.data import read_structure
     from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, check_hydrogens
@@ -41,7 +42,7 @@ def load_structure(source: str, *, seed: int = 0, frame: int | None = None) -> A
                 *(lacking, source, ADD_HYDROGENS),
             )
         return atoms
-    nothing = f"{source!r:.80} is neither a file here nor a SMILES string that can be used"
+    nothing = f"{source!r:.80} is neither an existing file nor a usable SMILES string"
     if looks_like_file(source):
         raise DataError(f"{nothing}: check the name and the folder of the file")
     try:

@@ -48,7 +48,7 @@ def test_the_zero_does_not_depend_on_how_the_molecule_was_given(vector, caplog):
     host, molecule = energies_alone(ligand, energies, fmax=1e-4, steps=300)
     assert host == 0
     assert molecule == pytest.approx(-SpringInField.strength, abs=1e-6)
-    assert "depends on its orientation also far from the surface, by" in caplog.text
+    assert "depends on its orientation even far from the surface, by" in caplog.text
     assert float(caplog.text.split(", by ")[1].split()[0]) == pytest.approx(50, abs=17)
 
 
@@ -101,4 +101,4 @@ def test_a_molecule_that_is_not_relaxed_is_said(tmp_path, caplog):
         "[H][H]", poses=1, conformers=1, fmax=1e-9, steps=1, output=str(tmp_path / "dock"), progress=False, plots=False
     )
     run_dock(settings, calculator=TwoLengths())
-    assert "no conformer of [H][H] alone is converged after 1 steps" in caplog.text
+    assert "no conformer of [H][H] alone has converged after 1 steps" in caplog.text

@@ -199,7 +199,7 @@ def test_a_file_of_several_says_which_is_taken(tmp_path, caplog):
         read_ligand(str(tmp_path / "two.sdf"), 1, 0)
     assert "frame 1 of 0 to 1 in" in caplog.text
     assert "two.xyz is taken" in caplog.text
-    assert "two.sdf holds 2 molecules; the first is taken" in caplog.text
+    assert "two.sdf holds 2 molecules; the first is used" in caplog.text
 
 
 def test_an_unknown_element_names_its_residue_and_distance():
@@ -267,7 +267,7 @@ def test_a_search_leaves_out_what_is_out_of_reach(tmp_path, caplog):
 def test_a_host_says_what_the_model_asks_for():
     """Its charge is not taken for zero, nor its bonds for none."""
     water, slab = molecule("H2O"), fcc111("C", (2, 2, 2), a=3.6, vacuum=8.0)
-    for inputs, message in ((["total_charge"], "needs the charge of host"), (["bond_types"], "host holds none")):
+    for inputs, message in ((["total_charge"], "needs the charge of host"), (["bond_types"], "host has none")):
         with pytest.raises(MissingInputError, match=message):
             check_host(small_model(inputs=inputs), Host(water, "host"))
     water.info |= {"charge": 0, "bonds": [0, 1, 1, 0, 2, 1]}

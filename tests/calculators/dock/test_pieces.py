@@ -55,7 +55,7 @@ def test_ligands_that_are_none_are_named(tmp_path):
         f"    {x:.4f}    0.0000    0.1000 {s}   0  0  0  0  0  0  0  0  0  0  0  0\n" for x, s in ((0, "F"), (1.4, "N"))
     )
     (tmp_path / "bad.sdf").write_text(block + "  1  2  3  0\nM  END\n$$$$\n")
-    with pytest.raises(DataError, match="fails RDKit's sanitisation"):
+    with pytest.raises(DataError, match="fails RDKit's sanitization"):
         read_ligand(str(tmp_path / "bad.sdf"), 1, 0)
     slab = fcc111("Cu", (1, 1, 2), vacuum=5)
     slab.info = {}
@@ -110,7 +110,7 @@ def test_a_region_without_room_is_named():
     region = make_region(RegionSettings(sphere=[0, 0, 0, 0.1]), lump)
     with pytest.raises(DataError, match=r"no room for O: 0 of 2000 random places .* clash with lump.xyz"):
         starting_poses(read_ligand("O", 1, 0), lump, region, 10, np.random.default_rng(0))
-    with pytest.raises(DataError, match="no surface, so it needs a region"):
+    with pytest.raises(DataError, match="not a surface, so it needs a region"):
         make_region(RegionSettings(), lump)
     with pytest.raises(DataError, match=r"no atom of lump.xyz is within 5.0 A of the region; the nearest is at 50"):
         pocket_of(lump, np.array([50.0]), 5.0)
@@ -121,7 +121,7 @@ def test_a_region_far_from_a_surface_or_behind_it_is_named():
     slab = Host(fcc111("Cu", (3, 3, 2), vacuum=8.0), "slab.xyz")
     pose, numbers = np.array([[[0.0, 0.0, slab.top + 5.0]]]), np.array([18])
     check_reach(pose + slab.atoms.cell.array[0], numbers, slab, 6.0)
-    with pytest.raises(DataError, match=r"1 poses begins farther than 4.0 A from slab.xyz"):
+    with pytest.raises(DataError, match=r"all 1 poses begin farther than 4.0 A from slab.xyz"):
         check_reach(pose, numbers, slab, 4.0)
     check_reach(np.array([[[0.0, 0, 20]], [[0.0, 0, 5]]]), numbers, SURFACE, 8.0)
     with pytest.raises(DataError, match="from surface"):
@@ -139,11 +139,11 @@ def test_a_region_far_from_a_surface_or_behind_it_is_named():
         ({"sphere": [0, 0, 1]}, "x, y, z and a radius"),
         ({"box": [0, 0, 1]}, "x, y, z of two corners"),
         ({"radius": -1, "around": "a.sdf"}, "radius must not be negative"),
-        ({"heights": [2, np.inf]}, r"heights is \[2, inf\], but it must be a list, each of it a finite number"),
-        ({"radius": 2.0}, "a sphere about region.around, which is not given"),
-        ({"radius": 2.0, "sphere": [0, 0, 0, 1]}, "a sphere about region.around, which is not given"),
-        ({"heights": [2, 5], "sphere": [0, 0, 0, 1]}, "heights is for a search over a surface .* beside sphere"),
-        ({"lateral": 1.0, "around": "a.sdf"}, "lateral is for a search over a surface .* beside around"),
+        ({"heights": [2, np.inf]}, r"heights is \[2, inf\], but it must be a list, each item a finite number"),
+        ({"radius": 2.0}, "a sphere around region.around, which is not given"),
+        ({"radius": 2.0, "sphere": [0, 0, 0, 1]}, "a sphere around region.around, which is not given"),
+        ({"heights": [2, 5], "sphere": [0, 0, 0, 1]}, "heights is for a search over a surface .* with region.sphere"),
+        ({"lateral": 1.0, "around": "a.sdf"}, "lateral is for a search over a surface .* with region.around"),
     ],
 )
 def test_impossible_regions(options, message):
@@ -192,7 +192,7 @@ def test_slabs_that_do_not_lie_across_z_are_refused():
     tilted = slab_of()
     tilted.rotate(20, "x", rotate_cell=True)
     with pytest.raises(
-        DataError, match=r"normal of host.xyz is \(-?0.00, -0.34, 0.94\).* whose normal is z .* turn it"
+        DataError, match=r"normal of host.xyz is \(-?0.00, -0.34, 0.94\).* whose normal is z .* rotate it"
     ):
         check(tilted)
     upright = slab_of()
@@ -203,7 +203,7 @@ def test_slabs_that_do_not_lie_across_z_are_refused():
 
 
 def test_crystals_are_no_surfaces():
-    with pytest.raises(DataError, match=r"host.xyz is no surface.* 5 A of vacuum or more.* got pbc .* and 1.8 A"):
+    with pytest.raises(DataError, match=r"host.xyz is not a surface.* 5 A of vacuum or more.* got pbc .* and 1.8 A"):
         check(bulk("Cu", cubic=True).repeat(3))
 
 
@@ -283,7 +283,9 @@ def test_of_alternate_locations_one_conformer_is_the_host(tmp_path):
 
 def test_two_atoms_at_one_place_are_refused(tmp_path):
     write(tmp_path / "a.xyz", Atoms("Cu3", [[0, 0, 0], [2.6, 0, 0], [2.6, 0, 0.3]]))
-    with pytest.raises(DataError, match=r"atoms 1 and 2 of .*a.xyz are closer than 0.5 A: it holds alternate places"):
+    with pytest.raises(
+        DataError, match=r"atoms 1 and 2 of .*a.xyz are closer than 0.5 A: it holds alternate locations"
+    ):
         read_host(str(tmp_path / "a.xyz"))
 
 

@@ -313,7 +313,7 @@ def test_a_search_is_known_by_what_is_in_its_files(tmp_path):
 def test_another_search_is_not_overwritten(tmp_path):
     settings = options(tmp_path, poses=2, steps=3)
     run_dock(DockSettings("[Ar]", **settings), calculator=SteeleWall())
-    with pytest.raises(DataError, match="holds a run already"):
+    with pytest.raises(DataError, match="already holds a run"):
         run_dock(DockSettings("[Ne]", **settings), calculator=SteeleWall())
     run_dock(DockSettings("[Ne]", **settings, overwrite=True), calculator=SteeleWall())
     (tmp_path / "dock" / "summary.json").unlink()
@@ -349,7 +349,7 @@ def test_hosts_and_models_must_fit(tmp_path):
         run_dock(DockSettings("N", **wall))
     slit = InteratomicPotential(["H", "C"], 4.0, num_channels=2, num_layers=1, group="Dinfh", inputs=["surface"])
     save_model(slit, tmp_path / "slit.safetensors")
-    with pytest.raises(DataError, match="Dinfh has two walls alike: the model is one of a slit"):
+    with pytest.raises(DataError, match="Dinfh has two equal walls: the model describes a slit"):
         run_dock(DockSettings("C", **options(tmp_path, model=str(tmp_path / "slit.safetensors"), poses=1)))
     ase.io.write(tmp_path / "carbon.xyz", Atoms("C", [[0, 0, 0]]))
     sphere = RegionSettings(sphere=[0, 0, 4, 1])
@@ -386,7 +386,7 @@ def test_a_calculator_that_always_fails_says_why(tmp_path):
     settings = DockSettings("[Ar]", **options(tmp_path, poses=2))
     calculator = Broken()
     calculator.highest = 1e9
-    with pytest.raises(DataError, match=r"no energy of \[Ar\] alone \(RuntimeError: no license\)"):
+    with pytest.raises(DataError, match=r"the energy of \[Ar\] alone is not finite \(RuntimeError: no license\)"):
         run_dock(settings, calculator=calculator)
     assert not (tmp_path / "dock").exists()
     calculator.highest = 100.0

@@ -169,7 +169,7 @@ class TestFiles:
         run_md(settings(tmp_path), atoms=box, calculator=calculator)
         log = (tmp_path / "log.csv").read_bytes()
         (tmp_path / "notes.txt").write_text("mine")
-        with pytest.raises(DataError, match="holds a run already"):
+        with pytest.raises(DataError, match="already holds a run"):
             run_md(settings(tmp_path), atoms=box, calculator=calculator)
         assert (tmp_path / "log.csv").read_bytes() == log
         run_md(settings(tmp_path, overwrite=True, steps=10), atoms=box, calculator=calculator)
@@ -264,11 +264,11 @@ class TestRestart:
 
     def test_killed_before_the_first_checkpoint(self, box, calculator, tmp_path):
         (tmp_path / "start.traj").write_bytes(b"half")
-        with pytest.raises(DataError, match=r"holds a run already \(start.traj\)"):
+        with pytest.raises(DataError, match=r"already holds a run \(start.traj\)"):
             run_md(settings(tmp_path), atoms=box, calculator=calculator)
         assert run_md(settings(tmp_path, restart=True), atoms=box, calculator=calculator).status == "finished"
         (tmp_path / "checkpoint.npz").unlink()
-        with pytest.raises(DataError, match="holds a run already"):
+        with pytest.raises(DataError, match="already holds a run"):
             run_md(settings(tmp_path, restart=True), atoms=box, calculator=calculator)
 
     def test_what_a_kill_left_half_written_is_dropped(self, box, calculator, tmp_path):
@@ -325,7 +325,7 @@ class TestExplosion:
     def test_atom_that_leaves(self, cluster, calculator, tmp_path):
         cluster.set_momenta([[0.0, 0, 0]] * 6 + [[0, 0, -20.0]])
         chosen = settings(tmp_path / "md", velocities="file", steps=100, limits=ExplosionLimits(temperature=1e5))
-        with pytest.raises(ExplosionError, match=r"atom 6 \(Ar\) has no neighbor within 6.0 A any more"):
+        with pytest.raises(ExplosionError, match=r"atom 6 \(Ar\) no longer has a neighbor within 6.0 A"):
             run_md(chosen, atoms=cluster, calculator=calculator)
         free = settings(
             tmp_path / "free", velocities="file", steps=100, limits=ExplosionLimits(temperature=1e5, leaving=False)

@@ -171,12 +171,15 @@ def test_half_the_temperature_gets_a_word(tmp_path, caplog):
     chosen = {"steps": 200, "timestep": 5.0}
     summary = run_md(settings(tmp_path / "nve", **chosen), atoms=atoms, calculator=EMT())
     assert summary.mean_temperature_K == pytest.approx(150.0, rel=0.2)
-    assert "300 K were asked for: at constant energy a relaxed structure gives half" in caplog.text
+    assert (
+        "300 K was requested. At constant energy, half of the kinetic energy of a relaxed structure becomes potential"
+        in caplog.text
+    )
     caplog.clear()
     run_md(settings(tmp_path / "warm", equilibrate_ps=0.5, **chosen), atoms=atoms, calculator=EMT())
     atoms.set_constraint(FixAtoms(range(len(atoms))))
     run_md(settings(tmp_path / "fixed", steps=20), atoms=atoms, calculator=EMT())
-    assert "were asked for" not in caplog.text
+    assert "was requested" not in caplog.text
 
 
 def test_the_heat_of_a_strained_start_gets_another_word(tmp_path, caplog):
@@ -184,7 +187,7 @@ def test_the_heat_of_a_strained_start_gets_another_word(tmp_path, caplog):
     atoms.rattle(0.1, seed=0)
     summary = run_md(settings(tmp_path / "nve", steps=100), atoms=atoms, calculator=EMT())
     assert summary.mean_temperature_K > 375.0
-    assert "300 K were asked for: at constant energy a structure that is not relaxed turns its strain" in caplog.text
+    assert "300 K was requested. At constant energy, an unrelaxed structure turns its strain" in caplog.text
 
 
 def test_a_binary_trajectory_is_cut_back_to_its_mark(tmp_path):
@@ -199,7 +202,7 @@ def test_a_binary_trajectory_is_cut_back_to_its_mark(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("start.traj", b"garbage", "start.traj is not what the run began with; put back a copy"),
+        ("start.traj", b"garbage", "start.traj has changed since the run began; restore a copy"),
         ("start.traj", None, "start.traj cannot be read"),
         ("settings.json", b"{}", "settings.json is damaged .it has no 'ensemble'"),
         ("settings.json", None, "settings.json cannot be read: No such file"),
@@ -295,7 +298,7 @@ def test_what_came_after_the_checkpoint_is_not_missed(begun, tmp_path, caplog):
 def test_a_trajectory_that_cannot_be_read_is_named(begun, tmp_path):
     shutil.copytree(begun / "traj", tmp_path, dirs_exist_ok=True)
     beginning(tmp_path / "trajectory.traj", 0.01)
-    with pytest.raises(DataError, match=r"trajectory.traj cannot be read .*; put back a copy, or move it away"):
+    with pytest.raises(DataError, match=r"trajectory.traj cannot be read .*; restore a copy, or move it away"):
         run_md(lengthened(tmp_path, trajectory="traj"), calculator=EMT())
 
 
@@ -313,7 +316,7 @@ def test_a_damaged_log_is_named_before_the_run_goes_on(begun, tmp_path, old, new
     log = tmp_path / "log.csv"
     log.write_text(log.read_text().replace(old, new))
     before = log.read_bytes()
-    with pytest.raises(DataError, match=f"log.csv is damaged in {message}.*: put back a copy or mend that line"):
+    with pytest.raises(DataError, match=f"log.csv is damaged in {message}.*: restore a copy, repair that line"):
         run_md(lengthened(tmp_path), calculator=EMT())
     assert log.read_bytes() == before
     assert len(read(tmp_path / "trajectory.extxyz", ":")) == 5
@@ -354,9 +357,9 @@ def test_a_run_in_which_nothing_can_move_says_so(tmp_path, caplog, ensemble):
     atoms.set_constraint([FixAtoms([0, 1]), FixCartesian([2])])
     run_md(settings(tmp_path / "held", ensemble=ensemble, steps=1), atoms=atoms, calculator=EMT())
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "nothing can move: the constraints hold every atom in its place, and the run stays at 0 K"
+        "no atom can move: the constraints fix all atoms, so the run stays at 0 K"
     ]
     caplog.clear()
     atoms.set_constraint(FixAtoms([0, 1]))
     run_md(settings(tmp_path / "free", ensemble=ensemble, steps=1), atoms=atoms, calculator=EMT())
-    assert "nothing can move" not in caplog.text
+    assert "no atom can move" not in caplog.text

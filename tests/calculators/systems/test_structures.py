@@ -29,7 +29,7 @@ def test_smiles_brings_bonds_and_charge():
 
 @pytest.mark.parametrize("source", ["absent.xyz", "C(C", "C1CC"])
 def test_neither_file_nor_smiles(source):
-    with pytest.raises(DataError, match="neither a file here nor a SMILES string"):
+    with pytest.raises(DataError, match="neither an existing file nor a usable SMILES string"):
         load_structure(source)
 
 

@@ -1,4 +1,4 @@
-"""Which poses are the same: distances of poses that know the symmetry of the molecule and of its surroundings."""
+"""Distances of poses that respect the symmetry of molecule and host, and clusters of poses that are the same."""
 
 from dataclasses import dataclass
 
@@ -13,15 +13,15 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PoseDistance:
-    """Root mean square distance of two poses, over the atoms and symmetries given.
+    """Root mean square distance of two poses, minimized over the given symmetries.
 
     Attributes:
-        maps: Ways to map the atoms onto themselves, (maps, n).
-        group: Symmetry of a surface without atoms, its axis the normal along z; poses that differ by one of its
-            elements or by a shift sideways are the same. None for hosts with atoms.
-        lattice: Periodic cell vectors of a slab, (k, 3); poses that differ by one are the same.
-        operations: Turns and mirrors (g, 3, 3) and shifts (g, 3), in A, of a slab onto itself, the identity among them;
-            poses that differ by one and by cell vectors are the same.
+        maps: Symmetry maps of the atoms onto themselves, (maps, n).
+        group: Symmetry of a surface without atoms, with the normal z as its axis; poses related by one of its elements
+            or by a lateral shift are the same. None for hosts with atoms.
+        lattice: Periodic cell vectors of a slab, (k, 3); poses related by one of them are the same.
+        operations: Rotations and mirrors (g, 3, 3) with shifts (g, 3), in A, that map a slab onto itself, the identity
+            included; poses related by one of them and by cell vectors are the same.
     """
 
     maps: IntArray
@@ -39,7 +39,7 @@ class PoseDistance:
     def _over_atoms(self, first: FloatArray, images: FloatArray) -> float:
         """Least distance over the operations and cell vectors of a slab.
 
-        Poses are never closer than their middles: images are tried in that order, until none can be closer.
+        The distance of the centers is a lower bound: images are tried in its order until no other can be closer.
         """
         rotations, shifts = self.operations
         middle = first.mean(axis=0)
@@ -56,7 +56,7 @@ class PoseDistance:
         return float(best)
 
     def _cells(self, gaps: FloatArray) -> FloatArray:
-        """Sums of cell vectors near vectors (g, 3), (g, c, 3): the nearest is among them."""
+        """Lattice vectors around vectors (g, 3), with the nearest among them, (g, c, 3)."""
         if self.lattice is None or not len(self.lattice):
             return np.zeros((len(gaps), 1, 3))
         near = np.round(np.linalg.lstsq(self.lattice.T, gaps.T, rcond=None)[0].T)
@@ -70,7 +70,7 @@ class PoseDistance:
         return list(group.components.numpy())
 
     def _over_surface(self, first: FloatArray, images: FloatArray, element: FloatArray) -> float:
-        """Least distance over all turns about z, where the group has them, and shifts along the surface."""
+        """Least distance over rotations about z, if the group has them, and shifts along the surface."""
         images = images @ element.T
         a, b = (
             x - np.concatenate([x[..., :2].mean(-2, keepdims=True), np.zeros_like(x[..., :1, 2:])], -1)
@@ -87,12 +87,12 @@ class PoseDistance:
 
 
 def cluster(poses: FloatArray, order: IntArray, distance: PoseDistance, distinct: float) -> IntArray:
-    """Number of the cluster of every pose: of the first pose before it, in a given order, that is the same.
+    """Cluster number of every pose: that of the first pose before it, in the given order, that is the same.
 
     Args:
         poses: (P, n, 3), A.
-        order: Poses from best to worst; those that are left out get -1.
-        distance: Measures two poses.
+        order: Indices of poses from best to worst; poses that are not listed get -1.
+        distance: The distance of two poses.
         distinct: Poses closer than this are the same, in A.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Poses that a model cannot judge: heights, bonds and contacts that its training data did not have."""
+"""Poses outside of a model's domain: heights, bonds and contacts that its training data do not have."""
 
 import logging
 
@@ -20,25 +20,25 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
-SLACK = 0.1  # A below the shortest distance of the training data that are still taken for inside
-NEAREST = 0.7  # of the sum of the van der Waals radii; nearer are only hydrogen bonds and bonds
-SHORTEST = 0.8  # sums of covalent radii; a bond to a metal is not shorter
-BROKEN = 1.5  # sums of covalent radii; a bond of the molecule that is longer is none
-ACCEPTORS = (7, 8, 9, 16, 17)  # elements between which and hydrogen there are hydrogen bonds
+SLACK = 0.1  # A; distances shorter than those of the training data by up to this much still count as inside
+NEAREST = 0.7  # of the sum of the van der Waals radii; only bonds and hydrogen bonds are shorter
+SHORTEST = 0.8  # sums of covalent radii; no bond to a metal is shorter
+BROKEN = 1.5  # sums of covalent radii; a longer bond of the molecule counts as broken
+ACCEPTORS = (7, 8, 9, 16, 17)  # elements that accept hydrogen bonds
 WALL = 1.7  # A, van der Waals radius of an unknown surface: that of carbon
-NEIGHBORHOOD = 8.0  # A; contacts and the bonds that decide which pairs are contacts are nearer
-FADED = 2.0  # cutoffs; higher over a surface without atoms a model has no field
+NEIGHBORHOOD = 8.0  # A around the pose; holds its contacts and the bonds that decide which pairs are contacts
+FADED = 2.0  # cutoffs over a surface without atoms; higher up, the model's field has vanished
 
 
 def known_ranges(model: str | None) -> GeometryRanges | None:
-    """What a model file knows of the geometries of its training data; None if nothing."""
+    """The ranges of geometries in the training data of a model; None if its file lacks them."""
     if model is None:
         return None
     ranges = ranges_of(model)
     if ranges is None:
         _log.info(
-            "the model file does not know the heights and contacts of its training data; poses are compared with van "
-            "der Waals radii instead"
+            "the model file lacks the heights and contacts of its training data; poses are compared with van der Waals "
+            "radii instead"
         )
     return ranges
 
@@ -46,17 +46,17 @@ def known_ranges(model: str | None) -> GeometryRanges | None:
 def reasons_outside(
     positions: FloatArray, ligand: Ligand, host: Host, model: InteratomicPotential, ranges: GeometryRanges | None
 ) -> list[str]:
-    """Why relaxed poses are outside of what a model knows.
+    """Find out why relaxed poses are outside of the model's domain.
 
     Args:
         positions: The poses, (P, N, 3), in A.
         ligand: The molecule.
-        host: The host, as far as it is in reach.
+        host: The part of the host within reach.
         model: The model.
-        ranges: Distances in its training data; None where the model file does not know them.
+        ranges: Distances in its training data; None if the model file lacks them.
 
     Returns:
-        A few words for each pose; empty where nothing is against it.
+        A short reason for each pose; empty if it is inside.
     """
     numbers = ligand.conformers[0].numbers
     left_out = cKDTree(host.left_out) if len(host.left_out) else None
@@ -78,7 +78,7 @@ def reasons_outside(
 def _height(
     pose: FloatArray, numbers: NDArray[np.int64], model: InteratomicPotential, ranges: GeometryRanges | None
 ) -> str:
-    """What is wrong with heights over a surface without atoms."""
+    """The reason if a height over a surface without atoms is outside, otherwise empty."""
     heights = {} if ranges is None else ranges.heights
     for z in np.unique(numbers).tolist():
         symbol, lowest = chemical_symbols[z], float(pose[numbers == z, 2].min())
@@ -94,7 +94,7 @@ def _height(
 
 
 def _contact(pose: FloatArray, numbers: NDArray[np.int64], host: Host, ranges: GeometryRanges | None) -> str:
-    """What is wrong with distances between molecule and host: the first of those that are relatively shortest."""
+    """The reason if a distance between molecule and host is outside; the relatively shortest comes first."""
     near = Atoms(numbers, pose, cell=host.atoms.cell, pbc=host.atoms.pbc)
     low, high = pose.min(axis=0) - NEIGHBORHOOD, pose.max(axis=0) + NEIGHBORHOOD
     inside = ((host.atoms.positions > low) & (host.atoms.positions < high)).all(axis=1) | host.atoms.pbc.any()
@@ -117,7 +117,7 @@ def _contact(pose: FloatArray, numbers: NDArray[np.int64], host: Host, ranges: G
 
 
 def _short_bond(pair: tuple[int, int], distance: float, ranges: GeometryRanges | None, *, may_bind: bool) -> str:
-    """What is wrong with a bond between molecule and host; there may be one to a metal, and to a surface if learned."""
+    """The reason if a bond between molecule and host is outside; bonds to metals, and learned ones, are allowed."""
     known = None if ranges is None else ranges.bonds.get(pair_name(*pair))
     if set(pair) <= set(LIGHT) and not (known is not None and may_bind):
         return "as near as a bond between molecule and host"
@@ -128,7 +128,7 @@ def _short_bond(pair: tuple[int, int], distance: float, ranges: GeometryRanges |
 
 
 def _short_contact(pair: tuple[int, int], distance: float, ranges: GeometryRanges | None) -> str:
-    """What is wrong with a distance of atoms that are not bonded; bonds that broke in training are no contacts."""
+    """The reason if atoms that are not bonded are too close."""
     known = None if ranges is None else ranges.contacts.get(pair_name(*pair))
     if known is not None and distance < known - SLACK:
         return f"below {known:.2f} A, the shortest contact of the training data"
@@ -140,7 +140,7 @@ def _short_contact(pair: tuple[int, int], distance: float, ranges: GeometryRange
 
 
 def _broken(pose: FloatArray, ligand: Ligand) -> str:
-    """Which bond of the molecule is broken."""
+    """The reason if a bond of the molecule is broken."""
     for bond in ligand.molecule.GetBonds():
         i, j = bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()
         pair = bond.GetBeginAtom().GetAtomicNum(), bond.GetEndAtom().GetAtomicNum()
@@ -151,6 +151,6 @@ def _broken(pose: FloatArray, ligand: Ligand) -> str:
 
 
 def _vdw(number: int) -> float:
-    """Van der Waals radius in A; 2 where it is not known."""
+    """Van der Waals radius in A; 2 if it is not known."""
     radius = float(vdw_radii[number]) if number < len(vdw_radii) else np.nan
     return radius if np.isfinite(radius) else 2.0

@@ -1,4 +1,4 @@
-"""From relaxed poses to a list: which can be trusted, binding energies, clusters, order."""
+"""The ranked list of relaxed poses: which can be trusted, binding energies, clusters, order."""
 
 import logging
 from collections.abc import Sequence
@@ -34,17 +34,17 @@ def ranked(
     kinds: NDArray[np.int64],
     outside: Sequence[str],
 ) -> list[Pose]:
-    """All poses: first those that the model can judge, best first, then those outside of what it knows, then failures.
+    """All poses in order: those inside of the model's domain, best first, then those outside, then failed ones.
 
     Args:
         settings: The settings.
         ligand: The molecule.
         host: The host.
-        energies: What computed the energies.
+        energies: The energies that the poses were relaxed with.
         alone: Energies of host and molecule alone, in eV.
         state: The relaxed poses.
-        kinds: The conformer that each began from, (P,).
-        outside: Why each pose is not to be trusted; empty where it is.
+        kinds: Index of the starting conformer of each pose, (P,).
+        outside: Why each pose cannot be trusted; empty if it can.
 
     Returns:
         The poses.
@@ -58,7 +58,7 @@ def ranked(
     host_alone, free = alone
     bent = np.full(len(kinds), np.nan)
     bent[good] = energies.alone(state.positions[good])[0]
-    if bent[good].min() < free - SAME:  # a pose found a better geometry of the molecule than its conformers were
+    if bent[good].min() < free - SAME:  # a pose has the molecule in a better geometry than any conformer
         found = state.positions[good][bent[good].argmin()][None]
         free = min(free, lowest_alone(found, energies, fmax=settings.fmax, steps=settings.steps))
     binding = state.energies - host_alone - free
@@ -99,7 +99,7 @@ def leaders(poses: Sequence[Pose]) -> list[Pose]:
 
 
 def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
-    """What makes two poses the same, for this host: what keeps the host and, of a model's group, the energy."""
+    """The distance of poses, minimized over all symmetries that keep the host and the model's energy."""
     maps = ligand.automorphisms()
     group = None if energies.model is None else energies.model.group
     if len(host.atoms) == 0:
@@ -110,7 +110,7 @@ def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistanc
     try:
         rotations, shifts = slab_operations(host.atoms)
     except (DataError, MissingDependencyError) as error:
-        _log.warning("poses that the symmetry of %s makes the same are listed as several: %s", host.name, error)
+        _log.warning("poses that are equal by the symmetry of %s are listed separately: %s", host.name, error)
         return distance
     kept = [group is None or group.contains(torch.from_numpy(rotation)) for rotation in rotations]
     return replace(distance, operations=(rotations[kept], shifts[kept]))

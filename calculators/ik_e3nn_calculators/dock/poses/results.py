@@ -1,4 +1,4 @@
-"""What came of a pose search: energies, geometry, clusters; the table, the structures and the pictures of it."""
+"""The results of a pose search: energies, geometries and clusters, and their table, structures and pictures."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ class Pose:
 
     Attributes:
         pose: Its number in the order of placement.
-        conformer: The conformer that it began from.
-        cluster: Its distinct pose, 0 for the best; -1 where the relaxation failed.
-        outside: Why the model cannot be trusted there; empty where nothing is against it. Such poses have no rank.
+        conformer: Index of the conformer that it started from.
+        cluster: Number of its distinct pose, 0 for the best; -1 if the relaxation failed.
+        outside: Why the model cannot be trusted for this pose, which then has no rank; empty if it can.
         converged: Whether the forces are below the goal.
-        steps: Steps of the relaxation.
-        binding_eV: Energy of host and molecule together, minus that of the host and of the relaxed molecule alone: the
-            sum of the next two, and what poses are ranked by. Where the energy of the molecule depends on its
-            orientation even far from a surface, its lowest counts.
-        interaction_eV: The same, minus that of the molecule alone as it is in the pose.
-        strain_eV: Energy of the molecule alone as it is in the pose, minus that of the relaxed one.
-        height_A: Height of the molecule's middle over the surface; NaN where there is none.
-        tilt_deg: Angle of its plane (of its axis, if it is linear) with the surface; NaN where there is none.
-        rmsd_A: Root mean square distance of heavy atoms from a reference pose; NaN where there is none.
+        steps: Number of steps of the relaxation.
+        binding_eV: Energy of host and molecule together, minus the energies of the host and of the relaxed molecule
+            alone; poses are ranked by this sum of the next two. If the energy of the molecule depends on its
+            orientation even far from a surface, its lowest value is used.
+        interaction_eV: Energy of host and molecule together, minus the energies of the host and of the molecule alone
+            in the geometry of the pose.
+        strain_eV: Energy of the molecule alone in the geometry of the pose, minus that of the relaxed molecule.
+        height_A: Height of the molecule's center over the surface; NaN without a surface.
+        tilt_deg: Angle of its plane (of its axis, if it is linear) with the surface; NaN without a surface.
+        rmsd_A: Root mean square distance of heavy atoms from a reference pose; NaN without a reference.
     """
 
     pose: int
@@ -80,7 +81,7 @@ def tilt(positions: FloatArray) -> float:
 
 
 def write_table(path: Path, poses: Sequence[Pose]) -> None:
-    """All poses, best first, as CSV; NaN is an empty cell."""
+    """Write all poses, best first, as CSV; NaN is an empty cell."""
     names = [field.name for field in fields(Pose)]
     with whole_file(path, overwrite=True) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -93,7 +94,7 @@ def write_table(path: Path, poses: Sequence[Pose]) -> None:
 
 
 def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: FloatArray) -> None:
-    """Poses of the molecule as SDF, with their numbers as properties."""
+    """Write poses of the molecule as SDF, with their results as properties."""
     molecule = Chem.Mol(ligand.molecule)
     molecule.RemoveAllConformers()
     with whole_file(path, overwrite=True) as temporary:
@@ -112,7 +113,7 @@ def write_sdf(path: Path, ligand: Ligand, poses: Sequence[Pose], positions: Floa
 
 
 def write_extxyz(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms]) -> None:
-    """Host and molecule of poses as extxyz."""
+    """Write host and molecule of poses as extxyz."""
     frames = []
     for pose, atoms in zip(poses, structures, strict=True):
         frame = atoms.copy()
@@ -124,9 +125,9 @@ def write_extxyz(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms])
 
 
 def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
-    """Binding energy against height and tilt, or against the distance from the reference, colored by cluster.
+    """Plot binding energy against height and tilt, or against the distance from the reference, colored by cluster.
 
-    Poses without a rank are left out, because their energies would set the scale, unless there are no others.
+    Poses without a rank are left out, because their energies would dominate the scale, unless there are no others.
     """
     columns = {"height_A": "height (Å)", "tilt_deg": "tilt (degrees)", "rmsd_A": "distance from the reference (Å)"}
     shown = [name for name in columns if any(np.isfinite(getattr(pose, name)) for pose in poses)] or ["strain_eV"]
@@ -154,7 +155,7 @@ def plot_energies(path: Path, poses: Sequence[Pose]) -> None:
 
 
 def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], host: Host) -> None:
-    """The best poses, from the side and from above, the host in pale colors; a line where the surface is."""
+    """Draw the best poses from the side and from above, the host in pale colors; a line marks the surface."""
     count = min(len(poses), PICTURES)
     panel = min(WIDTH / count, 2.6)
     with picture(path, 2, count, width=max(panel * count, 3.4), height=2 * panel + 0.6) as (figure, grid):
@@ -165,7 +166,7 @@ def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], ho
             reach = np.ptp(ligand, axis=0).max() / 2 + 5.0
             near = np.flatnonzero(np.linalg.norm(atoms.positions - middle, axis=1) < reach)
             for axes, (right, up, away, sign) in zip(grid[:, index], ((0, 2, 1, 1), (0, 1, 2, -1)), strict=True):
-                for number in near[np.argsort(-sign * atoms.positions[near, away])]:  # those in front are drawn last
+                for number in near[np.argsort(-sign * atoms.positions[near, away])]:  # atoms in front are drawn last
                     axes.add_patch(_circle(atoms[number], right, up, of_ligand=number >= len(host.atoms)))
                 axes.set(xlabel="xyz"[right] + " (Å)", ylabel="xyz"[up] + " (Å)", aspect="equal")
                 axes.set_xlim(middle[right] - reach, middle[right] + reach)
@@ -177,7 +178,7 @@ def plot_best(path: Path, poses: Sequence[Pose], structures: Sequence[Atoms], ho
 
 
 def _circle(atom: Atom, right: int, up: int, *, of_ligand: bool) -> Any:
-    """An atom in a picture; those of the host are pale."""
+    """An atom in a picture; atoms of the host are pale."""
     from matplotlib.patches import Circle
 
     color = jmol_colors[atom.number]

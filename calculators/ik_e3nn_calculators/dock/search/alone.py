@@ -14,19 +14,19 @@ from ik_e3nn_calculators.dock.system.ligand import Ligand
 _log = logging.getLogger(__name__)
 
 TURNS = Rotation.create_group("T")  # 12 orientations, evenly spread
-SAME = 1e-3  # eV; by as much may the energy of a molecule that feels nothing depend on its orientation
+SAME = 1e-3  # eV; the energy of an isolated molecule may depend on its orientation by this much
 
 
 def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps: int) -> tuple[float, float]:
     """Energies of the host alone and of the molecule alone, the lowest of its relaxed conformers.
 
-    Beside a surface without atoms the energy of a potential whose group is smaller than "Cinfv" depends on the
-    orientation of a molecule even where the surface is out of reach. Then all conformers are relaxed from all
-    orientations, and the lowest energy is the zero: it does not depend on how the molecule was given.
+    Over a surface without atoms, the energy of a potential whose group is smaller than "Cinfv" depends on the
+    orientation of a molecule even out of reach of the surface. All conformers are then relaxed from all orientations,
+    and the lowest energy is the zero, so that it does not depend on the orientation in which the molecule was given.
 
     Args:
         ligand: The molecule.
-        energies: Energies of it and of the host.
+        energies: Energies of the molecule and of the host.
         fmax: A molecule is relaxed when no force exceeds this, in eV/A.
         steps: Largest number of steps.
 
@@ -34,14 +34,14 @@ def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps
         Both energies in eV.
 
     Raises:
-        DataError: One is not finite.
+        DataError: An energy is not finite.
     """
     conformers = np.array([conformer.positions for conformer in ligand.conformers])
     state = _relaxed(conformers, energies, fmax, steps)
     if not (state.fmax <= fmax).any():
         _log.warning(
-            "no conformer of %s alone is converged after %d steps (the largest force is %.3f eV/A): all binding "
-            "energies are too low by what is left; raise steps or fmax",
+            "no conformer of %s alone has converged after %d steps (the largest force is %.3f eV/A), so all binding "
+            "energies are too low by the strain that remains; raise steps or fmax",
             ligand.name, steps, np.min(state.fmax, initial=np.inf, where=np.isfinite(state.fmax)),
         )  # fmt: skip
     if len(energies.host.atoms) == 0 and np.isfinite(state.energies).any():
@@ -49,25 +49,25 @@ def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps
         spread = np.ptp(energies.alone(turned(best[None]))[0])
         if spread > SAME:
             _log.warning(
-                "the energy of %s depends on its orientation also far from the surface, by %.0f meV; binding energies "
-                'count from the lowest. A model with the group "Cinfv" has no such error',
+                "the energy of %s depends on its orientation even far from the surface, by %.0f meV; binding energies "
+                'refer to the lowest. A model with the group "Cinfv" has no such error',
                 ligand.name, 1000 * spread,
             )  # fmt: skip
             state = _relaxed(turned(conformers), energies, fmax, steps)
     alone = energies.of_host(), _lowest(state)
     for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
         if not np.isfinite(energy):
-            raise DataError(f"there is no energy of {name} alone ({energies.failure}), so no pose can be ranked")
+            raise DataError(f"the energy of {name} alone is not finite ({energies.failure}), so no pose can be ranked")
     return alone
 
 
 def lowest_alone(molecules: NDArray[np.float64], energies: PoseEnergies, *, fmax: float, steps: int) -> float:
-    """The lowest energy in eV of geometries (M, n, 3) that are relaxed without the host; infinite if all fail."""
+    """The lowest energy in eV after relaxing geometries (M, n, 3) without the host; infinite if all fail."""
     return _lowest(_relaxed(molecules, energies, fmax, steps))
 
 
 def turned(molecules: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Molecules (M, n, 3) in all orientations, (12 M, n, 3), each about its middle.
+    """Rotate molecules (M, n, 3) about their centers into 12 orientations each, (12 M, n, 3).
 
     Example:
         >>> turned(np.zeros((2, 5, 3))).shape
@@ -79,7 +79,7 @@ def turned(molecules: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _relaxed(molecules: NDArray[np.float64], energies: PoseEnergies, fmax: float, steps: int) -> RelaxState:
-    """Molecules that were relaxed without the host."""
+    """Relax molecules without the host."""
     state = RelaxState.start(molecules)
     relax(state, energies.alone, fmax=fmax, steps=steps)
     return state

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
-FAR = 1000.0  # A; a molecule so far over a surface does not feel it
+FAR = 1000.0  # A; a molecule this far over a surface does not feel it
 
 
 class PoseEnergies(ABC):
@@ -27,10 +27,10 @@ class PoseEnergies(ABC):
 
     Args:
         ligand: The molecule, in any geometry, with charge, spin and bonds.
-        host: The fixed environment, with its own.
+        host: The fixed host, with its own charge, spin and bonds.
 
     Attributes:
-        model: The potential that they come from, if it is one.
+        model: The potential that computes the energies, if there is one.
     """
 
     model: InteratomicPotential | None = None
@@ -39,14 +39,14 @@ class PoseEnergies(ABC):
         self.ligand, self.host = ligand, host
         self._alone, self._both = joined(Atoms(), ligand), joined(host.atoms, ligand)
         self.calls = 0
-        self.failure = "energies or forces are not finite"  # why one failed, as far as is known
+        self.failure = "energies or forces are not finite"  # reason of the last failure, if known
 
     def __call__(self, poses: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Energies (P,) in eV and forces on the molecule (P, N, 3) in eV/A of poses (P, N, 3)."""
         return self._evaluate([self.structure(pose) for pose in poses], len(self.host.atoms))
 
     def alone(self, poses: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """The same without the host; over a surface that has no atoms, far away from it."""
+        """Energies and forces of poses without the host; for a surface without atoms, far away from it."""
         lift = [0.0, 0.0, FAR] if len(self.host.atoms) == 0 else 0.0
         return self._evaluate([self._ligand(pose + lift) for pose in poses], 0)
 
@@ -68,7 +68,7 @@ class PoseEnergies(ABC):
         return alone
 
     def _evaluate(self, structures: list[Atoms], skip: int) -> tuple[FloatArray, FloatArray]:
-        """Energies of structures of equal length, and forces on all atoms but the first ones."""
+        """Energies of structures of equal length, and forces on all atoms after the first ``skip``."""
         self.calls += len(structures)
         energies, forces = self.evaluate(structures)
         return energies, forces[:, skip:]
@@ -79,7 +79,7 @@ class PoseEnergies(ABC):
 
 
 class ModelEnergies(PoseEnergies):
-    """From a learned potential, many poses a call.
+    """Energies from a learned potential, for many poses in one call.
 
     Args:
         ligand: The molecule.
@@ -111,7 +111,7 @@ class ModelEnergies(PoseEnergies):
 
 
 class CalculatorEnergies(PoseEnergies):
-    """From any ASE calculator, one pose after the other.
+    """Energies from any ASE calculator, for one pose after the other.
 
     Args:
         ligand: The molecule.
@@ -132,5 +132,5 @@ class CalculatorEnergies(PoseEnergies):
                 forces[number], energies[number] = atoms.get_forces(), atoms.get_potential_energy()
             except Exception as error:  # noqa: BLE001  (calculators fail in many ways; one pose must not end the search)
                 self.failure = f"{type(error).__name__}: {' '.join(str(error).split())}"
-                _log.warning("a calculation fails: %s", self.failure)
+                _log.warning("a calculation failed: %s", self.failure)
         return energies, forces

@@ -1,4 +1,4 @@
-"""Relaxation of many poses at once, each with its own memory and its own end."""
+"""Relaxation of many poses at once, each with its own L-BFGS memory and its own convergence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Energies = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 
-CURVATURE = 70.0  # eV/A^2, of all directions that nothing is known of yet; as in ASE
+CURVATURE = 70.0  # eV/A^2, assumed along directions that are not explored yet; as in ASE
 MAX_STEP = 0.2  # A, of the atom that moves most
 FAINT = 1e-6  # eV/A^2; a curvature below this is noise, and is not remembered
 MEMORY = 20  # steps whose curvatures are remembered
@@ -22,14 +22,14 @@ class RelaxState:
 
     Attributes:
         positions: (P, N, 3), A.
-        last_positions: Those of the evaluation before, (P, N, 3), A.
-        last_forces: And its forces, (P, N, 3), eV/A.
-        moves: Latest steps, a ring, (P, MEMORY, 3N), A.
-        changes: What they changed in the gradient, times the sign of the curvature, (P, MEMORY, 3N), eV/A.
-        inverses: One over the product of both, (P, MEMORY); 0 where there is none.
+        last_positions: Positions at the evaluation before, (P, N, 3), A.
+        last_forces: Forces at the evaluation before, (P, N, 3), eV/A.
+        moves: The latest steps, in a ring buffer, (P, MEMORY, 3N), A.
+        changes: Changes of the gradient in these steps, times the sign of the curvature, (P, MEMORY, 3N), eV/A.
+        inverses: One over the scalar product of step and change, (P, MEMORY); 0 for unused entries.
         energies: eV, (P,); NaN before the first evaluation.
         fmax: Largest force on an atom, eV/A, (P,); infinite before the first evaluation.
-        evaluations: How often its energy was computed, (P,); one more than its steps.
+        evaluations: Number of evaluations of the energy, (P,); one more than the number of steps.
     """
 
     positions: FloatArray
@@ -44,7 +44,7 @@ class RelaxState:
 
     @classmethod
     def start(cls, positions: FloatArray) -> Self:
-        """Poses of which nothing is known."""
+        """Poses before their first evaluation."""
         count, size = len(positions), positions[0].size
         return cls(
             positions.copy(), positions.copy(), np.zeros_like(positions),
@@ -65,18 +65,18 @@ def relax(
     steps: int,
     after_step: Callable[[RelaxState], None] = lambda state: None,
 ) -> None:
-    """Relax all poses by L-BFGS, in place; those that are converged, or whose numbers are not finite, are left alone.
+    """Relax all poses by L-BFGS, in place; poses that are converged or not finite stay as they are.
 
-    A molecule over a surface is stiff inside and hardly held from outside: the curvatures learned on the way make this
-    ten times as fast as following forces. Where the curvature along a step is negative, as far from a surface, it is
-    remembered as positive, so that every step goes downhill.
+    A molecule over a surface is stiff inside and weakly held from outside: the curvatures learned on the way make this
+    ten times as fast as following forces. A negative curvature along a step, as happens far from a surface, is stored
+    as positive, so that every step goes downhill.
 
     Args:
         state: The poses.
-        energies: Energies and forces of some poses.
+        energies: Computes energies and forces of some poses.
         fmax: A pose is converged when no force exceeds this, in eV/A.
         steps: Largest number of steps of a pose.
-        after_step: Called after every step of all.
+        after_step: Called after every step of all poses.
 
     Reference:
         D. C. Liu, J. Nocedal, Math. Program. 45, 503 (1989); without its line search.
@@ -102,7 +102,7 @@ def relax(
 
 
 def _step(state: RelaxState, poses: NDArray[np.int64], forces: FloatArray) -> None:
-    """Remember the last step of some poses, and make the next."""
+    """Store the last step of some poses, and make the next."""
     known = state.evaluations[poses] - 1  # steps made before
     flat = len(poses), state.moves.shape[2]
     place = (known - 1) % MEMORY
@@ -122,7 +122,7 @@ def _step(state: RelaxState, poses: NDArray[np.int64], forces: FloatArray) -> No
 def _inverse_hessian(
     state: RelaxState, poses: NDArray[np.int64], newest: NDArray[np.int64], vectors: FloatArray
 ) -> FloatArray:
-    """The inverse Hessian that the memory stands for, times vectors (p, 3N): the recursion of two loops."""
+    """Multiply vectors (p, 3N) by the inverse Hessian of the memory: the two-loop recursion of L-BFGS."""
     order = [(newest - age) % MEMORY for age in range(MEMORY)]
     weights = []
     result = vectors.copy()

@@ -1,4 +1,4 @@
-"""The state of a search on disk, so that one that was killed continues."""
+"""The state of a search on disk, from which a killed search continues."""
 
 import json
 import logging
@@ -20,26 +20,26 @@ STATE = "state.npz"
 
 @dataclass(frozen=True)
 class StateFile:
-    """Where the state of a search is kept.
+    """The file that holds the state of a search.
 
     Args:
         folder: The folder of the search.
-        identity: What a continued search must have in common with the one that it continues.
+        identity: The settings that must stay the same when the search is continued.
     """
 
     folder: Path
     identity: dict[str, Any]
 
     def write(self, state: RelaxState, kinds: NDArray[np.int64]) -> None:
-        """Everything that a continued search needs, at once or not at all."""
+        """Write, atomically, everything that a continued search needs."""
         identity = np.array(json.dumps(self.identity, sort_keys=True))
         write_npz(self.folder / STATE, {"identity": identity, "kinds": kinds, **state.arrays()})
 
     def read(self) -> tuple[RelaxState, NDArray[np.int64]] | None:
-        """The state of a search that was killed and the conformers of its poses; None where there is none.
+        """Read the state of a killed search and the conformers of its poses; None if there is none.
 
         Raises:
-            DataError: The file is broken or of another search.
+            DataError: The file is broken or belongs to another search.
         """
         file = self.folder / STATE
         if not file.exists() or (self.folder / "summary.json").exists():
@@ -54,7 +54,7 @@ class StateFile:
         if before != now:
             other = ", ".join(sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name)))
             raise DataError(
-                f"{self.folder} holds another search (it differs in {other}); choose another output folder, or say "
+                f"{self.folder} holds another search (it differs in {other}); choose another output folder, or give "
                 "--overwrite"
             )
         _log.info("continuing the search in %s", self.folder)

@@ -1,4 +1,4 @@
-"""What cannot be searched: hosts that a model was not made for, and cells that do not fit the molecule."""
+"""Checks before a search: hosts that the model was not made for, and cells too small for the molecule."""
 
 import itertools
 import logging
@@ -17,16 +17,16 @@ from ik_e3nn_calculators.dock.system.region import Region
 
 _log = logging.getLogger(__name__)
 
-ROOM = 2.0  # A between a molecule and its own image, at least
-TILT = 1e-3  # sine of the angle between a slab's normal and z that is taken for zero
+ROOM = 2.0  # A; the least distance between a molecule and its own image
+TILT = 1e-3  # sine of an angle between a slab's normal and z that counts as zero
 
 
 def check_host(model: InteratomicPotential, host: Host) -> None:
     """Refuse a host that a model was not made for.
 
     Raises:
-        DataError: Atoms for a model that knows a surface without them, or the other way round, or a surface that does
-            not lie across z.
+        DataError: The host has atoms but the model knows a surface without atoms, or the other way round, or the normal
+            of the surface is not z.
     """
     surroundings = model.surroundings
     if surroundings is None and len(host.atoms) == 0:
@@ -35,33 +35,33 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
             "host as a structure file"
         )
     if surroundings is not None and len(host.atoms) > 0:
-        raise DataError(f"the model was made for a {surroundings.kind} without atoms; its host is --host surface")
+        raise DataError(f"the model was made for a {surroundings.kind} without atoms; use --host surface")
     if surroundings is not None and (surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
         raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
     if surroundings is not None and not surroundings.keeps_places:
         raise DataError(
-            f"poses are searched over one surface, but {model.group.name} has two walls alike: "
-            "the model is one of a slit"
+            f"poses are searched over one surface, but {model.group.name} has two equal walls: "
+            "the model describes a slit"
         )
     _check_inputs(model, host.atoms, host.name)
 
 
 def _check_inputs(model: InteratomicPotential, atoms: Atoms, name: str) -> None:
-    """Refuse a host that does not say what the model asks for, instead of taking it for neutral or without bonds."""
+    """Refuse a host without the charge, spin or bonds that the model needs, instead of assuming defaults."""
     for wanted, key in (("total_charge", "charge"), ("spin", "spin")):
         if wanted in model.inputs and len(atoms) and structure_number(atoms, key) is None:
             raise MissingInputError(
-                f"the model needs the {key} of {name}, which the file does not say; give the host, or its part around "
-                f"the site, as an extxyz file with {key}=... in the comment line"
+                f"the model needs the {key} of {name}, which the file does not give; provide the host, or its part "
+                f"around the site, as an extxyz file with {key}=... in the comment line"
             )
     if "bond_types" in model.inputs and len(atoms) and not atoms.pbc.any() and not len(get_bonds(atoms)):
         raise MissingInputError(
-            f"the model sees bonds, and {name} holds none; give it as an SDF file, or as extxyz with bonds"
+            f"the model needs bonds, but {name} has none; provide it as an SDF file, or as extxyz with bonds"
         )
 
 
 def check_slab(host: Host) -> None:
-    """Refuse a slab that does not lie across z.
+    """Refuse a slab whose normal is not z.
 
     Raises:
         DataError: It is periodic along two cell vectors, or has vacuum along the third, and z is not its normal.
@@ -75,13 +75,13 @@ def check_slab(host: Host) -> None:
         raise DataError(
             f"the normal of {host.name} is ({normal[0]:.2f}, {normal[1]:.2f}, {normal[2]:.2f}), periodic along cell "
             f"vectors {[int(i) + 1 for i in np.flatnonzero(pbc)]}; poses are searched over slabs whose normal is z and "
-            'that are periodic along the first two: turn it, as with atoms.rotate(normal, "z", rotate_cell=True), or '
+            'that are periodic along the first two: rotate it, with atoms.rotate(normal, "z", rotate_cell=True), or '
             "reorder its cell vectors"
         )
 
 
 def warn_of_images(host: Host, ligand: Ligand, reach: float) -> None:
-    """Say when a molecule may feel its own images in a periodic host, so that binding energies are those of a layer."""
+    """Warn if a molecule may feel its own images in a periodic host, so that binding energies are those of a layer."""
     periodic = host.atoms.cell.array[host.atoms.pbc]
     if not len(periodic):
         return
@@ -119,12 +119,12 @@ def check_cell(host: Host, ligand: Ligand, region: Region) -> None:
 
 
 def _size(ligand: Ligand) -> float:
-    """The largest distance of two of its atoms in any conformer, in A."""
+    """The largest distance of two atoms in any conformer, in A."""
     return max(float(pdist(conformer.positions).max(initial=0.0)) for conformer in ligand.conformers)
 
 
 def _shortest_vector(cell: NDArray[np.float64]) -> float:
-    """The shortest distance of an image, in A, of periodic cell vectors (k, 3)."""
+    """The shortest distance to a periodic image, in A, for cell vectors (k, 3)."""
     images = np.array(list(itertools.product((-1, 0, 1), repeat=len(cell)))) @ cell
     lengths = np.linalg.norm(images, axis=1)
     return float(lengths[lengths > 0].min())

@@ -1,4 +1,4 @@
-"""Molecules and hosts must have all their atoms, of elements that a model knows."""
+"""Checks that molecules and hosts have all their atoms, and that a model knows their elements."""
 
 import logging
 from collections.abc import Collection, Iterable
@@ -14,7 +14,7 @@ from ik_e3nn_calculators.dock.system.host import Host
 
 _log = logging.getLogger(__name__)
 
-FEW = 0.1  # of the carbon atoms: so many may lack their hydrogens, as in side chains that were not resolved
+FEW = 0.1  # share of the atoms that may lack hydrogens, as in side chains that were not resolved
 NAMED = 3  # examples in a message
 FOR_HOSTS = (
     "a protein with PDBFixer (`pdbfixer in.pdb --add-atoms=all --ph=7.4 --output=out.pdb`) or `reduce -build`, another "
@@ -23,10 +23,10 @@ FOR_HOSTS = (
 
 
 def check_host_hydrogens(host: Host) -> None:
-    """Refuse a host without its hydrogens, also one that has them only on nitrogen and oxygen.
+    """Refuse a host that lacks hydrogens, even if it has polar ones.
 
     Raises:
-        DataError: Too many atoms lack hydrogens; the message has their number and says how to add them.
+        DataError: Too many atoms lack hydrogens; the message gives their number and ways to add them.
     """
     atoms, lacking = host.atoms, host.lacking
     if not len(lacking):
@@ -40,7 +40,7 @@ def check_host_hydrogens(host: Host) -> None:
     )
     if len(lacking) >= FEW * (carbon + others):
         raise DataError(
-            f"{host.name}, as far as it is in reach of the region, is not complete: {figures}. Energies need every "
+            f"the part of {host.name} within reach of the region is not complete: {figures}. Energies need every "
             f"hydrogen, not only polar ones; add them first: {FOR_HOSTS}"
         )
     _log.warning("%s seems to lack atoms: %s; add them first: %s", host.name, figures, FOR_HOSTS)
@@ -63,13 +63,13 @@ def check_elements(
     """Refuse elements that a model does not know.
 
     Args:
-        species: Atomic numbers that it knows.
-        ligand: Those of the molecule, (N,).
-        host: The host, without what is out of reach.
-        distances: How far its atoms are from the region where the molecule may begin, (n,), in A.
+        species: Atomic numbers that the model knows.
+        ligand: Atomic numbers of the molecule, (N,).
+        host: The part of the host within reach.
+        distances: Distances of its atoms from the region where the molecule may begin, (n,), in A.
 
     Raises:
-        UnknownSpeciesError: Names the elements, and for a host the atoms nearest to the region.
+        UnknownSpeciesError: The model does not know an element; for a host, the message names the nearest such atoms.
     """
     known = ", ".join(chemical_symbols[z] for z in species)
     unknown = sorted(set(ligand.tolist()) - set(species))
@@ -82,22 +82,22 @@ def check_elements(
     where = "" if host.atoms.pbc.any() else f", {distances[strange[0]]:.1f} A or more from the region"
     raise UnknownSpeciesError(
         f"the model knows {known}; it cannot dock with {_symbols(sorted(set(host.atoms.numbers[strange].tolist())))} "
-        f"in the host ({named(host.atoms, strange)}{where}): take a model that knows them, or, if such atoms do "
-        "not matter there, remove them from the file or make pocket smaller"
+        f"in the host ({named(host.atoms, strange)}{where}): use a model that knows them, or, if these atoms do "
+        "not matter, remove them from the file or make pocket smaller"
     )
 
 
 def without_hydrogens(source: str, figures: str) -> DataError:
     """The error for a molecule without its hydrogens."""
     return DataError(
-        f"{source} lacks hydrogens: {figures}. Energies need every atom; add them first, in the protonation state that "
-        "is meant, as with RDKit's Chem.AddHs(molecule, addCoords=True) or `obabel in.sdf -O out.sdf -h`, or give a "
-        "SMILES string"
+        f"{source} lacks hydrogens: {figures}. Energies need every atom; add them first, in the intended "
+        "protonation state, with RDKit's Chem.AddHs(molecule, addCoords=True) or `obabel in.sdf -O out.sdf -h`, or "
+        "give a SMILES string"
     )
 
 
 def named(atoms: Atoms, indices: Iterable[int]) -> str:
-    """The first of some atoms, with their residues where a file has these.
+    """Names of the first few atoms, with their residues if the file has them.
 
     Example:
         >>> named(Atoms("CO"), [1])

@@ -1,4 +1,4 @@
-"""What a molecule is put over or into: a surface without atoms, a slab, a cluster or a protein."""
+"""The host that a molecule is docked on: a surface without atoms, a slab, a cluster or a protein."""
 
 import logging
 from dataclasses import dataclass, field
@@ -25,12 +25,12 @@ BIOPOLYMERS = (*AMINO_ACIDS, *NUCLEOTIDES, "MSE")
 
 @dataclass(frozen=True)
 class Host:
-    """A fixed environment.
+    """A fixed host.
 
     Attributes:
-        atoms: Its atoms; none for a surface that the model knows without atoms.
-        name: What it is called in messages.
-        lacking: Indices of atoms without their hydrogens, (k,).
+        atoms: Its atoms; none for a surface without atoms.
+        name: Its name in messages.
+        lacking: Indices of atoms that lack hydrogens, (k,).
         left_out: Positions of atoms of the file that are out of reach, (m, 3), in A.
     """
 
@@ -46,14 +46,14 @@ class Host:
 
     @property
     def vacuum(self) -> float:
-        """Distance along z in A from the highest atom to the next image of the lowest; infinite where there is none."""
+        """Distance along z in A from the highest atom to the next image of the lowest; infinite if z is open."""
         if not self.atoms.pbc[2]:
             return float("inf")
         return float(abs(self.atoms.cell.array[2, 2]) - np.ptp(self.atoms.positions[:, 2]))
 
     @property
     def top(self) -> float:
-        """Height of the surface along z in A: that of the highest atom, or 0 where there are none."""
+        """Height of the surface along z in A: the height of the highest atom, or 0 without atoms."""
         return float(self.atoms.positions[:, 2].max()) if len(self.atoms) else 0.0
 
 
@@ -61,14 +61,14 @@ def read_host(source: str) -> Host:
     """Read a host.
 
     Args:
-        source: "surface" or a structure file. Of a protein the crystal's water and cell are left out; of alternate
-            locations one conformer is taken, as by ``ik_e3nn.data.read_structures``.
+        source: "surface" or a structure file. Water and cell of the crystal of a protein are left out; of alternate
+            locations, one conformer is used, as in ``ik_e3nn.data.read_structures``.
 
     Returns:
         The host.
 
     Raises:
-        DataError: The file cannot be read, holds no atoms, or two at one place.
+        DataError: The file cannot be read, holds no atoms, or has two atoms at the same place.
 
     Example:
         >>> read_host("surface").is_surface
@@ -81,14 +81,14 @@ def read_host(source: str) -> Host:
         atoms = _without_crystal(atoms, source)
     if len(atoms) == 0:
         raise DataError(
-            f"{source} holds no atoms but water" if "residuenames" in atoms.arrays else f"{source} is empty"
+            f"{source} holds no atoms except water" if "residuenames" in atoms.arrays else f"{source} is empty"
         )
     _check_places(atoms, source)
     return Host(atoms, source, atoms_without_hydrogens(atoms))
 
 
 def _without_crystal(atoms: Atoms, source: str) -> Atoms:
-    """A protein or nucleic acid without the crystal's or the simulation's cell and water; anything else as it is."""
+    """Remove cell and water of a crystal or simulation from a protein or nucleic acid; keep anything else as it is."""
     residues = np.array([str(name).strip().upper() for name in atoms.arrays["residuenames"]])
     if not np.isin(residues, BIOPOLYMERS).any():
         return atoms
@@ -101,30 +101,30 @@ def _without_crystal(atoms: Atoms, source: str) -> Atoms:
 
 
 def _check_places(atoms: Atoms, source: str) -> None:
-    """Refuse a host in which two atoms are at one place."""
+    """Refuse a host in which two atoms are at the same place."""
     (first, second), _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, SAME_PLACE)
     if len(first):
         one, other = sorted((int(first[0]), int(second[0])))
         raise DataError(
-            f"atoms {one} and {other} of {source} are closer than {SAME_PLACE} A: it holds alternate places of an atom "
-            "without saying so (in a PDB file by a letter in column 17), or two structures on top of one another; "
+            f"atoms {one} and {other} of {source} are closer than {SAME_PLACE} A: it holds alternate locations of an "
+            "atom without marking them (in a PDB file, by a letter in column 17), or two structures at the same place; "
             "remove one of them"
         )
 
 
 def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
-    """The part of a host within reach of a region, in whole residues; all of a periodic one.
+    """The part of a host within reach of a region, in whole residues; a periodic host is kept whole.
 
     Args:
         host: The host.
-        distances: How far its atoms are from the region, (n,), in A.
+        distances: Distances of its atoms from the region, (n,), in A.
         reach: Largest distance in A.
 
     Returns:
         The part.
 
     Raises:
-        DataError: Nothing of the host is near, or part of one that is charged or has unpaired electrons.
+        DataError: No atom of the host is near, or only some atoms of a host with charge or unpaired electrons are.
     """
     if len(host.atoms) == 0 or host.atoms.pbc.any():
         return host
@@ -135,7 +135,7 @@ def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
             "Is the region in the host's coordinates?"
         )
     keys = [key for key in ("residuenumbers", "residuenames", "chainids") if key in host.atoms.arrays]
-    if keys:  # another chain has the same numbers again: a residue is a run of equal ones
+    if keys:  # numbers repeat in other chains, so a residue is a run of equal entries
         begins = np.zeros(len(near), dtype=bool)
         for key in keys:
             begins[1:] |= host.atoms.arrays[key][1:] != host.atoms.arrays[key][:-1]
@@ -146,7 +146,7 @@ def pocket_of(host: Host, distances: FloatArray, reach: float) -> Host:
         raise DataError(
             f"{host.name} has charge {charge or 0:g} and multiplicity {spin or 1:g}, but only {near.sum()} of its "
             f"{len(near)} atoms are near the region, whose charge is not known: raise pocket to keep the whole host, "
-            "or give its part as a file with a charge of its own"
+            "or give that part as a file with its own charge"
         )
     lacking = np.flatnonzero(np.isin(np.flatnonzero(near), host.lacking))
     return Host(_part(host.atoms, near), host.name, lacking, host.atoms.positions[~near])

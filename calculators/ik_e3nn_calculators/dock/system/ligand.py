@@ -35,9 +35,9 @@ class Ligand:
     """A molecule with some geometries.
 
     Attributes:
-        conformers: Geometries, in one order of atoms, with bonds, charge and spin.
-        molecule: Its graph, all hydrogens included.
-        name: What it is called in messages and files.
+        conformers: Geometries, all in the same order of atoms, with bonds, charge and spin.
+        molecule: The molecular graph, all hydrogens included.
+        name: Its name in messages and files.
     """
 
     conformers: list[Atoms]
@@ -49,7 +49,7 @@ class Ligand:
 
     @property
     def heavy(self) -> IntArray:
-        """Indices of the atoms that are not hydrogen; of all if there is nothing else."""
+        """Indices of the heavy atoms; of all atoms if there are only hydrogens."""
         heavy = np.flatnonzero(self.conformers[0].numbers > 1)
         return heavy if len(heavy) else np.arange(len(self))
 
@@ -61,7 +61,7 @@ class Ligand:
 
 
 def heavy_graph(molecule: Chem.Mol) -> Chem.Mol:
-    """The atoms that are not hydrogen (all, if there is nothing else), joined by bonds of one kind.
+    """The graph of the heavy atoms (of all atoms if there are only hydrogens), with single bonds only.
 
     Bond orders and charges of one resonance form would hide symmetry: benzene maps onto itself in 12 ways, not in 6.
     """
@@ -85,15 +85,15 @@ def read_ligand(source: str, conformers: int, seed: int) -> Ligand:
 
     Args:
         source: SDF, MOL or another structure file, or a SMILES string.
-        conformers: How many geometries to try for.
+        conformers: Number of geometries to try for.
         seed: Random seed of the embedding.
 
     Returns:
         The molecule.
 
     Raises:
-        DataError: The file or SMILES cannot be read, SMILES stand for several molecules, the molecule fails RDKit's
-            sanitisation, lacks hydrogens, is periodic, or its bonds cannot be perceived.
+        DataError: The file or SMILES cannot be read, the SMILES describes several molecules, or the molecule fails
+            RDKit's sanitization, lacks hydrogens, is periodic, or has bonds that cannot be perceived.
 
     Example:
         >>> ligand = read_ligand("c1ccccc1", 1, 0)
@@ -113,17 +113,17 @@ def read_ligand(source: str, conformers: int, seed: int) -> Ligand:
 
 
 def read_sdf_molecule(path: Path) -> Chem.Mol:
-    """The first molecule of an SDF file, sanitised, with the hydrogens that it has there.
+    """Read the first molecule of an SDF file, sanitized, with the hydrogens that the file has.
 
     Raises:
-        DataError: It cannot be read, is a flat drawing, or fails RDKit's sanitisation.
+        DataError: The molecule cannot be read, is a flat drawing, or fails RDKit's sanitization.
     """
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream, rdBase.BlockLogs():
         molecules = iter(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False))
         molecule, others = next(molecules, None), sum(1 for _ in molecules)
     if others:
-        _log.warning("%s holds %d molecules; the first is taken", path, others + 1)
+        _log.warning("%s holds %d molecules; the first is used", path, others + 1)
     if molecule is None:
         raise DataError(f"no molecule in {path} can be read")
     if not molecule.GetConformer().Is3D() and molecule.GetNumAtoms() > 3:
@@ -132,7 +132,7 @@ def read_sdf_molecule(path: Path) -> Chem.Mol:
         failure = Chem.SanitizeMol(molecule, catchErrors=True)
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
         raise DataError(
-            f"{path} fails RDKit's sanitisation ({failure}): its valences, charges or rings make no molecule; mend the "
+            f"{path} fails RDKit's sanitization ({failure}): its valences, charges or rings are not valid; correct the "
             "file, or give a SMILES string"
         )
     return molecule
@@ -149,7 +149,7 @@ def _from_sdf(path: Path) -> Chem.Mol:
 
 
 def _from_structure(path: Path) -> Chem.Mol:
-    """The last structure of a file, its bonds perceived where none are stored."""
+    """The molecule of the last structure in a file; bonds are perceived if none are stored."""
     atoms = read_structure(path, -1)
     if atoms.pbc.any():
         raise DataError(f"{path} is periodic; a ligand is a molecule")

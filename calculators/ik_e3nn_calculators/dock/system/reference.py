@@ -1,4 +1,4 @@
-"""A known pose of a molecule, such as that of a crystal structure, to measure the distance of others from."""
+"""A known pose of a molecule, for example from a crystal structure, from which distances are measured."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def known_molecule(source: str) -> Chem.Mol:
-    """The molecule of a file, where it is; of its bonds only which atoms they join counts. Hydrogens may be absent.
+    """Read a molecule with its positions and connectivity; bond orders do not matter, hydrogens may be absent.
 
     Raises:
         DataError: The file cannot be read.
@@ -33,26 +33,26 @@ def known_molecule(source: str) -> Chem.Mol:
 
 
 def reference_pose(ligand: Ligand, source: str | None) -> NDArray[np.float64] | None:
-    """Heavy atoms of a known pose, in the order of the ligand's.
+    """Positions of the heavy atoms of a known pose, in the order of the ligand.
 
     Args:
         ligand: The molecule.
         source: File of the pose; None for none.
 
     Returns:
-        (n, 3), in A; None where the file holds another molecule.
+        (n, 3), in A; None if the file holds another molecule or cannot be read.
     """
     if source is None:
         return None
     try:
         known = known_molecule(source)
     except DataError as error:
-        _log.warning("no distances from %s: %s", source, error)
+        _log.warning("distances from %s cannot be computed: %s", source, error)
         return None
     graph = heavy_graph(known)
     match = graph.GetSubstructMatch(heavy_graph(ligand.molecule))
     if len(match) != len(ligand.heavy) or len(match) != graph.GetNumAtoms():
-        _log.info("%s holds another molecule than the ligand; no distances from it", source)
+        _log.info("%s holds another molecule than the ligand; distances from it are not computed", source)
         return None
     numbers = np.array([atom.GetAtomicNum() for atom in known.GetAtoms()])
     heavy = np.flatnonzero(numbers > 1) if (numbers > 1).any() else np.arange(len(numbers))

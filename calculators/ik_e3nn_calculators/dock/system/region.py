@@ -1,4 +1,4 @@
-"""Where poses begin, and poses that do not clash."""
+"""The region where poses begin, and starting poses that do not clash."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,8 @@ from ik_e3nn_calculators.dock.system.reference import known_molecule
 FloatArray = NDArray[np.float64]
 
 CLASH = 1.3  # sums of covalent radii; a bond is at 1, a contact at about 2
-TRIES = 1000  # for every pose: in a tight site few of many fit
-HOPELESS = 2000  # tries without any pose
+TRIES = 1000  # for each pose: in a tight site few random places fit
+HOPELESS = 2000  # tries without any pose before giving up
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Region:
     Attributes:
         lower, upper: Corners of a box that holds all points, (3,), in A.
         sphere: Whether the points are in the largest sphere of the box instead.
-        layer: Whether z is the height of the lowest atom, not of the middle of the molecule.
-        lattice: Two cell vectors of a slab, (2, 3): the points are uniform over the cell instead.
+        layer: Whether z is the height of the lowest atom, not of the center of the molecule.
+        lattice: Two cell vectors of a slab, (2, 3); if given, points are uniform over the cell.
     """
 
     lower: FloatArray
@@ -40,7 +40,7 @@ class Region:
     lattice: FloatArray | None = None
 
     def distances(self, points: FloatArray) -> FloatArray:
-        """How far points (n, 3) are from the region, (n,), in A; 0 inside.
+        """Distances of points (n, 3) from the region, (n,), in A; 0 inside.
 
         Example:
             >>> box = Region(np.zeros(3), np.array([2.0, 2.0, 2.0]))
@@ -54,7 +54,7 @@ class Region:
         return np.asarray(np.linalg.norm(outside, axis=1))
 
     def place(self, positions: FloatArray, rng: np.random.Generator) -> FloatArray:
-        """A molecule turned at random, with its middle at a random point; positions (N, 3) in A."""
+        """Rotate a molecule at random and put its center at a random point; positions (N, 3) in A."""
         turned = Rotation.random(rng=rng).apply(positions - positions.mean(axis=0))
         while True:
             point = rng.uniform(-1.0, 1.0, 3)
@@ -70,7 +70,7 @@ class Region:
 
 
 def make_region(settings: RegionSettings, host: Host) -> Region:
-    """The region that the settings ask for.
+    """Make the region that the settings describe.
 
     Args:
         settings: The settings.
@@ -98,7 +98,7 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
         return Region(corners.min(axis=0), corners.max(axis=0))
     if not host.is_surface:
         raise DataError(
-            f"{host.name} is no surface, so it needs a region: region.around (the file of a ligand in the site), "
+            f"{host.name} is not a surface, so it needs a region: region.around (the file of a ligand in the site), "
             f"region.sphere or region.box. A surface is periodic along its first two cell vectors, with {VACUUM:g} A "
             f"of vacuum or more along z; got pbc {host.atoms.pbc.tolist()} and {host.vacuum:.1f} A"
         )
@@ -117,9 +117,9 @@ def starting_poses(
     Args:
         ligand: The molecule.
         host: The host.
-        region: Where to put it.
-        count: How many poses.
-        rng: Source of randomness.
+        region: The region.
+        count: Number of poses.
+        rng: Random-number generator.
 
     Returns:
         Positions (count, N, 3) in A, and the conformer of every pose, (count,).
@@ -146,16 +146,16 @@ def starting_poses(
 
 
 def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> None:
-    """Refuse a search in which no pose feels its host when it begins.
+    """Refuse a search in which no pose is within reach of the host at the start.
 
     Args:
-        poses: Where they begin, (P, N, 3), in A.
+        poses: Starting positions, (P, N, 3), in A.
         numbers: Atomic numbers of the molecule, (N,).
         host: The host.
-        reach: How far an interaction reaches at most, in A.
+        reach: Largest range of an interaction, in A.
 
     Raises:
-        DataError: Every pose is farther away than that.
+        DataError: Every pose is farther away.
     """
     if len(host.atoms) == 0:
         near = poses[..., 2].min() < reach
@@ -163,13 +163,13 @@ def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach
         near = any(len(_contacts(pose, numbers, host, reach)) for pose in poses)
     if not near:
         raise DataError(
-            f"every one of {len(poses)} poses begins farther than {reach:.1f} A from {host.name} and would stay there; "
-            "move the region there, or raise pocket if the interaction reaches farther"
+            f"all {len(poses)} poses begin farther than {reach:.1f} A from {host.name} and would stay there; "
+            "move the region closer, or raise pocket if the interaction reaches farther"
         )
 
 
 def clashes(positions: FloatArray, numbers: NDArray[np.int64], host: Host) -> bool:
-    """Whether an atom is closer to one of the host than 1.3 sums of covalent radii, or not over a plain surface."""
+    """Whether an atom is within 1.3 sums of covalent radii of a host atom, or below a surface without atoms."""
     if len(host.atoms) == 0:
         return bool(positions[:, 2].min() <= 0.0)
     reach = CLASH * (covalent_radii[numbers].max() + covalent_radii[host.atoms.numbers].max())
@@ -177,7 +177,7 @@ def clashes(positions: FloatArray, numbers: NDArray[np.int64], host: Host) -> bo
 
 
 def _contacts(positions: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> FloatArray:
-    """Distances within reach between the molecule and the host, images included, over the sums of covalent radii."""
+    """Distances within reach between molecule and host, images included, divided by the sums of covalent radii."""
     near = Atoms(numbers, positions, cell=host.atoms.cell, pbc=host.atoms.pbc)
     low, high = positions.min(axis=0) - reach, positions.max(axis=0) + reach
     inside = ((host.atoms.positions > low) & (host.atoms.positions < high)).all(axis=1) | host.atoms.pbc.any()
