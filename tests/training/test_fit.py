@@ -155,7 +155,7 @@ def test_a_run_is_resumed_with_the_data_that_it_began_with(finished, caplog) -> 
         (
             1,
             {"train": "other.xyz"},
-            r"of data.train are not those of the start \(data.train was .*other.xyz'\): a run is",
+            r"of data.train are not those of the start \(data.train was .*other.xyz'\): a run can be",
         ),
         (2, {"valid": "other.xyz"}, r"of data.(train|valid) are not those of the start"),
         (2, {"train": "charged.xyz"}, "the structures, labels, charges or bonds of data.train are not those"),
@@ -212,7 +212,7 @@ def test_resume_refuses_another_model_and_reports_other_changes(data, caplog) ->
     with pytest.raises(ConfigError, match=r"run.dtype was 'float32' and is now 'float64'"):
         train(config(data, dtype="float64"), resume=True)
     with pytest.raises(
-        ConfigError, match=r"loss.forces_weight was 100.0 and is now 5.0: a run is resumed with the loss"
+        ConfigError, match=r"loss.forces_weight was 100.0 and is now 5.0: a run can be resumed only with the loss"
     ):
         train(config(data, loss={"forces_weight": 5.0}, max_epochs=2), resume=True)
     with pytest.raises(ConfigError, match=r"data.E0s was 'fit' and is now {'H': -13.0}"):
@@ -253,7 +253,7 @@ def test_damaged_files_of_a_run_are_clear_errors_or_made_again(data, caplog) -> 
         with pytest.raises(TrainingError, match=message):
             train(go_on, resume=True)
     torch.save({"epoch": 0}, last)
-    with pytest.raises(TrainingError, match="last.ckpt is no checkpoint of a training: it has no 'state_dict'"):
+    with pytest.raises(TrainingError, match="last.ckpt is not a checkpoint of a training: it has no 'state_dict'"):
         train(go_on, resume=True)
     torch.save([1], last)
     with pytest.raises(TrainingError, match="it has no 'state_dict'"):

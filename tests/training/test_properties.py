@@ -233,7 +233,7 @@ def test_changed_values_are_refused_and_targets_of_a_command_line_are_those_of_a
     (folder / "train.xyz").write_text(text.replace("heteroatoms=0 ", "heteroatoms=3 ", 1))
     again = read_config("config.yaml", [on_line, "--run.max_epochs=2"])
     with pytest.raises(
-        ConfigError, match=r"bonds of data.(train|valid|test) are not those of the start: a run is resumed"
+        ConfigError, match=r"bonds of data.(train|valid|test) are not those of the start: a run can be resumed"
     ):
         train(again, resume=True)
     (folder / "train.xyz").write_text(text)

@@ -31,12 +31,12 @@ class MovingAverage(nn.Module):
 
     @torch.no_grad()
     def update(self, model: nn.Module, *, step: int) -> None:
-        """Follow ``model``, whose optimizer has made ``step`` steps (from 1) by now."""
+        """Update the average after optimizer step ``step`` (from 1) of ``model``."""
         decay = min(self.decay, (1 + step) / (10 + step))
         get_ema_multi_avg_fn(decay)(list(self.model.parameters()), list(model.parameters()), step)
 
     @torch.no_grad()
     def copy_buffers(self, model: nn.Module) -> None:
-        """Take over the model's buffers (running statistics), which are not averaged."""
+        """Copy the buffers of the model (running statistics), which are not averaged."""
         for mine, other in zip(self.model.buffers(), model.buffers(), strict=True):
             mine.copy_(other)

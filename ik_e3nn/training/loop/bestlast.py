@@ -15,13 +15,13 @@ MONITOR = "valid/loss"
 
 
 class BestAndLast(Callback):
-    """Writes ``last.ckpt`` after every epoch and ``best.ckpt`` after those with the lowest validation loss so far.
+    """Writes ``last.ckpt`` after every epoch, and ``best.ckpt`` after an epoch with the lowest validation loss so far.
 
-    Lightning's ``ModelCheckpoint`` keeps absolute paths in its state, so that a run folder cannot be moved and resumed,
-    and warns about every folder that it finds again.
+    It replaces Lightning's ``ModelCheckpoint``, which stores absolute paths, so that a moved run folder cannot be
+    resumed, and warns about every existing folder.
 
     Args:
-        folder: Where the checkpoints go.
+        folder: Folder for the checkpoints.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +29,7 @@ class BestAndLast(Callback):
         self.best_loss, self.best_epoch = math.inf, 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the files; the best one first, so that ``last.ckpt`` never speaks of a best one that is not there."""
+        """Write the files; the best one first, so that ``last.ckpt`` never refers to a missing ``best.ckpt``."""
         loss = float(trainer.callback_metrics[MONITOR])
         if loss < self.best_loss:
             self.best_loss, self.best_epoch = loss, trainer.current_epoch + 1

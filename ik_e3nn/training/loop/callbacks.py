@@ -1,4 +1,4 @@
-"""What happens around the training loop: the metrics files and the progress bar."""
+"""Callbacks of the training loop: metrics files and progress bar."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class MetricsLog(Callback):
-    """Appends one row an epoch to ``metrics.csv`` and ``metrics.jsonl``, and one line to the log.
+    """Appends one row per epoch to ``metrics.csv`` and ``metrics.jsonl``, and one line to the log.
 
     Args:
-        folder: Where the files are.
+        folder: Folder of the files.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,13 +38,13 @@ class MetricsLog(Callback):
                 self._append_csv(row)
 
     def read(self, epochs: int) -> None:
-        """Take the rows of the first so many epochs from the file."""
+        """Read the rows of the first ``epochs`` epochs from the file."""
         if epochs and self._json.exists():
             rows = map(self._row, self._json.read_bytes().splitlines(keepends=True))
             self.rows = [row for row in rows if row and row["epoch"] <= epochs]
 
     def _row(self, line: bytes) -> dict[str, float]:
-        """A row of the file; nothing where a kill cut it short."""
+        """A row of the file; empty if the line was cut off when a run was killed."""
         if not line.endswith(b"\n"):
             return {}
         try:
@@ -90,7 +90,7 @@ class ProgressBar(Callback):
         self._bar: Any = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where the run stands."""
+        """Open the bar at the current epoch."""
         if trainer.is_global_zero:
             form = "{desc} {percentage:3.0f}%|{bar}| epoch {n:.1f}/{total} [{elapsed}<{remaining}{postfix}]"
             self._bar = tqdm(

@@ -1,4 +1,4 @@
-"""Checkpoint files that a kill cannot break and that hold nothing but tensors and plain values."""
+"""Checkpoint files that stay intact if a run is killed, and that contain only tensors and plain values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ik_e3nn.training.run.checkpoint import load_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and moves it there in one step; reads without unpickling code."""
+    """Writes a checkpoint to a temporary file that replaces the old one in one step; reads without unpickling code."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         """Write ``checkpoint`` to ``path``; an earlier file stays whole until the new one is complete."""
@@ -28,7 +28,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def _plain(value: Any) -> Any:
-    """Paths as strings, mappings and sequences as the built-in ones: what ``weights_only=True`` accepts."""
+    """The value with paths as strings and built-in mappings and sequences, as ``weights_only=True`` requires."""
     if isinstance(value, dict):
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Cutting gradients that stand out from those before them."""
+"""Clipping of gradients that are unusually large."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _DECAY = 0.99  # of the running mean, per step
 
 
 class GradientClipping:
-    r"""Scales a gradient down to a multiple of what is usual.
+    r"""Scales large gradients down to a multiple of the usual norm.
 
     .. math:: g \leftarrow g \, \min(1, c r / |g|), \qquad r^2 = \langle |g|^2 \rangle
 
-    over about the last hundred steps, where no norm counts as more than c times what it was cut to: what comes often
-    is no outlier. Adam divides by what gradients usually are: one that is a hundred times as long moves the weights by
-    about a hundred learning rates before it is forgotten. A fixed limit that the first steps can live with does not
-    stop that at the end, when gradients are small.
+    over about the last hundred steps. In this mean a norm counts as at most c times the norm that it was clipped to, so
+    that frequent large gradients raise the limit. Adam divides gradients by their usual size: one that is a hundred
+    times as large moves the weights by about a hundred learning rates before it is forgotten. A fixed limit that suits
+    the first steps does not prevent this at the end, when gradients are small.
 
     Args:
-        factor: Largest norm in units of r, above 1; None cuts nothing.
+        factor: Largest norm in units of r, above 1; None for no clipping.
 
     >>> clipping = GradientClipping(3.0)
     >>> [clipping.limit(norm) for norm in (0.0, 2.0, 1.0, 2.0)] == [0.0, 2.0, 1.0, 2.0]
@@ -36,8 +36,8 @@ class GradientClipping:
         self._mean, self._weight = 0.0, 0.0
 
     def limit(self, norm: float) -> float:
-        """The norm that a gradient is to have; the next ones are compared with it too."""
-        if self.factor is None or not 0.0 < norm < math.inf:  # no labels say nothing of what is usual
+        """The norm to which a gradient is scaled; it enters the mean that limits the next gradients."""
+        if self.factor is None or not 0.0 < norm < math.inf:  # zero: no labels
             return norm
         cut = norm
         if self._weight:
@@ -58,7 +58,7 @@ class GradientClipping:
                 gradient.mul_(limit / norm)
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``load_state_dict`` needs to continue, in plain numbers."""
+        """The state for ``load_state_dict``, in plain numbers."""
         return {"mean": self._mean, "weight": self._weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

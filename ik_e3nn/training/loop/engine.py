@@ -1,4 +1,4 @@
-"""The Lightning trainer, put together for potentials."""
+"""The Lightning trainer with its callbacks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 # Measured on two cores: a second thread gains a tenth (eager) to a quarter (compiled) at 900 edges, a third at 3,200.
 EDGES_PER_THREAD = 500
 
-# buffers are constants: sending them round before each pass would only cost time (torch 2.13 renamed the option)
+# buffers are constants, so that synchronizing them would only cost time (torch 2.13 renamed the option)
 _NEW_NAME = "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters
 _DDP_OPTIONS: dict[str, Any] = {"forward_sync_buffers" if _NEW_NAME else "broadcast_buffers": False}
 
@@ -52,12 +52,12 @@ def run_training(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> tuple[list[dict[str, float]], BestAndLast]:
-    """Train a module until an epoch, time or patience limit, and leave it with the weights of its best epoch.
+    """Train a module until a limit of epochs, time or patience, and load the weights of its best epoch into it.
 
     Args:
         module: What to train.
-        train: Graphs with labels to train on.
-        valid: Graphs with labels to validate on, after every epoch.
+        train: Labeled graphs for training.
+        valid: Labeled graphs for validation after every epoch.
         config: Limits, batches, device and processes.
         folder: Folder for checkpoints and logs.
         resume: Continue from the last checkpoint in ``folder``.
@@ -85,31 +85,30 @@ def run_training(
     if warm >= steps and trainer.is_global_zero:
         _log.warning(
             "optimizer.warmup_steps is %d, but the whole run has at most %d steps (%d epochs of %d): the learning rate "
-            "never gets to optimizer.lr; ask for a shorter warm-up or more epochs",
+            "never reaches optimizer.lr; use a shorter warm-up or more epochs",
             warm, steps, config.max_epochs, len(sampler),
         )  # fmt: skip
     edges = sum(size.edges for size in sampler.sizes) / len(sampler) / trainer.world_size
     threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
-    if resume:  # Lightning fetches a first batch before it says which epoch it is
+    if resume:  # Lightning fetches the first batch before it sets the epoch
         sampler.set_epoch(load_checkpoint(checkpoints.last, of=module)["epoch"] + 1)
     train_loader = BatchLoader(train, sampler)
     valid_loader = BatchLoader(valid, EpochSampler(sizes_of(valid), config.limits, **share))
     seed = config.seed + trainer.global_rank
     with _random_seed(seed), _threads_kept(), watch.reraised(), _memory_named(sampler, config), _quiet():
         trainer.fit(module, train_loader, valid_loader, ckpt_path=checkpoints.last if resume else None)
-    if not log.rows:  # there was nothing left to do: Lightning has not begun
+    if not log.rows:  # no epoch was left to train, and Lightning did not start
         log.read(trainer.current_epoch)
     module.load_state_dict(load_checkpoint(checkpoints.best)["state_dict"])
     return log.rows, checkpoints
 
 
 def useful_threads(edges: float, *, processes: int = 1) -> int:
-    """CPU threads for steps of so many edges: one for about every 500, at most a process's share of torch's number.
+    """CPU threads for steps with this many edges: one for about every 500, at most its share of torch's number.
 
-    It follows from the data and the machine and is not measured, because the number of threads decides how sums are
-    rounded: a training that is run again there gives the same bits. ``OMP_WAIT_POLICY=PASSIVE`` is left to the user:
-    steps beside another busy process then took twice instead of five times as long, but two to three times as long on
-    an idle machine.
+    The number is computed, not measured, because it decides how sums are rounded: a training that is repeated on the
+    same machine gives the same bits. ``OMP_WAIT_POLICY=PASSIVE`` is left to the user: with it, steps beside another
+    busy process took twice instead of five times as long, but two to three times as long on an idle machine.
 
     >>> useful_threads(100.0)
     1
@@ -119,7 +118,7 @@ def useful_threads(edges: float, *, processes: int = 1) -> int:
 
 
 def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> Trainer:
-    """A Lightning trainer with our callbacks and files, and without its own.
+    """A Lightning trainer with the callbacks and files of this package instead of its own.
 
     Args:
         config: Limits, device and processes.
@@ -145,7 +144,7 @@ def make_trainer(config: RunConfig, folder: Path, callbacks: list[Callback]) -> 
 
 
 class _Interruptions(Callback):
-    """Turns Lightning's ``sys.exit`` after Ctrl-C or SIGTERM into an interrupt, with the signal as it was before."""
+    """Turns Lightning's ``sys.exit`` after Ctrl-C or SIGTERM into an interrupt, and restores the signal handler."""
 
     def __init__(self) -> None:
         self._interrupt: BaseException | None = None
@@ -169,11 +168,11 @@ class _Interruptions(Callback):
 
 @contextlib.contextmanager
 def _memory_named(sampler: EpochSampler, config: RunConfig) -> Iterator[None]:
-    """An error that names the bounds of batches where the memory does not suffice for a step.
+    """Raise an error with the size of the batches if the memory does not suffice for a step.
 
-    Predictions go on with smaller batches, a training does not: most of the memory is needed in the backward pass,
-    which Lightning runs after the step, all processes would have to divide the same batch, and a run whose steps take
-    twice as long should not begin without being noticed.
+    Unlike predictions, a training does not continue with smaller batches: most of the memory is needed in the backward
+    pass, which Lightning runs after the step; all processes would have to divide the same batch; and a run whose steps
+    take twice as long should not start unnoticed.
     """
     try:
         yield
@@ -183,15 +182,15 @@ def _memory_named(sampler: EpochSampler, config: RunConfig) -> Iterator[None]:
         structures, atoms, edges = sampler.largest
         raise TrainingError(
             f"the memory of the device ({config.device}) does not suffice for a training step: batches have up to "
-            f"{structures} structures, {atoms:,} atoms and {edges:,} edges in a process. Set run.max_edges to less, "
-            "say half of that, or run.max_atoms, or a smaller run.batch_size; a run that has finished an epoch can be "
-            "resumed with that"
+            f"{structures} structures, {atoms:,} atoms and {edges:,} edges in a process. Set run.max_edges to about "
+            "half of that, or lower run.max_atoms or run.batch_size; a run that has finished an epoch can be resumed "
+            "with the new value"
         ) from error
 
 
 @contextlib.contextmanager
 def _random_seed(seed: int) -> Iterator[None]:
-    """Seeded random numbers inside, the caller's own state again afterwards."""
+    """Seed the random numbers inside the block, and restore the caller's state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield
@@ -199,7 +198,7 @@ def _random_seed(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Lightning's warnings, but not its remarks on hardware and checkpoints, nor torch's on Lightning's own code."""
+    """Silence Lightning's notes on hardware and checkpoints, and torch's warning about Lightning's own code."""
     logger = logging.getLogger("lightning.pytorch")
     before = logger.level
     logger.setLevel(logging.WARNING)
@@ -212,7 +211,7 @@ def _quiet() -> Iterator[None]:
 
 
 class _Threads(Callback):
-    """Sets the number of CPU threads; Lightning has set its own when it has started several processes."""
+    """Sets the number of CPU threads after Lightning, which sets its own number when it starts several processes."""
 
     count = 1
 
@@ -222,7 +221,7 @@ class _Threads(Callback):
 
 @contextlib.contextmanager
 def _threads_kept() -> Iterator[None]:
-    """The caller's own number of CPU threads again afterwards."""
+    """Restore the caller's number of CPU threads after the block."""
     before = torch.get_num_threads()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The training loop's step, validation and state, for Lightning."""
+"""The Lightning module of a training: step, validation and state."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ LOG_EVERY_STEPS = 50
 
 
 class TrainingModule(LightningModule):
-    """Trains a model; validates, and in the end hands out, its moving average.
+    """Trains a model; its moving average is validated and is the result.
 
-    Over several processes each loss is divided by the label counts of all of them, so the gradient equals that of one
-    process with the same batch, however unevenly the labels are shared.
+    With several processes, each loss is divided by the label counts of all processes, so that the gradient equals that
+    of one process with the same batch, however unevenly the labels are distributed.
 
     Args:
         model: A potential, a model of properties, or any module with the call signature of one.
         loss: What is minimized.
-        optimizer: How.
-        clock: Seconds so far, and the limit on them.
+        optimizer: Settings of the optimizer.
+        clock: The clock of the run, with its time limit.
         compile: Compile the training step.
-        lr_factors: Factors of the learning rate by the names of the model's parameters, where they are not 1.
+        lr_factors: Factors of the learning rate by names of the model's parameters, if they are not 1.
     """
 
     def __init__(
@@ -74,20 +74,20 @@ class TrainingModule(LightningModule):
         self._random_state: dict[str, Any] | None = None
 
     def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
-        """What a model says of a batch."""
+        """The predictions of a model for a batch."""
         return model(batch, **self._options)
 
     def errors(self) -> ErrorSums:
-        """Sums of errors, all zero."""
+        """New sums of errors, all zero."""
         return ErrorSums(device=self.device, loss=self.loss)
 
     @property
     def best_model(self) -> nn.Module:
-        """The model to validate and to keep: the moving average where there is one."""
+        """The model to validate and to keep: the moving average if there is one."""
         return self.model if self.average is None else self.average.model
 
     def progress(self, batch_idx: int) -> float:
-        """Share of the run that is done before a batch: of its epochs or of its time, whichever is further."""
+        """Fraction of the run that is done before a batch: of its epochs or of its time, whichever is larger."""
         batches = len(self.trainer.train_dataloader.sampler)  # type: ignore[union-attr]
         epochs = (self.current_epoch + batch_idx / batches) / max(self.trainer.max_epochs or 1, 1)
         time = 0.0 if self.clock.limit is None else self._elapsed / self._time_for_training
@@ -95,7 +95,7 @@ class TrainingModule(LightningModule):
 
     @property
     def _time_for_training(self) -> float:
-        """The time limit less one validation, which must still fit in."""
+        """The time limit minus the time of one validation, which must still fit."""
         return max((self.clock.limit or math.inf) - self._valid_seconds, 1e-3)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -114,7 +114,7 @@ class TrainingModule(LightningModule):
         )
 
     def transfer_batch_to_device(self, batch: dict[str, Tensor], device: torch.device, _: int) -> dict[str, Tensor]:
-        """Move a batch, if it is not there already."""
+        """Move a batch to the device, if it is not there already."""
         return to_device(batch, device)
 
     def on_train_start(self) -> None:
@@ -131,11 +131,11 @@ class TrainingModule(LightningModule):
             self._random_state = None
 
     def on_train_epoch_start(self) -> None:
-        """Forget the last epoch's sums."""
+        """Reset the sums of the last epoch."""
         self._train_terms = {}
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate of the coming step, and note how far the run is."""
+        """Set the learning rate of the next step, and update the progress of the run."""
         if self.clock.limit is not None:
             self._elapsed = agree([self.clock.seconds])[0]
         self._progress = self.progress(batch_idx)
@@ -157,18 +157,18 @@ class TrainingModule(LightningModule):
         return loss
 
     def configure_gradient_clipping(self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any) -> None:
-        """Cut gradients that stand out; Lightning's own limit is a fixed one."""
+        """Clip unusually large gradients; Lightning itself can only apply a fixed limit."""
         self.clipping(parameter for group in optimizer.param_groups for parameter in group["params"])
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Follow the step with the average; stop when the time is over."""
+        """Update the moving average; stop when the time is over."""
         if self.average is not None:
             self.average.update(self.model, step=self.global_step)
         if self.clock.limit is not None and self._elapsed >= self._time_for_training:
             self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
-        """Get the averaged model and the sums ready."""
+        """Prepare the averaged model and the sums."""
         self._valid_start = self.clock.seconds
         if self.average is not None:
             self.average.copy_buffers(self.model)
@@ -176,7 +176,7 @@ class TrainingModule(LightningModule):
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         """Errors of the averaged model on a batch."""
-        with torch.enable_grad():  # forces are gradients, and another model may not see to that itself
+        with torch.enable_grad():  # forces are gradients, and not every model enables them itself
             outputs = self.outputs(self.best_model, batch)
         self._valid_sums.add(outputs, batch)
 
@@ -206,10 +206,10 @@ class TrainingModule(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up what ``on_save_checkpoint`` added."""
+        """Restore what ``on_save_checkpoint`` added."""
         state = checkpoint["ik_e3nn"]
         self.schedule.load_state_dict(state["schedule"])
-        if "clipping" in state:  # it is not in checkpoints of earlier versions, and is learned again in a few steps
+        if "clipping" in state:  # checkpoints of earlier versions lack it; a few steps restore it
             self.clipping.load_state_dict(state["clipping"])
         self._earlier = state["seconds"]
         self._random_state = state["random"]

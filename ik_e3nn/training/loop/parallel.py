@@ -31,12 +31,12 @@ def run_in_parallel(function: Callable[..., object], processes: int, *args: Any)
     Args:
         function: A function of a module (it is pickled by name). As always with new processes, a script that calls this
             needs an ``if __name__ == "__main__":`` guard.
-        processes: How many.
-        args: Its arguments.
+        processes: Number of processes.
+        args: Arguments of the function.
 
     Raises:
-        IKError: The error that one of the processes raised on purpose.
-        TrainingError: A process died otherwise.
+        IKError: The error of this package that one of the processes raised.
+        TrainingError: A process died for another reason.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

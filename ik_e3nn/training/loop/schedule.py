@@ -36,7 +36,7 @@ class LearningRateSchedule:
         return config.rate * warm * self._shape(min(max(progress, 0.0), 1.0))
 
     def observe(self, valid_loss: float) -> None:
-        """Take note of an epoch's validation loss (only the plateau schedule uses it)."""
+        """Record the validation loss of an epoch (only the plateau schedule uses it)."""
         if valid_loss < self._best:
             self._best, self._bad_epochs = valid_loss, 0
             return
@@ -45,7 +45,7 @@ class LearningRateSchedule:
             self._reductions, self._bad_epochs = self._reductions + 1, 0
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``load_state_dict`` needs to continue, in plain numbers."""
+        """The state for ``load_state_dict``, in plain numbers."""
         return {"best": self._best, "bad_epochs": self._bad_epochs, "reductions": self._reductions}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

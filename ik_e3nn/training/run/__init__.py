@@ -1,1 +1,1 @@
-"""What of a run outlives its process: the folder, checkpoints, the clock, and how it is resumed."""
+"""The folder of a run, its checkpoints and its clock, and how a run is resumed."""

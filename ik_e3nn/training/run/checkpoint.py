@@ -1,4 +1,4 @@
-"""Reading checkpoint files, which hold nothing but tensors and plain values; states of random-number generators."""
+"""Reading checkpoint files, which contain only tensors and plain values; states of random-number generators."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
 
     Args:
         path: The file.
-        of: The module whose weights it must have, by names and shapes.
+        of: The module whose weights it must have, with the same names and shapes.
 
     Returns:
-        The checkpoint, tensors and plain values only.
+        The checkpoint, with only tensors and plain values.
 
     Raises:
         TrainingError: The file is broken, or has other weights.
@@ -35,17 +35,17 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
     try:
         damaged = _damaged(path)
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # of any kind: the content may be anything
+    except Exception as error:  # a broken file may raise any kind of error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TrainingError(f"{path} cannot be read as a checkpoint: {reason}. {advice}") from error
     if damaged is not None:
         raise TrainingError(f"{path} is damaged: the checksum of {damaged} is wrong. {advice}")
     missing = [key for key in _KEYS if not isinstance(checkpoint, dict) or key not in checkpoint]
     if missing:
-        raise TrainingError(f"{path} is no checkpoint of a training: it has no {missing[0]!r}. {advice}")
+        raise TrainingError(f"{path} is not a checkpoint of a training: it has no {missing[0]!r}. {advice}")
     wrong = [key for key, kind in _KINDS.items() if type(checkpoint[key]) is not kind]
     if wrong or not all(isinstance(one, torch.Tensor) for one in checkpoint["state_dict"].values()):
-        raise TrainingError(f"{path} is no checkpoint of a training: {[*wrong, 'state_dict'][0]} is wrong. {advice}")
+        raise TrainingError(f"{path} is not a checkpoint of a training: {[*wrong, 'state_dict'][0]} is wrong. {advice}")
     if of is not None:
         both = checkpoint["state_dict"], of.state_dict()
         saved, now = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in both)
@@ -53,14 +53,14 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
         if differing:
             raise TrainingError(
                 f"{path} has other weights than this model ({len(differing)} differ, {differing[0]} first): the data "
-                "have other elements or properties than at the start, or another version of the package has written "
-                "it. Bring those back, or start anew with --run.overwrite=true or another --run.output"
+                "have other elements or properties than at the start, or another version of the package wrote the "
+                "file. Restore the data or the version, or start anew with --run.overwrite=true or another --run.output"
             )
     return checkpoint
 
 
 def _damaged(path: str | Path) -> str | None:
-    """The first record whose checksum is wrong; torch writes checksums and does not look at them."""
+    """The first record whose checksum is wrong; torch writes checksums but does not check them."""
     with zipfile.ZipFile(path) as file:
         return file.testzip()
 

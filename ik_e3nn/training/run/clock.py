@@ -9,7 +9,7 @@ import torch
 
 
 def cpu_seconds() -> float:
-    """Processor time of this process, shared out among its threads: what other processes take does not count."""
+    """Processor time of this process divided by its number of threads; other processes do not affect it."""
     return time.process_time() / torch.get_num_threads()
 
 
@@ -20,7 +20,7 @@ class RunClock:
     """Counts the seconds of training, including those before a restart.
 
     Args:
-        limit: Seconds that training may take in all; None for no limit.
+        limit: Seconds that training may take in total; None for no limit.
         kind: "wall" time or "cpu" time.
     """
 
@@ -31,7 +31,7 @@ class RunClock:
         self._start = self._now()
 
     def start(self, earlier: float = 0.0) -> None:
-        """Start counting, with the seconds of the runs before a restart."""
+        """Start counting, from the seconds before a restart on."""
         self._earlier = earlier
         self._start = self._now()
 
@@ -42,7 +42,7 @@ class RunClock:
 
 
 def agree(values: Sequence[float]) -> list[float]:
-    """Averages over all processes, so that they take the same decisions; the values themselves for one process.
+    """Averages over all processes, so that they make the same decisions; with one process, the values themselves.
 
     >>> agree([1.0, 2.0])
     [1.0, 2.0]

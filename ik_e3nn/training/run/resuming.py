@@ -1,4 +1,4 @@
-"""What a run began with, and whether it can be gone on with."""
+"""The settings and data that a run began with, and whether it can be resumed."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from ik_e3nn.training.sets.prepare import ISOLATED
 
 _log = logging.getLogger(__name__)
 
-# changes of these do not change what is trained
+# settings that may change without changing the training
 _OF_NO_EFFECT = {"run.output", "run.overwrite", "run.progress", "run.num_threads", "data.cache"}
-_MEASURED = ("test", OLD)  # sets that the training does not see
+_MEASURED = ("test", OLD)  # sets that are not used for training or validation
 _SETTINGS = {
     "train": "data.train", "valid": "data.valid", "test": "data.test", ISOLATED: "data.isolated_atoms",
     REPLAY: "finetune.replay", OLD: "finetune.old_domain",
 }  # fmt: skip
 _SAME = (
-    "a run is resumed with the data that it began with. Bring those back, or choose another run.output; a finished "
-    "model is trained further by ik-e3nn finetune."
+    "a run can be resumed only with the data that it began with. Restore them, or choose another run.output; to train "
+    "a finished model further, use ik-e3nn finetune."
 )
 
 
 def check_continues(config: TrainConfig, folder: Path) -> None:
-    """Raise if a run in a folder cannot be continued with a configuration, and warn of what else has changed.
+    """Raise if the run in a folder cannot be resumed with a configuration, and warn of other changes.
 
-    Whether data are the same is not known before they are read, see ``check_same_data``.
+    The data are compared later, when they have been read; see ``check_same_data``.
 
     Raises:
         ConfigError: Model, loss, optimizer, E0s, precision, fine-tuning or seed differ from those of the run, or its
@@ -49,8 +49,8 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
             raise ConfigError(f"{change}: another seed splits the data anew; choose another run.output.")
         if key.startswith(("optimizer.", "loss.")) or key == "data.E0s":
             raise ConfigError(
-                f"{change}: a run is resumed with the loss, the optimizer and the E0s that it began with. Leave that "
-                "out, or choose another run.output; a finished model is trained further by ik-e3nn finetune."
+                f"{change}: a run can be resumed only with the loss, optimizer and E0s that it began with. Undo the "
+                "change, or choose another run.output; to train a finished model further, use ik-e3nn finetune."
             )
         if key in ("run.batch_size", "run.max_atoms", "run.max_edges") or not (
             key.startswith("run.") or key in _OF_NO_EFFECT
@@ -62,7 +62,7 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
 
 
 def changes(config: TrainConfig, folder: Path) -> dict[str, str]:
-    """What of a configuration is not as it was when the run in a folder was started last, by its dotted keys.
+    """Settings that have changed since the run in a folder was last started, by dotted key.
 
     Raises:
         ConfigError: The settings of the run cannot be read.
@@ -96,7 +96,7 @@ def files_read(config: TrainConfig) -> list[str]:
 
 
 def is_complete(config: TrainConfig, folder: Path) -> bool:
-    """Whether a run has its model, has reached one of its limits, and is asked for with its own data."""
+    """Whether a run has its model and has reached one of its limits, and the settings of its data are unchanged."""
     if not ((folder / run_folder.METRICS).exists() and (folder / run_folder.MODEL).exists()):
         return False
     try:
@@ -111,16 +111,16 @@ def is_complete(config: TrainConfig, folder: Path) -> bool:
 
 
 def check_same_data(digests: Mapping[str, str], config: TrainConfig, folder: Path) -> None:
-    """Raise unless the data are those that a run began with; warn where only what is measured by has changed.
+    """Raise unless the data are those that a run began with; warn if only the test set or the old domain has changed.
 
     Args:
-        digests: Of the data as they were read now, by set.
-        config: The configuration of now.
+        digests: Digests of the data as read now, by set.
+        config: The present configuration.
         folder: The run's folder.
 
     Raises:
-        ConfigError: Structures, labels or inputs to train or validate on have changed, or it is not known whether they
-            have and other files or settings of data are given than at the start.
+        ConfigError: Structures, labels or inputs for training or validation have changed; or this is not known, and
+            settings of the data have changed.
     """
     known, reason = _known_digests(folder / run_folder.DATA, digests)
     changed = list(_data_changes(config, folder).values())
@@ -141,13 +141,13 @@ def check_same_data(digests: Mapping[str, str], config: TrainConfig, folder: Pat
 
 
 def note_start(config: TrainConfig, folder: Path, digests: Mapping[str, str], *, resume: bool) -> None:
-    """Write settings and digests; above the settings, since which epoch they are what they are, if not from the start.
+    """Write settings and digests; comments above the settings list those that changed, and after which epoch.
 
     Args:
-        config: The configuration of now.
+        config: The present configuration.
         folder: The run's folder.
-        digests: Of the data, by set.
-        resume: Whether a run goes on.
+        digests: Digests of the data, by set.
+        resume: Whether a run is resumed.
     """
     path, notes = folder / run_folder.CONFIG, []
     if resume:
@@ -163,13 +163,13 @@ def _last(folder: Path) -> Path:
 
 
 def _data_changes(config: TrainConfig, folder: Path) -> dict[str, str]:
-    """Changed settings of data, all but those that are of no effect."""
+    """Changed settings of the data, without those that do not affect the training."""
     found = changes(config, folder).items()
     return {key: change for key, change in found if key.startswith("data.") and key not in _OF_NO_EFFECT}
 
 
 def _known_digests(path: Path, digests: Mapping[str, str]) -> tuple[dict[str, str], str]:
-    """The digests in a file, and what is wrong with it if not all that are needed are there."""
+    """The digests in a file, and what is wrong with the file if a needed digest is missing."""
     try:
         content: dict[str, Any] = read_json(path)
     except DataError as error:
@@ -180,7 +180,7 @@ def _known_digests(path: Path, digests: Mapping[str, str]) -> tuple[dict[str, st
 
 
 def _agree(then: str | None, now: str | None) -> bool:
-    """Whether digests agree in the parts that both have; versions before the second part had the first alone."""
+    """Whether two digests agree in the parts that both have; earlier versions wrote only the first part."""
     if then is None or now is None:
         return then == now
     return all(one == other for one, other in zip(then.split("-"), now.split("-"), strict=False))

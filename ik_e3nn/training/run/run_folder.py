@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, and the rule that nothing is overwritten by accident."""
+"""The folder of a run: its files, and the rule that nothing is overwritten by accident."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
-    """Make the folder of a run, or open that of an earlier one.
+    """Make the folder of a run, or open the folder of an earlier run.
 
     Args:
         path: The folder.
         resume: Continue the run that is there.
-        overwrite: Put an earlier run's files aside: ``settle`` removes them, ``abandon`` brings them back.
+        overwrite: Set the files of an earlier run aside: ``settle`` removes them, ``abandon`` restores them.
 
     Returns:
         The folder.
@@ -91,19 +91,19 @@ def open_run_folder(path: str | Path, *, resume: bool, overwrite: bool) -> Path:
 
 
 def has_begun(folder: Path) -> bool:
-    """Whether a run has written its settings to a folder, so that what is there as such is not the user's."""
+    """Whether a run has written its settings to a folder, so that the configuration there is not the user's own."""
     return (folder / DATA).exists() or (folder / CHECKPOINTS / "last.ckpt").exists()
 
 
 def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
-    """Refuse to replace a run in a folder that holds what the new one reads.
+    """Raise if replacing the run in a folder would remove files that the new run reads.
 
     Args:
         folder: The folder.
         inputs: Files, globs or folders that are read.
 
     Raises:
-        DataError: One of the run's files is read.
+        DataError: Names a file of the earlier run that the new one reads.
     """
     places = [folder / name for name in _OURS]
     files = [file for place in places for file in (place.rglob("*") if place.is_dir() else [place])]
@@ -111,7 +111,7 @@ def check_inputs(folder: Path, inputs: Sequence[str | Path]) -> None:
 
 
 def abandon(folder: Path) -> None:
-    """Undo ``open_run_folder`` after a run that failed before its first checkpoint; an earlier run is there again."""
+    """Undo ``open_run_folder`` after a run that failed before its first checkpoint; an earlier run is restored."""
     _remove(folder, _OURS)
     aside = folder / _ASIDE
     if aside.exists():
@@ -123,13 +123,13 @@ def abandon(folder: Path) -> None:
 
 
 def settle(folder: Path) -> None:
-    """Remove what an overwritten run had left, now that the new one has a model."""
+    """Remove the files of an overwritten run, once the new one has a model."""
     _remove(folder, [_ASIDE])
 
 
 def _set_aside(folder: Path, names: Sequence[str]) -> None:
     aside = folder / _ASIDE
-    if aside.exists():  # a run that was killed while it replaced another: the older one is worth keeping
+    if aside.exists():  # left by a run that was killed while it replaced another: the older one is worth keeping
         _remove(folder, names)
         return
     aside.mkdir()
@@ -147,7 +147,7 @@ def _remove(folder: Path, names: Sequence[str]) -> None:
 
 
 class _LogFile(logging.FileHandler):
-    """A log whose errors, of a full disk for example, end the run and name the file, where logging would go on."""
+    """A log whose errors, such as a full disk, stop the run and name the file; by default logging would ignore them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         with naming(self.baseFilename):
@@ -158,7 +158,7 @@ class _LogFile(logging.FileHandler):
 
 
 class _Held(MemoryHandler):
-    """Keeps messages until they are let go, and then passes each on at once."""
+    """Keeps messages until ``let_go`` is called, and from then on passes each on at once."""
 
     def __init__(self, target: logging.Handler) -> None:
         super().__init__(0, target=target, flushOnClose=False)
@@ -180,7 +180,7 @@ def logged_to(path: Path) -> Iterator[Callable[[], None]]:
         path: The file.
 
     Yields:
-        A function: messages are written from its call on, with those of before; without it none are.
+        A function that writes the messages so far and all later ones; before it is called, none are written.
     """
     logger = logging.getLogger("ik_e3nn")
     handler = _LogFile(path)
@@ -194,8 +194,8 @@ def logged_to(path: Path) -> Iterator[Callable[[], None]]:
         yield held.let_go
     finally:
         logger.removeHandler(held)
-        held.setTarget(None)  # nothing more is written, also when Python ends
+        held.setTarget(None)  # nothing more is written, not even when Python exits
         held.close()
         logger.setLevel(level)
-        with contextlib.suppress(OSError):  # told already, by the message that did not fit
+        with contextlib.suppress(OSError):  # already reported when a message could not be written
             handler.close()

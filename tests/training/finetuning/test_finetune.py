@@ -353,11 +353,11 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
     longer = dataclasses.replace(split, run=dataclasses.replace(split.run, max_epochs=5))
     other = dataclasses.replace(longer, data=dataclasses.replace(longer.data, valid=2))
     with refused(
-        data / "split", r"of data.(train|valid) are not those of the start \(data.valid was .*\): a run is resumed"
+        data / "split", r"of data.(train|valid) are not those of the start \(data.valid was .*\): a run can be resumed"
     ):
         finetune(other, resume=True)
     write(data / "old.xyz", read(data / "old.xyz", ":")[::-1])
-    with refused(data / "split", "of finetune.replay are not those of the start: a run is resumed"):
+    with refused(data / "split", "of finetune.replay are not those of the start: a run can be resumed"):
         finetune(longer, resume=True)
     save_model(base_model(("H", "O", "Cu")), data / "base.safetensors", overwrite=True)
     with pytest.raises(ConfigError, match=r"base.safetensors is not the file that the run began with"):

@@ -103,7 +103,7 @@ def test_learning_rate_of_each_step(data, tmp_path) -> None:
 
 def test_a_warm_up_longer_than_the_run_is_said(data, tmp_path, caplog) -> None:
     train(make_module(optimizer=OptimizerConfig(warmup_steps=3)), data, tmp_path / "a", max_epochs=1)
-    assert "at most 3 steps (1 epochs of 3): the learning rate never gets to optimizer.lr" in caplog.text
+    assert "at most 3 steps (1 epochs of 3): the learning rate never reaches optimizer.lr" in caplog.text
     caplog.clear()
     train(make_module(optimizer=OptimizerConfig(warmup_steps=3)), data, tmp_path / "b", max_epochs=2)
     assert "warm-up" not in caplog.text
