@@ -93,7 +93,7 @@ COMMANDS = (
     ),
     Command(
         "predict",
-        "properties of the molecules in a file, as a table",
+        "energies and properties of the molecules in a file, as a table",
         "ik_e3nn.training.inference.table:PredictSettings",
         "ik_e3nn.training.inference.table:predict",
         positional=("model", "data"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -71,7 +71,7 @@ def read_properties(
     *,
     seed: int = 0,
     skip: bool = False,
-    drop_absent: bool = False,
+    absent: Literal["error", "drop", "keep"] = "error",
     progress: bool = False,
     advice: str = "or set data.on_failure to skip",
     faults: list[str] | None = None,
@@ -96,7 +96,8 @@ def read_properties(
         seed: Seed of the conformers.
         skip: Leave out rows whose SMILES make no molecule, and molecules whose positions are not finite, with a
             warning instead of an error (not those of QM9).
-        drop_absent: Leave out properties of which the files have no value, as long as there are others.
+        absent: What becomes of properties of which the files have no value: "drop" leaves them out, as long as there
+            are others; "keep" lets all their values be missing.
         progress: Show a progress bar.
         advice: What else may be done about a bad row than to correct or delete it.
         faults: A list that takes what is wrong with molecules, which are then left out, and with values, which are then
@@ -116,7 +117,7 @@ def read_properties(
     names: set[str] = set()
     for item in given:
         if is_qm9(user_path(item)):
-            if not drop_absent:
+            if absent == "error":
                 _check_in_qm9(targets)
             sets.append(read_qm9(item).with_targets(targets))
             names.update(TARGETS)
@@ -129,12 +130,12 @@ def read_properties(
             if faults is not None:
                 faults += problems
     whole = joined(sets)
-    absent = [name for name, count in whole.counts().items() if not count]
-    if drop_absent and len(absent) < len(targets):
-        return whole.only([target.name for target in targets if target.name not in absent])
-    if absent:
+    lacking = [name for name, count in whole.counts().items() if not count]
+    if absent == "drop" and len(lacking) < len(targets):
+        return whole.only([target.name for target in targets if target.name not in lacking])
+    if lacking and absent != "keep":
         raise DataError(
-            f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(absent)}; check the names of "
+            f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(lacking)}; check the names of "
             f"columns, data fields or info keys: there are {', '.join(sorted(names)):.500}"
         )
     return whole

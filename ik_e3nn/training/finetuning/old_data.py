@@ -119,7 +119,7 @@ def _read(
             )
     else:
         skip = config.data.on_failure == "skip"
-        found = read_properties(files, targets, seed=run.seed, skip=skip, drop_absent=True, progress=run.progress)
+        found = read_properties(files, targets, seed=run.seed, skip=skip, absent="drop", progress=run.progress)
         found = found.select(np.flatnonzero(np.any([found.known(one.name) for one in found.targets], axis=0)))
     check_known(found.structures, base.species, setting, found.names)
     for name, key in NUMBER_KEYS.items():

@@ -9,25 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
-from ik_e3nn.data import LabelKeys, StructureDataset, read_labels, write_structures
+from ik_e3nn.data import LabeledSet, LabelKeys, StructureDataset, read_properties, with_bonds, write_structures
 from ik_e3nn.data.files.extxyz import require_extxyz
-from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.files.writing import check_output
-from ik_e3nn.data.labels.finding import LABELS, missing_labels
+from ik_e3nn.data.labels.finding import LABELS, has_stress, missing_labels
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import fields
 from ik_e3nn.json_file import write_json
-from ik_e3nn.models import InteratomicPotential, load_model
+from ik_e3nn.models import StoredModel, load_model
 from ik_e3nn.models.networks.domain import warn_of_structures
 from ik_e3nn.settings import check_settings
+from ik_e3nn.targets import Target, mechanics_of
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
 from ik_e3nn.training.sets.checks import warn_unseen
 from ik_e3nn.training.sets.elements import check_species
+from ik_e3nn.training.sets.reading import read_set
 from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
@@ -38,17 +41,23 @@ class EvalSettings:
     """An evaluation.
 
     Args:
-        model: Model file.
-        data: File, glob, folder or list of them.
+        model: Model file: of a potential, of properties, or of both.
+        data: File, glob, folder or list of them. Values of properties are read as they are in trainings: from info and
+            arrays under their names, and for models without energies also from csv and SDF files.
         output: File for the structures with predictions, extxyz; beside ``NAME.xyz`` go the errors,
             ``NAME_metrics.json``, and plots, ``parity_NAME_energy.png`` and so on.
-        prefix: Predictions are called ``<prefix>_energy``, ``<prefix>_forces`` and ``<prefix>_stress``.
+        prefix: Predictions are called ``<prefix>_energy``, ``<prefix>_forces`` and so on, ``<prefix>_`` and the name of
+            the target.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
         virial_key: Name of a virial label, used where a structure has no stress.
         energy_unit: Unit of the labels' energies, also within forces and stress; predictions are in eV and A.
         length_unit: Unit of length within the labels' forces and stress; positions are in A.
+        bonds: Where bonds of molecules come from, if the model's graphs are made of them.
+        on_failure: What happens to a molecule that cannot be read or whose bonds are not found: error, skip it, or take
+            all of its bonds as single.
+        seed: Seed of the geometries of molecules that are given as SMILES.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
         max_edges: Most edges (neighbors of all atoms) in a batch. Batches that are too large for the memory are divided
@@ -70,6 +79,9 @@ class EvalSettings:
     virial_key: str | None = None
     energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
     length_unit: Literal["ang", "bohr"] = "ang"
+    bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
+    on_failure: Literal["error", "skip", "single"] = "error"
+    seed: int = 0
     batch_size: int = 16
     max_atoms: int | None = None
     max_edges: int | None = None
@@ -86,20 +98,21 @@ class EvalSettings:
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}, but it must be at least 1.")
         taken = {key for key in (self.energy_key, self.forces_key, self.stress_key, self.virial_key) if key}
-        if {*self.names.values()} & taken:
+        if {f"{self.prefix}_{label}" for label in LABELS} & taken:
             raise ConfigError(f"prefix {self.prefix!r} would overwrite the labels {', '.join(sorted(taken))}.")
         if not re.fullmatch(r"\w+", self.prefix):
             raise ConfigError(f"prefix is {self.prefix!r}, but it must be letters, digits and underscores.")
         require_extxyz(self.output)
 
     @property
-    def names(self) -> dict[str, str]:
-        """What the predictions are called."""
-        return {label: f"{self.prefix}_{label}" for label in LABELS}
+    def keys(self) -> LabelKeys:
+        """Names and units of the labels of energies, forces and stress."""
+        keys = (self.energy_key, self.forces_key, self.stress_key, self.virial_key)
+        return LabelKeys(*keys, self.energy_unit, self.length_unit, given_in="command line")
 
 
 def evaluate(settings: EvalSettings) -> dict[str, Any]:
-    """Predict energies, forces and stress, and compare them with the labels there are.
+    """Predict all targets of a model, and compare them with the labels there are.
 
     Args:
         settings: Model, data and output.
@@ -119,40 +132,15 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     for path in (output, metrics_file):
         check_output(path, overwrite=settings.overwrite, inputs=[settings.model, *data])
     dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
-    model = load_model(settings.model, settings.device, dtype, kind=InteratomicPotential)
-    structures, places = read_located(settings.data)
-    _check_names(structures, places, settings)
-    check_species(structures, model.species, places)
-    warn_unseen(structures, model.inputs)
-    warn_of_structures(model.trained_on, structures)
-    keys = LabelKeys(
-        settings.energy_key,
-        settings.forces_key,
-        settings.stress_key,
-        settings.virial_key,
-        settings.energy_unit,
-        settings.length_unit,
-        given_in="command line",
-    )
-    labeled = read_labels(structures, keys, require=(), places=places)
-    found = labeled.counts()
-    if not (found["energy"] or found["forces"]):
-        _log.warning("no errors are computed: %s", missing_labels(structures, keys))
-    graphs = StructureDataset(labeled, model.r_max, dtype=model.dtype, inputs=model.inputs)
-    with tqdm(total=len(structures), desc="eval", disable=not settings.progress) as bar:
-        result = predict(
-            model,
-            graphs,
-            limits=BatchLimits(settings.batch_size, settings.max_atoms, settings.max_edges),
-            on_batch=bar.update,
-        )
-    for label, number in found.items():
-        key = getattr(settings, f"{label}_key")
-        if not number and key != getattr(EvalSettings, f"{label}_key"):
-            _log.warning("no structure has the %s label %r that was asked for", label, key)
-    metrics = {"structures": len(structures), "labels": found, "errors": result.errors}
+    model = load_model(settings.model, settings.device, dtype)
+    labeled = read_labeled(model, settings)
+    graphs = StructureDataset(labeled, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
+    limits = BatchLimits(settings.batch_size, settings.max_atoms, settings.max_edges)
+    with tqdm(total=len(labeled), desc="eval", disable=not settings.progress) as bar:
+        result = predict(model, graphs, limits=limits, on_batch=bar.update)
+    metrics = {"structures": len(labeled), "labels": labeled.counts(), "errors": result.errors}
     with together(output, metrics_file):
-        write_structures(output, with_predictions(structures, result, settings.prefix), overwrite=settings.overwrite)
+        write_structures(output, with_predictions(labeled, result, settings.prefix), overwrite=settings.overwrite)
         write_json(metrics_file, metrics)
         if settings.plots:
             plot_predictions(result, labeled, output.parent, stem)
@@ -160,10 +148,53 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
     return metrics
 
 
-def _check_names(structures: Sequence[Atoms], places: Sequence[str], settings: EvalSettings) -> None:
+def read_labeled(model: StoredModel, settings: EvalSettings) -> LabeledSet:
+    """The structures with the values of the model's targets that they have, and with bonds where its graphs need them.
+
+    Raises:
+        DataError: The data cannot be read, or have something of the name of a prediction.
+        UnknownSpeciesError: The data have elements that the model does not know.
+    """
+    if mechanics_of(model.targets):
+        data = read_set(settings.data, settings.keys, targets=model.targets)
+    else:
+        data = read_properties(
+            settings.data,
+            model.targets,
+            seed=settings.seed,
+            skip=settings.on_failure == "skip",
+            absent="keep",
+            progress=settings.progress,
+            advice="or set on_failure to skip",
+        )
+    _check_names(data, model.targets, settings.prefix)
+    check_species(data.structures, model.species, data.names)
+    warn_unseen(data.structures, model.inputs)
+    warn_of_structures(model.trained_on, data.structures)
+    if model.edges in ("bonds", "both"):
+        data, _ = with_bonds(data, settings.bonds, settings.on_failure, progress=settings.progress)
+    _warn_of_absent(data, settings)
+    return data
+
+
+def _warn_of_absent(data: LabeledSet, settings: EvalSettings) -> None:
+    """Say where there is nothing to compare predictions with."""
+    counts = data.counts()
+    if not any(counts.values()):
+        has_energy = "energy" in counts
+        without = missing_labels(data.structures, settings.keys) if has_energy else "no structure has a value of "
+        _log.warning("no errors are computed: %s", without + ", ".join(counts) * (not has_energy))
+    for label in LABELS:
+        key = getattr(settings, f"{label}_key")
+        if not counts.get(label) and key != getattr(EvalSettings, f"{label}_key"):
+            _log.warning("no structure has the %s label %r that was asked for", label, key)
+
+
+def _check_names(data: LabeledSet, targets: Sequence[Target], prefix: str) -> None:
     """Refuse to put predictions in the place of what the file says."""
-    for place, atoms in zip(places, structures, strict=True):
-        taken = [name for name in settings.names.values() if name in atoms.info or name in atoms.arrays]
+    names = [f"{prefix}_{target.name}" for target in targets]
+    for place, atoms in zip(data.names, data.structures, strict=True):
+        taken = [name for name in names if name in atoms.info or name in atoms.arrays]
         if taken:
             raise DataError(
                 f"{place} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
@@ -171,17 +202,19 @@ def _check_names(structures: Sequence[Atoms], places: Sequence[str], settings: E
             )
 
 
-def with_predictions(structures: Sequence[Atoms], predictions: Predictions, prefix: str) -> list[Atoms]:
-    """Copies of the structures, labels included, with the predictions in info and arrays."""
-    result, forces = [], predictions.of_atoms("forces")
-    for number, atoms in enumerate(structures):
-        copy = atoms.copy()
+def with_predictions(data: LabeledSet, predictions: Predictions, prefix: str) -> list[Atoms]:
+    """Copies of the structures, labels included, with the predictions in info and arrays; what is NaN is left out."""
+    properties = [target.name for target in data.targets if target.field is None]
+    result = data.only(properties).labeled()
+    for copy, atoms in zip(result, data.structures, strict=True):
         copy.calc = atoms.calc  # results that came with the file are written again
-        copy.info[f"{prefix}_energy"] = float(predictions.values["energy"][number])
-        copy.arrays[f"{prefix}_forces"] = forces[number]
-        if atoms.pbc.any() and atoms.cell.rank == 3:
-            copy.info[f"{prefix}_stress"] = predictions.values["stress"][number]
-        result.append(copy)
+    for target in data.targets:
+        values = predictions.values[target.name]
+        rows = predictions.of_atoms(target.name) if target.per_atom else list(values)
+        for copy, value in zip(result, rows, strict=True):
+            if np.isfinite(value).all() and (target.field != fields.STRESS or has_stress(copy)):
+                place = copy.arrays if target.per_atom else copy.info
+                place[f"{prefix}_{target.name}"] = value if value.ndim else float(value)
     return result
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,7 @@ def predict(
     *,
     limits: BatchLimits = LIMITS,
     loss: Loss | None = None,
+    names: Collection[str] | None = None,
     on_batch: Callable[[int], object] = lambda count: None,
 ) -> Predictions:
     """Evaluate a model.
@@ -62,6 +63,7 @@ def predict(
         graphs: Graphs of the model's kind, with or without labels.
         limits: How much a batch may hold; smaller batches are made where the memory does not suffice.
         loss: Is measured too, where it is given; its targets are those of the graphs.
+        names: Targets that are wanted, which may be NaN then; None for all, of which energies and forces must be finite.
         on_batch: Called after each batch with the number of its structures (for a progress bar).
 
     Returns:
@@ -76,14 +78,15 @@ def predict(
     options: dict[str, bool] = {}
     if mechanics:
         stress = any(bool(graphs[index][fields.PBC].any()) for index in range(len(graphs)))
-        options = {"forces": "forces" in mechanics, "stress": stress and "stress" in mechanics}
+        wanted = mechanics.keys() if names is None else mechanics.keys() & names
+        options = {"forces": "forces" in wanted, "stress": stress and "stress" in wanted}
     data = getattr(graphs, "data", None)
     sums = ErrorSums(() if data is None else data.targets, device=device, loss=loss)
     parts: dict[str, list[FloatArray]] = {}
     num_atoms: list[int] = []
     with torch.no_grad():
         for batch, outputs in in_batches(lambda one: model(one, **options), graphs, limits, device):
-            if mechanics:
+            if mechanics and names is None:
                 check_finite(outputs, batch, first=len(num_atoms))
             sums.add(outputs, batch)
             count = len(batch[fields.CELL])
@@ -108,11 +111,13 @@ def check_finite(outputs: dict[str, Tensor], batch: dict[str, Tensor], *, first:
     Raises:
         DataError: Names the structure and its closest atoms.
     """
-    energy, forces = outputs["energy"].cpu().isfinite(), outputs["forces"].cpu().isfinite().all(1)
-    if energy.all() and forces.all():
-        return
     owners = batch[fields.BATCH].cpu()
-    bad = int(torch.cat([(~energy).nonzero().flatten(), owners[~forces]]).min())
+    wrong = [(~outputs["energy"].cpu().isfinite()).nonzero().flatten()]
+    if "forces" in outputs:
+        wrong.append(owners[~outputs["forces"].cpu().isfinite().all(1)])
+    if not any(map(len, wrong)):
+        return
+    bad = int(torch.cat(wrong).min())
     atoms = (owners == bad).nonzero().flatten()
     edges = owners[batch[fields.EDGE_INDEX][1].cpu()] == bad
     alone = {

@@ -1,4 +1,4 @@
-"""Properties of the molecules in a file, as a table."""
+"""Predictions for the molecules in a file, as a table."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.files.writing import check_output
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.models import Committee, Ensemble, MolecularPropertyModel, load_model, model_files, with_uncertainty
+from ik_e3nn.graph import fields
+from ik_e3nn.models import Committee, Ensemble, StoredModel, load_model, model_files, with_uncertainty
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.uncertainty.ensemble import STD
 from ik_e3nn.settings import check_settings
@@ -34,13 +35,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Predictions of properties for a file of molecules.
+    """Predictions for a file of molecules: energies and properties, whatever the model has.
 
     Args:
-        model: Model file, of ``ik-e3nn train`` with targets, or "base-properties"; a glob or list of several makes a
-            committee, whose mean is predicted.
+        model: Model file, of a potential, of properties or of both, or "base" or "base-properties"; a glob or list of
+            several makes a committee, whose mean is predicted.
         data: csv file with a column ``smiles``, file of SMILES (``.smi``), SDF, or anything that ASE reads.
-        output: csv file to write: the columns of the input, then one a property, ``NAME_UNIT``.
+        output: csv file to write: the columns of the input, then one for each predicted number, ``NAME_UNIT``. Forces
+            and other values of atoms, and stresses, do not fit into it; ``ik-e3nn eval`` writes them.
         uncertainty: File of ``ik-e3nn calibrate`` for this model or committee: standard deviations are written too,
             ``NAME_std_UNIT``. A committee without it has raw ones, which are not calibrated.
         conformers: Conformers of each SMILES to average over, lowest force-field energies first; not for vectors and
@@ -92,16 +94,17 @@ def predict(settings: PredictSettings) -> str:
         How many molecules have a prediction, and where it is.
 
     Raises:
-        ConfigError: An average over conformers of a model that predicts vectors or tensors.
+        ConfigError: An average over conformers of a model that predicts vectors or tensors; nothing that the model
+            predicts fits into a table.
         DataError: The input cannot be read, it has a column of a prediction's name, or the output exists already.
-        ModelFileError: The model file is broken, or that of a potential; or the uncertainty is that of other models.
+        ModelFileError: The model file is broken; or the uncertainty is that of other models.
     """
     output = user_path(settings.output)
     models = [settings.model] if isinstance(settings.model, str) else settings.model
     check_output(output, overwrite=settings.overwrite, inputs=[settings.data, *models])
     model = _load(settings)
     results = results_of(model)
-    turning = [target.name for target in model.targets if target.shape]
+    turning = [target.name for target in model.targets if target in results and target.turns]
     if settings.conformers > 1 and turning:
         raise ConfigError(
             f"conformers is {settings.conformers}, but the model predicts {', '.join(turning)}, which turn with the "
@@ -114,12 +117,13 @@ def predict(settings: PredictSettings) -> str:
     sums = {t.name: np.zeros((len(asked.rows), *t.shape)) for t in results}
     counts = np.zeros(len(asked.rows))
     if len(molecules):
-        graphs = StructureDataset(molecules, model.r_max, edges=model.edges, dtype=model.dtype)
+        graphs = StructureDataset(molecules, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
+        limits, names = BatchLimits(settings.batch_size), [target.name for target in results]
         with tqdm(total=len(molecules), desc="predict", disable=not settings.progress) as bar:
-            found = predict_all(model, graphs, limits=BatchLimits(settings.batch_size), on_batch=bar.update)
+            found = predict_all(model, graphs, limits=limits, names=names, on_batch=bar.update)
         np.add.at(counts, owners, 1)
-        for name, array in found.values.items():
-            np.add.at(sums[name], owners, array)
+        for name in names:
+            np.add.at(sums[name], owners, found.values[name])
     _write(output, asked, results, sums, counts)
     done = int((counts > 0).sum())
     if done < len(asked.rows):
@@ -127,10 +131,10 @@ def predict(settings: PredictSettings) -> str:
     return f"{done} of {len(asked.rows)} molecules predicted: {output}"
 
 
-def _load(settings: PredictSettings) -> MolecularPropertyModel | Ensemble:
+def _load(settings: PredictSettings) -> StoredModel | Ensemble:
     """The model, or the committee."""
     device = resolve_device(settings.device)
-    models = [load_model(path, device, kind=MolecularPropertyModel) for path in model_files(settings.model)]
+    models = [load_model(path, device) for path in model_files(settings.model)]
     if settings.uncertainty is not None:
         return with_uncertainty(models, settings.uncertainty)
     if len(models) == 1:
@@ -139,10 +143,23 @@ def _load(settings: PredictSettings) -> MolecularPropertyModel | Ensemble:
     return Committee(models).eval()
 
 
-def results_of(model: MolecularPropertyModel | Ensemble) -> list[Target]:
-    """What a model predicts: its targets, and their standard deviations if it has them."""
+def results_of(model: StoredModel | Ensemble) -> list[Target]:
+    """What there is one value of for a molecule: targets, and their standard deviations if the model has them.
+
+    Other targets are left out, with a warning.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    kept = [one for one in model.targets if not one.per_atom and one.field in (None, fields.ENERGY)]
+    left_out = [one.name for one in model.targets if one not in kept]
+    if left_out:
+        words = f"values of {', '.join(left_out)} do not fit into a table of molecules; `ik-e3nn eval` writes them"
+        if not kept:
+            raise ConfigError(words)
+        _log.warning("%s", words)
     uncertain = getattr(model, "uncertain", ())
-    found = [(t, replace(t, name=t.name + STD)) if t in uncertain else (t,) for t in model.targets]
+    found = [(t, replace(t, name=t.name + STD)) if t in uncertain else (t,) for t in kept]
     return [one for pair in found for one in pair]
 
 

@@ -1,4 +1,4 @@
-"""Which molecules properties can be predicted of, and what speaks against a prediction."""
+"""Of which molecules a prediction can be made, and what speaks against it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from ik_e3nn.data.bonds.completeness import check_hydrogens, geometry_problem
 from ik_e3nn.data.properties.bond_source import BondSource
 from ik_e3nn.data.structures.geometry import check_contacts
 from ik_e3nn.errors import DataError, UnknownSpeciesError
-from ik_e3nn.graph import check_stated, fields, fitting_bonds, has_bonds
+from ik_e3nn.graph import check_stated, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import NUMBER_KEYS
-from ik_e3nn.models import Ensemble, MolecularPropertyModel
+from ik_e3nn.models import Ensemble, StoredModel
 from ik_e3nn.models.networks.domain import Domain, domain_of_model
 from ik_e3nn.training.inference.table_input import PROBLEM, Asked
+from ik_e3nn.training.sets.checks import unseen_of
 from ik_e3nn.training.sets.elements import check_species
 
 _log = logging.getLogger(__name__)
 
-_UNSEEN = ((fields.TOTAL_CHARGE, "charge", 0), (fields.SPIN, "spin", 1))
-
 
 def checked(
-    asked: Asked, model: MolecularPropertyModel | Ensemble, *, bonds: BondSource, progress: bool = False
+    asked: Asked, model: StoredModel | Ensemble, *, bonds: BondSource, progress: bool = False
 ) -> tuple[LabeledSet, list[int]]:
     """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows.
 
@@ -41,7 +40,7 @@ def checked(
     for index, (owner, atoms) in enumerate(zip(asked.owners, asked.structures, strict=True)):
         try:
             _refuse(atoms, model.species, inputs, domain)
-            unseen = _unseen(atoms, inputs)
+            unseen = unseen_of(atoms, inputs)
             doubt = "" if unseen or (asked.smiles and has_bonds(atoms)) else geometry_problem(atoms)
             beyond = _beyond(atoms, domain, unseen, doubt)
         except (DataError, UnknownSpeciesError) as error:
@@ -63,7 +62,7 @@ def checked(
         )
     smiles = [asked.smiles[index] for index in good] if asked.smiles else None
     molecules = LabeledSet([asked.structures[index] for index in good], (), {}, [str(index) for index in good], smiles)
-    if model.edges != "radius" and good:
+    if model.edges in ("bonds", "both") and good:
         molecules = _bonded(molecules, asked, bonds, progress=progress)
     return molecules, [asked.owners[int(name)] for name in molecules.ids]
 
@@ -82,11 +81,6 @@ def _refuse(atoms: Atoms, species: Collection[int], inputs: Collection[str], dom
             "it is periodic, and the model was trained on molecules alone, so that its values would mean nothing; for "
             "a molecule in an empty box set pbc to false"
         )
-
-
-def _unseen(atoms: Atoms, inputs: Collection[str]) -> list[str]:
-    """Which of charge and spin are not the usual ones, and no input of the model."""
-    return [key for name, key, usual in _UNSEEN if name not in inputs and (atoms.info.get(key) or usual) != usual]
 
 
 def _beyond(atoms: Atoms, domain: Domain | None, unseen: Collection[str], doubt: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The molecules that properties are to be predicted of, with a row of the table for each."""
+"""The molecules that predictions are asked for, with a row of the table for each."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -
 
 
 def column_names(target: Target) -> list[str]:
-    """Columns of one property.
+    """Columns of one target.
 
     >>> from ik_e3nn.targets import Dipole, Intensive
     >>> column_names(Intensive("gap", "eV")), column_names(Dipole("mu", "D"))

@@ -129,8 +129,7 @@ def warn_unused_inputs(
 
 def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
     """Say how many structures are charged or have unpaired electrons, which a trained model does not see."""
-    unseen = [key for key in USUAL if INPUT_OF[key] not in inputs]
-    odd = [n for n, atoms in enumerate(structures) if any(_number(atoms, key) != USUAL[key] for key in unseen)]
+    odd = [number for number, atoms in enumerate(structures) if unseen_of(atoms, inputs)]
     if odd:
         _log.warning(
             "%d of %d structures are charged or have unpaired electrons (the first: structure %d), and the model does "
@@ -138,8 +137,17 @@ def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
             len(odd),
             len(structures),
             odd[0],
-            " and ".join(unseen),
+            " and ".join(key for key in USUAL if INPUT_OF[key] not in inputs),
         )
+
+
+def unseen_of(atoms: Atoms, inputs: Collection[str]) -> list[str]:
+    """Which of charge and spin are not the usual ones of a structure, and no input of the model.
+
+    >>> unseen_of(Atoms("Na", info={"charge": 1}), ["spin"])
+    ['charge']
+    """
+    return [key for key, usual in USUAL.items() if INPUT_OF[key] not in inputs and _number(atoms, key) != usual]
 
 
 def _number(atoms: Atoms, key: str) -> float:

@@ -29,11 +29,10 @@ def read_data(files: Files, config: TrainConfig, *, require: Sequence[str] = ())
     Raises:
         DataError: A file is missing or cannot be read, or labels are absent or impossible.
     """
-    targets, run = config.targets, config.run
-    if mechanics_of(targets):
-        return read_set(files, label_keys(config.data), require, targets=targets)
-    skip = config.data.on_failure == "skip"
-    return read_properties(files, targets, seed=run.seed, skip=skip, progress=run.progress)
+    if mechanics_of(config.targets):
+        return read_set(files, label_keys(config.data), require, targets=config.targets)
+    run, skip = config.run, config.data.on_failure == "skip"
+    return read_properties(files, config.targets, seed=run.seed, skip=skip, progress=run.progress)
 
 
 def read_set(

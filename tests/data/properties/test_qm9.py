@@ -271,13 +271,13 @@ def test_targets_that_it_lacks_are_left_out_if_asked(tmp_path):
         Intensive("own"),
         Intensive("none"),
     ]
-    whole = read_properties(path, wanted, drop_absent=True)
+    whole = read_properties(path, wanted, absent="drop")
     assert whole.targets == (TARGETS["homo"],)
-    both = read_properties([path, tmp_path / "own.csv"], wanted, drop_absent=True)
+    both = read_properties([path, tmp_path / "own.csv"], wanted, absent="drop")
     assert [target.name for target in both.targets] == ["homo", "own"]
     assert both.counts() == {"homo": 3, "own": 1}
     with pytest.raises(DataError, match="has a value of none"):
-        read_properties(path, wanted[3:], drop_absent=True)
+        read_properties(path, wanted[3:], absent="drop")
 
 
 def test_a_full_set_with_uncharacterized_molecules_is_pointed_out(tmp_path, monkeypatch, caplog):
