@@ -21,7 +21,8 @@ from ik_e3nn.models.files.pretrained import BASE_METHOD
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
-from ik_e3nn_calculators.calculator.model import ModelLike, check_arguments, prepare_model
+from ik_e3nn_calculators.calculator.model import ModelLike, check_arguments, prepare_both
+from ik_e3nn_calculators.calculator.properties import JointProperties
 
 # What every model reads of a structure; ASE's initial charges and magnetic moments are not among it.
 _READ = ("positions", "numbers", "cell", "pbc")
@@ -47,6 +48,11 @@ class IKCalculator(Calculator):
     deviation of the total energy, and ``forces_std`` (N, 3) in eV/A, those of all force components, both calibrated if
     the file is given: ``atoms.calc.get_property("energy_std", atoms)``.
 
+    A joint model (energies and properties of one body) gives energies, forces and stresses of its potential. Its
+    properties are computed where they are asked for, under their own names and in their own units
+    (``atoms.calc.get_property("gap", atoms)``); a dipole is also ASE's ``dipole`` in e A, about the center of nuclear
+    charge. What ASE has a name for is offered only in ASE's unit.
+
     Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
     ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and ``["surface_normal"]``, ``["surface_origin"]``,
     ``["surface_x"]`` of a model that knows a surface, whose stresses have components along the surface alone (the
@@ -55,8 +61,8 @@ class IKCalculator(Calculator):
 
     Args:
         model: A model file, ``"base"`` for the base model that comes with the package (see ``ik-e3nn info base``), or a
-            potential, which is copied, so that the caller's stays where and as it is. A list of files or potentials
-            makes a committee, whose mean is used. It must be given.
+            potential or joint model, which is copied, so that the caller's stays where and as it is. A list of files or
+            models makes a committee, whose mean is used. It must be given.
         device: ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU where there is one.
         dtype: ``"float32"`` or ``"float64"``; None keeps the model's. Never touches torch's default dtype.
         compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; where that fails
@@ -73,7 +79,7 @@ class IKCalculator(Calculator):
         TypeError: No model is given, or an argument that neither this calculator nor ASE's knows.
         ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty is another
             model's.
-        DataError: The models of a committee do not fit together.
+        DataError: The models of a committee do not fit together, or a model has no energies.
 
     Evaluating raises ``UnknownSpeciesError``, ``MissingInputError``, ``DataError`` (no atoms, NaN positions) and, for a
     stress without a volume, ASE's ``PropertyNotImplementedError``.
@@ -115,11 +121,14 @@ class IKCalculator(Calculator):
         super().__init__(**kwargs)
         self._lock = threading.RLock()
         keep_freed_memory()
-        ready = prepare_model(model, device=device, dtype=dtype, uncertainty=uncertainty)
+        ready, joint = prepare_both(model, device=device, dtype=dtype, uncertainty=uncertainty)
         whole = Evaluator(ready, skin=skin, compile=compile)
         self.evaluator: Evaluator | FrozenEvaluator = whole
-        if whole.has_std:
-            self.implemented_properties = [*type(self).implemented_properties, *fields.STDS]  # type: ignore[misc]
+        self._whole, self._joint = whole, None if joint is None else JointProperties(joint)
+        more = [*(fields.STDS if whole.has_std else ()), *(self._joint.offered if self._joint is not None else ())]
+        if more:
+            self.implemented_properties = [*type(self).implemented_properties, *more]  # type: ignore[misc]
+        self._declared = whole.inputs if joint is None else whole.inputs | joint.inputs
         if skip_fixed:
             self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
         if max_edges is not None:
@@ -166,7 +175,7 @@ class IKCalculator(Calculator):
             return [*_READ, "info"]
         pairs = zip(_READ, _arrays(last), _arrays(atoms), strict=True)
         changes = [name for name, old, new in pairs if not np.array_equal(old, new)]
-        if self.evaluator.inputs and not same_inputs(self._inputs, input_snapshot(atoms, self.evaluator.inputs)):
+        if self._declared and not same_inputs(self._inputs, input_snapshot(atoms, self._declared)):
             changes.append("info")
         if isinstance(self.evaluator, FrozenEvaluator) and not np.array_equal(moving_atoms(last), moving_atoms(atoms)):
             changes.append("constraints")
@@ -196,7 +205,7 @@ class IKCalculator(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Evaluate the model; energies and forces always, stresses where asked for.
+        """Evaluate the model; energies and forces always, stresses and properties where asked for.
 
         Args:
             atoms: The structure, or None for the last one.
@@ -214,15 +223,17 @@ class IKCalculator(Calculator):
             check_finite(structure)
             raise PropertyNotImplementedError(_no_volume(structure))
         self._with_stress = self._with_stress or "stress" in wanted or "stresses" in wanted
-        self._inputs = input_snapshot(structure, self.evaluator.inputs)
+        self._inputs = input_snapshot(structure, self._declared)
         outputs = self.evaluator.evaluate(
             structure,
-            self._inputs,
+            input_snapshot(structure, self.evaluator.inputs),
             stress=volume and self._with_stress,
             atomic_stress="stresses" in wanted,
             **({"std": True} if wanted.intersection(fields.STDS) else {}),
         )
         fresh = _to_ase(outputs, structure)
+        if self._joint is not None and (asked := wanted & self._joint.offered.keys()):
+            fresh |= self._joint.results(self._whole.graph(structure, self._inputs), asked)
         # Asking for one more property must not change numbers already handed out, not even in the last bit.
         self.results: dict[str, Any] = fresh if system_changes else {**fresh, **self.results}
 

@@ -11,13 +11,25 @@ import torch
 from torch import nn
 
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError
-from ik_e3nn.models import Committee, InteratomicPotential, Potential, load_model, model_path, with_uncertainty
+from ik_e3nn.models import (
+    Committee,
+    InteratomicPotential,
+    MolecularPropertyModel,
+    Potential,
+    StoredModel,
+    load_model,
+    model_path,
+    with_uncertainty,
+)
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.interface import as_potential
 from ik_e3nn.user_path import is_file
 
-ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | InteratomicPotential]
-"""A model file, "base" for the base model that comes with the package, a potential, or several of these."""
+ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | StoredModel]
+"""A model file, "base" for the base model that comes with the package, a potential, or several of these.
+
+The potential of a joint model, which predicts energies and properties, is used as if it were saved alone.
+"""
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
@@ -29,11 +41,11 @@ def prepare_model(
     dtype: str | torch.dtype | None = None,
     uncertainty: str | PathLike[str] | None = None,
 ) -> Potential:
-    """Load or copy a potential, move it, and freeze it for evaluation.
+    """Load or copy a potential, or the one in a joint model, move it, and freeze it for evaluation.
 
     Args:
         model: A model file, ``"base"`` for the base model that comes with the package, or a potential, which is copied
-            and stays as it is; several files or instances of ``InteratomicPotential`` make a committee.
+            and stays as it is; several files or instances of models with energies make a committee.
         device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., or ``"auto"``: a GPU where there is one.
         dtype: Precision of the evaluation; None keeps the model's.
         uncertainty: A file of ``ik-e3nn calibrate`` that was made for this model or these models.
@@ -42,11 +54,23 @@ def prepare_model(
         A model in evaluation mode whose parameters need no gradients.
 
     Raises:
-        ModelFileError: The file is missing, broken, newer than this library, or made for other models.
+        ModelFileError: The file is missing, broken, newer than this library, without energies, or made for other
+            models.
         TypeError: ``model`` is neither a path nor a module, nor some of them.
         DataError: A module that is no potential, a committee of one, or of models that differ in their inputs.
         ConfigError: An unknown device or dtype.
     """
+    return prepare_both(model, device=device, dtype=dtype, uncertainty=uncertainty)[0]
+
+
+def prepare_both(
+    model: ModelLike,
+    *,
+    device: str | torch.device = "auto",
+    dtype: str | torch.dtype | None = None,
+    uncertainty: str | PathLike[str] | None = None,
+) -> tuple[Potential, MolecularPropertyModel | None]:
+    """The potential, see ``prepare_model``, and the joint model that it belongs to, if there is one."""
     where = resolve_device(device)
     precision = resolve_dtype(dtype)
     frozen: nn.Module
@@ -57,12 +81,30 @@ def prepare_model(
         members = [_member(one) for one in (cast(Sequence[Any], model) if several else [model])]
         if several and not members:
             raise DataError("the list of models is empty; give a model file or a potential, or two and more of them")
+        potentials = [_potential_of(one) for one in members]
         if uncertainty is not None:
-            frozen = with_uncertainty(members, uncertainty)
+            frozen = with_uncertainty(potentials, uncertainty)
         else:
-            frozen = Committee(members) if several else members[0]
+            frozen = Committee(potentials) if several else members[0]
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
-    return as_potential(frozen.eval().requires_grad_(False))
+    frozen.eval().requires_grad_(False)
+    if isinstance(frozen, MolecularPropertyModel):
+        return as_potential(_potential_of(frozen)), frozen
+    return as_potential(frozen), None
+
+
+def _potential_of(model: StoredModel) -> InteratomicPotential:
+    """The potential in a model, which knows what the whole was trained on.
+
+    Raises:
+        DataError: There is none.
+    """
+    potential = model.potential
+    if potential is None:
+        names = ", ".join(target.name for target in model.targets)
+        raise DataError(f"the model predicts {names}, but no energies, which are needed; it is for {model.commands}")
+    potential.trained_on = model.trained_on
+    return potential
 
 
 def check_arguments(*, skin: object, max_edges: object = None, **flags: object) -> None:
@@ -102,13 +144,13 @@ def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     raise ConfigError(f"dtype must be 'float32' or 'float64', got {str(dtype)!r}")
 
 
-def _member(model: Any) -> InteratomicPotential:
-    """A copy of a potential, or what is in a model file, on the CPU."""
-    if getattr(model, "potential", None) is model:  # that of a joint model is a part of it
-        return copy.deepcopy(cast(InteratomicPotential, model))
+def _member(model: Any) -> StoredModel:
+    """A copy of a model, or what is in a model file, on the CPU."""
+    if isinstance(model, StoredModel):
+        return copy.deepcopy(model)
     if isinstance(model, nn.Module) or not isinstance(model, str | PathLike):
         raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
     path = model_path(model)
     if not is_file(path):
         raise ModelFileError(f"there is no model file {str(path)!r}")
-    return load_model(path, device="cpu", kind=InteratomicPotential)
+    return load_model(path, device="cpu")

@@ -32,11 +32,13 @@ from torch.nn.utils.stateless import _reparametrize_module  # functional_call is
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models.compiled.private_folder import private_folder, why_not_private
 from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
+from ik_e3nn.models.networks.stored import StoredModel
 
 _log = logging.getLogger(__name__)
 
@@ -50,20 +52,25 @@ class CompileWarning(UserWarning):
     """A model could not be compiled and runs eagerly."""
 
 
-def compile_potential(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
-    """Compile a model for inference, in place; where that fails, warn and leave it as it is.
+def compile_potential(model: StoredModel, *, cache: str | Path | None = None) -> bool:
+    """Compile a potential for inference, in place; where that fails, warn and leave it as it is.
+
+    Of a joint model, ``model.potential`` is compiled: what predicts properties besides runs as before.
 
     Forces, stress and atomic virials all come out of the same graph; energies without any of them are computed as
     before. ``model.to(...)`` and copies are eager again. Where torch has one CPU thread the code is made for one,
     otherwise for any number.
 
     Args:
-        model: The model, on its device and in its dtype.
+        model: The potential, or a model that has one, on its device and in its dtype.
         cache: Folder of compiled packages; ``$IK_E3NN_CACHE`` or the user's cache folder if absent. What is in it runs,
             so it must be this user's alone: one that others can write to is not used.
 
     Returns:
         Whether the model is compiled now. The first time takes a minute or two, later ones less than a second.
+
+    Raises:
+        DataError: The model predicts no energies.
 
     Warns:
         CompileWarning: The model could not be compiled; the message says why.
@@ -73,7 +80,9 @@ def compile_potential(model: InteratomicPotential, *, cache: str | Path | None =
         >>> compile_potential(model)  # doctest: +SKIP
         True
     """
-    used: list[Path] = []
+    if model.potential is None:
+        raise DataError(f"only potentials are compiled, and {type(model).__name__} predicts no energies")
+    model, used = model.potential, []
 
     def build(probe: InteratomicPotential) -> Graph:
         path = private_folder(_cache_folder(cache)) / f"{_key(model)}.pt2"

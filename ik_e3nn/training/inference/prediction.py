@@ -63,7 +63,8 @@ def predict(
         graphs: Graphs of the model's kind, with or without labels.
         limits: How much a batch may hold; smaller batches are made where the memory does not suffice.
         loss: Is measured too, where it is given; its targets are those of the graphs.
-        names: Targets that are wanted, which may be NaN then; None for all, of which energies and forces must be finite.
+        names: Targets that are wanted, which may be NaN then; None for all, of which energies and forces must be
+            finite.
         on_batch: Called after each batch with the number of its structures (for a progress bar).
 
     Returns:

@@ -1,0 +1,84 @@
+"""Properties that a joint model predicts beside its energies, under ASE's names and in ASE's units where it has any."""
+
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from ase import units
+from ase.calculators.calculator import all_properties
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ik_e3nn.models import MolecularPropertyModel
+from ik_e3nn.targets import Dipole, Target
+
+_log = logging.getLogger(__name__)
+
+DIPOLE = "dipole"
+# Factors to ASE's units, by ASE's names and by units in small letters without spaces and signs of multiplication.
+_FACTORS: dict[str, dict[str, float]] = {
+    DIPOLE: {
+        "ea": 1.0, "eang": 1.0, "d": units.Debye, "debye": units.Debye, "ea0": units.Bohr, "ebohr": units.Bohr,
+        "au": units.Bohr, "a.u.": units.Bohr,
+    },
+    "charges": {"e": 1.0},
+}  # fmt: skip
+
+
+class JointProperties:
+    """What a calculator offers of the properties of a joint model.
+
+    Every property has its own name and unit, unless its name is one of ASE's; a dipole is also ASE's ``dipole`` in e A.
+    What cannot be converted to ASE's unit is not offered under ASE's name, which is said once.
+
+    Args:
+        model: The model, ready for prediction.
+
+    Example:
+        >>> model = MolecularPropertyModel(["H"], [Dipole("mu", "D")], edges="radius", potential={"num_channels": 2})
+        >>> sorted(JointProperties(model).offered)
+        ['dipole', 'mu']
+    """
+
+    def __init__(self, model: MolecularPropertyModel) -> None:
+        self.model = model
+        self.offered: dict[str, tuple[Target, float]] = {}
+        dipoles = [target for target in model.properties if isinstance(target, Dipole)]
+        for target in model.properties:
+            if target.name in all_properties:
+                self._offer(target.name, [target] if target.name != DIPOLE or target in dipoles else [])
+            else:
+                self.offered[target.name] = (target, 1.0)
+        if dipoles and DIPOLE not in {target.name for target in model.properties}:
+            self._offer(DIPOLE, dipoles)
+
+    def _offer(self, name: str, targets: Sequence[Target]) -> None:
+        """Offer what can be converted to the quantity that ASE means by a name."""
+        known = _FACTORS.get(name, {})
+        factors = [known.get(one.unit.replace("*", "").replace(" ", "").lower()) for one in targets]
+        if len(factors) == 1 and factors[0] is not None:
+            self.offered[name] = (targets[0], factors[0])
+            return
+        found = ", ".join(f"{one.name!r} in {one.unit or 'no unit'}" for one in targets) or "another kind of quantity"
+        _log.warning(
+            "ASE's %r is not offered: the model has %s; expected one target, in a unit out of %s",
+            name, found, ", ".join(known) or "those that are known, which are none",
+        )  # fmt: skip
+
+    def results(self, graph: Mapping[str, Tensor], names: Collection[str]) -> dict[str, float | NDArray[np.float64]]:
+        """Some of what is offered, of one structure.
+
+        Args:
+            graph: The graph of the structure.
+            names: Names out of ``offered``.
+        """
+        with torch.no_grad():
+            outputs = self.model(graph, forces=False)
+        found: dict[str, Any] = {}
+        for name in names:
+            target, factor = self.offered[name]
+            value = factor * outputs[target.name].to("cpu", torch.float64).numpy()
+            found[name] = value if target.per_atom else value[0] if target.shape else float(value[0])
+        return found
