@@ -218,7 +218,5 @@ def test_a_committee_of_potentials_has_a_standard_deviation(folder) -> None:
 def test_what_fits_into_no_table_is_said(folder, per_atom) -> None:
     model = MolecularPropertyModel(["H", "C", "O"], [per_atom("q", "e")], edges="radius", potential=SMALL)
     save_model(model, folder / "q.safetensors")
-    with pytest.raises(
-        ConfigError, match="values of q do not fit into a table of molecules; `ik-e3nn eval`"
-    ):
+    with pytest.raises(ConfigError, match="values of q do not fit into a table of molecules; `ik-e3nn eval`"):
         predict(PredictSettings("q.safetensors", "data.xyz", "q.csv"))
