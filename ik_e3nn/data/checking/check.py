@@ -13,7 +13,7 @@ from ik_e3nn.data.files.writing import check_output, whole_file
 from ik_e3nn.data.labels.finding import read_labels
 from ik_e3nn.data.labels.keys import EnergyUnit, LabelKeys, LengthUnit
 from ik_e3nn.data.labels.labeled_set import LabeledSet
-from ik_e3nn.data.properties.reading import read_properties
+from ik_e3nn.data.properties.reading import Absent, read_properties
 from ik_e3nn.errors import DataError
 from ik_e3nn.json_file import write_json
 from ik_e3nn.settings import check_settings
@@ -127,7 +127,7 @@ def _read(settings: CheckSettings) -> tuple[LabeledSet, list[str]]:
     faults: list[str] = []
     if settings.targets or is_property_data(settings.data):
         targets = targets_of(settings.data, settings.targets)
-        absent = not settings.targets
-        return read_properties(settings.data, targets, progress=True, drop_absent=absent, faults=faults), faults
+        absent: Absent = "error" if settings.targets else "drop"
+        return read_properties(settings.data, targets, progress=True, absent=absent, faults=faults), faults
     structures, places = read_located(settings.data)
     return read_labels(structures, settings.keys, require=(), places=places), faults

@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 _SHOWN = 20  # problems that one message names
 _IDS = ("id", "name")
 
+Absent = Literal["error", "drop", "keep"]
 MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
@@ -71,7 +72,7 @@ def read_properties(
     *,
     seed: int = 0,
     skip: bool = False,
-    absent: Literal["error", "drop", "keep"] = "error",
+    absent: Absent = "error",
     progress: bool = False,
     advice: str = "or set data.on_failure to skip",
     faults: list[str] | None = None,
