@@ -18,7 +18,8 @@ from ik_e3nn.atomic import together
 from ik_e3nn.data import LabeledSet, LabelKeys, StructureDataset, read_properties, with_bonds, write_structures
 from ik_e3nn.data.files.extxyz import require_extxyz
 from ik_e3nn.data.files.writing import check_output
-from ik_e3nn.data.labels.finding import LABELS, has_stress, missing_labels
+from ik_e3nn.data.labels.finding import LABELS, missing_labels
+from ik_e3nn.data.labels.own_labels import has_stress
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.json_file import write_json

@@ -211,7 +211,7 @@ def test_a_committee_of_potentials_has_a_standard_deviation(folder) -> None:
         energies = [float(model(build_graph(atoms, 4.0))["energy"]) for model in models]
         assert float(row["energy_eV"]) == pytest.approx(np.mean(energies), rel=1e-5)
         assert float(row["energy_std_eV"]) == pytest.approx(np.std(energies, ddof=1), rel=1e-4)
-    with pytest.raises(ConfigError, match="the models of a committee must predict the same targets; these differ"):
+    with pytest.raises(DataError, match="models of a committee must have the same targets, got"):
         predict(PredictSettings(["energies.safetensors", "joint.safetensors"], "data.xyz", "q.csv"))
 
 
