@@ -81,7 +81,7 @@ class InteratomicPotential(StoredModel):
         (torch.Size([1]), torch.Size([3, 3]))
     """
 
-    commands = "ik-e3nn eval, md, relax and dock"
+    commands = "ik-e3nn eval, predict, md, relax and dock"
     reference_entry = "energy_reference"
     units: ClassVar[dict[str, str]] = UNITS
     outputs = (fields.ENERGY, fields.ENERGIES, fields.FORCES, fields.STRESS, fields.ATOMIC_VIRIALS)

@@ -69,7 +69,7 @@ class MolecularPropertyModel(StoredModel):
         (torch.Size([1]), torch.Size([1, 3]))
     """
 
-    commands = "ik-e3nn predict, and finetune with data.targets"
+    commands = "ik-e3nn eval, predict, and finetune with data.targets"
     reference_entry = "references"
     species_table: Tensor
     nuclear_charges: Tensor
