@@ -136,7 +136,10 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
             ["train", "config.yaml", "--model.group=Q5", "--data.train=no.xyz"],
             "model.group: unknown symmetry group 'Q5'",
         ),
-        (["predict", "model.safetensors", "train.xyz", "-o", "o.csv", "--conformers=0"], "conformers is 0, but it must be"),
+        (
+            ["predict", "model.safetensors", "train.xyz", "-o", "o.csv", "--conformers=0"],
+            "conformers is 0, but it must be",
+        ),
         (["train", "config.yaml", "--data.train=no.xyz"], "there is no file no.xyz"),
         (["eval", "model.safetensors", "train.xyz"], "output"),
         (["eval", "model.safetensors", "train.xyz", "-o", "o.xyz", "--batchsize=3"], "did you mean 'batch_size'?"),
