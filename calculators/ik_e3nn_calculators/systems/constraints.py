@@ -185,7 +185,7 @@ def unhindered(atoms: Atoms, motions: FloatArray) -> FloatArray:
 def has_external_restraint(atoms: Atoms) -> bool:
     """Whether a constraint pulls on the structure from outside: a spring to a point or a plane, an external force."""
     pulling = [constraint for constraint in atoms.constraints if hasattr(constraint, "adjust_potential_energy")]
-    return any(type(one).__name__ != "Hookean" or np.size(one.get_indices()) != 2 for one in pulling)
+    return any(not isinstance(one, Hookean) or np.size(one.get_indices()) != 2 for one in pulling)
 
 
 def _rank(atoms: Atoms) -> int:
