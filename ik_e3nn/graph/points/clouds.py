@@ -32,7 +32,6 @@ def nearest_edges(
             not positive.
 
     Example:
-        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
         >>> positions = torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]])
         >>> nearest_edges(positions, torch.zeros(3, dtype=torch.long), 2, receivers=torch.tensor([1])).tolist()
         [[1, 0], [0, 0]]
@@ -72,7 +71,6 @@ def radius_edges(
         ValueError: Shapes do not fit, or a number is not positive.
 
     Example:
-        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
         >>> radius_edges(torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), torch.zeros(3, dtype=torch.long), 2.0).shape
         torch.Size([2, 5])
     """
@@ -101,7 +99,6 @@ def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
         Qi et al., PointNet++, NeurIPS 2017, section 3.2.
 
     Example:
-        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
         >>> farthest_points(torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), torch.zeros(3, dtype=torch.long), 2)
         tensor([0, 2])
     """

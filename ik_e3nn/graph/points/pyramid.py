@@ -45,7 +45,6 @@ class Pyramid:
 
     Example:
         >>> import torch
-        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
         >>> levels = Pyramid((64, 16, 4), neighbors=8).levels(torch.randn(100, 3), torch.zeros(100, dtype=torch.long))
         >>> [level.edge_index.shape[1] for level in levels[1:]]
         [128, 32]

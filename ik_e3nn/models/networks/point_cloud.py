@@ -74,7 +74,6 @@ class PointCloudClassifier(nn.Module):
         Zhdanov et al., NeurIPS 2023, section 5.3 and appendix B.2.
 
     Example:
-        >>> _ = __import__("pytest").importorskip("torch_cluster")  # only so that tests run without it
         >>> model = PointCloudClassifier(40, "SO2", channels=4, pyramid=Pyramid((64, 32, 16), neighbors=8))
         >>> positions, normals = torch.randn(100, 3), torch.nn.functional.normalize(torch.randn(100, 3), dim=1)
         >>> model(positions, normals).shape
