@@ -5,8 +5,8 @@ r"""Forces, stress and atomic virials from the derivatives of the energy with re
           \sigma = \frac{1}{V} \frac{\partial E}{\partial \epsilon} = \frac{1}{V} \sum_e \mathrm{sym}(r_e \otimes g_e)
 
 with the strain :math:`r \mapsto r (1 + \epsilon), h \mapsto h (1 + \epsilon)` and V = |det h|, as in ASE: eV/A^3,
-tension positive. Every derivative of the model is a linear function of the same g. The cell is never changed or
-completed: where it has no volume, the stress is NaN. Beside a surface, which no strain moves, only strains along it
+tension positive. All derivatives of the model are linear functions of the same g. The cell is never changed or
+completed: if it has no volume, the stress is NaN. In surroundings such as a surface, only strains along free directions
 are defined; the other components are zero.
 """
 
@@ -22,13 +22,19 @@ def forces(gradient: Tensor, senders: Tensor, receivers: Tensor, num_nodes: int)
 
 
 def edge_virials(vectors: Tensor, gradient: Tensor) -> Tensor:
-    """What every edge adds to dE/d(strain), (E, 3, 3), eV; symmetric, so that rotations drop out."""
+    """Contributions of edges to dE/d(strain), (E, 3, 3), in eV; symmetrized, because rotations cost no energy."""
     virials = vectors[:, :, None] * gradient[:, None, :]
     return 0.5 * (virials + virials.mT)
 
 
 def projected(virials: Tensor, projectors: Tensor, structures: Tensor) -> Tensor:
-    """Virials (E, 3, 3) of structures (E,) by strains along some directions alone; projectors on them are (B, 3, 3)."""
+    """Virials (E, 3, 3) for strains along some directions only.
+
+    Args:
+        virials: (E, 3, 3).
+        projectors: Projectors on these directions, (B, 3, 3), or (1, 3, 3) for all structures.
+        structures: Structure of every edge, (E,).
+    """
     P = projectors if projectors.shape[0] == 1 else projectors.index_select(0, structures)
     return P @ virials @ P
 
@@ -41,5 +47,5 @@ def stress(virials: Tensor, structures: Tensor, cell: Tensor) -> Tensor:
 
 
 def atomic_virials(virials: Tensor, senders: Tensor, receivers: Tensor, num_nodes: int) -> Tensor:
-    """Virials of atoms (N, 3, 3), eV: every edge's is shared by its two atoms; they sum to stress times volume."""
+    """Virials of atoms (N, 3, 3), in eV: each edge contributes half to both atoms; they sum to stress times volume."""
     return 0.5 * (segment_sum(virials, senders, num_nodes) + segment_sum(virials, receivers, num_nodes))

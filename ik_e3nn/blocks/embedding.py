@@ -1,4 +1,4 @@
-"""What a model knows before its first interaction: species and global inputs on nodes, geometry and bonds on edges."""
+"""Inputs of the first interaction: species and global inputs of nodes, geometry and bonds of edges."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,14 +16,14 @@ GLOBAL_INPUTS = (fields.TOTAL_CHARGE, fields.SPIN)
 
 
 class NodeEmbedding(nn.Module):
-    r"""A learnable vector of scalars for every species, plus what charge and spin add to it.
+    r"""A learnable vector of scalars for every species, plus linear terms in the charge and spin of the structure.
 
     .. math:: x_i = e_{Z_i} + \sum_q q_{b(i)} \, w_{q Z_i}
 
     Args:
         num_species: Number of species.
         channels: Number of scalars.
-        inputs: Which global inputs are used, out of ``total_charge`` and ``spin`` (as 2S, zero for a singlet).
+        inputs: Global inputs to use, out of ``total_charge`` and ``spin`` (as 2S, zero for a singlet).
 
     Example:
         >>> NodeEmbedding(3, 8)(torch.tensor([0, 2]), {}).shape
@@ -46,10 +46,10 @@ class NodeEmbedding(nn.Module):
 
 
 class TypeEmbedding(ExactModule):
-    """A learnable G-invariant vector of unit variance for every type of atom or bond.
+    """A learnable G-invariant vector of unit variance for every species or bond type.
 
     Args:
-        num_types: Number of types.
+        num_types: Number of species or bond types.
         irreps: Type of the vectors.
         group: The group G.
 
@@ -72,17 +72,17 @@ class TypeEmbedding(ExactModule):
 
 
 def types_of_weights(linear: EquivariantLinear, num_types: int) -> Tensor:
-    """The type of atom or bond that every weight belongs to, in a layer whose input fields are one set a type.
+    """The species or bond type that every weight belongs to, in a layer with separate input fields for every type.
 
-    A layer that sees the fields of one type at a time, times the root of the number of types, has for each of them
-    weights of its own that do not depend on how many others there are.
+    If such a layer gets the fields of one type at a time, multiplied by the root of the number of types, the weights of
+    one type do not depend on the number of the others.
 
     Args:
-        linear: A layer each of whose input blocks holds the fields of the first type, then those of the second, ...
+        linear: A layer whose input blocks each hold the fields of the first type, then those of the second, and so on.
         num_types: Number of types.
 
     Returns:
-        One type a weight.
+        Index of the type of every weight, (number of weights,).
 
     Example:
         >>> types_of_weights(EquivariantLinear("3x0e", "2x0e"), 3)
@@ -96,16 +96,16 @@ def types_of_weights(linear: EquivariantLinear, num_types: int) -> Tensor:
 
 
 class Edges(NamedTuple):
-    """Edges in blocks of w with one receiver.
+    """Edges in blocks of w edges with one receiver.
 
-    A place without an edge has a vector longer than the cutoff: it contributes exact zeros.
+    An empty place has a vector longer than the cutoff, so that it contributes exact zeros.
 
     Attributes:
-        senders: (B, w).
-        owners: Receivers of the blocks, (B,), sorted.
+        senders: Sender of the edge in every place, (B, w).
+        owners: Receiver of every block, (B,), sorted.
         vectors: Edge vectors, (B, w, 3), in A.
-        bonds: Bond types, (B, w), or none if the model does not use them.
-        geometry: What kernels see of the vectors, if it has been computed for all interactions at once.
+        bonds: Bond types, (B, w); None if the model does not use them.
+        geometry: Geometry of the vectors for kernels, if it is computed once for all interactions.
     """
 
     senders: Tensor

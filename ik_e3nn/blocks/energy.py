@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 
 class AtomicEnergy(nn.Module):
-    r"""Site energies: a reference per species plus a scaled readout, in float64.
+    r"""Site energies: a reference energy for each species plus a scaled readout, in float64.
 
     .. math:: E_i = E^0_{Z_i} + s \, \epsilon_i
 
-    Energies of large systems are differences of large numbers; float32 sums of them jump from step to step.
+    Energy changes of large systems are small differences of large numbers, which float32 cannot resolve.
 
     Args:
         num_species: Number of species.

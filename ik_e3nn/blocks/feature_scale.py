@@ -1,4 +1,4 @@
-"""Features of a body that is trained already, in units that new heads expect."""
+"""Scale the features of a trained body for new heads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 
 class FeatureScale(nn.Module):
-    r"""Multiplies every field by a constant.
+    r"""Multiply every field by a constant.
 
     .. math:: x_k \mapsto c_k \, x_k, \qquad c_k = \langle |x_k|^2 / \dim k \rangle^{-1/2}
 
-    A network that was trained for something else has features of any size: those that its own readouts needed least are
-    often the smallest, by a factor of ten or more. Heads start with weights of unit size and learn at one rate, so that
-    they would hardly see them.
+    The features of a network that was trained for other targets have very different sizes: features that its own
+    readouts hardly used are often smaller by a factor of ten or more. New heads start with weights of unit size and
+    learn at one rate, so that they would make little use of small features.
 
     Args:
         irreps: Type of the features.
@@ -48,11 +48,11 @@ class FeatureScale(nn.Module):
         return sums / torch.bincount(self.fields, minlength=len(self.factors))
 
     def set_mean_squares(self, squares: Tensor) -> None:
-        """Set the constants so that fields with these mean squares get unit ones; fields that are zero stay."""
+        """Set the constants so that fields with mean squares (fields,) are scaled to 1; zero fields are not scaled."""
         self.factors.copy_(torch.where(squares > 0, squares, 1.0).rsqrt())
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Models of before this module had features as they were."""
+        """Load states that are older than this module with constants of 1."""
         name = f"{prefix}factors"
         if name not in state_dict:
             state_dict = {**state_dict, name: torch.ones_like(self.factors)}

@@ -17,15 +17,15 @@ from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.symmetry import SymmetryGroup
 
 NUM_RADIAL = 8  # Bessel functions
-KERNEL_WIDTH = 64  # hidden layer of the kernel's MLP; twice the channels where that is less
+KERNEL_WIDTH = 64  # largest size of the hidden layer of the kernel's MLP; otherwise it is twice the channels
 
 
 class Conditioning(NamedTuple):
-    """What kernels and products are conditioned on, the same in every interaction.
+    """Settings of kernels and products that all interactions share.
 
     Attributes:
         num_species: Number of species.
-        num_bond_types: 5, or 0 if kernels do not see bonds.
+        num_bond_types: 5, or 0 if kernels do not depend on bonds.
         r_max: Cutoff (A).
         l_max: Largest degree of filters and of the features that are multiplied.
         group: The symmetry group.
@@ -39,21 +39,21 @@ class Conditioning(NamedTuple):
 
 
 class Interaction(nn.Module):
-    r"""Implicit kernel, steerable convolution, products for body order, gate, residual.
+    r"""One round of message passing: implicit kernel, steerable convolution, products for body order, gate, residual.
 
     .. math:: A_i &= \frac{1}{\bar d} \, s_{Z_i} \sum_j K\big(r_{ij}; Z_i, Z_j, b_{ij}, x_i, x_j\big) \, L x_j \\
               B_i &= \textstyle\sum_{k=1}^{n} L_k A_i^{\otimes k} \\
               x_i' &= L x_i + \mathrm{gate}(B_i)
 
-    The kernel sees the distance, the species of both atoms, the bond type b and both atoms' features. For O(3) and
-    SO(3) it is a :class:`RadialKernel`, which sees scalars alone and is exact then; for smaller groups an
+    The kernel depends on the distance, the species of both atoms, the bond type b and the features of both atoms. For
+    O(3) and SO(3) it is a :class:`RadialKernel`, which is exact for scalars; for smaller groups it is an
     :class:`ImplicitKernel` with gates. The products are taken on the sphere for O(3), and with all bilinear maps of
     the group otherwise.
 
     Args:
-        irreps_in: Type of the node features: one number of channels of every harmonic up to some degree.
-        irreps_out: Type of the new node features, of the same kind.
-        conditioning: What the kernel sees.
+        irreps_in: Type of the node features: the same number of channels of every harmonic up to some degree.
+        irreps_out: Type of the new node features, of the same form.
+        conditioning: Settings of the kernel and the products.
         correlation: Number of factors n.
     """
 
@@ -88,7 +88,7 @@ class Interaction(nn.Module):
             features: (N, irreps_in.dim).
             species: Species indices, (N,).
             edges: All edges.
-            max_edges: Edges to treat at once; see ``by_tiles``.
+            max_edges: Largest number of edges to treat at once; see ``by_tiles``.
 
         Returns:
             (N, irreps_out.dim).
@@ -103,14 +103,17 @@ class Interaction(nn.Module):
         return from_components(self.skip.on_components(x) + self.gated(message), self.blocks_out)
 
     def messages(self, x: Tensor, senders: Tensor, receivers: Tensor, scale: Tensor, edges: Edges) -> Tensor:
-        """B of some receivers, (M_out, R, C), from all senders.
+        """Products B of some receivers from all senders.
 
         Args:
             x: Features to send, components first, (M, N, C).
-            senders: What senders add to the kernel's hidden layer, (N, hidden).
-            receivers: What receivers add to it, (R, hidden).
+            senders: Contributions of senders to the hidden layer of the kernel, (N, hidden).
+            receivers: Contributions of receivers to that layer, (R, hidden).
             scale: Factor of every degree and channel of A, (l_max+1, R, C).
-            edges: The receivers' edges.
+            edges: Edges of these receivers.
+
+        Returns:
+            B, components first, (M_out, R, C).
         """
         filter_fields = self.filter_fields(senders, receivers, edges)
         A = self.conv.on_components(x, edges.senders, filter_fields, edges.owners, receivers.shape[0])
@@ -118,13 +121,13 @@ class Interaction(nn.Module):
         return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))
 
     def ends(self, features: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
-        """What atoms add to the kernel's hidden layer as senders and as receivers, (N, hidden) each."""
+        """Contributions of atoms to the hidden layer of the kernel as senders and as receivers, (N, hidden) each."""
         senders = self.sender(features) + self.sender_species().index_select(0, species)
         receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
         return senders, receivers
 
     def filter_fields(self, senders: Tensor, receivers: Tensor, edges: Edges) -> Tensor | SeparableFilter:
-        """Filter fields of all edges, from what their senders (N, hidden) and receivers (R, hidden) add."""
+        """Filter fields of all edges from the contributions of senders (N, hidden) and receivers (R, hidden)."""
         s = gather(senders, edges.senders.flatten()).view(*edges.senders.shape, senders.shape[1])
         hidden = (s + gather(receivers, edges.owners)[:, None]).flatten(0, 1) * 0.5  # four terms of unit variance
         if self.bonds is not None and edges.bonds is not None:
@@ -133,7 +136,7 @@ class Interaction(nn.Module):
         return self.kernel.from_geometry(geometry, hidden=hidden)
 
     def gated(self, message: Tensor) -> Tensor:
-        """SiLU of the scalars; the other degrees times sigmoids of mixed scalars: (M, N, C) to the same."""
+        """Apply SiLU to scalars and multiply other degrees by sigmoids of mixed scalars, (M, N, C) to the same."""
         scalars, *others = message.split([b.dim for b in self.blocks_out])
         parts = [normalized_silu(scalars)]
         if self.gates is not None:
@@ -145,14 +148,14 @@ class Interaction(nn.Module):
 def make_product(
     irreps_in: o3.Irreps, irreps_out: o3.Irreps, group: SymmetryGroup, correlation: int
 ) -> SphereProduct | TensorPowers:
-    """Sums of powers: on the sphere where all even couplings are all there are, with the group's couplings else."""
+    """The sum of powers: on the sphere for O(3), which has no other couplings; with all couplings for other groups."""
     if group == SymmetryGroup("O3"):
         return SphereProduct(irreps_in, irreps_out, correlation=correlation)
     return TensorPowers(irreps_in, irreps_out, group, correlation=correlation)
 
 
 def make_kernel(channels: int, conditioning: Conditioning) -> RadialKernel | ImplicitKernel:
-    """The kernel of an interaction: radial where that is exact, implicit for smaller groups."""
+    """The kernel of an interaction: radial for O(3) and SO(3), for which it is exact, and implicit for other groups."""
     radial = BesselBasis(conditioning.r_max, NUM_RADIAL)
     l_max, group = conditioning.l_max, conditioning.group
     if group.is_isotropic:

@@ -1,4 +1,4 @@
-"""From node features to one number a node."""
+"""Map node features to one number per node."""
 
 import torch
 from e3nn import o3
@@ -9,7 +9,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 class Readout(nn.Module):
-    r"""A G-invariant number: the G-scalars of the features through a small MLP.
+    r"""Compute a G-invariant number for each node: a small MLP of the G-scalars of its features.
 
     .. math:: \epsilon_i = \mathrm{MLP}(L_{0e} \, x_i)
 
@@ -33,5 +33,5 @@ class Readout(nn.Module):
         return self.mlp(self.hidden(features)).squeeze(-1)
 
     def hidden(self, features: Tensor) -> Tensor:
-        """What the MLP sees, (N, hidden)."""
+        """Input of the MLP, (N, hidden)."""
         return torch.nn.functional.silu(self.scalars(features))

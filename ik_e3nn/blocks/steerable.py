@@ -1,4 +1,4 @@
-"""The paper's network of residual steerable convolutions with implicit kernels, up to its pooling."""
+"""The network of the paper up to its pooling: residual steerable convolutions with implicit kernels."""
 
 from __future__ import annotations
 
@@ -22,30 +22,31 @@ from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantLinear, SelfTensorProduct, SphereActivation
 from ik_e3nn.nn.mlp import Activation, nonlinearity
 
-NUM_RADIAL = 8  # Bessel functions, where there is a cutoff
-SHELL = 2.0  # initial width of the Gaussian window in A, where there is none
-BOND_WIDTH = 4  # edges a block: hardly any atom has more bonds
+NUM_RADIAL = 8  # Bessel functions, if there is a cutoff
+SHELL = 2.0  # initial width of the Gaussian window in A, if there is no cutoff
+BOND_WIDTH = 4  # edges per block: few atoms have more bonds
 CONDITIONS = ("bonds", "species")
 
 
 @dataclass(frozen=True)
 class SteerableSettings:
-    """Sizes of the network, and what its kernels see.
+    """Sizes of the network, and inputs of its kernels.
 
     Args:
-        channels: Fields of every degree.
-        num_layers: Steerable convolutions.
+        channels: Number of fields of every degree.
+        num_layers: Number of steerable convolutions.
         l_max: Largest degree of features and of filters.
-        kernel_depth: Hidden layers of the kernel's MLP. 0 is the standard steerable kernel: harmonics times a window.
-        kernel_fields: Fields of every degree in that MLP; the channels in mode "depthwise".
-        conditions: What kernels see beside the relative position: "bonds" (types of bonds), "species" (of both atoms).
-        mode: "full" mixes every channel with every field of the kernel, as the paper does; "depthwise" pairs them.
-        batch_norm: Normalize the relative position's harmonics over the batch, as the paper does.
+        kernel_depth: Number of hidden layers of the kernel's MLP. 0 is the standard steerable kernel: harmonics times a
+            window.
+        kernel_fields: Number of fields of every degree in that MLP; in mode "depthwise" it is ``channels``.
+        conditions: Inputs of kernels beside the relative position: "bonds" (bond types), "species" (of both atoms).
+        mode: "full" mixes every channel with every field of the kernel, as in the paper; "depthwise" pairs them.
+        batch_norm: Normalize the harmonics of relative positions over the batch, as in the paper.
         activation: Nonlinearity in kernels and between convolutions. With "gate" and "product" the network is exactly
-            equivariant, with "sphere", the paper's, only up to the grids: see ``grid_degree``.
-        grid_degree: Degree of the grids of the sphere activation. For new networks with l_max = 2, dipoles of turned
-            molecules are off by 14 % of their length with the default, 7, by 3.4 % with 11 (8 % more time in training,
-            10 % in inference), 1.6 % with 15 (21 and 33 %) and 0.5 % with 23 (60 and 90 %).
+            equivariant; with "sphere", used in the paper, only as far as the grids allow: see ``grid_degree``.
+        grid_degree: Degree of the grids of the sphere activation. For new networks with l_max = 2, the error of dipoles
+            under rotations is 14 % of their length with the default, 7, 3.4 % with 11 (8 % more time in training, 10 %
+            in inference), 1.6 % with 15 (21 and 33 %) and 0.5 % with 23 (60 and 90 %).
     """
 
     channels: int = 24
@@ -73,8 +74,8 @@ class SteerableSettings:
             raise ConfigError(f"activation must be one of {', '.join(get_args(Activation))}; got {self.activation!r}")
         if self.grid_degree is not None and self.activation != "sphere":
             raise ConfigError(
-                "grid_degree is that of the sphere activation's grid and has no effect on the activation "
-                f"{self.activation!r}: leave it out, or take activation: sphere"
+                f"grid_degree sets the grid of the sphere activation and has no effect on {self.activation!r}: leave "
+                "it out, or set activation: sphere"
             )
         if self.grid_degree is not None and self.grid_degree < 2 * self.l_max:
             raise ConfigError(f"grid_degree must be at least 2 l_max = {2 * self.l_max}; got {self.grid_degree}")
@@ -83,8 +84,8 @@ class SteerableSettings:
             raise ConfigError(f"conditions must be some of {', '.join(CONDITIONS)}; got {', '.join(unknown)}")
         if self.conditions and not self.kernel_depth:
             raise ConfigError(
-                "a standard steerable kernel (kernel_depth 0) is linear and can see nothing but the relative position; "
-                f"got conditions {list(self.conditions)}: give it at least one layer, or no conditions"
+                "a standard steerable kernel (kernel_depth 0) is linear and depends on the relative position only; got "
+                f"conditions {list(self.conditions)}: set kernel_depth to 1 or more, or give no conditions"
             )
 
 
@@ -94,12 +95,12 @@ class SteerableLayer(nn.Module):
     .. math:: x_i' = \tfrac{1}{\sqrt 2} \Big( x_i + \sigma\big( \tfrac{1}{\sqrt 2} ( L x_i + \sum_j K(r_{ij}, a_{ij})
               \, x_j ) \big) \Big)
 
-    with a nonlinearity :math:`\sigma`, and implicit kernels K.
+    with a nonlinearity :math:`\sigma` and an implicit kernel K.
 
     Args:
         irreps_in: Type of the features.
         kernel: The kernel K.
-        settings: Sizes.
+        settings: Sizes of the network.
     """
 
     def __init__(self, irreps_in: o3.Irreps, kernel: ImplicitKernel, settings: SteerableSettings) -> None:
@@ -114,23 +115,32 @@ class SteerableLayer(nn.Module):
     def forward(
         self, x: Tensor, vectors: Tensor, attributes: Tensor | None, edge_index: Tensor, blocks: ReceiverBlocks
     ) -> Tensor:
-        """New features (N, irreps_out.dim)."""
+        """New features (N, irreps_out.dim).
+
+        Args:
+            x: Features, (N, irreps_in.dim).
+            vectors: Edge vectors, (E, 3), in A.
+            attributes: Attributes of edges, (E, irreps_attributes.dim of the kernel).
+            edge_index: Senders and receivers, (2, E).
+            blocks: The edges grouped by receiver.
+        """
         message = self.conv(x, edge_index, self.kernel(vectors, attributes), blocks=blocks)
         y = self.activation((self.skip(x) + message) * 0.5**0.5)
         return (nn.functional.pad(x, (0, self.missing)) + y) * 0.5**0.5
 
 
 class SteerableNetwork(ExactModule):
-    """Embedding and residual steerable convolutions.
+    """An embedding and residual steerable convolutions.
 
-    The embedding is a linear layer on the one-hot species, a learnable product with itself, and the nonlinearity.
-    Scalars have no other products than scalars, so it is done on these; higher degrees come with the first convolution.
+    The embedding is a linear layer on the one-hot species, a learnable product of the result with itself, and the
+    nonlinearity. It has scalars only, because products of scalars are scalars; the first convolution adds the higher
+    degrees.
 
     Args:
         num_species: Number of species.
-        settings: Sizes, and what kernels see.
-        r_max: Cutoff in A: kernels then are Bessel functions times harmonics, and end smoothly there. None for graphs
-            of bonds, which end by themselves: kernels are then those of the paper, polynomials times a Gaussian window.
+        settings: Sizes of the network, and inputs of its kernels.
+        r_max: Cutoff in A: kernels are Bessel functions times harmonics and end smoothly there. With None, for graphs
+            of bonds, kernels are those of the paper, polynomials times a Gaussian window.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, appendix B.
@@ -156,7 +166,7 @@ class SteerableNetwork(ExactModule):
         self.embedding = nn.Sequential(
             EquivariantLinear(o3.Irreps([(num_species, "0e")]), scalars, bias=True),
             SelfTensorProduct(scalars, scalars),
-            SphereActivation(s.channels, 0),  # of constants: exact
+            SphereActivation(s.channels, 0),  # exact for constants
         )
         sizes = {"bonds": len(BOND_NAMES), "species": 2 * num_species}
         attributes = o3.Irreps([(sum(sizes[name] for name in s.conditions), "0e")] if s.conditions else [])
@@ -170,7 +180,7 @@ class SteerableNetwork(ExactModule):
                 depth=s.kernel_depth,
                 activation=s.activation,
                 grid_degree=s.grid_degree,
-                batch_norm=s.batch_norm and s.kernel_depth > 0,  # it would take a linear kernel's scalar part away
+                batch_norm=s.batch_norm and s.kernel_depth > 0,  # it would remove the scalar part of a linear kernel
             )
             layers.append(SteerableLayer(self.irreps_out if number else scalars, kernel, s))
         self.layers = nn.ModuleList(layers)
@@ -182,7 +192,7 @@ class SteerableNetwork(ExactModule):
             species: Species indices, (N,).
             edge_index: Senders and receivers, (2, E).
             vectors: Edge vectors, (E, 3), in A.
-            bonds: Bond types, (E,), where kernels see them.
+            bonds: Bond types, (E,), if kernels depend on them.
         """
         types = self.types.index_select(0, species)
         blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0], self.width)
@@ -198,7 +208,7 @@ class SteerableNetwork(ExactModule):
         return x
 
     def set_average_neighbors(self, number: float) -> None:
-        """Set the mean number of neighbors, by whose root sums over neighbors are divided; less than 1 counts as 1.
+        """Set the mean number of neighbors; sums over neighbors are divided by its root. Values below 1 count as 1.
 
         Raises:
             ValueError: The number is not positive and finite.

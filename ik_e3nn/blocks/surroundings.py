@@ -1,4 +1,4 @@
-"""What stands outside a structure and breaks its symmetry: a surface, a wire or a site, with direction and origin."""
+"""Surroundings of a structure that break its symmetry: a surface, a wire or a site, with direction and origin."""
 
 from collections.abc import Mapping
 
@@ -14,35 +14,35 @@ from ik_e3nn.nn import EquivariantLinear
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.symmetry.closure import rotation_to
 
-SPACING = 0.625  # A, of functions of places
+SPACING = 0.625  # A, between the shells of functions of positions
 COMMUTES = 1e-9
 
 
 class Surroundings(ExactModule):
-    r"""Where atoms are relative to something that the structure does not contain.
+    r"""Positions of atoms relative to surroundings that the structure does not contain.
 
     .. math:: u_i = P F (r_i - o)
 
-    o is the origin and F the rotation that takes the normal to the main axis of the group. P keeps what the
-    surroundings fix: the height over a "surface" (or in a slit), the displacement from a "wire", or all of it, from a
-    "site". Along the other directions the structure may be moved without any change. F and o come with the graph:
-    ``surface_normal`` (the group's axis if absent), ``surface_origin`` (zero if absent) and, for groups that tell
-    directions across the normal apart, ``surface_x``. Without a normal, the frame of the structure is that of the
-    group. With one, F takes ``surface_x`` to the x axis of that frame: a mirror or twofold axis of a group given by
-    name, but not of one in another orientation, as ``ik_e3nn.data.suggest_group`` finds it in a slab; beside that slab
-    give neither.
+    o is the origin and F the rotation that takes the normal to the main axis of the group. P projects on the directions
+    that the surroundings fix: the height over a "surface" (or in a slit), the displacement from a "wire", or the whole
+    displacement from a "site". Moving the structure along the other directions changes nothing. F and o come from the
+    graph: ``surface_normal`` (by default the axis of the group), ``surface_origin`` (by default zero) and, for groups
+    that distinguish directions across the normal, ``surface_x``. Without a normal, the frame of the structure is that
+    of the group. With a normal, F takes ``surface_x`` to the x axis of the frame of the group. For a group given by
+    name this is a mirror or twofold axis, but not for a group in another orientation, like one that
+    ``ik_e3nn.data.suggest_group`` finds in a slab; give neither vector for structures on that slab.
 
     Attributes:
-        is_normal: G is all that keeps the normal of a surface, C-infinity-v: then every function of G's symmetry is one
-            of O(3)'s that sees the normal beside the atoms.
+        is_normal: Whether G contains everything that keeps the normal of a surface, C-infinity-v: then every
+            G-equivariant function is an O(3)-equivariant function of the atoms and the normal.
 
     Args:
         kind: "surface", "wire" or "site".
-        group: The group G of everything in the frame of the surroundings.
+        group: The symmetry group G in the frame of the surroundings.
 
     Raises:
-        ValueError: An unknown kind, or a group that does not keep what the surroundings fix, as O(3) does not keep the
-            normal of a surface.
+        ValueError: The kind is unknown, or the group does not keep the directions that the surroundings fix, as O(3)
+            does not keep the normal of a surface.
 
     Example:
         >>> from ase import Atoms
@@ -70,7 +70,7 @@ class Surroundings(ExactModule):
         for g in group.generators:
             if (g @ projector - projector @ g).abs().max() > COMMUTES:
                 raise ValueError(
-                    f"the group {group.name} does not keep a {kind} along its axis: choose one that does "
+                    f"the group {group.name} does not keep a {kind} along its axis: choose a group that does "
                     '("Cinfv", "SO2", "C4v", ... for a surface, "Dinfh" for a slit or a wire)'
                 )
         self.kind, self.group = kind, group
@@ -82,14 +82,14 @@ class Surroundings(ExactModule):
         self.register_exact("triad", frame)
 
     def forward(self, displacements: Tensor, frames: Tensor) -> Tensor:
-        """Places u of every atom, (N, 3), from its displacement from the origin (N, 3), A, and frame (N, 3, 3)."""
+        """Positions u of atoms, (N, 3), from displacements from the origin (N, 3), in A, and frames (N, 3, 3)."""
         return (frames @ displacements[:, :, None]).squeeze(-1) @ self.projector.to(displacements.dtype)
 
     def frames(self, graph: Mapping[str, Tensor]) -> Tensor:
         """F of every structure, (B, 3, 3), in the dtype of the positions.
 
         Raises:
-            MissingInputError: The group tells directions across the normal apart, and only a normal is given.
+            MissingInputError: The group distinguishes directions across the normal, and only a normal is given.
         """
         dtype = graph[fields.POSITIONS].dtype
         if fields.SURFACE_NORMAL not in graph:
@@ -99,20 +99,20 @@ class Surroundings(ExactModule):
             x = graph[fields.SURFACE_X].to(dtype)
         elif self.needs_x:
             raise MissingInputError(
-                f"the group {self.group.name} tells directions across the normal apart: beside surface_normal the "
+                f"the group {self.group.name} distinguishes directions across the normal: beside surface_normal the "
                 'structure must give atoms.info["surface_x"], the direction of the twofold axes and mirrors'
             )
-        else:  # any direction across will do: from the coordinate axis that is farthest from the normal
+        else:  # any direction across the normal is equivalent: use the coordinate axis farthest from the normal
             x = nn.functional.one_hot(normal.abs().argmin(1), 3).to(dtype)
         x = nn.functional.normalize(x - (x * normal).sum(1, keepdim=True) * normal, dim=1)
         own = torch.stack([x, torch.linalg.cross(normal, x), normal], 1)
         return self._constant("triad", dtype) @ own
 
     def checked(self, graph: Mapping[str, Tensor]) -> Tensor:
-        """The frames, of structures that repeat themselves in free directions only.
+        """The frames (B, 3, 3) of structures, which must be periodic in free directions only.
 
         Raises:
-            DataError: A structure is periodic where the surroundings are not.
+            DataError: A structure is periodic in a direction that the surroundings fix.
             MissingInputError: See ``frames``.
         """
         frames = self.frames(graph)
@@ -127,9 +127,9 @@ class Surroundings(ExactModule):
         return frames
 
     def displacements(self, graph: Mapping[str, Tensor]) -> Tensor:
-        """Displacements r - o of every atom, (N, 3), A, in the dtype of the positions, along what is fixed.
+        """Displacements r - o of atoms along the fixed directions, (N, 3), in A and in the dtype of the positions.
 
-        Without the free directions no place far along them makes a height less exact when it is rounded.
+        The free directions are projected out, so that a large coordinate along them does not cost precision.
         """
         displacements, batch = graph[fields.POSITIONS], graph[fields.BATCH]
         if fields.SURFACE_ORIGIN in graph:
@@ -141,25 +141,25 @@ class Surroundings(ExactModule):
         return (fixed.index_select(0, batch) @ displacements[:, :, None]).squeeze(-1)
 
     def free_directions(self, frames: Tensor) -> Tensor:
-        """Projectors (B, 3, 3) on the directions along which a structure may be moved without any change."""
+        """Projectors (B, 3, 3) on the directions along which moving a structure changes nothing."""
         identity = torch.eye(3, dtype=frames.dtype, device=frames.device)
         return frames.mT @ (identity - self._constant("projector", frames.dtype)) @ frames
 
     def _constant(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A constant as exact as the dtype of the positions, which may be that of a graph and not of the model."""
+        """A constant in the dtype of the positions, which can be more precise than the dtype of the model."""
         return self._exact[name].to(dtype=dtype, device=getattr(self, name).device)
 
 
 class PlaceEmbedding(nn.Module):
-    r"""What the place of an atom is worth to it, for every species in its own way; nothing at first.
+    r"""Features of atoms from their positions in the surroundings, with weights for every species; zero at first.
 
     .. math:: y_i = L_{Z_i} f(u_i)
 
     Args:
         num_species: Number of species.
         irreps_out: Type of y.
-        reach: Distance (A) up to which there are functions f.
-        surroundings: What the places refer to.
+        reach: Distance (A) of the outermost functions f.
+        surroundings: The surroundings.
 
     Example:
         >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
@@ -182,7 +182,7 @@ class PlaceEmbedding(nn.Module):
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, places: Tensor, species: Tensor) -> Tensor:
-        """Values y (N, irreps_out.dim) at places (N, 3) of atoms of some species (N,)."""
+        """Features y (N, irreps_out.dim) of atoms at positions u (N, 3), in A, with species indices (N,)."""
         types = self.num_species**0.5 * torch.eye(self.num_species, dtype=places.dtype, device=places.device)
         one_hot = types.index_select(0, species)
         blocks = self.basis(places).split(self.sizes, 1)

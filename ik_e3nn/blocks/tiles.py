@@ -1,4 +1,4 @@
-"""Messages tile by tile of receivers, with memory that does not grow with the number of edges."""
+"""Compute messages for tiles of receivers, so that memory does not grow with the number of edges."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 from ik_e3nn.blocks.embedding import Edges
 
 Messages = Callable[[Tensor, Tensor, Tensor, Tensor, Edges], Tensor]
-"""From sent features (M, S, C) and their part of the kernel (S, H), the receivers' part (R, H) and scales (L, R, C),
-and edges, to messages (M_out, R, C)."""
+"""Function that computes messages (M_out, R, C) from sent features (M, S, C), contributions of senders (S, H) and
+receivers (R, H) to the kernel, scales (L, R, C), and edges."""
 
 
 class Tile(NamedTuple):
@@ -24,7 +24,7 @@ class Tile(NamedTuple):
 
 
 def tiles(edges: Edges, max_edges: int, num_nodes: int) -> Iterator[Tile]:
-    """The edges in parts of at most max_edges, or of one receiver."""
+    """Split the edges into tiles of at most max_edges; a tile has at least one receiver, with all its edges."""
     ends = torch.bincount(edges.owners, minlength=num_nodes).cumsum(0).cpu()
     blocks = max(max_edges // edges.senders.shape[1], 1)
     node = first = 0
@@ -41,7 +41,7 @@ def tiles(edges: Edges, max_edges: int, num_nodes: int) -> Iterator[Tile]:
 
 
 class _Tiled(torch.autograd.Function):
-    """Keeps the inputs alone; the gradient computes every tile again."""
+    """Stores the inputs only; the backward pass computes every tile again."""
 
     @staticmethod
     def forward(ctx: Any, function: Messages, edges: Edges, max_edges: int, *inputs: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class _Tiled(torch.autograd.Function):
         for tile in tiles(edges._replace(vectors=vectors), max_edges, receivers.shape[0]):
             rows, s = tile.receivers, tile.senders
             messages = function(x[:, s], senders[s], receivers[rows], scale[:, rows], tile.edges)
-            if rows.start == 0:  # one large tensor: small ones among the temporaries would break up the memory
+            if rows.start == 0:  # one large tensor: many small results would fragment the memory
                 result = messages.new_empty(messages.shape[0], receivers.shape[0], messages.shape[2])
             result[:, rows] = messages
         return result
@@ -78,9 +78,9 @@ class _Tiled(torch.autograd.Function):
 def by_tiles(
     function: Messages, x: Tensor, senders: Tensor, receivers: Tensor, scale: Tensor, edges: Edges, max_edges: int
 ) -> Tensor:
-    """``function(x, senders, receivers, scale, edges)`` with at most max_edges edges at a time.
+    """Compute ``function(x, senders, receivers, scale, edges)`` with at most max_edges edges at a time.
 
-    Differentiable once, with respect to everything but the function's own parameters: for inference.
+    For inference: the result can be differentiated once, and not with respect to parameters of the function.
     """
     result: Tensor = _Tiled.apply(function, edges, max_edges, x, senders, receivers, scale, edges.vectors)
     return result

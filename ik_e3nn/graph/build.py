@@ -1,4 +1,4 @@
-"""From ASE structures to graphs, and from graphs to batches."""
+"""Build graphs from ASE structures, and batches from graphs."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 NUMBER_KEYS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
-SURFACE_FIELDS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)  # their keys are their names
+SURFACE_FIELDS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)  # also their keys in atoms.info
 
 
 def build_graph(
@@ -30,22 +30,22 @@ def build_graph(
     bonds: ArrayLike | None = None,
     pairs: tuple[IntArray, FloatArray] | None = None,
 ) -> Data:
-    """Graph of one structure: every tensor of ``ik_e3nn.graph.fields`` that is an input.
+    """Build the graph of one structure, with all input tensors of ``ik_e3nn.graph.fields``.
 
     Args:
         atoms: The structure; it is only read.
         r_max: Cutoff radius in A.
-        dtype: Floating type of shifts, charge and spin. Positions, cell and surface are always float64, as ASE has
-            them: models round the differences of positions, not the positions.
-        bonds: Rows (i, j, type) to use instead of those stored with the structure.
-        pairs: ``edge_index`` and ``shifts`` from a neighbor list that is already there, e.g. a ``SkinList``.
+        dtype: Floating type of shifts, charge and spin. Positions, cell and surface are always float64, as in ASE:
+            models round the differences of positions, not the positions.
+        bonds: Rows (i, j, type) to use instead of the bonds stored with the structure.
+        pairs: ``edge_index`` and ``shifts`` of an existing neighbor list, for example of a ``SkinList``.
 
     Returns:
         A ``torch_geometric.data.Data``.
 
     Raises:
         DataError: Positions or cell are not finite, the cell does not fit pbc, the bonds do not fit the atoms, the
-            charge or spin is not a number, a vector of the surface is none, or sites are occupied in part.
+            charge or spin is not a number, a vector of the surface is invalid, or sites are partially occupied.
 
     Example:
         >>> from ase.build import molecule
@@ -58,7 +58,8 @@ def build_graph(
     edge_index, shifts = neighbor_list(positions, cell, atoms.pbc, r_max) if pairs is None else pairs
     if np.abs(shifts).max(initial=0.0) > 1.0 / torch.finfo(dtype).eps:
         raise DataError(
-            f"atoms are {np.abs(shifts).max():.0f} cells apart, more than {dtype} can count: wrap them into the cell"
+            f"neighbors are {np.abs(shifts).max():.0f} cells apart, more than {dtype} can represent exactly: wrap the "
+            "atoms into the cell"
         )
     rows = fitting_bonds(atoms) if bonds is None else check_bonds(bonds, len(atoms))
     if len(rows):
@@ -86,13 +87,13 @@ def build_graph(
 
 
 def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:
-    """Where the surface (or wire, or site) is that a structure stands by: what ``atoms.info`` says of it.
+    """Direction and origin of the surroundings (surface, wire or site) of a structure, from ``atoms.info``.
 
     Args:
         atoms: The structure.
 
     Returns:
-        "surface_normal", "surface_origin" and "surface_x", three numbers each, as far as they are there.
+        "surface_normal", "surface_origin" and "surface_x", (3,) each, as far as they are given.
 
     Raises:
         DataError: A value is not three finite numbers, a direction has no length, or x is not across the normal.
@@ -105,12 +106,12 @@ def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:
     if fields.SURFACE_X in vectors:
         normal = vectors.get(fields.SURFACE_NORMAL)
         if normal is None or not np.cross(normal, vectors[fields.SURFACE_X]).any():
-            raise DataError('atoms.info["surface_x"] must be given with a "surface_normal" that is not along it')
+            raise DataError('atoms.info["surface_x"] must be given with a "surface_normal" that is not parallel to it')
     return vectors
 
 
 def heights_over_surface(atoms: Atoms) -> FloatArray:
-    """Height of every atom over the plane of a surface without atoms, z = 0 where the structure says no other.
+    """Height of every atom over the plane of a surface without atoms; by default the plane is z = 0.
 
     Args:
         atoms: The structure.
@@ -119,7 +120,7 @@ def heights_over_surface(atoms: Atoms) -> FloatArray:
         Heights, (N,), in A.
 
     Raises:
-        DataError: The vectors of the surface are none, see ``surface_vectors``.
+        DataError: A vector of the surface is invalid; see ``surface_vectors``.
 
     Example:
         >>> heights_over_surface(Atoms("Na", [[1, 0, 5]], info={"surface_normal": [2, 0, 0]})).tolist()
@@ -141,12 +142,12 @@ def _vector(atoms: Atoms, key: str) -> FloatArray:
     if vector.shape != (3,) or not np.isfinite(vector).all():
         raise DataError(f'atoms.info["{key}"] must be three finite numbers, got {stored!r:.80}')
     if key != fields.SURFACE_ORIGIN and not vector.any():
-        raise DataError(f'atoms.info["{key}"] is a direction and must not be zero')
+        raise DataError(f'atoms.info["{key}"] is a direction and must not be zero; got {vector.tolist()}')
     return vector
 
 
 def batch_graphs(graphs: Sequence[Data]) -> Batch:
-    """Join graphs into one: molecules, crystals and single atoms may be mixed.
+    """Join graphs to a batch; molecules, crystals and single atoms can be mixed.
 
     Args:
         graphs: Graphs with the same tensors.
@@ -155,7 +156,7 @@ def batch_graphs(graphs: Sequence[Data]) -> Batch:
         A ``torch_geometric.data.Batch``, with the structure of each atom in ``batch``.
 
     Raises:
-        DataError: No graphs, or some carry a tensor (a charge, say) that others lack.
+        DataError: There are no graphs, or some have a tensor (for example a charge) that others lack.
 
     Example:
         >>> from ase.build import bulk, molecule

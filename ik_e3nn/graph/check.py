@@ -1,4 +1,4 @@
-"""Whether the tensors of a graph are what the table of fields says."""
+"""Check the tensors of a graph against the table of fields."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph.bonds.stored import BOND_NAMES
 from ik_e3nn.graph.fields import BATCH, BOND_TYPES, EDGE_INDEX, FIELDS
 
-_NUMBERS_OF = {EDGE_INDEX: "N", BATCH: "B", BOND_TYPES: "types"}  # fields that are numbers of atoms, structures, types
+_NUMBERS_OF = {EDGE_INDEX: "N", BATCH: "B", BOND_TYPES: "types"}  # fields that index atoms, structures, bond types
 
 
 def check_graph(graph: Mapping[str, Tensor], names: Sequence[str]) -> None:
@@ -17,11 +17,11 @@ def check_graph(graph: Mapping[str, Tensor], names: Sequence[str]) -> None:
 
     Args:
         graph: Tensors by the names of ``FIELDS``.
-        names: Which are needed.
+        names: Names of the tensors that are needed.
 
     Raises:
-        MissingInputError: One is not there.
-        DataError: One is not what ``FIELDS`` says.
+        MissingInputError: A tensor is missing.
+        DataError: A tensor differs from its entry in ``FIELDS``.
 
     Example:
         >>> check_graph({"batch": torch.zeros(3)}, ["batch"])
@@ -32,7 +32,7 @@ each atom belongs to
     sizes: dict[str, int] = {}
     for name in names:
         if name not in graph:
-            raise MissingInputError(f"the model needs {name!r} and the structure does not give it")
+            raise MissingInputError(f"the model needs {name!r}, but the structure does not give it")
         field, tensor, before = FIELDS[name], graph[name], dict(sizes)
         symbols = field.shape.strip("(),").split(", ")
         right = field.dtype == str(tensor.dtype).removeprefix("torch.")

@@ -1,4 +1,4 @@
-"""Edge vectors: the one place where their direction and the sign of the lattice shifts are fixed."""
+"""Edge vectors; only this module defines their direction and the sign of the lattice shifts."""
 
 from torch import Tensor
 
@@ -8,8 +8,8 @@ def edge_vectors(positions: Tensor, edge_index: Tensor, edge_shifts: Tensor, cel
 
     .. math:: r_{ij} = r_i - r_j + S_{ij}\, h
 
-    with i the receiver, j the sender, S the lattice shift and the rows of h the cell vectors. Differentiable in
-    positions and cell, so a strain applied to both gives the virial.
+    with i the receiver, j the sender, S the lattice shift and the rows of h the cell vectors. It is differentiable in
+    positions and cell, so that a strain applied to both gives the virial.
 
     Args:
         positions: Atom positions, (N, 3), in A.
@@ -29,8 +29,8 @@ def edge_vectors(positions: Tensor, edge_index: Tensor, edge_shifts: Tensor, cel
         [[-0.5, 0.0, 0.0]]
     """
     sender, receiver = edge_index[0], edge_index[1]
-    # index_select, not indexing: its gradient adds up in a fixed order on CPU, whatever the number of threads
+    # index_select, because its gradient is summed in a fixed order on CPU for any number of threads
     cells = cell if cell.shape[0] == 1 else cell.index_select(0, batch.index_select(0, receiver))
-    # three terms: on CPU several times faster than one product that is summed over an axis of three
+    # three terms are several times faster on CPU than one product that is summed over an axis of length three
     a, b, c = (edge_shifts[:, k : k + 1] * cells[:, k] for k in range(3))
     return positions.index_select(0, receiver) - positions.index_select(0, sender) + (a + b + c)

@@ -1,8 +1,8 @@
-"""Every tensor of a graph, of what a potential makes of it, and of what it predicts, named once.
+"""Names, shapes, units and dtypes of the tensors of graphs, of prepared graphs and of predictions.
 
-``FIELDS`` has shape, unit and dtype of the tensors of a graph, ``PREPARED`` those of what ``EdgePotential.prepare``
-gives, ``OUTPUTS`` those of predictions. N atoms, E directed edges, B structures; edges are prepared in K blocks of w
-places, each block with edges to one receiver.
+``FIELDS`` describes the tensors of a graph, ``PREPARED`` the tensors that ``EdgePotential.prepare`` returns, and
+``OUTPUTS`` predictions. There are N atoms, E directed edges and B structures; edges are prepared in K blocks of w
+places, and all edges of a block have the same receiver.
 
 A graph is a ``torch_geometric.data.Data`` or ``Batch``, or a plain dict of tensors under these keys. Edges run from a
 sender j (the neighbor) to a receiver i (the center), and
@@ -28,7 +28,7 @@ SPIN: Final = "spin"
 SURFACE_NORMAL: Final = "surface_normal"
 SURFACE_ORIGIN: Final = "surface_origin"
 SURFACE_X: Final = "surface_x"
-SURROUNDINGS: Final = ("surface", "wire", "site")  # what a model may declare to stand outside its structures
+SURROUNDINGS: Final = ("surface", "wire", "site")  # kinds of surroundings of a model
 ENERGY: Final = "energy"
 FORCES: Final = "forces"
 STRESS: Final = "stress"
@@ -42,7 +42,7 @@ OWNERS: Final = "owners"
 BONDS: Final = "bonds"
 DISPLACEMENTS: Final = "displacements"
 FRAMES: Final = "frames"
-MOVING: Final = (VECTORS, DISPLACEMENTS)  # what energies are differentiated by
+MOVING: Final = (VECTORS, DISPLACEMENTS)  # tensors with respect to which energies are differentiated
 
 ENERGIES: Final = "energies"
 ATOMIC_VIRIALS: Final = "atomic_virials"
@@ -53,15 +53,15 @@ STDS: Final = (ENERGY_STD, FORCES_STD)
 
 @dataclass(frozen=True)
 class Field:
-    """What one tensor of a graph is.
+    """Description of one tensor.
 
     Args:
         shape: Dimensions in symbols: N atoms, E edges, B structures, K blocks of w places for edges.
-        dtype: Kind of number; "float" is float64 for positions, cell and surface, so that their differences are
-            rounded after they are taken, and the dtype the graph was built with for shifts, charge and spin. Of what
-            is prepared it is that of the model, of predictions that of the positions.
-        unit: Physical unit, empty where there is none.
-        meaning: What it holds.
+        dtype: Kind of number. In graphs, "float" is float64 for positions, cell and surface, so that their differences
+            are taken before rounding, and the dtype of the graph for shifts, charge and spin. In prepared tensors it is
+            the dtype of the model, in predictions the dtype of the positions.
+        unit: Physical unit; empty for numbers without unit.
+        meaning: Meaning of the values.
 
     Example:
         >>> FIELDS["forces"].unit
@@ -77,44 +77,44 @@ class Field:
 FIELDS: Final[dict[str, Field]] = {
     ATOMIC_NUMBERS: Field("(N,)", "int64", "", "atomic number of each atom"),
     POSITIONS: Field("(N, 3)", "float", "A", "atom positions, as given (not wrapped)"),
-    CELL: Field("(B, 3, 3)", "float", "A", "cell vectors as rows, as given; zeros where there is none"),
+    CELL: Field("(B, 3, 3)", "float", "A", "cell vectors as rows, as given; absent vectors are zero"),
     PBC: Field("(B, 3)", "bool", "", "periodic along each cell vector"),
     EDGE_INDEX: Field("(2, E)", "int64", "", "[0] sender j, [1] receiver i; both directions; sorted by receiver"),
     EDGE_SHIFTS: Field("(E, 3)", "float", "cell vectors", "whole-number lattice shift of each edge"),
     BOND_TYPES: Field("(E,)", "int64", "", "0 none, 1 single, 2 double, 3 triple, 4 aromatic"),
     BATCH: Field("(N,)", "int64", "", "structure that each atom belongs to"),
-    TOTAL_CHARGE: Field("(B,)", "float", "e", "total charge; only where it is known"),
-    SPIN: Field("(B,)", "float", "", "spin multiplicity 2S+1; only where it is known"),
+    TOTAL_CHARGE: Field("(B,)", "float", "e", "total charge; only if it is known"),
+    SPIN: Field("(B,)", "float", "", "spin multiplicity 2S+1; only if it is known"),
     SURFACE_NORMAL: Field(
         "(B, 3)", "float", "", "direction of a surface's normal, a wire, a site's main axis; optional"
     ),
     SURFACE_ORIGIN: Field("(B, 3)", "float", "A", "a point of the surface or wire, or the site; optional"),
     SURFACE_X: Field("(B, 3)", "float", "", "direction across the normal that groups like C4v need; optional"),
-    ENERGY: Field("(B,)", "float64", "eV", "label; NaN where missing"),
-    FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN where missing"),
-    STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN where missing"),
-    TARGETS: Field("(B, T)", "float64", "each its own", "labels of structures side by side; NaN where missing"),
-    ATOM_TARGETS: Field("(N, T)", "float64", "each its own", "labels of atoms side by side; NaN where missing"),
+    ENERGY: Field("(B,)", "float64", "eV", "label; NaN if missing"),
+    FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN if missing"),
+    STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN if missing"),
+    TARGETS: Field("(B, T)", "float64", "of each target", "labels of structures side by side; NaN if missing"),
+    ATOM_TARGETS: Field("(N, T)", "float64", "of each target", "labels of atoms side by side; NaN if missing"),
 }
 
 PREPARED: Final[dict[str, Field]] = {
-    SPECIES: Field("(N,)", "int64", "", "number of each atom's element among those of the model"),
-    VECTORS: Field("(K, w, 3)", "float", "A", "edge vectors; longer than the cutoff in places that no edge fills"),
-    SENDERS: Field("(K, w)", "int64", "", "sender of each edge; 0 in places that no edge fills"),
+    SPECIES: Field("(N,)", "int64", "", "index of each atom's element among the species of the model"),
+    VECTORS: Field("(K, w, 3)", "float", "A", "edge vectors; longer than the cutoff in empty places"),
+    SENDERS: Field("(K, w)", "int64", "", "sender of each edge; 0 in empty places"),
     OWNERS: Field("(K,)", "int64", "", "receiver of each block"),
-    BONDS: Field("(K, w)", "int64", "", "bond type of each edge; only of models that know bonds"),
-    TOTAL_CHARGE: Field("(N,)", "float", "e", "total charge of each atom's structure; only of models that know it"),
-    SPIN: Field("(N,)", "float", "", "spin multiplicity of each atom's structure; only of models that know it"),
-    DISPLACEMENTS: Field("(N, 3)", "float", "A", "from the surroundings to each atom; only of models that know them"),
-    FRAMES: Field("(N, 3, 3)", "float", "", "axes of each atom's surroundings; only of models that know them"),
+    BONDS: Field("(K, w)", "int64", "", "bond type of each edge; only for models that use it"),
+    TOTAL_CHARGE: Field("(N,)", "float", "e", "total charge of each atom's structure; only for models that use it"),
+    SPIN: Field("(N,)", "float", "", "spin multiplicity of each atom's structure; only for models that use it"),
+    DISPLACEMENTS: Field("(N, 3)", "float", "A", "from the surroundings to each atom; only for models that use them"),
+    FRAMES: Field("(N, 3, 3)", "float", "", "axes of each atom's surroundings; only for models that use them"),
 }
 
 OUTPUTS: Final[dict[str, Field]] = {
     ENERGY: Field("(B,)", "float64", "eV", "total energy"),
     ENERGIES: Field("(N,)", "float64", "eV", "energy of each atom; they sum to the total energy"),
-    FORCES: Field("(N, 3)", "float", "eV/A", "minus the derivative of the energy by the positions"),
-    STRESS: Field("(B, 3, 3)", "float", "eV/A^3", "tension positive; NaN where the cell has no volume"),
-    ATOMIC_VIRIALS: Field("(N, 3, 3)", "float", "eV", "of each atom; they sum to stress times volume"),
+    FORCES: Field("(N, 3)", "float", "eV/A", "minus the derivative of the energy with respect to positions"),
+    STRESS: Field("(B, 3, 3)", "float", "eV/A^3", "tension positive; NaN if the cell has no volume"),
+    ATOMIC_VIRIALS: Field("(N, 3, 3)", "float", "eV", "virial of each atom; they sum to stress times volume"),
     ENERGY_STD: Field("(B,)", "float64", "eV", "standard deviation of the total energy"),
     FORCES_STD: Field("(N, 3)", "float64", "eV/A", "standard deviation of each component of the forces"),
 }

@@ -1,4 +1,4 @@
-"""Graphs of molecules along covalent bonds, within a radius, or both."""
+"""Graphs of molecules with edges along covalent bonds, within a radius, or both."""
 
 from typing import Literal, get_args
 
@@ -19,21 +19,21 @@ Connectivity = Literal["bonds", "radius", "both"]
 def build_molecular_graph(
     atoms: Atoms, edges: Connectivity = "bonds", r_max: float = 5.0, *, dtype: torch.dtype = torch.float32
 ) -> Data:
-    """Graph of a molecule.
+    """Build the graph of a molecule.
 
     Args:
         atoms: The molecule; it is only read.
-        edges: "bonds": both directions of every stored bond; "radius": all neighbors, bonds are not looked at;
-            "both": bonds and neighbors, where a pair that is not bonded has bond type 0, "none".
-        r_max: Cutoff radius in A, for all but "bonds".
-        dtype: Floating type of shifts, charge and spin, see ``build_graph``.
+        edges: "bonds": both directions of every stored bond; "radius": all neighbors, without bonds; "both": bonds and
+            neighbors, where pairs that are not bonded have bond type 0, "none".
+        r_max: Cutoff radius in A, for "radius" and "both".
+        dtype: Floating type of shifts, charge and spin; see ``build_graph``.
 
     Returns:
         A ``torch_geometric.data.Data`` with the tensors of ``ik_e3nn.graph.fields``.
 
     Raises:
-        ConfigError: An unknown kind of graph.
-        DataError: Bonds are needed and not stored, or the structure is periodic and "bonds" alone were asked for.
+        ConfigError: The kind of edges is unknown.
+        DataError: Bonds are needed but not stored, or the structure is periodic and ``edges`` is "bonds".
 
     Example:
         >>> water = Atoms("OHH", [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]], info={"bonds": [0, 1, 1, 0, 2, 1]})
@@ -46,11 +46,11 @@ def build_molecular_graph(
         return build_graph(atoms, r_max, dtype=dtype, bonds=[])
     if not has_bonds(atoms) and len(atoms) > 1:
         raise DataError(
-            f"{atoms.get_chemical_formula()} has no bonds stored: read it from SDF, give its SMILES, have its bonds "
+            f"{atoms.get_chemical_formula()} has no stored bonds: read it from SDF, give its SMILES, have its bonds "
             f'perceived, or use a graph with edges="radius". {KEPT_BY}'
         )
     if edges == "bonds" and atoms.pbc.any():
-        raise DataError('a graph of bonds alone is for molecules; this structure is periodic: use edges="both"')
+        raise DataError('edges="bonds" is for molecules, but this structure is periodic: use edges="both"')
     bonds = fitting_bonds(atoms)
     if edges == "bonds":
         pairs = bonded_pairs(bonds)
@@ -75,7 +75,7 @@ def bonded_pairs(bonds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
 def _joined(
     pairs: tuple[NDArray[np.int64], NDArray[np.float64]], bonds: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """A neighbor list with the bonded pairs that it lacks: a bond may be longer than the cutoff."""
+    """A neighbor list with the missing bonded pairs added, because a bond can be longer than the cutoff."""
     edge_index, shifts = pairs
     found = set(map(tuple, edge_index.T.tolist()))
     more = [pair for pair in bonded_pairs(bonds)[0].T.tolist() if tuple(pair) not in found]

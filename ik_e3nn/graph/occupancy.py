@@ -1,4 +1,4 @@
-"""Sites that are occupied in part, or by several elements: averages over many cells, which no model can compute."""
+"""Refuse sites with partial occupancy or several elements: they are averages over many cells, not single structures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,9 +8,9 @@ from ase import Atoms
 
 from ik_e3nn.errors import DataError
 
-# ASE's names: of a CIF file in ``info``, by kind of site; of PDB and electron microscopy files in ``arrays``, by atom.
+# ASE stores occupancies of CIF files in ``info``, by kind of site; of PDB and electron microscopy files in ``arrays``.
 OCCUPANCY_KEYS = ("occupancy", "occupancies")
-FULL = 0.99  # rounded values of full sites are above
+FULL = 0.99  # rounded occupancies of full sites are larger
 
 
 def check_occupancy(atoms: Atoms) -> None:
@@ -20,7 +20,7 @@ def check_occupancy(atoms: Atoms) -> None:
         atoms: The structure; it is only read.
 
     Raises:
-        DataError: Names the first such sites.
+        DataError: There are such sites; the message names the first ones.
 
     Example:
         >>> check_occupancy(Atoms("C", info={"occupancy": {"0": {"C": 0.6, "N": 0.4}}}))
@@ -33,14 +33,14 @@ def check_occupancy(atoms: Atoms) -> None:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise DataError(
             f"sites are occupied in part or by several elements: {', '.join(found[:3])}{more}; a calculation needs "
-            "whole atoms. Make an ordered structure first: choose one element for every site and one of the places of "
-            "an atom that is split (a PDB or mmCIF file with alternate locations is read by "
-            'ik_e3nn.data.read_structures, which chooses); then delete "occupancy" from atoms.info and atoms.arrays'
+            "whole atoms. Make an ordered structure first: choose one element for every site and one position for "
+            "every split atom (ik_e3nn.data.read_structures does so for alternate locations in PDB and mmCIF files); "
+            'then delete "occupancy" from atoms.info and atoms.arrays'
         )
 
 
 def _of_kinds(atoms: Atoms) -> list[str]:
-    """Such sites of a CIF file, in words."""
+    """Descriptions of partially occupied sites of a CIF file."""
     stored = atoms.info.get("occupancy")
     if not isinstance(stored, Mapping):
         return []
@@ -62,7 +62,7 @@ def _words(site: Mapping[str, Any]) -> str:
 
 
 def _number(value: Any) -> float:
-    """An occupancy; that which a CIF file leaves open is 1."""
+    """An occupancy; if a CIF file leaves it open, it is 1."""
     try:
         return float(value)
     except (TypeError, ValueError):
@@ -70,7 +70,7 @@ def _number(value: Any) -> float:
 
 
 def _of_atoms(atoms: Atoms) -> list[str]:
-    """Such atoms of other files, in words; many programs write 0 for an occupancy that they do not know."""
+    """Descriptions of partially occupied atoms of other files; many programs write 0 for an unknown occupancy."""
     for key in OCCUPANCY_KEYS:
         values = atoms.arrays.get(key)
         if values is not None and values.ndim == 1 and values.dtype.kind in "iuf":

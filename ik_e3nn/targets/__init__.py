@@ -1,4 +1,4 @@
-"""What is predicted: a class for every kind of quantity, and the heads that read it from the features of atoms."""
+"""Targets: a class for every kind of predicted quantity, and the heads that compute it from the features of atoms."""
 
 from ik_e3nn.targets.dipole import Dipole, DipoleNorm
 from ik_e3nn.targets.labels import LabelLayout

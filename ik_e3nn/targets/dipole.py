@@ -1,4 +1,4 @@
-"""Dipoles and their lengths."""
+"""Dipoles and their norms."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ik_e3nn.targets.target import FloatArray, Target
 class DipoleHead(Head):
     r"""A vector: :math:`y = N_0^{-1/2} \sum_i \big( g_i \, L_{1o} x_i + q_i \, (r_i - R) \big)`.
 
-    The first term is the dipole of an atom, the second that of its charge; R is the center of nuclear charge.
+    The first term is the dipole of an atom, the second the dipole of its charge; R is the center of nuclear charge.
 
     Reference:
         Schütt et al., PaiNN, ICML 2021, eq. 14.
@@ -34,7 +34,7 @@ class DipoleHead(Head):
 
 
 class Dipole(Target):
-    """A vector, about the center of nuclear charge."""
+    """A dipole vector about the center of nuclear charge."""
 
     kind = "dipole"
     shape = (3,)
@@ -42,16 +42,16 @@ class Dipole(Target):
 
 
 class DipoleNormHead(DipoleHead):
-    """The length of a vector like that of :class:`DipoleHead`."""
+    """The norm of a vector that is computed like the dipole of :class:`DipoleHead`."""
 
     def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
         """See the base class."""
         vector = super().forward(atoms, molecules)
-        return (vector.square().sum(2) + 1e-12).sqrt()  # the gradient of a plain norm is NaN for atoms, with zero
+        return (vector.square().sum(2) + 1e-12).sqrt()  # single atoms have a zero vector: its norm has a NaN gradient
 
 
 class DipoleNorm(Target):
-    """The length of a dipole."""
+    """The norm of a dipole."""
 
     kind = "dipole_norm"
     head = DipoleNormHead

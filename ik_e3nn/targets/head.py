@@ -1,4 +1,4 @@
-"""Readouts of targets, dimensionless: what they see of atoms and structures, and what they have in common."""
+"""Dimensionless readouts of targets: their inputs and their base class."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.nn import EquivariantLinear, ScalarMLP, normalized_silu
 
-TYPICAL_ATOMS = 18.0  # sums over atoms are divided by its root
-FAINT = 0.1  # last weights of vectors at the start: the length of a zero vector has no gradient
+TYPICAL_ATOMS = 18.0  # sums over atoms are divided by the root of this number
+FAINT = 0.1  # factor of the last weights of vectors at first; with zero, the norm of the vector would have no gradient
 
 
 class Molecules(NamedTuple):
-    """What readouts need to know of the atoms of a batch.
+    """Data of the atoms of a batch for readouts.
 
     Attributes:
         species: Species indices, (N,).
         batch: Molecule of every atom, (N,).
-        sizes: Atoms of every molecule, (B,).
+        sizes: Number of atoms of every molecule, (B,).
         places: Positions relative to the center of nuclear charge, (N, 3), in A.
-        charges: Total charges, (B,), where a target needs them.
+        charges: Total charges, (B,), if a target needs them.
     """
 
     species: Tensor
@@ -45,11 +45,11 @@ class Molecules(NamedTuple):
 
 
 class Atomwise(NamedTuple):
-    """What a body says of every atom.
+    """Output of a body for every atom.
 
     Attributes:
         features: Steerable features, (N, irreps.dim).
-        scalars: Invariants made of them, (N, hidden).
+        scalars: Invariants of these features, (N, hidden).
     """
 
     features: Tensor
@@ -73,18 +73,18 @@ class Head(ExactModule, ABC):
 
     @abstractmethod
     def forward(self, atoms: Atomwise, molecules: Molecules) -> Tensor:
-        """Values of unit order, (B, count, *shape), or (N, count, *shape) where every atom has a value."""
+        """Values of order 1, (B, count, *shape), or (N, count, *shape) if every atom has a value."""
 
     def take(self, other: Head, sources: Mapping[int, int]) -> None:
-        """Copy the hidden layers of another head, which its properties share, and what reads some of the properties.
+        """Copy the hidden layers of another head, which all properties share, and the last weights of some properties.
 
         Args:
             other: A head of the same class and sizes, for any number of properties.
-            sources: Places of properties in this head, and of the same ones in the other.
+            sources: Index of each property to copy in this head, and its index in the other.
 
         Example:
             >>> from ik_e3nn.targets.numbers import SumHead
-        >>> one, two = SumHead(o3.Irreps("4x0e"), 4, 2), SumHead(o3.Irreps("4x0e"), 4, 1)
+            >>> one, two = SumHead(o3.Irreps("4x0e"), 4, 2), SumHead(o3.Irreps("4x0e"), 4, 1)
             >>> two.take(one, {0: 1})
             >>> bool((two.mlp.weights[1][:, 0] == one.mlp.weights[1][:, 1]).all())
             True
@@ -96,14 +96,14 @@ class Head(ExactModule, ABC):
                 if name in shared:
                     parameter.copy_(given[name])
                     continue
-                # what reads properties has them innermost: matrices (..., count)
+                # the other weights are matrices (..., count), with one column for each property
                 mine, theirs = parameter.view(-1, self.count), given[name].view(-1, other.count)
                 for here, there in sources.items():
                     mine[:, here] = theirs[:, there]
 
 
 class Invariants(nn.Module):
-    """Invariants of every atom from its steerable features.
+    """Compute invariants of every atom from its steerable features.
 
     Args:
         irreps_in: Type of the node features.
@@ -124,7 +124,7 @@ class Invariants(nn.Module):
 
 
 def quiet(mlp: ScalarMLP, factor: float = 0.0) -> ScalarMLP:
-    """The MLP with its last weights scaled down: a model's first guess is then the reference, which is a good one."""
+    """The MLP with its last weights scaled, in place; with factor 0, a new model predicts the reference."""
     with torch.no_grad():
         mlp.weights[-1].mul_(factor)
     return mlp

@@ -1,4 +1,4 @@
-"""Where the labels of targets are in a graph."""
+"""The places of labels in a graph."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ik_e3nn.targets.target import Target, check_names
 
 
 class LabelLayout:
-    """The places of the labels of some targets.
+    """The places of the labels of some targets in a graph.
 
-    Energy, forces and stress have tensors of their own. All others are columns, side by side, of one tensor for values
-    of structures and of one for values of atoms.
+    Energy, forces and stress have one tensor each. The labels of all other targets are columns of one tensor for values
+    of structures and of one tensor for values of atoms.
 
     Args:
         targets: The targets, in the order of their columns.
 
     Raises:
-        ConfigError: Two targets have one name.
+        ConfigError: Two targets have the same name.
 
     Example:
         >>> from ik_e3nn.targets import Dipole, Intensive
@@ -47,7 +47,7 @@ class LabelLayout:
             ends[key] += target.width
 
     def put(self, graph: MutableMapping[str, Any] | Any, values: Mapping[str, Tensor]) -> None:
-        """Add labels to a graph: by the targets' names, (rows, *shape) with a row for each structure or atom."""
+        """Add labels to a graph: by name of the target, (rows, *shape) with one row for each structure or atom."""
         parts: dict[str, list[Tensor]] = {}
         for name, (key, place) in self.places.items():
             value = values[name]
@@ -56,26 +56,26 @@ class LabelLayout:
             graph[key] = tensors[0] if len(tensors) == 1 else torch.cat(tensors, 1)
 
     def get(self, batch: Mapping[str, Tensor], name: str) -> Tensor:
-        """The labels of a target in a batch, (rows, *shape); NaN where one is missing."""
+        """The labels of a target in a batch, (rows, *shape); missing labels are NaN."""
         key, place = self.places[name]
         tensor, shape = batch[key], self.targets[name].shape
         return (tensor if place is None else tensor[:, place]).reshape(len(tensor), *shape)
 
     def residual(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-        """Predicted minus labeled values of a target.
+        """Predictions minus labels of a target.
 
         Args:
-            outputs: What a model returned for the batch.
+            outputs: Predictions of a model for the batch.
             batch: Graph with labels.
-            name: The target.
+            name: Name of the target.
 
         Returns:
-            The differences (rows, *shape), zero where there is no label, in the wider of both dtypes; and the mask of
-            the labeled values.
+            The differences (rows, *shape) in the wider of both dtypes, zero for missing labels; and the mask of the
+            values that have labels.
         """
         predicted, reference = outputs[name], self.get(batch, name)
         known, defined = ~torch.isnan(reference), self.targets[name].is_defined(batch)
         if defined is not None:
             known = known & defined
-        # both sides are filled before the difference: the gradient of a masked NaN would still be NaN
+        # mask both sides before the difference: the gradient of a masked NaN would be NaN
         return torch.where(known, predicted, 0.0) - torch.where(known, reference, 0.0), known

@@ -15,7 +15,7 @@ from ik_e3nn.targets.target import Axis, FloatArray, Target
 
 
 class Energy(Target):
-    """The total energy in eV; its errors count per atom."""
+    """The total energy in eV; its errors are given per atom."""
 
     kind = "energy"
     reference = frozenset({"per_atom"})
@@ -47,7 +47,7 @@ class Forces(Target):
 
 
 class Stress(Target):
-    """The stress in eV/A^3, tension positive; where the cell has no volume there is none."""
+    """The stress in eV/A^3, tension positive; it is undefined if the cell has no volume."""
 
     kind = "stress"
     shape = (3, 3)
@@ -57,14 +57,14 @@ class Stress(Target):
     axis = Axis("stress component", "eV/A$^3$", 1000.0, "meV/A$^3$")
 
     def is_defined(self, batch: Mapping[str, Any]) -> Tensor | None:
-        """Where the cell has a volume."""
+        """Whether the cell has a volume, (B, 1, 1)."""
         return (torch.linalg.det(batch[fields.CELL]) != 0)[:, None, None]
 
 
 MECHANICS: tuple[Target, ...] = (Energy("energy", "eV"), Forces("forces", "eV/A"), Stress("stress", "eV/A^3"))
-"""The targets of a potential, under the names that files, graphs and predictions have for them."""
+"""The targets of a potential, under their names in files, graphs and predictions."""
 
 
 def mechanics_of(targets: Any) -> dict[str, Target]:
-    """Those targets, by name, that a potential and its derivatives predict."""
+    """The targets, by name, that a potential and its derivatives predict."""
     return {target.name: target for target in targets if target.field is not None}

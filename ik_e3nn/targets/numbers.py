@@ -1,4 +1,4 @@
-"""Numbers of a whole structure: sums over atoms, numbers that do not grow with it, and second moments."""
+"""Scalar targets of a structure: extensive and intensive numbers, and second moments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ik_e3nn.nn import ScalarMLP
 from ik_e3nn.targets.head import TYPICAL_ATOMS, Atomwise, Head, Molecules, quiet
 from ik_e3nn.targets.target import FloatArray, Target
 
-POOLED = 128  # hidden size of the MLP behind the pooling, as in the paper
+POOLED = 128  # hidden size of the MLP after the pooling, as in the paper
 TYPICAL_SQUARE = 6.0  # |r - R|^2 in A^2
 
 
@@ -51,7 +51,7 @@ class PooledHead(Head):
 
 
 class Intensive(Target):
-    """A number that does not grow with the structure, like the energy of an orbital."""
+    """A number that does not grow with the size of the structure, like the energy of an orbital."""
 
     kind = "intensive"
     reference = frozenset({"shift"})
@@ -89,5 +89,5 @@ class SpatialExtent(Target):
 
 
 def not_negative(target: Target, value: FloatArray) -> str:
-    """The fault of a value that is negative."""
+    """The fault of a negative value; empty for others."""
     return f"is a {target.kind} and cannot be negative" if value < 0 else ""

@@ -19,7 +19,7 @@ class PolarizabilityHead(Head):
     with :math:`v \vee r = v r^T + r v^T`, and T the traceless symmetric matrix of five numbers.
 
     Reference:
-        Schütt et al., PaiNN, ICML 2021, eq. 15; the term of degree 2 is added where the features have that degree.
+        Schütt et al., PaiNN, ICML 2021, eq. 15; the term of degree 2 is added if the features have that degree.
     """
 
     basis: Tensor
@@ -52,12 +52,12 @@ class Polarizability(Target):
 
     @staticmethod
     def isotropic(values: FloatArray) -> FloatArray:
-        """A third of the traces of tensors."""
+        """A third of the traces (M,) of tensors (M, 3, 3)."""
         return np.asarray(np.trace(values, axis1=1, axis2=2) / 3)
 
     @staticmethod
     def from_isotropic(numbers: Tensor) -> Tensor:
-        """Multiples of the unit matrix."""
+        """Multiples (M, 3, 3) of the unit matrix."""
         return numbers[:, None, None] * torch.eye(3, dtype=numbers.dtype, device=numbers.device)
 
     def fault(self, value: FloatArray, atoms: Atoms) -> str:

@@ -1,4 +1,4 @@
-"""From dimensionless readouts to values in their units."""
+"""Convert dimensionless readouts to values in their units."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ik_e3nn.targets.target import Target
 
 
 class PropertyScale(nn.Module):
-    r"""Properties as a reference that depends on composition and size, plus a scaled readout; in float64.
+    r"""Compute properties as a reference from composition and size plus a scaled readout, in float64.
 
     .. math:: P_t = b_t + \sum_i \big( a_{t Z_i} + c_{t Z_i} |r_i - R|^2 \big) + s_t \, y_t
 
-    with R the center of nuclear charge: a for extensive properties (and the isotropic part of tensors), c for the
-    electronic spatial extent, b for intensive ones. Where every atom has a value there is no sum. All are found by
-    least squares on the training set and are no parameters. Total energies are differences of large numbers: in float32
-    they would be off by several meV.
+    with R the center of nuclear charge. The numbers a are for extensive properties (and the isotropic part of tensors),
+    c for the electronic spatial extent, and b for intensive properties. If every atom has a value, there is no sum. All
+    numbers are fitted by least squares to the training set and are not trained. Total energies are large: in float32
+    they would be wrong by several meV.
 
     Args:
         targets: The properties.
@@ -56,7 +56,7 @@ class PropertyScale(nn.Module):
         return self
 
     def references(self, molecules: Molecules) -> Tensor:
-        """B + sums of a and c, (B, T), float64."""
+        """References of structures, b plus the sums of a and c, (B, T), float64."""
         atoms = self.per_atom.T.index_select(0, molecules.species)
         squares = molecules.places.double().square().sum(1, keepdim=True)
         whole = molecules.sum(atoms + squares * self.per_square.T.index_select(0, molecules.species))

@@ -1,4 +1,4 @@
-"""What can be predicted: one class for every kind of quantity, with its shape, reference, head and checks."""
+"""Targets: one class for every kind of predicted quantity, with its shape, reference, head and checks."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ik_e3nn.targets.head import Head, Molecules
 FloatArray = NDArray[np.float64]
 
 KINDS: dict[str, type[Target]] = {}
-"""The classes of targets by their kinds; a class is entered where it is defined."""
+"""The classes of targets by their kinds; defining a class adds it."""
 
 
 class Axis(NamedTuple):
-    """What stands at an axis of a picture.
+    """Label of an axis of a picture.
 
     Attributes:
-        name: What is shown.
+        name: The quantity that is shown.
         unit: Its unit.
-        factor: From that unit to the one that errors are given in.
-        error_unit: The unit of errors.
+        factor: Factor from that unit to the unit of errors.
+        error_unit: Unit of errors.
     """
 
     name: str
@@ -43,28 +43,29 @@ class Axis(NamedTuple):
 class Target(ABC):
     """One predicted quantity.
 
-    A subclass is a kind of quantity. It says what a value is; models, data sets, losses, errors and plots need no more.
+    A subclass is a kind of quantity. It describes the values completely: models, data sets, losses, errors and plots
+    are written for all targets.
 
     Args:
-        name: What data files and predictions call it.
-        unit: Its unit, as text: values are never converted on their way through a model.
+        name: Name in data files and predictions.
+        unit: Unit, as text; models never convert values.
 
     Attributes:
-        kind: What files call the kind.
+        kind: Name of the kind in files.
         shape: Shape of the value of one structure.
-        reference: What composition and size say of a value, out of "shift" (a constant), "per_atom" (a number for each
-            element, summed over atoms) and "per_square" (the same times squared distances from the center of nuclear
-            charge); the reference is fitted to the training set, and the head predicts the rest.
-        head: The module that predicts values from the features of atoms; None where the energy's derivatives do.
-        per_atom: Whether every atom has a value of that shape, not the structure.
-        needs: Optional inputs of a model, out of ``ik_e3nn.graph.fields``, without which the target means nothing.
-        field: Name of the graph's tensor of labels; None for the columns of ``fields.TARGETS`` or, where every atom has
-            a value, of ``fields.ATOM_TARGETS``.
-        huber_delta: Where Huber's loss turns from quadratic to linear, in the unit of the loss.
-        shown_unit: Unit in the names of errors, if it is not the target's.
-        shown_name: Name in the names of errors, if it is not the target's.
-        shown_factor: Factor from the target's unit to the one shown.
-        centered: Whether pictures show values less their mean, beside which differences would be lost.
+        reference: Terms of the reference, out of "shift" (a constant), "per_atom" (a number for each element, summed
+            over atoms) and "per_square" (such numbers times squared distances from the center of nuclear charge). The
+            reference is fitted to the training set, and the head predicts the rest.
+        head: The module that predicts values from the features of atoms; None if a potential predicts them.
+        per_atom: Whether every atom has a value of that shape, instead of the structure.
+        needs: Optional inputs of a model, out of ``ik_e3nn.graph.fields``, without which the target has no meaning.
+        field: Name of the tensor of labels in a graph; None for columns of ``fields.TARGETS`` or, if every atom has a
+            value, of ``fields.ATOM_TARGETS``.
+        huber_delta: Error at which Huber's loss turns from quadratic to linear, in the unit of the loss.
+        shown_unit: Unit in the names of errors, if it differs from the unit of the target.
+        shown_name: Name in the names of errors, if it differs from the name of the target.
+        shown_factor: Factor from the unit of the target to the unit in the names of errors.
+        centered: Whether pictures show values minus their mean, because the differences are small compared with it.
 
     Raises:
         ConfigError: The name is empty.
@@ -94,26 +95,29 @@ class Target(ABC):
     def __init_subclass__(cls) -> None:
         known = KINDS.setdefault(cls.kind, cls)
         if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
-            raise ConfigError(f"there are two classes of the kind {cls.kind!r}: {known.__qualname__} and another one")
+            raise ConfigError(
+                f"there are two classes of the kind {cls.kind!r}, {known.__qualname__} and {cls.__qualname__}: give "
+                "the new one another kind"
+            )
         KINDS[cls.kind] = cls
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise ConfigError("a target needs a name, that of its column or key in the data")
+            raise ConfigError("a target needs a name: the name of its column or key in the data")
 
     @property
     def width(self) -> int:
-        """Numbers of one value."""
+        """Number of components of one value."""
         return prod(self.shape)
 
     @property
     def turns(self) -> bool:
-        """Whether values turn with the structure."""
+        """Whether values rotate with the structure."""
         return bool(self.shape)
 
     @property
     def by_element(self) -> bool:
-        """Whether every element has a number of its own in the reference.
+        """Whether the reference has a number for every element.
 
         >>> from ik_e3nn.targets import Extensive, Intensive
         >>> Extensive("U0", "eV").by_element, Intensive("gap", "eV").by_element
@@ -123,26 +127,26 @@ class Target(ABC):
 
     @staticmethod
     def isotropic(values: FloatArray) -> FloatArray:
-        """The part of values (M, *shape) that a reference can describe, (M,)."""
+        """The isotropic part (M,) of values (M, *shape), which a reference can describe."""
         return values
 
     @staticmethod
     def from_isotropic(numbers: Tensor) -> Tensor:
-        """Values (M, *shape) that have nothing but an isotropic part, from numbers (M,)."""
+        """Values (M, *shape) with the isotropic parts (M,) and no other."""
         return numbers
 
     def constrained(self, values: Tensor, molecules: Molecules) -> Tensor:
-        """Values (rows, *shape), in the target's unit, with what is known of them exactly made true."""
+        """Values (rows, *shape), in the unit of the target, corrected to fulfill exact constraints."""
         del molecules
         return values
 
     def reduced(self, error: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        """Errors as losses and figures count them; ``error`` has the shape of the values of the batch."""
+        """Errors as losses and metrics use them; ``error`` has the shape of the values of the batch."""
         del batch
         return error
 
     def is_defined(self, batch: Mapping[str, Tensor]) -> Tensor | None:
-        """Where the quantity exists at all, in a shape that can be broadcast to its values; None for everywhere."""
+        """Mask of the values that are defined, in a shape that can be broadcast to them; None if all are."""
         del batch
         return None
 
@@ -158,39 +162,39 @@ class Target(ABC):
 
     @property
     def axis(self) -> Axis:
-        """What stands at the axes of pictures of values, and the unit of their errors."""
+        """Label of the axes in pictures of values, and the unit of their errors."""
         return Axis(self.name, self.unit, 1.0, self.unit)
 
     def drawn(self, values: FloatArray, num_atoms: NDArray[np.int64]) -> FloatArray:
-        """Values (rows, *shape) as pictures show them, of structures with these numbers of atoms."""
+        """Values (rows, *shape) as pictures show them, for structures with the given numbers of atoms (rows,)."""
         del num_atoms
         return values
 
     def fault(self, value: FloatArray, atoms: Atoms) -> str:
-        """What is wrong with the value of a structure, in words; empty if it can be one.
+        """The reason why a value of a structure is impossible, in words; empty if it is possible.
 
         Args:
-            value: (*shape), or (N, *shape) where every atom has a value; parts may be NaN.
+            value: (*shape), or (N, *shape) if every atom has a value; parts may be NaN.
             atoms: The structure.
 
         Returns:
-            Words that continue the sentence that begins with the target's name.
+            The rest of a sentence that begins with the name of the target.
         """
         del value, atoms
         return ""
 
     def config(self) -> dict[str, str]:
-        """Plain data from which ``from_config`` makes the same target."""
+        """Plain data from which ``target_from_config`` makes the same target."""
         return {"name": self.name, "kind": self.kind, "unit": self.unit}
 
 
 def make_target(name: str, kind: str, unit: str = "") -> Target:
-    """A target of a kind.
+    """Make a target of a kind.
 
     Args:
-        name: What data files and predictions call it.
+        name: Name in data files and predictions.
         kind: A key of ``KINDS``.
-        unit: Its unit.
+        unit: Unit, as text.
 
     Raises:
         ConfigError: The kind is unknown, or the name is empty.
@@ -207,7 +211,7 @@ def make_target(name: str, kind: str, unit: str = "") -> Target:
 
 
 def target_from_config(config: Target | Mapping[str, Any]) -> Target:
-    """A target from what its ``config`` gave, or a target itself."""
+    """A target from the data of its ``config``; a target is returned as it is."""
     return config if isinstance(config, Target) else make_target(**config)
 
 
@@ -225,7 +229,7 @@ def head_of(kind: str) -> type[Head]:
     """The head of the targets of a kind.
 
     Raises:
-        ConfigError: They have none, because a potential predicts them.
+        ConfigError: They have no head, because a potential predicts them.
     """
     head = KINDS[kind].head
     if head is None:
@@ -234,12 +238,12 @@ def head_of(kind: str) -> type[Head]:
 
 
 def check_names(targets: Sequence[Target]) -> None:
-    """Refuse two targets of one name.
+    """Refuse two targets with the same name.
 
     Raises:
-        ConfigError: Names the target.
+        ConfigError: Two targets have the same name.
     """
     names = [target.name for target in targets]
     for name in names:
         if names.count(name) > 1:
-            raise ConfigError(f"target {name!r} is given twice")
+            raise ConfigError(f"target {name!r} is given twice; give every target its own name")

@@ -28,12 +28,12 @@ def test_both_is_the_radius_graph_and_the_bonds_that_are_longer_than_the_cutoff(
 
 
 def test_bonds_that_are_missing_or_cannot_be_are_errors() -> None:
-    with pytest.raises(DataError, match='H2O has no bonds stored: .*edges="radius"'):
+    with pytest.raises(DataError, match='H2O has no stored bonds: .*edges="radius"'):
         build_molecular_graph(molecule("H2O"), "both")
     with pytest.raises(ConfigError, match="edges must be one of bonds, radius, both; got 'all'"):
         build_molecular_graph(WATER, "all")
     crystal = bulk("Si")
     crystal.info["bonds"] = [0, 1, 1]
-    with pytest.raises(DataError, match="is for molecules; this structure is periodic"):
+    with pytest.raises(DataError, match="is for molecules, but this structure is periodic"):
         build_molecular_graph(crystal, "bonds")
     assert build_molecular_graph(Atoms("He"), "bonds")["edge_index"].shape == (2, 0)

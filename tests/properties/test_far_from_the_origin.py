@@ -62,7 +62,7 @@ def test_a_crystal_whose_atoms_are_many_cells_apart():
     for name, tolerance in (("energy", 1e-7), ("forces", 1e-6), ("stress", 1e-8)):
         assert (outputs[0][name] - outputs[1][name]).abs().max() < tolerance
     unwrapped.positions[0] += 2.0**24 * crystal.cell[0]
-    with pytest.raises(DataError, match="cells apart, more than torch.float32 can count: wrap them"):
+    with pytest.raises(DataError, match="cells apart, more than torch.float32 can represent exactly: wrap the"):
         build_graph(unwrapped, model.r_max)
 
 

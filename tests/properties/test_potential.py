@@ -336,7 +336,7 @@ def test_predictions_are_detached_and_work_without_gradients():
 def test_unknown_elements_and_missing_inputs_are_named():
     with pytest.raises(UnknownSpeciesError, match="the model does not know He, N; it was made for H, C, O, Al, Cu"):
         potential()(graph_of(_helium_and_nitrogen()))
-    with pytest.raises(MissingInputError, match="the model needs 'total_charge' and the structure does not give it"):
+    with pytest.raises(MissingInputError, match="the model needs 'total_charge', but the structure does not give it"):
         potential(inputs=["total_charge"])(graph_of(structures.methanol()))
 
 

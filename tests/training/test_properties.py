@@ -568,7 +568,7 @@ def test_bonds_that_do_not_fit_cost_one_row(folder, capsys) -> None:
     rows = list(csv.DictReader(Path("o.csv").read_text().splitlines()))
     assert [bool(row["size_eV"]) for row in rows] == [True, False, False, True]
     assert "the bonds do not fit the structure" in rows[1]["problem"]
-    assert "a bond names atom 99, but the structure has 9 atoms" in rows[2]["problem"]
+    assert "a bond refers to atom 99, but the structure has 9 atoms" in rows[2]["problem"]
 
 
 def test_molecules_that_two_sets_share_are_told(folder, caplog) -> None:

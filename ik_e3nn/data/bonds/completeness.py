@@ -64,7 +64,7 @@ def geometry_problem(atoms: Atoms) -> str:
         >>> geometry_problem(molecule("CH3CH2OH"))
         ''
         >>> geometry_problem(molecule("CH3"))
-        'it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few'
+        'it has an odd number of electrons (9): it is a radical, an ion whose charge is not given, or lacks a hydrogen'
     """
     if odd := _odd(atoms):
         return odd

@@ -1,4 +1,4 @@
-"""Charge and spin of a structure, and whether they are still those of its atoms."""
+"""Charge and spin of a structure, and checks that they still belong to its atoms."""
 
 from collections.abc import Collection, Sequence
 
@@ -16,7 +16,7 @@ SHARES = "formal_charges"
 
 
 def structure_number(atoms: Atoms, key: str) -> float | None:
-    """A number from ``atoms.info``, such as the charge, or None if it is not there.
+    """A number from ``atoms.info``, such as the charge, or None if it is missing.
 
     Args:
         atoms: The structure.
@@ -40,12 +40,12 @@ def structure_number(atoms: Atoms, key: str) -> float | None:
     except (TypeError, ValueError):
         value = float("nan")
     if not np.isfinite(value):
-        raise DataError(f'atoms.info["{key}"] must be one finite number, got {stored!r:.80}')
+        raise DataError(f'atoms.info["{key}"] must be one finite number; got {stored!r:.80}')
     return value
 
 
 def stated_number(atoms: Atoms, key: str) -> float | None:
-    """The same for charge or spin, after a check that it was set for these atoms; see ``check_stated``.
+    """The charge or spin from ``atoms.info``, checked to be set for these atoms; see ``check_stated``.
 
     Args:
         atoms: The structure.
@@ -68,16 +68,17 @@ def stated_number(atoms: Atoms, key: str) -> float | None:
 
 
 def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
-    """Set the total charge, and the spin multiplicity, of the atoms that are there now.
+    """Set the total charge, and the spin multiplicity, of the present atoms.
 
-    ``atoms.info["charge"] = ...`` does the same for a structure as it was made or read. One that was cut, joined or
-    repeated since needs this function where its formal charges do not sum to the charge that is meant. Repeated atoms
-    without bonds keep the charge of one copy; the calculator warns only if the copies could not share it equally.
+    For a structure that has not changed since it was made or read, ``atoms.info["charge"] = ...`` does the same. After
+    a structure was cut, joined or repeated, this function is needed if its formal charges do not sum to the charge.
+    Repeated atoms without bonds keep the charge of one copy; the calculator warns only if the copies cannot share it
+    equally.
 
     Args:
         atoms: The structure to write to.
         charge: Total charge in e.
-        spin: Multiplicity 2S+1; what is there stays if it is not given.
+        spin: Multiplicity 2S+1; by default it is not changed.
 
     Raises:
         DataError: The bonds of the structure cannot be read.
@@ -98,7 +99,7 @@ def set_charge(atoms: Atoms, charge: float, spin: float | None = None) -> None:
 def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
     """Store the formal charges and unpaired electrons of all atoms in ``atoms.arrays["formal_charges"]``, (N, 2).
 
-    Nothing is stored where all are zero.
+    Nothing is stored if all are zero.
 
     Args:
         atoms: The structure to write to.
@@ -118,7 +119,7 @@ def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
 
 
 def get_shares(atoms: Atoms) -> NDArray[np.int64]:
-    """Formal charges and unpaired electrons of all atoms, (N, 2), as ``set_shares`` stored them; zeros elsewhere.
+    """Formal charges and unpaired electrons of all atoms, (N, 2), as stored by ``set_shares``; zeros if absent.
 
     Example:
         >>> get_shares(Atoms("OH")).tolist()
@@ -128,9 +129,9 @@ def get_shares(atoms: Atoms) -> NDArray[np.int64]:
 
 
 def settle_bonds(atoms: Atoms) -> None:
-    """Store the bonds of a structure for its atoms as they are now, list and arrays, where everything fits.
+    """Update the stored bonds of a structure, list and array, to its present atoms if everything is consistent.
 
-    What does not fit stays as it is, for those who read it to refuse it.
+    Otherwise they are not changed, so that code that reads them raises the error.
 
     Args:
         atoms: The structure to write to.
@@ -158,15 +159,15 @@ def settle_bonds(atoms: Atoms) -> None:
 def check_stated(atoms: Atoms, key: str) -> None:
     """Refuse a charge or spin that was set for other atoms: for a part, for the whole, or for one copy.
 
-    Only structures that carry bonds or formal charges with their atoms (those from SMILES, SDF, or ``set_bonds``) tell.
-    It is right if the formal charges sum to it, or if it was set since, see ``set_charge``.
+    This can be checked only for structures with bonds or formal charges stored with their atoms (from SMILES, SDF, or
+    ``set_bonds``). The number is accepted if the formal charges sum to it, or if ``set_charge`` set it afterwards.
 
     Args:
         atoms: The structure.
         key: "charge" or "spin".
 
     Raises:
-        DataError: The number is not that of these atoms.
+        DataError: The number was set for other atoms.
 
     Example:
         >>> check_stated(Atoms("OH", info={"charge": -1}), "charge")
@@ -184,31 +185,31 @@ def check_stated(atoms: Atoms, key: str) -> None:
     impossible = key == SPIN_KEY and not atoms.pbc.any() and electrons % 2 == expected % 2
     if (record[:, OWNER] == 0).any():
         reason = (
-            "atoms with formal charges or unpaired electrons were joined with others of which none are stored, so that "
-            "the total is not known (ik_e3nn.data.structures.joined adds up charges)"
+            "atoms with stored formal charges or unpaired electrons were joined with atoms without, so that the total "
+            "is not known (ik_e3nn.data.structures.joined adds up charges)"
         )
     elif value != expected or impossible:
         what = "formal charges of its atoms sum to" if key == CHARGE_KEY else "unpaired electrons of its atoms make"
-        found = "none that is possible" if impossible else f"{expected:g}"
-        reason = f"the structure was cut, joined or repeated since, and the {what} {found}"
+        found = "no possible value" if impossible else f"{expected:g}"
+        reason = f"the structure was cut, joined or repeated since then, and the {what} {found}"
     else:
         return
     raise DataError(
         f'atoms.info["{key}"] is {value:g}, which was set for other atoms than these {len(atoms)} '
-        f"({atoms.get_chemical_formula()}): {reason}. Set it anew with ik_e3nn.graph.set_charge(atoms, charge, spin)"
+        f"({atoms.get_chemical_formula()}): {reason}. Set it again with ik_e3nn.graph.set_charge(atoms, charge, spin)"
     )
 
 
 def unlikely_charge(atoms: Atoms) -> str:
-    """What to say of a charge that copies of a smaller cell cannot share equally; often it is that of one copy.
+    """A warning about a charge that copies of a smaller cell cannot share equally; often it is the charge of one copy.
 
-    Nothing in a structure tells ``a * (2, 1, 1)`` from a charged cell that was built so, hence this is no error.
+    This is no error, because ``a * (2, 1, 1)`` cannot be distinguished from a cell that was built with this charge.
 
     Args:
         atoms: The structure.
 
     Returns:
-        A sentence; empty where the charge is zero, a multiple of the number of copies, or there are no copies.
+        A sentence; empty if the charge is zero or a multiple of the number of copies, or if there are no copies.
 
     Raises:
         DataError: The charge is not one finite number.
@@ -223,13 +224,13 @@ def unlikely_charge(atoms: Atoms) -> str:
     if not charge or charge % copies == 0:
         return ""
     return (
-        f'atoms.info["charge"] is {charge:g}, and the structure consists of {copies} equal parts: if it was repeated, '
-        f"and this is the charge of one part, set that of the whole, {charge * copies:g}, with ik_e3nn.graph.set_charge"
+        f'atoms.info["charge"] is {charge:g}, and the structure consists of {copies} equal parts: if it was repeated '
+        f"and this is the charge of one part, set the total charge, {charge * copies:g}, with ik_e3nn.graph.set_charge"
     )
 
 
 def _copies(atoms: Atoms) -> int:
-    """Into how many equal blocks of at least two atoms, which lattice vectors of the crystal relate, the atoms fall."""
+    """Number of equal blocks of at least two atoms that are related by lattice translations; 1 if there are none."""
     cell, number = atoms.cell.array, len(atoms)
     if atoms.cell.rank < 3:
         return 1
@@ -246,15 +247,15 @@ def _copies(atoms: Atoms) -> int:
 
 
 def check_all_stated(structures: Sequence[Atoms], keys: Collection[str], names: Sequence[str]) -> None:
-    """``check_stated`` of many structures.
+    """Apply ``check_stated`` to many structures.
 
     Args:
         structures: The structures.
         keys: "charge", "spin" or both.
-        names: What the message calls each structure.
+        names: Names of the structures in the message.
 
     Raises:
-        DataError: Names the first structure whose number is not that of its atoms.
+        DataError: A number was set for other atoms; the message names the first such structure.
 
     Example:
         >>> check_all_stated([Atoms("OH", info={"charge": -1})], ["charge"], ["structure 0"])

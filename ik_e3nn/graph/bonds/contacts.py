@@ -1,4 +1,4 @@
-"""Which atoms hold together, and whether bonds between them can pair all electrons."""
+"""Contacts between atoms, and whether bonds between them can pair all electrons."""
 
 from typing import NamedTuple
 
@@ -17,10 +17,10 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-# In sums of covalent radii: a bond without doubt (across rings of four atoms some are 1.25 apart), and the longest
-# contact that holds a molecule together; hydrogen bonds begin at 1.6.
+# Distances in sums of covalent radii: closer atoms are certainly bonded (some atoms across rings of four are at 1.25);
+# the longest contact within a molecule (hydrogen bonds begin at 1.6).
 SURE, JOINED = 1.2, 1.4
-STRETCHED = 1.9  # the same, of a bond that is stretched so far that an odd number of electrons is on either side
+STRETCHED = 1.9  # the longest contact across a stretched bond with an odd number of electrons on either side
 _BONDS = {"H": 1, "C": 4, "N": 3, "O": 2, "F": 1, "Si": 4, "P": 3, "S": 2, "Cl": 1, "Se": 2, "Br": 1, "I": 1}
 _MOST = {"H": 1, "C": 4, "N": 5, "O": 3, "F": 1, "Si": 6, "P": 6, "S": 6, "Cl": 7, "Se": 6, "Br": 7, "I": 7}
 
@@ -31,17 +31,17 @@ def _table(values: dict[str, int], other: int) -> IntArray:
     return table
 
 
-BONDS, MOST_BONDS = _table(_BONDS, 0), _table(_MOST, 99)  # of a neutral atom usually; at most, charges aside
+BONDS, MOST_BONDS = _table(_BONDS, 0), _table(_MOST, 99)  # usual and largest numbers of bonds of a neutral atom
 _NONMETAL = _table(dict.fromkeys(_BONDS, 1) | {"B": 1, "As": 1}, 0).astype(bool)
 
 
 class Contacts(NamedTuple):
-    """Pairs of atoms that hold together, in both directions.
+    """Pairs of atoms in contact, in both directions.
 
     Attributes:
         first: One atom of each pair, (n,).
-        second: The other one, (n,).
-        sure: Whether the two are so close that they are bonded without doubt, (n,).
+        second: The other atom, (n,).
+        sure: Whether the two are so close that they are certainly bonded, (n,).
     """
 
     first: IntArray
@@ -50,10 +50,10 @@ class Contacts(NamedTuple):
 
 
 def contacts(atoms: Atoms) -> Contacts:
-    """Pairs of atoms that hold together by their distance.
+    """Pairs of atoms that are in contact by their distance.
 
-    A piece with an odd number of electrons is what a bond that was pulled apart leaves, by motion or noise: it also
-    holds together with what is next to it, up to a larger distance.
+    A fragment with an odd number of electrons indicates a bond that is stretched by motion or noise: such a fragment is
+    also in contact with the nearest other fragment, up to a larger distance.
 
     Args:
         atoms: The structure; it is only read.
@@ -82,7 +82,7 @@ def contacts(atoms: Atoms) -> Contacts:
 def _stretched(
     numbers: IntArray, near: tuple[IntArray, IntArray], wide: tuple[IntArray, IntArray], ratio: FloatArray
 ) -> IntArray:
-    """Bonds that make pieces with odd numbers of electrons whole again, shortest first, rows (i, j)."""
+    """Stretched bonds that join fragments with odd numbers of electrons, shortest first, rows (i, j), (n, 2)."""
     found: list[tuple[int, int]] = []
     metal = ~is_nonmetal(numbers)
     labels = parts(*near, len(numbers))
@@ -102,7 +102,7 @@ def _stretched(
 
 
 def is_nonmetal(numbers: IntArray) -> BoolArray:
-    """Which atoms are of elements whose electrons pair in molecules, (N,).
+    """Whether each atom is of an element whose electrons pair in molecules, (N,).
 
     Example:
         >>> is_nonmetal(np.array([6, 29])).tolist()
@@ -112,7 +112,7 @@ def is_nonmetal(numbers: IntArray) -> BoolArray:
 
 
 def parts(first: IntArray, second: IntArray, number: int) -> IntArray:
-    """Which part, of those that hold together by themselves, each atom is in, (N,).
+    """Number of the connected part of each atom, (N,).
 
     Example:
         >>> parts(np.array([0]), np.array([2]), 3).tolist()
@@ -124,7 +124,7 @@ def parts(first: IntArray, second: IntArray, number: int) -> IntArray:
 
 
 def odd_electrons(charge: float, spin: float, numbers: IntArray) -> str:
-    """What is to be said of an odd number of electrons of which no unpaired ones are known; "" if there is nothing.
+    """Describe an odd number of electrons that contradicts a spin of 1; "" if there is none.
 
     Args:
         charge: Total charge in e.
@@ -139,13 +139,13 @@ def odd_electrons(charge: float, spin: float, numbers: IntArray) -> str:
     if spin != 1 or electrons % 2 == 0:
         return ""
     return (
-        f"it has an odd number of electrons ({electrons}): a radical, an ion whose charge is not given, or a hydrogen "
-        "too few"
+        f"it has an odd number of electrons ({electrons}): it is a radical, an ion whose charge is not given, or lacks "
+        "a hydrogen"
     )
 
 
 def known_number(atoms: Atoms, key: str) -> float:
-    """A charge or spin that can be read, else 0: who needs it refuses what is no number.
+    """A charge or spin as a number, or 0 if it is missing or invalid; code that needs it refuses invalid values.
 
     Example:
         >>> known_number(Atoms("Na", info={"charge": 1}), "charge"), known_number(Atoms("Na"), "charge")
@@ -158,9 +158,9 @@ def known_number(atoms: Atoms, key: str) -> float:
 
 
 def open_shell(atoms: Atoms, pairs: Contacts) -> str:
-    """What says that a molecule has unpaired electrons, in words; "" if nothing does.
+    """The reason why a molecule must have unpaired electrons, in words; "" if there is none.
 
-    Metals, periodic structures and single atoms are not judged.
+    Structures with metals, periodic structures and single atoms are not checked.
 
     Args:
         atoms: The structure; it is only read.
@@ -171,8 +171,8 @@ def open_shell(atoms: Atoms, pairs: Contacts) -> str:
         >>> for name in ("CH4", "CH3", "CH2_s1A1d"):
         ...     open_shell(atoms := molecule(name), contacts(atoms))
         ''
-        'it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few'
-        'one of its atoms has too few bonds, C 0: a radical, a carbene, or it lacks hydrogens'
+        'it has an odd number of electrons (9): it is a radical, an ion whose charge is not given, or lacks a hydrogen'
+        'one of its atoms has too few bonds, C 0: it is a radical, a carbene, or lacks hydrogens'
     """
     if len(atoms) < 2 or atoms.pbc.any() or not is_nonmetal(atoms.numbers).all():
         return ""
@@ -190,15 +190,15 @@ def open_shell(atoms: Atoms, pairs: Contacts) -> str:
     which = (
         f"{len(alone)} of its atoms have too few bonds, such as" if several else "one of its atoms has too few bonds,"
     )
-    return f"{which} {atoms.symbols[alone[0]]} {alone[0]}: a radical, a carbene, or it lacks hydrogens"
+    return f"{which} {atoms.symbols[alone[0]]} {alone[0]}: it is a radical, a carbene, or lacks hydrogens"
 
 
 def without_partner(numbers: IntArray, pairs: Contacts) -> BoolArray:
-    """Atoms that have fewer neighbors than bonds, and none beside them that could share in a multiple bond, (N,).
+    """Whether each atom lacks bonds and has no neighbor that could form a multiple bond with it, (N,).
 
     Args:
         numbers: Atomic numbers, (N,).
-        pairs: Contacts. Bonds that are in doubt count for an atom's own, and not for those of its neighbors.
+        pairs: Contacts. Contacts that are not sure count as bonds of the atom, but not as bonds of its neighbors.
 
     Example:
         >>> from ase.build import molecule

@@ -1,4 +1,4 @@
-"""Whether bonds that were listed by hand can be those of a geometry."""
+"""Check whether bonds that were listed by hand fit the geometry."""
 
 import numpy as np
 from ase import Atoms
@@ -15,33 +15,33 @@ IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-# In sums of covalent radii: a neighbor without doubt, a doubtful bond (I..I in CI4 are at 1.22), the longest contact
-# that holds a molecule together, and longer than what is still a bond.
+# Distances in sums of covalent radii: closer atoms are certainly neighbors; longer bonds are doubtful (I..I in CI4 are
+# at 1.22); the longest contact within a molecule; longer bonds are broken.
 CLOSE, LONG, CONTACT, BROKEN = 1.15, 1.2, 1.25, 2.5
 _NONMETALS = np.array([atomic_numbers[s] for s in ["H", "B", "C", "N", "O", "F", "P", "S", "Cl", "Se", "Br", "I"]])
 _METALLOIDS = np.array([atomic_numbers[s] for s in ["Si", "Ge", "As", "Sb", "Te"]])
 _REMEDY = (
-    "A list in atoms.info['bonds'] names atoms by their number and does not follow them when they are sorted, cut, "
-    "joined or repeated; .traj files of ASE keep it alone. Set the right bonds with ik_e3nn.graph.set_bonds, which "
-    "stores them with every atom and takes them as given"
+    "A list in atoms.info['bonds'] refers to atoms by their index and becomes wrong when they are sorted, cut, joined "
+    "or repeated; .traj files of ASE keep only this list. Set the right bonds with ik_e3nn.graph.set_bonds, which "
+    "stores them with every atom and does not check distances"
 )
 
 
 def check_fit(atoms: Atoms, listed: IntArray, bonds: IntArray, known: BoolArray) -> None:
-    """Refuse bonds that cannot be those of this geometry.
+    """Refuse bonds that do not fit the geometry.
 
-    What ``set_bonds`` stored with the atoms is taken as given, so bonds may be stretched and broken; this is about
-    lists in ``info`` that somebody wrote, or that stayed behind when atoms were moved, removed or added.
+    Bonds that ``set_bonds`` stored with the atoms are not checked, because bonds can be stretched and broken. Lists in
+    ``info`` are checked: they may be wrong, or out of date because atoms were moved, removed or added.
 
     Args:
         atoms: The structure.
-        listed: Bonds that come from a list in ``info``, rows (i, j, type).
-        bonds: All bonds.
-        known: For which atoms the bonds are stored with them.
+        listed: Bonds from a list in ``info``, rows (i, j, type), (n, 3).
+        bonds: All bonds, rows (i, j, type), (n, 3).
+        known: Whether the bonds of an atom are stored with it, (N,).
 
     Raises:
         DataError: A listed bond is far too long, a hydrogen or fluorine has a multiple bond, or atoms in contact have
-            no bonds though others have.
+            no bonds although others have bonds.
 
     Example:
         >>> hydroxyl = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
@@ -80,7 +80,7 @@ def _check_types(atoms: Atoms, listed: IntArray) -> None:
 
 
 def _check_lengths(atoms: Atoms, listed: IntArray, bonds: IntArray, sender: IntArray, receiver: IntArray) -> None:
-    """Refuse listed bonds that are too long, if their atoms have other neighbors or there is no doubt."""
+    """Refuse listed bonds that are far too long, or that are long while an atom has another close neighbor."""
     ends = listed[:, :2]
     lengths, ratio = _lengths(atoms, listed)
     elsewhere = np.zeros(len(atoms), dtype=bool)
@@ -90,20 +90,20 @@ def _check_lengths(atoms: Atoms, listed: IntArray, bonds: IntArray, sender: IntA
     if wrong.any():
         worst = int(np.argmax(np.where(wrong, ratio, 0.0)))
         raise DataError(
-            f"the bonds do not fit the structure: {_pair(atoms, listed[worst])} is listed as a bond, and the two are "
+            f"the bonds do not fit the structure: {_pair(atoms, listed[worst])} is listed as a bond, but the two are "
             f"{lengths[worst]:.2f} A apart ({ratio[worst]:.1f} times the sum of their covalent radii). {_REMEDY}"
         )
 
 
 def broken_bond(atoms: Atoms, bonds: IntArray) -> str:
-    """What to say of the longest bond where it is so long that it is broken, or belongs to other positions.
+    """Describe the longest bond if it is so long that it is broken, or belongs to other positions.
 
     Args:
         atoms: The structure.
-        bonds: Its bonds, rows (i, j, type).
+        bonds: Its bonds, rows (i, j, type), (n, 3).
 
     Returns:
-        A clause; empty where every bond is shorter than 2.5 times the sum of the covalent radii.
+        A clause for a message; empty if every bond is shorter than 2.5 times the sum of the covalent radii.
 
     Example:
         >>> broken_bond(Atoms("OH", [[0, 0, 0], [0, 0, 3.0]]), np.array([[0, 1, 1]]))
@@ -120,7 +120,7 @@ def broken_bond(atoms: Atoms, bonds: IntArray) -> str:
 
 
 def _lengths(atoms: Atoms, bonds: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Lengths of bonds in A, and relative to the sums of covalent radii, 0 for bonds to an own image."""
+    """Lengths of bonds (n,) in A and in sums of covalent radii; the latter are 0 for bonds to own images."""
     ends = bonds[:, :2]
     vectors = atoms.positions[ends[:, 1]] - atoms.positions[ends[:, 0]]
     lengths = find_mic(vectors, atoms.cell, atoms.pbc)[1] if len(ends) else np.zeros(0)
@@ -130,7 +130,7 @@ def _lengths(atoms: Atoms, bonds: IntArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _check_free(atoms: Atoms, bonds: IntArray, free: BoolArray, sender: IntArray, receiver: IntArray) -> None:
-    """Refuse molecules without bonds beside others that have them; periodic solids without hydrogen may be without."""
+    """Refuse molecules without bonds beside molecules with bonds; periodic solids without hydrogen need no bonds."""
     number = len(atoms)
     inside = free[sender] & free[receiver]
     part = _components(sender[inside], receiver[inside], number)
@@ -149,12 +149,12 @@ def _check_free(atoms: Atoms, bonds: IntArray, free: BoolArray, sender: IntArray
         names = ", ".join(f"{i} ({chemical_symbols[atoms.numbers[i]]})" for i in without[:5].tolist())
         raise DataError(
             f"the bonds do not fit the structure: {len(without)} of {number} atoms have neighbors at bonding distance "
-            f"and no bonds, though others have bonds; the first are {names}. {_REMEDY}"
+            f"but no bonds, although others have bonds; the first are {names}. {_REMEDY}"
         )
 
 
 def _components(first: IntArray, second: IntArray, number: int) -> IntArray:
-    """The number of the connected part that each atom is in."""
+    """Number of the connected part of each atom, (N,)."""
     graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(number, number))
     labels: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
     return labels
@@ -165,7 +165,7 @@ def _formula(atoms: Atoms, mask: BoolArray) -> tuple[int, ...]:
 
 
 def _code(first: IntArray, second: IntArray, number: int) -> IntArray:
-    """One integer for a pair of atoms, whatever their order."""
+    """One integer for each pair of atoms, the same in both orders."""
     return np.minimum(first, second) * number + np.maximum(first, second)
 
 

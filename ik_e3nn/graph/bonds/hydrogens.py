@@ -1,4 +1,4 @@
-"""Atoms whose hydrogens are not there: what crystallography and united-atom force fields leave out."""
+"""Detect missing hydrogens, which crystallography and united-atom force fields often leave out."""
 
 import numpy as np
 from ase import Atoms
@@ -11,20 +11,20 @@ from ik_e3nn.graph.neighbors.search import neighbor_list
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
 
-BOND = 1.25  # sums of covalent radii; heavy atoms closer than this are bonded, and hydrogen up to `JOINED`
-STRAIGHT = 150.0  # degrees; two bonds that make a larger angle are those of an sp atom
-TRIPLE, BENT = {6: 1.28, 7: 1.22}, 125.0  # A; a bond of carbon so short is of an sp atom also where motion bends it
-PLANAR = 342.0  # degrees; three bonds whose angles add up to more are those of an sp2 atom (at C60 348, sp3 about 330)
-SHORT = {7: 1.19, 8: 1.19, 16: 1.57}  # A; a shorter bond of carbon to N, O or S has no room for hydrogens: CN-, CO, CS
+BOND = 1.25  # in sums of covalent radii; closer heavy atoms are bonded, and closer hydrogens up to `JOINED`
+STRAIGHT = 150.0  # degrees; an atom whose two bonds make a larger angle is sp
+TRIPLE, BENT = {6: 1.28, 7: 1.22}, 125.0  # A; carbon with a bond this short is sp, even bent to this angle by motion
+PLANAR = 342.0  # degrees; an atom whose three angles sum to more is sp2 (C60 has 348, sp3 about 330)
+SHORT = {7: 1.19, 8: 1.19, 16: 1.57}  # A; carbon with a shorter bond to N, O or S has no hydrogen: CN-, CO, CS
 DOUBLE_TO_OXYGEN = 1.3  # A
-CUMULATED = 1.32  # A; carbon alone with shorter bonds is C2, C3 or a chain or ring of such atoms, ethene has 1.33
-MULTIPLE = (0.96, 0.84)  # sums of covalent radii; longer bonds are not double (C=C 0.88, C-C 1.01), or not triple
-BENT_DOUBLE = 135.0  # degrees; two bonds of carbon at a smaller angle are those of an sp2 atom also where it moves
-LIGHT = (1, 6, 7, 8, 9, 15, 16, 17, 34, 35, 53)  # elements beside which the bonds of carbon can be counted
+CUMULATED = 1.32  # A; pure carbon with shorter bonds is C2, C3 or a chain or ring of cumulated bonds; ethene has 1.33
+MULTIPLE = (0.96, 0.84)  # in sums of covalent radii; longer bonds are not double (C=C 0.88, C-C 1.01), or not triple
+BENT_DOUBLE = 135.0  # degrees; carbon whose two bonds make a smaller angle is sp2, even if it moves
+LIGHT = (1, 6, 7, 8, 9, 15, 16, 17, 34, 35, 53)  # bonds of carbon can be counted beside these elements
 
 
 def missing_hydrogens(atoms: Atoms) -> str:
-    """What says that a molecule lacks hydrogens, although all its electrons could be paired; "" if nothing does.
+    """The reason why a molecule lacks hydrogens although all its electrons could be paired; "" if there is none.
 
     Args:
         atoms: A molecule; it is only read.
@@ -50,10 +50,10 @@ def missing_hydrogens(atoms: Atoms) -> str:
 
 
 def _unpaired(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> str:
-    """Which atoms share no multiple bond, though they have a bond too few, in words.
+    """Describe atoms that have too few bonds but form no multiple bond.
 
-    It is two neighbors, or carbon beside atoms that lack nothing. The bonds of carbon do not lie in a plane, or on a
-    line where they are two. Lengths alone would not do: motion stretches double bonds as far.
+    These are two neighbors, or a carbon atom beside saturated atoms. The bonds of the carbon atom do not lie in a
+    plane, or two bonds not on a line. Lengths alone are not sufficient, because motion stretches double bonds as far.
     """
     numbers, (receiver, sender, vectors) = atoms.numbers, bonds
     counts = np.bincount(receiver, minlength=len(atoms))
@@ -74,7 +74,7 @@ def _unpaired(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, In
     carbene = alone & (numbers == 6) & (counts == 2)
     carbene[receiver[both]] = False
     if carbene.any():
-        return f"{name[int(carbene.argmax())]} has two bonds alone, at an angle: a carbene, or it lacks hydrogens"
+        return f"{name[int(carbene.argmax())]} has only two bonds, at an angle: it is a carbene, or lacks hydrogens"
     found = both & alone[receiver] & alone[sender] & ((numbers[receiver] == 6) | (numbers[sender] == 6))
     if not found.any():
         return ""
@@ -86,20 +86,20 @@ def _unpaired(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, In
 
 
 def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
-    """Atoms that have no hydrogen at all, although the number of their bonds and the angles between these ask for one.
+    """Atoms without any hydrogen whose number of bonds and bond angles require one.
 
-    Bonds are counted from distances. A carbon atom is among them if it has three bonds that do not lie in a plane, two
-    that do not lie on a line, or one that is not short; nitrogen and oxygen if they have too few bonds, and beside them
-    is no atom that could share in a multiple bond. Without metals, carbon, nitrogen and oxygen atoms are also among
-    them if they have no bonds. Carbon atoms beside metals, silicon or boron are not judged, nor are acyl carbons, which
-    cut peptide bonds leave. One hydrogen alone cannot be missing where the number of electrons is even.
+    Bonds are counted from distances. Carbon requires a hydrogen if it has three bonds that do not lie in a plane, two
+    that do not lie on a line, or one that is not short; nitrogen and oxygen if they have too few bonds and no neighbor
+    that could form a multiple bond. In structures without metals, carbon, nitrogen and oxygen without bonds require
+    one too. Carbon atoms beside metals, silicon or boron are not checked, nor acyl carbons, which cut peptide bonds
+    leave. If the number of electrons is even, a single hydrogen cannot be missing.
 
     Args:
-        atoms: The structure; it is only read. A single atom lacks nothing. Bare edges of carbon alone (graphene,
-            diamond) look the same: such atoms count only if they are most of a structure.
+        atoms: The structure; it is only read. A single atom requires none. Bare edges of pure carbon (graphene,
+            diamond) look the same: such atoms are returned only if they are most of the structure.
 
     Returns:
-        Their indices.
+        Indices of the atoms.
 
     Example:
         >>> from ase.build import molecule
@@ -116,7 +116,7 @@ def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
 
 
 def _lacking(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> IntArray:
-    """Indices of atoms that have no hydrogen, and ask for one."""
+    """Indices of atoms that have no hydrogen but require one."""
     numbers, (receiver, sender, vectors) = atoms.numbers, bonds
     counts = np.bincount(receiver, minlength=len(atoms))
     sure = np.ones(len(atoms), dtype=bool)
@@ -137,7 +137,7 @@ def _lacking(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, Int
 
 
 def _bonds(atoms: Atoms, judged: NDArray[np.bool_]) -> tuple[IntArray, IntArray, FloatArray]:
-    """Bonds of the atoms that are judged, in their order: the atom, the other one, and the vector between, in A."""
+    """Bonds of the judged atoms, sorted by atom: atoms (n,), their neighbors (n,), and vectors to them (n, 3) in A."""
     radii, hydrogen = covalent_radii[atoms.numbers], atoms.numbers == 1
     largest = float(radii[judged].max())
     reach = max(BOND * (largest + float(radii.max())), STRETCHED * (largest + float(covalent_radii[1])))
@@ -149,7 +149,7 @@ def _bonds(atoms: Atoms, judged: NDArray[np.bool_]) -> tuple[IntArray, IntArray,
     free[sender[bonded]] = False
     nearest = np.full(len(atoms), STRETCHED)
     np.minimum.at(nearest, sender, ratio)
-    bonded |= free[sender] & (ratio == nearest[sender])  # a hydrogen atom is always bonded, even if it is far off
+    bonded |= free[sender] & (ratio == nearest[sender])  # a hydrogen atom is always bonded, even if it is far away
     bonded &= judged[receiver]
     return receiver[bonded], sender[bonded], vectors[bonded]
 
@@ -163,7 +163,7 @@ def _is_even(atoms: Atoms) -> bool:
 def _asks_for_hydrogen(
     bonds: FloatArray, numbers: IntArray, cumulated: float = 0.0, straight: float = STRAIGHT
 ) -> bool:
-    """Whether a carbon atom with one to three bonds, (n, 3) in A, to these elements has too few of them."""
+    """Whether a carbon atom with one to three bonds, (n, 3) in A, to elements (n,) has too few bonds."""
     lengths = np.linalg.norm(bonds, axis=1)
     if lengths.mean() < cumulated:
         return False

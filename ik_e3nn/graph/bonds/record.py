@@ -1,4 +1,4 @@
-"""Bonds and formal charges that go with the atoms: arrays that ASE sorts, slices, joins and repeats like positions."""
+"""Bonds stored with the atoms, in an array that ASE sorts, slices, joins and repeats like positions."""
 
 import zlib
 
@@ -15,14 +15,14 @@ FloatArray = NDArray[np.float64]
 
 RECORD = "bond_partners"
 SLOTS = 4
-OWNER, COUNT, ATOM, FIRST = range(4)  # columns: the list of bonds, its number of atoms, the atom, partners
+OWNER, COUNT, ATOM, FIRST = range(4)  # columns: checksum of the list of bonds, its number of atoms, the atom, partners
 WIDTH = FIRST + SLOTS
-ELEMENT = 10**7  # an atom's element stands beside its place, in structures of fewer atoms: numbers stay below 2^31
-NEAR, REACH = 1.3, 1.8  # sums of covalent radii: a bond beyond doubt, and the longest one between copies
+ELEMENT = 10**7  # factor of the element, added to the number of an atom in smaller structures: the sum is below 2^31
+NEAR, REACH = 1.3, 1.8  # in sums of covalent radii: shorter bonds are certain; the longest bond between copies
 
 
 def checksum(rows: IntArray) -> int:
-    """A positive number that stands for a list of bonds.
+    """A positive number that identifies a list of bonds.
 
     Example:
         >>> checksum(np.array([[0, 1, 1]])) == checksum(np.array([[0, 1, 2]]))
@@ -34,9 +34,9 @@ def checksum(rows: IntArray) -> int:
 def write_record(atoms: Atoms, rows: IntArray) -> None:
     """Store bonds with the atoms, in ``atoms.arrays["bond_partners"]``, (N, 7).
 
-    The columns are a checksum of the whole list of bonds, the number of atoms that it was made for, the atom's place
-    among them (from 1) plus 10^7 times its atomic number, and up to four partners as 10 times their place plus the type
-    of the bond. A bond stands with one of its two atoms, that with fewer bonds. The width is fixed because ASE joins
+    The columns are a checksum of the whole list of bonds, the number of atoms of the structure, the number of the atom
+    among them (from 1) plus 10^7 times its atomic number, and up to four partners as 10 times their number plus the
+    bond type. A bond is stored with that of its two atoms that has fewer bonds. The width is fixed because ASE joins
     only arrays of equal width.
 
     Args:
@@ -59,7 +59,7 @@ def write_record(atoms: Atoms, rows: IntArray) -> None:
     order = np.argsort(owner, kind="stable")
     owner, partner, kind = owner[order], partner[order], bonds[order, 2]
     slot = np.arange(len(owner)) - np.searchsorted(owner, owner)
-    if number == 0 or slot.max(initial=0) >= SLOTS:  # close-packed: the list in `info` has to do
+    if number == 0 or slot.max(initial=0) >= SLOTS:  # close-packed: bonds are only in the list in `info`
         return
     record = np.zeros((number, WIDTH), dtype=np.int64)
     record[:, OWNER], record[:, COUNT], record[:, ATOM] = checksum(rows), number, np.arange(1, number + 1)
@@ -70,10 +70,10 @@ def write_record(atoms: Atoms, rows: IntArray) -> None:
 
 
 def read_record(atoms: Atoms) -> IntArray | None:
-    """What ``write_record`` stored; None where no atom has any.
+    """The array of ``write_record``, (N, 7); None if no atom has an entry.
 
     Raises:
-        DataError: The array has another shape or kind.
+        DataError: The array has another shape or dtype.
 
     Example:
         >>> read_record(Atoms("H")) is None
@@ -91,7 +91,7 @@ def read_record(atoms: Atoms) -> IntArray | None:
 
 
 def is_complete(record: IntArray) -> bool:
-    """Whether these are the atoms for which the bonds were set, each once, in any order.
+    """Whether a record has all atoms for which the bonds were set, each once, in any order.
 
     Example:
         >>> atoms = Atoms("OH")
@@ -107,7 +107,7 @@ def is_complete(record: IntArray) -> bool:
 
 
 def is_as_set(record: IntArray, rows: IntArray) -> bool:
-    """Whether these are the atoms for which a list of bonds was set, all of them and in their first order.
+    """Whether a record has all atoms for which a list of bonds was set, in their original order.
 
     Example:
         >>> atoms, rows = Atoms("OH"), np.array([[0, 1, 1]])
@@ -121,14 +121,14 @@ def is_as_set(record: IntArray, rows: IntArray) -> bool:
 
 
 def check_elements(atoms: Atoms, record: IntArray) -> None:
-    """Refuse bonds of atoms that have become other elements since; earlier records know no elements.
+    """Refuse bonds of atoms whose elements changed after the bonds were set; old records store no elements.
 
     Args:
         atoms: The structure.
-        record: Its record.
+        record: Its record, (N, 7).
 
     Raises:
-        DataError: Names the first such atom.
+        DataError: An element has changed; the message names the first such atom.
 
     Example:
         >>> atoms = Atoms("OH")
@@ -141,29 +141,29 @@ def check_elements(atoms: Atoms, record: IntArray) -> None:
         number = int(changed[0])
         before = chemical_symbols[then[number]] if then[number] < len(chemical_symbols) else "no element"
         raise DataError(
-            f"the bonds do not fit the structure: atom {number} is {chemical_symbols[atoms.numbers[number]]}, and was "
+            f"the bonds do not fit the structure: atom {number} is {chemical_symbols[atoms.numbers[number]]}, but was "
             f"{before} when they were set ({len(changed)} of {len(atoms)} atoms have changed). Elements, or elements "
-            "and positions, were overwritten in place, which bonds do not follow: reorder with atoms[order], or set "
+            "and positions, were overwritten in place, and bonds cannot follow that: reorder with atoms[order], or set "
             "the right bonds with ik_e3nn.graph.set_bonds"
         )
 
 
 def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
-    """Bonds between the atoms that are there, in their present order.
+    """Bonds between the present atoms, in their present order.
 
-    Where a structure was repeated or joined with a copy of itself, several atoms are called alike: then the nearest
-    image of a partner within 1.8 times the sum of the covalent radii is taken.
+    If a structure was repeated or joined with a copy of itself, several atoms have the same number: then an atom is
+    bonded to the nearest copy of its partner within 1.8 times the sum of the covalent radii.
 
     Args:
         atoms: The structure.
-        record: Its record.
+        record: Its record, (N, 7).
 
     Returns:
-        Rows (i, j, type) with i < j, sorted.
+        Rows (i, j, type) with i < j, sorted, (n, 3).
 
     Raises:
-        DataError: Copies lie so close to each other, or a bond is stretched so far, that it cannot be told which atoms
-            are bonded.
+        DataError: It is ambiguous which atoms are bonded, because copies are too close to each other or a bond is too
+            long.
 
     Example:
         >>> atoms = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
@@ -191,22 +191,22 @@ def recorded_bonds(atoms: Atoms, record: IntArray) -> IntArray:
 
 
 def _places(record: IntArray) -> IntArray:
-    """Places of the atoms among those for which the bonds were set, from 1."""
+    """Numbers of the atoms in the structure for which the bonds were set, from 1."""
     places: IntArray = np.where(record[:, COUNT] < ELEMENT, record[:, ATOM] % ELEMENT, record[:, ATOM])
     return places
 
 
 def _keys(record: IntArray, places: IntArray) -> IntArray:
-    """One integer for an atom of a list of bonds."""
+    """One integer for each atom of a list of bonds."""
     return (record[:, OWNER] << 31) + places
 
 
 def _nearest(atoms: Atoms, own: IntArray, atom: IntArray, wanted: IntArray) -> tuple[IntArray, IntArray]:
-    """For which bonds a partner is near, and which: the nearest of those that are called so."""
+    """Bonds that have a partner within reach, and the nearest atom with the number of the partner."""
     if (own[atom] == wanted).any():
         raise DataError(
-            "the structure was repeated, and has bonds between an atom and its own image; set the bonds of the "
-            "repeated structure anew (set_bonds)"
+            "the structure was repeated, but has bonds between an atom and its own image; set the bonds of the "
+            "repeated structure again with ik_e3nn.graph.set_bonds"
         )
     radii = covalent_radii[atoms.numbers]
     sender, receiver, _, _, ratio = near_pairs(atoms, 2 * REACH * float(radii[atom].max(initial=0.1)))
@@ -224,7 +224,7 @@ def _nearest(atoms: Atoms, own: IntArray, atom: IntArray, wanted: IntArray) -> t
 
 
 def _check_all_found(atoms: Atoms, record: IntArray, atom: IntArray, found: IntArray) -> None:
-    """Refuse to lose bonds of whole copies: those of a part may be cut, but all of theirs are there."""
+    """Raise an error if whole copies lose bonds; only bonds of partial copies may be cut."""
     owner, place = record[:, OWNER], _places(record)
     whole = []
     for one in np.unique(owner[owner > 0]).tolist():
@@ -235,20 +235,20 @@ def _check_all_found(atoms: Atoms, record: IntArray, atom: IntArray, found: IntA
     if len(lost):
         index = int(atom[lost[0]])
         raise DataError(
-            f"{len(lost)} bond(s) of the repeated structure are stretched to more than {REACH} times the sum of the "
-            f"covalent radii (the first is one of {atoms.symbols[index]}, atom {index}), so that it cannot be told "
-            "which copies of the two atoms are bonded; set the bonds of the repeated structure anew (set_bonds)"
+            f"{len(lost)} bond(s) of the repeated structure are longer than {REACH} times the sum of the covalent "
+            f"radii (the first is a bond of {atoms.symbols[index]}, atom {index}), so that it is ambiguous which "
+            "copies of the atoms are bonded; set the bonds of the repeated structure again with ik_e3nn.graph.set_bonds"
         )
 
 
 def _one_each(partner: IntArray, name: IntArray, ratio: FloatArray) -> IntArray:
-    """The bonds that hold where several atoms of one name claim the same partner: the one that is clearly near."""
+    """Indices of the bonds to keep if several atoms of one number have the same partner: that of the nearest atom."""
     order = np.lexsort((ratio, name, partner))
     again = np.zeros(len(order), dtype=bool)
     again[1:] = (np.diff(partner[order]) == 0) & (np.diff(name[order]) == 0)
     if (ratio[order][again] < NEAR).any():
         raise DataError(
-            "copies of a molecule lie so close to each other that it cannot be told which atoms are bonded; join the "
-            "structures with ik_e3nn.data.structures.joined, or set their bonds anew (set_bonds)"
+            "copies of a molecule are so close to each other that it is ambiguous which atoms are bonded; join the "
+            "structures with ik_e3nn.data.structures.joined, or set the bonds again with ik_e3nn.graph.set_bonds"
         )
     return np.sort(order[~again])

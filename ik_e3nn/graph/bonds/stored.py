@@ -1,4 +1,4 @@
-"""Covalent bonds: stored with a structure, and looked up for every edge of a graph."""
+"""Covalent bonds of structures: storing, reading and checking them, and finding the bond types of edges."""
 
 from typing import NamedTuple
 
@@ -24,8 +24,8 @@ IntArray = NDArray[np.int64]
 
 BOND_KEY = "bonds"
 KEPT_BY = (
-    "Of the files that ASE writes, extxyz alone keeps bonds: .db, .json, .sdf and most others drop them, and .traj "
-    "keeps a list that does not follow the atoms. Write extxyz, or give the bonds again with "
+    "Of the files that ASE writes, only extxyz keeps bonds: .db, .json, .sdf and most others drop them, and .traj "
+    "keeps a list that becomes wrong when atoms are reordered. Write extxyz, or give the bonds again with "
     "ik_e3nn.graph.set_bonds, from a SMILES, or from an SDF file of another program"
 )
 BOND_NAMES = ("none", "single", "double", "triple", "aromatic")
@@ -35,9 +35,9 @@ class StoredBonds(NamedTuple):
     """Bonds of a structure, and how they are stored.
 
     Attributes:
-        bonds: All of them, rows (i, j, type), (n, 3).
-        listed: Those that are only in the list of ``atoms.info["bonds"]``.
-        known: For which atoms the bonds are stored with the atoms, (N,).
+        bonds: All bonds, rows (i, j, type), (n, 3).
+        listed: Bonds that are only in the list ``atoms.info["bonds"]``, rows (i, j, type).
+        known: Whether the bonds of an atom are stored with it, (N,).
     """
 
     bonds: IntArray
@@ -46,20 +46,20 @@ class StoredBonds(NamedTuple):
 
 
 def get_bonds(atoms: Atoms) -> IntArray:
-    """Bonds stored with a structure, between the atoms as they are numbered now.
+    """Bonds stored with a structure, with the present indices of the atoms.
 
-    ``set_bonds`` stores them with the atoms, so that they follow them when the structure is sorted, cut, joined or
+    ``set_bonds`` stores bonds with the atoms, so that they stay right when the structure is sorted, cut, joined or
     repeated. They may also be given by hand as ``atoms.info["bonds"]``, a flat list ``[i, j, type, i, j, type, ...]``;
-    such a list counts as it stands. Types: 1 single, 2 double, 3 triple, 4 aromatic.
+    such a list is used as it is. Types: 1 single, 2 double, 3 triple, 4 aromatic.
 
     Args:
         atoms: The structure.
 
     Returns:
-        One row (i, j, type) a bond, (n, 3); no rows if none are stored.
+        One row (i, j, type) per bond, (n, 3); no rows if no bonds are stored.
 
     Raises:
-        DataError: What is stored cannot be read as bonds of this structure.
+        DataError: The stored bonds are invalid for this structure.
 
     Example:
         >>> atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
@@ -72,11 +72,11 @@ def get_bonds(atoms: Atoms) -> IntArray:
 def stored_bonds(atoms: Atoms) -> StoredBonds:
     """Bonds stored with a structure, and how they are stored; see ``get_bonds``.
 
-    What stands with the atoms counts as long as the list in ``info`` is the one that ``set_bonds`` wrote, in whatever
-    order the atoms are now, or is not there. A list that was changed since is by hand, and counts instead.
+    The bonds stored with the atoms are used if the list in ``info`` is missing or is the one that ``set_bonds`` wrote,
+    in any order of the atoms. A list that was changed since then was written by hand, and is used instead.
 
     Raises:
-        DataError: What is stored cannot be read as bonds of this structure.
+        DataError: The stored bonds are invalid for this structure.
 
     Example:
         >>> atoms = Atoms("HO", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
@@ -90,7 +90,7 @@ def stored_bonds(atoms: Atoms) -> StoredBonds:
     known = record[:, OWNER] > 0
     if listed is None:
         check_elements(atoms, record)
-        # Much of ASE makes structures without ``info``, also whole ones (make_supercell, Atoms() + atoms).
+        # Many functions of ASE drop ``info``, also for complete structures (make_supercell, Atoms() + atoms).
         return StoredBonds(recorded_bonds(atoms, record), none, known)
     rows = _rows(listed)
     if is_as_set(record, rows):
@@ -107,7 +107,7 @@ def stored_bonds(atoms: Atoms) -> StoredBonds:
 
 
 def has_bonds(atoms: Atoms) -> bool:
-    """Whether bonds are stored with a structure; that it has none may be stored too.
+    """Whether bonds are stored with a structure; an empty list of bonds counts as stored.
 
     Example:
         >>> has_bonds(Atoms("He")), has_bonds(Atoms("He", info={"bonds": []}))
@@ -117,13 +117,13 @@ def has_bonds(atoms: Atoms) -> bool:
 
 
 def fitting_bonds(atoms: Atoms) -> IntArray:
-    """Bonds stored with a structure, after a look whether a list given by hand can be that of the geometry.
+    """Bonds stored with a structure; a list given by hand is checked against the geometry.
 
     Returns:
         Rows (i, j, type), (n, 3).
 
     Raises:
-        DataError: They cannot be read, or cannot be the bonds of this geometry; see ``check_fit``.
+        DataError: The bonds are invalid, or do not fit the geometry; see ``check_fit``.
 
     Example:
         >>> atoms = Atoms("OH", positions=[[0, 0, 0], [0, 0, 0.97]], info={"bonds": [0, 1, 1]})
@@ -136,11 +136,11 @@ def fitting_bonds(atoms: Atoms) -> IntArray:
 
 
 def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
-    """Store bonds with a structure, in place of those it had.
+    """Store bonds with a structure, and replace any bonds that it has.
 
-    They are stored twice: as a list in ``info["bonds"]``, for everything that reads structures, and with the atoms in
-    ``arrays["bond_partners"]``, from where ``get_bonds`` finds them also after the atoms were sorted, cut, joined or
-    repeated, when the list is out of date. In close-packed structures, with more than four bonds an atom of its own,
+    They are stored twice: as a list in ``info["bonds"]``, for other programs, and with the atoms in
+    ``arrays["bond_partners"]``, so that ``get_bonds`` finds them even after the atoms were sorted, cut, joined or
+    repeated, when the list is out of date. In close-packed structures, whose atoms have too many bonds for the array,
     there is only the list.
 
     Args:
@@ -157,15 +157,15 @@ def set_bonds(atoms: Atoms, bonds: ArrayLike) -> None:
         ([0, 1, 1], [[0, 1, 1]])
     """
     rows = check_bonds(bonds, len(atoms))
-    # extxyz writes an empty array as nothing at all, which spoils the next key; an empty list it writes well.
+    # extxyz writes nothing for an empty array, which corrupts the next key; it writes an empty list correctly.
     atoms.info[BOND_KEY] = rows.reshape(-1) if len(rows) else []
     write_record(atoms, rows)
 
 
 def remove_bonds(atoms: Atoms) -> None:
-    """Forget the bonds of a structure.
+    """Remove the bonds of a structure.
 
-    Deleting ``atoms.info["bonds"]`` is not enough: ``set_bonds`` stored them with the atoms, too, and those count then.
+    Deleting ``atoms.info["bonds"]`` is not enough, because ``set_bonds`` also stores them with the atoms.
 
     Example:
         >>> atoms = Atoms("He", info={"bonds": []})
@@ -178,7 +178,7 @@ def remove_bonds(atoms: Atoms) -> None:
 
 
 def check_bonds(bonds: ArrayLike, num_atoms: int) -> IntArray:
-    """Bonds as an array of rows (i, j, type), after checking that they make sense for so many atoms.
+    """Bonds as an array of rows (i, j, type), checked for a structure of ``num_atoms`` atoms.
 
     Args:
         bonds: Rows (i, j, type) or a flat list.
@@ -188,7 +188,8 @@ def check_bonds(bonds: ArrayLike, num_atoms: int) -> IntArray:
         Array (n, 3).
 
     Raises:
-        DataError: Not whole numbers, not in threes, atoms that do not exist, unknown types, or a bond given twice.
+        DataError: The bonds are not triples of whole numbers, an atom does not exist, a type is unknown, or a bond is
+            given twice.
 
     Example:
         >>> check_bonds([0, 1, 2, 1, 2, 1], 3).tolist()
@@ -199,40 +200,40 @@ def check_bonds(bonds: ArrayLike, num_atoms: int) -> IntArray:
         return rows
     if rows[:, :2].min() < 0 or rows[:, :2].max() >= num_atoms:
         atom = min(rows[:, :2].min(), 0) or rows[:, :2].max()
-        raise DataError(f"a bond names atom {atom}, but the structure has {num_atoms} atoms (counted from 0)")
+        raise DataError(f"a bond refers to atom {atom}, but the structure has {num_atoms} atoms (counted from 0)")
     if rows[:, 2].min() < 0 or rows[:, 2].max() >= len(BOND_NAMES):
-        raise DataError(f"bond types must be 0 to 4 ({', '.join(BOND_NAMES)}), got {sorted(set(rows[:, 2].tolist()))}")
+        raise DataError(f"bond types must be 0 to 4 ({', '.join(BOND_NAMES)}); got {sorted(set(rows[:, 2].tolist()))}")
     pairs = np.sort(rows[:, :2], axis=1)
     if len(np.unique(pairs, axis=0)) != len(rows):
-        raise DataError("a pair of atoms is bonded twice in the list of bonds")
+        raise DataError("the list of bonds contains a pair of atoms twice; give every bond once")
     return rows
 
 
 def _rows(bonds: ArrayLike) -> IntArray:
-    """Whole numbers in threes."""
+    """Bonds as rows of three whole numbers, (n, 3)."""
     raw = np.asarray(bonds)
     if isinstance(bonds, str) and not bonds.strip():
-        raw = np.zeros(0)  # an empty list comes back from some files as an empty string
+        raw = np.zeros(0)  # some files return an empty list as an empty string
     if raw.dtype.kind not in "iuf" or not np.array_equal(raw, np.round(raw)):
-        raise DataError(f"bonds must be whole numbers [i, j, type, i, j, type, ...], got {bonds!r:.80}")
+        raise DataError(f"bonds must be whole numbers [i, j, type, i, j, type, ...]; got {bonds!r:.80}")
     if raw.size % 3:
-        raise DataError(f"bonds must come in threes (i, j, type), got {raw.size} numbers")
+        raise DataError(f"bonds must be triples (i, j, type); got {raw.size} numbers")
     return raw.reshape(-1, 3).astype(np.int64)
 
 
 def _real(rows: IntArray) -> IntArray:
-    """Without pairs that are listed as not bonded."""
+    """The rows without those of type 0, not bonded."""
     return rows[rows[:, 2] > 0]
 
 
 def edge_bond_types(
     bonds: IntArray, edge_index: IntArray, edge_shifts: IntArray | FloatArray, vectors: FloatArray, num_atoms: int
 ) -> IntArray:
-    """Bond type of every edge: that of its pair of atoms if the edge is the pair's shortest image, else 0.
+    """Bond type of every edge: the type of its pair of atoms if the edge is the shortest image of the pair, else 0.
 
-    Both directions of a bond get the same image also when two images are exactly as long, because the choice is
-    made among the edges with sender <= receiver and then mirrored. A bond holds for one image of its pair of atoms;
-    networks in which an atom is bonded to several images of another need a larger cell.
+    Both directions of a bond get the same image even if two images are equally long, because the image is chosen among
+    the edges with sender <= receiver and then mirrored. A bond applies to one image of its pair of atoms; networks in
+    which an atom is bonded to several images of another atom need a larger cell.
 
     Args:
         bonds: Rows (i, j, type), (n, 3).
@@ -273,7 +274,7 @@ def edge_bond_types(
 
 
 def _sorted_bonds(bonds: IntArray, num_atoms: int) -> tuple[IntArray, IntArray]:
-    """Bonds as one sorted integer a pair of atoms, and their types in that order."""
+    """Bonds as one integer for each pair of atoms, sorted, and their types in that order."""
     low, high = bonds[:, :2].min(axis=1), bonds[:, :2].max(axis=1)
     pair = low * num_atoms + high
     order = np.argsort(pair)
@@ -281,6 +282,6 @@ def _sorted_bonds(bonds: IntArray, num_atoms: int) -> tuple[IntArray, IntArray]:
 
 
 def _points_forward(sender: IntArray, receiver: IntArray, shifts: IntArray) -> NDArray[np.bool_]:
-    """Whether an edge is the one of its two directions that stands for the bond."""
+    """Whether an edge is that direction of a pair from which the image is chosen."""
     sign = np.where(shifts[:, 0] != 0, shifts[:, 0], np.where(shifts[:, 1] != 0, shifts[:, 1], shifts[:, 2]))
     return (sender < receiver) | ((sender == receiver) & (sign > 0))

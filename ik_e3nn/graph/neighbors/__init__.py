@@ -1,1 +1,1 @@
-"""Which atoms are near each other."""
+"""Neighbor lists and pairs of near atoms."""

@@ -1,4 +1,4 @@
-"""The two atoms of a structure that are closest, for messages about structures that are too dense for a model."""
+"""The closest two atoms of a structure, for messages about structures that are too dense for a model."""
 
 from collections.abc import Mapping
 
@@ -10,13 +10,13 @@ from ik_e3nn.graph.edges import edge_vectors
 
 
 def closest_pair(graph: Mapping[str, Tensor]) -> str:
-    """Which two atoms of a structure are closest, in words.
+    """Describe the closest two atoms of a structure.
 
     Args:
         graph: The graph of one structure.
 
     Returns:
-        Part of a sentence.
+        A clause for a message.
 
     Example:
         >>> from ase import Atoms

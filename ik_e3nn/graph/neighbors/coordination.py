@@ -1,11 +1,11 @@
-"""How many neighbors atoms have, which sums over neighbors are divided by.
+"""The mean number of neighbors, by which sums over neighbors are divided.
 
-Potentials multiply such sums with themselves in every layer, so a new potential's energies grow like a high power of
-sum / divisor. A mean over 10 to 60 neighbors holds many far ones, whose radial functions are small; the neighbors of a
-small molecule are all close, where radial functions are largest. Divided by their number, 1 or 2, the sums are so large
-that a new potential begins with 10^4 eV per atom or more for some seeds and elements. Potentials therefore divide by 4
-at least. They begin with about 1 eV per atom then, as for solids. Convolutions of properties divide by the
-root of the number and have no such powers; they divide by 1 at least.
+Potentials multiply such sums with themselves in every layer, so that energies of an untrained potential grow like a
+high power of sum / divisor. Among 10 to 60 neighbors many are far, with small radial functions; all neighbors in a
+small molecule are close, with large radial functions. Divided by their number, 1 or 2, the sums are so large that an
+untrained potential predicts 10^4 eV per atom or more for some seeds and elements. Potentials therefore divide by at
+least 4, and then predict about 1 eV per atom, as for solids. Convolutions of properties divide by the root of the
+number and have no such powers; they divide by at least 1.
 """
 
 from collections.abc import Iterable
@@ -13,24 +13,23 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-LARGEST_RATIO = 4.0  # of the most crowded atom's number of neighbors to the mean; ordinary data are below 2
+LARGEST_RATIO = 4.0  # of the largest number of neighbors to the mean; it is below 2 in ordinary data
 SMALLEST_NUMBER = 1.0
-SMALLEST_DIVISOR = 4.0  # of potentials; with 3, some CO2 still begins with 15 eV per atom, with 2 with 30,000
+SMALLEST_DIVISOR = 4.0  # of potentials; untrained ones predict up to 15 eV per atom for CO2 with 3, and 30,000 with 2
 
 
 def average_neighbors(receivers: Iterable[tuple[Tensor, int]]) -> float:
-    """Mean number of neighbors of the atoms that have any, made large enough for the most crowded atom.
+    """Mean number of neighbors of the atoms that have neighbors, but at least a quarter of the largest number.
 
-    An atom without neighbors sums over nothing, so it says nothing about the size of sums: counted with the others, the
-    atoms of a dilute gas would make the sums of all others too large. The product of many such sums makes an energy, so
-    an atom with many more neighbors than the mean would begin with an absurd one; the number is therefore at least a
-    quarter of the largest.
+    Atoms without neighbors are not counted: the isolated atoms of a dilute gas would reduce the mean, and the sums of
+    the other atoms would be too large. Energies are products of many such sums, so that an untrained potential would
+    predict extreme energies for an atom with many more neighbors than the mean; hence the lower bound.
 
     Args:
-        receivers: Of every structure, the receiver of every edge, (E,), and the number of atoms.
+        receivers: For every structure, the receiver of every edge, (E,), and the number of atoms.
 
     Returns:
-        The number; 1.0 if there are no edges, and never less.
+        The number, at least 1.0.
 
     Example:
         >>> dimer, atom = (torch.tensor([0, 1]), 2), (torch.tensor([], dtype=torch.long), 1)
@@ -47,7 +46,7 @@ def average_neighbors(receivers: Iterable[tuple[Tensor, int]]) -> float:
 
 
 def checked_number(number: float) -> float:
-    """A mean number of neighbors to divide by: at least one, because no sum over neighbors has fewer terms.
+    """A mean number of neighbors as divisor: at least 1, because every sum over neighbors has one term or more.
 
     Raises:
         ValueError: The number is not positive and finite.
@@ -62,7 +61,7 @@ def checked_number(number: float) -> float:
 
 
 def divisor_of_products(number: float) -> float:
-    """What potentials divide sums by: a mean number of neighbors, but at least 4, because they multiply sums.
+    """The divisor of sums in potentials: the mean number of neighbors, but at least 4, because sums are multiplied.
 
     Raises:
         ValueError: The number is not positive and finite.

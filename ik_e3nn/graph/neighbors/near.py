@@ -1,4 +1,4 @@
-"""Pairs of atoms that are near each other, with their distances beside the sizes of the atoms."""
+"""Pairs of near atoms, with their distances in A and relative to covalent radii."""
 
 from typing import NamedTuple
 
@@ -14,13 +14,13 @@ FloatArray = NDArray[np.float64]
 
 
 class NearPairs(NamedTuple):
-    """Pairs of atoms, images included, each in both directions.
+    """Pairs of atoms, including periodic images, each in both directions.
 
     Attributes:
         sender: One atom of each pair, (E,).
-        receiver: The other one, (E,), in ascending order.
-        vectors: From the first, or its image, to the second, (E, 3), in A.
-        distances: Their lengths, (E,), in A.
+        receiver: The other atom, (E,), in ascending order.
+        vectors: Vectors from the sender, or its image, to the receiver, (E, 3), in A.
+        distances: Lengths of the vectors, (E,), in A.
         ratios: Distances over the sums of the covalent radii, (E,).
     """
 
@@ -32,17 +32,17 @@ class NearPairs(NamedTuple):
 
 
 def near_pairs(atoms: Atoms, reach: float) -> NearPairs:
-    """All pairs of atoms that are nearer to each other than some length.
+    """All pairs of atoms at a distance below ``reach``.
 
     Args:
         atoms: The structure; it is only read.
-        reach: The length in A.
+        reach: Distance in A.
 
     Returns:
         The pairs.
 
     Raises:
-        DataError: The structure has no neighbor list, see ``neighbor_list``.
+        DataError: The neighbor search fails; see ``neighbor_list``.
 
     Example:
         >>> found = near_pairs(Atoms("H2", [[0, 0, 0], [0, 0, 0.74]]), 1.0)

@@ -1,4 +1,4 @@
-"""About how many pairs a neighbor list would hold, before the memory for it is asked for."""
+"""Estimate the number of pairs of a neighbor list before memory is allocated for it."""
 
 from itertools import product
 
@@ -9,23 +9,23 @@ from ik_e3nn.errors import DataError
 
 FloatArray = NDArray[np.float64]
 
-MOST_PAIRS = 2e8  # of a structure: a million atoms of a dense metal within 6 A
-MOST_NEIGHBORS = 1e5  # of an atom: a dense metal has 35,000 within 30 A
+MOST_PAIRS = 2e8  # per structure; a million atoms of a dense metal have as many within 6 A
+MOST_NEIGHBORS = 1e5  # per atom; in a dense metal an atom has 35,000 within 30 A
 LONGEST_CUTOFF = 100.0  # A
 _CUBE_TO_BALL = np.pi / 6
 
 
 def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> None:
-    """Refuse a structure that has absurdly many pairs within a cutoff: searching them would exhaust the memory.
+    """Refuse a structure with so many pairs within a cutoff that the search would exhaust the memory.
 
     Args:
         points: Positions, (N, 3), in A.
-        box: Cell with unit normals along open directions, see ``search_cell``.
+        box: Cell with unit normals along open directions; see ``search_cell``.
         periodic: Three flags.
         r_max: Cutoff radius in A.
 
     Raises:
-        DataError: The cutoff is above 100 A, or there are absurdly many pairs; about how many is said.
+        DataError: The cutoff is above 100 A, or there are far too many pairs; the message gives the estimated number.
 
     Example:
         >>> check_pair_count(np.zeros((1, 3)), 0.01 * np.eye(3), np.ones(3, dtype=bool), 5.0)
@@ -47,26 +47,26 @@ def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.b
     if pairs > min(MOST_PAIRS, MOST_NEIGHBORS * count):
         cell = f" in the cell {box[periodic].round(4).tolist()}" if periodic.any() else ""
         raise DataError(
-            f"{count} atom(s){cell} have about {pairs:.1e} pairs within {r_max:g} A, {pairs / count:.1e} an atom; "
-            f"expected at most {MOST_PAIRS:.0e} pairs and {MOST_NEIGHBORS:.0e} an atom. Check that positions and "
+            f"{count} atom(s){cell} have about {pairs:.1e} pairs within {r_max:g} A, {pairs / count:.1e} per atom; "
+            f"expected at most {MOST_PAIRS:.0e} pairs and {MOST_NEIGHBORS:.0e} per atom. Check that positions and "
             "cell are in A, and that the cutoff (r_max, and the skin of the neighbor list) is right"
         )
 
 
 def estimated_pairs(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
-    """About how many directed pairs there are: the larger one of two estimates.
+    """Approximate number of directed pairs: the larger of two estimates.
 
-    One spreads the atoms evenly over the cell, and so counts images; the other counts atoms in cubes as wide as the
-    cutoff, and so sees where they are crowded.
+    One estimate spreads the atoms evenly over the cell, which includes periodic images. The other counts atoms in cubes
+    as wide as the cutoff, which detects crowded regions.
 
     Args:
         points: Positions, (N, 3), in A.
-        box: Cell with unit normals along open directions, see ``search_cell``.
+        box: Cell with unit normals along open directions; see ``search_cell``.
         periodic: Three flags.
         r_max: Cutoff radius in A.
 
     Returns:
-        The number.
+        The estimated number.
 
     Example:
         >>> grid = np.stack(np.meshgrid(*[np.arange(20.0)] * 3), -1).reshape(-1, 3)
@@ -87,7 +87,7 @@ def estimated_pairs(points: FloatArray, box: FloatArray, periodic: NDArray[np.bo
 
 
 def _crowded(points: FloatArray, r_max: float) -> float:
-    """Pairs without images, from the atoms in every cube and in the 26 around it."""
+    """Number of pairs without images, from the atoms in every cube and in the 26 cubes around it."""
     places = np.floor((points - points.min(axis=0)) / r_max).astype(np.int64) + 1
     strides = np.array([1, 0, 0])
     sizes = places.max(axis=0) + 2

@@ -1,4 +1,4 @@
-"""Which atoms see which: exact neighbor lists for any mix of periodic and open directions."""
+"""Exact neighbor lists for any mix of periodic and open directions."""
 
 import ctypes
 from collections.abc import Iterator
@@ -14,27 +14,27 @@ from ik_e3nn.graph.neighbors.pair_count import MOST_PAIRS, check_pair_count, est
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
-# Threads cost more than they give below this many atoms, and data loaders run many lists at once.
+# Below this number of atoms, threads cost more time than they save, and data loaders run many searches at once.
 _ATOMS_PER_THREADED_LIST = 2000
-# The search counts its cells in 32 bits: in structures far larger than these it crashes or misses pairs.
+# The search counts its cells in 32 bits: for larger coordinates or structures (A) it crashes or misses pairs.
 _LARGEST_COORDINATE = 1e8
 _LARGEST_EXTENT = 1e4
-# Atoms that are more cells away from the origin are searched from within the cell.
+# Atoms that are more cells away from the origin are moved into the cell for the search.
 _FAR = 1000
-# The search shrinks larger grids than this, in a way that fails for some: see ``_search_cutoff``.
+# The search coarsens grids of more cubes, which fails for some structures: see ``_search_cutoff``.
 _MOST_CUBES = 1e5
 # Cutoff in A up to which unit vectors along open directions cost no time.
 _FEW_IMAGES = 20.0
-# A periodic cell thinner than this would need more images than any machine has memory for.
+# A thinner periodic cell (A) would need more images than fit into memory.
 _SMALLEST_HEIGHT = 1e-3
 
 
 def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: float) -> tuple[IntArray, FloatArray]:
-    r"""All directed pairs closer than ``r_max``, periodic images included, an atom's own images too.
+    r"""All directed pairs closer than ``r_max``, including periodic images and an atom's own images.
 
     A pair (j, i, S) is listed when :math:`|r_i - r_j + S\,h| < r_\mathrm{max}`, with the rows of h the cell vectors.
-    Along open directions S is zero and the cell vector is not looked at: it may be zero, or a dummy. The caller's cell
-    is never changed. Pairs are ordered by receiver, then sender, then shift, so the same structure gives the same list.
+    Along open directions S is zero and the cell vector is ignored: it may be zero, or a dummy. The given cell is never
+    changed. Pairs are sorted by receiver, then sender, then shift, so that the same structure gives the same list.
 
     Args:
         positions: Atom positions, (N, 3), in A; atoms may lie outside the cell.
@@ -46,8 +46,8 @@ def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: 
         ``edge_index`` (2, E), senders j first and receivers i second, and ``shifts`` (E, 3), whole numbers.
 
     Raises:
-        DataError: Positions or cell are not finite or absurdly large, a periodic direction has no cell vector, r_max
-            is not positive, or there are absurdly many pairs.
+        DataError: Positions or cell are not finite or far too large, a periodic direction has no cell vector, r_max is
+            not positive, or there are far too many pairs.
 
     Example:
         >>> edge_index, shifts = neighbor_list(
@@ -60,13 +60,14 @@ def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: 
     periodic = np.broadcast_to(np.asarray(pbc, dtype=bool), (3,))
     _check_finite(points, "positions")
     if not np.isfinite(r_max) or r_max <= 0:
-        raise DataError(f"the cutoff r_max must be a positive length in A, got {r_max}")
+        raise DataError(f"the cutoff r_max must be a positive length in A; got {r_max}")
     if len(points) == 0:
         return np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))
     box = search_cell(cell, periodic)
     if np.abs(points).max() > _LARGEST_COORDINATE:
         raise DataError(
-            f"a position is {np.abs(points).max():.1e} A from the origin: the structure has exploded, or is not in A"
+            f"a coordinate is {np.abs(points).max():.1e} A; expected at most {_LARGEST_COORDINATE:.0e} A: the "
+            "structure has exploded, or is not in A"
         )
     periodic, wraps = _open_wide_gaps(points, box, periodic, r_max)
     points, box = points - wraps @ box, search_cell(box, periodic)
@@ -75,7 +76,7 @@ def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: 
     if np.ptp(points, axis=0).max() > _LARGEST_EXTENT:
         points = _close_gaps(points, box[~periodic], r_max)
     check_pair_count(points, box, periodic, float(r_max))
-    if r_max > _FEW_IMAGES:  # the search looks at images of open directions too, and there is nothing in them
+    if r_max > _FEW_IMAGES:  # the search also visits the images along open directions, which are empty
         box[~periodic] *= r_max
     cutoff = _search_cutoff(points, box, periodic, float(r_max))
     threads = 1 if len(points) < _ATOMS_PER_THREADED_LIST else 0
@@ -92,7 +93,7 @@ def neighbor_list(positions: ArrayLike, cell: ArrayLike, pbc: ArrayLike, r_max: 
 
 
 def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
-    """The cell that the search works in: periodic vectors as given, open ones replaced by unit normals.
+    """The cell for the search: periodic vectors as given, open vectors replaced by unit normals.
 
     Args:
         cell: Cell vectors as rows, (3, 3), in A.
@@ -102,7 +103,8 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
         A new, invertible (3, 3) array.
 
     Raises:
-        DataError: A periodic direction has no cell vector, the periodic vectors are linearly dependent, or not finite.
+        DataError: A periodic direction has no cell vector, or the periodic vectors are linearly dependent, not finite
+            or far too long.
 
     Example:
         >>> search_cell(np.diag([3.0, 0.0, 0.0]), [True, False, False]).round(6).tolist()[0]
@@ -116,7 +118,7 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
     if longest > _LARGEST_COORDINATE:
         raise DataError(
             f"a cell vector has a component of {longest:.1e} A; expected at most {_LARGEST_COORDINATE:.0e} A: check "
-            "that the cell is in A, or set pbc to False where the structure does not repeat itself"
+            "that the cell is in A, or set pbc to False in directions in which the structure is not periodic"
         )
     empty = [axis for axis in range(3) if periodic[axis] and not box[axis].any()]
     if empty:
@@ -126,7 +128,7 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
         )
     _, heights, right = np.linalg.svd(given, full_matrices=True)
     if len(given) and heights[-1] < _SMALLEST_HEIGHT:
-        raise DataError(f"the periodic cell vectors {given.tolist()} are linearly dependent; check the cell")
+        raise DataError(f"the periodic cell vectors {given.tolist()} are linearly dependent; correct the cell or pbc")
     box[~periodic] = right[len(given) :]
     return box
 
@@ -134,11 +136,11 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
 def _open_wide_gaps(
     points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float
 ) -> tuple[NDArray[np.bool_], IntArray]:
-    """Treat very long periodic directions as open where there is a gap that no pair can cross.
+    """Treat very long periodic directions as open if they have a gap wider than the cutoff, which no pair crosses.
 
     Returns:
-        The directions that are still periodic, and the cell vectors to subtract from each position, (N, 3), so that
-        the atoms along the other directions lie on one side of the gap.
+        The remaining periodic directions (3,), and the cell vectors to subtract from each position, (N, 3), so that
+        the gaps lie between the images of the whole structure.
     """
     periodic, wraps = periodic.copy(), np.zeros((len(points), 3), dtype=np.int64)
     inverse = np.linalg.inv(box)
@@ -157,21 +159,21 @@ def _open_wide_gaps(
 
 
 def _far_cells(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_]) -> IntArray:
-    """The cell vectors to subtract from atoms that are very many cells away, (N, 3); vesin may divide by zero there."""
+    """The cell vectors to subtract from atoms that are many cells away, (N, 3), where vesin might divide by zero."""
     cells = np.floor(points @ np.linalg.inv(box)) * periodic
     cells[np.abs(cells).max(axis=1) <= _FAR] = 0.0
     return cells.astype(np.int64)
 
 
 def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
-    """The cutoff to search with: a longer one where vesin would divide by zero.
+    """The cutoff for the search; longer than ``r_max`` if vesin would divide by zero.
 
-    vesin shrinks a grid of more than 1e5 cubes by the same factor in all three directions. Across a wide and thin
-    structure, such as a slab of 0.12 x 0.12 um, that leaves no cube, and the process ends with SIGFPE. Wider cubes are
-    fewer, and the pairs that they add are left out afterwards.
+    vesin coarsens a grid of more than 1e5 cubes by the same factor in all three directions. Across a wide and thin
+    structure, such as a slab of 0.12 x 0.12 um, no cube is left, and the process ends with SIGFPE. A longer cutoff
+    makes fewer and wider cubes; the caller drops the additional pairs.
 
     Raises:
-        DataError: So few cubes would be so wide that there were absurdly many images.
+        DataError: The cubes would be so wide that there are far too many images.
     """
     inverse = np.linalg.inv(box)
     heights = 1.0 / np.linalg.norm(inverse, axis=0)
@@ -191,17 +193,17 @@ def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.boo
         raise DataError(
             f"a structure of {len(points)} atoms that is {extents.max():.0f} A wide and {extents.min():.3g} A thin is "
             f"too uneven for a search within {r_max:g} A: check that positions and cell are in A, and set pbc to False "
-            "where the structure does not repeat itself"
+            "in directions in which the structure is not periodic"
         )
     return cutoff
 
 
 @contextmanager
 def _forgotten_pointer_types() -> Iterator[None]:
-    """Forget the pointers to arrays that ctypes meets in a block.
+    """Remove the pointer types for arrays that ctypes caches within this context.
 
-    vesin reads its results through a type of its own for every number of pairs, and before 3.14 Python keeps such types
-    for ever: 11 kB for each search of a long run of dynamics (python/cpython#100926, numpy/numpy#6511).
+    vesin reads its results through a new ctypes type for every number of pairs, and Python before 3.14 never frees such
+    types: 11 kB for each search in a long run of dynamics (python/cpython#100926, numpy/numpy#6511).
     """
     types = getattr(ctypes, "_pointer_type_cache", None)
     known = set(types) if isinstance(types, dict) else set()
@@ -226,7 +228,7 @@ def _close_gaps(points: FloatArray, normals: FloatArray, r_max: float) -> FloatA
 
 
 def _check_finite(array: FloatArray, name: str) -> None:
-    """Raise when an array holds NaN or infinity, and say where."""
+    """Raise an error that names the rows if an array contains NaN or infinity."""
     bad = ~np.isfinite(array)
     if bad.any():
         rows = np.flatnonzero(bad.any(axis=1))
@@ -234,7 +236,7 @@ def _check_finite(array: FloatArray, name: str) -> None:
 
 
 def _pair_order(receiver: IntArray, sender: IntArray, images: IntArray, count: int) -> IntArray:
-    """The order of pairs by receiver, sender, shift; one integer key where it fits, because that sorts faster."""
+    """The order of pairs by receiver, sender and shift; by one integer key if it fits, which is faster."""
     if len(receiver) == 0:
         return np.zeros(0, dtype=np.int64)
     low = images.min(axis=0)

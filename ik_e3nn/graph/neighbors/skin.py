@@ -1,4 +1,4 @@
-"""A neighbor list with a skin: in dynamics it is searched anew only when atoms have moved far enough."""
+"""A neighbor list with a skin, which needs a new search only when atoms have moved far enough."""
 
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ class Pairs(NamedTuple):
     Args:
         edge_index: Senders and receivers, (2, E), sorted by receiver.
         shifts: Lattice shifts, (E, 3).
-        rebuilt: Whether this call searched anew.
+        rebuilt: Whether this call made a new search.
 
     Example:
         >>> SkinList(r_max=2.0).update(Atoms("H")).rebuilt
@@ -32,22 +32,22 @@ class Pairs(NamedTuple):
 
 
 class SkinList:
-    r"""Neighbor list that stays valid while no atom has moved by half the skin; it follows a cell that changes.
+    r"""A neighbor list that stays valid while no atom has moved by half the skin, also if the cell changes.
 
-    All pairs within r_max + skin are kept. As long as every atom is within skin / 2 of where it was, no pair outside
-    that list can have come within r_max; each call returns those of the kept pairs that are within r_max now.
+    All pairs within r_max + skin are stored. As long as every atom has moved by less than skin / 2, no other pair can
+    be within r_max; each call returns the stored pairs that are within r_max now.
 
-    When the periodic cell vectors go from :math:`h_0` to :math:`h_0 F`, atoms are expected at :math:`r_0 F`. If none is
-    farther than u from there, a pair that is within :math:`r_\mathrm{max}` now was within
-    :math:`(r_\mathrm{max} + 2u) / \sigma_\mathrm{min}(F)` then, with the smallest singular value of F: the list is
-    valid while that is not above r_max + skin.
+    When the periodic cell vectors change from :math:`h_0` to :math:`h_0 F`, atoms are expected at :math:`r_0 F`. If no
+    atom is farther than u from there, a pair that is within :math:`r_\mathrm{max}` now was within
+    :math:`(r_\mathrm{max} + 2u) / \sigma_\mathrm{min}(F)` before, with the smallest singular value of F: the list is
+    valid while this distance is at most r_max + skin.
 
     Args:
         r_max: Cutoff radius in A.
-        skin: Extra radius in A; zero searches anew whenever an atom moved.
+        skin: Extra radius in A; with zero, every move of an atom causes a new search.
 
     Raises:
-        DataError: Lengths that are not positive (r_max) or negative (skin).
+        DataError: r_max is not positive, or skin is negative.
 
     Example:
         >>> from ase.build import molecule
@@ -60,7 +60,7 @@ class SkinList:
 
     def __init__(self, r_max: float, skin: float = 0.5) -> None:
         if not np.isfinite(r_max) or r_max <= 0 or not np.isfinite(skin) or skin < 0:
-            raise DataError(f"r_max must be positive and skin not negative, got r_max={r_max}, skin={skin}")
+            raise DataError(f"r_max must be positive and skin not negative; got r_max={r_max}, skin={skin}")
         self.r_max = float(r_max)
         self.skin = float(skin)
         self.num_rebuilds = 0
@@ -78,7 +78,7 @@ class SkinList:
             atoms: The structure; it is only read.
 
         Returns:
-            The pairs, and whether they were searched anew.
+            The pairs, and whether a new search was made.
 
         Raises:
             DataError: Positions or cell are not finite, the cell does not fit pbc, or two atoms are in the same place.
@@ -88,7 +88,7 @@ class SkinList:
         if rebuilt:
             self._rebuild(atoms)
         sender, receiver = self._edge_index
-        # ``take`` is several times faster than an index or a mask, and this runs in every step of dynamics.
+        # ``take`` is several times faster than an index or a mask, which matters in every step of dynamics.
         vectors = positions.take(receiver, axis=0)
         vectors -= positions.take(sender, axis=0)
         vectors += self._shifts @ cell
@@ -97,13 +97,13 @@ class SkinList:
             first, second = sorted(self._edge_index[:, squares.argmin()].tolist())
             raise DataError(
                 f"atoms {first} ({atoms.symbols[first]}) and {second} ({atoms.symbols[second]}) are in the same place, "
-                "where no direction points from one to the other; remove one of them or move it"
+                "so that the direction between them is undefined; remove one of them or move it"
             )
         near = np.flatnonzero(squares < self.r_max**2)
         return Pairs(self._edge_index.take(near, axis=1), self._shifts.take(near, axis=0), rebuilt)
 
     def _is_valid(self, atoms: Atoms) -> bool:
-        """Whether the kept pairs still hold every pair within r_max."""
+        """Whether the stored pairs still include every pair within r_max."""
         if self._numbers is None or not np.array_equal(self._numbers, atoms.numbers):
             return False
         if not np.array_equal(self._pbc, atoms.pbc):
@@ -112,24 +112,24 @@ class SkinList:
             return self._is_valid_in(atoms)
         moves = atoms.positions - self._positions
         largest = np.einsum("ij,ij->i", moves, moves).max(initial=0.0)
-        # NaN positions compare false here, so that the search sees them and says so.
+        # The comparison is false for NaN positions, so that the search gets them and raises an error.
         return bool(largest <= (0.5 * self.skin) ** 2)
 
     def _is_valid_in(self, atoms: Atoms) -> bool:
-        """The same in another cell, see the class."""
+        """The same check for a changed cell; see the class."""
         before, now = self._cell[self._pbc], atoms.cell.array[self._pbc]
-        # Any F with before @ F = now will do; this one leaves what is normal to the periodic vectors alone.
+        # Any F with before @ F = now is valid; this one keeps the directions normal to the periodic vectors.
         change = np.eye(3) + np.linalg.pinv(before) @ (now - before)
         if not np.isfinite(change).all():
             return False
         moves = atoms.positions - self._positions @ change
-        moves -= moves.mean(axis=0)  # pairs do not feel a shift of the whole
+        moves -= moves.mean(axis=0)  # a shift of all atoms does not change pairs
         largest = np.sqrt(np.einsum("ij,ij->i", moves, moves).max(initial=0.0))
         smallest = np.linalg.svd(change, compute_uv=False)[-1]
         return bool(self.r_max + 2.0 * largest <= smallest * (self.r_max + self.skin) - _MARGIN)
 
     def _rebuild(self, atoms: Atoms) -> None:
-        """Search all pairs within r_max + skin and remember the structure they belong to."""
+        """Search all pairs within r_max + skin and store the structure to which they belong."""
         self._numbers = None
         self._edge_index, self._shifts = neighbor_list(
             atoms.positions, atoms.cell.array, atoms.pbc, self.r_max + self.skin

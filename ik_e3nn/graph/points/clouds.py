@@ -1,4 +1,4 @@
-"""Neighbors and downsampling of point clouds, batched, through torch-cluster."""
+"""Neighbors and downsampling of batched point clouds, by torch-cluster."""
 
 import torch
 from torch import Tensor
@@ -14,22 +14,22 @@ def nearest_edges(
     receivers: Tensor | None = None,
     max_distance: float | None = None,
 ) -> Tensor:
-    """Edges to some points from the k nearest points of the same cloud, the point itself among them.
+    """Edges from the k nearest points of the same cloud to each receiver, including the receiver itself.
 
     Args:
         positions: Points of all clouds, (N, 3).
         batch: Cloud of every point, (N,), ascending.
-        k: Number of neighbors; a cloud of fewer points gives all it has.
-        receivers: Points that receive, indices (M,) in ascending order; all points if absent.
-        max_distance: Leave out those farther away: a radius graph with at most k neighbors, the nearest ones.
+        k: Number of neighbors; in a cloud with fewer points, all points.
+        receivers: Indices of the receivers, (M,), ascending; by default all points.
+        max_distance: Leave out neighbors at a larger distance, which gives a radius graph with at most the k nearest.
 
     Returns:
         edge_index (2, E): senders among the N points, and receivers counted from 0 to M-1; sorted by receiver.
 
     Raises:
         MissingDependencyError: torch-cluster is not installed.
-        ValueError: Shapes do not fit, positions are not finite, the batch is not ascending, or k or the distance is
-            not positive.
+        ValueError: The shapes do not fit together, positions are not finite, the batch is not ascending, or k or the
+            distance is not positive.
 
     Example:
         >>> positions = torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]])
@@ -45,7 +45,7 @@ def nearest_edges(
     centers, owners = (points, batch) if receivers is None else (points[receivers], batch[receivers])
     receiver, sender = needed("torch_cluster").knn(points, centers, k, batch, owners)
     if max_distance is not None:
-        # torch-cluster's own radius graph picks any k where there are more: the result would depend on the order
+        # torch-cluster's own radius graph picks any k of more neighbors, so that it depends on the order of points
         near = (points[sender] - centers[receiver]).norm(dim=1) <= max_distance
         receiver, sender = receiver[near], sender[near]
     return torch.stack([sender, receiver])
@@ -54,21 +54,21 @@ def nearest_edges(
 def radius_edges(
     positions: Tensor, batch: Tensor, radius: float, *, receivers: Tensor | None = None, max_neighbors: int = 32
 ) -> Tensor:
-    """Edges to some points from all points of the same cloud within a radius, at most so many: the nearest.
+    """Edges from the nearest points of the same cloud within a radius to each receiver, including the receiver itself.
 
     Args:
         positions: Points of all clouds, (N, 3).
         batch: Cloud of every point, (N,), ascending.
-        radius: In the unit of the positions.
-        receivers: Points that receive, indices (M,) in ascending order; all points if absent.
-        max_neighbors: Limit of edges to a point, the point itself counted.
+        radius: Radius in the unit of the positions.
+        receivers: Indices of the receivers, (M,), ascending; by default all points.
+        max_neighbors: Largest number of edges to a receiver, including the receiver itself.
 
     Returns:
-        edge_index (2, E), see ``nearest_edges``.
+        edge_index (2, E); see ``nearest_edges``.
 
     Raises:
         MissingDependencyError: torch-cluster is not installed.
-        ValueError: Shapes do not fit, or a number is not positive.
+        ValueError: The shapes do not fit together, or a number is not positive.
 
     Example:
         >>> radius_edges(torch.tensor([[0.0, 0, 0], [1, 0, 0], [5, 0, 0]]), torch.zeros(3, dtype=torch.long), 2.0).shape
@@ -78,22 +78,22 @@ def radius_edges(
 
 
 def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
-    """Some points of every cloud, each as far as can be from those before it.
+    """Choose points of every cloud, each as far as possible from the points before it.
 
-    The first one is the farthest from the cloud's centroid, so that the choice depends neither on the order of the
-    points nor on how the cloud is turned, unless distances are equal: see ``Pyramid``.
+    The first point is the farthest from the centroid of the cloud, so that the choice depends neither on the order of
+    the points nor on the orientation of the cloud, unless distances are equal: see ``Pyramid``.
 
     Args:
         positions: Points of all clouds, (N, 3).
         batch: Cloud of every point, (N,), ascending.
-        count: Number of points; a cloud of fewer gives all it has.
+        count: Number of points per cloud; in a cloud with fewer points, all points.
 
     Returns:
-        Indices, ascending.
+        Indices of the points, ascending.
 
     Raises:
         MissingDependencyError: torch-cluster is not installed.
-        ValueError: Shapes do not fit, or the count is not positive.
+        ValueError: The shapes do not fit together, or the count is not positive.
 
     Reference:
         Qi et al., PointNet++, NeurIPS 2017, section 3.2.
@@ -107,7 +107,7 @@ def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
     cluster = needed("torch_cluster")
     if not len(batch):
         return batch.clone()
-    clouds, batch = torch.unique_consecutive(batch, return_inverse=True)  # torch-cluster takes no empty clouds
+    clouds, batch = torch.unique_consecutive(batch, return_inverse=True)  # torch-cluster does not accept empty clouds
     sizes = torch.bincount(batch, minlength=len(clouds))
     if int(sizes.max()) <= count:
         return torch.arange(len(batch), device=batch.device)
@@ -115,7 +115,7 @@ def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
     centroids = points.new_zeros(len(clouds), 3).index_add_(0, batch, points) / sizes[:, None]
     order = torch.argsort((points - centroids[batch]).norm(dim=1), descending=True, stable=True)
     order = order[torch.argsort(batch[order], stable=True)]
-    # it rounds ratio times size up
+    # torch-cluster rounds ratio times size up
     ratio = ((sizes.clamp(max=count) - 0.5) / sizes).to(points.dtype)
     ends = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
     chosen: Tensor = order[cluster.fps(points[order], ratio=ratio, random_start=False, ptr=ends)]
@@ -123,16 +123,16 @@ def farthest_points(positions: Tensor, batch: Tensor, count: int) -> Tensor:
 
 
 def random_points(batch: Tensor, count: int, *, seed: int | None = None) -> Tensor:
-    """Some points of every cloud, chosen at random.
+    """Choose points of every cloud at random.
 
     Args:
         batch: Cloud of every point, (N,), ascending.
-        count: Number of points; a cloud of fewer gives all it has.
-        seed: With it, the choice depends on a point's place in its cloud alone, and a cloud is treated alike alone and
-            among others; without, torch's generator gives another choice each time.
+        count: Number of points per cloud; in a cloud with fewer points, all points.
+        seed: With a seed, the choice depends only on the index of a point in its cloud, so that it is the same for a
+            cloud alone and in a batch. Without a seed, torch's generator gives another choice in each call.
 
     Returns:
-        Indices, ascending.
+        Indices of the points, ascending.
 
     Raises:
         ValueError: The count is not positive.
@@ -156,19 +156,19 @@ def random_points(batch: Tensor, count: int, *, seed: int | None = None) -> Tens
 
 
 def check_cloud(positions: Tensor, batch: Tensor) -> None:
-    """Raise ValueError unless positions (N, 3) and an ascending batch (N,) belong together.
+    """Raise ValueError unless positions (N, 3) are finite and fit an ascending batch (N,).
 
-    Positions that are not finite are refused here, since trees of neighbors end the process on them.
+    Positions that are not finite would crash the neighbor search, which ends the process.
     """
     if positions.ndim != 2 or positions.shape[1] != 3:
         raise ValueError(f"positions of point clouds must have shape (N, 3); got {tuple(positions.shape)}")
     if batch.shape != positions.shape[:1]:
         raise ValueError(
-            f"batch must name the cloud of each of the {len(positions)} points; got shape {tuple(batch.shape)}"
+            f"batch must give the cloud of each of the {len(positions)} points; got shape {tuple(batch.shape)}"
         )
     if batch.dtype != torch.long or bool((batch[:1] < 0).any()) or bool((batch[1:] < batch[:-1]).any()):
         raise ValueError(
-            "batch must be ascending numbers of clouds from 0 on, int64: the points of a cloud one after the other"
+            "batch must be int64 numbers of clouds, ascending from 0, with the points of a cloud one after the other"
         )
     finite = torch.isfinite(positions).all(1)
     if not bool(finite.all()):

@@ -1,4 +1,4 @@
-"""A point cloud, coarser from level to level, with the edges that lead from each level to the next."""
+"""Levels of a point cloud from fine to coarse, with edges from each level to the next."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -9,13 +9,13 @@ from ik_e3nn.graph.points.clouds import check_cloud, farthest_points, nearest_ed
 
 
 class Level(NamedTuple):
-    """What leads from the points of one level to those of the next.
+    """A level of a point cloud, and the edges that lead to it from the level before.
 
     Attributes:
-        kept: Points that stay, as indices among those of the level before, (M,), ascending.
-        edge_index: Senders among the points before, receivers among those kept, (2, E).
-        vectors: From sender to receiver, (E, 3).
-        batch: Cloud of every point kept, (M,).
+        kept: Indices of the points of this level among the points of the level before, (M,), ascending.
+        edge_index: Senders among the points of the level before, and receivers among those of this level, (2, E).
+        vectors: Vectors from sender to receiver, (E, 3).
+        batch: Cloud of every point of this level, (M,).
     """
 
     kept: Tensor
@@ -26,22 +26,21 @@ class Level(NamedTuple):
 
 @dataclass(frozen=True)
 class Pyramid:
-    """How point clouds are made coarser, and which points see which.
+    """Settings for downsampling point clouds and for choosing neighbors; needs torch-cluster.
 
-    Neighbors and farthest points are chosen by distance, which is exact unless distances are equal: between those
-    rounding decides, and a turned cloud gets others. For the points of a regular grid on a cube, scores of a new
-    ``PointCloudClassifier`` change by 3 % of their spread with "random" and by 15 % with "farthest" sampling. Jitter
-    such points.
+    Neighbors and farthest points are chosen by distance. The choice does not change when a cloud is rotated, unless
+    distances are equal, because then rounding decides. For the points of a regular grid on a cube, scores of a new
+    ``PointCloudClassifier`` change by 3 % of their spread with "random" and by 15 % with "farthest" sampling. Add noise
+    to such points.
 
     Args:
-        points: Numbers of points of a cloud: those that enter the first level, and those that each level leaves. A
-            cloud that has fewer keeps what it has.
-        neighbors: Points that each point kept receives from, the nearest ones, itself among them.
-        sampling: "random", as in the paper, or "farthest": slower, and the same for every order of the points.
-        seed: Of random sampling where it must not change from call to call.
+        points: Number of points of a cloud in each level. A cloud with fewer points keeps all.
+        neighbors: Number of nearest points, including itself, from which each point of a level receives.
+        sampling: "random", as in the paper, or "farthest", which is slower and independent of the order of the points.
+        seed: Seed of random sampling that is the same in every call.
 
     Raises:
-        ValueError: Numbers that do not fall or are not positive, or an unknown way of sampling.
+        ValueError: The numbers of points increase or are not positive, or the sampling is unknown.
 
     Example:
         >>> import torch
@@ -59,7 +58,7 @@ class Pyramid:
         falling = all(after <= before for before, after in zip(self.points, self.points[1:], strict=False))
         if len(self.points) < 2 or not falling or self.points[-1] < 1:
             raise ValueError(
-                f"points of a pyramid must be two or more positive numbers, none larger than the one before; got "
+                "points of a pyramid must be two or more positive numbers, none larger than the one before; got "
                 f"{self.points}"
             )
         if self.neighbors < 1:
@@ -68,16 +67,16 @@ class Pyramid:
             raise ValueError(f"sampling must be 'random' or 'farthest'; got {self.sampling!r}")
 
     def levels(self, positions: Tensor, batch: Tensor, *, fresh: bool = False) -> list[Level]:
-        """All levels of a batch of clouds; the first only thins the points out and has no edges.
+        """All levels of a batch of clouds; the first level only drops points and has no edges.
 
         Args:
             positions: Points of all clouds, (N, 3).
             batch: Cloud of every point, (N,), ascending.
-            fresh: Draw random samples from torch's generator and not by the seed, as in training.
+            fresh: Draw random samples from torch's generator instead of the seed, as in training.
 
         Raises:
             MissingDependencyError: torch-cluster is not installed.
-            ValueError: Shapes do not fit.
+            ValueError: The shapes do not fit together.
         """
         check_cloud(positions, batch)
         levels = []
@@ -94,7 +93,7 @@ class Pyramid:
         return levels
 
     def reach(self, level: int) -> float:
-        r"""About how far the neighbors of a level are, for clouds that fill the surface of a solid in the unit ball.
+        r"""Approximate distance of the neighbors of a level, for clouds on the surface of a solid in the unit ball.
 
         .. math:: \pi r^2 \, n / A = k, \qquad A \approx 2\pi
         """

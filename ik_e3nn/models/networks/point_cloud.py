@@ -47,8 +47,8 @@ class PointCloudClassifier(nn.Module):
               s &= \mathrm{MLP}\big( \max\nolimits_i f_i^{(T)} \big)
 
     Convolutions with a nonlinearity and a batch norm each, a coarser cloud after each of them, G-invariant features
-    after the last, their maximum over the cloud, and an MLP. Shifts change nothing; the unit of length does. Points at
-    equal distances are told apart by rounding: see ``Pyramid``.
+    after the last, their maximum over the cloud, and an MLP. Scores do not change when a cloud is shifted, but depend
+    on the unit of length. Rounding decides between neighbors at equal distances: see ``Pyramid``. Needs torch-cluster.
 
     Args:
         num_classes: Number of scores.

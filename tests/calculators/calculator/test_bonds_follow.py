@@ -177,13 +177,13 @@ def test_atoms_that_were_overwritten_in_place_are_refused_at_the_next_call(aceta
     acetamide.get_potential_energy()
     order = np.arange(9)[::-1]
     acetamide.positions[:], acetamide.numbers[:] = acetamide.positions[order], acetamide.numbers[order]
-    with pytest.raises(DataError, match="atom 0 is H, and was C when they were set"):
+    with pytest.raises(DataError, match="atom 0 is H, but was C when they were set"):
         acetamide.get_potential_energy()
     other = molecule_from_smiles("CC(N)=O")
     other.calc = acetamide.calc
     other.get_potential_energy()
     other.symbols[3] = "N"
-    with pytest.raises(DataError, match="atom 3 is N, and was O when they were set"):
+    with pytest.raises(DataError, match="atom 3 is N, but was O when they were set"):
         other.get_potential_energy()
 
 
@@ -197,13 +197,13 @@ def test_bonds_come_back_from_a_file_or_are_missed(acetamide, model, tmp_path, c
         assert found == pytest.approx(alone, abs=1e-7)
     else:
         assert (
-            "its edges count as non-bonded. Of the files that ASE writes, extxyz alone keeps bonds: .db" in caplog.text
+            "its edges count as non-bonded. Of the files that ASE writes, only extxyz keeps bonds: .db" in caplog.text
         )
     assert "hydrogens" not in caplog.text
     if suffix == "traj":
         write(tmp_path / "b.traj", sort(acetamide))
         (atoms,) = read_structures(tmp_path / "b.traj")
         with pytest.raises(
-            DataError, match="the bonds do not fit the structure: .*.traj files of ASE keep it alone. Set"
+            DataError, match="the bonds do not fit the structure: .*.traj files of ASE keep only this list. Set"
         ):
             energy(atoms, model)

@@ -105,7 +105,7 @@ def test_a_failed_search_leaves_nothing(tmp_path):
         StructureDataset(broken, R_MAX, cache=tmp_path).prepare()
     assert not list(tmp_path.iterdir())
     broken[4] = Atoms("H", info={"bonds": [0, 1, 1]})
-    with pytest.raises(DataError, match=r"structure 4 \(H\): a bond names atom 1"):
+    with pytest.raises(DataError, match=r"structure 4 \(H\): a bond refers to atom 1"):
         StructureDataset(broken, R_MAX, cache=tmp_path).prepare()
 
 

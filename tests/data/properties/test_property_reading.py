@@ -231,7 +231,7 @@ def test_graphs_carry_targets_and_the_edges_asked_for() -> None:
     assert dataset.average_neighbors() == pytest.approx((10 + 14) / (6 + 8))
     mixed = LabeledSet([Atoms("H", info={"charge": 1}), Atoms("H")], (), {}, ["a", "b"])
     assert "total_charge" not in StructureDataset(mixed, edges="bonds")[0]
-    with pytest.raises(DataError, match="structure 0 .*: H2 has no bonds stored"):
+    with pytest.raises(DataError, match="structure 0 .*: H2 has no stored bonds"):
         StructureDataset([Atoms("H2", [[0, 0, 0], [0, 0, 0.7]])], edges="bonds")[0]
 
 

@@ -51,7 +51,7 @@ def test_far_apart():
     atoms = by_hand("CC(N)=O")
     atoms.info["bonds"] = np.array([0, 8, 1])
     atoms.positions[8] += 30.0
-    with pytest.raises(DataError, match=r"C-H \(atoms 0 and 8\) is listed as a bond, and the two are .* A apart"):
+    with pytest.raises(DataError, match=r"C-H \(atoms 0 and 8\) is listed as a bond, but the two are .* A apart"):
         build_graph(atoms, 5.0)
 
 
@@ -64,9 +64,9 @@ def test_multiple_bonds_to_hydrogen():
 def test_molecules_without_bonds_beside_one_that_has_them(other):
     first, second = by_hand("CC(N)=O"), by_hand(other)
     second.positions += 20.0
-    with pytest.raises(DataError, match="atoms have neighbors at bonding distance and no bonds, though others have"):
+    with pytest.raises(DataError, match="atoms have neighbors at bonding distance but no bonds, although others have"):
         build_graph(first + second, 5.0)
-    with pytest.raises(DataError, match="atoms have neighbors at bonding distance and no bonds, though others have"):
+    with pytest.raises(DataError, match="atoms have neighbors at bonding distance but no bonds, although others have"):
         fitting_bonds(molecule_from_smiles("CC(N)=O") + Atoms(second.numbers, second.positions))
 
 
@@ -74,7 +74,7 @@ def test_a_repeated_cell_is_refused():
     atoms = by_hand("O=C=O")
     atoms.cell, atoms.pbc = [5, 5, 6], True
     assert len(fitting_bonds(atoms)) == 2
-    with pytest.raises(DataError, match="3 of 6 atoms have neighbors at bonding distance and no bonds"):
+    with pytest.raises(DataError, match="3 of 6 atoms have neighbors at bonding distance but no bonds"):
         fitting_bonds(atoms * (2, 1, 1))
 
 

@@ -172,9 +172,7 @@ def test_a_bond_that_is_stretched_too_far_for_its_copy_to_be_known_is_refused(ac
     acetamide.cell, acetamide.pbc = [20.0] * 3, True
     acetamide.positions[0] += acetamide.positions[0] - acetamide.positions[1]  # C-C of 3 A
     assert len(get_bonds(acetamide)) == 8
-    with pytest.raises(
-        DataError, match=r"^2 bond\(s\) of the repeated structure are stretched to more than 1\.8 times"
-    ):
+    with pytest.raises(DataError, match=r"^2 bond\(s\) of the repeated structure are longer than 1\.8 times"):
         get_bonds(acetamide * (2, 1, 1))
     part = acetamide * (2, 1, 1)
     del part[-1]  # of what was cut, nobody knows which bonds are there
@@ -204,7 +202,7 @@ def test_a_list_for_atoms_that_have_none_is_added(acetamide):
 
 
 def test_copies_on_top_of_each_other_are_refused(acetamide):
-    with pytest.raises(DataError, match="so close to each other that it cannot be told which atoms are bonded"):
+    with pytest.raises(DataError, match="so close to each other that it is ambiguous which atoms are bonded"):
         get_bonds(acetamide + acetamide)
 
 
@@ -245,8 +243,8 @@ def test_atoms_that_were_overwritten_in_place_are_noticed(acetamide) -> None:
     changed = acetamide.copy()
     changed.symbols[3] = "N"
     for atoms, message in (
-        (overwritten, r"atom 0 is H, and was C when they were set \([4-9] of 9 atoms have changed\)"),
-        (changed, r"atom 3 is N, and was O when they were set \(1 of 9 atoms have changed\).*set_bonds"),
+        (overwritten, r"atom 0 is H, but was C when they were set \([4-9] of 9 atoms have changed\)"),
+        (changed, r"atom 3 is N, but was O when they were set \(1 of 9 atoms have changed\).*set_bonds"),
     ):
         for one in (atoms, atoms[order], atoms[:8], atoms + acetamide):
             without_list = one.copy()

@@ -41,13 +41,13 @@ def test_plain_lists_and_files_written_by_hand(tmp_path):
 @pytest.mark.parametrize(
     ("bonds", "message"),
     [
-        ([0, 1], "must come in threes"),
-        ([0, 5, 1], "names atom 5, but the structure has 2 atoms"),
-        ([-1, 1, 1], "names atom -1"),
+        ([0, 1], "must be triples"),
+        ([0, 5, 1], "refers to atom 5, but the structure has 2 atoms"),
+        ([-1, 1, 1], "refers to atom -1"),
         ([0, 1, 7], "bond types must be 0 to 4"),
         ([0, 1, 1.5], "must be whole numbers"),
         ("0-1", "must be whole numbers"),
-        ([0, 1, 1, 1, 0, 2], "bonded twice"),
+        ([0, 1, 1, 1, 0, 2], "contains a pair of atoms twice"),
     ],
 )
 def test_errors(bonds, message):

@@ -33,7 +33,7 @@ def test_huge_cells(length):
 )
 def test_tiny_cells(length, r_max, pairs):
     """4/3 pi r^3 over the volume."""
-    message = rf"1 atom\(s\) in the cell .* have about {pairs} pairs within {r_max:g} A, {pairs} an atom; expected at"
+    message = rf"1 atom\(s\) in the cell .* have about {pairs} pairs within {r_max:g} A, {pairs} per atom; expected at"
     with pytest.raises(DataError, match=message):
         neighbor_list(np.zeros((1, 3)), cube(length).cell.array, True, r_max)
 

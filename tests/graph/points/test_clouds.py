@@ -144,10 +144,10 @@ def test_what_does_not_fit_is_named():
         nearest_edges(positions[:, :2], batch, 3)
     with pytest.raises(ValueError, match=r"each of the 50 points; got shape \(49,\)"):
         farthest_points(positions, batch[1:], 3)
-    with pytest.raises(ValueError, match="batch must be ascending"):
+    with pytest.raises(ValueError, match="batch must be int64 numbers of clouds, ascending"):
         nearest_edges(positions, batch.flip(0), 3)
     for wrong in (batch - 1, batch.double()):
-        with pytest.raises(ValueError, match="numbers of clouds from 0 on, int64"):
+        with pytest.raises(ValueError, match="int64 numbers of clouds, ascending from 0"):
             nearest_edges(positions, wrong, 3)
     with pytest.raises(ValueError, match="number of neighbors must be at least 1; got 0"):
         nearest_edges(positions, batch, 0)

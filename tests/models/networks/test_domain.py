@@ -33,10 +33,10 @@ IONS = ("[NH3+]CC(=O)[O-]", "CC(=O)[O-]", "[NH4+]", "C[N+](C)(C)CC(=O)[O-]", "C[
 
 
 RADICALS = {
-    "CH3": "it has an odd number of electrons (9): a radical, an ion whose charge is not given, or a hydrogen too few",
+    "CH3": "it has an odd number of electrons (9): it is a radical, an ion whose charge is not given, or lacks a ",
     "OH": "it has an odd number of electrons (9)",
     "C2H3": "it has an odd number of electrons (15)",
-    "CH2_s1A1d": "one of its atoms has too few bonds, C 0: a radical, a carbene, or it lacks hydrogens",
+    "CH2_s1A1d": "one of its atoms has too few bonds, C 0: it is a radical, a carbene, or lacks hydrogens",
     "NH": "one of its atoms has too few bonds, N 0",
 }
 
@@ -94,7 +94,7 @@ def test_molecules_without_some_of_their_hydrogens_are_outside():
     bare = Atoms(glycol.numbers, glycol.positions)
     del bare[polar]
     assert BASE.outside(bare) == [
-        "2 of its atoms have too few bonds, such as O 0: a radical, a carbene, or it lacks hydrogens"
+        "2 of its atoms have too few bonds, such as O 0: it is a radical, a carbene, or lacks hydrogens"
     ]
 
 
@@ -106,7 +106,7 @@ def test_molecules_without_some_of_their_hydrogens_are_outside():
         ("CH3OH", [2, 3], "C 0 and O 1 have too few bonds and are 1.42 A apart"),
         ("H3CNH2", [2, 4], "C 0 and N 1 have too few bonds and are 1.46 A apart"),
         ("C2H4", [2, 4], "C 0 and C 1 have too few bonds and are 1.33 A apart"),
-        ("CH3OH", [2, 5], "C 0 has two bonds alone, at an angle: a carbene, or it lacks hydrogens"),
+        ("CH3OH", [2, 5], "C 0 has only two bonds, at an angle: it is a carbene, or lacks hydrogens"),
         ("C6H6", [6, 7], "2 atoms lack hydrogens by the angles between their bonds"),
     ],
 )
