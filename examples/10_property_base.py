@@ -40,22 +40,22 @@ CARD = """# Base model of properties
 
 {summary}
 
-| property | unit | mean absolute error on {held_out:,} molecules held out | spread there |
+| property | unit | mean absolute error on {held_out:,} molecules held out | standard deviation of these values |
 |---|---|---:|---:|
 {rows}
 
-**Data.** {molecules:,} molecules of {elements} with up to {max_atoms} atoms, made from SMILES by putting functional
-groups on scaffolds, each at the lowest conformer of RDKit's force field (MMFF), not relaxed further; {method}, neutral,
-closed shells. `U0_atom` is the energy minus the energies of the atoms in their ground states, without zero-point
-energy; `mu` is the length of the dipole moment. The names are those of QM9's targets, but the values are not: orbital
-energies of {method} lie several eV below those of B3LYP.
+**Data.** {molecules:,} neutral, closed-shell molecules of {elements} with up to {max_atoms} atoms. Their SMILES put
+functional groups on scaffolds. Each molecule is at the lowest conformer of RDKit's force field (MMFF), not relaxed
+further, with labels by {method}. `U0_atom` is the energy minus the energies of the atoms in their ground states,
+without zero-point energy; `mu` is the length of the dipole moment. The names are those of QM9's targets, but the
+values are not: orbital energies of {method} lie several eV below those of B3LYP.
 
 **Use.** Fine-tune it: `ik-e3nn finetune base-properties config.yaml`, which first shifts the references of targets that
 the model knows to the new labels. By itself it approximates {method} at such geometries. It has not learned charges,
 radicals, metals or other elements, nor molecules much larger than these.
 
-**Training.** {minutes:.0f} minutes of one core (`python examples/10_property_base.py`), from the blocks of the base
-model; {parameters:,} weights.
+**Training.** It took {minutes:.0f} minutes of one core (`python examples/10_property_base.py`) and started from the
+blocks of the base model. The model has {parameters:,} weights.
 """
 
 

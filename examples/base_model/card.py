@@ -17,15 +17,22 @@ def page(facts: dict[str, Any]) -> str:
     atoms = ", ".join(f"{error:+.2f} ({symbol})" for symbol, error in facts["single_atoms_eV"].items())
     lines = [
         "# Base model of ik_e3nn",
-        f"GFN2-xTB energies and forces of neutral, closed-shell molecules of {', '.join(facts['elements'])}, up to "
-        f"{data['max_atoms']} atoms. {facts['parameters']:,} parameters, cutoff {facts['r_max']:g} A, "
-        f"{facts['file_kB']:,} kB. Made by `examples/08_base_model.py` with `examples/configs/base_model.yaml`.",
+        "The model predicts GFN2-xTB energies and forces of neutral, closed-shell molecules of "
+        f"{', '.join(facts['elements'])} with up to {data['max_atoms']} atoms. It has {facts['parameters']:,} "
+        f"parameters and a cutoff of {facts['r_max']:g} A, and the file has {facts['file_kB']:,} kB. It is made by "
+        "`examples/08_base_model.py` with `examples/configs/base_model.yaml`.",
         "## Data",
-        f"{data['molecules']:,} molecules, enumerated from scaffolds and functional groups (no data set was used), "
-        f"{data['held_out']:,} of them held out; {data['train_frames']:,} frames to train on: Langevin dynamics at "
-        "300 to 1000 K on a force field, minima of the force field, relaxations from there with GFN2-xTB, structures "
-        "that are rattled, strained, or have one bond stretched or broken, and pairs of atoms far apart. Molecules of "
-        f"at most {data['small']} atoms are used {data['times']} times in each epoch. Labels "
+        f"There are {data['molecules']:,} molecules, enumerated from scaffolds and functional groups (no data set was "
+        f"used); {data['held_out']:,} of them were held out. The {data['train_frames']:,} training frames are",
+        "\n".join(
+            [
+                "- Langevin dynamics at 300 to 1000 K on a force field,",
+                "- minima of the force field, and relaxations from there with GFN2-xTB,",
+                "- structures that are rattled, strained, or have one bond stretched or broken,",
+                "- pairs of atoms far apart.",
+            ]
+        ),
+        f"Molecules of at most {data['small']} atoms are used {data['times']} times in each epoch. Labels "
         f"took {data['core_hours']:.1f} hours of one core, training {facts['train_hours']:.1f}.",
         "## Errors on molecules that were held out",
         "Dynamics and minima of these molecules were computed with GFN2-xTB.",
@@ -44,7 +51,7 @@ def page(facts: dict[str, Any]) -> str:
         f"ps at {md['temperature_K']:g} K. Relaxations: {relax['within_0.1_A']} of {relax['molecules']} ended within "
         f"0.1 A (RMSD of all atoms) of the minimum of GFN2-xTB from the same start; median {relax['median_A']:.3f} A.",
         "## Limits",
-        "It is an approximation of GFN2-xTB, with the errors of that method and its own. It has not learned charges, "
+        "The model approximates GFN2-xTB, with the errors of that method and its own. It has not learned charges, "
         "spins, other elements, metals, solids or liquids: no structure in the data has molecules in contact. "
         "Reactions and dissociation are covered only by stretched bonds. Energies of single atoms are off by "
         f"{atoms} eV. For work that matters, "

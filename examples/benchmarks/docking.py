@@ -45,22 +45,22 @@ TABLES = {
     "surface": {
         "molecule": "molecule over graphite",
         "found": "found",
-        "above_reference_meV": "above the reference's best meV",
-        "binding_model_eV": "binding, model eV",
-        "binding_model_by_reference_eV": "the same pose by reference eV",
-        "binding_reference_eV": "best of the reference eV",
+        "above_reference_meV": "above the reference's best (meV)",
+        "binding_model_eV": "binding, model (eV)",
+        "binding_model_by_reference_eV": "the same pose by the reference (eV)",
+        "binding_reference_eV": "best of the reference (eV)",
         "reference_calls": "reference calls",
         "reference_calls_after_model": "calls after the model",
-        "seconds_reference": "reference s",
-        "seconds_model": "model s",
+        "seconds_reference": "reference (s)",
+        "seconds_model": "model (s)",
     },
     "site": {
         "complex": "complex",
         "poses": "poses",
         "converged": "converged",
         "distinct": "distinct",
-        "rmsd_of_best_A": "best pose from the crystal's A",
-        "least_rmsd_A": "nearest of all A",
+        "rmsd_of_best_A": "distance of the best pose from the crystal's (A)",
+        "least_rmsd_A": "nearest of all (A)",
         "calculator": "energies",
     },
 }
@@ -241,8 +241,8 @@ def keep(what: str, rows: list[Row]) -> None:
     pages = {name: RESULTS / f"docking_{name}.json" for name in TABLES}
     lines = [
         "# Pose search\n",
-        "Made by `docking.py`; what is compared is said there. The model was trained on other molecules: "
-        f"{len(TRAINED)} times {FRAMES} frames, {INTERVAL} steps apart, which took at least "
+        "Made by `docking.py`, whose first lines describe what is compared. The model was trained on other molecules: "
+        f"{len(TRAINED)} times {FRAMES} frames, {INTERVAL} steps apart. Its data took at least "
         f"{len(TRAINED) * FRAMES * INTERVAL:,} reference calls, once.\n",
     ]
     for name, file in pages.items():

@@ -165,10 +165,11 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
     output.write_text(json.dumps(rows, indent=1) + "\n")
     lines = [
         "# Long dynamics\n",
-        "Made by `dynamics.py`, compiled. Drift: slope of the total energy, by linear regression; plotted below. "
-        "Systems may have run side by side, which lengthens steps and shortens training.\n",
+        "Made by `dynamics.py`, with compiled models. The drift is the slope of the total energy by linear regression; "
+        "the total energy is plotted below. Systems may have run side by side, which lengthens steps and shortens "
+        "training.\n",
         f"![total energy]({output.parent.name}/{output.stem}.png)\n",
-        "| system | preset | precision | run | time ps | drift meV/atom/ps | mean T K | ms/step | outcome |",
+        "| system | preset | precision | run | time (ps) | drift (meV/atom/ps) | mean T (K) | ms/step | outcome |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

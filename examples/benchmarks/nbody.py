@@ -154,11 +154,13 @@ def write(rows: list[Row], output: Path) -> None:
         )
     text = f"""# N-body: springs to a plane
 
-Made by `nbody.py`; settings in `nbody.yaml`. Test mean square error of positions, by stiffness. Groups are not
-compared at equal size: with as many channels layers of O3 have fewer weights. Weights: {sizes}.
-Every row is {rows[0]["steps"]:,} steps, {min(seconds):.0f} to {max(seconds):.0f} s on one core, beside other work;
-{len(late)} of {len(rows)} rows took longer than the {LIMIT // 60} minutes that a training should take ({over} s).
-Kernels and MLPs have the activation "product", which is exactly equivariant.
+Made by `nbody.py`, with the settings in `nbody.yaml`. The table shows the test mean square error of positions, by
+stiffness. Kernels and MLPs have the activation "product", which is exactly equivariant.
+
+Groups are not compared at equal size: with as many channels, layers of O3 have fewer weights. Weights: {sizes}.
+
+Every row had {rows[0]["steps"]:,} steps, {min(seconds):.0f} to {max(seconds):.0f} s on one core, beside other work.
+{len(late)} of {len(rows)} rows took longer than the intended {LIMIT // 60} minutes ({over} s).
 
 {chr(10).join(lines)}
 

@@ -154,27 +154,27 @@ Made by `sphere.py`.
 
 ## How far pointwise functions are from equivariant
 
-A pointwise function makes a signal of unbounded degree. On a grid that is exact up to degree d, all that lies beyond
-d - l_max aliases onto the signal, differently for every orientation. The error, |f(D x) - D f(x)| / |f(x)| over random
-rotations and standard normal signals, therefore depends on the ratio d / l_max and on the smoothness of the function,
-and hardly on the bandwidth. Grids differ in how many points a degree costs: an equiangular grid has twice as many as a
-Gauss-Legendre one, Lebedev's grids have two thirds of those.
+A pointwise function makes a signal of unbounded degree. On a grid that is exact up to degree d, everything beyond d -
+l_max aliases onto the signal, differently for every orientation. The error is |f(D x) - D f(x)| / |f(x)|, over random
+rotations D and standard normal signals x. It depends on the ratio d / l_max and on the smoothness of the function, and
+hardly on the bandwidth. Grids differ in the number of points for a degree: an equiangular grid has twice as many as a
+Gauss-Legendre grid, and Lebedev's grids have two thirds of those.
 
-These functions are what `activation="sphere"` means in kernels and networks; the package's defaults ("gate" and
-"product") are exact. Stacked in a kernel or a network, errors add up.
+`activation="sphere"` in kernels and networks means these functions; the package's defaults ("gate" and "product") are
+exact. Errors add up when functions are stacked in a kernel or a network.
 
 ![equivariance error](results/{stem}.png)
 
-`SphereActivation` takes Lebedev's grid of degree 2 l_max + 3, at least 3 l_max: below 4 % for ELU and SiLU at every
-bandwidth. 2 l_max + 3 alone would not do: its error grows with the bandwidth. `sphere_degree` finds the degree for
-another error, `sphere_errors` makes tables like this one.
+`SphereActivation` takes Lebedev's grid of degree 2 l_max + 3, or 3 l_max if that is larger. Its error is then below 4 %
+for ELU and SiLU at every bandwidth; with 2 l_max + 3 alone it grows with the bandwidth. `sphere_degree` finds the
+degree for another error, and `sphere_errors` makes tables like this one.
 
 {error_table(result["errors"])}
 
 ## Transforms
 
-Values on the equiangular grid and back, {SIGNALS} signals, float32, by FFT over the azimuth and by one matrix for the
-whole grid, in milliseconds; and the largest error of a round trip in float64.
+Times in ms of values on the equiangular grid and back, for {SIGNALS} signals in float32, by FFT over the azimuth and by
+one matrix for the whole grid; and the largest error of a round trip in float64.
 
 | l_max | points | FFT | matrix | round trip |
 |---:|---:|---:|---:|---:|
@@ -182,10 +182,9 @@ whole grid, in milliseconds; and the largest error of a round trip in float64.
 
 ## Digits under rotations
 
-Digits of 8 x 8 pixels on the sphere, turned by all of SO(3); {minutes:g} minutes of training on 1,000 of them
-(`examples/07_digits_on_the_sphere.py`). A 6 turned by half a turn is a 9.
-The spherical network applies an ELU pointwise (`SphereActivation`), so that its answers change a little with the
-orientation; everything else in it is exact.
+Digits of 8 x 8 pixels are put on the sphere and turned by all of SO(3). Training takes {minutes:g} minutes on 1,000 of
+them (`examples/07_digits_on_the_sphere.py`). A 6 turned by half a turn is a 9. The spherical network applies an ELU
+pointwise (`SphereActivation`), so its answers change a little with the orientation; everything else in it is exact.
 
 | network | trained | seed | test upright | test turned | parameters | epochs |
 |---|---|---:|---:|---:|---:|---:|

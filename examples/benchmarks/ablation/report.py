@@ -13,28 +13,32 @@ DATE = "November 2026"  # of the tables that the last section speaks of
 
 _INTRODUCTION = """# What each part of the potential is worth
 
-Made by `ablation.py`. Every variant is the default model and training with one thing changed, and every training has
-the same cost: that of the default in {minutes:g} minutes on one of two busy cores, eager, float32, {batch} structures a
-step. *Cost* is the time of an epoch as a multiple of the default's, measured while both train at once on two cores (1
-where only the loss or the optimizer differs); a variant that costs twice as much trains for half as many epochs. The
-same wall time would be no comparison on a machine whose speed varies. Costs are those of this code: parts that are
-switched off are still computed, and what has no setting runs in more general, slower layers.
+Made by `ablation.py`. Every variant is the default model and training with one change. Every training has the same
+cost: that of the default in {minutes:g} minutes on one of two busy cores, eager, float32, {batch} structures per step.
 
-Errors are root mean squares in meV/A and meV/atom; rows are in the order of the validation error of forces, so that
-variants of the energies' weight are best judged by both columns. Learning rate, average and weights are those chosen
-for the default. The best {best}, and the default, train on aspirin and with a second seed too; the difference between
+*Cost* is the time of an epoch relative to the default's, measured while both train at once on two cores (1 where only
+the loss or the optimizer differs). A variant that costs twice as much trains for half as many epochs. The same wall
+time would not compare them, because the speed of the machine varies. Costs are those of this code: parts that are
+switched off are still computed, and variants without a setting of their own run in more general, slower layers.
+
+Errors are root mean squares in meV/A and meV/atom. Rows are in the order of the validation error of forces; judge
+variants of the weight of energies by both columns. Learning rate, moving average and weights were chosen for the
+default. The best {best} variants and the default also train on aspirin and with a second seed; the difference between
 the seeds is the noise of all rows."""
 
 _READING = """## What follows
 
-Read off the tables of {date}, by hand. The default's two seeds differ by 1.5 meV/A on the test frames: rows less than
-two apart are level. Clearly worse at equal cost are kernels that also see steerable features, or that mix all channels
-(each step costs 2.2 times as much), Gaussians in place of Bessel functions, and scalar node features; fewer factors and
-node features to l = 2 are slightly worse. All couplings with a weight a path learn as much in three quarters of the
-epochs: more an epoch, level at equal cost. Whether the kernel sees the atoms' features makes no difference in so short
-a training. Readouts that start at zero cost nothing and are better than the default on all three validation sets (by
-3.0, 0.7 and 1.6 meV/A) and on two of the three test sets: the next default, when the comparison with other packages is
-made anew; today's rows of it are those of today's default."""
+Read off the tables of {date}, by hand. The default's two seeds differ by 1.5 meV/A on the test frames, so rows less
+than two apart are level.
+
+- Clearly worse at equal cost: kernels that also see steerable features or that mix all channels (each step costs 2.2
+  times as much), Gaussians instead of Bessel functions, and scalar node features.
+- Slightly worse: fewer factors, and node features to l = 2.
+- Level: all couplings with one weight per path learn as much in three quarters of the epochs, that is more per epoch.
+  In so short a training it makes no difference whether the kernel sees the atoms' features.
+- Better at no cost: readouts that start at zero, on all three validation sets (by 3.0, 0.7 and 1.6 meV/A) and on two of
+  the three test sets. They will be the next default when the comparison with other packages is repeated; its rows are
+  still those of the present default."""
 
 
 def write(rows: list[Row], output: Path, page: Path, **numbers: float) -> None:

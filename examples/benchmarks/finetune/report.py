@@ -14,14 +14,17 @@ _COLUMNS = {"before": "before", "old_before": "old domain, before", "old_after":
 
 _INTRODUCTION = """# Fine-tuning from the base model
 
-Made by `finetune.py`. Every training takes {minutes} minutes, whether it starts from the base or from random weights
-("scratch", the same architecture with the defaults of `ik-e3nn train`); all have the same validation and test sets.
-Forces start from the base model, properties from that of properties, whose heads go on with references moved to the new
-labels ("full, from the potential": with new heads).
-*Gain* is the part of the error from scratch that is saved. *Before* is the base's error, or for a property that it does
-not know that of what composition says. *Old domain* is the force error on data like the base's own, before and after.
-Numbers are means over seeds. Low-rank updates ("lora") learn {factors} times as fast as heads, chosen on validation
-sets."""
+Made by `finetune.py`. Every training takes {minutes} minutes, from the base or from random weights ("scratch": the same
+architecture with the defaults of `ik-e3nn train`). All have the same validation and test sets, and numbers are means
+over seeds.
+
+Forces start from the base model. Properties start from the base model of properties and continue from its heads, with
+references moved to the new labels ("full, from the potential": with new heads). Low-rank updates ("lora") learn
+{factors} times as fast as heads, chosen on validation sets.
+
+- *Gain*: the part of the error from scratch that is saved.
+- *Before*: the error of the base or, for a property that it does not know, of a prediction from composition alone.
+- *Old domain*: the force error on data like the base's own, before and after."""
 
 
 def write(rows: list[Row], output: Path, page: Path) -> None:

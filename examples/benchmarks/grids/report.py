@@ -31,13 +31,15 @@ _SECTIONS = {
     "digits": """
 ## Digits, trained upright
 
-The 8 x 8 digits of scikit-learn on {points} x {points} pixels: 1,200 to train on, upright, 597 to test. All networks
-have three convolutions of 5 x 5 and about the same number of parameters; the steerable ones differ in the group, and in
-the numbers of channels and of filter fields with which parameters match. The learning rate starts at {lr[plain]:g} for
-the plain network and at {lr[steerable]:g} for the steerable ones, whose weights start as standard normal numbers.
-Accuracy in per cent, mean over seeds (with half of the difference between largest and smallest). A network that
-does not change when the image turns cannot tell a 6 from a turned 9; one that does not change under mirror images has
-more of such pairs. Kernels and layers have gates, which commute with every group.
+The data are the 8 x 8 digits of scikit-learn on {points} x {points} pixels, 1,200 to train on, upright, and 597 to
+test. All networks have three convolutions of 5 x 5 and about the same number of parameters. The steerable ones differ
+in the group, and in the numbers of channels and filter fields that make the parameters match. The learning rate starts
+at {lr[plain]:g} for the plain network and at {lr[steerable]:g} for the steerable ones, whose weights start as standard
+normal numbers. Kernels and layers have gates, which commute with every group.
+
+The table shows the accuracy in percent: the mean over seeds, and half of the difference between largest and smallest. A
+network that does not change when the image turns cannot tell a 6 from a turned 9. One that does not change under mirror
+images confuses more such pairs.
 
 {table}
 
@@ -46,25 +48,25 @@ more of such pairs. Kernels and layers have gates, which commute with every grou
     "angles": """
 ## Other angles
 
-The grid's own symmetries are exact, to rounding, for every kernel: the tests say so. For other angles a kernel of SO(2)
-is sampled finely or coarsely, by the width of its Gaussian shell in pixels, and cut off by the stencil. Root mean
-square of the violation over that of the result, for random angles, fields that are sums of Gaussians of a given width
-in pixels (scalars and vectors), and random kernels up to l = 2.
+The grid's own symmetries are exact, to rounding, for every kernel, as the tests show. At other angles the error depends
+on how finely a kernel of SO(2) is sampled, that is on the width of its Gaussian shell in pixels, and on where the
+stencil cuts it off. Errors are root mean squares of the violation, relative to the result, for random angles, random
+kernels up to l = 2, and fields (scalars and vectors) that are sums of Gaussians of a given width in pixels.
 
 ![error against shell width](results/{stem}_angles.png)
 
 {table}
 
-The error falls with the width of the shell until the stencil cuts the shell off: for n x n points the best width is
-about n / 7 pixels. What then counts is how round the mask's own set of pixels is: for wide shells 5 x 5 beats 7 x 7.
-Smooth fields help where the kernel is coarse.
+The error falls with the width of the shell until the stencil cuts the shell off. For n x n points the best width is
+about n / 7 pixels. For wider shells it matters how round the stencil's set of pixels is: 5 x 5 beats 7 x 7. Smooth
+fields help if the kernel is coarse.
 """,
     "speed": """
 ## Speed
 
-Inference, in ms, in turn with torch's own convolution of the same dense shape; the kernel is folded once and kept. The
-layer is convolution, norm and gate beside convolution, batch norm and ReLU. Folding is what every step of a training
-pays beside the convolution.
+Times are in ms, for inference, measured in turn with torch's own convolution of the same dense shape. The kernel is
+folded once and kept. A layer is convolution, norm and gate, compared with convolution, batch norm and ReLU. A training
+pays for folding at every step, in addition to the convolution.
 
 {table}
 """,

@@ -22,9 +22,9 @@ def write(results: Results, stem: Path, path: Path) -> None:
     lines = [
         "# Speed of the interatomic potential",
         "",
-        "Written by `potential_speed.py`; all structures are generated, the model has its defaults and float32. "
+        "Made by `potential_speed.py`. All structures are generated, and the model has its defaults in float32. "
         f"CPU ({machine['processor']}, {machine['instructions']}), {machine['threads']} thread(s), torch "
-        f"{machine['torch']}." + " **A quick trial with a small model: no figures to quote.**" * machine["quick"],
+        f"{machine['torch']}." + " **A quick trial with a small model: not to be quoted.**" * machine["quick"],
     ]
     plots = {"floor": plot_floor, "md": plot_md, "scaling": plot_scaling}
     for part, section in SECTIONS.items():
@@ -73,15 +73,16 @@ def floor(part: Results) -> list[str]:
     return [
         "## Floor",
         "",
-        f"A batch of molecules: {nodes:,} atoms, {edges:,} edges in {part['places']:,} places of the blocks of edges. "
-        f"Peaks measured on the spot: {peaks['flops_per_s'] / 1e9:.0f} GFLOP/s (GEMM), "
+        f"The batch of molecules has {nodes:,} atoms and {edges:,} edges in {part['places']:,} places of the blocks of "
+        f"edges. Peaks measured on this machine: {peaks['flops_per_s'] / 1e9:.0f} GFLOP/s (GEMM), "
         + ", ".join(f"{peaks['bytes_per_s'][size] / 1e9:.0f} GB/s ({size} MiB)" for size in (sizes[0], sizes[-1]))
-        + ". The ideal time is that of the FLOPs at the GEMM's speed or of the bytes at the bandwidth of that much "
+        + ". Our aim for the whole model is a ratio of 3.",
+        "",
+        "The ideal time is the time of the FLOPs at the GEMM's speed or of the bytes at the bandwidth of that much "
         "memory, whichever is longer. Ideally a block reads its inputs and writes its outputs once, a place without an "
-        "edge costs nothing, and a sine or an exponential is ten FLOPs. FLOPs and bytes are those of a forward pass; "
-        "the gradient by positions doubles the FLOPs (triples those of the outer sums), reads the inputs again and the "
-        "gradient of the outputs, and writes that of the inputs. The geometry is computed once for all layers. "
-        "Our aim for the whole model is a ratio of 3.",
+        "edge costs nothing, and a sine or an exponential is ten FLOPs. FLOPs and bytes are those of a forward pass. "
+        "The gradient by positions doubles the FLOPs (triples those of the outer sums), reads the inputs again and the "
+        "gradient of the outputs, and writes that of the inputs. The geometry is computed once for all layers.",
         "",
         *table((*names, *times), [*rows, *whole]),
     ]
@@ -123,9 +124,10 @@ def md(part: list[Results]) -> list[str]:
     return [
         "## Dynamics",
         "",
-        "One step of ASE's VelocityVerlet with an IKCalculator at 300 K, ms. Our aim is less than 10 % for all that is "
-        "not the model; grouping edges into blocks of one receiver does not count as the model here. Memory: mean "
-        "resident memory of the first and second half of the steps, MiB; objects: Python objects before and after.",
+        "Times in ms of one step of ASE's VelocityVerlet with an IKCalculator at 300 K. Our aim is that everything but "
+        "the model takes less than 10 %; grouping edges into blocks of one receiver does not count as the model here. "
+        "Memory is the mean resident memory of the first and second half of the steps, in MiB. Objects are Python "
+        "objects before and after.",
         "",
         *table(("system", "atoms", "edges", *names, "not the model", "list rebuilt", "memory", "objects"), rows),
     ]
@@ -142,9 +144,9 @@ def scaling(part: Results) -> list[str]:
     return [
         "## Scaling",
         "",
-        "Energy, forces and stress of a rattled crystal of silicon, neighbor list included, each in a process of its "
-        "own. With `max_edges` so many edges are treated at once, and their intermediate results are computed twice. "
-        f"From the growth of the peak between the two largest: {' and '.join(sizes)}.",
+        "Energy, forces and stress of a rattled crystal of silicon, neighbor list included, each in its own process. "
+        "With `max_edges`, at most so many edges are treated at once, and their intermediate results are computed "
+        f"twice. From the growth of the peak between the two largest systems: {' and '.join(sizes)}.",
         "",
         *table(("atoms", "edges", "max_edges", "us/atom", "peak, MiB", "KiB/atom above an idle process"), rows),
     ]
@@ -156,9 +158,10 @@ def loader(part: Results) -> list[str]:
     return [
         "## Data loading",
         "",
-        f"A batch of {part['batch']} molecules takes the loader {1e6 * seconds['memory']:.0f} us with all in "
-        f"memory and {1e6 * seconds['disk']:.0f} us with neighbor lists in a memory-mapped file; the fastest training "
-        f"step takes {1e3 * part['step_s']:.1f} ms. That is {100 * part['share']:.2f} %; our aim is less than 5 %.",
+        f"The loader takes {1e6 * seconds['memory']:.0f} us for a batch of {part['batch']} molecules with all data in "
+        f"memory, and {1e6 * seconds['disk']:.0f} us with neighbor lists in a memory-mapped file. The fastest training "
+        f"step takes {1e3 * part['step_s']:.1f} ms. The loader's share is {100 * part['share']:.2f} %; our aim is less "
+        "than 5 %.",
     ]
 
 

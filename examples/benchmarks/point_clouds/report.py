@@ -16,26 +16,27 @@ _INTRODUCTION = """# Implicit and analytic kernels on point clouds
 
 Made by `point_clouds.py`. {data}
 
-Training clouds are turned about z at random; tests are the upright clouds ("none"), the same turned about z, turned
-anyhow ("any"), and moved by random elements of the model's own group ("group"), none of which but turns about z was
-seen in training. Accuracy in percent, mean of the seeds and half their range. *unchanged*:
-part of the answers that are the same as for the upright cloud after elements of the group.
+Training clouds are turned about z at random. The test clouds are upright ("none"), turned about z, turned in any way
+("any"), and moved by random elements of the model's own group ("group"). Of these, only turns about z were seen in
+training. The numbers are accuracies in percent: the mean over seeds, and half their range. *unchanged* is the part of
+the answers that elements of the group do not change, compared with the upright cloud.
 
 The activation is the paper's, an ELU on the sphere (`activation="sphere"`), in kernels and after convolutions. It is
-exactly equivariant for C4, C4v, D4 and C1 only and up to its grid for the others, which is one reason why *unchanged*
+exactly equivariant for C4, C4v, D4 and C1 only, and up to its grid for the others, which is one reason why *unchanged*
 is not 100 there. `PointCloudClassifier` has gates by default, which are exact for every group.
 
-*analytic*: harmonics times Gaussian shells, restricted to the group; *implicit*: an MLP of the group, of one hidden
-layer or more, of those. Parameters are matched to 10 % by the number of channels, which is all that differs besides;
-training steps are the same where `epochs` says so. The learning rate, the same for all, and the MLP's input (no
-polynomials, no batch norm) were chosen on clouds of another seed. Groups act about z as in `ik_e3nn.symmetry`: "Cinfv"
-is O(2), with mirrors that contain z and up kept; C4v is its finite kin; D4 turns things over, so it cannot tell an arch
-from a cradle."""
+*analytic* kernels are harmonics times Gaussian shells, restricted to the group. *implicit* kernels are an MLP of the
+group, with one hidden layer or more, of these functions. Only the number of channels differs otherwise, and makes the
+parameters match to 10 %; training steps are the same where `epochs` is. The learning rate, the same for all, and the
+MLP's input (no polynomials, no batch norm) were chosen on clouds of another seed.
+
+Groups act about z as in `ik_e3nn.symmetry`. "Cinfv" is O(2), whose mirrors contain z and keep up and down apart; C4v is
+its finite counterpart. D4 turns things over, so it cannot tell an arch from a cradle."""
 
 DATA = {
-    "furniture": "Procedural furniture of 16 classes; five differ from another one by orientation alone (overturned "
-    "table, cradle, bell, rack, bolster), so that SO(3) and O(3) can reach 11 of 16, 69 %, at most.",
-    "modelnet": "ModelNet from disk, official split.",
+    "furniture": "The data are procedural furniture of 16 classes. Five of them differ from another one only in their "
+    "orientation (overturned table, cradle, bell, rack, bolster), so SO(3) and O(3) can reach 11 of 16, 69 %, at most.",
+    "modelnet": "The data are ModelNet, from disk, with the official split.",
 }
 
 
@@ -48,7 +49,7 @@ def write(rows: list[Row], output: Path, page: Path, data: str) -> None:
         _INTRODUCTION.format(data=DATA[data]),
         f"![accuracy by group and kernel]({place.with_suffix('.png').as_posix()})",
         table(rows),
-        "## Implicit less analytic\n\n" + differences(rows),
+        "## Difference between implicit and analytic kernels\n\n" + differences(rows),
     ]
     page.write_text("\n\n".join(parts) + "\n")
     plot(rows, output.with_suffix(".png"))
@@ -84,10 +85,10 @@ def table(rows: list[Row]) -> str:
 
 
 def differences(rows: list[Row]) -> str:
-    """Implicit less analytic on clouds turned about z, and the loss under the own group."""
+    """Implicit minus analytic accuracy on clouds turned about z, and the loss under the model's own group."""
     lines = [
-        "Clouds turned about z; *spread* is the larger half range of the two. *drop*: what elements of the own group "
-        "cost against the upright clouds, implicit and analytic. All in percentage points.\n",
+        "For clouds turned about z, in percentage points. *spread* is the larger half range of the two. *drop* is the "
+        "accuracy that is lost when elements of the model's group act on the upright clouds.\n",
         "| group | implicit - analytic | spread | drop, implicit | drop, analytic |",
         "|---|---:|---:|---:|---:|",
     ]

@@ -241,43 +241,51 @@ def _plain(row: Row) -> str:
 
 _INTRODUCTION = """# Potentials side by side
 
-Written by `potentials.py`; all figures are in `{json}`. Every model had the same frames, the same E0s, the same cores
-and the training time in the tables: the same, but for rows of ours that say less. The clock starts with the first
-training step: starting the interpreter, reading data, building and compiling models are not part of it (*before
-training*, without earlier results in the compilers' caches; ours has the writing of the model and its plots in it),
-each package's own validation after every epoch is. All train and run in float32. Errors are those of the test frames,
-computed by one piece of code from the predictions of each package.
+Made by `potentials.py`; all figures are in `{json}`. All models had the same frames, E0s, cores, precision
+(float32) and training time, except that some rows of ours had less time.
 
-Speed was measured after all training, all models of a set in turn, medians of several rounds; where the errors are of
-an earlier work folder, with the same models after seconds of training (`--speed-only`). *Latency* is a call of the
-model on a ready graph of one structure, energy and forces; *ASE call* the same through the package's calculator,
-neighbor list included, after a small step of all atoms; *inference edges/s* a batch of about 8,000 edges; *memory*
-the largest resident size of a process that did only that. NequIP's model computes the stress too in all of these, and
-so does MACE's calculator; ours and MACE's model only where the set has stresses. Our calculator keeps a neighbor
-list with a skin, the others search in every call. Edges are counted within 5 A for all models, both directions. Rows
-with *(compiled ...)* are the same trained model after its package's compilation for inference, which took
-`compile_seconds` and is not part of the figures; machine code is made for a number of threads, and which is faster
-depends on the package and the system. Where structures have no cell NequIP's compiler finds NaN stresses in its own
-check; the package that it has written by then is used. Every process keeps the memory that it frees (glibc's
-thresholds at 1 GiB, which our calculator and training set themselves), and OpenMP threads wait as they do by default:
-both made the others faster, by up to 1.4 and 10 times.
+**Training time.** The clock starts with the first training step. Starting the interpreter, reading data, and building
+and compiling models are not part of it, but each package's own validation after every epoch is. *before training* is
+the time without earlier results in the compilers' caches; for ours it includes writing the model and its plots.
+
+**Errors** are those of the test frames, computed by one piece of code from the predictions of each package.
+
+**Speed** was measured after all training, for all models of a set in turn; numbers are medians of several rounds. Where
+the errors come from an earlier work folder, it was measured with the same models after seconds of training
+(`--speed-only`).
+
+- *latency*: a call of the model on a ready graph of one structure, for energy and forces
+- *ASE call*: the same through the package's calculator, neighbor list included, after a small step of all atoms
+- *inference edges/s*: a batch of about 8,000 edges, counted within 5 A for all models, in both directions
+- *memory*: the largest resident size of a process that did only that
+- *(compiled ...)*: the same trained model after its package's compilation for inference, which took `compile_seconds`
+  and is not part of the figures; machine code is made for a number of threads, and which number is faster depends on
+  the package and the system
+
+**Differences.** NequIP's model computes the stress too in all of these, and so does MACE's calculator; ours and MACE's
+model do so only if the set has stresses. Our calculator keeps a neighbor list with a skin, the others search in every
+call. For structures without a cell, NequIP's compiler finds NaN stresses in its own check; the package that it has
+written by then is used. Every process keeps the memory that it frees (glibc's thresholds at 1 GiB, which our calculator
+and training set themselves), and OpenMP threads wait as they do by default. Both made the others faster, by up to 1.4
+and 10 times.
 
 ![error against cost, learning curves]({png})"""
 
-_COMPARISON = """Sizes and settings of ours were chosen on acetylacetone and aspirin, where its test errors were seen
-on the way (`ablation.md`), for minutes of training on a CPU; silicon and EC/EMC were looked at, not tuned on. Recipes
-of the others are their documentation's, but for MACE's size and the batch sizes, and were made for longer trainings;
-see below. `nequip-cosine` is what NequIP gives when the learning rate falls with the clock, as ours does.
+_COMPARISON = """Errors in this table are root mean squares of forces (meV/A) and energies (meV/atom), ours for the
+default preset. The last three columns compare the fastest form of each package, with any number of threads, compiled or
+not. The others come in one size each; of ours, the fastest size is taken whose force error is at most the lowest of the
+others.
 
-Errors are root mean squares of forces (meV/A) and energies (meV/atom), ours those of the default preset. The last
-three columns compare the fastest form of each package, whatever its threads and compiled or not: of ours the fastest
-size whose force error is at most the lowest of the others, which come in one size each."""
+Sizes and settings of ours were chosen for minutes of training on a CPU, on acetylacetone and aspirin, whose test errors
+we saw in the course (`ablation.md`). Silicon and EC/EMC were looked at, but not used for tuning. The recipes of the
+others are from their documentation, except for MACE's size and the batch sizes, and were made for longer trainings; see
+below. `nequip-cosine` is NequIP with a learning rate that falls with the clock, as ours does."""
 
-_SETTINGS = """Settings not listed are each package's defaults; `potentials/recipes.py` says how each recipe was chosen.
-`by_set` lists what differs for a set. Batch sizes are shown for the first set; unless `by_set` says otherwise they are
-{batches} in training and {valid_batches} in validation.
+_SETTINGS = """Settings that are not listed are each package's defaults. `potentials/recipes.py` describes how each
+recipe was chosen. `by_set` lists the settings that differ for a set. Batch sizes are shown for the first set; unless
+`by_set` says otherwise they are {batches} in training and {valid_batches} in validation.
 
-Run again, in an environment that holds this library, with one more for each of the other packages:
+To repeat it, use an environment with this library and one more for each of the other packages:
 
 ```bash
 python3 -m venv mace && mace/bin/pip install torch==2.13.0 && mace/bin/pip install mace-torch==0.3.16 e3nn==0.4.4
@@ -286,4 +294,4 @@ python examples/benchmarks/potentials.py --data-root DATA --work WORK \\
     --mace-python mace/bin/python --nequip-python nequip/bin/python
 ```
 
-A stopped run goes on with the same command; finished models are kept."""
+The same command continues a stopped run; finished models are kept."""

@@ -13,8 +13,8 @@ Row = dict[str, Any]
 
 PAPER_CODE = 124  # edges/s that the paper's code trains in one of its convolutions, on a machine of this kind
 ACTIVATION = (
-    "The activation is the paper's, on the sphere (`activation: sphere`), in kernels and after convolutions: these "
-    "networks turn with the molecule up to its grid of degree 7. Those that the package makes by default "
+    "The activation is the paper's, on the sphere (`activation: sphere`), in kernels and after convolutions. These "
+    "networks turn with the molecule up to the grid of degree 7. The default networks of the package "
     "(`activation: gate`) turn with it exactly."
 )
 PAPER_LAYERS = 11
@@ -54,7 +54,7 @@ def flexibility(rows: list[Row], folder: Path) -> str:
             f"{np.mean([row['train_seconds'] for row in own]):.0f}",
         ])  # fmt: skip
     units = {row["target"]: unit(row) for row in rows}
-    head = ["kernel", "mean MAE / spread", "of the seeds", *(f"{t} ({units[t]})" for t in targets),
+    head = ["kernel", "mean MAE / spread", "each seed", *(f"{t} ({units[t]})" for t in targets),
             "parameters", "epochs", "seconds"]  # fmt: skip
     with picture(folder / "qm9_flexibility.png", height=2.6) as (_, [[axes]]):
         axes.barh(list(means)[::-1], list(means.values())[::-1])
@@ -63,8 +63,8 @@ def flexibility(rows: list[Row], folder: Path) -> str:
     gains = {name: 1 - last / means[name] for name in names if name.startswith("standard")}
     text = "; ".join(f"{names[-1]!r} is {100 * gain:.0f} % below {name!r}" for name, gain in gains.items())
     steps = [means[name] for name in names if name != CONTROL]
-    text += f". Every step lowers the mean: {'yes' if steps == sorted(steps, reverse=True) else 'no'}."
-    return f"{ACTIVATION}\n\n{table(head, lines)}\n\n{text}\n\n![the figure](results/qm9_flexibility.png)"
+    text += f". {'Every' if steps == sorted(steps, reverse=True) else 'Not every'} step lowers the mean."
+    return f"{ACTIVATION}\n\n{table(head, lines)}\n\n{text}\n\n![error of every kernel](results/qm9_flexibility.png)"
 
 
 def learning(rows: list[Row], folder: Path) -> str:
@@ -82,8 +82,9 @@ def learning(rows: list[Row], folder: Path) -> str:
             lines.append([f"{target} ({unit(any_cell)})", *(f"{v:.4g}" for v in values), f"{TABLE_2.get(target, '')}"])
         seconds = [f"{found[model, targets[0], size]['train_seconds']:.0f} s" for model in models
                    if (model, targets[0], size) in found]  # fmt: skip
-        title = f"### {size:,} molecules ({', '.join(seconds)})\n\nOurs is lowest for {best} of {len(targets)} targets."
-        parts.append(f"{title}\n\n{table(['target', *models, 'paper, 100,000'], lines)}")
+        title = f"### {size:,} molecules ({', '.join(seconds)})"
+        verdict = f"Our error is the lowest for {best} of {len(targets)} targets."
+        parts.append(f"{title}\n\n{verdict}\n\n{table(['target', *models, 'paper, 100,000'], lines)}")
     with picture(folder / "qm9_learning.png", 4, 3, height=8.6) as (figure, grid):
         for axes, target in zip(grid.flat, targets, strict=False):
             for model in models:
@@ -105,12 +106,12 @@ def speed(rows: list[Row]) -> str:
     code = PAPER_CODE / (PAPER_LAYERS * paper["edges_per_molecule"])
     ratio = paper["train_molecules_per_s"] / code
     text = (
-        f"The paper's code trains {PAPER_CODE} edges/s in one such convolution (kernel alone, measured on another day "
-        f"on a machine of this kind), so at most {code:.2g} molecules/s of its {PAPER_LAYERS}-layer network: ours "
-        f"trains the same network {ratio:.0f} times as fast. `ours` is the potential's blocks on radius graphs."
+        f"The paper's code trains {PAPER_CODE} edges/s in one such convolution (the kernel alone, measured on another "
+        f"day on a machine of this kind). For its {PAPER_LAYERS}-layer network this is at most {code:.2g} molecules/s: "
+        f"our code trains the same network {ratio:.0f} times as fast. `ours` has the potential's blocks on radius "
+        "graphs. All models but `ours`, SchNet and ViSNet have the activation on the sphere."
     )
-    text += " All but `ours`, SchNet and ViSNet have the activation on the sphere."
-    head = ["model", "training, molecules/s", "inference, molecules/s", "edges a molecule", "parameters"]
+    head = ["model", "training, molecules/s", "inference, molecules/s", "edges per molecule", "parameters"]
     return f"{table(head, lines)}\n\n{text}"
 
 
@@ -121,18 +122,18 @@ def bonds(row: Row) -> str:
         for name in ("right", "wrong", "failed", "mapped")
     }
     return (
-        f"Of {row['molecules']:,} molecules, bonds perceived from the geometry make the molecule of the published "
-        f"SMILES for {share['right']}, another one for {share['wrong']}, none for {share['failed']}. Matching the "
-        f"SMILES onto the geometry, which the trainings here do, succeeds for {share['mapped']}; molecules for which "
-        "it fails are left out (`on_failure: skip`; `single` and `error` are the other choices)."
+        f"Of {row['molecules']:,} molecules, bonds perceived from the geometry give the molecule of the published "
+        f"SMILES for {share['right']}, another molecule for {share['wrong']}, and none for {share['failed']}. The "
+        f"trainings here match the SMILES onto the geometry, which succeeds for {share['mapped']}. The other molecules "
+        "are left out (`on_failure: skip`; `single` and `error` are the other choices)."
     )
 
 
 def write(results: dict[str, Any], output: Path, page: Path) -> None:
     """JSON of every part, plots, and the page from what there is."""
     output.mkdir(parents=True, exist_ok=True)
-    text = ["# QM9", "Made by `qm9.py`; the paper's split (numpy seed 0) of the molecules there are. Errors are mean "
-            "absolute errors on test molecules, of the weights that are best on validation molecules."]  # fmt: skip
+    text = ["# QM9", "Made by `qm9.py`, with the paper's split (numpy seed 0) of the available molecules. Errors are "
+            "mean absolute errors on test molecules; weights are those with the least validation error."]  # fmt: skip
     sections: dict[str, tuple[str, Any]] = {
         "flexibility": ("Flexibility: what a kernel may look at", lambda r: flexibility(r, output)),
         "learning": ("Learning curves, all twelve targets at once, at equal time", lambda r: learning(r, output)),
