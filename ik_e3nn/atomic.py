@@ -38,7 +38,8 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
         ...     file.write(b"abc")
         3
     """
-    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}{_UNFINISHED}", delete=False)  # noqa: SIM115
+    ending = f"-{path.name}"  # whose suffix tells some writers the format
+    file = tempfile.NamedTemporaryFile(dir=path.parent, prefix=_UNFINISHED, suffix=ending, delete=False)  # noqa: SIM115
     try:
         with naming(path), file:
             yield file
@@ -86,5 +87,5 @@ def remove_unfinished(folder: Path) -> None:
     Args:
         folder: A folder that no other process is writing to.
     """
-    for file in folder.glob(f".*{_UNFINISHED}*"):
+    for file in folder.glob(f"{_UNFINISHED}*"):
         file.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Constant tensors of a module that stay exact in every dtype."""
+"""Tensors of a module that stay exact, or in float64, whatever dtype the module is brought to."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -34,4 +34,22 @@ class ExactModule(nn.Module):
         for name, value in self._exact.items():
             buffer = getattr(self, name)
             setattr(self, name, value.to(dtype=buffer.dtype, device=buffer.device))
+        return self
+
+
+class Float64Module(nn.Module):
+    """A module whose own buffers follow it to another device, but stay in float64.
+
+    Example:
+        >>> module = Float64Module()
+        >>> module.register_buffer("shift", torch.zeros(1, dtype=torch.float64))
+        >>> module.float().shift.dtype
+        torch.float64
+    """
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
+        kept = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, recurse)
+        for name, value in kept.items():
+            setattr(self, name, value.to(getattr(self, name).device))
         return self

@@ -1,13 +1,12 @@
 """From dimensionless readouts to energies."""
 
-from collections.abc import Callable
-from typing import Any, Self
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from ik_e3nn.constants import Float64Module
 
 
-class AtomicEnergy(nn.Module):
+class AtomicEnergy(Float64Module):
     r"""Site energies: a reference energy for each species plus a scaled readout, in float64.
 
     .. math:: E_i = E^0_{Z_i} + s \, \epsilon_i
@@ -29,14 +28,6 @@ class AtomicEnergy(nn.Module):
         super().__init__()
         self.register_buffer("reference", torch.zeros(num_species, dtype=torch.float64))
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Follow the module to another device, but stay in float64."""
-        reference, scale = self.reference, self.scale
-        super()._apply(fn, recurse)
-        self.reference = reference.to(self.reference.device)
-        self.scale = scale.to(self.scale.device)
-        return self
 
     def forward(self, readout: Tensor, species: Tensor) -> Tensor:
         """Site energies (N,), float64, in eV, from readouts (N,) and species indices (N,)."""

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ik_e3nn.constants import Float64Module
 from ik_e3nn.targets.head import Molecules
 from ik_e3nn.targets.target import Target
 
 
-class PropertyScale(nn.Module):
+class PropertyScale(Float64Module):
     r"""Compute properties as a reference from composition and size plus a scaled readout, in float64.
 
     .. math:: P_t = b_t + \sum_i \big( a_{t Z_i} + c_{t Z_i} |r_i - R|^2 \big) + s_t \, y_t
@@ -46,14 +46,6 @@ class PropertyScale(nn.Module):
         self.register_buffer("per_square", torch.zeros(count, num_species, dtype=torch.float64))
         self.register_buffer("shift", torch.zeros(count, dtype=torch.float64))
         self.register_buffer("scale", torch.ones(count, dtype=torch.float64))
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Follow the module to another device, but stay in float64."""
-        kept = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, recurse)
-        for name, value in kept.items():
-            setattr(self, name, value.to(getattr(self, name).device))
-        return self
 
     def references(self, molecules: Molecules) -> Tensor:
         """References of structures, b plus the sums of a and c, (B, T), float64."""

@@ -24,10 +24,11 @@ from ik_e3nn.graph import (
     has_bonds,
     surface_vectors,
 )
-from ik_e3nn.graph.bonds.charges import unlikely_charge
+from ik_e3nn.graph.bonds.charges import USUAL, unlikely_charge
 from ik_e3nn.graph.bonds.fit import broken_bond
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.graph.bonds.stored import KEPT_BY
+from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import Potential, compile_potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
@@ -261,13 +262,11 @@ class Evaluator:
         if found == self._unused:
             return
         self._unused = found
-        for key, name, neutral in (("charge", "total_charge", 0), ("spin", "spin", 1)):
-            if name not in self.inputs and atoms.info.get(key, neutral) not in (neutral, None):
+        for name, key in NUMBER_KEYS.items():
+            if name not in self.inputs and atoms.info.get(key) not in (USUAL[key], None):
                 _log.warning(
                     "atoms.info[%r] is %s, but the model does not use it (its inputs lack %s)",
-                    key,
-                    atoms.info[key],
-                    name,
+                    *(key, atoms.info[key], name),
                 )
 
     def _float(self, values: Any) -> Tensor:

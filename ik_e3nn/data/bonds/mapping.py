@@ -9,8 +9,8 @@ from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 
-from ik_e3nn.data.structures.chem import Chem, Geometry, rdBase, rdDetermineBonds
-from ik_e3nn.data.structures.molecules import bonds_of_mol, mol_from_smiles
+from ik_e3nn.data.structures.chem import Chem, rdBase, rdDetermineBonds
+from ik_e3nn.data.structures.molecules import bonds_of_mol, mol_from_smiles, without_bonds
 from ik_e3nn.errors import DataError
 
 IntArray = NDArray[np.int64]
@@ -87,12 +87,7 @@ def connected_pairs(atoms: Atoms, count: int | None = None) -> list[tuple[int, i
     """
     if atoms.pbc.any():
         raise DataError("bonds can be found for molecules only; this structure is periodic")
-    editable, conformer = Chem.RWMol(), Chem.Conformer(len(atoms))
-    for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
-        editable.AddAtom(Chem.Atom(int(number)))
-        conformer.SetAtomPosition(index, Geometry.Point3D(*map(float, position)))
-    editable.AddConformer(conformer)
-    molecule = editable.GetMol()
+    molecule = without_bonds(atoms).GetMol()
     with rdBase.BlockLogs():
         rdDetermineBonds.DetermineConnectivity(molecule)
     found = {(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in molecule.GetBonds()}

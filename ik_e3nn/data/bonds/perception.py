@@ -11,9 +11,8 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.bonds.resonance import fewest_charges
-from ik_e3nn.data.structures.chem import Chem, Geometry, rdBase, rdDetermineBonds
-from ik_e3nn.data.structures.isotopes import isotopes_of
-from ik_e3nn.data.structures.molecules import bonds_of_mol
+from ik_e3nn.data.structures.chem import Chem, rdBase, rdDetermineBonds
+from ik_e3nn.data.structures.molecules import bonds_of_mol, without_bonds
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds
 
@@ -90,15 +89,7 @@ def _orders(size: int) -> list[IntArray]:
 
 def _determined(atoms: Atoms, charge: int, order: IntArray, way: Mapping[str, Any]) -> Chem.Mol:
     """Bonds found with the atoms in some order; the molecule has them in their own."""
-    editable, conformer, isotopes = Chem.RWMol(), Chem.Conformer(len(atoms)), isotopes_of(atoms)
-    for place, index in enumerate(order.tolist()):
-        atom = Chem.Atom(int(atoms.numbers[index]))
-        atom.SetNoImplicit(True)
-        atom.SetIsotope(isotopes[index])
-        editable.AddAtom(atom)
-        conformer.SetAtomPosition(place, Geometry.Point3D(*map(float, atoms.positions[index])))
-    editable.AddConformer(conformer)
-    molecule: Chem.Mol = editable.GetMol()
+    molecule: Chem.Mol = without_bonds(atoms[order]).GetMol()
     if len(atoms) > 1:
         rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False, **way)
         Chem.SanitizeMol(molecule)

@@ -72,10 +72,7 @@ class CheckSettings:
     @property
     def keys(self) -> LabelKeys:
         """Names and units of the labels."""
-        return LabelKeys(
-            self.energy_key, self.forces_key, self.stress_key, self.virial_key, self.energy_unit, self.length_unit,
-            given_in="command line",
-        )  # fmt: skip
+        return LabelKeys.of(self, "command line")
 
 
 def check(settings: CheckSettings) -> CheckReport:

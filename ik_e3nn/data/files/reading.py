@@ -29,23 +29,8 @@ PathLike = str | Path
 
 # What is read from a folder; any other file can be named itself.
 FOLDER_SUFFIXES = (
-    *(
-        ".xyz",
-        ".extxyz",
-        ".traj",
-        ".db",
-        ".cif",
-        ".mmcif",
-        ".pdb",
-        ".ent",
-        ".vasp",
-        ".poscar",
-        ".contcar",
-        ".gen",
-        ".json",
-        ".xsf",
-        ".cfg",
-    ),
+    *(".xyz", ".extxyz", ".traj", ".db", ".cif", ".mmcif", ".pdb", ".ent", ".vasp", ".poscar", ".contcar", ".gen"),
+    *(".json", ".xsf", ".cfg"),
     *SDF_SUFFIXES,
 )
 

@@ -101,6 +101,13 @@ class Unreadable(NamedTuple):
     flat: bool
 
 
+def sdf_molecules(path: Path) -> Iterator[Chem.Mol | None]:
+    """The molecules of an SDF or MOL file, gzipped or not, as they are there; None for what RDKit cannot read."""
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as stream, rdBase.BlockLogs():
+        yield from Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)
+
+
 def scan_sdf(path: Path) -> Iterator[SDFRecord | Unreadable]:
     """Every record of an SDF or MOL file, whether it can be read or not.
 
@@ -110,21 +117,19 @@ def scan_sdf(path: Path) -> Iterator[SDFRecord | Unreadable]:
     Yields:
         Records in the order of the file.
     """
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as stream, rdBase.BlockLogs():
-        for number, molecule in enumerate(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)):
-            name = f"molecule {number} of {path}"
-            if molecule is None:
-                yield Unreadable(number, f"{name} cannot be read", flat=False)
-            elif _is_drawing(molecule):
-                problem = f"{name} is a flat drawing (2D coordinates); make a geometry from its SMILES first"
-                yield Unreadable(number, problem, flat=True)
-            else:
-                fields = {key: str(molecule.GetProp(key)) for key in molecule.GetPropNames()}
-                try:
-                    yield SDFRecord(number, _to_atoms(molecule, name), fields)
-                except DataError as error:  # an isotope or a kind of bond that does not exist
-                    yield Unreadable(number, f"{name}: {error}", flat=False)
+    for number, molecule in enumerate(sdf_molecules(path)):
+        name = f"molecule {number} of {path}"
+        if molecule is None:
+            yield Unreadable(number, f"{name} cannot be read", flat=False)
+        elif _is_drawing(molecule):
+            problem = f"{name} is a flat drawing (2D coordinates); make a geometry from its SMILES first"
+            yield Unreadable(number, problem, flat=True)
+        else:
+            fields = {key: str(molecule.GetProp(key)) for key in molecule.GetPropNames()}
+            try:
+                yield SDFRecord(number, _to_atoms(molecule, name), fields)
+            except DataError as error:  # an isotope or a kind of bond that does not exist
+                yield Unreadable(number, f"{name}: {error}", flat=False)
 
 
 def read_sdf_records(path: Path) -> list[SDFRecord]:

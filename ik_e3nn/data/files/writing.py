@@ -2,15 +2,14 @@
 
 import glob
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import ase.io
 from ase import Atoms
 
-from ik_e3nn.atomic import naming
+from ik_e3nn.atomic import written_at_once
 from ik_e3nn.data.files.extxyz import is_extxyz, storable
 from ik_e3nn.errors import DataError
 from ik_e3nn.user_path import user_path
@@ -31,6 +30,7 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         DataError: The target exists and must not be replaced, or its folder cannot be written.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     with whole_file(f"{folder}/note.txt") as temporary:
         ...         _ = temporary.write_text("done")
@@ -39,20 +39,13 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     target = user_path(path)
     check_output(target, overwrite=overwrite)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".writing-", suffix=f"-{target.name}", dir=target.parent)
-    except OSError as error:
-        raise DataError(f"cannot write to the folder {target.parent}: {error.strerror}") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        with naming(target):
-            yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(written_at_once(target))
+        except OSError as error:
+            raise DataError(f"cannot write to the folder {target.parent}: {error.strerror}") from error
+        yield Path(file.name)
 
 
 def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Path] = ()) -> None:
@@ -137,6 +130,7 @@ def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite
         DataError: The file exists and must not be replaced, or its folder cannot be written.
 
     Example:
+        >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     write_structures(f"{folder}/a.xyz", [Atoms("H")])
         ...     len(ase.io.read(f"{folder}/a.xyz"))
@@ -147,10 +141,3 @@ def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite
             ase.io.write(temporary, storable(structures), format="extxyz")
         else:
             ase.io.write(temporary, list(structures))
-
-
-def _umask() -> int:
-    """The process's file mode mask; it can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -9,6 +9,8 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike, NDArray
 
+from ik_e3nn.data.labels.least_squares import Fit, fit_unknown
+from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbor_list
 
@@ -86,15 +88,18 @@ def fit_energy_reference(
     if isolated:
         sources.append(f"isolated atoms ({_names(isolated)})")
     values.update(isolated)
-    unknown = [number for number in species if number not in values]
-    rank, condition = 0, 1.0
-    if unknown:
-        fitted, rank, condition, used = _least_squares(structures, labels, unknown, values)
-        values.update(fitted)
-        sources.append(_fit_source(unknown, rank, condition, used))
-    reference = EnergyReference(dict(sorted(values.items())), rank, condition, "; ".join(sources))
+    counts, known = composition(structures, species), np.isfinite(labels)
+    fit = fit_unknown(counts[known], labels[known], np.array([values.get(number, np.nan) for number in species]))
+    fitted = [number for number, free in zip(species, fit.free, strict=True) if free]
+    untold = [number for number, value in zip(species, fit.coefficients, strict=True) if np.isnan(value)]
+    if untold:
+        raise DataError(f"E0 of {_names(untold)} cannot be fitted: no structure with them has an energy; give their E0")
+    if fitted:
+        sources.append(_fit_source(fitted, fit))
+    e0s = dict(zip(species, map(float, fit.coefficients), strict=True))
+    reference = EnergyReference(e0s, fit.rank, fit.condition, "; ".join(sources))
     logger.info("E0: %s", reference.source)
-    _check_binding(structures, labels, reference)
+    _check_binding((labels - counts @ fit.coefficients) / np.maximum(counts.sum(axis=1), 1.0), reference)
     return reference
 
 
@@ -185,31 +190,11 @@ def _compare_with_atoms(given: Mapping[int, float], isolated: Mapping[int, float
             )  # fmt: skip
 
 
-def _least_squares(
-    structures: Sequence[Atoms], labels: FloatArray, unknown: Sequence[int], known: Mapping[int, float]
-) -> tuple[dict[int, float], int, float, int]:
-    """Smallest least-squares solution for the unknown species: values, rank, condition, structures used."""
-    rows, targets = [], []
-    for atoms, energy in zip(structures, labels, strict=True):
-        counts = np.array([np.count_nonzero(atoms.numbers == number) for number in unknown], dtype=np.float64)
-        if np.isfinite(energy) and counts.any():
-            rest = sum(known[int(number)] for number in atoms.numbers if int(number) in known)
-            rows.append(counts)
-            targets.append(energy - rest)
-    if not rows:
-        raise DataError(
-            f"E0 of {_names(unknown)} cannot be fitted: no structure with them has an energy; give their E0"
-        )
-    matrix = np.array(rows)
-    solution, _, rank, singular = np.linalg.lstsq(matrix, np.array(targets), rcond=1e-10)
-    condition = float(singular[0] / singular[rank - 1])
-    return dict(zip(unknown, map(float, solution), strict=True)), int(rank), condition, len(rows)
-
-
-def _fit_source(unknown: Sequence[int], rank: int, condition: float, used: int) -> str:
+def _fit_source(unknown: Sequence[int], fit: Fit) -> str:
     """The fit in words; a warning where the data do not determine it."""
-    quality = f"rank {rank} of {len(unknown)}, condition {condition:.3g}"
-    text = f"least squares over {used} structures ({_names(unknown)}; {quality})"
+    rank = fit.rank
+    quality = f"rank {rank} of {len(unknown)}, condition {fit.condition:.3g}"
+    text = f"least squares over {fit.rows} structures ({_names(unknown)}; {quality})"
     if rank < len(unknown):
         text += ", smallest solution because the compositions do not determine every species"
         logger.warning(
@@ -220,14 +205,10 @@ def _fit_source(unknown: Sequence[int], rank: int, condition: float, used: int) 
     return text
 
 
-def _check_binding(structures: Sequence[Atoms], labels: FloatArray, reference: EnergyReference) -> None:
-    """Warn when the energies that remain after E0 are not those of chemical bonds."""
-    per_atom = [
-        (energy - sum(reference.values[int(number)] for number in atoms.numbers)) / len(atoms)
-        for atoms, energy in zip(structures, labels, strict=True)
-        if np.isfinite(energy) and len(atoms)
-    ]
-    mean = float(np.mean(per_atom)) if per_atom else 0.0
+def _check_binding(per_atom: FloatArray, reference: EnergyReference) -> None:
+    """Warn when the energies that remain after E0, (n,), are not those of chemical bonds."""
+    known = np.isfinite(per_atom)
+    mean = float(per_atom[known].mean()) if known.any() else 0.0
     if not USUAL_BINDING[0] <= mean <= USUAL_BINDING[1]:
         logger.warning(
             "the energies are on average %.3g eV per atom relative to E0 (%s), which no chemical bond explains: "

@@ -2,7 +2,7 @@
 
 import shlex
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from ase import units
 
@@ -65,6 +65,13 @@ class LabelKeys:
         names = [name for name in (self.energy, self.forces, stress, self.virial) if name is not None]
         if len(set(names)) < len(names):
             raise DataError(f"two labels are given the same key: {', '.join(names)}")
+
+    @classmethod
+    def of(cls, settings: Any, given_in: Literal["configuration", "command line"]) -> "LabelKeys":
+        """Those of settings with ``energy_key``, ``forces_key``, ``stress_key``, ``virial_key`` and the two units."""
+        names = {name: getattr(settings, f"{name}_key") for name in ("energy", "forces", "stress", "virial")}
+        units = {name: getattr(settings, name) for name in ("energy_unit", "length_unit")}
+        return cls(**names, **units, given_in=given_in)
 
     def setting(self, name: str, value: str) -> str:
         """How the user gives one of these settings.

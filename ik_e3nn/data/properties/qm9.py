@@ -12,7 +12,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.labeled_set import LabeledSet
-from ik_e3nn.data.properties.qm9_files import read_arrays, read_sdf_table, read_xyz
+from ik_e3nn.data.properties.qm9_files import NAMES, read_arrays, read_sdf_table, read_xyz
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.structures.pyg import from_pyg
 from ik_e3nn.errors import DataError
@@ -22,8 +22,6 @@ from ik_e3nn.user_path import user_path
 _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
-NAMES = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
-"""The twelve targets, in the order of the published files and of PyG."""
 HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
 """Those that are published in hartree."""
 ATOMISED = ("U0", "U", "H", "G")

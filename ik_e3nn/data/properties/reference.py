@@ -12,6 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
+from ik_e3nn.data.labels.least_squares import fit_unknown
 from ik_e3nn.data.labels.outliers import robust_scores
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import DataError
@@ -109,7 +110,7 @@ def _fit(
     rest = values
     if used:
         features = np.concatenate(list(used.values()), 1)
-        coefficients = np.linalg.lstsq(features, target.isotropic(values), rcond=None)[0]
+        coefficients = np.nan_to_num(fit_unknown(features, target.isotropic(values)).coefficients)
         rest = values - _from_isotropic(target, features @ coefficients)
         ends = np.cumsum([term.shape[1] for term in used.values()])[:-1]
         found |= dict(zip(used, np.split(coefficients, ends), strict=True))
@@ -161,13 +162,10 @@ def completed(
     rows = known_rows(values)
     counts, squares = _composition(molecules, species, target)
     features = np.concatenate([counts[rows], squares[rows]], 1)
-    present = np.tile(counts[rows].any(0), 2)
     coefficients = np.concatenate([known.per_atom, known.per_square])
-    wanted = np.isnan(coefficients) & present
-    if wanted.any():
-        rest = target.isotropic(values[rows]) - features[:, present] @ np.nan_to_num(coefficients[present])
-        coefficients[wanted] = np.linalg.lstsq(features[:, wanted], rest, rcond=None)[0]
-    per_atom, per_square = np.split(coefficients, 2)
+    found = fit_unknown(features, target.isotropic(values[rows]), coefficients).coefficients
+    found = np.where(np.tile(counts[rows].any(0), 2), np.nan_to_num(found), found)  # of atoms that are always central
+    per_atom, per_square = np.split(found, 2)
     return PropertyReference(per_atom, per_square, known.shift, known.scale)
 
 

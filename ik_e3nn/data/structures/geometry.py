@@ -12,7 +12,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import neighbor_list
+from ik_e3nn.graph import near_pairs
 
 # Atoms nearer than this share of the sum of their covalent radii are on top of each other.
 CLOSE_RATIO = 0.6
@@ -149,17 +149,15 @@ def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[i
     broken: dict[int, str] = {}
     for number, atoms in enumerate(structures):
         try:
-            edge_index, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, _CONTACT_RADIUS)
+            pairs = near_pairs(atoms, _CONTACT_RADIUS)
         except DataError as error:
             broken[number] = str(error)
             continue
-        vectors = atoms.positions[edge_index[1]] - atoms.positions[edge_index[0]] + shifts @ atoms.cell.array
-        distances = np.linalg.norm(vectors, axis=1)
-        species = np.sort(atoms.numbers[edge_index], axis=0)
-        codes = species[0] * 1000 + species[1]
+        ends = np.sort(atoms.numbers[[pairs.sender, pairs.receiver]], axis=0)
+        codes = ends[0] * 1000 + ends[1]
         for code in np.unique(codes):
             low, high = divmod(int(code), 1000)
-            distance = float(distances[codes == code].min())
+            distance = float(pairs.distances[codes == code].min())
             pair = f"{chemical_symbols[low]}-{chemical_symbols[high]}"
             if pair not in best or distance < best[pair].distance:
                 ratio = distance / float(covalent_radii[low] + covalent_radii[high])

@@ -129,20 +129,12 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
         >>> Chem.MolToSmiles(Chem.RemoveHs(molecule))
         'CC=O'
     """
-    editable, isotopes = Chem.RWMol(), isotopes_of(atoms)
-    conformer = Chem.Conformer(len(atoms))
-    for index, (number, position) in enumerate(zip(atoms.numbers, atoms.positions, strict=True)):
-        atom = Chem.Atom(int(number))
-        atom.SetNoImplicit(True)
-        atom.SetIsotope(isotopes[index])
-        editable.AddAtom(atom)
-        conformer.SetAtomPosition(index, Geometry.Point3D(*map(float, position)))
+    editable = without_bonds(atoms)
     for i, j, kind in check_bonds(bonds, len(atoms)).tolist():
         editable.AddBond(i, j, Chem.BondType.names[_RDKIT_TYPES[kind]])
         if kind == 4:
             for index in (i, j):
                 editable.GetAtomWithIdx(index).SetIsAromatic(True)
-    editable.AddConformer(conformer)
     molecule: Chem.Mol = editable.GetMol()
     for atom in molecule.GetAtoms():
         valence = sum(bond.GetBondTypeAsDouble() for bond in atom.GetBonds())
@@ -153,6 +145,19 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
         raise DataError(f"the bonds of {atoms.get_chemical_formula()} make no molecule for RDKit ({failure})")
     return molecule
+
+
+def without_bonds(atoms: Atoms) -> Chem.RWMol:
+    """The atoms of a structure as an RDKit molecule with one conformer and no bonds."""
+    editable, conformer = Chem.RWMol(), Chem.Conformer(len(atoms))
+    for index, (number, isotope) in enumerate(zip(atoms.numbers, isotopes_of(atoms), strict=True)):
+        atom = Chem.Atom(int(number))
+        atom.SetNoImplicit(True)
+        atom.SetIsotope(isotope)
+        editable.AddAtom(atom)
+        conformer.SetAtomPosition(index, Geometry.Point3D(*map(float, atoms.positions[index])))
+    editable.AddConformer(conformer)
+    return editable
 
 
 def mol_from_smiles(smiles: str) -> Chem.Mol:

@@ -12,6 +12,7 @@ from ik_e3nn.graph.bonds.stored import BOND_KEY, check_bonds, fitting_bonds, has
 
 CHARGE_KEY = "charge"
 SPIN_KEY = "spin"
+USUAL = {CHARGE_KEY: 0.0, SPIN_KEY: 1.0}  # of a structure that does not say
 SHARES = "formal_charges"
 
 

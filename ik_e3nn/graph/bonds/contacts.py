@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES, SPIN_KEY, structure_number
-from ik_e3nn.graph.neighbors.search import neighbor_list
+from ik_e3nn.graph.neighbors.near import near_pairs
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -69,9 +69,7 @@ def contacts(atoms: Atoms) -> Contacts:
     radii = covalent_radii[atoms.numbers]
     nonmetal = is_nonmetal(atoms.numbers)
     reach = 2 * max(JOINED * float(radii.max(initial=0.1)), STRETCHED * float(radii[nonmetal].max(initial=0.1)))
-    (first, second), shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, reach)
-    vectors = atoms.positions[second] - atoms.positions[first] + shifts @ atoms.cell.array
-    ratio = np.linalg.norm(vectors, axis=1) / (radii[first] + radii[second])
+    first, second, _, _, ratio = near_pairs(atoms, reach)
     near = ratio < JOINED
     wide = ~near & (ratio < STRETCHED)
     more = _stretched(atoms.numbers, (first[near], second[near]), (first[wide], second[wide]), ratio[wide])

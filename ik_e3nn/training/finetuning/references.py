@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 
 from ik_e3nn.data import EnergyReference, LabeledSet, StructureDataset
 from ik_e3nn.data.labels.energy_reference import lowest_energies
+from ik_e3nn.data.labels.least_squares import fit_unknown
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import ConfigError
@@ -72,15 +73,14 @@ def refit_reference(
     counts = composition(part.structures, model.species)
     moved = np.array([start[z] - old[z] for z in model.species])
     residual = part.values["energy"] - predicted - counts @ moved
-    there = [index for index, z in enumerate(model.species) if counts[:, index].any()]
-    change, _, rank, _ = np.linalg.lstsq(counts[:, there], residual, rcond=None)
-    values = dict(start)
-    for index, value in zip(there, change, strict=True):
-        values[model.species[index]] += float(value)
-    source = _source(model, alone, [model.species[index] for index in there], int(rank), len(part))
-    left = residual - counts[:, there] @ change
+    fit = fit_unknown(counts, residual)
+    change = np.nan_to_num(fit.coefficients)
+    values = {z: start[z] + float(value) for z, value in zip(model.species, change, strict=True)}
+    fitted = [z for z, free in zip(model.species, fit.free, strict=True) if free]
+    source = _source(model, alone, fitted, fit.rank, len(part))
+    left = residual - counts @ change
     _log.info("E0: %s; what is left has a standard deviation of %.4g eV", source, left.std())
-    return EnergyReference(values, int(rank), 1.0, source)
+    return EnergyReference(values, fit.rank, fit.condition, source)
 
 
 def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:

@@ -108,8 +108,7 @@ class EvalSettings:
     @property
     def keys(self) -> LabelKeys:
         """Names and units of the labels of energies, forces and stress."""
-        keys = (self.energy_key, self.forces_key, self.stress_key, self.virial_key)
-        return LabelKeys(*keys, self.energy_unit, self.length_unit, given_in="command line")
+        return LabelKeys.of(self, "command line")
 
 
 def evaluate(settings: EvalSettings) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, structure_number
+from ik_e3nn.graph.bonds.charges import USUAL
 from ik_e3nn.targets import Target, mechanics_of
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.sets.elements import listing, with_others
@@ -24,7 +25,6 @@ from ik_e3nn.training.sets.reading import label_keys
 
 _log = logging.getLogger(__name__)
 
-USUAL = {"charge": 0.0, "spin": 1.0}
 INPUT_OF = {"bonds": "bond_types", "charge": "total_charge", "spin": "spin"}
 
 

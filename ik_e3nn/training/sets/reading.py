@@ -69,12 +69,4 @@ def read_set(
 
 def label_keys(data: DataConfig) -> LabelKeys:
     """Names and units of the labels."""
-    return LabelKeys(
-        energy=data.energy_key,
-        forces=data.forces_key,
-        stress=data.stress_key,
-        virial=data.virial_key,
-        energy_unit=data.energy_unit,
-        length_unit=data.length_unit,
-        given_in="configuration",
-    )
+    return LabelKeys.of(data, "configuration")

@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
+    monkeypatch.setattr("tempfile.NamedTemporaryFile", refuse)
     with pytest.raises(DataError, match="cannot write to the folder .*Permission denied"):
         write_structures(tmp_path / "a.xyz", [Atoms("H")])
     assert list(tmp_path.iterdir()) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from ik_e3nn.data import atoms_from_mol, read_structure
 from ik_e3nn.data.bonds.perception import perceive_molecule
 from ik_e3nn.data.files.reading import looks_like_file
-from ik_e3nn.data.files.sdf import is_sdf
+from ik_e3nn.data.files.sdf import is_sdf, sdf_molecules
 from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.data.structures.molecules import embed_conformers, mol_from_atoms, mol_from_smiles
 from ik_e3nn.errors import DataError
@@ -118,10 +117,8 @@ def read_sdf_molecule(path: Path) -> Chem.Mol:
     Raises:
         DataError: The molecule cannot be read, is a flat drawing, or fails RDKit's sanitization.
     """
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as stream, rdBase.BlockLogs():
-        molecules = iter(Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False))
-        molecule, others = next(molecules, None), sum(1 for _ in molecules)
+    molecules = sdf_molecules(path)
+    molecule, others = next(molecules, None), sum(1 for _ in molecules)
     if others:
         _log.warning("%s holds %d molecules; the first is used", path, others + 1)
     if molecule is None:

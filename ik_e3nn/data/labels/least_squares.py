@@ -1,0 +1,55 @@
+"""References by least squares: coefficients of elements and the like, some of which may be known."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+class Fit(NamedTuple):
+    """A fit of some coefficients.
+
+    Attributes:
+        coefficients: Those that were known and those that were fitted, (F,); NaN where no value tells them.
+        free: Which were fitted, (F,).
+        rank: Rank of the fit; 0 if nothing was fitted.
+        condition: Ratio of its largest to its smallest non-zero singular value.
+        rows: Number of values that it was made to.
+    """
+
+    coefficients: FloatArray
+    free: NDArray[np.bool_]
+    rank: int
+    condition: float
+    rows: int
+
+
+def fit_unknown(features: FloatArray, values: FloatArray, known: FloatArray | None = None) -> Fit:
+    r"""Coefficients by least squares over what the known ones leave, :math:`\min_c \| A c - y \|^2`.
+
+    Where the features do not determine all of them, the smallest solution is taken.
+
+    Args:
+        features: A, (M, F).
+        values: y, (M,), finite.
+        known: Coefficients that stay as they are, (F,), NaN where they are to be fitted; by default, all are.
+
+    Returns:
+        The fit.
+
+    Example:
+        >>> fit = fit_unknown(np.array([[2.0, 0], [2.0, 1]]), np.array([-2.0, -7.0]), np.array([-1.0, np.nan]))
+        >>> fit.coefficients.round(6).tolist(), fit.rank, fit.rows
+        ([-1.0, -5.0], 1, 1)
+    """
+    coefficients = np.full(features.shape[1], np.nan) if known is None else known.copy()
+    free = np.isnan(coefficients) & (features != 0).any(axis=0)
+    rows = (features[:, free] != 0).any(axis=1)
+    if not free.any():
+        return Fit(coefficients, free, 0, 1.0, 0)
+    rest = values[rows] - features[rows] @ np.nan_to_num(coefficients)
+    solution, _, rank, singular = np.linalg.lstsq(features[rows][:, free], rest, rcond=1e-10)
+    coefficients[free] = solution
+    return Fit(coefficients, free, int(rank), float(singular[0] / singular[rank - 1]), int(rows.sum()))
