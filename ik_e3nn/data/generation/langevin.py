@@ -1,8 +1,5 @@
 """Frames from Langevin dynamics on the reference method itself."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
@@ -10,6 +7,7 @@ from numpy.typing import NDArray
 from ik_e3nn.data.generation.labeling import Labeler, LabelError
 from ik_e3nn.data.generation.sampling import (
     Frame,
+    Origin,
     Sampler,
     constrained_forces,
     constrained_momenta,
@@ -44,7 +42,7 @@ class LangevinSampler(Sampler):
         >>> from ase.build import bulk
         >>> from ase.calculators.emt import EMT
         >>> sampler, rng = LangevinSampler(2.0, interval=5, equilibration=0, friction=0.02), np.random.default_rng(0)
-        >>> sampler.frame(bulk("Cu"), {}, None, 300.0, rng, Labeler(EMT())).labels.energy < 0.1
+        >>> sampler.frame(Origin(bulk("Cu"), Labeler(EMT()), 300.0), None, rng).labels.energy < 0.1
         True
     """
 
@@ -58,18 +56,10 @@ class LangevinSampler(Sampler):
         self.equilibration = equilibration
         self.friction = friction / units.fs
 
-    def frame(
-        self,
-        start: Atoms,
-        prepared: Mapping[str, Any],
-        previous: Frame | None,
-        temperature: float,
-        rng: np.random.Generator,
-        labeler: Labeler,
-    ) -> Frame:
+    def frame(self, origin: Origin, previous: Frame | None, rng: np.random.Generator) -> Frame:
         """The next frame; see ``Sampler.frame``."""
-        del prepared
-        atoms, steps = start.copy(), self.interval
+        labeler, temperature = origin.labeler, origin.temperature
+        atoms, steps = origin.start.copy(), self.interval
         masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
         constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
         labeler.forget()

@@ -1,6 +1,5 @@
 """Frames from thermal displacements along normal modes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,14 @@ from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.generation.labeling import Labeler
-from ik_e3nn.data.generation.sampling import Frame, Sampler, constrained_momenta, constrained_positions, fixed_atoms
+from ik_e3nn.data.generation.sampling import (
+    Frame,
+    Origin,
+    Sampler,
+    constrained_momenta,
+    constrained_positions,
+    fixed_atoms,
+)
 
 FloatArray = NDArray[np.float64]
 
@@ -35,7 +41,7 @@ class NormalModeSampler(Sampler):
         >>> from ase.calculators.emt import EMT
         >>> labeler, atoms, sampler = Labeler(EMT()), molecule("H2O"), NormalModeSampler()
         >>> prepared = sampler.prepare(atoms, labeler)
-        >>> frame = sampler.frame(atoms, prepared, None, 300.0, np.random.default_rng(0), labeler)
+        >>> frame = sampler.frame(Origin(atoms, labeler, 300.0, prepared), None, np.random.default_rng(0))
         >>> bool(0.0 < np.abs(frame.positions - atoms.positions).max() < 1.0)
         True
     """
@@ -63,17 +69,10 @@ class NormalModeSampler(Sampler):
         hessian = np.array(rows)
         return {"hessian": _allowed(start, free, 0.5 * (hessian + hessian.T)).tolist()}
 
-    def frame(
-        self,
-        start: Atoms,
-        prepared: Mapping[str, Any],
-        previous: Frame | None,
-        temperature: float,
-        rng: np.random.Generator,
-        labeler: Labeler,
-    ) -> Frame:
+    def frame(self, origin: Origin, previous: Frame | None, rng: np.random.Generator) -> Frame:
         """The next frame; see ``Sampler.frame``."""
         del previous
+        start, labeler, temperature, prepared = origin
         free = np.flatnonzero(~fixed_atoms(start))
         hessian = np.array(prepared["hessian"], dtype=np.float64).reshape(3 * len(free), 3 * len(free))
         atoms, goal = start.copy(), start.get_positions()

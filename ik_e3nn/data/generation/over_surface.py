@@ -1,6 +1,6 @@
 """Molecules over a surface: put in random places, and labeled as if the atoms of the surface were not there."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +9,7 @@ from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.data.generation.labeling import Labeler
-from ik_e3nn.data.generation.sampling import Frame, Sampler
+from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler
 from ik_e3nn.data.structures.joined import joined
 
 
@@ -28,7 +28,7 @@ class RandomPlacement(Sampler):
         >>> from ase.calculators.lj import LennardJones
         >>> from ik_e3nn.data.generation.sampling import RattleSampler
         >>> sampler, rng = RandomPlacement(RattleSampler(0.1, 0.0), heights=(2.0, 5.0)), np.random.default_rng(0)
-        >>> frame = sampler.frame(molecule("H2O"), {}, None, 0.0, rng, Labeler(LennardJones()))
+        >>> frame = sampler.frame(Origin(molecule("H2O"), Labeler(LennardJones())), None, rng)
         >>> bool(2.0 < frame.positions[:, 2].min() < 5.0)
         True
     """
@@ -43,25 +43,17 @@ class RandomPlacement(Sampler):
         """See ``Sampler.prepare``."""
         return self.frames.prepare(start, labeler)
 
-    def frame(
-        self,
-        start: Atoms,
-        prepared: Mapping[str, Any],
-        previous: Frame | None,
-        temperature: float,
-        rng: np.random.Generator,
-        labeler: Labeler,
-    ) -> Frame:
+    def frame(self, origin: Origin, previous: Frame | None, rng: np.random.Generator) -> Frame:
         """The next frame; see ``Sampler.frame``."""
-        made = self.frames.frame(start, prepared, previous, temperature, rng, labeler)
+        made = self.frames.frame(origin, previous, rng)
         turn = Rotation.random(rng=rng)
-        atoms = start.copy()
+        atoms = origin.start.copy()
         atoms.positions = turn.apply(made.positions - made.positions.mean(axis=0))
         atoms.positions[:, :2] += rng.uniform(-self.lateral, self.lateral, 2)
         atoms.positions = lifted(atoms, rng.uniform(self.lowest, self.highest)).positions
-        labeler.forget()
+        origin.labeler.forget()
         momenta = None if made.momenta is None else turn.apply(made.momenta)
-        return Frame(atoms.positions.copy(), made.cell, labeler.label(atoms), momenta)
+        return Frame(atoms.positions.copy(), made.cell, origin.labeler.label(atoms), momenta)
 
 
 def lifted(atoms: Atoms, height: float) -> Atoms:

@@ -3,6 +3,7 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from ik_e3nn.data.files.reading import read_structure
 from ik_e3nn.data.generation.labeling import Labeler, LabelError, StateCalculator, make_calculator
 from ik_e3nn.data.generation.over_surface import OverSubstrate
 from ik_e3nn.data.generation.plan import Chain
-from ik_e3nn.data.generation.sampling import Frame, Sampler
+from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler
 from ik_e3nn.data.generation.settings import GenerateSettings
 from ik_e3nn.data.generation.work_file import WorkFile
 from ik_e3nn.graph import get_bonds
@@ -66,20 +67,18 @@ class ChainRunner:
             A labeled structure, or None for a frame that failed.
         """
         labeler = Labeler(_calculator_for(self.settings, chain.start))
-        start, prepared = self._start(chain, labeler)
+        origin = self._origin(chain, labeler)
         previous: Frame | None = None
         in_a_row = 0
         for number in range(chain.num_frames):
             key = f"{chain.key}/{chain.temperature:g}/{number}"
-            if start is None or in_a_row >= _FAILURES_IN_A_ROW:
-                reason = "the start failed" if start is None else "the chain was given up after failures in a row"
+            if origin is None or in_a_row >= _FAILURES_IN_A_ROW:
+                reason = "the start failed" if origin is None else "the chain was given up after failures in a row"
                 self.failures[reason] += 1
                 yield None
                 continue
-            result = self.work.get(key)
-            if result is None:
-                result = self._new_frame(chain, start, prepared, previous, number, labeler)
-                self.work.add(key, result)
+            make = partial(self._new_frame, chain, origin, previous, number)
+            result = self.work.result(key, make, f"frame {key}")
             if "failed" in result:
                 in_a_row += 1
                 self.failures[result["failed"]] += 1
@@ -88,22 +87,19 @@ class ChainRunner:
                 in_a_row, previous = 0, Frame.from_json(result)
                 yield self._labeled(chain, previous)
 
-    def _start(self, chain: Chain, labeler: Labeler) -> tuple[Atoms | None, dict[str, Any]]:
+    def _origin(self, chain: Chain, labeler: Labeler) -> Origin | None:
         """The relaxed start of a chain with what the sampler needs, or None if it failed."""
-        result = self.work.get(chain.key)
-        if result is None:
-            try:
-                atoms = self._relaxed(chain.start, labeler)
-                result = {"positions": atoms.positions.tolist(), "prepared": self.sampler.prepare(atoms, labeler)}
-            except LabelError as error:
-                logger.warning("start %s (%s) failed: %s", chain.key, chain.start.get_chemical_formula(), error)
-                result = {"failed": str(error)}
-            self.work.add(chain.key, result)
+
+        def make() -> dict[str, Any]:
+            atoms = self._relaxed(chain.start, labeler)
+            return {"positions": atoms.positions.tolist(), "prepared": self.sampler.prepare(atoms, labeler)}
+
+        result = self.work.result(chain.key, make, f"start {chain.key} ({chain.start.get_chemical_formula()})")
         if "failed" in result:
-            return None, {}
+            return None
         atoms = chain.start.copy()
         atoms.positions = np.array(result["positions"], dtype=np.float64)
-        return atoms, result["prepared"]
+        return Origin(atoms, labeler, chain.temperature, result["prepared"])
 
     def _relaxed(self, start: Atoms, labeler: Labeler) -> Atoms:
         """A copy of the start, relaxed with the reference method if the sampler wants a minimum."""
@@ -123,26 +119,12 @@ class ChainRunner:
             raise LabelError("relaxation: the positions are not finite")
         return atoms
 
-    def _new_frame(
-        self,
-        chain: Chain,
-        start: Atoms,
-        prepared: dict[str, Any],
-        previous: Frame | None,
-        number: int,
-        labeler: Labeler,
-    ) -> dict[str, Any]:
+    def _new_frame(self, chain: Chain, origin: Origin, previous: Frame | None, number: int) -> dict[str, Any]:
         """Make one frame; its result for the work file."""
         # Random numbers belong to the frame, not to the run: a continued run draws the same ones.
         seeds = [self.settings.seed, chain.source, chain.conformer, round(1000 * chain.temperature), number]
-        try:
-            frame = self.sampler.frame(
-                start, prepared, previous, chain.temperature, np.random.default_rng(seeds), labeler
-            )
-            _check_bonds(start, frame)
-        except LabelError as error:
-            logger.warning("frame %s/%g/%d failed: %s", chain.key, chain.temperature, number, error)
-            return {"failed": str(error)}
+        frame = self.sampler.frame(origin, previous, np.random.default_rng(seeds))
+        _check_bonds(origin.start, frame)
         return frame.to_json()
 
     def _labeled(self, chain: Chain, frame: Frame) -> Atoms:
@@ -178,22 +160,20 @@ def isolated_atom_frames(
         spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
         height = _FAR if settings.heights else 0.0
         atoms = Atoms(symbol, [[0.0, 0.0, height]], info={"charge": 0, "spin": spin})
-        key = f"atom {symbol}"
-        result = work.get(key)
-        if result is None:
-            try:
-                labels = Labeler(_calculator_for(settings, atoms)).label(atoms)
-                result = Frame(atoms.positions, atoms.cell.array, labels).to_json()
-            except LabelError as error:
-                result = {"failed": f"isolated {symbol}: {error}"}
-            work.add(key, result)
+        labeler = Labeler(_calculator_for(settings, atoms))
+        result = work.result(f"atom {symbol}", partial(_of_atom, atoms, labeler), f"isolated {symbol}")
         if "failed" in result:
-            failures[result["failed"]] += 1
+            failures[f"isolated {symbol}: {result['failed']}"] += 1
             continue
         atoms.info["config_type"] = "IsolatedAtom"
         _set_labels(atoms, Frame.from_json(result))
         frames.append(atoms)
     return frames
+
+
+def _of_atom(atoms: Atoms, labeler: Labeler) -> dict[str, Any]:
+    """The result of an isolated atom for the work file."""
+    return Frame(atoms.positions, atoms.cell.array, labeler.label(atoms)).to_json()
 
 
 def _calculator_for(settings: GenerateSettings, atoms: Atoms) -> Any:

@@ -3,7 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -69,6 +70,22 @@ class Frame:
         return cls(positions, cell, Labels(float(values["energy"]), forces, stress), momenta)
 
 
+class Origin(NamedTuple):
+    """What all frames of a chain have in common.
+
+    Attributes:
+        start: The starting structure.
+        labeler: Source of labels.
+        temperature: Temperature in K.
+        prepared: What the sampler's ``prepare`` returned.
+    """
+
+    start: Atoms
+    labeler: Labeler
+    temperature: float = 0.0
+    prepared: Mapping[str, Any] = MappingProxyType({})
+
+
 class Sampler(ABC):
     """A way of making structures around a starting one.
 
@@ -99,24 +116,13 @@ class Sampler(ABC):
         return {}
 
     @abstractmethod
-    def frame(
-        self,
-        start: Atoms,
-        prepared: Mapping[str, Any],
-        previous: Frame | None,
-        temperature: float,
-        rng: np.random.Generator,
-        labeler: Labeler,
-    ) -> Frame:
+    def frame(self, origin: Origin, previous: Frame | None, rng: np.random.Generator) -> Frame:
         """The next frame.
 
         Args:
-            start: The starting structure.
-            prepared: What ``prepare`` returned.
+            origin: What all frames of the chain have in common.
             previous: The last good frame of the chain, or None.
-            temperature: Temperature in K.
             rng: Random numbers of this frame alone.
-            labeler: Source of labels.
 
         Returns:
             The labeled frame.
@@ -139,7 +145,7 @@ class RattleSampler(Sampler):
         >>> from ase.build import bulk
         >>> from ase.calculators.emt import EMT
         >>> rng, copper = np.random.default_rng(0), bulk("Cu")
-        >>> frame = RattleSampler(0.05, 0.02).frame(copper, {}, None, 0.0, rng, Labeler(EMT()))
+        >>> frame = RattleSampler(0.05, 0.02).frame(Origin(copper, Labeler(EMT())), None, rng)
         >>> bool(np.abs(frame.cell - copper.cell.array).max() > 1e-3), frame.labels.stress.shape
         (True, (3, 3))
     """
@@ -152,18 +158,10 @@ class RattleSampler(Sampler):
         self.displacement = displacement
         self.strain = strain
 
-    def frame(
-        self,
-        start: Atoms,
-        prepared: Mapping[str, Any],
-        previous: Frame | None,
-        temperature: float,
-        rng: np.random.Generator,
-        labeler: Labeler,
-    ) -> Frame:
+    def frame(self, origin: Origin, previous: Frame | None, rng: np.random.Generator) -> Frame:
         """The next frame; see ``Sampler.frame``."""
-        del prepared, previous, temperature
-        atoms = start.copy()
+        del previous
+        atoms = origin.start.copy()
         constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
         strain = rng.uniform(-self.strain, self.strain, (3, 3))
         periodic = atoms.cell.array[atoms.pbc]
@@ -174,8 +172,8 @@ class RattleSampler(Sampler):
         moves = self.displacement * rng.normal(size=(len(atoms), 3))
         atoms.positions = atoms.positions @ deformation
         atoms.positions = constrained_positions(atoms, atoms.positions + moves)
-        labeler.forget()
-        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms))
+        origin.labeler.forget()
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), origin.labeler.label(atoms))
 
 
 def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:

@@ -3,11 +3,13 @@
 import json
 import logging
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
 from ik_e3nn.atomic import naming
+from ik_e3nn.data.generation.labeling import LabelError
 from ik_e3nn.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,26 @@ class WorkFile:
 
     def __len__(self) -> int:
         return len(self._results)
+
+    def result(self, key: str, make: Callable[[], dict[str, Any]], what: str) -> dict[str, Any]:
+        """The result under a key; where there is none, a new one, or the reason why it could not be made.
+
+        Args:
+            key: Its name.
+            make: Makes it.
+            what: What messages call it.
+
+        Returns:
+            The result, or {"failed": reason} where a calculator failed.
+        """
+        if key not in self._results:
+            try:
+                result = make()
+            except LabelError as error:
+                logger.warning("%s failed: %s", what, error)
+                result = {"failed": str(error)}
+            self.add(key, result)
+        return self._results[key]
 
     def get(self, key: str) -> dict[str, Any] | None:
         """A result.

@@ -11,7 +11,7 @@ from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.langevin import LangevinSampler
 from ik_e3nn.data.generation.normal_modes import NormalModeSampler
 from ik_e3nn.data.generation.plan import fingerprint
-from ik_e3nn.data.generation.sampling import RattleSampler
+from ik_e3nn.data.generation.sampling import Origin, RattleSampler
 from ik_e3nn.data.generation.settings import GenerateSettings
 
 SAMPLERS = {
@@ -29,7 +29,7 @@ def copper(constraint) -> Atoms:
 
 def moved(sampler, start: Atoms, seed: int = 0) -> np.ndarray:
     labeler, rng = Labeler(EMT()), np.random.default_rng(seed)
-    frame = sampler.frame(start, sampler.prepare(start, labeler), None, 600.0, rng, labeler)
+    frame = sampler.frame(Origin(start, labeler, 600.0, sampler.prepare(start, labeler)), None, rng)
     bare = start.copy()
     bare.set_constraint()
     bare.positions = frame.positions
@@ -72,8 +72,8 @@ def test_thermal_motion_under_constraints_is_that_of_the_free_directions():
     atoms = Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 30.0]])
     atoms.set_constraint([FixAtoms([1]), FixedLine(0, (1, 0, 0)), Hookean(0, (0.0, 0.0, 0.0), 20.0, 0.0)])
     sampler, labeler, rng = NormalModeSampler(), Labeler(EMT()), np.random.default_rng(0)
-    prepared = sampler.prepare(atoms, labeler)
-    frames = [sampler.frame(atoms, prepared, None, 300.0, rng, labeler).positions[0] for _ in range(400)]
+    origin = Origin(atoms, labeler, 300.0, sampler.prepare(atoms, labeler))
+    frames = [sampler.frame(origin, None, rng).positions[0] for _ in range(400)]
     assert np.abs(np.array(frames)[:, 1:]).max() < 1e-12
     assert np.var(np.array(frames)[:, 0]) == pytest.approx(units.kB * 300.0 / 20.0, rel=0.2)
 

@@ -8,7 +8,7 @@ from ase.io import read, write
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.data.generation.labeling import Labeler, make_calculator
 from ik_e3nn.data.generation.over_surface import OverSubstrate, RandomPlacement, lifted
-from ik_e3nn.data.generation.sampling import RattleSampler
+from ik_e3nn.data.generation.sampling import Origin, RattleSampler
 from ik_e3nn.data.generation.steele import SteeleWall
 from ik_e3nn.errors import DataError
 
@@ -19,7 +19,7 @@ def test_frames_are_turned_at_random_and_put_at_all_heights():
         Labeler(SteeleWall()),
         lifted(molecule("CH3OH"), 5.0),
     )
-    frames = [sampler.frame(start, {}, None, 0.0, np.random.default_rng(seed), labeler) for seed in range(300)]
+    frames = [sampler.frame(Origin(start, labeler), None, np.random.default_rng(seed)) for seed in range(300)]
     heights = np.array([frame.positions[:, 2].min() for frame in frames])
     assert heights.min() >= 2.5
     assert heights.max() <= 9.0
@@ -38,11 +38,11 @@ def test_labels_and_momenta_belong_to_the_turned_frame():
 
     start = lifted(molecule("CO"), 6.0)
     sampler = RandomPlacement(LangevinSampler(0.5, 2, 0, 0.01), heights=(3.0, 3.0))
-    frame = sampler.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeler(EMT()))
+    frame = sampler.frame(Origin(start, Labeler(EMT()), 300.0), None, np.random.default_rng(0))
     again = start.copy()
     again.positions, again.calc = frame.positions, EMT()
     np.testing.assert_allclose(frame.labels.forces, again.get_forces(), atol=1e-10)
-    plain = sampler.frames.frame(start, {}, None, 300.0, np.random.default_rng(0), Labeler(EMT()))
+    plain = sampler.frames.frame(Origin(start, Labeler(EMT()), 300.0), None, np.random.default_rng(0))
     axis = frame.positions[1] - frame.positions[0]
     before = plain.positions[1] - plain.positions[0]
     np.testing.assert_allclose(frame.momenta @ axis, plain.momenta @ before, atol=1e-10)  # turned with the molecule

@@ -13,6 +13,7 @@ from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.langevin import LangevinSampler
 from ik_e3nn.data.generation.normal_modes import thermal_displacement
+from ik_e3nn.data.generation.sampling import Origin
 
 
 def test_langevin_dynamics_samples_the_canonical_ensemble():
@@ -29,7 +30,7 @@ def test_langevin_dynamics_samples_the_canonical_ensemble():
     start, labeler = Atoms("H30", positions=np.zeros((30, 3))), Labeler(Wells())
     previous, squares = None, []
     for _ in range(60):
-        previous = sampler.frame(start, {}, previous, 400.0, rng, labeler)
+        previous = sampler.frame(Origin(start, labeler, 400.0), previous, rng)
         squares.append(previous.positions.var(axis=0, ddof=1).mean())
     assert np.mean(squares) == pytest.approx(units.kB * 400.0 / 2.0, rel=0.1)
 
