@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from ik_e3nn.elements import symbols_of, unknown_symbols
 from ik_e3nn.errors import DataError, MissingInputError, UnknownSpeciesError
 from ik_e3nn.graph import SURROUNDINGS
 from ik_e3nn.graph.bonds.record import RECORD
@@ -39,10 +39,10 @@ def check_structure(atoms: Atoms, species: Sequence[int]) -> None:
     """
     if len(atoms) == 0:
         raise DataError("the structure has no atoms")
-    unknown = sorted(set(atoms.numbers.tolist()) - set(species))
+    unknown = unknown_symbols(atoms.numbers, species)
     if unknown:
         raise UnknownSpeciesError(
-            f"the structure holds {_symbols(unknown)}, but the model knows only {_symbols(species)}; "
+            f"the structure holds {unknown}, but the model knows only {symbols_of(species)}; "
             "train or fine-tune a model on these elements"
         )
     check_finite(atoms)
@@ -149,8 +149,3 @@ def _equal(first: Any, second: Any) -> bool:
     if first is None or second is None:
         return first is second
     return bool(np.array_equal(first, second))
-
-
-def _symbols(numbers: Sequence[int]) -> str:
-    """Element symbols for a message."""
-    return ", ".join(chemical_symbols[number] for number in numbers)

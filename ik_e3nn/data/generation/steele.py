@@ -9,6 +9,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
+from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import surface_vectors
 
@@ -114,11 +115,9 @@ def steele(heights: FloatArray, numbers: NDArray[np.int64]) -> tuple[FloatArray,
 def _mixed(numbers: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
     """Lorentz-Berthelot sigma (A) and epsilon (eV) of atoms with the wall."""
     known = {atomic_numbers[symbol]: values for symbol, values in UFF.items()}
-    unknown = sorted({chemical_symbols[z] for z in numbers.tolist() if z not in known})
+    unknown = unknown_symbols(numbers, known)
     if unknown:
-        raise UnknownSpeciesError(
-            f"no parameters of the Steele wall for {', '.join(unknown)}; known are {', '.join(UFF)}"
-        )
+        raise UnknownSpeciesError(f"no parameters of the Steele wall for {unknown}; known are {', '.join(UFF)}")
     minimum, well = np.array([known[z] for z in numbers.tolist()]).reshape(-1, 2).T
     sigma = 0.5 * (minimum / 2 ** (1 / 6) + SIGMA_SURFACE)
     epsilon = np.sqrt(well * units.kcal / units.mol * EPSILON_SURFACE)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from ase import Atoms
-from tqdm import tqdm
 
-from ik_e3nn.data.bonds.completeness import check_hydrogens, has_odd_electrons
-from ik_e3nn.data.files.reading import expand_path, read_structures
+from ik_e3nn.data.files.reading import expand_path
 from ik_e3nn.data.files.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.files.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
 from ik_e3nn.data.labels.labeled_set import FloatArray, LabeledSet, joined
+from ik_e3nn.data.properties.file_molecules import FileMolecule, molecules_of_file
 from ik_e3nn.data.properties.qm9 import TARGETS, read_qm9, sdf_of
-from ik_e3nn.data.structures.molecules import conformers
+from ik_e3nn.data.properties.values import MISSING, value_of
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.listing import listed
 from ik_e3nn.targets import Target, make_target, parse_target
@@ -29,7 +27,6 @@ _SHOWN = 20  # problems that one message names
 _IDS = ("id", "name")
 
 Absent = Literal["error", "drop", "keep"]
-MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
 def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]) -> tuple[Target, ...]:
@@ -125,7 +122,7 @@ def read_properties(
             continue
         for file in expand_path(item):
             problems: list[str] = []
-            found = _read_file(file, targets, seed, None if skip else problems, progress)
+            found = molecules_of_file(file, targets, seed, None if skip else problems, progress)
             names |= {str(name) for one in found for name in one.source}
             sets.append(_as_set(file, found, tuple(targets), problems, advice if faults is None else None))
             if faults is not None:
@@ -199,43 +196,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-class _Molecule(NamedTuple):
-    """One molecule of a file.
-
-    Attributes:
-        place: Its place in the file.
-        where: The same in words.
-        atoms: The structure.
-        source: Columns, data fields or info.
-    """
-
-    place: int
-    where: str
-    atoms: Atoms
-    source: Mapping[str, Any]
-
-
-def _read_file(
-    path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
-) -> list[_Molecule]:
-    """Molecules of one file; what is wrong with others is added to the problems, or said if there is no such list."""
-    if is_table(path):
-        return _molecules_of_table(path, targets, seed, problems, progress)
-    found = [one for one in _molecules_of_structures(path) if _is_usable(one, problems)]
-    if not found and not problems:
-        raise DataError(f"no molecule of {path} is left")
-    odd = [one.where for one in found if has_odd_electrons(one.atoms)]
-    if odd:
-        _log.warning(
-            "%d of %d molecules have an odd number of electrons (first: %s): radicals, ions whose charge is not given, "
-            "or molecules with a hydrogen too few",
-            *(len(odd), len(found), odd[0]),
-        )
-    return found
-
-
 def _as_set(
-    path: Path, found: Sequence[_Molecule], targets: tuple[Target, ...], problems: list[str], advice: str | None
+    path: Path, found: Sequence[FileMolecule], targets: tuple[Target, ...], problems: list[str], advice: str | None
 ) -> LabeledSet:
     """Molecules of one file with their values; without advice, what is wrong is only added to the problems.
 
@@ -248,7 +210,7 @@ def _as_set(
         column = []
         for one in found:
             try:
-                column.append(_value(one.source, target, one.where, one.atoms))
+                column.append(value_of(one.source, target, one.where, one.atoms))
             except DataError as error:
                 problems.append(str(error))
                 column.append(np.full((len(one.atoms) if target.per_atom else 1, *target.shape), np.nan))
@@ -269,7 +231,7 @@ def _as_set(
     return LabeledSet([one.atoms for one in found], targets, values, ids, smiles, places)
 
 
-def _repeated_ids(path: Path, found: Sequence[_Molecule]) -> str:
+def _repeated_ids(path: Path, found: Sequence[FileMolecule]) -> str:
     """What to say of names that stand for several rows: a split and its hash are made of them."""
     rows: dict[str, list[int]] = {}
     for one in found:
@@ -282,111 +244,3 @@ def _repeated_ids(path: Path, found: Sequence[_Molecule]) -> str:
 def _id_of(source: Mapping[str, Any]) -> str:
     """The name that a molecule has in a file; the number 0 is one."""
     return next((str(source[key]) for key in _IDS if source.get(key) not in (None, "")), "")
-
-
-def _molecules_of_table(
-    path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
-) -> list[_Molecule]:
-    """Conformers of the SMILES of a table."""
-    smiles, rows = read_table(path)
-    _check_turning(path, rows[0], targets)
-    found = []
-    for number, text in enumerate(tqdm(smiles, desc="conformers", disable=not progress), start=1):
-        where = f"row {number} of {path}"
-        try:
-            atoms = conformers(text, 1, seed)[0]
-        except DataError as error:
-            if problems is None:
-                _log.warning("%s is left out: %s", where, error)
-            else:
-                problems.append(f"{where}: {error}")
-            continue
-        found.append(_Molecule(number, where, atoms, rows[number - 1]))
-    if not found and not problems:
-        raise DataError(f"no row of {path} makes a molecule; check its SMILES")
-    return found
-
-
-def _molecules_of_structures(path: Path) -> list[_Molecule]:
-    """Molecules of a file that has their geometries."""
-    if is_sdf(path):
-        return [
-            _Molecule(number, f"molecule {number} of {path}", atoms, {"name": atoms.info.get("name"), **fields})
-            for number, atoms, fields in read_sdf_records(path)
-        ]
-    # ASE keeps what it knows, like "energy" and "dipole", with the calculator
-    return [
-        _Molecule(k, f"molecule {k} of {path}", atoms, {**getattr(atoms.calc, "results", {}), **atoms.info})
-        for k, atoms in enumerate(read_structures(path))
-    ]
-
-
-def _is_usable(one: _Molecule, problems: list[str] | None) -> bool:
-    """Whether all positions are numbers, and none of hydrogens missing."""
-    is_finite = bool(np.isfinite(one.atoms.positions).all())
-    problem = "" if is_finite else "some positions are NaN or infinite"
-    try:
-        check_hydrogens(one.atoms)
-    except DataError as error:
-        problem = problem or str(error)
-    if not problem:
-        return True
-    if problems is None:
-        _log.warning("%s is left out: %s", one.where, problem)
-    else:
-        problems.append(f"{one.where}: {'' if is_finite else 'positions must be finite, but '}{problem}")
-    return False
-
-
-def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
-    """Refuse vectors and tensors beside SMILES, whose conformers lie in any orientation."""
-    for target in targets:
-        if target.turns and not {target.name, f"{target.name}_0"}.isdisjoint(names):
-            raise ConfigError(
-                f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, "
-                "whose geometries are made in any orientation: give the molecules with their geometries (SDF or "
-                "extxyz), or the length of a dipole as a target of kind dipole_norm"
-            )
-
-
-def stated_value(atoms: Atoms, target: Target, where: str) -> FloatArray:
-    """The value that a structure has in its ``info``, ``arrays`` or stored results, NaN if it has none.
-
-    Args:
-        atoms: The structure.
-        target: The target.
-        where: What messages call the structure.
-
-    Returns:
-        (1, *shape), or (N, *shape) where every atom has a value.
-
-    Raises:
-        DataError: The value has a wrong shape, is infinite, or cannot be one of the target.
-    """
-    return _value({**getattr(atoms.calc, "results", {}), **atoms.info}, target, where, atoms)
-
-
-def _value(source: Mapping[str, Any], target: Target, where: str, atoms: Atoms) -> FloatArray:
-    """The value of one molecule, NaN if missing; vectors may be text, lists or columns ``mu_0``, ``mu_1``, ..."""
-    shape = (len(atoms) if target.per_atom else 1, *target.shape)
-    found = atoms.arrays.get(target.name) if target.per_atom else source.get(target.name)
-    if found is None and target.shape and not target.per_atom:
-        parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]
-        found = None if any(part is None for part in parts) else parts
-    if found is None or (isinstance(found, str) and found.strip() in MISSING):
-        return np.full(shape, np.nan)
-    words = found.replace(",", " ").split() if isinstance(found, str) else found
-    try:
-        numbers = [np.nan if str(one).strip() in MISSING else float(one) for one in np.ravel(np.array(words, object))]
-        values = np.array(numbers).reshape(shape)
-    except (TypeError, ValueError) as error:
-        expected = "a number" if target.width == 1 else f"{target.width} numbers"
-        each = " for every atom" if target.per_atom else ""
-        raise DataError(f"{where}: {target.name} must be {expected}{each} or empty; got {found!r:.60}") from error
-    if np.isinf(values).any():
-        raise DataError(
-            f"{where}: {target.name} is infinite; got {found!r:.60}; correct it, or leave it empty if it is not known"
-        )
-    if fault := target.fault(values if target.per_atom else values[0], atoms):
-        raise DataError(f"{where}: {target.name} {fault}; got {found!r:.60}")
-    return values

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor
 
+from ik_e3nn.elements import symbols_of, unknown_symbols
 from ik_e3nn.errors import UnknownSpeciesError
 from ik_e3nn.graph import check_graph, fields
 
@@ -38,8 +38,6 @@ def species_indices(
     numbers = graph[fields.ATOMIC_NUMBERS]
     indices = table.index_select(0, numbers.clamp(0, len(table) - 1))
     if not torch.compiler.is_compiling() and numbers.numel() and int(indices.min()) < 0:
-        symbols = dict(enumerate(chemical_symbols))
-        unknown = ", ".join(symbols.get(z, f"element {z}") for z in sorted({*numbers[indices < 0].tolist()}))
-        known = ", ".join(chemical_symbols[z] for z in species)
-        raise UnknownSpeciesError(f"the model does not know {unknown}; it was made for {known}")
+        unknown = unknown_symbols(numbers[indices < 0].tolist(), species)
+        raise UnknownSpeciesError(f"the model does not know {unknown}; it was made for {symbols_of(species)}")
     return indices

@@ -13,6 +13,7 @@ from ase import Atoms
 from ik_e3nn.data import LabeledSet, read_properties
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.properties.reference import reference_values
+from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
@@ -151,8 +152,8 @@ def check_known(structures: Sequence[Atoms], species: Iterable[int], setting: st
     """Refuse elements that the base does not know."""
     strange = with_others(structures, {*species})
     if strange:
-        unknown = sorted({symbol for symbols in strange.values() for symbol in symbols.split(", ")})
+        unknown = unknown_symbols((number for atoms in structures for number in atoms.numbers), {*species})
         raise UnknownSpeciesError(
-            f"{setting} has {', '.join(unknown)} in {len(strange)} of {len(structures)} structures, "
+            f"{setting} has {unknown} in {len(strange)} of {len(structures)} structures, "
             f"which the base does not know and cannot have learned: leave them out ({listing(strange, places)})."
         )

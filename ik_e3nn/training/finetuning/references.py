@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols
 
 from ik_e3nn.data import EnergyReference, LabeledSet, StructureDataset
 from ik_e3nn.data.labels.energy_reference import lowest_energies
 from ik_e3nn.data.labels.least_squares import fit_unknown
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.structures.composition import composition
+from ik_e3nn.elements import symbols_of, unknown_symbols
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
 from ik_e3nn.targets import Target
@@ -32,10 +32,10 @@ def base_reference(base: InteratomicPotential, species: Sequence[int]) -> Energy
     Raises:
         ConfigError: It has none of an element.
     """
-    new = [chemical_symbols[z] for z in species if z not in base.species]
+    new = unknown_symbols(species, base.species)
     if new:
         raise ConfigError(
-            f"the base has no E0 of {', '.join(new)}; set finetune.E0s to 'refit', with labeled energies, or 'data'."
+            f"the base has no E0 of {new}; set finetune.E0s to 'refit', with labeled energies, or 'data'."
         )
     return EnergyReference(_energies(base), 0, 1.0, base.energy_reference_provenance)
 
@@ -147,15 +147,11 @@ def _source(
     from_atoms = [z for z in fitted if z in alone]
     parts = [f"E0s of the base ({model.energy_reference_provenance})"]
     if from_atoms:
-        parts.append(f"those of isolated atoms for {_names(from_atoms)}")
+        parts.append(f"those of isolated atoms for {symbols_of(from_atoms)}")
     parts.append(
-        f"moved for {_names(fitted)} by least squares over what the base leaves of {structures} energies "
+        f"moved for {symbols_of(fitted)} by least squares over what the base leaves of {structures} energies "
         f"(rank {rank} of {len(fitted)})"
     )
     if kept:
-        parts.append(f"as they are for {_names(kept)}, which the data lack")
+        parts.append(f"as they are for {symbols_of(kept)}, which the data lack")
     return ", ".join(parts)
-
-
-def _names(numbers: Sequence[int]) -> str:
-    return ", ".join(chemical_symbols[z] for z in numbers)

@@ -8,13 +8,13 @@ from itertools import combinations
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 
 from ik_e3nn.data import LabeledSet
 from ik_e3nn.data.labels.finding import missing_labels
 from ik_e3nn.data.labels.placeholders import property_placeholders
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.data.suspicions.units import suspicious_units
+from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, structure_number
 from ik_e3nn.graph.bonds.charges import USUAL
@@ -87,9 +87,8 @@ def check_elements(sets: Mapping[str, LabeledSet], others: Collection[int]) -> N
         for what, here, known in pairs:
             strange = with_others(here.structures, {*known, *others})
             if strange:
-                extra = sorted({*here.species} - {*known, *others})
                 raise UnknownSpeciesError(
-                    f"data.{name} has {', '.join(chemical_symbols[z] for z in extra)}{what}, which no training "
+                    f"data.{name} has {unknown_symbols(here.species, {*known, *others})}{what}, which no training "
                     f"structure has ({listing(strange, here.names)}); add such structures to data.train, leave these "
                     "out, or split the data differently (run.seed)"
                 )

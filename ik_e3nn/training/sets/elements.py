@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ase import Atoms
-from ase.data import chemical_symbols
 
+from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import UnknownSpeciesError
 from ik_e3nn.listing import listed
 
@@ -19,8 +19,8 @@ def with_others(structures: Sequence[Atoms], species: Collection[int]) -> dict[i
     >>> with_others([Atoms("H2"), Atoms("HCl")], [1])
     {1: 'Cl'}
     """
-    strange = {number: {*atoms.numbers.tolist()} - {*species} for number, atoms in enumerate(structures)}
-    return {number: ", ".join(sorted(chemical_symbols[z] for z in found)) for number, found in strange.items() if found}
+    strange = {number: unknown_symbols(atoms.numbers, species) for number, atoms in enumerate(structures)}
+    return {number: symbols for number, symbols in strange.items() if symbols}
 
 
 def listing(strange: dict[int, str], places: Sequence[str]) -> str:

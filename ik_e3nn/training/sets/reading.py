@@ -9,7 +9,7 @@ import numpy as np
 
 from ik_e3nn.data import LabeledSet, LabelKeys, read_labels, read_properties
 from ik_e3nn.data.files.reading import read_located
-from ik_e3nn.data.properties.reading import stated_value
+from ik_e3nn.data.properties.values import stated_value
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import search_cell
 from ik_e3nn.targets import MECHANICS, Target, mechanics_of

@@ -13,6 +13,7 @@ from ik_e3nn.data import EnergyReference, LabeledSet, fit_energy_reference
 from ik_e3nn.data.graphs.dataset import force_scale
 from ik_e3nn.data.labels.labeled_set import joined
 from ik_e3nn.data.properties.reference import PropertyReference, completed, fit_references
+from ik_e3nn.elements import symbols_of
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel
 from ik_e3nn.targets import Target
@@ -45,7 +46,7 @@ def energy_reference(settings: DataConfig, train: LabeledSet, isolated: LabeledS
     given = {} if settings.E0s == "fit" else {element_number(name): float(e0) for name, e0 in settings.E0s.items()}
     absent = sorted(set(given) - set(species))
     if absent:
-        names = ", ".join(chemical_symbols[number] for number in absent)
+        names = symbols_of(absent)
         _log.warning("data.E0s has a value for %s, which no training structure has; it is not used", names)
     if settings.E0s != "fit" and len(given) < len(settings.E0s):
         raise ConfigError(

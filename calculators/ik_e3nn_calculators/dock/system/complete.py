@@ -5,9 +5,9 @@ from collections.abc import Collection, Iterable
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
+from ik_e3nn.elements import symbols_of, unknown_symbols
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
 from ik_e3nn_calculators.dock.system.host import Host
@@ -71,17 +71,16 @@ def check_elements(
     Raises:
         UnknownSpeciesError: The model does not know an element; for a host, the message names the nearest such atoms.
     """
-    known = ", ".join(chemical_symbols[z] for z in species)
-    unknown = sorted(set(ligand.tolist()) - set(species))
+    known, unknown = symbols_of(species), unknown_symbols(ligand, [*species])
     if unknown:
-        raise UnknownSpeciesError(f"the model knows {known}; it cannot dock with {_symbols(unknown)} in the ligand")
+        raise UnknownSpeciesError(f"the model knows {known}; it cannot dock with {unknown} in the ligand")
     strange = np.flatnonzero(~np.isin(host.atoms.numbers, list(species)))
     if not len(strange):
         return
     strange = strange[np.argsort(distances[strange], kind="stable")]
     where = "" if host.atoms.pbc.any() else f", {distances[strange[0]]:.1f} A or more from the region"
     raise UnknownSpeciesError(
-        f"the model knows {known}; it cannot dock with {_symbols(sorted(set(host.atoms.numbers[strange].tolist())))} "
+        f"the model knows {known}; it cannot dock with {unknown_symbols(host.atoms.numbers, [*species])} "
         f"in the host ({named(host.atoms, strange)}{where}): use a model that knows them, or, if these atoms do "
         "not matter, remove them from the file or make pocket smaller"
     )
@@ -113,7 +112,3 @@ def _label(atoms: Atoms, index: int) -> str:
     name, residue = (str(atoms.arrays[key][index]).strip() for key in ("atomtypes", "residuenames"))
     chain = str(atoms.arrays["chainids"][index]) + " " if "chainids" in atoms.arrays else ""
     return f"{name} of {residue} {chain.removeprefix('. ')}{atoms.arrays['residuenumbers'][index]}"
-
-
-def _symbols(numbers: Iterable[int]) -> str:
-    return ", ".join(chemical_symbols[number] for number in numbers)
