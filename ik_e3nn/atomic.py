@@ -87,5 +87,5 @@ def remove_unfinished(folder: Path) -> None:
     Args:
         folder: A folder that no other process is writing to.
     """
-    for file in folder.glob(f"{_UNFINISHED}*"):
+    for file in folder.glob(f".*{_UNFINISHED[1:]}*"):
         file.unlink(missing_ok=True)
