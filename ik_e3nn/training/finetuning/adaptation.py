@@ -1,4 +1,4 @@
-"""What fine-tunings of potentials and of properties share: a base model, a method, and notes of what they came to."""
+"""How a fine-tuning adapts its base model, and the facts that its report is made of."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _log = logging.getLogger(__name__)
 
 
 def load_base(path: Path) -> StoredModel:
-    """The model in a file, on the CPU; updates of low rank that were kept apart are merged.
+    """Load a model onto the CPU; low-rank updates that were stored separately are merged.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ModelFileError: The file is broken.
     """
     model = load_model(path, device="cpu")
@@ -45,16 +45,16 @@ def load_base(path: Path) -> StoredModel:
 
 
 class Adaptation:
-    """How a task starts from a base model: what it trains, what it notes, and what it reports.
+    """Prepares a model made from the base for training, and reports on it afterwards.
 
     Args:
         config: The configuration of the fine-tuning.
 
     Attributes:
-        method: Its section ``finetune``.
-        path: The base's file.
-        initial: A copy of the model before any training, once ``apply`` has made it.
-        facts: What the report says.
+        method: The section ``finetune`` of the configuration.
+        path: The file of the base.
+        initial: A copy of the model before any training, made by ``apply``.
+        facts: The content of the report, by name.
     """
 
     initial: nn.Module
@@ -65,10 +65,10 @@ class Adaptation:
         self.facts: dict[str, Any] = {}
 
     def check_same_base(self) -> None:
-        """Refuse to go on with a run whose base has changed meanwhile.
+        """Raise if the base has changed since the run began.
 
         Raises:
-            ConfigError: The file's digest is another one.
+            ConfigError: The digest of its file differs.
         """
         notes = self.folder / run_folder.FINETUNE
         if not notes.exists():
@@ -76,19 +76,19 @@ class Adaptation:
         base = read_json(notes, "base")["base"]
         if not isinstance(base, dict) or base.get("sha256") != _digest(self.path):
             raise ConfigError(
-                f"finetune.base: {self.path} is not the file that the run began with; bring that one back, or choose "
+                f"finetune.base: {self.path} is not the file that the run began with; restore that file, or choose "
                 "another run.output."
             )
 
     def apply(self, model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-        """Keep a copy of a model, then freeze what the method does not train and add its updates, in place.
+        """Keep a copy of a model, then freeze weights and add low-rank updates as the method asks, in place.
 
         Args:
             model: The base with new elements, references and heads.
-            masks: Masks of the weights of elements that the base does not know, by the names of parameters.
+            masks: Masks of the weights of elements that the base does not know, by names of parameters.
 
         Raises:
-            ConfigError: There are fewer blocks than are to be frozen, or weights would be shrunk that are frozen.
+            ConfigError: The base has fewer blocks than are to be frozen, or weight decay would shrink frozen weights.
         """
         self.initial = copy.deepcopy(model).eval()
         with torch.random.fork_rng():
@@ -104,13 +104,13 @@ class Adaptation:
     def settle(
         self, model: nn.Module, new_elements: Iterable[int], resolved: Mapping[str, Any], reasons: Mapping[str, str]
     ) -> None:
-        """Note what the settings have come to, and say it.
+        """Record and log the resolved settings.
 
         Args:
             model: The model to train.
             new_elements: Atomic numbers that the base does not know.
-            resolved: Settings as they are, by dotted names, beside those that all fine-tunings have.
-            reasons: Why they are so, where it is not because they are the base's.
+            resolved: Resolved settings by dotted name; those of every fine-tuning are added.
+            reasons: Reasons for settings that are not taken from the base.
         """
         settings = {**resolved, "finetune.base": str(self.path)}
         settings["run.device"] = str(resolve_device(self.config.run.device))
@@ -134,7 +134,7 @@ class Adaptation:
         write_json(folder / run_folder.FINETUNE, self.facts)
 
     def replay_settings(self, count: int) -> dict[str, float]:
-        """The ratio of replay as it is, where ``facts`` say that fewer structures are replayed than were asked for.
+        """The actual ``finetune.replay_ratio``, if fewer structures are replayed than were asked for.
 
         Args:
             count: Number of new structures.
@@ -143,27 +143,27 @@ class Adaptation:
         return {"finetune.replay_ratio": round(replayed / count, 6)} if 0 < replayed < wanted else {}
 
     def lr_factors(self, model: nn.Module) -> dict[str, float]:
-        """Factors of the learning rate that fall towards the input, and rise for low-rank updates."""
+        """Factors of the learning rate, which decrease towards the input and are larger for low-rank updates."""
         factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
         rise = self.method.lr_factor
         return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
 
     def finish(self, model: nn.Module) -> None:
-        """Merge low-rank updates, unless they are to be kept apart."""
+        """Merge low-rank updates, unless they are to stay separate."""
         if self.method.merge:
             merge_lora(model)
 
     def report(self, errors: Mapping[str, Any], folder: Path, page: PageText) -> dict[str, Any]:
-        """Write the report; what the model file keeps of it.
+        """Write the report, and return what the model file keeps of it.
 
         Args:
-            errors: Errors before and after, by sets of data.
+            errors: Errors before and after, by set.
             folder: The run's folder.
-            page: What the page says of this kind of fine-tuning.
+            page: Texts of the page.
         """
         report = {**self.facts, "errors": errors}
         if OLD in errors:
-            _log.info("what was forgotten:\n%s", error_table({OLD: errors[OLD]}))
+            _log.info("errors on the old domain:\n%s", error_table({OLD: errors[OLD]}))
         write_json(folder / run_folder.FINETUNE, report)
         write_page(report, folder / run_folder.FINETUNE_PAGE, page)
         return {"finetune": report}

@@ -1,4 +1,4 @@
-"""What a base model gives to a fine-tuning: its architecture, and elements whose references it knows."""
+"""The architecture and the elements of a base model, and the models that are made from it."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ik_e3nn.targets import Target
 
 
 def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:
-    """Raise unless arguments of a potential that were asked for are those of the base.
+    """Raise if arguments that were asked for differ from the arguments of the base, a potential.
 
     Args:
         asked: Arguments that were asked for.
-        known: Those of the base.
-        where: What they are called in messages.
+        known: Arguments of the base.
+        where: Name of the section in messages.
 
     Raises:
-        ConfigError: Names the first that differs.
+        ConfigError: Names the first argument that differs.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
     sizes = PRESETS.get(asked.pop("preset", ""), {})
@@ -44,10 +44,10 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
 
 
 def body_settings(base: StoredModel) -> dict[str, Any]:
-    """Arguments of a model of properties that has a base's body, but for its elements and targets.
+    """Arguments of a model of properties with the body of a base, without elements and targets.
 
     Raises:
-        ConfigError: The base is a potential beside surroundings.
+        ConfigError: The base is a potential for atoms beside surroundings.
 
     >>> settings = body_settings(InteratomicPotential(["H"], num_channels=4))
     >>> settings["edges"], settings["potential"]["num_channels"]
@@ -58,18 +58,18 @@ def body_settings(base: StoredModel) -> dict[str, Any]:
     outside = sorted(base.inputs.intersection(SURROUNDINGS))
     if outside:
         raise ConfigError(
-            f"finetune.base is a potential for atoms beside a {outside[0]}, which molecules in a table of properties "
-            "have not; choose another base."
+            f"finetune.base is a potential for atoms beside a {outside[0]}, but properties are those of molecules "
+            "alone; choose another base."
         )
     options = {name: value for name, value in base.config.items() if name not in ("species", "r_max")}
     return {"edges": natural_edges(base.potential), "r_max": base.r_max, "potential": options}
 
 
 def check_body(asked: Mapping[str, Any], base: StoredModel) -> None:
-    """Raise unless arguments of a model of properties that were asked for are those that a base has.
+    """Raise if arguments that were asked for differ from those of a model of properties with the body of a base.
 
     Raises:
-        ConfigError: Names the first that differs.
+        ConfigError: Names the first argument that differs.
     """
     known = body_settings(base)
     for name, value in asked.items():
@@ -92,7 +92,7 @@ def check_body(asked: Mapping[str, Any], base: StoredModel) -> None:
 
 
 def known_elements(base: StoredModel, targets: Sequence[Target]) -> list[int]:
-    """Elements whose part in the references of all targets is known without data."""
+    """Elements for which the base knows the references of all targets, so that no data are needed."""
     known = list(base.species)
     for target in targets:
         if target.by_element and target not in base.targets:
@@ -109,11 +109,11 @@ def known_elements(base: StoredModel, targets: Sequence[Target]) -> list[int]:
 def adapted(
     base: StoredModel, species: Sequence[int], targets: Sequence[Target] | None, hidden: Mapping[str, Any]
 ) -> StoredModel:
-    """A model that starts from a base, with further elements and other targets; what reads new targets is new.
+    """A model that starts from a base, with further elements and other targets; heads of new targets are new.
 
     Args:
         base: The base; it is not changed.
-        species: Atomic numbers to know besides the base's.
+        species: Atomic numbers to add to those of the base.
         targets: The targets of a model of properties; None for a potential.
         hidden: The setting ``hidden`` of new heads, if it is given.
     """
@@ -125,7 +125,7 @@ def adapted(
 
 
 def element_masks(base: StoredModel, model: StoredModel) -> dict[str, Tensor]:
-    """Masks of the weights of elements that the base does not know, by the names of the model's parameters."""
+    """Masks of the weights of elements that the base does not know, by names of the model's parameters."""
     (_, old), (prefix, new) = (_blocks(one) for one in (base, model))
     if old is None or new is None:
         return {}
@@ -133,7 +133,7 @@ def element_masks(base: StoredModel, model: StoredModel) -> dict[str, Tensor]:
 
 
 def _blocks(model: StoredModel) -> tuple[str, InteratomicPotential | None]:
-    """The potential whose blocks a model consists of, and the beginning of the names of its parameters."""
+    """The prefix of the names of a potential's parameters inside a model, and this potential."""
     if model.potential is model:
         return "", model.potential
     found: Any = dict(cast(MolecularPropertyModel, model).body.named_children()).get("potential")

@@ -13,18 +13,17 @@ from ik_e3nn.training.finetuning.parts import block_modules, parts_of
 
 
 def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[str, Tensor]) -> None:
-    """Freeze what a method does not train, and add low-rank updates where it asks for them; in place.
+    """Freeze the weights that a method does not train, and add low-rank updates if it uses them, in place.
 
-    Weights of new elements are always trained: where the others of their tensor are frozen, the gradient of those is
-    zero.
+    Weights of new elements are always trained: if the rest of their tensor is frozen, its gradient is set to zero.
 
     Args:
-        model: A model with blocks and heads, see ``parts_of``; all its weights are trained before.
+        model: A model with blocks and heads, see ``parts_of``; none of its weights is frozen yet.
         method: The method.
-        new_elements: Masks of the weights of elements that the base does not know, by the names of parameters.
+        new_elements: Masks of the weights of elements that the base does not know, by names of parameters.
 
     Raises:
-        ConfigError: There are fewer blocks than are to be frozen.
+        ConfigError: The model has fewer blocks than are to be frozen.
     """
     parts = parts_of(model)
     if method.frozen_blocks > len(parts.blocks):
@@ -51,12 +50,12 @@ def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[s
 
 
 def trained_parameters(model: nn.Module) -> int:
-    """Number of values that the optimizer may change, those under a mask of ``apply_method`` included."""
+    """Number of weights in trained tensors, including entries that a mask of ``apply_method`` freezes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def _train_some(parameter: nn.Parameter, mask: Tensor) -> None:
-    """Let the optimizer see gradients of some entries alone."""
+    """Set the gradients of all entries outside a mask to zero."""
 
     def keep(gradient: Tensor) -> Tensor:
         return gradient * mask.to(device=gradient.device, dtype=gradient.dtype)

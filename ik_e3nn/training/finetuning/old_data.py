@@ -1,4 +1,4 @@
-"""The base model's own data in a fine-tuning: some to learn again, some to see what is forgotten."""
+"""Old data in a fine-tuning: some are learned again, others measure what is forgotten."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ik_e3nn.training.sets.references import reference_of
 
 _log = logging.getLogger(__name__)
 
-MOST_OLD = 1000  # structures to measure the old domain on
+MOST_OLD = 1000  # most structures on which the old domain is measured
 
 
 def read_old_data(config: FinetuneConfig, base: StoredModel, *, count: int) -> dict[str, LabeledSet]:
-    """Structures to replay, and others of the old domain, with the targets of the base that they have values of.
+    """Read structures to replay and structures that measure the old domain, with values of the base's targets.
 
     Args:
         config: The configuration.
@@ -37,13 +37,13 @@ def read_old_data(config: FinetuneConfig, base: StoredModel, *, count: int) -> d
         count: Number of new structures.
 
     Returns:
-        What there is of ``REPLAY`` and ``OLD``, without bonds. They share no structure, unless the files of
-        ``finetune.old_domain`` hold some of those of ``finetune.replay``.
+        The sets ``REPLAY`` and ``OLD``, if there are data for them, without bonds. They share no structure unless the
+        files of ``finetune.old_domain`` and ``finetune.replay`` do.
 
     Raises:
-        UnknownSpeciesError: The files hold an element that the base does not know.
-        DataError: They cannot be read, have no value of any of the targets, or lack an input of the base.
-        ConfigError: All names of the base's targets are those of others now.
+        UnknownSpeciesError: The files contain an element that the base does not know.
+        DataError: The files cannot be read, have no value of any of the targets, or lack an input of the base.
+        ConfigError: The new targets use the names of all targets of the base for something else.
     """
     method, sets = config.finetune, dict[str, LabeledSet]()
     if method.replay is None and method.old_domain is None:
@@ -53,12 +53,12 @@ def read_old_data(config: FinetuneConfig, base: StoredModel, *, count: int) -> d
     lost = ", ".join(target.name for target in base.targets if target not in targets)
     if not targets:
         raise ConfigError(
-            f"data.targets has something else under the names of all that the base predicts ({lost}), so that nothing "
-            "could be learned again or measured; give yours other names, or leave finetune.replay and "
+            f"data.targets uses the names of all targets of the base ({lost}) for other targets, so that old data "
+            "cannot be replayed or measured; give yours other names, or leave finetune.replay and "
             "finetune.old_domain out."
         )
     if lost:
-        _log.warning("old values of %s are left out: data.targets has something else under this name", lost)
+        _log.warning("old values of %s are left out: data.targets uses this name for another target", lost)
     if method.replay is not None:
         everything = _read(method.replay, config, base, targets, "finetune.replay")
         chosen, rest = chosen_of(len(everything), method, count, config.run.seed)
@@ -71,14 +71,14 @@ def read_old_data(config: FinetuneConfig, base: StoredModel, *, count: int) -> d
 
 
 def moved_values(data: LabeledSet, old: StoredModel, new: StoredModel) -> LabeledSet:
-    """Structures with the values that belong to other references: what the models predict of them is off by as much.
+    """Shift values from the references of one model to those of another, so that both models have the same errors.
 
-    Where the old model has no reference of an element, it has predicted nothing, and there is no value to keep.
+    Values of structures with an element for which the old model has no reference are left out.
 
     Args:
         data: Structures with targets that both models have.
         old: The model to whose references the values belong.
-        new: A model that began as the old one and has other references.
+        new: The model that started from the old one and has other references.
     """
     values = dict(data.values)
     for target in data.targets:
@@ -94,7 +94,7 @@ def moved_values(data: LabeledSet, old: StoredModel, new: StoredModel) -> Labele
 
 
 def _reference(data: LabeledSet, target: Target, model: StoredModel) -> Any:
-    """What composition says of a target, by a model's reference: (M, *shape)."""
+    """The reference of a target in a model, for each structure: (M, *shape)."""
     if target.field is None:
         return reference_values(data, model.species, target, reference_of(cast(MolecularPropertyModel, model), target))
     energies = dict(
@@ -106,7 +106,7 @@ def _reference(data: LabeledSet, target: Target, model: StoredModel) -> Any:
 def _read(
     files: Files, config: FinetuneConfig, base: StoredModel, targets: Sequence[Target], setting: str
 ) -> LabeledSet:
-    """Structures of the old domain that have a value of something, without single atoms."""
+    """Read structures that have a value of one of the targets, without isolated atoms."""
     run, mechanics = config.run, mechanics_of(targets)
     if mechanics:
         own: dict[str, Any] = {name.removesuffix("_key"): key for name, key in config.finetune.old_labels.items()}
@@ -115,8 +115,9 @@ def _read(
         found = found.select([k for k, atoms in enumerate(found.structures) if not is_isolated(atoms)])
         if not any(found.counts().values()):
             raise DataError(
-                f"{setting} has no labels: nothing but single atoms has {keys.energy}, {keys.forces} or {keys.stress}; "
-                "finetune.old_labels says what they are called, as in {energy_key: REF_energy}."
+                f"{setting} has no labels: no structure, isolated atoms aside, has {keys.energy}, "
+                f"{keys.forces} or {keys.stress}; "
+                "name the labels with finetune.old_labels, as in {energy_key: REF_energy}."
             )
     else:
         skip = config.data.on_failure == "skip"
@@ -140,16 +141,16 @@ def _read(
 
 
 def chosen_of(total: int, method: MethodConfig, count: int, seed: int) -> tuple[list[int], list[int]]:
-    """Which structures are replayed, and which of the others measure the old domain."""
+    """Choose the structures to replay, and others to measure the old domain on."""
     order = np.random.default_rng([seed, 1]).permutation(total)
     wanted = method.replay_count(count)
     if wanted > total:
-        _log.warning("finetune.replay holds %d structures; %d were asked for", total, wanted)
+        _log.warning("finetune.replay has %d structures, but %d were asked for", total, wanted)
     return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())
 
 
 def check_known(structures: Sequence[Atoms], species: Iterable[int], setting: str, places: Sequence[str]) -> None:
-    """Refuse elements that the base does not know."""
+    """Raise for elements that the base does not know."""
     strange = with_others(structures, {*species})
     if strange:
         unknown = unknown_symbols((number for atoms in structures for number in atoms.numbers), {*species})

@@ -19,10 +19,10 @@ class Parts:
     """Names of a model's parameters by part.
 
     Args:
-        embedding: What comes before the blocks, and whatever else is in no block and no head.
-        blocks: Those of every block, the nearest to the input first.
-        heads: What reads results from features: with the field of surroundings, which is an energy by itself, and the
-            invariants that heads of properties have in common.
+        embedding: Parameters before the blocks, and all others that are in no block and no head.
+        blocks: Parameters of each block, from the input on.
+        heads: Parameters that read targets from features, including the field of surroundings, which is an energy by
+            itself, and the invariants that heads of properties share.
     """
 
     embedding: list[str]
@@ -43,10 +43,10 @@ def parts_of(model: nn.Module) -> Parts:
     """The parts of a model whose blocks and heads are lists or mappings of modules, by their names.
 
     Args:
-        model: The model; the list may be within another part of it.
+        model: The model; the lists may be nested in other modules.
 
     Raises:
-        ConfigError: It has no such parts.
+        ConfigError: The model has no such lists.
 
     >>> from ik_e3nn.models import InteratomicPotential
     >>> parts = parts_of(InteratomicPotential(["H"], num_channels=4))
@@ -64,10 +64,10 @@ def parts_of(model: nn.Module) -> Parts:
 
 
 def block_modules(model: nn.Module) -> list[nn.Module]:
-    """The blocks of a model, the nearest to the input first.
+    """The blocks of a model, from the input on.
 
     Raises:
-        ConfigError: It has none.
+        ConfigError: The model has no blocks.
     """
     return list(model.get_submodule(_find(model, "blocks", BLOCKS)).children())
 
@@ -81,7 +81,7 @@ def _find(model: nn.Module, part: str, names: Sequence[str]) -> str:
     ]
     if not found:
         raise ConfigError(
-            f"{type(model).__name__} cannot be fine-tuned: it has no {part}, which would be called "
+            f"{type(model).__name__} cannot be fine-tuned: it has no {part}, a list of modules that is called "
             f"{' or '.join(names)}."
         )
     return min(found, key=lambda name: (name.count("."), names.index(name.rpartition(".")[2])))

@@ -1,4 +1,4 @@
-"""References for new data: energies of isolated atoms and those of properties, from what a base model leaves."""
+"""References for new data: E0s, and references of properties, shifted to reduce the errors of a base model."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ik_e3nn.training.inference.prediction import Predictions, predict
 _log = logging.getLogger(__name__)
 
 LOOK_AT = 64  # structures whose forces are compared with the base's
-SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory differ by less, units by more in size alone
+SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory differ less, units only in size
 
 
 def base_reference(base: InteratomicPotential, species: Sequence[int]) -> EnergyReference:
     """The E0s of a base.
 
     Raises:
-        ConfigError: It has none of an element.
+        ConfigError: The base has no E0 of an element.
     """
     new = unknown_symbols(species, base.species)
     if new:
@@ -43,14 +43,15 @@ def base_reference(base: InteratomicPotential, species: Sequence[int]) -> Energy
 def refit_reference(
     model: InteratomicPotential, train: LabeledSet, isolated: LabeledSet | None = None
 ) -> EnergyReference:
-    r"""E0s with which a model's energies fit new labels best.
+    r"""E0s for which the energies of a model fit new labels best.
 
     .. math:: E_0^{new} = E_0' + \delta, \qquad
               \min_\delta \sum_s \big(E_s - E_s^{model}(E_0') - \sum_Z n_{sZ} \delta_Z\big)^2
 
-    where E_0' are the energies of isolated atoms in the new data where there are some, and the model's E0s otherwise.
-    If the compositions do not determine all of them, the smallest change is taken. What the model knows of bonds and
-    forces is kept, so that another level of theory, however far away its total energies, begins with a small error.
+    where E_0' are the energies of isolated atoms in the new data, if available, and otherwise the model's E0s. If the
+    compositions do not determine all changes, the smallest ones are taken. The model keeps what it has learned about
+    bonds and forces, so that training on another level of theory starts with a small error, even if total energies are
+    very different.
 
     Args:
         model: A model that knows all elements; its E0s are not changed.
@@ -68,7 +69,7 @@ def refit_reference(
     start = {z: alone.get(z, old[z]) for z in model.species}
     part = train.only(["energy"]).select(np.flatnonzero(train.known("energy")))
     if not len(part):
-        raise ConfigError("there are no energies to fit E0s to; set finetune.E0s to 'base'.")
+        raise ConfigError("the new data have no energies to fit E0s to; set finetune.E0s to 'base'.")
     predicted = _predictions(model, part).values["energy"]
     counts = composition(part.structures, model.species)
     moved = np.array([start[z] - old[z] for z in model.species])
@@ -79,16 +80,16 @@ def refit_reference(
     fitted = [z for z, free in zip(model.species, fit.free, strict=True) if free]
     source = _source(model, alone, fitted, fit.rank, len(part))
     left = residual - counts @ change
-    _log.info("E0: %s; what is left has a standard deviation of %.4g eV", source, left.std())
+    _log.info("E0s: %s; the remaining errors have a standard deviation of %.4g eV", source, left.std())
     return EnergyReference(values, fit.rank, fit.condition, source)
 
 
 def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:
-    """Say when forces of the data have the directions of the model's, but not their size, as in other units.
+    """Warn if the labeled forces agree with the model's in direction but not in size, as forces in other units do.
 
     Args:
         model: A model that knows all elements.
-        train: Structures; the first that have forces are looked at.
+        train: Structures; the first ones with forces are compared.
     """
     forces = train.with_mechanics().by_structure("forces")
     whole = [number for number, one in enumerate(forces) if np.isfinite(one).all()][:LOOK_AT]
@@ -105,9 +106,9 @@ def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:
 
 
 def move_references(model: MolecularPropertyModel, train: LabeledSet, targets: Sequence[Target]) -> None:
-    """Move references of some properties by least squares, so that what the model predicts fits the values best.
+    """Shift references of some properties by least squares, so that the predictions of the model fit the values best.
 
-    Where that still misses the values by more than composition does, it is said.
+    A warning names properties that references from composition alone predict better than the shifted model.
 
     Args:
         model: The model; its predictions are finite.
@@ -120,8 +121,8 @@ def move_references(model: MolecularPropertyModel, train: LabeledSet, targets: S
     for target, one, without in zip(targets, left, own, strict=True):
         if one.scale > without.scale:
             _log.warning(
-                "what the base says of %s misses the labels by %.3g %s (root mean square), more than what composition "
-                "says (%.3g): if yours is another property than the base's, give it another name",
+                "the base predicts %s with an error of %.3g %s (root mean square), larger than that of composition "
+                "alone (%.3g): if your property is not the base's, give it another name",
                 target.name, one.scale, target.unit, without.scale,
             )  # fmt: skip
         column = model.properties.index(target)
@@ -149,9 +150,9 @@ def _source(
     if from_atoms:
         parts.append(f"those of isolated atoms for {symbols_of(from_atoms)}")
     parts.append(
-        f"moved for {symbols_of(fitted)} by least squares over what the base leaves of {structures} energies "
+        f"shifted for {symbols_of(fitted)} by least squares over the base's errors of {structures} energies "
         f"(rank {rank} of {len(fitted)})"
     )
     if kept:
-        parts.append(f"as they are for {symbols_of(kept)}, which the data lack")
+        parts.append(f"unchanged for {symbols_of(kept)}, which the data lack")
     return ", ".join(parts)

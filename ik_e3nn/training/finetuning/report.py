@@ -1,4 +1,4 @@
-"""What a fine-tuning has come to, in words: settings as they were resolved, and errors before and after."""
+"""The report of a fine-tuning: resolved settings, and errors before and after."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _log = logging.getLogger(__name__)
 
 OF_BASE = "the base's"
 _REASONS = {
-    "run.device": "the device that is there",
+    "run.device": "the available device",
     "data.E0s": "energies of the elements, in eV",
-    "finetune.base": "where the base model is",
+    "finetune.base": "the file of the base model",
     "finetune.lora_lr_factor": "the default",
     "finetune.lora_rank": "the default",
-    "finetune.replay_ratio": "as many as there are",
+    "finetune.replay_ratio": "as many structures as available",
 }
 
 
 @dataclass(frozen=True)
 class Change:
-    """A setting that is not what was asked for.
+    """A setting that differs from what was asked for.
 
     Args:
         setting: Its dotted name.
-        asked: What was asked for, or None.
-        resolved: What it is.
-        reason: Why.
+        asked: The value asked for, or None.
+        resolved: The value used.
+        reason: The reason.
     """
 
     setting: str
@@ -44,8 +44,8 @@ class Change:
     def line(self) -> str:
         """The change in one line.
 
-        >>> Change("run.device", "auto", "cpu", "the device that is there").line()
-        "run.device: asked for 'auto', is 'cpu' (the device that is there)"
+        >>> Change("run.device", "auto", "cpu", "the available device").line()
+        "run.device: asked for 'auto', is 'cpu' (the available device)"
         """
         asked = "not asked for" if self.asked is None else f"asked for {self.asked!r}"
         return f"{self.setting}: {asked}, is {self.resolved!r} ({self.reason})"
@@ -53,12 +53,12 @@ class Change:
 
 @dataclass(frozen=True)
 class PageText:
-    """What a report's page says of one kind of fine-tuning.
+    """Texts of the page of a report.
 
     Args:
         facts: Sentences that follow those on the base and the trained weights.
-        before: What the errors before are those of.
-        warning: What the errors do not tell, or nothing.
+        before: The model that the errors before belong to.
+        warning: A warning of what was not measured, or nothing.
     """
 
     facts: str
@@ -67,12 +67,12 @@ class PageText:
 
 
 def changes_of(config: TrainConfig, resolved: Mapping[str, Any], reasons: Mapping[str, str]) -> list[Change]:
-    """Settings that are not as they were asked for.
+    """Settings that differ from what was asked for.
 
     Args:
-        config: What was asked for.
-        resolved: What settings are, by dotted names.
-        reasons: Why, where it is neither a usual reason nor that the base has them so.
+        config: The settings asked for.
+        resolved: The settings used, by dotted name.
+        reasons: Reasons by dotted name, if not a usual reason; without any reason a setting is the base's.
     """
     asked, known = flat_values(config), _REASONS | dict(reasons)
     return [
@@ -83,7 +83,7 @@ def changes_of(config: TrainConfig, resolved: Mapping[str, Any], reasons: Mappin
 
 
 def change_lines(changes: Sequence[Change]) -> list[str]:
-    """One line a change; what is the base's without having been asked for shares one.
+    """One line per change; settings of the base that were not asked for share one.
 
     >>> change_lines([Change("model.r_max", None, 5.0, OF_BASE), Change("model.group", None, "O3", OF_BASE)])
     ["not asked for, the base's: model.r_max, model.group"]
@@ -94,10 +94,11 @@ def change_lines(changes: Sequence[Change]) -> list[str]:
 
 
 def describe(config: TrainConfig, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
-    """All settings as they are used, and the changes; both are logged too."""
+    """Log all settings and the changes, and return both for the report."""
     settings = flat_values(config) | dict(resolved)
     _log.info("settings:\n%s", "\n".join(f"  {key}: {value!r}" for key, value in settings.items()))
-    _log.info("not as asked for:\n%s", "\n".join(f"  {line}" for line in change_lines(changes)) or "  nothing")
+    changed = "\n".join(f"  {line}" for line in change_lines(changes)) or "  nothing"
+    _log.info("settings that differ from what was asked for:\n%s", changed)
     return {"settings": settings, "changes": [asdict(change) for change in changes]}
 
 
@@ -113,7 +114,7 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
         f"*Before* is {text.before}",
         error_table(report["errors"]),
         text.warning,
-        "## Settings that are not as they were asked for",
+        "## Settings that differ from what was asked for",
         "\n".join(f"- {line}" for line in change_lines([Change(**one) for one in report["changes"]])) or "None.",
         "## All settings",
         "\n".join(["| setting | value |", "|---|---|", *(f"| {k} | `{v!r}` |" for k, v in report["settings"].items())]),
@@ -123,15 +124,15 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
 
 
 def warn_unmeasured(*, replay: bool) -> str:
-    """Say that nothing will tell what was forgotten, and what to do; the same for the page.
+    """Warn that forgetting is not measured and how to change that, and return the same text for the page.
 
     Args:
-        replay: Whether old data are learned again, with none left.
+        replay: Whether old data are replayed, with none left to measure on.
     """
-    why = "all of finetune.replay is learned again" if replay else "there are no data of the old domain"
+    why = "all structures of finetune.replay are replayed" if replay else "there are no data of the old domain"
     remedy = "finetune.old_domain, or a smaller replay_ratio" if replay else "finetune.old_domain or finetune.replay"
-    _log.warning("nothing will say what the model has forgotten, because %s: give %s", why, remedy)
-    return f"**Nothing says what was forgotten**, because {why}: give {remedy}."
+    _log.warning("what the model forgets is not measured, because %s: give %s", why, remedy)
+    return f"**What the model has forgotten was not measured**, because {why}: give {remedy}."
 
 
 def error_table(errors: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:

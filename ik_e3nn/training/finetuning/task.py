@@ -44,28 +44,28 @@ from ik_e3nn.training.tasks.tasks import Task, spreads_of
 
 _log = logging.getLogger(__name__)
 
-SAMPLE, BATCH = 512, 32  # molecules that the size of features is found from, and how many at once
+SAMPLE, BATCH = 512, 32  # molecules from which the size of features is computed, and molecules per batch
 
 
 class Finetuning(Task):
-    """Starts from a base model, trains what the method says, and measures before and after.
+    """Starts from a base model, trains the weights that the method chooses, and measures errors before and after.
 
-    The base is a potential or a model of properties, and so is what is made of it. The constants of the body (numbers
-    of neighbors and scales, to which its weights belong) stay the base's. What reads targets that the base has stays
-    too, and their references are moved to the new labels (``E0s: refit``); what reads others is new and starts by
-    predicting their references. With old data, the base's other targets stay too.
+    The base is a potential or a model of properties, and so is the result. The constants of the body (numbers of
+    neighbors and scales, on which its weights depend) stay those of the base. Heads of targets that the base has stay
+    too, and the references of these targets are shifted to the new labels (``E0s: refit``); heads of other targets are
+    new and start by predicting the references. With old data, other targets of the base stay too.
 
     Args:
         config: The configuration.
 
     Attributes:
-        adaptation: The base's file, the method and notes.
+        adaptation: The file of the base, the method and the facts for the report.
         base: The base model.
-        kept: Targets that it shares with the new data.
-        others: Those that it shares with old data alone.
+        kept: Targets that the base and the new data share.
+        others: Targets of the base that only old data have.
         new: New structures to train on.
-        old: Structures of old data, by ``REPLAY`` and ``OLD``, with their values as they were read.
-        warning: What the report says if nothing measures what was forgotten.
+        old: The sets of old data, ``REPLAY`` and ``OLD``, with their values as they were read.
+        warning: Warning of the report if nothing measures what was forgotten.
     """
 
     def __init__(self, config: FinetuneConfig) -> None:
@@ -83,7 +83,7 @@ class Finetuning(Task):
         if config.data.targets is None:
             if not is_potential:
                 raise ConfigError(
-                    f"finetune.base is {method.base!r}, which is no potential but a model of "
+                    f"finetune.base is {method.base!r}, which is not a potential but a model of "
                     f"{', '.join(one.name for one in base.targets)}: name your targets with data.targets, or choose a "
                     "potential as the base."
                 )
@@ -94,12 +94,12 @@ class Finetuning(Task):
             if getattr(method, name) is not None and is_potential and not config.trained:
                 raise ConfigError(
                     f"finetune.{name} is {getattr(method, name)!r}, but has no effect, because the base is a "
-                    "potential: a model of properties that is made of it has no energies and forces that it could "
-                    "forget; leave it out."
+                    "potential, and a model of properties made from it has no energies and forces to forget; leave it "
+                    "out."
                 )
 
     def prepare(self, config: TrainConfig) -> TrainingData:
-        """The new data, and old data where they are asked for."""
+        """Read the new data, and old data if they are asked for."""
         self.adaptation.check_same_base()
         targets, edges = config.targets, None
         self.kept = [target for target in targets if target in self.base.targets]
@@ -124,9 +124,9 @@ class Finetuning(Task):
         return data
 
     def start(self, config: TrainConfig) -> StoredModel:
-        """The base with the new elements, references and heads; what the method does not train is frozen.
+        """The base with new elements, references and heads; weights that the method does not train are frozen.
 
-        Old data join the sets here, because their values are moved by the new references.
+        Old data are added to the sets here, because their values are shifted to the new references.
         """
         train = self.new
         hidden = {name: value for name, value in config.model.items() if name == "hidden" and value is not None}
@@ -150,7 +150,7 @@ class Finetuning(Task):
         return model
 
     def scale(self, model: StoredModel) -> None:
-        """Set the size of features for new heads; numbers of neighbors are the base's, to which its weights belong."""
+        """Set the size of features for new heads; numbers of neighbors stay as the weights of the base need them."""
         if self.base.potential is not self.base or model.potential is model:
             return
         initial, graphs = cast(MolecularPropertyModel, self.adaptation.initial), self.graphs["train"]
@@ -166,23 +166,23 @@ class Finetuning(Task):
         return self.adaptation.lr_factors(model)
 
     def make_loss(self, config: TrainConfig, model: StoredModel) -> Loss:
-        """See the base class; targets of old data alone have the base's spread, and no weight if none is replayed."""
+        """See the base class; targets that only old data have use the base's spread, without weight if not replayed."""
         counts, weights = self.data.sets["train"].counts(), dict(config.loss.weights)
         unlearned = [target.name for target in self.others if not counts[target.name]]
         useless = ", ".join(f"loss.weights.{name}" for name in unlearned if name in weights)
         if useless:
-            raise ConfigError(f"{useless} has no effect, because nothing to train on has a value of it; leave it out.")
+            raise ConfigError(f"{useless} has no effect, as no training structure has a value of it; leave it out.")
         if unlearned:
             _log.warning(
-                "nothing to train on has a value of %s: the model goes on predicting it, but nothing keeps that right; "
-                "finetune.replay with such values would", ", ".join(unlearned),
+                "no training structure has a value of %s: the model still predicts it, but may become wrong; give "
+                "finetune.replay with such values to prevent that", ", ".join(unlearned),
             )  # fmt: skip
         weights |= dict.fromkeys(unlearned, 0.0)
         measured = [name for name, count in self.data.sets["valid"].counts().items() if count]
         if not config.trained and not any(weights.get(name, 1.0) for name in measured):
             raise ConfigError(
-                "data.valid has no value of a target whose weight (loss.weights) is not zero, so that no epoch is "
-                "better than another; give it such values, or one of its targets a weight."
+                "data.valid has no value of a target with a weight (loss.weights), so that epochs cannot be compared; "
+                "add such values, or give one of its targets a weight."
             )
         spreads = dict[str, float]()
         if model.potential is not model:
@@ -196,7 +196,7 @@ class Finetuning(Task):
         return {**super().as_read(), "train": self.new, **self.old}
 
     def set_aside(self) -> list[str]:
-        """See the base class; what is left of the replayed data counts, with the values that it was measured by."""
+        """See the base class; also what is left of the data for replay, with the values used to measure it."""
         left = OLD in self.graphs and self.method.old_domain is None
         return [*super().set_aside(), *([OLD] if left else [])]
 
@@ -205,7 +205,7 @@ class Finetuning(Task):
         self.adaptation.begin(folder)
 
     def finish(self, model: nn.Module) -> None:
-        """Merge low-rank updates, unless they are to be kept apart."""
+        """Merge low-rank updates, unless they are to stay separate."""
         self.adaptation.finish(model)
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
@@ -219,18 +219,18 @@ class Finetuning(Task):
         if OLD in self.graphs:
             for when, one in (("before", initial), ("after", model)):
                 found = self.predicted(one, OLD).errors
-                found.pop("loss", None)  # that of targets which are learned, and old data may have others alone
+                found.pop("loss", None)  # it is the loss of trained targets, which old data may lack
                 errors.setdefault(OLD, {})[when] = found
         return self.adaptation.report(errors, folder, self._page())
 
     def geometry(self) -> GeometryRanges:
-        """Those of the base and of the new structures together."""
+        """Ranges of the base and of the new structures together."""
         found = super().geometry()
         known = GeometryRanges.from_json(read_model_info(self.adaptation.path).get("training", {}).get(GEOMETRY))
         return found if known is None or self.module.model.potential is None else found.joined(known)
 
     def _page(self) -> PageText:
-        """What the page says of targets, old data and references."""
+        """Texts of the page on targets, old data and references."""
         facts = self.adaptation.facts
         names = {
             "Targets shared with the base": "kept_targets", "new": "new_targets",
@@ -241,14 +241,14 @@ class Finetuning(Task):
         text += f" E0s: {facts['E0s_from']}." if "E0s_from" in facts else ""
         before = "the base with the new elements"
         if facts["new_targets"]:
-            before += ", whose heads of new targets predict what composition and size say, the reference"
-            before += ", but for targets of the base, which it predicts itself" if self.kept or self.others else ""
+            before += "; new targets are predicted by their references, from composition and size alone"
+            before += ", and targets of the base by its own heads" if self.kept or self.others else ""
         if self.kept and self.method.E0s != "base":
-            before += ", with references moved to the new labels, as are values of old data"
+            before += "; references, and the values of old data, are shifted to the new labels"
         return PageText(text, before + ".", self.warning)
 
     def _set_energy_reference(self, model: InteratomicPotential, config: TrainConfig) -> None:
-        """Set E0s as the method says; without energies they are the base's."""
+        """Set E0s as ``finetune.E0s`` asks; without energies they are those of the base."""
         train, isolated, base = self.new, self.data.isolated, self.base.potential
         known = any(np.isfinite(one.values["energy"]).any() for one in (train, isolated))
         if base is None or self.method.E0s == "data":
@@ -263,7 +263,7 @@ class Finetuning(Task):
         warn_of_units(model, train)
 
     def _add_old_data(self, model: StoredModel) -> None:
-        """Give all sets the model's targets, and add the old data, with values that belong to its references."""
+        """Give all sets the model's targets, and add the old data, with values shifted to its references."""
         sets = {name: one.with_targets(model.targets) for name, one in self.data.sets.items()}
         for name, one in self.old.items():
             moved = moved_values(one, self.base, model).with_targets(model.targets)
@@ -274,7 +274,7 @@ class Finetuning(Task):
         self.data = replace(self.data, sets=sets)
 
     def _settle(self, model: StoredModel) -> None:
-        """Note how settings were resolved, and log it."""
+        """Record and log the targets and how settings were resolved."""
         facts, new = self.adaptation.facts, [z for z in model.species if z not in self.base.species]
         resolved: dict[str, Any] = {f"model.{name}": value for name, value in model.config.items() if name != "targets"}
         facts |= {
@@ -285,7 +285,7 @@ class Finetuning(Task):
             "replayed": len(self.old.get(REPLAY, ())),
         }
         extra = ", ".join(chemical_symbols[z] for z in new)
-        reasons = {"model.species": f"the base's and {extra} of the data"} if extra else {}
+        reasons = {"model.species": f"elements of the base, and {extra} from the data"} if extra else {}
         if model.potential is not None:
             energies = zip(model.species, model.potential.atomic_energy.reference.tolist(), strict=True)
             resolved["data.E0s"] = {chemical_symbols[z]: round(energy, 6) for z, energy in energies}

@@ -196,7 +196,7 @@ def test_refitted_E0s_are_exact_for_another_level_that_differs_by_E0s(data) -> N
     assert reference.rank == 2
     for z in (1, 8):
         assert reference.values[z] == pytest.approx(-0.5 * z + shift[z], abs=1e-9)
-    assert "moved for H, O by least squares over what the base leaves of 14 energies (rank 2 of 2)" in reference.source
+    assert "shifted for H, O by least squares over the base's errors of 14 energies (rank 2 of 2)" in reference.source
 
 
 def prepare_keys(folder):
@@ -228,7 +228,7 @@ def test_elements_that_the_data_lack_keep_their_E0(data) -> None:
     model, *_ = started(data)
     assert model.species == (1, 8, 29)
     assert model.atomic_energy.reference[2] == -14.5
-    assert "as they are for Cu, which the data lack" in model.energy_reference_provenance
+    assert "unchanged for Cu, which the data lack" in model.energy_reference_provenance
 
 
 def test_scales_are_those_of_the_base(data) -> None:
@@ -310,18 +310,19 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     page = (data / "run/finetune.md").read_text()
     assert "| old domain | force_mae_meV_per_A |" in page
     assert "finetune.lora_rank: not asked for, is 2 (the default)" in page
-    assert "Nothing says what was forgotten" not in page
+    assert "forgotten was not measured" not in page
     assert (
-        "not as asked for:\n  data.E0s: asked for 'fit'" in caplog.text or "  data.E0s: asked for 'fit'" in caplog.text
+        "differ from what was asked for:\n  data.E0s: asked for 'fit'" in caplog.text
+        or "  data.E0s: asked for 'fit'" in caplog.text
     )
-    assert "nothing will say what the model has forgotten" not in caplog.text
+    assert "what the model forgets is not measured" not in caplog.text
     assert "trained: " in (data / "run/train.log").read_text()
 
 
 def test_without_old_data_the_report_says_so(data, caplog) -> None:
     finetune(config(data, run={"max_epochs": 1}))
-    assert "nothing will say what the model has forgotten, because there are no data of the old domain" in caplog.text
-    assert "**Nothing says what was forgotten**" in (data / "run/finetune.md").read_text()
+    assert "what the model forgets is not measured, because there are no data of the old domain" in caplog.text
+    assert "**What the model has forgotten was not measured**" in (data / "run/finetune.md").read_text()
 
 
 def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
@@ -378,7 +379,11 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
             UnknownSpeciesError,
             "finetune.replay has Cu in .* structures, which the base does not",
         ),
-        ({"old_domain": "plain.xyz"}, DataError, "old_domain has no labels: nothing but single atoms has REF_energy"),
+        (
+            {"old_domain": "plain.xyz"},
+            DataError,
+            "old_domain has no labels: no structure, isolated atoms aside, has REF_energy",
+        ),
         ({"train": "all.xyz", "E0s": "base"}, ConfigError, "the base has no E0 of Cu; set finetune.E0s to 'refit'"),
     ],
 )
@@ -424,7 +429,9 @@ def test_the_base_may_be_asked_for_by_its_own_settings(data) -> None:
 
 
 def test_a_model_without_blocks_or_heads_cannot_be_fine_tuned() -> None:
-    with pytest.raises(ConfigError, match="PairModel cannot be fine-tuned: it has no blocks, which would be called"):
+    with pytest.raises(
+        ConfigError, match="PairModel cannot be fine-tuned: it has no blocks, a list of modules that is called"
+    ):
         parts_of(PairModel())
 
 
@@ -438,7 +445,7 @@ def test_labels_without_energies_keep_the_bases_E0s(data) -> None:
     )
     model = load_model(finetune(chosen).model)
     assert model.atomic_energy.reference.tolist() == [-0.5, -4.0]
-    with pytest.raises(ConfigError, match="there are no energies to fit E0s to"):
+    with pytest.raises(ConfigError, match="the new data have no energies to fit E0s to"):
         refit_reference(base_model().eval(), prepare_data(chosen).sets["train"])
 
 

@@ -229,7 +229,7 @@ def test_a_target_of_the_base_that_is_something_else_is_noticed(data, caplog) ->
     started(data, base="properties", train="labeled.xyz", targets=targets)
     found = [record.getMessage() for record in caplog.records if "give it another name" in record.getMessage()]
     assert len(found) == 1
-    assert found[0].startswith("what the base says of old gap misses the labels by ")
+    assert found[0].startswith("the base predicts old gap with an error of ")
 
 
 @pytest.mark.parametrize("base", ["base", "properties"])
@@ -364,10 +364,10 @@ def test_the_report_speaks_of_targets_in_their_units(data, caplog) -> None:
     page = (data / "run/finetune.md").read_text()
     assert "| valid | moment_mae_D |" in page
     assert "Targets shared with the base: size, moment; new: gap; kept from the base for old data: none; left" in page
-    assert "but for targets of the base, which it predicts itself" in page
+    assert "and targets of the base by its own heads" in page
     assert not any(word in page for word in ("E0s:", "Replayed"))
-    assert "**Nothing says what was forgotten**" in page
-    assert "nothing will say what the model has forgotten, because there are no data of the old domain" in caplog.text
+    assert "**What the model has forgotten was not measured**" in page
+    assert "what the model forgets is not measured, because there are no data of the old domain" in caplog.text
     assert "trained: " in (data / "run/train.log").read_text()
 
 
@@ -460,10 +460,10 @@ def test_errors_on_old_data_are_those_of_the_base_before_and_of_the_new_model_af
     page = (data / "run/finetune.md").read_text()
     assert "; kept from the base for old data: size, old gap; left out: none. " in page
     assert "Old structures: 0 replayed, 12 to measure on." in page
-    assert "nothing to train on has a value of size, old gap: the model goes on predicting it" in caplog.text
-    assert "what was forgotten:\n| set | error | before" in caplog.text
+    assert "no training structure has a value of size, old gap: the model still predicts it" in caplog.text
+    assert "errors on the old domain:\n| set | error | before" in caplog.text
     assert "| old domain | loss |" not in page
-    assert "Nothing says what was forgotten" not in page
+    assert "forgotten was not measured" not in page
 
 
 KINDS = [
@@ -633,7 +633,7 @@ def test_a_target_that_no_replayed_molecule_has_is_not_learned(data, caplog) -> 
         assert task.loss.weights.get("old gap") == (pytest.approx(1 / 4) if count else None)
         weights.append(count)
     assert {*weights} == {0, 1}
-    assert "nothing to train on has a value of old gap: the model goes on predicting it" in caplog.text
+    assert "no training structure has a value of old gap: the model still predicts it" in caplog.text
 
 
 def test_validation_without_a_weighted_value_is_refused(data) -> None:
@@ -669,7 +669,7 @@ def test_unusable_old_data_are_clear_errors(data, caplog) -> None:
     renamed = {"size": "extensive Ha", "old gap": "intensive Ha", "moment": "dipole eA"}
     structures = old_molecules(data)
     write(data / "train.xyz", structures)
-    with pytest.raises(ConfigError, match="something else under the names of all that the base predicts"):
+    with pytest.raises(ConfigError, match="data.targets uses the names of all targets of the base"):
         finetune(config(data, base="properties", targets=renamed, replay=str(data / "old.xyz")))
     for atoms in structures[:2]:
         atoms.info["momentt"] = atoms.info.pop("moment")
@@ -692,9 +692,7 @@ def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, ca
     old_molecules(data)
     options = {"targets": {"gap": "intensive eV"}, "replay": str(data / "old.xyz"), "replay_ratio": 2.0}
     finetune(config(data, base="properties", **options))
-    assert (
-        "forgotten, because all of finetune.replay is learned again: give finetune.old_domain, or a smal" in caplog.text
-    )
+    assert "because all structures of finetune.replay are replayed: give finetune.old_domain, or a smal" in caplog.text
     changes = {change["setting"]: change for change in report_of(data)["changes"]}
     assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(12 / 9, abs=1e-6)
 
