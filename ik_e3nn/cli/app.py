@@ -1,7 +1,7 @@
 """Entry point: find the command, run it, and turn expected errors into one line.
 
-Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge; 2 for a mistake that the
-message explains; 129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 and the
+Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge; 2 for an error that the
+message explains; 129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the
 number of the signal, as shells expect.
 """
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status; see the top of this module.
     """
-    # Nothing a user can act on: torch's news about functions that torch_geometric and e3nn decorate on import.
+    # Users cannot act on torch's warnings about functions that torch_geometric and e3nn decorate on import.
     warnings.filterwarnings("ignore", "`torch.jit", category=DeprecationWarning)
     warnings.filterwarnings("ignore", "`torch.jit", category=FutureWarning)
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         again = command is not None and not command.continues
         _complain("interrupted; the same command starts again from the beginning" if again else "interrupted")
         return error.status if isinstance(error, _Stopped) else INTERRUPTED
-    except (IKError, OSError, ValueError) as error:  # libraries say with a ValueError what is wrong with the input
+    except (IKError, OSError, ValueError) as error:  # libraries report wrong input with a ValueError
         if debug:
             raise
         _complain(f"{PROGRAM}: error: {_message(error)}")
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 class _Stopped(KeyboardInterrupt):
-    """Ctrl-C, or a request to end; commands that can be continued say how on their way out."""
+    """Ctrl-C or a request to stop; commands that can be continued log how before they end."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -79,7 +79,7 @@ class _Stopped(KeyboardInterrupt):
 def _signals() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end a command as Ctrl-C does, and a second signal end it at once, without a traceback.
 
-    A signal that is ignored from the start stays ignored: SIGHUP below ``nohup``, Ctrl-C in the background of a script.
+    A signal that is ignored from the start stays ignored: SIGHUP under ``nohup``, Ctrl-C in the background of a script.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -99,7 +99,7 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items() if not seen else ():  # a second one may still come
+        for number, handler in before.items() if not seen else ():  # a second signal may still come
             signal.signal(number, handler)
 
 
@@ -187,7 +187,7 @@ def _say(stream: Any, text: str) -> None:
 
 
 def _complain(text: str) -> None:
-    """Say something on the standard error stream, if there still is one."""
+    """Write to the standard error stream, if it is still open."""
     with contextlib.suppress(OSError):
         _say(sys.stderr, text)
 
@@ -199,7 +199,7 @@ class _BarHandler(logging.Handler):
         from tqdm import tqdm
 
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        with contextlib.suppress(OSError):  # of a terminal that was closed
+        with contextlib.suppress(OSError):  # the terminal may be closed
             tqdm.write(f"{prefix}{record.getMessage()}", file=sys.stderr)
 
 

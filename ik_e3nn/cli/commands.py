@@ -1,4 +1,4 @@
-"""The commands: for each, the dataclass that its options are made of and the function that takes it."""
+"""The commands, each with the dataclass that defines its options and the function that runs it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class Command:
     """One command of ``ik-e3nn``.
 
     Args:
-        name: What is typed.
+        name: The words that users type.
         summary: One line for the help.
         settings: "module:Class" of the settings; their fields are the options.
         function: "module:function" that takes the settings.
         positional: Fields that are given by position.
-        example: What follows the name in an example.
+        example: The arguments of an example.
         shows_result: Whether the returned object is shown; otherwise the function reports by itself.
-        continues: Whether it says by itself how a run that was stopped goes on.
+        continues: Whether the command itself reports how to continue a stopped run.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Command:
     continues: bool = False
 
     def load(self) -> tuple[type[Any], Any]:
-        """The settings' class and the function; imported only now."""
+        """Import the class of the settings and the function."""
         return _attribute(self.settings), _attribute(self.function)
 
 
@@ -50,7 +50,7 @@ COMMANDS = (
     ),
     Command(
         "data check",
-        "what a data file holds: labels, E0s, outliers, duplicates, closest contacts",
+        "contents of a data file: labels, E0s, outliers, duplicates, closest contacts",
         "ik_e3nn.data.checking.check:CheckSettings",
         "ik_e3nn.data.checking.check:check",
         positional=("data",),
@@ -58,7 +58,7 @@ COMMANDS = (
     ),
     Command(
         TRAIN,
-        "train a potential, or properties of molecules where the configuration names data.targets",
+        "train a potential, or properties of molecules if the configuration names data.targets",
         "ik_e3nn.training.config.schema:TrainConfig",
         "ik_e3nn.training.fit:train",
         positional=("config",),
@@ -67,7 +67,7 @@ COMMANDS = (
     ),
     Command(
         FINETUNE,
-        "train a model further, on new data: a potential, or properties where the configuration names data.targets",
+        "train a model further, on new data: a potential, or properties if the configuration names data.targets",
         "ik_e3nn.training.config.finetune:FinetuneConfig",
         "ik_e3nn.training.fit:finetune",
         positional=("base", "config"),
@@ -85,7 +85,7 @@ COMMANDS = (
     ),
     Command(
         "calibrate",
-        "how sure a model or a committee of models is, calibrated on validation data",
+        "uncertainty of a model or a committee of models, calibrated on validation data",
         "ik_e3nn.training.config.calibrate:CalibrationSettings",
         "ik_e3nn.training.uncertainty.calibration:calibrate",
         positional=("model", "data"),
@@ -128,7 +128,7 @@ COMMANDS = (
     ),
     Command(
         "info",
-        "what is in a model file",
+        "contents of a model file",
         "ik_e3nn.cli.info:InfoSettings",
         "ik_e3nn.cli.info:info",
         positional=("model",),
@@ -136,7 +136,7 @@ COMMANDS = (
     ),
     Command(
         "show-kernel",
-        "pictures of the kernels of a model, or of random ones of a group",
+        "pictures of the kernels of a model, or of random kernels of a group",
         "ik_e3nn.cli.show_kernel:ShowKernelSettings",
         "ik_e3nn.cli.show_kernel:show_kernel",
         positional=("model",),

@@ -1,4 +1,4 @@
-"""What is in a model file, as text."""
+"""The contents of a model file as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class InfoSettings:
     """Settings of ``ik-e3nn info``.
 
     Args:
-        model: Model file; "base" and "base-properties" are those that come with the package.
+        model: Model file; "base" and "base-properties" are the models that come with the package.
         full: Also show the whole training configuration.
     """
 
@@ -26,7 +26,7 @@ class InfoSettings:
 
 
 def info(settings: InfoSettings) -> str:
-    """Architecture, species, E0s and training of a model file, one a line.
+    """List architecture, species, E0s and training of a model file, one per line.
 
     Args:
         settings: The file.

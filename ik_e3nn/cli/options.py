@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def settings_parser(settings: type[Any], positional: Sequence[str], **options: Any) -> ArgumentParser:
-    """A parser whose options are the fields of a dataclass.
+    """Make a parser whose options are the fields of a dataclass.
 
     Args:
         settings: The dataclass.
@@ -57,10 +57,10 @@ def settings_parser(settings: type[Any], positional: Sequence[str], **options: A
 
 
 def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequence[str], **options: Any) -> Any:
-    """The settings that the words of a command line stand for.
+    """Parse the words of a command line into settings.
 
     Raises:
-        ConfigError: An unknown option, with the nearest right one; or an impossible value.
+        ConfigError: An option is unknown (the message names the nearest known one), or a value is impossible.
     """
     known = option_names(settings)
     words = tidy(words, settings)
@@ -86,7 +86,7 @@ def _config_files(words: Sequence[str]) -> list[str]:
 
 
 def build(settings: type[Any], values: Mapping[str, Any]) -> Any:
-    """A dataclass, and those within it, from nested mappings."""
+    """Build a dataclass, and the dataclasses in its fields, from nested mappings."""
     hints = typing.get_type_hints(settings)
     chosen = {}
     for field in dataclasses.fields(settings):
@@ -109,7 +109,7 @@ def option_names(settings: type[Any]) -> list[str]:
 
 
 def tidy(words: Sequence[str], settings: type[Any]) -> list[str]:
-    """Allow what people type: ``--energy-key``, ``--overwrite`` without a value, and ``--smiles CCO CO`` for a list.
+    """Accept common spellings: ``--energy-key``, ``--overwrite`` without a value, and ``--smiles CCO CO`` for a list.
 
     >>> @dataclasses.dataclass
     ... class Some:
@@ -162,7 +162,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _as_list(given: Sequence[str], kind: Any) -> str:
-    """Words as a list in JSON; a single word may be JSON already (a SMILES like ``[OH-]`` is none)."""
+    """Words as a list in JSON; a single word may be JSON already (a SMILES like ``[OH-]`` is not)."""
     if len(given) == 1:
         try:
             if isinstance(json.loads(given[0]), list | dict):

@@ -18,20 +18,20 @@ class ShowKernelSettings:
     """Settings of ``ik-e3nn show-kernel``.
 
     Args:
-        model: Model file, of a potential or of properties; "base" comes with the package. Without one, kernels with
-            random weights of the group and types below.
+        model: Model file, of a potential or of properties; "base" comes with the package. If absent, kernels
+            with random weights are drawn for the group and types below.
         output: Folder for the pictures.
-        group: Symmetry group of a random kernel, like C4v, SO2 or O3.
+        group: Symmetry group of a random kernel, such as C4v, SO2 or O3.
         irreps_in: Type of its input.
         irreps_out: Type of its output.
-        irreps_attributes: Type of what it is conditioned on, like 2x0e+1o.
+        irreps_attributes: Type of the attributes that it is conditioned on, such as 2x0e+1o.
         r_max: Its cutoff (A).
         seed: Seed of its weights.
         layer: Layer of a model.
-        pairs: Receivers and senders in a model, like C-O, or C-O:double where it sees bonds.
+        pairs: Receivers and senders in a model, such as C-O, or C-O:double if it sees bonds.
         channels: Channels of input and output of a model; the strongest ones if absent.
         plane: Axes of the plane that is drawn.
-        height: Its coordinate (A) along the third axis.
+        height: Coordinate (A) of the plane along the third axis.
         overwrite: Replace pictures that exist.
     """
 
@@ -55,16 +55,16 @@ class ShowKernelSettings:
 
 
 def show_kernel(settings: ShowKernelSettings) -> str:
-    """Draw slices, spheres, the cases of what the kernel is conditioned on, and the check that it turns.
+    """Draw a kernel on a plane and on a sphere, for several attributes, and the check that it is steerable.
 
     Args:
-        settings: What to draw.
+        settings: The settings.
 
     Returns:
-        The files, and how exactly the kernel turns with what it sees.
+        The files, and the errors of that check.
 
     Raises:
-        ConfigError: An impossible group, type, pair or plane.
+        ConfigError: A group, type, pair or plane is impossible.
         FileExistsError: The pictures exist, and overwrite is False.
     """
     from ik_e3nn.show import Plane, cases_figure, inside, most_moved, rotation_figure, slices_figure, sphere_figure
@@ -76,7 +76,7 @@ def show_kernel(settings: ShowKernelSettings) -> str:
     paths = {name: folder / f"{name}.png" for name in names}
     existing = [path for path in paths.values() if path.exists()]
     if existing and not settings.overwrite:
-        raise FileExistsError(f"{existing[0]} exists: choose another folder with -o, or say --overwrite")
+        raise FileExistsError(f"{existing[0]} exists: choose another folder with -o, or give --overwrite")
     turning, errors = rotation_figure(kernel, plane, most_moved(kernel, inside(kernel.group)))
     figures = {"slices": slices_figure(kernel, plane), "sphere": sphere_figure(kernel, 0.5 * kernel.reach)}
     figures["rotation"] = turning
@@ -94,17 +94,17 @@ def show_kernel(settings: ShowKernelSettings) -> str:
 
 
 def _kernel(settings: ShowKernelSettings) -> Any:
-    """A ShownKernel; the help must not import it."""
+    """Make a ``ShownKernel``; its module is imported here, because the help must not import it."""
     from ik_e3nn.show import potential_kernel, random_kernel
 
     if settings.model is not None:
         channels = None if settings.channels is None else tuple(settings.channels)
         if channels is not None and len(channels) != 2:
-            raise ConfigError(f"channels are two numbers, of the input and of the output; got {list(channels)}")
+            raise ConfigError(f"channels must be two numbers, for the input and for the output; got {list(channels)}")
         blocks = _blocks(settings.model)
         return potential_kernel(blocks, layer=settings.layer, pairs=settings.pairs, channels=channels)
     if settings.pairs or settings.channels is not None:
-        raise ConfigError("pairs and channels are those of a model; give a model file")
+        raise ConfigError("pairs and channels are settings for a model; give a model file")
     s = settings
     try:
         return random_kernel(
@@ -115,7 +115,7 @@ def _kernel(settings: ShowKernelSettings) -> Any:
 
 
 def _blocks(name: str) -> Any:
-    """A potential, or the blocks of one that a model of properties reads."""
+    """The potential in a file, or the potential whose blocks a model of properties uses."""
     import torch
 
     from ik_e3nn.models import load_model
@@ -123,5 +123,7 @@ def _blocks(name: str) -> Any:
     model: Any = load_model(name, "cpu", torch.float64)
     blocks = getattr(model, "body", model).potential
     if blocks is None:
-        raise ConfigError(f"{name} is the paper's network; kernels can be shown of models with a potential's blocks")
+        raise ConfigError(
+            f"{name} has the network of the paper; kernels are shown only for models with the blocks of a potential"
+        )
     return blocks

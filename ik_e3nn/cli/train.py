@@ -16,17 +16,17 @@ from ik_e3nn.user_path import user_path
 
 
 def run_train(words: Sequence[str], *, usage: str) -> str:
-    """Train as the words say.
+    """Train with the settings of a command line.
 
     Args:
-        words: What follows the command's name: the configuration file, then overrides.
+        words: The words after the name of the command: the configuration file, then overrides.
         usage: First line of the help.
 
     Returns:
-        Where the model is and how good it is.
+        The model file and its errors.
 
     Raises:
-        ConfigError: An unknown or impossible setting.
+        ConfigError: A setting is unknown or impossible.
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
@@ -40,18 +40,18 @@ def run_train(words: Sequence[str], *, usage: str) -> str:
 
 
 def run_finetune(words: Sequence[str], *, usage: str) -> str:
-    """Fine-tune as the words say.
+    """Fine-tune with the settings of a command line.
 
     Args:
-        words: What follows the command's name: the base (a model file, or "base" for the one that comes with the
-            package) unless the configuration names it, the configuration file, then overrides.
+        words: The words after the name of the command: the base (a model file, or "base" for the model that comes with
+            the package) unless the configuration names it, the configuration file, then overrides.
         usage: First line of the help.
 
     Returns:
-        Where the model is, how good it is, and where the report is.
+        The model file, its errors and the file of the report.
 
     Raises:
-        ConfigError: An unknown or impossible setting.
+        ConfigError: A setting is unknown or impossible.
     """
     rest, resume = _without_resume(words)
     if "-h" in rest or "--help" in rest:
@@ -71,7 +71,7 @@ def run_finetune(words: Sequence[str], *, usage: str) -> str:
 
 
 def _check_kept(path: str | None, config: TrainConfig, *, resume: bool) -> None:
-    """Refuse to replace the user's own configuration; that of a run that is resumed is the run's."""
+    """Refuse to replace the user's own configuration; in a resumed run, the configuration belongs to the run."""
     from ik_e3nn.training.run.run_folder import check_inputs, has_begun
 
     folder = user_path(config.run.output)
@@ -84,13 +84,13 @@ def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:
 
 
 def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, description: str) -> str:
-    """The help for a configuration; the arguments of the model are those of a file or option that names targets."""
+    """The help for a configuration; the options of the model depend on whether a file or an option names targets."""
     path = next((word for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()), None)
     keys = given_keys(read_yaml(path)) if path is not None else []
     model = model_type([*keys, *(word.lstrip("-").split("=")[0] for word in words)])
     what = "a potential (properties: --help --data.targets)" if model is model_type([]) else "properties"
     parser = config_parser(kind, model, usage=f"{usage} [--resume]", description=description.format(what))
-    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", parser.format_help())  # the markup of docstrings
+    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", parser.format_help())  # removes the markup of docstrings
 
 
 def _text(result: Any) -> str:

@@ -11,23 +11,23 @@ from torch import Tensor
 
 from ik_e3nn.show.plane import AXES, Plane
 
-COLORS = "RdBu_r"  # red is positive, as of the axes of tensors
+COLORS = "RdBu_r"  # red is positive, as for the axes of tensors
 EVERY = 6  # a glyph at every sixth point
-LONGEST = 0.7  # of the scale: longer glyphs are drawn as this long, lest a few at the center hide the others
+LONGEST = 0.7  # of the scale; longer glyphs are shortened to this, so that a few at the center do not hide the others
 
 
 def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None = None) -> None:
-    """Draw a kernel from one field to one other.
+    """Draw the kernel from one field to another.
 
-    Between a scalar and a scalar: color. A vector: arrows in the plane and color for the component across. l = 2: the
-    symmetric tensor's principal axes in the plane, red for positive ones, and color for its component across. All
-    others: a map for every component.
+    A kernel between scalars is drawn in color; a vector as arrows in the plane and color for the component across;
+    l = 2 as the principal axes of the symmetric tensor in the plane, red for positive ones, and color for its component
+    across; all others as a map for every component.
 
     Args:
-        axes: Where to draw.
+        axes: The axes to draw in.
         values: (points, points, 2 l_out + 1, 2 l_in + 1), on the plane's points.
         plane: The plane.
-        scale: Value of the strongest color; see ``color_scale`` if absent.
+        scale: Value of the strongest color; ``color_scale`` of the values if absent.
 
     Example:
         >>> from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def draw_block(axes: Axes, values: Tensor, plane: Plane, *, scale: float | None 
 
 
 def color_scale(values: Tensor) -> float:
-    """Value of the strongest color: exceeded by a fiftieth of the values, lest a peak hide everything else."""
+    """Value of the strongest color: exceeded by a fiftieth of the values, so that a peak does not hide the rest."""
     sizes = values.abs().flatten().sort().values
     return max(float(sizes[int(0.98 * (len(sizes) - 1))]), 0.1 * float(sizes[-1])) or 1.0
 
@@ -72,7 +72,7 @@ def _draw_arrows(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None
 
 
 def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> None:
-    coupling = 5**0.5 * o3.wigner_3j(1, 1, 2, dtype=torch.float64)  # of tensors of the same norm
+    coupling = 5**0.5 * o3.wigner_3j(1, 1, 2, dtype=torch.float64)  # gives tensors of the same norm
     tensors = torch.einsum("ijm,yxm->yxij", coupling, fields)
     a, b, c = plane.across
     _image(axes, tensors[..., c, c], plane, scale)
@@ -89,7 +89,7 @@ def _draw_tensors(axes: Axes, fields: Tensor, plane: Plane, scale: float) -> Non
 
 
 def _draw_components(axes: Axes, values: Tensor, plane: Plane, scale: float) -> None:
-    """One small map a component, rows for the output; a single row or column of many is broken into several."""
+    """Draw a small map for every component, with rows for the output; a single long row or column is wrapped."""
     points, rows, columns = values.shape[0], values.shape[2], values.shape[3]
     name = f"{rows} x {columns} components"
     maps = values.permute(2, 3, 0, 1)

@@ -36,7 +36,7 @@ def slices_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> Figure:
 
 @style()
 def cases_figure(kernel: ShownKernel, plane: Plane) -> Figure:
-    """How the kernel moves with what it is conditioned on: a column for every case, one scale of colors a row."""
+    """The kernel for different attributes: a column for every case, with one color scale for each row."""
     blocks = [(i, j) for j in range(len(kernel.irreps_in)) for i in range(len(kernel.irreps_out))][:4]
     count = len(kernel.cases)
     panel = _panel(count)
@@ -83,7 +83,7 @@ def sphere_figure(kernel: ShownKernel, radius: float, case: int = 0) -> Figure:
 
 @style()
 def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[Figure, dict[str, float]]:
-    """Turning what the kernel sees turns the kernel, for an element of the group; not so for others.
+    """Rotating the attributes rotates the kernel for an element of the group, but not for other rotations.
 
     Returns:
         The figure, and the largest relative error for an element "inside" of the group, and "outside" if there is one.
@@ -94,7 +94,7 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
     titles = ("K(r, a)", "K(r, g a)", "the kernel turned: (g K)(r)", "difference")
     figure = Figure(figsize=(WIDTH, 1.75 * len(rows) + 0.6), layout="constrained")
     axes = figure.subplots(len(rows), 4, squeeze=False)
-    i = max(range(len(kernel.irreps_out)), key=lambda k: kernel.irreps_out[k].ir.l == 1)  # arrows show a turn best
+    i = max(range(len(kernel.irreps_out)), key=lambda k: kernel.irreps_out[k].ir.l == 1)  # arrows show a rotation best
     points = plane.positions().reshape(-1, 3)
     for row, (name, g) in enumerate(rows.items()):
         first, second = kernel.matrix(points, case, None), kernel.matrix(points, case, g)
@@ -113,7 +113,7 @@ def rotation_figure(kernel: ShownKernel, plane: Plane, case: int = 0) -> tuple[F
 
 
 def _panel(columns: int) -> float:
-    """Width of a panel (inches): so many fill a page, but they do not become too small or too large for their text."""
+    """Width of a panel (inches): the columns fill a page, within limits that suit the text."""
     return min(max((WIDTH - 0.3) / columns, 1.4), 3.1)
 
 
@@ -123,14 +123,14 @@ def _on(kernel: ShownKernel, plane: Plane, case: int) -> Tensor:
 
 
 def _set_title(figure: Figure, kernel: ShownKernel, case: int | None = None, *, at: str) -> None:
-    """Whose kernel it is, where, and what the colors mean."""
+    """Set the title: the group of the kernel, the place, and the meaning of the colors."""
     name = kernel.cases[case] if case is not None else ""
     what = f"kernel of {kernel.group.name}, {name}" if name else f"kernel of {kernel.group.name}"
     figure.suptitle(f"{what}\n{at}\nred: positive, blue: negative")
 
 
 def _scale(strongest: float) -> str:
-    """What the strongest colors stand for."""
+    """The values of the strongest colors."""
     return f"±{strongest:.2g}"
 
 

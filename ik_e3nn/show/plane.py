@@ -12,7 +12,7 @@ AXES = "xyz"
 
 @dataclass(frozen=True)
 class Plane:
-    """A square of points in a plane across one of the axes.
+    """A square of points in a plane normal to one of the axes.
 
     Args:
         axes: Its horizontal and vertical axis: "xy", "xz", "yz", ...
@@ -21,7 +21,7 @@ class Plane:
         points: Points along a side.
 
     Raises:
-        ConfigError: The axes are not two different ones of x, y, z.
+        ConfigError: The axes are not two different letters of x, y, z.
 
     Example:
         >>> Plane("xz", height=0.5, points=3).positions()[0, 0]
@@ -35,17 +35,17 @@ class Plane:
 
     def __post_init__(self) -> None:
         if len(set(self.axes)) != 2 or not set(self.axes) <= set(AXES) or len(self.axes) != 2:
-            raise ConfigError(f"a plane is named by two of its axes, like xy or xz; got {self.axes!r}")
+            raise ConfigError(f"a plane is named by its two axes, such as xy or xz; got {self.axes!r}")
 
     @property
     def across(self) -> tuple[int, int, int]:
-        """Numbers of the horizontal axis, the vertical one, and the one across the plane."""
+        """Indices of the horizontal axis, of the vertical axis, and of the normal."""
         a, b = (AXES.index(name) for name in self.axes)
         return a, b, 3 - a - b
 
     @property
     def place(self) -> str:
-        """Where it is.
+        """The position along the third axis, as text.
 
         >>> Plane("xz", height=0.5).place
         'y = 0.5 Å'

@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 
 Whole = Callable[[Tensor, Pair, Sequence[int]], Tensor]
-"""From points, a pair and columns to the kernel of all fields, (n, dim_out, columns)."""
+"""Maps points, a pair and columns to the kernel of all fields, (n, dim_out, columns)."""
 
 
 def potential_kernel(
@@ -36,21 +36,21 @@ def potential_kernel(
     pairs: Sequence[str] = (),
     channels: tuple[int, int] | None = None,
 ) -> ShownKernel:
-    """What a field of a sender becomes at a receiver, by the place of the receiver relative to the sender.
+    """The kernel from fields of a sender to fields of a receiver, which is at the points relative to the sender.
 
-    The kernel alone, without the linear map of the features before it and the factors after it. Later layers see
-    features; here they are those of isolated atoms.
+    It leaves out the linear map of the features before the kernel and the factors after it. Later layers depend on
+    features, for which the features of isolated atoms are used.
 
     Args:
         model: The model.
         layer: Number of the interaction.
-        pairs: Receiver and sender, like "C-O", and the type of the bond for models that see bonds, like
+        pairs: Receiver and sender, such as "C-O", and the type of the bond for models that see bonds, such as
             "C-O:double"; a selection if absent.
-        channels: Channel of the input and of the output; those between which the first pair's kernel is strongest, if
-            absent.
+        channels: Channel of the input and of the output; if absent, the channels between which the kernel of the first
+            pair is strongest.
 
     Raises:
-        ConfigError: No such layer, species, bond or channel.
+        ConfigError: The model has no such layer, species, bond or channel.
 
     Example:
         >>> model = InteratomicPotential(["H", "O"], num_channels=8)
@@ -75,7 +75,7 @@ def potential_kernel(
     rows, columns = (_fields(t, c) for t, c in zip((irreps_out, irreps_in), reversed(channels), strict=True))
 
     def matrix(points: Tensor, case: int, g: Tensor | None) -> Tensor:
-        return whole(points, chosen[case], columns)[:, rows]  # species and bonds do not turn
+        return whole(points, chosen[case], columns)[:, rows]  # rotations do not change species and bonds
 
     single_in, single_out = (o3.Irreps([(1, ir) for _, ir in t]) for t in (irreps_in, irreps_out))
     names = tuple(_name(model, pair) for pair in chosen)
@@ -98,7 +98,7 @@ def _isolated(model: InteratomicPotential, layer: int) -> Tensor:
 
 
 def _columns(interaction: Interaction, features: Tensor, pair: Pair, points: Tensor, columns: Sequence[int]) -> Tensor:
-    """The convolution of unit fields, an edge of its own for every point and column: (n, dim_out, columns)."""
+    """Convolve unit fields, with a separate edge for every point and column: (n, dim_out, columns)."""
     species = torch.tensor([pair.receiver, pair.sender], device=features.device)
     senders, receivers = interaction.ends(features[species], species)
     n, many = len(points), len(points) * len(columns)
@@ -131,7 +131,7 @@ def _strongest(whole: Whole, pair: Pair, irreps_in: o3.Irreps, irreps_out: o3.Ir
 
 
 def _fields(irreps: o3.Irreps, channel: int) -> list[int]:
-    """Flat places of one channel of every irrep."""
+    """Flat indices of one channel of every irrep."""
     if not 0 <= channel < irreps[0].mul:
         raise ConfigError(f"the model has channels 0 to {irreps[0].mul - 1}; got channel {channel}")
     return [
@@ -148,7 +148,9 @@ def _pair(model: InteratomicPotential, text: str) -> Pair:
     numbers = [atomic_numbers.get(name) for name in names]
     if len(names) != 2 or any(number not in model.species for number in numbers):
         known = ", ".join(chemical_symbols[z] for z in model.species)
-        raise ConfigError(f"pairs are two of the model's species ({known}), like C-O or C-O:double; got {text!r}")
+        raise ConfigError(
+            f"pairs must name two of the model's species ({known}), such as C-O or C-O:double; got {text!r}"
+        )
     if bond and (bond not in BOND_NAMES or not _sees_bonds(model)):
         kinds = f"one of {', '.join(BOND_NAMES)}" if _sees_bonds(model) else "none, since the model does not see bonds"
         raise ConfigError(f"the bond of a pair must be {kinds}; got {text!r}")
@@ -157,7 +159,7 @@ def _pair(model: InteratomicPotential, text: str) -> Pair:
 
 
 def _some_pairs(model: InteratomicPotential) -> list[Pair]:
-    """One species, carbon if there is any, with itself by all types of bonds, or else with all species."""
+    """Pairs of one species (carbon if known) with itself for all types of bonds, or else with all species."""
     count = len(model.species)
     middle = model.species.index(6) if 6 in model.species else count - 1
     if _sees_bonds(model):

@@ -1,4 +1,4 @@
-"""A kernel with what its pictures need to know of it."""
+"""A kernel, with the information that its pictures need."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,21 +16,21 @@ from ik_e3nn.testing import representation
 
 MOST_CASES = 5
 MOST_OF_ONE_IRREP = 3
-STRENGTH = 5.0  # of attributes that are shown: comparable with all features of the place together
+STRENGTH = 5.0  # of the attributes that are shown; comparable with all features of the position together
 
 
 @dataclass(frozen=True)
 class ShownKernel:
-    """A kernel between single fields, for some settings of what it is conditioned on.
+    """A kernel between single fields, for several values of its attributes.
 
     Attributes:
         irreps_in: Types of the input, one field each.
         irreps_out: Types of the output, one field each.
         group: The group that the kernel commutes with.
         reach: Distance (A) at which it ends.
-        cases: Names of the settings.
-        matrix: From points (n, 3), the number of a case, and an orthogonal matrix that turns the case's attributes or
-            None, to the kernel there, (n, irreps_out.dim, irreps_in.dim).
+        cases: Names of these values.
+        matrix: Maps points (n, 3), the number of a case, and an orthogonal matrix that rotates its attributes (or None)
+            to the kernel at the points, (n, irreps_out.dim, irreps_in.dim).
     """
 
     irreps_in: o3.Irreps
@@ -92,12 +92,12 @@ def random_kernel(
         group: The group, or its name.
         irreps_in: Type of the input.
         irreps_out: Type of the output.
-        irreps_attributes: Type of what it is conditioned on; the cases are no attribute, and single components of it.
+        irreps_attributes: Type of the attributes; the cases are no attribute, and single components of attributes.
         r_max: Cutoff (A).
-        seed: Of the weights.
+        seed: Seed of the weights.
 
     Raises:
-        ValueError: An unknown group or type, or types between which the group allows no kernel.
+        ValueError: The group or a type is unknown, or the group allows no kernel between the types.
 
     Example:
         >>> random_kernel("C4v", "0e", "0e + 1o", irreps_attributes="2x0e + 1o").cases
@@ -113,13 +113,13 @@ def random_kernel(
         hidden = spherical_irreps(l_max, 8)
         for name, irreps in (("irreps_in", o3.Irreps(irreps_in)), ("irreps_out", o3.Irreps(irreps_out))):
             if not irreps.dim:
-                raise ValueError(f"{name} of a kernel must be types of fields, like 0e + 1o; got {str(irreps)!r}")
+                raise ValueError(f"{name} of a kernel must be types of fields, such as 0e + 1o; got {str(irreps)!r}")
         kernel = ImplicitKernel(irreps_attributes, hidden, group, basis=basis, depth=2, activation=activation).double()
         conv = PointConv(irreps_in, irreps_out, kernel).double()
     if not any(True for _ in conv.parameters()):
         raise ValueError(
             f"{kernel.group.name} allows no kernel from {conv.irreps_in} to {conv.irreps_out} with fields up to "
-            f"l = {l_max}; take other types or a smaller group"
+            f"l = {l_max}; use other types or a smaller group"
         )
     return convolution_kernel(kernel, conv, reach=r_max, cases=_unit_attributes(kernel.irreps_attributes))
 
@@ -141,5 +141,5 @@ def _single(irreps: o3.Irreps) -> o3.Irreps:
 
 
 def _first_fields(irreps: o3.Irreps) -> list[int]:
-    """Flat places of the first field of every block."""
+    """Flat indices of the first field of every block."""
     return [k for (_, ir), s in zip(irreps, irreps.slices(), strict=True) for k in range(s.start, s.start + ir.dim)]

@@ -1,4 +1,4 @@
-"""Kernels after a turn: the check that turning what a kernel sees turns the kernel."""
+"""Kernels under rotations: the check that rotating the attributes of a kernel rotates the kernel."""
 
 import math
 
@@ -22,7 +22,7 @@ def rotation_error(kernel: ShownKernel, g: Tensor, case: int = 0) -> float:
     Args:
         kernel: The kernel.
         g: Orthogonal matrix (3, 3).
-        case: Number of the attributes' case.
+        case: Number of the case, which fixes the attributes.
 
     Example:
         >>> from ik_e3nn.show.subject import random_kernel
@@ -39,7 +39,7 @@ def rotation_error(kernel: ShownKernel, g: Tensor, case: int = 0) -> float:
 
 
 def turned(kernel: ShownKernel, points: Tensor, g: Tensor, case: int = 0) -> Tensor:
-    r"""The kernel after a turn as a whole, places and fields together, (n, irreps_out.dim, irreps_in.dim).
+    r"""The kernel rotated as a whole, positions and fields together, (n, irreps_out.dim, irreps_in.dim).
 
     .. math:: (g K)(r) = D_{out}(g) \, K(g^{-1} r, a) \, D_{in}(g)^{-1} = K(r, g a) \quad \text{for } g \in G
     """
@@ -47,7 +47,7 @@ def turned(kernel: ShownKernel, points: Tensor, g: Tensor, case: int = 0) -> Ten
 
 
 def most_moved(kernel: ShownKernel, g: Tensor) -> int:
-    """Number of the case that turning its attributes changes most."""
+    """Number of the case whose kernel changes most when its attributes are rotated."""
     points = kernel.reach / 3 * torch.eye(3, dtype=torch.float64)
     changes = [
         float((kernel.matrix(points, case, g) - kernel.matrix(points, case, None)).norm())
@@ -57,7 +57,7 @@ def most_moved(kernel: ShownKernel, g: Tensor) -> int:
 
 
 def inside(group: SymmetryGroup) -> Tensor:
-    """An element of a group: a turn about its axis, by 40 degrees where there are such ones.
+    """An element of a group: a rotation by 40 degrees about its axis if the group has it, otherwise a generator.
 
     Example:
         >>> inside(SymmetryGroup("C4v")).round().tolist()

@@ -1,4 +1,4 @@
-"""Checks of how a potential behaves as a function: what it does with its inputs, and that it does something."""
+"""Checks of a potential as a function: its inputs stay unchanged, and its forces are not all zero."""
 
 import torch
 
@@ -22,7 +22,7 @@ def inputs_untouched(subject: Subject) -> list[PropertyResult]:
 
 
 def not_all_zero(subject: Subject) -> list[PropertyResult]:
-    """Forces are not zero wherever they are looked at, else the other checks prove nothing."""
+    """Forces are not zero everywhere, because then the other checks would prove nothing."""
     bound = [i for i, atoms in enumerate(subject.structures) if subject.graph(atoms)[fields.EDGE_INDEX].shape[1]]
     if not bound:
         return []

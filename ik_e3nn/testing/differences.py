@@ -17,8 +17,8 @@ FORCE_TOLERANCE = 1e-6  # eV/A
 STRESS_TOLERANCE = 1e-7  # eV/A^3
 ENERGY_JUMP = 1e-6  # eV
 FORCE_JUMP = 1e-5  # eV/A
-COORDINATES = 12  # of a structure whose forces are checked
-PAIRS = 2  # of a structure that are taken across the cutoff
+COORDINATES = 12  # number of coordinates of a structure whose forces are checked
+PAIRS = 2  # number of pairs of a structure that are moved across the cutoff
 STEP = 1e-4  # A
 STRAIN_STEP = 3e-5
 CROSSING_STEP = 2e-4  # A
@@ -45,7 +45,7 @@ def forces_by_differences(subject: Subject) -> list[PropertyResult]:
 
 
 def stress_by_differences(subject: Subject) -> list[PropertyResult]:
-    """Stress is the derivative by strain over the volume, where the cell has one."""
+    """Stress is the derivative of the energy by strain over the volume, if the cell has a volume."""
     subject = subject.in_double
     errors = []
     for index, (atoms, found) in enumerate(zip(subject.structures, subject.reference, strict=True)):
@@ -103,7 +103,7 @@ def _limit(values: list[float] | list[FloatArray]) -> FloatArray:
 
 
 def _crossings(atoms: Atoms, r_max: float) -> list[Callable[[float], Atoms]]:
-    """Functions that give the structure with a pair of its atoms at r_max + h."""
+    """Functions of h that return the structure with a pair of its atoms at the distance r_max + h."""
     if not len(atoms):
         return []
     if len(atoms) == 1:

@@ -1,4 +1,4 @@
-"""How far a function is from commuting with a group."""
+"""The error of equivariance of a function under a group."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -35,7 +35,7 @@ def equivariance_error(
     .. math:: \max_{g, x} |f(D_{in}(g) x) - D_{out}(g) f(x)| \,/\, \mathrm{rms} f(x)
 
     Args:
-        function: Takes one tensor (batch, dimension) for each type of ``irreps_in``, gives one for each of
+        function: Takes one tensor (batch, dimension) for each type of ``irreps_in``, returns one for each of
             ``irreps_out``.
         irreps_in: Type of the argument, or a list with the type of every argument; ``function.irreps_in`` if absent.
         irreps_out: Type of the result, or a list; ``function.irreps_out`` if absent.
@@ -44,11 +44,11 @@ def equivariance_error(
         batch: Rows of random arguments.
         samples: Number of group elements.
         dtype: Floating type of random arguments; that of the function's parameters if absent.
-        seed: Of the arguments and the group elements.
+        seed: Seed of the arguments and the group elements.
 
     Raises:
         EquivarianceError: An output is zero or not finite everywhere, so that nothing would be tested.
-        ValueError: Numbers of arguments, results and types do not fit.
+        ValueError: The numbers of arguments, results and types do not match.
 
     Example:
         >>> from ik_e3nn.nn import EquivariantLinear
@@ -64,7 +64,7 @@ def equivariance_error(
     if inputs is None:
         inputs = [torch.randn(batch, t.dim, generator=generator, dtype=torch.float64).to(precision) for t in types_in]
     if len(inputs) != len(types_in):
-        raise ValueError(f"got {len(inputs)} arguments of {len(types_in)} types {types_in}")
+        raise ValueError(f"got {len(inputs)} arguments for {len(types_in)} types {types_in}")
     with torch.no_grad():
         expected = _call(function, inputs, types_out)
         sizes = [_size(y, t) for y, t in zip(expected, types_out, strict=True)]
@@ -87,7 +87,7 @@ def assert_equivariant(
     tolerance: float | None = None,
     **options: Any,
 ) -> float:
-    """Raise unless a function commutes with a group.
+    """Raise an error unless a function commutes with a group.
 
     Args:
         function: See ``equivariance_error``.
@@ -113,7 +113,7 @@ def assert_equivariant(
     error = equivariance_error(function, irreps_in, irreps_out, group, **options)
     if not error <= tolerance:
         name = _name(function, group)
-        raise EquivarianceError(f"{name}: the relative error of equivariance is {error:.2e}, expected {tolerance:.1e}")
+        raise EquivarianceError(f"{name}: the relative error of equivariance is {error:.2e}, allowed {tolerance:.1e}")
     return error
 
 
@@ -126,7 +126,7 @@ def assert_not_equivariant(
     threshold: float = 0.01,
     **options: Any,
 ) -> float:
-    """Raise if a function commutes with a group, or nearly so: it should break this symmetry, and by a lot.
+    """Raise an error if a function commutes, even approximately, with a group whose symmetry it should break.
 
     Args:
         function: See ``equivariance_error``.
@@ -181,7 +181,7 @@ def _act(x: Tensor, irreps: o3.Irreps, g: Tensor) -> Tensor:
 def _size(y: Tensor, irreps: o3.Irreps) -> float:
     size = float(y.double().square().mean().sqrt()) if y.numel() else 1.0
     if not 0 < size < float("inf"):
-        raise EquivarianceError(f"the output of type {irreps} has size {size}: nothing can be learned from it")
+        raise EquivarianceError(f"the output of type {irreps} has size {size}: nothing would be tested")
     return size
 
 

@@ -1,4 +1,4 @@
-"""The symmetries of a square or cubic grid, and how far a function of fields is from commuting with them."""
+"""The symmetries of a square or cubic grid, and the error of equivariance of a function of fields under them."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from ik_e3nn.testing.representation import representation
 
 
 def grid_symmetries(group: SymmetryGroup | str, dims: int) -> Tensor:
-    """The elements of a group that map a grid to itself: turns by 90 degrees, mirrors and their products.
+    """The elements of a group that map a grid to itself: rotations by 90 degrees, mirrors and their products.
 
     Args:
         group: The group, or its name.
@@ -34,11 +34,11 @@ def grid_symmetries(group: SymmetryGroup | str, dims: int) -> Tensor:
 
 
 def move_grid(features: Tensor, irreps: o3.Irreps | str, g: Tensor) -> Tensor:
-    r"""A field after a symmetry of its grid.
+    r"""Apply a symmetry of the grid to a field.
 
     .. math:: (g f)(x) = D(g) \, f(g^{-1} x)
 
-    with x counted from the grid's center.
+    with x measured from the center of the grid.
 
     Args:
         features: (B, irreps.dim, *grid).

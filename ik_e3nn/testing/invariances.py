@@ -1,4 +1,4 @@
-"""Checks that a potential says the same about the same structure in other words."""
+"""Checks that equivalent descriptions of a structure give equivalent predictions."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from ik_e3nn.testing.subject import Prediction, Subject, largest
 from ik_e3nn.testing.variants import joined, moved_to_images, permuted, repeated, shifted, transformed
 
 ELEMENTS_OF_GROUP = 3
-FAR = 5.0  # receptive fields of up to this many cutoffs are told apart
+FAR = 5.0  # cutoffs between fragments; beyond the receptive fields of usual potentials
 
 
 def equivariance(subject: Subject) -> list[PropertyResult]:
@@ -31,7 +31,7 @@ def equivariance(subject: Subject) -> list[PropertyResult]:
 
 
 def permutation(subject: Subject) -> list[PropertyResult]:
-    """The order of the atoms does not matter."""
+    """Predictions do not depend on the order of the atoms."""
     random = subject.random()
     orders = [random.permutation(len(atoms)) for atoms in subject.structures]
     variants = [permuted(atoms, order) for atoms, order in zip(subject.structures, orders, strict=True)]
@@ -39,20 +39,20 @@ def permutation(subject: Subject) -> list[PropertyResult]:
 
 
 def lattice_translation(subject: Subject) -> list[PropertyResult]:
-    """Which periodic image of an atom is given does not matter."""
+    """Predictions do not depend on which periodic image of an atom is given."""
     random = subject.random()
     return _compare(subject, "lattice translation", [moved_to_images(atoms, random) for atoms in subject.structures])
 
 
 def translation(subject: Subject) -> list[PropertyResult]:
-    """Where in space the structure is does not matter."""
+    """Predictions do not depend on the position of the structure in space."""
     random, free = subject.random(), subject.free_directions
     moved = [shifted(atoms, free @ random.normal(size=3)) for atoms in subject.structures]
     return _compare(subject, "translation", moved)
 
 
 def batching(subject: Subject) -> list[PropertyResult]:
-    """A structure does not feel what it is evaluated with."""
+    """Predictions for a structure do not depend on the other structures in its batch."""
     return _rows(subject, "batch", subject.predict(subject.structures), subject.reference)
 
 
@@ -68,7 +68,7 @@ def repetition(subject: Subject) -> list[PropertyResult]:
 
 
 def extensivity(subject: Subject) -> list[PropertyResult]:
-    """Far fragments do not feel each other, and a cell written twice has twice the energy."""
+    """Fragments far apart do not interact, and a doubled cell has twice the energy."""
     open_ones = [i for i, atoms in enumerate(subject.structures) if not atoms.pbc.any() and len(atoms)]
     errors = []
     for index, atoms in enumerate(subject.structures):
@@ -86,7 +86,7 @@ def extensivity(subject: Subject) -> list[PropertyResult]:
 
 
 def sums(subject: Subject) -> list[PropertyResult]:
-    """Site energies sum to the energy; where nothing outside holds the structure, forces sum to zero."""
+    """Site energies sum to the energy, and forces sum to zero along free directions."""
     pairs = list(enumerate(subject.reference))
     energy = [(index, abs(p.energies.sum() - p.energy) / max(len(p.energies), 1)) for index, p in pairs]
     forces = [(index, largest(subject.free_directions @ p.forces.sum(0)) / max(len(p.forces), 1)) for index, p in pairs]

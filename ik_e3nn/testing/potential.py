@@ -1,4 +1,4 @@
-"""One call that measures everything a potential must satisfy."""
+"""One call that measures all properties that a potential must have."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -38,27 +38,27 @@ def check_potential(
     properties: Iterable[str] | None = None,
     seed: int = 0,
 ) -> PotentialReport:
-    """Measure what physics demands of a potential, on structures of your own.
+    """Measure the properties that physics demands of a potential, on given structures.
 
-    Equivariance of energy, forces and stress; independence from the order of atoms, from where they are, from the
-    periodic image that is given and from what they are batched with; extensivity; smoothness at the cutoff; forces and
-    stress by finite differences; that inputs stay as they are, calls are repeatable, and forces are not all zero.
+    They are equivariance of energy, forces and stress; independence of the order of atoms, of their position in space,
+    of the periodic images that are given and of the other structures in a batch; extensivity; smoothness at the cutoff;
+    forces and stress by finite differences; unchanged inputs, repeatable calls, and forces that are not all zero.
 
     Args:
-        model: A potential, see ``ik_e3nn.models.Potential``. Its call is enough: ``model(graph, forces=True,
-            stress=True)`` gives ``energy``, ``energies``, ``forces`` and ``stress``. It is put into evaluation mode
-            meanwhile.
-        structures: Molecules, crystals, slabs that it knows the elements of.
+        model: A potential, see ``ik_e3nn.models.Potential``. Only its call is needed: ``model(graph, forces=True,
+            stress=True)`` returns ``energy``, ``energies``, ``forces`` and ``stress``. It is put into evaluation mode
+            during the checks.
+        structures: Molecules, crystals or slabs of elements that it knows.
         group: Symmetry group of the energy; ``model.group`` if absent, else O(3).
         r_max: Cutoff (A); ``model.r_max`` if absent.
-        properties: Which to measure, by their names in ``PROPERTIES``; all if absent.
-        seed: Of everything random.
+        properties: Names in ``PROPERTIES`` of the properties to measure; all if absent.
+        seed: Seed of all random numbers.
 
     Returns:
-        One row a property; see ``passed`` and ``failures``, or print it.
+        One row for each property; see ``passed`` and ``failures``, or print it.
 
     Raises:
-        ValueError: An unknown property, no structures, no cutoff, or structures with a surface of their own.
+        ValueError: A property is unknown, there are no structures or no cutoff, or structures define their own surface.
 
     Example:
         >>> from ase.build import molecule
@@ -78,7 +78,9 @@ def check_potential(
     if cutoff is None:
         raise ValueError(f"{type(model).__name__} has no attribute r_max: give the cutoff as r_max=")
     if getattr(model, "surroundings", None) is not None and any(surface_vectors(atoms) for atoms in structures):
-        raise ValueError("a surface is checked where it lies by itself: leave surface_normal and the like out of info")
+        raise ValueError(
+            "a surface is checked at its default position: remove surface_normal and similar keys from info"
+        )
     symmetry = SymmetryGroup.from_config(getattr(model, "group", "O3") if group is None else group)
     with evaluation_mode(model):
         subject = Subject(model, list(structures), float(cutoff), symmetry, seed)
@@ -86,7 +88,7 @@ def check_potential(
 
 
 def assert_potential(model: PotentialFunction, structures: Sequence[Atoms], **options: object) -> PotentialReport:
-    """Raise unless a potential passes ``check_potential``.
+    """Raise an error unless a potential passes ``check_potential``.
 
     Args:
         model: The potential.

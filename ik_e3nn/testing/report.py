@@ -1,4 +1,4 @@
-"""What a check of a potential found."""
+"""The results of a check of a potential."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ class PropertyResult:
     """One property of a potential, measured.
 
     Attributes:
-        name: What was measured.
+        name: Name of the property.
         value: The largest violation found.
-        tolerance: The largest one allowed.
-        unit: Of both.
-        worst: The structure where it was found, as its number in the list and its formula; empty where there is none.
+        tolerance: The largest violation allowed.
+        unit: Unit of both.
+        worst: The structure with this violation, by its number in the list and its formula; empty if there is none.
 
     Example:
         >>> PropertyResult("forces by finite differences", 3e-8, 1e-6, "eV/A").passed
@@ -36,7 +36,7 @@ class PotentialReport:
     """All measured properties of one potential.
 
     Attributes:
-        rows: One result a property.
+        rows: One result for each property.
 
     Example:
         >>> report = PotentialReport((PropertyResult("batch: energy", 0.1, 1e-9, "eV/atom", "#0 H2O"),))

@@ -25,13 +25,13 @@ ATOMS_PER_BATCH = 512
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a potential says about one structure, in float64.
+    """The prediction of a potential for one structure, in float64.
 
     Attributes:
         energy: eV.
         energies: (N,), eV.
         forces: (N, 3), eV/A.
-        stress: (3, 3), eV/A^3; NaN where the cell has no volume.
+        stress: (3, 3), eV/A^3; NaN if the cell has no volume.
     """
 
     energy: float
@@ -42,14 +42,14 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Subject:
-    """A potential, structures, and what the checks share.
+    """A potential and structures, with the values that the checks share.
 
     Attributes:
-        model: Anything that is called like a potential.
+        model: A function that is called like a potential.
         structures: Structures that the model can evaluate.
         r_max: Cutoff of the neighbor lists (A).
         group: Symmetry group that the energy must have.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
     """
 
     model: PotentialFunction
@@ -76,7 +76,7 @@ class Subject:
 
     @cached_property
     def in_double(self) -> "Subject":
-        """The same with a copy of the model in float64."""
+        """The same subject with a copy of the model in float64."""
         if not isinstance(self.model, nn.Module) or self.dtype == torch.float64:
             return self
         return Subject(copy.deepcopy(self.model).double(), self.structures, self.r_max, self.group, self.seed)
@@ -97,7 +97,7 @@ class Subject:
     def free_directions(self) -> FloatArray:
         """Projector (3, 3) on the directions along which moving a structure changes nothing.
 
-        All of them, but for a model that knows where its atoms are; its structures must use the group's own axis.
+        These are all directions, except for a model with surroundings; its structures must use the axis of its group.
         """
         surroundings = getattr(self.model, "surroundings", None)
         if surroundings is None:
@@ -151,12 +151,12 @@ def evaluation_mode(model: PotentialFunction) -> Iterator[None]:
 
 
 def largest(difference: FloatArray) -> float:
-    """Largest absolute value; 0 of nothing, NaN if there is one."""
+    """Largest absolute value; 0 for an empty array, NaN if one is NaN."""
     return float(np.abs(difference).max()) if difference.size else 0.0
 
 
 def _chunks(structures: Sequence[Atoms]) -> Iterator[list[Atoms]]:
-    """Consecutive structures with the same inputs, of at most so many atoms."""
+    """Consecutive structures with the same inputs, of at most ``ATOMS_PER_BATCH`` atoms."""
     chunk: list[Atoms] = []
     for atoms in structures:
         full = sum(map(len, chunk)) + len(atoms) > ATOMS_PER_BATCH

@@ -1,4 +1,4 @@
-"""The same structure in other words: rotated, renumbered, moved, repeated."""
+"""Equivalent descriptions of a structure: rotated, renumbered, moved, repeated."""
 
 import numpy as np
 from ase import Atoms
@@ -11,7 +11,7 @@ IntArray = NDArray[np.int64]
 
 
 def transformed(atoms: Atoms, matrix: FloatArray) -> Atoms:
-    """Positions and cell vectors r -> matrix r."""
+    """Transform positions and cell vectors: r -> matrix r."""
     new = atoms.copy()
     new.positions = atoms.positions @ matrix.T
     new.cell = atoms.cell.array @ matrix.T
@@ -43,7 +43,7 @@ def shifted(atoms: Atoms, vector: FloatArray) -> Atoms:
 
 
 def joined(first: Atoms, second: Atoms, distance: float) -> Atoms:
-    """Two structures without periodicity in one, so far apart; everything else as in the first."""
+    """Join two structures without periodicity at a given distance; everything else is as in the first."""
     new = first.copy()
     gap = first.positions[:, 0].max() - second.positions[:, 0].min() + distance
     new.extend(shifted(second, np.array([gap, 0.0, 0.0])))
@@ -55,7 +55,7 @@ def joined(first: Atoms, second: Atoms, distance: float) -> Atoms:
 
 
 def repeated(atoms: Atoms) -> Atoms | None:
-    """Twice the cell along its first periodic direction; None if there is none, or bonds cross the boundary."""
+    """Repeat the cell twice along its first periodic direction; None if there is none, or if there are bonds."""
     if not atoms.pbc.any() or len(get_bonds(atoms)):
         return None
     new: Atoms = atoms.repeat([2 if axis == int(np.argmax(atoms.pbc)) else 1 for axis in range(3)])

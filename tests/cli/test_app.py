@@ -119,7 +119,10 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
     save_model(MolecularPropertyModel(["H", "O"], [target], steerable={"channels": 4}), folder / "paper.safetensors")
     status, _, err = run(capsys, "show-kernel", "paper.safetensors", "-o", "more")
     assert status == 2
-    assert "paper.safetensors is the paper's network; kernels can be shown of models with a potential's blocks" in err
+    assert (
+        "paper.safetensors has the network of the paper; kernels are shown only for models with the blocks of a potential"
+        in err
+    )
 
 
 @pytest.mark.parametrize(
@@ -152,8 +155,8 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["show-kernel", "--irreps-out="], "irreps_out is '', but it must be text that is not empty"),
         (["show-kernel", "--irreps-out=0o"], "O3 allows no kernel from 1x0e to 1x0o with fields up to l = 4"),
         (["show-kernel", "base", "--layer=99"], "the model has layers 0 to "),
-        (["show-kernel", "--pairs", "O-H"], "pairs and channels are those of a model; give a model file"),
-        (["show-kernel", "model.safetensors", "--channels", "1"], "channels are two numbers"),
+        (["show-kernel", "--pairs", "O-H"], "pairs and channels are settings for a model; give a model file"),
+        (["show-kernel", "model.safetensors", "--channels", "1"], "channels must be two numbers"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(folder, capsys, words, message) -> None:

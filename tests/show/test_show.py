@@ -201,7 +201,7 @@ def test_mistakes_are_explained():
     model = InteratomicPotential(["H", "O"], **SMALL)
     for options, message in (
         ({"layer": 2}, "the model has layers 0 to 1; got layer 2"),
-        ({"pairs": ["H-C"]}, r"pairs are two of the model's species \(H, O\).*got 'H-C'"),
+        ({"pairs": ["H-C"]}, r"pairs must name two of the model's species \(H, O\).*got 'H-C'"),
         (
             {"pairs": ["H-O:double"]},
             "the bond of a pair must be none, since the model does not see bonds; got 'H-O:double'",
@@ -213,7 +213,7 @@ def test_mistakes_are_explained():
     bonded = InteratomicPotential(["H", "O"], inputs=["bond_types"], **SMALL)
     with pytest.raises(ConfigError, match="the bond of a pair must be one of none, single, double, triple, aromatic"):
         potential_kernel(bonded, pairs=["H-O:strong"])
-    with pytest.raises(ConfigError, match="a plane is named by two of its axes, like xy or xz; got 'xx'"):
+    with pytest.raises(ConfigError, match="a plane is named by its two axes, such as xy or xz; got 'xx'"):
         Plane("xx")
 
 
