@@ -120,8 +120,8 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
     status, _, err = run(capsys, "show-kernel", "paper.safetensors", "-o", "more")
     assert status == 2
     assert (
-        "paper.safetensors has the network of the paper; kernels are shown only for models with the blocks of a potential"
-        in err
+        "paper.safetensors has the network of the paper; kernels are shown only for models with the blocks of a "
+        "potential" in err
     )
 
 

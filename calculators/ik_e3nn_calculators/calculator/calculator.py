@@ -24,61 +24,61 @@ from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_vo
 from ik_e3nn_calculators.calculator.model import ModelLike, check_arguments, prepare_both
 from ik_e3nn_calculators.calculator.properties import JointProperties
 
-# What every model reads of a structure; ASE's initial charges and magnetic moments are not among it.
+# What every model reads from a structure; no model reads ASE's initial charges and magnetic moments.
 _READ = ("positions", "numbers", "cell", "pbc")
 _ASE_ARGUMENTS = {"restart", "ignore_bad_restart_file", "label", "atoms", "directory"}
 _ARGUMENTS = ("model", "device", "dtype", "compile", "max_edges", "skin", "skip_fixed", "uncertainty")
 _NO_MODEL = (
     "IKCalculator got no model; expected a model file, a potential, a list of them for a committee, or 'base'. "
-    f"IKCalculator('base') takes the base model that comes with the package, for small molecules at {BASE_METHOD} level"
+    f"IKCalculator('base') uses the base model that comes with the package, for small molecules at {BASE_METHOD} level"
 )
 
 
 class IKCalculator(Calculator):
     """ASE calculator for an ``InteratomicPotential``; needs no compile step and never writes to the caller's atoms.
 
-    On Linux the process keeps up to 1 GiB of what it frees, see ``ik_e3nn.memory.keep_freed_memory``.
+    On Linux the process keeps up to 1 GiB of freed memory, see ``ik_e3nn.memory.keep_freed_memory``.
 
     Properties are ``energy`` and ``free_energy`` (eV; equal), ``energies`` (N,), site energies that sum to ``energy``,
     ``forces`` (N, 3) in eV/A, ``stress`` (6,) in eV/A^3 with ASE's sign (tension positive) and Voigt order xx, yy, zz,
-    yz, xz, xy, and ``stresses`` (N, 6), which sum to ``stress``. A stress is defined where some direction is periodic
-    and the three cell vectors are independent; the cell is used as given, vacuum included.
+    yz, xz, xy, and ``stresses`` (N, 6), which sum to ``stress``. A stress is defined if some direction is periodic and
+    the three cell vectors are independent; the cell is used as given, vacuum included.
 
     A committee (several models) or a model with an uncertainty file also has ``energy_std`` in eV, the standard
-    deviation of the total energy, and ``forces_std`` (N, 3) in eV/A, those of all force components, both calibrated if
-    the file is given: ``atoms.calc.get_property("energy_std", atoms)``.
+    deviation of the total energy, and ``forces_std`` (N, 3) in eV/A, the standard deviations of all force components,
+    both calibrated if the file is given: ``atoms.calc.get_property("energy_std", atoms)``.
 
     A joint model (energies and properties of one body) gives energies, forces and stresses of its potential. Its
-    properties are computed where they are asked for, under their own names and in their own units
+    properties are computed on request, under their own names and in their own units
     (``atoms.calc.get_property("gap", atoms)``); a dipole is also ASE's ``dipole`` in e A, about the center of nuclear
-    charge. What ASE has a name for is offered only in ASE's unit.
+    charge. Properties with a name of ASE's are offered only in ASE's unit.
 
-    Results are recomputed when positions, numbers, cell or pbc change, and when an input that the model declares does:
-    ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and ``["surface_normal"]``, ``["surface_origin"]``,
-    ``["surface_x"]`` of a model that knows a surface, whose stresses have components along the surface alone (the
-    others are zero). Once a stress was asked for, later evaluations include it, because barostats and cell relaxation
-    ask for forces and stress at every step.
+    Results are recomputed when positions, numbers, cell or pbc change, and when an input of the model changes:
+    ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and, for a model that knows a surface,
+    ``["surface_normal"]``, ``["surface_origin"]``, ``["surface_x"]``. Stresses of such a model have components along
+    the surface only (the others are zero). After the first request for a stress, later evaluations include it, because
+    barostats and cell relaxation request forces and stress at every step.
 
     Args:
         model: A model file, ``"base"`` for the base model that comes with the package (see ``ik-e3nn info base``), or a
-            potential or joint model, which is copied, so that the caller's stays where and as it is. A list of files or
+            potential or joint model, which is copied, so that the caller's model stays unchanged. A list of files or
             models makes a committee, whose mean is used. It must be given.
-        device: ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU where there is one.
+        device: ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if available.
         dtype: ``"float32"`` or ``"float64"``; None keeps the model's. Never touches torch's default dtype.
-        compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; where that fails
-            it runs as it is, with a warning.
-        max_edges: Edges to treat at once, without compiled code; bounds the memory of large systems and costs a third
-            more time. None treats all at once.
+        compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; if that fails,
+            the model runs without, with a warning.
+        max_edges: Number of edges to process at once, without compiled code; limits the memory of large systems and
+            takes a third more time. None processes all at once.
         skin: Extra radius of the neighbor list in A; the list is rebuilt when an atom has moved half of it.
-        skip_fixed: Leave out atoms held by ``FixAtoms`` that are too far from the others to matter; forces on held
-            atoms are zero then.
+        skip_fixed: Leave out atoms fixed by ``FixAtoms`` that are too far from the moving ones to matter; forces on
+            fixed atoms are then zero.
         uncertainty: A file of ``ik-e3nn calibrate``, made for this model or committee.
         **kwargs: Passed on to ``ase.calculators.calculator.Calculator``.
 
     Raises:
-        TypeError: No model is given, or an argument that neither this calculator nor ASE's knows.
-        ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty is another
-            model's.
+        TypeError: No model is given, or an argument is unknown to both this calculator and ASE's.
+        ModelFileError: The model file is missing, broken or newer than this library, or the uncertainty file belongs to
+            another model.
         DataError: The models of a committee do not fit together, or a model has no energies.
 
     Evaluating raises ``UnknownSpeciesError``, ``MissingInputError``, ``DataError`` (no atoms, NaN positions) and, for a
@@ -111,7 +111,7 @@ class IKCalculator(Calculator):
         unknown = sorted(set(kwargs) - _ASE_ARGUMENTS)
         if unknown:
             near = difflib.get_close_matches(unknown[0], _ARGUMENTS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(_ARGUMENTS)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"arguments are {', '.join(_ARGUMENTS)}"
             raise TypeError(f"IKCalculator has no argument {unknown[0]!r}; {hint}")
         if model is None:
             raise TypeError(_NO_MODEL)
@@ -138,12 +138,12 @@ class IKCalculator(Calculator):
 
     @property
     def model(self) -> Potential:
-        """This calculator's own, frozen copy of the potential."""
+        """The calculator's own, frozen copy of the potential."""
         return self.evaluator.model
 
     @property
     def feels_surroundings(self) -> bool:
-        """Whether something outside holds the structure, so that momentum is not conserved."""
+        """Whether the model has surroundings, so that momentum is not conserved."""
         return getattr(self.model, "surroundings", None) is not None
 
     @property
@@ -153,14 +153,14 @@ class IKCalculator(Calculator):
 
     @property
     def neighbor_rebuilds(self) -> int:
-        """How often the neighbor list was built so far."""
+        """How often the neighbor list has been built."""
         return self.evaluator.rebuilds
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
-        """What changed since the last calculation, the model's declared inputs included.
+        """List what has changed since the last calculation, including the declared inputs of the model.
 
-        Compares bit for bit and only what a model reads: this runs several times in every step of dynamics, where
-        ASE's general comparison costs more than everything else in a calculator.
+        The comparison is exact and covers only what a model reads: it runs several times in every step of dynamics, for
+        which ASE's general comparison would cost more than everything else in a calculator.
 
         Args:
             atoms: The structure to compare with the last one.
@@ -169,7 +169,7 @@ class IKCalculator(Calculator):
         Returns:
             Names of the changes; ``info`` stands for charge, spin and bonds.
         """
-        self.evaluator.warn_unused(atoms)  # a charge that no one reads is no change, but worth a word
+        self.evaluator.warn_unused(atoms)  # an unused charge is no change, but is worth a warning
         last = self.atoms
         if last is None:
             return [*_READ, "info"]
@@ -182,12 +182,12 @@ class IKCalculator(Calculator):
         return changes
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
-        """One property of a structure; threads that share the calculator wait for each other, each for its own result.
+        """Compute or return one property of a structure; threads that share the calculator take turns.
 
         Args:
-            name: Out of ``implemented_properties``.
+            name: One of ``implemented_properties``.
             atoms: The structure, or None for the last one.
-            allow_calculation: Return None in place of calculating.
+            allow_calculation: If false, return None instead of calculating.
         """
         with self._lock:
             return super().get_property(name, atoms, allow_calculation)
@@ -205,15 +205,15 @@ class IKCalculator(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Evaluate the model; energies and forces always, stresses and properties where asked for.
+        """Evaluate the model: energies and forces always, stresses and properties on request.
 
         Args:
             atoms: The structure, or None for the last one.
-            properties: Names out of ``implemented_properties``.
-            system_changes: What changed since the last call; with none, earlier results are kept and added to.
+            properties: Some of ``implemented_properties``.
+            system_changes: What has changed since the last call; if nothing has, earlier results are kept.
 
         Raises:
-            PropertyNotImplementedError: A stress is asked for, but the structure has no volume.
+            PropertyNotImplementedError: A stress is requested, but the structure has no volume.
         """
         wanted = {"energy"} if properties is None else set(properties)
         super().calculate(atoms, sorted(wanted), system_changes)
@@ -234,7 +234,7 @@ class IKCalculator(Calculator):
         fresh = _to_ase(outputs, structure)
         if self._joint is not None and (asked := wanted & self._joint.offered.keys()):
             fresh |= self._joint.results(self._whole.graph(structure, self._inputs), asked)
-        # Asking for one more property must not change numbers already handed out, not even in the last bit.
+        # A request for one more property must not change results that were returned before, not even in the last bit.
         self.results: dict[str, Any] = fresh if system_changes else {**fresh, **self.results}
 
     def reset(self) -> None:

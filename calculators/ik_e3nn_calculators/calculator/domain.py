@@ -1,4 +1,4 @@
-"""A word on structures that a model was not trained on."""
+"""Warnings about structures outside of a model's domain."""
 
 import logging
 import re
@@ -11,17 +11,17 @@ from ik_e3nn.models.networks.domain import Domain
 
 _log = logging.getLogger(__name__)
 
-# In A: no step of dynamics or of a relaxation moves an atom so far.
+# In A; no step of dynamics or of a relaxation moves an atom this far.
 _JUMP = 0.7
 
 
 def warn_outside(domain: Domain | None, atoms: Atoms, said: set[str]) -> None:
-    """Warn of what in a structure the model was not trained on.
+    """Warn about what puts a structure outside of a model's domain.
 
     Args:
-        domain: What it was trained on; None where that is not known.
+        domain: The domain of the model; None if it is not known.
         atoms: The structure.
-        said: What was said before, numbers aside, not to be said again; what is new is added.
+        said: Earlier warnings without their numbers, which are not repeated; new ones are added.
     """
     reasons = {} if domain is None else {re.sub(r"\d+", "", reason): reason for reason in domain.outside(atoms)}
     new = [reason for kind, reason in reasons.items() if kind not in said]
@@ -36,13 +36,13 @@ def warn_outside(domain: Domain | None, atoms: Atoms, said: set[str]) -> None:
 
 
 class Watch:
-    """Warns of what the structures of a calculator have that the model was not trained on, once of each kind.
+    """Warns about structures of a calculator that are outside of the model's domain, once for each kind of reason.
 
-    A structure that is new is judged at once. One that moves step by step is judged ever more seldom (at the second,
-    fourth, eighth, ... new neighbor list), because the judgment takes as long as some steps of a small molecule.
+    A new structure is checked at once. A structure that moves step by step is checked at the second, fourth, eighth,
+    ... new neighbor list, because a check takes as long as several steps of a small molecule.
 
     Args:
-        domain: What the model was trained on; None where that is not known.
+        domain: The domain of the model; None if it is not known.
     """
 
     def __init__(self, domain: Domain | None) -> None:
@@ -53,7 +53,7 @@ class Watch:
         self._lists = 0
 
     def __call__(self, atoms: Atoms, *, rebuilt: bool) -> None:
-        """Look at the structure of a call, and whether its neighbor list is a new one."""
+        """Check the structure of a call, if due; ``rebuilt`` is whether its neighbor list is new."""
         if self.domain is None:
             return
         if rebuilt:

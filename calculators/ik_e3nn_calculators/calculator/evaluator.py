@@ -1,4 +1,4 @@
-"""Structure in, arrays out: the part of a calculator that knows no simulation engine's conventions."""
+"""From a structure to arrays: the part of a calculator that is independent of simulation engines."""
 
 import logging
 from contextlib import nullcontext
@@ -48,26 +48,26 @@ _log = logging.getLogger(__name__)
 
 BOND_INPUTS = (fields.BOND_TYPES, RECORD)
 _ABSENT = (
-    "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; its edges count as "
-    f"non-bonded. {KEPT_BY}"
+    "the model uses bonds, but this molecule has none in atoms.info['bonds']; all its edges count as non-bonded. "
+    f"{KEPT_BY}"
 )
-_BROKEN = "%s: it is broken, or the bonds are those of other positions; the model sees it as a bond"
-SMALL = 500  # edges; fewer run as fast on one thread, and are not slowed down by other work on the machine
+_BROKEN = "%s: it is broken, or the bonds belong to other positions; the model treats it as a bond"
+SMALL = 500  # edges; fewer run as fast on one thread, and other work on the machine does not slow them down
 
 
 class Evaluator:
     """Evaluates one potential on a sequence of similar structures, as dynamics produces them.
 
-    Tensors that rarely change (atomic numbers, edges, bond types) are kept from call to call, and the neighbor list
-    has a skin. The structure is only read.
+    Tensors that rarely change (atomic numbers, edges, bond types) are kept between calls, and the neighbor list has a
+    skin. The structure is not changed.
 
     Args:
         model: A frozen potential, see ``prepare_model``.
         skin: Extra radius of the neighbor list in A.
-        compile: Compile the model when the first structure comes: small ones get code for one thread.
+        compile: Compile the model at the first structure; for small structures, the code uses one thread.
 
     Raises:
-        DataError: The model is no potential, or cannot be compiled.
+        DataError: The model is not a potential, or cannot be compiled.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Evaluator:
         self._to_compile = list(getattr(model, "members", [model])) if compile else []
         if not all(hasattr(one, "compiled") for one in self._to_compile):
             raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
-        self._compiled_for: bool | None = None  # for small systems?
+        self._compiled_for: bool | None = None  # whether for small systems
         self._skin = SkinList(self.r_max, skin)
         self._atoms: dict[str, Tensor] = {}
         self._numbers: NDArray[np.int64] | None = None
         self._pairs: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
         self._bonds: Snapshot = {}
         self._rows: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
-        self._said: set[str] = set()  # what is wrong with the present bonds, and was said
+        self._said: set[str] = set()  # warnings that hold for the present bonds
         self._stated: dict[str, float] = {}
         self._unused = ""
         self.watch = Watch(domain_of_model(model))
@@ -102,12 +102,12 @@ class Evaluator:
 
     @property
     def rebuilds(self) -> int:
-        """How often the neighbor list was built so far."""
+        """How often the neighbor list has been built."""
         return self._skin.num_rebuilds
 
     @property
     def max_edges(self) -> int | None:
-        """Edges that the model treats at once, or no bound."""
+        """Number of edges that the model processes at once; None for all."""
         bound: int | None = getattr(self.model, "max_edges", None)
         return bound
 
@@ -118,14 +118,14 @@ class Evaluator:
     def evaluate(
         self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool, std: bool = False
     ) -> dict[str, NDArray[np.float64]]:
-        """Energy and forces, and stresses and standard deviations where asked for.
+        """Compute energy and forces, and on request stresses and standard deviations.
 
         Args:
             atoms: The structure.
             inputs: Its declared inputs, see ``input_snapshot``.
             stress: Also the stress of the cell.
             atomic_stress: Also the virial of every atom.
-            std: Also standard deviations, of a model that has them.
+            std: Also standard deviations, if the model has them.
 
         Returns:
             Float64 arrays by the names of ``fields.OUTPUTS``: ``energy`` (1,) and ``energies`` (N,) in eV, ``forces``
@@ -133,16 +133,18 @@ class Evaluator:
             eV and ``forces_std`` (N, 3) in eV/A.
 
         Raises:
-            UnknownSpeciesError: An element that the model does not know.
+            UnknownSpeciesError: The model does not know an element.
             MissingInputError: A declared input is absent.
-            DataError: No atoms, NaN positions, or bonds that do not fit.
-            ExplosionError: The model's energy or forces are not finite; the closest atoms are named.
+            DataError: There are no atoms, positions are NaN, or bonds do not fit.
+            ExplosionError: Energy or forces of the model are not finite; the message names the closest atoms.
         """
         graph = self.graph(atoms, inputs)
         num_edges = graph[fields.EDGE_INDEX].shape[1]
         small = num_edges < SMALL
         with one_thread() if small else nullcontext():
-            if self.max_edges is None or num_edges <= self.max_edges:  # more are treated in tiles, without such code
+            if (
+                self.max_edges is None or num_edges <= self.max_edges
+            ):  # more are processed in tiles, without compiled code
                 self._prepare_code(small)
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
@@ -158,14 +160,14 @@ class Evaluator:
         return arrays
 
     def _prepare_code(self, small: bool) -> None:
-        """Compile for the threads of this moment: at first, and once more when a small system has grown."""
+        """Compile for the present number of threads: at first, and again when a small system has grown."""
         if self._to_compile and (self._compiled_for is None or (self._compiled_for and not small)):
             self._compiled_for = small
             for model in self._to_compile:
                 compile_potential(model)
 
     def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
-        """The graph of a structure, as a plain dict of tensors.
+        """Build the graph of a structure, as a plain dict of tensors.
 
         Args:
             atoms: The structure.
@@ -188,14 +190,14 @@ class Evaluator:
             if doubt:
                 _log.warning("%s", doubt)
         scalars = {name: self._float([value]) for name, value in numbers.items()}
-        # float64: the model rounds edge vectors to its precision, not the positions that they are differences of.
+        # float64: the model rounds edge vectors to its precision, but not the positions that they come from.
         vectors = surface_vectors(atoms) if self.inputs.intersection(SURROUNDINGS) else {}
         surface = {name: self._float64(vector[None]) for name, vector in vectors.items()}
         moving = {fields.POSITIONS: self._float64(atoms.positions), fields.CELL: self._float64(atoms.cell.array[None])}
         return {**self._atoms, **self._edges, **moving, **scalars, **surface}
 
     def _update_atoms(self, atoms: Atoms) -> None:
-        """Check the structure; renew what belongs to the atoms when they are different ones."""
+        """Check the structure, and update the tensors of the atoms if the atoms have changed."""
         check_occupancy(atoms)
         pbc = atoms.pbc.tolist()
         if self._numbers is not None and np.array_equal(self._numbers, atoms.numbers) and pbc == self._pbc:
@@ -211,12 +213,12 @@ class Evaluator:
         self._atoms[fields.PBC] = torch.tensor(atoms.pbc[None], dtype=torch.bool, device=self.device)
 
     def _update_edges(self, atoms: Atoms, bonds: Snapshot) -> None:
-        """Renew the edges and their bond types where they differ from the last call's."""
+        """Update the edges and their bond types if they differ from those of the last call."""
         pairs, rows = self._skin.update(atoms), self._rows
         self.watch(atoms, rebuilt=pairs.rebuilt)
         if pairs.rebuilt or not same_inputs(self._bonds, bonds):
             rows = self._renewed_bonds(atoms, bonds)
-        # With images, which of them is bonded depends on the positions; without, an equal list has equal types.
+        # With images, the positions decide which image is bonded; without images, equal lists have equal types.
         if not (len(rows) and pairs.shifts.any()) and _same(self._rows, rows) and self._has_pairs(pairs):
             return
         self._pairs, self._rows = (pairs.edge_index, pairs.shifts), rows
@@ -232,14 +234,14 @@ class Evaluator:
         }
 
     def _has_pairs(self, pairs: Pairs) -> bool:
-        """Whether the kept edges are these."""
+        """Whether these edges equal the kept ones."""
         kept = self._pairs
         return kept is not None and _same(kept[0], pairs.edge_index) and _same(kept[1], pairs.shifts)
 
     def _renewed_bonds(self, atoms: Atoms, bonds: Snapshot) -> NDArray[np.int64]:
-        """Bonds of a structure that changed; none for a model that does not look at them.
+        """The bonds of a structure that has changed; unchanged for a model that does not use bonds.
 
-        They may be absent (a crystal has none), but for a molecule they were more likely forgotten.
+        Bonds may be absent (a crystal has none), but for a molecule they were probably forgotten, hence the warning.
         """
         if not bonds:
             return self._rows
@@ -251,13 +253,13 @@ class Evaluator:
         return rows
 
     def _say(self, warning: str, *values: str, now: bool) -> None:
-        """Warn of something that is so now, if it was not so for the bonds before."""
+        """Warn if a warning holds for the present bonds and did not hold before."""
         if now and warning not in self._said:
             _log.warning(warning, *values)
         self._said = (self._said | {warning}) if now else (self._said - {warning})
 
     def warn_unused(self, atoms: Atoms) -> None:
-        """Say once that a charge or spin changes nothing, because the model was not made to know it."""
+        """Warn once about a charge or spin that has no effect, because it is not an input of the model."""
         found = f"{atoms.info.get('charge')} {atoms.info.get('spin')}"
         if found == self._unused:
             return

@@ -1,4 +1,4 @@
-"""Large systems of which a small part moves: what cannot change is computed once."""
+"""Large systems with few moving atoms: energies that cannot change are computed once."""
 
 import numpy as np
 from ase import Atoms
@@ -16,34 +16,34 @@ BoolArray = NDArray[np.bool_]
 
 
 class FrozenEvaluator:
-    r"""An evaluator that leaves out atoms held by ``FixAtoms`` which are too far from the others to matter.
+    r"""An evaluator that leaves out atoms fixed by ``FixAtoms`` which are too far from the moving atoms to matter.
 
-    A site energy depends on atoms within as many steps from neighbor to neighbor as the model has layers. Those that
-    can change are the energies within that reach of an atom that moves; to compute them, atoms within twice that reach
-    are needed. The other energies are kept from a calculation of the whole system, which is repeated when an atom has
-    moved half the skin:
+    A site energy depends on atoms within as many steps from neighbor to neighbor as the model has layers. Only site
+    energies within that reach of a moving atom can change; to compute them, atoms within twice that reach are needed.
+    The other energies are kept from a calculation of the whole system, which is repeated when an atom has moved half
+    the skin:
 
     .. math:: E = \sum_{i \in \text{changing}} E_i(\text{needed}) + \sum_{i \notin \text{changing}} E_i^{\text{kept}}
 
-    Forces on held atoms are not computed; they are zero. Stresses come from the whole system.
+    Forces on fixed atoms are not computed; they are zero. Stresses come from the whole system.
 
     Args:
         whole: Evaluates the whole system.
-        part: Evaluates what is needed, with the same model.
-        skin: Twice how far atoms may move before the parts are determined anew, in A.
+        part: Evaluates the needed part, with the same model.
+        skin: Twice the distance in A that atoms may move before the parts are determined again.
 
     Raises:
-        DataError: The model sees bonds, which a part of a system does not have.
+        DataError: The model uses bonds, which a part of a system does not have.
     """
 
     def __init__(self, whole: Evaluator, part: Evaluator, *, skin: float) -> None:
         if fields.BOND_TYPES in whole.inputs:
-            raise DataError("a model that sees bonds cannot leave out held atoms; use skip_fixed=False")
+            raise DataError("a model that uses bonds cannot leave out fixed atoms; use skip_fixed=False")
         self.whole, self.part, self.skin = whole, part, skin
-        part.watch.domain = None  # a cut-out is no structure to judge
+        part.watch.domain = None  # the domain does not apply to a part of a structure
         interactions = getattr(whole.model, "interactions", None)
         if interactions is None:
-            raise DataError(f"only an InteratomicPotential can leave out held atoms, got {type(whole.model).__name__}")
+            raise DataError(f"only an InteratomicPotential can leave out fixed atoms, got {type(whole.model).__name__}")
         self.reach = len(interactions)
         self._start: Atoms | None = None
         self._inputs: Snapshot = {}
@@ -69,7 +69,7 @@ class FrozenEvaluator:
 
     @property
     def rebuilds(self) -> int:
-        """How often the neighbor list of the whole system was built so far."""
+        """How often the neighbor list of the whole system has been built."""
         return self.whole.rebuilds
 
     def warn_unused(self, atoms: Atoms) -> None:
@@ -77,7 +77,7 @@ class FrozenEvaluator:
         self.whole.warn_unused(atoms)
 
     def evaluate(self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool) -> dict[str, FloatArray]:
-        """Energy and forces, and stresses where asked for; see ``Evaluator.evaluate``."""
+        """Compute energy and forces, and on request stresses; see ``Evaluator.evaluate``."""
         moving = moving_atoms(atoms)
         if stress or atomic_stress or not moving.any() or not self._is_valid(atoms, moving, inputs):
             outputs = self.whole.evaluate(atoms, inputs, stress=stress, atomic_stress=atomic_stress)
@@ -93,7 +93,7 @@ class FrozenEvaluator:
         return {fields.ENERGY: energies.sum(keepdims=True), fields.ENERGIES: energies, fields.FORCES: forces}
 
     def _is_valid(self, atoms: Atoms, moving: BoolArray, inputs: Snapshot) -> bool:
-        """Whether the kept energies and parts hold for this structure."""
+        """Whether the kept energies and parts are valid for this structure."""
         start = self._start
         if start is None or len(start) != len(atoms) or not np.array_equal(moving, self._moving):
             return False
@@ -105,7 +105,7 @@ class FrozenEvaluator:
         return bool(moves[~moving].max(initial=0.0) == 0.0 and moves.max() <= (0.5 * self.skin) ** 2)
 
     def _divide(self, atoms: Atoms, moving: BoolArray, energies: FloatArray) -> None:
-        """Find which energies can change and which atoms are needed for them; keep the others."""
+        """Find the energies that can change and the atoms that they need; keep the other energies."""
         edges, _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, self.whole.r_max + self.skin)
         changing = within(moving, edges, self.reach)
         needed = within(changing, edges, self.reach)
@@ -115,7 +115,7 @@ class FrozenEvaluator:
 
 
 def moving_atoms(atoms: Atoms) -> BoolArray:
-    """Which atoms no ``FixAtoms`` holds.
+    """Whether each atom is free of ``FixAtoms`` constraints, (N,).
 
     Example:
         >>> moving_atoms(Atoms("H2", constraint=FixAtoms([0]))).tolist()
@@ -129,7 +129,7 @@ def moving_atoms(atoms: Atoms) -> BoolArray:
 
 
 def within(start: BoolArray, edges: NDArray[np.int64], steps: int) -> BoolArray:
-    """Atoms that are at most so many steps along edges (2, E) from a start.
+    """Whether each atom is at most ``steps`` steps along edges (2, E) from the start, (N,).
 
     Example:
         >>> within(np.array([True, False, False]), np.array([[0, 1, 1, 2], [1, 0, 2, 1]]), 1).tolist()

@@ -1,4 +1,4 @@
-"""What a model reads from a structure besides its atoms: charge, spin, bonds, surface, and whether they are usable."""
+"""The inputs of a model besides atoms: charge, spin, bonds and surface, with checks that they are usable."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def check_structure(atoms: Atoms, species: Sequence[int]) -> None:
 
     Raises:
         DataError: There are no atoms, or positions or cell are not finite.
-        UnknownSpeciesError: An element is not among ``species``; the message names it and those the model knows.
+        UnknownSpeciesError: An element is not among ``species``; the message names it and the known elements.
 
     Example:
         >>> check_structure(Atoms("CO"), [6])
@@ -52,7 +52,7 @@ def check_finite(atoms: Atoms) -> None:
     """Refuse NaN or infinite positions and cells.
 
     Raises:
-        DataError: Names the first bad atoms.
+        DataError: Positions or cell are not finite; the message names the first such atoms.
     """
     bad = np.flatnonzero(~np.isfinite(atoms.positions).all(axis=1))
     if bad.size:
@@ -63,15 +63,15 @@ def check_finite(atoms: Atoms) -> None:
 
 
 def input_snapshot(atoms: Atoms, declared: Collection[str]) -> Snapshot:
-    """A copy of the declared inputs as they stand now, to notice later changes, in-place ones too.
+    """Copy the declared inputs, to notice later changes, even in-place ones.
 
     Args:
         atoms: The structure.
         declared: Names of inputs of a model.
 
     Returns:
-        One flat array for each declared input, None where the structure does not carry it; a surface, wire or site
-        stands for its three vectors, and beside a list of bonds is what the atoms have of them.
+        One flat array for each declared input, or None if the structure does not have it; a surface, wire or site gives
+        its three vectors, and bonds also give the record of bonds that the atoms carry.
 
     Raises:
         DataError: A value is not made of numbers.
@@ -96,7 +96,7 @@ def input_snapshot(atoms: Atoms, declared: Collection[str]) -> Snapshot:
 
 
 def same_inputs(first: Snapshot, second: Snapshot) -> bool:
-    """Whether two snapshots are equal, absent inputs included.
+    """Whether two snapshots are equal, including absent inputs.
 
     Example:
         >>> same_inputs({"spin": np.ones(1)}, {"spin": None})
@@ -111,8 +111,8 @@ def scalar_inputs(snapshot: Snapshot) -> dict[str, float]:
     """The declared numbers of a structure: total charge (e) and spin (2S+1).
 
     Raises:
-        MissingInputError: The model declares one that the structure does not carry.
-        DataError: It is not one finite number.
+        MissingInputError: The model declares an input that the structure does not have.
+        DataError: An input is not one finite number.
 
     Example:
         >>> scalar_inputs({"total_charge": np.array([-1.0])})

@@ -41,12 +41,12 @@ def prepare_model(
     dtype: str | torch.dtype | None = None,
     uncertainty: str | PathLike[str] | None = None,
 ) -> Potential:
-    """Load or copy a potential, or the one in a joint model, move it, and freeze it for evaluation.
+    """Load or copy a potential, or the potential of a joint model, and freeze it for evaluation on a device.
 
     Args:
         model: A model file, ``"base"`` for the base model that comes with the package, or a potential, which is copied
-            and stays as it is; several files or instances of models with energies make a committee.
-        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., or ``"auto"``: a GPU where there is one.
+            and stays unchanged; several files or instances of models with energies make a committee.
+        device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` ..., or ``"auto"``: a GPU if available.
         dtype: Precision of the evaluation; None keeps the model's.
         uncertainty: A file of ``ik-e3nn calibrate`` that was made for this model or these models.
 
@@ -56,9 +56,9 @@ def prepare_model(
     Raises:
         ModelFileError: The file is missing, broken, newer than this library, without energies, or made for other
             models.
-        TypeError: ``model`` is neither a path nor a module, nor some of them.
-        DataError: A module that is no potential, a committee of one, or of models that differ in their inputs.
-        ConfigError: An unknown device or dtype.
+        TypeError: ``model`` is neither a path nor a module, nor a sequence of these.
+        DataError: A module is not a potential, or a committee has one member or members with different inputs.
+        ConfigError: The device or dtype is unknown.
     """
     return prepare_both(model, device=device, dtype=dtype, uncertainty=uncertainty)[0]
 
@@ -80,7 +80,7 @@ def prepare_both(
         several = isinstance(model, Sequence) and not isinstance(model, str)
         members = [_member(one) for one in (cast(Sequence[Any], model) if several else [model])]
         if several and not members:
-            raise DataError("the list of models is empty; give a model file or a potential, or two and more of them")
+            raise DataError("the list of models is empty; give a model file or a potential, or at least two of them")
         potentials = [_potential_of(one) for one in members]
         if uncertainty is not None:
             frozen = with_uncertainty(potentials, uncertainty)
@@ -94,15 +94,17 @@ def prepare_both(
 
 
 def _potential_of(model: StoredModel) -> InteratomicPotential:
-    """The potential in a model, which knows what the whole was trained on.
+    """The potential in a model, with the domain of the whole model.
 
     Raises:
-        DataError: There is none.
+        DataError: The model has no potential.
     """
     potential = model.potential
     if potential is None:
         names = ", ".join(target.name for target in model.targets)
-        raise DataError(f"the model predicts {names}, but no energies, which are needed; it is for {model.commands}")
+        raise DataError(
+            f"the model predicts {names}, but no energies, which are needed here; it is for {model.commands}"
+        )
     potential.trained_on = model.trained_on
     return potential
 
@@ -111,7 +113,7 @@ def check_arguments(*, skin: object, max_edges: object = None, **flags: object) 
     """Refuse arguments of a calculator that have a wrong type or are out of range.
 
     Raises:
-        ConfigError: Names the argument, what it is, and what is expected.
+        ConfigError: An argument is wrong; the message gives its value and what is expected.
 
     Example:
         >>> check_arguments(skin=0.5, max_edges=1000, compile=False)
@@ -128,10 +130,10 @@ def check_arguments(*, skin: object, max_edges: object = None, **flags: object) 
 
 
 def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The torch dtype that a name stands for; None stays None.
+    """The torch dtype of a name; None stays None.
 
     Raises:
-        ConfigError: It is neither float32 nor float64.
+        ConfigError: The dtype is neither float32 nor float64.
 
     Example:
         >>> resolve_dtype("float64")
@@ -145,7 +147,7 @@ def resolve_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def _member(model: Any) -> StoredModel:
-    """A copy of a model, or what is in a model file, on the CPU."""
+    """A copy of a model, or the model in a file, on the CPU."""
     if isinstance(model, StoredModel):
         return copy.deepcopy(model)
     if isinstance(model, nn.Module) or not isinstance(model, str | PathLike):

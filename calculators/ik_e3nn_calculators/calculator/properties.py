@@ -1,4 +1,4 @@
-"""Properties that a joint model predicts beside its energies, under ASE's names and in ASE's units where it has any."""
+"""Properties that a joint model predicts besides energies, under ASE's names and in ASE's units if ASE has them."""
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ from ik_e3nn.targets import Dipole, Target
 _log = logging.getLogger(__name__)
 
 DIPOLE = "dipole"
-# Factors to ASE's units, by ASE's names and by units in small letters without spaces and signs of multiplication.
+# Factors to ASE's units, by ASE's name and by unit, in lower case without spaces and multiplication signs.
 _FACTORS: dict[str, dict[str, float]] = {
     DIPOLE: {
         "ea": 1.0, "eang": 1.0, "d": units.Debye, "debye": units.Debye, "ea0": units.Bohr, "ebohr": units.Bohr,
@@ -28,10 +28,10 @@ _FACTORS: dict[str, dict[str, float]] = {
 
 
 class JointProperties:
-    """What a calculator offers of the properties of a joint model.
+    """The properties of a joint model that a calculator offers.
 
     Every property has its own name and unit, unless its name is one of ASE's; a dipole is also ASE's ``dipole`` in e A.
-    What cannot be converted to ASE's unit is not offered under ASE's name, which is said once.
+    A property that cannot be converted to ASE's unit is not offered under ASE's name; a warning reports this once.
 
     Args:
         model: The model, ready for prediction.
@@ -55,7 +55,7 @@ class JointProperties:
             self._offer(DIPOLE, dipoles)
 
     def _offer(self, name: str, targets: Sequence[Target]) -> None:
-        """Offer what can be converted to the quantity that ASE means by a name."""
+        """Offer a target under a name of ASE's, if it can be converted to ASE's unit."""
         known = _FACTORS.get(name, {})
         factors = [known.get(one.unit.replace("*", "").replace(" ", "").lower()) for one in targets]
         if len(factors) == 1 and factors[0] is not None:
@@ -63,16 +63,16 @@ class JointProperties:
             return
         found = ", ".join(f"{one.name!r} in {one.unit or 'no unit'}" for one in targets) or "another kind of quantity"
         _log.warning(
-            "ASE's %r is not offered: the model has %s; expected one target, in a unit out of %s",
-            name, found, ", ".join(known) or "those that are known, which are none",
+            "ASE's %r is not offered: the model has %s; expected one target with one of the units %s",
+            name, found, ", ".join(known) or "(none is known)",
         )  # fmt: skip
 
     def results(self, graph: Mapping[str, Tensor], names: Collection[str]) -> dict[str, float | NDArray[np.float64]]:
-        """Some of what is offered, of one structure.
+        """Predict some of the offered properties for one structure.
 
         Args:
             graph: The graph of the structure.
-            names: Names out of ``offered``.
+            names: Some of the names in ``offered``.
         """
         with torch.no_grad():
             outputs = self.model(graph, forces=False)

@@ -38,7 +38,7 @@ from ik_e3nn_calculators.runs import introduction
 _log = logging.getLogger(__name__)
 
 FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "best.extxyz", "energies.png", "best.png", "summary.json", STATE)
-FELT = 8.0  # A; how far a host is taken to reach where a calculator does not say
+FELT = 8.0  # A; the range of a host that is assumed for a calculator, which does not state it
 SAVE_INTERVAL = 10  # steps of all poses
 
 FloatArray = NDArray[np.float64]
@@ -46,16 +46,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class DockSummary:
-    """What came of a pose search.
+    """Summary of a pose search.
 
     Attributes:
         poses: Number of poses.
-        converged: Number of those whose relaxation converged.
-        failed: Number of those whose energy or forces became infinite.
+        converged: Number of poses whose relaxation converged.
+        failed: Number of poses whose energy or forces became infinite.
         distinct: Number of distinct poses.
-        outside: Number of poses without a rank, because they are outside of what the model knows.
-        best_binding_eV: Binding energy of the best that has a rank; None if there is none.
-        evaluations: Energies and forces computed.
+        outside: Number of poses without a rank, because they are outside of the model's domain.
+        best_binding_eV: Binding energy of the best ranked pose; None if there is none.
+        evaluations: Number of evaluations of energy and forces.
         output: The folder.
     """
 
@@ -78,14 +78,14 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
     Args:
         settings: The settings.
-        calculator: Any ASE calculator to use instead of that of the settings.
+        calculator: Any ASE calculator to use instead of the one in the settings.
 
     Returns:
         The summary.
 
     Raises:
         DataError: The ligand or host cannot be used, the cell or the region has no room, the model does not know such a
-            host, or the folder holds another search, what is read, or is in use by another process.
+            host, or the folder holds another search or one of the input files, or is in use by another process.
         UnknownSpeciesError: The model does not know an element.
     """
     with locked_folder(settings.output) as folder:
@@ -94,7 +94,7 @@ def run_dock(settings: DockSettings, *, calculator: Calculator | None = None) ->
 
 
 def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummary:
-    """A search in its locked folder."""
+    """Search in the locked folder."""
     source = _source(settings, calculator)
     check_inputs(settings.output, FILES, [settings.ligand, settings.host, settings.region.around, settings.model])
     state_file = StateFile(user_path(settings.output), settings.identity())
@@ -115,13 +115,13 @@ def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummar
         clear_folder(user_path(settings.output), FILES)
     else:
         state, kinds = known
-        energies.calls += int(state.evaluations.sum())  # those before it was killed
+        energies.calls += int(state.evaluations.sum())  # calls before the search was killed
     _relax(settings, state, kinds, energies, state_file)
     return _finish(settings, ligand, host, energies, alone, state, kinds)
 
 
 def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator | InteratomicPotential:
-    """What energies come from."""
+    """The calculator or model that computes energies."""
     if calculator is not None:
         return calculator
     if settings.calculator is not None:
@@ -133,25 +133,25 @@ def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator
 
 
 def _potential(source: Calculator | InteratomicPotential) -> InteratomicPotential | None:
-    """The model that energies come from, if it is one."""
+    """The model that computes energies, if it is not a calculator."""
     return source if isinstance(source, InteratomicPotential) else None
 
 
 def _in_reach(
     settings: DockSettings, source: Calculator | InteratomicPotential, ligand: Ligand, host: Host, region: Region
 ) -> Host:
-    """The part of the host that counts, which must be complete."""
+    """The part of the host within reach, which must be complete."""
     extent = max(np.linalg.norm(c.positions - c.positions.mean(axis=0), axis=1).max() for c in ligand.conformers)
     model = _potential(source)
     reach = FELT if model is None else 2.0 * len(model.interactions) * model.r_max
     pocket = reach if settings.pocket is None else settings.pocket
     part = pocket_of(host, region.distances(host.atoms.positions), pocket + float(extent))
     if len(part.left_out):
-        _log.info("%d of %d atoms of %s are in reach", len(part.atoms), len(host.atoms), host.name)
+        _log.info("%d of %d atoms of %s are within reach", len(part.atoms), len(host.atoms), host.name)
         if pocket < reach and model is not None:
             _log.warning(
-                "energies of the model can depend on atoms within %.0f A of the ligand, but those beyond %.0f A are "
-                "left out (pocket): binding energies are approximate",
+                "energies of the model can depend on atoms within %.0f A of the ligand, but atoms beyond %.0f A are "
+                "left out (pocket), so binding energies are approximate",
                 reach, pocket,
             )  # fmt: skip
     check_host_hydrogens(part)
@@ -161,14 +161,14 @@ def _in_reach(
 def _energies(
     settings: DockSettings, source: Calculator | InteratomicPotential, ligand: Ligand, host: Host, region: Region
 ) -> PoseEnergies:
-    """What computes energies, after checking that it can."""
+    """The energies of poses, after checking that model or calculator can compute them."""
     molecule, model = ligand.conformers[0], _potential(source)
     if model is None:
         return CalculatorEnergies(molecule, host, calculator=cast(Calculator, source))
     check_elements(model.species, molecule.numbers, host, region.distances(host.atoms.positions))
     check_host(model, host)
     warn_of_images(host, ligand, model.r_max)
-    apart = molecule.copy()  # where the file has it, it may be in the midst of the host, and seem to be bonded to it
+    apart = molecule.copy()  # at its place in the file it may overlap the host and seem to be bonded to it
     if len(host.atoms):
         apart.positions += host.atoms.positions.max(axis=0) - molecule.positions.min(axis=0) + 10.0
     domain = model.trained_on
@@ -200,7 +200,7 @@ def _relax(
         try:
             relax(state, energies, fmax=settings.fmax, steps=settings.steps, after_step=after_step)
         except KeyboardInterrupt:
-            _log.warning("stopped; the same command goes on from %s", file.folder / STATE)
+            _log.warning("stopped; the same command continues from %s", file.folder / STATE)
             raise
     file.write(state, kinds)
 
@@ -214,7 +214,7 @@ def _finish(
     state: RelaxState,
     kinds: NDArray[np.int64],
 ) -> DockSummary:
-    """Ranked poses, files, summary."""
+    """Rank the poses, and write files and summary."""
     outside = [""] * len(kinds)
     if energies.model is not None:
         outside = reasons_outside(state.positions, ligand, host, energies.model, known_ranges(settings.model))
@@ -224,12 +224,12 @@ def _finish(
     converged = int((state.fmax <= settings.fmax).sum())
     if converged < len(poses):
         _log.warning(
-            "%d of %d poses are not converged after %d steps", len(poses) - converged, len(poses), settings.steps
+            "%d of %d poses have not converged after %d steps", len(poses) - converged, len(poses), settings.steps
         )
     marked = [pose for pose in poses if pose.cluster >= 0 and pose.outside]
     if marked:
         _log.warning(
-            "%d of %d poses are outside of what the model knows and have no rank; the first: %s",
+            "%d of %d poses are outside of the model's domain and have no rank; the first: %s",
             len(marked), len(poses), marked[0].outside,
         )  # fmt: skip
     summary = DockSummary(
@@ -255,7 +255,7 @@ def _write(
     kept: Sequence[Pose],
     positions: FloatArray,
 ) -> None:
-    """Tables, structures and pictures."""
+    """Write tables, structures and pictures."""
     folder = user_path(settings.output)
     places = positions[[pose.pose for pose in kept]]
     structures = [energies.structure(place) for place in places]

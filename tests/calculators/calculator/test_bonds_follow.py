@@ -155,7 +155,7 @@ def test_bonds_that_went_away_are_missed(acetamide, model, caplog):
         assert acetamide.get_potential_energy() != before
         acetamide.get_potential_energy()
     assert [message[:66] for message in caplog.messages] == [
-        "the model was made to know bonds, but this molecule carries none i"
+        "the model uses bonds, but this molecule has none in atoms.info['bo"
     ]
 
 

@@ -286,10 +286,10 @@ class TestErrors:
             cluster.get_forces()
             cluster.positions += 0.01
             cluster.get_forces()
-        (said,) = [record.message for record in caplog.records if "carries none" in record.message]
+        (said,) = [record.message for record in caplog.records if "has none in" in record.message]
         assert said.startswith(
-            "the model was made to know bonds, but this molecule carries none in atoms.info['bonds']; "
-            "its edges count as non-bonded. "
+            "the model uses bonds, but this molecule has none in atoms.info['bonds']; "
+            "all its edges count as non-bonded. "
         )
 
     def test_stored_bonds_of_other_positions_are_told_once(self, caplog):

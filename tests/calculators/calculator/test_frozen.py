@@ -125,5 +125,5 @@ def test_stress_is_that_of_the_whole(model):
 
 def test_models_that_see_bonds_are_refused():
     bonded = InteratomicPotential(["O", "Cu"], 3.0, num_channels=2, num_layers=1, inputs=["bond_types"])
-    with pytest.raises(DataError, match="cannot leave out held atoms"):
+    with pytest.raises(DataError, match="cannot leave out fixed atoms"):
         IKCalculator(bonded, skip_fixed=True)

@@ -160,7 +160,9 @@ def test_models_without_energies_are_refused(tmp_path) -> None:
     model = MolecularPropertyModel(["H", "C"], [Intensive("gap", "eV")])
     save_model(model, tmp_path / "gap.safetensors")
     for given in (model, str(tmp_path / "gap.safetensors")):
-        with pytest.raises(DataError, match="the model predicts gap, but no energies, which are needed; it is for ik"):
+        with pytest.raises(
+            DataError, match="the model predicts gap, but no energies, which are needed here; it is for"
+        ):
             IKCalculator(given, device="cpu")
     with pytest.raises(DataError, match="only potentials are compiled, and MolecularPropertyModel predicts no energi"):
         compile_potential(model)

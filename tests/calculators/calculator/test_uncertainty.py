@@ -74,7 +74,7 @@ def test_calibrated_files_are_applied_and_belong_to_their_models(files, tmp_path
         IKCalculator(files[:1], device="cpu")
     with pytest.raises(TypeError, match="model must be a model file or an InteratomicPotential, got int"):
         IKCalculator([3], device="cpu")
-    with pytest.raises(DataError, match="only an InteratomicPotential can leave out held atoms, got Committee"):
+    with pytest.raises(DataError, match="only an InteratomicPotential can leave out fixed atoms, got Committee"):
         IKCalculator(files, device="cpu", skip_fixed=True)
 
 
@@ -92,7 +92,7 @@ def test_without_a_base_model_it_is_said_what_to_do(tmp_path, monkeypatch):
 def test_a_calculator_must_be_given_its_model(arguments):
     message = (
         "IKCalculator got no model; expected a model file, a potential, a list of them for a committee, or 'base'. "
-        r"IKCalculator\('base'\) takes the base model .* for small molecules at GFN2-xTB level"
+        r"IKCalculator\('base'\) uses the base model .* for small molecules at GFN2-xTB level"
     )
     with pytest.raises(TypeError, match=message):
         IKCalculator(*arguments, device="cpu")

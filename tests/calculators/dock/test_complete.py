@@ -257,7 +257,7 @@ def test_a_search_leaves_out_what_is_out_of_reach(tmp_path, caplog):
     assert "approximate" not in caplog.text
     run_dock(DockSettings("[He]", output=str(tmp_path / "b"), pocket=5.0, **common))
     assert (
-        "within 10 A of the ligand, but those beyond 5 A are left out (pocket): binding energies are appro"
+        "within 10 A of the ligand, but atoms beyond 5 A are left out (pocket), so binding energies are appro"
         in caplog.text
     )
     with pytest.raises(DataError, match=r"2 of its 2 carbon atoms lack their hydrogens \(C 2, C 3\)"):

@@ -140,7 +140,7 @@ def test_poses_below_the_heights_of_the_training_data_have_no_rank(tmp_path, cap
         assert energies == sorted(energies)
     assert summary.outside == sum(below)
     assert summary.best_binding_eV == pytest.approx(float(rows[0]["binding_eV"]), abs=1e-6)
-    assert f"{sum(below)} of 24 poses are outside of what the model knows" in caplog.text
+    assert f"{sum(below)} of 24 poses are outside of the model's domain" in caplog.text
     assert ("lacks the heights and contacts" in caplog.text) is not known
     words = "the least of the training data" if known else "nearer to the surface than a van der Waals contact"
     assert words in rows[-1]["outside"]

@@ -282,7 +282,7 @@ def test_a_killed_search_continues_with_the_same_result(tmp_path, caplog):
         if number:
             with pytest.raises(KeyboardInterrupt):
                 run_dock(settings, calculator=Fragile())
-            assert "stopped; the same command goes on from" in caplog.text
+            assert "stopped; the same command continues from" in caplog.text
             with np.load(where / "dock" / "state.npz") as state:
                 assert state["evaluations"].min() > 0  # it does not begin anew
             Fragile.left = 10**9
