@@ -43,7 +43,7 @@ def equivariance_error(
         inputs: Arguments to use; standard normal numbers if absent.
         batch: Rows of random arguments.
         samples: Number of group elements.
-        dtype: Floating type of random arguments; that of the function's parameters if absent.
+        dtype: Floating type of random arguments; by default the type of the function's parameters.
         seed: Seed of the arguments and the group elements.
 
     Raises:

@@ -87,7 +87,7 @@ class PoseDistance:
 
 
 def cluster(poses: FloatArray, order: IntArray, distance: PoseDistance, distinct: float) -> IntArray:
-    """Cluster number of every pose: that of the first pose before it, in the given order, that is the same.
+    """Number the clusters: poses that are the same as an earlier pose, in the given order, share its number.
 
     Args:
         poses: (P, n, 3), A.
