@@ -195,7 +195,7 @@ def test_a_stopped_run_says_how_to_go_on(folder, capsys, monkeypatch) -> None:
     monkeypatch.setattr(MetricsLog, "on_validation_end", interrupt)
     status, _, err = run(capsys, "train", "config.yaml", "--run.max_epochs=3")
     assert status == 130
-    assert "the same command with --resume goes on" in err
+    assert "the same command with --resume continues" in err
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
