@@ -158,7 +158,7 @@ def test_fine_tuning_a_potential_with_a_property_keeps_its_energies_and_replays_
 
 
 def test_what_cannot_be_joint_is_refused(folder) -> None:
-    with pytest.raises(ConfigError, match="energy, forces come from a potential: give `potential`, its arguments"):
+    with pytest.raises(ConfigError, match="energy, forces come from a potential: give its arguments as `potential`"):
         MolecularPropertyModel(["H"], [*MECHANICS[:2], Dipole("mu", "D")], edges="radius")
     with pytest.raises(ConfigError, match="no effect, because none of data.targets is energy, forces or stress"):
         config(folder, "x", targets={"mu": "dipole D"}, loss=LossConfig(forces_weight=3.0))

@@ -1,1 +1,1 @@
-"""Potentials as machine code."""
+"""Potentials compiled to machine code."""

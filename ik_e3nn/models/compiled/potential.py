@@ -1,13 +1,13 @@
-"""Compiled potentials: energies and their gradient as one graph of plain tensor operations, turned into machine code.
+"""Compile energies and their gradient, as one graph of plain tensor operations, to machine code.
 
-``torch.compile`` alone stops at ``torch.autograd.grad``. Here the gradient is traced together with the energies, for
-any number of atoms and edges, and the graph is compiled:
+``torch.compile`` cannot compile ``torch.autograd.grad``. Therefore the gradient is traced together with the energies,
+for any number of atoms and edges, and the graph is compiled:
 
-* for inference by AOTInductor into a package that is kept on disk, one for every architecture: the weights are inputs
-  of the graph, so models that differ only in them share it;
-* for training by ``torch.compile``, which differentiates the graph once more, with respect to the weights.
+* for inference by AOTInductor to a package on disk, one for every architecture: the weights are inputs of the graph, so
+  that models which differ only in their weights share it;
+* for training by ``torch.compile``, which differentiates the graph again, with respect to the weights.
 
-Both are checked against the eager model on a random structure before they are used.
+Both are compared with the eager model on a random structure before they are used.
 """
 
 import contextlib
@@ -43,9 +43,9 @@ from ik_e3nn.models.networks.stored import StoredModel
 _log = logging.getLogger(__name__)
 
 Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
-"""Energies and gradients from a model's tensors and the edges, both in fixed orders."""
+"""Function from the tensors of a model and the edges, both in fixed orders, to energies and gradients."""
 
-TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # of the largest energy or gradient
+TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # relative to the largest energy or gradient
 
 
 class CompileWarning(UserWarning):
@@ -53,27 +53,27 @@ class CompileWarning(UserWarning):
 
 
 def compile_potential(model: StoredModel, *, cache: str | Path | None = None) -> bool:
-    """Compile a potential for inference, in place; where that fails, warn and leave it as it is.
+    """Compile a potential for inference, in place; if that fails, warn and leave it eager.
 
-    Of a joint model, ``model.potential`` is compiled: what predicts properties besides runs as before.
+    If a model predicts energies and properties, ``model.potential`` is compiled; heads of properties run eagerly.
 
-    Forces, stress and atomic virials all come out of the same graph; energies without any of them are computed as
-    before. ``model.to(...)`` and copies are eager again. Where torch has one CPU thread the code is made for one,
-    otherwise for any number.
+    Forces, stress and atomic virials all use the same graph; energies alone are computed eagerly. After
+    ``model.to(...)`` the model is eager again, and copies are eager. If torch uses one CPU thread, the code is for one
+    thread, otherwise for any number.
 
     Args:
         model: The potential, or a model that has one, on its device and in its dtype.
-        cache: Folder of compiled packages; ``$IK_E3NN_CACHE`` or the user's cache folder if absent. What is in it runs,
-            so it must be this user's alone: one that others can write to is not used.
+        cache: Folder of compiled packages; by default ``$IK_E3NN_CACHE`` or the user's cache folder. The code in it is
+            run, so that a folder which others can write to is not used.
 
     Returns:
-        Whether the model is compiled now. The first time takes a minute or two, later ones less than a second.
+        Whether the model is compiled now. The first time takes a minute or two, later times less than a second.
 
     Raises:
         DataError: The model predicts no energies.
 
     Warns:
-        CompileWarning: The model could not be compiled; the message says why.
+        CompileWarning: The model could not be compiled; the message gives the reason.
 
     Example:
         >>> model = InteratomicPotential(["H", "O"], num_channels=8).eval()
@@ -88,7 +88,7 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
         path = private_folder(_cache_folder(cache)) / f"{_key(model)}.pt2"
         used.append(path)
         if _is_trusted(path):
-            with contextlib.suppress(Exception):  # a damaged file is written again
+            with contextlib.suppress(Exception):  # a damaged file is replaced
                 return _load(path, model.device)
         _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
         _keep_compiler_private()
@@ -107,16 +107,16 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
 
 
 def compile_for_training(model: InteratomicPotential) -> bool:
-    """Compile a model for training, in place; where that fails, warn and leave it as it is.
+    """Compile a model for training, in place; if that fails, warn and leave the model eager.
 
     Args:
         model: The model, on its device and in its dtype.
 
     Returns:
-        Whether training steps are compiled now. The first time takes some minutes, later ones about one.
+        Whether training steps are compiled now. The first time takes some minutes, later times about one.
 
     Warns:
-        CompileWarning: The model could not be compiled; the message says why.
+        CompileWarning: The model could not be compiled; the message gives the reason.
     """
 
     def build(probe: InteratomicPotential) -> Graph:
@@ -130,7 +130,7 @@ def compile_for_training(model: InteratomicPotential) -> bool:
 
 
 class _Runner:
-    """A compiled graph with the weights that a model has at the time of a call."""
+    """A compiled graph that uses the present weights of a model in each call."""
 
     def __init__(self, graph: Graph, model: InteratomicPotential) -> None:
         self.graph, self.r_max, self.places = graph, model.r_max, list(_places(model).values())
@@ -144,29 +144,29 @@ class _Runner:
 
 
 def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential], Graph], purpose: str) -> Core | None:
-    """What ``build`` makes, if it can be made and agrees with the eager model; None and a warning else.
+    """The result of ``build`` if it succeeds and agrees with the eager model; otherwise None, with a warning.
 
-    Both run with random weights and without E0s: weights of a model may give no forces at all, and its E0s would hide
-    errors of its energies.
+    Both are compared with random weights and without E0s: the weights of a model may give zero forces, and E0s would
+    hide errors of energies.
     """
     try:
         probe, training = _probe(model), purpose == "training"
         graph, edges = build(probe), _random_edges(model)
         wanted = _results(probe, probe.energies_and_gradients(edges, create_graph=training), training)
         got = _results(probe, _Runner(graph, probe)(edges), training)
-    except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; none matters for the results)
+    except Exception as error:  # noqa: BLE001  (a compiler can fail in many ways, and the eager model still works)
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
     else:
         worst = torch.stack([(g - w).abs().max() / w.abs().max() for g, w in zip(got, wanted, strict=True)]).max()
-        if worst <= TOLERANCE[model.dtype]:  # false for NaN too
+        if worst <= TOLERANCE[model.dtype]:  # also false for NaN
             return _Runner(graph, model)
-        reason = f"its results differ from the eager model's by {worst:.1e} of their size"
+        reason = f"the relative difference to the eager model is {worst:.1e}"
     warnings.warn(f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=3)
     return None
 
 
 def _probe(model: InteratomicPotential) -> InteratomicPotential:
-    """A copy with random weights, without E0s and bounds, all of whose weights are trained."""
+    """A copy with random weights that all require gradients, without E0s and without a bound on edges."""
     probe = copy.deepcopy(model).train(model.training).requires_grad_(True)
     probe.max_edges = None
     probe.atomic_energy.reference.zero_()
@@ -179,14 +179,14 @@ def _probe(model: InteratomicPotential) -> InteratomicPotential:
 
 
 class _Fusable(torch.fx.Transformer):
-    """The same graph from operations that the compiler joins with what is before and after them.
+    """Replace operations of a graph by equivalent ones that the compiler can fuse with their neighbors.
 
-    In eager mode and in gradients of gradients the ones that it replaces are faster. Every batched product of the graph
-    is one of blocks of edges.
+    In eager mode and in second derivatives the original operations are faster. All batched products of the graph are
+    products of blocks of edges.
     """
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace gathers, sums over segments, and the small matrix products of blocks of edges."""
+        """Replace gathers, segment sums, and the small matrix products of blocks of edges."""
         if target is torch.ops.ik_e3nn.gather.default:
             x, index = args
             return x.index_select(0, index)
@@ -202,7 +202,7 @@ class _Fusable(torch.fx.Transformer):
 
 
 def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training: bool) -> list[Tensor]:
-    """Energies, gradients, and in training the derivatives of a function of both with respect to all weights."""
+    """Energies, gradients, and for training the derivatives of a function of both with respect to all weights."""
     results = [output.detach() for output in outputs]
     if training:
         weights = [p for p in model.parameters() if p.requires_grad]
@@ -213,7 +213,7 @@ def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training:
 
 
 def _places(model: InteratomicPotential) -> dict[str, tuple[dict[str, Any], str]]:
-    """Where a model keeps its tensors, the inputs of its graph, by their full names."""
+    """The stores of a model's tensors, which are the inputs of its graph, by their full names."""
     return {
         f"{prefix}.{name}".lstrip("."): (store, name)
         for prefix, module in model.named_modules()
@@ -236,14 +236,14 @@ def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModu
     tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
     graph = make_fx(core, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
-        node.replace_all_uses_with(node.args[0])  # autograd detaches what it saves; the weights' gradient goes through
+        node.replace_all_uses_with(node.args[0])  # autograd detaches saved tensors, but gradients of weights need them
     graph.graph.eliminate_dead_code()
     graph.recompile()
     return graph
 
 
 def _package(model: InteratomicPotential, path: Path) -> None:
-    """Compile the graph ahead of time and keep it, at once or not at all."""
+    """Compile the graph ahead of time and write the package, completely or not at all."""
     graph = _Fusable(_trace(model, training=False)).transform()
     example = _padded(_random_edges(model), model.r_max)
     edges = [example[key] for key in sorted(example)]
@@ -252,7 +252,7 @@ def _package(model: InteratomicPotential, path: Path) -> None:
     shapes: tuple[list[Any], list[Any]] = ([{}] * len(state), [atoms_or_blocks] * len(edges))
     with torch.no_grad():
         program = torch.export.export(graph, (state, edges), dynamic_shapes=shapes)
-    with tempfile.TemporaryDirectory() as folder:  # not beside `path`: what a kill leaves there, the system removes
+    with tempfile.TemporaryDirectory() as folder:  # not beside `path`: the system removes the remains of a killed run
         package = torch._inductor.aoti_compile_and_package(
             program,
             package_path=str(Path(folder) / path.name),
@@ -260,45 +260,45 @@ def _package(model: InteratomicPotential, path: Path) -> None:
         )
         with written_at_once(path) as file, open(package, "rb") as source:
             shutil.copyfileobj(source, file)
-    path.chmod(0o600)  # whatever the user's files get
+    path.chmod(0o600)  # for every umask
 
 
 def _is_trusted(path: Path) -> bool:
-    """Whether a package is there that nobody else can have written; one that is not so is removed."""
+    """Whether a package exists that only this user can have written; other packages are removed."""
     if not os.path.lexists(path):
         return False
     reason = why_not_private(path)
     if reason is not None:
-        _log.warning("the machine code in %s is made again, because %s", path, reason)
+        _log.warning("the machine code in %s is compiled again, because %s", path, reason)
         path.unlink()
     return reason is None
 
 
 def _keep_compiler_private() -> None:
-    """Have torch's compiler keep its files in a folder of this user alone; by default it is one in /tmp."""
+    """Make torch's compiler store its files in a folder that only this user can write to; its default is in /tmp."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container that has no name for its user
         user = f"uid_{os.getuid()}"
-    default = Path(tempfile.gettempdir()) / f"torchinductor_{user}"  # where torch would have it
+    default = Path(tempfile.gettempdir()) / f"torchinductor_{user}"  # the default of torch
     try:
         folder = private_folder(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default))
     except PermissionError as error:
         folder = private_folder(_cache_folder(None) / "torchinductor")
         _log.warning("%s; torch's compiler uses %s instead", error, folder)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch sets it as well
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch sets this variable as well
 
 
 def _load(path: Path, device: torch.device) -> Graph:
     """A package as a function of (state, edges)."""
     where: dict[str, Any] = {} if device.index is None else {"device_index": device.index}
     package = torch._inductor.aoti_load_package(str(path), **where)
-    # its own __call__ sorts nested inputs first, which takes as long as a tenth of a small molecule's energy
+    # its __call__ first sorts nested inputs, which takes a tenth of the time for the energy of a small molecule
     return lambda state, edges: package.loader.run([*state, *edges])
 
 
 def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
-    """One more atom, and two blocks of edges beyond the cutoff that belong to it: no dimension is 0 or 1."""
+    """The edges with one more atom and two more blocks of vectors beyond the cutoff: no dimension is 0 or 1 then."""
     padded = {}
     for key, value in edges.items():
         if key in (fields.SENDERS, fields.OWNERS):
@@ -313,9 +313,9 @@ def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
 
 
 def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
-    """Some atoms with random neighbors."""
+    """Prepared edges of atoms with random neighbors."""
     generator = torch.Generator().manual_seed(0)
-    atoms, blocks, width = 151, 401, WIDTH  # of the size of a batch: compilers treat a dozen rows in another way
+    atoms, blocks, width = 151, 401, WIDTH  # the size of a batch, because compilers handle a few rows differently
     edges = {
         fields.SPECIES: torch.randint(len(model.species), (atoms,), generator=generator),
         fields.OWNERS: torch.randint(atoms, (blocks,), generator=generator).sort().values,
@@ -335,7 +335,7 @@ def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
 
 
 def _key(model: InteratomicPotential) -> str:
-    """Everything the machine code depends on: architecture, dtype, device, and the versions of all code involved."""
+    """Digest of everything that determines the machine code: architecture, dtype, device, and all source code."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[2]
     layers = ("symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "targets", "models")
@@ -351,12 +351,12 @@ def _key(model: InteratomicPotential) -> str:
 
 
 def _one_thread(model: InteratomicPotential) -> bool:
-    """Whether there is one thread: starting it in every loop would take a tenth of a small molecule's time."""
+    """Whether torch has one thread: code for several would take a tenth more time for a small molecule."""
     return model.device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def _processor() -> str:
-    """The instructions that this processor has: code is made for all of them."""
+    """The instruction sets of this processor, for all of which code is compiled."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])

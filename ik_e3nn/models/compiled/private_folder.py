@@ -1,4 +1,4 @@
-"""Folders that nobody but their owner can write to: machine code that is kept on disk runs when it is loaded."""
+"""Folders that only their owner can write to, for machine code, because it is run when it is loaded."""
 
 import os
 import stat
@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
-_MOST_LINKS = 40  # as many as Linux follows
+_MOST_LINKS = 40  # the limit of Linux
 
 
 def private_folder(path: Path) -> Path:
-    """A folder of this user alone; it is made, with the mode 0700, if it is not there.
+    """A folder that only this user can write to; it is made, with the mode 0700, if it does not exist.
 
     Args:
         path: The folder.
@@ -19,11 +19,11 @@ def private_folder(path: Path) -> Path:
         Its absolute path.
 
     Raises:
-        PermissionError: Somebody else could change what is in it: the folder or one above it belongs to another user or
+        PermissionError: Another user could change its contents: the folder or one above it belongs to another user or
             may be written by others, or the folder is a link.
     """
     path = Path(os.path.abspath(path.expanduser()))
-    if not hasattr(os, "getuid"):  # Windows: the user's folders are the user's own
+    if not hasattr(os, "getuid"):  # Windows: folders of a user are private by default
         path.mkdir(parents=True, exist_ok=True)
         return path
     for place in _way_to(path.parent):
@@ -46,7 +46,7 @@ def private_folder(path: Path) -> Path:
 
 
 def why_not_private(path: Path) -> str | None:
-    """Why a file or a folder could be somebody else's work; None if only this user can have written it."""
+    """Why another user could have written a file or folder; None if only this user can."""
     if not hasattr(os, "getuid"):
         return None
     status = path.lstat()
@@ -61,15 +61,15 @@ def why_not_private(path: Path) -> str | None:
 
 def _advice(path: Path) -> str:
     own = path.lstat().st_uid == os.getuid() and path.is_dir() and not path.is_symlink()
-    tighten = f"empty it and say chmod 700 {path}, or " if own else ""
+    tighten = f"empty it and run chmod 700 {path}, or " if own else ""
     return f"; {tighten}set IK_E3NN_CACHE to a folder that is yours alone"
 
 
 def _check_above(place: Path) -> None:
-    """Whoever can write to a folder can put another in the place of one within it, unless it is sticky as /tmp is."""
+    """Refuse a parent folder in which another user could replace a folder; sticky folders like /tmp are accepted."""
     status = place.lstat()
     link = stat.S_ISLNK(status.st_mode)
-    owners = {os.getuid(), 0, os.lstat("/").st_uid}  # in some containers the system's user has another number
+    owners = {os.getuid(), 0, os.lstat("/").st_uid}  # in some containers the system's user has another id
     if status.st_uid not in owners:
         reason = f"belongs to another user ({status.st_uid})"
     elif not link and _others_can_replace(status):
@@ -77,9 +77,9 @@ def _check_above(place: Path) -> None:
     else:
         return
     own = status.st_uid == os.getuid() and not link
-    advice = f"say chmod go-w {place}, or " if own else ""
+    advice = f"run chmod go-w {place}, or " if own else ""
     raise PermissionError(
-        f"machine code is not kept below {place}, because that {reason}; {advice}set IK_E3NN_CACHE to a folder that is "
+        f"machine code is not kept below {place}, because it {reason}; {advice}set IK_E3NN_CACHE to a folder that is "
         "yours alone"
     )
 
@@ -92,7 +92,7 @@ def _others_can_replace(status: os.stat_result) -> bool:
 
 
 def _is_own_group(group: int) -> bool:
-    """Whether a group is that of this user alone, as most systems make one for every user."""
+    """Whether a group has only this user, like the private group that most systems make for every user."""
     import grp
     import pwd
 
@@ -104,7 +104,7 @@ def _is_own_group(group: int) -> bool:
 
 
 def _way_to(path: Path) -> Iterator[Path]:
-    """All folders and links that a path goes through, as far as they exist."""
+    """All existing folders and links along a path."""
     here, rest, links = Path(path.anchor), list(path.parts[1:]), 0
     yield here
     while rest:

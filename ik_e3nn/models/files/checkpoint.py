@@ -24,12 +24,12 @@ from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.nn import add_lora, lora_layers
 from ik_e3nn.user_path import is_file
 
-OLDEST_VERSION = min(STEPS)  # that is still read: its checksum covers names and bytes of the weights
+OLDEST_VERSION = min(STEPS)  # oldest format that can be read; its checksum covers names and bytes of the weights
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 KEY = "ik_e3nn"
 M = TypeVar("M", bound=StoredModel)
 MODELS: dict[str, type[StoredModel]] = {kind.__name__: kind for kind in (InteratomicPotential, MolecularPropertyModel)}
-"""The models that have files, by the name in the file."""
+"""The classes of models that can be saved, by their names in the file."""
 LARGEST = {"l_max": 12, "l_features": 12, "correlation": 8, "num_layers": 100, "kernel_depth": 100, "grid_degree": 200}
 MAY_BE_NAN = ("scales.per_atom", "scales.per_square")
 
@@ -37,13 +37,13 @@ MAY_BE_NAN = ("scales.per_atom", "scales.per_square")
 def save_model(
     model: StoredModel, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
 ) -> None:
-    """Write a model to one file, at once or not at all.
+    """Write a model to one file, completely or not at all.
 
     Args:
         model: A potential, or a model of properties.
-        path: Where; ".safetensors" is the usual ending.
-        summary: Anything JSON-able about the training, kept as it is.
-        overwrite: Replace a file that exists.
+        path: Path of the file, usually with the suffix ".safetensors".
+        summary: Data about the training that JSON can store; it is stored as it is.
+        overwrite: Replace an existing file.
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is False.
@@ -71,19 +71,19 @@ def save_model(
     }
     bad = not_finite(tensors)
     if bad:
-        raise ModelFileError(f"{path} is not written: {bad}; the training has diverged")
+        raise ModelFileError(f"{path} was not written, because {bad}; the training has diverged")
     write_contents(path, KEY, info, tensors, overwrite=overwrite)
 
 
 def read_model_info(path: str | PathLike[str]) -> dict[str, Any]:
-    """The JSON part of a model file: configuration, species, E0 and where they come from, units, versions, training.
+    """The JSON part of a model file: configuration, species, E0s and their origin, units, versions, training.
 
     Args:
         path: The file; "base" and "base-properties" are the models that come with the package.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ModelFileError: Not a model file, broken, or written by a newer version.
+        FileNotFoundError: The file does not exist.
+        ModelFileError: The file is not a model file, broken, or written by a newer version.
     """
     return _read(model_path(path))[0]
 
@@ -111,18 +111,18 @@ def load_model(
 
     Args:
         path: The file; "base" and "base-properties" are the models that come with the package.
-        device: "cpu", "cuda", "cuda:1" ..., or "auto" for a GPU where there is one; graphs must be on the same device:
+        device: "cpu", "cuda", "cuda:1" ..., or "auto" for a GPU if one is available; graphs must be on the same device:
             ``graph.to(model.device)``.
-        dtype: Floating type; the one it was saved with if absent.
-        kind: The class that the model must have, where only that one will do.
+        dtype: Floating type; by default the type in the file.
+        kind: The class that the model must have; by default any.
 
     Returns:
         An ``InteratomicPotential`` or a ``MolecularPropertyModel``, in evaluation mode.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ModelFileError: Not a model file, broken, written by a newer version, or the model is of another kind.
-        ConfigError: An unknown device.
+        FileNotFoundError: The file does not exist.
+        ModelFileError: The file is not a model file, broken, written by a newer version, or of another kind.
+        ConfigError: The device is unknown.
 
     Example:
         >>> from ik_e3nn.targets import Intensive
@@ -162,7 +162,7 @@ def _a(name: str) -> str:
 
 
 def _domain(path: Path, info: Mapping[str, Any]) -> Domain | None:
-    """What the model was trained on, where that is known; older files do not say it of unpaired electrons."""
+    """The domain of the model, if it is known; older files do not include unpaired electrons."""
     if info.get("trained_on") is None:
         return packaged_domain(path)
     return Domain(**({"unpaired": True} | info["trained_on"]))
@@ -175,7 +175,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         metadata, tensors = read_contents(path)
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
-            f"{path} is not a readable model file ({error}); it may be truncated: copy it again or train anew"
+            f"{path} is not a readable model file ({error}); it may be truncated: copy it or train the model again"
         ) from error
     if KEY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not a model of ik_e3nn: it lacks the entry {KEY!r}")
@@ -199,15 +199,15 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     _check_description(info, checksum, path)
     digest = _digest(tensors) if found == OLDEST_VERSION else contents_digest(info, tensors)
     if info[checksum] != digest:
-        raise ModelFileError(f"{path}: the file is damaged (its checksum is wrong): copy it again or train anew")
+        raise ModelFileError(f"{path}: the file is damaged (its checksum is wrong): copy it or train the model again")
     bad = not_finite(tensors)
     if bad:
-        raise ModelFileError(f"{path}: {bad}: train anew, or use an earlier file")
+        raise ModelFileError(f"{path}: {bad}: train the model again, or use an earlier file")
     return upgraded(info, tensors)
 
 
 def _format(info: Any, path: Path) -> tuple[int, str]:
-    """The number of the format that a description is in, and the version of the package that wrote it."""
+    """The format number of a description, and the version of the package that wrote it."""
     kinds = {"format_version": (int, "a whole number"), "versions": (dict, "a mapping")}
     for name, (kind, words) in kinds.items():
         found = info.get(name, {} if kind is dict else None) if isinstance(info, dict) else None
@@ -219,7 +219,7 @@ def _format(info: Any, path: Path) -> tuple[int, str]:
 
 
 def _check_description(info: Mapping[str, Any], checksum: str, path: Path) -> None:
-    """Refuse a description that lacks something, has something of a wrong type, or is of an unknown kind of model."""
+    """Refuse a description with missing entries, entries of a wrong type, or an unknown kind of model."""
     kinds: dict[str, type] = {"model": str, "config": dict, "dtype": str}
     if isinstance(info.get("model"), str):
         if info["model"] not in MODELS:
@@ -239,9 +239,9 @@ def _check_description(info: Mapping[str, Any], checksum: str, path: Path) -> No
 
 
 def not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Which weights are NaN or infinite, in words; empty if none are.
+    """A clause about weights that are NaN or infinite; empty if there are none.
 
-    What an element adds to a property may be unknown, which is NaN.
+    Reference numbers of elements may be NaN, which means that they are unknown.
     """
     for name, tensor in tensors.items():
         good = tensor.isfinite()
@@ -253,10 +253,10 @@ def not_finite(tensors: Mapping[str, torch.Tensor]) -> str:
 
 
 def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse sizes that no weights in the file can have: a model of them would exhaust the memory before that shows.
+    """Refuse sizes that do not fit the weights in the file, because such a model might exhaust the memory.
 
     Raises:
-        ValueError: Names the setting.
+        ValueError: A size is too large; the message names it.
     """
     largest = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     for name, value in config.items():
@@ -268,7 +268,7 @@ def check_sizes(config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) 
 
 
 def weights_digest(model: StoredModel, spelled: Callable[[str], str] = str) -> str:
-    """The checksum of all weights that the model's file has, with their names spelled as they are or were."""
+    """The checksum of all weights of a model, with their names in the present spelling or that of ``spelled``."""
     return _digest({spelled(name): tensor for name, tensor in _tensors(model).items()})
 
 
@@ -277,7 +277,7 @@ def _tensors(model: StoredModel) -> dict[str, torch.Tensor]:
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:
-    """Checksum of all weights; safetensors has none of its own."""
+    """Checksum of all weights, which safetensors does not have."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""One safetensors file with everything else as JSON in its header: what model and uncertainty files have in common."""
+"""The container of model and uncertainty files: a safetensors file with everything else as JSON in its header."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ik_e3nn.atomic import written_at_once
 def write_contents(
     path: str | Path, key: str, info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], *, overwrite: bool
 ) -> None:
-    """Write a description and tensors with a checksum of both, at once or not at all.
+    """Write a description and tensors with a checksum of both, completely or not at all.
 
     Args:
-        path: Where.
+        path: Path of the file.
         key: Name of the description in the header.
-        info: What JSON can hold; other objects are written as text.
+        info: The description, for JSON; objects that JSON cannot store are written as text.
         tensors: The tensors by name.
-        overwrite: Replace a file that exists.
+        overwrite: Replace an existing file.
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is False.
     """
     path = Path(path)
     if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: choose another name, or say overwrite=True")
+        raise FileExistsError(f"{path} exists: choose another name, or pass overwrite=True")
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     plain = json.loads(json.dumps(info, allow_nan=False, default=str))
     data = save(kept, metadata={key: json.dumps(plain | {"sha256": contents_digest(plain, kept)})})
@@ -44,16 +44,16 @@ def read_contents(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     """The header of a safetensors file and its tensors.
 
     Raises:
-        SafetensorError: It is no such file.
-        OSError: It cannot be read.
+        SafetensorError: The file is not a safetensors file.
+        OSError: The file cannot be read.
     """
-    path.open("rb").close()  # says what is wrong with permissions, which safetensors does not
+    path.open("rb").close()  # its error names missing permissions, which that of safetensors does not
     with safe_open(path, framework="pt") as file:
         return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # not a dict
 
 
 def contents_digest(info: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> str:
-    """Checksum of everything in a file: the description, and name, type, shape and numbers of every tensor."""
+    """Checksum of everything in a file: the description, and the name, dtype, shape and values of every tensor."""
     described = {name: value for name, value in info.items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for name in sorted(tensors):

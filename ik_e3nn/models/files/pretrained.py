@@ -1,4 +1,4 @@
-"""The base model that comes with the package, and where models are looked for."""
+"""The base models of the package, and the paths of model files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parents[1] / "base"
 MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
 PROPERTIES, PROPERTIES_CARD = "properties.safetensors", "PROPERTIES.md"
 BASE, BASE_PROPERTIES = "base", "base-properties"
-BASE_METHOD = "GFN2-xTB"  # the level of theory that both were trained on
+BASE_METHOD = "GFN2-xTB"  # level of theory of the training data of both
 RECIPE, PROPERTIES_RECIPE = "examples/08_base_model.py", "examples/10_property_base.py"
 
 
@@ -23,7 +23,7 @@ DOMAINS = {MODEL: Domain(max_atoms=20), PROPERTIES: Domain(max_atoms=22)}  # mol
 
 
 def packaged_domain(path: Path) -> Domain | None:
-    """What a model that comes with the package was trained on; None of other files.
+    """The domain of a model that comes with the package; None for other files.
 
     Example:
         >>> packaged_domain(Path("run/model.safetensors")) is None
@@ -43,7 +43,7 @@ def base_model_path() -> Path:
         The path of a model file; its card, ``README.md``, is beside it.
 
     Raises:
-        ModelFileError: This copy of the package has none.
+        ModelFileError: This copy of the package has no base model.
 
     Example:
         >>> base_model_path().name  # doctest: +SKIP
@@ -52,21 +52,21 @@ def base_model_path() -> Path:
     path = FOLDER / MODEL
     if not path.is_file():
         raise ModelFileError(
-            f"this copy of ik_e3nn comes without the base model ({path} is not there): name a model file (--model, or "
+            f"this copy of ik_e3nn comes without the base model ({path} is missing): give a model file (--model, or "
             f"IKCalculator('my_run/{MODEL}')), or make the base model with `python {RECIPE} --work WORK --install`"
         )
     return path
 
 
 def model_path(model: str | PathLike[str]) -> Path:
-    """The file that a setting stands for: a path, or a model that comes with the package.
+    """The model file of a setting: a path, or a model that comes with the package.
 
     Args:
-        model: A path; "base" for the base model; "base-properties" for that of properties, GFN2-xTB orbital
-            energies, dipole moments and atomisation energies, whose card is ``PROPERTIES.md``.
+        model: A path; "base" for the base model; "base-properties" for the base model of properties, GFN2-xTB orbital
+            energies, dipole moments and atomization energies, whose card is ``PROPERTIES.md``.
 
     Raises:
-        ModelFileError: A model of the package is asked for and is not there.
+        ModelFileError: The model of the package is missing.
 
     Example:
         >>> str(model_path("run/model.safetensors"))
@@ -77,14 +77,14 @@ def model_path(model: str | PathLike[str]) -> Path:
     path = FOLDER / PROPERTIES
     if not path.is_file():
         raise ModelFileError(
-            f"this copy of ik_e3nn comes without the base model of properties ({path} is not there); make it with "
+            f"this copy of ik_e3nn comes without the base model of properties ({path} is missing); make it with "
             f"`python {PROPERTIES_RECIPE} --work WORK --install`"
         )
     return path
 
 
 def model_files(models: str | Sequence[str]) -> list[Path]:
-    """The files of a name, a glob, or a list of them, as ``model_path`` finds them.
+    """The model files of a name, a glob pattern, or a list of these; names are resolved by ``model_path``.
 
     Example:
         >>> [path.name for path in model_files(["a.safetensors", "b.safetensors"])]

@@ -1,4 +1,4 @@
-"""Older model files in the terms of this version: one small function for every step from a format to the next."""
+"""Upgrade older model files: one small function for every step from a format to the next."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Tensors = dict[str, Tensor]
 
 
 def upgraded(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
-    """The contents of a model file as this version would have written them.
+    """Upgrade the contents of a model file to the present format.
 
     Args:
         info: The JSON part of the file, with its ``format_version``; it is not changed.
         tensors: The weights by name; the mapping is not changed.
 
     Returns:
-        Both in the format of today.
+        Both in the present format.
 
     Example:
         >>> info, _ = upgraded({"format_version": 3, "config": {"steerable": {"channels": 4}}}, {})
@@ -35,14 +35,14 @@ def upgraded(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
 
 
 def _to_3(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
-    """Format 3 has a checksum of the whole file in place of one of the weights; the contents are the same."""
+    """Format 3 has a checksum of the whole file instead of a checksum of the weights; the contents are the same."""
     return {name: value for name, value in info.items() if name != "weights_sha256"}, tensors
 
 
 def _to_4(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
-    """Format 4 has American spelling, and the activation of the paper's network is always stated.
+    """Format 4 has American spelling, and always gives the activation of the steerable network.
 
-    Until the activation could be chosen, the network had the pointwise one on the sphere.
+    Before the activation could be chosen, it was "sphere".
     """
     config = dict(info["config"])
     if isinstance(config.get("steerable"), dict):
@@ -54,12 +54,12 @@ def _to_4(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
 
 
 def _american(name: str) -> str:
-    """The name of a module or tensor as it is spelled today."""
+    """The name of a module or tensor in its present spelling."""
     return name.replace("normalisation", "normalization").replace("heads.polarisability", "heads.polarizability")
 
 
 def name_before_4(name: str) -> str:
-    """The name of a module or tensor as it was spelled until format 3.
+    """The name of a module or tensor in its spelling up to format 3.
 
     >>> name_before_4("conv.normalization")
     'conv.normalisation'
@@ -68,11 +68,11 @@ def name_before_4(name: str) -> str:
 
 
 def _american_kind(target: Any) -> Any:
-    """A target whose kind is spelled as it is today; its name is the user's."""
+    """A target with the present spelling of its kind; its name is the user's and is not changed."""
     if isinstance(target, dict) and target.get("kind") == "polarisability":
         return target | {"kind": "polarizability"}
     return target
 
 
 STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4}
-"""The function that upgrades a file of each older format by one."""
+"""For each older format, the function that upgrades a file to the next format."""

@@ -1,1 +1,1 @@
-"""The networks: potentials, properties, point clouds and forecasts, and what they are made of."""
+"""The networks: potentials, properties, point clouds and forecasts, and their parts."""

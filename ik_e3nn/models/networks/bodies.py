@@ -1,4 +1,4 @@
-"""What is between a graph and the readouts of properties: the paper's network, or the blocks of a potential."""
+"""Bodies of property models: the network of the paper, or the blocks of a potential."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ik_e3nn.models.networks.potential import InteratomicPotential
 
 
 class Body(nn.Module, ABC):
-    """Steerable features of every atom.
+    """A module that computes steerable features of every atom from a graph.
 
     Attributes:
         irreps_out: Type of the features.
-        inputs: Optional inputs that it reads, like "bond_types".
-        potential: The potential whose blocks it consists of, or None.
+        inputs: Optional inputs of the body, like "bond_types".
+        potential: The potential that the body consists of, or None.
     """
 
     irreps_out: o3.Irreps
@@ -38,12 +38,12 @@ class Body(nn.Module, ABC):
 
 
 class SteerableBody(Body):
-    """Residual steerable convolutions with implicit kernels, the paper's architecture; see ``SteerableNetwork``.
+    """Residual steerable convolutions with implicit kernels, as in the paper; see ``SteerableNetwork``.
 
     Args:
         species: Atomic numbers.
-        settings: Sizes, and what kernels see.
-        edges: Kind of the graph; without a cutoff, kernels end by a window of their own.
+        settings: Sizes of the network, and inputs of its kernels.
+        edges: Kind of the graph; for bonds only, kernels have a Gaussian window instead of a cutoff.
         r_max: Cutoff in A.
     """
 
@@ -74,14 +74,14 @@ class SteerableBody(Body):
 class PotentialBody(Body):
     """The blocks of an ``InteratomicPotential``, from its embedding to the features after each interaction.
 
-    What it gives are the features of all interactions side by side. Its weights have the names that they have in the
-    potential, so those of a trained one can be taken over: see ``take_weights``.
+    The output is the features of all interactions side by side. The weights have the same names as in the potential, so
+    that weights of a trained potential can be copied: see ``take_weights``.
 
     Args:
         species: Atomic numbers.
         options: Arguments of ``InteratomicPotential``.
         r_max: Cutoff in A.
-        energies: Whether it stays a whole potential, whose energies are predicted too.
+        energies: Whether the body keeps the readouts of the potential, so that energies are predicted too.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class PotentialBody(Body):
         self.potential: InteratomicPotential = InteratomicPotential(species, r_max, **options)
         self.energies = energies
         if not energies:
-            self.potential.readouts = nn.ModuleList()  # what is read here are properties, not energies
+            self.potential.readouts = nn.ModuleList()  # energies are not predicted
             self.potential.field = None
         self.irreps_out = sum(self.potential.irreps_features, o3.Irreps())
         self.inputs = self.potential.inputs
@@ -105,10 +105,10 @@ class PotentialBody(Body):
         self.potential.set_average_neighbors(number)
 
     def take_weights(self, potential: InteratomicPotential) -> None:
-        """Start from the weights and constants of a trained potential of the same configuration.
+        """Copy the weights and constants of a trained potential with the same configuration.
 
         Raises:
-            ValueError: Its configuration is another one.
+            ValueError: The configuration differs.
         """
         if potential.config != self.potential.config:
             differing = [name for name, value in potential.config.items() if self.potential.config.get(name) != value]

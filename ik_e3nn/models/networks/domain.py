@@ -1,4 +1,4 @@
-"""What a model was trained on, and what of a structure is outside of it."""
+"""The domain of a model: what structures it was trained on, and whether others are outside of it."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _log = logging.getLogger(__name__)
 
 BoolArray = NDArray[np.bool_]
 
-MOST = 1000  # structures of a training set that are looked at
+MOST = 1000  # largest number of structures of a training set to analyze
 
 
 @dataclass(frozen=True)
 class Domain:
-    """What a model was trained on.
+    """The structures on which a model was trained.
 
     Args:
-        max_atoms: Atoms of the largest structure.
+        max_atoms: Number of atoms of the largest structure.
         periodic: Whether any structure was periodic.
-        several: Whether any structure was of several molecules.
-        charged_groups: Whether any structure had groups like ammonium or carboxylate, whatever its total charge.
-        unpaired: Whether any structure had unpaired electrons, or atoms with fewer bonds than they can have.
+        several: Whether any structure consisted of several molecules.
+        charged_groups: Whether any structure had groups like ammonium or carboxylate, for any total charge.
+        unpaired: Whether any structure had unpaired electrons, or atoms with too few bonds.
 
     Raises:
-        TypeError: Not a whole number and truth values.
+        TypeError: The values are not a whole number and truth values.
 
     Example:
         >>> from ase.build import bulk
@@ -52,7 +52,7 @@ class Domain:
     def __post_init__(self) -> None:
         flags = (self.periodic, self.several, self.charged_groups, self.unpaired)
         if not isinstance(self.max_atoms, int) or not all(isinstance(flag, bool) for flag in flags):
-            raise TypeError(f"trained_on must be a number of atoms and true or false, got {self!r}")
+            raise TypeError(f"trained_on must be a number of atoms and truth values; got {self!r}")
 
     def __str__(self) -> str:
         """The training data in words.
@@ -71,7 +71,7 @@ class Domain:
         return f"{kind} of up to {self.max_atoms} atoms{' without ' * bool(absent)}{' and '.join(absent)}"
 
     def outside(self, atoms: Atoms) -> list[str]:
-        """What of a structure is beyond the training data, in words; nothing where all is inside.
+        """The respects in which a structure is outside of the domain, in words; empty if it is inside.
 
         Args:
             atoms: The structure.
@@ -86,14 +86,14 @@ class Domain:
         size = int(sizes.max(initial=0))
         if size > self.max_atoms:
             found.append(f"it has {size} atoms in one piece, more than {self.max_atoms}")
-        if charged_groups(atoms, pairs):  # an odd number of electrons says no more then
+        if charged_groups(atoms, pairs):  # an odd number of electrons is no further reason then
             found += [] if self.charged_groups else ["it has charged groups (it is a zwitterion, a salt or an ion)"]
         elif not self.unpaired and (reason := unpaired_electrons(atoms, pairs)):
             found.append(reason)
         return found
 
     def joined(self, other: Domain | None) -> Domain:
-        """The domain of both training sets; of this one where nothing is known of the other.
+        """The domain of both training sets together; this domain if the other is unknown.
 
         Example:
             >>> Domain(3).joined(Domain(2, periodic=True))
@@ -111,7 +111,7 @@ class Domain:
 
 
 def domain_of(structures: Sequence[Atoms]) -> Domain:
-    """The domain of a training set; of a large one, so far as a part of it shows.
+    """The domain of a training set; for large sets, only some structures are analyzed.
 
     Args:
         structures: The structures.
@@ -133,19 +133,19 @@ def domain_of(structures: Sequence[Atoms]) -> Domain:
 
 
 def domain_of_model(model: object) -> Domain | None:
-    """What a model, or the first of a committee, was trained on, as far as its file says."""
+    """The domain of a model, or of the first member of a committee; None if it is unknown."""
     first = next(iter(getattr(model, "members", None) or [model]))
     domain = getattr(first, "trained_on", None)
     return domain if isinstance(domain, Domain) else None
 
 
 def warn_of_structures(domain: Domain | None, structures: Sequence[Atoms], what: str = "structures") -> None:
-    """Warn of how many structures are unlike those that a model was trained on.
+    """Warn if structures are outside of the domain of a model.
 
     Args:
-        domain: What it was trained on; None where that is not known.
+        domain: Domain of the model; None if it is unknown.
         structures: The structures.
-        what: What to call them.
+        what: Name of the structures in the message.
     """
     every = [] if domain is None else [domain.outside(atoms) for atoms in structures]
     found = [number for number, reasons in enumerate(every) if reasons]
@@ -157,7 +157,7 @@ def warn_of_structures(domain: Domain | None, structures: Sequence[Atoms], what:
 
 
 def unpaired_electrons(atoms: Atoms, pairs: Contacts) -> str:
-    """What says that a molecule has unpaired electrons or lacks hydrogens, in words; "" if nothing does.
+    """The reason why a molecule must have unpaired electrons or lack hydrogens, in words; "" if there is none.
 
     Args:
         atoms: The structure.
@@ -169,11 +169,11 @@ def unpaired_electrons(atoms: Atoms, pairs: Contacts) -> str:
 
 
 def charged_groups(atoms: Atoms, pairs: Contacts) -> bool:
-    """Whether a molecule has charges that no neighbor makes up for, as ammonium or carboxylate.
+    """Whether a molecule has charges that no neighbor compensates, as in ammonium or carboxylate.
 
-    A total charge says it. Formal charges count where they are known; nitro groups and the like, whose charges are side
-    by side, do not. Where none are known, nitrogen with four neighbors, oxygen with three of H or C, and carbon with
-    two bare oxygens besides one neighbor are looked for.
+    A total charge is sufficient. If formal charges are known, they are used; adjacent opposite charges, as in nitro
+    groups, do not count. Otherwise nitrogen with four neighbors, oxygen with three neighbors H or C, and carbon with
+    two terminal oxygens and one other neighbor count as charged groups.
 
     Args:
         atoms: The structure.
@@ -198,5 +198,5 @@ def charged_groups(atoms: Atoms, pairs: Contacts) -> bool:
 
 
 def _kinds(atoms: Atoms, pairs: Contacts) -> tuple[BoolArray, BoolArray, BoolArray]:
-    """All contacts, those that are bonds without doubt, and of these those with hydrogen and carbon."""
+    """Masks of all contacts, of certain bonds, and of certain bonds to hydrogen or carbon, (n,) each."""
     return np.ones(len(pairs.sure), dtype=bool), pairs.sure, pairs.sure & np.isin(atoms.numbers[pairs.second], (1, 6))

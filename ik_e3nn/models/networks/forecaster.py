@@ -1,4 +1,4 @@
-"""Where particles will be: a steerable message-passing network for systems whose symmetry is that of a group."""
+"""Forecasts of particle positions by a steerable message-passing network, equivariant under a given group."""
 
 from collections.abc import Sequence
 
@@ -15,28 +15,28 @@ from ik_e3nn.models.networks.modes import in_own_precision
 from ik_e3nn.nn import DampedSquare, EquivariantLinear, EquivariantMLP
 from ik_e3nn.symmetry import SymmetryGroup
 
-REACH = 4.0  # initial width of the kernels' shell, in the unit of the positions
+REACH = 4.0  # initial width of the Gaussian window of kernels, in the unit of the positions
 
 
 class Forecaster(ExactModule):
-    r"""Positions after some time of particles that all act on each other and feel something outside.
+    r"""Predict future positions of particles that interact with each other and with an external field.
 
     .. math:: h_{ij}^{(t)} &= K_t\big(r_{ij}; h_{ij}^{(t-1)}, f_i^{(t)}, f_j^{(t)}\big) \\
               f_i^{(t+1)} &= f_i^{(t)} + \mathrm{MLP}\Big( L f_i^{(t)} + \sum_j K(h_{ij}^{(t)}) f_j^{(t)} \Big) \\
               x_i(t) &= x_i + t v_i + L_t(f_i^{(0)}) + \mathrm{MLP}_t(f_i^{(T)})
 
-    Each kernel is an implicit one: a G-equivariant MLP of the edge, of what the last kernel made of it, and of the
-    features of both ends. Along directions that G leaves alone the network sees where the particles are, along the
-    others only how they lie to each other. Several times t share all but their last maps: where the particles were long
-    ago says much about the forces between them, and teaches the network what it needs for the time of interest.
+    Each kernel is implicit: a G-equivariant MLP of the edge, of the output of the last kernel, and of the features of
+    both ends. Along directions that G leaves fixed, the network depends on absolute positions, along the others only on
+    relative positions. All times t share everything but the last maps: predicting positions at other times, also in the
+    past, trains the network on the forces, and improves the predictions for the time of interest.
 
     Args:
         group: Symmetry group G of the dynamics, or its name.
-        num_scalars: Numbers that are known of every particle.
-        channels: Fields of every degree.
-        num_layers: Number of messages T.
+        num_scalars: Number of known scalars of every particle.
+        channels: Number of fields of every degree.
+        num_layers: Number of rounds of messages T.
         l_max: Largest degree of all fields. With 0 and the group "C1" it is a plain message-passing network.
-        times: When, in the unit of time of the velocities; may be negative.
+        times: Times of the predictions, in the unit of time of the velocities; they may be negative.
 
     Raises:
         ValueError: No times are given.
@@ -79,14 +79,14 @@ class Forecaster(ExactModule):
         self.linear = EquivariantLinear(irreps_in, out, self.group, bias=True)
         for module in self.modules():
             if isinstance(module, DampedSquare):
-                module.gain = 1.0  # beside skip connections products may begin small; the N-body table has it so
-        with torch.no_grad():  # at first every particle keeps its velocity
+                module.gain = 1.0  # products may start small beside skip connections; used for the N-body table
+        with torch.no_grad():  # an untrained model predicts motion with constant velocity
             self.linear.weight.zero_()
             self.readout.last.weight.zero_()
 
     @in_own_precision
     def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor) -> Tensor:
-        """Positions at all times.
+        """Predict the positions at all times.
 
         Args:
             positions: (B, N, 3).
@@ -94,7 +94,7 @@ class Forecaster(ExactModule):
             scalars: (B, N, num_scalars).
 
         Returns:
-            (B, len(times), N, 3), like the frames of a trajectory.
+            Positions (B, len(times), N, 3).
         """
         systems, particles, _ = positions.shape
         edge_index = _all_pairs(systems, particles, positions.device)
@@ -112,7 +112,7 @@ class Forecaster(ExactModule):
 
 
 class Message(nn.Module):
-    """One round of messages, which keeps what the kernel made of every edge for the next."""
+    """One round of messages; it also returns the filter fields of every edge, for the next round."""
 
     def __init__(self, hidden: o3.Irreps, group: SymmetryGroup, *, first: bool) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a potential is made of: presets of its size, and the checks of its hyperparameters."""
+"""Hyperparameters of potentials: presets of the size, and checks."""
 
 from collections.abc import Iterable, Mapping
 from numbers import Real
@@ -15,15 +15,15 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
 }
 LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
-LARGEST_DEGREE = 12  # of spherical harmonics in e3nn
+LARGEST_DEGREE = 12  # largest degree of spherical harmonics in e3nn
 OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS, *SURROUNDINGS)
 
 
 def parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
-    """Atomic numbers, sorted, of elements given by number or symbol.
+    """Sorted atomic numbers of elements that are given by number or symbol.
 
     Raises:
-        ValueError: Not an element, or none at all.
+        ValueError: An element is unknown, or none is given.
 
     Example:
         >>> parse_species(["O", 1])
@@ -36,7 +36,7 @@ def parse_species(species: Iterable[int | str]) -> tuple[int, ...]:
             raise ValueError(f"unknown chemical element {s!r}: give atomic numbers or symbols")
         numbers.add(number)
     if not numbers:
-        raise ValueError("a potential needs at least one species")
+        raise ValueError("a potential needs at least one species; got none")
     return tuple(sorted(numbers))
 
 
@@ -57,10 +57,10 @@ def parse_cutoff(r_max: object) -> float:
 
 
 def parse_sizes(preset: str, given: Mapping[str, int | None]) -> dict[str, int]:
-    """The sizes of a preset, but for those that are given.
+    """The sizes of a preset, with the given sizes in their place.
 
     Raises:
-        ValueError: An unknown preset, or a size out of range.
+        ValueError: The preset is unknown, or a size is out of range.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset must be one of {', '.join(PRESETS)}; got {preset!r}")
@@ -81,10 +81,10 @@ def parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
     """Optional inputs of a model.
 
     Raises:
-        ValueError: An unknown one, or more than one kind of surroundings.
+        ValueError: An input is unknown, or there is more than one kind of surroundings.
     """
     if isinstance(inputs, str):
-        raise ValueError(f"inputs must be a list of names, got the text {inputs!r}")
+        raise ValueError(f"inputs must be a list of names; got the text {inputs!r}")
     unknown = sorted(set(inputs) - set(OPTIONAL_INPUTS))
     if unknown:
         raise ValueError(f"inputs must be some of {', '.join(OPTIONAL_INPUTS)}; got {', '.join(map(str, unknown))}")

@@ -1,7 +1,7 @@
-"""What the property tests, calculators and simulation engines need of a potential: three protocols, each on the last.
+"""Interfaces of potentials for property tests, calculators and engines: three protocols, each based on the last.
 
-A class need not inherit from them: whatever has their members can be used. All tensors have the names, shapes and units
-of ``ik_e3nn.graph.fields``.
+A class need not inherit from them, but only have their members. All tensors have the names, shapes and units of
+``ik_e3nn.graph.fields``.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,11 +13,11 @@ from torch import Tensor
 from ik_e3nn.errors import DataError
 
 Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
-"""What can stand in for ``energies_and_gradients``; see ``ik_e3nn.models.compiled.potential``."""
+"""A function that can replace ``energies_and_gradients``; see ``ik_e3nn.models.compiled.potential``."""
 
 
 class PotentialFunction(Protocol):
-    """What the property tests need: a call with a graph."""
+    """A potential for property tests: it can be called with a graph."""
 
     def __call__(
         self,
@@ -36,16 +36,16 @@ class PotentialFunction(Protocol):
             forces: Also compute forces.
             stress: Also compute the stress.
             atomic_stress: Also compute atomic virials.
-            **options: What the potential knows besides, such as ``std`` where it has standard deviations.
+            **options: Further options of the potential, such as ``std`` if it predicts standard deviations.
 
         Returns:
-            Energies, and what was asked for, by the names of ``fields.OUTPUTS``.
+            Energies, and the requested outputs, by the names of ``fields.OUTPUTS``.
         """
 
 
 @runtime_checkable
 class Potential(PotentialFunction, Protocol):
-    """What a calculator needs besides: what the potential reads and gives, and where it is computed.
+    """A potential for calculators, with its inputs, outputs, dtype and device.
 
     Example:
         >>> from ik_e3nn.models import InteratomicPotential
@@ -55,46 +55,46 @@ class Potential(PotentialFunction, Protocol):
 
     @property
     def species(self) -> Sequence[int]:
-        """Atomic numbers that it knows."""
+        """Atomic numbers of the elements that it knows."""
 
     @property
     def r_max(self) -> float:
-        """Cutoff of the graph's edges in A."""
+        """Cutoff of the edges of graphs in A."""
 
     @property
     def inputs(self) -> Collection[str]:
-        """What it reads besides positions, elements and cell, such as ``total_charge`` or ``bond_types``."""
+        """Inputs besides positions, elements and cell, such as ``total_charge`` or ``bond_types``."""
 
     @property
     def outputs(self) -> Collection[str]:
-        """Names of what it can give, out of ``fields.OUTPUTS``."""
+        """Names of its possible outputs, out of ``fields.OUTPUTS``."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Floating type in which it computes."""
+        """Floating type of the computation."""
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """Device of the computation."""
 
 
 @runtime_checkable
 class EdgePotential(Potential, Protocol):
-    """What an engine needs that has edges of its own: derivatives by edge vectors, of which it makes forces."""
+    """A potential for engines with their own edges: it returns derivatives with respect to edge vectors."""
 
     def prepare(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the potential reads of a graph, by the names of ``fields.PREPARED``."""
+        """Inputs of the network from a graph, by the names of ``fields.PREPARED``."""
 
     def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-        """Site energies and the derivatives of their sum by those of ``fields.MOVING`` that are there.
+        """Site energies, and the derivatives of their sum with respect to the present tensors of ``fields.MOVING``.
 
         Args:
-            edges: What ``prepare`` gives, or an engine in its place.
-            create_graph: Whether the results shall be differentiated, by the weights for example.
+            edges: The tensors that ``prepare`` or an engine makes.
+            create_graph: Whether the results can be differentiated, for example with respect to weights.
 
         Returns:
-            Energies (N,), eV; derivatives by the edge vectors, (K, w, 3), eV/A; beside surroundings also by the
-            displacements from them, (N, 3), eV/A.
+            Energies (N,), in eV; derivatives with respect to edge vectors, (K, w, 3), in eV/A; and, with surroundings,
+            with respect to displacements from them, (N, 3), in eV/A.
         """
 
 
@@ -105,7 +105,7 @@ def as_potential(model: object) -> Potential:
     """The model, if it is a potential.
 
     Raises:
-        DataError: It lacks a member, which is named.
+        DataError: It lacks a member, which the message names.
 
     Example:
         >>> as_potential(torch.nn.Linear(1, 1))

@@ -1,4 +1,4 @@
-"""Models compute in their own precision and find their gradients, whatever modes of torch a caller has switched on."""
+"""Keep the precision and the gradients of models independent of the torch modes in which they are called."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,11 +16,11 @@ AUTOCAST = ("cpu", "cuda")
 
 
 def in_own_precision(forward: F) -> F:
-    """A method of a model that ``torch.autocast`` around a call leaves as exact as it is.
+    """Decorate a method of a model so that ``torch.autocast`` around a call does not reduce its precision.
 
-    With bfloat16 products, energies are off by meV and forces by tens of meV/A, and nothing would say so.
-    Gradients of weights are exact where ``backward()`` is called after the block, as torch advises; called inside, it
-    runs in autocast itself and is off by some 0.3 %.
+    With bfloat16 products, energies would silently be wrong by meV and forces by tens of meV/A. Gradients of weights
+    are exact if ``backward()`` is called after the autocast block, as torch recommends; inside the block ``backward()``
+    itself runs in autocast, with errors of about 0.3 %.
 
     Args:
         forward: The method.
@@ -46,10 +46,10 @@ def in_own_precision(forward: F) -> F:
 
 
 def with_gradients(forward: F) -> F:
-    """The same for a method (self, graph, ...) that needs gradients, which ``torch.inference_mode`` forbids.
+    """Decorate a method (self, graph, ...) likewise, and so that it has gradients in ``torch.inference_mode``.
 
-    Tensors that were made in that mode cannot be differentiated later either: those of the graph are copied, and
-    those of the model are replaced by equal ones.
+    Tensors that were made in this mode can never be differentiated: tensors of the graph are copied, and tensors of the
+    model are replaced by copies.
 
     Args:
         forward: The method.
@@ -74,7 +74,7 @@ def with_gradients(forward: F) -> F:
 
 @contextmanager
 def outside_inference_mode() -> Iterator[None]:
-    """A block in which gradients can be computed, though not by default, if it is run in ``torch.inference_mode``."""
+    """Context in which gradients can be enabled even inside ``torch.inference_mode``; they are off at first there."""
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
@@ -83,7 +83,7 @@ def outside_inference_mode() -> Iterator[None]:
 
 
 def renew(model: nn.Module) -> None:
-    """Replace weights and constants that were made in ``torch.inference_mode`` by ones that can be differentiated."""
+    """Replace weights and constants that were made in ``torch.inference_mode`` by copies that can be differentiated."""
     for module in model.modules():
         stores: list[dict[str, Any]] = [module._parameters, module._buffers, getattr(module, "_exact", {})]
         for store in stores:
@@ -104,7 +104,7 @@ def _autocast() -> bool:
 
 @contextmanager
 def without_autocast() -> Iterator[None]:
-    """A block in which every product is computed in the precision of its factors."""
+    """Context in which every product is computed in the precision of its factors."""
     with ExitStack() as stack:
         for device in AUTOCAST:
             if torch.is_autocast_enabled(device):

@@ -1,4 +1,4 @@
-"""What a point cloud shows: a steerable network for points with normals, whose symmetry is that of a group."""
+"""Classification of point clouds with normals by a steerable network, invariant under a given group."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,12 +19,12 @@ KernelMaker = Callable[[SymmetryGroup, float], Kernel]
 
 
 def cloud_kernel(group: SymmetryGroup, reach: float, *, activation: Activation = "gate") -> ImplicitKernel:
-    """The kernel of the paper's point clouds: two linear layers, 8 fields up to degree 2, an activation between.
+    """The kernel of the paper for point clouds: two linear layers, an activation between them, 8 fields up to degree 2.
 
     Args:
         group: The group G.
-        reach: Initial width of the Gaussian shell, in the unit of the positions.
-        activation: See ``ImplicitKernel``; the paper's is "sphere".
+        reach: Initial width of the Gaussian window, in the unit of the positions.
+        activation: See ``ImplicitKernel``; the paper uses "sphere".
 
     Reference:
         Zhdanov et al., NeurIPS 2023, appendix B.2, ModelNet-40.
@@ -46,29 +46,30 @@ class PointCloudClassifier(nn.Module):
               f_i^{(t+1)} = \mathrm{BN}\Big( \sigma \sum_{j \in N_t(i)} K_t(r_{ij}) f_j^{(t)} \Big) \\
               s &= \mathrm{MLP}\big( \max\nolimits_i f_i^{(T)} \big)
 
-    Convolutions with a nonlinearity and a batch norm each, a coarser cloud after each of them, G-invariant features
-    after the last, their maximum over the cloud, and an MLP. Scores do not change when a cloud is shifted, but depend
-    on the unit of length. Rounding decides between neighbors at equal distances: see ``Pyramid``. Needs torch-cluster.
+    The network has convolutions, each with a nonlinearity and a batch norm and each to a coarser cloud; the last gives
+    G-invariant features. Their maximum over the cloud is the input of an MLP. Scores do not change when a cloud is
+    shifted, but depend on the unit of length. Rounding decides between neighbors at equal distances: see ``Pyramid``.
+    Needs torch-cluster.
 
     Args:
         num_classes: Number of scores.
         group: Symmetry group G, or its name; it acts about z.
         irreps_in: Type of the input features; normals by default.
-        channels: Fields of every degree after the embedding and after each convolution but the last: one number, or
-            as many numbers as there are convolutions.
+        channels: Number of fields of every degree after the embedding and after each convolution but the last: one
+            number, or one for each.
         l_max: Largest degree of the features.
-        scalars: Invariant features after the last convolution.
-        kernel: Makes the kernel of a convolution, from the group and the distance of the farthest neighbors. Kernels
-            with attributes get the input features of the sender and the receiver.
+        scalars: Number of invariant features after the last convolution.
+        kernel: Function that makes the kernel of a convolution from the group and the approximate distance of its
+            farthest neighbors. Kernels with attributes get the input features of the sender and the receiver.
         activation: Nonlinearity after each convolution. With "gate" and "product" scores are invariant to rounding, if
-            kernels are exact: to 1e-12 of their spread in float64 and 1e-4 in float32. "sphere" is the paper's
-            quotient ELU, also in kernels with ``functools.partial(cloud_kernel, activation="sphere")``; scores of new
+            kernels are exact: to 1e-12 of their spread in float64 and 1e-4 in float32. "sphere" is the quotient ELU of
+            the paper; ``functools.partial(cloud_kernel, activation="sphere")`` uses it in kernels too. Scores of new
             networks then change by some percent of their spread.
-        pyramid: Numbers of points, one convolution between any two of them, and neighbors.
+        pyramid: Numbers of points of the levels, with one convolution from each level to the next, and of neighbors.
 
     Raises:
-        ValueError: A number that is not positive, numbers of channels that do not fit the pyramid, or a kernel with
-            other attributes.
+        ValueError: A number is not positive, the numbers of channels do not fit the pyramid, or a kernel has other
+            attributes.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 5.3 and appendix B.2.
@@ -127,20 +128,20 @@ class PointCloudClassifier(nn.Module):
     def forward(
         self, positions: Tensor, features: Tensor, batch: Tensor | None = None, *, num_clouds: int | None = None
     ) -> Tensor:
-        """Scores, before any softmax.
+        """Class scores, before any softmax.
 
         Args:
             positions: Points of all clouds, (N, 3).
-            features: Of type irreps_in, (N, irreps_in.dim): normals by default.
-            batch: Cloud of every point, (N,), ascending; one cloud if absent.
-            num_clouds: Number B of clouds, where the last ones may have no points.
+            features: Input features of type irreps_in, normals by default, (N, irreps_in.dim).
+            batch: Cloud of every point, (N,), ascending; by default all points are one cloud.
+            num_clouds: Number of clouds B, if the last clouds may be empty.
 
         Returns:
-            (B, num_classes). A cloud without points has scores too.
+            (B, num_classes). Empty clouds have scores too.
 
         Raises:
             MissingDependencyError: torch-cluster is not installed.
-            ValueError: Shapes or numbers of clouds do not fit, or positions are not finite.
+            ValueError: Shapes or numbers of clouds do not fit together, or positions are not finite.
         """
         if batch is None:
             batch = positions.new_zeros(len(positions), dtype=torch.long)
@@ -149,14 +150,14 @@ class PointCloudClassifier(nn.Module):
         if features.shape != (len(positions), self.irreps_in.dim):
             raise ValueError(
                 f"features of type {self.irreps_in} must have shape ({len(positions)}, {self.irreps_in.dim}), one row "
-                f"a point; got {tuple(features.shape)}"
+                f"per point; got {tuple(features.shape)}"
             )
         if not bool(torch.isfinite(features).all()):
             raise ValueError("features of point clouds must be finite; some are NaN or infinite")
         present = int(batch[-1]) + 1 if len(batch) else 0
         num_clouds = present if num_clouds is None else num_clouds
         if num_clouds < present:
-            raise ValueError(f"batch names {present} clouds, but num_clouds is {num_clouds}")
+            raise ValueError(f"batch has {present} clouds, but num_clouds is {num_clouds}")
         inputs = features.index_select(0, first.kept)
         x = self.embedding(inputs)
         for layer, level in zip(self.layers, levels, strict=True):
@@ -179,7 +180,7 @@ class CloudLayer(nn.Module):
         self.norm = EquivariantBatchNorm(irreps_out)
 
     def forward(self, x: Tensor, inputs: Tensor, level: Level) -> Tensor:
-        """Features of the points kept, from those of the points before and the inputs there."""
+        """Features of the points of a level (M, C_out), from features (N, C_in) and inputs of the level before."""
         attributes = None
         if self.kernel.irreps_attributes.dim:
             ends = inputs.index_select(0, level.kept).index_select(0, level.edge_index[1])
@@ -191,7 +192,7 @@ class CloudLayer(nn.Module):
 
 
 def cloud_maximum(x: Tensor, batch: Tensor, num_clouds: int) -> Tensor:
-    """Largest value of every feature in every cloud, (num_clouds, C) from (N, C); 0 where a cloud has no points.
+    """Largest value of every feature in every cloud, (num_clouds, C) from (N, C); 0 for empty clouds.
 
     Example:
         >>> cloud_maximum(torch.tensor([[-3.0], [-1.0], [2.0]]), torch.tensor([0, 0, 2]), 3).flatten()

@@ -27,47 +27,47 @@ from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.targets import MECHANICS
 
-FIELD_REACH = 2.0  # of the field outside, in cutoffs; what it changes between atoms reaches half as far
+FIELD_REACH = 2.0  # reach of the external field, in cutoffs; the reach of positions in features is one cutoff
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
-PLACE_SHARE = 0.1  # of places in features: a smaller share is learned more slowly and remembers single frames less
+PLACE_SHARE = 0.1  # factor of positions in features: with a smaller one training is slower, but overfits less
 
 
 class InteratomicPotential(StoredModel):
-    r"""Energy, forces and stress of molecules and materials from implicit steerable kernels.
+    r"""Predict energy, forces and stress of molecules and materials with implicit steerable kernels.
 
     .. math:: E = \sum_i E^0_{Z_i} + s \sum_i \sum_t \epsilon_t(x_i^{(t)}), \qquad
               x^{(t+1)} = \mathrm{interaction}_t(x^{(t)})
 
-    Beside surroundings a field :math:`s \, U_{Z_i}(u_i)` is added, which acts on every atom by itself; what the
-    surroundings change between atoms comes through the features. Both are zero at first.
+    In surroundings, an external field :math:`s \, U_{Z_i}(u_i)` is added, which acts on every atom separately; effects
+    of the surroundings on interactions between atoms are included through the features. Both are zero at first.
 
-    Layers are equivariant under the group. Beside a surface that leaves "Cinfv" they are those of O(3), and it is the
-    features of the atoms that know the normal: the same functions, from cheaper layers. Far away these are isotropic;
-    layers of a smaller group tell directions apart everywhere.
+    Layers are equivariant under the group. For a surface with the group "Cinfv" they are layers of O(3), and the
+    features of the atoms depend on the normal: this gives the same functions with cheaper layers. Such features become
+    isotropic far away from the surface, whereas layers of a smaller group distinguish directions everywhere.
 
-    Places are part of the features that atoms begin with, and kernels are conditioned on the features of both their
-    atoms: so every kernel sees the heights of both ends of its edge, in a smooth bounded basis. A further condition on
-    them, the same functions straight to the kernels' hidden layers, did not help: after 40 epochs over graphite net
-    forces were off by 38 and 46 instead of 35 and 37 meV/A (two seeds), at a third more time.
+    Positions in the surroundings are part of the initial features of atoms, and kernels are conditioned on the features
+    of both atoms: thus every kernel depends on the heights of both ends of its edge, in a smooth bounded basis. Adding
+    the same functions directly to the hidden layers of kernels did not help: after 40 epochs, errors of net forces over
+    graphite were 38 and 46 instead of 35 and 37 meV/A (two seeds), at a third more time.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
         r_max: Cutoff (A).
-        preset: Size, "small", "medium" or "large": what the next five are where they are not given; see ``PRESETS``.
-        num_channels: Fields of every degree.
-        num_layers: Interactions.
+        preset: Size, "small", "medium" or "large": the defaults of the next five arguments; see ``PRESETS``.
+        num_channels: Number of fields of every degree.
+        num_layers: Number of interactions.
         l_max: Largest degree of the filters and of the convolved features, which are multiplied.
-        l_features: Largest degree of the node features that a later layer sees; at most l_max.
-        correlation: Factors of the convolved features in a message: a layer sees correlation + 1 atoms at once.
-        group: Symmetry group of the energy, if something outside (a surface, a field) breaks rotations: a name,
-            a :class:`SymmetryGroup` or its configuration.
-        inputs: Optional inputs the model uses, out of "bond_types", "total_charge", "spin", and one of "surface",
-            "wire" and "site", if the energy depends on where the atoms are; see :class:`Surroundings`.
+        l_features: Largest degree of the node features between layers; at most l_max.
+        correlation: Number of factors of the convolved features in a message, which has body order correlation + 1.
+        group: Symmetry group of the energy, if surroundings (a surface, a field) break rotations: a name, a
+            :class:`SymmetryGroup` or its configuration.
+        inputs: Optional inputs of the model, out of "bond_types", "total_charge", "spin", and one of "surface", "wire"
+            and "site", if the energy depends on positions in surroundings; see :class:`Surroundings`.
 
     Attributes:
         irreps_features: Types of the features after each interaction; see ``node_features``.
-        max_edges: Edges to treat at once in evaluation; more are treated tile by tile, which bounds the memory and
-            costs a third more time. None for no bound.
+        max_edges: Largest number of edges to treat at once in evaluation; larger graphs are treated in tiles, which
+            bounds the memory and takes a third more time. None for no bound.
 
     Raises:
         ValueError: A hyperparameter is out of range.
@@ -139,7 +139,7 @@ class InteratomicPotential(StoredModel):
             self.field = PlaceEmbedding(n, "0e", reach=FIELD_REACH * self.r_max, surroundings=outside)
         conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, group)
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
-        if group.is_isotropic:  # nothing but scalars is read out of the last features
+        if group.is_isotropic:  # the readout uses only scalars of the last features
             types[-1] = o3.Irreps([(num_channels, "0e")])
         self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
@@ -147,7 +147,7 @@ class InteratomicPotential(StoredModel):
         )
         self.readouts = nn.ModuleList(Readout(t, group) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
-        self.set_average_neighbors(10.0)  # of the right order until the data's own number is set
+        self.set_average_neighbors(10.0)  # a typical number, until the number of the training data is set
 
     @with_gradients
     def forward(
@@ -163,13 +163,13 @@ class InteratomicPotential(StoredModel):
 
         Returns:
             ``energy`` (B,) and ``energies`` (N,) in eV, float64; ``forces`` (N, 3) in eV/A; ``stress`` (B, 3, 3) in
-            eV/A^3, NaN where the cell has no volume; ``atomic_virials`` (N, 3, 3) in eV. In training mode they can be
-            differentiated by the weights; by positions only energies that were asked for without forces.
+            eV/A^3, NaN if the cell has no volume; ``atomic_virials`` (N, 3, 3) in eV. In training mode all can be
+            differentiated with respect to weights; energies computed without forces also with respect to positions.
 
         Raises:
-            UnknownSpeciesError: An element the model was not made for.
-            MissingInputError: Something that it needs is not in the graph.
-            DataError: Something in the graph has a wrong shape, dtype or index.
+            UnknownSpeciesError: The graph has an element for which the model was not made.
+            MissingInputError: The graph lacks an input of the model.
+            DataError: A tensor of the graph has a wrong shape, dtype or index.
         """
         with nullcontext() if self.training else torch.no_grad():
             return self._predict(graph, forces, stress, atomic_stress)
@@ -198,7 +198,7 @@ class InteratomicPotential(StoredModel):
         stress: bool,
         atomic_stress: bool = False,
     ) -> dict[str, Tensor]:
-        """What ``forward`` returns, from site energies and derivatives of their sum; without these, energies alone."""
+        """Predictions as returned by ``forward``, from site energies and, for more than energies, their gradients."""
         batch, cell, positions = graph[fields.BATCH], graph[fields.CELL], graph[fields.POSITIONS]
         out = {fields.ENERGY: segment_sum(energies, batch, cell.shape[0]), fields.ENERGIES: energies}
         if gradients:
@@ -220,7 +220,7 @@ class InteratomicPotential(StoredModel):
         return out
 
     def forces_of(self, gradients: Sequence[Tensor], edges: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
-        """Forces (N, 3) from derivatives of an energy by edge vectors and, beside surroundings, by where atoms are."""
+        """Forces (N, 3) from derivatives of an energy with respect to edge vectors and, if present, displacements."""
         senders, owners = edges[fields.SENDERS].flatten(), edges[fields.OWNERS]
         receivers = owners.repeat_interleave(edges[fields.SENDERS].shape[1])
         by_edges, *by_places = (gradient.to(dtype) for gradient in gradients)
@@ -230,21 +230,21 @@ class InteratomicPotential(StoredModel):
         return forces
 
     def prepare(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the network reads of a graph: species and inputs of atoms, and the edges in blocks of one receiver.
+        """Inputs of the network from a graph: species and inputs of atoms, and the edges in blocks of one receiver.
 
-        Places that no edge fills have a vector longer than the cutoff.
+        Empty places of blocks have a vector longer than the cutoff.
 
         Raises:
-            UnknownSpeciesError: An element the model was not made for.
-            MissingInputError: Something that it needs is not in the graph.
-            DataError: Something in the graph has a wrong shape, dtype or index, or the structure is periodic where the
-                surroundings are not.
+            UnknownSpeciesError: The graph has an element for which the model was not made.
+            MissingInputError: The graph lacks an input of the model.
+            DataError: A tensor of the graph has a wrong shape, dtype or index, or the structure is periodic in a
+                direction that the surroundings fix.
         """
         species = species_indices(graph, self.species_table, self.species, self.inputs.difference(SURROUNDINGS))
         batch, edge_index = graph[fields.BATCH], graph[fields.EDGE_INDEX]
         vectors = edge_vectors(
             graph[fields.POSITIONS], edge_index, graph[fields.EDGE_SHIFTS], graph[fields.CELL], batch
-        ).to(self.dtype)  # positions may be float64: differences of large numbers stay exact
+        ).to(self.dtype)  # float64 positions are subtracted before rounding
         blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0])
         nowhere = vectors.new_full((1, 3), 2 * self.r_max)
         edges = {
@@ -268,7 +268,7 @@ class InteratomicPotential(StoredModel):
     ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
         """Site energies, derivatives as in ``energies_and_gradients``, and the features of all interactions, (N, dim).
 
-        Everything comes from one pass, for models that read more than energies from the features.
+        Everything comes from one pass, for models that predict further targets from the features.
         """
         with torch.enable_grad() if gradients else nullcontext():
             variables = _variables(edges) if gradients else {}
@@ -280,9 +280,9 @@ class InteratomicPotential(StoredModel):
         return (energies, found, whole) if create_graph else (energies.detach(), found, whole.detach())
 
     def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-        """Site energies (N,), eV, float64, and derivatives of their sum.
+        """Site energies (N,), in eV, float64, and the derivatives of their sum, in eV/A.
 
-        By the edge vectors, (B, w, 3), and, where there are surroundings, by the displacements from them, (N, 3).
+        The derivatives are with respect to edge vectors, (K, w, 3), and, in surroundings, to displacements, (N, 3).
         """
         core = self.compiled_for_training if create_graph else self.compiled
         tiled = not create_graph and self.max_edges is not None and edges[fields.SENDERS].numel() > self.max_edges
@@ -295,7 +295,7 @@ class InteratomicPotential(StoredModel):
         return energies if create_graph else energies.detach(), *gradients
 
     def site_energies(self, edges: Mapping[str, Tensor]) -> Tensor:
-        """Energy (N,), in eV, float64, of every atom, from what ``prepare`` gives."""
+        """Energy of every atom (N,), in eV, float64, from the output of ``prepare``."""
         return self._read(self.node_features(edges), edges)
 
     def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor]) -> Tensor:
@@ -311,12 +311,12 @@ class InteratomicPotential(StoredModel):
         return energies
 
     def last_layer(self, edges: Mapping[str, Tensor]) -> Tensor:
-        r"""Features that site energies are linear in, (N, K), float64, in eV.
+        r"""Features on which site energies depend linearly, (N, K), float64, in eV.
 
         .. math:: E_i = E^0_{Z_i} + s \, U_{Z_i}(u_i) + \sum_k \phi_{ik} w_k
 
-        with w the weights of the readouts' last layers, ``last_weights``, which start as standard normal numbers; the
-        second term is there beside surroundings alone.
+        with w the weights of the last layers of the readouts, ``last_weights``, which are initialized with standard
+        normal numbers. The second term is present only in surroundings.
         """
         parts = [
             cast(Readout, read).hidden(features) * cast(Readout, read).mlp.sizes[-2] ** -0.5
@@ -326,11 +326,11 @@ class InteratomicPotential(StoredModel):
 
     @property
     def last_weights(self) -> Tensor:
-        """Weights of the readouts' last layers, (K,)."""
+        """Weights of the last layers of the readouts, (K,)."""
         return torch.cat([cast(Readout, read).mlp.weights[-1].flatten() for read in self.readouts])
 
     def first_features(self, species: Tensor, inputs: Mapping[str, Tensor], places: Tensor | None) -> Tensor:
-        """Features of atoms (N, dim) before the first interaction, from inputs and places (N, 3), if they matter."""
+        """Features of atoms (N, dim) before the first interaction, from inputs and positions (N, 3) in surroundings."""
         features: Tensor = self.node_embedding(species, inputs)
         if self.place_embedding is not None and places is not None:
             added = self.place_embedding(places, species)
@@ -338,13 +338,13 @@ class InteratomicPotential(StoredModel):
         return features
 
     def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
-        """Features of all atoms after each interaction, (N, its irreps_out.dim), from what ``prepare`` gives."""
+        """Features of all atoms after each interaction, (N, its irreps_out.dim), from the output of ``prepare``."""
         species, vectors = edges[fields.SPECIES], edges[fields.VECTORS]
         if self.surroundings is not None:
             vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
         neighbors = Edges(edges[fields.SENDERS], edges[fields.OWNERS], vectors, edges.get(fields.BONDS))
         max_edges = None if self.training else self.max_edges
-        if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # every kernel sees the same
+        if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # all kernels share the geometry
             first = cast(Interaction, self.interactions[0])
             neighbors = neighbors._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
         places = None
@@ -356,11 +356,11 @@ class InteratomicPotential(StoredModel):
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self.compiled = self.compiled_for_training = None  # made for one device and dtype
+        self.compiled = self.compiled_for_training = None  # compiled for one device and dtype
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or another process gets: everything but machine code."""
+        """State for copies and other processes, without machine code."""
         return {**self.__dict__, "compiled": None, "compiled_for_training": None}
 
     @property
@@ -382,8 +382,8 @@ class InteratomicPotential(StoredModel):
         """Set the energy of every isolated atom.
 
         Args:
-            energies: E0 (eV) by atomic number; every species of the model.
-            provenance: Where they come from; kept in the model file.
+            energies: E0 (eV) by atomic number, for every species of the model.
+            provenance: Origin of the energies; stored in the model file.
 
         Raises:
             ValueError: A species has no energy.
@@ -391,7 +391,7 @@ class InteratomicPotential(StoredModel):
         missing = [chemical_symbols[z] for z in self.species if z not in energies]
         if missing:
             raise ValueError(
-                f"no reference energy (E0) for {', '.join(missing)}: give one for every species of the model"
+                f"there is no reference energy (E0) for {', '.join(missing)}: give one for every species of the model"
             )
         values = torch.tensor([float(energies[z]) for z in self.species], dtype=torch.float64)
         self.atomic_energy.reference.copy_(values)
@@ -400,30 +400,30 @@ class InteratomicPotential(StoredModel):
     energy_reference_provenance: str = "none (all zero)"
 
     def reference(self) -> dict[str, Any]:
-        """Energies of isolated atoms by element, in eV, and where they come from."""
+        """Energies of isolated atoms by element, in eV, and their origin."""
         symbols = [chemical_symbols[z] for z in self.species]
         values = dict(zip(symbols, self.atomic_energy.reference.tolist(), strict=True))
         return {"values": values, "provenance": self.energy_reference_provenance}
 
     def take_reference(self, reference: Mapping[str, Any]) -> None:
-        """Take over where the energies of isolated atoms come from."""
+        """Restore the origin of the energies of isolated atoms."""
         self.energy_reference_provenance = str(reference["provenance"])
 
     def set_scale(self, scale: float) -> None:
-        """Set the factor from readouts to eV: the root mean square of the forces (eV/A) is a good one."""
+        """Set the factor from readouts to eV; the root mean square of the forces (eV/A) is a good choice."""
         if not scale > 0:
             raise ValueError(f"the energy scale must be positive; got {scale}")
         self.atomic_energy.scale.fill_(float(scale))
 
     def set_average_neighbors(self, number: float) -> None:
-        """Set the mean number of neighbors, which sums over neighbors are divided by.
+        """Set the mean number of neighbors, by which sums over neighbors are divided.
 
-        By the number, not its root: radial functions of like neighbors have one sign, so the sums are coherent.
-        Numbers less than 4 count as 4: the few neighbors of a small molecule are close, where radial functions are
-        largest, and powers of such sums would start a new model with energies of thousands of eV.
+        The divisor is the number and not its root, because radial functions of similar neighbors have the same sign.
+        Numbers below 4 count as 4: the few neighbors of a small molecule are close, where radial functions are largest,
+        and with powers of such sums an untrained model would predict energies of thousands of eV.
 
         Args:
-            number: A mean over atoms that have neighbors, see ``ik_e3nn.graph.average_neighbors``.
+            number: Mean over the atoms that have neighbors; see ``ik_e3nn.graph.average_neighbors``.
 
         Raises:
             ValueError: The number is not positive and finite.
@@ -434,12 +434,12 @@ class InteratomicPotential(StoredModel):
 
 
 def _variables(edges: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What energies are differentiated by, as leaves of a new graph of operations."""
+    """The tensors with respect to which energies are differentiated, as leaves of a new autograd graph."""
     return {name: edges[name].detach().requires_grad_(True) for name in fields.MOVING if name in edges}
 
 
 def _gradients(energies: Tensor, variables: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-    """Derivatives of the sum of energies."""
+    """Derivatives of the sum of energies with respect to the variables, of their shapes."""
     return torch.autograd.grad(
         energies.sum(),
         list(variables.values()),

@@ -30,30 +30,30 @@ from ik_e3nn.targets.target import check_names, head_of
 
 
 class MolecularPropertyModel(StoredModel):
-    r"""Several properties of a molecule at once, from steerable features of its atoms.
+    r"""Predict several properties of a molecule from steerable features of its atoms.
 
     .. math:: P_t = \mathrm{reference}_t + s_t \, \mathrm{head}_t\big(\mathrm{body}(\text{graph})\big)
 
-    The body is the paper's network of residual steerable convolutions with implicit kernels, or the blocks of an
-    interatomic potential. Both turn with the molecule exactly, to rounding, unless the paper's activation is asked for:
-    see ``activation`` of ``SteerableSettings``. Heads are made for what a property is: a sum over atoms, a number of
-    the whole, a dipole as a true vector, its length, a polarizability as a tensor, or an electronic spatial extent.
-    Energy, forces and stress may be among the targets where the body is that of a potential, which is ``potential``
-    then. ``model.trained_on.outside(atoms)`` says what of a molecule is beyond what a model was trained on.
+    The body is the network of the paper, residual steerable convolutions with implicit kernels, or the blocks of an
+    interatomic potential. Both are exactly equivariant, to rounding, unless the activation of the paper is chosen: see
+    ``activation`` of ``SteerableSettings``. There is a head for each kind of property: a sum over atoms, an intensive
+    number, a dipole vector, its norm, a polarizability tensor, and an electronic spatial extent. Energy, forces and
+    stress can be among the targets if the body is a potential; it is the attribute ``potential`` then.
+    ``model.trained_on.outside(atoms)`` lists in which respects a molecule is outside of the domain of the model.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
-        targets: The properties.
+        targets: The targets.
         edges: Graph of covalent bonds, of neighbors within a radius, or of both; see ``build_molecular_graph``.
-        r_max: Cutoff in A, for all but bonds alone.
-        steerable: Settings of the paper's network. It is the body if ``potential`` is not given.
-        potential: Arguments of ``InteratomicPotential`` (its species and r_max are those of this model): its blocks are
-            the body then.
-        hidden: Invariants of every atom that the heads read.
+        r_max: Cutoff in A, for all graphs but those of bonds only.
+        steerable: Settings of the network of the paper. It is the body if ``potential`` is not given.
+        potential: Arguments of ``InteratomicPotential`` without species and r_max, which are those of this model; its
+            blocks are the body then.
+        hidden: Number of invariants of every atom for the heads.
 
     Raises:
         ValueError: Species or sizes are out of range.
-        ConfigError: Two bodies, no targets, or an unknown kind of graph.
+        ConfigError: Two bodies or no targets are given, or the kind of graph is unknown.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 5.4 and appendix B.2.
@@ -92,13 +92,13 @@ class MolecularPropertyModel(StoredModel):
         self.mechanics = mechanics_of(self.targets)
         self.properties = tuple(target for target in self.targets if target.name not in self.mechanics)
         if not self.targets:
-            raise ConfigError("a model of properties needs at least one target, got none")
+            raise ConfigError("a model of properties needs at least one target; got none")
         if edges not in get_args(Connectivity):
             raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
         if hidden < 1:
             raise ConfigError(f"hidden must be at least 1; got {hidden}")
         if self.mechanics and potential is None:
-            raise ConfigError(f"{', '.join(self.mechanics)} come from a potential: give `potential`, its arguments")
+            raise ConfigError(f"{', '.join(self.mechanics)} come from a potential: give its arguments as `potential`")
         self.body, own = _make_body(
             self.species, edges, self.r_max, steerable, potential, energies=bool(self.mechanics)
         )
@@ -127,18 +127,18 @@ class MolecularPropertyModel(StoredModel):
         """Predict.
 
         Args:
-            graph: Tensors by the names of ``ik_e3nn.graph.fields``, with edges of the model's kind; not changed.
-            forces: Compute forces, if the model has energies; None for whether they are among its targets.
-            stress: Compute the stress, if the model has energies.
+            graph: Tensors by the names of ``ik_e3nn.graph.fields``, with edges of the kind ``edges``; not changed.
+            forces: Compute forces, if the model predicts energies; by default if forces are among its targets.
+            stress: Compute the stress, if the model predicts energies.
 
         Returns:
-            By the targets' names, (B, *shape), or (N, *shape) where every atom has a value, in the targets' units,
-            float64; see :class:`InteratomicPotential` for energy, forces and stress.
+            Predictions by name of the target, (B, *shape), or (N, *shape) if every atom has a value, in the units of
+            the targets, float64; see :class:`InteratomicPotential` for energy, forces and stress.
 
         Raises:
-            UnknownSpeciesError: An element the model was not made for.
-            MissingInputError: Something that it needs is not in the graph.
-            DataError: Something in the graph has a wrong shape, dtype or index.
+            UnknownSpeciesError: The graph has an element for which the model was not made.
+            MissingInputError: The graph lacks an input of the model.
+            DataError: A tensor of the graph has a wrong shape, dtype or index.
         """
         molecules = self.molecules(graph)
         out: dict[str, Tensor] = {}
@@ -154,7 +154,7 @@ class MolecularPropertyModel(StoredModel):
         return out | self.scales(readouts, molecules)
 
     def _mechanics(self, graph: Mapping[str, Tensor], forces: bool, stress: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Features of all atoms, and what the potential predicts with them."""
+        """Features of all atoms (N, dim), and the predictions of the potential."""
         potential = cast(InteratomicPotential, self.potential)
         edges = potential.prepare(graph)
         energies, gradients, features = potential.with_features(
@@ -163,7 +163,7 @@ class MolecularPropertyModel(StoredModel):
         return features, potential.assembled(graph, edges, energies, gradients, forces=forces, stress=stress)
 
     def atomwise(self, graph: Mapping[str, Tensor], molecules: Molecules) -> Atomwise:
-        """What the body says of every atom: the input of the heads."""
+        """Features and invariants of every atom: the input of the heads."""
         return self._atomwise(self.body(graph, molecules.species))
 
     def _atomwise(self, features: Tensor) -> Atomwise:
@@ -171,7 +171,7 @@ class MolecularPropertyModel(StoredModel):
         return Atomwise(scaled, self.invariants(scaled))
 
     def molecules(self, graph: Mapping[str, Tensor]) -> Molecules:
-        """Species, sizes and places of the atoms of a graph; see ``forward`` for errors."""
+        """Data of the atoms of a graph for the heads; see ``forward`` for errors."""
         species = species_indices(graph, self.species_table, self.species, self.inputs)
         numbers, batch, positions = graph[fields.ATOMIC_NUMBERS], graph[fields.BATCH], graph[fields.POSITIONS]
         count = graph[fields.CELL].shape[0]
@@ -195,11 +195,11 @@ class MolecularPropertyModel(StoredModel):
 
     @property
     def units(self) -> dict[str, str]:
-        """The unit of lengths, and that of every target by its name."""
+        """The unit of lengths, and the unit of every target by its name."""
         return {"length": "A", **{target.name: target.unit for target in self.targets}}
 
     def reference(self) -> dict[str, Any]:
-        """By the targets' names: ``shift``, and what every element adds; None where that is unknown."""
+        """References by name of the target: ``shift``, and the number of every element; None if it is unknown."""
         symbols = [chemical_symbols[z] for z in self.species]
         rows = zip(self.properties, self.scales.per_atom.tolist(), self.scales.shift.tolist(), strict=True)
         found = {
@@ -209,7 +209,7 @@ class MolecularPropertyModel(StoredModel):
         return found if self.potential is None else found | {"energy": self.potential.reference()}
 
     def take_reference(self, reference: Mapping[str, Any]) -> None:
-        """Take over where the energies of isolated atoms come from."""
+        """Restore the provenance of the energies of isolated atoms."""
         if self.potential is not None:
             self.potential.take_reference(reference["energy"])
 
@@ -231,13 +231,13 @@ class MolecularPropertyModel(StoredModel):
         edges: Connectivity | None = None,
         hidden: int = 64,
     ) -> Self:
-        """A model with a trained potential's blocks and weights as its body; heads are new.
+        """A model whose body has the blocks and weights of a trained potential, with new heads.
 
         Args:
-            potential: The potential; it is not changed, and shares nothing with the model.
-            targets: The properties.
-            edges: Kind of the graph; that of ``natural_edges`` if absent.
-            hidden: Invariants of every atom that the heads read.
+            potential: The potential; it is not changed, and shares no tensors with the model.
+            targets: The targets.
+            edges: Kind of the graph; by default ``natural_edges(potential)``.
+            hidden: Number of invariants of every atom for the heads.
         """
         options = {name: value for name, value in potential.config.items() if name not in ("species", "r_max")}
         model = cls(
@@ -254,7 +254,7 @@ class MolecularPropertyModel(StoredModel):
 
 
 def natural_edges(potential: InteratomicPotential) -> Connectivity:
-    """The kind of graph that a potential was made for: "both" if it knows bonds, "radius" if not.
+    """The kind of graph for a potential: "both" if it uses bonds, "radius" otherwise.
 
     >>> natural_edges(InteratomicPotential(["H"], num_channels=4))
     'radius'

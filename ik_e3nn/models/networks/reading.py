@@ -1,4 +1,4 @@
-"""What models read of a graph before anything else."""
+"""Check a graph and find the species of its atoms: the first step of every model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -17,21 +17,21 @@ _ALWAYS = (
 def species_indices(
     graph: Mapping[str, Tensor], table: Tensor, species: Sequence[int], inputs: Iterable[str]
 ) -> Tensor:
-    """Check a graph, and look up the elements of its atoms.
+    """Check a graph, and find the species indices of its atoms.
 
     Args:
         graph: Tensors by the names of ``ik_e3nn.graph.fields``.
-        table: Index of every atomic number, -1 for those that the model does not know.
-        species: Atomic numbers that it knows.
-        inputs: Optional inputs that it reads.
+        table: Species index of every atomic number; -1 for elements that the model does not know.
+        species: Atomic numbers of the species of the model.
+        inputs: Optional inputs of the model.
 
     Returns:
-        Indices of elements, (N,).
+        Species indices, (N,).
 
     Raises:
-        UnknownSpeciesError: An element the model was not made for.
-        MissingInputError: Something is not in the graph.
-        DataError: Something in it has a wrong shape, dtype or index.
+        UnknownSpeciesError: The graph has an element for which the model was not made.
+        MissingInputError: The graph lacks an input of the model.
+        DataError: A tensor of the graph has a wrong shape, dtype or index.
     """
     if not torch.compiler.is_compiling():
         check_graph(graph, [*_ALWAYS, *sorted(inputs)])

@@ -1,4 +1,4 @@
-"""What every model that has a file consists of."""
+"""The base class of models that can be saved to a file."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class StoredModel(nn.Module, ABC):
-    """A model that a file can hold: its configuration and its weights make it again.
+    """A model that can be saved to a file and restored from its configuration and weights.
 
     Attributes:
         commands: The commands that take its file, for messages.
         reference_entry: Name of the entry of the file that holds ``reference``.
-        config: Arguments of the constructor, as JSON can hold them.
-        species: Atomic numbers that it knows.
+        config: Arguments of the constructor, in a form that JSON can store.
+        species: Atomic numbers of the elements that it knows.
         r_max: Cutoff in A.
-        targets: What it predicts.
+        targets: Its targets.
         names: Names of the targets that heads predict, by kind.
-        inputs: Optional inputs that it reads, like "bond_types".
-        edges: The kind of its graphs, see ``StructureDataset``; None for those of a potential.
-        potential: The potential that predicts energy, forces and stress, where there is one.
-        trained_on: What it was trained on, where it was and that is known.
+        inputs: Optional inputs of the model, like "bond_types".
+        edges: Kind of its graphs, see ``StructureDataset``; None for potentials.
+        potential: The potential that predicts energy, forces and stress, or None.
+        trained_on: Its domain; None if it is unknown or the model is not trained.
     """
 
     commands: ClassVar[str]
@@ -68,15 +68,15 @@ class StoredModel(nn.Module, ABC):
     @property
     @abstractmethod
     def units(self) -> dict[str, str]:
-        """The units of lengths and of everything that it predicts."""
+        """The units of lengths and of all targets."""
 
     @abstractmethod
     def reference(self) -> dict[str, Any]:
-        """What is added to the output of the network, for those who read the file; the weights contain it as well."""
+        """References that are added to the output of the network, for readers of the file; the weights include them."""
 
     def take_reference(self, reference: Mapping[str, Any]) -> None:
-        """Take over what ``reference`` has beside the weights.
+        """Restore the entries of ``reference`` that the weights do not include.
 
         Raises:
-            LookupError: It is not there.
+            LookupError: An entry is missing.
         """

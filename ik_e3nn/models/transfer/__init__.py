@@ -1,1 +1,1 @@
-"""Models for further elements or other properties, made from trained ones."""
+"""Make models for further elements or other targets from trained models."""

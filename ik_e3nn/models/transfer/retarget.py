@@ -1,4 +1,4 @@
-"""Other properties, and more elements, for a model of properties that is trained already."""
+"""Change the targets of a trained property model, or add elements."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from ik_e3nn.targets import Target, mechanics_of
 def retargeted(
     model: MolecularPropertyModel, targets: Sequence[Target], species: Iterable[int | str] = ()
 ) -> MolecularPropertyModel:
-    """A model with the body of another one, for other properties.
+    """Make a model with the body of another one, for other targets.
 
-    Properties that both have (of the same name, kind and unit) are predicted as before. For the others what reads them
-    is new, behind the hidden layers that properties of a kind share; their references and scales are yet to be set. A
-    new element starts as the most similar old one does. What it adds to references is NaN, that is not known.
+    Targets of both models (with the same name, kind and unit) are predicted as before. The others get new last layers
+    after the hidden layers that targets of a kind share; their references and scales are not yet set. A new element
+    starts with the weights of the most similar known element; its reference numbers are NaN, which means unknown.
 
     Args:
         model: The model; it is not changed.
-        targets: The properties of the new one.
-        species: Atomic numbers or symbols that are to be known besides those that are.
+        targets: The targets of the new model.
+        species: Atomic numbers or symbols of elements to add.
 
     Returns:
         A new model on the same device and in the same dtype.
 
     Raises:
-        ConfigError: New elements for a network whose kernels see species as one input among others, or energies for a
-            model that has none.
+        ConfigError: Elements cannot be added to this network, or energies are requested from a model without energies.
 
     Example:
         >>> from ik_e3nn.targets import Dipole, Intensive
@@ -47,14 +46,14 @@ def retargeted(
     old_blocks = model.body.potential
     if fresh and old_blocks is None:
         raise ConfigError(
-            f"the model does not know {', '.join(chemical_symbols[z] for z in fresh)}, and its network (steerable) "
-            "cannot be given elements: its kernels mix those that it was made for. Leave such molecules out, train a "
-            "new model, or start from a potential."
+            f"the model does not know {', '.join(chemical_symbols[z] for z in fresh)}, and elements cannot be added to "
+            "its network (steerable), because its kernels mix all elements. Leave such molecules out, train a new "
+            "model, or start from a potential."
         )
     if model.potential is None and mechanics_of(targets) and old_blocks is not None:
         raise ConfigError(
-            f"the model has no energies, so that it cannot go on to predict {', '.join(mechanics_of(targets))}: start "
-            "from a potential, or from a model that has them."
+            f"the model predicts no energies, so that it cannot be extended to {', '.join(mechanics_of(targets))}: "
+            "start from a potential, or from a model that predicts energies."
         )
     new = type(model)(**{**model.config, "species": list(union), "targets": list(targets)})
     new = new.to(device=model.device, dtype=model.dtype).train(model.training)
@@ -79,7 +78,7 @@ def retargeted(
 
 
 def kept_targets(model: MolecularPropertyModel, targets: Sequence[Target]) -> list[Target]:
-    """Those of some properties that a model has, with the same kind and unit.
+    """The targets that a model already has, with the same name, kind and unit.
 
     >>> from ik_e3nn.targets import Dipole, Intensive
     >>> gap = Intensive("gap", "eV")
@@ -91,7 +90,7 @@ def kept_targets(model: MolecularPropertyModel, targets: Sequence[Target]) -> li
 
 
 def _keep_scales(old: MolecularPropertyModel, new: MolecularPropertyModel) -> None:
-    """Copy references and scales of the properties that both have."""
+    """Copy references and scales of the targets that both models have."""
     places = [new.species.index(z) for z in old.species]
     for target in kept_targets(old, new.properties):
         here, there = new.properties.index(target), old.properties.index(target)

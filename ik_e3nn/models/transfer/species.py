@@ -1,4 +1,4 @@
-"""More chemical elements for a model that is trained already."""
+"""Add chemical elements to a trained model."""
 
 import copy
 from collections.abc import Iterable, Mapping
@@ -19,17 +19,17 @@ _COLUMNS = 18
 
 
 def extended(model: InteratomicPotential, species: Iterable[int | str]) -> InteratomicPotential:
-    """A model of the same kind that knows more elements; for the old ones it gives the same energies and forces.
+    """Make a model with more elements, which predicts the same energies and forces for the known elements.
 
-    All weights are taken over. A new element starts with a copy of those of the most similar old one, see
+    All weights are copied. A new element starts with the weights of the most similar known element, see
     ``most_similar``, and with an E0 of zero.
 
     Args:
         model: The model; it is not changed.
-        species: Atomic numbers or symbols that are to be known besides those that are.
+        species: Atomic numbers or symbols of elements to add.
 
     Returns:
-        A new model on the same device and in the same dtype; a copy if nothing is new.
+        A new model on the same device and in the same dtype; a copy if no element is new.
 
     Example:
         >>> water = InteratomicPotential(["H", "O"], num_channels=4)
@@ -49,12 +49,12 @@ def extended(model: InteratomicPotential, species: Iterable[int | str]) -> Inter
 
 
 def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Mapping[int, int]) -> None:
-    """Copy weights and buffers of one model into another that differs in its elements alone.
+    """Copy weights and buffers of one model into another that differs only in its elements.
 
     Args:
-        old: Where they come from; it may have parts that the other lacks.
-        new: Where they go; elements that have no source keep their own.
-        sources: The element of the old model for an element of the new one, by atomic number.
+        old: The source; it may have parts that the other model lacks.
+        new: The destination; elements without a source keep their weights.
+        sources: For elements of the new model, the element of the old model to copy from, by atomic numbers.
     """
     rows = [index for index, z in enumerate(new.species) if z in sources]
     taken = [old.species.index(sources[new.species[index]]) for index in rows]
@@ -66,7 +66,7 @@ def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Ma
     with torch.no_grad():
         for name, tensor in new.state_dict().items():
             source = state[name]
-            if source.shape == tensor.shape:  # knows nothing of elements, or all are the same
+            if source.shape == tensor.shape:  # independent of elements, or with the same elements
                 tensor.copy_(source)
             elif name in special:
                 types = [types_of_weights(linear, n) for linear, n in zip(special[name], counts, strict=True)]
@@ -84,14 +84,14 @@ def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Ma
 
 
 def new_element_masks(old: InteratomicPotential, new: InteratomicPotential) -> dict[str, Tensor]:
-    """Which weights belong to elements that only the second of two models knows.
+    """Masks of the weights that belong to elements which only the second of two models has.
 
     Args:
         old: A model.
-        new: One with the same and more elements.
+        new: A model with the same elements and further ones.
 
     Returns:
-        A mask, of the parameter's shape, for every parameter that has such weights.
+        By name, a mask of the shape of the parameter for every parameter that has such weights.
     """
     zeros, ones = copy.deepcopy(old).to(new.dtype), copy.deepcopy(new)
     with torch.no_grad():
@@ -103,7 +103,7 @@ def new_element_masks(old: InteratomicPotential, new: InteratomicPotential) -> d
 
 
 def most_similar(element: int, known: Iterable[int]) -> int:
-    """The known element that is nearest in the periodic table: first by column, then by row.
+    """The known element that is nearest in the periodic table, first by column, then by row.
 
     Args:
         element: Atomic number.

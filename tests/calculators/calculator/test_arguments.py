@@ -40,7 +40,7 @@ def potential():
         ({"device": "gpu"}, r"unknown device 'gpu'; here is 'auto'.* \(a GPU is called 'cuda'\)"),
         ({"device": "cuda:99"}, "device 'cuda:99' was asked for, but torch sees .* GPU here; use 'auto'"),
         ({"device": "meta"}, "device 'meta' is not supported"),
-        ({"device": 3.5}, "device must be a name or a torch.device, got 3.5"),
+        ({"device": 3.5}, "device must be a name or a torch.device; got 3.5"),
         ({"uncertainty": 3}, "uncertainty must be a file of `ik-e3nn calibrate`, got 3"),
     ],
 )

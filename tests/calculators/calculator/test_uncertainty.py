@@ -80,7 +80,7 @@ def test_calibrated_files_are_applied_and_belong_to_their_models(files, tmp_path
 
 def test_without_a_base_model_it_is_said_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("ik_e3nn.models.files.pretrained.FOLDER", tmp_path)
-    message = r"comes without the base model .* name a model file .* `python examples/08_base_model.py"
+    message = r"comes without the base model .* give a model file .* `python examples/08_base_model.py"
     with pytest.raises(ModelFileError, match=message):
         IKCalculator("base")
     with pytest.raises(ModelFileError, match=message):

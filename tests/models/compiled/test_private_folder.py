@@ -81,7 +81,7 @@ def test_what_belongs_to_somebody_else_is_refused(tmp_path):
         private_folder(folder)
     os.chown(folder, os.getuid(), os.getgid())
     os.chown(folder.parent, SOMEBODY, SOMEBODY)
-    with pytest.raises(PermissionError, match=rf"below {folder.parent}, because that belongs to another user"):
+    with pytest.raises(PermissionError, match=rf"below {folder.parent}, because it belongs to another user"):
         private_folder(folder)
 
 

@@ -215,7 +215,9 @@ def test_weights_that_are_not_finite(tmp_path, value):
     model, path = small(), tmp_path / "m.safetensors"
     with torch.no_grad():
         next(model.parameters())[0, 0] = value
-    with pytest.raises(ModelFileError, match=r"is not written: the weights '.*' are NaN or infinite; the training has"):
+    with pytest.raises(
+        ModelFileError, match=r"was not written, because the weights '.*' are NaN or infinite; the training has"
+    ):
         save_model(model, path)
     save_model(small(), path)
     with safe_open(path, framework="pt") as file:
@@ -224,7 +226,9 @@ def test_weights_that_are_not_finite(tmp_path, value):
     tensors["node_embedding.species"][0, 0] = value
     info["sha256"] = contents_digest(info, tensors)
     save_file(tensors, path, metadata={"ik_e3nn": json.dumps(info)})
-    with pytest.raises(ModelFileError, match="the weights 'node_embedding.species' are NaN or infinite: train anew"):
+    with pytest.raises(
+        ModelFileError, match="the weights 'node_embedding.species' are NaN or infinite: train the model again"
+    ):
         load_model(path)
 
 

@@ -187,5 +187,5 @@ def test_it_goes_with_the_file(tmp_path, monkeypatch):
         save_model(model, tmp_path / "bad.safetensors")
     finally:
         object.__setattr__(BASE, "max_atoms", 20)
-    with pytest.raises(ModelFileError, match="trained_on must be a number of atoms and true or false"):
+    with pytest.raises(ModelFileError, match="trained_on must be a number of atoms and truth values"):
         load_model(tmp_path / "bad.safetensors")

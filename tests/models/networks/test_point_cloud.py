@@ -197,13 +197,13 @@ def test_it_learns_to_tell_up_from_down_only_without_that_symmetry():
 def test_what_does_not_fit_is_named():
     x, n, batch = clouds()
     model = classifier()
-    with pytest.raises(ValueError, match=r"features of type 1x1o must have shape \(73, 3\), one row a point; got"):
+    with pytest.raises(ValueError, match=r"features of type 1x1o must have shape \(73, 3\), one row per point; got"):
         model(x, n[:, :2], batch)
     with pytest.raises(ValueError, match=r"positions of point clouds must have shape \(N, 3\)"):
         model(x[:, :2], n, batch)
     with pytest.raises(ValueError, match="features of point clouds must be finite"):
         model(x, torch.full_like(n, float("nan")), batch)
-    with pytest.raises(ValueError, match="batch must be ascending"):
+    with pytest.raises(ValueError, match="batch must be int64 numbers of clouds, ascending"):
         model(x, n, batch.flip(0))
     with pytest.raises(ValueError, match="each of the 3 convolutions but the last, 3 in all"):
         PointCloudClassifier(5, channels=(3, 3), pyramid=FARTHEST)
@@ -212,9 +212,9 @@ def test_what_does_not_fit_is_named():
             PointCloudClassifier(**{"num_classes": 5, "pyramid": FARTHEST, name: 0})
     with pytest.raises(ValueError, match="l_max must be at least 0; got -1"):
         PointCloudClassifier(5, l_max=-1, pyramid=FARTHEST)
-    with pytest.raises(ValueError, match="batch names 2 clouds, but num_clouds is 1"):
+    with pytest.raises(ValueError, match="batch has 2 clouds, but num_clouds is 1"):
         model(x, n, batch, num_clouds=1)
-    with pytest.raises(ValueError, match="batch names 1 clouds, but num_clouds is 0"):
+    with pytest.raises(ValueError, match="batch has 1 clouds, but num_clouds is 0"):
         model(x, n, num_clouds=0)
     with pytest.raises(
         ValueError, match="must be the input features of both ends, 1x0e.1x1o.1x0e.1x1o, or nothing; got 2x1o"

@@ -109,7 +109,7 @@ def test_finer_grids_make_the_papers_network_turn_with_the_molecule() -> None:
     assert errors[23] < 0.2 * errors[11]
     with pytest.raises(ConfigError, match="grid_degree must be at least 2 l_max = 4; got 3"):
         make("bonds", steerable={"activation": "sphere", "grid_degree": 3})
-    with pytest.raises(ConfigError, match="grid_degree is .* no effect on the activation 'gate'"):
+    with pytest.raises(ConfigError, match="grid_degree sets .* no effect on 'gate'"):
         make("bonds", steerable={"grid_degree": 11})
     with pytest.raises(ConfigError, match="activation must be one of gate, sphere, product; got 'relu'"):
         make("bonds", steerable={"activation": "relu"})

@@ -64,7 +64,9 @@ def test_new_elements_start_like_similar_ones_and_their_part_of_references_is_no
 
 
 def test_a_steerable_network_is_not_given_elements() -> None:
-    with pytest.raises(ConfigError, match=r"does not know S, and its network \(steerable\) cannot be given elements"):
+    with pytest.raises(
+        ConfigError, match=r"does not know S, and elements cannot be added to its network \(steerable\)"
+    ):
         retargeted(make("bonds"), TARGETS, ["S"])
 
 
@@ -90,7 +92,9 @@ def test_energies_and_properties_of_one_body_are_predicted_as_before(chosen) -> 
 
 
 def test_a_model_without_energies_cannot_be_given_them() -> None:
-    with pytest.raises(ConfigError, match="has no energies, so that it cannot go on to predict energy, forces: start"):
+    with pytest.raises(
+        ConfigError, match="predicts no energies, so that it cannot be extended to energy, forces: start"
+    ):
         retargeted(make("potential"), [*TARGETS, *JOINT[:2]])
 
 
