@@ -37,7 +37,7 @@ def potential():
         ({"skip_fixed": "false"}, "skip_fixed must be True or False, got 'false'"),
         ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
         ({"dtype": torch.float16}, "dtype must be 'float32' or 'float64', got 'torch.float16'"),
-        ({"device": "gpu"}, r"unknown device 'gpu'; here is 'auto'.* \(a GPU is called 'cuda'\)"),
+        ({"device": "gpu"}, r"unknown device 'gpu'; use 'auto'.* \(a GPU is called 'cuda'\)"),
         ({"device": "cuda:99"}, "device 'cuda:99' was asked for, but torch sees .* GPU here; use 'auto'"),
         ({"device": "meta"}, "device 'meta' is not supported"),
         ({"device": 3.5}, "device must be a name or a torch.device; got 3.5"),
@@ -57,7 +57,7 @@ def test_no_models_and_wrong_arguments_of_others():
     for r_max in (float("nan"), float("inf"), "5", True, -1.0):
         with pytest.raises(ValueError, match="r_max must be positive and finite"):
             InteratomicPotential(["H"], r_max)
-    with pytest.raises(ValueError, match="inputs must be a list of names, got the text 'spin'"):
+    with pytest.raises(ValueError, match="inputs must be a list of names; got the text 'spin'"):
         InteratomicPotential(["H"], inputs="spin")
 
 
