@@ -96,7 +96,7 @@ def test_one_yaml_trains_and_one_command_predicts(folder, capsys) -> None:
     assert main(["predict", "out/model.safetensors", "new.csv", "-o", "p.csv", "--progress=false"]) == 0
     captured = capsys.readouterr()
     assert "2 of 4 molecules predicted: p.csv" in captured.out
-    assert "2 molecules have no prediction; column 'problem' says why" in captured.err
+    assert "2 molecules have no prediction; column 'problem' has the reasons" in captured.err
     with (folder / "p.csv").open() as file:
         table = list(csv.DictReader(file))
     assert list(table[0]) == [
@@ -196,7 +196,7 @@ def test_predictions_replace_nothing_and_fit_every_row(folder, capsys) -> None:
     (folder / "in.csv").write_text("smiles,a/b_eV\nCO,1.0\n")
     for data, message in (
         ("in.csv", "the input has a column a/b_eV, which is the name of a column of predictions; rename it"),
-        ("in.*", "data is 2 files, in.csv among them; one table of SMILES is predicted at a time"),
+        ("in.*", "data is 2 files with in.csv among them, but only one table of SMILES can be predicted"),
     ):
         assert main(["predict", "out/model.safetensors", data, "-o", "q.csv"]) == 2
         said = capsys.readouterr().err
@@ -417,7 +417,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys) -> Non
     assert "standard deviations of a committee are not calibrated" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="energy_key has no effect on the uncertainty of properties; leave it out"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", output="e", energy_key="energy"))
-    with pytest.raises(ConfigError, match="comes from what it was trained on; give the files"):
+    with pytest.raises(ConfigError, match="needs its training data; give the files"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", output="e"))
     with pytest.raises(DataError, match="all structures of train are in data too"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", "train.xyz", output="e", progress=False))
@@ -449,7 +449,7 @@ def test_molecules_that_are_set_aside_are_files_of_the_run(folder, caplog) -> No
             str(result.model), "out/set_aside/valid.xyz", "train.xyz", output="u.safetensors", progress=False
         )
     )
-    assert "4 of 16 structures of train are in data too: left out of train" in caplog.text
+    assert "4 of 16 structures of train are in data too and are left out of train" in caplog.text
 
 
 def test_charges_that_the_model_does_not_see_are_said(folder, caplog) -> None:
@@ -549,7 +549,7 @@ def test_predict_says_what_the_model_has_never_seen(tmp_path, monkeypatch, capsy
     ]
     assert [row["problem"] for row in rows["a.csv"]] == [*reasons, ""]
     problems = [row["problem"] for row in rows["a.xyz"]]
-    assert problems[0].startswith("it is periodic, and the model was trained on molecules alone")
+    assert problems[0].startswith("it is periodic, but the model was trained only on molecules")
     assert problems[1] == "it is 2 separate molecules or atoms"
     assert problems[2].startswith("it has an odd number of electrons (9)")
     assert problems[3] == "its bonds leave 2 electrons unpaired: a radical, or it lacks hydrogens"

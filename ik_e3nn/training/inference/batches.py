@@ -1,4 +1,4 @@
-"""A function of batches on a whole data set, in smaller batches where the memory does not suffice."""
+"""Evaluating a function of batches on a whole data set, in smaller batches if the memory does not suffice."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def in_batches(
     edges.
 
     Args:
-        function: What to evaluate. It may be called again with a part of a batch, so it must change nothing before it
+        function: The function. It may be called again with a part of a batch, so that it must change nothing before it
             has all of its results.
         graphs: The graphs.
-        limits: How much a batch may hold.
-        device: Where batches are needed.
+        limits: Limits on the size of batches.
+        device: The device of the batches.
 
     Yields:
         Batches on the device, and the function's results.
@@ -53,7 +53,7 @@ def in_batches(
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-        else:  # the handler is left before anything else happens: the error holds on to all tensors of the evaluation
+        else:  # continue only outside of the handler, because the error keeps all tensors of the evaluation alive
             yield batch, result
             del waiting[0], result
             continue
@@ -66,20 +66,20 @@ def _smaller(limits: BatchLimits, batch: list[Size], *, first: int, device: torc
     """Limits of half the size of a batch that is too large.
 
     Raises:
-        DataError: It is one structure.
+        DataError: The batch is a single structure.
     """
     atoms, edges = (sum(column) for column in zip(*batch, strict=True))
     if len(batch) == 1:
         raise DataError(
             f"structure {first} (counted from 0, with {atoms:,} atoms and {edges:,} edges) does not fit into the "
-            f"memory of {device}; leave it out, use float32, or take a device with more memory"
+            f"memory of {device}; leave it out, use float32, or use a device with more memory"
         )
     if device.type == "cuda":
         torch.cuda.empty_cache()
     half = replace(limits, max_edges=edges // 2) if edges else replace(limits, max_atoms=atoms // 2)
     _log.info(
-        "a batch of %d structures with %d atoms and %d edges does not fit into the memory of %s; going on with at most "
-        "%d %s in a batch",
+        "a batch of %d structures with %d atoms and %d edges does not fit into the memory of %s; continuing with at "
+        "most %d %s in a batch",
         len(batch), atoms, edges, device, *((half.max_edges, "edges") if edges else (half.max_atoms, "atoms")),
     )  # fmt: skip
     return half

@@ -39,34 +39,35 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EvalSettings:
-    """An evaluation.
+    """Settings of an evaluation.
 
     Args:
-        model: Model file: of a potential, of properties, or of both.
-        data: File, glob, folder or list of them. Values of properties are read as they are in trainings: from info and
-            arrays under their names, and for models without energies also from csv and SDF files.
-        output: File for the structures with predictions, extxyz; beside ``NAME.xyz`` go the errors,
-            ``NAME_metrics.json``, and plots, ``parity_NAME_energy.png`` and so on.
-        prefix: Predictions are called ``<prefix>_energy``, ``<prefix>_forces`` and so on, ``<prefix>_`` and the name of
-            the target.
+        model: Model file of a potential, of a model of properties, or of both in one.
+        data: Structures: a file, glob, folder or list of these. Values of properties are read as in a training: from
+            info and arrays under their names, and for models without energies also from CSV and SDF files.
+        output: File for the structures with predictions, extxyz. Beside ``NAME.xyz``, the errors are written to
+            ``NAME_metrics.json``, and plots to ``parity_NAME_energy.png`` and so on.
+        prefix: Start of the names of predictions: ``<prefix>_energy``, ``<prefix>_forces``, and ``<prefix>_`` with the
+            name of the target for others.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
-        virial_key: Name of a virial label, used where a structure has no stress.
-        energy_unit: Unit of the labels' energies, also within forces and stress; predictions are in eV and A.
-        length_unit: Unit of length within the labels' forces and stress; positions are in A.
-        bonds: Where bonds of molecules come from, if the model's graphs are made of them.
-        on_failure: What happens to a molecule that cannot be read or whose bonds are not found: error, skip it, or take
-            all of its bonds as single.
+        virial_key: Name of a virial label, used for structures without a stress label.
+        energy_unit: Unit of energy in the labels, also in forces and stress; predictions are in eV and A.
+        length_unit: Unit of length in labels of forces and stress; positions are always in A.
+        bonds: Source of the bonds of molecules, if the model's graphs are made of them: the file ("given"), the SMILES,
+            the geometry ("perceived"), or the first of these that is available ("auto").
+        on_failure: If a molecule cannot be read or its bonds cannot be found, stop with an error, skip the molecule, or
+            use single bonds only.
         seed: Seed of the geometries of molecules that are given as SMILES.
         batch_size: Most structures in a batch.
         max_atoms: Most atoms in a batch.
         max_edges: Most edges (neighbors of all atoms) in a batch. Batches that are too large for the memory are divided
             in any case.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: Precision; null keeps the model's.
         overwrite: Replace an existing output.
-        plots: Draw predicted against reference values.
+        plots: Plot predictions against labels.
         progress: Show a progress bar.
     """
 
@@ -112,7 +113,7 @@ class EvalSettings:
 
 
 def evaluate(settings: EvalSettings) -> dict[str, Any]:
-    """Predict all targets of a model, and compare them with the labels there are.
+    """Predict all targets of a model, and compare the predictions with the labels in the data.
 
     Args:
         settings: Model, data and output.
@@ -149,10 +150,10 @@ def evaluate(settings: EvalSettings) -> dict[str, Any]:
 
 
 def read_labeled(model: StoredModel, settings: EvalSettings) -> LabeledSet:
-    """The structures with the values of the model's targets that they have, and with bonds where its graphs need them.
+    """Read structures with labels of the model's targets, and with bonds if its graphs need them.
 
     Raises:
-        DataError: The data cannot be read, or have something of the name of a prediction.
+        DataError: The data cannot be read, or already use the name of a prediction.
         UnknownSpeciesError: The data have elements that the model does not know.
     """
     if mechanics_of(model.targets):
@@ -178,7 +179,7 @@ def read_labeled(model: StoredModel, settings: EvalSettings) -> LabeledSet:
 
 
 def _warn_of_absent(data: LabeledSet, settings: EvalSettings) -> None:
-    """Say where there is nothing to compare predictions with."""
+    """Warn of labels that are missing, so that predictions cannot be compared with them."""
     counts = data.counts()
     if not any(counts.values()):
         has_energy = "energy" in counts
@@ -191,23 +192,23 @@ def _warn_of_absent(data: LabeledSet, settings: EvalSettings) -> None:
 
 
 def _check_names(data: LabeledSet, targets: Sequence[Target], prefix: str) -> None:
-    """Refuse to put predictions in the place of what the file says."""
+    """Raise if predictions would replace values in the file."""
     names = [f"{prefix}_{target.name}" for target in targets]
     for place, atoms in zip(data.names, data.structures, strict=True):
         taken = [name for name in names if name in atoms.info or name in atoms.arrays]
         if taken:
             raise DataError(
-                f"{place} has {', '.join(taken)} already, perhaps of an earlier evaluation; choose another "
+                f"{place} has {', '.join(taken)} already, perhaps from an earlier evaluation; choose another "
                 "prefix (--prefix), so that nothing is replaced."
             )
 
 
 def with_predictions(data: LabeledSet, predictions: Predictions, prefix: str) -> list[Atoms]:
-    """Copies of the structures, labels included, with the predictions in info and arrays; what is NaN is left out."""
+    """Copies of the structures with labels, and with predictions in info and arrays, except those that are NaN."""
     properties = [target.name for target in data.targets if target.field is None]
     result = data.only(properties).labeled()
     for copy, atoms in zip(result, data.structures, strict=True):
-        copy.calc = atoms.calc  # results that came with the file are written again
+        copy.calc = atoms.calc  # results in the file are written again
     for target in data.targets:
         values = predictions.values[target.name]
         rows = predictions.of_atoms(target.name) if target.per_atom else list(values)

@@ -1,4 +1,4 @@
-"""Pictures of a run: loss curves, and predicted against reference values."""
+"""Pictures of a run: loss curves, and predictions against labels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from ik_e3nn.pictures import picture
 from ik_e3nn.targets import Target
 
-_TICKS, _WIDE = 5, 50  # on an axis, and letters in a line beside it
-_FEW = 2000  # points that small marks would hardly show
+_TICKS, _WIDE = 5, 50  # most ticks on an axis, and letters in a line beside it
+_FEW = 2000  # fewer points are drawn larger, to be visible
 _SHOWN = ("valid/force_mae_meV_per_A", "valid/energy_mae_meV_per_atom", "valid/stress_mae_meV_per_A3")
 
 
 def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
-    """Losses and force errors over the epochs.
+    """Plot losses and validation errors over the epochs.
 
     Args:
-        rows: One mapping an epoch, as in ``metrics.jsonl``.
+        rows: One mapping per epoch, as in ``metrics.jsonl``.
         path: PNG file to write.
     """
     with picture(path, 1, 2) as (_, [[left, right]]):
@@ -45,12 +45,12 @@ def plot_loss(rows: Sequence[Mapping[str, float]], path: Path) -> None:
 
 
 def plot_parity(target: Target, reference: NDArray[Any], predicted: NDArray[Any], path: Path) -> None:
-    """Predicted against reference values of one target.
+    """Plot predictions of one target against its labels.
 
     Args:
         target: The target.
-        reference: Reference values as they are drawn, any shape.
-        predicted: Predicted values of that shape.
+        reference: Labels, of any shape.
+        predicted: Predictions, of the same shape.
         path: PNG file to write.
     """
     name, unit, scale, shown = target.axis
@@ -75,7 +75,7 @@ def plot_parity(target: Target, reference: NDArray[Any], predicted: NDArray[Any]
 
 
 def power_of_ten(largest: float) -> int:
-    """The power of ten that is taken out of values so that they fit at the ticks of an axis; 0 for ordinary ones.
+    """The power of ten to factor out of very large or small values so that the ticks of an axis stay short; else 0.
 
     >>> power_of_ten(12.5), power_of_ten(0.0004), power_of_ten(3e7), power_of_ten(0.0)
     (0, -4, 7, 0)
@@ -85,7 +85,7 @@ def power_of_ten(largest: float) -> int:
 
 
 def with_unit(name: str, unit: str) -> str:
-    """What stands on an axis; numbers without a unit have no brackets.
+    """The label of an axis; the brackets are left out if there is no unit.
 
     >>> with_unit("gap", "eV"), with_unit("gap", "")
     ('gap (eV)', 'gap')

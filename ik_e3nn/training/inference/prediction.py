@@ -1,4 +1,4 @@
-"""A model's predictions of many structures, batch by batch, and what to draw of them."""
+"""Predictions of a model for many structures, batch by batch, and plots of them."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model predicts of a list of structures.
+    """Predictions of a model for a list of structures.
 
     Args:
-        values: By the names of the outputs, in their units: (M, *shape) for M structures, or (atoms of all structures,
-            *shape) of outputs that every atom has. The stress is NaN where there is no volume.
+        values: Values by name, in their units: (M, *shape) for M structures, or (atoms of all structures, *shape) for
+            values of atoms. The stress is NaN for structures without a volume.
         num_atoms: Atoms of every structure.
-        errors: Mean errors over the labels there are, see ``ErrorSums``.
+        errors: Mean errors over all labeled values, see ``ErrorSums``.
     """
 
     values: dict[str, FloatArray]
@@ -43,7 +43,7 @@ class Predictions:
     errors: dict[str, float]
 
     def of_atoms(self, name: str) -> list[FloatArray]:
-        """An output that every atom has, structure by structure: arrays (N, *shape)."""
+        """Values of atoms, structure by structure: arrays (N, *shape)."""
         return np.split(self.values[name], np.cumsum(self.num_atoms)[:-1])
 
 
@@ -59,12 +59,11 @@ def predict(
     """Evaluate a model.
 
     Args:
-        model: A potential, or a model of properties; it is evaluated where it is.
-        graphs: Graphs of the model's kind, with or without labels.
-        limits: How much a batch may hold; smaller batches are made where the memory does not suffice.
-        loss: Is measured too, where it is given; its targets are those of the graphs.
-        names: Targets that are wanted, which may be NaN then; None for all, of which energies and forces must be
-            finite.
+        model: A potential, or a model of properties; it is evaluated on its own device.
+        graphs: Graphs of the kind that the model needs, with or without labels.
+        limits: Limits on the size of batches; they become smaller if the memory does not suffice.
+        loss: A loss to measure too, for the targets of the graphs; None for none.
+        names: Targets to predict, whose values may be NaN; None predicts all and requires finite energies and forces.
         on_batch: Called after each batch with the number of its structures (for a progress bar).
 
     Returns:
@@ -102,10 +101,10 @@ def predict(
 
 
 def check_finite(outputs: dict[str, Tensor], batch: dict[str, Tensor], *, first: int = 0) -> None:
-    """Refuse energies and forces that are NaN or infinite, as those of atoms in the same place may be.
+    """Raise if energies or forces are NaN or infinite, as they may be if two atoms are in the same place.
 
     Args:
-        outputs: What the model says of a batch.
+        outputs: The predictions for a batch.
         batch: The batch, on any device.
         first: Number of its first structure in the data set.
 
@@ -136,12 +135,12 @@ def check_finite(outputs: dict[str, Tensor], batch: dict[str, Tensor], *, first:
 
 
 def plot_predictions(predictions: Predictions, data: LabeledSet, folder: Path, name: str) -> list[Path]:
-    """Draw predicted against reference values of every target that has labels.
+    """Plot predictions against labels, for every target that has labels.
 
     Args:
-        predictions: What a model predicts of the structures.
+        predictions: Predictions for the structures.
         data: The structures with their labels.
-        folder: Where ``parity_NAME_energy.png`` and the like go, with "_" for what file names may not hold.
+        folder: Folder for ``parity_NAME_energy.png`` and so on; "_" replaces characters that file names may not have.
         name: Name of the set.
 
     Returns:

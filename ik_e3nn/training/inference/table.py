@@ -35,22 +35,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Predictions for a file of molecules: energies and properties, whatever the model has.
+    """Settings of predictions for a file of molecules: the energies and properties that the model predicts.
 
     Args:
-        model: Model file, of a potential, of properties or of both, or "base" or "base-properties"; a glob or list of
-            several makes a committee, whose mean is predicted.
-        data: csv file with a column ``smiles``, file of SMILES (``.smi``), SDF, or anything that ASE reads.
-        output: csv file to write: the columns of the input, then one for each predicted number, ``NAME_UNIT``. Forces
-            and other values of atoms, and stresses, do not fit into it; ``ik-e3nn eval`` writes them.
-        uncertainty: File of ``ik-e3nn calibrate`` for this model or committee: standard deviations are written too,
-            ``NAME_std_UNIT``. A committee without it has raw ones, which are not calibrated.
-        conformers: Conformers of each SMILES to average over, lowest force-field energies first; not for vectors and
-            tensors, whose conformers all have orientations of their own.
+        model: Model file of a potential, of a model of properties or of both in one, or "base" or "base-properties"; a
+            glob or list of several files makes a committee, which predicts the mean.
+        data: CSV file with a column ``smiles``, file of SMILES (``.smi``), SDF, or any format that ASE reads.
+        output: CSV file to write: the columns of the input, then a column ``NAME_UNIT`` for each predicted number.
+            Forces and other values of atoms, and stresses, do not fit into it; use ``ik-e3nn eval`` for them.
+        uncertainty: File of ``ik-e3nn calibrate`` for this model or committee; standard deviations are then written
+            too, in columns ``NAME_std_UNIT``. Without this file, those of a committee are not calibrated.
+        conformers: Number of conformers of each SMILES to average over, lowest force-field energies first; not for
+            vectors and tensors, because the orientation of each conformer is arbitrary.
         seed: Seed of the conformers.
-        bonds: Where the bonds of structures come from, if the model needs them.
+        bonds: Source of the bonds of structures, if the model needs them: the file ("given"), the SMILES, the geometry
+            ("perceived"), or the first of these that is available ("auto").
         batch_size: Most molecules in a batch.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, or one of several GPUs, as ``cuda:1``.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         overwrite: Replace an existing output.
         progress: Show a progress bar.
     """
@@ -81,23 +82,23 @@ class PredictSettings:
 def predict(settings: PredictSettings) -> str:
     """Predict, and write the table.
 
-    A molecule that cannot be predicted (a SMILES or a record of an SDF file that cannot be read, an element that the
-    model does not know, hydrogens that a file does not have, atoms on top of each other, bonds that do not fit the
-    geometry, a crystal where the model knows molecules) keeps its row, without values and with the reason in the column
-    ``problem``. There it is also said if a charge or unpaired electrons are not seen, if a geometry without bonds does
-    not look like a whole molecule, and what of it is unlike the molecules that the model was trained on.
+    A molecule that cannot be predicted keeps its row, without values and with the reason in the column ``problem``: an
+    unreadable SMILES or SDF record, an element that the model does not know, missing hydrogens, atoms on top of each
+    other, bonds that do not fit the geometry, or a crystal if the model only knows molecules. This column also names
+    doubts about predictions: a charge or unpaired electrons that the model ignores, a geometry without bonds that does
+    not look like a whole molecule, and what is unlike the molecules that the model was trained on.
 
     Args:
         settings: Model, molecules and output.
 
     Returns:
-        How many molecules have a prediction, and where it is.
+        A sentence with the number of predicted molecules and the name of the output.
 
     Raises:
-        ConfigError: An average over conformers of a model that predicts vectors or tensors; nothing that the model
-            predicts fits into a table.
-        DataError: The input cannot be read, it has a column of a prediction's name, or the output exists already.
-        ModelFileError: The model file is broken; or the uncertainty is that of other models.
+        ConfigError: Vectors or tensors would be averaged over conformers, or the model predicts nothing that fits into
+            a table.
+        DataError: The input cannot be read, one of its columns has the name of a prediction, or the output exists.
+        ModelFileError: The model file is broken, or the uncertainty belongs to other models.
     """
     output = user_path(settings.output)
     models = [settings.model] if isinstance(settings.model, str) else settings.model
@@ -108,7 +109,8 @@ def predict(settings: PredictSettings) -> str:
     if settings.conformers > 1 and turning:
         raise ConfigError(
             f"conformers is {settings.conformers}, but the model predicts {', '.join(turning)}, which turn with the "
-            "molecule: an average over conformers in different orientations means nothing. Set conformers to 1."
+            "molecule, so that an average over conformers in different orientations has no meaning; set conformers "
+            "to 1."
         )
     asked = read_asked(
         settings.data, results, count=settings.conformers, seed=settings.seed, progress=settings.progress
@@ -127,7 +129,7 @@ def predict(settings: PredictSettings) -> str:
     _write(output, asked, results, sums, counts)
     done = int((counts > 0).sum())
     if done < len(asked.rows):
-        _log.warning("%d molecules have no prediction; column %r says why", len(asked.rows) - done, PROBLEM)
+        _log.warning("%d molecules have no prediction; column %r has the reasons", len(asked.rows) - done, PROBLEM)
     return f"{done} of {len(asked.rows)} molecules predicted: {output}"
 
 
@@ -144,12 +146,12 @@ def _load(settings: PredictSettings) -> StoredModel | Ensemble:
 
 
 def results_of(model: StoredModel | Ensemble) -> list[Target]:
-    """What there is one value of for a molecule: targets, and their standard deviations if the model has them.
+    """The targets with one value per molecule, and their standard deviations if the model predicts these.
 
     Other targets are left out, with a warning.
 
     Raises:
-        ConfigError: There is none.
+        ConfigError: No target has one value per molecule.
     """
     kept = [one for one in model.targets if not one.per_atom and one.field in (None, fields.ENERGY)]
     left_out = [one.name for one in model.targets if one not in kept]
@@ -166,7 +168,7 @@ def results_of(model: StoredModel | Ensemble) -> list[Target]:
 def _write(
     path: Path, asked: Asked, targets: Sequence[Target], sums: dict[str, FloatArray], counts: np.ndarray
 ) -> None:
-    """The table: columns of the input, predictions, problems."""
+    """Write the table: columns of the input, predictions, problems."""
     rows = []
     for number, row in enumerate(asked.rows):
         predicted: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""Of which molecules a prediction can be made, and what speaks against it."""
+"""Checks of the molecules to predict: which can be predicted, and what raises doubts about a prediction."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _log = logging.getLogger(__name__)
 def checked(
     asked: Asked, model: StoredModel | Ensemble, *, bonds: BondSource, progress: bool = False
 ) -> tuple[LabeledSet, list[int]]:
-    """The molecules that can be predicted, with bonds if the model's graph is made of them; and their rows.
+    """The molecules that can be predicted, with bonds if the model's graph is made of them, and their rows.
 
     Args:
-        asked: All molecules; what is wrong with one, or speaks against its prediction, is added to its problems.
+        asked: All molecules; errors and doubts about each are added to its problems.
         model: The model.
-        bonds: Where bonds come from, see ``with_bonds``.
+        bonds: Source of the bonds, see ``with_bonds``.
         progress: Show a progress bar.
     """
     inputs, domain = model.inputs, domain_of_model(model)
@@ -56,8 +56,8 @@ def checked(
         _log.warning("%d molecules are charged or have unpaired electrons, which the model does not see", len(odd))
     if strange:
         _log.warning(
-            "%d of %d molecules are unlike those that the model was trained on, and their values may be far off; "
-            "column %r says how",
+            "%d of %d molecules are unlike those that the model was trained on, and predictions for them may be far "
+            "off; the differences are in the column %r",
             *(len(strange), len(asked.rows), PROBLEM),
         )
     smiles = [asked.smiles[index] for index in good] if asked.smiles else None
@@ -68,7 +68,7 @@ def checked(
 
 
 def _refuse(atoms: Atoms, species: Collection[int], inputs: Collection[str], domain: Domain | None) -> None:
-    """Refuse a structure of which no prediction can be made, or none that means anything."""
+    """Raise for a structure that cannot be predicted, or whose prediction would have no meaning."""
     if not len(atoms):
         raise DataError("it has no atoms")
     check_species([atoms], species)
@@ -78,15 +78,15 @@ def _refuse(atoms: Atoms, species: Collection[int], inputs: Collection[str], dom
         check_stated(atoms, NUMBER_KEYS[name])
     if atoms.pbc.any() and domain is not None and not domain.periodic:
         raise DataError(
-            "it is periodic, and the model was trained on molecules alone, so that its values would mean nothing; for "
-            "a molecule in an empty box set pbc to false"
+            "it is periodic, but the model was trained only on molecules, so that predictions would have no meaning; "
+            "for a molecule in an empty box set pbc to false"
         )
 
 
 def _beyond(atoms: Atoms, domain: Domain | None, unseen: Collection[str], doubt: str) -> list[str]:
-    """What of a molecule is beyond the training data and was not said in other words."""
+    """How a molecule differs from the training data, without what ``unseen`` and ``doubt`` already cover."""
     if domain is None:
-        return ["it is periodic, and the file of the model does not say what it was trained on"] * bool(atoms.pbc.any())
+        return ["it is periodic, and the model file does not record what it was trained on"] * bool(atoms.pbc.any())
     said = replace(
         domain,
         charged_groups=domain.charged_groups or "charge" in unseen,
@@ -96,11 +96,11 @@ def _beyond(atoms: Atoms, domain: Domain | None, unseen: Collection[str], doubt:
 
 
 def _bonded(molecules: LabeledSet, asked: Asked, source: BondSource, *, progress: bool) -> LabeledSet:
-    """Those molecules whose bonds are found and fit their geometry."""
+    """The molecules whose bonds are found and fit their geometry."""
     try:
         bonded, report = with_bonds(molecules, source, "skip", progress=progress)
         failures = report.failures
-    except DataError as error:  # for none of them
+    except DataError as error:  # no molecule has bonds
         bonded, failures = molecules.select([]), dict.fromkeys(molecules.ids, str(error))
     fit = []
     for place, atoms in enumerate(bonded.structures):

@@ -1,4 +1,4 @@
-"""The molecules that predictions are asked for, with a row of the table for each."""
+"""The molecules to predict, each with its row of the table."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PROBLEM = "problem"
 
 @dataclass
 class Asked:
-    """What is to be predicted: rows of the table, and geometries with the row that each belongs to.
+    """The molecules to predict: rows of the table, and geometries with the row that each belongs to.
 
     Args:
-        rows: Columns of the input.
+        rows: Columns of the input, for each row.
         structures: Geometries.
-        smiles: Their SMILES, where the input gives them.
-        owners: Rows of the geometries.
-        problems: Reasons why a row has no prediction.
+        smiles: SMILES of the geometries, if the input has them.
+        owners: Row of each geometry.
+        problems: Errors and doubts, by row.
     """
 
     rows: list[dict[str, Any]]
@@ -40,24 +40,24 @@ class Asked:
 
 
 def read_asked(data: str, targets: Sequence[Target], *, count: int = 1, seed: int = 0, progress: bool = False) -> Asked:
-    """Rows and geometries of the input, whose columns must not be those of predictions.
+    """Read rows and geometries from the input, whose columns must not have the names of predictions.
 
     Args:
         data: File of SMILES or structures.
-        targets: What is to be predicted.
+        targets: The targets to predict.
         count: Conformers of each SMILES.
         seed: Seed of the conformers.
         progress: Show a progress bar.
 
     Raises:
-        DataError: The input cannot be read, or it has a column of a prediction's name.
+        DataError: The input cannot be read, or one of its columns has the name of a prediction.
     """
     paths = expand_path(data)
     tables = [path for path in paths if is_table(path)]
     if tables and len(paths) > 1:
         raise DataError(
-            f"data is {len(paths)} files, {tables[0]} among them; one table of SMILES is predicted at a time: give "
-            "one file, or join them."
+            f"data is {len(paths)} files with {tables[0]} among them, but only one table of SMILES can be predicted at "
+            "a time; give one file, or join them."
         )
     if not tables:
         asked = _read_structures(paths)
@@ -79,7 +79,7 @@ def read_asked(data: str, targets: Sequence[Target], *, count: int = 1, seed: in
 
 
 def _read_structures(paths: Sequence[Path]) -> Asked:
-    """A row for every structure, and for every record of an SDF file, with its data, whether it can be read or not."""
+    """A row for every structure, and for every record of an SDF file with its data, even if it cannot be read."""
     asked = Asked([])
     for path in paths:
         found: Iterable[SDFRecord | Unreadable] = (
@@ -103,7 +103,7 @@ def _read_structures(paths: Sequence[Path]) -> Asked:
 
 
 def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -> None:
-    """Refuse to put predictions in the place of what the input says."""
+    """Raise if predictions would replace columns of the input."""
     columns = {name for row in rows for name in row}
     taken = columns & {PROBLEM, *(name for target in targets for name in column_names(target))}
     if taken:
@@ -114,7 +114,7 @@ def _check_names(rows: Sequence[Mapping[str, Any]], targets: Sequence[Target]) -
 
 
 def column_names(target: Target) -> list[str]:
-    """Columns of one target.
+    """Names of the columns of one target.
 
     >>> from ik_e3nn.targets import Dipole, Intensive
     >>> column_names(Intensive("gap", "eV")), column_names(Dipole("mu", "D"))

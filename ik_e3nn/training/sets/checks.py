@@ -127,7 +127,7 @@ def warn_unused_inputs(
 
 
 def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
-    """Say how many structures are charged or have unpaired electrons, which a trained model does not see."""
+    """Warn of structures that are charged or have unpaired electrons, if the model does not use that."""
     odd = [number for number, atoms in enumerate(structures) if unseen_of(atoms, inputs)]
     if odd:
         _log.warning(
@@ -141,7 +141,7 @@ def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
 
 
 def unseen_of(atoms: Atoms, inputs: Collection[str]) -> list[str]:
-    """Which of charge and spin are not the usual ones of a structure, and no input of the model.
+    """Which of charge and spin are unusual in a structure and are not inputs of the model.
 
     >>> unseen_of(Atoms("Na", info={"charge": 1}), ["spin"])
     ['charge']
@@ -150,7 +150,7 @@ def unseen_of(atoms: Atoms, inputs: Collection[str]) -> list[str]:
 
 
 def _number(atoms: Atoms, key: str) -> float:
-    """Charge or multiplicity; the usual one where a structure does not say."""
+    """Charge or multiplicity of a structure; the usual value if it is not given."""
     found = structure_number(atoms, key)
     return USUAL[key] if found is None else found
 

@@ -1,1 +1,1 @@
-"""Calibration of how sure models are."""
+"""Calibration of the uncertainty of models."""

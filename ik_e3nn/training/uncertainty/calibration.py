@@ -1,4 +1,4 @@
-"""How sure a model is: a committee's or last layers' standard deviations, calibrated on validation data."""
+"""Uncertainty of models: standard deviations of committees or last layers, calibrated on validation data."""
 
 from __future__ import annotations
 
@@ -55,18 +55,19 @@ from ik_e3nn.user_path import user_path
 _log = logging.getLogger(__name__)
 
 OF_POTENTIALS = ("members", "energy_key", "forces_key", "energy_unit", "length_unit")
-LEAST_NOISE = 1e-9  # of labels, in the units of errors' targets: a noise of zero has no likelihood
+LEAST_NOISE = 1e-9  # of labels, in the units of the targets; a noise of zero has no likelihood
 
 
 @dataclass(frozen=True)
 class CalibrationResult:
-    """What a calibration has found.
+    """The result of a calibration.
 
     Args:
         kind: ``committee`` or ``last_layer``.
         output: The file.
-        factors: What raw standard deviations are multiplied by, by target.
-        quality: How good they are on structures that were not calibrated on, by target; see ``quality_of``.
+        factors: Factors of the raw standard deviations, by target.
+        quality: Quality of the standard deviations on structures not used for calibration, by target; see
+            ``quality_of``.
     """
 
     kind: str
@@ -75,7 +76,7 @@ class CalibrationResult:
     quality: dict[str, dict[str, float]]
 
     def text(self) -> str:
-        """A table, one target a row."""
+        """A table with one row per target."""
         lines = [
             f"{self.kind}: {self.output}",
             f"{'target':<12} {'factor':>9} {'RMSE':>9} {'Spearman':>9} {'within':>7}",
@@ -87,20 +88,20 @@ class CalibrationResult:
 
 
 def calibrate(settings: CalibrationSettings) -> CalibrationResult:
-    """Find how sure a model or a committee is, and scale that to the errors on validation data.
+    """Find standard deviations of a model or a committee, and scale them to the errors on validation data.
 
-    Writes the file that ``IKCalculator(model, uncertainty=file)`` or ``ik-e3nn predict --uncertainty file`` takes,
+    Writes the file for ``IKCalculator(model, uncertainty=file)`` or ``ik-e3nn predict --uncertainty file``,
     ``NAME_metrics.json`` and ``NAME_calibration.png``.
 
     Args:
         settings: Models and data.
 
     Returns:
-        The factors, and how good the standard deviations are on structures that were not calibrated on.
+        The factors, and the quality of the standard deviations on structures not used for calibration.
 
     Raises:
-        ConfigError: One model and no training data, or a setting that has no effect on the models' targets.
-        DataError: Too few labeled structures, or the output exists already.
+        ConfigError: A single model has no training data, or a setting has no effect on the models' targets.
+        DataError: There are too few labeled structures, or the output exists already.
         UnknownSpeciesError: The data have elements that the models do not know.
     """
     output = user_path(settings.output)
@@ -116,7 +117,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
         raise ConfigError(f"{useless[0]} has no effect on the uncertainty of properties; leave it out.")
     committee = Committee(models) if len(models) > 1 else None
     if committee is None and settings.train is None:
-        raise ConfigError("train: the uncertainty of a single model comes from what it was trained on; give the files.")
+        raise ConfigError("train: the uncertainty of a single model needs its training data; give the files.")
     data = read_labeled(settings.data, first, settings, require=[*mechanics_of(uncertain_targets(first))])
     check_species(data.structures, (committee or first).species, data.names)
     warn_of_structures(first.trained_on, data.structures)
@@ -149,13 +150,13 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
 def last_layers(
     model: StoredModel, settings: CalibrationSettings, valid: LabeledSet, held_out: Sequence[Atoms]
 ) -> LastLayerEnsemble:
-    """The posteriors of a model's last layers, from what it was trained on and its errors on other structures.
+    """The posteriors of a model's last layers, from its training data and its errors on other structures.
 
     Args:
         model: The model.
-        settings: Where the training data are, and how many to use.
-        valid: Structures that tell the noise.
-        held_out: Structures that count as not trained on, those of ``valid`` among them.
+        settings: The training data, and how many of them to use.
+        valid: Structures whose errors give the noise of the labels.
+        held_out: Structures that are left out of the training data, including those of ``valid``.
 
     Returns:
         An ensemble, not calibrated yet.
@@ -167,8 +168,8 @@ def last_layers(
     if not any(train.counts().values()):
         asked = [getattr(settings, f"{target.name}_key", target.name) for target in train.targets]
         raise DataError(
-            f"train has no labels: nothing but single atoms has {' or '.join(asked)}; give the files that the model "
-            "was trained on, with their labels."
+            f"train has no labels: no structure, isolated atoms aside, has {' or '.join(asked)}; give the files that "
+            "the model was trained on, with their labels."
         )
     train = train.select(unseen(train.structures, held_out))
     order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
@@ -191,9 +192,9 @@ def last_layers(
 def errors_and_stds(
     ensemble: Ensemble, data: LabeledSet, batch_size: int = 16
 ) -> dict[str, tuple[FloatArray, FloatArray]]:
-    """Errors (prediction less label) and standard deviations of all labels; components count one by one.
+    """Errors (prediction minus label) and standard deviations of all labels, component by component.
 
-    Those that cannot differ from zero, like forces that symmetry forbids, are left out: they are no question of chance.
+    Values that are zero by symmetry, such as some force components, are left out, because they have no uncertainty.
 
     Args:
         ensemble: A model with standard deviations.
@@ -201,10 +202,10 @@ def errors_and_stds(
         batch_size: Most structures in a batch.
 
     Returns:
-        By the targets' names, two arrays of one length, in the target's unit.
+        Two arrays of equal length by target, in the unit of the target.
 
     Raises:
-        DataError: Nothing is left of a target.
+        DataError: No value of a target is left.
     """
     found: dict[str, tuple[list[FloatArray], list[FloatArray]]] = {t.name: ([], []) for t in ensemble.uncertain}
     graphs, layout = _graphs(ensemble, data), LabelLayout(data.targets)
@@ -220,15 +221,15 @@ def errors_and_stds(
 def read_labeled(
     paths: str | Sequence[str], model: StoredModel, settings: CalibrationSettings, *, require: Sequence[str] = ()
 ) -> LabeledSet:
-    """Structures with what a model predicts, and bonds if the model's graph is made of them.
+    """Read structures with labels of a model's targets, and with bonds if the model's graph is made of them.
 
-    Isolated atoms are left out where there are energies: theirs are constants of the model.
+    If the model predicts energies, isolated atoms are left out, because their energies are constants of the model.
 
     Args:
         paths: The files.
         model: The model.
-        settings: How the labels are called.
-        require: Those of energy and forces that must be there.
+        settings: Names and units of the labels.
+        require: Which of energy and forces must be present.
     """
     targets = uncertain_targets(model)
     if model.potential is None:
@@ -241,7 +242,7 @@ def read_labeled(
         return data
     data, report = with_bonds(data, "auto", "skip", progress=settings.progress)
     if report.failures:
-        _log.warning("%d molecules are left out: their bonds are not found", len(report.failures))
+        _log.warning("%d molecules are left out because their bonds cannot be found", len(report.failures))
     return data
 
 

@@ -13,7 +13,7 @@ from ik_e3nn.targets import Target
 from ik_e3nn.training.inference.plots import with_unit
 
 TITLES = {"energy": ("energy", 1000.0, "meV"), "forces": ("force components", 1000.0, "meV/A")}
-"""Title, factor to and name of the unit that is shown, where it is not the target's own."""
+"""Title, and factor and name of the unit in the plot, if it is not the unit of the target."""
 
 FloatArray = NDArray[np.float64]
 
@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float64]
 def plot_calibration(
     tested: Mapping[str, tuple[FloatArray, FloatArray]], targets: Sequence[Target], path: Path
 ) -> None:
-    """Errors of groups of like standard deviation against it, and the share of errors within multiples of it.
+    """Plot errors of groups of similar standard deviation, and the fraction of errors within multiples of it.
 
     Args:
         tested: Errors and standard deviations by target.
@@ -46,7 +46,7 @@ def plot_calibration(
             right.plot(multiples, np.searchsorted(z, multiples, side="right") / len(z), label="found")
             right.plot(multiples, erf(multiples / np.sqrt(2)), color="black", linewidth=0.8, label="Gaussian")
             right.set(xlabel="standard deviations", ylabel="share of errors within", title=title)
-            right.legend(loc="lower right")  # both curves end above
+            right.legend(loc="lower right")  # both curves end at the top
 
 
 def grouped(error: FloatArray, std: FloatArray, groups: int = 10) -> tuple[FloatArray, FloatArray]:

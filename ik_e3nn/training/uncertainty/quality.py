@@ -1,4 +1,4 @@
-"""Errors beside standard deviations: what is a question of chance, and how well one tells the other."""
+"""Comparison of errors with standard deviations: factors, quality and warnings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 Pairs = Mapping[str, tuple[FloatArray, FloatArray]]
-LEAST = 4  # structures to calibrate on and test with
-FEW = 50  # values; below, a factor is uncertain by more than a tenth
-CERTAIN = 1e-6  # of the root mean square of standard deviations: what is below is zero by symmetry
+LEAST = 4  # structures for calibration and test together
+FEW = 50  # values; with fewer, a factor is uncertain by more than a tenth
+CERTAIN = 1e-6  # standard deviations below this fraction of their root mean square are zero by symmetry
 
 
 def unseen(train: Sequence[Atoms], held_out: Sequence[Atoms]) -> list[int]:
-    """Which structures of a training set are not among those held out; that there are others is said, or refused.
+    """Numbers of the training structures that are not held out; warns if some are.
 
     Raises:
-        DataError: None is left.
+        DataError: No structure is left.
 
     >>> one, other = Atoms("H2", [[0, 0, 0], [0, 0, 0.7]]), Atoms("H2", [[0, 0, 0], [0, 0, 0.8]])
     >>> unseen([one, other], [other])
@@ -40,14 +40,14 @@ def unseen(train: Sequence[Atoms], held_out: Sequence[Atoms]) -> list[int]:
         )
     if len(left) < len(train):
         _log.warning(
-            "%d of %d structures of train are in data too: left out of train. Data must be structures that the model "
-            "was not trained on", len(train) - len(left), len(train),
+            "%d of %d structures of train are in data too and are left out of train; data must be structures that the "
+            "model was not trained on", len(train) - len(left), len(train),
         )  # fmt: skip
     return left
 
 
 def factors_of(pairs: Pairs) -> dict[str, float]:
-    r"""What standard deviations are to be multiplied by, :math:`a^2 = \langle (\Delta / s)^2 \rangle`, by label.
+    r"""Factors a of the standard deviations s, :math:`a^2 = \langle (\Delta / s)^2 \rangle`, by label.
 
     >>> factors_of({"energy": (np.array([2.0, -2.0]), np.array([1.0, 1.0]))})
     {'energy': 2.0}
@@ -56,7 +56,7 @@ def factors_of(pairs: Pairs) -> dict[str, float]:
 
 
 def uncertain_only(label: str, error: FloatArray, std: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Those that can differ from zero."""
+    """The errors and standard deviations that are not zero by symmetry."""
     free = std > CERTAIN * np.linalg.norm(std) / max(len(std), 1) ** 0.5
     if not free.any():
         raise DataError(
@@ -67,16 +67,16 @@ def uncertain_only(label: str, error: FloatArray, std: FloatArray) -> tuple[Floa
 
 
 def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
-    r"""How well standard deviations tell errors.
+    r"""How well standard deviations predict the size of errors.
 
     Args:
         error: Errors.
         std: Their standard deviations.
 
     Returns:
-        ``spearman``: rank correlation of std and |error|; ``within_std``: share of errors below their std, 0.683 for a
-        Gaussian; ``z_rms``: root mean square of error/std, 1 if calibrated; ``nll``: mean negative log-likelihood of a
-        Gaussian less that of one common std, negative if single stds tell more than none.
+        ``spearman``: rank correlation of std and |error|; ``within_std``: fraction of errors below their std, 0.683 for
+        a Gaussian; ``z_rms``: root mean square of error/std, 1 if calibrated; ``nll``: mean negative log-likelihood of
+        a Gaussian minus that with one common std, negative if individual stds are better than a common one; ``rmse``.
 
     >>> rng = np.random.default_rng(0)
     >>> std = rng.uniform(0.1, 1.0, 20000)
@@ -99,13 +99,13 @@ def quality_of(error: FloatArray, std: FloatArray) -> dict[str, float]:
 
 
 def warn_of_doubts(calibrated: Pairs, quality: Mapping[str, Mapping[str, float]]) -> None:
-    r"""Say where standard deviations are not to be trusted.
+    r"""Warn of standard deviations that cannot be trusted.
 
     A factor from n errors has a relative error of :math:`1/\sqrt{2n}`.
 
     Args:
-        calibrated: What factors come from, by label.
-        quality: What ``quality_of`` says of the others, by label.
+        calibrated: Errors and standard deviations that the factors come from, by label.
+        quality: The results of ``quality_of`` on the other half, by label.
     """
     for label, (errors, _) in calibrated.items():
         found = quality[label]
@@ -115,9 +115,9 @@ def warn_of_doubts(calibrated: Pairs, quality: Mapping[str, Mapping[str, float]]
                 label, len(errors), 100 / np.sqrt(2 * len(errors)),
             )  # fmt: skip
         if not 0.5 < found["z_rms"] < 2.0:
-            _log.warning("%s: errors on the other half are %.2g times what they should be", label, found["z_rms"])
+            _log.warning("%s: errors on the other half are %.2g times the expected size", label, found["z_rms"])
         if found["spearman"] < 0.1:
             _log.warning(
-                "%s: standard deviations hardly rank the errors (Spearman %.2f): they tell the size of errors, not "
+                "%s: standard deviations hardly rank the errors (Spearman %.2f): they show the size of errors, but not "
                 "which predictions to trust", label, found["spearman"],
             )  # fmt: skip

@@ -78,7 +78,7 @@ def test_batches_that_are_too_large_are_divided_and_the_order_is_kept(caplog) ->
     assert len(asked) == len(done) + 1  # later batches are smaller from the start
     assert len(caplog.records) == 1
     assert "a batch of 3 structures with 10 atoms" in caplog.text
-    assert "does not fit into the memory of cpu; going on with at most" in caplog.text
+    assert "does not fit into the memory of cpu; continuing with at most" in caplog.text
 
 
 def test_a_structure_that_does_not_fit_is_an_error() -> None:

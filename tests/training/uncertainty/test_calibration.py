@@ -113,7 +113,7 @@ def test_what_cannot_be_trusted_is_said(caplog) -> None:
     few, blind = tuple(x[:8] for x in good), (3 * rng.normal(size=4000), std)
     warn_of_doubts({"gap": few}, {"gap": quality_of(*blind)})
     assert "gap: calibrated on 8 values only, so its factor is uncertain by 25 %" in caplog.text
-    assert "times what they should be" in caplog.text
+    assert "times the expected size" in caplog.text
     assert "hardly rank the errors" in caplog.text
 
 
@@ -130,7 +130,7 @@ def test_structures_without_labels_make_nothing_surer(files) -> None:
 
 
 def test_mistakes_are_clear_errors(files) -> None:
-    with pytest.raises(ConfigError, match="the uncertainty of a single model comes from what it was trained on"):
+    with pytest.raises(ConfigError, match="the uncertainty of a single model needs its training data"):
         calibrate(settings(files))
     write(files / "valid.xyz", structures(3, crystals=False))
     with pytest.raises(
@@ -148,7 +148,9 @@ def test_mistakes_are_clear_errors(files) -> None:
     with pytest.raises(DataError, match="no labeled energy has a standard deviation above zero: .*are the same"):
         calibrate(dataclasses.replace(same, model=[same.model, same.model]))
     write(files / "bare.xyz", [_without(_without(atoms, "energy"), "forces") for atoms in frames])
-    with pytest.raises(DataError, match="train has no labels: nothing but single atoms has REF_energy or REF_for"):
+    with pytest.raises(
+        DataError, match="train has no labels: no structure, isolated atoms aside, has REF_energy or REF_for"
+    ):
         calibrate(settings(files, train=str(files / "bare.xyz")))
     with pytest.raises(ConfigError, match="members is 0, but it must be at least 1"):
         settings(files, members=0)
@@ -188,5 +190,5 @@ def test_energies_and_properties_of_one_body_are_calibrated_together(tmp_path, k
         del atoms.info["REF_energy"], atoms.arrays["REF_forces"], atoms.info["mu"]
     write(tmp_path / "bare.xyz", bare)
     if kind == "last_layer":
-        with pytest.raises(DataError, match="nothing but single atoms has REF_energy or REF_forces or mu; give the"):
+        with pytest.raises(DataError, match="isolated atoms aside, has REF_energy or REF_forces or mu; give the"):
             calibrate(settings(tmp_path, "joint_0.safetensors", train=str(tmp_path / "bare.xyz")))
