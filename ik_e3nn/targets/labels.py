@@ -73,7 +73,8 @@ class LabelLayout:
             The differences (rows, *shape) in the wider of both dtypes, zero for missing labels; and the mask of the
             values that have labels.
         """
-        predicted, reference = outputs[name], self.get(batch, name)
+        reference = self.get(batch, name)
+        predicted = outputs[name].reshape(reference.shape)
         known, defined = ~torch.isnan(reference), self.targets[name].is_defined(batch)
         if defined is not None:
             known = known & defined

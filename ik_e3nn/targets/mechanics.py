@@ -20,7 +20,7 @@ class Energy(Target):
     kind = "energy"
     reference = frozenset({"per_atom"})
     huber_delta = 0.01
-    field = fields.ENERGY
+    field, fixed_unit = fields.ENERGY, "eV"
     shown_unit, shown_factor = "meV_per_atom", 1000.0
     centered = True
     axis = Axis("energy less the mean", "eV/atom", 1000.0, "meV/atom")
@@ -41,7 +41,7 @@ class Forces(Target):
     shape = (3,)
     per_atom = True
     huber_delta = 0.01
-    field = fields.FORCES
+    field, fixed_unit = fields.FORCES, "eV/A"
     shown_name, shown_unit, shown_factor = "force", "meV_per_A", 1000.0
     axis = Axis("force component", "eV/A", 1000.0, "meV/A")
 
@@ -52,7 +52,7 @@ class Stress(Target):
     kind = "stress"
     shape = (3, 3)
     huber_delta = 0.01
-    field = fields.STRESS
+    field, fixed_unit = fields.STRESS, "eV/A^3"
     shown_unit, shown_factor = "meV_per_A3", 1000.0
     axis = Axis("stress component", "eV/A$^3$", 1000.0, "meV/A$^3$")
 

@@ -61,6 +61,7 @@ class Target(ABC):
         needs: Optional inputs of a model, out of ``ik_e3nn.graph.fields``, without which the target has no meaning.
         field: Name of the tensor of labels in a graph; None for columns of ``fields.TARGETS`` or, if every atom has a
             value, of ``fields.ATOM_TARGETS``.
+        fixed_unit: Unit of energy, forces and stress, which have no other.
         huber_delta: Error at which Huber's loss turns from quadratic to linear, in the unit of the loss.
         shown_unit: Unit in the names of errors, if it differs from the unit of the target.
         shown_name: Name in the names of errors, if it differs from the name of the target.
@@ -86,6 +87,7 @@ class Target(ABC):
     per_atom: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
     field: ClassVar[str | None] = None
+    fixed_unit: ClassVar[str] = ""
     huber_delta: ClassVar[float] = 0.05
     shown_name: ClassVar[str] = ""
     shown_unit: ClassVar[str] = ""
@@ -102,6 +104,14 @@ class Target(ABC):
         KINDS[cls.kind] = cls
 
     def __post_init__(self) -> None:
+        if self.field is not None:
+            object.__setattr__(self, "unit", self.unit or self.fixed_unit)
+            if (self.name, self.unit) != (self.kind, self.fixed_unit):
+                raise ConfigError(
+                    f"target {self.name!r} is of kind {self.kind!r} in {self.unit!r}, but this kind is always called "
+                    f"{self.kind!r} and in {self.fixed_unit}; write {{{self.kind}: {self.kind}}}. Settings of the data "
+                    "name the keys and units of labels"
+                )
         if not self.name:
             raise ConfigError("a target needs a name: the name of its column or key in the data")
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from ase import Atoms
 
-from ik_e3nn.data import LabeledSet
+from ik_e3nn.data import LabeledSet, read_properties, write_structures
 from ik_e3nn.data.properties.reference import fit_references
-from ik_e3nn.errors import ConfigError
+from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.targets import (
     KINDS,
     MECHANICS,
@@ -18,13 +18,14 @@ from ik_e3nn.targets import (
     Polarizability,
     Target,
     make_target,
+    parse_target,
     target_from_config,
 )
 
 
 def test_configurations_make_the_same_targets() -> None:
     for kind in KINDS:
-        target = make_target("x", kind, "u")
+        target = make_target("x", kind, "u") if KINDS[kind].field is None else make_target(kind, kind)
         assert (target.kind, type(target)) == (kind, KINDS[kind])
         assert target_from_config(target.config()) == target_from_config(target) == target
     assert Extensive("x", "eV") != Intensive("x", "eV")  # the kind is part of what a target is
@@ -72,3 +73,38 @@ def test_labels_have_places_in_graphs(rng) -> None:
     assert all(torch.equal(layout.get(graph, name), label) for name, label in labels.items())
     with pytest.raises(ConfigError, match="target 'a' is given twice"):
         LabelLayout([Extensive("a"), Dipole("a")])
+
+
+def test_energies_have_one_name_and_one_unit() -> None:
+    assert make_target("energy", "energy") == make_target("energy", "energy", "eV") == MECHANICS[0]
+    assert parse_target("forces", "forces") == MECHANICS[1]
+    for wrong in (("E", "energy", "eV"), ("energy", "energy", "Ha"), ("force", "forces", "")):
+        with pytest.raises(ConfigError, match=f"target '{wrong[0]}' is of kind '{wrong[1]}' in .*always called"):
+            make_target(*wrong)
+
+
+def test_predictions_of_another_shape_are_compared_value_by_value(rng) -> None:
+    """A column of predictions must not be compared with every label."""
+    layout, labels = LabelLayout([Intensive("gap", "eV")]), torch.tensor(rng.normal(size=(3, 1)))
+    error, known = layout.residual({"gap": labels.clone()}, {"targets": labels}, "gap")
+    assert error.tolist() == [0.0, 0.0, 0.0]
+    assert known.shape == (3,)
+    with pytest.raises(RuntimeError, match="shape"):
+        layout.residual({"gap": torch.zeros(2)}, {"targets": labels}, "gap")
+
+
+def test_values_of_another_quantity_are_not_taken_or_lost_in_silence() -> None:
+    one = LabeledSet([Atoms("H")], (Intensive("gap", "eV"),), {"gap": np.array([1.0])})
+    with pytest.raises(DataError, match=r"there are values of Intensive\(name='gap', unit='eV'\), but Extensive"):
+        one.with_targets([Extensive("gap", "eV")])
+
+
+def test_what_is_known_in_part_is_written(tmp_path) -> None:
+    values = {"mu": np.array([[1.0, np.nan, 2.0], [np.nan] * 3, [3.0, 4.0, 5.0]])}
+    one = LabeledSet([Atoms("H"), Atoms("He"), Atoms("Li")], (Dipole("mu", "D"),), values, ["a", "b", "c"])
+    first, second, _ = one.labeled()
+    assert first.info["mu"][::2] == [1.0, 2.0]
+    assert "mu" not in second.info
+    write_structures(tmp_path / "a.xyz", one.labeled())
+    found = read_properties(tmp_path / "a.xyz", one.targets)
+    np.testing.assert_array_equal(found.values["mu"], values["mu"])

@@ -23,8 +23,10 @@ from ik_e3nn.training import (
     finetune,
     train,
 )
+from ik_e3nn.training.finetuning.task import Finetuning
 from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.objective.loss import Loss
+from ik_e3nn.training.sets.prepare import prepare_data
 from tests.training.helpers import RUN
 
 TARGETS = {"energy": "energy eV", "forces": "forces eV/A", "mu": "dipole D", "gap": "intensive eV"}
@@ -162,3 +164,48 @@ def test_what_cannot_be_joint_is_refused(folder) -> None:
         MolecularPropertyModel(["H"], [*MECHANICS[:2], Dipole("mu", "D")], edges="radius")
     with pytest.raises(ConfigError, match="no effect, because none of data.targets is energy, forces or stress"):
         config(folder, "x", targets={"mu": "dipole D"}, loss=LossConfig(forces_weight=3.0))
+
+
+@pytest.mark.parametrize(
+    "targets", [{"energy": "energy", "forces": "forces", "gap": "intensive eV"}, {"gap": "intensive eV"}]
+)
+def test_a_joint_base_keeps_or_replays_its_energies(folder, trained, targets) -> None:
+    """However the targets are spelled, and also where the new data have none of them."""
+    method = MethodConfig(base=str(trained.model), replay=str(folder / "old.xyz"), replay_ratio=0.3)
+    task = Finetuning(config(folder, "again", kind=FinetuneConfig, targets=targets, finetune=method))
+    counts = task.data.sets["train"].counts()
+    own = 18 if "energy" in targets else 0
+    assert counts["energy"] == counts["forces"] == own + 5
+    assert counts["gap"] == 18 + 5
+    assert task.loss.weights["energy"] > 0
+
+
+def test_ids_of_the_users_stay_and_splits_do_not_depend_on_the_folder(folder, tmp_path) -> None:
+    frames = labeled(8)
+    frames[3].info["id"] = "mine"
+    hashes = []
+    for place in (tmp_path / "a", tmp_path / "b"):
+        place.mkdir()
+        write(place / "train.xyz", frames)
+        data = DataConfig(str(place / "train.xyz"), targets=TARGETS, valid=2)
+        hashes.append(prepare_data(TrainConfig(data), edges="radius"))
+    assert hashes[0].split_hash == hashes[1].split_hash
+    ids = {atoms.info["id"] for one in hashes[0].sets.values() for atoms in one.labeled()}
+    assert "mine" in ids
+    assert "train.xyz:0" in ids
+
+
+def test_forces_without_energies(folder) -> None:
+    targets = {"forces": "forces", "gap": "intensive eV"}
+    result = train(config(folder, "forces", targets=targets, epochs=1))
+    assert "force_mae_meV_per_A" in result.metrics["valid"]
+
+
+def test_validation_data_without_a_property_are_reported(folder, caplog) -> None:
+    some = labeled(5, seed=8)
+    for atoms in some:
+        del atoms.info["gap"]
+    write(folder / "nogap.xyz", some)
+    data = DataConfig(str(folder / "train.xyz"), targets=TARGETS, valid=str(folder / "nogap.xyz"))
+    prepare_data(TrainConfig(data), edges="radius")
+    assert "the validation set has no gap labels" in caplog.text

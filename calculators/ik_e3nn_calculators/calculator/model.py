@@ -82,6 +82,11 @@ def prepare_both(
         if several and not members:
             raise DataError("the list of models is empty; give a model file or a potential, or at least two of them")
         potentials = [_potential_of(one) for one in members]
+        if uncertainty is not None and any(one.potential is not one for one in members):
+            raise DataError(
+                "uncertainty is given, but the model predicts properties beside energies; the calculator has no "
+                "standard deviations of such models yet: leave uncertainty out"
+            )
         if uncertainty is not None:
             frozen = with_uncertainty(potentials, uncertainty)
         else:

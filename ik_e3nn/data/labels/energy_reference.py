@@ -90,16 +90,17 @@ def fit_energy_reference(
     values.update(isolated)
     counts, known = composition(structures, species), np.isfinite(labels)
     fit = fit_unknown(counts[known], labels[known], np.array([values.get(number, np.nan) for number in species]))
-    fitted = [number for number, free in zip(species, fit.free, strict=True) if free]
-    untold = [number for number, value in zip(species, fit.coefficients, strict=True) if np.isnan(value)]
-    if untold:
-        raise DataError(f"E0 of {_names(untold)} cannot be fitted: no structure with them has an energy; give their E0")
+    untold = np.isnan(fit.coefficients)
+    fitted = [number for number, free in zip(species, fit.free | untold, strict=True) if free]
+    if fitted and not known.any():
+        raise DataError(f"E0 of {_names(fitted)} cannot be fitted: no structure with them has an energy; give their E0")
     if fitted:
         sources.append(_fit_source(fitted, fit))
-    e0s = dict(zip(species, map(float, fit.coefficients), strict=True))
+    coefficients = np.nan_to_num(fit.coefficients)  # no energy tells the E0 of some elements: it is zero
+    e0s = dict(zip(species, map(float, coefficients), strict=True))
     reference = EnergyReference(e0s, fit.rank, fit.condition, "; ".join(sources))
     logger.info("E0: %s", reference.source)
-    _check_binding((labels - counts @ fit.coefficients) / np.maximum(counts.sum(axis=1), 1.0), reference)
+    _check_binding((labels - counts @ coefficients) / np.maximum(counts.sum(axis=1), 1.0), reference)
     return reference
 
 

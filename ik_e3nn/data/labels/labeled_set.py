@@ -218,13 +218,20 @@ class LabeledSet:
         )
 
     def with_targets(self, targets: Sequence[Target]) -> LabeledSet:
-        """The same structures with other targets; values of those that they have not are NaN.
+        """The same structures with other targets; values of new targets are NaN.
+
+        Raises:
+            DataError: A target has the name of one in this set, but another kind or unit.
 
         Example:
             >>> from ik_e3nn.targets import Intensive
             >>> LabeledSet([Atoms("H2")], (), {}).with_targets([Intensive("gap", "eV")]).values
             {'gap': array([nan])}
         """
+        mine = {target.name: target for target in self.targets}
+        for target in targets:
+            if mine.get(target.name, target) != target:
+                raise DataError(f"there are values of {mine[target.name]}, but {target} is wanted under this name")
         rows = {True: int(self._ends[-1]), False: len(self)}
         values = {
             target.name: self.values[target.name]
@@ -258,7 +265,7 @@ class LabeledSet:
             copies = [atoms.copy() for atoms in self.structures]
         for index, copy in enumerate(copies):
             if self.ids:
-                copy.info["id"] = self.ids[index]
+                copy.info.setdefault("id", self.ids[index])
             if self.smiles is not None:
                 copy.info["smiles"] = self.smiles[index]
             for target in self.targets:
@@ -267,7 +274,7 @@ class LabeledSet:
                 place = copy.arrays if target.per_atom else copy.info
                 place.pop(target.name, None)
                 value = self.value(index)[target.name]
-                if np.isfinite(value).all():
+                if np.isfinite(value).any():
                     place[target.name] = value if target.per_atom else value[0].tolist()
         return copies
 
@@ -282,7 +289,7 @@ def known_rows(values: FloatArray) -> NDArray[np.bool_]:
 
 
 def joined(sets: Sequence[LabeledSet]) -> LabeledSet:
-    """Several sets of the same targets as one.
+    """Several sets of the same targets as one, with the sources and notes of the first.
 
     Raises:
         DataError: Their targets differ.

@@ -35,7 +35,9 @@ def stated_value(atoms: Atoms, target: Target, where: str) -> FloatArray:
 def value_of(source: Mapping[str, Any], target: Target, where: str, atoms: Atoms) -> FloatArray:
     """The value of one molecule, NaN if missing; vectors may be text, lists or columns ``mu_0``, ``mu_1``, ..."""
     shape = (len(atoms) if target.per_atom else 1, *target.shape)
-    found = atoms.arrays.get(target.name) if target.per_atom else source.get(target.name)
+    found = source.get(target.name)
+    if target.per_atom:  # ASE moves columns with names of its own, such as charges, to the results
+        found = atoms.arrays.get(target.name, found)
     if found is None and target.shape and not target.per_atom:
         parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]
         found = None if any(part is None for part in parts) else parts

@@ -1,7 +1,8 @@
 """The training configuration: these dataclasses are the YAML schema and the command-line options.
 
 Every field is written ``section.field`` on the command line (``--run.max_epochs=50``) and as a nested key in YAML.
-The ``model`` section holds the arguments of ``ik_e3nn.models.InteratomicPotential``, checked against its signature.
+The ``model`` section holds the arguments of ``ik_e3nn.models.InteratomicPotential``, or of ``MolecularPropertyModel``
+where ``data.targets`` is given; they are checked against the signature.
 """
 
 from __future__ import annotations

@@ -249,7 +249,8 @@ class Finetuning(Task):
 
     def _set_energy_reference(self, model: InteratomicPotential, config: TrainConfig) -> None:
         """Set E0s as ``finetune.E0s`` asks; without energies they are those of the base."""
-        train, isolated, base = self.new, self.data.isolated, self.base.potential
+        train, isolated = self.new.with_mechanics(), self.data.isolated.with_mechanics()
+        base = self.base.potential
         known = any(np.isfinite(one.values["energy"]).any() for one in (train, isolated))
         if base is None or self.method.E0s == "data":
             found = energy_reference(config.data, train, isolated)

@@ -47,7 +47,8 @@ def check_sets(
     check_elements(sets, known)
     _log.info("values found:\n%s", value_table(sets, isolated))
     if config.trained:
-        _check_valid(sets["valid"], config.trained)
+        properties = [target.name for target in config.targets if target.field is None]
+        _check_valid(sets["valid"], [*config.trained, *properties])
         if "test" in sets:
             _check_test(sets["test"], config)
     smiles = [text for one in sets.values() for text in one.smiles or [""] * len(one)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+from ase import Atoms
 
 from ik_e3nn.data import LabeledSet, LabelKeys, read_labels, read_properties
 from ik_e3nn.data.files.reading import read_located
@@ -63,8 +65,15 @@ def read_set(
     for target in others:
         found = [stated_value(atoms, target, place) for atoms, place in zip(structures, places, strict=True)]
         values[target.name] = np.concatenate(found)
-    whole = replace(data, targets=(*MECHANICS, *others), values=values, ids=list(places))
+    ids = [_id_of(atoms, place) for atoms, place in zip(structures, places, strict=True)]
+    whole = replace(data, targets=(*MECHANICS, *others), values=values, ids=ids)
     return whole.only([target.name for target in targets])
+
+
+def _id_of(atoms: Atoms, place: str) -> str:
+    """What a structure is called: its own id, or its place in the file, whatever folder that is in."""
+    number, _, path = place.removeprefix("structure ").partition(" of ")
+    return str(atoms.info.get("id", f"{Path(path).name}:{number}"))
 
 
 def label_keys(data: DataConfig) -> LabelKeys:

@@ -53,7 +53,7 @@ def energy_reference(settings: DataConfig, train: LabeledSet, isolated: LabeledS
             f"data.E0s names an element twice, by its symbol and its number: {', '.join(map(str, settings.E0s))}"
         )
     alone = isolated.select([k for k, atoms in enumerate(isolated.structures) if int(atoms.numbers[0]) in species])
-    both = joined([one.only(["energy"]) for one in (train, alone)])
+    both = joined([one.with_mechanics().only(["energy"]) for one in (train, alone)])
     if not np.isfinite(both.values["energy"]).any() and not given:
         _log.warning("there are no energies: E0s stay zero and predicted energies have no absolute meaning")
         return None
