@@ -12,7 +12,7 @@ from ik_e3nn.settings import check_settings
 
 @dataclass(frozen=True)
 class CalibrationSettings:
-    """Settings of a calibration.
+    """Settings of a calibration of uncertainties.
 
     Args:
         model: Model file of a potential or of a model of properties; a glob or list of several files makes a committee.

@@ -37,14 +37,14 @@ class MethodConfig:
         merge: Add the low-rank updates to the weights of the written model, which makes it an ordinary model.
         E0s: "refit" starts from isolated atoms if the data have any, otherwise from the E0s of the base, and shifts
             them by least squares so that the energies of the base fit the labels best. "data" uses only ``data.E0s``
-            and the data, as in training from scratch. "base" keeps the E0s of the base. Elements missing in the data
-            always keep those. For properties, "refit" shifts the references of targets that the base has so that its
+            and the data, as in training from scratch. "base" keeps the E0s of the base, as all choices do for elements
+            that the data lack. For properties, "refit" shifts the references of targets that the base has so that its
             predictions fit the labels best, and "base" keeps them.
         replay: Training data of the base, or similar data: some are learned again, against forgetting. Their energies
-            are shifted from the E0s of the base to the new ones. If the base is a model of properties, those that have
-            values in these data stay in the model, with the weight of a new property unless ``loss.weights`` names
-            them; old values of properties that the new data have too are shifted with the references. Not allowed if a
-            potential becomes a model of properties alone, because it no longer has energies to replay.
+            are shifted from the E0s of the base to the new ones. If the base is a model of properties, its properties
+            that have values in these data stay in the model, with the weight of a new property unless ``loss.weights``
+            names them; if the new data have the same property, the old values are shifted with its reference. Not
+            allowed if a potential becomes a model of properties alone, which has no energies and forces to forget.
         replay_ratio: Replayed structures per new structure.
         old_domain: Data on which errors before and after the fine-tuning are compared, with labels as in the training
             data of the base; null uses what is left of ``replay``.

@@ -157,8 +157,8 @@ class OptimizerConfig:
 
     Args:
         lr: Learning rate after the warm-up. null means 0.05, for fine-tuning a potential 0.01, and for fine-tuning with
-            ``data.targets`` 0.02. 0.05 suits the groups O(3), SO(3) and, beside a surface, "Cinfv"; with other groups a
-            potential may diverge, and 0.02 is safer.
+            ``data.targets`` 0.02. The first suits the groups O(3), SO(3) and, beside a surface, "Cinfv"; with other
+            groups a potential may diverge, and 0.02 is safer.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
         warmup_steps: Optimizer steps over which the learning rate rises linearly to ``lr``.

@@ -91,7 +91,7 @@ def _names(kind: type[Any], given: Collection[str]) -> list[str]:
 def _parts(
     arguments: Mapping[str, Any], known: Collection[str]
 ) -> Iterator[tuple[str, type[Any], Mapping[str, Any], set[str]]]:
-    """For each argument that holds those of another class: its name, the class, its content, and what is not given."""
+    """Arguments that hold those of another class: name, class, content, and arguments that come from elsewhere."""
     for name, (inner, outside) in _NESTED.items():
         if name in known and isinstance(arguments.get(name), Mapping):
             yield name, inner, arguments[name], outside
