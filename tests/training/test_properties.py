@@ -593,8 +593,8 @@ def test_all_molecules_with_elements_to_learn_nothing_of_are_named(folder) -> No
     data = DataConfig("train.csv", targets={"size": "extensive eV"}, valid="other.csv")
     with pytest.raises(
         UnknownSpeciesError,
-        match=r"data.valid has F, Cl, Br, which .*train on has \(row 1 of other.csv \(a\) has F; row 3 of "
-        r"other.csv has Br, Cl\); add such structures, leave them out",
+        match=r"data.valid has F, Cl, Br, which no training structure has \(row 1 of other.csv \(a\) has F; row 3 of "
+        r"other.csv has Cl, Br\); add such structures to data.train, leave these out",
     ):
         prepare_data(TrainConfig(data, run=read_config("config.yaml").run))
 

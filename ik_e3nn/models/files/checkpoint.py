@@ -173,6 +173,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise FileNotFoundError(f"no model file at {path}")
     try:
         metadata, tensors = read_contents(path)
+    except PermissionError:
+        raise
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
             f"{path} is not a readable model file ({error}); it may be truncated: copy it or train the model again"

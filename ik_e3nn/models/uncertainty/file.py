@@ -83,6 +83,8 @@ def _read(models: Sequence[StoredModel], path: Path) -> tuple[str, dict[str, tor
     try:
         metadata, tensors = read_contents(path)
         info: Any = json.loads(metadata[KEY])
+    except PermissionError:
+        raise
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, RecursionError) as error:
         raise ModelFileError(
             f"{path} is no file of an uncertainty, or is damaged: calibrate again ({error})"
