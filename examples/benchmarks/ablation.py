@@ -1,11 +1,11 @@
-"""What each part of the potential is worth: error and cost of variants at the same cost of training.
+"""Measure the effect of each part of the potential: errors of variants at equal cost of training.
 
     python examples/benchmarks/ablation.py --data-root DATA --work WORK [--minutes 5] [--lanes 2]
 
-Every variant is the default model with one thing changed, trained eagerly on one core, ``--lanes`` at a time. All have
-the same budget, that of the default in ``--minutes``: first the time of an epoch is measured while the default trains
+Every variant is the default model with one change, trained eagerly on one core, ``--lanes`` at a time. All have the
+same budget, the cost of the default in ``--minutes``: first the time of an epoch is measured while the default trains
 on another core, and the ratio gives the number of epochs. The best four by validation error, and the default, then
-train on aspirin and with a second seed. Finished parts are kept in the work folder and skipped; the results go to
+train on aspirin and with a second seed. Finished parts are stored in the work folder and skipped; results go to
 results/ablation.json and ablation.md.
 """
 
@@ -61,7 +61,7 @@ def train(name: str, data: Path, folder: Path, epochs: int, seed: int) -> Row:
 
 
 class Lab:
-    """Runs trainings in processes of their own, each on one core, and keeps their results in the work folder.
+    """Run each training in its own process on one core, and store its results in the work folder.
 
     Args:
         args: The command line.
@@ -88,10 +88,10 @@ class Lab:
             )
 
     def timed(self, name: str, data_set: str) -> tuple[float, float]:
-        """Seconds of an epoch of a variant and of the default, while both train at once on two cores.
+        """Seconds per epoch of a variant and of the default, measured while both train at once on two cores.
 
         Raises:
-            RuntimeError: One of them failed.
+            RuntimeError: One of the trainings failed.
         """
         file = self.args.work / data_set / f"{name.replace(' ', '_')}_timed.json"
         if not file.exists():
@@ -112,7 +112,7 @@ class Lab:
         return mine, default
 
     def _epochs_of(self, running: list[subprocess.Popen[str]], logs: list[Path]) -> list[float]:
-        """Median seconds of the epochs of some trainings, as soon as all have had enough of them."""
+        """Median seconds per epoch of some trainings, measured until each has had enough epochs."""
         for log in logs:
             log.unlink(missing_ok=True)
         while True:
@@ -126,7 +126,7 @@ class Lab:
                 return [statistics.median(b - a for a, b in itertools.pairwise(part)) for part in rows]
 
     def cost(self, name: str, data_set: str) -> float:
-        """Time of an epoch as a multiple of the default's; 1 where nothing but loss or optimizer differs."""
+        """Time of an epoch as a multiple of the default's; 1 if only the loss or the optimizer differs."""
         if VARIANTS[name].costs_the_same:
             return 1.0
         mine, default = self.timed(name, data_set)
@@ -170,7 +170,7 @@ class Lab:
 
 
 def main() -> None:
-    """Run what is missing and write the tables."""
+    """Run the missing trainings and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True, help="folder with acac_3bpa_ethanol/ and rmd17/")
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")

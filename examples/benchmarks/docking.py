@@ -1,16 +1,16 @@
-"""Pose search with a learned potential: does it find the global minimum of the reference, and at what saving?
+"""Pose search with a learned potential: does it find the global minimum of the reference, and does it save time?
 
     python examples/benchmarks/docking.py surface --work WORK [--model MODEL]
     python examples/benchmarks/docking.py site --work WORK --data-root DATA [--complex 6moa]
 
-``surface``: molecules that the model has not seen, over graphite. The search with the model is compared with the same
-search by GFN2-xTB and Steele's wall themselves, from the same places. Found: the best pose of the model, relaxed
-further with the reference, is at most 5 meV above the best pose of the reference. The model is trained here on other
+``surface``: molecules that are not in the training data, over graphite. The search with the model is compared with a
+search with GFN2-xTB and Steele's wall, from the same poses. A minimum is found if the best pose of the model, relaxed
+further with the reference, is at most 5 meV above the best pose of the reference. The model is trained on other
 molecules unless one is given.
 
-``site``: a ligand in the site of its crystal structure, with a stand-in for a potential that covers proteins: van der
+``site``: a ligand in the site of its crystal structure, with a substitute for a potential of proteins: van der
 Waals forces of the universal force field between ligand and protein, and RDKit's MMFF94 within the ligand; no charges,
-no water. The distance from the crystal pose is a measurement and nothing more.
+no water. The distance from the crystal pose is reported only.
 """
 
 import argparse
@@ -71,14 +71,14 @@ TRAINED = [
 ]  # fmt: skip
 UNSEEN = {"propane": "CCC", "furan": "c1ccoc1", "propanal": "CCC=O", "toluene": "Cc1ccccc1", "propylamine": "CCCN",
           "methyl acetate": "COC(C)=O"}  # fmt: skip
-FRAMES, INTERVAL = 60, 20  # of a molecule to train on, and steps between them
+FRAMES, INTERVAL = 60, 20  # frames per training molecule, and steps between them
 SAME = 0.005  # eV
 FMAX = 0.005  # eV/A
 Row = dict[str, Any]
 
 
 def trained_model(work: Path, minutes: float) -> Path:
-    """A potential of molecules over graphite, trained on other molecules than those searched for."""
+    """A potential for molecules over graphite, trained on other molecules than those of the search."""
     train, folder = work / "train.xyz", work / "model"
     if not train.exists():
         words = [
@@ -104,7 +104,7 @@ def trained_model(work: Path, minutes: float) -> Path:
 
 
 def search(smiles: str, folder: Path, poses: int, **engine: str) -> Row:
-    """One search; its summary, from the folder if it is there."""
+    """The summary of one search, from its folder if available."""
     if not (folder / "summary.json").exists():
         start = time.perf_counter()
         settings = DockSettings(
@@ -118,7 +118,7 @@ def search(smiles: str, folder: Path, poses: int, **engine: str) -> Row:
 
 
 def energy_by_reference(pose: Atoms, *, steps: int) -> tuple[Atoms, float, int]:
-    """A pose relaxed with the reference, its energy, and the calculations this took."""
+    """A pose relaxed with the reference, its energy, and the number of calculations."""
     energies = CalculatorEnergies(pose, Host(Atoms(), "surface"), calculator=make_calculator(REFERENCE))
     state = RelaxState.start(pose.positions[None])
     relax(state, energies, fmax=FMAX, steps=steps)
@@ -235,7 +235,7 @@ def site(args: argparse.Namespace) -> None:
 
 
 def keep(what: str, rows: list[Row]) -> None:
-    """The rows as JSON, and the page of all that there are."""
+    """Write the rows as JSON, and the page from all available rows."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"docking_{what}.json").write_text(json.dumps(rows, indent=1) + "\n")
     pages = {name: RESULTS / f"docking_{name}.json" for name in TABLES}

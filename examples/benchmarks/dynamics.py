@@ -2,11 +2,11 @@
 
     python examples/benchmarks/dynamics.py --work WORK [--aspirin rmd17_aspirin.npz] [--systems ethanol copper]
 
-Ethanol (GFN2-xTB frames) and a copper crystal of 64 atoms (EMT frames) are generated, every preset is trained on each,
+Frames of ethanol (GFN2-xTB) and of a crystal of 64 copper atoms (EMT) are generated, every preset is trained on each
 and runs 20 ps at constant energy from 300 K, in single and double precision. With the published rMD17 file of aspirin,
 the default preset is trained on its first split and runs 25 ps at 500 K (Langevin) from three seeds. Finished rows are
-kept in the work folder, and several calls with different --systems may share it; all rows that are there go to
-results/dynamics.json and dynamics.md, which keep those of other work folders.
+stored in the work folder, and several calls with different --systems can share it; all available rows go to
+results/dynamics.json and dynamics.md, which keep the rows of other work folders.
 """
 
 import argparse
@@ -34,7 +34,7 @@ OUTPUT = HERE / "results" / "dynamics.json"
 DTYPES = ("float32", "float64")
 DRIFT_PS, DRIFT_K = 20.0, 300.0
 BLOCKS = 100  # means that are plotted of a run: the energy itself goes up and down at every step
-R_MAX = {"ethanol": 5.0, "copper": 4.0}  # two shells of copper: it is about the integrator, not about EMT
+R_MAX = {"ethanol": 5.0, "copper": 4.0}  # two shells of copper: the integrator is tested, not the accuracy for EMT
 SURVIVAL_PS, SURVIVAL_K, SURVIVAL_SEEDS = 25.0, 500.0, (0, 1, 2)
 Row = dict[str, Any]
 
@@ -48,7 +48,7 @@ def ethanol(folder: Path) -> tuple[Path, str, LossConfig]:
 
 
 def copper(folder: Path) -> tuple[Path, str, LossConfig]:
-    """The same for a crystal of 64 atoms."""
+    """Training frames, starting structure and loss for a crystal of 64 atoms."""
     frames, start = folder / "copper.xyz", folder / "copper_start.xyz"
     if not frames.exists():
         write(start, bulk("Cu") * (4, 4, 4))
@@ -67,7 +67,7 @@ def copper(folder: Path) -> tuple[Path, str, LossConfig]:
 
 
 def trained(data: DataConfig, loss: LossConfig, model: Row, folder: Path, minutes: float, batch: int) -> Path:
-    """A model file, trained if it is not there."""
+    """A model file; the model is trained if the file does not exist."""
     if not (folder / "model.safetensors").exists():
         config = TrainConfig(
             data=data,
@@ -81,7 +81,7 @@ def trained(data: DataConfig, loss: LossConfig, model: Row, folder: Path, minute
 
 
 def simulated(settings: MDSettings) -> Row:
-    """What came of a run."""
+    """The result of a run."""
     try:
         summary = run_md(settings)
     except ExplosionError as error:
@@ -102,7 +102,7 @@ SYSTEMS: dict[str, Callable[[Path], tuple[Path, str, LossConfig]]] = {"ethanol":
 
 
 def drifts(work: Path, minutes: float, system: str, jobs: Sequence[tuple[str, str]]) -> None:
-    """Constant energy with some presets and precisions."""
+    """Run at constant energy with several presets and precisions."""
     for preset, dtype in tqdm(jobs, desc=f"constant energy, {system}"):
         frames, start, loss = SYSTEMS[system](work)
         data = DataConfig(train=str(frames), valid=0.1)
@@ -117,7 +117,7 @@ def drifts(work: Path, minutes: float, system: str, jobs: Sequence[tuple[str, st
 
 
 def survival(work: Path, file: Path, minutes: float) -> None:
-    """Aspirin at 500 K."""
+    """Run aspirin at 500 K."""
     folder = work / "aspirin_data"
     sets.prepare("aspirin", file.parent.parent, folder, "fit")
     data = DataConfig(train=str(folder / "train.xyz"), valid=str(folder / "valid.xyz"))
@@ -132,7 +132,7 @@ def survival(work: Path, file: Path, minutes: float) -> None:
 
 
 def keep(file: Path, settings: MDSettings, **what: Any) -> None:
-    """Run, and write the row, unless it is there."""
+    """Run and write the row, unless it exists."""
     if not file.exists():
         row = what | {
             "ensemble": settings.ensemble, "temperature_K": settings.temperature, "timestep_fs": settings.timestep,
@@ -144,7 +144,7 @@ def keep(file: Path, settings: MDSettings, **what: Any) -> None:
 
 
 def finished(work: Path, output: Path) -> list[Row]:
-    """All rows, those of earlier calls with other work folders too; systems in their order, single precision first."""
+    """All rows, including those of other work folders; systems in order, single precision first."""
     names = [f"nve_{s}_{p}_{d}" for s in SYSTEMS for p in PRESETS for d in DTYPES]
     names += [f"nvt_aspirin_{seed}" for seed in SURVIVAL_SEEDS]
     earlier = {name_of(row): row for row in json.loads(output.read_text())} if output.exists() else {}
@@ -160,7 +160,7 @@ def name_of(row: Row) -> str:
 
 
 def report(rows: list[Row], work: Path, output: Path) -> None:
-    """JSON, table and, if all runs are here, a plot of the total energy."""
+    """Write the JSON file, the table and, if all runs are available, a plot of the total energy."""
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
     lines = [
@@ -201,7 +201,7 @@ def report(rows: list[Row], work: Path, output: Path) -> None:
 
 
 def main() -> None:
-    """Run what is missing and write the table."""
+    """Run the missing parts and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--aspirin", type=Path, help="rmd17/rmd17_aspirin.npz")

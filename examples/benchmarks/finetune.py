@@ -1,10 +1,10 @@
-"""What starting from the base model is worth: fine-tuned models beside models trained from scratch, at equal time.
+"""Compare fine-tuned models with models trained from scratch, at equal time.
 
     python examples/benchmarks/finetune.py --data-root DATA --work WORK [--old HELDOUT.xyz] [--minutes 4]
 
-Every training has its own folder in the work folder: finished ones are skipped, one that was killed goes on. A work
-folder keeps to one set of models, minutes and overrides. Rows go to results/finetune.json as they come, beside those of
-problems that are not run; finetune.md is made from that file.
+Every training has its own folder in the work folder: finished trainings are skipped, killed ones resume. A work
+folder is for one set of models, minutes and overrides. Rows are added to results/finetune.json, which keeps rows of
+problems that are not run; finetune.md is made from this file.
 """
 
 import argparse
@@ -24,7 +24,7 @@ OUTPUT = HERE / "results" / "finetune.json"
 
 
 def check_same_settings(args: argparse.Namespace, models: list[Path]) -> None:
-    """Note what all trainings share in the work folder, or stop if its trainings were made with other settings."""
+    """Store the common settings in the work folder, or stop if its trainings were made with other settings."""
     digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in models]
     settings = {"models": digests, "minutes": args.minutes, "override": args.override}
     file = args.work / "settings.json"
@@ -39,7 +39,7 @@ def check_same_settings(args: argparse.Namespace, models: list[Path]) -> None:
 
 
 def trained(name: str, job: Job, args: argparse.Namespace) -> list[Row]:
-    """The rows of a training, one a target, from its folder if it is finished."""
+    """The rows of a training, one per target, from its folder if it is finished."""
     place = f"{name}_{job.method.replace(' ', '_')}_{job.train_size}_{job.seed}"
     folder = args.work / place
     file = folder / "row.json"
@@ -55,7 +55,7 @@ def trained(name: str, job: Job, args: argparse.Namespace) -> list[Row]:
 
 
 def main() -> None:
-    """All trainings, then the page."""
+    """Run all trainings, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)

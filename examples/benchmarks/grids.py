@@ -1,9 +1,9 @@
-"""Steerable convolutions on grids: symmetry at all angles, digits trained upright and tested turned, speed.
+"""Steerable convolutions on grids: equivariance at all angles, digits trained upright and tested rotated, speed.
 
     python examples/benchmarks/grids.py --work WORK [--minutes 3] [--seeds 2] [--only angles digits speed]
 
-``digits`` needs scikit-learn. Finished rows are kept in WORK and not computed again; the page is written from what
-there is.
+``digits`` needs scikit-learn. Finished rows are stored in WORK and not computed again; the page is written from the
+available rows.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def jobs(args: argparse.Namespace) -> dict[str, list[Job]]:
 
 
 def rows_of(part: str, todo: list[Job], work: Path, *, compute: bool) -> Iterator[Row]:
-    """Rows that are there, and those that are computed now."""
+    """Stored rows, and rows that are computed now."""
     for name, function in tqdm(todo, desc=part, unit="row", disable=not compute):
         file = work / f"{part}_{name}.json"
         if compute and not file.exists():

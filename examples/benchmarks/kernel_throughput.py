@@ -1,9 +1,9 @@
-"""Throughput and memory of one point convolution with the kernel that the paper used for QM9.
+"""Throughput and memory of one point convolution with the kernel of the paper for QM9.
 
 O(3), 24 channels of l <= 2 in and out, a kernel MLP of 3 linear layers with 16 fields (l <= 4) and the paper's
 pointwise nonlinearity on the sphere (``activation="sphere"``), 14 scalar edge attributes, 500 nodes with 4 edges each,
 float32. The same function is timed in the fast form, with unsorted edges of random degree, depthwise, and in the naive
-form that builds a matrix for every edge, all in turn in one process; peak memory comes from a process of its own each.
+form that builds a matrix for every edge, all in turn in one process; peak memory is measured in separate processes.
 
     python examples/benchmarks/kernel_throughput.py --output kernel_throughput.json [--quick]
 
@@ -84,7 +84,7 @@ class Problem:
         return torch.zeros_like(self.features).index_add(0, self.edge_index[1], messages)
 
     def infer(self) -> None:
-        """Forward alone."""
+        """The forward pass only."""
         with torch.no_grad():
             self.forward()
 
@@ -94,14 +94,14 @@ class Problem:
 
 
 def seconds(function: Callable[[], None]) -> float:
-    """Wall time of one call."""
+    """Wall time of one call in seconds."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def time_in_turn(problems: dict[str, Problem], rounds: int) -> dict[str, dict[str, float]]:
-    """Median edges/s of every problem; A B C A B C ... so that a busy machine is unfair to none."""
+    """Median edges/s of every problem, measured in turn, A B C A B C ..., so that other load affects all equally."""
     samples: dict[str, dict[str, list[float]]] = {name: {"train": [], "forward": []} for name in problems}
     for _ in tqdm(range(rounds + 1), desc="timing", unit="round"):
         for name, problem in problems.items():
@@ -121,7 +121,7 @@ def time_in_turn(problems: dict[str, Problem], rounds: int) -> dict[str, dict[st
 def own_peak_memory() -> float:
     """Peak resident memory (MB) of this process.
 
-    Linux counts a parent's in ``ru_maxrss``, so its own file comes first.
+    On Linux ``ru_maxrss`` includes the memory of the parent, so that its status file is read first.
     """
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,14 +1,14 @@
-"""The paper's N-body table: where particles will be, for springs of every stiffness to a plane.
+"""The N-body table of the paper: forecasts for particles tied to a plane by springs of several stiffnesses.
 
     python examples/benchmarks/nbody.py                                                  # the whole table, resumable
     python examples/benchmarks/nbody.py --stiffness 10 --group SO2 --seed 3 --output row.json  # one row
 
-Five particles; half of the pairs are joined by springs, but which is not told; each is tied to the plane z = 0 by a
-spring of the given stiffness and of a length that is told. From positions and velocities at one time the network says
-the positions one unit of time later; in training also where they were and will be at other frames of the same
-trajectories, which says more about the springs. The plane leaves only turns about z and mirrors that contain z.
-Groups: "Cinfv" (the right one), "SO2", "O3" (does not know of the plane), "C1" (no symmetry: a plain message-passing
-network of about the same number of weights). The weights kept are those best on the validation set; the test set is
+There are five particles. Half of the pairs are joined by springs, unknown to the model, and each particle is tied to
+the plane z = 0 by a spring of the given stiffness and of known length. From positions and velocities at one time the
+network predicts positions one unit of time later; in training also at earlier and later frames of the same
+trajectories, which improves it. The symmetry is that of the plane: rotations about z and mirrors that contain z.
+Groups: "Cinfv" (the right one), "SO2", "O3" (independent of the plane), "C1" (no symmetry: a plain message-passing
+network of about the same number of weights). The weights with the lowest validation error are tested; the test set is
 used once.
 
 Zhdanov et al., NeurIPS 2023, section 5.2 and table A2.
@@ -38,11 +38,11 @@ HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "nbody.json"
 CONFIG = HERE / "nbody.yaml"
 STIFFNESSES = (0, 1, 5, 10, 25, 50, 100, 200, 1000)
-CONTROLS = (0, 10, 100, 1000)  # stiffnesses of the groups that are not the right one
+CONTROLS = (0, 10, 100, 1000)  # stiffnesses for the other groups
 SIZES = (300, 1000, 3000)  # training trajectories, for data efficiency
-EFFICIENCY = 10  # stiffness at which it is measured
+EFFICIENCY = 10  # stiffness for data efficiency
 GROUP = "Cinfv"
-LIMIT = 300  # s, meant for a training on both cores
+LIMIT = 300  # s, for a training on both cores
 PAPER = {  # table A2
     "MPNN": (0.0022, 0.0031, 0.0068, 0.0087, 0.0030, 0.0162, 0.0560, 0.0978, 0.1065),
     "O(3)-SEGNN": (0.0009, 0.0092, 0.0117, 0.0183, 0.0291, 0.0151, 0.0229, 0.0938, 0.1313),
@@ -53,7 +53,7 @@ Part = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 def make_part(stiffness: float, count: int, seed: int, data: Row) -> Part:
-    """Positions, velocities and heights of some systems, and positions at all frames asked for (B, T, N, 3)."""
+    """Positions, velocities and heights of some systems, and positions at all requested frames (B, T, N, 3)."""
     frame, unit = data["frame"], data["ahead"]
     frames = [frame + unit, *data["also"]]
     t = simulate_nbody(count, stiffness=stiffness, seed=seed, num_frames=max(frames) + 1)
@@ -64,7 +64,7 @@ def make_part(stiffness: float, count: int, seed: int, data: Row) -> Part:
 
 
 def mean_square_error(model: nn.Module, part: Part) -> float:
-    """Mean over systems, particles and coordinates at the frame that counts."""
+    """Mean square error over systems, particles and coordinates at the time of the table."""
     with torch.no_grad():
         chunks = zip(*(array.split(500) for array in part), strict=True)
         total = sum(float((model(x, v, s) - y)[:, 0].double().square().sum()) for x, v, s, y in chunks)
@@ -72,7 +72,7 @@ def mean_square_error(model: nn.Module, part: Part) -> float:
 
 
 def train_row(stiffness: float, group: str, seed: int, trajectories: int, config: Row) -> Row:
-    """Make data, train, choose on validation, test."""
+    """Make data, train, choose weights by the validation error, and test."""
     data, settings = config["data"], config["train"]
     seeds = [10 * seed + part for part in range(3)]
     sizes = (trajectories, data["valid"], data["test"])
@@ -128,7 +128,7 @@ def jobs() -> list[tuple[float, str, int, int]]:
 
 
 def write(rows: list[Row], output: Path) -> None:
-    """JSON, page and plots."""
+    """Write the JSON file, the page and the plots."""
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
     page = HERE / "nbody.md" if output == OUTPUT else output.with_suffix(".md")
@@ -191,7 +191,7 @@ def plot(rows: list[Row], path: Path) -> None:
 
 
 def main() -> None:
-    """One row, or all that are missing."""
+    """Compute one row, or all missing rows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stiffness", type=float, help="one row alone, with --group and --seed")
     parser.add_argument("--group", default=GROUP)

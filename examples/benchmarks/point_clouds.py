@@ -4,8 +4,8 @@ r"""Implicit against analytic kernels on point clouds, for many symmetry groups:
     python examples/benchmarks/point_clouds.py --work WORK --modelnet ModelNet40 --device cuda --lanes 1 \
         --epochs 200 --minutes 600
 
-Every training runs in a process of its own, ``--lanes`` at a time, one core each. Training clouds are turned about z;
-the tests are listed in the page. Finished rows are kept in the work folder and skipped. The results go to
+Every training runs in a separate process, ``--lanes`` at a time, one core each. Training clouds are rotated about z;
+the tests are listed in the page. Finished rows are stored in the work folder and skipped. Results go to
 results/point_clouds.json, .png and point_clouds.md.
 
 Zhdanov et al., NeurIPS 2023, section 5.3.
@@ -31,7 +31,7 @@ Job = tuple[str, str, int]
 
 
 def settings_of(args: argparse.Namespace) -> Row:
-    """What a training needs to know."""
+    """Settings of a training."""
     return {
         "size": "furniture" if args.modelnet is None else "modelnet",
         "classes": len(sets.FURNITURE) if args.modelnet is None else args.classes,
@@ -40,7 +40,7 @@ def settings_of(args: argparse.Namespace) -> Row:
 
 
 def check_work(args: argparse.Namespace) -> None:
-    """Note the settings in the work folder, or stop if its rows were made with others."""
+    """Store the settings in the work folder, or stop if its rows were made with other settings."""
     settings = settings_of(args) | {
         key: str(getattr(args, key)) for key in ("points", "train_clouds", "test_clouds", "modelnet")
     }
@@ -69,7 +69,7 @@ def print_parameters(args: argparse.Namespace) -> None:
 
 
 class Lanes:
-    """Runs trainings in processes of their own, each on one core, and keeps their rows in the work folder.
+    """Run each training in its own process on one core, and store its rows in the work folder.
 
     Args:
         args: The command line.
@@ -110,7 +110,7 @@ class Lanes:
 
 
 def main() -> None:
-    """Run what is missing and write the page."""
+    """Run the missing trainings and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for clouds and finished rows")
     parser.add_argument("--groups", nargs="+", default=list(networks.GROUPS))

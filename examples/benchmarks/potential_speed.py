@@ -1,17 +1,17 @@
-r"""How fast the interatomic potential is, and how fast it could be on the machine at hand.
+r"""Measure the speed of the interatomic potential, and compare it with the limits of the machine.
 
 Five parts, all on generated structures:
 
-    floor    time of every block against the least its FLOPs and bytes allow
-    compile  what compiling gains: latency, throughput, training
+    floor    time of every block, compared with the minimum for its FLOPs and bytes
+    compile  gain by compiling: latency, throughput, training
     md       one step of dynamics, split into neighbor list, graph, model and the rest; memory over the steps
     scaling  time and memory per atom against the number of atoms
-    loader   time of the data loader against that of a training step
+    loader   time of the data loader, compared with the time of a training step
 
     python examples/benchmarks/potential_speed.py [PART ...] [--train-compile] [--quick]
 
 Parts that are run replace their entries in results/potential_speed.json; the plots and potential_speed.md are made anew
-from all entries. On a machine that is not idle the figures mean little.
+from all entries. The machine should be idle.
 """
 
 import argparse
@@ -53,7 +53,7 @@ TRAINING_BATCH = 5
 
 
 def in_fresh_process(job: str, **options: Any) -> dict[str, Any]:
-    """Result of one of ``JOBS`` in a process of its own."""
+    """Result of one of ``JOBS`` in a separate process."""
     command = [
         sys.executable,
         __file__,
@@ -91,7 +91,7 @@ def compile_once(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def compile_gain(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Latency, throughput and training step, eager and compiled, and what compiling takes."""
+    """Latency, throughput and training step, eager and compiled, and the time for compiling."""
     structures, eager = molecules(plan.molecules), make_model(args.quick)
     one, batch = batch_of(structures[:1], eager), batch_of(structures, eager)
     few = batch_of(structures[:TRAINING_BATCH], eager)
@@ -108,7 +108,7 @@ def compile_gain(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def training_times(batch: dict[str, Tensor], plan: Plan, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a training step, eager and, where asked for, compiled."""
+    """Seconds of a training step, eager and, if requested, compiled."""
     models = {"eager": make_model(args.quick)}
     if args.train_compile:
         trained = make_model(args.quick)
@@ -118,7 +118,7 @@ def training_times(batch: dict[str, Tensor], plan: Plan, args: argparse.Namespac
 
 
 def loader(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Time of the loader for a batch of small molecules, from memory and from the disk, and that of a training step."""
+    """Time of the loader for a batch of small molecules, from memory and from disk, and time of a training step."""
     model = make_model(args.quick)
     structures = molecules(min(plan.molecules, 4)) * 50
     with tempfile.TemporaryDirectory() as folder:
@@ -136,7 +136,7 @@ def loader(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def box(system: str, repeats: int) -> Atoms:
-    """Copper, or water: molecules on a grid of the liquid's density, each turned at random."""
+    """Copper, or water: randomly rotated molecules on a grid with the density of the liquid."""
     if system == "copper":
         atoms = bulk("Cu", cubic=True).repeat(repeats)
     else:
@@ -152,7 +152,7 @@ def box(system: str, repeats: int) -> Atoms:
 
 
 class Stopwatch:
-    """Adds up the time that methods take, by wrapping them."""
+    """Sum the time of methods by wrapping them."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -173,12 +173,12 @@ class Stopwatch:
 
 
 def memory(kind: str = "VmRSS") -> float:
-    """Resident memory of this process in MiB, now or ("VmHWM") at most so far."""
+    """Resident memory of this process in MiB, now or ("VmHWM") its maximum so far."""
     return float(Path("/proc/self/status").read_text().split(f"{kind}:")[1].split()[0]) / 1024
 
 
 def count_objects() -> int:
-    """Python objects that are alive, tensors among them."""
+    """Number of live Python objects, and of tensors among them."""
     gc.collect()
     return len(gc.get_objects())
 
@@ -218,7 +218,7 @@ def run_dynamics(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def md(plan: Plan, args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Dynamics of about 1,000 atoms, every system and form in a process of its own."""
+    """Dynamics of about 1,000 atoms, every system and form in a separate process."""
     cases = [(system, compiled) for system in SYSTEMS for compiled in ((False, True) if args.compile else (False,))]
     options = {"repeats": plan.md_repeats, "steps": plan.md_steps, "quick": args.quick}
     return [in_fresh_process("dynamics", system=s, compiled=c, **options) for s, c in tqdm(cases, desc="dynamics")]
@@ -228,7 +228,7 @@ def md(plan: Plan, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
-    """Time and memory of energy, forces and stress of a crystal of silicon, neighbor list included."""
+    """Time and memory for energy, forces and stress of a silicon crystal, including the neighbor list."""
     calculator = IKCalculator(make_model(options["quick"]), device="cpu", max_edges=options["max_edges"])
     small = bulk("Si", cubic=True)
     small.calc = calculator
@@ -250,7 +250,7 @@ def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def scaling(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Crystals of all sizes, with memory bounded by tiles of edges and, the smaller ones, in one piece."""
+    """Crystals of all sizes, with memory bounded by tiles of edges, and the smaller ones also without tiles."""
     cases = [(cells, args.max_edges) for cells in plan.crystals]
     cases += [(cells, None) for cells in plan.crystals if cells <= plan.unbounded]
     rows = [
@@ -296,7 +296,7 @@ def parse() -> argparse.Namespace:
 
 
 def measure(args: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Run the parts, and keep what is done after each."""
+    """Run the parts, and store the results after each."""
     plan = QUICK if args.quick else Plan()
     args.compiling = {}
     kinds = ["inference"] * args.compile + ["training"] * args.train_compile
@@ -326,7 +326,7 @@ def main() -> None:
         sys.stdout.write(json.dumps(JOBS[args.job["job"]](args.job)) + "\n")
         return
     results = json.loads(args.output.read_text()) if args.output.exists() else {}
-    with tempfile.TemporaryDirectory() as folder:  # machine code is made anew, and found by all processes
+    with tempfile.TemporaryDirectory() as folder:  # machine code is compiled again, for all processes
         os.environ["IK_E3NN_CACHE"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         measure(args, results)
     where = args.page or (HERE if args.output.parent == HERE / "results" else args.output.parent) / "potential_speed.md"

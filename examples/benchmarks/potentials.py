@@ -1,4 +1,4 @@
-"""Our potential beside MACE 0.3.16 and NequIP 0.19: the same frames, cores and training time; one table.
+"""Compare our potential with MACE 0.3.16 and NequIP 0.19: the same frames, cores and training time.
 
     python examples/benchmarks/potentials.py --data-root DATA --work WORK \
         --mace-python MACE_VENV/bin/python --nequip-python NEQUIP_VENV/bin/python [--minutes 12]
@@ -6,7 +6,7 @@
 Each package lives in an environment of its own; ours is that of the interpreter that runs this script. Stages:
 ``prepare`` writes the frames, ``train`` trains (one process after the other), ``evaluate`` measures errors, ``speed``
 times all models of a set in turn, ``table`` writes the results. Without a stage all of them run. Finished parts are
-kept in the work folder and skipped; a training that was killed starts anew. Nothing else should run on the machine.
+stored in the work folder and skipped; a killed training starts again. Nothing else should run on the machine.
 
 Training time is ``--minutes`` for everyone, counted from the first training step to the end of the last validation:
 starting the interpreter, reading data, building and compiling a model are not part of it (``seconds_before_training``).

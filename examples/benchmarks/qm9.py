@@ -1,10 +1,10 @@
-"""QM9: what kernels may look at, learning curves against PyG's models, speed, and bonds.
+"""QM9: conditions of kernels, learning curves compared with PyG's models, speed, and bonds.
 
     python examples/benchmarks/qm9.py --data QM9 --work WORK                       # all parts, resumable
     python examples/benchmarks/qm9.py --data QM9 --work WORK --parts flexibility --epochs 10
 
 QM9 is any of the forms that ``ik_e3nn.data.read_qm9`` takes; nothing is downloaded. Finished trainings are kept in the
-work folder and skipped. Times are those of the processor where there is no GPU.
+work folder and skipped. Without a GPU, times are processor times.
 
 * flexibility: 10,000 training molecules, graphs of covalent bonds, HOMO, U0_atom and mu learned together; standard
   steerable kernel, implicit kernel, + bond type, + both atom types, with the same number of parameters and epochs;
@@ -35,7 +35,7 @@ def size_and_minutes(text: str) -> tuple[int, float]:
 
 
 def main() -> None:
-    """Run the parts that are missing, and write the page."""
+    """Run the missing parts, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for finished trainings")

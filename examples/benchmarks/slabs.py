@@ -2,9 +2,9 @@
 
     python examples/benchmarks/slabs.py --data-root DATA --work WORK [--minutes 10]
 
-One model for all systems. Every relaxation has elements of its own, so only those whose elements all occur elsewhere
+One model is for all systems. Relaxations differ in their elements, so only those whose elements all occur elsewhere
 can be held out as a whole. Trained on the first four fifths of the other relaxations; tested on their last fifth (the
-way to the minimum goes on) and on the relaxations held out. Slabs are periodic in three directions with vacuum, as in
+way to the minimum continues) and on the held-out relaxations. Slabs are periodic in three directions with vacuum, as in
 the data.
 """
 
@@ -48,7 +48,7 @@ def write_sets(systems: dict[str, list[Atoms]], work: Path) -> None:
     """Training, validation and both test sets.
 
     Raises:
-        SystemExit: A relaxation that is to be held out has an element that no other has.
+        SystemExit: A held-out relaxation has an element that no other relaxation has.
     """
     others = {z for name, frames in systems.items() if name not in HELD_OUT for z in frames[0].numbers.tolist()}
     for name in HELD_OUT:
@@ -69,7 +69,7 @@ def write_sets(systems: dict[str, list[Atoms]], work: Path) -> None:
 
 
 def errors(predicted: Path) -> Row:
-    """Errors of forces on free and on fixed atoms, and of energies, with and without their mean in every system."""
+    """Errors of forces on free and on fixed atoms, and of energies, with and without the mean error of each system."""
     frames = ase.io.read(predicted, ":")
     free = [np.ones(len(atoms), dtype=bool) for atoms in frames]
     for mask, atoms in zip(free, frames, strict=True):

@@ -3,8 +3,8 @@
     python examples/benchmarks/sphere.py [--work sphere_work] [--minutes 1.5] [--seeds 0 1]
 
 Errors: ReLU, ELU, SiLU and tanh on Lebedev, Gauss-Legendre and equiangular grids of rising degree, for bandwidths up to
-12. Speed: values on the grid and back, by FFT over the azimuth and by one matrix for the whole grid. Digits: trainings
-of ``examples/07_digits_on_the_sphere.py``, each in a process of its own (scikit-learn). Finished parts are kept in the
+12. Speed: transforms to the grid and back, by FFT over the azimuth and by one matrix for the whole grid. Digits: runs
+of ``examples/07_digits_on_the_sphere.py``, each in its own process (scikit-learn). Finished parts are stored in the
 work folder. Results in results/sphere.json, .png and sphere.md.
 """
 
@@ -53,7 +53,7 @@ def error_rows(l_max: int, samples: int) -> list[Row]:
 
 
 def speed_row(l_max: int, rounds: int) -> Row:
-    """Milliseconds of values on the equiangular grid and back, float32, for SIGNALS signals; median of rounds."""
+    """Median milliseconds of transforms to the equiangular grid and back, float32, for SIGNALS signals."""
     transform = SphereTransform(l_max)
     points, weights = transform.rings.quadrature()
     Y = fixed_harmonics(points, l_max).float()
@@ -77,14 +77,14 @@ def speed_row(l_max: int, rounds: int) -> Row:
 
 
 def digit_rows(network: str, seed: int, minutes: float, file: Path) -> list[Row]:
-    """Rows of one training, in a process of its own."""
+    """Rows of one training in a separate process."""
     command = [sys.executable, str(EXAMPLE), "--only", network, "--seed", str(seed), "--minutes", str(minutes)]
     subprocess.run([*command, "--output", str(file)], check=True, stdout=subprocess.DEVNULL)
     return list(json.loads(file.read_text()))
 
 
 def kept(file: Path, make: Callable[[], list[Row]]) -> list[Row]:
-    """What an earlier run wrote, else what ``make`` gives, written."""
+    """The stored result of an earlier run, or the result of ``make``, which is stored."""
     if not file.exists():
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(make()))
@@ -93,7 +93,7 @@ def kept(file: Path, make: Callable[[], list[Row]]) -> list[Row]:
 
 
 def plot(result: dict[str, list[Row]], path: Path) -> None:
-    """Error against oversampling, by function and by grid; error of the default against bandwidth."""
+    """Plot errors against oversampling, by function and by grid, and errors of the default against bandwidth."""
     rows = [row for row in result["errors"] if row["error"] > 0]
     swept = [row for row in rows if not row["default"]]
     with picture(path, 2, 2, height=6.0, sharey=True) as (figure, [[by_function, by_grid], [by_degree, rest]]):
@@ -125,7 +125,7 @@ def plot(result: dict[str, list[Row]], path: Path) -> None:
 
 
 def error_table(rows: list[Row]) -> str:
-    """Error of every function on the grid of the activation, and of the rule without its second half."""
+    """A table of errors of every function on the default grid, and on the grid of degree 2 l_max + 3."""
     lines = ["| l_max | grid | degree | points | " + " | ".join(FUNCTIONS) + " |", "|---:|---|" + "---:|" * 6]
     wanted = {"default", "2 l_max + 3"}
     groups = dict.fromkeys((r["l_max"], r["grid"], r["degree"], r["points"]) for r in rows if r["grid"] in wanted)
@@ -193,7 +193,7 @@ pointwise (`SphereActivation`), so its answers change a little with the orientat
 
 
 def main() -> None:
-    """Everything that is missing, then the page."""
+    """Run the missing parts, then write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("sphere_work"), help="folder for finished parts")
     parser.add_argument("--minutes", type=float, default=1.5, help="of each training on digits; 0 leaves them out")

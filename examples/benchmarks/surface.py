@@ -1,13 +1,13 @@
-"""What the right symmetry group is worth beside a surface: molecules over graphite, trained with several groups.
+"""Compare symmetry groups for molecules over a graphite surface.
 
     python examples/benchmarks/surface.py --work WORK [--frames 200] [--epochs 300] [--groups Cinfv SO2 C1 O3]
 
-Data: GFN2-xTB dynamics of small molecules, every frame turned at random and put at a random height over Steele's wall,
-through ``ik-e3nn data generate``. The energy is then invariant under all turns about the normal and all mirrors that
+Data: GFN2-xTB dynamics of small molecules, every frame randomly rotated and put at a random height over Steele's wall,
+by ``ik-e3nn data generate``. The energy is then invariant under all rotations about the normal and all mirrors that
 contain it: "Cinfv" is its symmetry, "SO2" leaves the mirrors out, "C1" everything, and "O3" is a potential that does
-not know of the wall. The same hyperparameters for all; only the group changes. Tested on other frames of the same
-molecules and on molecules that no model has seen. With the model of the first group, a molecule that it has not seen
-then flies at the wall from above, at constant energy. Finished parts are kept in the work folder and skipped.
+not depend on the wall. All have the same hyperparameters except the group. Tests are on other frames of the same
+molecules and on molecules that are not in the training data. With the model of the first group, an unknown molecule
+then flies at the wall from above, at constant energy. Finished parts are stored in the work folder and skipped.
 """
 
 import argparse
@@ -44,17 +44,17 @@ Row = dict[str, Any]
 
 
 def run(words: list[str]) -> None:
-    """A command of this library.
+    """Run a command of this library.
 
     Raises:
-        SystemExit: It failed.
+        SystemExit: The command failed.
     """
     if command(words):
         raise SystemExit(f"failed: ik-e3nn {' '.join(words)}")
 
 
 def generate(work: Path, frames: int) -> None:
-    """Training, validation and test sets, each of its own dynamics."""
+    """Training, validation and test sets from separate dynamics."""
     names = {"train": (MOLECULES, frames, 0), "valid": (MOLECULES, VALID, 1), "test": (MOLECULES, TEST, 2)}
     names["unseen"] = (UNSEEN, 100, 3)
     for name, (molecules, count, seed) in names.items():
@@ -69,7 +69,7 @@ def generate(work: Path, frames: int) -> None:
 
 
 def train(work: Path, group: str, seed: int, epochs: int) -> Row:
-    """Errors of one model, from the work folder if it is there."""
+    """Errors of one model, from the work folder if available."""
     folder = work / f"{group}_seed{seed}"
     result, model = folder.with_suffix(".json"), folder / "model.safetensors"
     if not model.exists():
@@ -98,12 +98,12 @@ def train(work: Path, group: str, seed: int, epochs: int) -> Row:
 
 
 def count(path: Path) -> int:
-    """Number of frames that are no isolated atoms."""
+    """Number of frames that are not isolated atoms."""
     return sum(len(atoms) > 1 for atoms in ase.io.read(path, ":"))
 
 
 def errors(predicted: Path) -> Row:
-    """Root mean square errors of forces, of what the wall does to a molecule as a whole, and of energies."""
+    """Root mean square errors of forces, of net forces of the wall on molecules, and of energies."""
     frames = ase.io.read(predicted, ":")
     forces = [a.arrays["IK_forces"] - a.arrays["REF_forces"] for a in frames]
     energies = [(a.info["IK_energy"] - a.info["REF_energy"]) / len(a) for a in frames]
@@ -115,7 +115,7 @@ def errors(predicted: Path) -> Row:
 
 
 def launched(smiles: str, speed: float, seed: int) -> Atoms:
-    """A molecule at 300 K on its way down."""
+    """A molecule at 300 K that moves toward the wall."""
     atoms = molecule_from_smiles(smiles)
     set_thermal_velocities(atoms, 300.0, np.random.default_rng(seed))
     atoms.positions[:, 2] += LAUNCH - atoms.get_center_of_mass()[2]
@@ -124,7 +124,7 @@ def launched(smiles: str, speed: float, seed: int) -> Atoms:
 
 
 def flights(work: Path, model: Path) -> list[Row]:
-    """Drift of the total energy of molecules that reach the wall, and how near and how far they were."""
+    """Drift of the total energy of molecules that reach the wall, and their smallest and largest heights."""
     rows = []
     for number, speed in enumerate(tqdm(SPEEDS, desc="dynamics", unit="run")):
         file = work / f"flight_{speed:g}.json"

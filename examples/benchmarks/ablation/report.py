@@ -9,7 +9,7 @@ from potentials.sets import SETS
 from ik_e3nn.pictures import picture
 
 Row = dict[str, Any]
-DATE = "November 2026"  # of the tables that the last section speaks of
+DATE = "November 2026"  # date of the tables that the last section describes
 
 _INTRODUCTION = """# What each part of the potential is worth
 
@@ -48,7 +48,7 @@ def write(rows: list[Row], output: Path, page: Path, **numbers: float) -> None:
         rows: All results.
         output: The JSON file; the plot goes beside it.
         page: The Markdown file.
-        numbers: What the introduction names: minutes, batch, best.
+        numbers: Numbers in the introduction: minutes, batch, best.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(rows, indent=1) + "\n")
@@ -77,7 +77,7 @@ def table(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Force error of every variant, in units of the default's on the same set and seed, and the cost of its epoch."""
+    """Plot the force error of every variant, relative to the default with the same set and seed, and its cost."""
     default = {(row["set"], row["seed"]): row["force_rmse_meV_per_A"] for row in rows if row["variant"] == "default"}
     groups = list(default)
     ratios: dict[str, list[float]] = {}

@@ -1,4 +1,4 @@
-"""The variants: the default model and training with one thing changed."""
+"""The variants: the default model and training with one change."""
 
 import functools
 from collections.abc import Callable
@@ -25,9 +25,9 @@ class Variant:
     """One row.
 
     Args:
-        what: What differs from the default, for the table.
+        what: The change, for the table.
         settings: Settings of ``ik-e3nn train`` that differ.
-        patch: Changes the library's code before the model is made, for what has no setting.
+        patch: Changes the library's code before the model is made, for changes without a setting.
         after: Changes a new model.
     """
 
@@ -38,7 +38,7 @@ class Variant:
 
     @property
     def costs_the_same(self) -> bool:
-        """Whether a step costs what one of the default does, because only the loss or the optimizer differs."""
+        """Whether a step costs as much as for the default, because only the loss or the optimizer differs."""
         free = all(name.startswith(("loss.", "optimizer.")) for name in self.settings)
         return free and self.patch is None and self.after is None
 
@@ -51,7 +51,7 @@ class Variant:
 
 
 def _after_init(after: Callable[[InteratomicPotential], None]) -> None:
-    """Change every new model; a model that is read from a file gets its weights afterwards."""
+    """Change every new model; a model from a file gets its weights afterwards."""
     original = InteratomicPotential.__init__
 
     @functools.wraps(original)  # the command reads its settings from the signature
@@ -87,7 +87,7 @@ def envelope_of_degree_5() -> None:
 
 
 def couplings() -> None:
-    """All bilinear maps, each path with weights of its own, instead of products on the sphere."""
+    """All bilinear maps, with separate weights for each path, instead of products on the sphere."""
 
     def make(a: o3.Irreps, b: o3.Irreps, group: SymmetryGroup, correlation: int) -> TensorPowers:
         return TensorPowers(a, b, group, correlation=correlation)
@@ -96,7 +96,7 @@ def couplings() -> None:
 
 
 def steerable_kernel() -> None:
-    """The kernel also sees the steerable part of both atoms' features: filters are no longer radial times harmonics."""
+    """The kernel also depends on steerable features of both atoms: filters are no longer radial times harmonics."""
 
     def make(channels: int, c: interaction.Conditioning) -> ImplicitKernel:
         basis = interaction.RadialHarmonicBasis(BesselBasis(c.r_max, interaction.NUM_RADIAL), c.l_max)
@@ -125,7 +125,7 @@ def deep_kernel() -> None:
 
 
 class LowRankMixing(FullMixing):
-    """Every channel with every filter field, for features with components first."""
+    """Products of every channel with every filter field, for features with components first."""
 
     def on_components(
         self, x: Tensor, senders: Tensor, filter_fields: SeparableFilter, owners: Tensor, num_nodes: int
@@ -154,7 +154,7 @@ def root_of_neighbors() -> None:
 
 
 def last_readout(model: InteratomicPotential) -> None:
-    """Read the energy from the last layer alone."""
+    """Predict the energy from the last layer only."""
     for readout in list(model.readouts)[:-1]:
         for parameter in readout.parameters():
             parameter.data.zero_()

@@ -1,6 +1,6 @@
-"""What is fine-tuned for: new labels, and how a method is trained and measured on some of them.
+"""Problems of fine-tuning: new labels, and how a method is trained and tested on some of them.
 
-A problem is all that a row needs to know: a class with the attributes and the ``run`` of ``Problem``, added to
+A new problem needs nothing but a class with the attributes and the ``run`` of ``Problem``, added to
 ``PROBLEMS``.
 """
 
@@ -41,7 +41,7 @@ class Job:
         seed: Seed of the choice of structures and of the training.
         base: Model file of a potential.
         properties: Model file of properties.
-        old: Labeled data that the base was trained on or held out, or None.
+        old: Labeled data of the old domain, or None.
         minutes: Time for the training.
         options: Further settings of both commands.
     """
@@ -62,8 +62,8 @@ class Problem(Protocol):
     Attributes:
         title: For plots and tables.
         sizes: Numbers of structures to train on.
-        bar: By which part the error must fall from scratch to the base, at equal time; the same for every target.
-        methods: Those of ``METHODS`` that apply.
+        bar: Fraction by which fine-tuning must lower the error from scratch, at equal time; the same for every target.
+        methods: The applicable ``METHODS``.
         lora_lr_factor: Factor of the learning rate of low-rank updates, chosen on validation sets.
     """
 
@@ -134,7 +134,7 @@ class AcetylacetoneForces:
     def prepare(self, job: Job, root: Path, data: Path) -> None:
         """Write train, valid and test; frames are spread evenly over the published training set.
 
-        Without the isolated atoms: from scratch, a model would have to learn 4 eV/atom of binding first.
+        Isolated atoms are left out, because a model from scratch would have to learn 4 eV/atom of binding first.
         """
         if (data / "test.xyz").exists():
             return
@@ -201,12 +201,12 @@ PROBLEMS: dict[str, Problem] = {"acac": AcetylacetoneForces(), "qm9": QM9Propert
 
 
 def settings_of(method: dict[str, Any], lora_lr_factor: float) -> dict[str, Any]:
-    """Settings of a method of fine-tuning, with the factor if it has low-rank updates."""
+    """Settings of a method of fine-tuning, with the factor of the learning rate for low-rank updates."""
     return method | ({"finetune.lora_lr_factor": lora_lr_factor} if method.get("finetune.method") == "lora" else {})
 
 
 def architecture(base: Path) -> dict[str, Any]:
-    """Settings of a new model like the base, but for its elements."""
+    """Settings of a new model like the base, except for its elements."""
     config = read_model_info(base)["config"]
     names = ("r_max", "num_channels", "num_layers", "l_max", "l_features", "correlation")
     return {f"model.{name}": config[name] for name in names}
@@ -228,7 +228,7 @@ def count_weights(path: Path) -> int:
 
 
 def labeled(atoms: Atoms) -> Atoms:
-    """A copy with labels under the usual names, and nothing else."""
+    """A copy with only the structure and labels under the usual names."""
     copy = Atoms(atoms.numbers, atoms.positions)
     copy.info["REF_energy"] = float(atoms.get_potential_energy())
     copy.arrays["REF_forces"] = atoms.get_forces(apply_constraint=False)

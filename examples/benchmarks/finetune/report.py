@@ -42,7 +42,7 @@ def write(rows: list[Row], output: Path, page: Path) -> None:
 
 
 def text(rows: list[Row], picture: str) -> str:
-    """The page, from the rows of the JSON file."""
+    """Write the page from the rows of the JSON file."""
     factors = ", ".join(f"{problem.lora_lr_factor:g} ({problem.title})" for problem in PROBLEMS.values())
     minutes = " or ".join(map(str, sorted({round(row["train_seconds"] / 60) for row in rows})))
     parts = [_INTRODUCTION.format(minutes=minutes, factors=factors), f"![errors]({picture})"]
@@ -60,7 +60,7 @@ def by_target(rows: list[Row]) -> dict[str, list[Row]]:
 
 
 def mean(rows: list[Row], method: str, size: int, key: str = "mae") -> float | None:
-    """Mean of a number over seeds; None where there is none."""
+    """Mean of a number over seeds; None if it is missing."""
     values = [row.get(key) for row in rows if (row["method"], row["train_size"]) == (method, size)]
     values = [value for value in values if value is not None]
     return statistics.mean(values) if values else None
@@ -106,7 +106,7 @@ def verdict(rows: list[Row], bar: float) -> str:
 
 
 def lora_share(row: Row) -> float:
-    """Trained part of the parameters; of properties, whose heads are trained as a whole, of those of the body."""
+    """Trained fraction of the parameters; for properties, of the body, because heads are trained completely."""
     heads = row.get("head_parameters") or 0
     return (row["parameters"] - heads) / (row["all_parameters"] - heads)
 
@@ -121,7 +121,7 @@ def _met(met: bool) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """Errors against the number of structures, a line a method."""
+    """Plot errors against the number of structures, with a line for each method."""
     panels = [
         (PROBLEMS[name].title, target, chosen)
         for name in dict.fromkeys(row["problem"] for row in rows)

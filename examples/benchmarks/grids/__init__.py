@@ -1,1 +1,1 @@
-"""Pieces of the benchmark of grids."""
+"""Parts of the benchmark of grids."""

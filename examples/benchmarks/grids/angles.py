@@ -1,7 +1,7 @@
-"""Equivariance of one convolution for angles that the grid does not know, on smooth fields.
+"""Equivariance of one convolution at angles that are no symmetry of the grid, on smooth fields.
 
-Fields are sums of Gaussians, known at every place: no interpolation comes into the numbers. The convolution is applied
-to patches around places of the original field and around the turned places of the turned field.
+Fields are sums of Gaussians, known at every point, so that no interpolation is needed. The convolution is applied to
+patches around points of the original field and around the rotated points of the rotated field.
 """
 
 import math
@@ -27,9 +27,9 @@ Row = dict[str, Any]
 
 
 def make_conv(size: int, sigma: float, seed: int) -> GridConv:
-    """The same random kernel for every seed, with a shell as wide as sigma pixels."""
+    """A random kernel, the same for the same seed, with a Gaussian window of width sigma pixels."""
     torch.manual_seed(seed)
-    basis = PolynomialBasis(2, sigma=1.0)  # lengths in units of the shell's width
+    basis = PolynomialBasis(2, sigma=1.0)  # lengths in units of the width of the window
     kernel = ImplicitKernel("", "4x0e + 4x1o + 4x2e", GROUP, basis=basis, depth=1, activation="gate")
     stencil = Stencil(size, spacing=1 / sigma)
     return GridConv(IRREPS_IN, IRREPS_OUT, kernel, stencil=stencil, padding=0).double().eval()
@@ -51,7 +51,7 @@ def response(conv: GridConv, places: Tensor, centers: Tensor, values: Tensor, wi
 
 
 def measure(size: int, sigma: float, width: float) -> Row:
-    """Root mean square of F(g f)(g x) - D(g) F(f)(x), over that of F."""
+    """Root mean square of F(g f)(g x) - D(g) F(f)(x), over the root mean square of F."""
     errors, sizes = [], []
     for seed in range(SEEDS):
         conv = make_conv(size, sigma, seed)

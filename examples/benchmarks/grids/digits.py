@@ -1,4 +1,4 @@
-"""Digits of scikit-learn: trained upright, tested upright, turned and mirrored."""
+"""Digits of scikit-learn: trained upright, tested upright, rotated and mirrored."""
 
 import math
 import time
@@ -25,11 +25,11 @@ Row = dict[str, Any]
 
 
 def turned(images: NDArray[np.float64], angles: NDArray[np.float64], *, mirror: bool = False) -> Tensor:
-    """Images (n, 8, 8) on the finer grid, turned by angles (radian), in one interpolation: (n, 1, POINTS, POINTS)."""
+    """Images (n, 8, 8) rotated by angles (radian) and interpolated once to the finer grid, (n, 1, POINTS, POINTS)."""
     result = np.zeros((len(images), POINTS, POINTS))
     for k, (image, angle) in enumerate(zip(images, angles, strict=True)):
         c, s = math.cos(angle), math.sin(angle)
-        back = np.array([[c, s], [-s, c]]) / SCALE  # from the place in the result to the one in the original
+        back = np.array([[c, s], [-s, c]]) / SCALE  # from the point in the result to the point in the original
         if mirror:
             back = np.diag([1.0, -1.0]) @ back
         offset = 3.5 - back @ np.full(2, (POINTS - 1) / 2)
@@ -39,7 +39,7 @@ def turned(images: NDArray[np.float64], angles: NDArray[np.float64], *, mirror: 
 
 @cache
 def data_sets() -> dict[str, tuple[Tensor, Tensor]]:
-    """Images and labels: training upright; the same test digits upright, by quarter turns, by any angle, mirrored."""
+    """Images and labels: upright for training; for tests upright, with quarter turns, at any angle, and mirrored."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -12,14 +12,14 @@ from ik_e3nn.kernels import ImplicitKernel
 from ik_e3nn.nn import EquivariantBatchNorm, Gate, OnGrid
 
 L_MAX = 2
-READ = 64  # scalars that are read out
+READ = 64  # scalars for the readout
 SIGMA = 1.2  # pixels
 
 
 def layer(
     irreps_in: o3.Irreps | str, irreps_out: o3.Irreps, group: str, *, stencil: Stencil, fields: int = 4
 ) -> nn.Sequential:
-    """Convolution with an implicit kernel, norm, gate."""
+    """A convolution with an implicit kernel, a norm and a gate."""
     gate = Gate(irreps_out)
     basis = PolynomialBasis(L_MAX, sigma=SIGMA)
     kernel = ImplicitKernel(
@@ -30,7 +30,7 @@ def layer(
 
 
 class SteerableNetwork(nn.Module):
-    """Three layers with pooling between them, the last one to scalars, and their mean over the image."""
+    """Three layers with pooling between them, the last one to scalars, which are averaged over the image."""
 
     def __init__(self, group: str, channels: int, fields: int, *, classes: int = 10) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class SteerableNetwork(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """The same with plain convolutions of all pixels of the square, and batch norm and ReLU."""
+    """The same network with ordinary convolutions, batch norm and ReLU."""
 
     def __init__(self, channels: int, *, classes: int = 10) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class PlainNetwork(nn.Module):
 
 
 def make_network(name: str, budget: int, seed: int) -> nn.Module:
-    """The network, plain or of a group, whose number of parameters is nearest to a budget; weights by the seed."""
+    """The network, plain or steerable, whose number of parameters is nearest to a budget."""
     sizes = [(c, 0) for c in range(8, 80)] if name == "plain" else [(c, f) for c in range(2, 13) for f in (3, 4, 5, 6)]
     channels, fields = min(sizes, key=lambda size: abs(_estimate(name, *size) - budget))
     torch.manual_seed(seed)
@@ -78,7 +78,7 @@ def count(network: nn.Module) -> int:
 
 
 def _estimate(name: str, channels: int, fields: int) -> float:
-    """Number of parameters: exact, as a polynomial of the number of channels, of which it is one of degree two."""
+    """Exact number of parameters: a polynomial of degree two in the number of channels."""
     key = name, fields
     if key not in _FITS:
         networks = [(c, PlainNetwork(c) if name == "plain" else SteerableNetwork(name, c, fields)) for c in (1, 2, 3)]

@@ -1,4 +1,4 @@
-"""Inference of a steerable convolution beside torch's own of the same dense shape."""
+"""Time inference of a steerable convolution and of torch's convolution of the same dense shape."""
 
 import statistics
 import time
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 
 def measure(name: str, device: str) -> Row:
-    """Median times (ms) in turn, A B C A B C ..., so that a busy machine is unfair to none."""
+    """Median times (ms), measured in turn, A B C A B C ..., so that other load affects all equally."""
     dims, points, channels, batch, group = CASES[name]
     torch.manual_seed(0)
     irreps = spherical_irreps(L_MAX, channels)

@@ -1,4 +1,4 @@
-"""What is measured: sizes, the model, structures and batches; and the clock."""
+"""Sizes, model, structures and batches of all measurements, and the timer."""
 
 import statistics
 import time
@@ -23,15 +23,15 @@ ASPIRIN = "CC(=O)Oc1ccccc1C(=O)O"
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of everything that is measured.
+    """Sizes of all measurements.
 
     Args:
-        seconds: Least time to spend on a measurement.
+        seconds: Minimum time of a measurement.
         molecules: Molecules in a batch.
         md_repeats: Cells of copper along each axis; water has 1.2 times as many molecules along each.
         md_steps: Steps of dynamics.
         crystals: Cells of silicon along each axis, for the scaling.
-        unbounded: Largest crystal that is also treated in one piece.
+        unbounded: Size of the largest crystal that is also computed without tiles.
         bandwidth_mib: Sizes of memory whose bandwidth is measured.
     """
 
@@ -48,7 +48,7 @@ QUICK = Plan(0.05, 2, 2, 30, (1, 2, 3), 2, (0.5, 2, 8))
 
 
 def make_model(quick: bool = False) -> InteratomicPotential:
-    """The potential with its default settings; forces so weak that an untrained one keeps a structure together."""
+    """The untrained potential with default settings, scaled to forces so weak that structures stay intact."""
     torch.manual_seed(0)
     species = ["H", "C", "O", "Si", "Cu"]
     model = InteratomicPotential(species, num_channels=8) if quick else InteratomicPotential(species)
@@ -78,7 +78,7 @@ def batch_of(structures: list[Atoms], model: InteratomicPotential) -> dict[str, 
 
 
 def in_turn(functions: dict[str, Callable[[], Any]], least: float) -> dict[str, float]:
-    """Median seconds of each function; A B C A B C ..., so that a busy machine is unfair to none."""
+    """Median seconds of each function, measured in turn, A B C A B C ..., so that other load affects all equally."""
     samples: list[list[float]] = []
     for function in functions.values():  # warm up
         function()

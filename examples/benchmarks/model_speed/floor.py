@@ -1,4 +1,4 @@
-"""Every block of the model against the least time that its FLOPs and bytes allow."""
+"""Compare the time of every block of the model with the minimum for its FLOPs and bytes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from ik_e3nn.nn.layout import from_components, to_components
 from model_speed.common import Plan, batch_of, in_turn, make_model, molecules
 
 FLOAT = 4  # bytes
-TRANSCENDENTAL = 10  # FLOPs that a sine or an exponential counts for
+TRANSCENDENTAL = 10  # FLOPs of a sine or an exponential
 
 
 @dataclass(frozen=True)
 class Work:
-    """What the ideal form of a block does in a forward pass, for every edge and for every node.
+    """The work of an ideal implementation of a block in a forward pass, for every edge and for every node.
 
     Args:
         edge: FLOPs, numbers read and numbers written for an edge.
@@ -43,7 +43,7 @@ class Work:
 
 
 def works(layer: Any) -> dict[str, Work]:
-    """The work of every block of an interaction; multiplications and additions count alike, indices as two numbers."""
+    """The work of every block of an interaction; a multiplication or addition is one FLOP, an index two numbers."""
     kernel, conv, product = layer.kernel, layer.conv, layer.product
     C, L, K, R, n = (
         kernel.channels,
@@ -71,13 +71,13 @@ def works(layer: Any) -> dict[str, Work]:
     }
 
 
-Part = tuple[Callable[..., Any], tuple[Tensor, ...]]  # derivatives are taken by the inputs that require them
+Part = tuple[Callable[..., Any], tuple[Tensor, ...]]  # derivatives with respect to the inputs that require them
 
 
 def parts(layer: Any, readout: Any, features: Tensor, edges: dict[str, Tensor]) -> tuple[dict[str, Part], Tensor]:
-    """The same blocks as functions with the model's own inputs, and the features after them.
+    """The same blocks as functions with their inputs in the model, and the features after them.
 
-    Outer sums have no function of their own: "convolution" is them and the coupling.
+    Outer sums have no separate function: "convolution" includes them and the coupling.
     """
     kernel, conv, product, count = layer.kernel, layer.conv, layer.product, len(features)
     senders, owners, moving = edges["senders"], edges["owners"], features.requires_grad
@@ -132,7 +132,7 @@ def parts(layer: Any, readout: Any, features: Tensor, edges: dict[str, Tensor]) 
 
 
 def time_part(part: Part, least: float) -> dict[str, float]:
-    """Seconds of a block forward, and forward with the gradient."""
+    """Seconds of the forward pass of a block, and of the forward pass with the gradient."""
     function, inputs = part
     wanted = [tensor for tensor in inputs if tensor.requires_grad]
 
@@ -149,7 +149,7 @@ def time_part(part: Part, least: float) -> dict[str, float]:
 
 
 def peaks(plan: Plan) -> dict[str, Any]:
-    """FLOP/s of a large GEMM, and bytes/s of a sum of two arrays by the size (MiB) of all three together."""
+    """FLOP/s of a large GEMM, and bytes/s of a sum of two arrays by the total size (MiB) of all three arrays."""
     n = 1536
     a, b = torch.randn(n, n), torch.randn(n, n)
     flops = 2 * n**3 / in_turn({"gemm": lambda: a @ b}, plan.seconds)["gemm"]
@@ -163,7 +163,7 @@ def peaks(plan: Plan) -> dict[str, Any]:
 
 
 def ideal(flops: float, size: float, peak: dict[str, Any]) -> float:
-    """Least seconds: FLOPs at the peak, or bytes at the bandwidth of that much memory, whichever takes longer."""
+    """Minimum seconds: the time of the FLOPs at the peak or of the bytes at their bandwidth, whichever is longer."""
     nearest = min(peak["bytes_per_s"], key=lambda mib: abs(np.log(float(mib) * 2**20 / max(size, 1.0))))
     return float(max(flops / peak["flops_per_s"], size / peak["bytes_per_s"][nearest]))
 

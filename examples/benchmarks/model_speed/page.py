@@ -1,4 +1,4 @@
-"""The page and the plots, from the results alone."""
+"""Write the page and the plots from the results."""
 
 import os
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ def _text(cell: Any) -> str:
 
 
 def floor(part: Results) -> list[str]:
-    """Blocks against their floor."""
+    """Section with the times of the blocks and their minimum."""
     peaks, sizes = part["peaks"], list(part["peaks"]["bytes_per_s"])
     edges, nodes = part["edges"], part["atoms"]
     rows = [
@@ -89,7 +89,7 @@ def floor(part: Results) -> list[str]:
 
 
 def compiling(part: Results) -> list[str]:
-    """Eager against compiled."""
+    """Section that compares the eager and the compiled model."""
     atoms = part["atoms"]
     rows = []
     for name, title in (
@@ -112,7 +112,7 @@ def compiling(part: Results) -> list[str]:
 
 
 def md(part: list[Results]) -> list[str]:
-    """Dynamics."""
+    """Section on dynamics."""
     names = list(part[0]["seconds_per_step"])
     rows = [
         [f"{run['system']}, {run['form']}", run["atoms"], run["edges"],
@@ -134,7 +134,7 @@ def md(part: list[Results]) -> list[str]:
 
 
 def scaling(part: Results) -> list[str]:
-    """Time and memory per atom."""
+    """Section on time and memory per atom."""
     rows = [
         [f"{row['atoms']:,}", row["edges"], row["max_edges"] or "none", 1e6 * row["seconds"] / row["atoms"],
          row["peak_mib"], 1024 * (row["peak_mib"] - row["before_mib"]) / row["atoms"]]
@@ -153,7 +153,7 @@ def scaling(part: Results) -> list[str]:
 
 
 def loader(part: Results) -> list[str]:
-    """Data loading."""
+    """Section on data loading."""
     seconds = part["loader_s"]
     return [
         "## Data loading",

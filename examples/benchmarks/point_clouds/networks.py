@@ -13,7 +13,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "C1")
 KERNELS = ("implicit", "analytic")
-ACTIVATION = "sphere"  # the paper's, in kernels and after convolutions
+ACTIVATION = "sphere"  # the activation of the paper, in kernels and after convolutions
 TOLERANCE = 0.1
 RINGS_END = 2.5  # outermost shell, in units of the distance of the farthest neighbor
 SIZES = {  # furniture: minutes on a core; modelnet: sizes of the paper, for a GPU
@@ -29,7 +29,7 @@ SIZES = {  # furniture: minutes on a core; modelnet: sizes of the paper, for a G
 
 
 def shells(reach: float, fields: int) -> RadialHarmonicBasis:
-    """Harmonics times Gaussian shells: what both kernels are made of."""
+    """Harmonics times Gaussian shells: the basis of both kernels."""
     return RadialHarmonicBasis(GaussianBasis(RINGS_END * reach, fields), l_max=2)
 
 
@@ -48,7 +48,7 @@ def analytic(group: SymmetryGroup, reach: float, *, fields: int) -> Kernel:
 def network(
     group: str, kernel: str, classes: int, total: int, *, size: str, sampling: str, depth: int = 1
 ) -> PointCloudClassifier:
-    """A classifier whose layers have ``total`` channels together, as evenly as can be."""
+    """A classifier with ``total`` channels, distributed over its layers as evenly as possible."""
     s = SIZES[size]
     layers = len(s["pyramid"]["points"]) - 1
     channels = [total // layers + (k < total % layers) for k in range(layers)]
@@ -76,10 +76,10 @@ def parameters(model: torch.nn.Module) -> int:
 
 
 def matched(group: str, kernel: str, classes: int, *, size: str, sampling: str, depth: int = 1) -> PointCloudClassifier:
-    """The classifier whose number of parameters is nearest to the wanted one.
+    """The classifier whose number of parameters is nearest to the given one.
 
     Raises:
-        RuntimeError: Even that one is more than a tenth away.
+        RuntimeError: The difference is more than a tenth.
     """
     make = functools.partial(network, group, kernel, classes, size=size, sampling=sampling, depth=depth)
     wanted, low = SIZES[size]["parameters"], len(SIZES[size]["pyramid"]["points"]) - 1

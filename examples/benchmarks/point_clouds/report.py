@@ -1,4 +1,4 @@
-"""JSON, Markdown page and plot of the point clouds, all from the rows."""
+"""Write the JSON file, the Markdown page and the plot of the point clouds from the rows."""
 
 import json
 from collections.abc import Iterable
@@ -56,7 +56,7 @@ def write(rows: list[Row], output: Path, page: Path, data: str) -> None:
 
 
 def values(rows: Iterable[Row], **wanted: str) -> list[float]:
-    """Accuracies, in percent, of the rows that fit."""
+    """Accuracies, in percent, of the rows with the given entries."""
     return [100 * row["accuracy"] for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
@@ -66,7 +66,7 @@ def half_range(numbers: list[float]) -> float:
 
 
 def table(rows: list[Row]) -> str:
-    """One line a group and kernel."""
+    """A table with one line for each group and kernel."""
     lines = [
         "| group | kernel | " + " | ".join(ROTATIONS) + " | unchanged | parameters | epochs | minutes |",
         "|---|---|" + "---:|" * (len(ROTATIONS) + 4),
@@ -109,7 +109,7 @@ def differences(rows: list[Row]) -> str:
 
 
 def plot(rows: list[Row], path: Path) -> None:
-    """The paper's figure 3: accuracy by group, implicit beside analytic; hollow for clouds turned anyhow."""
+    """Figure 3 of the paper: accuracy by group, implicit and analytic; open markers for arbitrary rotations."""
     groups = list(dict.fromkeys(row["group"] for row in rows))
     with picture(path) as (figure, [[axes]]):
         for offset, kernel in ((-0.2, "implicit"), (0.2, "analytic")):

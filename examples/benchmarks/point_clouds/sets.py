@@ -1,4 +1,4 @@
-"""Training and test clouds: made or read once, then kept in the work folder."""
+"""Training and test clouds, made or read once and stored in the work folder."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SEEDS = {"train": 0, "test": 1}
 
 
 def prepare(folder: Path, sizes: dict[str, int], points: int, modelnet: Path | None, classes: int) -> None:
-    """Make the files of both parts, unless they are there; furniture where no folder of ModelNet is named."""
+    """Make the files of both parts unless they exist; furniture if no folder of ModelNet is given."""
     folder.mkdir(parents=True, exist_ok=True)
     for part, seed in SEEDS.items():
         file = folder / f"{part}.safetensors"
@@ -28,7 +28,7 @@ def prepare(folder: Path, sizes: dict[str, int], points: int, modelnet: Path | N
 
 
 def save(clouds: list[Data], file: Path) -> None:
-    """One file, at once or not at all."""
+    """Write one file, completely or not at all."""
     partial = file.with_suffix(".partial")
     tensors = {key: torch.cat([cloud[key] for cloud in clouds]) for key in ("pos", "normal", "y")}
     save_file(tensors | {"sizes": torch.tensor([len(cloud.pos) for cloud in clouds])}, partial)

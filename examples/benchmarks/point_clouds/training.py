@@ -22,13 +22,13 @@ WEIGHT_DECAY, WARMUP, SMOOTHING, CLIP = 0.01, 30, 0.2, 1.0
 
 
 def run(group: str, kernel: str, seed: int, folder: Path, settings: Row) -> list[Row]:
-    """Train on clouds turned about z, test on clouds turned in several ways.
+    """Train on clouds rotated about z, and test on clouds rotated in several ways.
 
     Args:
         group: Symmetry group of the model.
         kernel: "implicit" or "analytic".
-        seed: Of the weights, the order and the turns.
-        folder: Where the clouds are.
+        seed: Seed of the weights, the order and the rotations.
+        folder: Folder of the clouds.
         settings: size, classes, sampling, depth, epochs, minutes, batch, lr, device.
     """
     keep_freed_memory()
@@ -66,7 +66,7 @@ def run(group: str, kernel: str, seed: int, folder: Path, settings: Row) -> list
 
 
 def fit(model: PointCloudClassifier, clouds: list[Data], seed: int, settings: Row, title: str) -> tuple[float, float]:
-    """AdamW with a cosine that ends with the epochs or the minutes, whichever is first; epochs done and last loss."""
+    """Train with AdamW and a cosine schedule until all epochs or minutes are over; epochs and last loss."""
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings["lr"], weight_decay=WEIGHT_DECAY)
     criterion = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)

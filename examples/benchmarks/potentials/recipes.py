@@ -1,4 +1,4 @@
-"""What is compared, with every setting that is not a package's default.
+"""The compared models, with every setting that differs from the default of its package.
 
 MACE: the README's command (``--ema --ema_decay=0.99 --amsgrad --stage_two``, r_max), with 64x0e channels and
 correlation 3 in place of its 128x0e + 128x1o, which would make a fifth of the steps in minutes on a CPU (``mace-L1`` is
@@ -24,7 +24,7 @@ Settings = dict[str, Any]
 # Structures per step. MACE's README trains with 10, NequIP's tutorial with 5; both projects advise fewer for few or
 # large structures, and in a fixed time smaller batches are more steps.
 BATCH = {"acac": 5, "aspirin": 5, "silicon": 2, "ecemc": 2}  # NequIP's compiled training needs two
-# Both validate with 10; large batches of boxes are slower on a CPU and need gigabytes, which would only harm them.
+# Both validate with 10; large batches of boxes are slower on a CPU and need gigabytes of memory.
 VALID_BATCH = {"acac": 10, "aspirin": 10, "silicon": 5, "ecemc": 2}
 
 

@@ -1,4 +1,4 @@
-"""Rows, page and plot from a work folder."""
+"""Write the rows, the page and the plot from a work folder."""
 
 import json
 from pathlib import Path
@@ -36,11 +36,11 @@ CURVE_POINTS = 60
 
 
 def collect(bench: Bench, earlier: list[Row]) -> list[Row]:
-    """A row for every trained model of every set, and for every compiled form.
+    """Rows for every trained model of every set, and for every compiled form.
 
     Args:
         bench: The work folder.
-        earlier: Rows of models that were trained in another work folder. They are kept where this one has no errors
+        earlier: Rows of models that were trained in another work folder. They are kept if this one has no errors
             of that model, with the speed that was measured here, if it was.
     """
     rows = []
@@ -96,7 +96,7 @@ def _speed(speed: Row, name: str) -> Row:
 
 
 def _compiled_row(bench: Bench, row: Row, speed: Row, threads: int) -> Row:
-    """The row of a compiled form: the errors of its model, a speed of its own."""
+    """The row of a compiled form: the errors of its model, and its own speed."""
     how, name = COMPILED[row["model"]], row["model"] + compiled_name(threads)
     if how.ahead:
         compiled = read_json(bench.folder(row["set"], row["model"]) / f"compile_{threads}.json")
@@ -134,7 +134,7 @@ DEFAULT = "ours-medium"  # the default preset
 
 
 def comparison(rows: list[Row]) -> str:
-    """For every set: whose errors are lowest, and how fast our models that are as accurate as the others are."""
+    """For every set, the models with the lowest errors, and the speed of our models of equal accuracy."""
     lines = [
         "| set | force error, ours / others' best | energy error, ours / others' best | of no larger force error | "
         "one structure, ms: it / others' fastest | batch, edges/s |",

@@ -1,4 +1,4 @@
-"""Runs workers, one process at a time, and keeps what they finish in the work folder."""
+"""Run workers, one process at a time, and store their results in the work folder."""
 
 import contextlib
 import json
@@ -18,18 +18,18 @@ from tqdm import tqdm
 from potentials.recipes import MODELS, settings_of
 from potentials.sets import SETS
 
-# What ``ik_e3nn.memory`` does for ours, for everyone: NequIP trained up to 1.4 times as fast with it.
+# The memory settings of ``ik_e3nn.memory`` for all packages: NequIP trained up to 1.4 times as fast with them.
 KEPT_MEMORY = str(1 << 30)
 HERE = Path(__file__).parent
 
 
 class WorkerError(RuntimeError):
-    """A worker ended with an error; the message has the end of its log."""
+    """A worker failed; the message contains the end of its log."""
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how everything runs.
+    """Folders and settings of all runs.
 
     Args:
         work: Work folder: WORK/SET/data and WORK/SET/MODEL.
@@ -51,15 +51,15 @@ class Bench:
 
     @property
     def thread_counts(self) -> list[int]:
-        """One thread and all of them: which is faster depends on the package and the size of the system."""
+        """Numbers of threads, one and all: which is faster depends on the package and the size of the system."""
         return sorted({1, self.threads})
 
     def folder(self, data_set: str, model: str) -> Path:
-        """Where a model of a set lives."""
+        """Folder of a model of a set."""
         return self.work / data_set / model
 
     def data(self, data_set: str) -> Path:
-        """Where the frames of a set are."""
+        """Folder of the frames of a set."""
         return self.work / data_set / "data"
 
     def summary(self, data_set: str) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class Bench:
     def start(self, model: str, job: Path, **streams: Any) -> subprocess.Popen[str]:
         """Start a worker."""
         package = MODELS[model].package
-        # Threads are set in each worker. OMP_NUM_THREADS stays unset, as it is for users: our calculator minds it.
+        # Workers set their threads. OMP_NUM_THREADS stays unset, as for most users, because our calculator reads it.
         environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | {
             "MALLOC_TRIM_THRESHOLD_": KEPT_MEMORY,
             "MALLOC_MMAP_THRESHOLD_": KEPT_MEMORY,
@@ -134,7 +134,7 @@ class Bench:
 
 
 def train(bench: Bench, data_set: str, model: str, *, redo: bool = False) -> None:
-    """Train a model unless it is trained; what a killed run left is removed first."""
+    """Train a model unless it is trained; files of a killed run are removed first."""
     folder = bench.folder(data_set, model)
     if bench.done(data_set, model, "train") and not redo:
         before = read_json(folder / "train_job.json")
@@ -204,7 +204,7 @@ def commit() -> str:
 
 
 def busy(interval: float = 3.0) -> float:
-    """Share of the processor's time that something else takes, over some seconds; Linux only."""
+    """Share of processor time that other processes take, over some seconds; Linux only."""
 
     def times() -> tuple[int, int]:
         numbers = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
@@ -224,7 +224,7 @@ def machine(threads: int) -> str:
 
 
 def _watch(process: subprocess.Popen[str], title: str, folder: Path, limit: float | None) -> None:
-    """Show how far a process is until it ends: seconds of training from its learning curve, or just a clock."""
+    """Show the progress of a process until it ends: seconds of training from its learning curve, or wall time."""
     form = "{desc} {bar} {n:.0f}/{total:.0f} s{postfix}" if limit else "{desc} {elapsed}{postfix}"
     with tqdm(total=limit, desc=title, bar_format=form) as bar:
         while process.poll() is None:

@@ -44,7 +44,7 @@ SETS = {
 
 
 def load(name: str, root: Path) -> tuple[dict[str, list[Atoms]], dict[str, float]]:
-    """Frames of a set, divided, and energies of its isolated atoms where it has them.
+    """Frames of a set, divided, and energies of its isolated atoms if available.
 
     Args:
         name: Key of ``SETS``.
@@ -70,7 +70,7 @@ def load(name: str, root: Path) -> tuple[dict[str, list[Atoms]], dict[str, float
 
 
 def prepare(name: str, root: Path, folder: Path, energies: str) -> None:
-    """Write train.xyz, valid.xyz, test.xyz and set.json of a set; does nothing where they are.
+    """Write train.xyz, valid.xyz, test.xyz and set.json of a set, unless they exist.
 
     Args:
         name: Key of ``SETS``.
@@ -100,7 +100,7 @@ def count_edges(atoms: Atoms) -> int:
 
 
 def _every_tenth(frames: Sequence[Atoms], test: bool = False) -> dict[str, list[Atoms]]:
-    """Frames divided by position in the file, so that all temperatures and kinds are in every part."""
+    """Frames divided by their position in the file, so that every part has all temperatures and kinds."""
     parts: dict[str, list[Atoms]] = {"train": [], "valid": [], "test": []}
     for number, atoms in enumerate(frames):
         part = {0: "test" if test else "train", 5: "valid"}.get(number % 10, "train")
@@ -121,7 +121,7 @@ def _rmd17(data: dict[str, np.ndarray], indices: np.ndarray) -> list[Atoms]:
 
 
 def _labeled(atoms: Atoms, stress: bool) -> Atoms:
-    """A copy that holds nothing but the structure and labels under the names that all packages are told."""
+    """A copy with only the structure and labels, under the names that all packages use."""
     copy = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     copy.info["REF_energy"] = float(atoms.get_potential_energy())
     copy.arrays["REF_forces"] = atoms.get_forces(apply_constraint=False)

@@ -1,4 +1,4 @@
-"""Times all models of a set in turn, A B C A B C ..., in processes that hold one model each."""
+"""Time all models of a set in turn, A B C A B C ..., in processes with one model each."""
 
 import json
 import math
@@ -27,7 +27,7 @@ class Compiled:
 
     Args:
         documented: The documented way.
-        ahead: Whether that is a step of its own, done by ``Worker.compile``.
+        ahead: Whether this is a separate step, done by ``Worker.compile``.
     """
 
     documented: str
@@ -48,11 +48,11 @@ COMPILED = {
 
 @dataclass
 class Form:
-    """A model in one form, eager or compiled, and what was measured of it.
+    """A model in one form, eager or compiled, and its measurements.
 
     Args:
         model: Name of the model.
-        threads: CPU threads; compiled code has their number built in.
+        threads: CPU threads; compiled code is for this number.
         compiled: Whether this is a compiled form.
     """
 
@@ -69,7 +69,7 @@ class Form:
 
 
 def compiled_name(threads: int) -> str:
-    """What the name of a model gets for its compiled form."""
+    """Suffix of the name of a model for its compiled form."""
     return f" (compiled, {threads} thread{'s' * (threads > 1)})"
 
 
@@ -79,7 +79,7 @@ class Served:
     Args:
         bench: Where and how.
         data_set: The set.
-        form: What it holds.
+        form: Its model.
         structures: Test frames in the large batch.
     """
 
@@ -136,7 +136,7 @@ class Served:
 
 
 def compile_model(bench: Bench, data_set: str, model: str, threads: int) -> None:
-    """Make a compiled form of a model ahead of its use, if it has one; an error is kept as the result."""
+    """Make the compiled form of a model before it is used, if there is one; an error is stored as the result."""
     task = f"compile_{threads}"
     if model not in COMPILED or not COMPILED[model].ahead:
         return
@@ -177,7 +177,7 @@ def measure(bench: Bench, data_set: str, models: list[str], rounds: int) -> None
 
 
 def _guarded(form: Form, function: Any) -> None:
-    """Call unless this form failed before; keep the error as a note."""
+    """Make a call unless this form failed before; an error is stored as a note."""
     if "error" not in form.result:
         try:
             function()

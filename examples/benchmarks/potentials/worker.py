@@ -1,6 +1,6 @@
-"""What the workers of all packages share; runs in each package's own interpreter, with numpy, ASE and torch alone.
+"""The common part of all workers; it runs in the interpreter of each package, with only numpy, ASE and torch.
 
-A worker is started with a JSON file that says what to do: "train", "predict" or "serve". A serving worker holds its
+A worker is started with a JSON file that names its task: "train", "predict" or "serve". A serving worker keeps its
 model in memory and measures one thing for each line it reads, so that the models of a set can be timed in turn.
 """
 
@@ -22,11 +22,11 @@ VALID_ROWS = "curve.jsonl"
 
 
 class Clock:
-    """The time limit of a training run, which the validations count towards and the last one must still fit in.
+    """The time limit of a training run, including all validations.
 
     Args:
         minutes: The limit.
-        folder: Where ``curve.jsonl`` gets one row for each validation.
+        folder: Folder of ``curve.jsonl``, which gets one row for each validation.
     """
 
     def __init__(self, minutes: float, folder: Path) -> None:
@@ -61,7 +61,7 @@ class Clock:
         self.edges += edges
 
     def pass_ended(self) -> None:
-        """Note that the training steps of an epoch are over and its validation begins."""
+        """Record that the training steps of an epoch are over and its validation begins."""
         self._pass_ended = self.seconds
 
     def validated(self, epoch: int, errors: dict[str, float]) -> None:
@@ -72,7 +72,7 @@ class Clock:
             file.write(json.dumps({"seconds": round(self.seconds, 2), "epoch": epoch} | errors) + "\n")
 
     def result(self) -> dict[str, Any]:
-        """What ``Worker.train`` returns; training ended with its last validation."""
+        """The result of ``Worker.train``; training ended with its last validation."""
         return {
             "train_seconds": self._last_validated,
             "train_steps": self.steps,
@@ -82,7 +82,7 @@ class Clock:
 
 
 class Worker:
-    """One package; each method is called in a process of its own except where ``serve`` calls several.
+    """One package; each method is called in its own process, except the methods that ``serve`` calls.
 
     Args:
         job: The job file: "folder" of the run, "data" folder, "set" (E0s ...), "settings", "minutes", "threads", ...
@@ -96,11 +96,11 @@ class Worker:
         self.stress: bool = job["stress"]
 
     def train(self) -> dict[str, Any]:
-        """Train, leave the model in the folder, and say how long it took."""
+        """Train, write the model to the folder, and return the time."""
         raise NotImplementedError
 
     def compile(self) -> None:
-        """Make the compiled form, in a process of its own, where that is a step of its own."""
+        """Make the compiled form in a separate process, if this is a separate step."""
 
     def load(self, compiled: bool) -> None:
         """Load the trained model."""
@@ -111,7 +111,7 @@ class Worker:
         raise NotImplementedError
 
     def call(self, batch: Any, stress: bool) -> tuple[Any, Any, Any]:
-        """Energy (B,), forces (N, 3) and, where asked for, stress (B, 3, 3), as tensors."""
+        """Energy (B,), forces (N, 3) and, if requested, stress (B, 3, 3), as tensors."""
         raise NotImplementedError
 
     def calculator(self) -> Any:
@@ -119,11 +119,11 @@ class Worker:
         raise NotImplementedError
 
     def parameters(self) -> int:
-        """Number of trained values."""
+        """Number of trainable parameters."""
         raise NotImplementedError
 
     def versions(self) -> list[str]:
-        """Names of the distributions whose versions matter."""
+        """Names of the distributions whose versions are recorded."""
         raise NotImplementedError
 
 
@@ -138,7 +138,7 @@ def predict(worker: Worker, structures: Sequence[Atoms], batch_size: int = 5) ->
 
 
 def peak_memory_MB() -> float:  # noqa: N802 - a unit
-    """Most memory this process ever held (resident); Linux only."""
+    """Peak resident memory of this process; Linux only."""
     return float(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
@@ -147,7 +147,7 @@ class Server:
 
     Args:
         worker: With its model loaded.
-        structures: What to measure on: the first by itself, and as many as the job says together.
+        structures: Structures for measurements: the first one, and a batch of as many as the job requires.
     """
 
     def __init__(self, worker: Worker, structures: Sequence[Atoms]) -> None:
@@ -191,7 +191,7 @@ class Server:
         return {"seconds": statistics.median(seconds(self.calls[name]) for _ in range(repeats))}
 
     def _calculate(self) -> None:
-        """Energy and forces after a step of molecular dynamics' size."""
+        """Energy and forces after a step as in molecular dynamics."""
         self.structure.positions += self._rng.normal(scale=0.002, size=self.structure.positions.shape)
         self.structure.get_potential_energy()
         self.structure.get_forces()
@@ -219,7 +219,7 @@ def serve(worker: Worker) -> None:
     for line in sys.stdin:
         try:
             answer = server.answer(line)
-        except Exception as error:  # noqa: BLE001 - whatever a package raises is a result: it goes into the notes
+        except Exception as error:  # noqa: BLE001 - any error of a package is a result and goes into the notes
             answer = {"error": f"{type(error).__name__}: {error}"[:2000]}
         sys.stdout.write(REPLY + json.dumps(answer) + "\n")
         sys.stdout.flush()

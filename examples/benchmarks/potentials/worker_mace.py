@@ -21,13 +21,13 @@ NEVER = 10**9
 
 
 class _TimeOverError(Exception):
-    """The budget is spent; everything learned is in checkpoints."""
+    """The time is over; the weights are in checkpoints."""
 
 
 class _TimedTraining:
-    """Bounds ``mace.tools.train`` by time in place of epochs, and starts stage two by the clock.
+    """Limit ``mace.tools.train`` by time instead of epochs, and start stage two by time.
 
-    The package counts epochs and has no time limit. Its loop is left as it is: batches end when the time is over, the
+    The package counts epochs and has no time limit. Its loop is not changed: batches end when the time is over, the
     epoch is validated and saved as always, and the loop is left before the next one.
 
     Args:
@@ -46,7 +46,7 @@ class _TimedTraining:
         self.peak_memory = 0.0
 
     def install(self) -> None:
-        """Put the three functions in the place of the package's."""
+        """Replace the three functions of the package."""
         mace.tools.train = self.train
         self._module.train_one_epoch = self.epoch
         self._module.valid_err_log = self.log
@@ -61,7 +61,7 @@ class _TimedTraining:
             self.peak_memory = peak_memory_MB()
 
     def epoch(self, *, data_loader: Any, epoch: int, **kwargs: Any) -> None:
-        """``train_one_epoch`` on the batches that there is time for."""
+        """``train_one_epoch`` on as many batches as the time allows."""
         self.clock.start()
         if self.clock.share >= 1.0:
             raise _TimeOverError

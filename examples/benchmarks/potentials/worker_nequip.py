@@ -22,12 +22,12 @@ MONITOR = "val0_epoch/weighted_sum"
 
 
 class TimeLimit(lightning.Callback):
-    """Stops a run when its time is over, validation included, and records the learning curve.
+    """Stop a run when its time is over, including validation, and record the learning curve.
 
     Args:
         minutes: The limit.
-        folder: Where the curve goes.
-        cosine: Lower the learning rate with the clock, to 1 %, in place of a scheduler.
+        folder: Folder of the curve.
+        cosine: Lower the learning rate with time, to 1 %, instead of a scheduler.
     """
 
     last: "TimeLimit"
@@ -51,7 +51,7 @@ class TimeLimit(lightning.Callback):
                 group["lr"] = base * (0.01 + 0.99 * (1 + math.cos(math.pi * min(self.clock.share, 1.0))) / 2)
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Count the edges; stop where nothing but a validation fits in any more."""
+        """Count the edges; stop when the remaining time is needed for the validation."""
         self.clock.stepped(batch[AtomicDataDict.EDGE_INDEX_KEY].shape[1])
         if self.clock.share >= 1.0:
             trainer.should_stop = True
@@ -159,7 +159,7 @@ class Nequip(Worker):
 
         for target in ("ase", "batch"):
             words = ["--mode", "aotinductor", "--device", "cpu", "--target", target]
-            with suppress(AssertionError):  # its own check finds NaN stresses where there is no cell
+            with suppress(AssertionError):  # its own check fails for NaN stresses without a cell
                 nequip_compile([str(self.folder / "best.ckpt"), str(self._package(target)), *words])
             if not self._package(target).exists():
                 raise RuntimeError(f"nequip-compile wrote no package for the target {target}")
@@ -208,5 +208,5 @@ def _compiled_for_batches(package: Path) -> Any:
 
 
 if __name__ == "__main__":
-    sys.modules["worker_nequip"] = sys.modules["__main__"]  # where the configuration finds TimeLimit
+    sys.modules["worker_nequip"] = sys.modules["__main__"]  # so that the configuration finds TimeLimit
     main(Nequip)

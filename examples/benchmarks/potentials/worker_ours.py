@@ -1,4 +1,4 @@
-"""Trains and evaluates this library's potential, through its public command and calculator."""
+"""Train and evaluate this library's potential with its public command and calculator."""
 
 # ruff: noqa: D102 - the methods are documented in ``worker.Worker``
 
@@ -71,7 +71,7 @@ class Ours(Worker):
         (self.folder / VALID_ROWS).write_text("".join(json.dumps(row) + "\n" for row in curve))
 
     def _edges(self, rows: Sequence[dict[str, Any]]) -> float:
-        """Edges of all training steps, from the share of an epoch that they make up."""
+        """Number of edges in all training steps, from their share of an epoch."""
         frames, mean = self.job["set"]["frames"]["train"], self.job["set"]["edges_per_frame"]["train"]
         per_epoch = rows[0]["step"] if len(rows) > 1 else -(-frames // self.settings["batch_size"])
         return float(rows[-1]["step"] / per_epoch * frames * mean)

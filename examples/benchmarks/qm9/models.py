@@ -1,4 +1,4 @@
-"""The models that are compared: ours in all variants, and PyG's behind the same references and scales."""
+"""The compared models: ours in all variants, and PyG's with the same references and scales."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ik_e3nn.targets import Target
 from ik_e3nn.targets.scale import PropertyScale
 from ik_e3nn.training.config.schema import OptimizerConfig
 
-# the paper's activation, which is equivariant up to its grid
+# the activation of the paper, which is only approximately equivariant
 NETWORK = SteerableSettings(channels=36, num_layers=4, kernel_fields=36, mode="depthwise", activation="sphere")
 CONTROL = "standard kernel, full"
 VARIANTS = {  # the steps of the paper's figure, after a standard kernel that mixes all channels
@@ -35,14 +35,14 @@ OPTIMIZERS = {
 
 
 def parameters(model: nn.Module) -> int:
-    """Number of trained values."""
+    """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
 def variant(name: str, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
-    """A variant of the flexibility figure, its channels chosen so that it has the parameters of the last one.
+    """A variant of the flexibility figure, with the channels that give as many parameters as the last variant has.
 
-    A standard kernel with one window has one function a degree: in mode "full" its other fields would be copies, and
+    A standard kernel with one window has one function for each degree: in mode "full" other fields would be copies, and
     its parameters go into more channels instead.
     """
     wanted = parameters(_network(species, targets, dataclasses.replace(NETWORK, **VARIANTS["+ both atom types"])))
@@ -63,10 +63,10 @@ def _network(species: Sequence[int], targets: Sequence[Target], settings: Steera
 
 
 class Peer(nn.Module):
-    """A network of PyG that gives numbers of every atom, pooled as each target wants it.
+    """A network of PyG that predicts numbers of every atom, pooled as each target requires.
 
-    Sums over atoms for extensive targets, means for the others; references and scales are those of our model. Edges
-    come with the batch, which spares it the search in every step.
+    The pooling is a sum for extensive targets and a mean for others; references and scales are as in our model. Edges
+    come from the batch, which saves the search in every step.
 
     Args:
         species: Atomic numbers.
@@ -90,7 +90,7 @@ class Peer(nn.Module):
         raise NotImplementedError
 
     def forward(self, graph: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Properties by name, as ``MolecularPropertyModel`` gives them."""
+        """Properties by name, like ``MolecularPropertyModel``."""
         molecules = self.helper.molecules(graph)
         values = self.atoms(graph)
         sums, means = molecules.sum(values) * 18**-0.5, molecules.mean(values)
@@ -100,14 +100,14 @@ class Peer(nn.Module):
         return self.scales(readouts, molecules)
 
     def set_average_neighbors(self, number: float) -> None:
-        """Peers do not use it."""
+        """Do nothing: these networks do not use it."""
 
 
 class GivenEdges(nn.Module):
-    """The edges of the batch in place of a search: what SchNet and ViSNet expect of one.
+    """Return the edges of the batch, in the form of the neighbor search of SchNet and ViSNet.
 
     Args:
-        loops: Whether atoms are their own neighbors, and vectors are wanted.
+        loops: Whether atoms are their own neighbors and vectors are returned too.
     """
 
     def __init__(self, *, loops: bool) -> None:
@@ -129,7 +129,7 @@ class GivenEdges(nn.Module):
 
 
 class Keep(nn.Module):
-    """A pooling that leaves the numbers of atoms as they are."""
+    """A pooling that returns the numbers of atoms unchanged."""
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
         """The same."""
@@ -137,7 +137,7 @@ class Keep(nn.Module):
 
 
 class SchNetPeer(Peer):
-    """``torch_geometric.nn.SchNet`` with its default sizes, and one output a target."""
+    """``torch_geometric.nn.SchNet`` with its default sizes, and one output per target."""
 
     def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
         from torch_geometric.nn import SchNet
@@ -156,7 +156,7 @@ class SchNetPeer(Peer):
 
 
 class ViSNetPeer(Peer):
-    """``torch_geometric.nn.ViSNet`` with its default sizes, and one output a target."""
+    """``torch_geometric.nn.ViSNet`` with its default sizes, and one output per target."""
 
     def __init__(self, species: Sequence[int], targets: Sequence[Target]) -> None:
         from torch_geometric.nn.models import ViSNet

@@ -1,4 +1,4 @@
-"""JSON, plots and the page."""
+"""Write the JSON files, the plots and the page."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from qm9.models import CONTROL
 
 Row = dict[str, Any]
 
-PAPER_CODE = 124  # edges/s that the paper's code trains in one of its convolutions, on a machine of this kind
+PAPER_CODE = 124  # edges/s in training of one convolution of the paper's code, on a machine of this kind
 ACTIVATION = (
     "The activation is the paper's, on the sphere (`activation: sphere`), in kernels and after convolutions. These "
     "networks turn with the molecule up to the grid of degree 7. The default networks of the package "
@@ -30,7 +30,7 @@ def shown(row: Row) -> float:
 
 
 def unit(row: Row) -> str:
-    """Its unit."""
+    """The unit of the error."""
     return "meV" if row["unit"] == "eV" else str(row["unit"])
 
 
@@ -40,7 +40,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def flexibility(rows: list[Row], folder: Path) -> str:
-    """Table and plot of the figure."""
+    """Table and plot of the flexibility figure."""
     names, targets = (list(dict.fromkeys(row[key] for row in rows)) for key in ("variant", "target"))
     lines, means = [], {}
     for name in names:
@@ -99,7 +99,7 @@ def learning(rows: list[Row], folder: Path) -> str:
 
 
 def speed(rows: list[Row]) -> str:
-    """Molecules a second, and the paper's code's on the same graphs."""
+    """Molecules per second, and the speed of the paper's code on the same graphs."""
     lines = [[r["model"], f"{r['train_molecules_per_s']:.4g}", f"{r['infer_molecules_per_s']:.4g}",
               f"{r['edges_per_molecule']:.0f}", f"{r['parameters']:,}"] for r in rows]  # fmt: skip
     paper = rows[0]
@@ -130,7 +130,7 @@ def bonds(row: Row) -> str:
 
 
 def write(results: dict[str, Any], output: Path, page: Path) -> None:
-    """JSON of every part, plots, and the page from what there is."""
+    """Write the JSON file of every part, the plots, and the page from all available parts."""
     output.mkdir(parents=True, exist_ok=True)
     text = ["# QM9", "Made by `qm9.py`, with the paper's split (numpy seed 0) of the available molecules. Errors are "
             "mean absolute errors on test molecules; weights are those with the least validation error."]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Trainings and timings: every part is kept in the work folder and skipped when it is there."""
+"""Trainings and timings; finished parts are stored in the work folder and skipped."""
 
 import json
 import os
@@ -32,7 +32,7 @@ BATCH = 32
 
 
 class Sets(NamedTuple):
-    """Molecules with bonds: to train, validate and test on, and the fingerprint of the split."""
+    """Molecules with bonds for training, validation and tests, and the fingerprint of the split."""
 
     train: LabeledSet
     valid: LabeledSet
@@ -42,7 +42,7 @@ class Sets(NamedTuple):
 
 
 def kept(file: Path, make: Callable[[], Any]) -> Any:
-    """What a file holds; made and written at once if it is not there."""
+    """The contents of a file; it is made and written if it does not exist."""
     if not file.exists():
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(make(), indent=1))
@@ -51,7 +51,7 @@ def kept(file: Path, make: Callable[[], Any]) -> Any:
 
 
 def load(path: Path, targets: tuple[str, ...], train: int, valid: int, test: int) -> Sets:
-    """The paper's split of what is there, molecules without bonds left out and counted."""
+    """The split of the paper for the available molecules; molecules without bonds are left out and counted."""
     whole = read_qm9(path).only(targets)
     split = paper_split(len(whole), train, valid=valid, test=test)
     parts, sources = {}, {}
@@ -64,14 +64,14 @@ def load(path: Path, targets: tuple[str, ...], train: int, valid: int, test: int
 
 
 def graphs_of(model: Any, molecules: LabeledSet) -> StructureDataset:
-    """Graphs of the model's kind, made now."""
+    """Graphs of the kind that the model uses."""
     graphs = StructureDataset(molecules, model.r_max, edges=model.edges)
     graphs.prepare(progress=True)
     return graphs
 
 
 def loss_of(model: Any) -> Loss:
-    """The loss in units of what composition leaves of every target."""
+    """The loss, in units of the spread that the references leave in every target."""
     scales = zip(model.targets, model.scales.scale.tolist(), strict=True)
     return Loss(LossConfig(), model.targets, {target.name: scale for target, scale in scales})
 
@@ -79,9 +79,9 @@ def loss_of(model: Any) -> Loss:
 def train(
     name: str, sets: Sets, *, seed: int, folder: Path, key: str, epochs: int = 100_000, minutes: float | None = None
 ) -> list[Row]:
-    """Train a model for some epochs or minutes, and test it: one row a target.
+    """Train a model for some epochs or minutes, and test it: one row per target.
 
-    Without a GPU, minutes are those of the processor, so that a busy machine is unfair to none.
+    Without a GPU, minutes are processor time, so that other load affects no model.
     """
     model: Any = models.make(name, sets.train, seed)
     train_graphs, valid_graphs = graphs_of(model, sets.train), graphs_of(model, sets.valid)
@@ -111,7 +111,7 @@ def train(
 
 
 def flexibility(args: Any, work: Path) -> list[Row]:
-    """The paper's figure: as many epochs for all, whatever their time."""
+    """The figure of the paper: the same number of epochs for all variants."""
     load_once = cache(lambda: load(args.data, FIGURE_TARGETS, args.train, args.valid, args.test))
 
     def one(name: str, seed: int) -> list[Row]:
@@ -139,7 +139,7 @@ def learning(args: Any, work: Path) -> list[Row]:
 
 
 def speed(args: Any, work: Path) -> list[Row]:
-    """Molecules a second, A B C A B C ..., so that a busy machine is unfair to none."""
+    """Molecules per second, measured in turn, A B C A B C ..., so that other load affects all equally."""
     sets = load(args.data, FIGURE_TARGETS, 1000, 100, 100)
     names = ["paper's network", *models.VARIANTS, "ours", *models.PEERS]
     problems: dict[str, Any] = {}
@@ -173,7 +173,7 @@ def speed(args: Any, work: Path) -> list[Row]:
 
 
 def bonds(args: Any, work: Path) -> Row:
-    """How often bonds perceived from the geometry are those of the published SMILES."""
+    """Count how often bonds perceived from the geometry are the bonds of the published SMILES."""
     whole = read_qm9(args.data)
     chosen = whole.select(paper_split(len(whole)).train[: args.perceived])
     counts = perception_counts(chosen.structures, chosen.smiles or [], progress=True)
