@@ -13,9 +13,12 @@ from ik_e3nn.targets.target import FloatArray, Target
 
 
 class DipoleHead(Head):
-    r"""A vector: :math:`y = N_0^{-1/2} \sum_i \big( g_i \, L_{1o} x_i + q_i \, (r_i - R) \big)`.
+    r"""A vector: :math:`y = N_0^{-1/2} \sum_i \big( g_i \, L_{1o} x_i + q_i \, d_i \big)`.
 
-    The first term is the dipole of an atom, the second the dipole of its charge; R is the center of nuclear charge.
+    The first term is the dipole of an atom, the second the dipole of its charge. :math:`d_i = r_i - c_i` is the position
+    relative to a center of the atom's surroundings (see ``local_places``), so that dipoles of far fragments add up. In
+    models with ``places="center"`` it is relative to the center of nuclear charge, as in the reference: the charges of
+    a fragment need not sum to zero, and what is left of them grows with the distance of the fragments.
 
     Reference:
         Schütt et al., PaiNN, ICML 2021, eq. 14.
@@ -30,11 +33,20 @@ class DipoleHead(Head):
         """See the base class."""
         gates, charges = self.mlp(atoms.scalars).unflatten(1, (2, self.count, 1)).unbind(1)
         vectors = self.vectors(atoms.features).unflatten(1, (self.count, 3))
-        return molecules.sum(gates * vectors + charges * molecules.places[:, None]) * TYPICAL_ATOMS**-0.5
+        return molecules.sum(gates * vectors + charges * molecules.local[:, None]) * TYPICAL_ATOMS**-0.5
 
 
 class Dipole(Target):
-    """A dipole vector about the center of nuclear charge."""
+    """A dipole vector.
+
+    Dipoles of far fragments add up, unless the model has ``places="center"``.
+
+    The dipole of an ion depends on the origin by definition. Predictions never do: labels of ions must all be taken
+    about a center that moves with the ion, like that of nuclear charge, and a prediction is about the same center. With
+    ``places="local"`` every atom adds what its surroundings determine. That is enough for ions that are not much larger
+    than these surroundings. The label of a large ion has a part that grows with the distance between its charge and its
+    center, which only ``places="center"`` can describe.
+    """
 
     kind = "dipole"
     shape = (3,)
@@ -51,7 +63,7 @@ class DipoleNormHead(DipoleHead):
 
 
 class DipoleNorm(Target):
-    """The norm of a dipole."""
+    """The norm of a dipole; see :class:`Dipole` for ions."""
 
     kind = "dipole_norm"
     head = DipoleNormHead

@@ -26,6 +26,8 @@ class Molecules(NamedTuple):
         batch: Molecule of every atom, (N,).
         sizes: Number of atoms of every molecule, (B,).
         places: Positions relative to the center of nuclear charge, (N, 3), in A.
+        local: Positions in dipoles and polarizabilities, (N, 3), in A: relative to local centers, see
+            ``local_places``, or the same as ``places`` in models with ``places="center"``.
         charges: Total charges, (B,), if a target needs them.
     """
 
@@ -33,6 +35,7 @@ class Molecules(NamedTuple):
     batch: Tensor
     sizes: Tensor
     places: Tensor
+    local: Tensor
     charges: Tensor | None = None
 
     def sum(self, values: Tensor) -> Tensor:

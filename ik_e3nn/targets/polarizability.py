@@ -14,9 +14,12 @@ from ik_e3nn.targets.target import FloatArray, Target
 
 
 class PolarizabilityHead(Head):
-    r"""A symmetric tensor: :math:`y = \sum_i \big( s_i 1 + g_i \, T(L_{2e} x_i) + v_i \vee (r_i - R) \big)`.
+    r"""A symmetric tensor: :math:`y = \sum_i \big( s_i 1 + g_i \, T(L_{2e} x_i) + v_i \vee d_i \big)`.
 
-    with :math:`v \vee r = v r^T + r v^T`, and T the traceless symmetric matrix of five numbers.
+    with :math:`v \vee d = v d^T + d v^T`, and T the traceless symmetric matrix of five numbers. The position
+    :math:`d_i = r_i - c_i` is relative to a center of the atom's surroundings (see ``local_places``), so that
+    polarizabilities of far fragments add up; in models with ``places="center"`` it is relative to the center of nuclear
+    charge, as in the reference.
 
     Reference:
         Schütt et al., PaiNN, ICML 2021, eq. 15; the term of degree 2 is added if the features have that degree.
@@ -36,14 +39,17 @@ class PolarizabilityHead(Head):
         isotropic, gates, moments = self.mlp(atoms.scalars).unflatten(1, (3, self.count, 1, 1)).unbind(1)
         vectors = self.vectors(atoms.features).unflatten(1, (self.count, 3))
         fields = self.tensors(atoms.features).unflatten(1, (self.count, 5))
-        outer = moments * vectors[:, :, :, None] * molecules.places[:, None, None, :]
+        outer = moments * vectors[:, :, :, None] * molecules.local[:, None, None, :]
         identity = torch.eye(3, dtype=outer.dtype, device=outer.device)
         tensors = isotropic * identity + gates * torch.einsum("nct,tij->ncij", fields, self.basis) + outer + outer.mT
         return molecules.sum(tensors) * TYPICAL_ATOMS**-0.5
 
 
 class Polarizability(Target):
-    """A symmetric tensor; its trace is a sum over atoms."""
+    """A symmetric tensor; its trace is a sum over atoms.
+
+    Polarizabilities of far fragments add up, unless the model has ``places="center"``.
+    """
 
     kind = "polarizability"
     shape = (3, 3)

@@ -9,7 +9,7 @@ from ik_e3nn.data import LabeledSet, StructureDataset
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import Committee, InteratomicPotential, MolecularPropertyModel
-from ik_e3nn.targets import Dipole, Intensive, SpatialExtent
+from ik_e3nn.targets import Dipole, Intensive, Polarizability, SpatialExtent
 from ik_e3nn.training.inference.prediction import predict
 from ik_e3nn.training.sets.loader import collate
 from ik_e3nn_calculators import IKCalculator
@@ -92,7 +92,7 @@ def test_committees():
 @pytest.mark.parametrize("options", [{"steerable": {"channels": 4}}, {"potential": {"num_channels": 4}}])
 def test_properties(options):
     torch.manual_seed(0)
-    targets = [Intensive("gap", "eV"), Dipole("mu", "D"), SpatialExtent("r2", "A^2")]
+    targets = [Intensive("gap", "eV"), Dipole("mu", "D"), Polarizability("a", "a0^3"), SpatialExtent("r2", "A^2")]
     model = MolecularPropertyModel(["H", "C", "O"], targets, edges="radius", r_max=4.0, **options).eval()
     with torch.no_grad():
         for weight in model.parameters():

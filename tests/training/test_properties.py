@@ -211,6 +211,18 @@ def test_vectors_are_not_averaged_over_orientations(folder, capsys) -> None:
     assert "conformers is 2, but the model predicts moment, which turn with the molecule" in capsys.readouterr().err
 
 
+def test_places_of_positions_are_chosen_on_the_command_line(folder, capsys) -> None:
+    assert main(["train", "config.yaml", "--run.max_epochs=1"]) == 0
+    assert load_model("out/model.safetensors").config["places"] == "local"
+    assert main(["train", "config.yaml", "--run.max_epochs=1", "--run.output=old", "--model.places=center"]) == 0
+    assert load_model("old/model.safetensors").config["places"] == "center"
+    capsys.readouterr()
+    assert main(["train", "config.yaml", "--run.output=new", "--model.places=middle"]) == 2
+    said = capsys.readouterr().err
+    assert "places" in said
+    assert "middle" in said
+
+
 def test_a_resumed_run_is_the_straight_one_bit_for_bit(folder) -> None:
     straight = train(read_config("config.yaml", ["--run.output=straight"]))
     split = read_config("config.yaml", ["--run.output=split"])

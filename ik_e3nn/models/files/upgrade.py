@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 Info = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -26,7 +26,7 @@ def upgraded(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     Example:
         >>> info, _ = upgraded({"format_version": 3, "config": {"steerable": {"channels": 4}}}, {})
         >>> info["config"]["steerable"], info["format_version"]
-        ({'activation': 'sphere', 'channels': 4}, 4)
+        ({'activation': 'sphere', 'channels': 4}, 5)
     """
     for version in range(info["format_version"], FORMAT_VERSION):
         info, tensors = STEPS[version](info, tensors)
@@ -53,6 +53,12 @@ def _to_4(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     return info | {"config": config, "lora": lora}, {_american(name): tensor for name, tensor in tensors.items()}
 
 
+def _to_5(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
+    """Format 5 states what positions in dipoles are relative to: until then, the center of nuclear charge."""
+    config = info["config"]
+    return info | {"config": config | {"places": "center"} if "targets" in config else config}, tensors
+
+
 def _american(name: str) -> str:
     """The name of a module or tensor in its present spelling."""
     return name.replace("normalisation", "normalization").replace("heads.polarisability", "heads.polarizability")
@@ -74,5 +80,5 @@ def _american_kind(target: Any) -> Any:
     return target
 
 
-STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4}
+STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4, 4: _to_5}
 """For each older format, the function that upgrades a file to the next format."""

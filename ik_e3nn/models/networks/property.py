@@ -16,7 +16,7 @@ from ik_e3nn.blocks.feature_scale import FeatureScale
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.graph import Connectivity, fields
+from ik_e3nn.graph import Connectivity, edge_vectors, fields
 from ik_e3nn.models.networks.bodies import Body, PotentialBody, SteerableBody
 from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_species
 from ik_e3nn.models.networks.modes import with_gradients
@@ -25,6 +25,7 @@ from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
 from ik_e3nn.targets import Target, mechanics_of, target_from_config
 from ik_e3nn.targets.head import Atomwise, Invariants, Molecules
+from ik_e3nn.targets.places import Places, local_places
 from ik_e3nn.targets.scale import PropertyScale
 from ik_e3nn.targets.target import check_names, head_of
 
@@ -50,10 +51,13 @@ class MolecularPropertyModel(StoredModel):
         potential: Arguments of ``InteratomicPotential`` without species and r_max, which are those of this model; its
             blocks are the body then.
         hidden: Number of invariants of every atom for the heads.
+        places: What positions in dipoles and polarizabilities are relative to: "local" for a center of the atom's
+            surroundings, with which those of far fragments add up, or "center" for the center of nuclear charge of the
+            whole molecule, which is the form of older models and that for large ions; see ``Dipole``.
 
     Raises:
         ValueError: Species or sizes are out of range.
-        ConfigError: Two bodies or no targets are given, or the kind of graph is unknown.
+        ConfigError: Two bodies or no targets are given, or the kind of graph or of places is unknown.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, section 5.4 and appendix B.2.
@@ -84,9 +88,11 @@ class MolecularPropertyModel(StoredModel):
         steerable: SteerableSettings | dict[str, Any] | None = None,
         potential: dict[str, Any] | None = None,
         hidden: int = 64,
+        places: Places = "local",
     ) -> None:
         super().__init__()
         self.species, self.r_max, self.edges = parse_species(species), parse_cutoff(r_max), edges
+        self.places = places
         self.targets = tuple(target_from_config(target) for target in targets)
         check_names(self.targets)
         self.mechanics = mechanics_of(self.targets)
@@ -95,6 +101,8 @@ class MolecularPropertyModel(StoredModel):
             raise ConfigError("a model of properties needs at least one target; got none")
         if edges not in get_args(Connectivity):
             raise ConfigError(f"edges must be one of {', '.join(get_args(Connectivity))}; got {edges!r}")
+        if places not in get_args(Places):
+            raise ConfigError(f"places must be {' or '.join(get_args(Places))}; got {places!r}")
         if hidden < 1:
             raise ConfigError(f"hidden must be at least 1; got {hidden}")
         if self.mechanics and potential is None:
@@ -105,7 +113,7 @@ class MolecularPropertyModel(StoredModel):
         self.inputs = self.body.inputs.union(*(target.needs for target in self.targets))
         self.config: dict[str, Any] = {
             "species": list(self.species), "targets": [target.config() for target in self.targets],
-            "edges": edges, "r_max": self.r_max, **own, "hidden": hidden,
+            "edges": edges, "r_max": self.r_max, **own, "hidden": hidden, "places": places,
         }  # fmt: skip
         self.feature_scale = FeatureScale(self.body.irreps_out)
         self.invariants = Invariants(self.body.irreps_out, hidden)
@@ -181,7 +189,15 @@ class MolecularPropertyModel(StoredModel):
         centers = segment_sum(charges * positions, batch, count) / torch.where(total > 0, total, 1.0)
         places = (positions - centers.index_select(0, batch)).to(self.dtype)
         stated = graph[fields.TOTAL_CHARGE] if fields.TOTAL_CHARGE in self.inputs else None
-        return Molecules(species, batch, sizes, places, stated)
+        local = places if self.places == "center" else self._local_places(graph)
+        return Molecules(species, batch, sizes, places, local, stated)
+
+    def _local_places(self, graph: Mapping[str, Tensor]) -> Tensor:
+        """Positions relative to centers of the surroundings, (N, 3), in the model's dtype."""
+        positions, edges = graph[fields.POSITIONS], graph[fields.EDGE_INDEX]
+        vectors = edge_vectors(positions, edges, graph[fields.EDGE_SHIFTS], graph[fields.CELL], graph[fields.BATCH])
+        r_max = None if self.edges == "bonds" else self.r_max
+        return local_places(vectors.to(self.dtype), edges[0], edges[1], len(positions), r_max)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -230,6 +246,7 @@ class MolecularPropertyModel(StoredModel):
         *,
         edges: Connectivity | None = None,
         hidden: int = 64,
+        places: Places = "local",
     ) -> Self:
         """A model whose body has the blocks and weights of a trained potential, with new heads.
 
@@ -238,6 +255,7 @@ class MolecularPropertyModel(StoredModel):
             targets: The targets.
             edges: Kind of the graph; by default ``natural_edges(potential)``.
             hidden: Number of invariants of every atom for the heads.
+            places: What positions in dipoles and polarizabilities are relative to.
         """
         options = {name: value for name, value in potential.config.items() if name not in ("species", "r_max")}
         model = cls(
@@ -247,6 +265,7 @@ class MolecularPropertyModel(StoredModel):
             r_max=potential.r_max,
             potential=options,
             hidden=hidden,
+            places=places,
         )
         model = model.to(device=potential.device, dtype=potential.dtype)
         cast(PotentialBody, model.body).take_weights(potential)

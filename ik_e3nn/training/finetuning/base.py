@@ -16,6 +16,8 @@ from ik_e3nn.models.transfer.species import new_element_masks
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.targets import Target
 
+OF_HEADS = ("hidden", "places")  # settings that can be chosen where a potential gets heads
+
 
 def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:
     """Raise if arguments that were asked for differ from the arguments of the base, a potential.
@@ -73,7 +75,7 @@ def check_body(asked: Mapping[str, Any], base: StoredModel) -> None:
     """
     known = body_settings(base)
     for name, value in asked.items():
-        if value is None or (name == "hidden" and name not in known):
+        if value is None or (name in OF_HEADS and name not in known):
             continue
         if name not in known:
             bodies = {"steerable", "potential"} & set(known)
@@ -107,7 +109,7 @@ def known_elements(base: StoredModel, targets: Sequence[Target]) -> list[int]:
 
 
 def adapted(
-    base: StoredModel, species: Sequence[int], targets: Sequence[Target] | None, hidden: Mapping[str, Any]
+    base: StoredModel, species: Sequence[int], targets: Sequence[Target] | None, heads: Mapping[str, Any]
 ) -> StoredModel:
     """A model that starts from a base, with further elements and other targets; heads of new targets are new.
 
@@ -115,13 +117,13 @@ def adapted(
         base: The base; it is not changed.
         species: Atomic numbers to add to those of the base.
         targets: The targets of a model of properties; None for a potential.
-        hidden: The setting ``hidden`` of new heads, if it is given.
+        heads: Those of the settings ``OF_HEADS`` that are given, for new heads of a potential.
     """
     if targets is None:
         return extended(cast(InteratomicPotential, base), species)
     if base.potential is not base:
         return retargeted(cast(MolecularPropertyModel, base), targets, species)
-    return MolecularPropertyModel.from_potential(extended(base.potential, species), targets, **hidden)
+    return MolecularPropertyModel.from_potential(extended(base.potential, species), targets, **heads)
 
 
 def element_masks(base: StoredModel, model: StoredModel) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from ik_e3nn.training.config.finetune import OLD, REPLAY, FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.finetuning.adaptation import Adaptation, load_base
 from ik_e3nn.training.finetuning.base import (
+    OF_HEADS,
     adapted,
     body_settings,
     check_architecture,
@@ -129,11 +130,11 @@ class Finetuning(Task):
         Old data are added to the sets here, because their values are shifted to the new references.
         """
         train = self.new
-        hidden = {name: value for name, value in config.model.items() if name == "hidden" and value is not None}
+        heads = {name: value for name, value in config.model.items() if name in OF_HEADS and value is not None}
         with torch.random.fork_rng():
             torch.manual_seed(config.run.seed)
             targets = None if config.data.targets is None else [*config.targets, *self.others]
-            model = adapted(self.base, train.species, targets, hidden)
+            model = adapted(self.base, train.species, targets, heads)
         model = model.to(getattr(torch, config.run.dtype))
         if model.potential is not None:
             self._set_energy_reference(model.potential, config)
@@ -293,6 +294,6 @@ class Finetuning(Task):
             facts["E0s_from"] = model.potential.energy_reference_provenance
         if model.potential is not model:
             facts["without_reference"] = without_reference(cast(MolecularPropertyModel, model))
-            reasons |= {"model.hidden": "the default"} if self.base.potential is self.base else {}
+            reasons |= {f"model.{name}": "the default" for name in OF_HEADS} if self.base.potential is self.base else {}
         resolved |= self.adaptation.replay_settings(len(self.new))
         self.adaptation.settle(model, new, resolved, reasons)

@@ -44,11 +44,28 @@ def test_properties_of_format_3() -> None:
     )
 
 
+def test_properties_of_format_4() -> None:
+    """Dipoles and polarizabilities were read from positions relative to the center of nuclear charge."""
+    model = load_model(DATA / "format_4_properties.safetensors")
+    assert [target.kind for target in model.targets] == ["dipole", "polarizability"]
+    assert model.config["places"] == "center"
+    graph = build_molecular_graph(molecule("H2O"), model.edges, model.r_max, dtype=torch.float64)
+    with torch.no_grad():
+        out = model(graph)
+    assert out["mu"][0].tolist() == pytest.approx([0.0, 0.0, -0.0725685397134102], rel=1e-12, abs=1e-15)
+    assert out["alpha"][0].diagonal().tolist() == pytest.approx(
+        [9.895321964677583, 9.865230668845436, 9.878215375125082], rel=1e-12
+    )
+    model.places = "local"  # the form of newer models gives other numbers
+    with torch.no_grad():
+        assert abs(model(graph)["mu"][0, 2] - out["mu"][0, 2]) > 1e-3
+
+
 def test_an_upgrade_leaves_what_it_is_given_alone() -> None:
     info = {"format_version": 2, "weights_sha256": "0", "config": {"steerable": {"channels": 4}}}
     tensors = {"conv.normalisation": torch.ones(1)}
     new, weights = upgraded(info, tensors)
-    assert (new["format_version"], new["config"]) == (4, {"steerable": {"channels": 4, "activation": "sphere"}})
+    assert (new["format_version"], new["config"]) == (5, {"steerable": {"channels": 4, "activation": "sphere"}})
     assert "weights_sha256" not in new
     assert list(weights) == ["conv.normalization"]
     assert (info["format_version"], list(tensors)) == (2, ["conv.normalisation"])

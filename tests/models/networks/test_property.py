@@ -43,6 +43,7 @@ BODIES = {
     "radius": {"edges": "radius", "steerable": SMALL | {"conditions": ["species"]}},
     "depthwise": {"edges": "both", "steerable": SMALL | {"mode": "depthwise"}},
     "potential": {"edges": "both", "potential": POTENTIAL},
+    "center": {"edges": "both", "potential": POTENTIAL, "places": "center"},
     "degree two": {"edges": "both", "potential": POTENTIAL | {"l_features": 2, "num_layers": 3}},
 }
 
@@ -306,6 +307,8 @@ def test_impossible_models_are_refused() -> None:
         MolecularPropertyModel(["H"], gap, potential={})
     with pytest.raises(ConfigError, match="needs at least one target"):
         MolecularPropertyModel(["H"], [])
+    with pytest.raises(ConfigError, match="places must be local or center; got 'middle'"):
+        MolecularPropertyModel(["H"], gap, places="middle")
     with pytest.raises(ConfigError, match="kernel_fields must be at least 1; got 0"):
         MolecularPropertyModel(["H"], gap, steerable={"kernel_fields": 0})
     with pytest.raises(ConfigError, match="conditions must be some of bonds, species; got charges"):

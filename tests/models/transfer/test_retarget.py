@@ -17,7 +17,7 @@ from tests.models.uncertainty.helpers import JOINT, joint_model, rattled
 MORE = [type(target)(f"{target.name} of another kind", target.unit) for target in TARGETS]
 
 
-@pytest.mark.parametrize("name", ["bonds", "potential"])
+@pytest.mark.parametrize("name", ["bonds", "potential", "center"])
 def test_known_targets_are_predicted_as_before_wherever_they_are(name) -> None:
     model = make(name, [*TARGETS, *MORE])
     model.feature_scale.factors.uniform_(0.5, 2.0)

@@ -406,6 +406,7 @@ def test_a_split_run_is_a_straight_run(data, method) -> None:
         ("base", {"train": "more.xyz", "method": "head", "optimizer": {"weight_decay": 0.1}}, "would shrink frozen"),
         ("base", {"replay": "old.xyz"}, "finetune.replay is 'old.xyz', but has no effect, because the base is a poten"),
         ("base", {"old_domain": "old.xyz"}, "finetune.old_domain is 'old.xyz', but has no effect"),
+        ("properties", {"model": {"places": "center"}}, "model.places is 'center', but the base has 'local'"),
         ("properties", {"model": {"hidden": 32}}, "model.hidden is 32, but the base has 64"),
         ("surface", {}, "finetune.base is a potential for atoms beside a surface"),
     ],
@@ -730,9 +731,16 @@ def test_settings_of_potentials_are_refused(tmp_path, options, message) -> None:
 
 
 def test_hidden_sizes_of_new_heads_may_be_chosen_and_the_bases_settings_be_given(data) -> None:
-    given = {"hidden": 16, "edges": "radius", "r_max": 4, "potential": {"num_channels": 6, "inputs": []}}
+    given = {
+        "hidden": 16,
+        "places": "center",
+        "edges": "radius",
+        "r_max": 4,
+        "potential": {"num_channels": 6, "inputs": []},
+    }
     result = finetune(config(data, model=given))
-    assert load_model(result.model).config["hidden"] == 16
+    made = load_model(result.model).config
+    assert (made["hidden"], made["places"]) == (16, "center")
     changes = [change["setting"] for change in json.loads((data / "run/finetune.json").read_text())["changes"]]
     assert "model.hidden" not in changes
 
