@@ -15,10 +15,10 @@ from ik_e3nn.targets.target import FloatArray, Target
 class DipoleHead(Head):
     r"""A vector: :math:`y = N_0^{-1/2} \sum_i \big( g_i \, L_{1o} x_i + q_i \, d_i \big)`.
 
-    The first term is the dipole of an atom, the second the dipole of its charge. :math:`d_i = r_i - c_i` is the position
-    relative to a center of the atom's surroundings (see ``local_places``), so that dipoles of far fragments add up. In
-    models with ``places="center"`` it is relative to the center of nuclear charge, as in the reference: the charges of
-    a fragment need not sum to zero, and what is left of them grows with the distance of the fragments.
+    The first term is the dipole of an atom, the second the dipole of its charge. The position :math:`d_i = r_i - c_i`
+    is relative to a center of the atom's surroundings (see ``local_places``), so that dipoles of far fragments add up.
+    In models with ``places="center"`` it is relative to the center of nuclear charge, as in the reference. The charges
+    of a fragment need not sum to zero there, so that predictions grow with the distance between fragments.
 
     Reference:
         Schütt et al., PaiNN, ICML 2021, eq. 14.
