@@ -18,10 +18,10 @@ def local_places(vectors: Tensor, senders: Tensor, receivers: Tensor, count: int
 
     .. math:: W_{ij} = \frac{u(r_{ij})}{1 + \sum_k u(r_{ik})}, \qquad u(r) = \big(1 - (r / r_\mathrm{max})^2\big)^2
 
-    The dipole :math:`q_i d_i` is that of a charge at the atom and of an opposite charge spread over its surroundings. The
-    sum of these dipoles does not depend on the origin, whatever the charges are, and fragments without edges between
-    them add up. u and its first derivative are zero at the cutoff. Edge vectors suffice, also in periodic structures:
-    from :math:`d = 0`, each of four steps is
+    The dipole :math:`q_i d_i` is that of a charge at the atom and of an opposite charge spread over its surroundings.
+    The sum of these dipoles does not depend on the origin, whatever the charges are, and fragments without edges
+    between them add up. u and its first derivative are zero at the cutoff. Edge vectors suffice, also in periodic
+    structures: from :math:`d = 0`, each of four steps is
 
     .. math:: d_i \leftarrow \frac{d_i + \sum_j u(r_{ij}) (r_i - r_j + d_j)}{1 + \sum_j u(r_{ij})}
 
