@@ -22,7 +22,7 @@ from ik_e3nn.models import Committee, Ensemble, StoredModel, load_model, model_f
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.uncertainty.ensemble import STD
 from ik_e3nn.settings import check_settings
-from ik_e3nn.targets import Target
+from ik_e3nn.targets import Intensive, Target
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.prediction import FloatArray
 from ik_e3nn.training.inference.prediction import predict as predict_all
@@ -161,8 +161,14 @@ def results_of(model: StoredModel | Ensemble) -> list[Target]:
             raise ConfigError(words)
         _log.warning("%s", words)
     uncertain = getattr(model, "uncertain", ())
-    found = [(t, replace(t, name=t.name + STD)) if t in uncertain else (t,) for t in kept]
+    found = [(t, _deviation_of(t)) if t in uncertain else (t,) for t in kept]
     return [one for pair in found for one in pair]
+
+
+def _deviation_of(target: Target) -> Target:
+    """The standard deviation of a target as a column of its own; an energy's is a number like any other."""
+    name = target.name + STD
+    return replace(target, name=name) if target.field is None else Intensive(name, target.unit)
 
 
 def _write(
