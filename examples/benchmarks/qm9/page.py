@@ -133,7 +133,8 @@ def write(results: dict[str, Any], output: Path, page: Path) -> None:
     """Write the JSON file of every part, the plots, and the page from all available parts."""
     output.mkdir(parents=True, exist_ok=True)
     text = ["# QM9", "Made by `qm9.py`, with the paper's split (numpy seed 0) of the available molecules. Errors are "
-            "mean absolute errors on test molecules; weights are those with the least validation error."]  # fmt: skip
+            "mean absolute errors on test molecules; weights are those with the least validation error. The tables "
+            "were made with heads of dipoles and polarizabilities about the center (`places: center`)."]  # fmt: skip
     sections: dict[str, tuple[str, Any]] = {
         "flexibility": ("Flexibility: what a kernel may look at", lambda r: flexibility(r, output)),
         "learning": ("Learning curves, all twelve targets at once, at equal time", lambda r: learning(r, output)),
