@@ -10,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; proce
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # "auto" is the CPU: numbers are compared bit for bit
 
 import random
+from base64 import b64decode
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ import torch
 
 SEED = 20231210
 HERE = Path(__file__).parent
+BLANK = b64decode(
+    b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
+)  # a PNG file
 LONG = HERE / "long.txt"  # tests that take more than about a second, from `pytest --durations=0`
 
 
@@ -58,8 +62,23 @@ def treated_at_once(monkeypatch) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _draw():
+    """Where no test looks at pictures (``drawn``), files are written and nothing is drawn: it takes a second a run."""
+    from ik_e3nn import pictures
+
+    def write(figure, path):
+        with pictures.written_at_once(path) as file:
+            file.write(BLANK)
+
+    draw = pictures.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save", write)
+        yield draw
+
+
 @pytest.fixture
-def drawn(monkeypatch):
+def drawn(monkeypatch, _draw):
     """Figures that are saved in this test, in order."""
     from matplotlib.figure import Figure
 
@@ -69,5 +88,6 @@ def drawn(monkeypatch):
         kept.append(figure)
         save(figure, *arguments, **options)
 
+    monkeypatch.setattr("ik_e3nn.pictures.save", _draw)
     monkeypatch.setattr(Figure, "savefig", watched)
     return kept

@@ -20,7 +20,7 @@ def example():
     return module
 
 
-def test_it_runs_from_data_to_dynamics(example, tmp_path, monkeypatch, capsys):
+def test_it_runs_from_data_to_dynamics(example, tmp_path, monkeypatch, capsys, drawn):
     pytest.importorskip("tblite")
     for name, value in {
         "FRAMES": {"train": 8, "test": 3},

@@ -20,7 +20,7 @@ def example(monkeypatch):
     return module
 
 
-def test_it_runs_and_is_symmetric_as_the_cube(example, tmp_path, monkeypatch, capsys):
+def test_it_runs_and_is_symmetric_as_the_cube(example, tmp_path, monkeypatch, capsys, drawn):
     picture = tmp_path / "site.png"
     words = ["06", "--minutes", "0.02", "--sites", "4", "--output", str(picture)]
     monkeypatch.setattr(sys, "argv", words)

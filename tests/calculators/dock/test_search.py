@@ -92,7 +92,7 @@ def _dimer():
     return molecule
 
 
-def test_a_learned_surface(tmp_path):
+def test_a_learned_surface(tmp_path, drawn):
     """All files, references and clusters with a model that knows the wall without atoms."""
     save_model(surface_model(), tmp_path / "model.safetensors")
     settings = DockSettings(

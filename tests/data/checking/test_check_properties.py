@@ -33,7 +33,7 @@ def good(count=12):
     return [f"m{k},{text},{7.0 + 0.1 * k}" for k, text in enumerate(SMILES[:count])]
 
 
-def test_a_good_table_is_clean(tmp_path):
+def test_a_good_table_is_clean(tmp_path, drawn):
     table(tmp_path, [*good(11), "m11,N,"])
     report = run(tmp_path, "mine.csv")
     assert report.is_clean

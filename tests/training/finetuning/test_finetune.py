@@ -23,7 +23,7 @@ from ik_e3nn.training.finetuning.references import refit_reference
 from ik_e3nn.training.finetuning.task import Finetuning
 from ik_e3nn.training.sets.prepare import prepare_data, read_set
 from ik_e3nn_calculators import IKCalculator
-from tests.training.helpers import MODEL, RUN, interrupted_in_epoch, refused, structures
+from tests.training.helpers import MODEL, RUN, structures
 from tests.training.stand_in import PairModel
 
 
@@ -319,12 +319,6 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     assert "trained: " in (data / "run/train.log").read_text()
 
 
-def test_without_old_data_the_report_says_so(data, caplog) -> None:
-    finetune(config(data, run={"max_epochs": 1}))
-    assert "what the model forgets is not measured, because there are no data of the old domain" in caplog.text
-    assert "**What the model has forgotten was not measured**" in (data / "run/finetune.md").read_text()
-
-
 def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
     short = {"max_epochs": 1}
     merged = load_model(finetune(config(data, method="lora", run=short)).model)
@@ -336,33 +330,6 @@ def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
     forces = merged(graph)["forces"]
     assert forces.abs().max() > 1e-3
     torch.testing.assert_close(apart(graph)["forces"], forces, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("method", [{"method": "lora"}, {"frozen_blocks": 1, "lr_decay": 0.5}])
-def test_a_split_run_is_a_straight_run(data, method) -> None:
-    options = {"train": "all.xyz", "replay": str(data / "old.xyz"), **method}
-    straight = finetune(config(data, run={"output": str(data / "straight"), "max_epochs": 4}, **options))
-    split = config(data, run={"output": str(data / "split"), "max_epochs": 4}, **options)
-    with interrupted_in_epoch(2):
-        finetune(split)
-    resumed = finetune(split, resume=True)
-    one, two = (load_model(result.model).state_dict() for result in (straight, resumed))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
-    with pytest.raises(ConfigError, match=r"finetune.lr_decay was .* a run cannot be resumed with another fine-tuning"):
-        finetune(dataclasses.replace(split, finetune=dataclasses.replace(split.finetune, lr_decay=0.9)), resume=True)
-    longer = dataclasses.replace(split, run=dataclasses.replace(split.run, max_epochs=5))
-    other = dataclasses.replace(longer, data=dataclasses.replace(longer.data, valid=2))
-    with refused(
-        data / "split", r"of data.(train|valid) are not those of the start \(data.valid was .*\): a run can be resumed"
-    ):
-        finetune(other, resume=True)
-    write(data / "old.xyz", read(data / "old.xyz", ":")[::-1])
-    with refused(data / "split", "of finetune.replay are not those of the start: a run can be resumed"):
-        finetune(longer, resume=True)
-    save_model(base_model(("H", "O", "Cu")), data / "base.safetensors", overwrite=True)
-    with pytest.raises(ConfigError, match=r"base.safetensors is not the file that the run began with"):
-        finetune(longer, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from ik_e3nn.training import (
 from ik_e3nn.training.finetuning.parts import parts_of
 from ik_e3nn.training.finetuning.task import Finetuning
 from tests.data.molecule_sets import property_set
-from tests.training.helpers import MODEL, RUN, interrupted_in_epoch
+from tests.training.helpers import MODEL, RUN
 
 NAMES = ("H2O", "CH4", "CH3OH", "H2CO", "HCOOH", "CO2", "C2H4", "C2H6", "CH3CHO", "C2H2", "CH3CH2OH", "H2")
 WITH_N = (*NAMES, "NH3", "HCN", "CH3CN")
@@ -371,25 +371,6 @@ def test_the_report_speaks_of_targets_in_their_units(data, caplog) -> None:
     assert "trained: " in (data / "run/train.log").read_text()
 
 
-@pytest.mark.parametrize("method", [{"method": "lora", "train": "more.xyz"}, {"frozen_blocks": 1, "lr_decay": 0.5}])
-def test_a_split_run_is_a_straight_run(data, method) -> None:
-    straight = finetune(config(data, run={"output": str(data / "straight"), "max_epochs": 4}, **method))
-    split = config(data, run={"output": str(data / "split"), "max_epochs": 4}, **method)
-    with interrupted_in_epoch(2):
-        finetune(split)
-    resumed = finetune(split, resume=True)
-    one, two = (load_model(result.model).state_dict() for result in (straight, resumed))
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert {**straight.metrics, "seconds": 0} == {**resumed.metrics, "seconds": 0}
-    longer = dataclasses.replace(split, run=dataclasses.replace(split.run, max_epochs=5))
-    other = dataclasses.replace(longer, data=dataclasses.replace(longer.data, targets={"gap": "intensive eV"}))
-    with pytest.raises(ConfigError, match=r"data.targets was .* a run cannot be resumed with another model"):
-        finetune(other, resume=True)
-    save_model(potential(("H", "C", "O", "Cu")), data / "base.safetensors", overwrite=True)
-    with pytest.raises(ConfigError, match=r"base.safetensors is not the file that the run began with"):
-        finetune(longer, resume=True)
-
-
 @pytest.mark.parametrize(
     ("base", "changes", "message"),
     [
@@ -698,20 +679,6 @@ def test_without_data_of_the_old_domain_nothing_says_what_was_forgotten(data, ca
     assert "because all structures of finetune.replay are replayed: give finetune.old_domain, or a smal" in caplog.text
     changes = {change["setting"]: change for change in report_of(data)["changes"]}
     assert changes["finetune.replay_ratio"]["resolved"] == pytest.approx(12 / 9, abs=1e-6)
-
-
-def test_a_run_with_old_data_goes_on_as_if_it_had_not_been_killed(data, caplog) -> None:
-    old_molecules(data)
-    targets = {"gap": "intensive eV", "size": "extensive eV"}
-    options = {"base": "properties", "targets": targets, "replay": str(data / "old.xyz")}
-    long = {"max_epochs": 3}
-    whole = load_model(finetune(config(data, run=long | {"output": str(data / "whole")}, **options)).model)
-    with interrupted_in_epoch(2):
-        finetune(config(data, run=long, **options))
-    resumed = load_model(finetune(config(data, run=long, **options), resume=True).model)
-    assert "resuming with a change" not in caplog.text
-    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

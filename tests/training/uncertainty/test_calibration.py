@@ -38,7 +38,7 @@ def settings(folder, model="model_0.safetensors", **options):
 
 
 @pytest.mark.parametrize("kind", ["committee", "last_layer"])
-def test_calibrated_stds_are_the_errors_of_the_calibrating_half(files, kind) -> None:
+def test_calibrated_stds_are_the_errors_of_the_calibrating_half(files, kind, drawn) -> None:
     if kind == "committee":
         chosen = settings(files, "model_*.safetensors")
     else:
