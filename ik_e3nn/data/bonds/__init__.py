@@ -1,1 +1,1 @@
-"""Bonds of a geometry, and what is missing from one that is to have them."""
+"""Bonds of a geometry, and checks that the molecule is complete."""

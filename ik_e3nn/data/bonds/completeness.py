@@ -1,4 +1,4 @@
-"""Whether a structure is a whole molecule with paired electrons, as models of molecules expect."""
+"""Checks that a structure is a complete molecule with paired electrons, as models of molecules expect."""
 
 from ase import Atoms
 
@@ -9,22 +9,20 @@ from ik_e3nn.graph import get_bonds, has_bonds, structure_number
 from ik_e3nn.graph.bonds.contacts import odd_electrons
 from ik_e3nn.graph.bonds.hydrogens import missing_hydrogens
 
-MISSING_KEY = (
-    "missing_hydrogens"  # in `info`, of a molecule whose file says that it has more hydrogens than atoms of it
-)
+MISSING_KEY = "missing_hydrogens"  # in `info`: number of hydrogens that the file implies but gives no positions for
 ADD_HYDROGENS = "add them first, for example with RDKit's Chem.AddHs(molecule, addCoords=True) or obabel -h"
-_SMALL_RING = 7  # a triple bond or two double bonds in a row do not fit into fewer atoms than eight
-_LARGEST = 500  # atoms whose bonds are perceived in a moment
+_SMALL_RING = 7  # a ring needs at least eight atoms for a triple bond or two adjacent double bonds
+_LARGEST = 500  # bonds of more atoms are not perceived, because it takes too long
 
 
 def check_hydrogens(atoms: Atoms) -> None:
-    """Refuse a molecule of whose hydrogens the file had no positions.
+    """Refuse a molecule whose file gave no positions for some of its hydrogens.
 
     Args:
         atoms: The structure; it is only read.
 
     Raises:
-        DataError: Says how many are missing.
+        DataError: Hydrogens are missing; the message gives their number.
 
     Example:
         >>> check_hydrogens(Atoms("C", info={"missing_hydrogens": 4}))
@@ -38,7 +36,7 @@ def check_hydrogens(atoms: Atoms) -> None:
 
 
 def has_odd_electrons(atoms: Atoms) -> bool:
-    """Whether the number of electrons is odd, although no unpaired ones are said.
+    """Whether the number of electrons is odd although ``info`` gives no spin multiplicity with unpaired electrons.
 
     Example:
         >>> [has_odd_electrons(Atoms("OH", info=info)) for info in ({}, {"charge": -1}, {"spin": 2})]
@@ -48,10 +46,10 @@ def has_odd_electrons(atoms: Atoms) -> bool:
 
 
 def geometry_problem(atoms: Atoms) -> str:
-    """What speaks against a geometry as that of a whole molecule; "" if nothing does.
+    """The reason why a geometry cannot be a complete molecule; "" if there is none.
 
-    Stored bonds that saturate all atoms are enough. Those of a molecule whose hydrogens were cut off do not, and then
-    bonds are looked for in the geometry, as where none are stored.
+    A molecule is complete if its stored bonds saturate all atoms. If they do not, or if no bonds are stored, the bonds
+    are perceived from the geometry.
 
     Args:
         atoms: A molecule; it is only read.
@@ -91,7 +89,7 @@ def _odd(atoms: Atoms) -> str:
 
 
 def _is_saturated(atoms: Atoms) -> bool:
-    """Whether bonds are stored that leave no electron unpaired, or that RDKit has no valences for."""
+    """Whether bonds are stored that leave no electron unpaired, or whose valences RDKit does not know."""
     if not has_bonds(atoms):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Bonds of a geometry whose SMILES is known: the atoms of the SMILES are found in the geometry."""
+"""Bonds of a geometry whose SMILES is known, by matching the atoms of the SMILES with those of the geometry."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ik_e3nn.errors import DataError
 
 IntArray = NDArray[np.int64]
 MAX_MATCHES = 256
-PLACE = "_place"  # of an atom of the heavy graph, in the whole molecule
+PLACE = "_place"  # property of an atom of the heavy graph: its index in the whole molecule
 
 
 def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
     """Bonds of a geometry with the orders that a SMILES string gives.
 
-    Which atoms are neighbors is read off the distances, as many pairs as the SMILES has bonds; the graph of the heavy
-    atoms, each with its number of hydrogens, is then matched with that of the SMILES. Where several matches are
-    possible (the two oxygens of a carboxylate) the one is taken whose bonds of high order are the short ones.
+    Neighbors are found by their distances, as many pairs as the SMILES has bonds. The graph of the heavy atoms, each
+    with its number of hydrogens, is then matched with the graph of the SMILES. If several matches are possible (the two
+    oxygens of a carboxylate), the match whose bonds of high order are the shortest is taken.
 
     Args:
         atoms: A molecule with all its hydrogens, in any order of atoms; it is only read.
@@ -33,7 +33,7 @@ def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
         Rows (i, j, type), (n, 3); store them with ``set_bonds``.
 
     Raises:
-        DataError: The SMILES cannot be read, or is that of another molecule than the geometry.
+        DataError: The SMILES cannot be read, or it describes another molecule than the geometry.
 
     Example:
         >>> from ase.build import molecule
@@ -67,12 +67,12 @@ def bonds_from_smiles(atoms: Atoms, smiles: str) -> IntArray:
 
 
 def connected_pairs(atoms: Atoms, count: int | None = None) -> list[tuple[int, int]]:
-    """Pairs of neighbors by their distances, each hydrogen with its nearest neighbor alone.
+    """Pairs of neighbors by their distances; a hydrogen has only its nearest neighbor.
 
     Args:
         atoms: A molecule.
-        count: Number of pairs, if it is known: across the rings of a strained cage atoms come closer than 1.3 times
-            the sum of their radii. The shortest in units of that sum are kept.
+        count: Number of pairs, if it is known: only that many are kept, the shortest relative to the sum of covalent
+            radii. In a strained cage, atoms that are not bonded can be closer than 1.3 times this sum.
 
     Returns:
         Pairs (i, j) with i < j, sorted.
@@ -100,14 +100,14 @@ def connected_pairs(atoms: Atoms, count: int | None = None) -> list[tuple[int, i
 
 
 def _relative_length(atoms: Atoms, pair: tuple[int, int]) -> float:
-    """Distance over the sum of covalent radii."""
+    """Distance divided by the sum of covalent radii."""
     i, j = pair
     radii = covalent_radii[atoms.numbers[[i, j]]].sum()
     return float(np.linalg.norm(atoms.positions[i] - atoms.positions[j]) / radii)
 
 
 def _heavy_graph(numbers: Sequence[int], pairs: Sequence[tuple[int, int]]) -> tuple[Chem.Mol, list[tuple[int, int]]]:
-    """The graph of the heavy atoms, with one more than their hydrogens as isotopes; and the bonds to hydrogens."""
+    """The graph of the heavy atoms, with their number of hydrogens plus one as isotope; and the bonds to hydrogens."""
     hydrogens = [(i, j) for i, j in pairs if numbers[i] == 1 or numbers[j] == 1]
     attached = np.zeros(len(numbers), dtype=int)
     for i, j in hydrogens:

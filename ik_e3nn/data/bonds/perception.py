@@ -1,4 +1,4 @@
-"""Bonds from a geometry, when nothing else tells them."""
+"""Bonds from a geometry alone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ik_e3nn.graph import check_bonds
 
 IntArray = NDArray[np.int64]
 
-# Ways of RDKit to find which atoms are bonded: its own choice of the nearest, and where no bond orders fit these, all
-# within so many sums of covalent radii. Across small rings and cages atoms that are not bonded are as near as 1.23.
+# Options of RDKit's search for bonded atoms, in the order in which they are tried: its default, then all atoms within
+# 1.2 and 1.12 sums of covalent radii. In small rings and cages, atoms that are not bonded can be as near as 1.23 sums.
 _WAYS: tuple[dict[str, Any], ...] = ({}, {"useVdw": True, "covFactor": 1.2}, {"useVdw": True, "covFactor": 1.12})
 
 
@@ -49,14 +49,14 @@ def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
 
 
 def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
-    """The RDKit molecule that a geometry and a total charge make; see ``perceive_bonds``.
+    """The RDKit molecule of a geometry and a total charge; see ``perceive_bonds``.
 
     Args:
         atoms: A molecule, open in all directions and with all its hydrogens; it is only read.
         charge: Total charge in e.
 
     Returns:
-        The molecule, sanitised, with the geometry as its conformer.
+        The molecule, sanitized, with the geometry as its conformer.
 
     Raises:
         DataError: Periodic, or no bond orders fit the geometry and the charge.
@@ -82,13 +82,13 @@ def perceive_molecule(atoms: Atoms, charge: int) -> Chem.Mol:
 
 
 def _orders(size: int) -> list[IntArray]:
-    """Orders of the atoms to try: the search for bond orders depends on it, and may fail in one and not in another."""
+    """Orders of the atoms to try, because RDKit's search for bond orders may fail in one order and work in another."""
     natural, rng = np.arange(size), np.random.default_rng(0)
     return [natural] if size < 3 else [natural, natural[::-1], *(rng.permutation(size) for _ in range(4))]
 
 
 def _determined(atoms: Atoms, charge: int, order: IntArray, way: Mapping[str, Any]) -> Chem.Mol:
-    """Bonds found with the atoms in some order; the molecule has them in their own."""
+    """The molecule with bonds found for the atoms in the given order; its atoms are in the original order."""
     molecule: Chem.Mol = without_bonds(atoms[order]).GetMol()
     if len(atoms) > 1:
         rdDetermineBonds.DetermineBonds(molecule, charge=int(charge), embedChiral=False, **way)

@@ -1,4 +1,4 @@
-"""Of the ways to write a molecule's bonds, that with the fewest charged atoms."""
+"""The resonance form of a molecule with the fewest charged atoms."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _WRONG = "[$([c;-]:n),$([c;-]:c:n),$([#6;-][#7]=[#8]),$([#8;+]),$([#7;+]=[#8;+0]
 
 
 def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
-    """The form of a molecule with the fewest charged atoms.
+    """The resonance form of a molecule with the fewest charged atoms.
 
-    A search for bond orders finds one form or another as the atoms come: [O-]C(O)=C1C=CC=[S+]1 or O=C(O)c1cccs1. Of
-    several forms with as few charges, that with the fewest triple bonds counts (azides), then the one whose bonds of
-    high order are the short ones (carboxylates).
+    Which form a search for bond orders finds, [O-]C(O)=C1C=CC=[S+]1 or O=C(O)c1cccs1, depends on the order of the
+    atoms. Among forms with equally few charges, the one with the fewest triple bonds is taken (azides), then the one
+    whose bonds of high order are the shortest (carboxylates).
 
     Args:
-        molecule: A sanitised molecule with a conformer; it is only read.
+        molecule: A sanitized molecule with a conformer; it is only read.
 
     Returns:
         The molecule, or another one with the same atoms in the same order.
@@ -39,7 +39,7 @@ def fewest_charges(molecule: Chem.Mol) -> Chem.Mol:
     if not any(atom.GetFormalCharge() for atom in molecule.GetAtoms()):
         return molecule
     neutral = _without_pairs(molecule)
-    others = Chem.ResonanceMolSupplier(neutral, maxStructs=MAX_FORMS)  # None where RDKit cannot make one
+    others = Chem.ResonanceMolSupplier(neutral, maxStructs=MAX_FORMS)  # holds None if RDKit fails
     forms = [neutral, *(Chem.Mol(form) for form in others if form is not None)]
     sane = [form for form in forms if Chem.SanitizeMol(form, catchErrors=True) == Chem.SanitizeFlags.SANITIZE_NONE]
     return min(sane, key=_badness, default=molecule)
@@ -54,8 +54,8 @@ def _pattern(smarts: str) -> Chem.Mol:
 def _badness(molecule: Chem.Mol) -> tuple[int, int, float]:
     """Number of charged atoms, number of triple bonds, and the sum of bond lengths times orders.
 
-    An atom with the wrong charge for its element counts as three: the other form of [O-][n+]1cc[n+]([O-])cc1 has two
-    charged atoms less, and that of c1cc[n-]c1 as many.
+    An atom with the wrong charge for its element counts as three, because the other form of [O-][n+]1cc[n+]([O-])cc1
+    has two charged atoms fewer, and the other form of c1cc[n-]c1 has equally many.
     """
     charged = sum(atom.GetFormalCharge() != 0 for atom in molecule.GetAtoms())
     charged += 2 * len(molecule.GetSubstructMatches(_pattern(_WRONG)))
@@ -66,7 +66,7 @@ def _badness(molecule: Chem.Mol) -> tuple[int, int, float]:
 
 
 def _without_pairs(molecule: Chem.Mol) -> Chem.Mol:
-    """The molecule without pairs of opposite charges that a shift of bonds takes away."""
+    """The molecule without the pairs of opposite charges that a shift of bonds removes."""
     changed = Chem.RWMol(molecule)
     Chem.Kekulize(changed, clearAromaticFlags=True)
     for atom in changed.GetAtoms():
@@ -75,7 +75,7 @@ def _without_pairs(molecule: Chem.Mol) -> Chem.Mol:
             if path:
                 _shift(changed, path)
     for first, middle, last in changed.GetSubstructMatches(_pattern("[C,N,O;-]-[N+]#[N;X1;+0]")):
-        for end in (first, last):  # azides and diazo compounds as SMILES have them
+        for end in (first, last):  # azides and diazo compounds as they are written in SMILES
             changed.GetBondBetweenAtoms(end, middle).SetBondType(Chem.BondType.DOUBLE)
         changed.GetAtomWithIdx(first).SetFormalCharge(0)
         changed.GetAtomWithIdx(last).SetFormalCharge(-1)
@@ -83,9 +83,9 @@ def _without_pairs(molecule: Chem.Mol) -> Chem.Mol:
 
 
 def _path(molecule: Chem.Mol, start: int) -> list[int]:
-    """A way from a negative atom, by single and double bonds in turn, that ends with the double bond of a positive one.
+    """A path from a negative atom along alternating single and double bonds to a positive atom at a double bond.
 
-    S+ and P+ are an end at once: S+-O- is S=O, as SMILES and SDF files have sulfoxides.
+    A single bond from O- to S+, Se+ or P+ is also a path: S+-O- becomes S=O, as SMILES and SDF files write sulfoxides.
     """
     for neighbor in molecule.GetAtomWithIdx(start).GetNeighbors():
         bond = molecule.GetBondBetweenAtoms(start, neighbor.GetIdx())
@@ -105,7 +105,7 @@ def _path(molecule: Chem.Mol, start: int) -> list[int]:
 
 
 def _next(molecule: Chem.Mol, path: list[int]) -> Iterator[int]:
-    """Atoms that a path may go on to."""
+    """Atoms that may come next in a path."""
     wanted = Chem.BondType.SINGLE if len(path) % 2 else Chem.BondType.DOUBLE
     for neighbor in molecule.GetAtomWithIdx(path[-1]).GetNeighbors():
         index = neighbor.GetIdx()
@@ -114,7 +114,7 @@ def _next(molecule: Chem.Mol, path: list[int]) -> Iterator[int]:
 
 
 def _shift(molecule: Chem.RWMol, path: list[int]) -> None:
-    """Single bonds along a path become double and the other way round; its ends lose their charges."""
+    """Exchange single and double bonds along a path, and remove the charges of its ends."""
     for first, second in pairwise(path):
         bond = molecule.GetBondBetweenAtoms(first, second)
         bond.SetBondType(Chem.BondType.DOUBLE if bond.GetBondType() == Chem.BondType.SINGLE else Chem.BondType.SINGLE)

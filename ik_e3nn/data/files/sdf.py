@@ -158,7 +158,7 @@ def read_sdf_records(path: Path) -> list[SDFRecord]:
 
 
 def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
-    """One molecule as atoms, sanitised if its chemistry allows."""
+    """One molecule as atoms, sanitized if its chemistry allows it."""
     failure = Chem.SanitizeMol(molecule, catchErrors=True)
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
         logger.warning("%s does not pass RDKit's checks (%s); its bonds are taken as in the file", name, failure)

@@ -1,1 +1,1 @@
-"""Structures in memory: molecules, isotopes, joined ones, contacts and copies, ranges, and the symmetry of slabs."""
+"""Structures in memory: molecules, isotopes, joining, contacts, duplicates, ranges, and the symmetry of slabs."""

@@ -1,4 +1,4 @@
-"""The modules of RDKit that this library uses, each imported at its first use: most of the library works without."""
+"""The RDKit modules that this library uses, imported at first use, because most of the library works without RDKit."""
 
 from typing import TYPE_CHECKING
 

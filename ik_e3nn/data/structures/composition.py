@@ -1,4 +1,4 @@
-"""How many atoms of each element structures have."""
+"""Numbers of atoms of each element in structures."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ def composition(structures: Sequence[Atoms], species: Sequence[int] | None = Non
 
     Args:
         structures: The structures.
-        species: Atomic numbers of the columns; by default, those that occur, in rising order.
+        species: Atomic numbers of the columns; by default, the atomic numbers that occur, in ascending order.
 
     Returns:
         The numbers; atoms of other elements are not counted.

@@ -1,4 +1,4 @@
-"""Geometries that stand out: structures that occur twice, and atoms that come too close."""
+"""Duplicate structures, and atoms that are too close to each other."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,8 +26,8 @@ class Contact:
     Args:
         pair: Symbols, as in "C-H".
         distance: In A.
-        ratio: Distance over the sum of the covalent radii.
-        structure: Where it occurs.
+        ratio: Distance divided by the sum of the covalent radii.
+        structure: Number of the structure in which it occurs.
 
     Example:
         >>> Contact("H-H", 0.74, 1.19, 0).pair
@@ -41,17 +41,17 @@ class Contact:
 
 
 def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
-    """Groups of structures that are the same to 1e-4 A, up to a shift of the whole, with the same charge and spin.
+    """Groups of structures that are equal to 1e-4 A, up to a common translation, with the same charge and spin.
 
-    Two structures belong together if all their coordinates fall on the same places of one of two grids. What rounding
-    in a file makes of a structure (1e-8 A) is found nearly always; the chance of missing it grows with the number of
-    atoms, to about one in fifty at 1000. What differs by nearly 1e-4 A is often missed.
+    Two structures are equal if all their coordinates round to the same points of one of two grids. Structures that
+    differ by the rounding of a file (1e-8 A) are nearly always found; the chance of missing them grows with the number
+    of atoms, to about one in fifty at 1000. Structures that differ by nearly 1e-4 A are often missed.
 
     Args:
         structures: The structures.
 
     Returns:
-        Groups of two or more numbers.
+        Groups of two or more numbers of structures.
 
     Example:
         >>> find_duplicates([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.7, 0.8, 0.7)])
@@ -65,7 +65,7 @@ def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
         lengths = np.concatenate([atoms.positions - atoms.positions[0], atoms.cell.array[atoms.pbc]]) / 1e-4
         if not np.isfinite(lengths).all():
             continue
-        for shift in (0.25, 0.75):  # a coordinate that rounding parts on one grid is together on the other
+        for shift in (0.25, 0.75):  # coordinates that one grid rounds apart are equal on the other
             places = np.floor(lengths + shift).astype(np.int64)
             key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), places.tobytes(), shift, *_charge_and_spin(atoms))
             links.append((first.setdefault(key, number), number))
@@ -76,8 +76,8 @@ def connected_groups(links: Iterable[Sequence[int]], count: int) -> list[list[in
     """Groups of numbers that are linked with each other, directly or through others.
 
     Args:
-        links: Numbers that belong together.
-        count: How many numbers there are, from 0.
+        links: Each item holds numbers that are linked with each other.
+        count: How many numbers there are, counted from 0.
 
     Returns:
         Groups of two or more.
@@ -96,9 +96,9 @@ def connected_groups(links: Iterable[Sequence[int]], count: int) -> list[list[in
 
 
 def _charge_and_spin(atoms: Atoms) -> tuple[str, str]:
-    """Charge and multiplicity: an ion is another structure than the molecule at its geometry.
+    """Charge and multiplicity, because an ion differs from the neutral molecule of the same geometry.
 
-    Where they are not given, they are 0 and the lowest that the number of electrons allows.
+    By default, the charge is 0 and the multiplicity the lowest that the number of electrons allows.
     """
     charge, spin = atoms.info.get("charge") or 0, atoms.info.get("spin")
     if spin is None:
@@ -110,13 +110,13 @@ def _charge_and_spin(atoms: Atoms) -> tuple[str, str]:
 
 
 def check_contacts(atoms: Atoms) -> None:
-    """Refuse a structure whose atoms are on top of each other, or that has no neighbor list.
+    """Refuse a structure whose atoms are on top of each other, or for which no neighbor list can be made.
 
     Args:
         atoms: The structure.
 
     Raises:
-        DataError: Two atoms are nearer than 0.6 of the sum of their covalent radii, or positions or cell are broken.
+        DataError: Two atoms are nearer than 0.6 times the sum of their covalent radii, or positions or cell are broken.
 
     Example:
         >>> check_contacts(Atoms("H2", [[0, 0, 0], [0, 0, 0.1]]))
@@ -132,13 +132,13 @@ def check_contacts(atoms: Atoms) -> None:
 
 
 def closest_contacts(structures: Sequence[Atoms]) -> tuple[list[Contact], dict[int, str]]:
-    """The shortest distance of every pair of species within 3 A, and the structures that have no neighbor list.
+    """The shortest distance of every pair of species within 3 A, and the structures without a valid neighbor list.
 
     Args:
         structures: The structures.
 
     Returns:
-        Contacts, the closest relative to the covalent radii first, and what is wrong with broken structures.
+        Contacts, the closest relative to the covalent radii first; and the fault of each broken structure, by number.
 
     Example:
         >>> contacts, broken = closest_contacts([Atoms("H2", [[0, 0, 0], [0, 0, z]]) for z in (0.74, 0.70)])

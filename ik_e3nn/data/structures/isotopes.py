@@ -1,4 +1,4 @@
-"""Isotopes: their masses, in a structure's own array, which every later step keeps."""
+"""Isotopes, stored as the masses of a structure, which every later step keeps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ase.data import atomic_masses
 from ik_e3nn.data.structures.chem import Chem
 from ik_e3nn.errors import DataError
 
-# Symbols of their own that files use for isotopes of hydrogen.
+# Symbols that files use for isotopes of hydrogen.
 HYDROGEN_ISOTOPES = {"D": ("H", 2), "T": ("H", 3)}
 
 
 def set_isotopes(atoms: Atoms, isotopes: Sequence[int]) -> None:
-    """Give atoms the masses of isotopes; others have the mass of the element.
+    """Set the masses of atoms to the masses of isotopes; all other atoms have the mass of the element.
 
     Args:
         atoms: The structure to write to.
@@ -44,14 +44,14 @@ def set_isotopes(atoms: Atoms, isotopes: Sequence[int]) -> None:
 
 
 def isotopes_of(atoms: Atoms) -> list[int]:
-    """Mass number of every atom whose mass is that of an isotope, 0 for others; the inverse of ``set_isotopes``.
+    """Mass number of every atom whose mass is the mass of an isotope, else 0; the inverse of ``set_isotopes``.
 
     Args:
         atoms: The structure; it is only read.
 
     Returns:
-        One number an atom. Masses that belong to no isotope, as those that a simulation shifts from heavy atoms to
-        hydrogens, count as 0.
+        One number for each atom. It is 0 for the mass of no isotope, for example if a simulation shifts mass from heavy
+        atoms to hydrogens.
 
     Example:
         >>> isotopes_of(Atoms("OH2", masses=[15.999, 2.0141, 1.008]))
@@ -70,10 +70,10 @@ def isotopes_of(atoms: Atoms) -> list[int]:
 
 
 def keep_masses(source: Atoms, target: Atoms) -> None:
-    """Give a structure made from another one the masses that the other has been given; it has none of its own else.
+    """Copy the masses that were set in one structure to another; if none were set, the other is left unchanged.
 
     Args:
-        source: The structure that they come from.
+        source: The structure with the masses.
         target: The structure to write to, of the same atoms.
 
     Example:

@@ -1,4 +1,4 @@
-"""Two structures as one: atoms, charge, spin and bonds."""
+"""Join two structures: atoms, charge, spin and bonds."""
 
 import numpy as np
 from ase import Atoms
@@ -9,18 +9,18 @@ from ik_e3nn.graph import fitting_bonds, get_shares, has_bonds, set_bonds, set_s
 def joined(first: Atoms, second: Atoms) -> Atoms:
     """The atoms of the first structure, then those of the second, in the cell of the first.
 
-    Charges add up. So do unpaired electrons (2S of the multiplicity 2S+1), as if all were parallel; of a structure
-    that does not say its multiplicity there are as few as its electrons allow. What neither says is left open.
+    Charges are added, and so are unpaired electrons (2S of the multiplicity 2S+1), as if all were parallel. A structure
+    without a multiplicity has as few unpaired electrons as possible. A quantity that neither structure has is not set.
 
     Args:
         first: Gives the cell.
         second: Its atoms are added where they are.
 
     Returns:
-        Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in ``info``; nothing else is taken over.
+        Numbers, positions, masses, cell, pbc, and "charge", "spin" and "bonds" in ``info``; nothing else is copied.
 
     Raises:
-        DataError: A charge or spin was set for other atoms than are there, or bonds cannot be read.
+        DataError: A charge or spin was set for other atoms than the present ones, or bonds cannot be read.
 
     Example:
         >>> ion, radical = Atoms("Na", info={"charge": 1, "spin": 1}), Atoms("OH", info={"spin": 2})
@@ -47,7 +47,7 @@ def _charge(atoms: Atoms) -> float:
 
 
 def _unpaired(atoms: Atoms) -> float:
-    """Unpaired electrons: those that are said, or the fewest."""
+    """Number of unpaired electrons: the number given, or the smallest possible."""
     spin = stated_number(atoms, "spin")
     return (float(atoms.numbers.sum()) - _charge(atoms)) % 2 if spin is None else spin - 1
 

@@ -15,14 +15,14 @@ from ik_e3nn.graph import check_bonds, set_bonds, set_shares
 
 _BOND_TYPES = {"SINGLE": 1, "DOUBLE": 2, "TRIPLE": 3, "AROMATIC": 4, "DATIVE": 1}  # by the names of RDKit
 _RDKIT_TYPES = {1: "SINGLE", 2: "DOUBLE", 3: "TRIPLE", 4: "AROMATIC"}
-MAX_ATOMS = 1000  # of a molecule whose geometry is made; RDKit needs minutes for more
-EMBED_SECONDS = 60  # and one more for each conformer
-# Formal charge of an atom with all its bonds given, by atomic number and valence, where it is not neutral.
+MAX_ATOMS = 1000  # RDKit needs minutes to make the geometry of a larger molecule
+EMBED_SECONDS = 60  # plus one second for each conformer
+# Formal charge by atomic number and valence, of atoms that are not neutral and whose bonds are all given.
 _CHARGED = {(7, 4): 1, (7, 2): -1, (8, 3): 1, (8, 1): -1, (5, 4): -1, (16, 1): -1, (16, 3): 1, (15, 4): 1}
 
 
 def molecule_from_smiles(smiles: str, seed: int = 0) -> Atoms:
-    """One conformer of a molecule, hydrogens added, with bonds, formal charge and spin multiplicity.
+    """One conformer of a molecule with hydrogens, bonds, formal charge and spin multiplicity.
 
     Args:
         smiles: SMILES string.
@@ -32,7 +32,7 @@ def molecule_from_smiles(smiles: str, seed: int = 0) -> Atoms:
         The structure; ``info`` holds bonds, charge and spin.
 
     Raises:
-        DataError: The SMILES cannot be read or stand for several molecules, or no geometry can be made.
+        DataError: The SMILES cannot be read or describes several molecules, or no geometry can be made.
 
     Example:
         >>> atoms = molecule_from_smiles("CCO")
@@ -47,14 +47,14 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
 
     Args:
         smiles: SMILES string.
-        n: How many to try; fewer come back from a stiff molecule.
+        n: How many to try; a rigid molecule gives fewer.
         seed: Random seed of the embedding, not negative.
 
     Returns:
         At least one structure.
 
     Raises:
-        DataError: The SMILES cannot be read or stand for several molecules, n is not positive, the seed is negative, or
+        DataError: The SMILES cannot be read or describes several molecules, n is not positive, the seed is negative, or
             no geometry can be made.
 
     Example:
@@ -67,7 +67,7 @@ def conformers(smiles: str, n: int, seed: int = 0) -> list[Atoms]:
 
 
 def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
-    """Up to n different conformers of an RDKit molecule with hydrogens, see ``conformers``; its own are not among them.
+    """Up to n different new conformers of an RDKit molecule with hydrogens; see ``conformers``.
 
     Args:
         molecule: The molecule; it is only read.
@@ -78,8 +78,8 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
         At least one structure.
 
     Raises:
-        DataError: The seed is negative, there are several molecules or too many atoms, or no geometry can be made in a
-            minute or so.
+        DataError: The seed is negative, there are several molecules or too many atoms, or no geometry can be made
+            within about a minute.
 
     Example:
         >>> len(embed_conformers(mol_from_smiles("CCO"), 1)[0])
@@ -119,10 +119,10 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
         bonds: Rows (i, j, type), (n, 3).
 
     Returns:
-        The molecule, sanitised; formal charges are where the valences ask for them, but not in aromatic rings.
+        The molecule, sanitized; atoms have the formal charges that their valences require, except in aromatic rings.
 
     Raises:
-        DataError: RDKit cannot make sense of atoms and bonds.
+        DataError: RDKit cannot make a molecule of the atoms and bonds.
 
     Example:
         >>> molecule = mol_from_atoms(molecule_from_smiles("CC=O"), molecule_from_smiles("CC=O").info["bonds"])
@@ -170,7 +170,7 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
         The molecule, without coordinates.
 
     Raises:
-        DataError: The SMILES cannot be read, or leave an element open.
+        DataError: The SMILES cannot be read, or has an atom of any element (``*``).
 
     Example:
         >>> mol_from_smiles("C").GetNumAtoms()
@@ -190,7 +190,7 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
 
 
 def _smiles_fault(smiles: str) -> str:
-    """What is wrong with the chemistry of SMILES whose grammar is right; "" if it is not."""
+    """The chemical fault of a SMILES with correct syntax, in parentheses; "" if there is none."""
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles, sanitize=False)
         problems = Chem.DetectChemistryProblems(molecule) if molecule is not None else ()
@@ -200,17 +200,17 @@ def _smiles_fault(smiles: str) -> str:
 def atoms_from_mol(molecule: Chem.Mol, conformer: int = -1) -> Atoms:
     """An RDKit molecule as ASE atoms, in the same order, with bonds, formal charge, spin multiplicity and isotopes.
 
-    The multiplicity 2S+1 is one more than the number of radical electrons; the masses are those of the isotopes.
+    The multiplicity 2S+1 is the number of radical electrons plus one; atoms have the masses of their isotopes.
 
     Args:
         molecule: Molecule with at least one conformer.
         conformer: Which conformer.
 
     Returns:
-        The structure; ``info`` holds bonds, charge and spin, and ``arrays`` what each atom has of them.
+        The structure; ``info`` holds bonds, charge and spin, and ``arrays`` the share of each atom in charge and spin.
 
     Raises:
-        DataError: No conformer, a bond of a kind that the library does not know, or an isotope that does not exist.
+        DataError: The molecule has no conformer, an unknown kind of bond, or an isotope that does not exist.
 
     Example:
         >>> molecule = Chem.AddHs(Chem.MolFromSmiles("[NH4+]"))
@@ -259,9 +259,9 @@ def bonds_of_mol(molecule: Chem.Mol) -> list[list[int]]:
 
 
 def _embed(molecule: Chem.Mol, n: int, seed: int, *, random_start: bool) -> list[int]:
-    """Embed conformers into the molecule with ETKDG, within a bounded time; their ids."""
+    """Embed conformers into the molecule with ETKDG, within a limited time, and return their ids."""
     parameters = rdDistGeom.ETKDGv3()
-    # RDKit multiplies its seed by the conformer's number: from 0 it would make all alike, from 2 some of those from 1.
+    # RDKit multiplies its seed by the conformer's number: seed 0 would make all alike, seed 2 repeat some of seed 1.
     rdkit_seed = 1 + int(np.random.SeedSequence(seed).generate_state(1)[0]) % 1_000_003
     options: dict[str, Any] = {
         "randomSeed": rdkit_seed,
@@ -284,7 +284,7 @@ def _embed(molecule: Chem.Mol, n: int, seed: int, *, random_start: bool) -> list
 
 
 def _relax(molecule: Chem.Mol) -> dict[int, float]:
-    """Relax all conformers with MMFF, or UFF where MMFF lacks parameters; energies in kcal/mol by conformer."""
+    """Relax all conformers with MMFF, or UFF if MMFF lacks parameters; return energies in kcal/mol by conformer."""
     if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
         results = rdForceFieldHelpers.MMFFOptimizeMoleculeConfs(molecule, numThreads=1, maxIters=500)
     elif rdForceFieldHelpers.UFFHasAllMoleculeParams(molecule):

@@ -17,10 +17,10 @@ from ik_e3nn.graph import set_bonds
 def from_pyg(data: Data) -> Atoms:
     """A PyG ``Data`` as ASE atoms.
 
-    Read are ``z`` or ``atomic_numbers``, ``pos`` or ``positions`` (A), ``edge_attr`` (one-hot single, double, triple,
-    aromatic) with ``edge_index`` for the bonds, ``cell``, ``pbc``, ``total_charge`` or ``charge``, ``spin``, and as
-    labels ``energy`` (eV), ``forces`` or ``force`` (eV/A) and ``stress`` (eV/A^3). Our own graphs, with ``bond_types``,
-    come back too.
+    It reads ``z`` or ``atomic_numbers``, ``pos`` or ``positions`` (A), ``edge_attr`` (one-hot single, double, triple,
+    aromatic) with ``edge_index`` for the bonds, ``cell``, ``pbc``, ``total_charge`` or ``charge``, ``spin``, and the
+    labels ``energy`` (eV), ``forces`` or ``force`` (eV/A) and ``stress`` (eV/A^3). Graphs of this library, which have
+    ``bond_types``, are read as well.
 
     Args:
         data: One structure.
@@ -96,7 +96,7 @@ def _shaped(labels: dict[str, NDArray[Any]]) -> dict[str, Any]:
 
 
 def _bonds(data: Data) -> list[tuple[int, int, int]] | None:
-    """Bonds of a Data, each once; None if it holds none."""
+    """Bonds of a ``Data``, each once; None if it has no bonds."""
     edge_index, one_hot, types = _first(data, "edge_index"), _first(data, "edge_attr"), _first(data, "bond_types")
     if edge_index is None or (types is None and one_hot is None):
         return None

@@ -1,4 +1,4 @@
-"""What geometries a set of structures has: the shortest bonds and contacts of every pair of elements, and heights."""
+"""Ranges of geometries of a set: the shortest bonds and contacts of every pair of elements, and heights."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -14,21 +14,21 @@ from scipy.sparse import coo_matrix, eye
 from ik_e3nn.graph import near_pairs
 from ik_e3nn.graph.build import heights_over_surface
 
-GEOMETRY = "geometry"  # its key in what a model file says of its training
-BOND = 1.4  # sums of covalent radii; atoms closer than this are bonded, bonds stretched by heat among them
-APART = 3  # bonds; atoms joined by as many or fewer are held by them, and their distance is no contact
+GEOMETRY = "geometry"  # key of the ranges in the training record of a model file
+BOND = 1.4  # sums of covalent radii; closer atoms are bonded, which includes thermally stretched bonds
+APART = 3  # bonds; the distance of two atoms that a chain of so many bonds or fewer joins is no contact
 REACH = 4.0  # A; contacts are shorter
-MOST = 5_000  # structures to look at; of more, those in even steps
+MOST = 5_000  # structures to examine; larger sets are sampled in even steps
 
 
 @dataclass(frozen=True)
 class GeometryRanges:
-    """Extreme distances of some structures. Pairs of elements are named as in "C-H", in alphabetical order.
+    """Extreme distances of some structures. Pairs of elements are named like "C-H", in alphabetical order.
 
     Attributes:
         bonds: The shortest distance of bonded atoms of each pair, in A.
         contacts: The shortest distance of atoms that no chain of three bonds or fewer joins, in A.
-        heights: The least and the largest height of each element over a surface without atoms, in A.
+        heights: The smallest and the largest height of each element above a surface without atoms, in A.
     """
 
     bonds: Mapping[str, float] = field(default_factory=dict)
@@ -40,8 +40,8 @@ class GeometryRanges:
         """Ranges of structures.
 
         Args:
-            structures: The structures; of more than 5,000, those in even steps.
-            surface: Whether they are over a surface without atoms, so that heights mean something.
+            structures: The structures; sets of more than 5,000 are sampled in even steps.
+            surface: Whether they are above a surface without atoms, so that heights have a meaning.
 
         Example:
             >>> from ase.build import molecule
@@ -57,7 +57,7 @@ class GeometryRanges:
 
     @classmethod
     def from_json(cls, stored: Any) -> Self | None:
-        """Ranges out of a model file; None where it has none, or none that can be understood."""
+        """Ranges from a model file; None if it has no ranges that can be read."""
         try:
             bonds, contacts = ({str(k): float(v) for k, v in stored[name].items()} for name in ("bonds", "contacts"))
             heights = {str(k): (float(low), float(high)) for k, (low, high) in stored["heights"].items()}
@@ -66,11 +66,11 @@ class GeometryRanges:
         return cls(bonds, contacts, heights)
 
     def to_json(self) -> dict[str, Any]:
-        """What ``from_json`` reads, rounded."""
+        """The ranges, rounded, in the form that ``from_json`` reads."""
         return {name: {key: _rounded(value) for key, value in part.items()} for name, part in asdict(self).items()}
 
     def joined(self, other: Self) -> Self:
-        """Ranges of both sets of structures together."""
+        """Ranges of both sets of structures combined."""
         heights = dict(self.heights)
         for name, (low, high) in other.heights.items():
             lowest, highest = heights.get(name, (low, high))
@@ -89,7 +89,7 @@ def pair_name(first: int, second: int) -> str:
 
 @dataclass(frozen=True)
 class AtomPairs:
-    """Pairs of atoms that are near each other, images included, each once.
+    """Pairs of atoms that are near each other, periodic images included; each pair occurs once.
 
     Attributes:
         first, second: Their indices, (n,).
@@ -136,7 +136,7 @@ def _distances(atoms: Atoms) -> tuple[dict[str, float], dict[str, float]]:
 def _joined_by_few(
     sender: NDArray[np.int64], receiver: NDArray[np.int64], bonded: NDArray[np.bool_], size: int
 ) -> NDArray[np.bool_]:
-    """Which pairs a chain of three bonds or fewer joins."""
+    """Which pairs are joined by a chain of at most three bonds."""
     if not bonded.any():
         return np.zeros(len(bonded), dtype=bool)
     ends = np.concatenate([sender[bonded], receiver[bonded]]), np.concatenate([receiver[bonded], sender[bonded]])
@@ -148,7 +148,7 @@ def _joined_by_few(
 
 
 def _shortest(first: NDArray[np.int64], second: NDArray[np.int64], distances: NDArray[np.float64]) -> dict[str, float]:
-    """The shortest of some distances for each pair of elements."""
+    """The shortest distance of each pair of elements."""
     found: dict[str, float] = {}
     codes = np.minimum(first, second) * 1000 + np.maximum(first, second)
     for code in np.unique(codes).tolist():
@@ -157,7 +157,7 @@ def _shortest(first: NDArray[np.int64], second: NDArray[np.int64], distances: ND
 
 
 def _heights(atoms: Atoms) -> dict[str, tuple[float, float]]:
-    """The least and largest height of each element over the plane of a surface."""
+    """The smallest and largest height of each element above the plane of a surface."""
     above = heights_over_surface(atoms)
     return {
         chemical_symbols[z]: (float(above[atoms.numbers == z].min()), float(above[atoms.numbers == z].max()))

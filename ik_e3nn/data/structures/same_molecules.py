@@ -1,4 +1,4 @@
-"""Molecules that occur several times: as the same SMILES or as the same geometry."""
+"""Molecules that occur several times, with the same SMILES or the same geometry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def same_molecules(structures: Sequence[Atoms], smiles: Sequence[str]) -> list[l
 
     Args:
         structures: The molecules.
-        smiles: SMILES of each, "" where they are not known.
+        smiles: SMILES of each molecule, "" if it is not known.
 
     Returns:
         Groups of two or more numbers.
@@ -34,7 +34,7 @@ def same_molecules(structures: Sequence[Atoms], smiles: Sequence[str]) -> list[l
 
 
 def canonical_smiles(text: str) -> str | None:
-    """The canonical SMILES of a molecule, with its stereochemistry and isotopes; None for what cannot be read.
+    """The canonical SMILES of a molecule, with its stereochemistry and isotopes; None if the text cannot be read.
 
     >>> canonical_smiles("OCC"), canonical_smiles("C1")
     ('CCO', None)

@@ -1,4 +1,4 @@
-"""The symmetry of a slab: its operations, and its point group, which a potential without its atoms may have."""
+"""The symmetry operations of a slab, and its point group, for potentials that replace the slab by a "surface"."""
 
 import warnings
 
@@ -22,11 +22,11 @@ SCHOENFLIES = {
 
 
 def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
-    """Point group of what a slab does to a molecule on its upper side.
+    """Point group of the surroundings that a slab makes for a molecule on its upper side.
 
-    The operations of the slab's space group that keep its normal, as a group of rotations and mirrors about the third
-    cell vector's side. Beside a "surface" of this group energies do not change along the face: its lateral period is
-    lost, and a structure needs the slab's atoms where corrugation matters. Where directions across the normal do not
+    The group consists of the operations of the slab's space group that keep its normal (the cross product of the first
+    two cell vectors), as rotations and mirrors. A "surface" of this group has no lateral period: energies do not change
+    along it. Where corrugation matters, structures need the atoms of the slab. If directions within the surface do not
     matter either, "Cinfv" is the simpler choice.
 
     Args:
@@ -34,8 +34,8 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
         tolerance: How far atoms may be from their symmetric places in A.
 
     Returns:
-        The group, oriented as the slab is, named by its Schoenflies symbol; its axis is the normal. Structures in the
-        slab's frame need no ``surface_normal`` and no ``surface_x``.
+        The group in the orientation of the slab, named by its Schoenflies symbol; its axis is the normal. Structures in
+        the slab's frame need neither ``surface_normal`` nor ``surface_x``.
 
     Raises:
         DataError: The structure is not a slab, or spglib finds no symmetry.
@@ -59,12 +59,12 @@ def suggest_group(slab: Atoms, *, tolerance: float = 0.01) -> SymmetryGroup:
 
 
 def slab_operations(slab: Atoms, *, tolerance: float = 0.01) -> tuple[FloatArray, FloatArray]:
-    r"""All operations that map a slab onto itself and keep its normal, up to its cell vectors.
+    r"""All operations that map a slab onto itself and keep its normal, up to lattice translations.
 
     .. math:: r \to R r + t
 
-    Turns, mirrors and glides, and the shifts by which a cell of several primitive ones repeats: 8 of C4v times 4 for a
-    2 x 2 cell.
+    They are rotations, mirrors and glides, and the translations by primitive cell vectors within a larger cell: a
+    2 x 2 cell has 8 operations of C4v times 4 translations.
 
     Args:
         slab: Periodic along its first two cell vectors.
@@ -88,7 +88,7 @@ def slab_operations(slab: Atoms, *, tolerance: float = 0.01) -> tuple[FloatArray
 
 
 def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
-    """Rotations (n, 3, 3) and translations (n, 3) in fractions of a cell (3, 3), the third returned, and its normal."""
+    """Rotations (n, 3, 3) and translations (n, 3) in fractions of a cell, this cell (3, 3), and the slab's normal."""
     spglib = needed("spglib")
     cell = slab.cell.array.copy()
     if not slab.pbc[:2].all() or np.linalg.norm(np.cross(cell[0], cell[1])) == 0:
@@ -96,10 +96,10 @@ def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], Float
     normal = np.cross(cell[0], cell[1])
     normal /= np.linalg.norm(normal)
     heights = slab.positions @ normal
-    cell[2] = normal * (np.ptp(heights) + 30.0)  # a box across: a skewed one would hide mirrors
+    cell[2] = normal * (np.ptp(heights) + 30.0)  # orthogonal, because a skewed third vector would hide mirrors
     scaled = np.linalg.solve(cell.T, slab.positions.T).T
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of the way in which spglib >= 2.7 tells of failures
+        warnings.simplefilter("ignore", DeprecationWarning)  # about how spglib >= 2.7 reports failures
         try:
             symmetry = spglib.get_symmetry((cell.tolist(), scaled.tolist(), slab.numbers.tolist()), symprec=tolerance)
         except Exception as error:
@@ -112,11 +112,11 @@ def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], Float
 
 
 def _symmetric_cell(cell: FloatArray, rotations: NDArray[np.int64]) -> FloatArray:
-    """The cell that the rotations map exactly onto itself, and that lies as the given one does.
+    """The cell that the rotations map exactly onto itself, with the orientation of the given cell.
 
-    A relaxed cell has its symmetry to a tolerance only, and the products of its operations would be no group.
+    A relaxed cell has its symmetry only to a tolerance, so that its operations would not form a group.
     """
-    metric = np.mean([r.T @ cell @ cell.T @ r for r in rotations], axis=0)  # of vectors with fractional coordinates
+    metric = np.mean([r.T @ cell @ cell.T @ r for r in rotations], axis=0)  # metric of fractional coordinates
     values, vectors = np.linalg.eigh(metric)
     root = (vectors * np.sqrt(values)) @ vectors.T  # rows of a cell with this metric
     u, _, vh = np.linalg.svd(np.linalg.inv(root) @ cell)
