@@ -133,7 +133,7 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["train", "no.yaml"], "there is no configuration file 'no.yaml'"),
         (["train", "config.yaml", "--run.max_epoch=3"], "did you mean 'run.max_epochs'?"),
         (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs must be a whole number, got 'x'"),
-        (["train", "config.yaml", "--run.device=tpu"], "unknown device 'tpu'; here is 'auto' or"),
+        (["train", "config.yaml", "--run.device=tpu"], "unknown device 'tpu'; use 'auto' or"),
         (["train", "config.yaml", "--model.num_channels=many"], "num_channels must be a whole number or null, got"),
         (
             ["train", "config.yaml", "--model.group=Q5", "--data.train=no.xyz"],
