@@ -400,7 +400,7 @@ def test_given_e0s_are_used(data, caplog) -> None:
         (
             {"data": {"valid": 12}},
             DataError,
-            "12 structures to validate and 0 to test on are asked for, but there are only 12",
+            "12 structures to validate on and 0 to test on are requested, but there are only 12",
         ),
         ({"data": {"test": "neon.xyz"}}, UnknownSpeciesError, "data.test has Ne, which no training structure has"),
         ({"data": {"train": "neon.xyz"}}, DataError, "contains only isolated atoms, which have no"),

@@ -1,1 +1,1 @@
-"""Data sets of graphs, their files of edges, and how sets are split."""
+"""Data sets of graphs, files of their edges, and splits of data sets."""

@@ -42,25 +42,25 @@ _INFO_KEYS = {**NUMBER_KEYS, **{name: name for name in SURFACE_FIELDS}}
 
 
 class StructureDataset(Dataset[Data]):
-    """Graphs with labels, one a structure; works with PyG's loaders.
+    """Graphs with labels, one for each structure; works with PyG's loaders.
 
     Neighbor lists, by far the largest part, are searched on first use and kept in memory, or in a memory-mapped file
-    that the next data set of the same structures finds. Every graph has the labels of all targets of the data, in
-    float64, NaN where missing, so that any structures can be batched; see ``LabelLayout`` for their places. Total
-    charge, spin and the vectors of a surface are in all graphs if all structures have them, else in none.
+    that the next data set of the same structures uses again. Every graph has the labels of all targets of the data, in
+    float64, NaN where missing, so that any structures can be batched; see ``LabelLayout`` for their names. Total
+    charge, spin and the vectors of a surface are in all graphs if all structures have them, otherwise in none.
 
     Args:
-        data: Structures with labels, or without.
+        data: Structures with or without labels.
         r_max: Cutoff radius in A.
         edges: "bonds", "radius" or "both", see ``build_molecular_graph``; None is "radius" with the types of the bonds
             that structures have.
         dtype: Floating type of shifts, charge and spin, see ``build_graph``.
-        inputs: Optional inputs that the model declares; a declared charge or spin must be there, and the vectors of a
-            declared surface in all structures or in none.
-        cache: Folder for the files of neighbor lists; None for memory.
+        inputs: Optional inputs that the model declares. All structures must have a declared charge or spin; either all
+            or none of them must have the vectors of a declared surface.
+        cache: Folder for the files of neighbor lists; None keeps them in memory.
 
     Raises:
-        DataError: An empty structure, or unknown inputs.
+        DataError: A structure has no atoms, or inputs are unknown.
         MissingInputError: A declared input is missing in a structure.
 
     Example:
@@ -98,7 +98,7 @@ class StructureDataset(Dataset[Data]):
         graph = self._graphs[index]
         if graph is None:
             graph = self._graphs[index] = self._build(index)
-        # A shallow copy: a caller may add or move tensors without changing what is kept.
+        # A shallow copy, so that callers may add or move tensors without changing the stored graph.
         return copy.copy(graph)
 
     @property
@@ -118,7 +118,7 @@ class StructureDataset(Dataset[Data]):
             self[index]
 
     def average_neighbors(self) -> float:
-        """Number that sums over neighbors are divided by, see ``ik_e3nn.graph.average_neighbors``."""
+        """Average number of neighbors, which divides sums over neighbors; see ``ik_e3nn.graph.average_neighbors``."""
         edges = (self[index][fields.EDGE_INDEX][1] for index in range(len(self)))
         return average_neighbors(zip(edges, self.num_atoms, strict=True))
 
@@ -139,7 +139,7 @@ class StructureDataset(Dataset[Data]):
         return graph
 
     def _search(self, index: int) -> Data:
-        """Graph of one structure without labels, its neighbor list searched."""
+        """Graph of one structure without labels, with a new search for neighbors."""
         atoms = self.structures[index]
         try:
             if self.edges is None:
@@ -149,7 +149,7 @@ class StructureDataset(Dataset[Data]):
             raise DataError(f"{self.data.names[index]} ({atoms.get_chemical_formula()}): {error}") from error
 
     def _edge_file(self, folder: Path, *, progress: bool = False) -> EdgeFile:
-        """The file of these structures' edges, made if it is not there."""
+        """The file of these structures' edges; it is written first if it does not exist."""
         path = folder / f"{edge_key(self.structures, self.r_max, self.dtype, self.edges)}.edges"
 
         def edges() -> Iterator[dict[str, torch.Tensor]]:
@@ -167,7 +167,7 @@ def force_rms(forces: FloatArray) -> float:
     """Root mean square of all force components.
 
     Args:
-        forces: Forces in eV/A, any shape; missing ones, NaN, do not count.
+        forces: Forces in eV/A, any shape; missing ones (NaN) are ignored.
 
     Returns:
         The RMS in eV/A; 0.0 without forces.
@@ -181,13 +181,13 @@ def force_rms(forces: FloatArray) -> float:
 
 
 def force_scale(data: LabeledSet) -> float:
-    """Root mean square of the force components, which a few absurd ones do not set.
+    """Root mean square of the force components, without a few absurdly large ones.
 
-    Where the hundredth of the structures with the largest forces, or those of at most a tenth with more than 50 eV/A,
-    make it more than three times as large, it is that of the others, with a warning.
+    The structures with the largest forces (one in a hundred, or at most one in ten if they exceed 50 eV/A) are left out
+    with a warning if they make it more than three times as large.
 
     Args:
-        data: Structures with forces; missing ones do not count.
+        data: Structures with forces; missing ones are ignored.
 
     Returns:
         The scale in eV/A; 0.0 without forces.
@@ -208,21 +208,21 @@ def force_scale(data: LabeledSet) -> float:
     if not 0.0 < 3.0 * rest < whole:
         if whole > _ABSURD_RMS:
             logger.warning(
-                "the forces have a root mean square of %.3g eV/A, far above what structures of any use have (largest: "
+                "the forces have a root mean square of %.3g eV/A, far more than usable structures have (largest: "
                 "structure %d); check their unit, and look for placeholders: `ik-e3nn data check`",
                 whole, order[-1],
             )  # fmt: skip
         return whole
     logger.warning(
         "%d of %d structures have forces so large (up to %.3g eV/A, in structure %d) that they alone would set the "
-        "scale of the model (%.3g eV/A); it is that of the others, %.3g eV/A. Look at them: `ik-e3nn data check`",
+        "scale of the model (%.3g eV/A); the other structures set it, %.3g eV/A. Check them: `ik-e3nn data check`",
         few, number, largest.max(), order[-1], whole, rest,
     )  # fmt: skip
     return rest
 
 
 def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
-    """Which inputs of structures go into the graphs: those that all structures have."""
+    """The inputs that go into the graphs: those that all structures have."""
     structures = data.structures
     known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]
     unknown = sorted(set(inputs) - set(known))
@@ -232,8 +232,8 @@ def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
         bare = [n for n, one in enumerate(structures) if len(one) > 1 and not one.pbc.any() and not has_bonds(one)]
         if bare:
             logger.warning(
-                "the model knows bonds, but %d of %d structures are molecules without any (first: structure %d); their "
-                "edges count as non-bonded. %s",
+                "the model uses bonds, but %d of %d structures are molecules without bonds (first: structure %d); all "
+                "their edges count as non-bonded. %s",
                 len(bare), len(structures), bare[0], KEPT_BY,
             )  # fmt: skip
     beside = any(name in inputs for name in SURROUNDINGS)
@@ -251,5 +251,7 @@ def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
                 f"(first: structure {missing[0]}); add it to the file"
             )
         elif some:
-            logger.info("%d of %d structures have no %s; it is left out of all", len(missing), len(structures), key)
+            logger.info(
+                "%d of %d structures have no %s; it is ignored in all structures", len(missing), len(structures), key
+            )
     return kept

@@ -17,25 +17,25 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import Connectivity, fields, get_bonds
 
-FORMAT = 2  # goes into the key: raise it when what a neighbor list holds, or its order, changes
-_WORD = 8  # bytes; everything in the file starts at a multiple of it
+FORMAT = 2  # part of the key: increase it when the contents or the order of neighbor lists change
+_WORD = 8  # bytes; every array in the file starts at a multiple of it
 _COLUMNS = {fields.EDGE_INDEX: 2, fields.BOND_TYPES: 1, fields.EDGE_SHIFTS: 3}
 EDGE_FIELDS = tuple(_COLUMNS)
 
 
 class EdgeFile:
-    """Edges of structures, read from the disk when they are used; the system keeps in memory what fits.
+    """Edges of structures, read from a memory-mapped file when they are used.
 
-    The file holds, as 64-bit integers, where each structure begins and where the last one ends, a checksum of each
-    structure, and then for each its ``edge_index`` (2, E), ``bond_types`` (E,) and ``edge_shifts`` (E, 3).
+    The file begins with 64-bit integers: the start of each structure, the end of the last one, and a checksum of
+    each structure. Then follow ``edge_index`` (2, E), ``bond_types`` (E,) and ``edge_shifts`` (E, 3) of each.
 
     Args:
-        path: A file that ``write_edges`` made.
+        path: A file written by ``write_edges``.
         count: Number of structures.
         dtype: Floating type of the shifts.
 
     Raises:
-        DataError: The file is damaged, which is noticed where it is used.
+        DataError: The file is damaged; edges are checked when they are read.
 
     Example:
         >>> edges = {"edge_index": torch.tensor([[1, 0], [0, 1]]), "bond_types": torch.zeros(2, dtype=torch.long)}
@@ -52,7 +52,7 @@ class EdgeFile:
         self._dtype, self._path = dtype, path
         self._starts: list[int] = []
         if size >= table:
-            # private: what is written to a tensor stays in this process and never reaches the file
+            # private: changes of a tensor stay in this process and never reach the file
             self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
             numbers = self._bytes[:table].view(torch.int64).tolist()
             self._starts, self._checksums = numbers[: count + 1], numbers[count + 1 :]
@@ -64,7 +64,7 @@ class EdgeFile:
         place = self._bytes[max(self._starts[index], 0) : max(self._starts[index + 1], 0)]
         if zlib.crc32(place.numpy().data) != self._checksums[index]:
             raise self._damaged()
-        edges = len(place) // (3 * _WORD + 3 * self._dtype.itemsize)  # less than an edge is padding
+        edges = len(place) // (3 * _WORD + 3 * self._dtype.itemsize)  # the remainder is padding
         tensors = {}
         for name, columns in _COLUMNS.items():
             dtype = self._dtype if name == fields.EDGE_SHIFTS else torch.int64
@@ -75,16 +75,16 @@ class EdgeFile:
         return tensors
 
     def _damaged(self) -> DataError:
-        return DataError(f"the neighbor lists in {self._path} are damaged: delete the file, it is made again")
+        return DataError(f"the neighbor lists in {self._path} are damaged; delete the file, and it is written again")
 
 
 def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> None:
-    """Write the edges of structures one after the other, at once or not at all.
+    """Write the edges of structures one after the other; the file appears only when it is complete.
 
     Args:
-        path: The file; its folder is made if it is not there.
+        path: The file; its folder is made if it does not exist.
         count: Number of structures.
-        graphs: The structures' graphs, of which the tensors of edges are kept.
+        graphs: The structures' graphs; only the tensors of their edges are written.
 
     Raises:
         DataError: The file cannot be written.
@@ -109,10 +109,10 @@ def write_edges(path: Path, count: int, graphs: Iterable[dict[str, Tensor]]) -> 
 
 
 def edge_key(structures: Sequence[Atoms], r_max: float, dtype: torch.dtype, edges: Connectivity | None = None) -> str:
-    """A name for the edges of structures: it differs where anything they depend on does.
+    """A name for the edges of structures, which changes with everything that they depend on.
 
     Args:
-        structures: The structures; positions, cells, periodicity and bonds count, in this order.
+        structures: The structures; their order, positions, cells, periodicity and bonds matter.
         r_max: Cutoff radius in A.
         dtype: Floating type of the shifts.
         edges: The kind of graph, see ``StructureDataset``.

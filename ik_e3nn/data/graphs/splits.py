@@ -1,4 +1,4 @@
-"""Which molecules are trained on, validated on and tested on, with a fingerprint to store beside every result."""
+"""Splits of molecules into training, validation and test sets, with fingerprints to store with the results."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,10 +33,10 @@ class Split:
     test: IntArray
 
     def hash(self, ids: Sequence[str]) -> str:
-        """Fingerprint of the split: it differs where any part holds other molecules; their order does not matter.
+        """Fingerprint of the split, which depends on the molecules of each part but not on their order.
 
         Args:
-            ids: What the source calls each molecule.
+            ids: Id of each molecule in the data.
 
         Returns:
             16 hexadecimal digits.
@@ -73,19 +73,19 @@ def content_digest(structures: Iterable[Atoms], values: Iterable[ArrayLike]) -> 
     digest = hashlib.sha256()
     parts = (part for atoms in structures for part in (atoms.numbers, atoms.pbc, atoms.positions, atoms.cell.array))
     for part in chain(parts, values):
-        digest.update((np.round(np.asarray(part, dtype=float), 6) + 0.0).tobytes())  # there is one zero
+        digest.update((np.round(np.asarray(part, dtype=float), 6) + 0.0).tobytes())  # -0.0 becomes 0.0
     return digest.hexdigest()[:16]
 
 
 def inputs_digest(structures: Iterable[Atoms], *, bonds: bool = True) -> str:
-    """Digest of charges, spins, vectors of surfaces and, where models see them, bonds: 16 hexadecimal digits.
+    """Digest of charges, spins, vectors of surfaces and, for models that use them, bonds: 16 hexadecimal digits.
 
     >>> salt = Atoms("Na", info={"charge": 1})
     >>> inputs_digest([salt]) == inputs_digest([Atoms("Na")])
     False
 
     Raises:
-        DataError: What a structure says of them cannot be read.
+        DataError: One of these values of a structure is invalid.
     """
     digest = hashlib.sha256()
     for atoms in structures:
@@ -101,27 +101,27 @@ def inputs_digest(structures: Iterable[Atoms], *, bonds: bool = True) -> str:
 def paper_split(
     count: int, train: int | None = None, *, valid: int | None = None, test: int | None = None, seed: int = 0
 ) -> Split:
-    """The split of the paper's QM9 table: a permutation by numpy's legacy generator, cut in three.
+    """The split of the paper's QM9 table: a permutation by numpy's legacy generator, cut into three parts.
 
-    With all 130,831 characterized molecules and no sizes given: 100,000 to train on, a tenth to test on, the rest to
-    validate on. For fewer molecules the training part shrinks in proportion. The parts begin where those of the full
-    split do, so a smaller training set is the beginning of a larger one, and the test set stays the same.
+    With all 130,831 characterized molecules and no sizes given, 100,000 are for training, a tenth for testing, and the
+    rest for validation. For fewer molecules the training part shrinks in proportion. A given size takes the first
+    molecules of its part, so a smaller training set is the beginning of a larger one, and the test set stays the same.
 
     Args:
         count: Number of molecules.
-        train: Molecules to train on, if not all of that part.
-        valid: Molecules to validate on, if not all of that part.
-        test: Molecules to test on, if not all of that part.
+        train: Number of molecules to train on; by default all of that part.
+        valid: Number of molecules to validate on; by default all of that part.
+        test: Number of molecules to test on; by default all of that part.
         seed: Seed of the permutation.
 
     Returns:
         The split.
 
     Raises:
-        DataError: More molecules are asked for than a part has.
+        DataError: A size is not positive, or larger than its part.
 
     Reference:
-        Zhdanov et al., NeurIPS 2023, section 5.4; the permutation is that of Anderson et al., Cormorant, 2019.
+        Zhdanov et al., NeurIPS 2023, section 5.4; permutation of Anderson et al., Cormorant, 2019.
 
     Example:
         >>> [len(part) for part in vars(paper_split(130_831)).values()]
@@ -134,7 +134,7 @@ def paper_split(
     chosen = []
     for name, part, wanted in zip(("train", "valid", "test"), parts, (train, valid, test), strict=True):
         if wanted is not None and not 0 < wanted <= len(part):
-            raise DataError(f"the split of {count} molecules has {len(part)} to {name} on; {wanted} were asked for")
+            raise DataError(f"the {name} part of {count} molecules has {len(part)}; got a size of {wanted}")
         chosen.append(part[:wanted].astype(np.int64))
     return Split(*chosen)
 
@@ -144,15 +144,15 @@ def random_split(count: int, valid: int | float, test: int | float = 0, *, seed:
 
     Args:
         count: Number of molecules.
-        valid: Number, or fraction below 1, to validate on; may be 0 where there is something to test on.
-        test: The same for testing; may be 0.
+        valid: Number, or fraction below 1, to validate on; may be 0 if ``test`` is not.
+        test: Number, or fraction below 1, to test on; may be 0.
         seed: Seed of the permutation.
 
     Returns:
         The split.
 
     Raises:
-        DataError: Nothing would be set aside, or nothing left to train on.
+        DataError: Nothing would be set aside, or nothing would be left to train on.
 
     Example:
         >>> [len(part) for part in vars(random_split(20, 0.1, 5)).values()]
@@ -161,8 +161,8 @@ def random_split(count: int, valid: int | float, test: int | float = 0, *, seed:
     sizes = [max(round(size * count), 1) if isinstance(size, float) and size else int(size) for size in (valid, test)]
     if sum(sizes) < 1 or min(sizes) < 0 or sum(sizes) >= count:
         raise DataError(
-            f"{sizes[0]} structures to validate and {sizes[1]} to test on are asked for, but there are only {count} in "
-            "all; give fewer, or a file"
+            f"{sizes[0]} structures to validate on and {sizes[1]} to test on are requested, but there are only "
+            f"{count} in all; request fewer, or give a file"
         )
     order = np.random.default_rng(seed).permutation(count)
     test_part, valid_part, train_part = np.split(order, [sizes[1], sum(sizes)])

@@ -1,1 +1,1 @@
-"""Molecules with properties: what every reader gives, the readers, references and the bonds."""
+"""Molecules with properties: readers of files and of QM9, references, and sources of bonds."""

@@ -1,4 +1,4 @@
-"""Where the bonds of many molecules come from, and what happens to those for which that fails."""
+"""The sources of the bonds of many molecules, and what happens to a molecule whose bonds cannot be found."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ik_e3nn.listing import listed
 
 _log = logging.getLogger(__name__)
 
-_SHOWN = 20  # molecules that one message names
+_SHOWN = 20  # molecules named in one message
 
 BondSource = Literal["auto", "given", "smiles", "perceived", "none"]
 OnFailure = Literal["error", "skip", "single"]
@@ -29,41 +29,41 @@ OnFailure = Literal["error", "skip", "single"]
 
 @dataclass
 class BondReport:
-    """How many molecules got their bonds from where.
+    """The number of molecules whose bonds come from each source.
 
     Args:
         sources: Number of molecules by source: "given", "smiles", "perceived", "single", "skipped".
-        failures: Ids and reasons of those for which the wanted source failed.
+        failures: Reasons by id, of the molecules for which the wanted source failed.
     """
 
     sources: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
     def count(self, source: str) -> None:
-        """One molecule more."""
+        """Count one more molecule of a source."""
         self.sources[source] = self.sources.get(source, 0) + 1
 
 
 def with_bonds(
     molecules: LabeledSet, source: BondSource = "auto", on_failure: OnFailure = "error", *, progress: bool = False
 ) -> tuple[LabeledSet, BondReport]:
-    """The same molecules with bonds.
+    """Molecules with bonds added.
 
     Args:
         molecules: The molecules; not changed.
-        source: "given": those that the file has (SDF, extxyz); "smiles": from the SMILES of each molecule, matched onto
-            its geometry; "perceived": from the geometry and the total charge; "auto": the first of these that there
-            is; "none": no bonds at all, for graphs of neighbors.
-        on_failure: What happens to a molecule whose bonds cannot be found: "error"; "skip" leaves it out; "single"
-            takes all its neighbors within bonding distance as single bonds. Nothing happens without a message.
+        source: "given": the bonds in the file (SDF, extxyz); "smiles": from the SMILES of each molecule, matched onto
+            its geometry; "perceived": from the geometry and the total charge; "auto": the first of these that is
+            available; "none": no bonds at all, for graphs of neighbors.
+        on_failure: What happens to a molecule whose bonds cannot be found: "error" raises; "skip" leaves it out;
+            "single" joins all its atoms within bonding distance by single bonds. The last two log a warning.
         progress: Show a progress bar.
 
     Returns:
-        The molecules, and where their bonds come from.
+        The molecules, and the sources of their bonds.
 
     Raises:
-        DataError: Bonds of a molecule cannot be found, and ``on_failure`` is "error"; or none are left.
-        ConfigError: An unknown choice.
+        DataError: Bonds of a molecule cannot be found, and ``on_failure`` is "error"; or no molecules are left.
+        ConfigError: ``source`` or ``on_failure`` is unknown.
 
     Example:
         >>> from ase.build import molecule
@@ -99,11 +99,11 @@ def with_bonds(
             kept.append(index)
     if wrong and on_failure == "error":
         raise DataError(
-            f"{listed(wrong, _SHOWN)}. Say what shall become of such molecules: leave them out (on_failure: "
-            "skip) or treat their bonds as single ones (on_failure: single)"
+            f"{listed(wrong, _SHOWN)}. Choose what to do with such molecules: leave them out (on_failure: "
+            "skip) or treat their bonds as single bonds (on_failure: single)"
         )
     if not structures:
-        raise DataError("bonds were found for none of the molecules")
+        raise DataError("no bonds were found for any of the molecules")
     if report.failures:
         _log.warning("bonds of %d of %d molecules were not found: %s", len(report.failures), len(molecules), on_failure)
     chosen = molecules.select(kept)
@@ -111,7 +111,7 @@ def with_bonds(
 
 
 def _one(atoms: Atoms, smiles: str | None, source: BondSource) -> tuple[Atoms, str]:
-    """A copy of a molecule with bonds, and their source."""
+    """The molecule with bonds, and their source."""
     if source == "given" or (source == "auto" and has_bonds(atoms)):
         if not has_bonds(atoms):
             raise DataError("the file has no bonds")
@@ -127,7 +127,7 @@ def _one(atoms: Atoms, smiles: str | None, source: BondSource) -> tuple[Atoms, s
 
 
 def perception_counts(structures: Sequence[Atoms], smiles: Sequence[str], *, progress: bool = False) -> dict[str, int]:
-    """How often bonds perceived from a geometry make the molecule that its SMILES says.
+    """Count how often the bonds perceived from a geometry give the molecule of its SMILES.
 
     Args:
         structures: Neutral molecules.
@@ -136,7 +136,7 @@ def perception_counts(structures: Sequence[Atoms], smiles: Sequence[str], *, pro
 
     Returns:
         Numbers of molecules: "right" (the same canonical SMILES, stereochemistry aside), "wrong" (another molecule)
-        and "failed" (no bonds fit the geometry); and "mapped", for which the SMILES could be matched onto the geometry.
+        and "failed" (no bonds fit the geometry); and "mapped" (the SMILES could be matched onto the geometry).
 
     Example:
         >>> from ase.build import molecule

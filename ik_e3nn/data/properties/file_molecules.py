@@ -1,4 +1,4 @@
-"""Molecules of files that hold properties: conformers of tables of SMILES, or the geometries of a file."""
+"""Molecules from files with properties: conformers for tables of SMILES, or the geometries in the file."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class FileMolecule(NamedTuple):
     """One molecule of a file.
 
     Attributes:
-        place: Its place in the file.
-        where: The same in words.
+        place: Its number in the file.
+        where: Its number and file in words, for messages.
         atoms: The structure.
-        source: Columns, data fields or info.
+        source: Its values by name, from columns, data fields or ``info``.
     """
 
     place: int
@@ -41,17 +41,17 @@ class FileMolecule(NamedTuple):
 def molecules_of_file(
     path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
 ) -> list[FileMolecule]:
-    """Molecules of one file; what is wrong with others is added to the problems, or said if there is no such list."""
+    """The usable molecules of one file; problems of the others are added to the list, or logged if it is None."""
     if is_table(path):
         return _molecules_of_table(path, targets, seed, problems, progress)
     found = [one for one in _molecules_of_structures(path) if _is_usable(one, problems)]
     if not found and not problems:
-        raise DataError(f"no molecule of {path} is left")
+        raise DataError(f"no molecule of {path} can be used")
     odd = [one.where for one in found if has_odd_electrons(one.atoms)]
     if odd:
         _log.warning(
             "%d of %d molecules have an odd number of electrons (first: %s): radicals, ions whose charge is not given, "
-            "or molecules with a hydrogen too few",
+            "or molecules that lack a hydrogen",
             *(len(odd), len(found), odd[0]),
         )
     return found
@@ -60,7 +60,7 @@ def molecules_of_file(
 def _molecules_of_table(
     path: Path, targets: Sequence[Target], seed: int, problems: list[str] | None, progress: bool
 ) -> list[FileMolecule]:
-    """Conformers of the SMILES of a table."""
+    """One conformer for each SMILES of a table."""
     smiles, rows = read_table(path)
     _check_turning(path, rows[0], targets)
     found = []
@@ -81,13 +81,13 @@ def _molecules_of_table(
 
 
 def _molecules_of_structures(path: Path) -> list[FileMolecule]:
-    """Molecules of a file that has their geometries."""
+    """Molecules of a file with geometries."""
     if is_sdf(path):
         return [
             FileMolecule(number, f"molecule {number} of {path}", atoms, {"name": atoms.info.get("name"), **fields})
             for number, atoms, fields in read_sdf_records(path)
         ]
-    # ASE keeps what it knows, like "energy" and "dipole", with the calculator
+    # ASE stores values with names it knows, like "energy" and "dipole", in the calculator.
     return [
         FileMolecule(k, f"molecule {k} of {path}", atoms, {**getattr(atoms.calc, "results", {}), **atoms.info})
         for k, atoms in enumerate(read_structures(path))
@@ -95,7 +95,7 @@ def _molecules_of_structures(path: Path) -> list[FileMolecule]:
 
 
 def _is_usable(one: FileMolecule, problems: list[str] | None) -> bool:
-    """Whether all positions are numbers, and none of hydrogens missing."""
+    """Whether all positions are finite and no hydrogens are missing."""
     is_finite = bool(np.isfinite(one.atoms.positions).all())
     problem = "" if is_finite else "some positions are NaN or infinite"
     try:
@@ -112,11 +112,11 @@ def _is_usable(one: FileMolecule, problems: list[str] | None) -> bool:
 
 
 def _check_turning(path: Path, names: Collection[str], targets: Sequence[Target]) -> None:
-    """Refuse vectors and tensors beside SMILES, whose conformers lie in any orientation."""
+    """Refuse vectors and tensors in tables of SMILES, whose conformers have arbitrary orientations."""
     for target in targets:
         if target.turns and not {target.name, f"{target.name}_0"}.isdisjoint(names):
             raise ConfigError(
                 f"target {target.name!r} is a {target.kind}, which turns with the molecule, but {path} has SMILES, "
-                "whose geometries are made in any orientation: give the molecules with their geometries (SDF or "
-                "extxyz), or the length of a dipole as a target of kind dipole_norm"
+                "whose geometries are made in an arbitrary orientation: give the molecules with their geometries (SDF "
+                "or extxyz), or the length of a dipole as a target of kind dipole_norm"
             )

@@ -1,4 +1,4 @@
-"""QM9, in the forms in which people have it; nothing is downloaded."""
+"""QM9 in its common file formats; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
-"""Those that are published in hartree."""
-ATOMISED = ("U0", "U", "H", "G")
-"""Total energies that also come as energies of atomisation, under ``U0_atom`` and the like."""
+"""Targets that are published in hartree."""
+ATOMIZED = ("U0", "U", "H", "G")
+"""Total energies that are also given as energies of atomization, under ``U0_atom`` and so on."""
 TARGETS = {
     "mu": DipoleNorm("mu", "D"),
     "alpha": Extensive("alpha", "a0^3"),
@@ -34,11 +34,11 @@ TARGETS = {
     "gap": Intensive("gap", "eV"),
     "r2": SpatialExtent("r2", "a0^2"),
     "zpve": Extensive("zpve", "eV"),
-    **{name: Extensive(name, "eV") for name in ATOMISED},
+    **{name: Extensive(name, "eV") for name in ATOMIZED},
     "Cv": Extensive("Cv", "cal/mol/K"),
-    **{f"{name}_atom": Extensive(f"{name}_atom", "eV") for name in ATOMISED},
+    **{f"{name}_atom": Extensive(f"{name}_atom", "eV") for name in ATOMIZED},
 }
-"""The twelve targets, in eV, A, D, a0 and cal/mol/K, and four energies of atomisation."""
+"""The twelve targets, in eV, A, D, a0 and cal/mol/K, and four energies of atomization."""
 ATOM_ENERGIES = {  # hartree, of H, C, N, O, F, by B3LYP/6-31G(2df,p); from the published atomref.txt
     "U0": (-0.500273, -37.846772, -54.583861, -75.064579, -99.718730),
     "U": (-0.498857, -37.845355, -54.582445, -75.063163, -99.717314),
@@ -50,27 +50,27 @@ UNCHARACTERIZED = ("uncharacterized.txt", "3195404")
 
 
 def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> LabeledSet:
-    """QM9 from the files that are there.
+    """Read QM9 from files of any of its common formats.
 
     - ``*.npz``: arrays ``Z``, ``R``, ``offsets``, ``index``, ``targets``, ``target_names``, ``target_units``,
       ``smiles``;
     - ``gdb9.sdf``, its folder, or the root folder of PyG's ``QM9``: with ``gdb9.sdf.csv`` beside it; bonds of the SDF;
-    - ``dsgdb9nsd_*.xyz``: a folder, glob or ``*.tar.bz2`` of them, or one: the published files.
+    - ``dsgdb9nsd_*.xyz``, the published files: one of them, or a folder, glob or ``*.tar.bz2`` of them.
 
     Args:
         path: File, folder or glob.
         uncharacterized: The published list of the molecules that failed its consistency check; also found beside the
-            other files as ``uncharacterized.txt`` or ``3195404``. Without it, a message says that they are still in.
+            other files as ``uncharacterized.txt`` or ``3195404``. Without it, a warning says that they are included.
 
     Returns:
         All molecules with the 16 targets of ``TARGETS``; ids are the numbers of dsgdb9nsd, from 1.
 
     Raises:
-        DataError: There is nothing of that form, or it is damaged.
+        DataError: No files of these formats are found, or they are damaged.
     """
     place = user_path(path)
     if not place.exists() and place.suffix != ".xyz":  # that may be a glob
-        raise DataError(f"there is no {place}; QM9 is not downloaded for you: give its files")
+        raise DataError(f"{place} does not exist; QM9 is not downloaded: give the path of its files")
     sdf = sdf_of(place)
     if sdf is not None:
         place = sdf
@@ -85,22 +85,22 @@ def read_qm9(path: str | Path, *, uncharacterized: str | Path | None = None) -> 
             raise DataError(f"molecule {number} of {place}: positions must be finite, but some are NaN or infinite")
     values = {name: raw.values[:, k] * (units.Hartree if name in HARTREE else 1.0) for k, name in enumerate(NAMES)}
     listed = _uncharacterized_beside(place) if uncharacterized is None else Path(uncharacterized)
-    molecules = with_atomisation(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)
+    molecules = with_atomization(raw.structures, values, [str(n) for n in raw.numbers], raw.smiles)
     if listed is None:
         if len(molecules) > 130_831:
-            _log.warning("no list of uncharacterized molecules is given: the 3,054 that are in it are not left out")
+            _log.warning("no list of uncharacterized molecules is given: the 3,054 molecules on it are not left out")
         return molecules
     return without(molecules, read_uncharacterized(listed))
 
 
 def sdf_of(folder: Path) -> Path | None:
-    """The SDF file of QM9 in a folder, or in ``raw`` there, where PyG keeps what it has downloaded."""
+    """The SDF file of QM9 in a folder, or in ``raw`` there, where PyG keeps its downloads."""
     places = (folder / "gdb9.sdf", folder / "raw" / "gdb9.sdf")
     return next((place for place in places if place.exists()), None)
 
 
 def qm9_from_pyg(dataset: Iterable[Any]) -> LabeledSet:
-    """QM9 from ``torch_geometric.datasets.QM9``, or any objects like its own; bonds are those of PyG.
+    """QM9 from ``torch_geometric.datasets.QM9``, or from similar objects; bonds are those of PyG.
 
     Args:
         dataset: The data set, already on the disk. PyG gives energies in eV and leaves out uncharacterized molecules.
@@ -124,18 +124,18 @@ def qm9_from_pyg(dataset: Iterable[Any]) -> LabeledSet:
         smiles.append(str(data.get("smiles") or ""))
     table = np.array(rows)
     values = {name: table[:, k] for k, name in enumerate(NAMES)}
-    return with_atomisation(structures, values, ids, smiles if all(smiles) else None)
+    return with_atomization(structures, values, ids, smiles if all(smiles) else None)
 
 
-def with_atomisation(
+def with_atomization(
     structures: list[Atoms], values: dict[str, FloatArray], ids: list[str], smiles: list[str] | None
 ) -> LabeledSet:
-    r"""The twelve targets and the energies of atomisation.
+    r"""Molecules with the twelve targets and the energies of atomization.
 
     .. math:: U_0^{atom} = U_0 - \sum_i U_0(Z_i)
 
-    They are negative for bound molecules, as in PyG. (Tables of QM9 report errors of total energies; those of energies
-    of atomisation are the same, because both differ by a sum over atoms.)
+    They are negative for bound molecules, as in PyG. (Tables of QM9 report errors of total energies; the errors of
+    energies of atomization are the same, because the two energies differ by a sum over atoms.)
     """
     whole = dict(values)
     for name, energies in ATOM_ENERGIES.items():
@@ -144,7 +144,7 @@ def with_atomisation(
 
 
 def read_uncharacterized(path: str | Path) -> list[int]:
-    r"""Numbers of dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterized ones.
+    r"""Numbers in dsgdb9nsd, **from 1**, of the molecules in the published list of uncharacterized molecules.
 
     Args:
         path: The file: lines of text, then one line a molecule that begins with its number, then the total.
@@ -153,7 +153,7 @@ def read_uncharacterized(path: str | Path) -> list[int]:
         The numbers.
 
     Raises:
-        DataError: There is no such file, or it holds no numbers.
+        DataError: The file cannot be read, or holds no numbers.
 
     Example:
         >>> import tempfile
@@ -176,7 +176,7 @@ def read_uncharacterized(path: str | Path) -> list[int]:
 
 
 def without(molecules: LabeledSet, numbers: Sequence[int]) -> LabeledSet:
-    """The molecules but for those with some numbers of dsgdb9nsd."""
+    """The molecules without those of the given numbers in dsgdb9nsd."""
     left_out = {str(number) for number in numbers}
     kept = [index for index, name in enumerate(molecules.ids) if name not in left_out]
     _log.info("%d of %d molecules are uncharacterized and left out", len(molecules) - len(kept), len(molecules))

@@ -1,4 +1,4 @@
-"""The published forms of QM9: numbers as they are in the files, without any change of units."""
+"""Readers of the published formats of QM9, in the units of the files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class RawQM9(NamedTuple):
         structures: The molecules.
         numbers: Their numbers in dsgdb9nsd, from 1.
         values: (M, 12), in the order of ``NAMES``.
-        smiles: SMILES, where the form has them.
+        smiles: SMILES, or None if the format has none.
     """
 
     structures: list[Atoms]
@@ -44,12 +44,12 @@ def read_arrays(path: Path) -> RawQM9:
     """QM9 from one npz file of arrays, see ``ik_e3nn.data.read_qm9``.
 
     Raises:
-        DataError: The file is damaged, arrays are missing or do not fit together, or the targets are others or in
-            other units.
+        DataError: The file is damaged, arrays are missing or do not fit together, or targets or units differ from
+            ``NAMES`` and ``UNITS``.
     """
     wanted = ("Z", "R", "offsets", "index", "targets", "target_names", "target_units")
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is not an npz file (numpy.savez), or is cut short")
+        raise DataError(f"{path} is not an npz file (numpy.savez), or is truncated")
     arrays = read_npz(path)
     missing = [name for name in wanted if name not in arrays]
     if missing:
@@ -91,14 +91,14 @@ def read_sdf_table(path: Path) -> RawQM9:
     """QM9 from ``gdb9.sdf``, with bonds, and the table ``gdb9.sdf.csv`` beside it.
 
     Raises:
-        DataError: There is no table, it lacks columns, or has another number of rows than the SDF has molecules; or a
-            row is of another molecule than the one at its place in the SDF, or has something else than numbers.
+        DataError: The table does not exist, lacks columns, or has another number of rows than the SDF has molecules; or
+            a row belongs to another molecule than the one at its place in the SDF, or has values that are no numbers.
     """
     table = path.with_name(f"{path.name}.csv")
     if not table.exists():
-        raise DataError(f"there is no {table.name} beside {path}; the properties are in it")
+        raise DataError(f"{table.name}, which holds the properties, must be beside {path}, but does not exist")
     try:
-        with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets write a mark at the beginning
+        with table.open(newline="", encoding="utf-8-sig") as file:  # spreadsheets begin the file with a byte-order mark
             rows = list(csv.DictReader(file))
     except UnicodeDecodeError as error:
         raise DataError(f"{table} is not UTF-8 text ({error}); save it as UTF-8") from error
@@ -108,11 +108,11 @@ def read_sdf_table(path: Path) -> RawQM9:
     records = read_sdf_records(path)
     last = records[-1].number + 1
     if last > len(rows):
-        raise DataError(f"{path} has {last} molecules or more, {table.name} only {len(rows)} rows")
+        raise DataError(f"{path} has at least {last} molecules, but {table.name} has only {len(rows)} rows")
     if last < len(rows):
         raise DataError(
             f"{path} ends after molecule {last}, or cannot be read after it, but {table.name} has {len(rows)} rows; "
-            "one of the two is cut short"
+            "one of the two is truncated"
         )
     for record in records:
         title, row = str(record.atoms.info.get("name", "")), rows[record.number]
@@ -121,7 +121,7 @@ def read_sdf_table(path: Path) -> RawQM9:
                 f"molecule {record.number + 1} of {path} is {title}, but row {record.number + 1} of {table.name} is "
                 f"{row['mol_id']}; both must have the same molecules in the same order"
             )
-    chosen = [rows[record.number] for record in records]  # a molecule that RDKit cannot read is left out
+    chosen = [rows[record.number] for record in records]  # molecules that RDKit cannot read are left out
     index, values = [], []
     for record, row in zip(records, chosen, strict=True):
         try:
@@ -135,14 +135,14 @@ def read_sdf_table(path: Path) -> RawQM9:
 
 
 def read_xyz(path: Path) -> RawQM9:
-    """QM9 from the published ``dsgdb9nsd_*.xyz``: a folder, a glob or an archive of them, or one.
+    """QM9 from the published ``dsgdb9nsd_*.xyz``: one file, or a folder, a glob or an archive of them.
 
     Raises:
-        DataError: There are none, or one is damaged.
+        DataError: No such files are found, or one is damaged.
     """
     found = [parse_xyz(name, text) for name, text in _xyz_texts(path)]
     if not found:
-        raise DataError(f"there is neither an npz file, nor gdb9.sdf, nor any dsgdb9nsd_*.xyz in {path}")
+        raise DataError(f"{path} has neither an npz file, nor gdb9.sdf, nor any dsgdb9nsd_*.xyz")
     structures, index, values, smiles = zip(*found, strict=True)
     return RawQM9(list(structures), list(index), np.array(values), list(smiles))
 

@@ -1,4 +1,4 @@
-"""Properties of molecules from a user's files: csv with SMILES, SDF, anything that ASE reads, and QM9."""
+"""Read properties of molecules from files: csv with SMILES, SDF, formats that ASE reads, and QM9."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from ik_e3nn.user_path import is_file, user_path
 
 _log = logging.getLogger(__name__)
 
-_SHOWN = 20  # problems that one message names
+_SHOWN = 20  # problems named in one message
 _IDS = ("id", "name")
 
 Absent = Literal["error", "drop", "keep"]
 
 
 def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]) -> tuple[Target, ...]:
-    """Targets from a configuration: names of QM9's, or of one's own with "kind unit" or {kind: ..., unit: ...}.
+    """Targets from a configuration: names of QM9, or the user's own names with "kind unit" or {kind: ..., unit: ...}.
 
     Raises:
-        ConfigError: A name that is not one of QM9's and comes without a kind.
+        ConfigError: A name without a kind is not a target of QM9.
 
     Example:
         >>> resolve_targets(["homo"])
@@ -47,7 +47,7 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
     if unknown or not given:
         raise ConfigError(
             f"targets: {', '.join(unknown) or 'none given'}; a list may name those of QM9 ({', '.join(TARGETS)}). For "
-            "your own say what they are, as in {solubility: intensive log(mol/L)}"
+            "your own, give kind and unit, as in {solubility: intensive log(mol/L)}"
         )
     return tuple(TARGETS[name] for name in given)
 
@@ -74,41 +74,41 @@ def read_properties(
     advice: str = "or set data.on_failure to skip",
     faults: list[str] | None = None,
 ) -> LabeledSet:
-    """Molecules and their properties, whatever the form of the files.
+    """Read molecules and their properties from files of any supported format.
 
     - ``.csv`` with a column ``smiles``: properties in columns of the targets' names; the geometry is a conformer
       from the SMILES, and so are the bonds;
-    - ``.smi``: the same without properties;
+    - ``.smi``: molecules as in a csv, without properties;
     - ``.sdf``, ``.mol``: properties in data fields; geometry and bonds of the file;
-    - extxyz and what else ASE reads: properties in ``atoms.info``, geometry of the file, bonds of ``info["bonds"]``, if
-      there;
+    - extxyz and other formats that ASE reads: properties in ``atoms.info``, geometry of the file, bonds of
+      ``info["bonds"]``, if given;
     - QM9 (see ``read_qm9``): published values and geometry; bonds from SMILES, or of the SDF.
 
-    A value that is missing, or "", "nan" or "NA", is NaN: each property has its own gaps. A column "id" (or "name")
-    names the molecules; otherwise they are named by file and place: rows of tables count from 1 below the header,
-    structures of other files from 0. A data field or info "smiles" that every molecule of a file has is its SMILES.
+    A value that is missing, or "", "nan" or "NA", is NaN, for each property separately. A column "id" (or "name")
+    names the molecules; otherwise they are named by file and number: rows of tables count from 1 below the header,
+    structures of other files from 0. A data field or info "smiles" is used if every molecule of a file has it.
 
     Args:
         paths: File, glob, folder, or several.
-        targets: The properties wanted, under the names that the files use.
+        targets: The properties to read, under the names used in the files.
         seed: Seed of the conformers.
         skip: Leave out rows whose SMILES make no molecule, and molecules whose positions are not finite, with a
-            warning instead of an error (not those of QM9).
-        absent: What becomes of properties of which the files have no value: "drop" leaves them out, as long as there
-            are others; "keep" lets all their values be missing.
+            warning instead of an error (not for QM9).
+        absent: What happens to a property that has no value in any file: "error" raises; "drop" leaves it out, as long
+            as another is left; "keep" keeps it, with all values missing.
         progress: Show a progress bar.
-        advice: What else may be done about a bad row than to correct or delete it.
-        faults: A list that takes what is wrong with molecules, which are then left out, and with values, which are then
-            missing, instead of an error.
+        advice: For the message: what else to do about a bad row than to correct or delete it.
+        faults: If given, problems are added to this list instead of raised; the molecules in question are left out, and
+            the values in question are missing.
 
     Returns:
         The molecules.
 
     Raises:
         DataError: Molecules cannot be used (all are named, with their rows), an id of a table occurs twice, or a
-            property is nowhere in the files.
-        ConfigError: A target of QM9 under its name is said to be something else than it is; or a table of SMILES has
-            values of a vector or a tensor.
+            property has no value in any file.
+        ConfigError: A target is not in QM9, or its kind or unit is not that of QM9; or a table of SMILES has values
+            of a vector or a tensor.
     """
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     sets: list[LabeledSet] = []
@@ -134,13 +134,13 @@ def read_properties(
     if lacking and absent != "keep":
         raise DataError(
             f"no molecule in {', '.join(map(str, given))} has a value of {', '.join(lacking)}; check the names of "
-            f"columns, data fields or info keys: there are {', '.join(sorted(names)):.500}"
+            f"columns, data fields or info keys: the files have {', '.join(sorted(names)):.500}"
         )
     return whole
 
 
 def _check_in_qm9(targets: Sequence[Target]) -> None:
-    """Refuse targets that are not one and the same in QM9."""
+    """Refuse targets that QM9 does not have, or has with another kind or unit."""
     for target in targets:
         known = TARGETS.get(target.name)
         if known is None:
@@ -153,7 +153,7 @@ def _check_in_qm9(targets: Sequence[Target]) -> None:
 
 
 def is_qm9(path: Path) -> bool:
-    """Whether a path is one of the forms that ``read_qm9`` takes.
+    """Whether a path is in one of the formats that ``read_qm9`` reads.
 
     >>> is_qm9(Path("gdb9.sdf")), is_qm9(Path("mine.sdf"))
     (True, False)
@@ -164,13 +164,13 @@ def is_qm9(path: Path) -> bool:
 
 
 def numeric_names(path: Path) -> list[str]:
-    """Columns of a table, or data fields of an SDF file, that hold numbers (at least half of the values there are).
+    """Columns of a table, or data fields of an SDF file, that hold numbers (at least half of their values).
 
     Args:
         path: The file.
 
     Returns:
-        Their names, without those of ids; none of other files.
+        Their names, without ids and SMILES; an empty list for other files.
     """
     if is_table(path):
         rows: Sequence[Mapping[str, Any]] = read_table(path)[1]
@@ -199,10 +199,10 @@ def _is_number(text: str) -> bool:
 def _as_set(
     path: Path, found: Sequence[FileMolecule], targets: tuple[Target, ...], problems: list[str], advice: str | None
 ) -> LabeledSet:
-    """Molecules of one file with their values; without advice, what is wrong is only added to the problems.
+    """Molecules of one file with their values; if advice is None, problems are listed and not raised.
 
     Raises:
-        DataError: Names everything that is wrong with the file's molecules.
+        DataError: Some molecules cannot be used; the message names all problems of the file.
     """
     with_advice = bool(problems)
     values: dict[str, FloatArray] = {}
@@ -232,15 +232,15 @@ def _as_set(
 
 
 def _repeated_ids(path: Path, found: Sequence[FileMolecule]) -> str:
-    """What to say of names that stand for several rows: a split and its hash are made of them."""
+    """A message about ids that several rows share, or ""; splits and their hashes need unique ids."""
     rows: dict[str, list[int]] = {}
     for one in found:
         if _id_of(one.source):
             rows.setdefault(_id_of(one.source), []).append(one.place)
     twice = [f"{name!r} in rows {', '.join(map(str, places))}" for name, places in rows.items() if len(places) > 1]
-    return f"{path} has ids that occur twice: {listed(twice, _SHOWN)}; give every row its own" if twice else ""
+    return f"{path} has ids that occur twice: {listed(twice, _SHOWN)}; give every row a different id" if twice else ""
 
 
 def _id_of(source: Mapping[str, Any]) -> str:
-    """The name that a molecule has in a file; the number 0 is one."""
+    """The name of a molecule in its file, or ""; the number 0 is a name."""
     return next((str(source[key]) for key in _IDS if source.get(key) not in (None, "")), "")

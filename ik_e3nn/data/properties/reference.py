@@ -1,4 +1,4 @@
-"""What composition and size alone say of a property: the reference that a model adds its readouts to."""
+"""The reference of a property: the part that composition and size predict; a model adds its readouts to it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class PropertyReference:
     """Coefficients of one property's reference; see ``ik_e3nn.targets.scale.PropertyScale``.
 
     Args:
-        per_atom: By species; NaN where nothing is known of one.
-        per_square: By species, per A^2; the same.
+        per_atom: By species; NaN if unknown.
+        per_square: By species, per A^2; NaN if unknown.
         shift: Constant.
-        scale: Root mean square of what is left.
+        scale: Root mean square of values minus reference.
     """
 
     per_atom: FloatArray
@@ -44,20 +44,20 @@ def fit_references(molecules: LabeledSet, species: Sequence[int]) -> list[Proper
     """References of all targets by least squares, from the molecules that have values.
 
     A few absurd values (one in a hundred at most, each twenty robust standard deviations off) that would make the scale
-    more than three times as large are left out, with a warning. Where up to one in twenty make it 1.3 times as large,
-    there is a warning only.
+    more than three times as large are left out, with a warning. If up to one in twenty make it 1.3 times as large,
+    they are kept, with a warning.
 
-    For targets that sum over atoms, elements that are in none of these molecules have NaN.
+    For targets that are sums over atoms, the coefficients of elements in none of these molecules are NaN.
 
     Args:
         molecules: The training set.
         species: Atomic numbers, in the model's order.
 
     Returns:
-        One a target.
+        One reference for each target.
 
     Raises:
-        DataError: No molecule has a value of a target.
+        DataError: A target has no value in any molecule.
 
     Example:
         >>> from ik_e3nn.targets import Extensive
@@ -86,13 +86,13 @@ def fit_references(molecules: LabeledSet, species: Sequence[int]) -> list[Proper
                 reference = without
                 logger.warning(
                     "%d of %d values of %s are so far off that they alone would set its scale: %s; the scale is "
-                    "that of the others, %.3g%s. Look at them", len(left), len(rows), target.name, names,
+                    "set by the other values, %.3g%s. Check them", len(left), len(rows), target.name, names,
                     reference.scale, unit,
                 )  # fmt: skip
             elif 1.3 * without.scale < reference.scale:
                 logger.warning(
                     "%d of %d values of %s are far off: %s; with them the spread of its values is %.3g%s, without them "
-                    "%.3g%s, so that errors relative to the spread look %.2g times smaller. Look at them",
+                    "%.3g%s, so that errors relative to the spread look %.2g times smaller. Check them",
                     len(left), len(rows), target.name, names, reference.scale, unit, without.scale, unit,
                     reference.scale / without.scale,
                 )  # fmt: skip
@@ -103,7 +103,7 @@ def fit_references(molecules: LabeledSet, species: Sequence[int]) -> list[Proper
 def _fit(
     values: FloatArray, counts: FloatArray, squares: FloatArray, target: Target
 ) -> tuple[PropertyReference, FloatArray]:
-    """The reference of one target by least squares, and what it leaves of the values."""
+    """The reference of one target by least squares, and the values minus the reference."""
     terms = {"per_atom": counts, "per_square": squares, "shift": np.ones((len(counts), 1))}
     used = {name: terms[name].astype(float) for name in terms if name in target.reference}
     found = {name: np.zeros(term.shape[1]) for name, term in terms.items()}
@@ -117,18 +117,18 @@ def _fit(
     for name in target.reference & {"per_atom", "per_square"}:
         found[name] = np.where(counts.any(0), found[name], np.nan)
     scale = float(np.sqrt(np.mean(rest**2)))
-    least = 1e-9 * min(1.0, float(np.abs(values).max()))  # below it is rounding, also of values in a large unit
+    least = 1e-9 * min(1.0, float(np.abs(values).max()))  # less is rounding, in large units too
     scale = scale if scale > least else 1.0
     return PropertyReference(found["per_atom"], found["per_square"], float(found["shift"][0]), scale), rest
 
 
 def _from_isotropic(target: Target, numbers: FloatArray) -> FloatArray:
-    """Values with nothing but an isotropic part, see ``Target.from_isotropic``."""
+    """Values with an isotropic part only, see ``Target.from_isotropic``."""
     return np.asarray(target.from_isotropic(torch.from_numpy(numbers)))
 
 
 def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
-    """Which molecules are twenty robust standard deviations off, if they are less than a twentieth."""
+    """Which values are more than twenty robust standard deviations off; none if they are more than a twentieth."""
     size = float(rest.std()) or 1.0
     far = np.zeros(len(rest), dtype=bool)
     for component in rest.reshape(len(rest), -1).T:
@@ -139,16 +139,16 @@ def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
 def completed(
     molecules: LabeledSet, species: Sequence[int], target: Target, known: PropertyReference
 ) -> PropertyReference:
-    """A property's reference with coefficients of further elements, by least squares over what the known ones leave.
+    """A property's reference with the missing coefficients fitted by least squares, while the known ones stay fixed.
 
     Args:
         molecules: The training set.
         species: Atomic numbers, in the model's order.
         target: The property.
-        known: Its reference; coefficients that are NaN are looked for.
+        known: Its reference; coefficients that are NaN are fitted.
 
     Returns:
-        The same with these coefficients; NaN for elements that no molecule with a value has.
+        The completed reference; NaN for elements that occur in no molecule with a value.
 
     Example:
         >>> from ik_e3nn.targets import Extensive
@@ -164,7 +164,7 @@ def completed(
     features = np.concatenate([counts[rows], squares[rows]], 1)
     coefficients = np.concatenate([known.per_atom, known.per_square])
     found = fit_unknown(features, target.isotropic(values[rows]), coefficients).coefficients
-    found = np.where(np.tile(counts[rows].any(0), 2), np.nan_to_num(found), found)  # of atoms that are always central
+    found = np.where(np.tile(counts[rows].any(0), 2), np.nan_to_num(found), found)  # of atoms always at the center
     per_atom, per_square = np.split(found, 2)
     return PropertyReference(per_atom, per_square, known.shift, known.scale)
 
@@ -172,7 +172,7 @@ def completed(
 def reference_values(
     molecules: LabeledSet, species: Sequence[int], target: Target, reference: PropertyReference
 ) -> FloatArray:
-    """What a reference says of molecules, (M, *shape) in the target's unit; NaN where an element of theirs is NaN.
+    """The reference values of molecules, (M, *shape) in the target's unit; NaN if the coefficient of an element is NaN.
 
     Example:
         >>> from ik_e3nn.targets import Extensive
@@ -191,7 +191,7 @@ def reference_values(
 def _composition(data: LabeledSet, species: Sequence[int], target: Target) -> tuple[FloatArray, FloatArray]:
     """Numbers of atoms and sums of their squared distances from the center of nuclear charge, by species.
 
-    A row for every value of the target: of a structure, or of one of its atoms.
+    There is one row for each value of the target: for each structure, or for each atom.
     """
     kinds = np.array(species)
     if target.per_atom:

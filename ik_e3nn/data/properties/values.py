@@ -1,4 +1,4 @@
-"""Values of properties as files have them: numbers, text, lists, or columns of their own."""
+"""Values of properties in the forms found in files: numbers, text, lists, or one column for each component."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ MISSING = ("", "nan", "NaN", "NA", "N/A", "n/a", "None", "null")
 
 
 def stated_value(atoms: Atoms, target: Target, where: str) -> FloatArray:
-    """The value that a structure has in its ``info``, ``arrays`` or stored results, NaN if it has none.
+    """The value of a target in the ``info``, ``arrays`` or stored results of a structure, NaN if it is missing.
 
     Args:
         atoms: The structure.
         target: The target.
-        where: What messages call the structure.
+        where: Name of the structure in messages.
 
     Returns:
-        (1, *shape), or (N, *shape) where every atom has a value.
+        (1, *shape), or (N, *shape) for a per-atom target.
 
     Raises:
-        DataError: The value has a wrong shape, is infinite, or cannot be one of the target.
+        DataError: The value has a wrong shape, is infinite, or is impossible for the target.
     """
     return value_of({**getattr(atoms.calc, "results", {}), **atoms.info}, target, where, atoms)
 
@@ -36,7 +36,7 @@ def value_of(source: Mapping[str, Any], target: Target, where: str, atoms: Atoms
     """The value of one molecule, NaN if missing; vectors may be text, lists or columns ``mu_0``, ``mu_1``, ..."""
     shape = (len(atoms) if target.per_atom else 1, *target.shape)
     found = source.get(target.name)
-    if target.per_atom:  # ASE moves columns with names of its own, such as charges, to the results
+    if target.per_atom:  # ASE moves columns with names it knows, such as charges, to the results
         found = atoms.arrays.get(target.name, found)
     if found is None and target.shape and not target.per_atom:
         parts = [source.get(f"{target.name}_{k}") for k in range(target.width)]

@@ -1,1 +1,1 @@
-"""Point clouds, the solids and files that they come from, and particles on springs."""
+"""Point clouds, the solids and files they are sampled from, and particles on springs."""

@@ -1,4 +1,4 @@
-"""Point clouds with normals as PyG objects: sampled from meshes, normalized, disturbed, turned."""
+"""Point clouds with normals as PyG objects: sampled from meshes, normalized, disturbed and rotated."""
 
 from collections.abc import Sequence
 
@@ -15,18 +15,18 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 
 def point_cloud(positions: Tensor | ArrayLike, normals: Tensor | ArrayLike, label: int) -> Data:
-    """A labeled cloud, moved to its centroid and scaled to radius 1.
+    """A labeled cloud, centered at its centroid and scaled to radius 1.
 
     Args:
         positions: (P, 3).
-        normals: (P, 3), need not be normalized; zero vectors stay.
+        normals: (P, 3), of any length; zero vectors stay zero.
         label: Class.
 
     Returns:
         A ``Data`` with ``pos`` and ``normal`` (P, 3), float32, and ``y`` (1,).
 
     Raises:
-        DataError: Shapes do not fit, or numbers are not finite.
+        DataError: Shapes do not match, or numbers are not finite.
 
     Example:
         >>> point_cloud([[0.0, 0, 0], [0, 0, 4]], [[0, 0, -1], [0, 0, 1]], 3).pos.tolist()
@@ -63,16 +63,16 @@ def mesh_cloud(mesh: Mesh, points: int, label: int, *, seed: int) -> Data:
 
     Args:
         mesh: The surface.
-        points: How many.
+        points: Number of points.
         label: Class.
-        seed: Of the sampling; torch's own generator is left alone.
+        seed: Seed of the sampling; torch's global generator is not changed.
 
     Returns:
         See ``point_cloud``.
 
     Raises:
-        DataError: The surface has no area or one that is not finite, or faces without vertices.
-        ValueError: No points are asked for.
+        DataError: The area of the surface is zero or not finite, or a face names a vertex that does not exist.
+        ValueError: ``points`` is less than 1.
 
     Example:
         >>> from ik_e3nn.data.shapes.solids import box
@@ -80,7 +80,7 @@ def mesh_cloud(mesh: Mesh, points: int, label: int, *, seed: int) -> Data:
         [1.0]
     """
     if points < 1:
-        raise ValueError(f"points of a cloud must be at least 1; got {points}")
+        raise ValueError(f"the number of points of a cloud must be at least 1; got {points}")
     vertices = torch.tensor(np.asarray(mesh.vertices), dtype=torch.float64).reshape(-1, 3)
     faces = torch.tensor(np.asarray(mesh.faces), dtype=torch.int64).reshape(-1, 3)
     if len(faces) and not 0 <= int(faces.min()) <= int(faces.max()) < len(vertices):
@@ -96,12 +96,12 @@ def mesh_cloud(mesh: Mesh, points: int, label: int, *, seed: int) -> Data:
 
 
 def disturbed(cloud: Data, *, noise: float, dropout: float, rng: np.random.Generator) -> Data:
-    """A cloud with shifted points, some of them left out; normals stay.
+    """A cloud with shifted points, some of which are left out; normals are not changed.
 
     Args:
         cloud: The cloud; it is only read.
         noise: Standard deviation of the shifts.
-        dropout: Largest fraction of points left out; the fraction is uniform, and one point stays.
+        dropout: Largest fraction of points left out; the fraction is uniform, and at least one point is kept.
         rng: Source of randomness.
 
     Raises:
@@ -117,12 +117,12 @@ def disturbed(cloud: Data, *, noise: float, dropout: float, rng: np.random.Gener
 
 
 def turned(clouds: Sequence[Data], group: SymmetryGroup | str, *, seed: int) -> list[Data]:
-    """Every cloud under a random element of a group of its own; mirrors turn normals too.
+    """Every cloud under its own random element of a group, which acts on the normals, too.
 
     Args:
         clouds: The clouds; they are only read.
-        group: The group, or its name: "SO2" turns about z, "SO3" anyhow, "C1" leaves everything.
-        seed: Of the elements.
+        group: The group, or its name: "SO2" rotates about z, "SO3" about any axis, "C1" not at all.
+        seed: Seed of the random elements.
 
     Example:
         >>> cloud = point_cloud([[0.0, 0, 0], [0, 0, 4]], [[0, 0, -1], [0, 0, 1]], 3)

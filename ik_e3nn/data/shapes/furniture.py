@@ -1,4 +1,4 @@
-"""Procedural furniture: labeled solids that stand upright, some of which are others laid down or turned over."""
+"""Procedural furniture: labeled solids; some classes are other classes laid down or turned upside down."""
 
 from collections.abc import Callable
 
@@ -124,11 +124,11 @@ FURNITURE = tuple(SOLIDS)
 
 
 def furniture_mesh(name: str, rng: Random) -> Mesh:
-    """A solid of a class, of random dimensions, standing upright along z.
+    """A solid of a class with random dimensions; z is up.
 
     Args:
         name: One of ``FURNITURE``.
-        rng: Source of randomness. The same state gives the same solid to classes that differ by orientation alone.
+        rng: Source of randomness. Classes that differ only in orientation get the same solid from the same state.
 
     Raises:
         ValueError: The class is unknown.
@@ -154,10 +154,11 @@ def furniture_clouds(
     rotation: SymmetryGroup | str = "C1",
     progress: bool = False,
 ) -> list[Data]:
-    """Point clouds of procedural furniture, the classes in turn.
+    """Point clouds of procedural furniture, which cycle through the classes.
 
-    Five classes are the solids of another one, of the same random dimensions, turned upside down ("overturned table",
-    "cradle", "bell") or laid down ("rack", "bolster"): only a model that knows where up is can tell them.
+    Five classes are the solids of another class, with the same random dimensions, turned upside down ("overturned
+    table", "cradle", "bell") or laid down ("rack", "bolster"): only a model that knows which way is up can distinguish
+    them.
 
     Args:
         count: Number of clouds.
@@ -165,11 +166,11 @@ def furniture_clouds(
         points: Points of a cloud, sampled evenly over the surface.
         noise: Standard deviation of a shift of every point, for clouds of radius 1.
         dropout: Largest fraction of points that are left out; the fraction is uniform.
-        rotation: Group whose random elements turn the clouds: "C1" leaves them, "SO2" turns about z, "SO3" anyhow.
+        rotation: Group of random rotations of the clouds: "C1" for none, "SO2" about z, "SO3" about any axis.
         progress: Show a progress bar.
 
     Returns:
-        One ``Data`` a cloud: ``pos`` and ``normal`` (P, 3), float32; ``y`` (1,), the place in ``FURNITURE``.
+        One ``Data`` for each cloud: ``pos`` and ``normal`` (P, 3), float32; ``y`` (1,), the place in ``FURNITURE``.
 
     Raises:
         ValueError: A number is out of range.

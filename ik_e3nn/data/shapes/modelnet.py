@@ -1,4 +1,4 @@
-"""ModelNet-10 and ModelNet-40 from the files that people have on disk. Nothing is downloaded."""
+"""ModelNet-10 and ModelNet-40 from files on disk; nothing is downloaded."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +40,7 @@ Split = Literal["train", "test"]
 
 
 class Shape(NamedTuple):
-    """A shape on disk: its class, where it is, and what reads it for a number of points and a seed."""
+    """A shape on disk: its class, its place, and a function that reads it with a number of points, label and seed."""
 
     name: str
     place: str
@@ -50,7 +50,7 @@ class Shape(NamedTuple):
 def read_modelnet(
     path: str | Path, split: Split, *, classes: int = 40, points: int = 1024, seed: int = 0, progress: bool = False
 ) -> list[Data]:
-    """Labeled point clouds with normals, of radius 1, from any of the forms in which ModelNet is passed round.
+    """Labeled point clouds with normals, of radius 1, from any of the common file formats of ModelNet.
 
     * The archive of meshes: ``ModelNet40/chair/train/chair_0001.off``, as a folder or still in its zip file. Points are
       sampled evenly over the faces.
@@ -60,20 +60,20 @@ def read_modelnet(
 
     Args:
         path: The folder, or the zip file.
-        split: "train" or "test", the official ones.
-        classes: 40, or 10 for those of ModelNet-10 (whose split is the same).
-        points: Points of a cloud; of files that hold points, a random choice.
-        seed: Of sampling and choice.
+        split: "train" or "test", the official split.
+        classes: 40, or 10 for the classes of ModelNet-10 (whose split is the same).
+        points: Points of a cloud; from files that hold points, a random selection.
+        seed: Seed of sampling and selection.
         progress: Show a progress bar.
 
     Returns:
-        One ``Data`` a shape: ``pos`` and ``normal`` (P, 3), float32; ``y`` (1,), the place in ``MODELNET40`` or
+        One ``Data`` for each shape: ``pos`` and ``normal`` (P, 3), float32; ``y`` (1,), the place in ``MODELNET40`` or
         ``MODELNET10``.
 
     Raises:
-        DataError: Nothing of the kind is there, a file is broken, or it holds fewer points than asked for.
-        MissingDependencyError: hdf5 files without h5py.
-        ValueError: An unknown split, number of classes or number of points.
+        DataError: No ModelNet is found, a file is damaged, or it holds fewer points than requested.
+        MissingDependencyError: hdf5 files are given, and h5py is not installed.
+        ValueError: The split, number of classes or number of points is not one of those above.
 
     Reference:
         Wu et al., 3D ShapeNets, CVPR 2015; Qi et al., PointNet++, NeurIPS 2017 (the files with points).
@@ -91,7 +91,7 @@ def read_modelnet(
         raise DataError(f"no ModelNet-{classes} ({split}) at {path}. {WHERE}")
     if len(shapes) != OFFICIAL[classes, split]:
         logger.warning(
-            "%s holds %d shapes of the %d of ModelNet-%d (%s)",
+            "%s holds %d of the %d shapes of ModelNet-%d (%s)",
             path, len(shapes), OFFICIAL[classes, split], classes, split,
         )  # fmt: skip
     bar = tqdm(shapes, desc=f"ModelNet-{classes} {split}", unit="shape", disable=not progress)
@@ -103,19 +103,19 @@ def read_modelnet(
 
 
 def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0) -> list[Data]:
-    """The same from PyG's ``ModelNet`` data set, or any objects with ``pos``, ``y``, and ``face`` or ``normal``.
+    """Labeled point clouds from PyG's ``ModelNet``, or objects with ``pos``, ``y``, and ``face`` or ``normal``.
 
     Args:
         dataset: The objects; they are only read. Classes are PyG's numbers: ``MODELNET40`` or ``MODELNET10``.
-        points: Points of a cloud, sampled over the faces, or chosen where the objects hold points.
-        seed: Of sampling and choice.
+        points: Points of a cloud, sampled over the faces, or selected at random if the objects hold points.
+        seed: Seed of sampling and selection.
 
     Returns:
         See ``read_modelnet``.
 
     Raises:
-        DataError: Neither faces nor normals, no label, a mesh without area, or fewer points than asked for.
-        ValueError: No points are asked for.
+        DataError: An object has neither faces nor normals, no label, no area, or fewer points than requested.
+        ValueError: ``points`` is less than 1.
 
     Example:
         >>> corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
@@ -124,14 +124,14 @@ def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0)
         [0.0, 0.0, 1.0]
     """
     if points < 1:
-        raise ValueError(f"points of a cloud must be at least 1; got {points}")
+        raise ValueError(f"the number of points of a cloud must be at least 1; got {points}")
     clouds = []
     for index, data in enumerate(dataset):
         positions, faces, normals, label = (data.get(key) for key in ("pos", "face", "normal", "y"))
         if positions is None or label is None or (faces is None and normals is None):
             raise DataError(
-                f"object {index} needs pos, y, and face or normal; it has {sorted(data.keys())}. Leave SamplePoints "
-                "out, or give it include_normals=True"
+                f"object {index} needs pos, y, and face or normal; it has {sorted(data.keys())}. Remove SamplePoints, "
+                "or give it include_normals=True"
             )
         with _naming(f"object {index}"):
             if faces is not None:
@@ -143,7 +143,7 @@ def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0)
 
 
 def _find(path: Path, split: str, classes: int) -> Iterator[Shape]:
-    """Shapes of whichever form is there."""
+    """The shapes of a split, in whichever format is found."""
     if list(path.glob(f"*{split}*.h5")):
         yield from _hdf5(path, split)
     elif (lists := sorted(path.glob(f"modelnet*_{split}.txt"))) != []:
@@ -169,7 +169,7 @@ def _text(path: Path, listed: Path) -> Iterator[Shape]:
 
         def read(points: int, label: int, seed: int, file: Path = file) -> Data:
             if not file.is_file():
-                raise DataError(f"{listed} names {file}, which is not there; unpack the archive again")
+                raise DataError(f"{listed} names {file}, which does not exist; unpack the archive again")
             try:
                 rows = np.loadtxt(file, delimiter=",", dtype=np.float64, ndmin=2)
             except ValueError as error:
@@ -195,11 +195,11 @@ def _hdf5(path: Path, split: str) -> Iterator[Shape]:
                 positions, normals = (torch.from_numpy(content[key][:]) for key in ("data", "normal"))
                 labels = content["label"][:].reshape(-1).astype(int)
         except OSError as error:
-            raise DataError(f"{file} is not a readable hdf5 file ({error}): get it again") from error
+            raise DataError(f"{file} is not a readable hdf5 file ({error}); download it again") from error
         if not len(positions) == len(normals) == len(labels):
             raise DataError(
                 f"{file} must have a normal and a label for each shape; it has {len(positions)} shapes, "
-                f"{len(normals)} of normals and {len(labels)} labels"
+                f"{len(normals)} sets of normals and {len(labels)} labels"
             )
         outside = labels[(labels < 0) | (labels >= len(names))]
         if outside.size:
@@ -213,9 +213,9 @@ def _hdf5(path: Path, split: str) -> Iterator[Shape]:
 
 
 def _chosen(positions: Tensor, normals: Tensor, points: int, label: int, seed: int) -> Data:
-    """A cloud of some of the points of a file."""
+    """A cloud of randomly selected points of a file."""
     if len(positions) < points:
-        raise DataError(f"it holds {len(positions)} points, fewer than the {points} asked for")
+        raise DataError(f"it holds {len(positions)} points, fewer than the {points} requested")
     order = np.random.default_rng(seed).permutation(len(positions))[:points]
     chosen = torch.from_numpy(np.sort(order))
     return point_cloud(positions[chosen], normals[chosen], label)
@@ -223,7 +223,7 @@ def _chosen(positions: Tensor, normals: Tensor, points: int, label: int, seed: i
 
 @contextmanager
 def _naming(place: str) -> Iterator[None]:
-    """Errors in data say where they are, unless they do already."""
+    """Put the place before the message of a ``DataError``, unless the message names it already."""
     try:
         yield
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Particles joined by springs and tied to a plane: trajectories whose only symmetry is that about an axis."""
+"""Particles joined by springs and tied to a plane: trajectories whose only symmetry is about an axis."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ FloatArray = NDArray[np.float64]
 
 SPRING = 0.1  # strength of a spring between two particles
 LINK_PROBABILITY = 0.5
-SPREAD = 0.5  # standard deviation of the first coordinates
-SPEED = 0.5  # at the start, in a random direction
+SPREAD = 0.5  # standard deviation of the initial coordinates
+SPEED = 0.5  # initial speed, in a random direction
 MAX_FORCE = 100.0
 TIMESTEP = 0.001
 
@@ -41,7 +41,7 @@ class Trajectories:
         x, v = self.positions, self.velocities
         kinetic = 0.5 * (v**2).sum((2, 3))
         distances = ((x[:, :, :, None] - x[:, :, None]) ** 2).sum(4)
-        springs = 0.25 * SPRING * (self.links[:, None] * distances).sum((2, 3))  # every pair is counted twice
+        springs = 0.25 * SPRING * (self.links[:, None] * distances).sum((2, 3))  # the sum counts every pair twice
         plane = 0.5 * self.stiffness * ((x[..., 2] - self.heights[:, None]) ** 2).sum(2)
         total: FloatArray = kinetic + springs + plane
         return total
@@ -59,13 +59,13 @@ def simulate_nbody(
 ) -> Trajectories:
     r"""Simulate all systems at once.
 
-    Every two particles are linked with probability 1/2 by a spring of zero length, and every particle is tied to the
+    Each pair of particles is linked with probability 1/2 by a spring of zero length, and every particle is tied to the
     plane z = 0 by a spring that slides freely over it:
 
     .. math:: \ddot r_i = \mathrm{clip}\Big( 0.1 \sum_{j \in \text{links}(i)} (r_j - r_i) - k (z_i - L_i) \, e_z \Big)
 
     with :math:`L_i` uniform in [0, 1], coordinates from N(0, 0.5^2), speeds of 0.5 in random directions, and every
-    component of a force clipped to 100. Leapfrog (velocity Verlet) with a step of 0.001; the start is the first frame.
+    component of a force clipped to 100. The integrator is velocity Verlet with a step of 0.001; the start is frame 0.
 
     Args:
         num_systems: Number B of systems.
@@ -117,7 +117,7 @@ def simulate_nbody(
 
 
 def _starts(systems: int, particles: int, rng: np.random.Generator) -> tuple[FloatArray, ...]:
-    """Links (N, N, B), heights (N, B), positions and velocities (N, 3, B): systems last, so that sums run over them."""
+    """Links (N, N, B), heights (N, B), positions and velocities (N, 3, B): systems last, for speed."""
     upper = np.triu(rng.random((systems, particles, particles)) < LINK_PROBABILITY, 1)
     links = (upper | upper.transpose(0, 2, 1)).astype(float)
     heights = rng.random((systems, particles))

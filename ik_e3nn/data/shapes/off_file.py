@@ -1,4 +1,4 @@
-"""Meshes in the Object File Format, and the archives of them."""
+"""Meshes in the Object File Format (OFF), and archives of them."""
 
 import zipfile
 from pathlib import Path
@@ -16,7 +16,7 @@ class Archive:
         path: The folder (or one above it), or the zip file.
 
     Raises:
-        DataError: A file that is no zip archive.
+        DataError: The file is not a zip archive.
     """
 
     def __init__(self, path: Path) -> None:
@@ -26,7 +26,7 @@ class Archive:
             try:
                 self.zip = zipfile.ZipFile(path)
             except Exception as error:  # of any kind: the content may be anything
-                raise DataError(f"{path} is not a readable zip archive ({error}): get it again") from error
+                raise DataError(f"{path} is not a readable zip archive ({error}); download it again") from error
 
     def names(self, split: str) -> list[str]:
         """Files of a split, sorted."""
@@ -42,13 +42,13 @@ class Archive:
         """Text of a file.
 
         Raises:
-            DataError: The zip archive is damaged there.
+            DataError: The zip archive is damaged.
         """
         if self.zip is not None:
             try:
                 return self.zip.read(name).decode(errors="replace")
             except Exception as error:  # of any kind: the content may be anything
-                raise DataError(f"{name} in {self.path} is damaged ({error}): get the archive again") from error
+                raise DataError(f"{name} in {self.path} is damaged ({error}); download the archive again") from error
         return (self.path.parent / name).read_text(errors="replace")
 
 
@@ -57,10 +57,10 @@ def read_off(text: str, name: str = "the file") -> Mesh:
 
     Args:
         text: The file's content. Some files of ModelNet lack the line break after "OFF".
-        name: What errors call it.
+        name: Name of the file in messages.
 
     Raises:
-        DataError: Not an OFF file, or a broken one.
+        DataError: The text is not an OFF file, or is damaged.
 
     Example:
         >>> read_off("OFF3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n").faces.tolist()
@@ -73,14 +73,14 @@ def read_off(text: str, name: str = "the file") -> Mesh:
         words = content[3:].split()
         num_vertices, num_faces = int(words[0]), int(words[1])
         if min(num_vertices, num_faces) < 0:
-            raise ValueError(f"it says that it has {num_vertices} vertices and {num_faces} faces")
+            raise ValueError(f"its header gives {num_vertices} vertices and {num_faces} faces")
         stop = 3 + 3 * num_vertices
         vertices = np.array(words[3:stop], dtype=np.float64).reshape(num_vertices, 3)
         faces = _triangles(np.array(words[stop:], dtype=np.int64), num_faces)
     except (ValueError, IndexError) as error:
         raise DataError(f"{name} is a broken OFF file: {error}") from error
     if faces.size and not 0 <= faces.min() <= faces.max() < num_vertices:
-        raise DataError(f"{name} is a broken OFF file: a face names a vertex that is not there")
+        raise DataError(f"{name} is a broken OFF file: a face names a vertex that does not exist")
     return Mesh(vertices, faces)
 
 
@@ -89,7 +89,7 @@ def _triangles(numbers: IntArray, count: int) -> IntArray:
 
     Raises:
         IndexError: The numbers end too early.
-        ValueError: A polygon of fewer than three corners.
+        ValueError: A polygon has fewer than three corners, or the numbers end too early.
     """
     rows = numbers[: 4 * count]
     if len(rows) == 4 * count and (rows[::4] == 3).all():
@@ -99,7 +99,7 @@ def _triangles(numbers: IntArray, count: int) -> IntArray:
         corners = int(numbers[place])
         polygon = numbers[place + 1 : place + 1 + corners]
         if corners < 3 or len(polygon) < corners:
-            raise ValueError(f"a face has {corners} corners, of which {len(polygon)} are there")
+            raise ValueError(f"a face must have at least 3 corners; got {corners}, of which {len(polygon)} are named")
         faces += [(polygon[0], polygon[k], polygon[k + 1]) for k in range(1, corners - 1)]
         place += 1 + corners
     return np.array(faces, dtype=np.int64).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Triangle meshes of simple solids, to build furniture of."""
+"""Triangle meshes of simple solids, the parts of furniture."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -28,12 +28,12 @@ class Mesh(NamedTuple):
         return float((a * np.cross(b, c)).sum() / 6)
 
     def mapped(self, matrix: ArrayLike) -> "Mesh":
-        """Under a linear map without reflection: vertices v -> matrix v."""
+        """The mesh under a linear map without reflection: vertices v -> matrix v."""
         return Mesh(self.vertices @ np.asarray(matrix, dtype=np.float64).T, self.faces)
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
-    """Several meshes as one; faces inside of others stay.
+    """Several meshes as one; faces inside other meshes are kept.
 
     Example:
         >>> join([box((0, 0, 0), (1, 1, 1)), box((2, 0, 0), (3, 1, 1))]).faces.shape
@@ -54,7 +54,7 @@ def prism(lower: ArrayLike, upper: ArrayLike) -> Mesh:
         upper: Corners, (n, 3).
 
     Returns:
-        The mesh, with normals outwards whichever way the polygons run.
+        The mesh, with outward normals for either direction of the polygons.
 
     Example:
         >>> triangle = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]])
@@ -99,7 +99,7 @@ def frustum(
     Args:
         low: Center of the lower circle, (3,).
         high: Center of the upper circle, (3,).
-        radii: Of the lower and the upper circle.
+        radii: Radii of the lower and the upper circle.
         segments: Corners of a circle; 4 makes square posts.
         start: Angle of the first corner (radian).
 
@@ -116,8 +116,8 @@ def vessel(heights: tuple[float, float], radii: tuple[float, float], wall: float
     """The wall of a hollow frustum about z, without floor and lid.
 
     Args:
-        heights: Of its lower and its upper rim.
-        radii: Outer radii there.
+        heights: Heights of the lower and the upper rim.
+        radii: Outer radii of the lower and the upper rim.
         wall: Thickness.
         segments: Number of flat pieces.
 
@@ -141,9 +141,9 @@ def half_ring(height: float, radii: tuple[float, float], depth: float, *, segmen
     """The upper half of a ring that stands in the plane of x and z.
 
     Args:
-        height: Of its center.
-        radii: Inner and outer.
-        depth: Along y.
+        height: Height of its center.
+        radii: Inner and outer radius.
+        depth: Extent along y.
         segments: Number of flat pieces.
 
     Example:

@@ -124,7 +124,7 @@ def test_molecules_without_bonds_are_counted_for_a_model_that_knows_bonds(caplog
     StructureDataset(LabeledSet.of_labels([bonded, crystal], [labels[0], labels[2]]), 3.0, inputs=["bond_types"])
     assert not caplog.messages
     StructureDataset(LabeledSet.of_labels([bonded, bare, crystal], labels), 3.0, inputs=["bond_types"])
-    assert "1 of 3 structures are molecules without any (first: structure 1)" in caplog.text
+    assert "1 of 3 structures are molecules without bonds (first: structure 1)" in caplog.text
 
 
 def test_a_charge_of_other_atoms_is_refused_where_the_model_reads_it() -> None:

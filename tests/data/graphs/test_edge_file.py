@@ -114,7 +114,7 @@ def test_a_damaged_file_is_named(tmp_path, size):
     StructureDataset(structures(), R_MAX, cache=tmp_path).prepare()
     [path] = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DataError, match=f"the neighbor lists in {path} are damaged: delete the file"):
+    with pytest.raises(DataError, match=f"the neighbor lists in {path} are damaged; delete the file"):
         StructureDataset(structures(), R_MAX, cache=tmp_path)[0]
 
 

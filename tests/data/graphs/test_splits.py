@@ -22,7 +22,7 @@ def test_smaller_training_sets_are_beginnings_of_larger_ones_and_leave_the_rest_
     assert np.array_equal(small.train, whole.train[:50])
     assert np.array_equal(small.test, whole.test[:30])
     assert not set(small.train) & set(whole.test)
-    with pytest.raises(DataError, match=r"has 100 to test on; 101 were asked for"):
+    with pytest.raises(DataError, match="the test part of 1000 molecules has 100; got a size of 101"):
         paper_split(1000, test=101)
 
 

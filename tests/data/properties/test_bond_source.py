@@ -103,7 +103,7 @@ def test_the_three_choices_for_molecules_without_bonds(caplog) -> None:
     single, report = with_bonds(broken, on_failure="single")
     assert set(np.reshape(single.structures[1].info["bonds"], (-1, 3))[:, 2]) == {1}
     assert len(single.structures[1].info["bonds"]) // 3 == 8
-    with pytest.raises(DataError, match="bonds were found for none"):
+    with pytest.raises(DataError, match="no bonds were found for any"):
         with_bonds(broken.select([1]), on_failure="skip")
     with pytest.raises(DataError, match="the file has no bonds"):
         with_bonds(broken, "given")

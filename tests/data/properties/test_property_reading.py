@@ -64,7 +64,7 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, [DipoleNorm("mu", "D")])
     table.write_text("smiles,other\nCO,1\n")
     with pytest.raises(
-        DataError, match="has a value of logS; check the names of columns, .*: there are other, smiles$"
+        DataError, match="has a value of logS; check the names of columns, .*: the files have other, smiles$"
     ):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nC1,1\n")
@@ -112,7 +112,7 @@ def test_positions_that_are_no_numbers_are_refused_or_left_out(tmp_path, caplog,
     assert read_properties(path, targets, skip=True).ids == ["a.xyz:0", "a.xyz:2"]
     assert "a.xyz is left out: some positions are NaN or infinite" in caplog.text
     write(path, frames[1])
-    with pytest.raises(DataError, match=r"no molecule of .*a.xyz is left"):
+    with pytest.raises(DataError, match=r"no molecule of .*a.xyz can be used"):
         read_properties(path, targets, skip=True)
 
 
@@ -163,7 +163,9 @@ def test_names_of_data_fields_and_info_are_listed_where_a_property_is_nowhere(tm
     atoms = molecule_from_smiles("CO")
     atoms.info["logs"] = 1.0
     write(tmp_path / "a.xyz", atoms)
-    with pytest.raises(DataError, match="no molecule in .*a.xyz has a value of logS; .*: there are bonds, .*, logs, "):
+    with pytest.raises(
+        DataError, match="no molecule in .*a.xyz has a value of logS; .*: the files have bonds, .*, logs, "
+    ):
         read_properties(tmp_path / "a.xyz", TARGETS[:1])
 
 
@@ -180,7 +182,7 @@ def test_targets_of_a_configuration() -> None:
     assert resolve_targets({"a": {"kind": "intensive", "unit": "eV"}}) == resolve_targets({"a": "intensive eV"})
     with pytest.raises(ConfigError, match=r"target 'a' is .*, but it must be like 'intensive eV' or"):
         resolve_targets({"a": {"type": "intensive"}})
-    with pytest.raises(ConfigError, match=r"logS; a list may name those of QM9 .*For your own say what they are"):
+    with pytest.raises(ConfigError, match=r"logS; a list may name those of QM9 .*For your own, give kind and unit"):
         resolve_targets(["logS"])
     with pytest.raises(ConfigError, match="target 'a' is of kind 'big', but it must be one of extensive"):
         resolve_targets({"a": "big eV"})
@@ -273,7 +275,7 @@ def test_all_bad_rows_are_named_at_once(tmp_path) -> None:
 
 def test_an_id_of_a_table_stands_for_one_row(tmp_path) -> None:
     (tmp_path / "a.csv").write_text("id,smiles,gap\na,CCO,1.0\nb,CO,2.0\na,C,3.0\n")
-    with pytest.raises(DataError, match="ids that occur twice: 'a' in rows 1, 3; give every row its own"):
+    with pytest.raises(DataError, match="ids that occur twice: 'a' in rows 1, 3; give every row a different id"):
         read_properties(tmp_path / "a.csv", [Intensive("gap", "eV")])
 
 

@@ -1,4 +1,4 @@
-"""QM9: all its forms give the same molecules, in eV, with total and atomisation energies apart."""
+"""QM9: all its forms give the same molecules, in eV, with total and atomization energies apart."""
 
 import tarfile
 
@@ -142,7 +142,7 @@ def test_one_of_the_published_files_or_a_glob_of_them_is_read(tmp_path):
         read_properties(tmp_path / "dsgdb9nsd_1*.xyz", targets)
 
 
-def test_units_are_said_and_energies_of_atomisation_are_other_targets(tmp_path):
+def test_units_are_said_and_energies_of_atomization_are_other_targets(tmp_path):
     found = read_qm9(write_arrays(tmp_path))
     assert TARGETS["U0"].unit == TARGETS["U0_atom"].unit == "eV"
     assert found.values["homo"][0] == pytest.approx(-10.5498, abs=1e-4)
@@ -171,7 +171,7 @@ def test_the_list_of_uncharacterized_molecules_counts_from_one(tmp_path):
 
 
 def test_what_is_not_qm9_is_said(tmp_path):
-    with pytest.raises(DataError, match="QM9 is not downloaded for you"):
+    with pytest.raises(DataError, match="does not exist; QM9 is not downloaded"):
         read_qm9(tmp_path / "qm9")
     with pytest.raises(DataError, match=r"nor any dsgdb9nsd_\*.xyz"):
         read_qm9(tmp_path)
@@ -182,13 +182,15 @@ def test_what_is_not_qm9_is_said(tmp_path):
     with pytest.raises(DataError, match="molecule 2: mu is infinite"):
         read_qm9(write_arrays(tmp_path, targets=np.where(VALUES == 1.6256, np.inf, VALUES)))
     write_sdf(tmp_path, rows=2)
-    with pytest.raises(DataError, match=r"has 3 molecules or more, gdb9.sdf.csv only 2 rows"):
+    with pytest.raises(DataError, match=r"has at least 3 molecules, but gdb9.sdf.csv has only 2 rows"):
         read_qm9(tmp_path)
     (tmp_path / "gdb9.sdf.csv").write_text("mol_id,mu\n1,2\n")
     with pytest.raises(DataError, match=r"lacks the column\(s\) alpha"):
         read_qm9(tmp_path)
     (tmp_path / "gdb9.sdf.csv").unlink()
-    with pytest.raises(DataError, match=r"no gdb9.sdf.csv beside"):
+    with pytest.raises(
+        DataError, match=r"gdb9.sdf.csv, which holds the properties, must be beside .*, but does not exist"
+    ):
         read_qm9(tmp_path)
     with pytest.raises(DataError, match=r"a.xyz is not a file of dsgdb9nsd"):
         parse_xyz("a.xyz", "3\nnonsense\n")
@@ -205,7 +207,7 @@ def test_damaged_files_are_named(tmp_path):
     for data, message in (
         (b"", "is not an npz file"),
         (b"text", "is not an npz file"),
-        (whole[: len(whole) // 2], "is not an npz file .*or is cut short"),
+        (whole[: len(whole) // 2], "is not an npz file .*or is truncated"),
         (whole[:place] + b"?" + whole[place + 1 :], r"is damaged \(the checksum of targets.npy is wrong\)"),
     ):
         path.write_bytes(data)
@@ -289,7 +291,7 @@ def test_a_full_set_with_uncharacterized_molecules_is_pointed_out(tmp_path, monk
     many = raw._replace(structures=[Atoms("H")] * count, numbers=numbers, values=values, smiles=["[H]"] * count)
     monkeypatch.setattr(module, "read_arrays", lambda path: many)
     read_qm9(tmp_path / "qm9.npz")
-    assert "3,054 that are in it are not left out" in caplog.text
+    assert "3,054 molecules on it are not left out" in caplog.text
 
 
 def test_a_mark_at_the_beginning_of_the_table_does_not_matter(tmp_path):

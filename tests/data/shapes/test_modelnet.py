@@ -158,7 +158,7 @@ def test_a_seed_gives_the_same_points_and_fewer_points_are_a_choice(meshes, clou
 def test_a_part_of_the_set_is_reported(meshes, caplog):
     with caplog.at_level(logging.WARNING):
         read_modelnet(meshes, "train", points=POINTS)
-    assert "holds 3 shapes of the 9843 of ModelNet-40 (train)" in caplog.text
+    assert "holds 3 of the 9843 shapes of ModelNet-40 (train)" in caplog.text
     assert OFFICIAL[40, "train"] + OFFICIAL[40, "test"] == 12311
 
 
@@ -180,7 +180,7 @@ def test_broken_meshes_are_named():
     ):
         with pytest.raises(DataError, match="x.off is a broken OFF file"):
             read_off(text, "x.off")
-    with pytest.raises(DataError, match="a face names a vertex that is not there"):
+    with pytest.raises(DataError, match="a face names a vertex that does not exist"):
         read_off("OFF 3 1 0\n0 0 0 1 0 0 0 1 0 3 0 1 7")
 
 
@@ -199,7 +199,7 @@ def test_what_is_missing_is_said_with_where_to_get_it(tmp_path):
 
 def test_broken_text_files_are_named(clouds, tmp_path):
     text = write_text(tmp_path / "text", clouds)
-    with pytest.raises(DataError, match="holds 60 points, fewer than the 61 asked for"):
+    with pytest.raises(DataError, match="holds 60 points, fewer than the 61 requested"):
         read_modelnet(text, "train", points=61)
     file = text / "chair" / "chair_0001.txt"
     file.write_text("1,2,3\n")
@@ -212,7 +212,7 @@ def test_broken_text_files_are_named(clouds, tmp_path):
     with pytest.raises(DataError, match="cannot be read as lines of x,y,z,nx,ny,nz"):
         read_modelnet(text, "train", points=1)
     file.unlink()
-    with pytest.raises(DataError, match=r"modelnet40_train.txt names .*chair_0001.txt, which is not there"):
+    with pytest.raises(DataError, match=r"modelnet40_train.txt names .*chair_0001.txt, which does not exist"):
         read_modelnet(text, "train", points=1)
 
 
@@ -232,7 +232,7 @@ def test_hdf5_labels_beyond_the_classes_are_named(clouds, tmp_path):
     ("key", "value", "message"),
     [
         ("label", [[8], [23], [-1]], "has label -1, but there are 40 classes"),
-        ("label", [[8], [23]], "it has 3 shapes, 3 of normals and 2 labels"),
+        ("label", [[8], [23]], "it has 3 shapes, 3 sets of normals and 2 labels"),
         ("data", np.full((3, POINTS, 3), np.nan), "ply_data_train0.h5, shape 0: .*numbers that are not finite"),
         ("data", np.zeros((3, POINTS)), r"ply_data_train0.h5, shape 0: .* of shape \(P, 3\)"),
     ],
@@ -267,7 +267,9 @@ def test_a_damaged_archive_is_named(meshes, tmp_path):
     content = bytearray(archive.read_bytes())
     content[90] ^= 255  # in the file's text
     archive.write_bytes(content)
-    with pytest.raises(DataError, match=r"chair_0001.off in .*ModelNet40.zip is damaged .*: get the archive again"):
+    with pytest.raises(
+        DataError, match=r"chair_0001.off in .*ModelNet40.zip is damaged .*; download the archive again"
+    ):
         read_modelnet(archive, "train", points=POINTS)
 
 
@@ -281,7 +283,7 @@ def test_hdf5_without_h5py(tmp_path, monkeypatch):
 def test_objects_without_faces_or_normals_are_named():
     with pytest.raises(DataError, match="object 0: points cannot be sampled on a mesh whose area is 0"):
         from_modelnet([Data(pos=torch.zeros(3, 3), face=torch.tensor([[0], [1], [2]]), y=torch.tensor([0]))])
-    with pytest.raises(DataError, match="object 0: it holds 3 points, fewer than the 5 asked for"):
+    with pytest.raises(DataError, match="object 0: it holds 3 points, fewer than the 5 requested"):
         from_modelnet([Data(pos=torch.zeros(3, 3), normal=torch.zeros(3, 3), y=torch.tensor([0]))], points=5)
     with pytest.raises(ValueError, match="points of a cloud must be at least 1; got 0"):
         from_modelnet([], points=0)
