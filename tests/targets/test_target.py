@@ -95,7 +95,7 @@ def test_predictions_of_another_shape_are_compared_value_by_value(rng) -> None:
 
 def test_values_of_another_quantity_are_not_taken_or_lost_in_silence() -> None:
     one = LabeledSet([Atoms("H")], (Intensive("gap", "eV"),), {"gap": np.array([1.0])})
-    with pytest.raises(DataError, match=r"there are values of Intensive\(name='gap', unit='eV'\), but Extensive"):
+    with pytest.raises(DataError, match=r"the set has values of Intensive\(name='gap', unit='eV'\), but Extensive"):
         one.with_targets([Extensive("gap", "eV")])
 
 

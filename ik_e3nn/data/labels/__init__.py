@@ -1,1 +1,1 @@
-"""Energies, forces and stress that come with structures: where they are, in which units, and which stand out."""
+"""Energies, forces and stress of structures: finding them, their units, and outliers."""

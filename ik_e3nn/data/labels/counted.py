@@ -1,4 +1,4 @@
-"""How sentences speak of some of the structures of a set."""
+"""How messages count and name some structures of a set."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 class Counted:
-    """Names how many of the structures something is true of, and the first of them.
+    """Part of a message: the number of structures with some property, and the first of them.
 
     Args:
-        places: What messages call each structure that is looked at.
-        total: How many there are in all.
+        places: What messages call each structure that was examined.
+        total: Number of all structures.
 
     Example:
         >>> Counted(["structure 0 of a.xyz", "structure 1 of a.xyz"], 2)(np.array([False, True]))
@@ -22,6 +22,6 @@ class Counted:
         self.places, self.total = places, total
 
     def __call__(self, members: NDArray[np.bool_]) -> str:
-        """Part of a sentence about the structures that are marked, (n,)."""
+        """The part of a message for the structures that are True in ``members``, (n,)."""
         looked = f"{len(members)} structures" if len(members) == self.total else f"{len(members)} structures looked at"
         return f"{int(members.sum())} of {looked} (the first is {self.places[int(np.argmax(members))]})"

@@ -1,4 +1,4 @@
-"""Energy of each species by itself (E0), fitted or given, with its provenance."""
+"""Energies of isolated atoms (E0), fitted or given, and their source."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
-# An atom whose images are farther away than this is taken to be alone, in A.
+# An atom whose periodic images are farther away than this is treated as isolated, in A.
 ISOLATION_DISTANCE = 6.0
-_BOUND_DISTANCE = 5.0  # nearer images are felt, whatever the mark says
-# Mean energy per atom relative to E0 outside this range means that E0 and the labels do not belong together, in eV.
+_BOUND_DISTANCE = 5.0  # nearer images interact, even if the atom is marked as isolated
+# A mean energy per atom relative to E0 outside this range, in eV, means that E0 and the labels do not match.
 USUAL_BINDING = (-15.0, 3.0)
 
 
 @dataclass(frozen=True)
 class EnergyReference:
-    """Energies per species that the model adds up before it learns the rest.
+    """E0 of each species; a model learns the energy relative to the sum of E0 over the atoms.
 
     Args:
         values: E0 in eV by atomic number.
@@ -49,24 +49,24 @@ class EnergyReference:
 def fit_energy_reference(
     structures: Sequence[Atoms], energies: ArrayLike, given: Mapping[int, float] | None = None
 ) -> EnergyReference:
-    r"""E0 of every species: given, else of isolated atoms, else by least squares.
+    r"""E0 of every species: given, else from isolated atoms, else by least squares.
 
     .. math:: \min_{E_0} \sum_s \big(E_s - \sum_Z n_{sZ} E_{0Z}\big)^2
 
-    over the species that are neither given nor seen as isolated atoms. If the compositions do not determine them all
-    (a single compound, say), the smallest solution is taken and the rank says so: sums over whole structures are right,
-    the values of single species are a convention.
+    over the species that are neither given nor present as isolated atoms. If the compositions do not determine all E0
+    (a single compound, for example), the solution of the smallest norm is taken and the rank is below the number of
+    species: sums over whole structures are right, but the values of single species are a convention.
 
     Args:
         structures: Structures, isolated atoms included.
         energies: Their energies, (n,), in eV; NaN where missing.
-        given: E0 in eV by atomic number, e.g. from the user; they are checked against the data.
+        given: E0 in eV by atomic number, for example from the user; they are compared with the data.
 
     Returns:
         The reference for all species of the structures.
 
     Raises:
-        DataError: Lengths differ, no energy at all where a fit is needed, or a given value is not finite.
+        DataError: Lengths differ, a fit is needed but there are no energies, or a given value is not finite.
 
     Example:
         >>> structures = [Atoms("H2"), Atoms("H2O"), Atoms("O2")]
@@ -96,7 +96,7 @@ def fit_energy_reference(
         raise DataError(f"E0 of {_names(fitted)} cannot be fitted: no structure with them has an energy; give their E0")
     if fitted:
         sources.append(_fit_source(fitted, fit))
-    coefficients = np.nan_to_num(fit.coefficients)  # no energy tells the E0 of some elements: it is zero
+    coefficients = np.nan_to_num(fit.coefficients)  # E0 is zero for elements without any energy
     e0s = dict(zip(species, map(float, coefficients), strict=True))
     reference = EnergyReference(e0s, fit.rank, fit.condition, "; ".join(sources))
     logger.info("E0: %s", reference.source)
@@ -105,7 +105,7 @@ def fit_energy_reference(
 
 
 def is_isolated(atoms: Atoms) -> bool:
-    """Whether a structure is one neutral atom, alone.
+    """Whether a structure is one isolated neutral atom.
 
     Args:
         atoms: The structure.
@@ -126,14 +126,14 @@ def is_isolated(atoms: Atoms) -> bool:
 
 
 def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list[str]:
-    """Sentences about structures that are marked as isolated atoms and are none.
+    """Warnings about structures that are marked as isolated atoms but are not.
 
     Args:
         structures: The structures.
-        places: What messages call each.
+        places: What messages call each structure.
 
     Returns:
-        Sentences.
+        One sentence for each of them.
 
     Example:
         >>> marked = Atoms("H", cell=[2, 9, 9], pbc=True, info={"config_type": "IsolatedAtom"})
@@ -150,7 +150,7 @@ def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list
         elif atoms.pbc.any() and np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all():
             try:
                 _, shifts = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, _BOUND_DISTANCE)
-            except DataError:  # a broken cell, which is said where it is used
+            except DataError:  # a broken cell, which is reported where it is used
                 continue
             if len(shifts):
                 distance = np.linalg.norm(shifts @ atoms.cell.array, axis=1).min()
@@ -162,12 +162,12 @@ def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list
 
 
 def _is_marked(atoms: Atoms) -> bool:
-    """Whether a structure is said to be an isolated atom."""
+    """Whether a structure is marked as an isolated atom."""
     return str(atoms.info.get("config_type", "")).lower().replace("_", "") == "isolatedatom"
 
 
 def lowest_energies(structures: Sequence[Atoms], labels: FloatArray) -> dict[int, float]:
-    """Energy of each species that occurs as an isolated atom; the lowest where there are several states."""
+    """Energy of each species that occurs as an isolated atom; the lowest if there are several."""
     found: dict[int, float] = {}
     for atoms, energy in zip(structures, labels, strict=True):
         if np.isfinite(energy) and is_isolated(atoms):
@@ -182,7 +182,7 @@ def lowest_energies(structures: Sequence[Atoms], labels: FloatArray) -> dict[int
 
 
 def _compare_with_atoms(given: Mapping[int, float], isolated: Mapping[int, float]) -> None:
-    """Warn where given values are not those of the isolated atoms of the data."""
+    """Warn if given values differ from the isolated atoms in the data."""
     for number in sorted(set(given) & set(isolated)):
         if abs(given[number] - isolated[number]) > 0.1:
             logger.warning(
@@ -192,12 +192,12 @@ def _compare_with_atoms(given: Mapping[int, float], isolated: Mapping[int, float
 
 
 def _fit_source(unknown: Sequence[int], fit: Fit) -> str:
-    """The fit in words; a warning where the data do not determine it."""
+    """The fit in words; warns if the data do not determine it."""
     rank = fit.rank
     quality = f"rank {rank} of {len(unknown)}, condition {fit.condition:.3g}"
     text = f"least squares over {fit.rows} structures ({_names(unknown)}; {quality})"
     if rank < len(unknown):
-        text += ", smallest solution because the compositions do not determine every species"
+        text += ", solution of smallest norm because the compositions do not determine every species"
         logger.warning(
             "the E0 fit has rank %d for %d species: only sums over compositions like those of the data are meaningful, "
             "not reaction energies; add isolated atoms or more compositions for more",
@@ -207,7 +207,7 @@ def _fit_source(unknown: Sequence[int], fit: Fit) -> str:
 
 
 def _check_binding(per_atom: FloatArray, reference: EnergyReference) -> None:
-    """Warn when the energies that remain after E0, (n,), are not those of chemical bonds."""
+    """Warn if the energies relative to E0, (n,), are too large for chemical bonds."""
     known = np.isfinite(per_atom)
     mean = float(per_atom[known].mean()) if known.any() else 0.0
     if not USUAL_BINDING[0] <= mean <= USUAL_BINDING[1]:

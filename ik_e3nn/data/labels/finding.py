@@ -1,4 +1,4 @@
-"""Find, count and convert the labels of a data set, so that none is lost silently."""
+"""Find, count and convert the labels of a data set; labels that are left out are reported."""
 
 import difflib
 import logging
@@ -39,21 +39,21 @@ def read_labels(
 ) -> LabeledSet:
     """Labels of all structures, in eV, eV/A and eV/A^3; NaN where missing.
 
-    Which key holds a label is decided once for the whole data set. Values come from info, arrays or stored calculator
-    results; forces are the true ones also of constrained atoms. A stress of a structure that is nowhere periodic or has
-    no volume means nothing and is left out.
+    The key of a label is decided once for the whole data set. Values come from info, arrays or stored calculator
+    results; forces on constrained atoms are read without the constraints. The stress of a structure that is not
+    periodic or has no volume is meaningless and left out.
 
     Args:
         structures: The structures.
         keys: Names and units of the labels.
-        require: Labels that must be there for at least one structure.
-        places: What messages call each structure, as of ``read_located``; its number by default.
+        require: Labels that at least one structure must have.
+        places: What messages call each structure, as given by ``read_located``; its number by default.
 
     Returns:
-        The structures with their labels, the keys that these were read from, and what is odd about them.
+        The structures with their labels, the keys that these were read from, and notes and doubts about them.
 
     Raises:
-        DataError: A required label is absent everywhere, or a value has the wrong shape.
+        DataError: No structure has a required label, or a value has the wrong shape.
 
     Example:
         >>> data = read_labels([Atoms("H", info={"REF_energy": -13.6})], require=["energy"])
@@ -83,7 +83,7 @@ def read_labels(
 
 
 def _resolve_keys(keys: LabelKeys, present: Mapping[str, int], require: Sequence[str], total: int) -> dict[str, str]:
-    """The key each label is read from; a required label must have one."""
+    """The key that each label is read from; a required label must have one."""
     sources: dict[str, str] = {}
     for label in LABELS:
         wanted = getattr(keys, label)
@@ -102,14 +102,14 @@ def _resolve_keys(keys: LabelKeys, present: Mapping[str, int], require: Sequence
 
 
 def missing_labels(structures: Sequence[Atoms], keys: LabelKeys) -> str:
-    """What to say of structures without any energy and forces.
+    """The message for structures without any energies and forces.
 
     Args:
         structures: The structures.
         keys: Where their labels were looked for.
 
     Returns:
-        A sentence that lists the keys that there are.
+        A sentence that lists the keys that the structures have.
 
     Example:
         >>> atoms = Atoms("H", info={"dft_E": -13.6})
@@ -121,11 +121,11 @@ def missing_labels(structures: Sequence[Atoms], keys: LabelKeys) -> str:
 
 
 def _missing_message(label: str, keys: LabelKeys, present: Mapping[str, int], total: int) -> str:
-    """What was looked for, what there is, and which of it is meant most likely."""
+    """The message with the key that is missing, the keys that were found, and the most likely one of them."""
     wanted = str(getattr(keys, label))
     others = sorted(set(present) - {"numbers", "positions"})
     near = difflib.get_close_matches(wanted, others, n=3, cutoff=0.5)
-    near.sort(key=lambda key: key.lower().split("_")[-1][:1] != label[0])  # of dft_S and dft_E, the latter for energies
+    near.sort(key=lambda key: key.lower().split("_")[-1][:1] != label[0])  # for energies, prefer dft_E to dft_S
     near = near or [key for key in others if label.rstrip("s") in key.lower()][:1]
     hint = f"did you mean {keys.setting(label, near[0])}?" if near else f"name it, as {keys.setting(label, 'NAME')}"
     listing = ", ".join(f"{key} ({present[key]})" for key in others) or "none"
@@ -143,7 +143,7 @@ def _all_labels(
     """Labels of all structures.
 
     Raises:
-        DataError: Names all structures whose labels have a wrong shape.
+        DataError: Labels have a wrong shape; the message names all structures concerned.
     """
     labels, faults = [], []
     for atoms, found, place in zip(structures, values, places, strict=True):
@@ -159,7 +159,7 @@ def _all_labels(
 def _labels_of_one(
     atoms: Atoms, values: Mapping[str, Any], keys: LabelKeys, sources: Mapping[str, str], place: str
 ) -> StructureLabels:
-    """Labels of one structure from the keys that were settled on."""
+    """Labels of one structure, read from the chosen keys."""
     labels = StructureLabels.empty(len(atoms))
     energy, forces, stress = labels.energy, labels.forces, labels.stress
     energy_value, forces_value, stress_value = (values.get(sources.get(label, "")) for label in LABELS)
@@ -178,7 +178,7 @@ def _labels_of_one(
 
 
 def _left_out(data: LabeledSet, values: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Sentences about labels that are there and mean nothing, or are not finite."""
+    """Sentences about labels that are meaningless or not finite and therefore left out."""
     notes = []
     for label, count in data.counts().items():
         source = data.sources.get(label, "")

@@ -1,4 +1,4 @@
-"""Labels that are in a file and are not read: under other names, or beside others that differ."""
+"""Labels in a file that are not read, because they have another name or contradict the labels that are read."""
 
 import re
 from collections import Counter
@@ -20,10 +20,10 @@ _WORDS = {
 
 
 def unread_labels(values: Sequence[Mapping[str, Any]], data: LabeledSet, keys: LabelKeys) -> list[str]:
-    """Sentences about structures that lack a label and have one under another name.
+    """Sentences about structures that lack a label but have one under another name.
 
     Args:
-        values: Everything that a label may hide in, by key, of each structure; see ``stored_values``.
+        values: All values of each structure that can be a label, by key; see ``stored_values``.
         data: The labels as they were read.
         keys: Where labels were looked for.
 
@@ -46,8 +46,8 @@ def unread_labels(values: Sequence[Mapping[str, Any]], data: LabeledSet, keys: L
             key, count = others.most_common(1)[0]
             name = "virial" if label == "stress" and "virial" in key.lower() else label
             found.append(
-                f"{count} of {len(values)} structures have no {label} under {source!r}, but {key!r}, which is not "
-                "read; give all structures one name"
+                f"{count} of {len(values)} structures have no {label} under {source!r}, but have {key!r}, which "
+                "is not read; use one name for all structures"
                 if source
                 else f"{key!r} of {count} structures is not read; set {keys.setting(name, key)} if it is the {label}"
                 + " or virial" * (label == "stress")
@@ -56,7 +56,7 @@ def unread_labels(values: Sequence[Mapping[str, Any]], data: LabeledSet, keys: L
 
 
 def contradicting_values(data: LabeledSet, keys: LabelKeys) -> list[str]:
-    """Sentences about labels that are there twice and differ; which one is read is said.
+    """Sentences about labels that have two different values, and which of these is read.
 
     Args:
         data: The labels as they were read.
@@ -93,13 +93,13 @@ def contradicting_values(data: LabeledSet, keys: LabelKeys) -> list[str]:
         if count:
             found.append(
                 f"{count} structures have two different values of {label} under {key!r}, in info or arrays and as a "
-                "calculator's result: that of info or arrays is read"
+                "calculator's result: the value in info or arrays is read"
             )
     return found
 
 
 def _is_like(label: str, key: str, values: Mapping[str, Any]) -> bool:
-    """Whether a key looks like that of a label, and its value has the label's shape."""
+    """Whether a key looks like the name of a label and its value has the shape of the label."""
     words = {word.lower() for word in re.findall(r"[A-Za-z]+", key)}
     if not words & _WORDS[label] or words & {"std", "free", "unit", "units", "kinetic", "per", "weight"}:
         return False
@@ -123,7 +123,7 @@ def _number(value: object) -> float | None:
 
 
 def _differ(atoms: Atoms, results: Mapping[str, Any], key: str) -> bool:
-    """Whether info or arrays have another value than the calculator."""
+    """Whether the value in info or arrays differs from the calculator's."""
     own = atoms.info.get(key, atoms.arrays.get(key))
     if own is None or results.get(key) is None:
         return False

@@ -1,4 +1,4 @@
-"""Structures with labels: what every reader gives, and what trainings, predictions and calibrations take."""
+"""Structures with labels, as all readers return them and as training, evaluation and calibration use them."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class LabeledSet:
     Args:
         structures: The structures.
         targets: The targets.
-        values: By the targets' names, in their units, NaN where missing: (M, *shape) for M structures; of a target that
-            every atom has a value of, (atoms of all structures, *shape).
-        ids: What the source calls each structure; the hash of a split is made of them. They are not always known.
-        smiles: SMILES of each molecule, where the source gives them.
+        values: Values by name of the target, in its unit, NaN where missing: (M, *shape) for M structures, or
+            (atoms of all structures, *shape) for a target with a value for each atom.
+        ids: Identifiers of the structures in the source, if known; splits by hash use them.
+        smiles: SMILES of each molecule, if the source gives them.
         places: Where each structure is in the files, in words, for messages.
         sources: Keys that energy, forces and stress were read from.
-        notes: What is worth knowing about values that were left out.
-        doubts: What is probably not meant: labels that are not read, or that are there twice and differ.
+        notes: Sentences about values that were left out.
+        doubts: Sentences about probable mistakes: labels that are not read, or that have two different values.
 
     Raises:
-        DataError: Numbers of structures, values and ids do not agree, or a value has a wrong shape or is infinite.
+        DataError: The numbers of structures, values and ids differ, or a value has a wrong shape or is infinite.
 
     Example:
         >>> from ik_e3nn.targets import Intensive
@@ -86,7 +86,7 @@ class LabeledSet:
         """Structures with energy, forces and stress; all NaN without labels.
 
         Raises:
-            DataError: Numbers of structures and labels, or of atoms and forces, do not agree.
+            DataError: The numbers of structures and labels, or of atoms and forces, differ.
         """
         if labels is None:
             labels = [StructureLabels.empty(len(atoms)) for atoms in structures]
@@ -119,7 +119,7 @@ class LabeledSet:
 
     @property
     def names(self) -> list[str]:
-        """What messages call the structures: their places, their ids, or their numbers."""
+        """Names of the structures in messages: their places, their ids, or their numbers."""
         if self.places is not None:
             return self.places
         if self.ids:
@@ -148,13 +148,13 @@ class LabeledSet:
         return next(target for target in self.targets if target.name == name)
 
     def value(self, index: int) -> dict[str, FloatArray]:
-        """Values of one structure by target: (1, *shape), or (N, *shape) where every atom has one."""
+        """Values of one structure by target: (1, *shape), or (N, *shape) if every atom has a value."""
         start, end = self._ends[index : index + 2]
         rows = {True: slice(start, end), False: slice(index, index + 1)}
         return {target.name: self.values[target.name][rows[target.per_atom]] for target in self.targets}
 
     def known(self, name: str) -> NDArray[np.bool_]:
-        """Which structures have a value of a target, (M,); of atoms' values one is enough.
+        """Which structures have a value of a target, (M,); a value for one of their atoms is enough.
 
         Example:
             >>> LabeledSet.of_labels([Atoms("H2")]).known("forces").tolist()
@@ -175,7 +175,7 @@ class LabeledSet:
         return {target.name: int(self.known(target.name).sum()) for target in self.targets}
 
     def text(self) -> str:
-        """One line for the log: numbers of values, the keys that they were read from, and what was left out.
+        """One line for the log: numbers of values, the keys that they were read from, and notes on values left out.
 
         Example:
             >>> LabeledSet.of_labels([Atoms("H")], sources={"energy": "REF_energy"}).text()
@@ -221,7 +221,7 @@ class LabeledSet:
         """The same structures with other targets; values of new targets are NaN.
 
         Raises:
-            DataError: A target has the name of one in this set, but another kind or unit.
+            DataError: A target has the name of a target of this set, but another kind or unit.
 
         Example:
             >>> from ik_e3nn.targets import Intensive
@@ -231,7 +231,7 @@ class LabeledSet:
         mine = {target.name: target for target in self.targets}
         for target in targets:
             if mine.get(target.name, target) != target:
-                raise DataError(f"there are values of {mine[target.name]}, but {target} is wanted under this name")
+                raise DataError(f"the set has values of {mine[target.name]}, but {target} is expected under this name")
         rows = {True: int(self._ends[-1]), False: len(self)}
         values = {
             target.name: self.values[target.name]
@@ -242,7 +242,7 @@ class LabeledSet:
         return replace(self, targets=tuple(targets), values=values)
 
     def with_mechanics(self) -> LabeledSet:
-        """The same with energy, forces and stress among the targets; NaN where the set has none."""
+        """The same set with energy, forces and stress among the targets; NaN if the set has none."""
         there = mechanics_of(self.targets)
         return self.with_targets([*self.targets, *(one for one in MECHANICS if one.name not in there)])
 
@@ -289,7 +289,7 @@ def known_rows(values: FloatArray) -> NDArray[np.bool_]:
 
 
 def joined(sets: Sequence[LabeledSet]) -> LabeledSet:
-    """Several sets of the same targets as one, with the sources and notes of the first.
+    """Join several sets of the same targets; the sources and notes are taken from the first.
 
     Raises:
         DataError: Their targets differ.

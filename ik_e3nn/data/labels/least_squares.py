@@ -1,4 +1,4 @@
-"""References by least squares: coefficients of elements and the like, some of which may be known."""
+"""References by least squares: coefficients, for example of elements, some of which may be known."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,11 @@ class Fit(NamedTuple):
     """A fit of some coefficients.
 
     Attributes:
-        coefficients: Those that were known and those that were fitted, (F,); NaN where no value tells them.
-        free: Which were fitted, (F,).
+        coefficients: Known and fitted coefficients, (F,); NaN where no value determines them.
+        free: Which coefficients were fitted, (F,).
         rank: Rank of the fit; 0 if nothing was fitted.
         condition: Ratio of its largest to its smallest non-zero singular value.
-        rows: Number of values that it was made to.
+        rows: Number of values that were fitted.
     """
 
     coefficients: FloatArray
@@ -27,14 +27,14 @@ class Fit(NamedTuple):
 
 
 def fit_unknown(features: FloatArray, values: FloatArray, known: FloatArray | None = None) -> Fit:
-    r"""Coefficients by least squares over what the known ones leave, :math:`\min_c \| A c - y \|^2`.
+    r"""Fit the unknown coefficients by least squares with the known ones fixed, :math:`\min_c \| A c - y \|^2`.
 
-    Where the features do not determine all of them, the smallest solution is taken.
+    If the features do not determine all coefficients, the solution of the smallest norm is taken.
 
     Args:
         features: A, (M, F).
         values: y, (M,), finite.
-        known: Coefficients that stay as they are, (F,), NaN where they are to be fitted; by default, all are.
+        known: Fixed coefficients, (F,), NaN for those to be fitted; by default, all are fitted.
 
     Returns:
         The fit.

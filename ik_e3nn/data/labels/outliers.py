@@ -1,4 +1,4 @@
-"""Labels that stand out, and cells and forces that may not be meant as they are."""
+"""Outliers among labels, and cells and forces that are probably wrong."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ FloatArray = NDArray[np.float64]
 OUTLIER_SCORE = 8.0
 LARGE_FORCE = 50.0
 LARGE_STRESS = 1.0  # 160 GPa
-# Frames of one composition are compared with each other if there are this many.
+# At least this many frames of one composition are compared with each other instead of with all frames.
 _OWN_MEDIAN = 10
 
 
 @dataclass(frozen=True)
 class Column:
-    """One number a structure, by which the structures of a set are compared.
+    """One number for each structure, by which the structures of a set are compared.
 
     Args:
         what: What the number is, with its unit.
         values: The numbers, (n,), NaN where missing.
-        scores: How far each is from the others, in robust standard deviations, (n,).
+        scores: Distance of each number from the others, in robust standard deviations, (n,).
         far: Which are outliers, (n,).
-        deviation: The robust standard deviation of the values, beside a sum over atoms where there is one.
+        deviation: The robust standard deviation of the values, minus a fitted sum over atoms if there is one.
         is_sum: Whether a sum over elements explains nearly all of the spread.
 
     Example:
@@ -50,7 +50,7 @@ class Column:
 
     @property
     def statistics(self) -> dict[str, float]:
-        """Numbers of known and missing values, and how the known ones are spread; NaN where there are none."""
+        """Numbers of known and missing values, and statistics of the known ones; NaN if there are none."""
         known = self.values[np.isfinite(self.values)]
         low, median, high = np.quantile(known, [0.0, 0.5, 1.0]) if len(known) else (np.nan,) * 3
         return {
@@ -65,9 +65,9 @@ class Column:
         }
 
     def text(self) -> str:
-        """One line."""
+        """The statistics in one line."""
         found = self.statistics
-        kind = " beside a sum over atoms, which says nearly all: its kind may be extensive" if self.is_sum else ""
+        kind = " about a fitted sum over atoms; the target may be extensive" if self.is_sum else ""
         gaps = f", {found['missing']} missing" if found["missing"] else ""
         return (
             f"{self.what}: {found['known']} values{gaps}; mean {found['mean']:.4g}, median {found['median']:.4g}, from "
@@ -95,7 +95,7 @@ def robust_scores(values: FloatArray) -> FloatArray:
 
 
 def robust_deviation(values: FloatArray) -> float:
-    """The robust standard deviation of the finite values, 1.4826 times the median absolute deviation; 0 without any.
+    """The robust standard deviation of the finite values, 1.4826 times the median absolute deviation; 0 for no values.
 
     >>> robust_deviation(np.array([1.0, 2.0, np.nan, 3.0, 100.0]))
     1.4826
@@ -105,7 +105,7 @@ def robust_deviation(values: FloatArray) -> float:
 
 
 def energy_column(structures: Sequence[Atoms], residuals: FloatArray) -> Column:
-    """Energies per atom relative to E0; outliers are far from the others of their composition.
+    """Energies per atom relative to E0; outliers are far from other structures of the same composition.
 
     Args:
         structures: The structures.
@@ -129,7 +129,7 @@ def energy_column(structures: Sequence[Atoms], residuals: FloatArray) -> Column:
 
 
 def force_column(data: LabeledSet) -> Column:
-    """Largest forces; outliers are far above the others, or above 50 eV/A where few have such forces.
+    """Largest forces; outliers are far above the others, or above 50 eV/A if few structures have such forces.
 
     Example:
         >>> from ik_e3nn.targets import MECHANICS
@@ -144,7 +144,7 @@ def force_column(data: LabeledSet) -> Column:
 
 
 def incomplete_column(data: LabeledSet) -> Column:
-    """Numbers of atoms without a force, in structures in which others have one: all of them are outliers.
+    """Numbers of atoms without a force, in structures with forces on other atoms; all these structures are outliers.
 
     Example:
         >>> from ik_e3nn.targets import MECHANICS
@@ -154,7 +154,7 @@ def incomplete_column(data: LabeledSet) -> Column:
     """
     missing = np.bincount(data.atom_owners[~known_rows(data.values["forces"])], minlength=len(data))
     some = (missing > 0) & (missing < data.sizes)
-    what = "atoms whose force is missing or not finite, beside others"
+    what = "atoms whose force is missing or not finite, in structures with other forces"
     return Column(what, np.where(some, missing, np.nan), np.where(some, np.inf, np.nan), some, np.nan)
 
 
@@ -169,7 +169,7 @@ def stress_column(data: LabeledSet) -> Column:
     """
     largest = np.abs(data.values["stress"]).max(axis=(1, 2))
     scores = _scores_of_size(largest)
-    # a stress that is small for once is no fault, and one that is not large has no say in any scale
+    # only large stresses are outliers: small ones are no fault, and moderate ones are harmless
     far = _few((scores > OUTLIER_SCORE) & (largest > LARGE_STRESS))
     return Column("largest component of the stress (eV/A^3)", largest, scores, far, robust_deviation(largest))
 
@@ -195,7 +195,7 @@ def largest_forces(data: LabeledSet) -> FloatArray:
 
 
 def oddities(data: LabeledSet) -> list[str]:
-    """Sentences about cells and forces that may not be meant as they are.
+    """Sentences about cells and forces that are probably wrong.
 
     Args:
         data: Structures with forces.
@@ -231,11 +231,11 @@ def oddities(data: LabeledSet) -> list[str]:
 
 
 def _scores_of_size(sizes: FloatArray) -> FloatArray:
-    """Robust scores of the orders of magnitude of positive numbers; NaN elsewhere."""
+    """Robust scores of the logarithms of positive numbers; NaN for other numbers."""
     with np.errstate(divide="ignore"):
         return robust_scores(np.log10(np.where(sizes > 0, sizes, np.nan)))
 
 
 def _few(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The flags, or none of them if they are more than a tenth: that is a second kind of structure, not outliers."""
+    """The flags, or none if more than a tenth is set: these are a second kind of structure rather than outliers."""
     return flags if flags.sum() <= max(1.0, 0.1 * len(flags)) else np.zeros_like(flags)

@@ -1,4 +1,4 @@
-"""Labels in info, arrays and results of a structure, and labels of our own, which say in which units they are."""
+"""Labels in info, arrays and results of a structure, and labels written by this library, which record their units."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,19 +10,19 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ik_e3nn.data.labels.keys import DEFAULT_KEYS, LabelKeys
 from ik_e3nn.data.labels.values import StructureLabels
 
-# Structures whose info has this value under this key carry labels under the default names, in eV and A, whatever
-# settings say of the files that they came from.
+# Structures whose info has this value under this key have labels under the default names, in eV and A, whatever names
+# and units the settings give.
 OUR_LABELS = ("label_units", "eV ang")
 
 
 def stored_values(atoms: Atoms) -> dict[str, Any]:
-    """Everything a label may hide in: info, arrays and the results of a calculator that fit the structure as it is.
+    """All values that can be labels: info, arrays, and calculator results that belong to the present geometry.
 
     Args:
         atoms: The structure; nothing is computed.
 
     Returns:
-        Values by key; info goes before arrays, arrays before calculator results.
+        Values by key; info takes precedence over arrays, and arrays over calculator results.
 
     Example:
         >>> sorted(stored_values(Atoms("H", info={"charge": 0})))
@@ -32,7 +32,7 @@ def stored_values(atoms: Atoms) -> dict[str, Any]:
     calculator = atoms.calc
     if calculator is not None:
         changed: list[str] = getattr(calculator, "check_state", lambda _: [])(atoms)
-        # Results of another or a moved structure are not labels of this one.
+        # Results of another structure, or from before the atoms moved, are not labels of this one.
         if not changed:
             values.update({key: value for key, value in calculator.results.items() if value is not None})
     values.update(atoms.arrays)
@@ -47,7 +47,7 @@ def has_stress(atoms: Atoms) -> bool:
         atoms: The structure.
 
     Returns:
-        The answer.
+        True if a stress has a meaning.
 
     Example:
         >>> has_stress(Atoms("H", cell=[50, 50, 50], pbc=False))
@@ -57,7 +57,7 @@ def has_stress(atoms: Atoms) -> bool:
 
 
 def with_own_labels(atoms: Atoms, labels: StructureLabels, sources: Mapping[str, str]) -> Atoms:
-    """A copy of a structure with its labels under the default names, in eV and A, and a mark that they are so.
+    """A copy of a structure with its labels under the default names, in eV and A, and an entry that marks them.
 
     Args:
         atoms: The structure.
@@ -65,7 +65,7 @@ def with_own_labels(atoms: Atoms, labels: StructureLabels, sources: Mapping[str,
         sources: The keys that they were read from, which are left out.
 
     Returns:
-        The copy; ``read_labels`` gives the same labels for it, whatever names and units it is asked for.
+        The copy; ``read_labels`` gives the same labels for it, whatever names and units it is given.
 
     Example:
         >>> copy = with_own_labels(Atoms("H", info={"dft": -0.5}), StructureLabels(-13.6, *[np.zeros((1, 3))] * 2), {})
@@ -92,7 +92,7 @@ def with_own_labels(atoms: Atoms, labels: StructureLabels, sources: Mapping[str,
 
 
 def as_asked(values: dict[str, Any], keys: LabelKeys, atoms: Atoms) -> dict[str, Any]:
-    """The values, those of labels of our own under the names and in the units that are asked for."""
+    """The values, with labels written by this library converted to the names and units that the keys give."""
     if values.get(OUR_LABELS[0]) != OUR_LABELS[1]:
         return values
     own = {label: values.pop(key) for label, key in DEFAULT_KEYS.items() if key in values}

@@ -1,4 +1,4 @@
-"""Numbers that stand for a missing value, as -999: the same in several structures and far from the others."""
+"""Numbers that stand for a missing value, like -999: equal in several structures and far from the other values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ik_e3nn.targets import Target
 FloatArray = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-# Numbers that programs and people write for what they do not know, of either sign; once is enough.
+# Numbers that programs and people write for missing values, of either sign; one occurrence is enough.
 _WELL_KNOWN = (999.0, 9999.0, 99999.0, 999999.0, 1e10, 1e20, 1e30)
-_REPEATS = 3  # of another number
-_FEWEST = 5  # other values, which tell what is far
-_FAR = 8.0  # robust standard deviations of the others
+_REPEATS = 3  # occurrences of a number that is not well known
+_FEWEST = 5  # other values that are needed to judge what is far
+_FAR = 8.0  # robust standard deviations of the other values
 
 
 class Placeholder(NamedTuple):
@@ -39,19 +39,20 @@ class Placeholder(NamedTuple):
 
 
 def find_placeholders(values: FloatArray, structures: Sequence[Atoms]) -> list[Placeholder]:
-    """Numbers that occur exactly the same in several structures (a well-known one: in one) and are far from others.
+    """Numbers that several structures share exactly (or that are well known, like -999) and that are far from others.
 
-    Far is more than eight robust standard deviations beyond nearly all others, and for a number that is not well known
-    also more than their range beyond all of them, of which none may be repeated as often. A well-known number that is
-    repeated three times as often as any other need only be four deviations from their median. Where a sum
-    over elements explains the others, it is taken off first. Zero is never one: dipoles and gaps are zero by symmetry.
+    A number is far if it is more than eight robust standard deviations beyond nearly all other values. A number that is
+    not well known must also be beyond all of them by more than their range and be repeated most often. A well-known
+    number that is repeated three times as often as any other need only be four deviations from the median. If a sum
+    over elements explains the other values, it is subtracted first. Zero is never a placeholder, because dipoles and
+    gaps can be zero by symmetry.
 
     Args:
         values: The values, (n,), NaN where missing.
         structures: The structures that they belong to.
 
     Returns:
-        The numbers; none where there are fewer than five other values.
+        The numbers; none if there are fewer than five other values.
 
     Example:
         >>> energies = np.r_[np.linspace(4.0, 6.0, 11), [-999.0] * 8]
@@ -64,7 +65,7 @@ def find_placeholders(values: FloatArray, structures: Sequence[Atoms]) -> list[P
     found = []
     for value in np.unique(values[famous]):
         members = values == value
-        # what is repeated as nothing else need not be beyond the tails of the others
+        # a number that is repeated far more often than any other need not be beyond the tails of the others
         bounds = (0.5, 0.5) if members.sum() >= _REPEATS * repeats else (0.02, 0.98)
         if _is_far(values, members, others, structures, bounds):
             found.append(Placeholder(float(value), members))
@@ -114,7 +115,7 @@ def label_placeholders(data: LabeledSet, values: Sequence[Mapping[str, Any]], ke
 
     Args:
         data: The structures.
-        values: What each structure has, by key.
+        values: All values of each structure, by key.
         keys: The keys that labels are read from.
 
     Returns:
@@ -161,7 +162,7 @@ def property_placeholders(data: LabeledSet) -> list[str]:
 
 
 def without_placeholders(data: LabeledSet) -> LabeledSet:
-    """The set with NaN for what seems to stand for a missing value, so that other values can be judged.
+    """The set with NaN in place of probable placeholders, so that the other values can be judged.
 
     Args:
         data: Structures with values.
@@ -183,13 +184,13 @@ def without_placeholders(data: LabeledSet) -> LabeledSet:
 
 
 def _extremes(data: LabeledSet, target: Target) -> FloatArray:
-    """The largest component of each structure; NaN for energies, forces and stresses of single atoms."""
+    """The largest component of each structure; NaN for energy, forces and stress of single atoms."""
     numbers = np.array([extreme(one) for one in data.by_structure(target.name)], dtype=float)
     return numbers if target.field is None else np.where(data.sizes > 1, numbers, np.nan)
 
 
 def extreme(value: ArrayLike) -> float:
-    """The number of the largest magnitude, with its sign; NaN if none is finite.
+    """The number of largest magnitude, with its sign; NaN if none is finite.
 
     >>> extreme([[1.0, -3.0], [2.0, np.nan]])
     -3.0
@@ -211,7 +212,7 @@ def _most_repeated(values: FloatArray) -> float | None:
 
 
 def _differ(structures: Sequence[Atoms]) -> bool:
-    """Whether the structures are not all the same one, which may well have one value."""
+    """Whether the structures differ; if all are the same, equal values are expected."""
     first = structures[0]
     return any(
         len(one) != len(first)
@@ -225,7 +226,7 @@ def _differ(structures: Sequence[Atoms]) -> bool:
 def _is_far(
     values: FloatArray, members: Flags, others: Flags, structures: Sequence[Atoms], bounds: tuple[float, float]
 ) -> bool:
-    """Whether the members are far from the others: beyond these quantiles of them by much more than their spread."""
+    """Whether the members are beyond these quantiles of the others by much more than the spread of the others."""
     if others.sum() < _FEWEST:
         return False
     rest = _beside_composition(values, others, structures)
@@ -239,7 +240,7 @@ def _is_far(
 
 
 def _beside_composition(values: FloatArray, others: Flags, structures: Sequence[Atoms]) -> FloatArray:
-    """Values less a sum over elements, fitted to the others, if that explains nine tenths of their spread."""
+    """Values minus a sum over elements that is fitted to the others, if it explains nine tenths of their spread."""
     counts = composition(structures)
     if others.sum() < 5 * max(2, counts.shape[1]):
         return values

@@ -1,4 +1,4 @@
-"""Labels of a structure that is going to move: they are those of the geometry that it had, and of no other."""
+"""Removal of labels from a structure whose atoms will move, because labels hold for one geometry only."""
 
 import logging
 import re
@@ -13,16 +13,16 @@ _WORDS = {"energy", "energies", "force", "forces", "gradient", "gradients", "str
 
 
 def without_labels(atoms: Atoms) -> Atoms:
-    """A copy of a structure without labels, so that no frame of a run carries those of its start.
+    """A copy of a structure without labels, so that no frame of a run has the labels of the starting structure.
 
-    Entries of ``info`` and arrays are labels if a word of their name is energy, forces, stress or the like. Under
-    another name they cannot be told from what holds for every geometry, and stay.
+    Entries of ``info`` and arrays are labels if a word of their name is energy, forces, stress or similar. Entries with
+    other names are kept, because they may hold for every geometry.
 
     Args:
         atoms: The structure; it is only read.
 
     Returns:
-        The copy, without a calculator as all copies; what is left out is logged.
+        The copy, without a calculator; the names of the labels that are left out are logged.
 
     Example:
         >>> without_labels(Atoms("H", info={"REF_energy": -13.6, "charge": 0})).info
@@ -34,5 +34,5 @@ def without_labels(atoms: Atoms) -> Atoms:
         copy.info.pop(key, None)
         copy.arrays.pop(key, None)
     if lost:
-        _log.info("labels of the starting structure are not those of the run, and are left out: %s", ", ".join(lost))
+        _log.info("labels of the starting structure do not hold during the run and are left out: %s", ", ".join(lost))
     return copy

@@ -1,4 +1,4 @@
-"""The label values of one structure, brought to one shape."""
+"""The label values of one structure, converted to standard shapes."""
 
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ def scalar_value(value: object, what: str) -> float:
         The number.
 
     Raises:
-        DataError: Not one number.
+        DataError: The value is not one number.
 
     Example:
         >>> scalar_value(np.array([2]), "energy")
@@ -82,7 +82,7 @@ def force_array(value: object, num_atoms: int, what: str) -> FloatArray:
         A new array.
 
     Raises:
-        DataError: Not N times 3 numbers.
+        DataError: The value does not consist of N times 3 numbers.
 
     Example:
         >>> force_array([[0, 0, 1]], 1, "forces").tolist()
@@ -105,7 +105,7 @@ def stress_matrix(value: object, what: str) -> FloatArray:
         A new (3, 3) array.
 
     Raises:
-        DataError: Another number of components, or a matrix that is far from symmetric.
+        DataError: The number of components is wrong, or the matrix is far from symmetric.
 
     Example:
         >>> stress_matrix([1, 2, 3, 4, 5, 6], "stress").tolist()

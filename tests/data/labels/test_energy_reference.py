@@ -40,7 +40,7 @@ def test_one_composition_gives_the_smallest_solution_and_says_so(caplog):
     assert np.allclose(list(reference.values.values()), total * counts / (counts @ counts))
     assert reference.rank == 1
     assert "rank 1 of 3" in reference.source
-    assert "smallest solution" in reference.source
+    assert "solution of smallest norm" in reference.source
     assert "only sums over compositions" in caplog.text
 
 

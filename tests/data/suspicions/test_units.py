@@ -150,7 +150,7 @@ def test_labels_that_are_not_read(caplog) -> None:
     for atoms in frames:
         atoms.info["virial"] = np.eye(3)
     data = read_labels(frames, require=["energy"])
-    assert "1 of 2 structures have no energy under 'REF_energy', but 'energy', which is not read" in caplog.text
+    assert "1 of 2 structures have no energy under 'REF_energy', but have 'energy', which is not read" in caplog.text
     assert "'virial' of 2 structures is not read; set virial='virial'" in caplog.text
     assert len(data.doubts) == 2
     assert not read_labels(frames[:1], LabelKeys(virial="virial"), require=["energy"]).doubts
