@@ -1,1 +1,1 @@
-"""Files of structures: reading and writing them, and what is wrong with those that cannot be read."""
+"""Files of structures: reading, writing, and messages about files that cannot be read."""

@@ -1,4 +1,4 @@
-"""CIF files of crystals, read by ASE, with checks of what it passes over: occupancies, disorder and lost atoms."""
+"""CIF files of crystals, read by ASE, with checks that ASE does not make: occupancies, disorder and lost atoms."""
 
 import io
 from pathlib import Path
@@ -24,7 +24,7 @@ def read_cif(text: str, path: Path) -> list[Atoms]:
         One structure for every data block that has atoms.
 
     Raises:
-        DataError: A site is occupied in part, or by several elements; or there are no atoms.
+        DataError: A site is partially occupied or shared by several elements, or there are no atoms.
 
     Example:
         >>> from ase.build import bulk
@@ -51,7 +51,7 @@ def _structure(block: CIFBlock) -> Atoms:
     _check_groups(block)
     given = block.get(_OCCUPANCY)
     given = given if isinstance(given, list) else [given] * len(sites)
-    # with occupancies ASE takes a site that is listed twice once; what a file leaves open (. and ?) is 1
+    # With occupancies, ASE reads a site that is listed twice only once. A missing occupancy (. or ?) means 1.
     values = [1.0 if value is None or isinstance(value, str) else float(value) for value in given]
     atoms = CIFBlock(block.name, {**block, _OCCUPANCY: values}).get_atoms()
     check_occupancy(atoms)
@@ -61,18 +61,18 @@ def _structure(block: CIFBlock) -> Atoms:
 
 
 def _check_groups(block: CIFBlock) -> None:
-    """Refuse sites of several groups of disorder, of which one at a time is there, also without occupancies."""
+    """Refuse sites of several disorder groups, which are never present together, even if occupancies are missing."""
     given = block.get("_atom_site_disorder_group")
     words = {str(value) for value in (given if isinstance(given, list) else [given])} - {"None", ".", "?", "0"}
     if len(words) > 1 or any(word.startswith("-") for word in words):
         raise DataError(
             f"sites are occupied in part: they have the disorder groups {', '.join(sorted(words))}, of "
-            "which only one is there at a time (_atom_site_disorder_group); keep the sites of one group"
+            "which only one is present at a time (_atom_site_disorder_group); keep the sites of one group"
         )
 
 
 def _check_complete(atoms: Atoms, sites: Atoms) -> None:
-    """Refuse two elements at sites that the symmetry makes one, of which ASE keeps the first."""
+    """Refuse two elements on sites that symmetry makes equivalent, of which ASE would keep only the first."""
     if "spacegroup_kinds" not in atoms.arrays:
         return
     places = atoms.get_scaled_positions()

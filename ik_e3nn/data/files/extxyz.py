@@ -1,4 +1,4 @@
-"""What a structure carries, brought into a form that an extxyz file gives back."""
+"""Conversion of a structure's data to a form that an extxyz file stores without loss."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ EXTXYZ_SUFFIXES = (".xyz", ".extxyz", ".xyz.gz", ".extxyz.gz")
 
 
 def is_extxyz(path: object) -> bool:
-    """Whether a file name is that of an extxyz file.
+    """Whether a file name has the suffix of an extxyz file.
 
     >>> is_extxyz("a.xyz.gz"), is_extxyz("A.EXTXYZ"), is_extxyz("a.traj")
     (True, True, False)
@@ -27,10 +27,10 @@ def is_extxyz(path: object) -> bool:
 
 
 def require_extxyz(path: object) -> None:
-    """Refuse any other format: none of those that ASE writes holds every label, array and entry of ``info``.
+    """Refuse other formats, because none that ASE writes stores all labels, arrays and entries of ``info``.
 
     Raises:
-        DataError: The name is not that of an extxyz file.
+        DataError: The name does not have the suffix of an extxyz file.
 
     Example:
         >>> require_extxyz("labeled.xyz")
@@ -38,17 +38,17 @@ def require_extxyz(path: object) -> None:
     if not is_extxyz(path):
         raise DataError(
             f"output must be an extxyz file, ending in .xyz or .extxyz (or .gz); got {str(path)!r}, a format that does "
-            "not hold all labels. ase.io.read and ase.io.write convert it afterwards"
+            "not store all labels. Write extxyz and convert it with ase.io.read and ase.io.write"
         )
 
 
 def storable(structures: Sequence[Atoms]) -> list[Atoms]:
-    """Copies of structures that ``ase.io.write`` stores as extxyz, and ``ase.io.read`` gives back with the same values.
+    """Copies of structures that ``ase.io.write`` stores as extxyz and ``ase.io.read`` reads with the same values.
 
     Text that would be read as a number or would break the line, nested lists and None are written as JSON; lists that
-    make no array come back as JSON text. Tensors of atoms are written as rows. A result of a calculator gives way to an
-    entry of ``info`` or an array of the same name, as it does when labels are read. What no extxyz file can hold
-    (objects, complex numbers, names with "=") is left out with a warning.
+    do not form an array are read back as JSON text. Tensors of atoms are written as rows. An entry of ``info`` or an
+    array takes precedence over a calculator result of the same name, as when labels are read. Values that an extxyz
+    file cannot store (objects, complex numbers, names with "=") are left out with a warning.
 
     Args:
         structures: The structures; they are only read.
@@ -70,7 +70,7 @@ def storable(structures: Sequence[Atoms]) -> list[Atoms]:
 
 
 def _storable(atoms: Atoms, lost: dict[str, int]) -> Atoms:
-    """A copy of one structure; what is left out is counted."""
+    """A copy of one structure; values that are left out are counted in ``lost``."""
     if not isinstance(atoms, Atoms):
         raise TypeError(f"a structure must be ase.Atoms, got {type(atoms).__name__}")
     copy = atoms.copy()
@@ -92,7 +92,7 @@ def _storable(atoms: Atoms, lost: dict[str, int]) -> Atoms:
 
 
 def _results(atoms: Atoms) -> SinglePointCalculator | None:
-    """The results that came with a structure and are in neither ``info`` nor an array."""
+    """The calculator results of a structure that are in neither ``info`` nor an array."""
     results = dict(getattr(atoms.calc, "results", {}))
     kept = {key: value for key, value in results.items() if key not in atoms.info and key not in atoms.arrays}
     changed: list[str] = getattr(atoms.calc, "check_state", lambda _: [])(atoms)
@@ -109,7 +109,7 @@ def _is_name(name: object) -> bool:
 
 
 def _entry(value: Any) -> tuple[Any] | None:
-    """An entry of ``info`` as it is given to ASE's writer, or None where that is not possible."""
+    """An entry of ``info`` in the form that ASE's writer needs, or None if it cannot be written."""
     if isinstance(value, str):
         return (_text(value),)
     if isinstance(value, np.ndarray | np.generic) and (value.dtype.kind not in "ifb" or not value.size):
@@ -122,14 +122,14 @@ def _entry(value: Any) -> tuple[Any] | None:
         return None
     if isinstance(value, list | tuple):
         if value and all(type(one) in (int, float) for one in value):
-            return (np.array(value),)  # as others write numbers, too
+            return (np.array(value),)  # the usual form of a list of numbers
         if not _is_even(value):
-            return (_text(text),)  # ASE's reader fails at such lists
+            return (_text(text),)  # ASE's reader fails for lists that are no array
     return (_escaped(f"_JSON {text}"),)
 
 
 def _is_even(value: Any) -> bool:
-    """Whether a nested list makes an array."""
+    """Whether a nested list forms an array."""
     try:
         np.array(value)
     except ValueError:
@@ -138,7 +138,7 @@ def _is_even(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays for JSON."""
+    """NumPy numbers and arrays as Python objects for JSON."""
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "ifbU":
         return value.tolist()
     raise TypeError(f"{type(value).__name__} is nothing that JSON holds")
@@ -164,12 +164,12 @@ def _is_special(word: str) -> bool:
 
 
 def _escaped(text: str) -> str:
-    """With backslashes doubled, which ASE does not do although its reader takes single ones away."""
+    """The text with doubled backslashes: ASE's reader removes single ones, but its writer does not double them."""
     return text.replace("\\", "\\\\")
 
 
 def _column(array: NDArray[Any]) -> NDArray[Any] | None:
-    """An array as columns, or None where that is not possible."""
+    """An array as columns, or None if it cannot be written."""
     if array.dtype.kind in "ifb":
         return array if 0 < array.ndim <= 2 and array.size else array.reshape(len(array), -1) if array.size else None
     words = array.ravel().tolist()

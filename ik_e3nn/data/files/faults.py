@@ -1,4 +1,4 @@
-"""Why a file cannot be read: in words, with frame and line as far as they are known."""
+"""The reason why a file cannot be read, with frame and line if they are known."""
 
 import io
 import re
@@ -19,10 +19,10 @@ def why_unreadable(path: Path, error: BaseException) -> str:
 
     Args:
         path: The file.
-        error: What the reader raised.
+        error: The error that the reader raised.
 
     Returns:
-        One sentence: the fault in its frame and line where it is found, else what the reader said.
+        One sentence: the fault with its frame and line if it is found, else the message of the reader.
 
     Example:
         >>> why_unreadable(Path("a.traj"), AssertionError())
@@ -37,7 +37,7 @@ def why_unreadable(path: Path, error: BaseException) -> str:
             return fault
     symbol = str(error.args[0]) if isinstance(error, KeyError) and error.args else ""
     if re.fullmatch(r"[A-Z][A-Za-z]?\d*", symbol) and symbol not in atomic_numbers:
-        isotope = "; give H here, or an xyz, SDF, PDB or CIF file, of which isotopes are read"
+        isotope = "; write H here, or give an xyz, SDF, PDB or CIF file, from which isotopes are read"
         return f"{symbol!r} is no chemical element{isotope * (symbol in HYDROGEN_ISOTOPES)}"
     said = str(error).strip()
     if isinstance(error, RuntimeError) and "StopIteration" in said:
@@ -49,10 +49,10 @@ def why_unreadable(path: Path, error: BaseException) -> str:
 
 
 def _line(path: Path) -> int | None:
-    """How far a reader of text comes before it fails; None if that cannot be said."""
+    """The line at which a reader of text fails; None if it cannot be found."""
     place = size = 0
     text = ""
-    with suppress(Exception):  # the error that is told is the reader's; this only adds to it
+    with suppress(Exception):  # an error here must not hide the reader's own error
         known = get_ioformat(filetype(str(path)))
         if known.isbinary or not known.acceptsfd:
             return None

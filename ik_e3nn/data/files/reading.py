@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 PathLike = str | Path
 
-# What is read from a folder; any other file can be named itself.
+# Suffixes of the files that are read from a folder; other files must be named one by one.
 FOLDER_SUFFIXES = (
     *(".xyz", ".extxyz", ".traj", ".db", ".cif", ".mmcif", ".pdb", ".ent", ".vasp", ".poscar", ".contcar", ".gen"),
     *(".json", ".xsf", ".cfg"),
@@ -38,20 +38,20 @@ FOLDER_SUFFIXES = (
 def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":") -> list[Atoms]:
     """All structures of files, globs or folders, in sorted order of files.
 
-    Whatever ASE reads is read, also gzipped; SDF and MOL files keep their bonds and formal charges (``info``). PDB and
-    mmCIF files with alternate locations give one conformer (see
-    ``ik_e3nn.data.files.proteins.locations.choose_locations``); crystals with sites that are occupied in part are
-    refused. D and T in xyz files are hydrogen with the mass of the isotope.
+    All formats that ASE reads are supported, also gzipped. SDF and MOL files keep their bonds and formal charges
+    (``info``). PDB and mmCIF files with alternate locations give one conformer (see
+    ``ik_e3nn.data.files.proteins.locations.choose_locations``); crystals with partially occupied sites are refused.
+    D and T in xyz files are read as hydrogen with the mass of the isotope.
 
     Args:
-        paths: One or several files, globs (``runs/*.xyz``) or folders (their structure files, not below).
+        paths: One or several files, globs (``runs/*.xyz``) or folders (without subfolders).
         index: Which structures of each file, as in ASE: ":", "-1", "::10", 0.
 
     Returns:
         The structures.
 
     Raises:
-        DataError: Nothing matches, a file cannot be read, or sites are occupied in part.
+        DataError: Nothing matches, a file cannot be read, or sites are partially occupied.
 
     Example:
         >>> import tempfile
@@ -64,7 +64,7 @@ def read_structures(paths: PathLike | Sequence[PathLike], index: str | int = ":"
 
 
 def read_located(paths: PathLike | Sequence[PathLike]) -> tuple[list[Atoms], list[str]]:
-    """All structures as ``read_structures`` gives them, and the place of each in words, for messages.
+    """All structures as ``read_structures`` returns them, and the place of each in words, for messages.
 
     Args:
         paths: One or several files, globs or folders.
@@ -73,7 +73,7 @@ def read_located(paths: PathLike | Sequence[PathLike]) -> tuple[list[Atoms], lis
         The structures, and their places.
 
     Raises:
-        DataError: As of ``read_structures``.
+        DataError: As for ``read_structures``.
 
     Example:
         >>> import tempfile
@@ -88,7 +88,7 @@ def read_located(paths: PathLike | Sequence[PathLike]) -> tuple[list[Atoms], lis
 
 
 def _read_files(paths: PathLike | Sequence[PathLike], index: str | int) -> list[tuple[Path, list[Atoms]]]:
-    """Files and their structures, of which there is at least one."""
+    """Files and their structures, at least one."""
     given = [paths] if isinstance(paths, str | Path) else list(paths)
     if not given:
         raise DataError("no data file is given")
@@ -102,7 +102,7 @@ def _read_files(paths: PathLike | Sequence[PathLike], index: str | int) -> list[
 
 
 def read_structure(path: PathLike, frame: int | None = None) -> Atoms:
-    """One structure of a file; where there are several it is said which one is taken.
+    """One structure of a file; if the file has several, the number of the chosen frame is logged.
 
     Args:
         path: A file.
@@ -138,7 +138,7 @@ def read_structure(path: PathLike, frame: int | None = None) -> Atoms:
 
 
 def _number_of_frames(path: Path) -> int | None:
-    """The number of frames where it can be counted without reading them all."""
+    """The number of frames if it can be counted without reading all of them, else None."""
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty")
     try:
@@ -155,7 +155,7 @@ def _number_of_frames(path: Path) -> int | None:
 
 
 def looks_like_file(source: str) -> bool:
-    """Whether a text is meant as the name of a file, which has an ending or a folder, rather than as SMILES.
+    """Whether a text is the name of a file, with a suffix or a folder, rather than a SMILES.
 
     >>> looks_like_file("water.xyz"), looks_like_file("C/C=C/C"), looks_like_file("O.O")
     (True, False, False)
@@ -165,7 +165,7 @@ def looks_like_file(source: str) -> bool:
 
 
 def expand_path(path: PathLike) -> list[Path]:
-    """The files that a path, a glob or a folder stands for.
+    """The files of a path, a glob or a folder.
 
     Args:
         path: File, glob or folder.
@@ -188,7 +188,7 @@ def expand_path(path: PathLike) -> list[Path]:
     try:
         is_folder = place.is_dir()
     except OSError as error:
-        raise DataError(f"{str(path)!r:.60} is no name of a file ({error.strerror})") from error
+        raise DataError(f"{str(path)!r:.60} is not a valid file name ({error.strerror})") from error
     if is_folder:
         files = sorted(file for file in place.iterdir() if file.is_file() and _is_structure_file(file))
         if not files:
@@ -204,7 +204,7 @@ def expand_path(path: PathLike) -> list[Path]:
 
 
 def _is_structure_file(path: Path) -> bool:
-    """Whether a file in a folder looks like structures."""
+    """Whether a file in a folder has the name of a structure file."""
     name = path.name.lower().removesuffix(".gz")
     return not name.startswith(".") and name.endswith(FOLDER_SUFFIXES)
 
@@ -223,7 +223,7 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
     except DataError:
         raise
     except UnknownFileTypeError as error:
-        hint = "; a table of molecules and properties needs a configuration with data.targets" * (
+        hint = "; to read a table of molecules and properties, set data.targets in a configuration" * (
             path.suffix.lower() == ".csv"
         )
         raise DataError(f"ASE does not know the format of {path}; convert it to extxyz{hint}") from error
@@ -242,14 +242,14 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
 
 
 def _check_elements(atoms: Atoms) -> None:
-    """Refuse atomic numbers that no element has."""
+    """Refuse atomic numbers of unknown elements."""
     unknown = atoms.numbers[(atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols))]
     if len(unknown):
         raise DataError(f"no element has the atomic number {unknown[0]}")
 
 
 def _parse(path: Path, index: str | int) -> list[Atoms]:
-    """The chosen structures of a file, by the reader of its kind."""
+    """The chosen structures of a file, read by the reader for its format."""
     kind = Path(path.name.lower().removesuffix(".gz")).suffix
     whole = string2index(str(index))
     if is_sdf(path):
@@ -269,6 +269,6 @@ def _parse(path: Path, index: str | int) -> list[Atoms]:
 
 
 def _text(path: Path) -> str:
-    """The text of a file; letters that are not UTF-8, as in the names of authors, do not matter."""
+    """The text of a file; bytes that are not UTF-8, for example in names of authors, are replaced."""
     with open_text(path) as stream:
         return stream.read()

@@ -21,20 +21,20 @@ from ik_e3nn.graph.bonds.stored import KEPT_BY
 
 logger = logging.getLogger(__name__)
 
-CLOSE = 1.15  # sums of covalent radii: a bond beyond doubt
-# Bonds of drawings are shorter or longer than these sums of covalent radii (N2 has 0.77, F2 1.24), or as of RDKit.
-DRAWN, RDKIT_BOND = (0.74, 1.3), 1.5  # the latter in A
+CLOSE = 1.15  # sums of covalent radii; closer atoms are certainly bonded
+# Bonds in drawings lie outside of this range of sums of covalent radii (N2 has 0.77, F2 1.24), or have RDKit's length.
+DRAWN, RDKIT_BOND = (0.74, 1.3), 1.5  # RDKIT_BOND is in A
 SDF_SUFFIXES = (".sdf", ".mol", ".sd")
 
 
 def is_sdf(path: Path) -> bool:
-    """Whether a file name is that of an SDF or MOL file, gzipped or not.
+    """Whether a file name has the suffix of an SDF or MOL file, gzipped or not.
 
     Args:
         path: The file.
 
     Returns:
-        The answer.
+        True for an SDF or MOL file.
 
     Example:
         >>> is_sdf(Path("ligand.sdf.gz"))
@@ -44,17 +44,17 @@ def is_sdf(path: Path) -> bool:
 
 
 def read_sdf(path: Path) -> list[Atoms]:
-    """All molecules of an SDF or MOL file, hydrogens as in the file.
+    """All molecules of an SDF or MOL file, with the hydrogens that are in the file.
 
-    A molecule whose chemistry RDKit refuses is kept with the bonds of the file; one that cannot be read at all is
-    skipped. Both are logged.
+    A molecule whose chemistry RDKit rejects keeps the bonds of the file; a molecule that cannot be read is skipped.
+    Both are logged.
 
     Args:
         path: The file, gzipped or not.
 
     Returns:
-        One structure a molecule; ``info`` holds bonds, charge, spin and the molecule's name, and as "missing_hydrogens"
-        the number of those that the valences ask for and the file does not have.
+        One structure for each molecule; ``info`` holds bonds, charge, spin, the molecule's name, and as
+        "missing_hydrogens" the number of hydrogens that the valences require but the file does not have.
 
     Raises:
         DataError: No molecule can be read, or the coordinates are flat drawings.
@@ -92,8 +92,8 @@ class Unreadable(NamedTuple):
 
     Attributes:
         number: Its place in the file, from 0.
-        problem: Why, naming record and file.
-        flat: It is a drawing.
+        problem: The reason, with record and file.
+        flat: Whether the record is a drawing.
     """
 
     number: int
@@ -102,7 +102,7 @@ class Unreadable(NamedTuple):
 
 
 def sdf_molecules(path: Path) -> Iterator[Chem.Mol | None]:
-    """The molecules of an SDF or MOL file, gzipped or not, as they are there; None for what RDKit cannot read."""
+    """The unchanged molecules of an SDF or MOL file, gzipped or not; None for records that RDKit cannot read."""
     opener = gzip.open if path.name.lower().endswith(".gz") else open
     with opener(path, "rb") as stream, rdBase.BlockLogs():
         yield from Chem.ForwardSDMolSupplier(stream, sanitize=False, removeHs=False)
@@ -139,7 +139,7 @@ def read_sdf_records(path: Path) -> list[SDFRecord]:
         path: The file, gzipped or not.
 
     Returns:
-        The records that can be read; of others it is said.
+        The records that can be read; a warning names each of the others.
 
     Raises:
         DataError: No molecule can be read, or the coordinates are flat drawings.
@@ -163,7 +163,7 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
         logger.warning("%s does not pass RDKit's checks (%s); its bonds are taken as in the file", name, failure)
     atoms = atoms_from_mol(molecule)
-    # implicit hydrogens and radical electrons are worked out in a molecule that passes the checks, and in no other
+    # RDKit computes implicit hydrogens and radical electrons only for molecules that pass its checks
     is_sane = failure == Chem.SanitizeFlags.SANITIZE_NONE
     if not molecule.GetNumBonds() and _touching(atoms):
         remove_bonds(atoms)
@@ -183,7 +183,7 @@ def _to_atoms(molecule: Chem.Mol, name: str) -> Atoms:
 
 
 def _is_drawing(molecule: Chem.Mol) -> bool:
-    """Whether coordinates are those of a drawing; two or three atoms may lie in its plane anyway, drawn or not."""
+    """Whether coordinates are a flat drawing; for two or three atoms, which are always planar, bond lengths decide."""
     conformer = molecule.GetConformer()
     if conformer.Is3D() or molecule.GetNumAtoms() > 3:
         return not conformer.Is3D()
@@ -196,7 +196,7 @@ def _is_drawing(molecule: Chem.Mol) -> bool:
 
 
 def _touching(atoms: Atoms) -> bool:
-    """Whether two atoms are as near as bonded ones are."""
+    """Whether any two atoms are at bonding distance."""
     radii = covalent_radii[atoms.numbers]
     first, second = np.triu_indices(len(atoms), 1)
     lengths = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)

@@ -1,4 +1,4 @@
-"""SHELX files of crystals (.res), read by ASE, with checks of what it passes over: occupancies and symmetry."""
+"""SHELX files of crystals (.res), read by ASE, with checks that ASE does not make: occupancies and symmetry."""
 
 import re
 from pathlib import Path
@@ -12,22 +12,22 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_occupancy
 
 SHELX_SUFFIXES = (".res", ".shelx")
-# SHELX fixes a value at p by writing 10 + p; beyond these, the value is that of a free variable of the refinement.
+# SHELX fixes a value p by writing 10 + p; numbers outside of this range refer to a free variable of the refinement.
 _FIXED, _FREE = 5.0, 15.0
 
 
 def read_shelx(text: str, path: Path) -> list[Atoms]:
-    r"""All structures of a SHELX file, each of which ends with a line END.
+    r"""All structures of a SHELX file, each of which ends with the line END.
 
     Args:
         text: The file's text.
         path: Its name, for messages.
 
     Returns:
-        The structures, periodic, with the energy that programs of structure search write into the title.
+        The structures, periodic, with the energy that structure search programs write into the title.
 
     Raises:
-        DataError: A site is occupied in part, the file asks for copies of its atoms, or it has no atoms.
+        DataError: A site is partially occupied, the file needs symmetry copies of its atoms, or it has no atoms.
 
     Example:
         >>> text = "CELL 1 4 4 4 90 90 90\nLATT -1\nSFAC Cu\nCu 1 0 0 0 11.0\nEND"
@@ -71,7 +71,7 @@ def _structure(block: str) -> Atoms:
 
 
 def _occupancy(row: list[str], index: int) -> float:
-    """The occupancy of one line of an atom."""
+    """The occupancy in the line of an atom."""
     value = float(row[5])
     if not 0.0 <= value <= _FREE:
         raise DataError(

@@ -16,7 +16,7 @@ SMILES_COLUMNS = ("smiles", "SMILES", "Smiles", "canonical_smiles")
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file name is that of a table of SMILES.
+    """Whether a file name has the suffix of a table of SMILES.
 
     >>> is_table(Path("mine.CSV")), is_table(Path("mine.xyz"))
     (True, False)
@@ -31,10 +31,10 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         DataError: There is no SMILES column, or no row; a name occurs twice; a row is longer than the header; the file
             is not UTF-8.
     """
-    if not path.is_file():  # a pipe would wait for ever
+    if not path.is_file():  # reading a pipe could block forever
         raise DataError(f"{path} is not a file but a folder, a pipe or a device")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a mark at the beginning
+        text = path.read_text(encoding="utf-8-sig")  # spreadsheets write a byte order mark
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from error
     if path.suffix.lower() != ".csv":
@@ -45,7 +45,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         names = [name.strip() for name in reader.fieldnames or ()]
         twice = sorted({name for name in names if name and names.count(name) > 1})
         if twice:
-            raise DataError(f"{path} has several columns of the name {', '.join(twice)}; rename or delete all but one")
+            raise DataError(f"{path} has several columns named {', '.join(twice)}; rename or delete all but one")
         reader.fieldnames = names
         rows = list(reader)
     if not rows:
@@ -54,18 +54,18 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     if column is None:
         names = [name for name in rows[0] if name is not None]
         is_other = any(mark in " ".join(names[:1]) for mark in ";\t")
-        hint = "; columns must be divided by commas, and numbers have a decimal point" if is_other else ""
+        hint = "; columns must be separated by commas, and numbers must have a decimal point" if is_other else ""
         raise DataError(f"{path} has no column {' or '.join(SMILES_COLUMNS)}; its columns are {', '.join(names)}{hint}")
     for number, row in enumerate(rows):
         if None in row:
             raise DataError(
-                f"row {number + 1} of {path} has more values than the header has names: quote values that hold commas"
+                f"row {number + 1} of {path} has more values than the header has names: quote values that have commas"
             )
     return [(row[column] or "").strip() for row in rows], rows
 
 
 def given_smiles(sources: Sequence[Mapping[str, Any]]) -> list[str] | None:
-    """SMILES of molecules from their columns, data fields or info, if every one of them has it.
+    """SMILES of molecules from their columns, data fields or info; None unless every molecule has a SMILES.
 
     >>> given_smiles([{"smiles": "CO"}, {"smiles": False}])  # ASE takes the letters F and T for false and true
     ['CO', 'F']

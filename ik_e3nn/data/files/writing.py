@@ -1,4 +1,4 @@
-"""Files that are either whole or not there."""
+"""Writing of files that are either complete or do not exist."""
 
 import glob
 import os
@@ -17,7 +17,7 @@ from ik_e3nn.user_path import user_path
 
 @contextmanager
 def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary path beside the target that takes the target's place when the block ends well.
+    """A temporary path beside the target, which replaces the target if the block ends without an error.
 
     Args:
         path: The target.
@@ -27,7 +27,7 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
         The temporary path, with the target's suffixes, to write to.
 
     Raises:
-        DataError: The target exists and must not be replaced, or its folder cannot be written.
+        DataError: The target exists and may not be replaced, or its folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -49,16 +49,16 @@ def whole_file(path: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Path] = ()) -> None:
-    """Raise if a file cannot be written, so that this is known before the work is done.
+    """Raise if a file cannot be written, before any work is done.
 
     Args:
         path: The file.
         overwrite: Whether it may be replaced.
-        inputs: Files, globs or folders that are read; none of them is replaced by what is computed from it.
+        inputs: Files, globs or folders that are read; the output must not replace any of them.
 
     Raises:
-        DataError: The file is there and must not be replaced, is a folder, only an ending like ".xyz", or one of the
-            inputs, or its folder cannot be written.
+        DataError: The file exists and may not be replaced, is a folder, only a suffix like ".xyz", or one of the
+            inputs, or its folder cannot be written to.
 
     Example:
         >>> check_output("no/such/file.xyz", overwrite=False)
@@ -72,7 +72,7 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
             f"{path} is only the ending of a name; write a name before it, like {target.parent / 'output'}{ending}"
         )
     if target.exists() and not overwrite:
-        raise DataError(f"{path} exists already; give another name, or say --overwrite (overwrite=True) to replace it")
+        raise DataError(f"{path} exists already; give another name, or use --overwrite (overwrite=True) to replace it")
     check_not_read([path], inputs)
     if target.is_symlink() and not target.exists():
         raise DataError(f"{path} is a link to a file that does not exist; remove the link, or give another name")
@@ -80,21 +80,21 @@ def check_output(path: str | Path, *, overwrite: bool, inputs: Sequence[str | Pa
     if not folder.is_dir():
         raise DataError(f"cannot write to the folder {target.parent}: {folder} is no folder")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(f"cannot write to the folder {folder}: permission denied; give another place")
+        raise DataError(f"cannot write to the folder {folder}: permission denied; give another folder")
 
 
 def check_not_read(
     files: Iterable[str | Path], inputs: Sequence[str | Path], *, advice: str = "give another name"
 ) -> None:
-    """Raise if a file that is to be written is one of those that are read, under whatever name.
+    """Raise if an output file is one of the input files, under any name.
 
     Args:
         files: Files that are written or removed; they need not exist.
         inputs: Files, globs or folders that are read.
-        advice: What to do instead.
+        advice: What the user should do instead, for the message.
 
     Raises:
-        DataError: Names the first such file.
+        DataError: An output file is an input file; the message names the first one.
 
     Example:
         >>> check_not_read(["no/such/file.xyz"], ["data.xyz"])
@@ -107,7 +107,7 @@ def check_not_read(
 
 
 def _files_of(inputs: Sequence[str | Path]) -> list[Path]:
-    """The files that paths and globs stand for, those in folders included."""
+    """The files of paths and globs, including the files in folders."""
     files = []
     for given in inputs:
         place = user_path(given)
@@ -117,7 +117,7 @@ def _files_of(inputs: Sequence[str | Path]) -> list[Path]:
 
 
 def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite: bool = False) -> None:
-    """Write structures in the format of the file's suffix, at once.
+    """Write structures in the format of the file's suffix; an error leaves no partial file.
 
     Only extxyz keeps all of a structure's labels, arrays and entries of ``info``; see ``storable``.
 
@@ -127,7 +127,7 @@ def write_structures(path: str | Path, structures: Sequence[Atoms], *, overwrite
         overwrite: Whether an existing file may be replaced.
 
     Raises:
-        DataError: The file exists and must not be replaced, or its folder cannot be written.
+        DataError: The file exists and may not be replaced, or its folder cannot be written to.
 
     Example:
         >>> import tempfile

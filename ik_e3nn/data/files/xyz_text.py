@@ -1,4 +1,4 @@
-"""The text of xyz and extxyz files: where frames begin, what is wrong in which line, and the symbols D and T."""
+"""The text of xyz and extxyz files: beginnings of frames, faults with their lines, and the symbols D and T."""
 
 import gzip
 import io
@@ -16,13 +16,13 @@ from ase.data import atomic_numbers
 from ik_e3nn.data.structures.isotopes import HYDROGEN_ISOTOPES, set_isotopes
 from ik_e3nn.errors import DataError
 
-_MANY = 10**7  # atoms of a frame
+_MANY = 10**7  # atoms; a frame with more is refused
 _WIDE = re.compile(r":[A-Za-z]:(\d{6,})")  # more columns than any property has
-_PROPERTIES = "species:S:1:pos:R:3"  # of a file that says nothing
+_PROPERTIES = "species:S:1:pos:R:3"  # default columns
 
 
 class _EndlessError(DataError):
-    """A frame announces so many atoms or columns that ASE's reader would count for hours, or fill the memory."""
+    """A frame announces so many atoms or columns that ASE's reader would run for hours or fill the memory."""
 
 
 class Frame(NamedTuple):
@@ -32,7 +32,7 @@ class Frame(NamedTuple):
         number: Its place in the file, from 0.
         line: Its first line, from 1.
         size: Number of its lines.
-        lines: Count, comment and one line an atom.
+        lines: The count, the comment and one line for each atom.
     """
 
     number: int
@@ -42,11 +42,11 @@ class Frame(NamedTuple):
 
 
 def open_text(path: Path, errors: str = "replace") -> IO[str]:
-    """A text file for reading, gzipped or not, without the mark (BOM) that some editors put at the beginning.
+    """Open a text file for reading, gzipped or not, without the byte order mark that some editors write.
 
     Args:
         path: The file.
-        errors: What happens to bytes that are not UTF-8, as for ``open``.
+        errors: How to treat bytes that are not UTF-8, as for ``open``.
 
     Returns:
         The stream.
@@ -66,7 +66,7 @@ def open_text(path: Path, errors: str = "replace") -> IO[str]:
 
 
 def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
-    """Frames of a file through ASE's reader, with D and T as hydrogen that has their masses.
+    """Frames of a file by ASE's reader; D and T become hydrogen with the mass of the isotope.
 
     Args:
         path: An xyz or extxyz file, gzipped or not.
@@ -76,7 +76,7 @@ def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
         The frames.
 
     Raises:
-        DataError: The file cannot be read; the message names frame and line where that is known.
+        DataError: The file cannot be read; the message names frame and line if they are known.
     """
     if not path.name.lower().endswith(".gz") and not _has_gaps(path):
         try:
@@ -86,7 +86,7 @@ def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
             if not {str(key).capitalize() for key in error.args} & HYDROGEN_ISOTOPES.keys():
                 raise
     text, isotopes = plain_text(path)
-    # ASE seeks back and forth; out of memory that is some twenty times as fast as in a gzipped file.
+    # ASE seeks back and forth, which is about twenty times as fast in memory as in a gzipped file.
     places = range(len(isotopes))[index]
     found = ase.io.read(io.StringIO(text), index=index, format="extxyz")
     chosen = found if isinstance(found, list) else [found]
@@ -97,7 +97,7 @@ def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
 
 
 def _has_gaps(path: Path) -> bool:
-    """Whether there are blank lines before a frame, where ASE's reader ends, or bytes that it need not understand."""
+    """Whether there are blank lines before a frame, where ASE's reader stops, or bytes that it may fail to decode."""
     expected = 1
     try:
         with path.open("rb") as binary:
@@ -112,13 +112,13 @@ def _has_gaps(path: Path) -> bool:
         return True
     except _EndlessError:
         return True
-    except DataError:  # ASE's reader will say so, if the frame is wanted
+    except DataError:  # ASE's reader raises an error if this frame is read
         return False
     return False
 
 
 def count_frames(path: Path) -> int:
-    """Number of frames in a file, whose atoms are skipped.
+    """Number of frames in a file, without reading their atoms.
 
     Args:
         path: An xyz or extxyz file, gzipped or not.
@@ -141,13 +141,13 @@ def count_frames(path: Path) -> int:
 
 
 def plain_text(path: Path) -> tuple[str, list[list[int]]]:
-    """The text for a reader that knows neither D and T nor blank lines between frames, and the isotopes of each frame.
+    """The text without D, T and blank lines between frames, which ASE cannot read, and the isotopes of each frame.
 
     Args:
         path: An xyz or extxyz file, gzipped or not.
 
     Returns:
-        The text, and for every frame the mass number of every atom, 0 for the natural mixture.
+        The text; and for every frame the mass number of every atom, 0 for the natural mixture.
 
     Raises:
         DataError: As for ``count_frames``.
@@ -181,7 +181,7 @@ def plain_text(path: Path) -> tuple[str, list[list[int]]]:
 
 
 def first_fault(path: Path) -> str:
-    """What is wrong first in a file that cannot be read, with frame and line; "" if nothing of the kind is found.
+    """The first fault of a file that cannot be read, with frame and line; "" if no fault is found.
 
     Args:
         path: An xyz or extxyz file, gzipped or not.
@@ -201,7 +201,7 @@ def first_fault(path: Path) -> str:
 
 
 def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
-    """Frames of a stream; without their lines if they are not kept."""
+    """Frames of a stream, with all their lines only if ``keep`` is True."""
     number, at = 0, 0
     waiting = next(stream, None)
     while waiting is not None:
@@ -246,7 +246,7 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
 
 
 def _fault(frame: Frame) -> str:
-    """What is wrong with the lines of a frame."""
+    """The first fault in the lines of a frame; "" if there is none."""
     names = _names(frame.lines[1])
     kinds = _kinds(frame.lines[1])
     species = _column(frame.lines[1], "species")
@@ -266,7 +266,7 @@ def _fault(frame: Frame) -> str:
 
 
 def _is(kind: str, word: str) -> bool:
-    """Whether a word can be read as its column's kind."""
+    """Whether a word can be read as the kind of its column."""
     try:
         {"R": float, "I": int}.get(kind, str)(word)
     except ValueError:
@@ -275,7 +275,7 @@ def _is(kind: str, word: str) -> bool:
 
 
 def _properties(comment: str) -> Sequence[str]:
-    """The words of ``Properties=...``."""
+    """The parts of ``Properties=...`` in the comment of a frame."""
     marks = [word for word in comment.split() if word.startswith("Properties=")]
     found = marks[0].removeprefix("Properties=").strip("\"'") if marks else _PROPERTIES
     parts = found.split(":")
@@ -294,7 +294,7 @@ def _kinds(comment: str) -> list[str]:
 
 
 def _column(comment: str, name: str) -> int | None:
-    """The first column of a property."""
+    """The first column of a property; None if the frame does not have it."""
     parts = _properties(comment)
     names = parts[::3]
     return sum(int(width) for width in parts[2::3][: names.index(name)]) if name in names else None

@@ -72,7 +72,7 @@ def test_errors(tmp_path):
         (tmp_path / "broken.xyz", "broken.xyz cannot be read"),
         (tmp_path / "odd.abcdef", "does not know the format"),
         ([], "no data file is given"),
-        ("x" * 300, r"'x+ is no name of a file \(File name too long\)"),
+        ("x" * 300, r"'x+ is not a valid file name \(File name too long\)"),
     ]:
         with pytest.raises(DataError, match=message):
             read_structures(path)
@@ -168,7 +168,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("symbol", "advice"), [("D", "; give H here, or an xyz"), ("Qq", "")])
+@pytest.mark.parametrize(("symbol", "advice"), [("D", "; write H here, or give an xyz"), ("Qq", "")])
 def test_a_symbol_that_no_reader_knows_is_named(tmp_path, symbol, advice):
     (tmp_path / "POSCAR").write_text(f"x\n1.0\n8 0 0\n0 8 0\n0 0 8\n{symbol} O\n1 1\nDirect\n0 0 0\n.1 0 0\n")
     with pytest.raises(DataError, match=f"POSCAR cannot be read: '{symbol}' is no chemical element{advice}"):

@@ -77,17 +77,17 @@ def test_mistakes_in_tables_are_named(tmp_path) -> None:
         read_properties(table, TARGETS[:1])
     table.write_text("smiles;logS\nC;1\n")
     with pytest.raises(
-        DataError, match="has no column smiles .*its columns are smiles;logS; columns must be divided by commas, and"
+        DataError, match="has no column smiles .*its columns are smiles;logS; columns must be separated by commas, and"
     ):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles;logS\nC;1,5\n")
-    with pytest.raises(DataError, match="columns must be divided by commas, and numbers have a decimal point"):
+    with pytest.raises(DataError, match="columns must be separated by commas, and numbers must have a decimal point"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\n")
     with pytest.raises(DataError, match="has no rows"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS,, logS,\nCO,1,,2,\n")
-    with pytest.raises(DataError, match=r"a.csv has several columns of the name logS; rename or delete all but one"):
+    with pytest.raises(DataError, match=r"a.csv has several columns named logS; rename or delete all but one"):
         read_properties(table, TARGETS[:1])
     table.write_text("smiles,logS\nCO,1,5\n")
     with pytest.raises(DataError, match=r"row 1 of .*a.csv has more values than the header has names"):
@@ -256,7 +256,7 @@ def test_odd_numbers_of_electrons_are_told(tmp_path, caplog):
 
 
 def test_a_name_that_is_too_long_is_told():
-    with pytest.raises(DataError, match=r"'x+ is no name of a file \(File name too long\)"):
+    with pytest.raises(DataError, match=r"'x+ is not a valid file name \(File name too long\)"):
         read_properties("x" * 300, [Intensive("gap", "eV")])
 
 
