@@ -1,1 +1,1 @@
-"""How sure models are: committees, last layers, and their files."""
+"""Standard deviations of predictions: committees, last layers, and their files."""

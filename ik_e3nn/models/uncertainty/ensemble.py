@@ -1,4 +1,4 @@
-"""Models that say how sure they are: what all of them have in common, and committees."""
+"""Models that predict standard deviations: their base class, and committees."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MOST = 1e9  # largest factor of standard deviations
 
 
 class Ensemble(nn.Module, ABC):
-    r"""A model whose predictions come with standard deviations.
+    r"""A model whose predictions have standard deviations.
 
-    Its outputs are those of its members, and for every target but the stress ``NAME_std`` of the same shape and unit:
-    the standard deviation of every component. It is a raw number times a calibrated factor of the target:
+    It predicts the same targets as its members, and for every target except the stress ``NAME_std`` of the same shape
+    and unit: the standard deviation of every component, a raw number times a calibrated factor of the target:
 
     .. math:: \sigma_t = a_t \, s_t, \qquad a_t^2 = \big\langle (\Delta_t / s_t)^2 \big\rangle_{validation}
 
@@ -31,12 +31,12 @@ class Ensemble(nn.Module, ABC):
         members: Models of the same targets on the same kind of graph; potentials must have the same inputs.
 
     Attributes:
-        kind: What files call the kind of ensemble.
+        kind: Name of the kind of ensemble in files.
         tensor_names: Regular expression of the names of its tensors in files.
         uncertain: The targets that have standard deviations, in the order of ``factors``.
 
     Raises:
-        DataError: No models, or models that do not fit together.
+        DataError: There are no models, or the models have different targets or inputs.
     """
 
     kind: ClassVar[str]
@@ -47,7 +47,7 @@ class Ensemble(nn.Module, ABC):
         if not members:
             raise DataError("an ensemble needs at least one model, got none")
         first = members[0]
-        # edges beyond the cutoff of a potential add exact zeros to its energies, so that cutoffs may differ
+        # The cutoffs of potentials may differ, because edges beyond a cutoff contribute exactly zero to the energy.
         for what in ("targets", "inputs") if first.edges is None else ("targets", "edges", "r_max"):
             for model in members:
                 if getattr(model, what) != getattr(first, what):
@@ -63,32 +63,32 @@ class Ensemble(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, graph: Mapping[str, Tensor], *, std: bool = True, **options: bool) -> dict[str, Tensor]:
-        """Predict.
+        """Predict the targets.
 
         Args:
-            graph: As the members take it.
-            std: Also compute standard deviations.
-            **options: What the members take, like ``forces``; what is left out has no standard deviations.
+            graph: A graph or batch with the inputs of the members.
+            std: Whether to compute standard deviations as well.
+            **options: Options of the members, like ``forces``; targets that are left out have no standard deviations.
         """
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
-        """What a file needs besides the models and the factors."""
+        """The tensors that a file stores besides the factors."""
 
     @classmethod
     @abstractmethod
     def restored(cls, models: Sequence[StoredModel], tensors: Mapping[str, Tensor]) -> Ensemble:
-        """An ensemble of models from what ``tensors`` gave; its factors are yet to be set.
+        """Build an ensemble from its models and the result of ``tensors``; its factors must be set afterwards.
 
         Raises:
-            DataError: The models or tensors cannot be those of such an ensemble.
+            DataError: The models or tensors do not fit this kind of ensemble.
         """
 
     def calibrate(self, factors: Mapping[str, float]) -> None:
-        """Set factors of the standard deviations, by the targets' names; 1 where there is none.
+        """Set the factors of the standard deviations by name of the target; the default is 1.
 
         Raises:
-            ValueError: A factor is not positive, or so large or small that the standard deviations mean nothing.
+            ValueError: A factor is not positive, or so large or small that the standard deviations are meaningless.
         """
         found = [factors.get(target.name, 1.0) for target in self.uncertain]
         for target, factor in zip(self.uncertain, found, strict=True):
@@ -96,7 +96,7 @@ class Ensemble(nn.Module, ABC):
         self.factors.copy_(torch.tensor(found, dtype=torch.float64))
 
     def with_std(self, values: dict[str, Tensor], raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Predictions with their standard deviations, from raw ones."""
+        """Predictions with calibrated standard deviations, from the raw standard deviations."""
         scaled = zip(self.uncertain, self.factors, strict=True)
         return values | {
             target.name + STD: factor * raw[target.name] for target, factor in scaled if target.name in raw
@@ -109,7 +109,7 @@ class Ensemble(nn.Module, ABC):
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """What potentials give, with the standard deviations; models of properties have no such list."""
+        """Outputs of potentials, with the standard deviations; models of properties have no such list."""
         return (*cast(InteratomicPotential, self.first).outputs, *fields.STDS)
 
     @property
@@ -124,12 +124,12 @@ class Ensemble(nn.Module, ABC):
 
     @property
     def surroundings(self) -> nn.Module | None:
-        """What the potentials know of something outside."""
+        """The surroundings of the first potential; None for models of properties."""
         return None if self.first.potential is None else self.first.potential.surroundings
 
     @property
     def max_edges(self) -> int | None:
-        """Edges that a potential treats at once."""
+        """Largest number of edges that a potential computes at once."""
         return None if self.first.potential is None else self.first.potential.max_edges
 
     @max_edges.setter
@@ -140,7 +140,7 @@ class Ensemble(nn.Module, ABC):
                 potential.max_edges = value
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        """Follow to another device, but keep factors in float64."""
+        """Move to another device or dtype, but keep the factors in float64."""
         factors = self.factors
         super()._apply(fn, recurse)
         self.factors = factors.to(self.device)
@@ -148,7 +148,7 @@ class Ensemble(nn.Module, ABC):
 
 
 class Committee(Ensemble):
-    r"""Several models, trained with different seeds or on different data, and how far they differ.
+    r"""Several models, trained with different seeds or on different data, with the spread of their predictions.
 
     .. math:: \bar y = \frac 1 M \sum_m y_m, \qquad s^2 = \frac{1}{M-1} \sum_m (y_m - \bar y)^2
 
@@ -158,7 +158,7 @@ class Committee(Ensemble):
         members: At least two models.
 
     Raises:
-        DataError: Fewer models, or models that do not fit together.
+        DataError: There are fewer than two models, or the models have different targets or inputs.
 
     Example:
         >>> from ase.build import molecule
@@ -176,7 +176,7 @@ class Committee(Ensemble):
             raise DataError(f"a committee needs at least two models, got {len(members)}")
 
     def forward(self, graph: Mapping[str, Tensor], *, std: bool = True, **options: bool) -> dict[str, Tensor]:
-        """Predict; the standard deviations cost nothing."""
+        """Predict the targets; the standard deviations need no extra time."""
         outputs = [model(graph, **options) for model in self.members]
         stacked = {name: torch.stack([output[name] for output in outputs]) for name in outputs[0]}
         values = {name: value.mean(0) for name, value in stacked.items()}
@@ -196,7 +196,7 @@ class Committee(Ensemble):
 
 
 def uncertain_targets(model: StoredModel) -> tuple[Target, ...]:
-    """The targets of a model whose standard deviations can be had: all but the stress.
+    """The targets of a model that can have standard deviations: all except the stress.
 
     >>> [target.name for target in uncertain_targets(InteratomicPotential(["H"], num_channels=4))]
     ['energy', 'forces']
@@ -208,11 +208,11 @@ def check_factor(name: str, value: float) -> None:
     """Raise unless a number can be the factor of a standard deviation.
 
     Args:
-        name: What the standard deviation is of.
+        name: Name of the target.
         value: The factor.
 
     Raises:
-        ValueError: It is not positive, or so large or small that the standard deviations mean nothing.
+        ValueError: It is not positive, or so large or small that the standard deviations are meaningless.
 
     >>> check_factor("energy", 1e30)
     Traceback (most recent call last):
@@ -226,5 +226,5 @@ def check_factor(name: str, value: float) -> None:
 
 
 def _shown(value: Any) -> Any:
-    """A value in the order that messages have."""
+    """A value as it is shown in messages: sets are sorted."""
     return sorted(value) if isinstance(value, frozenset) else value

@@ -1,4 +1,4 @@
-"""Files that say how sure models are: they belong to model files and hold no weights of them."""
+"""Uncertainty files: they store calibrated uncertainties of models, but not the weights of the models."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ KEY = "ik_e3nn_uncertainty"
 def save_uncertainty(
     model: Ensemble, path: str | Path, summary: dict[str, Any] | None = None, *, overwrite: bool = False
 ) -> None:
-    """Write what a calibration has found, at once or not at all.
+    """Write a calibrated uncertainty to a file; an error leaves no partial file.
 
     Args:
         model: A committee or a last-layer ensemble.
-        path: Where; ".safetensors" is the usual ending.
-        summary: Anything JSON-able about the calibration, kept as it is.
-        overwrite: Replace a file that exists.
+        path: The file; ".safetensors" is the usual suffix.
+        summary: A description of the calibration for the file, of values that JSON can store.
+        overwrite: Whether an existing file may be replaced.
 
     Raises:
         FileExistsError: The file exists and ``overwrite`` is False.
@@ -50,18 +50,18 @@ def save_uncertainty(
 
 
 def with_uncertainty(models: Sequence[StoredModel], path: str | PathLike[str]) -> Ensemble:
-    """Models as they are in their files, with the uncertainty that was calibrated for them.
+    """Models with the uncertainty that was calibrated for them.
 
     Args:
-        models: One model, or the members of a committee in any order.
+        models: One model, or the members of a committee in any order, with the weights of their files.
         path: A file that ``save_uncertainty`` has written.
 
     Returns:
         A model with standard deviations, in evaluation mode.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ModelFileError: It is broken, newer than this library, or was made for other models.
+        FileNotFoundError: The file does not exist.
+        ModelFileError: The file is damaged, newer than this library, or was made for other models.
     """
     kind, tensors = _read(models, Path(path))
     factors = tensors.pop("factors")
@@ -69,7 +69,7 @@ def with_uncertainty(models: Sequence[StoredModel], path: str | PathLike[str]) -
         ensemble = KINDS[kind].restored(models, tensors)
         names = [target.name for target in ensemble.uncertain]
         if len(factors) != len(names):
-            raise DataError(f"factors must be {len(names)} numbers, of {', '.join(names)}; got {len(factors)}")
+            raise DataError(f"factors must be {len(names)} numbers, for {', '.join(names)}; got {len(factors)}")
     except DataError as error:
         raise ModelFileError(f"{path} is damaged ({error}): calibrate again") from error
     ensemble.calibrate(dict(zip(names, factors.tolist(), strict=True)))
@@ -79,22 +79,20 @@ def with_uncertainty(models: Sequence[StoredModel], path: str | PathLike[str]) -
 def _read(models: Sequence[StoredModel], path: Path) -> tuple[str, dict[str, torch.Tensor]]:
     """Kind and tensors of a file that was made for these models."""
     if not is_file(path):
-        raise FileNotFoundError(f"no file of an uncertainty at {path}: make one with `ik-e3nn calibrate`")
+        raise FileNotFoundError(f"there is no uncertainty file {path}: make one with `ik-e3nn calibrate`")
     try:
         metadata, tensors = read_contents(path)
         info: Any = json.loads(metadata[KEY])
     except PermissionError:
         raise
     except (SafetensorError, OSError, LookupError, ValueError, TypeError, RecursionError) as error:
-        raise ModelFileError(
-            f"{path} is no file of an uncertainty, or is damaged: calibrate again ({error})"
-        ) from error
+        raise ModelFileError(f"{path} is not an uncertainty file, or is damaged: calibrate again ({error})") from error
     version = info.get("format_version") if isinstance(info, dict) else None
     if type(version) is int and version > FORMAT_VERSION:
         raise ModelFileError(f"{path} has format {version}, this version reads up to {FORMAT_VERSION}: upgrade ik-e3nn")
     try:
         _check_info(info)
-        # Files of version 1 have no checksum; one that was taken back to version 1 by hand has.
+        # Files of version 1 have no checksum, unless somebody changed the version of a newer file by hand.
         if (version != 1 or "sha256" in info) and info.get("sha256") != contents_digest(info, tensors):
             raise ValueError("its checksum is wrong")
         new, tensors = upgraded(info, tensors)
@@ -112,7 +110,7 @@ def _read(models: Sequence[StoredModel], path: Path) -> tuple[str, dict[str, tor
 
 
 def _check_info(info: Any) -> None:
-    """Raise unless a description of any format has what it must."""
+    """Raise unless a description, of any format, has the required entries."""
     kinds = {"format_version": int, "kind": str, "models_sha256": list}
     for name, kind in kinds.items():
         found = info.get(name) if isinstance(info, dict) else None
@@ -126,25 +124,25 @@ def _check_info(info: Any) -> None:
 
 
 def _check_numbers(kind: str, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Raise unless tensors can be those of a kind of uncertainty; whether sizes are a model's is not known here."""
+    """Raise unless the tensors fit the kind of uncertainty; their sizes are compared with the model later."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}; got {kind!r:.80}")
     if "factors" not in tensors:
         raise ValueError("factors is missing")
     for name, tensor in tensors.items():
         if name != "factors" and not re.fullmatch(KINDS[kind].tensor_names, name):
-            raise ValueError(f"{name} does not belong there")
+            raise ValueError(f"{name} is not a tensor of this kind of uncertainty")
         expected, shape = ("a list" if name == "factors" else "a matrix"), tuple(tensor.shape)
         if tensor.dtype not in (torch.float32, torch.float64) or tensor.ndim != 1 + (name != "factors") or 0 in shape:
             raise ValueError(f"{name} must be {expected} of floating-point numbers, got {tensor.dtype} {shape}")
         if not bool(tensor.isfinite().all()):
-            raise ValueError(f"{name} has NaN or infinity in it")
+            raise ValueError(f"{name} contains NaN or infinity")
         if name == "factors":
             for factor in tensor.tolist():
                 check_factor(name, factor)
             continue
-        # The prior is N(0, 1), and data only narrow it: rows are members or rows of a root of the covariance.
+        # Data can only narrow the prior N(0, 1), which limits the rows of directions and of roots of covariances.
         longest = 1.0 if name != DIRECTIONS else (shape[1] / shape[0]) ** 0.5
         lengths = tensor.double().norm(dim=1)
         if not bool(((lengths > 0) & (lengths < 1.001 * longest)).all()):
-            raise ValueError(f"{name} has rows that are zero, or longer than a posterior's can be")
+            raise ValueError(f"{name} has rows of length zero, or longer than the prior allows")

@@ -1,4 +1,4 @@
-"""The uncertainty of one model from its last layers."""
+"""Uncertainty of a single model from the posteriors of its last layers."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from ik_e3nn.targets import LabelLayout
 from ik_e3nn.targets.head import Atomwise, Head, Molecules
 
 ROOT, DIRECTIONS = "root.", "directions"  # names in files
-TANGENTS = 64  # directions of weights that are followed at once
+TANGENTS = 64  # directions of weights that are computed at once
 
 
 class LastLayerEnsemble(Ensemble):
     r"""One model and the Gaussian posteriors of the weights of its last layers.
 
-    Every prediction is linear in the weights w of a last layer (the length of a dipole nearly so), with derivatives
-    :math:`J = \partial y / \partial w`. With the weights' prior N(0, 1), from which they start, and Gaussian noise,
-    their posterior is exact:
+    Every prediction is linear in the weights w of a last layer (the length of a dipole approximately), with derivatives
+    :math:`J = \partial y / \partial w`. For the prior N(0, 1), the distribution of the initial weights, and Gaussian
+    noise, the posterior is exact:
 
     .. math:: \Sigma^{-1} = 1 + \sum_s \frac{J_s^T J_s}{\sigma^2}, \qquad s^2 = J \Sigma J^T
 
-    The sum goes over the labels of the training set. Energy and forces share the last layer of the potential, "energy":
-    :math:`E = E^0 + f \cdot w` and :math:`F = g \cdot w` with :math:`g = -\partial f / \partial r`, where labels of
-    energies count per atom, and the field of surroundings is taken as certain. Other targets of one kind share that of
+    The sum runs over the labels of the training set. Energy and forces share the last layer of the potential, "energy":
+    :math:`E = E^0 + f \cdot w` and :math:`F = g \cdot w` with :math:`g = -\partial f / \partial r`. Labels of energies
+    count per atom, and the field of surroundings has no uncertainty. Other targets of one kind share the last layer of
     their head.
 
     .. math:: s_E^2 = f^T \Sigma f, \qquad s_F^2 = \sum_m (d_m \cdot g)^2
 
-    The variance of the energy is exact. That of the forces takes one more gradient for each of M directions
+    The variance of the energy is exact. The variance of the forces needs one more gradient for each of M directions
     :math:`d_m`, rows of :math:`\sqrt{K/M} \, Q \, \Sigma^{1/2}` with orthonormal rows Q; it is exact for M = K.
 
     Args:
         model: The model.
-        roots: By last layer, "energy" or the kind of the targets, a matrix L with :math:`L L^T = \Sigma`, (K, K).
+        roots: Matrices L with :math:`L L^T = \Sigma`, (K, K), by last layer: "energy" or the kind of the targets.
         directions: The directions d, (M, K), of a model that predicts forces; see ``directions_of``.
 
     Raises:
@@ -104,13 +104,13 @@ class LastLayerEnsemble(Ensemble):
     def restored(cls, models: Sequence[StoredModel], tensors: Mapping[str, Tensor]) -> LastLayerEnsemble:
         """See the base class."""
         if len(models) != 1:
-            raise DataError(f"last layers are those of one model, got {len(models)}")
+            raise DataError(f"a last-layer uncertainty belongs to one model, got {len(models)}")
         roots = {name.removeprefix(ROOT): one for name, one in tensors.items() if name.startswith(ROOT)}
         return cls(models[0], roots, tensors.get(DIRECTIONS))
 
     @with_gradients
     def forward(self, graph: Mapping[str, Tensor], *, std: bool = True, **options: bool) -> dict[str, Tensor]:
-        """Predict; standard deviations of forces cost one more gradient a direction."""
+        """Predict the targets; standard deviations of forces need one more gradient for each direction."""
         values: dict[str, Tensor] = self.first(graph, **options)
         if not std:
             return values
@@ -131,7 +131,7 @@ class LastLayerEnsemble(Ensemble):
 
 
 def last_weights(model: StoredModel) -> dict[str, Tensor]:
-    """Weights of the last layers: that of the potential is called "energy", those of heads like the kinds of targets.
+    """Weights of the last layers by name: "energy" for a potential, and the kinds of targets for heads.
 
     >>> {name: len(weights) for name, weights in last_weights(InteratomicPotential(["H"], num_channels=4)).items()}
     {'energy': 32}
@@ -143,7 +143,7 @@ def last_weights(model: StoredModel) -> dict[str, Tensor]:
 def last_layer_derivatives(
     model: InteratomicPotential, graph: Mapping[str, Tensor], directions: Tensor
 ) -> tuple[Tensor, Iterator[Tensor]]:
-    """What energies and forces of a structure change by when weights of the last layer do.
+    """Derivatives of energies and forces by the weights of the last layer of a potential.
 
     Args:
         model: The potential.
@@ -151,7 +151,8 @@ def last_layer_derivatives(
         directions: Changes of the weights, (M, K).
 
     Returns:
-        Features of the atoms, (N, K), and for every change the forces' change, (N, 3), one after the other.
+        Features of the atoms, (N, K), which are the derivatives of their energies; and an iterator over the changes of
+        the forces, (N, 3), for each direction.
     """
     edges = model.prepare(graph)
     moving: list[str] = [name for name in fields.MOVING if name in edges]
@@ -201,7 +202,7 @@ def head_jacobians(model: StoredModel, graph: Mapping[str, Tensor]) -> dict[str,
 
 
 def _derivative(head: Head, atoms: Atomwise, molecules: Molecules) -> Callable[[Tensor], Tensor]:
-    """The change of readouts with a direction of the last weights of their head."""
+    """A function from a direction of the last weights of a head to the derivative of its readouts along it."""
     name = f"mlp.weights.{len(head.mlp.weights) - 1}"
 
     def readouts(weight: Tensor) -> Tensor:
@@ -216,7 +217,7 @@ def _heads(model: StoredModel) -> dict[str, Head]:
 
 
 def _scales(model: StoredModel) -> dict[str, float]:
-    """What dimensionless readouts are multiplied by, by target."""
+    """Factors from dimensionless readouts to the unit of the target, by target."""
     if not model.names:
         return {}
     scales = cast(MolecularPropertyModel, model).scales
@@ -224,12 +225,12 @@ def _scales(model: StoredModel) -> dict[str, float]:
 
 
 class LastLayerPosterior:
-    r"""Adds up the precisions of the posteriors of the last layers' weights, see :class:`LastLayerEnsemble`.
+    r"""Sums the precision matrices of the last layers' weights over a data set; see :class:`LastLayerEnsemble`.
 
     Args:
         model: The model.
-        noises: Standard deviation of the labels of every uncertain target about the model, in the target's unit; that
-            of energies per atom.
+        noises: Standard deviation of labels minus predictions for every target with uncertainty, in the unit of the
+            target; for energies, per atom.
 
     Raises:
         ValueError: A standard deviation is not positive.
@@ -249,9 +250,9 @@ class LastLayerPosterior:
 
     @in_own_precision
     def add(self, graph: Mapping[str, Tensor]) -> None:
-        """Add the structures of a batch; labels that are NaN are none.
+        """Add the structures of a batch; labels that are NaN are ignored.
 
-        Nothing is added if there is an error, so that a batch can be added in parts where the memory does not suffice.
+        Nothing is added if there is an error, so that a batch can be added again in parts if memory is insufficient.
         """
         added = list(self._of_energies(graph))
         for kind, jacobian in head_jacobians(self.model, graph).items():
@@ -263,7 +264,7 @@ class LastLayerPosterior:
             self.data[layer] += part
 
     def _of_energies(self, graph: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-        """What labels of energies and forces add."""
+        """The contributions of labels of energies and forces, with the name of the layer."""
         if self.model.potential is None:
             return
         data = self.data["energy"]
@@ -281,11 +282,11 @@ class LastLayerPosterior:
             yield "energy", g @ g.T / self.noises[fields.FORCES] ** 2
 
     def _known(self, graph: Mapping[str, Tensor], name: str) -> Tensor:
-        """Which labels of a target there are, in their shape."""
+        """Which labels of a target are known, in the shape of the labels."""
         return ~self.layout.get(graph, name).isnan()
 
     def roots(self, scale: float = 1.0) -> dict[str, Tensor]:
-        r"""Matrices L with :math:`L L^T = \Sigma`, if the data added are one of ``scale`` equal parts."""
+        r"""Matrices L with :math:`L L^T = \Sigma` for ``scale`` times the data that were added."""
         roots = {}
         for layer, data in self.data.items():
             values, vectors = torch.linalg.eigh(scale * data)

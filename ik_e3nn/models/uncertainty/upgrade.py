@@ -1,4 +1,4 @@
-"""Older uncertainty files in the terms of this version: one small function for every step from a format to the next."""
+"""Upgrades of older uncertainty files: one small function for every step from a format to the next."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def upgraded(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
         tensors: The tensors by name; the mapping is not changed.
 
     Returns:
-        Both in the format of today, but for the checksums of the models: their tensors had other names.
+        Both in the current format, except for the checksums of the models, whose tensors had other names.
 
     Example:
         >>> info, _ = upgraded({"format_version": 1, "kind": "PropertyCommittee"}, {})

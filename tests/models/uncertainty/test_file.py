@@ -40,9 +40,9 @@ def test_files_belong_to_their_models(tmp_path, kind) -> None:
         with_uncertainty(loaded[:2], tmp_path / "c")
     with pytest.raises(ModelFileError, match=r"made for 1 model\(s\) with other weights than the 1 given"):
         with_uncertainty([loaded[1]], tmp_path / "l")
-    with pytest.raises(ModelFileError, match="is no file of an uncertainty, or is damaged"):
+    with pytest.raises(ModelFileError, match="is not an uncertainty file, or is damaged"):
         with_uncertainty(loaded, tmp_path / "0.safetensors")
-    with pytest.raises(FileNotFoundError, match="no file of an uncertainty at"):
+    with pytest.raises(FileNotFoundError, match="there is no uncertainty file"):
         with_uncertainty(loaded, tmp_path / "nowhere")
     with pytest.raises(FileExistsError, match="exists: choose another name"):
         save_uncertainty(ensemble, tmp_path / "l")
@@ -126,24 +126,24 @@ OF_POTENTIAL = [
     ({"factors": None}, {}, "factors is missing"),
     ({"root.energy": None}, {}, "the last layer of energy has 32 weights, but the matrix is None"),
     ({"directions": None}, {}, r"the directions of forces must have the shape \(M, 32\); got None"),
-    ({"more": torch.ones(1)}, {}, "more does not belong there"),
-    ({"factors": torch.ones(3)}, {}, "factors must be 2 numbers, of energy, forces; got 3"),
+    ({"more": torch.ones(1)}, {}, "more is not a tensor of this kind of uncertainty"),
+    ({"factors": torch.ones(3)}, {}, "factors must be 2 numbers, for energy, forces; got 3"),
     ({"factors": torch.tensor(1.0)}, {}, r"factors must be a list of floating-point numbers, got torch.float32 \(\)"),
     ({"factors": torch.ones(2, 2)}, {}, "factors must be a list of floating-point numbers"),
     ({"factors": torch.ones(2, dtype=torch.int32)}, {}, "factors must be a list of floating.* numbers, got torch.int"),
     ({"factors": torch.tensor([1e30, 1.0])}, {}, r"of factors must be between 1e-09 and 1e\+09; got 1e\+30"),
     ({"factors": torch.tensor([1.0, -1.0])}, {}, "factors must be between"),
-    ({"factors": torch.tensor([1.0, torch.nan])}, {}, "factors has NaN or infinity in it"),
+    ({"factors": torch.tensor([1.0, torch.nan])}, {}, "factors contains NaN or infinity"),
     ({"root.energy": torch.ones(32)}, {}, "root.energy must be a matrix of floating-point numbers"),
     ({"root.energy": EYE[:3]}, {}, r"the last layer of energy has 32 weights, but the matrix is \(3, 32\)"),
-    ({"root.energy": 1e20 * EYE}, {}, "root.energy has rows that are zero, or longer than a posterior's can be"),
-    ({"directions": torch.zeros(5, 32)}, {}, "directions has rows that are zero"),
-    ({"directions": EYE[:, :3].clone()}, {}, "directions has rows that are zero"),
+    ({"root.energy": 1e20 * EYE}, {}, "root.energy has rows of length zero, or longer than the prior allows"),
+    ({"directions": torch.zeros(5, 32)}, {}, "directions has rows of length zero"),
+    ({"directions": EYE[:, :3].clone()}, {}, "directions has rows of length zero"),
     ({"directions": 0.1 * EYE[:3, :3]}, {}, r"the directions of forces must have the shape \(M, 32\); got \(3, 3\)"),
     ({"directions": torch.ones(0, 32)}, {}, "directions must be a matrix"),
     ({}, {"kind": "oracle"}, "kind must be one of committee, last_layer; got 'oracle'"),
     ({}, {"kind": 5}, "kind must be of type str, got 5"),
-    ({}, {"kind": "committee"}, "(root.energy|directions) does not belong there"),
+    ({}, {"kind": "committee"}, "(root.energy|directions) is not a tensor of this kind of uncertainty"),
     ({"root.energy": None, "directions": None}, {"kind": "committee"}, "a committee needs at least two models, got 1"),
     ({}, {"models_sha256": "a"}, "models_sha256 must be of type list"),
     ({}, {"models_sha256": []}, r"models_sha256 must be a list of one or more checksums, got \[\]"),
@@ -152,12 +152,12 @@ OF_POTENTIAL = [
     ({}, {"format_version": 0}, "format_version must be from 1 to 3, got 0"),
 ]
 OF_PROPERTIES = [
-    ({"factors": torch.ones(1)}, {}, r"factors must be 7 numbers, of extensive_1, .*; got 1"),
+    ({"factors": torch.ones(1)}, {}, r"factors must be 7 numbers, for extensive_1, .*; got 1"),
     ({"root.extensive": None}, {}, "the last layer of extensive has 16 weights, but the matrix is None"),
     ({"root.extensive": torch.eye(3)}, {}, r"the last layer of extensive has 16 weights, but the matrix is \(3, 3\)"),
     ({"root.smell": torch.eye(3)}, {}, r"the last layer of smell has 0 weights, but the matrix is \(3, 3\)"),
     ({"directions": torch.eye(16)}, {}, "because the model predicts no forces; got"),
-    ({"root.extensive": torch.zeros(16, 16)}, {}, "root.extensive has rows that are zero"),
+    ({"root.extensive": torch.zeros(16, 16)}, {}, "root.extensive has rows of length zero"),
     ({"root.extensive": torch.ones(16, 16, dtype=torch.int32)}, {}, "root.extensive must be a matrix of floating-poi"),
 ]
 
@@ -180,5 +180,5 @@ def test_a_last_layer_is_that_of_one_model(tmp_path) -> None:
     with safe_open(path, framework="pt") as file:
         (digest,) = json.loads(file.metadata()["ik_e3nn_uncertainty"])["models_sha256"]
     forged(path, {}, {"models_sha256": [digest, digest]})
-    with pytest.raises(ModelFileError, match=r"is damaged \(last layers are those of one model, got 2\)"):
+    with pytest.raises(ModelFileError, match=r"is damaged \(a last-layer uncertainty belongs to one model, got 2\)"):
         with_uncertainty([model, model], path)

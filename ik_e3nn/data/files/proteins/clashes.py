@@ -1,4 +1,4 @@
-"""Sites of a PDB or mmCIF file that are nearer to each other than two atoms can be: alternates of each other."""
+"""Clashing sites of a PDB or mmCIF file: too close for two atoms, and therefore alternates of each other."""
 
 from collections.abc import Sequence
 
@@ -12,25 +12,26 @@ from ik_e3nn.data.files.proteins.residues import WATER
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.occupancy import FULL
 
-# In sums of covalent radii, below the shortest bonds (0.77 in N2); in A, between a water and another residue.
+# NEAREST is in sums of covalent radii, below the shortest bonds (0.77 in N2). WATER_CONTACT is the shortest distance
+# of a water from another residue, in A.
 NEAREST, WATER_CONTACT = 0.76, 2.0
 
 
 def without_clashing_letters(sites: Sequence[Site], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Leave out residues that are alternates of another residue: their sites have another letter and clash with it.
+    """Leave out residues that are alternates of another residue, because they clash with it and have other letters.
 
-    The residue of the higher occupancy stays, the first letter if both have the same. Only residues all of whose sites
-    have letters are left out.
+    The residue with the higher occupancy is kept, or the first letter if occupancies are equal. A residue is left out
+    only if all its sites have letters.
 
     Args:
         sites: All sites of one model.
-        kept: Which make one conformer, of the choice residue by residue.
+        kept: Which sites were chosen for the conformer, residue by residue.
 
     Returns:
         Which sites remain.
 
     Raises:
-        DataError: Sites that are occupied in part clash with others, and no letters say which belong together.
+        DataError: Partially occupied sites clash with others, and no letters show which sites belong together.
 
     Example:
         >>> place = (0.0, 0.0, 0.0)
@@ -47,21 +48,21 @@ def without_clashing_letters(sites: Sequence[Site], kept: NDArray[np.bool_]) -> 
         letters = bool(first.location and second.location) and first.location != second.location
         if kept[list(pair)].all() and letters and first.residue != second.residue and second.residue not in plain:
             kept &= np.array([site.residue != second.residue for site in sites])
-    least = 0.0 if any(site.occupancy for site in sites) else FULL  # 0 everywhere is what is not known
+    least = 0.0 if any(site.occupancy for site in sites) else FULL  # 0 everywhere means unknown
     for pair in pairs:
         first, second = (sites[index] for index in pair)
         if kept[list(pair)].all() and any(least <= site.occupancy < FULL for site in (first, second)):
             distance = np.linalg.norm(np.subtract(first.position, second.position))
             raise DataError(
                 f"{_words(first)} and {_words(second)} are {distance:.2f} A apart, nearer than two atoms can be: they "
-                "are alternates of each other, and no letters of alternate locations say which atoms belong together; "
+                "are alternates of each other, and no letters of alternate locations show which atoms belong together; "
                 "delete those of one alternative from the file, or give them letters"
             )
     return kept
 
 
 def _clashes(sites: Sequence[Site], chosen: NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Pairs of sites that cannot both be there."""
+    """Pairs of sites that cannot both be present."""
     if len(chosen) < 2:
         return []
     positions = np.array([sites[index].position for index in chosen])
@@ -74,7 +75,7 @@ def _clashes(sites: Sequence[Site], chosen: NDArray[np.int64]) -> list[tuple[int
     is_clash = lengths < NEAREST * covalent_radii[numbers][pairs].sum(axis=1)
     apart = residues[pairs[:, 0]] != residues[pairs[:, 1]]
     is_clash |= apart & heavy[pairs].all(axis=1) & water[pairs].any(axis=1)
-    # of a metal, a water may be that near
+    # a water may be that near to a metal
     is_clash &= np.isin(numbers, [1, 6, 7, 8, 9, 15, 16, 17, 35, 53])[pairs].all(axis=1)
     return [(int(i), int(j)) for i, j in np.sort(chosen[pairs[is_clash]], axis=1)]
 

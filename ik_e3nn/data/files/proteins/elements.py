@@ -1,19 +1,19 @@
-"""The elements of a PDB file whose lines do not say them, from the names of atoms."""
+"""Elements from the names of atoms, for PDB files that leave the column of the element empty."""
 
 from ase.data import atomic_numbers
 
 from ik_e3nn.data.files.proteins.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
 from ik_e3nn.data.structures.isotopes import HYDROGEN_ISOTOPES
 
-# CA is an alpha carbon there, NE a nitrogen, HG a hydrogen.
+# In these residues CA is an alpha carbon, NE a nitrogen and HG a hydrogen.
 _ONE_LETTER_ALONE = frozenset([*AMINO_ACIDS, *NUCLEOTIDES, *WATER])
-# Names that say nothing of the element, or another one.
+# Names that do not begin with the symbol of their element.
 _NAMED = {"SOD": "Na", "CLA": "Cl", "POT": "K", "CAL": "Ca", "CES": "Cs", "LIT": "Li"}
 _ONE_LETTER = "HBCNOFPSKI"
 
 
 def symbol_of(text: str) -> str:
-    """A symbol in its usual spelling; D and T are left for ``set_isotopes``.
+    """A symbol in its usual spelling; D and T are kept for ``set_isotopes``.
 
     Raises:
         ValueError: There is no such element.
@@ -28,7 +28,7 @@ def symbol_of(text: str) -> str:
 
 
 def guess_element(name: str, residue_name: str) -> str:
-    """The element from the name of an atom, whose first two columns hold the symbol, to the right.
+    """The element from the name of an atom, whose first two columns hold the right-aligned symbol.
 
     Args:
         name: The four columns of the name: "CA  " is calcium, " CA " an alpha carbon, "HG21" a hydrogen.
@@ -38,7 +38,7 @@ def guess_element(name: str, residue_name: str) -> str:
         The symbol.
 
     Raises:
-        ValueError: The name does not say the element.
+        ValueError: The name does not determine the element.
 
     Example:
         >>> guess_element(" CA ", "ALA"), guess_element("CL1 ", "LIG"), guess_element("CA", "CA")

@@ -1,4 +1,4 @@
-"""Alternate locations: which of the places that an experiment gives for an atom make one conformer."""
+"""Alternate locations: the choice of one conformer if an experiment gives several positions for an atom."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-# A; alternates of two residues that are nearer (a bond, a hydrogen bond) belong together: B sees B, not A.
+# In A; alternates of two residues that are nearer (a bond, a hydrogen bond) belong together: B is beside B, not A.
 CONTACT = 3.0
 
 
@@ -19,9 +19,9 @@ class Site(NamedTuple):
 
     Attributes:
         residue: Chain, number and insertion code.
-        residue_name: Name of the residue; a residue may be another in another conformer.
+        residue_name: Name of the residue, which may differ between conformers.
         name: Name of the atom.
-        location: Letter of its alternate location, "" if there is one alone.
+        location: Letter of its alternate location, "" if it has only one location.
         element: Symbol, D for deuterium.
         occupancy: From 0 to 1.
         position: x, y, z in A.
@@ -37,18 +37,18 @@ class Site(NamedTuple):
 
 
 def choose_locations(sites: Sequence[Site]) -> NDArray[np.bool_]:
-    """Which sites make one conformer.
+    """Choose the sites of one conformer.
 
-    A residue takes one letter for all its atoms: that of the highest occupancy (the mean of its atoms), the first in
-    the alphabet if several have it. Residues whose alternates touch take the same letter. An atom that the conformer
-    of that letter does not have, because the file gives it under another letter alone, is taken from there; a hydrogen
-    only together with the atom that it is bonded to.
+    All atoms of a residue have the same letter: the one with the highest occupancy (the mean of its atoms), or the
+    first in the alphabet if several are equal. Residues whose alternates touch have the same letter. An atom that the
+    file gives only under another letter is taken from there; a hydrogen only together with the atom that it is bonded
+    to.
 
     Args:
         sites: All locations of one model of a file.
 
     Returns:
-        One truth value a site.
+        True for each site of the conformer.
 
     Example:
         >>> place = (0.0, 0.0, 0.0)
@@ -108,7 +108,7 @@ def _touching(sites: Sequence[Site], members: Sequence[Sequence[int]]) -> list[l
 
 
 def _conformer(sites: Sequence[Site], members: Sequence[int], letter: str) -> list[int]:
-    """The sites of a residue that go with a letter: its own, and what only others have."""
+    """The sites of a residue for a letter: those with this letter, and atoms that only other letters have."""
     found = [index for index in members if sites[index].location == letter]
     name = sites[found[0]].residue_name
     names = {sites[index].name for index in found}

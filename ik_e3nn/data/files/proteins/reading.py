@@ -1,7 +1,7 @@
 """PDB and mmCIF files: one conformer of every model, with residues, chains and the names of atoms.
 
-ASE's reader of PDB files takes all alternate locations together, calls an alpha carbon calcium where the column of the
-element is empty, and gives the cell to the first model alone; of mmCIF files it reads none.
+ASE's reader of PDB files keeps all alternate locations, reads an alpha carbon as calcium if the column of the element
+is empty, and gives the cell to the first model only. ASE does not read mmCIF files.
 """
 
 import logging
@@ -23,7 +23,7 @@ from ik_e3nn.graph.occupancy import FULL
 logger = logging.getLogger(__name__)
 
 PDB_SUFFIXES = (".pdb", ".ent")
-_WORD = re.compile(r"""'.*?'(?=\s|$)|".*?"(?=\s|$)|\S+""")  # a quote ends where a blank follows
+_WORD = re.compile(r"""'.*?'(?=\s|$)|".*?"(?=\s|$)|\S+""")  # a quote ends only before a blank
 _COLUMNS = {
     "chain": ("auth_asym_id", "label_asym_id"),
     "number": ("auth_seq_id", "label_seq_id"),
@@ -45,8 +45,8 @@ def read_pdb(text: str, path: Path) -> list[Atoms]:
         path: Its name, for messages.
 
     Returns:
-        One structure a model, with the arrays residuenames, residuenumbers, atomtypes and chainids; the cell of
-        CRYST1 if it is that of a space group P 1, for that of others asks for copies that the file does not hold.
+        One structure for each model, with the arrays residuenames, residuenumbers, atomtypes and chainids. The cell of
+        CRYST1 is used only for space group P 1, because others need symmetry copies that the file does not contain.
 
     Raises:
         DataError: A line cannot be read, or there are no atoms.
@@ -79,7 +79,7 @@ def read_mmcif(text: str, path: Path) -> list[Atoms]:
         path: Its name, for messages.
 
     Returns:
-        One structure a model, without a cell.
+        One structure for each model, without a cell.
 
     Raises:
         DataError: A row cannot be read, or there are no atoms.
@@ -103,7 +103,7 @@ def read_mmcif(text: str, path: Path) -> list[Atoms]:
 
 
 def is_mmcif(text: str) -> bool:
-    r"""Whether a CIF file is of the kind of the protein data bank, with Cartesian coordinates.
+    r"""Whether a CIF file is an mmCIF file of the Protein Data Bank, with Cartesian coordinates.
 
     >>> is_mmcif("loop_\n_atom_site.Cartn_x"), is_mmcif("loop_\n_atom_site_fract_x")
     (True, False)
@@ -112,7 +112,7 @@ def is_mmcif(text: str) -> bool:
 
 
 def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path) -> list[Atoms]:
-    """Models as structures, of one conformer each."""
+    """Models as structures with one conformer each."""
     if not models:
         raise DataError(f"there are no atoms in {path}")
     structures = []
@@ -137,8 +137,8 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
         if not kept.all():
             left_out = next(sites[index] for index in np.flatnonzero(~kept).tolist())
             logger.info(
-                "model %d of %s: one of the alternate locations is taken of every residue (the highest occupancy, then "
-                "the first letter); %d sites are left out, the first %s %s of %s %s",
+                "model %d of %s: one alternate location is taken for each residue (the highest occupancy, then the "
+                "first letter); %d sites are left out, the first %s %s of %s %s",
                 *(number, path, int((~kept).sum()), left_out.name, left_out.location, left_out.residue_name),
                 "".join(left_out.residue),
             )
@@ -147,7 +147,7 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
 
 
 def _unseen(sites: Sequence[Site]) -> list[str]:
-    """Sites without a letter and of occupancy 0, in words; some programs write 0 for all, which says nothing."""
+    """Names of sites without a letter and with occupancy 0; none if all are 0, as some programs write them."""
     if not any(site.occupancy for site in sites):
         return []
     unseen = [site for site in sites if not site.location and site.occupancy == 0]
@@ -159,7 +159,7 @@ def _atoms(sites: Sequence[Site], cell: Cell | None) -> Atoms:
     symbols = [HYDROGEN_ISOTOPES.get(site.element, (site.element, 0))[0] for site in sites]
     atoms = Atoms(symbols, positions=[site.position for site in sites], cell=cell, pbc=cell is not None)
     set_isotopes(atoms, [HYDROGEN_ISOTOPES.get(site.element, ("", 0))[1] for site in sites])
-    # "." for what is empty, as in mmCIF: extxyz files cannot hold an empty word
+    # empty words become ".", as in mmCIF, because extxyz files cannot store an empty word
     atoms.set_array("residuenames", np.array([site.residue_name or "." for site in sites]))
     atoms.set_array("residuenumbers", np.array([_integer(site.residue[1]) for site in sites]))
     atoms.set_array("chainids", np.array([site.residue[0] or "." for site in sites]))
@@ -168,7 +168,7 @@ def _atoms(sites: Sequence[Site], cell: Cell | None) -> Atoms:
 
 
 def _integer(number: str) -> int:
-    """The number of a residue; beyond 9999 some programs count on with letters, or write stars."""
+    """The number of a residue; beyond 9999 some programs continue with letters or write stars."""
     digits = number.replace("*", "")
     try:
         return int(digits or 1)
@@ -177,7 +177,7 @@ def _integer(number: str) -> int:
 
 
 def _pdb_site(line: str) -> Site:
-    """One line of 80 columns."""
+    """The site of one line of 80 columns."""
     position = (float(line[30:38]), float(line[38:46]), float(line[46:54]))
     if not np.isfinite(position).all():
         raise ValueError("the coordinates are not finite")
@@ -191,9 +191,9 @@ def _pdb_site(line: str) -> Site:
 
 
 def _crystal(line: str, path: Path) -> Cell | None:
-    """The cell of a CRYST1 record that means one."""
+    """The cell of a CRYST1 record; None if it is a dummy, or the space group is not P 1."""
     numbers = [float(line[start:end]) for start, end in ((6, 15), (15, 24), (24, 33), (33, 40), (40, 47), (47, 54))]
-    if min(numbers[:3]) <= 1.001:  # written where there is no crystal: 1 A, 90 degrees
+    if min(numbers[:3]) <= 1.001:  # the dummy cell of structures without a crystal: 1 A, 90 degrees
         return None
     group = line[55:66].strip()
     if group.replace(" ", "") not in ("", "P1"):

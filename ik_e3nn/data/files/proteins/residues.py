@@ -1,4 +1,4 @@
-"""Names that PDB and mmCIF files give residues; all atoms of these have symbols of one letter."""
+"""Names of residues in PDB and mmCIF files, whose atoms all have symbols of one letter."""
 
 AMINO_ACIDS = (
     *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER"),
