@@ -1,4 +1,4 @@
-"""Look at a data set before training on it: ``ik-e3nn data check``."""
+"""Check a data set before training on it: ``ik-e3nn data check``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,8 @@ class CheckSettings:
         energy_unit: Unit of the energies, also within forces and stress.
         length_unit: Unit of length within forces and stress; positions are in A.
         overwrite: Whether files of an earlier check may be replaced.
-        targets: Names of properties of molecules to look at. csv, SDF with data fields and QM9 are such data without
-            it (all columns of numbers are looked at), other files are structures with energies and forces without it.
+        targets: Names of properties of molecules to check. By default, all columns of numbers are checked in csv, SDF
+            with data fields and QM9, and energies, forces and stress in other files.
 
     Example:
         >>> CheckSettings(data="sets/train.xyz.gz").prefix
@@ -76,16 +76,16 @@ class CheckSettings:
 
 
 def check(settings: CheckSettings) -> CheckReport:
-    """Look for what spoils a training, and write what was found as JSON and as a picture.
+    """Look for problems that would spoil a training, and write them as JSON and as a picture.
 
     Args:
         settings: What to check.
 
     Returns:
-        The report; its ``text()`` is for people.
+        The report; ``text()`` prints it.
 
     Raises:
-        DataError: The data cannot be read, a label has the wrong shape, or the files to write exist.
+        DataError: The data cannot be read, a label has the wrong shape, or the output files exist.
 
     Example:
         >>> import tempfile
@@ -100,10 +100,10 @@ def check(settings: CheckSettings) -> CheckReport:
     """
     prefix = settings.prefix
     if prefix.exists() and not prefix.is_file():
-        what = "a folder" if prefix.is_dir() else "no file"
+        what = "a folder" if prefix.is_dir() else "not a file"
         raise DataError(
             f"output is the beginning of two names, <output>.json and <output>.png, and {settings.output!r} is {what}; "
-            "give something like found/check"
+            "give a prefix like found/check"
         )
     files = [prefix.with_name(prefix.name + suffix) for suffix in (".json", ".png")]
     inputs = [settings.data] if isinstance(settings.data, str) else settings.data
@@ -120,7 +120,7 @@ def check(settings: CheckSettings) -> CheckReport:
 
 
 def _read(settings: CheckSettings) -> tuple[LabeledSet, list[str]]:
-    """The data, and what is wrong with molecules and values that cannot be used."""
+    """The data, and the problems of molecules and values that cannot be used."""
     faults: list[str] = []
     if settings.targets or is_property_data(settings.data):
         targets = targets_of(settings.data, settings.targets)

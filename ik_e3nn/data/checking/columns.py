@@ -1,4 +1,4 @@
-"""Values of properties that stand out, and what columns of a table say of each other."""
+"""Outliers of properties, and checks of the columns of a table against each other."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ik_e3nn.data.suspicions.unit_names import ENERGIES
 FloatArray = NDArray[np.float64]
 
 OUTLIER_SCORE = 10.0
-_FEWEST = 10  # values that a spread is told from
-_ENERGIES = {name: size for name, size in ENERGIES.items() if name != "Ry"}  # no table of molecules has those
+_FEWEST = 10  # values needed to estimate a spread
+_ENERGIES = {name: size for name, size in ENERGIES.items() if name != "Ry"}  # not used in tables of molecules
 
 
 def property_column(name: str, values: FloatArray, structures: Sequence[Atoms]) -> Column:
-    """The values of a property; outliers are far from the others, beside a sum over elements if that explains them.
+    """The values of a property and its outliers, relative to a sum over elements if that explains the values.
 
     Args:
         name: The property.
@@ -43,14 +43,14 @@ def property_column(name: str, values: FloatArray, structures: Sequence[Atoms]) 
     size = (float(rest[known].std()) if known.any() else 0.0) or 1.0
     scores = robust_scores(rest / size)
     far = np.nan_to_num(np.abs(scores)) > OUTLIER_SCORE
-    if known.sum() < _FEWEST or far.sum() > max(1, known.sum() // 10):  # so many are another kind
+    if known.sum() < _FEWEST or far.sum() > max(1, known.sum() // 10):  # so many are a second kind, and no outliers
         far = np.zeros_like(far)
     deviation = robust_deviation(rest) if known.any() else float("nan")
     return Column(name, values, scores, far, deviation, is_sum)
 
 
 def _without_composition(values: FloatArray, structures: Sequence[Atoms]) -> FloatArray | None:
-    """Values less a sum over elements by least squares without those far off; None if there are too few."""
+    """Values minus a sum over elements, fitted by least squares without outliers; None if there are too few values."""
     counts = composition(structures)
     chosen = np.isfinite(values)
     for _ in range(3):
@@ -63,7 +63,7 @@ def _without_composition(values: FloatArray, structures: Sequence[Atoms]) -> Flo
 
 
 def mixed_units(column: Column) -> str:
-    """What the outliers say of a second unit: the factors that bring all of them among the others; "" if none does.
+    """Factors of a second unit that bring all outliers into the range of the other values; "" if there are none.
 
     Args:
         column: The values.
@@ -78,7 +78,7 @@ def mixed_units(column: Column) -> str:
         ''
         >>> gaps[10:14] *= 27.2114**2
         >>> mixed_units(property_column("gap", gaps, [Atoms("CH4")] * 40))
-        'all of them are like the others once divided by 27.2 (as of Ha and eV) or 23.1 (as of eV and kcal/mol)'
+        'all of them fit the other values if divided by 27.2 (as of Ha and eV) or 23.1 (as of eV and kcal/mol)'
     """
     found, values = column.outliers, column.values
     if len(found) < 3 or column.is_sum:
@@ -90,11 +90,11 @@ def mixed_units(column: Column) -> str:
         for names, factor in _factors().items()
         if low * high > 0 and ((values[found] / factor >= low) & (values[found] / factor <= high)).all()
     ]
-    return f"all of them are like the others once divided by {' or '.join(fitting)}" if fitting else ""
+    return f"all of them fit the other values if divided by {' or '.join(fitting)}" if fitting else ""
 
 
 def _factors() -> dict[str, float]:
-    """Ratios of units of energy, by their names."""
+    """Ratios of units of energy, by the names of the units."""
     return {
         f"{one} and {two}": size / other
         for two, other in _ENERGIES.items()
@@ -104,18 +104,18 @@ def _factors() -> dict[str, float]:
 
 
 def column_doubts(values: Mapping[str, FloatArray]) -> list[str]:
-    """What columns of a table say of each other's units, where there is evidence.
+    """Warnings about columns of a table whose units contradict each other.
 
     Args:
         values: The scalar properties by name, (n,) each, NaN where missing.
 
     Returns:
-        Sentences about a gap that is not the difference of two levels.
+        Warnings about a gap that is not the difference of two levels.
 
     Example:
         >>> homo, lumo = np.linspace(-7, -6, 12), np.linspace(-1, 0.5, 12)
         >>> column_doubts({"homo": homo, "lumo": lumo, "gap": (lumo - homo) / 27.2114})
-        ['gap is 0.0367 times lumo - homo in all rows: it seems to be in Ha and they in eV']
+        ['gap is 0.0367 times lumo - homo in all rows: gap seems to be in Ha, the levels in eV']
     """
     sentences = []
     lower = {name.lower(): name for name in values}
@@ -124,7 +124,7 @@ def column_doubts(values: Mapping[str, FloatArray]) -> list[str]:
         factor = _constant(gap, lumo - homo)
         if factor is not None and abs(log(factor)) > 0.02:
             units = [names for names, size in _factors().items() if abs(log(size * factor)) < 0.02]
-            why = f": it seems to be in {units[0].replace(' and ', ' and they in ')}" if units else ""
+            why = f": gap seems to be in {units[0].replace(' and ', ', the levels in ')}" if units else ""
             sentences.append(f"gap is {factor:.3g} times lumo - homo in all rows{why}")
     return sentences
 
@@ -151,7 +151,7 @@ def total_energy_unit(values: FloatArray, structures: Sequence[Atoms]) -> str:
 
 
 def _constant(one: FloatArray, other: FloatArray) -> float | None:
-    """The ratio of two columns if it is the same in nearly all rows, and positive."""
+    """The ratio of two columns, if it is positive and the same in nearly all rows; otherwise None."""
     known = np.isfinite(one) & np.isfinite(other) & (np.abs(other) > 0)
     if known.sum() < 3:
         return None

@@ -1,4 +1,4 @@
-"""Everything that a check finds out about structures with labels of any kind."""
+"""All checks of structures with labels of any kind."""
 
 from collections.abc import Sequence
 
@@ -32,19 +32,19 @@ _SAME_ENERGY = 1e-3  # eV, of equal structures
 
 
 def examine(data: LabeledSet, keys: LabelKeys, faults: Sequence[str], files: list[str]) -> CheckReport:
-    """Look at structures and labels for what spoils a training.
+    """Look for problems of structures and labels that would spoil a training.
 
     Args:
         data: The structures with their labels.
-        keys: Names and units that energies, forces and stresses were read with.
-        faults: What the reader could not use.
-        files: Files that the report will be written to.
+        keys: Names and units with which energies, forces and stresses were read.
+        faults: Problems of data that the reader could not use.
+        files: Files to which the report will be written.
 
     Returns:
         The report.
     """
     placeholders = property_placeholders(data)
-    data = without_placeholders(data)  # they are named by the sentences above, and by the reader
+    data = without_placeholders(data)  # the warnings above and the reader name them
     contacts, broken = closest_contacts(data.structures)
     reference, residuals = _relative_energies(data, list(broken))
     columns = [
@@ -54,7 +54,7 @@ def examine(data: LabeledSet, keys: LabelKeys, faults: Sequence[str], files: lis
     ]
     notes, doubts = [], [*data.doubts, *placeholders, *column_doubts({one.what: one.values for one in columns})]
     doubts += [
-        f"{one.what}: {len(one.outliers)} outliers, and {unit}: two units in one column"
+        f"{one.what}: {len(one.outliers)} outliers, and {unit}: the column seems to have two units"
         for one in columns
         if (unit := mixed_units(one))
     ]
@@ -78,18 +78,18 @@ def examine(data: LabeledSet, keys: LabelKeys, faults: Sequence[str], files: lis
 
 
 def _notes_of_mechanics(data: LabeledSet, keys: LabelKeys) -> list[str]:
-    """The size of the forces, odd cells and forces, and where labels may be if there are none."""
+    """Notes on the size of the forces, odd cells and forces, and, if there are no labels, where they may be."""
     notes = oddities(data)
     if data.known("forces").any():
         notes.insert(0, f"the force components have a root mean square of {force_rms(data.values['forces']):.4f} eV/A")
     if not (data.known("energy").any() or data.known("forces").any()):
         absent = missing_labels(data.structures, keys)
-        notes.append(f"{absent}; properties of molecules are looked at where --targets names them")
+        notes.append(f"{absent}; to check properties of molecules, name them with --targets")
     return notes
 
 
 def _relative_energies(data: LabeledSet, broken: list[int]) -> tuple[EnergyReference | None, FloatArray]:
-    """E0 and energies relative to it per atom; NaN where missing and for isolated atoms."""
+    """E0, and energies per atom relative to it; NaN if missing, and for isolated atoms."""
     residuals = np.full(len(data), np.nan)
     energies = data.values.get("energy", residuals)
     known = np.isfinite(energies) & ~np.isin(np.arange(len(data)), broken)
@@ -106,7 +106,7 @@ def _relative_energies(data: LabeledSet, broken: list[int]) -> tuple[EnergyRefer
 def _contradictions(
     data: LabeledSet, duplicates: Sequence[Sequence[int]], name: str, values: FloatArray, tolerance: float
 ) -> list[str]:
-    """A sentence about equal structures with values that differ."""
+    """A warning about equal structures with different values."""
     known = [[number for number in group if np.isfinite(values[number])] for group in duplicates]
     wrong = [group for group in known if len(group) > 1 and np.ptp(values[group]) > tolerance]
     if not wrong:

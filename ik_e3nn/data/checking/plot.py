@@ -1,4 +1,4 @@
-"""The picture of a check: energies, forces, contacts and sizes at one glance."""
+"""The picture of a check: energies, forces, contacts and sizes."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -17,10 +17,10 @@ _CONTACTS, _BINS, _LONGEST, _PANELS = 12, 60, 32, 22
 
 
 def plot_check(report: CheckReport, path: Path) -> None:
-    """A panel for each column (without its outliers), force components, closest contacts and sizes.
+    """Plot a panel for each column (without its outliers), force components, closest contacts and sizes.
 
     Args:
-        report: What was found.
+        report: The report to plot.
         path: PNG file to write.
     """
     known = [one for one in report.columns if np.isfinite(one.values).any()]
@@ -68,16 +68,16 @@ def histogram(
     logarithmic: bool = False,
     whole: bool = False,
 ) -> None:
-    """A histogram of the finite values.
+    """Draw a histogram of the finite values.
 
     Args:
         axes: Where to draw.
         values: The values, any shape.
-        title: What they are.
-        label: The same with the unit, for the axis.
-        counted: What is counted.
+        title: Name of the values.
+        label: Name with the unit, for the horizontal axis.
+        counted: Name of the counted items, for the vertical axis.
         logarithmic: Whether counts are on a logarithmic scale.
-        whole: Whether the values are whole numbers, which few bins suit.
+        whole: Whether the values are whole numbers, with one bin each if they are few.
     """
     axes.set(title=title if len(title) <= _LONGEST else f"{title[: _LONGEST - 3]}...", xlabel=label)
     finite = np.ravel(values)[np.isfinite(np.ravel(values))]
@@ -98,6 +98,6 @@ def histogram(
 
 
 def _say_none(axes: Axes) -> None:
-    """An empty panel that says so, without the ticks of nothing."""
+    """Label an empty panel as such, and remove its ticks."""
     axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])

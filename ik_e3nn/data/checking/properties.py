@@ -1,4 +1,4 @@
-"""Which files are tables of properties, and which of their columns are looked at."""
+"""Recognize tables of properties, and choose the columns to check."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def is_property_data(data: str | Sequence[str]) -> bool:
 
 
 def targets_of(data: str | Sequence[str], names: Sequence[str] | None) -> list[Target]:
-    """The properties to look at: those named, those of QM9, or all columns of numbers of all files."""
+    """The properties to check: the named ones, or those of QM9, or all columns of numbers in all files."""
     places = [user_path(one) for one in ([data] if isinstance(data, str) else data)]
     if all(is_qm9(place) for place in places):
         unknown = [name for name in names or () if name not in TARGETS]
@@ -38,5 +38,7 @@ def targets_of(data: str | Sequence[str], names: Sequence[str] | None) -> list[T
         files = [file for place in places if not is_qm9(place) for file in expand_path(place)]
         names = list(dict.fromkeys(name for file in files for name in numeric_names(file)))
     if not names:
-        raise DataError(f"no column of {', '.join(map(str, places))} has numbers; name those to look at with --targets")
+        raise DataError(
+            f"no column of {', '.join(map(str, places))} has numbers; name the columns to check with --targets"
+        )
     return [Intensive(name) for name in names]

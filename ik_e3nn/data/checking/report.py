@@ -1,4 +1,4 @@
-"""What a check found, for people and for programs."""
+"""The report of a check, as text and as JSON."""
 
 import dataclasses
 from collections import Counter
@@ -23,10 +23,10 @@ class Outlier(NamedTuple):
     """A structure with an unusual value.
 
     Attributes:
-        structure: Its number.
-        what: What is unusual, with its unit.
+        structure: Number of the structure.
+        what: Name of the value, with its unit.
         value: The value.
-        score: How far it is from the others, in robust standard deviations.
+        score: Distance from the other values in robust standard deviations.
     """
 
     structure: int
@@ -37,17 +37,17 @@ class Outlier(NamedTuple):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What a data set holds and what is odd about it.
+    """The contents of a data set, and its problems.
 
     Args:
         data: The structures with their labels.
-        columns: What is compared between structures: one for each target, and more for forces.
+        columns: Values compared between structures: one column for each target, and more for forces.
         reference: E0, or None without energies.
         duplicates: Groups of equal structures.
         contacts: Shortest distance of each pair of species.
-        faults: What is wrong with structures and values that cannot be used.
-        doubts: What is probably not meant: units that do not fit, labels that are not read.
-        notes: Further sentences.
+        faults: Problems of structures and values that cannot be used.
+        doubts: Probable mistakes: wrong units, labels that are not read.
+        notes: Further remarks.
         files: Files written.
 
     Example:
@@ -93,13 +93,13 @@ class CheckReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing was found that a training should not see."""
+        """Whether labels and no problems were found."""
         close = any(contact.ratio < CLOSE_RATIO for contact in self.contacts)
         labeled = any(self.data.counts().values())
         return labeled and not (self.outliers or self.duplicates or self.faults or close or self.doubts)
 
     def text(self) -> str:
-        """The report for people.
+        """The report as text.
 
         Returns:
             Lines of text.
@@ -117,16 +117,16 @@ class CheckReport:
             values = {symbol: f"{value:.4f}" for symbol, value in _by_symbol(self.reference.values).items()}
             lines.append(f"E0 (eV): {counts_text(values)}; from {self.reference.source}")
         lines += [*self._problem_lines(), *self.doubts, *self.notes]
-        lines.append("nothing suspicious" if self.is_clean else "please look at what is named above")
+        lines.append("nothing suspicious" if self.is_clean else "please check the problems named above")
         if self.files:
             lines.append(f"written: {', '.join(self.files)}")
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """The report for programs; NaN is null, and structures are called by their places.
+        """The report for JSON; NaN is null, and structures are named by their places in the files.
 
         Returns:
-            Plain values.
+            A dictionary of plain values.
         """
         data, names, sizes = self.data, self.data.names, self.data.sizes
         reference = None
@@ -154,7 +154,7 @@ class CheckReport:
         )  # fmt: skip
 
     def _problem_lines(self) -> list[str]:
-        """What cannot be used, outliers, duplicates and contacts."""
+        """Lines about unusable data, outliers, duplicates and contacts."""
         names = self.data.names
         lines = [f"cannot be used: {fault}" for fault in self.faults[:_FAULTS]]
         if len(self.faults) > _FAULTS:
@@ -180,7 +180,7 @@ class CheckReport:
 
 
 def counts_text(values: Mapping[str, object]) -> str:
-    """Names with counts or values, not too many.
+    """Names with counts or values, at most twelve.
 
     >>> counts_text({"H": 2, "O": 1})
     'H 2, O 1'
@@ -190,7 +190,7 @@ def counts_text(values: Mapping[str, object]) -> str:
 
 
 def more_text(items: Sequence[Any]) -> str:
-    """How many items are not shown.
+    """The number of items that are not shown.
 
     >>> more_text([0] * 10)
     ' and 2 more'
@@ -199,7 +199,7 @@ def more_text(items: Sequence[Any]) -> str:
 
 
 def _off(score: float) -> str:
-    """How far an outlier is from the others, where that is a number."""
+    """The distance of an outlier from the other values, if it is finite."""
     return f" ({abs(score):.2g} robust standard deviations off)" if np.isfinite(score) else ""
 
 
@@ -209,7 +209,7 @@ def _by_symbol(values: Mapping[int, float]) -> dict[str, float]:
 
 
 def without_nan(value: Any) -> Any:
-    """Nested values with NaN and infinity as None, which JSON can hold.
+    """Nested values with None in place of NaN and infinity, which JSON cannot hold.
 
     >>> without_nan({"a": [float("nan"), 1.0]})
     {'a': [None, 1.0]}

@@ -1,1 +1,1 @@
-"""Sentences about labels whose unit, sign or method does not fit what physics says of the structures."""
+"""Warnings about labels whose unit, sign or method contradicts the physics of the structures."""

@@ -1,4 +1,4 @@
-"""Whether energies are of whole structures or per atom."""
+"""Detect energies that are per atom instead of for whole structures."""
 
 from math import log
 
@@ -10,17 +10,17 @@ from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.suspicions.unit_names import ENERGIES
 
 _FEWEST = 10
-# Composition gives energies per atom to this share, where it gives those of whole structures five times worse.
+# Composition fits energies per atom to this relative error, and energies of whole structures five times worse.
 _SHARE, _WORSE = 0.05, 5.0
 _CLOSE = 0.06  # in the logarithm
 
 
 def per_atom(data: LabeledSet, slope: float | None) -> str:
-    """Why energies seem to be per atom; "" if they do not.
+    """The reason why energies seem to be per atom; "" if they do not.
 
     Args:
         data: Structures with labels.
-        slope: Differences of energies over the work of the forces, None if it is not known.
+        slope: Differences of energies divided by the work of the forces, None if unknown.
 
     Returns:
         Part of a sentence.
@@ -55,11 +55,11 @@ def per_atom(data: LabeledSet, slope: float | None) -> str:
 
 
 def _is_unit(slope: float) -> bool:
-    """Whether units of energies and forces that differ explain it as well."""
+    """Whether different units of energies and forces explain the slope as well."""
     return any(abs(log(abs(slope) / size)) < _CLOSE for size in ENERGIES.values())
 
 
 def _rest(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """Root mean square of what linear least squares leave."""
+    """Root mean square of the residuals of linear least squares."""
     solution = np.linalg.lstsq(matrix, values, rcond=1e-10)[0]
     return float(np.sqrt(np.mean((values - matrix @ solution) ** 2)))

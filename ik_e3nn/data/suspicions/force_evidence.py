@@ -1,4 +1,4 @@
-"""What forces do to bonds and to atoms that are too near to each other, which tells their sign and their unit."""
+"""The sign and unit of forces, from their effect on bonds and on atoms that are too near to each other."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 # Force constants of bonds to hydrogen in eV/A^2, as in every force field (C-H 340 kcal/mol/A^2 for k/2).
 STIFFNESS = {6: 32.0, 7: 42.0, 8: 50.0, 16: 26.0}
-# Correlation of forces with lengths: 0.94 at least in dynamics, less in relaxations, where all atoms go one way.
+# Correlation of forces with lengths: at least 0.94 in dynamics, less in relaxations, where all atoms move one way.
 _LEAST, _LEAST_OF_MOST = 0.7, 0.85
 _RIGHT = 0.4
 _FEWEST_BONDS, _DECAY = 4, 10.0
@@ -25,11 +25,11 @@ _USUAL_PUSH = 0.8  # eV/A
 
 
 class Response(NamedTuple):
-    """How forces answer to what they must answer to.
+    """Comparison of forces with the forces expected from physics.
 
     Attributes:
-        agreement: Cosine between the forces and what they should be, (n,); near 1, or -1 for gradients. NaN if unknown.
-        size: Forces over what they should be, (n,), about 1 in eV/A.
+        agreement: Cosine between forces and expected forces, (n,); near 1, or -1 for gradients. NaN if unknown.
+        size: Forces divided by expected forces, (n,), about 1 in eV/A.
     """
 
     agreement: FloatArray
@@ -37,7 +37,7 @@ class Response(NamedTuple):
 
 
 def hydrogen_stiffness(data: LabeledSet) -> float | None:
-    """Force constants of bonds to hydrogen, as forces and positions give them, over what they are; None if unknown.
+    """Force constants of bonds to hydrogen from the labels, divided by the true ones; None if unknown.
 
     Args:
         data: Structures with labels.
@@ -50,7 +50,7 @@ def hydrogen_stiffness(data: LabeledSet) -> float | None:
         _, lengths, forces = np.array(values).T
         if len(values) < 20 or abs(correlated(lengths, forces)) < _LEAST:
             continue
-        low, high = np.quantile(lengths, [0.025, 0.975])  # a few long bonds must not be all that is looked at
+        low, high = np.quantile(lengths, [0.025, 0.975])  # a few long bonds must not decide
         middle = (lengths >= low) & (lengths <= high)
         lengths, forces = lengths[middle], forces[middle]
         correlation = correlated(lengths, forces)
@@ -60,13 +60,13 @@ def hydrogen_stiffness(data: LabeledSet) -> float | None:
 
 
 def sorted_rows(data: LabeledSet) -> str:
-    """How rows of forces are sorted that fit bonds to hydrogen once they are brought into the order of the atoms.
+    """The order in which rows of forces are sorted, if undoing it makes them fit bonds to hydrogen.
 
     Args:
-        data: Structures with forces that do not fit as they are.
+        data: Structures with forces that do not fit in the given order.
 
     Returns:
-        "atomic number", "symbol", or the same with "(falling)"; "" if none makes force constants what they are.
+        "atomic number", "symbol", or the same with "(falling)"; "" if no order gives the true force constants.
     """
     for name, keys in (
         ("atomic number", lambda atoms: atoms.numbers),
@@ -87,15 +87,15 @@ def sorted_rows(data: LabeledSet) -> str:
 
 
 def hydrogen_responses(data: LabeledSet) -> Response:
-    r"""Forces along bonds to hydrogen beside :math:`-k (l - l_0)`, structure by structure.
+    r"""Compare forces along bonds to hydrogen with :math:`-k (l - l_0)`, for each structure.
 
-    The length l0 at rest is the one at which the squares of the forces are least, which does not depend on their sign.
+    The length l0 at rest minimizes the squares of the forces, and so does not depend on their sign.
 
     Args:
         data: Structures with labels.
 
     Returns:
-        NaN where there are fewer than four such bonds.
+        The response; NaN for structures with fewer than four such bonds.
     """
     sums = np.zeros((len(data), 4))
     for element, values in _all_bonds(data).items():
@@ -104,7 +104,7 @@ def hydrogen_responses(data: LabeledSet) -> Response:
         numbers = numbers.astype(int)
         powers = np.stack([(lengths - middle) ** 2, lengths - middle, np.ones(len(lengths))], axis=1)
         squares = np.bincount(numbers, weights=forces**2) / np.maximum(np.bincount(numbers), 1)
-        weighed = forces**2 / np.maximum(squares[numbers], 1e-12)  # no structure decides by the unit of its forces
+        weighed = forces**2 / np.maximum(squares[numbers], 1e-12)  # gives every structure the same weight in any unit
         curvature, slope, _ = np.linalg.lstsq(powers, weighed, rcond=None)[0]
         if len(values) < 20 or curvature <= 0:
             continue
@@ -115,15 +115,15 @@ def hydrogen_responses(data: LabeledSet) -> Response:
 
 
 def repulsion_responses(data: LabeledSet) -> Response:
-    r"""Forces beside a repulsion :math:`\sum_j e^{-10 (r_{ij} / (R_i + R_j) - 1)} \hat r_{ij}` of 0.8 eV/A.
+    r"""Compare forces with a repulsion :math:`\sum_j e^{-10 (r_{ij} / (R_i + R_j) - 1)} \hat r_{ij}` of 0.8 eV/A.
 
-    In crystals of one element that move about their places, the two agree to 0.95; in others they need not.
+    In vibrating crystals of one element, the two agree to 0.95; in other structures they need not.
 
     Args:
         data: Structures with labels.
 
     Returns:
-        NaN where most atoms are in places of equal surroundings, as in slabs that were cut and not moved.
+        The response; NaN for structures in which most atoms have equal environments, such as slabs as cut.
     """
     sums = np.full((len(data), 3), np.nan)
     for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
@@ -142,7 +142,7 @@ def repulsion_responses(data: LabeledSet) -> Response:
 
 
 def _response(sums: FloatArray, known: NDArray[np.bool_]) -> Response:
-    """Cosine and ratio from sums of products, of squares of the forces and of those expected, (n, 3)."""
+    """Cosine and ratio from sums of products, of squared forces and of squared expected forces, (n, 3)."""
     product, given, expected = sums.T
     known = known & (given > 0) & (expected > 0)
     agreement, size = np.full((2, len(known)), np.nan)
@@ -152,7 +152,7 @@ def _response(sums: FloatArray, known: NDArray[np.bool_]) -> Response:
 
 
 def _all_bonds(data: LabeledSet) -> dict[int, list[tuple[int, float, float]]]:
-    """Number of the structure, length and force of bonds to hydrogen, by the element of the partner."""
+    """Structure number, length and force of all bonds to hydrogen, by the element of the other atom."""
     pairs: dict[int, list[tuple[int, float, float]]] = defaultdict(list)
     for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
         if 1 in atoms.numbers and np.isfinite(one.forces).all():
@@ -162,7 +162,7 @@ def _all_bonds(data: LabeledSet) -> dict[int, list[tuple[int, float, float]]]:
 
 
 def _bonds_to_hydrogen(atoms: Atoms, forces: FloatArray) -> Iterator[tuple[int, float, float]]:
-    """Partner, length and the force that pulls at the hydrogen, of hydrogens with one neighbor."""
+    """Element of the other atom, bond length and outward force on the hydrogen, for hydrogens with one neighbor."""
     pairs = pairs_within(atoms, 1.5)
     counts = np.bincount(pairs.receiver, minlength=len(atoms))
     for sender, receiver, vector, length, _ in zip(*pairs, strict=True):

@@ -1,4 +1,4 @@
-"""Differences of energies beside the work that forces and stress have done, which share no label."""
+"""Compare differences of energies with the work of forces and stress; the two use different labels."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ _FRAMES, _GROUPS, _MOST_COORDINATES = 40, 8, 20_000
 
 
 class Slopes(NamedTuple):
-    """Differences of energies over the work that forces and stress have done; 1 where all units are the same.
+    """Differences of energies divided by the work of forces and of stress; 1 if all units agree.
 
     Attributes:
-        forces: Difference of energies over work of the forces, None if it is not known.
-        stress: The same for work of the stress.
+        forces: Differences of energies divided by the work of the forces, None if unknown.
+        stress: Differences of energies divided by the work of the stress, None if unknown.
     """
 
     forces: float | None
@@ -30,17 +30,17 @@ class Slopes(NamedTuple):
 
 
 def energy_slopes(data: LabeledSet) -> Slopes:
-    r"""Energies of pairs of similar structures against the work between them.
+    r"""Compare the energies of pairs of similar structures with the work between them.
 
     .. math:: E_2 - E_1 \approx -\tfrac12 (F_1 + F_2) \cdot \Delta u + \tfrac12 (V_1 \sigma_1 + V_2 \sigma_2) : \epsilon
 
-    with the displacements u after the strain is taken off, to third order in both.
+    to third order, with the strain and the displacements u that remain after it.
 
     Args:
         data: Structures with labels.
 
     Returns:
-        Medians of the ratios over the pairs with the largest work, where most of them agree.
+        Medians of the ratios over the pairs with the largest work; None if most of them disagree.
 
     Example:
         >>> chain = [Atoms("H2", [[0, 0, 0], [0, 0, 0.7 + 0.01 * k]]) for k in range(20)]
@@ -61,7 +61,7 @@ def energy_slopes(data: LabeledSet) -> Slopes:
 
 
 def _agreed(change: FloatArray, work: FloatArray) -> float | None:
-    """The median of the ratios, if there are enough and three of four are within a third of it."""
+    """The median of the ratios, if enough are known and three of four are within a third of it."""
     usable = np.abs(work) > 1e-9
     if usable.sum() < 6:
         return None
@@ -76,7 +76,7 @@ def _agreed(change: FloatArray, work: FloatArray) -> float | None:
 
 
 def _work(data: LabeledSet) -> Iterator[tuple[float, float, float]]:
-    """Energy difference, work of forces and of stress (NaN if unknown) of structures and their most similar others."""
+    """Energy difference, work of forces and of stress (NaN if unknown) from structures to their most similar ones."""
     groups: dict[tuple[bytes, bytes], list[int]] = defaultdict(list)
     for number, (atoms, one) in enumerate(zip(data.structures, data.labels, strict=True)):
         if len(atoms) and np.isfinite(one.energy) and np.isfinite(one.forces).all() and is_sound(atoms):
@@ -100,7 +100,7 @@ def _work(data: LabeledSet) -> Iterator[tuple[float, float, float]]:
 
 
 class _Move(NamedTuple):
-    """From one structure to another: displacements, rotation of the other's forces, strain, volumes."""
+    """The change between two structures: displacements, rotation of the second's forces, strain, volumes."""
 
     displacements: FloatArray
     rotation: FloatArray
@@ -109,12 +109,12 @@ class _Move(NamedTuple):
 
     @property
     def size(self) -> float:
-        """Mean square displacement in A^2, that of the strain too."""
+        """Mean square displacement in A^2, plus the mean square strain."""
         return float(np.mean(self.displacements**2) + np.mean(self.strain**2))
 
 
 def _move(first: Atoms, second: Atoms) -> _Move | None:
-    """The way from one structure to another of the same atoms; None where cells of another kind do not allow it."""
+    """The change from one structure to another of the same atoms; None if their cells do not allow it."""
     nothing = np.zeros((3, 3))
     if not first.pbc.any():
         a, b = (atoms.positions - atoms.positions.mean(0) for atoms in (first, second))

@@ -1,4 +1,4 @@
-"""Sentences about sets in which some structures are in other units, of another sign or method than the rest."""
+"""Warnings about sets in which some structures have other units, signs or methods than the rest."""
 
 from collections.abc import Mapping, Sequence
 from itertools import product
@@ -20,18 +20,18 @@ from ik_e3nn.data.suspicions.unit_names import ENERGIES, LENGTHS, STRESSES
 FloatArray = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-# What no bond explains, in eV per atom: energies of two methods; and the least that tells units of energy apart.
+# Differences in eV per atom: more than any bond, which indicates two methods; and the least for two units.
 _OTHER_METHOD, _LEAST = 15.0, 1.0
-_WIDTH = 0.25  # of a kind, in the logarithm
+_WIDTH = 0.25  # half-width of a kind, in the logarithm
 
 
 def mixed_positions(ratios: Sequence[FloatArray], data: LabeledSet, counted: Counted) -> str:
-    """A sentence about structures whose positions are in another unit than those of the others, or "".
+    """A warning about structures whose positions are in another unit than the other structures, or "".
 
     Args:
         ratios: ``nearest_ratios`` of each structure.
         data: The structures.
-        counted: How they are named.
+        counted: Counts and names the structures.
     """
     sizes = [
         float(np.median(one)) if len(one) > 2 or (len(one) and atoms.pbc.any()) else np.nan
@@ -48,12 +48,12 @@ def mixed_positions(ratios: Sequence[FloatArray], data: LabeledSet, counted: Cou
 
 
 def mixed_energies(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
-    """A sentence about structures whose energies are in another unit, of another sign or method, or "".
+    """A warning about structures whose energies have another unit, sign or method, or "".
 
     Args:
         data: Structures with labels.
-        keys: The units that were assumed.
-        counted: How structures are named.
+        keys: The assumed units.
+        counted: Counts and names the structures.
     """
     ratios, gaps = _energy_ratios(data)
     known = np.isfinite(ratios)
@@ -75,22 +75,22 @@ def mixed_energies(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
     odd = known & ~usual & (np.abs(gaps) > _OTHER_METHOD)
     if odd.sum() >= FEWEST and few_others(known, usual, odd):
         return (
-            f"energies: {counted(odd)} are {float(np.median(ratios[odd])):.3g} times those that the others lead to "
-            "expect of their composition: the sets seem to come from different methods or units; train on one of them"
+            f"energies: {counted(odd)} are {float(np.median(ratios[odd])):.3g} times the energies expected "
+            "from their composition and the others: they seem to come from another method or unit; train on one of them"
         )
     return ""
 
 
 _ENERGY_WORDS = {
     "sign": "seem to have the wrong sign; multiply them by -1",
-    "per atom": "seem to be per atom, the others of whole structures; multiply them by the numbers of atoms",
+    "per atom": "seem to be per atom, the others for whole structures; multiply them by the numbers of atoms",
 }
 
 
 def _energy_kinds(keys: LabelKeys) -> list[tuple[str, float]]:
-    """What may be behind energies of a second kind, and their ratio to those of the first."""
+    """Possible reasons for a second kind of energies, with their ratio to the first kind."""
     units = {name: size / keys.energy_factor for name, size in ENERGIES.items() if name != keys.energy_unit}
-    words = "seem to be in {}, the others in {}; convert them, one setting is for all"
+    words = "seem to be in {}, the others in {}; convert them, because one setting applies to all"
     kinds = [("sign", -1.0)]
     kinds += [(words.format(name, keys.energy_unit), 1.0 / size) for name, size in units.items()]
     kinds += [(words.format(keys.energy_unit, name), size) for name, size in units.items()]
@@ -98,7 +98,7 @@ def _energy_kinds(keys: LabelKeys) -> list[tuple[str, float]]:
 
 
 def _energy_ratios(data: LabeledSet) -> tuple[FloatArray, FloatArray]:
-    """Energies over what composition says in most structures, and their difference per atom; NaN if unknown."""
+    """Energies divided by, and per atom minus, the energies that composition predicts; NaN if unknown."""
     ratios, gaps = np.full((2, len(data)), np.nan)
     counts, energies = composition(data.structures), data.values["energy"]
     usable = np.isfinite(energies) & (energies != 0.0)
@@ -119,7 +119,7 @@ def _energy_ratios(data: LabeledSet) -> tuple[FloatArray, FloatArray]:
 
 
 def _larger_side(energies: FloatArray, counts: FloatArray, usable: Flags) -> Flags:
-    """Where energies per atom fall apart in sign, or by a factor of two in size, the side with more of them."""
+    """The larger of two groups of energies per atom that differ in sign, or by a factor of two; all if there is one."""
     per_atom = np.where(usable, energies / np.maximum(counts.sum(axis=1), 1.0), np.nan)
     negative = usable & (per_atom < 0)
     side = negative if 2 * negative.sum() >= usable.sum() else usable & ~negative
@@ -134,12 +134,12 @@ def _larger_side(energies: FloatArray, counts: FloatArray, usable: Flags) -> Fla
 
 
 def mixed_forces(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
-    """A sentence about structures whose forces have another sign or unit than those of the others, or "".
+    """A warning about structures whose forces have another sign or unit than the other structures, or "".
 
     Args:
         data: Structures with labels.
-        keys: The units that were assumed.
-        counted: How structures are named.
+        keys: The assumed units.
+        counted: Counts and names the structures.
     """
     hydrogen, repulsion = hydrogen_responses(data), repulsion_responses(data)
     for response, least, usual in ((hydrogen, 0.5, (0.4, 2.5)), (repulsion, 0.7, (0.2, 6.0))):
@@ -150,7 +150,7 @@ def mixed_forces(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
 
 
 def _mixed_signs(response: Response, least: float, counted: Counted) -> str:
-    """Forces of two signs."""
+    """A warning about forces of two signs, or ""."""
     known = np.isfinite(response.agreement)
     right, wrong = known & (response.agreement > least), known & (response.agreement < -least)
     if min(right.sum(), wrong.sum()) < FEWEST or not few_others(known, right, wrong):
@@ -161,7 +161,7 @@ def _mixed_signs(response: Response, least: float, counted: Counted) -> str:
 def _mixed_force_units(
     response: Response, least: float, usual: tuple[float, float], keys: LabelKeys, counted: Counted
 ) -> str:
-    """Forces of two sizes."""
+    """A warning about forces in two units, or ""."""
     factors = {
         f"{energy}/{length}": keys.force_factor * width / size
         for (energy, size), (length, width) in product(ENERGIES.items(), LENGTH_UNITS.items())
@@ -173,16 +173,16 @@ def _mixed_force_units(
         return ""
     return (
         f"forces: {counted(kind.members)} seem to be in {' or '.join(kind.names)}, the others in "
-        f"{keys.energy_unit}/{keys.length_unit}; convert them, one setting is for all"
+        f"{keys.energy_unit}/{keys.length_unit}; convert them, because one setting applies to all"
     )
 
 
 def mixed_stresses(data: LabeledSet, counted: Counted) -> str:
-    """A sentence about structures whose stress is in another unit than that of the others, or "".
+    """A warning about structures whose stress is in another unit than the other structures, or "".
 
     Args:
         data: Structures with labels.
-        counted: How structures are named.
+        counted: Counts and names the structures.
     """
     factors: Mapping[str, float] = {name: 1.0 / size for name, size in STRESSES.items()}
     kind = second_kind(stress_sizes(data), factors, (0.02, 1.5))

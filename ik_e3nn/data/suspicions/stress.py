@@ -1,4 +1,4 @@
-"""Sentences about a stress that has another unit or sign, or is a virial."""
+"""Warnings about a stress that has another unit or sign, or is a virial."""
 
 from math import log
 
@@ -9,19 +9,19 @@ from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.suspicions.unit_evidence import elastic_stiffness, stress_sizes
 from ik_e3nn.data.suspicions.unit_names import STRESSES
 
-# ``stress_sizes`` of crystals and liquids are 0.05 to 0.5; more than the other is told from energies or strain.
+# ``stress_sizes`` of crystals and liquids are 0.05 to 0.5; energies and strain give finer evidence.
 _USUAL_SIZE, _TOO_LARGE = 0.2, 8.0
-# How far off the evidence may be: energies to a third, forces to a factor of four.
+# Uncertainty of the evidence from energies and from forces.
 _ENERGIES_SAY, _FORCES_SAY = log(2.5), log(4.0)
 
 
 def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) -> list[str]:
-    """Whether the stress is in another unit, has the other sign, or is a virial.
+    """Warn if the stress is in another unit, has the opposite sign, or is a virial.
 
     Args:
         data: Structures with labels.
-        slope: Differences of energies over the work of the stress, None if it is not known.
-        keys: Where settings are given, for what to do.
+        slope: Differences of energies divided by the work of the stress, None if unknown.
+        keys: The assumed units; they name the settings to change.
 
     Returns:
         At most one sentence.
@@ -43,7 +43,7 @@ def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) ->
     ):
         return [
             f"the energies do not fit stress and forces, which fit each other: they change by {abs(slope):.3g} times "
-            "the work of the stress; look at their unit, and whether they are per atom"
+            "the work of the stress; check their unit, and whether they are per atom"
         ]
     negative = (slope if slope is not None else stiffness or 1.0) < 0
     if factor is None:
@@ -59,18 +59,18 @@ def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) ->
         fitting = ["virial"] if grows else [name for name in fitting if name != "virial"] or fitting
     witness = "the energies" if slope is not None else "the forces"
     what = " or ".join(_sentence(name, negative, keys) for name in fitting)
-    return [f"{what}: it is {factor:.2g} times what {witness} say (unless those are in a smaller unit)"]
+    return [f"{what}: it is {factor:.2g} times the value expected from {witness} (unless those are in a smaller unit)"]
 
 
 def _factor(slope: float | None, size: float | None) -> float | None:
-    """What the stress is too large by; None where it is right, or nothing says so."""
+    """The factor by which the stress is too large; None if it is right or unknown."""
     if slope is not None:
         return 1.0 / abs(slope) if abs(log(abs(slope))) > _ENERGIES_SAY else None
     return size / _USUAL_SIZE if size is not None and size > _TOO_LARGE else None
 
 
 def _fitting(factor: float, volume: float, tolerance: float) -> list[str]:
-    """The units that fit best, and a virial if the volume is as large as they are."""
+    """The unit that fits best, and a virial, if the volume fits about as well."""
     distances = {name: abs(log(factor * size)) for name, size in STRESSES.items()}
     distances["virial"] = abs(log(factor / volume)) if volume > 0 else np.inf
     order = sorted(distances, key=lambda name: distances[name])
@@ -80,7 +80,7 @@ def _fitting(factor: float, volume: float, tolerance: float) -> list[str]:
 
 
 def _grows_with_volume(sizes: np.ndarray, volumes: np.ndarray) -> bool | None:
-    """Whether the stress is larger in larger cells, as a virial is; None where the cells are alike."""
+    """Whether the stress is larger in larger cells, as a virial is; None if all cells have similar volumes."""
     logarithms, rest = np.log(volumes), np.log(sizes) - np.log(volumes)
     if logarithms.std() < 0.25:
         return None
@@ -88,7 +88,7 @@ def _grows_with_volume(sizes: np.ndarray, volumes: np.ndarray) -> bool | None:
 
 
 def _sentence(name: str, negative: bool, keys: LabelKeys) -> str:
-    """What the stress seems to be, and what to do."""
+    """The probable unit and sign of the stress, and how to correct it."""
     if name == "virial":
         sign = "-" if negative else ""
         return (

@@ -1,4 +1,4 @@
-"""Two kinds of values in one set, with next to nothing between them."""
+"""Find two kinds of values in one set, with almost no values between them."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
-FEWEST = 3  # structures that make a kind; fewer are outliers
-_WIDEST = 1.3  # in the logarithm; half of the way between two kinds must be empty, too
+FEWEST = 3  # structures; fewer are outliers and no kind
+_WIDEST = 1.3  # largest half-width of a kind in the logarithm, at most a quarter of the distance between kinds
 
 
 class SecondKind(NamedTuple):
     """Values that differ from the usual ones by a known factor.
 
     Attributes:
-        names: Factors that fit, the best first.
-        members: Which values these are, (n,).
+        names: Names of the factors that fit, the best first.
+        members: Which values are of the second kind, (n,).
     """
 
     names: list[str]
@@ -25,15 +25,15 @@ class SecondKind(NamedTuple):
 
 
 def second_kind(values: FloatArray, factors: Mapping[str, float], usual: tuple[float, float]) -> SecondKind | None:
-    """The values that are a factor away from the usual ones, if all but a few values are of one of the two kinds.
+    """The values that differ by a factor from the usual ones, if nearly all values are of one of the two kinds.
 
     Args:
         values: Positive numbers, (n,), NaN where unknown.
-        factors: Second kind over first kind, by name.
-        usual: Least and largest value of the middle of the first kind.
+        factors: Ratios of the second kind to the first kind, by name.
+        usual: Smallest and largest possible center of the first kind.
 
     Returns:
-        The second kind; None where values lie between, or there are fewer than three of either.
+        The second kind; None if values lie between the kinds, or a kind has fewer than three values.
 
     Example:
         >>> values = np.array([1.0, 1.9, 0.98, 1.02, 1.92, 1.0, 1.88])
@@ -72,7 +72,7 @@ def second_kind(values: FloatArray, factors: Mapping[str, float], usual: tuple[f
 
 
 def few_others(known: NDArray[np.bool_], first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
-    """Whether values of neither kind are less than a tenth, and far fewer than those of the smaller kind.
+    """Whether values of neither kind are at most a tenth of all, and a third of the smaller kind.
 
     Example:
         >>> every = np.ones(10, dtype=bool)

@@ -1,4 +1,4 @@
-"""What distances, energies and stress say of their units, from physics that no label takes part in."""
+"""Evidence of the units of distances, energies and stress, from physics independent of these labels."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from ik_e3nn.graph.neighbors.near import NearPairs, near_pairs
 
 FloatArray = NDArray[np.float64]
 
-# Total energies of atoms up to argon in Hartree: the exact non-relativistic ones, which DFT has to about one percent
+# Exact non-relativistic total energies of atoms up to argon in Hartree, which DFT reproduces to about one percent
 # (E. R. Davidson et al., Phys. Rev. A 44, 7071 (1991)).
 ATOMS = dict(
     enumerate(
@@ -30,7 +30,7 @@ _LARGEST_STRAIN, _MANY = 0.15, 20
 
 
 def sample(structures: Sequence[Atoms]) -> list[int]:
-    """Numbers of structures to look at: all, or as many at random as can be searched for neighbors in seconds.
+    """Numbers of structures to check: all, or a random sample whose neighbors can be searched in seconds.
 
     Args:
         structures: The structures.
@@ -55,7 +55,7 @@ def is_sound(atoms: Atoms) -> bool:
 
 
 def correlated(one: FloatArray, other: FloatArray) -> float:
-    """The correlation of two series, 0 where one of them is constant.
+    """The correlation of two series, 0 if one of them is constant.
 
     Example:
         >>> correlated(np.arange(3.0), -np.arange(3.0)).__round__(6), correlated(np.ones(3), np.arange(3.0))
@@ -67,7 +67,7 @@ def correlated(one: FloatArray, other: FloatArray) -> float:
 
 
 def pairs_within(atoms: Atoms, r_max: float) -> NearPairs:
-    """Pairs of atoms nearer than ``r_max`` (A); none in structures that are too large or broken."""
+    """Pairs of atoms nearer than ``r_max`` (A); none for structures that are too large or invalid."""
     if 0 < len(atoms) <= _MOST_ATOMS and is_sound(atoms):
         with suppress(DataError):
             return near_pairs(atoms, r_max)
@@ -75,14 +75,14 @@ def pairs_within(atoms: Atoms, r_max: float) -> NearPairs:
 
 
 def nearest_ratios(atoms: Atoms) -> FloatArray:
-    """Distance of each atom from its nearest neighbor over the sum of the covalent radii.
+    """Distance of each atom from its nearest neighbor, divided by the sum of the covalent radii.
 
     Args:
         atoms: The structure.
 
     Returns:
-        One number for each atom that has another near it, about 1 in A and 1.9 in bohr; none with noble gases, which
-        have no bonds.
+        One number for each atom with a near neighbor, about 1 in A and 1.9 in bohr; none for structures with noble
+        gases, which have no bonds.
 
     Example:
         >>> nearest_ratios(Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])).round(2).tolist()
@@ -97,10 +97,10 @@ def nearest_ratios(atoms: Atoms) -> FloatArray:
 
 
 def nearest_ratio(ratios: Sequence[FloatArray]) -> float | None:
-    """The median of ``nearest_ratios`` of structures; None where they vary much.
+    """The median of ``nearest_ratios`` of structures; None if they vary much.
 
     Args:
-        ratios: Those of each structure.
+        ratios: The ``nearest_ratios`` of each structure.
 
     Returns:
         About 1 in A, 1.9 in bohr.
@@ -113,14 +113,15 @@ def nearest_ratio(ratios: Sequence[FloatArray]) -> float | None:
 
 
 def total_energy_ratios(energies: FloatArray, structures: Sequence[Atoms]) -> FloatArray:
-    """Energies over the sums of the total energies of the atoms in Hartree.
+    """Energies divided by the sums of the total energies of the atoms in Hartree.
 
     Args:
         energies: The energies, (n,).
         structures: The structures.
 
     Returns:
-        (n,), about 27.2 for all-electron energies in eV; NaN where elements beyond argon, or none beyond He, occur.
+        (n,), about 27.2 for all-electron energies in eV; NaN for structures with elements beyond
+            argon, or with none but H, He, Li and Be.
 
     Example:
         >>> total_energy_ratios(np.array([-76.4]), [Atoms("H2O")]).round(2).tolist()
@@ -136,7 +137,7 @@ def total_energy_ratios(energies: FloatArray, structures: Sequence[Atoms]) -> Fl
 
 
 def agreed(ratios: FloatArray) -> float | None:
-    """The median, if four of five are within 5 percent of it.
+    """The median, if four of five values are within 5 percent of it; otherwise None.
 
     Example:
         >>> agreed(np.array([1.0, 1.01, np.nan])), agreed(np.array([1.0, 2.0]))
@@ -150,7 +151,7 @@ def agreed(ratios: FloatArray) -> float | None:
 
 
 def stress_sizes(data: LabeledSet) -> FloatArray:
-    """Anisotropic stress times volume over the size of the forces, which both come from the same pairs of atoms.
+    """Anisotropic stress times volume, divided by the size of the forces; both come from the same pairs of atoms.
 
     Args:
         data: Structures with labels.
@@ -170,16 +171,16 @@ def stress_sizes(data: LabeledSet) -> FloatArray:
 
 
 def elastic_stiffness(data: LabeledSet) -> float | None:
-    r"""How stress rises with strain, :math:`\sum \sigma : \epsilon / \sum \epsilon : \epsilon`.
+    r"""The slope of stress over strain, :math:`\sum \sigma : \epsilon / \sum \epsilon : \epsilon`.
 
-    Crystals resist: it is positive, 0.02 to 5 eV/A^3, whatever energies and forces say.
+    It is 0.02 to 5 eV/A^3, positive because crystals resist strain, and independent of energies and forces.
 
     Args:
         data: Structures with labels; periodic ones of the same atoms in cells that differ by up to 15 percent are
-            looked at.
+            used.
 
     Returns:
-        The slope in the unit of the stress; None where stress does not follow strain.
+        The slope in the unit of the stress; None if stress and strain are not correlated.
     """
     groups: dict[bytes, list[int]] = defaultdict(list)
     for number, (atoms, known) in enumerate(zip(data.structures, data.known("stress"), strict=True)):

@@ -1,4 +1,4 @@
-"""Units that labels may be in: those of the settings, and others that codes write."""
+"""Possible units of labels: the units of the settings, and others that programs write."""
 
 from math import log
 
@@ -12,7 +12,7 @@ STRESSES = {"kbar": 0.1 * GPa, "GPa": GPa}
 
 
 def nearest_unit(size: float, units: dict[str, float]) -> str:
-    """The unit nearest in size.
+    """The name of the unit nearest in size.
 
     Example:
         >>> nearest_unit(0.5, LENGTHS)
@@ -22,7 +22,7 @@ def nearest_unit(size: float, units: dict[str, float]) -> str:
 
 
 def force_units(size: float, keys: LabelKeys) -> list[tuple[str, str]]:
-    """Units of force that fit one of a size in the unit assumed, with what to do, the nearest first.
+    """Units of force of about a given size (in the assumed unit), with the correction of each, the nearest first.
 
     Example:
         >>> force_units(51.4, LabelKeys())[0]
@@ -38,7 +38,7 @@ def force_units(size: float, keys: LabelKeys) -> list[tuple[str, str]]:
 
 
 def setting(keys: LabelKeys, unit: str, length: str | None = None) -> str:
-    """What to do about a unit of energy, and of length within forces.
+    """The setting or factor for a unit of energy, and of length within forces.
 
     Example:
         >>> setting(LabelKeys(), "Ha"), setting(LabelKeys(), "Ry")

@@ -1,4 +1,4 @@
-"""Sentences about units and signs that do not fit: of positions, energies, forces and stress."""
+"""Warnings about wrong units and signs of positions, energies, forces and stress."""
 
 from dataclasses import replace
 from math import log
@@ -22,29 +22,29 @@ from ik_e3nn.data.suspicions.unit_names import ENERGIES, LENGTHS, force_units, n
 from ik_e3nn.data.suspicions.zero_labels import zero_labels
 from ik_e3nn.targets import mechanics_of
 
-# What is less than this factor off is right: the evidence is good to some 20 percent.
+# Smaller factors count as right: the evidence is accurate to some 20 percent.
 _TOLERANCE = log(1.6)
-# Force constants that are off by less than this are told of only where a unit fits.
+# Force constants that are off by less than this are reported only if a unit fits.
 _CLEARLY_OFF = log(4.0)
 _RIGHT = 0.4
 _ABSURD = 1e12
 _WRONG_FORCES = "the forces seem to have the wrong sign, as gradients have: {}; multiply them by -1"
-_SIGNS = 0.85  # agreement with a repulsion that tells the sign of forces
+_SIGNS = 0.85  # agreement with a repulsion that decides the sign of forces
 
 
 def suspicious_units(data: LabeledSet, keys: LabelKeys) -> list[str]:
-    """Which units seem to be others than the settings say, which would fit, and what to set.
+    """Warnings about units that seem to differ from the settings, with the units that fit and the settings to change.
 
-    What is looked at does not come from the labels in question: distances beside covalent radii, force constants of
-    bonds to hydrogen, all-electron total energies, and differences of energies beside the work of forces and stress.
-    Where that says nothing, neither does this. Of many structures, some are looked at, chosen at random.
+    The evidence is independent of the labels that it judges: distances compared with covalent radii, force constants
+    of bonds to hydrogen, all-electron total energies, and differences of energies compared with the work of forces and
+    stress. Without evidence there is no warning. Of many structures, a random sample is checked.
 
     Args:
         data: Structures with energies, forces and stresses, converted by the units of ``keys``.
-        keys: The units that were assumed.
+        keys: The assumed units.
 
     Returns:
-        Sentences, none for data without contradiction.
+        Warnings, an empty list for data without contradiction.
 
     Example:
         >>> from ase import Atoms
@@ -77,7 +77,7 @@ def suspicious_units(data: LabeledSet, keys: LabelKeys) -> list[str]:
 
 
 def _without_absurd(data: LabeledSet) -> LabeledSet:
-    """The set without labels so large that they say nothing and their squares overflow."""
+    """The set without labels that are meaninglessly large, whose squares would overflow."""
     values = {name: found.copy() for name, found in data.values.items()}
     for target in mechanics_of(data.targets).values():
         owners = data.owners(target)
@@ -87,7 +87,7 @@ def _without_absurd(data: LabeledSet) -> LabeledSet:
 
 
 def _of_all(data: LabeledSet, keys: LabelKeys) -> list[str]:
-    """What all labels have in common that does not fit."""
+    """Warnings about faults that all labels share."""
     slopes = energy_slopes(data)
     stiffness = hydrogen_stiffness(data)
     energy = _energy(data, slopes.forces, stiffness, keys)
@@ -97,8 +97,8 @@ def _of_all(data: LabeledSet, keys: LabelKeys) -> list[str]:
         if order:
             return [
                 *sentences,
-                f"the rows of the forces seem to be in another order than the atoms: sorted by {order}, they are what "
-                "bonds to hydrogen need; write them in the order of the atoms",
+                f"the rows of the forces seem to be in another order than the atoms: sorted by {order}, they fit the "
+                "bonds to hydrogen; write them in the order of the atoms",
             ]
     if stiffness is None and slopes.forces is None and _force_sign(data, None) < 0:
         return [*sentences, _WRONG_FORCES.format("they pull atoms together that are near to each other")]
@@ -107,7 +107,7 @@ def _of_all(data: LabeledSet, keys: LabelKeys) -> list[str]:
 
 
 class _Energy(NamedTuple):
-    """What energies are too large by (None if unknown), what to say, and whether they go with forces as they are."""
+    """The factor by which energies are too large (None if unknown), a warning, and whether forces can be checked."""
 
     factor: float | None
     sentence: str
@@ -115,7 +115,7 @@ class _Energy(NamedTuple):
 
 
 def _energy(data: LabeledSet, slope: float | None, stiffness: float | None, keys: LabelKeys) -> _Energy:
-    """What is known of the unit, the sign and the extent of the energies."""
+    """Judge the unit and sign of the energies, and whether they are per atom."""
     ratios = total_energy_ratios(data.values["energy"], data.structures)
     total = agreed(ratios)
     sizes = np.maximum(data.sizes, 1)
@@ -125,15 +125,15 @@ def _energy(data: LabeledSet, slope: float | None, stiffness: float | None, keys
     if total is not None and _fitting(-total, keys):
         return _Energy(None, _wrong_sign(f"they are {total:.3g} times the sum of those of the atoms in Hartree"), False)
     if extent:
-        what = "the energies seem to be per atom, not of whole structures"
+        what = "the energies seem to be per atom, not for whole structures"
         return _Energy(None, f"{what}: {extent}; multiply each by its number of atoms", False)
     if slope is not None and slope < 0 and _force_sign(data, stiffness) > 0:
-        return _Energy(None, _wrong_sign("they rise where the forces pull, which bonds say are right"), False)
+        return _Energy(None, _wrong_sign("they rise along the forces, whose sign fits the bonds"), False)
     return _Energy(None, "")
 
 
 def _all_electron(ratios: NDArray[np.float64], sizes: NDArray[np.int64], slope: float | None, keys: LabelKeys) -> str:
-    """Why energies are all-electron energies per atom; "" if they are not, or could be those of valence electrons."""
+    """Why energies are all-electron energies per atom; "" if they are not, or may be those of valence electrons."""
     whole = agreed(ratios * sizes)
     if whole is None or sizes.min() < 8 or (slope is not None and abs(log(abs(slope) * np.median(sizes))) > _TOLERANCE):
         return ""
@@ -146,7 +146,7 @@ def _wrong_sign(why: str) -> str:
 
 
 def _force_sign(data: LabeledSet, stiffness: float | None) -> float:
-    """The sign of the forces by bonds to hydrogen, or by the repulsion of atoms in crystals; 0 if unknown."""
+    """The sign of the forces from bonds to hydrogen, or from the repulsion of atoms in crystals; 0 if unknown."""
     if stiffness is not None:
         return float(np.sign(stiffness))
     agreement = repulsion_responses(data).agreement
@@ -156,10 +156,10 @@ def _force_sign(data: LabeledSet, stiffness: float | None) -> float:
 
 
 def _fitting(total: float, keys: LabelKeys) -> list[str]:
-    """Units of energy that fit what total energies are over those of the atoms in Hartree."""
+    """Units of energy that fit the ratio of total energies to those of the atoms in Hartree."""
     if total <= 0:
         return []
-    per_unit = Hartree / total  # eV in one unit of the energies as they were converted
+    per_unit = Hartree / total  # eV per unit of the converted energies
     return [
         name
         for name, size in ENERGIES.items()
@@ -168,7 +168,7 @@ def _fitting(total: float, keys: LabelKeys) -> list[str]:
 
 
 def _energy_unit(total: float, keys: LabelKeys) -> _Energy:
-    """What the energies are too large by, and a sentence if it is not 1."""
+    """The factor by which the energies are too large, and a warning if it is not 1."""
     fitting = _fitting(total, keys)
     if keys.energy_unit in fitting:
         return _Energy(1.0, "")
@@ -181,9 +181,9 @@ def _energy_unit(total: float, keys: LabelKeys) -> _Energy:
 
 
 def _forces(slope: float | None, stiffness: float | None, energy: float | None, keys: LabelKeys) -> list[str]:
-    """Sentences about the sign and the unit of the forces, and whether the energies are in the same units."""
+    """Warnings about the sign and unit of the forces, and about energies in other units."""
     if (stiffness is not None and stiffness < 0) or (stiffness is None and slope is not None and slope < 0):
-        sign = _WRONG_FORCES.format("they push bonds apart that are long, or energies rise where they pull")
+        sign = _WRONG_FORCES.format("they push long bonds apart, or energies rise along the forces")
         slope, stiffness = (None if one is None else abs(one) for one in (slope, stiffness))
         return [sign, *_forces(slope, stiffness, energy, keys)]
     slope = abs(slope) if slope is not None else None
@@ -193,19 +193,19 @@ def _forces(slope: float | None, stiffness: float | None, energy: float | None, 
     if stiffness is not None and abs(log(stiffness)) > _TOLERANCE:
         fitting = force_units(1.0 / stiffness, keys)
         if slope is not None and abs(log(slope)) < _TOLERANCE and energy in (None, 1.0):
-            # the energies say that the length is right
+            # the energies show that the unit of length is right
             fitting = [one for one in fitting if one[0].endswith(f"/{keys.length_unit}")]
         if not fitting and abs(log(stiffness)) < _CLEARLY_OFF:
             return []
-        # energies whose unit is known share it with the forces, or one of the two must be converted
+        # prefer units that the forces share with energies of known unit; otherwise one of the two must be converted
         fitting.sort(key=lambda one: energy is not None and not _shares(one[0], energy, keys))
         first = fitting[0] if fitting else ("another unit", "")
         shared = fitting and (energy is None or _shares(first[0], energy, keys))
-        what = first[1] if shared else "convert them: one setting is for energies and forces"
+        what = first[1] if shared else "convert them, because one setting applies to energies and forces"
         others = f" (or {', '.join(name for name, _ in fitting[1:])})" if fitting[1:] else ""
         sentences.append(
             f"the forces seem to be in {first[0]}{others}, not in {keys.energy_unit}/{keys.length_unit}: force "
-            f"constants of bonds are {stiffness:.3g} times what they are; {what}"
+            f"constants of bonds are {stiffness:.3g} times the usual ones; {what}"
         )
         if slope is None or abs(log(slope)) < _TOLERANCE:
             return sentences
@@ -214,20 +214,20 @@ def _forces(slope: float | None, stiffness: float | None, energy: float | None, 
         ratio = energy / stiffness
     if ratio is not None and abs(log(ratio)) > log(1.7):
         sentences.append(
-            f"energies and forces do not belong together: energies change by {ratio:.3g} times the work of the forces; "
+            f"energies and forces do not fit each other: energies change by {ratio:.3g} times the work of the forces; "
             f"{_mismatch(ratio, keys)}"
         )
     return sentences
 
 
 def _shares(unit: str, energy: float, keys: LabelKeys) -> bool:
-    """Whether a unit of force has the energies' unit in it, which are too large by a factor."""
+    """Whether a unit of force contains the unit of the energies, which are too large by a factor."""
     size = ENERGIES[unit.rpartition("/")[0]] / keys.energy_factor
     return abs(log(size * energy)) < 0.05
 
 
 def _mismatch(ratio: float, keys: LabelKeys) -> str:
-    """What may be behind energies and forces that differ by a factor."""
+    """Possible reasons for energies and forces that differ by a factor, with the correction."""
     for name, size in LENGTH_UNITS.items():
         if name != "ang" and abs(log(ratio * size)) < 0.25:
             return f"the forces seem to be per {name}; set {keys.setting('length_unit', name)}"
@@ -239,4 +239,4 @@ def _mismatch(ratio: float, keys: LabelKeys) -> str:
         if abs(log(ratio * size / other * width)) < 0.25 and one != two and "eV" in (one, two)
     ]
     listing = f" ({' or '.join(names[:3])})" if names else ""
-    return f"the units differ{listing}, or they are of different methods; convert one of them: one setting is for both"
+    return f"the units differ{listing}, or the methods; convert one of them, because one setting applies to both"

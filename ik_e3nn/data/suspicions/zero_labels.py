@@ -1,4 +1,4 @@
-"""Forces and stress that are exactly zero where they cannot be: labels that were filled in."""
+"""Find forces and stress that are exactly zero without reason: labels that were filled in."""
 
 import numpy as np
 from ase import Atoms
@@ -12,14 +12,14 @@ _REACH, _DECAY, _ASYMMETRY = 4.0, 2.0, 0.005  # A, 1/A
 
 
 def zero_labels(data: LabeledSet, counted: Counted) -> list[str]:
-    """Sentences about forces and stress of exactly zero in structures that are not at rest by symmetry.
+    """Warnings about forces and stress of exactly zero that symmetry does not explain.
 
     Args:
         data: Structures with labels.
-        counted: How structures are named.
+        counted: Counts and names the structures.
 
     Returns:
-        Sentences.
+        Warnings.
 
     Example:
         >>> bent = Atoms("H3", [[0, 0, 0], [1, 0, 0], [0, 1, 0]])
@@ -31,7 +31,7 @@ def zero_labels(data: LabeledSet, counted: Counted) -> list[str]:
     flags = np.array(found, dtype=bool).reshape(-1, 2)
     return [
         f"the {what} of {counted(flags[:, column])} {verb} exactly zero, and symmetry is not the reason: they seem to "
-        "be filled in; leave out what is not known"
+        "be filled in; leave unknown labels out"
         for column, (what, verb) in enumerate((("forces", "are"), ("stress", "is")))
         if flags[:, column].any()
     ]

@@ -82,7 +82,7 @@ def test_everything_wrong_is_found(tmp_path):
         "1 structures have atoms with forces of exactly zero beside others",
         "structures have forces that do not sum to zero",
         f"cannot be used: structure 15 of {file}: the positions hold NaN",
-        "please look at what is named above",
+        "please check the problems named above",
     ):
         assert sentence in text
     json.loads((tmp_path / "found.json").read_text(), parse_constant=pytest.fail)
@@ -137,7 +137,9 @@ def test_structures_with_labels_in_other_units_are_named_with_their_file(tmp_pat
 def test_the_output_is_the_beginning_of_two_names(tmp_path, output, monkeypatch):
     write_structures(tmp_path / "set.xyz", copper(1))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DataError, match=r"two names, <output>.json and <output>.png, and '.*' is (a folder|no file)"):
+    with pytest.raises(
+        DataError, match=r"two names, <output>.json and <output>.png, and '.*' is (a folder|not a file)"
+    ):
         check(CheckSettings(data="set.xyz", output=output))
     assert CheckSettings(data="set.xyz", output="a/b.json").prefix == CheckSettings(data="s", output="a/b").prefix
 

@@ -81,7 +81,9 @@ def test_columns_of_text_are_no_properties_and_targets_choose(tmp_path):
     with pytest.raises(DataError, match="has a value of logS; check the names of columns"):
         run(tmp_path, "mine.csv", targets=["logS"], overwrite=True)
     table(tmp_path, ["a,CO,word"])
-    with pytest.raises(DataError, match=r"no column of .*mine.csv has numbers; name those to look at with --targets"):
+    with pytest.raises(
+        DataError, match=r"no column of .*mine.csv has numbers; name the columns to check with --targets"
+    ):
         run(tmp_path, "mine.csv", overwrite=True)
 
 
@@ -98,10 +100,7 @@ def test_sdf_and_extxyz_are_looked_at_too(tmp_path):
     text = run(tmp_path, "a.xyz", targets=["gap"], overwrite=True).text()
     assert "1 outliers in gap: molecule 7 of" in text
     assert "1 structures occur several times, by SMILES or geometry: molecule 0 of" in text
-    assert (
-        "properties of molecules are looked at where --targets names them"
-        in run(tmp_path, "a.xyz", overwrite=True).text()
-    )
+    assert "to check properties of molecules, name them with --targets" in run(tmp_path, "a.xyz", overwrite=True).text()
 
 
 def test_qm9_is_looked_at_in_its_own_units(tmp_path):
@@ -159,7 +158,7 @@ def test_two_units_in_one_column_and_columns_in_two_units_are_told():
     assert column_doubts({"HOMO": homo, "LUMO": lumo, "gap": gap}) == []
     assert column_doubts({"HOMO": homo, "LUMO": lumo, "gap": 1.2 * gap + rng.normal(size=100)}) == []
     [sentence] = column_doubts({"HOMO": homo, "LUMO": lumo, "gap": gap / HARTREE})
-    assert sentence == "gap is 0.0367 times lumo - homo in all rows: it seems to be in Ha and they in eV"
+    assert sentence == "gap is 0.0367 times lumo - homo in all rows: gap seems to be in Ha, the levels in eV"
     assert mixed_units(property_column("gap", gap, structures)) == ""
     gap[5:9] *= 23.0605
     assert "23.1 (as of eV and kcal/mol)" in mixed_units(property_column("gap", gap, structures))

@@ -94,8 +94,8 @@ def test_right_units_are_left_in_peace() -> None:
         (units.mol / units.kJ, units.mol / units.kJ, ["set energy_unit='kJ/mol'", "in kJ/mol/ang"]),
         (1000.0, 1000.0, ["multiply energies by 0.001", "in meV/ang"]),
         (1.0, LENGTH, ["in eV/bohr, not in eV/ang", "set energy_unit='eV' and length_unit='bohr'"]),
-        (1.0, LENGTH / ENERGY, ["in Ha/bohr", "convert them: one setting is for energies and forces"]),
-        (1 / ENERGY, 1.0, ["set energy_unit='Ha'", "energies and forces do not belong together"]),
+        (1.0, LENGTH / ENERGY, ["in Ha/bohr", "convert them, because one setting applies to energies and forces"]),
+        (1 / ENERGY, 1.0, ["set energy_unit='Ha'", "energies and forces do not fit each other"]),
         (1.0, -1.0, ["the forces seem to have the wrong sign"]),
         (units.mol / units.kcal, -units.mol / units.kcal, ["the forces seem to have the wrong sign", "in kcal/"]),
     ],
@@ -221,7 +221,7 @@ MIXTURES = [
     ("positions", in_bohr, "seem to be in bohr, the others in A, by .* cells by 0.529177"),
     ("energies", label("energy", lambda e, n: e / ENERGY), "seem to be in Ha, the others in eV; convert them"),
     ("energies", label("energy", lambda e, n: -e), "seem to have the wrong sign; multiply them by -1"),
-    ("energies", label("energy", lambda e, n: e / n), "seem to be per atom, the others of whole structures; multiply"),
+    ("energies", label("energy", lambda e, n: e / n), "seem to be per atom, the others for whole structures; multiply"),
     ("forces", label("forces", lambda f, n: -f), "seem to have the wrong sign, as gradients have; multiply them by -1"),
     ("forces", label("forces", lambda f, n: f * LENGTH / ENERGY), "seem to be in Ha/bohr, the others in eV/ang"),
     ("forces", label("forces", lambda f, n: 0.0 * f), "are exactly zero, and symmetry is not the reason"),
@@ -244,7 +244,7 @@ def test_energies_of_two_methods() -> None:
     other = label("energy", lambda e, n: 0.35 * e)
     (found,) = suspicious(*every(*methanes(), "third", other), LabelKeys())
     assert "energies: 13 of 40 structures (the first is structure 2) are 0.35 times" in found
-    assert "the sets seem to come from different methods" in found
+    assert "they seem to come from another method" in found
 
 
 def test_mixed_stress() -> None:
@@ -289,9 +289,9 @@ def test_energies_of_the_wrong_sign_and_per_atom() -> None:
     assert "the energies seem to have the wrong sign" in found
     structures, labels = copper(strain=0.0, rattle=0.02)
     (found,) = suspicious(structures, [replace(one, energy=-one.energy) for one in labels], LabelKeys())
-    assert "the energies seem to have the wrong sign: they rise where the forces pull" in found
+    assert "the energies seem to have the wrong sign: they rise along the forces" in found
     (found,) = suspicious(structures, [replace(one, energy=one.energy / 4) for one in labels], LabelKeys())
-    assert "the energies seem to be per atom, not of whole structures: they change by 1/4 of the work" in found
+    assert "the energies seem to be per atom, not for whole structures: they change by 1/4 of the work" in found
     assert "multiply each by its number of atoms" in found
 
 
