@@ -172,7 +172,7 @@ def test_one_broken_geometry_loses_no_table(folder, capsys) -> None:
     }
     assert "NaN" in tables["xyz"][1]["problem"]
     assert "atoms are on top of each other (H-H 0.00 A)" in tables["xyz"][2]["problem"]
-    assert "are 2 molecules, whose geometry together is not known" in tables["csv"][1]["problem"]
+    assert "are 2 molecules, whose relative positions are not known" in tables["csv"][1]["problem"]
     assert tables["xyz"][4]["problem"] == "it has no atoms"
     assert [row["molecule"] for row in tables["sdf"]] == ["0", "1", "2", "3", "4"]
     assert [row["id"] for row in tables["sdf"]] == ["a0", "", "a2", "", ""]

@@ -26,7 +26,7 @@ def why_unreadable(path: Path, error: BaseException) -> str:
 
     Example:
         >>> why_unreadable(Path("a.traj"), AssertionError())
-        'its content is not what the format asks for (AssertionError)'
+        'its content does not match its format (AssertionError)'
     """
     if is_extxyz(path):
         try:
@@ -43,7 +43,7 @@ def why_unreadable(path: Path, error: BaseException) -> str:
     if isinstance(error, RuntimeError) and "StopIteration" in said:
         said = "the file ends too early"
     reason = f"{type(error).__name__}: {said}" if said else ""
-    reason = reason or f"its content is not what the format asks for ({type(error).__name__})"
+    reason = reason or f"its content does not match its format ({type(error).__name__})"
     line = _line(path)
     return f"{reason} (at or before line {line})" if line else reason
 

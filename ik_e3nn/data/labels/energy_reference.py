@@ -200,7 +200,7 @@ def _fit_source(unknown: Sequence[int], fit: Fit) -> str:
         text += ", solution of smallest norm because the compositions do not determine every species"
         logger.warning(
             "the E0 fit has rank %d for %d species: only sums over compositions like those of the data are meaningful, "
-            "not reaction energies; add isolated atoms or more compositions for more",
+            "not reaction energies; for these, add isolated atoms or more compositions",
             rank, len(unknown),
         )  # fmt: skip
     return text

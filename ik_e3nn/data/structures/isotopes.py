@@ -38,7 +38,7 @@ def set_isotopes(atoms: Atoms, isotopes: Sequence[int]) -> None:
     for index in np.flatnonzero(isotopes).tolist():
         mass = table.GetMassForIsotope(int(atoms.numbers[index]), int(isotopes[index]))
         if not mass > 0:
-            raise DataError(f"atom {index} is {atoms.symbols[index]}-{isotopes[index]}, an isotope that is not known")
+            raise DataError(f"atom {index} is {atoms.symbols[index]}-{isotopes[index]}, which is not a known isotope")
         masses[index] = mass
     atoms.set_masses(masses)
 

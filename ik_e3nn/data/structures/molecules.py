@@ -91,8 +91,8 @@ def embed_conformers(molecule: Chem.Mol, n: int, seed: int = 0) -> list[Atoms]:
     if parts > 1:  # RDKit would put them on top of each other
         smiles = Chem.MolToSmiles(Chem.RemoveHs(molecule))
         raise DataError(
-            f"{smiles!r} are {parts} molecules, whose geometry together is not known; give one of them, or a structure "
-            "file of all"
+            f"{smiles!r} are {parts} molecules, whose relative positions are not known; give one of them, or a "
+            "structure file with all of them"
         )
     if molecule.GetNumAtoms() > MAX_ATOMS:
         raise DataError(
@@ -143,7 +143,7 @@ def mol_from_atoms(atoms: Atoms, bonds: ArrayLike) -> Chem.Mol:
     with rdBase.BlockLogs():
         failure = Chem.SanitizeMol(molecule, catchErrors=True)
     if failure != Chem.SanitizeFlags.SANITIZE_NONE:
-        raise DataError(f"the bonds of {atoms.get_chemical_formula()} make no molecule for RDKit ({failure})")
+        raise DataError(f"RDKit cannot make a molecule of the bonds of {atoms.get_chemical_formula()} ({failure})")
     return molecule
 
 
@@ -177,7 +177,7 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
         5
     """
     if len(smiles.split()) > 1:
-        raise DataError(f"SMILES {smiles!r:.80} has a blank in it, behind which nothing is read; give the SMILES alone")
+        raise DataError(f"SMILES {smiles!r:.80} has a blank, after which nothing is read; give only the SMILES")
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
     if molecule is None or molecule.GetNumAtoms() == 0:
@@ -185,7 +185,7 @@ def mol_from_smiles(smiles: str) -> Chem.Mol:
             f"SMILES {smiles!r:.80} cannot be read; check its brackets, rings and valences{_smiles_fault(smiles)}"
         )
     if any(atom.GetAtomicNum() == 0 for atom in molecule.GetAtoms()):
-        raise DataError(f"SMILES {smiles!r:.80} has an atom * that stands for any element; say which one")
+        raise DataError(f"SMILES {smiles!r:.80} has an atom * that stands for any element; give the element")
     return Chem.AddHs(molecule)
 
 

@@ -48,7 +48,7 @@ def test_from_smiles_to_relaxation_and_dynamics(tmp_path):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("O.O", "'O.O' are 2 molecules, whose geometry together is not known"),
+        ("O.O", "'O.O' are 2 molecules, whose relative positions are not known"),
         ("*CC", r"SMILES '\*CC' has an atom \* that stands for any element"),
         ("C(C)(C)(C)(C)C", "Explicit valence for atom # 0 C, 5, is greater than permitted"),
         ("c1cccc1", "Can't kekulize"),

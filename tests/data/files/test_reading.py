@@ -124,7 +124,7 @@ def test_blank_lines_marks_and_other_encodings_do_not_matter(tmp_path):
     ("name", "content", "message"),
     [
         ("a.xsf", "CRYSTAL\nPRIMVEC\n1 0 0\n", "the file ends too early"),
-        ("a.cif", "garbage", r"its content is not what the format asks for \(AssertionError\)"),
+        ("a.cif", "garbage", r"its content does not match its format \(AssertionError\)"),
         ("b.cif", "data_x\n_cell_length_a 4\n", "no data block has atoms with coordinates"),
         ("POSCAR", "x\n1.0\n1 0 0\n0 1 0\n0 0 1\nSi\n2\nDirect\n0 0 0\n", "ValueError"),
         ("c.xyz", "1\nProperties=Z:I:1:pos:R:3\n999 0 0 0\n", "no element has the atomic number 999"),

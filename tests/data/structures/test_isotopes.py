@@ -28,7 +28,7 @@ def test_smiles():
     assert heavy_water().get_masses() == HEAVY_WATER
     assert molecule_from_smiles("[13CH4]").get_masses()[0] == pytest.approx(13.00335, abs=1e-4)
     assert "masses" not in molecule_from_smiles("O").arrays
-    with pytest.raises(DataError, match="atom 0 is C-99, an isotope that is not known"):
+    with pytest.raises(DataError, match="atom 0 is C-99, which is not a known isotope"):
         molecule_from_smiles("[99CH4]")
 
 

@@ -76,7 +76,7 @@ def test_conformers_are_different_and_repeatable(seed):
 
 @pytest.mark.parametrize("smiles", ["C(", "", "CX", "C1CC"])
 def test_bad_smiles(smiles, capfd):
-    with pytest.raises(DataError, match="'OCC O' has a blank in it, behind which nothing is read"):
+    with pytest.raises(DataError, match="'OCC O' has a blank, after which nothing is read"):
         molecule_from_smiles("OCC O")
     with pytest.raises(DataError, match="cannot be read; check its brackets"):
         molecule_from_smiles(smiles)
@@ -88,7 +88,7 @@ def test_impossible_requests():
         conformers("C", 0)
     with pytest.raises(DataError, match="seed must not be negative, got -1"):
         conformers("C", 1, seed=-1)
-    with pytest.raises(DataError, match=r"'C.\[NH4\+\]' are 2 molecules, whose geometry together is not known"):
+    with pytest.raises(DataError, match=r"'C.\[NH4\+\]' are 2 molecules, whose relative positions are not known"):
         molecule_from_smiles("C.[NH4+]")
     with pytest.raises(DataError, match=r"'\*CC' has an atom \* that stands for any element"):
         molecule_from_smiles("*CC")
@@ -350,5 +350,5 @@ def test_structure_and_bonds_make_the_molecule_again(smiles):
 def test_bonds_that_make_no_molecule_are_refused():
     atoms = molecule_from_smiles("C")
     rows = [[0, 1, 2], [0, 2, 2], [0, 3, 2], [0, 4, 2]]
-    with pytest.raises(DataError, match="make no molecule for RDKit"):
+    with pytest.raises(DataError, match="RDKit cannot make a molecule of the bonds of"):
         mol_from_atoms(atoms, rows)
