@@ -1,1 +1,1 @@
-"""Structures that are sampled and labeled by a reference method."""
+"""Generation of structures: sampling, and labels from a reference method."""

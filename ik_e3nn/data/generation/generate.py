@@ -31,14 +31,14 @@ SMALL = 100  # atoms
 
 @dataclass(frozen=True)
 class GenerateReport:
-    """What a generation has done.
+    """The result of a generation.
 
     Args:
-        path: The file written.
-        num_frames: Frames in it.
-        num_reused: Results taken over from an interrupted run.
-        failures: How often each failure occurred; those frames were skipped.
-        seconds: Time it took.
+        path: Output file.
+        num_frames: Number of frames in the file.
+        num_reused: Number of results reused from an interrupted run.
+        failures: Number of failures by reason; these frames were skipped.
+        seconds: Duration in s.
 
     Example:
         >>> GenerateReport(Path("a.xyz"), 10, 0, {"SCF not converged": 2}, 5.0).text()
@@ -59,7 +59,7 @@ class GenerateReport:
         """
         parts = [f"wrote {self.num_frames} frames to {self.path} in {self.seconds:.1f} s"]
         if self.num_reused:
-            parts.append(f"{self.num_reused} results were taken over from an interrupted run")
+            parts.append(f"{self.num_reused} results were reused from an interrupted run")
         if self.failures:
             listing = ", ".join(f"{reason} ({count})" for reason, count in self.failures.items())
             parts.append(f"{sum(self.failures.values())} frames failed and were skipped: {listing}")
@@ -67,22 +67,21 @@ class GenerateReport:
 
 
 def generate(settings: GenerateSettings) -> GenerateReport:
-    """Make and label structures, and write them to a file.
+    """Generate and label structures, and write them to a file.
 
-    Every frame is kept in ``<output>.partial`` as soon as it is labeled. A run that was killed continues from there
-    with the same command: finished frames are not computed again, and the final file is the same as without the kill.
-        Labels
-    are ``REF_energy``, ``REF_forces`` and ``REF_stress``; bonds, charge and spin stand in ``info``.
+    Every frame is stored in ``<output>.partial`` as soon as it is labeled. A killed run continues from there with the
+    same command: finished frames are not computed again, and the final file is the same as without the kill. Labels
+    are ``REF_energy``, ``REF_forces`` and ``REF_stress``; bonds, charge and spin are in ``info``.
 
     Args:
         settings: What to generate.
 
     Returns:
-        What was done.
+        A report of the generation.
 
     Raises:
         DataError: The output exists or another process is writing it, the work file belongs to other settings, a
-            starting structure is no good, or every frame failed.
+            starting structure cannot be used, or every frame failed.
         MissingDependencyError: The calculator's package is not installed.
 
     Example:
@@ -99,10 +98,10 @@ def generate(settings: GenerateSettings) -> GenerateReport:
 
 
 def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
-    """A generation that has its files to itself."""
+    """Generate while the output is locked."""
     began = time.perf_counter()
     check_output(output, overwrite=settings.overwrite, inputs=settings.structures)
-    # A missing package, and a surface that cannot be read, are told at once, not after the conformers.
+    # A missing package or an unreadable surface must be reported at once, not after the search for conformers.
     make_calculator(settings.calculator, options=settings.calculator_options)
     if settings.substrate is not None:
         read_structure(settings.substrate)

@@ -1,4 +1,4 @@
-"""Reference labels from any ASE calculator, with every failure turned into one kind of error."""
+"""Reference labels from any ASE calculator; all its failures become ``LabelError``."""
 
 import importlib
 import inspect
@@ -39,11 +39,11 @@ class LabelError(IKError, RuntimeError):
 
 @dataclass(frozen=True)
 class Labels:
-    """What a calculator says about one structure.
+    """The labels of one structure from a calculator.
 
     Args:
         energy: Energy in eV.
-        forces: Forces, (N, 3), in eV/A, constraints not applied.
+        forces: Forces, (N, 3), in eV/A, without constraints.
         stress: Stress, (3, 3), in eV/A^3, or None.
 
     Example:
@@ -57,7 +57,7 @@ class Labels:
 
 
 class Labeler:
-    """One calculator, asked for labels.
+    """A source of labels from one calculator.
 
     Args:
         calculator: Any ASE calculator with energy and forces.
@@ -73,7 +73,7 @@ class Labeler:
         self.calculator = calculator
 
     def forget(self) -> None:
-        """Drop what the calculator remembers, so that the next label does not depend on those before it."""
+        """Reset the calculator, so that the next label does not depend on earlier ones."""
         if hasattr(self.calculator, "reset"):
             self.calculator.reset()
 
@@ -95,7 +95,7 @@ class Labeler:
         return forces
 
     def label(self, atoms: Atoms) -> Labels:
-        """Energy, forces and, for a periodic structure and a calculator that can, stress.
+        """Energy, forces and, if the structure is periodic and the calculator supports it, stress.
 
         Args:
             atoms: The structure; it is only read.
@@ -117,7 +117,7 @@ class Labeler:
         return Labels(energy, forces, stress)
 
     def _ask(self, name: str, atoms: Atoms) -> Any:
-        """One property, as the calculator gives it."""
+        """One property from the calculator, with its failures as ``LabelError``."""
         try:
             return self.calculator.get_property(name, atoms)
         except Exception as error:
@@ -127,23 +127,24 @@ class Labeler:
 def make_calculator(
     name: str, charge: int = 0, spin: int | None = None, options: Mapping[str, Any] | None = None
 ) -> BaseCalculator:
-    """A calculator by name.
+    """Make a calculator by name.
 
     Args:
         name: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite), or "module:Class" for any ASE
             calculator that can be imported, also from the working folder; or a sum of them, as in "gfn2-xtb+steele".
-            Importing a module runs it. In place of a class there may be a function that says in its annotation that it
-            returns one, as ``mace.calculators:mace_mp`` does.
+            Importing a module runs it. A function whose return annotation is such a class can be named in its place,
+            like ``mace.calculators:mace_mp``.
         charge: Total charge in e, for xTB.
-        spin: Multiplicity 2S+1, for xTB; None leaves the lowest.
+        spin: Multiplicity 2S+1, for xTB; None for the lowest.
         options: Further arguments of the calculator's constructor; for a sum, those of each calculator by its name.
 
     Returns:
         A new calculator.
 
     Raises:
-        DataError: Unknown name, or the class cannot be imported or made, or is no ASE calculator, which is not called.
-        MissingDependencyError: xTB is asked for and not installed.
+        DataError: The name is unknown, or the class cannot be imported or made, or is not an ASE calculator and so
+            is not called.
+        MissingDependencyError: xTB is requested and not installed.
 
     Example:
         >>> type(make_calculator("ase.calculators.lj:LennardJones", options={"rc": 5.0})).__name__
@@ -154,7 +155,7 @@ def make_calculator(
         names = name.split("+")
         unknown = sorted(arguments.keys() - set(names))
         if unknown:
-            raise DataError(f"options of the sum {name!r} go by the names in it; got {', '.join(unknown)}")
+            raise DataError(f"options of the sum {name!r} must be grouped by the names in it; got {', '.join(unknown)}")
         return _Sum([make_calculator(part, charge, spin, arguments.get(part)) for part in names])
     if name in ("gfn2-xtb", "gfn1-xtb"):
         factory = needed("tblite.ase").TBLite
@@ -172,7 +173,7 @@ def make_calculator(
 
 
 class StateCalculator(Calculator):
-    """A calculator by name for structures of any charge and spin, which it takes from their ``info``.
+    """A calculator by name that takes the charge and spin of each structure from its ``info``.
 
     Args:
         name: See ``make_calculator``.
@@ -189,7 +190,7 @@ class StateCalculator(Calculator):
         super().__init__()
         self._name, self._options = name, options
         self._states: dict[tuple[int, int | None], BaseCalculator] = {}
-        self._of(Atoms())  # what cannot be made is told at once
+        self._of(Atoms())  # a calculator that cannot be made must be reported at once
 
     def _of(self, atoms: Atoms) -> BaseCalculator:
         """The calculator for a structure's charge and spin."""
@@ -224,7 +225,7 @@ class StateCalculator(Calculator):
 
 
 class _Sum(SumCalculator):
-    """A sum of calculators that notices a surface that has moved, and that can forget all that its parts remember."""
+    """A sum of calculators that notices changes of ``info``, such as a moved surface, and resets all its parts."""
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation."""
@@ -232,7 +233,7 @@ class _Sum(SumCalculator):
         return changes + _info_changes(self.atoms, atoms)
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Forget all results, also those of the parts."""
         self.atoms = None
         self.results: dict[str, Any] = {}
         for calculator in self.mixer.calcs:
@@ -240,7 +241,7 @@ class _Sum(SumCalculator):
 
 
 def _info_changes(last: Atoms | None, atoms: Atoms) -> list[str]:
-    """Whether charge, spin or the place of a surface differ from those of the last structure."""
+    """["info"] if charge, spin or the place of a surface differ from the last structure, otherwise []."""
     return ["info"] if last is not None and str(last.info) != str(atoms.info) else []
 
 
@@ -257,7 +258,7 @@ def _import_class(target: str) -> Any:
         sys.path.append(here)
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except Exception as error:  # whatever a module of somebody else raises
+    except Exception as error:  # a foreign module may raise anything
         raise DataError(
             f"the calculator {target!r} cannot be imported: {str(error) or type(error).__name__}"
         ) from error

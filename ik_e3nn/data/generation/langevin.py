@@ -22,17 +22,17 @@ _RUNAWAY_FACTOR, _RUNAWAY_OFFSET = 10.0, 3000.0
 
 
 class LangevinSampler(Sampler):
-    r"""Langevin dynamics by the BAOAB splitting, one frame every so many steps.
+    r"""Langevin dynamics by the BAOAB splitting, with one frame every ``interval`` steps.
 
     .. math:: dp = F\,dt - \gamma p\,dt + \sqrt{2 m \gamma k_B T}\,dW
 
-    Each frame continues from the last one with random numbers of its own, so a chain can be cut and continued between
-    any two frames with the same result. Equilibration from the starting structure goes before the first frame.
+    Each frame continues from the last one with its own random numbers, so a chain can be interrupted and continued
+    between any two frames with the same result. Equilibration from the starting structure precedes the first frame.
 
     Args:
         timestep: Time step in fs.
         interval: Steps between frames.
-        equilibration: Steps before the first frame.
+        equilibration: Additional steps before the first frame.
         friction: Friction coefficient in 1/fs.
 
     Reference:
@@ -86,7 +86,7 @@ class LangevinSampler(Sampler):
         rng: np.random.Generator,
         labeler: Labeler,
     ) -> tuple[FloatArray, FloatArray]:
-        """Half kick, half drift, thermostat, half drift, half kick: moves the atoms; new momenta and forces."""
+        """Move the atoms by half kick, half drift, thermostat, half drift, half kick; return new momenta and forces."""
         masses = atoms.get_masses()[:, None]
         decay = np.exp(-self.friction * self.timestep)
         noise = np.sqrt((1.0 - decay**2) * masses * units.kB * temperature)
@@ -98,12 +98,12 @@ class LangevinSampler(Sampler):
         return self._kicked(atoms, momenta, forces), forces
 
     def _kicked(self, atoms: Atoms, momenta: FloatArray, forces: FloatArray) -> FloatArray:
-        """Momenta half a step of forces later."""
+        """Momenta after half a step under the forces."""
         pull = constrained_forces(atoms, forces) if atoms.constraints else forces
         return constrained_momenta(atoms, momenta + 0.5 * self.timestep * pull)
 
     def _drifted(self, atoms: Atoms, momenta: FloatArray) -> FloatArray:
-        """Move the atoms for half a step, as far as constraints let them; the momenta of that move."""
+        """Move the atoms for half a step under their constraints, and return the momenta of that motion."""
         masses, before = atoms.get_masses()[:, None], atoms.get_positions()
         goal = before + 0.5 * self.timestep * momenta / masses
         atoms.positions = constrained_positions(atoms, goal)
@@ -114,7 +114,7 @@ class LangevinSampler(Sampler):
 
 
 def _without_drift(atoms: Atoms, momenta: FloatArray) -> FloatArray:
-    """Momenta under the constraints, or, where there are none, without the drift of the whole."""
+    """Momenta under the constraints, or, if there are none, without the drift of the center of mass."""
     if atoms.constraints or len(momenta) == 1:
         return constrained_momenta(atoms, momenta)
     masses = atoms.get_masses()[:, None]
@@ -122,8 +122,8 @@ def _without_drift(atoms: Atoms, momenta: FloatArray) -> FloatArray:
 
 
 def _check_temperature(momenta: FloatArray, masses: FloatArray, free: NDArray[np.bool_], temperature: float) -> None:
-    """Raise when the atoms are much hotter than their bath."""
+    """Raise if the atoms are much hotter than the thermostat."""
     kinetic = 0.5 * (momenta**2 / masses).sum()
     hot = 2.0 * kinetic / (3.0 * units.kB * max(int(free.sum()), 1))
     if not hot < _RUNAWAY_FACTOR * temperature + _RUNAWAY_OFFSET:
-        raise LabelError(f"the dynamics ran away ({hot:.0f} K); use a smaller time step")
+        raise LabelError(f"the dynamics became unstable ({hot:.0f} K); use a smaller time step")

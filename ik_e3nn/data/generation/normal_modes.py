@@ -25,13 +25,13 @@ _PER_CM = units.invcm / _HBAR
 
 
 class NormalModeSampler(Sampler):
-    r"""Classical harmonic displacements from a minimum, each frame independent and one calculation long.
+    r"""Classical harmonic displacements from a minimum; frames are independent and take one calculation each.
 
     .. math:: x = x_0 + \sum_k Q_k\, m^{-1/2} L_k, \qquad Q_k \sim N(0,\, k_B T / \omega_k^2)
 
     with :math:`\omega_k^2, L_k` the eigenvalues and eigenvectors of the mass-weighted Hessian, from central differences
-    of the forces. Modes below 30 cm^-1 (translations, rotations, saddle points) are left out; modes below 100 cm^-1 are
-    given 100 cm^-1, since a straight line is no torsion.
+    of the forces. Modes below 30 cm^-1 (translations, rotations, saddle points) are left out; other modes below
+    100 cm^-1 are treated as 100 cm^-1, because straight lines are poor approximations of torsions.
 
     Args:
         step: Displacement of the finite differences in A.
@@ -54,7 +54,7 @@ class NormalModeSampler(Sampler):
         self.step = step
 
     def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
-        """The Hessian of the free atoms along what constraints allow, (3F, 3F), in eV/A^2; see ``Sampler.prepare``."""
+        """The Hessian of the free atoms under the constraints, (3F, 3F), in eV/A^2; see ``Sampler.prepare``."""
         free = np.flatnonzero(~fixed_atoms(start))
         rows = []
         labeler.forget()
@@ -83,7 +83,7 @@ class NormalModeSampler(Sampler):
 
 
 def _sprung(atoms: Atoms, forces: FloatArray) -> FloatArray:
-    """Forces with those of springs and the like, which are constraints that have an energy."""
+    """Forces including those of springs and other constraints that have an energy."""
     pulled = forces.copy()
     for constraint in atoms.constraints:
         if hasattr(constraint, "adjust_potential_energy"):
@@ -92,9 +92,9 @@ def _sprung(atoms: Atoms, forces: FloatArray) -> FloatArray:
 
 
 def _allowed(start: Atoms, free: NDArray[np.int64], hessian: FloatArray) -> FloatArray:
-    r"""A Hessian without the directions that constraints hold, :math:`M P^T M^{-1} H M^{-1} P M`.
+    r"""A Hessian without the directions fixed by constraints, :math:`M P^T M^{-1} H M^{-1} P M`.
 
-    P is what the constraints make of momenta, so that the modes are those of small motions under them.
+    P applies the constraints to momenta, so that the modes are small motions under the constraints.
     """
     if all(isinstance(constraint, FixAtoms) for constraint in start.constraints):
         return hessian

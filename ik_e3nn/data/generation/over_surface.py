@@ -1,4 +1,4 @@
-"""Molecules over a surface: put in random places, and labeled as if the atoms of the surface were not there."""
+"""Molecules over a surface: placed at random, and labeled without the atoms of the surface."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -14,13 +14,13 @@ from ik_e3nn.data.structures.joined import joined
 
 
 class RandomPlacement(Sampler):
-    """Frames of another sampler, each turned at random and put at a random height over the plane z = 0.
+    """Frames of another sampler, each rotated at random and placed at a random height over the plane z = 0.
 
-    Every frame is labeled twice: where the other sampler made it, and where it is put.
+    Every frame is labeled twice: where the other sampler made it, and where it is placed.
 
     Args:
-        frames: Makes the frames; the next one starts from the last one, where it was put.
-        heights: Least and largest height of the lowest atom in A.
+        frames: The other sampler; each frame starts from the last one, where it was placed.
+        heights: Smallest and largest height of the lowest atom in A.
         lateral: Largest shift sideways in A, along x and along y.
 
     Example:
@@ -69,14 +69,14 @@ def lifted(atoms: Atoms, height: float) -> Atoms:
 
 
 class OverSubstrate(Calculator):
-    r"""What a rigid substrate does to a molecule, for the molecule's atoms alone.
+    r"""Energy and forces of a molecule over a rigid substrate, for the atoms of the molecule alone.
 
     .. math:: E(\text{molecule}) = E(\text{molecule} + \text{substrate}) - E(\text{substrate})
 
     Args:
-        calculator: Labels molecule and substrate together, and the substrate alone; their charges and spins differ and
-            stand in ``info``, as ``StateCalculator`` expects.
-        substrate: The atoms that are added and then left out; its highest one is put at z = 0, its center at x = y = 0.
+        calculator: Labels molecule and substrate together, and the substrate alone. It must take their charges and
+            spins from ``info``, like ``StateCalculator``.
+        substrate: The atoms of the substrate; the highest is moved to z = 0, and their center to x = y = 0.
 
     Example:
         >>> from ase.build import fcc111
@@ -114,6 +114,6 @@ class OverSubstrate(Calculator):
         }
 
     def reset(self) -> None:
-        """Forget all results, also the inner calculator's."""
+        """Forget all results, also those of the inner calculator."""
         super().reset()
         self.labeler.forget()

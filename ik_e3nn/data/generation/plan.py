@@ -1,4 +1,4 @@
-"""The plan of a generation: starting structures, chains of frames, and what identifies the run."""
+"""The plan of a generation: starting structures, chains of frames, and the fingerprint of the run."""
 
 import dataclasses
 import hashlib
@@ -22,7 +22,7 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, get_shares, has_bonds, set_bonds, set_shares, stated_number
 from ik_e3nn.user_path import user_path
 
-# Settings that say where to write and not what.
+# Settings of where and how to write, which do not change the frames.
 _NOT_PART_OF_THE_RUN = ("output", "resume", "overwrite")
 
 
@@ -31,11 +31,11 @@ class Chain:
     """Frames from one starting structure at one temperature.
 
     Args:
-        start: The starting structure, with charge and spin settled.
-        source: Number of the molecule or structure file entry.
+        start: The starting structure, with its final charge and spin.
+        source: Number of the molecule or of the structure in the files.
         conformer: Number of the conformer.
         temperature: Temperature in K; 0 for samplers without one.
-        num_frames: How many frames.
+        num_frames: Number of frames.
 
     Example:
         >>> Chain(Atoms("H"), 0, 1, 300.0, 5).key
@@ -61,10 +61,10 @@ def starting_structures(settings: GenerateSettings) -> list[list[Atoms]]:
         settings: What to generate.
 
     Returns:
-        Fresh structures without calculators; charge and spin in ``info`` where they are known or given.
+        New structures without calculators; charge and spin are in ``info`` if they are known or given.
 
     Raises:
-        DataError: A SMILES or a file cannot be read, or the spin is impossible with the number of electrons.
+        DataError: A SMILES or a file cannot be read, or the spin is impossible for the number of electrons.
 
     Example:
         >>> [[atoms]] = starting_structures(GenerateSettings(output="a.xyz", smiles=["[OH-]"]))
@@ -79,13 +79,15 @@ def starting_structures(settings: GenerateSettings) -> list[list[Atoms]]:
     starts = [[_plain_copy(atoms, settings) for atoms in group] for group in starts]
     if settings.heights:
         if any(atoms.pbc.any() for group in starts for atoms in group):
-            raise DataError("heights are for molecules: a start is periodic, and a turned cell makes no sense")
+            raise DataError(
+                "heights are for molecules, but a starting structure is periodic, and cells cannot be rotated"
+            )
         starts = [[lifted(atoms, settings.heights[1]) for atoms in group] for group in starts]
     return starts
 
 
 def plan_chains(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -> list[Chain]:
-    """Share the frames of each molecule or structure out over its conformers and temperatures, as evenly as possible.
+    """Divide the frames of each molecule or structure evenly among its conformers and temperatures.
 
     Args:
         settings: What to generate.
@@ -112,7 +114,7 @@ def plan_chains(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
 
 
 def make_sampler(settings: GenerateSettings) -> Sampler:
-    """The sampler that the settings name.
+    """Make the sampler of the settings.
 
     Args:
         settings: What to generate.
@@ -135,7 +137,7 @@ def make_sampler(settings: GenerateSettings) -> Sampler:
 
 
 def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -> str:
-    """What identifies a run: a hash of its settings and starting structures.
+    """A hash of settings and starting structures, which identifies a run.
 
     Args:
         settings: What to generate.
@@ -165,14 +167,14 @@ def fingerprint(settings: GenerateSettings, starts: Sequence[Sequence[Atoms]]) -
 
 
 def _plain_copy(atoms: Atoms, settings: GenerateSettings) -> Atoms:
-    """Species, masses, positions, cell, constraints, bonds, charges and spin; nothing else is taken over."""
+    """A copy with species, masses, positions, cell, constraints, bonds, charges and spin only."""
     copy = Atoms(
         numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc, constraint=atoms.constraints
     )
     keep_masses(atoms, copy)
     if has_bonds(atoms):
         set_bonds(copy, fitting_bonds(atoms))
-        if settings.charge is None and settings.spin is None:  # what each atom has of them
+        if settings.charge is None and settings.spin is None:  # charges and spins of the atoms
             set_shares(copy, *get_shares(atoms).T)
     for key, given in (("charge", settings.charge), ("spin", settings.spin)):
         value = given if given is not None else stated_number(atoms, key)
@@ -183,7 +185,7 @@ def _plain_copy(atoms: Atoms, settings: GenerateSettings) -> Atoms:
 
 
 def _check_spin(atoms: Atoms) -> None:
-    """Raise when the multiplicity is impossible with so many electrons."""
+    """Raise if the multiplicity is impossible for the number of electrons."""
     spin = atoms.info.get("spin")
     if spin is None or atoms.pbc.any():
         return

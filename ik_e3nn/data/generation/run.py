@@ -1,4 +1,4 @@
-"""Running the chains of a generation, result by result."""
+"""Run the chains of a generation, and store each result."""
 
 import logging
 from collections import Counter
@@ -22,23 +22,23 @@ from ik_e3nn.graph import get_bonds
 
 logger = logging.getLogger(__name__)
 
-# A bond this many times as long as at the start is broken, and the stored topology no longer holds.
+# A bond longer than its initial length by this factor is broken, and the stored bonds are no longer valid.
 _BROKEN_BOND = 1.6
-# After so many failures in a row a chain is given up.
+# After this many failures in a row, a chain is given up.
 _FAILURES_IN_A_ROW = 10
-# Where an isolated atom does not feel a surface, in A.
+# Height in A at which an isolated atom does not interact with a surface.
 _FAR = 1000.0
 _RELAX_FMAX, _RELAX_STEPS = 0.03, 300
 
 
 class ChainRunner:
-    """Makes the frames of chains, or takes them from the work file where they are done.
+    """Make the frames of chains, or take them from the work file if they are done.
 
     Args:
         settings: What to generate.
-        sampler: How to make the frames.
-        work: Where results are kept.
-        failures: Counts failures by reason; added to.
+        sampler: Makes the frames.
+        work: Stores the results.
+        failures: Number of failures by reason; new ones are added.
 
     Example:
         >>> import tempfile
@@ -88,7 +88,7 @@ class ChainRunner:
                 yield self._labeled(chain, previous)
 
     def _origin(self, chain: Chain, labeler: Labeler) -> Origin | None:
-        """The relaxed start of a chain with what the sampler needs, or None if it failed."""
+        """The relaxed start of a chain with the data that the sampler needs, or None if it failed."""
 
         def make() -> dict[str, Any]:
             atoms = self._relaxed(chain.start, labeler)
@@ -102,7 +102,7 @@ class ChainRunner:
         return Origin(atoms, labeler, chain.temperature, result["prepared"])
 
     def _relaxed(self, start: Atoms, labeler: Labeler) -> Atoms:
-        """A copy of the start, relaxed with the reference method if the sampler wants a minimum."""
+        """A copy of the start, relaxed with the reference method if the sampler needs a minimum."""
         atoms = start.copy()
         if not (self.settings.relax and self.sampler.needs_minimum):
             return atoms
@@ -120,15 +120,15 @@ class ChainRunner:
         return atoms
 
     def _new_frame(self, chain: Chain, origin: Origin, previous: Frame | None, number: int) -> dict[str, Any]:
-        """Make one frame; its result for the work file."""
-        # Random numbers belong to the frame, not to the run: a continued run draws the same ones.
+        """Make one frame, and return it for the work file."""
+        # Each frame has its own seed, so that a continued run draws the same random numbers.
         seeds = [self.settings.seed, chain.source, chain.conformer, round(1000 * chain.temperature), number]
         frame = self.sampler.frame(origin, previous, np.random.default_rng(seeds))
         _check_bonds(origin.start, frame)
         return frame.to_json()
 
     def _labeled(self, chain: Chain, frame: Frame) -> Atoms:
-        """A frame as the structure that is written."""
+        """A frame as a structure for the output file."""
         atoms = chain.start.copy()
         atoms.set_constraint()
         atoms.set_cell(frame.cell)
@@ -149,11 +149,11 @@ def isolated_atom_frames(
     Args:
         settings: What to generate.
         starts: Conformers of each molecule or structure.
-        work: Where results are kept.
-        failures: Counts failures by reason; added to.
+        work: Stores the results.
+        failures: Number of failures by reason; new ones are added.
 
     Returns:
-        Structures with ``config_type=IsolatedAtom``; those that failed are left out.
+        Structures with ``config_type=IsolatedAtom``; failed ones are left out.
     """
     frames = []
     for symbol in sorted({symbol for group in starts for atoms in group for symbol in atoms.symbols}):
@@ -186,7 +186,7 @@ def _calculator_for(settings: GenerateSettings, atoms: Atoms) -> Any:
 
 
 def _check_bonds(start: Atoms, frame: Frame) -> None:
-    """Raise when a stored bond of an open structure is broken in a frame."""
+    """Raise if a stored bond of a non-periodic structure is broken in a frame."""
     bonds = get_bonds(start)
     if start.pbc.any() or not len(bonds):
         return

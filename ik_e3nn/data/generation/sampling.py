@@ -1,4 +1,4 @@
-"""What every way of sampling structures has in common, and the simplest way: random displacements and strains."""
+"""The base class of samplers of structures, and the simplest one: random displacements and strains."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Frame:
-    """One labeled structure of a chain of them.
+    """One labeled structure of a chain.
 
     Args:
         positions: Positions, (N, 3), in A.
         cell: Cell vectors as rows, (3, 3), in A.
         labels: Its labels.
-        momenta: Momenta in ASE's units, (N, 3), where the sampler has them.
+        momenta: Momenta in ASE's units, (N, 3), or None if the sampler has none.
 
     Example:
         >>> frame = Frame(np.zeros((1, 3)), np.eye(3), Labels(-1.0, np.zeros((1, 3)), None))
@@ -71,7 +71,7 @@ class Frame:
 
 
 class Origin(NamedTuple):
-    """What all frames of a chain have in common.
+    """Data that all frames of a chain share.
 
     Attributes:
         start: The starting structure.
@@ -87,11 +87,11 @@ class Origin(NamedTuple):
 
 
 class Sampler(ABC):
-    """A way of making structures around a starting one.
+    """A method of making structures similar to a starting structure.
 
     Args:
-        name: What the frames are called in ``config_type``.
-        needs_minimum: Whether the starting structure is to be relaxed first.
+        name: The ``config_type`` of the frames.
+        needs_minimum: Whether the starting structure should be relaxed first.
         uses_temperature: Whether one chain of frames is made for each temperature.
     """
 
@@ -100,7 +100,7 @@ class Sampler(ABC):
     uses_temperature: bool
 
     def prepare(self, start: Atoms, labeler: Labeler) -> dict[str, Any]:
-        """What all frames from one starting structure need; kept in the work file.
+        """Data that all frames from one starting structure need; stored in the work file.
 
         Args:
             start: The starting structure.
@@ -120,7 +120,7 @@ class Sampler(ABC):
         """The next frame.
 
         Args:
-            origin: What all frames of the chain have in common.
+            origin: Data that all frames of the chain share.
             previous: The last good frame of the chain, or None.
             rng: Random numbers of this frame alone.
 
@@ -165,7 +165,7 @@ class RattleSampler(Sampler):
         constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
         strain = rng.uniform(-self.strain, self.strain, (3, 3))
         periodic = atoms.cell.array[atoms.pbc]
-        # Onto the space of the periodic vectors: an open direction is not strained.
+        # Project onto the periodic vectors, so that non-periodic directions are not strained.
         projector = np.linalg.pinv(periodic) @ periodic if len(periodic) else np.zeros((3, 3))
         deformation = np.eye(3) + projector @ (0.5 * (strain + strain.T)) @ projector
         atoms.set_cell(atoms.cell.array @ deformation)
@@ -177,14 +177,14 @@ class RattleSampler(Sampler):
 
 
 def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:
-    """Positions that a structure's constraints let it go to.
+    """Adjust new positions to the constraints of a structure.
 
     Args:
-        atoms: The structure where it is; it stays there.
-        positions: Where it would go without them, (N, 3), in A.
+        atoms: The structure before the move; it is not changed.
+        positions: New positions without constraints, (N, 3), in A.
 
     Returns:
-        Where it goes, (N, 3), in A.
+        New positions under the constraints, (N, 3), in A.
 
     Example:
         >>> atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], constraint=FixAtoms([1]))
@@ -198,7 +198,7 @@ def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:
 
 
 def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
-    """Momenta, (N, 3), without what a structure's constraints take away."""
+    """Momenta, (N, 3), under the constraints of a structure."""
     allowed = momenta.copy()
     for constraint in atoms.constraints:
         constraint.adjust_momenta(atoms, allowed)
@@ -206,7 +206,7 @@ def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
 
 
 def constrained_forces(atoms: Atoms, forces: FloatArray) -> FloatArray:
-    """Forces, (N, 3), with springs and without what a structure's constraints take away."""
+    """Forces, (N, 3), under the constraints of a structure, with the forces of springs."""
     allowed = forces.copy()
     for constraint in atoms.constraints:
         constraint.adjust_forces(atoms, allowed)
@@ -220,7 +220,7 @@ def fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
         atoms: The structure.
 
     Returns:
-        One flag an atom.
+        One flag for each atom.
 
     Example:
         >>> fixed_atoms(Atoms("H2", constraint=FixAtoms([1]))).tolist()

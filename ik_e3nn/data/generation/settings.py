@@ -1,4 +1,4 @@
-"""What to generate: the settings of ``ik-e3nn data generate``."""
+"""Settings of ``ik-e3nn data generate``."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ class GenerateSettings:
     """Settings of a generation of labeled frames.
 
     The defaults make a training set for dynamics at room temperature: Langevin dynamics with the reference method at
-    and well above 300 K, so that the model knows more than it will meet.
+    300 K and well above, so that the training set covers more than these dynamics.
 
     Args:
         output: File to write, extxyz.
@@ -22,10 +22,10 @@ class GenerateSettings:
         structures: Files, globs or folders with starting structures.
         calculator: Reference method: "gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele" (a wall of graphite at z = 0),
             "module:Class" for any ASE calculator, or a sum of them, as in "gfn2-xtb+steele". The module, which may be a
-            file in the working folder, is imported, which runs it; many calculators start the program that
-            ``calculator_options`` name. Use such a configuration of somebody else only after having read it.
-        calculator_options: Further arguments of the calculator; for a sum, those of each by its name.
-        num_frames: Frames for each molecule or starting structure, shared evenly by its conformers and temperatures.
+            file in the working folder, is run, and many calculators start a program named in
+            ``calculator_options``: read a configuration from somebody else before you use it.
+        calculator_options: Further arguments of the calculator; for a sum, the arguments of each by its name.
+        num_frames: Frames for each molecule or starting structure, divided evenly among conformers and temperatures.
         method: "md" (Langevin dynamics), "normal-modes" (harmonic displacements; one calculation a frame, for expensive
             methods), or "rattle" (random displacements and strains, for crystals).
         temperatures: Temperatures in K.
@@ -39,18 +39,18 @@ class GenerateSettings:
         relax: Whether to relax the start with the reference method (positions only; never for "rattle").
         charge: Total charge in e; by default that of the molecule.
         spin: Multiplicity 2S+1; by default that of the molecule.
-        heights: Least and largest height in A of the lowest atom over a surface at z = 0: every frame is turned at
-            random and put there. By default frames stay where they are.
-        lateral: Largest random shift of such frames along x and along y in A.
-        substrate: Structure file of a surface with atoms: frames are labeled over it, its top at z = 0, and written
-            without it, with its energy taken off.
+        heights: Smallest and largest height in A of the lowest atom over a surface at z = 0: every frame is rotated and
+            placed at random between them. By default frames are not moved.
+        lateral: Largest random shift in A, along x and along y, of frames over a surface.
+        substrate: Structure file of a surface with atoms. Frames are labeled over it, with its top at z = 0, and
+            written without its atoms and its energy.
         isolated_atoms: Whether to label each species as an isolated atom too, for E0.
         seed: Random seed.
         resume: Whether to continue an interrupted run from ``<output>.partial``.
         overwrite: Whether ``output`` may be replaced.
 
     Raises:
-        DataError: Nothing to start from, or a value out of range.
+        DataError: No starting structure is given, or a value is out of range.
 
     Example:
         >>> GenerateSettings(output="ethanol.xyz", smiles=["CCO"], num_frames=300).temperatures
@@ -105,8 +105,10 @@ class GenerateSettings:
 
     def _check_surface(self) -> None:
         if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):
-            raise DataError(f"heights must be two numbers, the least and the largest in A, got {list(self.heights)}")
+            raise DataError(
+                f"heights must be two positive numbers, the smallest and largest in A, got {list(self.heights)}"
+            )
         if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
-            raise DataError("a surface needs heights, for example [2.4, 9]: how far over it the molecules are put")
+            raise DataError("a surface needs heights: give the range for the molecules over it in A, as in [2.4, 9]")
         if self.lateral and not self.heights:
-            raise DataError("lateral shifts frames over a surface, whose heights are not given")
+            raise DataError("lateral shifts frames over a surface, but no heights are given; give heights, too")

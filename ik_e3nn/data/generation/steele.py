@@ -17,7 +17,7 @@ FloatArray = NDArray[np.float64]
 
 SIGMA_SURFACE = 3.40  # A, carbon of graphite
 EPSILON_SURFACE = 28.0 * units.kB
-DENSITY = 0.114  # carbon atoms of graphite in A^-3
+DENSITY = 0.114  # density of carbon atoms in graphite, A^-3
 LAYER = 3.35  # A, between layers of graphite
 
 # Universal force field: distance of the minimum (A) and well depth (kcal/mol) of an atom with itself.
@@ -30,22 +30,22 @@ UFF = {
 
 
 class SteeleWall(Calculator):
-    r"""The energy of atoms at heights z over a wall of graphite, averaged along it.
+    r"""The energy of atoms at heights z over a wall of graphite, averaged over lateral positions.
 
     .. math:: V(z) = 2 \pi \epsilon \rho \sigma^2 \Delta \left[ \frac25 \Big(\frac{\sigma}{z}\Big)^{10}
               - \Big(\frac{\sigma}{z}\Big)^4 - \frac{\sigma^4}{3 \Delta (z + 0.61 \Delta)^3} \right]
 
-    with :math:`\sigma, \epsilon` from those of graphite (3.40 A, 28 K) and of the atom (universal force field) by the
-    Lorentz-Berthelot rules, :math:`\rho` = 0.114 A^-3 and :math:`\Delta` = 3.35 A. The wall is the plane through
-    ``atoms.info["surface_origin"]`` across ``["surface_normal"]``, by default z = 0; atoms must be above it. With
-    ``width`` a second wall faces it, so that they form a slit around the origin's plane.
+    with :math:`\sigma, \epsilon` from the values of graphite (3.40 A, 28 K) and of the atom (universal force field) by
+    the Lorentz-Berthelot rules, :math:`\rho` = 0.114 A^-3 and :math:`\Delta` = 3.35 A. The wall is the plane through
+    ``atoms.info["surface_origin"]`` with the normal ``["surface_normal"]``, by default z = 0; atoms must be above it.
+    With ``width``, two walls form a slit, and that plane is in its middle.
 
     Args:
-        width: Distance (A) of the two walls of a slit; None for one wall.
+        width: Distance (A) between the two walls of a slit; None for one wall.
         **kwargs: Passed on to ASE's ``Calculator``.
 
     Raises:
-        DataError: A width that is not positive.
+        DataError: The width is not positive.
 
     Evaluating raises ``DataError`` for an atom in or behind the wall and ``UnknownSpeciesError`` for an element without
     parameters.
@@ -90,7 +90,7 @@ class SteeleWall(Calculator):
         self.results: dict[str, Any] = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation; the place of the wall counts."""
+        """Changes since the last calculation, including those of the wall's place."""
         changes: list[str] = super().check_state(atoms, tol)
         old = {} if self.atoms is None else surface_vectors(self.atoms)
         new = surface_vectors(atoms)

@@ -1,4 +1,4 @@
-"""The work file of a generation: one line a result, so that a killed run loses at most the result it was at."""
+"""The work file of a generation: one line for each result, so that a killed run loses at most one result."""
 
 import json
 import logging
@@ -18,12 +18,12 @@ _FORMAT = 1
 
 
 class WorkFile:
-    """Results by key, appended to a file as they come and read back when the run is continued.
+    """Results by key, appended to a file at once, and read when the run is continued.
 
     Args:
-        path: The file; one JSON object a line, the first telling what run it belongs to.
-        fingerprint: What identifies the run; a file of another run is refused.
-        resume: Whether to continue from an existing file; otherwise it is started anew.
+        path: The file, with one JSON object on each line; the first line identifies the run.
+        fingerprint: Fingerprint of the run; a file of another run is refused.
+        resume: Whether to continue from an existing file; otherwise a new file replaces it.
 
     Raises:
         DataError: The file belongs to another run, is not a work file, or cannot be written.
@@ -65,15 +65,15 @@ class WorkFile:
         return len(self._results)
 
     def result(self, key: str, make: Callable[[], dict[str, Any]], what: str) -> dict[str, Any]:
-        """The result under a key; where there is none, a new one, or the reason why it could not be made.
+        """The stored result of a key, or, if there is none, a new result, which is stored.
 
         Args:
-            key: Its name.
-            make: Makes it.
-            what: What messages call it.
+            key: Key of the result.
+            make: Makes a new result.
+            what: Name of the result in messages.
 
         Returns:
-            The result, or {"failed": reason} where a calculator failed.
+            The result, or {"failed": reason} if a calculator failed.
         """
         if key not in self._results:
             try:
@@ -85,10 +85,10 @@ class WorkFile:
         return self._results[key]
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """A result.
+        """Get a stored result.
 
         Args:
-            key: Its key.
+            key: Key of the result.
 
         Returns:
             The result, or None if there is none yet.
@@ -96,11 +96,11 @@ class WorkFile:
         return self._results.get(key)
 
     def add(self, key: str, result: dict[str, Any]) -> None:
-        """Keep a result, in memory and in the file.
+        """Store a result in memory and in the file.
 
         Args:
-            key: Its key.
-            result: Anything that JSON can hold.
+            key: Key of the result.
+            result: A dictionary that JSON can store.
         """
         self._results[key] = result
         line = {"key": key, "result": result}
@@ -109,12 +109,12 @@ class WorkFile:
             self._stream.flush()
 
     def remove(self) -> None:
-        """Close and delete the file, when its results are safe elsewhere."""
+        """Close and delete the file; its results must be stored elsewhere before."""
         self._stream.close()
         self.path.unlink(missing_ok=True)
 
     def _load(self, header: dict[str, Any]) -> None:
-        """Read an existing file; a last line that a kill cut short is dropped, from the file too."""
+        """Read an existing file; an incomplete last line, left by a kill, is also removed from the file."""
         whole = 0
         with self.path.open("rb") as stream:
             for number, line in enumerate(stream):
@@ -129,18 +129,18 @@ class WorkFile:
                 elif _is_whole(entry):
                     self._results[entry["key"]] = entry["result"]
                 else:
-                    logger.warning("line %d of %s is damaged: that result is made again", number + 1, self.path)
+                    logger.warning("line %d of %s is damaged; its result is made again", number + 1, self.path)
                 whole += len(line)
         with self.path.open("r+b") as stream:
             stream.truncate(whole)
         logger.info("continuing from %s with %d results", self.path, len(self._results))
 
     def _check_header(self, entry: object, header: dict[str, Any]) -> None:
-        """Raise unless the first line is that of this run."""
+        """Raise unless the first line belongs to this run."""
         if entry != header:
             raise DataError(
                 f"the work file {self.path} belongs to other settings or structures, or is damaged; "
-                "use the settings it was made with, delete it, or set resume to false to start over"
+                "use the same settings again, delete it, or set resume to false to start over"
             )
 
 
@@ -149,7 +149,7 @@ def _crc(line: dict[str, Any]) -> int:
 
 
 def _is_whole(entry: Any) -> bool:
-    """Whether a line is as it was written; those of earlier versions have no checksum."""
+    """Whether a line is undamaged; lines of earlier versions have no checksum."""
     if not isinstance(entry, dict) or not {"key", "result"} <= entry.keys() <= {"key", "result", "crc"}:
         return False
     if not isinstance(entry["key"], str) or not isinstance(entry["result"], dict):

@@ -304,7 +304,7 @@ def test_a_changed_digit_in_the_work_file_is_noticed(tmp_path, caplog):
     with WorkFile(path, "run", resume=True) as work:
         assert [work.get(f"frame {number}") for number in range(3)] == [{"energy": 1.5}, None, {"energy": 3.5}]
         work.add("frame 1", {"energy": 2.5})
-    assert f"line 3 of {path} is damaged: that result is made again" in caplog.text
+    assert f"line 3 of {path} is damaged; its result is made again" in caplog.text
     with WorkFile(path, "run", resume=True) as work:
         assert work.get("frame 1") == {"energy": 2.5}
 

@@ -120,10 +120,10 @@ def test_an_ion_over_a_neutral_substrate(tmp_path):
     ("wrong", "message"),
     [
         ({"calculator": "emt+steele"}, "a surface needs heights"),
-        ({"heights": [5.0]}, "two numbers, the least and the largest"),
-        ({"heights": [5.0, 2.0]}, "two numbers, the least and the largest"),
+        ({"heights": [5.0]}, "two positive numbers, the smallest and largest"),
+        ({"heights": [5.0, 2.0]}, "two positive numbers, the smallest and largest"),
         ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral must not be negative"),
-        ({"lateral": 1.0}, "whose heights are not given"),
+        ({"lateral": 1.0}, "no heights are given; give heights, too"),
     ],
 )
 def test_impossible_settings_are_named(wrong, message):

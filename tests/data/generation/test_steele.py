@@ -91,7 +91,7 @@ def test_calculators_can_be_summed_by_name():
         atoms.calc = make_calculator(name)
         energies.append(atoms.get_potential_energy())
     assert energies[2] == pytest.approx(energies[0] + energies[1], abs=1e-12)
-    with pytest.raises(DataError, match="go by the names in it; got rc"):
+    with pytest.raises(DataError, match="must be grouped by the names in it; got rc"):
         make_calculator("lj+steele", options={"rc": 3.0})
 
 
