@@ -33,7 +33,7 @@ class CheckSettings:
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
-        virial_key: Name of a virial label, used where a structure has no stress.
+        virial_key: Name of a virial label, used for structures without stress.
         energy_unit: Unit of the energies, also within forces and stress.
         length_unit: Unit of length within forces and stress; positions are in A.
         overwrite: Whether files of an earlier check may be replaced.

@@ -61,7 +61,7 @@ class LangevinSampler(Sampler):
         labeler, temperature = origin.labeler, origin.temperature
         atoms, steps = origin.start.copy(), self.interval
         masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
-        constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
+        constrained_positions(atoms, atoms.positions)  # constraints on bond lengths adopt the start
         labeler.forget()
         if previous is None:
             steps += self.equilibration

@@ -162,7 +162,7 @@ class RattleSampler(Sampler):
         """The next frame; see ``Sampler.frame``."""
         del previous
         atoms = origin.start.copy()
-        constrained_positions(atoms, atoms.positions)  # bonds of fixed length keep those of the start
+        constrained_positions(atoms, atoms.positions)  # constraints on bond lengths adopt the start
         strain = rng.uniform(-self.strain, self.strain, (3, 3))
         periodic = atoms.cell.array[atoms.pbc]
         # Project onto the periodic vectors, so that non-periodic directions are not strained.

@@ -222,7 +222,7 @@ def force_scale(data: LabeledSet) -> float:
 
 
 def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
-    """The inputs that go into the graphs: those that all structures have."""
+    """The inputs that all structures have, which go into the graphs."""
     structures = data.structures
     known = [fields.BOND_TYPES, *NUMBER_KEYS, *SURROUNDINGS]
     unknown = sorted(set(inputs) - set(known))

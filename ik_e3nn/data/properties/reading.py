@@ -98,8 +98,8 @@ def read_properties(
             as another is left; "keep" keeps it, with all values missing.
         progress: Show a progress bar.
         advice: For the message: what else to do about a bad row than to correct or delete it.
-        faults: If given, problems are added to this list instead of raised; the molecules in question are left out, and
-            the values in question are missing.
+        faults: If given, problems are added to this list instead of raised; unusable molecules are left out, and
+            unusable values are missing.
 
     Returns:
         The molecules.

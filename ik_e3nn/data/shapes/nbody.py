@@ -37,7 +37,7 @@ class Trajectories:
     interval: float
 
     def energies(self) -> FloatArray:
-        """Total energy, (B, F); conserved where no force was clipped."""
+        """Total energy, (B, F); conserved if no force is clipped."""
         x, v = self.positions, self.velocities
         kinetic = 0.5 * (v**2).sum((2, 3))
         distances = ((x[:, :, :, None] - x[:, :, None]) ** 2).sum(4)

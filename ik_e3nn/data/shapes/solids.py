@@ -23,7 +23,7 @@ class Mesh(NamedTuple):
     faces: IntArray
 
     def volume(self) -> float:
-        r"""Volume inside, negative where normals point inwards: :math:`\frac16 \sum_f v_0 \cdot (v_1 \times v_2)`."""
+        r"""Volume inside, negative if normals point inwards: :math:`\frac16 \sum_f v_0 \cdot (v_1 \times v_2)`."""
         a, b, c = self.vertices[self.faces].transpose(1, 0, 2)
         return float((a * np.cross(b, c)).sum() / 6)
 

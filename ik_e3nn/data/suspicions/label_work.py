@@ -138,7 +138,7 @@ def _move(first: Atoms, second: Atoms) -> _Move | None:
 
 
 def _work_of(move: _Move, first: StructureLabels, second: StructureLabels) -> tuple[float, float, float]:
-    """Energy difference, work of the forces, work of the stress (NaN where there is a strain and no stress)."""
+    """Energy difference, work of the forces, work of the stress (NaN for a strain without stress)."""
     forces = 0.5 * (first.forces + second.forces @ move.rotation)
     by_stress = 0.0
     if move.strain.any():
