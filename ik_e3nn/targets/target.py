@@ -216,7 +216,10 @@ def make_target(name: str, kind: str, unit: str = "") -> Target:
     if new_name(kind) in KINDS:
         raise ConfigError(f"target {name!r} is of kind {kind!r}, which is now called {new_name(kind)!r}")
     if kind not in KINDS:
-        raise ConfigError(f"target {name!r} is of kind {kind!r}, but it must be one of {', '.join(KINDS)}")
+        raise ConfigError(
+            f"target {name!r} is of kind {kind!r}, but it must be one of {', '.join(KINDS)}; for a kind of your own, "
+            "import the module that defines its class first"
+        )
     return KINDS[kind](name, unit)
 
 

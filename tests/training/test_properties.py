@@ -406,7 +406,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys, drawn)
     assert "standard deviations of a committee are not calibrated" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="energy_key has no effect on the uncertainty of properties; leave it out"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", output="e", energy_key="energy"))
-    with pytest.raises(ConfigError, match="needs its training data; give the files"):
+    with pytest.raises(ConfigError, match="needs its training data; give --train FILE"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", output="e"))
     with pytest.raises(DataError, match="all structures of train are in data too"):
         calibrate(CalibrationSettings("run_0/model.safetensors", "train.xyz", "train.xyz", output="e", progress=False))

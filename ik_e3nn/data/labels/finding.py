@@ -124,9 +124,10 @@ def _missing_message(label: str, keys: LabelKeys, present: Mapping[str, int], to
     """The message with the key that is missing, the keys that were found, and the most likely one of them."""
     wanted = str(getattr(keys, label))
     others = sorted(set(present) - {"numbers", "positions"})
-    near = difflib.get_close_matches(wanted, others, n=3, cutoff=0.5)
+    free = [key for key in others if key not in vars(keys).values()]  # the other labels have their keys
+    near = difflib.get_close_matches(wanted, free, n=3, cutoff=0.5)
     near.sort(key=lambda key: key.lower().split("_")[-1][:1] != label[0])  # for energies, prefer dft_E to dft_S
-    near = near or [key for key in others if label.rstrip("s") in key.lower()][:1]
+    near = near or [key for key in free if label.rstrip("s") in key.lower()][:1]
     hint = f"did you mean {keys.setting(label, near[0])}?" if near else f"name it, as {keys.setting(label, 'NAME')}"
     listing = ", ".join(f"{key} ({present[key]})" for key in others) or "none"
     found = f"Keys found (in how many structures): {listing}"

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 import torch
 from safetensors import SafetensorError
 
-from ik_e3nn.errors import ModelFileError
+from ik_e3nn.errors import ConfigError, ModelFileError
 from ik_e3nn.models.files.container import contents_digest, read_contents, write_contents
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path, packaged_domain
@@ -151,6 +151,8 @@ def load_model(
         model.load_state_dict(tensors)
         model.take_reference(info[model.reference_entry])
         model.trained_on = _domain(path, info)
+    except ConfigError as error:
+        raise ModelFileError(f"{path}: the configuration in the file makes no model: {error}") from error
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise ModelFileError(f"{path}: the weights do not fit the configuration in the file: {error!r}") from error
     return model.to(device=where, dtype=dtype or saved_dtype).eval()

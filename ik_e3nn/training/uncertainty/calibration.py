@@ -109,7 +109,8 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
     for path in (output, metrics_file, plot_file):
         check_output(path, overwrite=settings.overwrite, inputs=settings.inputs)
     device = resolve_device(settings.device)
-    models = [load_model(path, device).requires_grad_(False) for path in model_files(settings.model)]
+    files = model_files(settings.model)
+    models = [load_model(path, device).requires_grad_(False) for path in files]
     first = models[0]
     given = {one.name: one.default for one in fields(settings)}
     useless = [name for name in OF_POTENTIALS if getattr(settings, name) != given[name]]
@@ -117,7 +118,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
         raise ConfigError(f"{useless[0]} has no effect on the uncertainty of properties; leave it out.")
     committee = Committee(models) if len(models) > 1 else None
     if committee is None and settings.train is None:
-        raise ConfigError("train: the uncertainty of a single model needs its training data; give the files.")
+        raise ConfigError(f"the uncertainty of a single model ({files[0]}) needs its training data; give --train FILE")
     data = read_labeled(settings.data, first, settings, require=[*mechanics_of(uncertain_targets(first))])
     check_species(data.structures, (committee or first).species, data.names)
     warn_of_structures(first.trained_on, data.structures)
@@ -126,8 +127,9 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
         count = min(half.counts()[name] for half in halves)
         if 2 * count < LEAST:
             raise DataError(
-                f"every other structure of data calibrates and the rest tests, but one half has {count} structures "
-                f"with {name}; at least {LEAST // 2} are needed in each. Give more, or mix them with the others."
+                f"half of the structures given as data calibrate and the other half tests, but one half has {count} "
+                f"structures with the label {name}; at least {LEAST // 2} are needed in each. Give more structures "
+                "with this label, or mix them with the others."
             )
     ensemble = (committee or last_layers(first, settings, halves[0], data.structures)).eval()
     fitted = errors_and_stds(ensemble, halves[0], settings.batch_size)

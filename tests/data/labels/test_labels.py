@@ -96,6 +96,13 @@ def test_a_missing_label_is_an_error_that_helps(keys, require, message):
         read_labels([atoms], keys, require=require)
 
 
+def test_the_key_of_one_label_is_not_proposed_for_another():
+    atoms = water(REF_energy=-1.0)
+    atoms.arrays["REF_forces"] = FORCES
+    with pytest.raises(DataError, match="name it, as stress='NAME'"):
+        read_labels([atoms], LabelKeys(), require=["stress"])
+
+
 def test_a_user_name_is_not_replaced():
     with pytest.raises(DataError, match="has the energy label 'dft'"):
         read_labels([water(energy=-1.0)], LabelKeys(energy="dft"), require=["energy"])

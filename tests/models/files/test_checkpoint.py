@@ -133,6 +133,14 @@ def rewrite(path, change, *, stamped=True):
         (lambda info: info.update(versions=[1]), r"versions must be a mapping, got \[1\]"),
         (lambda info: info["config"].update(num_channels=5), "weights do not fit the configuration"),
         (lambda info: info["config"].update(surprise=1), "weights do not fit the configuration"),
+        (
+            lambda info: info.update(
+                model="MolecularPropertyModel",
+                config={"species": [1], "targets": [{"name": "q", "kind": "q"}]},
+                references={},
+            ),
+            "the configuration in the file makes no model: target 'q' is of kind 'q', .*import the module",
+        ),
         (lambda info: info.update(dtype="load"), "unknown dtype 'load'"),
         (
             lambda info: info.update(model="Other"),

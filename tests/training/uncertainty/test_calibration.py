@@ -130,17 +130,20 @@ def test_structures_without_labels_make_nothing_surer(files) -> None:
 
 
 def test_mistakes_are_clear_errors(files) -> None:
-    with pytest.raises(ConfigError, match="the uncertainty of a single model needs its training data"):
+    with pytest.raises(
+        ConfigError, match=r"single model \(.*model_0.safetensors\) needs its training data; give --train"
+    ):
         calibrate(settings(files))
     write(files / "valid.xyz", structures(3, crystals=False))
     with pytest.raises(
-        DataError, match="one half has 1 structures with energy; at least 2 are needed in each. Give more"
+        DataError, match="one half has 1 structures with the label energy; at least 2 are needed in each. Give more"
     ):
         calibrate(settings(files, "model_*.safetensors"))
     frames = structures(8, crystals=False)
     write(files / "valid.xyz", [_without(atoms, "energy") if k % 2 else atoms for k, atoms in enumerate(frames)])
     with pytest.raises(
-        DataError, match="one half has 0 structures with energy; at least 2 are needed in each. .* mix them with the"
+        DataError,
+        match="one half has 0 structures with the label energy; at least 2 are needed in each. .* mix them with the",
     ):
         calibrate(settings(files, "model_*.safetensors"))
     write(files / "valid.xyz", frames)
