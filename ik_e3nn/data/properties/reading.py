@@ -117,7 +117,9 @@ def read_properties(
         if is_qm9(user_path(item)):
             if absent == "error":
                 _check_in_qm9(targets)
-            sets.append(read_qm9(item).with_targets(targets))
+            molecules = read_qm9(item)
+            known = [target.name for target in targets if target in molecules.targets]
+            sets.append(molecules.only(known).with_targets(targets))
             names.update(TARGETS)
             continue
         for file in expand_path(item):
