@@ -17,6 +17,7 @@ from rdkit.Chem import rdForceFieldHelpers
 from ik_e3nn.data import conformers
 from ik_e3nn.data.generation.labeling import Labeler, LabelError, make_calculator
 from ik_e3nn.data.generation.langevin import LangevinSampler
+from ik_e3nn.data.generation.sampling import Origin
 from ik_e3nn.data.structures.molecules import mol_from_atoms
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds
@@ -177,7 +178,7 @@ def _dynamics(start: Atoms, labeler: Labeler, plan: Plan, rng: np.random.Generat
         previous = None
         for _ in range(plan.md):
             try:
-                previous = sampler.frame(start, {}, previous, temperature, rng, labeler)
+                previous = sampler.frame(Origin(start, labeler, temperature), previous, rng)
             except LabelError:
                 break
             atoms = start.copy()

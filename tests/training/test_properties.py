@@ -417,7 +417,7 @@ def test_standard_deviations_are_calibrated_and_predicted(folder, capsys, drawn)
         calibrate(CalibrationSettings("run_*/model.safetensors", "other.xyz", output="e", progress=False))
     (folder / "few.csv").write_text("\n".join(lines[:4]) + "\n")
     write_xyz(folder / "few.csv")
-    with pytest.raises(DataError, match="one half has 1 structures with size; at least 2 are needed in each"):
+    with pytest.raises(DataError, match="one half has 1 structures with the label size; at least 2 are needed in each"):
         calibrate(CalibrationSettings("run_*/model.safetensors", "few.xyz", output="e"))
 
 
