@@ -64,7 +64,7 @@ def treated_at_once(monkeypatch) -> list[tuple[int, int]]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _draw():
-    """Where no test looks at pictures (``drawn``), files are written and nothing is drawn: it takes a second a run."""
+    """Write blank pictures in tests that do not ask for ``drawn``; drawing takes a second for each training."""
     from ik_e3nn import pictures
 
     def write(figure, path):

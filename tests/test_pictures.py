@@ -1,6 +1,7 @@
 """The style of all pictures, and the check that the other tests of pictures rely on."""
 
 import matplotlib as mpl
+import matplotlib.image
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -17,6 +18,14 @@ def test_the_users_own_settings_change_nothing_and_come_back(tmp_path, drawn):
     assert axes.xaxis.label.get_fontsize() == 9.0
     assert drawn[0].get_figwidth() == WIDTH
     assert not faults(drawn[0])
+
+
+def test_the_file_has_the_picture(tmp_path, drawn):
+    with picture(tmp_path / "a.png", width=3.0) as (_, [[axes]]):
+        axes.loglog([1, 10], [1, 10])
+    image = mpl.image.imread(tmp_path / "a.png")
+    assert image.shape[1] == 3 * 150  # inches, and dots per inch
+    assert image[..., :3].min() < 0.5 < image[..., :3].max()  # it is not blank
 
 
 def test_nothing_is_written_after_an_error(tmp_path):
