@@ -113,3 +113,15 @@ class Edges(NamedTuple):
     vectors: Tensor
     bonds: Tensor | None
     geometry: tuple[Tensor, ...] | None = None
+
+    def of_first(self, num_receivers: int) -> "Edges":
+        """The edges whose receivers are among the first atoms."""
+        count = int(torch.searchsorted(self.owners, num_receivers))
+        part, rows = slice(count), slice(count * self.senders.shape[1])
+        return Edges(
+            self.senders[part],
+            self.owners[part],
+            self.vectors[part],
+            None if self.bonds is None else self.bonds[part],
+            None if self.geometry is None else tuple(tensor[rows] for tensor in self.geometry),
+        )

@@ -81,7 +81,14 @@ class Interaction(nn.Module):
         self.skip = EquivariantLinear(irreps_in, irreps_out, group)
         self.blocks_in, self.blocks_out = layout(irreps_in), layout(irreps_out)
 
-    def forward(self, features: Tensor, species: Tensor, edges: Edges, max_edges: int | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Tensor,
+        species: Tensor,
+        edges: Edges,
+        max_edges: int | None = None,
+        num_receivers: int | None = None,
+    ) -> Tensor:
         """New node features.
 
         Args:
@@ -89,18 +96,20 @@ class Interaction(nn.Module):
             species: Species indices, (N,).
             edges: All edges.
             max_edges: Largest number of edges to treat at once; see ``by_tiles``.
+            num_receivers: R, if only the first R atoms receive and the others only send; by default R = N.
 
         Returns:
-            (N, irreps_out.dim).
+            (R, irreps_out.dim).
         """
         x = to_components(features, self.blocks_in)
-        senders, receivers = self.ends(features, species)
-        up, scale = self.up.on_components(x), self.species_scale.index_select(1, species)
+        senders, receivers = self.ends(features, species, num_receivers)
+        up, scale = self.up.on_components(x), self.species_scale.index_select(1, first(species, num_receivers))
         if max_edges is None or edges.senders.numel() <= max_edges:
             message = self.messages(up, senders, receivers, scale, edges)
         else:
             message = by_tiles(self.messages, up, senders, receivers, scale, edges, max_edges)
-        return from_components(self.skip.on_components(x) + self.gated(message), self.blocks_out)
+        kept = x if num_receivers is None else x[:, :num_receivers]
+        return from_components(self.skip.on_components(kept) + self.gated(message), self.blocks_out)
 
     def messages(self, x: Tensor, senders: Tensor, receivers: Tensor, scale: Tensor, edges: Edges) -> Tensor:
         """Products B of some receivers from all senders.
@@ -120,9 +129,10 @@ class Interaction(nn.Module):
         scales = (scale * self.normalization).unbind()
         return self.product.on_components(torch.cat([a * s for a, s in zip(A, scales, strict=True)]))
 
-    def ends(self, features: Tensor, species: Tensor) -> tuple[Tensor, Tensor]:
-        """Contributions of atoms to the hidden layer of the kernel as senders and as receivers, (N, hidden) each."""
+    def ends(self, features: Tensor, species: Tensor, num_receivers: int | None = None) -> tuple[Tensor, Tensor]:
+        """Contributions to the hidden layer of the kernel: of senders (N, hidden) and of receivers (R, hidden)."""
         senders = self.sender(features) + self.sender_species().index_select(0, species)
+        features, species = first(features, num_receivers), first(species, num_receivers)
         receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
         return senders, receivers
 
@@ -143,6 +153,11 @@ class Interaction(nn.Module):
             gates = normalized_sigmoid(scalars @ (self.gates * self.gates.shape[0] ** -0.5))
             parts += [m * g for m, g in zip(others, gates.split(message.shape[2], 2), strict=True)]
         return torch.cat(parts)
+
+
+def first(rows: Tensor, number: int | None) -> Tensor:
+    """The first rows of a tensor; all of them, without another operation, if the number is None."""
+    return rows if number is None else rows[:number]
 
 
 def make_product(

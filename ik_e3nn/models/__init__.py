@@ -6,6 +6,7 @@ from ik_e3nn.models.files.pretrained import base_model_path, model_files, model_
 from ik_e3nn.models.networks.forecaster import Forecaster
 from ik_e3nn.models.networks.hyperparameters import PRESETS
 from ik_e3nn.models.networks.interface import EdgePotential, Potential
+from ik_e3nn.models.networks.owned import predict_owned
 from ik_e3nn.models.networks.point_cloud import PointCloudClassifier
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
@@ -36,6 +37,7 @@ __all__ = [
     "load_model",
     "model_files",
     "model_path",
+    "predict_owned",
     "read_model_info",
     "retargeted",
     "save_model",

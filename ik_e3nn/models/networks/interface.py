@@ -5,7 +5,7 @@ A class need not inherit from them, but only have their members. All tensors hav
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,6 +14,25 @@ from ik_e3nn.errors import DataError
 
 Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
 """A function that can replace ``energies_and_gradients``; see ``ik_e3nn.models.compiled.potential``."""
+
+Exchange = Callable[[Tensor], Tensor]
+"""A function from the features of owned atoms (R, dim) to those of owned atoms and their ghosts (N, dim).
+
+It is called before every interaction but the first, and must be differentiable: the gradients with respect to features
+of ghosts are added to those with respect to the features they are copies of, on other processes too."""
+
+
+class Receivers(NamedTuple):
+    """The atoms that each interaction computes if a process does not own all its atoms; see ``owned``.
+
+    Attributes:
+        counts: Number of atoms that each interaction computes, which come first; not increasing. The last one is the
+            number of owned atoms.
+        exchange: The exchange of features between processes, if there is one.
+    """
+
+    counts: tuple[int, ...]
+    exchange: Exchange | None = None
 
 
 class PotentialFunction(Protocol):
@@ -85,16 +104,19 @@ class EdgePotential(Potential, Protocol):
     def prepare(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Inputs of the network from a graph, by the names of ``fields.PREPARED``."""
 
-    def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+    def energies_and_gradients(
+        self, edges: Mapping[str, Tensor], *, create_graph: bool, receivers: Receivers | None = None
+    ) -> tuple[Tensor, ...]:
         """Site energies, and the derivatives of their sum with respect to the present tensors of ``fields.MOVING``.
 
         Args:
             edges: The tensors that ``prepare`` or an engine makes.
             create_graph: Whether the results can be differentiated, for example with respect to weights.
+            receivers: The atoms that each interaction computes; None for all.
 
         Returns:
-            Energies (N,), in eV; derivatives with respect to edge vectors, (K, w, 3), in eV/A; and, with surroundings,
-            with respect to displacements from them, (N, 3), in eV/A.
+            Energies (N,), or of the owned atoms (R,), in eV; derivatives with respect to edge vectors, (K, w, 3), in
+            eV/A; and, with surroundings, with respect to displacements from them, (N, 3), in eV/A.
         """
 
 

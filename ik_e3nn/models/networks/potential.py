@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.blocks import AtomicEnergy, Edges, Interaction, NodeEmbedding, Readout, derivatives
 from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
-from ik_e3nn.blocks.interaction import Conditioning
+from ik_e3nn.blocks.interaction import Conditioning, first
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.neighbors.coordination import divisor_of_products
 from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
-from ik_e3nn.models.networks.interface import Core
+from ik_e3nn.models.networks.interface import Core, Receivers
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
@@ -200,7 +200,8 @@ class InteratomicPotential(StoredModel):
     ) -> dict[str, Tensor]:
         """Predictions as returned by ``forward``, from site energies and, for more than energies, their gradients."""
         batch, cell, positions = graph[fields.BATCH], graph[fields.CELL], graph[fields.POSITIONS]
-        out = {fields.ENERGY: segment_sum(energies, batch, cell.shape[0]), fields.ENERGIES: energies}
+        structures = first(batch, energies.shape[0])  # owned atoms may be fewer than atoms
+        out = {fields.ENERGY: segment_sum(energies, structures, cell.shape[0]), fields.ENERGIES: energies}
         if gradients:
             senders, owners = edges[fields.SENDERS].flatten(), edges[fields.OWNERS]
             receivers = owners.repeat_interleave(edges[fields.SENDERS].shape[1])
@@ -279,34 +280,38 @@ class InteratomicPotential(StoredModel):
         whole = torch.cat(features, 1)
         return (energies, found, whole) if create_graph else (energies.detach(), found, whole.detach())
 
-    def energies_and_gradients(self, edges: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+    def energies_and_gradients(
+        self, edges: Mapping[str, Tensor], *, create_graph: bool, receivers: Receivers | None = None
+    ) -> tuple[Tensor, ...]:
         """Site energies (N,), in eV, float64, and the derivatives of their sum, in eV/A.
 
         The derivatives are with respect to edge vectors, (K, w, 3), and, in surroundings, to displacements, (N, 3).
+        With ``receivers``, energies are those of the owned atoms only.
         """
         core = self.compiled_for_training if create_graph else self.compiled
         tiled = not create_graph and self.max_edges is not None and edges[fields.SENDERS].numel() > self.max_edges
-        if core is not None and not tiled:
+        if core is not None and not tiled and receivers is None:
             return core(edges)
         with torch.enable_grad():
             variables = _variables(edges)
-            energies = self.site_energies({**edges, **variables})
+            energies = self.site_energies({**edges, **variables}, receivers)
             gradients = _gradients(energies, variables, create_graph=create_graph)
         return energies if create_graph else energies.detach(), *gradients
 
-    def site_energies(self, edges: Mapping[str, Tensor]) -> Tensor:
-        """Energy of every atom (N,), in eV, float64, from the output of ``prepare``."""
-        return self._read(self.node_features(edges), edges)
+    def site_energies(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Tensor:
+        """Energy of every atom (N,), or of every owned atom, in eV, float64, from the output of ``prepare``."""
+        owned = None if receivers is None else receivers.counts[-1]
+        return self._read(self.node_features(edges, receivers), edges, owned)
 
-    def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor]) -> Tensor:
+    def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor], owned: int | None = None) -> Tensor:
         """Site energies from the features after each interaction."""
-        species = edges[fields.SPECIES]
+        species = first(edges[fields.SPECIES], owned)
         readout = edges[fields.VECTORS].new_zeros(species.shape[0])
         if self.surroundings is not None and self.field is not None:
-            places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
-            readout = self.field(places, species).squeeze(1)
+            displacements, frames = (first(edges[name], owned) for name in (fields.DISPLACEMENTS, fields.FRAMES))
+            readout = self.field(self.surroundings(displacements, frames), species).squeeze(1)
         for of_atoms, read in zip(features, self.readouts, strict=True):
-            readout = readout + read(of_atoms)
+            readout = readout + read(first(of_atoms, owned))
         energies: Tensor = self.atomic_energy(readout, species)
         return energies
 
@@ -337,8 +342,11 @@ class InteratomicPotential(StoredModel):
             features = nn.functional.pad(features, (0, added.shape[1] - features.shape[1])) + PLACE_SHARE * added
         return features
 
-    def node_features(self, edges: Mapping[str, Tensor]) -> Iterator[Tensor]:
-        """Features of all atoms after each interaction, (N, its irreps_out.dim), from the output of ``prepare``."""
+    def node_features(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Iterator[Tensor]:
+        """Features of atoms after each interaction, (N, its irreps_out.dim), from the output of ``prepare``.
+
+        With ``receivers``, each interaction computes only as many of the first atoms as they say.
+        """
         species, vectors = edges[fields.SPECIES], edges[fields.VECTORS]
         if self.surroundings is not None:
             vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
@@ -351,8 +359,15 @@ class InteratomicPotential(StoredModel):
         if self.surroundings is not None:
             places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
         features = self.first_features(species, edges, places)
-        for interaction in self.interactions:
-            features = interaction(features, species, neighbors, max_edges)
+        counts = (None,) * len(self.interactions) if receivers is None else receivers.counts
+        for layer, (interaction, count) in enumerate(zip(self.interactions, counts, strict=True)):
+            if receivers is not None and layer > 0:
+                if receivers.exchange is not None:
+                    features = receivers.exchange(features)
+                else:  # a halo, which becomes smaller with each interaction
+                    neighbors = neighbors.of_first(receivers.counts[layer])
+                    species = species[: features.shape[0]]
+            features = interaction(features, species, neighbors, max_edges, count)
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
