@@ -13,17 +13,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ik_e3nn.errors import ConfigError
+from ik_e3nn.renamed import new_name
 
 LARGEST = 2**63 - 1  # the largest integer in tensors and files
 LARGEST_SEED = 2**32 - 1  # the largest seed that numpy accepts
 _DEEPEST = 20
 
-_WORDS = {
+_WORDS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
     bool: "true or false",
     type(None): "null",
+    Any: "any value",
+    **dict.fromkeys((list, tuple, Sequence, Iterable), "a list"),
+    **dict.fromkeys((dict, Mapping), "a mapping"),
 }
 
 
@@ -64,13 +68,41 @@ def check_value(value: Any, kind: Any, name: str) -> None:
     """Raise a ``ConfigError`` if a setting is not of a type; see ``check_settings``."""
     expected = _fault(value, kind)
     if expected is not None:
-        got = "null" if value is None else _shortened(repr(value))
-        raise ConfigError(f"{name} is {got}, but it must be {expected}.")
+        got, new = "null" if value is None else _shortened(repr(value)), new_name(value)
+        hint = f"; {value!r} is now called {new!r}" if new is not None and repr(new) in expected else ""
+        raise ConfigError(f"{name} is {got}, but it must be {expected}{hint}.")
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type; see ``check_settings``.
+
+    >>> fits(3, float | None), fits("3", float | None)
+    (True, False)
+    """
+    return _fault(value, kind) is None
+
+
+def members_of(kind: Any) -> list[Any]:
+    """The types of a union; a single type alone.
+
+    >>> members_of(int | None), members_of(int)
+    ([<class 'int'>, <class 'NoneType'>], [<class 'int'>])
+    """
+    return list(typing.get_args(kind)) if typing.get_origin(kind) in (typing.Union, types.UnionType) else [kind]
+
+
+def in_words(kind: Any) -> str:
+    """The name of a type in messages and helps.
+
+    >>> in_words(int | None), in_words(typing.Literal["wall", "cpu"])
+    ('a whole number or null', "one of 'wall', 'cpu'")
+    """
+    return " or ".join(map(_in_words, members_of(kind)))
 
 
 def _fault(value: Any, kind: Any) -> str | None:
     """What a value must be, or None if it is valid."""
-    members = _members(kind)
+    members = members_of(kind)
     faults = [_fault_of_one(value, member) for member in members]
     if None in faults:
         return None
@@ -82,17 +114,17 @@ def _fault_of_one(value: Any, kind: Any) -> str | None:
     origin, inner = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin in _CHECKS:
         return _CHECKS[origin](value, inner)
-    return None if isinstance(value, origin) else _in_words(kind)
+    return None if isinstance(value, origin) else in_words(kind)
 
 
 def _fault_of_choice(value: Any, choices: tuple[Any, ...]) -> str | None:
-    return None if isinstance(value, str) and value in choices else f"one of {', '.join(map(repr, choices))}"
+    return None if isinstance(value, str) and value in choices else in_words(typing.Literal[choices])
 
 
 def _fault_of_list(value: Any, inner: tuple[Any, ...]) -> str | None:
     element = inner[0] if inner else Any
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        return f"a list (of {_in_words(element)})"
+        return f"a list (of {in_words(element)})"
     fault = _first(_fault(item, element) for item in value)
     return fault and f"a list, each item {fault}"
 
@@ -178,13 +210,10 @@ def _same_family(value: Any, kind: Any) -> bool:
 
 
 def _in_words(kind: Any) -> str:
-    """The name of a type in messages."""
-    words = [_WORDS.get(member) or getattr(member, "__name__", str(member)) for member in _members(kind)]
-    return " or ".join(words)
-
-
-def _members(kind: Any) -> list[Any]:
-    return list(typing.get_args(kind)) if typing.get_origin(kind) in (typing.Union, types.UnionType) else [kind]
+    origin = typing.get_origin(kind) or kind
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
+    return _WORDS.get(origin) or str(getattr(kind, "__name__", kind))
 
 
 def _shortened(text: str, length: int = 80) -> str:

@@ -28,7 +28,7 @@ from ik_e3nn.errors import ConfigError, IKError
 USAGE_ERROR, INTERRUPTED = 2, 130
 LONGEST_WORD = 250  # letters of a word in a message, such as a path; the middle of longer ones is left out
 PROGRAM = "ik-e3nn"
-HELP = ("-h", "--help", "help")
+OVERVIEW = ("-h", "--help", "help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +107,7 @@ def _dispatch(words: list[str]) -> int:
     command, rest = find_command(words)
     if command is not None:
         return _run(command, rest)
-    elif not words or words[0] in HELP or (words[0] == "data" and {*words[1:2]} <= {*HELP}):
+    elif not words or words[0] in OVERVIEW or (words[0] == "data" and {*words[1:2]} <= {*OVERVIEW}):
         _say(sys.stdout, overview())
         return 0
     elif words[0] in ("-V", "--version"):
@@ -144,16 +144,23 @@ def overview() -> str:
 def _run(command: Command, words: list[str]) -> int:
     positional = " ".join(name.upper() for name in command.positional)
     usage = f"{PROGRAM} {command.name} {positional} [options]".replace("  ", " ")
+    summary = f"{command.summary[0].upper()}{command.summary[1:]}."
     if command.name in (TRAIN, FINETUNE):
-        from ik_e3nn.cli.train import run_finetune, run_train
+        from ik_e3nn.cli.train import run_training
 
-        _show((run_train if command.name == TRAIN else run_finetune)(words, usage=usage))
+        _show(run_training(words, base_is_given=command.name == FINETUNE, usage=usage, summary=summary))
         return 0
-    from ik_e3nn.cli.options import parse_settings
+    from ik_e3nn.cli.options import HELP, PRINT, help_of, parse_settings
+    from ik_e3nn.training.config.file import settings_text
 
     settings_type, function = command.load()
-    description = f"{command.summary[0].upper()}{command.summary[1:]}."
-    settings = parse_settings(settings_type, command.positional, words, usage=usage, description=description)
+    if {*HELP} & {*words}:
+        _show(help_of(settings_type, command.positional, usage=usage, description=summary))
+        return 0
+    settings = parse_settings(settings_type, command.positional, [word for word in words if word != PRINT])
+    if PRINT in words:
+        _show(settings_text(settings))
+        return 0
     result = function(settings)
     if command.shows_result:
         _show(result)

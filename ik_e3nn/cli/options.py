@@ -1,173 +1,86 @@
-"""From a settings dataclass to command-line options and back."""
+"""From the words of a command line to settings, and the help that lists them."""
 
 from __future__ import annotations
 
 import argparse
-import collections.abc
-import dataclasses
-import itertools
-import json
-import types
-import typing
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import inspect
+import re
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.training.config.file import check_keys, check_sections, one_line
-from ik_e3nn.training.config.yaml_file import flatten, read_yaml
+from ik_e3nn.settings import in_words
+from ik_e3nn.training.config.options import Option, Options, build, check_names, options_of, put, read_words, value_of
+from ik_e3nn.training.config.yaml_file import read_yaml
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
-
-
-def settings_parser(settings: type[Any], positional: Sequence[str], **options: Any) -> ArgumentParser:
-    """Make a parser whose options are the fields of a dataclass.
-
-    Args:
-        settings: The dataclass.
-        positional: Its fields that are given by position.
-        options: Passed on to ``jsonargparse.ArgumentParser``.
-    """
-    import docstring_parser
-
-    from ik_e3nn.training.config.parser import PlainParser
-
-    parser = PlainParser(exit_on_error=False, **options)
-    parser.add_argument("--config", action="config", help="YAML file with some of the settings below.")
-    hints = typing.get_type_hints(settings)
-    by_hand = set(positional)
-    helps = {one.arg_name: one.description for one in docstring_parser.parse(settings.__doc__ or "").params}
-    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    for name in positional:
-        absent: dict[str, Any] = {"nargs": "?", "default": defaults[name]}
-        parser.add_argument(
-            name,
-            type=hints[name],
-            help=helps.get(name),
-            **(absent if defaults[name] is not dataclasses.MISSING else {}),
-        )
-    output = next((field for field in dataclasses.fields(settings) if field.name == "output"), None)
-    if output is not None:
-        by_hand.add("output")
-        required = output.default is dataclasses.MISSING
-        default: dict[str, Any] = {"required": True} if required else {"default": output.default}
-        parser.add_argument("-o", "--output", type=hints["output"], help=helps.get("output"), **default)
-    parser.add_class_arguments(settings, skip=by_hand)
-    return parser
+HELP, PRINT = ("-h", "--help"), "--print_config"
+_FILE = {"config": Option(str, None, "YAML file with some of the settings below; later words replace them.")}
 
 
-def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequence[str], **options: Any) -> Any:
+def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequence[str]) -> Any:
     """Parse the words of a command line into settings.
 
+    Args:
+        settings: The dataclass of the settings.
+        positional: Its fields that are given by position.
+        words: The words.
+
     Raises:
-        ConfigError: An option is unknown (the message names the nearest known one), or a value is impossible.
+        ConfigError: An option is unknown (the message names the nearest one), or a value is missing or impossible.
     """
-    known = option_names(settings)
-    words = tidy(words, settings)
-    sections = {field.name for field in dataclasses.fields(settings)} - set(known)
-    for path in _config_files(words):
-        content = read_yaml(path)
-        check_keys(flatten(content), known, where=path)
-        check_sections(content, (), sections)
-    check_sections({}, words, sections)
-    check_keys((word[2:].split("=")[0] for word in words if _is_option(word)), [*known, "config"], where="command line")
-    parser = settings_parser(settings, positional, **options)
-    try:
-        values = parser.parse_args(words).as_dict()
-        return build(settings, values)
-    except (argparse.ArgumentError, TypeError, ValueError) as error:
-        raise ConfigError(one_line(str(error))) from error
+    options = options_of(settings)
+    alone, given = read_words(words, options | _FILE)
+    if len(alone) > len(positional):
+        raise ConfigError(f"command line: {alone[len(positional)]!r} belongs to no option; see --help")
+    content: dict[str, Any] = {}
+    for name, value in given:
+        if name == "config":
+            found = read_yaml(value)
+            check_names(found, options, where=value)
+            content |= found
+        else:
+            put(content, name, value)
+    for name, word in zip(positional, alone, strict=False):
+        put(content, name, value_of(word, options[name].kind))
+    return build(settings, content)
 
 
-def _config_files(words: Sequence[str]) -> list[str]:
-    """Values of ``--config=PATH`` and ``--config PATH``."""
-    after = [path for word, path in itertools.pairwise(words) if word == "--config"]
-    return after + [word.partition("=")[2] for word in words if word.startswith("--config=")]
+def help_of(settings: type[Any], positional: Collection[str], *, usage: str, description: str) -> str:
+    """The help of a command with a dataclass of settings."""
+    return help_text({**_FILE, **options_of(settings)}, positional, usage=usage, description=description)
 
 
-def build(settings: type[Any], values: Mapping[str, Any]) -> Any:
-    """Build a dataclass, and the dataclasses in its fields, from nested mappings."""
-    hints = typing.get_type_hints(settings)
-    chosen = {}
-    for field in dataclasses.fields(settings):
-        value, kind = values[field.name], hints[field.name]
-        nested = isinstance(kind, type) and dataclasses.is_dataclass(kind) and isinstance(value, dict)
-        chosen[field.name] = build(kind, value) if nested else value
-    return settings(**chosen)
+def help_text(options: Options, positional: Collection[str] = (), *, usage: str, description: str) -> str:
+    """The help of a command.
 
+    Args:
+        options: All options.
+        positional: Names of the options that are given by position.
+        usage: The first line.
+        description: What the command does.
 
-def option_names(settings: type[Any]) -> list[str]:
-    """Dotted names of all options.
-
-    >>> @dataclasses.dataclass
-    ... class Some:
-    ...     speed: float = 1.0
-    >>> option_names(Some)
-    ['speed']
+    >>> print(help_text({"seed": Option(int, 0, "Seed of ``numpy``.")}, usage="run", description="Run."))
+    usage: run
+    <BLANKLINE>
+    Run.
+    <BLANKLINE>
+    options:
+      -h, --help      show this help message and exit
+      --print_config  Print all settings in YAML, and do nothing else.
+      --seed SEED     Seed of numpy. (a whole number, default: 0)
+    <BLANKLINE>
     """
-    return list(_leaves(settings))
+    parser = argparse.ArgumentParser(usage=usage, description=description)
+    parser.add_argument(PRINT, action="store_true", help="Print all settings in YAML, and do nothing else.")
+    for name, option in options.items():
+        told = f"{option.help} ({_kind_and_default(option)})".replace("%", "%%")
+        flags = [name] if name in positional else [*(["-o"] if name == "output" else []), f"--{name}"]
+        parser.add_argument(*flags, metavar=name.rpartition(".")[2].upper(), help=told)
+    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", parser.format_help())  # removes the markup of docstrings
 
 
-def tidy(words: Sequence[str], settings: type[Any]) -> list[str]:
-    """Accept common spellings: ``--energy-key``, ``--overwrite`` without a value, and ``--smiles CCO CO`` for a list.
-
-    >>> @dataclasses.dataclass
-    ... class Some:
-    ...     overwrite: bool = False
-    ...     smiles: Sequence[str] = ()
-    >>> import sys
-    >>> tidy(["--overwrite", "--smiles", "C", "[OH-]", "-o", "a"], Some)
-    ['--overwrite=true', '--smiles=["C", "[OH-]"]', '-o', 'a']
-    """
-    leaves = _leaves(settings)
-    result: list[str] = []
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if not _is_option(word):
-            result.append(word)
-            continue
-        name, equals, value = word[2:].partition("=")
-        name = name if name in leaves else name.replace("-", "_")
-        given = [value] if equals else []
-        kind = leaves.get(name)
-        if not equals and kind is bool:
-            given = [rest.pop(0)] if rest[:1] in (["true"], ["false"]) else ["true"]
-        elif not equals and _is_list(kind):
-            while rest and not rest[0].startswith("-"):
-                given.append(rest.pop(0))
-        result.append(f"--{name}=" + (_as_list(given, kind) if _is_list(kind) else given[0]) if given else f"--{name}")
-    return result
-
-
-def _leaves(settings: type[Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, kind in typing.get_type_hints(settings).items():
-        nested = isinstance(kind, type) and dataclasses.is_dataclass(kind)
-        found |= _leaves(kind, f"{prefix}{name}.") if nested else {f"{prefix}{name}": kind}
-    return found
-
-
-def _is_option(word: str) -> bool:
-    return word.startswith("--") and len(word) > 2 and word not in ("--help", "--print_config")
-
-
-def _members(kind: Any) -> list[Any]:
-    return list(typing.get_args(kind)) if typing.get_origin(kind) in (typing.Union, types.UnionType) else [kind]
-
-
-def _is_list(kind: Any) -> bool:
-    members = [typing.get_origin(member) for member in _members(kind)]
-    return str not in _members(kind) and any(member in (list, collections.abc.Sequence) for member in members)
-
-
-def _as_list(given: Sequence[str], kind: Any) -> str:
-    """Words as a list in JSON; a single word may be JSON already (a SMILES like ``[OH-]`` is not)."""
-    if len(given) == 1:
-        try:
-            if isinstance(json.loads(given[0]), list | dict):
-                return given[0]
-        except ValueError:
-            pass
-    element = next(typing.get_args(member)[0] for member in _members(kind) if typing.get_args(member))
-    return json.dumps(list(given)) if element is str else f"[{', '.join(given)}]"
+def _kind_and_default(option: Option) -> str:
+    if option.default is inspect.Parameter.empty:
+        return f"{in_words(option.kind)}, required"
+    plain = isinstance(option.default, str | int | float | tuple)
+    return f"{in_words(option.kind)}, default: {option.default}" if plain else in_words(option.kind)

@@ -2,72 +2,53 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from ik_e3nn.cli.options import tidy
-from ik_e3nn.training.config.file import config_parser, model_type, read_config
+from ik_e3nn.cli.options import HELP, PRINT, help_text
+from ik_e3nn.training.config.file import config_options, model_type, read_config, settings_text
 from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.config.yaml_file import given_keys, read_yaml
 from ik_e3nn.user_path import user_path
 
 
-def run_train(words: Sequence[str], *, usage: str) -> str:
-    """Train with the settings of a command line.
+def run_training(words: Sequence[str], *, base_is_given: bool, usage: str, summary: str) -> str:
+    """Train, or fine-tune, with the settings of a command line.
 
     Args:
-        words: The words after the name of the command: the configuration file, then overrides.
+        words: The words after the name of the command: the base of a fine-tuning (a model file, or "base" for the model
+            that comes with the package) unless the configuration names it, the configuration file, then overrides.
+        base_is_given: Whether to fine-tune a base.
         usage: First line of the help.
+        summary: Second line of the help.
 
     Returns:
-        The model file and its errors.
+        The model file, its errors and, for a fine-tuning, the file of the report.
 
     Raises:
         ConfigError: A setting is unknown or impossible.
     """
-    rest, resume = _without_resume(words)
-    if "-h" in rest or "--help" in rest:
-        return _help(TrainConfig, rest, usage, "Train {}.")
-    path = rest.pop(0) if rest and not rest[0].startswith("-") else None
-    config = read_config(path, tidy(rest, TrainConfig))
+    kind = FinetuneConfig if base_is_given else TrainConfig
+    rest = [word for word in words if word not in ("--resume", PRINT)]
+    resume = "--resume" in words
+    if set(HELP).intersection(rest):
+        return _help(kind, rest, f"{usage} [--resume]", summary)
+    given: list[str] = []
+    while rest and not rest[0].startswith("-") and len(given) < 1 + base_is_given:
+        given.append(rest.pop(0))
+    path = given.pop() if given and (not base_is_given or given[-1].endswith((".yaml", ".yml"))) else None
+    config = read_config(path, [*(f"--finetune.base={base}" for base in given), *rest], kind=kind)
+    if PRINT in words:
+        return settings_text(config)
     _check_kept(path, config, resume=resume)
     from ik_e3nn.training.fit import train
-
-    return _text(train(config, resume=resume))
-
-
-def run_finetune(words: Sequence[str], *, usage: str) -> str:
-    """Fine-tune with the settings of a command line.
-
-    Args:
-        words: The words after the name of the command: the base (a model file, or "base" for the model that comes with
-            the package) unless the configuration names it, the configuration file, then overrides.
-        usage: First line of the help.
-
-    Returns:
-        The model file, its errors and the file of the report.
-
-    Raises:
-        ConfigError: A setting is unknown or impossible.
-    """
-    rest, resume = _without_resume(words)
-    if "-h" in rest or "--help" in rest:
-        return _help(FinetuneConfig, rest, usage, "Train a model further, on new data: {}.")
-    given: list[str] = []
-    while rest and not rest[0].startswith("-") and len(given) < 2:
-        given.append(rest.pop(0))
-    path = given.pop() if given and given[-1].endswith((".yaml", ".yml")) else None
-    overrides = [*(f"--finetune.base={base}" for base in given), *tidy(rest, FinetuneConfig)]
-    config = read_config(path, overrides, kind=FinetuneConfig)
-    _check_kept(path, config, resume=resume)
-    from ik_e3nn.training.fit import finetune
     from ik_e3nn.training.run.run_folder import FINETUNE_PAGE
 
-    result = finetune(cast(FinetuneConfig, config), resume=resume)
-    return f"{_text(result)}\nreport: {Path(result.folder) / FINETUNE_PAGE}"
+    result = train(config, resume=resume)
+    report = [f"report: {Path(result.folder) / FINETUNE_PAGE}"] if base_is_given else []
+    return "\n".join([f"model: {result.model}", *_errors(result.metrics), *report])
 
 
 def _check_kept(path: str | None, config: TrainConfig, *, resume: bool) -> None:
@@ -79,22 +60,14 @@ def _check_kept(path: str | None, config: TrainConfig, *, resume: bool) -> None:
         check_inputs(folder, [path])
 
 
-def _without_resume(words: Sequence[str]) -> tuple[list[str], bool]:
-    return [word for word in words if word != "--resume"], "--resume" in words
-
-
-def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, description: str) -> str:
+def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, summary: str) -> str:
     """The help for a configuration; the options of the model depend on whether a file or an option names targets."""
     path = next((word for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()), None)
     keys = given_keys(read_yaml(path)) if path is not None else []
     model = model_type([*keys, *(word.lstrip("-").split("=")[0] for word in words)])
     what = "a potential (properties: --help --data.targets)" if model is model_type([]) else "properties"
-    parser = config_parser(kind, model, usage=f"{usage} [--resume]", description=description.format(what))
-    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", parser.format_help())  # removes the markup of docstrings
-
-
-def _text(result: Any) -> str:
-    return "\n".join([f"model: {result.model}", *_errors(result.metrics)])
+    description = f"{summary} The settings of the model are those of {what}."
+    return help_text(config_options(kind, model), usage=usage, description=description)
 
 
 def _errors(metrics: dict[str, Any]) -> list[str]:

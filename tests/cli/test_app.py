@@ -10,9 +10,13 @@ from ase.io import read, write
 
 from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
+from ik_e3nn.cli.options import parse_settings
+from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_model
 from ik_e3nn.targets import Intensive
+from ik_e3nn.training import read_config
 from ik_e3nn.training.loop.engine import MetricsLog
+from ik_e3nn_calculators.md.settings import ExplosionLimits, MDSettings
 from tests.training.helpers import structures
 
 CONFIG = """
@@ -132,9 +136,12 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["data", "generat"], "unknown command 'data generat'; did you mean 'data generate'?"),
         (["train", "no.yaml"], "there is no configuration file 'no.yaml'"),
         (["train", "config.yaml", "--run.max_epoch=3"], "did you mean 'run.max_epochs'?"),
-        (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs must be a whole number, got 'x'"),
+        (["train", "config.yaml", "--run.max_epochs=x"], "run.max_epochs is 'x', but it must be a whole number"),
         (["train", "config.yaml", "--run.device=tpu"], "unknown device 'tpu'; use 'auto' or"),
-        (["train", "config.yaml", "--model.num_channels=many"], "num_channels must be a whole number or null, got"),
+        (
+            ["train", "config.yaml", "--model.num_channels=many"],
+            "model.num_channels is 'many', but it must be a whole number or null",
+        ),
         (
             ["train", "config.yaml", "--model.group=Q5", "--data.train=no.xyz"],
             "model.group: unknown symmetry group 'Q5'",
@@ -205,6 +212,29 @@ def test_help_of_every_command(command, capsys) -> None:
     assert f"ik-e3nn {command.name}" in out
     for name in command.positional:
         assert name.upper() in out
+
+
+def test_print_config_shows_all_settings_in_yaml_and_reads_back(folder, capsys) -> None:
+    status, out, _ = run(capsys, "train", "config.yaml", "--run.seed=7", "--print_config")
+    assert status == 0
+    (folder / "all.yaml").write_text(out)
+    assert read_config("all.yaml") == read_config("config.yaml", ["--run.seed=7"])
+    status, out, _ = run(capsys, "md", "CCO", "--print_config", "--steps=3", "--limits.contact=0.3")
+    assert status == 0
+    (folder / "md.yaml").write_text(out)
+    assert parse_settings(MDSettings, (), ["--config", "md.yaml"]) == MDSettings(
+        "CCO", steps=3, limits=ExplosionLimits(contact=0.3)
+    )
+    assert not (folder / "md").exists()
+    assert not (folder / "out").exists()
+
+
+def test_later_words_replace_a_file_and_a_file_earlier_words(folder) -> None:
+    (folder / "md.yaml").write_text("structure: CCO\nsteps: 3\nlimits: {contact: 0.3}\n")
+    chosen = parse_settings(MDSettings, ("structure",), ["--steps=1", "--config=md.yaml", "--limits.contact=0.2", "O"])
+    assert (chosen.structure, chosen.steps, chosen.limits.contact) == ("O", 3, 0.2)
+    with pytest.raises(ConfigError, match="command line: 'N' belongs to no option; see --help"):
+        parse_settings(MDSettings, ("structure",), ["O", "N"])
 
 
 def test_overview_and_version(capsys) -> None:

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from ik_e3nn.cli import main
 from ik_e3nn.cli.commands import COMMANDS
-from ik_e3nn.cli.options import option_names
 from ik_e3nn.models import MolecularPropertyModel, save_model
 from ik_e3nn.targets import Intensive
+from ik_e3nn.training.config.options import options_of
 from tests.fuzz.engine import NUMBERS, WORDS, damaged_text, one_of, sizes, try_many
 
 # Commands that would take long if all of their options were good: they get at least one bad one.
@@ -43,7 +43,7 @@ def folder(model_file, tmp_path, monkeypatch):
 def command_lines(draw):
     command = draw(one_of(COMMANDS))
     words = [draw(one_of([*FILES, "C", *WORDS])) for _ in range(draw(st.integers(0, len(command.positional) + 1)))]
-    options = option_names(command.load()[0])
+    options = list(options_of(command.load()[0]))
     for _ in range(draw(st.integers(1, 3))):
         value = draw(one_of([*FILES, *WORDS, *map(str, NUMBERS)]))
         words.append(f"--{draw(one_of(options))}={value}")

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ik_e3nn.models import MolecularPropertyModel
-from ik_e3nn.training.config.file import flat_values, known_keys, read_config, write_config
+from ik_e3nn.training.config.file import config_options, flat_values, read_config, write_config
 from ik_e3nn.training.config.schema import TrainConfig
 from tests.fuzz.engine import VALUES, assert_clear, damaged_text, one_of, sizes, try_many
 
@@ -25,8 +25,8 @@ model: {potential: {num_channels: 4}, r_max: 4.0, edges: radius}
 run: {output: out, max_epochs: 2}
 """
 KEYS = [
-    *((POTENTIAL, key) for key in known_keys(TrainConfig)),
-    *((PROPERTIES, key) for key in known_keys(TrainConfig, MolecularPropertyModel)),
+    *((POTENTIAL, key) for key in config_options(TrainConfig)),
+    *((PROPERTIES, key) for key in config_options(TrainConfig, MolecularPropertyModel)),
 ]
 
 

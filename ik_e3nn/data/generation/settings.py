@@ -85,14 +85,9 @@ class GenerateSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("smiles", "structures"):
-            if isinstance(getattr(self, name), str):
-                raise DataError(f"{name} must be a list, got one string {getattr(self, name)!r}")
         require_extxyz(self.output)
         if not self.smiles and not self.structures:
             raise DataError("nothing to start from: give smiles or structures")
-        if self.method not in ("md", "normal-modes", "rattle"):
-            raise DataError(f"method must be md, normal-modes or rattle, got {self.method!r}")
         for name in ("num_frames", "timestep", "interval", "friction", "num_conformers"):
             if not getattr(self, name) > 0:
                 raise DataError(f"{name} must be positive, got {getattr(self, name)}")

@@ -11,8 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import yaml
-
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.settings import check_settings
 from ik_e3nn.training.config.limits import BatchLimits
@@ -90,14 +88,6 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "data")
-        if isinstance(self.targets, list) and len(self.targets) == 1 and self.targets[0].startswith("{"):
-            try:
-                object.__setattr__(self, "targets", yaml.safe_load(self.targets[0]))  # from a command line
-            except yaml.YAMLError as error:
-                raise ConfigError(
-                    f"data.targets is {self.targets[0]!r}, but it must be a mapping or a list."
-                ) from error
-            check_settings(self, "data")
         for name in ("valid", "test"):
             value = getattr(self, name)
             if isinstance(value, float):

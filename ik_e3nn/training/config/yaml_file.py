@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,40 +28,44 @@ def read_yaml(path: str | Path, sections: str = "settings") -> dict[str, Any]:
         ConfigError: The file is not valid YAML, is not a mapping, repeats a key, or names a class to import.
         FileNotFoundError: The file does not exist.
     """
-    place = _file(path)
-    text = _text(place)
-    try:
-        content = yaml.load(text, Loader=_UniqueKeyLoader)
-    except (AttributeError, LookupError, TypeError) as error:  # PyYAML raises these for values such as !!int ""
-        raise ConfigError(
-            f"{path} is not valid YAML: a value does not match its tag (!!); leave the tag out"
-        ) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply; settings are at most {DEEPEST} levels deep.") from error
+    content = parse_yaml(_text(_file(path)), str(path))
     if not isinstance(content, dict):
         found = "it is empty" if content is None else f"it holds {_KINDS.get(type(content), 'a single value')}"
         raise ConfigError(f"{path} must hold {sections}, but {found}.")
-    for number, (key, value, depth) in enumerate(_everything(content)):
-        if number > MOST_VALUES or depth > DEEPEST:
-            what = f"more than {MOST_VALUES} values" if number > MOST_VALUES else f"more than {DEEPEST} levels"
-            raise ConfigError(f"{path} has {what}, counting repetitions by anchors (&); write the settings out.")
-        refuse_class(key, str(path))
-        for one in (key, value):
-            if isinstance(one, str) and "\0" in one:
-                raise ConfigError(f"{path} contains a NUL character in {one!r}; remove it.")
     return content
 
 
-def refuse_class(key: Any, where: str) -> None:
-    """Raise for a key that makes the parser import a class, which would run the code of a module.
+def parse_yaml(text: str, where: str) -> Any:
+    """The content of a text in YAML.
+
+    Args:
+        text: The text.
+        where: File or place, for messages.
 
     Raises:
-        ConfigError: Names the key.
+        ConfigError: The text is not valid YAML, repeats a key, or has too many values or levels.
+
+    >>> parse_yaml("{lr: 1e-3, begin: 2026-01-31}", "a.yaml")
+    {'lr': 0.001, 'begin': '2026-01-31'}
     """
-    if key in ("class_path", "init_args", "dict_kwargs"):
-        raise ConfigError(f"{where}: {key!r} is not a setting, and no classes are imported; give plain values.")
+    try:
+        content = yaml.load(text, Loader=_Loader)
+    except (AttributeError, LookupError, TypeError) as error:  # PyYAML raises these for values such as !!int ""
+        raise ConfigError(
+            f"{where} is not valid YAML: a value does not match its tag (!!); leave the tag out"
+        ) from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{where} is not valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where} is nested too deeply; settings are at most {DEEPEST} levels deep.") from error
+    for number, (key, value, depth) in enumerate(_everything([content])):
+        if number > MOST_VALUES or depth > DEEPEST:
+            what = f"more than {MOST_VALUES} values" if number > MOST_VALUES else f"more than {DEEPEST} levels"
+            raise ConfigError(f"{where} has {what}, counting repetitions by anchors (&); write the settings out.")
+        for one in (key, value):
+            if isinstance(one, str) and "\0" in one:
+                raise ConfigError(f"{where} contains a NUL character in {one!r}; remove it.")
+    return content
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
@@ -122,8 +127,13 @@ def _everything(content: Any, depth: int = 0) -> Iterator[tuple[Any, Any, int]]:
             yield from _everything(value, depth + 1)
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """A loader that refuses repeated keys, of which YAML would silently keep the last."""
+class _Loader(yaml.SafeLoader):
+    """A loader that refuses repeated keys, of which YAML would silently keep the last, and reads dates as text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012  (PyYAML's name)
+        first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -137,3 +147,9 @@ class _UniqueKeyLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} appears twice", node.start_mark)
             seen.add(name)
         return super().construct_mapping(node, deep=deep)
+
+
+# YAML 1.1, which PyYAML reads, takes 1e-3 and 1.5e3 for text
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +14,8 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.settings import check_value
 from ik_e3nn.symmetry import SymmetryGroup
-from ik_e3nn.training.config.file import GIVEN_BY_DATA, nearest
+from ik_e3nn.training.config.file import GIVEN_BY_DATA
+from ik_e3nn.training.config.options import nearest, options_of
 from ik_e3nn.training.config.schema import TrainConfig
 
 # Arguments that hold the arguments of another class, and which of the latter come from elsewhere.
@@ -48,13 +49,12 @@ def check_model_arguments(
         ...
         ik_e3nn.errors.ConfigError: model.group: unknown symmetry group 'C4w': expected one of C1, Ci, Cs, C_n, ...
     """
-    known = _names(kind, given)
-    hints = get_type_hints(kind.__init__)
+    known = options_of(kind, skip=given)
     for name, value in arguments.items():
         where = f"{section}.{name}"
         if name not in known:
             raise ConfigError(f"unknown setting {where!r}; {nearest(name, known)}")
-        check_value(value, hints[name], where)
+        check_value(value, known[name].kind, where)
         if name == "group":
             try:
                 SymmetryGroup.from_config(value)

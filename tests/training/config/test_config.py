@@ -94,14 +94,17 @@ def test_mistakes_are_one_line_with_the_right_key(tmp_path, line, message) -> No
 @pytest.mark.parametrize(
     ("word", "message"),
     [
-        ("--loss.huber_delta=", "^loss.huber_delta must be a number or null, got ''$"),
-        ("--loss.huber_delta= ", "^loss.huber_delta must be a number or null, got ' '$"),
-        ("--model.correlation=", "^model.correlation must be a whole number or null, got ''$"),
-        ("--run.patience= ", "^run.patience must be a whole number or null, got ' '$"),
-        ("--model.inputs=no", "^model.inputs must be a list, got 'no'$"),
-        ("--run.compile=", "^run.compile must be true or false, got ''$"),
-        ("--run.clock=", "^run.clock must be one of 'wall', 'cpu', got ''$"),
-        ("--data.targets=[gap] --model.steerable= ", "^model.steerable must be a mapping or null, got ' '$"),
+        ("--loss.huber_delta=", "^loss.huber_delta is '', but it must be a number or null.$"),
+        ("--loss.huber_delta= ", "^loss.huber_delta is ' ', but it must be a number or null.$"),
+        ("--model.correlation=", "^model.correlation is '', but it must be a whole number or null.$"),
+        ("--run.patience= ", "^run.patience is ' ', but it must be a whole number or null.$"),
+        ("--model.inputs=no", r"^model.inputs is 'no', but it must be a list \(of text\).$"),
+        ("--run.compile=", "^run.compile is '', but it must be true or false.$"),
+        ("--run.clock=", "^run.clock is '', but it must be one of 'wall', 'cpu'.$"),
+        (
+            "--data.targets=[gap] --model.steerable= ",
+            "^model.steerable is ' ', but it must be SteerableSettings or a mapping or null.$",
+        ),
     ],
 )
 def test_empty_settings_are_told_in_words(word, message) -> None:
@@ -109,12 +112,45 @@ def test_empty_settings_are_told_in_words(word, message) -> None:
         read_config(None, ["--data.train=a", *re.split(" (?=--)", word)])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["--data.train=a", "b.yaml"],
+            "^command line: 'b.yaml' belongs to no option; give settings as --SECTION.NAME=",
+        ),
+        (["--data.train=a", "-x"], "^command line: unknown option '-x'; options begin with two hyphens"),
+        (["--data.train", "--run.seed=1"], "^command line: --data.train needs a value, as in --data.train=VALUE"),
+        (["--run=1"], "^run is a section: give its settings one by one, as --run.NAME=VALUE; got '1'"),
+        (["--run.seed=1"], "^data.train is missing; give it a value.$"),
+        (["--data.train=a", "--data.E0s={1: -13.6}"], "^data.E0s is {1: -13.6}, but .* keys are text, which 1 is not"),
+    ],
+)
+def test_words_that_give_no_setting(words, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_config(None, words)
+
+
+def test_values_are_those_of_yaml_or_text() -> None:
+    words = ["--data.train=123", "--data.cache=null", "--data.energy_key=null", "--run.output=2026-01-31"]
+    words += ["--optimizer.lr=1e-3", "--data.E0s.H=-13", "--model.group={name: C4v, axis: [0, 0, 1]}"]
+    config = read_config(None, words)
+    assert (config.data.train, config.data.cache, config.data.energy_key) == ("123", None, "null")
+    assert (config.run.output, config.optimizer.lr) == ("2026-01-31", 1e-3)
+    assert isinstance(config.data.E0s["H"], float)
+    assert config.model["group"] == {"name": "C4v", "axis": [0, 0, 1]}
+    chosen = read_config(None, ["--data.train=a", "--data.targets", "gap", "U0"]).data.targets
+    assert chosen == read_config(None, ["--data.train=a", "--data.targets=[gap, U0]"]).data.targets == ["gap", "U0"]
+    words = ["--data.train=a", "--data.targets.gap=intensive eV", "--model.steerable.channels=4"]
+    assert read_config(None, words, kind=FinetuneConfig).model == {"steerable": {"channels": 4}}
+
+
 def test_old_names_are_answered_with_the_new_ones(monkeypatch) -> None:
     monkeypatch.setitem(RENAMED, "learning_rate", "lr")
     monkeypatch.setitem(RENAMED, "time", "wall")
     with pytest.raises(ConfigError, match="'optimizer.learning_rate'; it is now called 'optimizer.lr'"):
         read_config(None, ["--data.train=a", "--optimizer.learning_rate=1"])
-    with pytest.raises(ConfigError, match="run.clock must be .* got 'time', which is now called 'wall'"):
+    with pytest.raises(ConfigError, match="run.clock is 'time', but it must be .*; 'time' is now called 'wall'"):
         read_config(None, ["--data.train=a", "--run.clock=time"])
 
 
