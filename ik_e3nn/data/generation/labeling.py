@@ -4,18 +4,19 @@ import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.abc import GetPropertiesMixin
-from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator
 from ase.calculators.mixing import SumCalculator
 from numpy.typing import NDArray
 
+from ik_e3nn.data.generation.info_calculator import InfoCalculator, info_changes
 from ik_e3nn.data.labels.own_labels import has_stress
 from ik_e3nn.data.labels.values import stress_matrix
 from ik_e3nn.errors import DataError, IKError
@@ -172,7 +173,7 @@ def make_calculator(
     return calculator
 
 
-class StateCalculator(Calculator):
+class StateCalculator(InfoCalculator):
     """A calculator by name that takes the charge and spin of each structure from its ``info``.
 
     Args:
@@ -183,8 +184,6 @@ class StateCalculator(Calculator):
         >>> StateCalculator("emt").get_property("forces", Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])).shape
         (2, 3)
     """
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
     def __init__(self, name: str, options: Mapping[str, Any] | None = None) -> None:
         super().__init__()
@@ -200,22 +199,11 @@ class StateCalculator(Calculator):
             self._states[state] = make_calculator(self._name, *state, self._options)
         return self._states[state]
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energy and forces; see ASE."""
-        super().calculate(atoms, list(properties), list(system_changes))
-        calculator = self._of(self.atoms)
-        forces = calculator.get_property("forces", self.atoms)
-        self.results: dict[str, Any] = {"energy": calculator.get_property("energy", self.atoms), "forces": forces}
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation."""
-        changes: list[str] = super().check_state(atoms, tol)
-        return changes + _info_changes(self.atoms, atoms)
+    def evaluate(self, atoms: Atoms) -> dict[str, Any]:
+        """Energy and forces."""
+        calculator = self._of(atoms)
+        forces = calculator.get_property("forces", atoms)
+        return {"energy": calculator.get_property("energy", atoms), "forces": forces}
 
     def reset(self) -> None:
         """Forget all results."""
@@ -230,7 +218,7 @@ class _Sum(SumCalculator):
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What changed since the last calculation."""
         changes: list[str] = super().check_state(atoms, tol)
-        return changes + _info_changes(self.atoms, atoms)
+        return changes + info_changes(self.atoms, atoms)
 
     def reset(self) -> None:
         """Forget all results, also those of the parts."""
@@ -238,11 +226,6 @@ class _Sum(SumCalculator):
         self.results: dict[str, Any] = {}
         for calculator in self.mixer.calcs:
             calculator.reset()
-
-
-def _info_changes(last: Atoms | None, atoms: Atoms) -> list[str]:
-    """["info"] if charge, spin or the place of a surface differ from the last structure, otherwise []."""
-    return ["info"] if last is not None and str(last.info) != str(atoms.info) else []
 
 
 def _import_class(target: str) -> Any:

@@ -5,15 +5,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from ik_e3nn.data.generation.labeling import Labeler, LabelError
-from ik_e3nn.data.generation.sampling import (
-    Frame,
-    Origin,
-    Sampler,
-    constrained_forces,
-    constrained_momenta,
-    constrained_positions,
-    fixed_atoms,
-)
+from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler, fixed_atoms
 
 FloatArray = NDArray[np.float64]
 
@@ -60,70 +52,63 @@ class LangevinSampler(Sampler):
         """The next frame; see ``Sampler.frame``."""
         labeler, temperature = origin.labeler, origin.temperature
         atoms, steps = origin.start.copy(), self.interval
-        masses, free = atoms.get_masses()[:, None], ~fixed_atoms(atoms)
-        constrained_positions(atoms, atoms.positions)  # constraints on bond lengths adopt the start
+        atoms.set_positions(atoms.positions)  # constraints on bond lengths adopt the start
         labeler.forget()
         if previous is None:
             steps += self.equilibration
-            momenta = np.sqrt(masses * units.kB * temperature) * rng.normal(size=(len(atoms), 3))
-            momenta = _without_drift(atoms, momenta)
+            spread = np.sqrt(atoms.get_masses()[:, None] * units.kB * temperature)
+            _set_momenta(atoms, spread * rng.normal(size=(len(atoms), 3)))
             forces = labeler.forces(atoms)
         else:
             atoms.positions = previous.positions
+            atoms.set_momenta(previous.momenta, apply_constraint=False)
             forces = previous.labels.forces
-            momenta = np.zeros((len(atoms), 3)) if previous.momenta is None else previous.momenta
         for _ in range(steps):
-            momenta, forces = self._step(atoms, momenta, forces, temperature, rng, labeler)
-        _check_temperature(momenta, masses, free, temperature)
-        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms), momenta)
+            forces = self._step(atoms, forces, temperature, rng, labeler)
+        _check_temperature(atoms, temperature)
+        return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms), atoms.get_momenta())
 
     def _step(
-        self,
-        atoms: Atoms,
-        momenta: FloatArray,
-        forces: FloatArray,
-        temperature: float,
-        rng: np.random.Generator,
-        labeler: Labeler,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Move the atoms by half kick, half drift, thermostat, half drift, half kick; return new momenta and forces."""
-        masses = atoms.get_masses()[:, None]
+        self, atoms: Atoms, forces: FloatArray, temperature: float, rng: np.random.Generator, labeler: Labeler
+    ) -> FloatArray:
+        """Move the atoms by half kick, half drift, thermostat, half drift, half kick; return the new forces."""
         decay = np.exp(-self.friction * self.timestep)
-        noise = np.sqrt((1.0 - decay**2) * masses * units.kB * temperature)
-        momenta = self._kicked(atoms, momenta, forces)
-        momenta = self._drifted(atoms, momenta)
-        momenta = _without_drift(atoms, decay * momenta + noise * rng.normal(size=momenta.shape))
-        momenta = self._drifted(atoms, momenta)
+        noise = np.sqrt((1.0 - decay**2) * atoms.get_masses()[:, None] * units.kB * temperature)
+        self._kick(atoms, forces)
+        self._drift(atoms)
+        _set_momenta(atoms, decay * atoms.get_momenta() + noise * rng.normal(size=atoms.positions.shape))
+        self._drift(atoms)
         forces = labeler.forces(atoms)
-        return self._kicked(atoms, momenta, forces), forces
+        self._kick(atoms, forces)
+        return forces
 
-    def _kicked(self, atoms: Atoms, momenta: FloatArray, forces: FloatArray) -> FloatArray:
-        """Momenta after half a step under the forces."""
-        pull = constrained_forces(atoms, forces) if atoms.constraints else forces
-        return constrained_momenta(atoms, momenta + 0.5 * self.timestep * pull)
+    def _kick(self, atoms: Atoms, forces: FloatArray) -> None:
+        """Change the momenta by the forces of half a step."""
+        pull = forces.copy()
+        for constraint in atoms.constraints:
+            constraint.adjust_forces(atoms, pull)
+        atoms.set_momenta(atoms.get_momenta() + 0.5 * self.timestep * pull)
 
-    def _drifted(self, atoms: Atoms, momenta: FloatArray) -> FloatArray:
-        """Move the atoms for half a step under their constraints, and return the momenta of that motion."""
-        masses, before = atoms.get_masses()[:, None], atoms.get_positions()
-        goal = before + 0.5 * self.timestep * momenta / masses
-        atoms.positions = constrained_positions(atoms, goal)
-        if not atoms.constraints or np.array_equal(atoms.positions, goal):
-            return momenta
-        made = momenta + (atoms.positions - goal) * masses / (0.5 * self.timestep)
-        return constrained_momenta(atoms, made)
-
-
-def _without_drift(atoms: Atoms, momenta: FloatArray) -> FloatArray:
-    """Momenta under the constraints, or, if there are none, without the drift of the center of mass."""
-    if atoms.constraints or len(momenta) == 1:
-        return constrained_momenta(atoms, momenta)
-    masses = atoms.get_masses()[:, None]
-    return momenta - masses * momenta.sum(axis=0) / masses.sum()
+    def _drift(self, atoms: Atoms) -> None:
+        """Move the atoms for half a step; if constraints change their way, the momenta become those of the motion."""
+        masses, momenta = atoms.get_masses()[:, None], atoms.get_momenta()
+        goal = atoms.positions + 0.5 * self.timestep * momenta / masses
+        atoms.set_positions(goal)
+        if atoms.constraints and not np.array_equal(atoms.positions, goal):
+            atoms.set_momenta(momenta + (atoms.positions - goal) * masses / (0.5 * self.timestep))
 
 
-def _check_temperature(momenta: FloatArray, masses: FloatArray, free: NDArray[np.bool_], temperature: float) -> None:
+def _set_momenta(atoms: Atoms, momenta: FloatArray) -> None:
+    """Set momenta under the constraints, or, if there are none, without the drift of the center of mass."""
+    if not atoms.constraints and len(atoms) > 1:
+        masses = atoms.get_masses()[:, None]
+        momenta = momenta - masses * momenta.sum(axis=0) / masses.sum()
+    atoms.set_momenta(momenta)
+
+
+def _check_temperature(atoms: Atoms, temperature: float) -> None:
     """Raise if the atoms are much hotter than the thermostat."""
-    kinetic = 0.5 * (momenta**2 / masses).sum()
-    hot = 2.0 * kinetic / (3.0 * units.kB * max(int(free.sum()), 1))
+    free = int((~fixed_atoms(atoms)).sum())
+    hot = 2.0 * atoms.get_kinetic_energy() / (3.0 * units.kB * max(free, 1))
     if not hot < _RUNAWAY_FACTOR * temperature + _RUNAWAY_OFFSET:
         raise LabelError(f"the dynamics became unstable ({hot:.0f} K); use a smaller time step")

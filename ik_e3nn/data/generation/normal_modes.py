@@ -8,14 +8,7 @@ from ase.constraints import FixAtoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data.generation.labeling import Labeler
-from ik_e3nn.data.generation.sampling import (
-    Frame,
-    Origin,
-    Sampler,
-    constrained_momenta,
-    constrained_positions,
-    fixed_atoms,
-)
+from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler, constrained_momenta, fixed_atoms
 
 FloatArray = NDArray[np.float64]
 
@@ -77,7 +70,7 @@ class NormalModeSampler(Sampler):
         hessian = np.array(prepared["hessian"], dtype=np.float64).reshape(3 * len(free), 3 * len(free))
         atoms, goal = start.copy(), start.get_positions()
         goal[free] += thermal_displacement(hessian, start.get_masses()[free], temperature, rng)
-        atoms.positions = constrained_positions(atoms, goal)
+        atoms.set_positions(goal)
         labeler.forget()
         return Frame(atoms.positions.copy(), atoms.cell.array.copy(), labeler.label(atoms))
 

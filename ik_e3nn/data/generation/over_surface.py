@@ -1,13 +1,14 @@
 """Molecules over a surface: placed at random, and labeled without the atoms of the surface."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator
 from scipy.spatial.transform import Rotation
 
+from ik_e3nn.data.generation.info_calculator import InfoCalculator
 from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler
 from ik_e3nn.data.structures.joined import joined
@@ -68,7 +69,7 @@ def lifted(atoms: Atoms, height: float) -> Atoms:
     return copy
 
 
-class OverSubstrate(Calculator):
+class OverSubstrate(InfoCalculator):
     r"""Energy and forces of a molecule over a rigid substrate, for the atoms of the molecule alone.
 
     .. math:: E(\text{molecule}) = E(\text{molecule} + \text{substrate}) - E(\text{substrate})
@@ -86,8 +87,6 @@ class OverSubstrate(Calculator):
         (1, 3)
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
-
     def __init__(self, calculator: BaseCalculator, substrate: Atoms) -> None:
         super().__init__()
         self.labeler = Labeler(calculator)
@@ -97,21 +96,12 @@ class OverSubstrate(Calculator):
         self.substrate.set_constraint()
         self.alone: float | None = None
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energy and forces; see ASE."""
-        super().calculate(atoms, list(properties), list(system_changes))
+    def evaluate(self, atoms: Atoms) -> dict[str, Any]:
+        """Energy and forces of the molecule."""
         if self.alone is None:
             self.alone = self.labeler.label(self.substrate).energy
-        labels = self.labeler.label(joined(self.substrate, self.atoms))
-        self.results: dict[str, Any] = {
-            "energy": labels.energy - self.alone,
-            "forces": labels.forces[len(self.substrate) :],
-        }
+        labels = self.labeler.label(joined(self.substrate, atoms))
+        return {"energy": labels.energy - self.alone, "forces": labels.forces[len(self.substrate) :]}
 
     def reset(self) -> None:
         """Forget all results, also those of the inner calculator."""

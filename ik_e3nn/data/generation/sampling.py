@@ -162,7 +162,7 @@ class RattleSampler(Sampler):
         """The next frame; see ``Sampler.frame``."""
         del previous
         atoms = origin.start.copy()
-        constrained_positions(atoms, atoms.positions)  # constraints on bond lengths adopt the start
+        atoms.set_positions(atoms.positions)  # constraints on bond lengths adopt the start
         strain = rng.uniform(-self.strain, self.strain, (3, 3))
         periodic = atoms.cell.array[atoms.pbc]
         # Project onto the periodic vectors, so that non-periodic directions are not strained.
@@ -171,30 +171,9 @@ class RattleSampler(Sampler):
         atoms.set_cell(atoms.cell.array @ deformation)
         moves = self.displacement * rng.normal(size=(len(atoms), 3))
         atoms.positions = atoms.positions @ deformation
-        atoms.positions = constrained_positions(atoms, atoms.positions + moves)
+        atoms.set_positions(atoms.positions + moves)
         origin.labeler.forget()
         return Frame(atoms.positions.copy(), atoms.cell.array.copy(), origin.labeler.label(atoms))
-
-
-def constrained_positions(atoms: Atoms, positions: FloatArray) -> FloatArray:
-    """Adjust new positions to the constraints of a structure.
-
-    Args:
-        atoms: The structure before the move; it is not changed.
-        positions: New positions without constraints, (N, 3), in A.
-
-    Returns:
-        New positions under the constraints, (N, 3), in A.
-
-    Example:
-        >>> atoms = Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], constraint=FixAtoms([1]))
-        >>> constrained_positions(atoms, atoms.positions + 0.5).tolist()
-        [[0.5, 0.5, 0.5], [0.0, 0.0, 1.0]]
-    """
-    allowed = positions.copy()
-    for constraint in atoms.constraints:
-        constraint.adjust_positions(atoms, allowed)
-    return allowed
 
 
 def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
@@ -202,14 +181,6 @@ def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
     allowed = momenta.copy()
     for constraint in atoms.constraints:
         constraint.adjust_momenta(atoms, allowed)
-    return allowed
-
-
-def constrained_forces(atoms: Atoms, forces: FloatArray) -> FloatArray:
-    """Forces, (N, 3), under the constraints of a structure, with the forces of springs."""
-    allowed = forces.copy()
-    for constraint in atoms.constraints:
-        constraint.adjust_forces(atoms, allowed)
     return allowed
 
 

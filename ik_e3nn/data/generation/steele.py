@@ -1,17 +1,17 @@
 """A graphite wall without atoms: Steele's 10-4-3 potential, as an ASE calculator."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import Calculator, all_changes
 from ase.data import atomic_numbers, chemical_symbols
 from numpy.typing import NDArray
 
+from ik_e3nn.data.generation.info_calculator import InfoCalculator
 from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import surface_vectors
+from ik_e3nn.graph.build import heights_over_surface
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +29,7 @@ UFF = {
 }  # fmt: skip
 
 
-class SteeleWall(Calculator):
+class SteeleWall(InfoCalculator):
     r"""The energy of atoms at heights z over a wall of graphite, averaged over lateral positions.
 
     .. math:: V(z) = 2 \pi \epsilon \rho \sigma^2 \Delta \left[ \frac25 \Big(\frac{\sigma}{z}\Big)^{10}
@@ -68,35 +68,18 @@ class SteeleWall(Calculator):
             raise DataError(f"the width of a slit must be positive, in A; got {width}")
         self.width = width
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energies and forces; see ASE."""
-        super().calculate(atoms, list(properties), list(system_changes))
-        vectors = surface_vectors(self.atoms)
-        normal = vectors.get("surface_normal", np.array([0.0, 0.0, 1.0]))
-        normal = normal / np.linalg.norm(normal)
-        heights = (self.atoms.positions - vectors.get("surface_origin", 0.0)) @ normal
+    def evaluate(self, atoms: Atoms) -> dict[str, Any]:
+        """Energies and forces."""
+        normal = surface_vectors(atoms).get("surface_normal", np.array([0.0, 0.0, 1.0]))
+        heights = heights_over_surface(atoms)
         if self.width is None:
-            energies, slopes = steele(heights, self.atoms.numbers)
+            energies, slopes = steele(heights, atoms.numbers)
         else:
-            below, down = steele(self.width / 2 + heights, self.atoms.numbers)
-            above, up = steele(self.width / 2 - heights, self.atoms.numbers)
+            below, down = steele(self.width / 2 + heights, atoms.numbers)
+            above, up = steele(self.width / 2 - heights, atoms.numbers)
             energies, slopes = below + above, down - up
-        forces = -slopes[:, None] * normal
-        self.results: dict[str, Any] = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """Changes since the last calculation, including those of the wall's place."""
-        changes: list[str] = super().check_state(atoms, tol)
-        old = {} if self.atoms is None else surface_vectors(self.atoms)
-        new = surface_vectors(atoms)
-        if old.keys() != new.keys() or any(not np.array_equal(old[key], new[key]) for key in old):
-            changes.append("info")
-        return changes
+        forces = -slopes[:, None] * normal / np.linalg.norm(normal)
+        return {"energy": float(energies.sum()), "energies": energies, "forces": forces}
 
 
 def steele(heights: FloatArray, numbers: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
