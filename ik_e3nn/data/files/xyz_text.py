@@ -16,13 +16,8 @@ from ase.data import atomic_numbers
 from ik_e3nn.data.structures.isotopes import HYDROGEN_ISOTOPES, set_isotopes
 from ik_e3nn.errors import DataError
 
-_MANY = 10**7  # atoms; a frame with more is refused
 _WIDE = re.compile(r":[A-Za-z]:(\d{6,})")  # more columns than any property has
 _PROPERTIES = "species:S:1:pos:R:3"  # default columns
-
-
-class _EndlessError(DataError):
-    """A frame announces so many atoms or columns that ASE's reader would run for hours or fill the memory."""
 
 
 class Frame(NamedTuple):
@@ -31,13 +26,11 @@ class Frame(NamedTuple):
     Attributes:
         number: Its place in the file, from 0.
         line: Its first line, from 1.
-        size: Number of its lines.
-        lines: The count, the comment and one line for each atom.
+        lines: The count, the comment, one line for each atom, and the vectors of the cell in some files.
     """
 
     number: int
     line: int
-    size: int
     lines: list[str]
 
 
@@ -68,53 +61,35 @@ def open_text(path: Path, errors: str = "replace") -> IO[str]:
 def read_xyz(path: Path, index: int | slice) -> list[Atoms]:
     """Frames of a file by ASE's reader; D and T become hydrogen with the mass of the isotope.
 
+    ASE seeks back and forth, stops at blank lines and does not know D and T: it is given the text of the frames.
+
     Args:
         path: An xyz or extxyz file, gzipped or not.
         index: Which frames.
 
     Returns:
-        The frames.
+        The frames; none if the file has no such frames.
 
     Raises:
-        DataError: The file cannot be read; the message names frame and line if they are known.
+        DataError: A frame does not begin with its number of atoms, or ends too early; the message names frame and line.
     """
-    if not path.name.lower().endswith(".gz") and not _has_gaps(path):
-        try:
-            found = ase.io.read(path, index=index, format="extxyz", do_not_split_by_at_sign=True)
-            return found if isinstance(found, list) else [found]
-        except KeyError as error:
-            if not {str(key).capitalize() for key in error.args} & HYDROGEN_ISOTOPES.keys():
-                raise
-    text, isotopes = plain_text(path)
-    # ASE seeks back and forth, which is about twenty times as fast in memory as in a gzipped file.
-    places = range(len(isotopes))[index]
-    found = ase.io.read(io.StringIO(text), index=index, format="extxyz")
-    chosen = found if isinstance(found, list) else [found]
-    for atoms, place in zip(chosen, [places] if isinstance(places, int) else places, strict=True):
+    frames = [_plain(frame) for frame in _chosen(path, index)]
+    if not frames:
+        return []
+    found = ase.io.read(io.StringIO("".join(text for text, _ in frames)), index=":", format="extxyz")
+    for atoms, (_, isotopes) in zip(found, frames, strict=True):
         if "masses" not in atoms.arrays:
-            set_isotopes(atoms, isotopes[place])
-    return chosen
+            set_isotopes(atoms, isotopes)
+    return list(found)
 
 
-def _has_gaps(path: Path) -> bool:
-    """Whether there are blank lines before a frame, where ASE's reader stops, or bytes that it may fail to decode."""
-    expected = 1
-    try:
-        with path.open("rb") as binary:
-            if binary.read(3) == b"\xef\xbb\xbf":
-                return True
-        with open_text(path, errors="strict") as stream:
-            for frame in _frames(stream, path, keep=False):
-                if frame.line != expected:
-                    return True
-                expected += frame.size
-    except UnicodeDecodeError:  # a comment in another encoding
-        return True
-    except _EndlessError:
-        return True
-    except DataError:  # ASE's reader raises an error if this frame is read
-        return False
-    return False
+def _chosen(path: Path, index: int | slice) -> list[Frame]:
+    """Some frames of a file, whose other frames are only counted."""
+    chosen = range(count_frames(path))[index]
+    places = [chosen] if isinstance(chosen, int) else chosen
+    with open_text(path) as stream:
+        found = {frame.number: frame for frame in _frames(stream, path) if frame.number in places}
+    return [found[place] for place in places]
 
 
 def count_frames(path: Path) -> int:
@@ -137,47 +112,23 @@ def count_frames(path: Path) -> int:
         2
     """
     with open_text(path) as stream:
-        return sum(1 for _ in _frames(stream, path, keep=False))
+        return sum(1 for _ in _frames(stream, path))
 
 
-def plain_text(path: Path) -> tuple[str, list[list[int]]]:
-    """The text without D, T and blank lines between frames, which ASE cannot read, and the isotopes of each frame.
-
-    Args:
-        path: An xyz or extxyz file, gzipped or not.
-
-    Returns:
-        The text; and for every frame the mass number of every atom, 0 for the natural mixture.
-
-    Raises:
-        DataError: As for ``count_frames``.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     ase.io.write(f"{folder}/a.xyz", Atoms("OH"))
-        ...     file = Path(folder) / "a.xyz"
-        ...     _ = file.write_text(file.read_text().replace("H ", "D "))
-        ...     plain_text(file)[1]
-        [[0, 2]]
-    """
-    text, isotopes = [], []
-    with open_text(path) as stream:
-        for frame in _frames(stream, path, keep=True):
-            column = _column(frame.lines[1], "species")
-            lines, found = frame.lines[:2], []
-            for line in frame.lines[2:]:
-                words = line.split()
-                symbol = words[column].capitalize() if column is not None and column < len(words) else ""
-                element, isotope = HYDROGEN_ISOTOPES.get(symbol, ("", 0))
-                if isotope and column is not None:
-                    words[column] = element
-                lines.append(" ".join(words) + "\n" if isotope else line)
-                if not line.lstrip().startswith("VEC"):
-                    found.append(isotope)
-            text += lines
-            isotopes.append(found)
-    return "".join(line if line.endswith("\n") else line + "\n" for line in text), isotopes
+def _plain(frame: Frame) -> tuple[str, list[int]]:
+    """The text of a frame with H in place of D and T, and the mass number of every atom, 0 for the natural mixture."""
+    column = _column(frame.lines[1], "species")
+    lines, isotopes = frame.lines[:2], []
+    for line in frame.lines[2:]:
+        words = line.split()
+        symbol = words[column].capitalize() if column is not None and column < len(words) else ""
+        element, isotope = HYDROGEN_ISOTOPES.get(symbol, ("", 0))
+        if isotope and column is not None:
+            words[column] = element
+        lines.append(" ".join(words) if isotope else line)
+        if not line.lstrip().startswith("VEC"):
+            isotopes.append(isotope)
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines), isotopes
 
 
 def first_fault(path: Path) -> str:
@@ -191,7 +142,7 @@ def first_fault(path: Path) -> str:
     """
     try:
         with open_text(path) as stream:
-            for frame in _frames(stream, path, keep=True):
+            for frame in _frames(stream, path):
                 fault = _fault(frame)
                 if fault:
                     return fault
@@ -200,8 +151,8 @@ def first_fault(path: Path) -> str:
     return ""
 
 
-def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
-    """Frames of a stream, with all their lines only if ``keep`` is True."""
+def _frames(stream: IO[str], path: Path) -> Iterator[Frame]:
+    """Frames of a stream."""
     number, at = 0, 0
     waiting = next(stream, None)
     while waiting is not None:
@@ -218,30 +169,26 @@ def _frames(stream: IO[str], path: Path, *, keep: bool) -> Iterator[Frame]:
                 f"{path} cannot be read: frame {number}, line {at}: the number of atoms is expected, got "
                 f"{waiting.strip()!r:.60}"
             )
-        lines, taken = [waiting], 1
+        lines = [waiting]
         for line in islice(stream, min(count + 1, sys.maxsize)):
-            taken += 1
-            wide = _WIDE.search(line) if taken == 2 else None
+            wide = _WIDE.search(line) if len(lines) == 1 else None
             if wide is not None:
-                raise _EndlessError(
+                raise DataError(
                     f"{path} cannot be read: frame {number}, line {at + 1}: a property with {wide[1]:.30} columns is "
                     "announced"
                 )
-            if keep:
-                lines.append(line)
-        if taken < count + 2 and not (count == 0 and taken == 1):
-            kind = DataError if count < _MANY else _EndlessError
-            raise kind(
+            lines.append(line)
+        if len(lines) < count + 2 and not (count == 0 and len(lines) == 1):
+            raise DataError(
                 f"{path} cannot be read: frame {number}, line {at}: {count} atoms are announced, but the file ends "
-                f"after {max(taken - 2, 0)}"
+                f"after {max(len(lines) - 2, 0)}"
             )
-        waiting, first = next(stream, None), at
-        at += taken - 1
+        waiting = next(stream, None)
         while waiting is not None and waiting.lstrip().startswith("VEC"):
-            at += 1
-            lines += [waiting] if keep else []
+            lines.append(waiting)
             waiting = next(stream, None)
-        yield Frame(number, first, at + 1 - first, lines)
+        yield Frame(number, at, lines)
+        at += len(lines) - 1
         number += 1
 
 
