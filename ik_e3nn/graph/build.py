@@ -5,18 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch_geometric.data import Batch, Data
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SPIN_KEY, structure_number
 from ik_e3nn.graph.bonds.stored import check_bonds, edge_bond_types, fitting_bonds
 from ik_e3nn.graph.neighbors.search import neighbor_list
 from ik_e3nn.graph.occupancy import check_occupancy
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 NUMBER_KEYS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
 SURFACE_FIELDS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)  # also their keys in atoms.info

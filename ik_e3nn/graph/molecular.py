@@ -5,9 +5,9 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
 from torch_geometric.data import Data
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph.bonds.stored import KEPT_BY, fitting_bonds, has_bonds
 from ik_e3nn.graph.build import build_graph
@@ -59,7 +59,7 @@ def build_molecular_graph(
     return build_graph(atoms, r_max, dtype=dtype, bonds=bonds, pairs=pairs)
 
 
-def bonded_pairs(bonds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def bonded_pairs(bonds: IntArray) -> tuple[IntArray, FloatArray]:
     """Both directions of all bonds as an edge list, sorted by receiver, and shifts of zero.
 
     Example:
@@ -72,9 +72,7 @@ def bonded_pairs(bonds: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[n
     return np.ascontiguousarray(both.T), np.zeros((len(both), 3))
 
 
-def _joined(
-    pairs: tuple[NDArray[np.int64], NDArray[np.float64]], bonds: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _joined(pairs: tuple[IntArray, FloatArray], bonds: IntArray) -> tuple[IntArray, FloatArray]:
     """A neighbor list with the missing bonded pairs added, because a bond can be longer than the cutoff."""
     edge_index, shifts = pairs
     found = set(map(tuple, edge_index.T.tolist()))

@@ -2,13 +2,12 @@
 
 from math import ceil
 
-import numpy as np
 import torch
 from e3nn import o3
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.show.plane import AXES, Plane
 
 COLORS = "RdBu_r"  # red is positive, as for the axes of tensors
@@ -116,5 +115,5 @@ def _thinned(values: Tensor) -> Tensor:
     return values[EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
 
 
-def _ticks(plane: Plane) -> NDArray[np.float64]:
+def _ticks(plane: Plane) -> FloatArray:
     return plane.ticks()[EVERY // 2 :: EVERY].numpy()

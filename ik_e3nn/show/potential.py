@@ -30,11 +30,7 @@ Whole = Callable[[Tensor, Pair, Sequence[int]], Tensor]
 
 
 def potential_kernel(
-    model: InteratomicPotential,
-    *,
-    layer: int = 0,
-    pairs: Sequence[str] = (),
-    channels: tuple[int, int] | None = None,
+    model: InteratomicPotential, *, layer: int = 0, pairs: Sequence[str] = (), channels: tuple[int, int] | None = None
 ) -> ShownKernel:
     """The kernel from fields of a sender to fields of a receiver, which is at the points relative to the sender.
 

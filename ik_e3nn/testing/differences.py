@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from ase import Atoms
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.graph import near_pairs
 from ik_e3nn.testing.report import PropertyResult
-from ik_e3nn.testing.subject import FloatArray, Subject, largest
+from ik_e3nn.testing.subject import Subject, largest
 from ik_e3nn.testing.variants import transformed
 
 FORCE_TOLERANCE = 1e-6  # eV/A

@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
 from torch import nn
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.graph import batch_graphs, build_graph, fields
 from ik_e3nn.models.networks.interface import PotentialFunction
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.testing.report import PropertyResult
 from ik_e3nn.testing.tolerances import POTENTIAL_TOLERANCE, floating_dtype
 
-FloatArray = NDArray[np.float64]
 ATOMS_PER_BATCH = 512
 
 

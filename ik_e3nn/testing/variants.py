@@ -2,12 +2,9 @@
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.graph import get_bonds, set_bonds
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def transformed(atoms: Atoms, matrix: FloatArray) -> Atoms:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import IntArray
 from ik_e3nn.data.structures.chem import Chem, rdBase, rdDetermineBonds
 from ik_e3nn.data.structures.molecules import bonds_of_mol, mol_from_smiles, without_bonds
 from ik_e3nn.errors import DataError
 
-IntArray = NDArray[np.int64]
 MAX_MATCHES = 256
 PLACE = "_place"  # property of an atom of the heavy graph: its index in the whole molecule
 

@@ -8,22 +8,20 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import IntArray
 from ik_e3nn.data.bonds.resonance import fewest_charges
 from ik_e3nn.data.structures.chem import Chem, rdBase, rdDetermineBonds
 from ik_e3nn.data.structures.molecules import bonds_of_mol, without_bonds
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import check_bonds
 
-IntArray = NDArray[np.int64]
-
 # Options of RDKit's search for bonded atoms, in the order in which they are tried: its default, then all atoms within
 # 1.2 and 1.12 sums of covalent radii. In small rings and cages, atoms that are not bonded can be as near as 1.23 sums.
 _WAYS: tuple[dict[str, Any], ...] = ({}, {"useVdw": True, "covFactor": 1.2}, {"useVdw": True, "covFactor": 1.12})
 
 
-def perceive_bonds(atoms: Atoms, charge: int) -> NDArray[np.int64]:
+def perceive_bonds(atoms: Atoms, charge: int) -> IntArray:
     """Bonds and their orders from positions and total charge.
 
     Args:

@@ -8,14 +8,12 @@ from math import log
 import numpy as np
 from ase import Atoms
 from ase.units import Hartree
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.labels.outliers import Column, robust_deviation, robust_scores
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.suspicions.unit_evidence import agreed, total_energy_ratios
 from ik_e3nn.data.suspicions.unit_names import ENERGIES
-
-FloatArray = NDArray[np.float64]
 
 OUTLIER_SCORE = 10.0
 _FEWEST = 10  # values needed to estimate a spread

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.checking.columns import column_doubts, mixed_units, property_column, total_energy_unit
 from ik_e3nn.data.checking.report import CheckReport
 from ik_e3nn.data.graphs.dataset import force_rms
@@ -12,21 +12,13 @@ from ik_e3nn.data.labels.energy_reference import EnergyReference, fit_energy_ref
 from ik_e3nn.data.labels.finding import missing_labels
 from ik_e3nn.data.labels.keys import LabelKeys
 from ik_e3nn.data.labels.labeled_set import LabeledSet
-from ik_e3nn.data.labels.outliers import (
-    energy_column,
-    force_column,
-    incomplete_column,
-    oddities,
-    stress_column,
-)
+from ik_e3nn.data.labels.outliers import energy_column, force_column, incomplete_column, oddities, stress_column
 from ik_e3nn.data.labels.placeholders import property_placeholders, without_placeholders
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.structures.geometry import closest_contacts
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.targets import mechanics_of
-
-FloatArray = NDArray[np.float64]
 
 _SAME_ENERGY = 1e-3  # eV, of equal structures
 

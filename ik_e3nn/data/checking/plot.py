@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.checking.report import CheckReport
 from ik_e3nn.data.structures.geometry import CLOSE_RATIO, Contact
 from ik_e3nn.pictures import picture
@@ -60,7 +60,7 @@ def _plot_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
 
 def histogram(
     axes: Axes,
-    values: NDArray[np.float64],
+    values: FloatArray,
     title: str,
     label: str,
     counted: str,

@@ -14,15 +14,13 @@ from ase import Atoms
 from ase.calculators.abc import GetPropertiesMixin
 from ase.calculators.calculator import BaseCalculator
 from ase.calculators.mixing import SumCalculator
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.generation.info_calculator import InfoCalculator, info_changes
 from ik_e3nn.data.labels.own_labels import has_stress
 from ik_e3nn.data.labels.values import stress_matrix
 from ik_e3nn.errors import DataError, IKError
 from ik_e3nn.optional import needed
-
-FloatArray = NDArray[np.float64]
 
 CALCULATOR_NAMES = ("gfn2-xtb", "gfn1-xtb", "emt", "lj", "steele")
 

@@ -2,12 +2,10 @@
 
 import numpy as np
 from ase import Atoms, units
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.generation.labeling import Labeler, LabelError
 from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler, fixed_atoms
-
-FloatArray = NDArray[np.float64]
 
 # A kinetic temperature this far above the thermostat's means that the integration has failed.
 _RUNAWAY_FACTOR, _RUNAWAY_OFFSET = 10.0, 3000.0

@@ -5,12 +5,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.constraints import FixAtoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler, constrained_momenta, fixed_atoms
-
-FloatArray = NDArray[np.float64]
 
 # In ASE units an energy hbar*omega of 1 cm^-1 is omega = invcm / hbar.
 _HBAR = units._hbar * units.J * units.s
@@ -84,7 +82,7 @@ def _sprung(atoms: Atoms, forces: FloatArray) -> FloatArray:
     return pulled
 
 
-def _allowed(start: Atoms, free: NDArray[np.int64], hessian: FloatArray) -> FloatArray:
+def _allowed(start: Atoms, free: IntArray, hessian: FloatArray) -> FloatArray:
     r"""A Hessian without the directions fixed by constraints, :math:`M P^T M^{-1} H M^{-1} P M`.
 
     P applies the constraints to momenta, so that the modes are small motions under the constraints.

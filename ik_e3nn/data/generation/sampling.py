@@ -9,11 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.constraints import FixAtoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.data.generation.labeling import Labeler, Labels
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def constrained_momenta(atoms: Atoms, momenta: FloatArray) -> FloatArray:
     return allowed
 
 
-def fixed_atoms(atoms: Atoms) -> NDArray[np.bool_]:
+def fixed_atoms(atoms: Atoms) -> BoolArray:
     """Which atoms a ``FixAtoms`` constraint holds.
 
     Args:

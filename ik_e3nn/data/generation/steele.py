@@ -5,15 +5,13 @@ from typing import Any, ClassVar
 import numpy as np
 from ase import Atoms, units
 from ase.data import atomic_numbers, chemical_symbols
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.data.generation.info_calculator import InfoCalculator
 from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import surface_vectors
 from ik_e3nn.graph.build import heights_over_surface
-
-FloatArray = NDArray[np.float64]
 
 SIGMA_SURFACE = 3.40  # A, carbon of graphite
 EPSILON_SURFACE = 28.0 * units.kB
@@ -82,7 +80,7 @@ class SteeleWall(InfoCalculator):
         return {"energy": float(energies.sum()), "energies": energies, "forces": forces}
 
 
-def steele(heights: FloatArray, numbers: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+def steele(heights: FloatArray, numbers: IntArray) -> tuple[FloatArray, FloatArray]:
     """Energies (eV) and their derivatives (eV/A) of atoms at heights (A) over the wall; see ``SteeleWall``."""
     sigma, epsilon = _mixed(numbers)
     if (heights <= 0).any():
@@ -95,7 +93,7 @@ def steele(heights: FloatArray, numbers: NDArray[np.int64]) -> tuple[FloatArray,
     return energies, slopes
 
 
-def _mixed(numbers: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+def _mixed(numbers: IntArray) -> tuple[FloatArray, FloatArray]:
     """Lorentz-Berthelot sigma (A) and epsilon (eV) of atoms with the wall."""
     known = {atomic_numbers[symbol]: values for symbol, values in UFF.items()}
     unknown = unknown_symbols(numbers, known)

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
 from torch.utils.data import Dataset
 from torch_geometric.data import Data
 from tqdm import tqdm
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.graphs.edge_file import EDGE_FIELDS, EdgeFile, edge_key, write_edges
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.outliers import LARGE_FORCE, largest_forces
@@ -34,7 +34,6 @@ from ik_e3nn.user_path import user_path
 
 logger = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 _ABSURD_RMS = 100.0  # eV/A
 _NO_PAIRS = np.zeros((2, 0), dtype=np.int64), np.zeros((0, 3))

@@ -7,13 +7,13 @@ from itertools import chain
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ik_e3nn.arrays import IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds, structure_number
 from ik_e3nn.graph.build import NUMBER_KEYS, SURFACE_FIELDS, surface_vectors
 
-IntArray = NDArray[np.int64]
 PAPER_TRAIN = 100_000
 TEST_FRACTION = 0.1
 

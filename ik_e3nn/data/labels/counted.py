@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+
+from ik_e3nn.arrays import BoolArray
 
 
 class Counted:
@@ -21,7 +22,7 @@ class Counted:
     def __init__(self, places: Sequence[str], total: int) -> None:
         self.places, self.total = places, total
 
-    def __call__(self, members: NDArray[np.bool_]) -> str:
+    def __call__(self, members: BoolArray) -> str:
         """The part of a message for the structures that are True in ``members``, (n,)."""
         looked = f"{len(members)} structures" if len(members) == self.total else f"{len(members)} structures looked at"
         return f"{int(members.sum())} of {looked} (the first is {self.places[int(np.argmax(members))]})"

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.labels.least_squares import Fit, fit_unknown
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import DataError
@@ -16,7 +17,6 @@ from ik_e3nn.graph import neighbor_list
 
 logger = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 
 # An atom whose periodic images are farther away than this is treated as isolated, in A.
 ISOLATION_DISTANCE = 6.0

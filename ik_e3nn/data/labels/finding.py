@@ -16,13 +16,7 @@ from ik_e3nn.data.labels.keys import DEFAULT_KEYS, LabelKeys
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.own_labels import as_asked, has_stress, stored_values
 from ik_e3nn.data.labels.placeholders import label_placeholders
-from ik_e3nn.data.labels.values import (
-    StructureLabels,
-    force_array,
-    scalar_value,
-    stress_from_virial,
-    stress_matrix,
-)
+from ik_e3nn.data.labels.values import StructureLabels, force_array, scalar_value, stress_from_virial, stress_matrix
 from ik_e3nn.errors import DataError
 from ik_e3nn.listing import listed
 

@@ -9,14 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.data.labels.own_labels import with_own_labels
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import MECHANICS, Target, mechanics_of
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -103,17 +101,17 @@ class LabeledSet:
         return len(self.structures)
 
     @cached_property
-    def _ends(self) -> NDArray[np.int64]:
+    def _ends(self) -> IntArray:
         """Row of the first atom of each structure, and the number of all atoms, (M + 1,)."""
         return np.cumsum([0, *(len(atoms) for atoms in self.structures)])
 
     @property
-    def sizes(self) -> NDArray[np.int64]:
+    def sizes(self) -> IntArray:
         """Number of atoms of each structure, (M,)."""
         return np.diff(self._ends)
 
     @cached_property
-    def atom_owners(self) -> NDArray[np.int64]:
+    def atom_owners(self) -> IntArray:
         """Structure of every atom, (atoms of all structures,)."""
         return np.repeat(np.arange(len(self)), self.sizes)
 
@@ -153,7 +151,7 @@ class LabeledSet:
         rows = {True: slice(start, end), False: slice(index, index + 1)}
         return {target.name: self.values[target.name][rows[target.per_atom]] for target in self.targets}
 
-    def known(self, name: str) -> NDArray[np.bool_]:
+    def known(self, name: str) -> BoolArray:
         """Which structures have a value of a target, (M,); a value for one of their atoms is enough.
 
         Example:
@@ -166,7 +164,7 @@ class LabeledSet:
         labeled = np.isfinite(values).any(axis=tuple(range(1, values.ndim)))
         return np.bincount(self.atom_owners[labeled], minlength=len(self)) > 0
 
-    def owners(self, target: Target) -> NDArray[np.int64]:
+    def owners(self, target: Target) -> IntArray:
         """Structure of every row of a target's values."""
         return self.atom_owners if target.per_atom else np.arange(len(self))
 
@@ -185,7 +183,7 @@ class LabeledSet:
         counts = ", ".join(f"{name} {count}{keys.get(name, '')}" for name, count in self.counts().items())
         return "; ".join([f"labels of {len(self)} structures: {counts}", *self.notes])
 
-    def select(self, indices: Sequence[int] | NDArray[np.int64]) -> LabeledSet:
+    def select(self, indices: Sequence[int] | IntArray) -> LabeledSet:
         """Some of the structures, in the order given."""
         chosen, ends = [int(index) for index in indices], self._ends
         atoms = np.concatenate([np.zeros(0, int), *(np.arange(ends[index], ends[index + 1]) for index in chosen)])
@@ -279,7 +277,7 @@ class LabeledSet:
         return copies
 
 
-def known_rows(values: FloatArray) -> NDArray[np.bool_]:
+def known_rows(values: FloatArray) -> BoolArray:
     """Which rows of values (M, *shape) are known, (M,).
 
     >>> known_rows(np.array([1.0, np.nan])).tolist()

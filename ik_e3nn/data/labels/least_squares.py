@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from ik_e3nn.arrays import BoolArray, FloatArray
 
 
 class Fit(NamedTuple):
@@ -20,7 +19,7 @@ class Fit(NamedTuple):
     """
 
     coefficients: FloatArray
-    free: NDArray[np.bool_]
+    free: BoolArray
     rank: int
     condition: float
     rows: int

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
-
-FloatArray = NDArray[np.float64]
 
 OUTLIER_SCORE = 8.0
 LARGE_FORCE = 50.0
@@ -39,7 +37,7 @@ class Column:
     what: str
     values: FloatArray
     scores: FloatArray
-    far: NDArray[np.bool_]
+    far: BoolArray
     deviation: float
     is_sum: bool = False
 
@@ -236,6 +234,6 @@ def _scores_of_size(sizes: FloatArray) -> FloatArray:
         return robust_scores(np.log10(np.where(sizes > 0, sizes, np.nan)))
 
 
-def _few(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _few(flags: BoolArray) -> BoolArray:
     """The flags, or none if more than a tenth is set: these are a second kind of structure rather than outliers."""
     return flags if flags.sum() <= max(1.0, 0.1 * len(flags)) else np.zeros_like(flags)

@@ -8,16 +8,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.outliers import robust_deviation
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.targets import Target
-
-FloatArray = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 # Numbers that programs and people write for missing values, of either sign; one occurrence is enough.
 _WELL_KNOWN = (999.0, 9999.0, 99999.0, 999999.0, 1e10, 1e20, 1e30)
@@ -35,7 +33,7 @@ class Placeholder(NamedTuple):
     """
 
     value: float
-    members: Flags
+    members: BoolArray
 
 
 def find_placeholders(values: FloatArray, structures: Sequence[Atoms]) -> list[Placeholder]:
@@ -224,7 +222,7 @@ def _differ(structures: Sequence[Atoms]) -> bool:
 
 
 def _is_far(
-    values: FloatArray, members: Flags, others: Flags, structures: Sequence[Atoms], bounds: tuple[float, float]
+    values: FloatArray, members: BoolArray, others: BoolArray, structures: Sequence[Atoms], bounds: tuple[float, float]
 ) -> bool:
     """Whether the members are beyond these quantiles of the others by much more than the spread of the others."""
     if others.sum() < _FEWEST:
@@ -239,7 +237,7 @@ def _is_far(
     return gap > (_FAR / 2 if bounds == (0.5, 0.5) else _FAR) * deviation
 
 
-def _beside_composition(values: FloatArray, others: Flags, structures: Sequence[Atoms]) -> FloatArray:
+def _beside_composition(values: FloatArray, others: BoolArray, structures: Sequence[Atoms]) -> FloatArray:
     """Values minus a sum over elements that is fitted to the others, if it explains nine tenths of their spread."""
     counts = composition(structures)
     if others.sum() < 5 * max(2, counts.shape[1]):

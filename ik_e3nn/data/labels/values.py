@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.errors import DataError
 
-FloatArray = NDArray[np.float64]
 # Positions (row, column) of the Voigt components xx, yy, zz, yz, xz, xy.
 _VOIGT_ROWS, _VOIGT_COLUMNS = (0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)
 

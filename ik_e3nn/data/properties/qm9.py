@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms, units
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.qm9_files import NAMES, read_arrays, read_sdf_table, read_xyz
 from ik_e3nn.data.structures.composition import composition
@@ -21,7 +21,6 @@ from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
-FloatArray = NDArray[np.float64]
 HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
 """Targets that are published in hartree."""
 ATOMIZED = ("U0", "U", "H", "G")

@@ -14,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.files.reading import expand_path
 from ik_e3nn.data.files.sdf import read_sdf_records
 from ik_e3nn.errors import DataError
@@ -36,7 +37,7 @@ class RawQM9(NamedTuple):
 
     structures: list[Atoms]
     numbers: list[int]
-    values: NDArray[np.float64]
+    values: FloatArray
     smiles: list[str] | None
 
 

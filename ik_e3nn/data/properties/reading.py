@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.files.reading import expand_path
 from ik_e3nn.data.files.sdf import is_sdf, read_sdf_records
 from ik_e3nn.data.files.smiles_table import SMILES_COLUMNS, given_smiles, is_table, read_table
-from ik_e3nn.data.labels.labeled_set import FloatArray, LabeledSet, joined
+from ik_e3nn.data.labels.labeled_set import LabeledSet, joined
 from ik_e3nn.data.properties.file_molecules import FileMolecule, molecules_of_file
 from ik_e3nn.data.properties.qm9 import TARGETS, read_qm9, sdf_of
 from ik_e3nn.data.properties.values import MISSING, value_of

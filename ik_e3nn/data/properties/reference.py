@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet, known_rows
 from ik_e3nn.data.labels.least_squares import fit_unknown
 from ik_e3nn.data.labels.outliers import robust_scores
@@ -19,8 +19,6 @@ from ik_e3nn.errors import DataError
 from ik_e3nn.targets import Target
 
 logger = logging.getLogger(__name__)
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def _from_isotropic(target: Target, numbers: FloatArray) -> FloatArray:
     return np.asarray(target.from_isotropic(torch.from_numpy(numbers)))
 
 
-def _absurd(rest: FloatArray) -> NDArray[np.bool_]:
+def _absurd(rest: FloatArray) -> BoolArray:
     """Which values are more than twenty robust standard deviations off; none if they are more than a twentieth."""
     size = float(rest.std()) or 1.0
     far = np.zeros(len(rest), dtype=bool)

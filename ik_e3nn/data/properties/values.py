@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 
-from ik_e3nn.data.labels.labeled_set import FloatArray
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.targets import Target
 

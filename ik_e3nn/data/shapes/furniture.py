@@ -6,8 +6,9 @@ import numpy as np
 from torch_geometric.data import Data
 from tqdm import tqdm
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.shapes.clouds import disturbed, mesh_cloud, turned
-from ik_e3nn.data.shapes.solids import FloatArray, Mesh, box, frustum, half_ring, join, vessel
+from ik_e3nn.data.shapes.solids import Mesh, box, frustum, half_ring, join, vessel
 from ik_e3nn.symmetry import SymmetryGroup
 
 Random = np.random.Generator

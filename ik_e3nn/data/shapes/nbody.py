@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-FloatArray = NDArray[np.float64]
+from ik_e3nn.arrays import BoolArray, FloatArray
 
 SPRING = 0.1  # strength of a spring between two particles
 LINK_PROBABILITY = 0.5
@@ -32,7 +31,7 @@ class Trajectories:
     positions: FloatArray
     velocities: FloatArray
     heights: FloatArray
-    links: NDArray[np.bool_]
+    links: BoolArray
     stiffness: float
     interval: float
 

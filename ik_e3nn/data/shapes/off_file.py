@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ik_e3nn.data.shapes.solids import IntArray, Mesh
+from ik_e3nn.arrays import IntArray
+from ik_e3nn.data.shapes.solids import Mesh
 from ik_e3nn.errors import DataError
 
 

@@ -5,10 +5,9 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from ik_e3nn.arrays import FloatArray, IntArray
 
 
 class Mesh(NamedTuple):

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
+
+from ik_e3nn.arrays import FloatArray
 
 
-def composition(structures: Sequence[Atoms], species: Sequence[int] | None = None) -> NDArray[np.float64]:
+def composition(structures: Sequence[Atoms], species: Sequence[int] | None = None) -> FloatArray:
     """Numbers of atoms of each element, (M, S).
 
     Args:

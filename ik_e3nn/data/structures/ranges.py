@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
-from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, eye
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.graph import near_pairs
 from ik_e3nn.graph.build import heights_over_surface
 
@@ -98,11 +98,11 @@ class AtomPairs:
         apart: Which are in contact: not joined by three bonds or fewer, and within reach.
     """
 
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    distances: NDArray[np.float64]
-    bonded: NDArray[np.bool_]
-    apart: NDArray[np.bool_]
+    first: IntArray
+    second: IntArray
+    distances: FloatArray
+    bonded: BoolArray
+    apart: BoolArray
 
 
 def atom_pairs(atoms: Atoms) -> AtomPairs:
@@ -133,9 +133,7 @@ def _distances(atoms: Atoms) -> tuple[dict[str, float], dict[str, float]]:
     return bonds, contacts
 
 
-def _joined_by_few(
-    sender: NDArray[np.int64], receiver: NDArray[np.int64], bonded: NDArray[np.bool_], size: int
-) -> NDArray[np.bool_]:
+def _joined_by_few(sender: IntArray, receiver: IntArray, bonded: BoolArray, size: int) -> BoolArray:
     """Which pairs are joined by a chain of at most three bonds."""
     if not bonded.any():
         return np.zeros(len(bonded), dtype=bool)
@@ -147,7 +145,7 @@ def _joined_by_few(
     return np.asarray(reached[sender, receiver]).ravel() > 0
 
 
-def _shortest(first: NDArray[np.int64], second: NDArray[np.int64], distances: NDArray[np.float64]) -> dict[str, float]:
+def _shortest(first: IntArray, second: IntArray, distances: FloatArray) -> dict[str, float]:
     """The shortest distance of each pair of elements."""
     found: dict[str, float] = {}
     codes = np.minimum(first, second) * 1000 + np.maximum(first, second)

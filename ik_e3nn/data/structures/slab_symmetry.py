@@ -4,13 +4,11 @@ import warnings
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.optional import needed
 from ik_e3nn.symmetry import SymmetryGroup
-
-FloatArray = NDArray[np.float64]
 
 SCHOENFLIES = {
     "1": "C1", "-1": "Ci", "2": "C2", "m": "Cs", "2/m": "C2h", "222": "D2", "mm2": "C2v", "mmm": "D2h",
@@ -87,7 +85,7 @@ def slab_operations(slab: Atoms, *, tolerance: float = 0.01) -> tuple[FloatArray
     return matrices, translations @ exact
 
 
-def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], FloatArray, FloatArray, FloatArray]:
+def _operations(slab: Atoms, tolerance: float) -> tuple[IntArray, FloatArray, FloatArray, FloatArray]:
     """Rotations (n, 3, 3) and translations (n, 3) in fractions of a cell, this cell (3, 3), and the slab's normal."""
     spglib = needed("spglib")
     cell = slab.cell.array.copy()
@@ -111,7 +109,7 @@ def _operations(slab: Atoms, tolerance: float) -> tuple[NDArray[np.int64], Float
     return rotations[kept], symmetry["translations"][kept], _symmetric_cell(cell, rotations[kept]), normal
 
 
-def _symmetric_cell(cell: FloatArray, rotations: NDArray[np.int64]) -> FloatArray:
+def _symmetric_cell(cell: FloatArray, rotations: IntArray) -> FloatArray:
     """The cell that the rotations map exactly onto itself, with the orientation of the given cell.
 
     A relaxed cell has its symmetry only to a tolerance, so that its operations would not form a group.

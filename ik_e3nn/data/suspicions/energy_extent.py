@@ -3,8 +3,8 @@
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.suspicions.unit_names import ENERGIES
@@ -59,7 +59,7 @@ def _is_unit(slope: float) -> bool:
     return any(abs(log(abs(slope) / size)) < _CLOSE for size in ENERGIES.values())
 
 
-def _rest(matrix: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+def _rest(matrix: FloatArray, values: FloatArray) -> float:
     """Root mean square of the residuals of linear least squares."""
     solution = np.linalg.lstsq(matrix, values, rcond=1e-10)[0]
     return float(np.sqrt(np.mean((values - matrix @ solution) ** 2)))

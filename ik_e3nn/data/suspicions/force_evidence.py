@@ -8,12 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.suspicions.unit_evidence import correlated, pairs_within
-
-FloatArray = NDArray[np.float64]
 
 # Force constants of bonds to hydrogen in eV/A^2, as in every force field (C-H 340 kcal/mol/A^2 for k/2).
 STIFFNESS = {6: 32.0, 7: 42.0, 8: 50.0, 16: 26.0}
@@ -141,7 +139,7 @@ def repulsion_responses(data: LabeledSet) -> Response:
     return _response(sums, np.isfinite(sums[:, 0]))
 
 
-def _response(sums: FloatArray, known: NDArray[np.bool_]) -> Response:
+def _response(sums: FloatArray, known: BoolArray) -> Response:
     """Cosine and ratio from sums of products, of squared forces and of squared expected forces, (n, 3)."""
     product, given, expected = sums.T
     known = known & (given > 0) & (expected > 0)

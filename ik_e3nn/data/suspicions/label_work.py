@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.labels.values import StructureLabels
 from ik_e3nn.data.suspicions.unit_evidence import correlated, is_sound
-
-FloatArray = NDArray[np.float64]
 
 _FRAMES, _GROUPS, _MOST_COORDINATES = 40, 8, 20_000
 

@@ -5,8 +5,8 @@ from itertools import product
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.labels.keys import LENGTH_UNITS, LabelKeys
@@ -16,9 +16,6 @@ from ik_e3nn.data.suspicions.force_evidence import Response, hydrogen_responses,
 from ik_e3nn.data.suspicions.two_kinds import FEWEST, few_others, second_kind
 from ik_e3nn.data.suspicions.unit_evidence import stress_sizes
 from ik_e3nn.data.suspicions.unit_names import ENERGIES, LENGTHS, STRESSES
-
-FloatArray = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 
 # Differences in eV per atom: more than any bond, which indicates two methods; and the least for two units.
 _OTHER_METHOD, _LEAST = 15.0, 1.0
@@ -59,7 +56,7 @@ def mixed_energies(data: LabeledSet, keys: LabelKeys, counted: Counted) -> str:
     known = np.isfinite(ratios)
     usual = known & (ratios > 0.67) & (ratios < 1.5)
     sizes = np.maximum(data.sizes, 1)
-    best: tuple[float, str, Flags] | None = None
+    best: tuple[float, str, BoolArray] | None = None
     for other, first in _energy_kinds(keys):
         scaled = np.where(known & ~usual, ratios / (1.0 / sizes if other == "per atom" else first), -1.0)
         distances = np.abs(np.log(np.where(scaled > 0, scaled, np.inf)))
@@ -118,7 +115,7 @@ def _energy_ratios(data: LabeledSet) -> tuple[FloatArray, FloatArray]:
     return ratios, gaps
 
 
-def _larger_side(energies: FloatArray, counts: FloatArray, usable: Flags) -> Flags:
+def _larger_side(energies: FloatArray, counts: FloatArray, usable: BoolArray) -> BoolArray:
     """The larger of two groups of energies per atom that differ in sign, or by a factor of two; all if there is one."""
     per_atom = np.where(usable, energies / np.maximum(counts.sum(axis=1), 1.0), np.nan)
     negative = usable & (per_atom < 0)

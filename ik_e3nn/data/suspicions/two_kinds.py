@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from ik_e3nn.arrays import BoolArray, FloatArray
 
 FEWEST = 3  # structures; fewer are outliers and no kind
 _WIDEST = 1.3  # largest half-width of a kind in the logarithm, at most a quarter of the distance between kinds
@@ -21,7 +20,7 @@ class SecondKind(NamedTuple):
     """
 
     names: list[str]
-    members: NDArray[np.bool_]
+    members: BoolArray
 
 
 def second_kind(values: FloatArray, factors: Mapping[str, float], usual: tuple[float, float]) -> SecondKind | None:
@@ -49,7 +48,7 @@ def second_kind(values: FloatArray, factors: Mapping[str, float], usual: tuple[f
         return None
     middles = np.quantile(logarithms[known], np.linspace(0.0, 1.0, 41))
     middles = middles[(middles > np.log(usual[0])) & (middles < np.log(usual[1]))]
-    best: tuple[int, dict[str, float], NDArray[np.bool_]] | None = None
+    best: tuple[int, dict[str, float], BoolArray] | None = None
     for factor in factors.values():
         shift = np.log(factor)
         width = min(_WIDEST, abs(shift) / 4)
@@ -71,7 +70,7 @@ def second_kind(values: FloatArray, factors: Mapping[str, float], usual: tuple[f
     )
 
 
-def few_others(known: NDArray[np.bool_], first: NDArray[np.bool_], second: NDArray[np.bool_]) -> bool:
+def few_others(known: BoolArray, first: BoolArray, second: BoolArray) -> bool:
     """Whether values of neither kind are at most a tenth of all, and a third of the smaller kind.
 
     Example:

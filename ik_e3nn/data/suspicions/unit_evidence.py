@@ -7,13 +7,11 @@ from contextlib import suppress
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbors.near import NearPairs, near_pairs
-
-FloatArray = NDArray[np.float64]
 
 # Exact non-relativistic total energies of atoms up to argon in Hartree, which DFT reproduces to about one percent
 # (E. R. Davidson et al., Phys. Rev. A 44, 7071 (1991)).

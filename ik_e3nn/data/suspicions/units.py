@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from ase.units import Hartree
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.data.labels.counted import Counted
 from ik_e3nn.data.labels.keys import LENGTH_UNITS, LabelKeys
 from ik_e3nn.data.labels.labeled_set import LabeledSet
@@ -132,7 +132,7 @@ def _energy(data: LabeledSet, slope: float | None, stiffness: float | None, keys
     return _Energy(None, "")
 
 
-def _all_electron(ratios: NDArray[np.float64], sizes: NDArray[np.int64], slope: float | None, keys: LabelKeys) -> str:
+def _all_electron(ratios: FloatArray, sizes: IntArray, slope: float | None, keys: LabelKeys) -> str:
     """Why energies are all-electron energies per atom; "" if they are not, or may be those of valence electrons."""
     whole = agreed(ratios * sizes)
     if whole is None or sizes.min() < 8 or (slope is not None and abs(log(abs(slope) * np.median(sizes))) > _TOLERANCE):

@@ -4,8 +4,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ik_e3nn.arrays import IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.bonds.record import OWNER, is_as_set, is_complete, read_record
 from ik_e3nn.graph.bonds.stored import BOND_KEY, check_bonds, fitting_bonds, has_bonds, set_bonds
@@ -119,7 +120,7 @@ def set_shares(atoms: Atoms, charges: ArrayLike, unpaired: ArrayLike) -> None:
         atoms.set_array(SHARES, shares)
 
 
-def get_shares(atoms: Atoms) -> NDArray[np.int64]:
+def get_shares(atoms: Atoms) -> IntArray:
     """Formal charges and unpaired electrons of all atoms, (N, 2), as stored by ``set_shares``; zeros if absent.
 
     Example:

@@ -5,17 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES, SPIN_KEY, structure_number
 from ik_e3nn.graph.neighbors.near import near_pairs
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # Distances in sums of covalent radii: closer atoms are certainly bonded (some atoms across rings of four are at 1.25);
 # the longest contact within a molecule (hydrogen bonds begin at 1.6).

@@ -4,16 +4,12 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.geometry import find_mic
-from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbors.near import near_pairs
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
 
 # Distances in sums of covalent radii: closer atoms are certainly neighbors; longer bonds are doubtful (I..I in CI4 are
 # at 1.22); the longest contact within a molecule; longer bonds are broken.

@@ -3,13 +3,10 @@
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.graph.bonds.contacts import BONDS, JOINED, STRETCHED, contacts, is_nonmetal, known_number, without_partner
 from ik_e3nn.graph.neighbors.search import neighbor_list
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 BOND = 1.25  # in sums of covalent radii; closer heavy atoms are bonded, and closer hydrogens up to `JOINED`
 STRAIGHT = 150.0  # degrees; an atom whose two bonds make a larger angle is sp
@@ -49,7 +46,7 @@ def missing_hydrogens(atoms: Atoms) -> str:
     return _unpaired(atoms, judged, bonds)
 
 
-def _unpaired(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> str:
+def _unpaired(atoms: Atoms, judged: BoolArray, bonds: tuple[IntArray, IntArray, FloatArray]) -> str:
     """Describe atoms that have too few bonds but form no multiple bond.
 
     These are two neighbors, or a carbon atom beside saturated atoms. The bonds of the carbon atom do not lie in a
@@ -115,7 +112,7 @@ def atoms_without_hydrogens(atoms: Atoms) -> IntArray:
     return _lacking(atoms, judged, _bonds(atoms, judged))
 
 
-def _lacking(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, IntArray, FloatArray]) -> IntArray:
+def _lacking(atoms: Atoms, judged: BoolArray, bonds: tuple[IntArray, IntArray, FloatArray]) -> IntArray:
     """Indices of atoms that have no hydrogen but require one."""
     numbers, (receiver, sender, vectors) = atoms.numbers, bonds
     counts = np.bincount(receiver, minlength=len(atoms))
@@ -136,7 +133,7 @@ def _lacking(atoms: Atoms, judged: NDArray[np.bool_], bonds: tuple[IntArray, Int
     return np.flatnonzero(lacking)
 
 
-def _bonds(atoms: Atoms, judged: NDArray[np.bool_]) -> tuple[IntArray, IntArray, FloatArray]:
+def _bonds(atoms: Atoms, judged: BoolArray) -> tuple[IntArray, IntArray, FloatArray]:
     """Bonds of the judged atoms, sorted by atom: atoms (n,), their neighbors (n,), and vectors to them (n, 3) in A."""
     radii, hydrogen = covalent_radii[atoms.numbers], atoms.numbers == 1
     largest = float(radii[judged].max())

@@ -5,13 +5,10 @@ import zlib
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbors.near import near_pairs
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 RECORD = "bond_partners"
 SLOTS = 4

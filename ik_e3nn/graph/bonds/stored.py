@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.bonds.fit import check_fit
 from ik_e3nn.graph.bonds.record import (
@@ -18,9 +19,6 @@ from ik_e3nn.graph.bonds.record import (
     recorded_bonds,
     write_record,
 )
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 BOND_KEY = "bonds"
 KEPT_BY = (
@@ -42,7 +40,7 @@ class StoredBonds(NamedTuple):
 
     bonds: IntArray
     listed: IntArray
-    known: NDArray[np.bool_]
+    known: BoolArray
 
 
 def get_bonds(atoms: Atoms) -> IntArray:
@@ -281,7 +279,7 @@ def _sorted_bonds(bonds: IntArray, num_atoms: int) -> tuple[IntArray, IntArray]:
     return pair[order], bonds[order, 2]
 
 
-def _points_forward(sender: IntArray, receiver: IntArray, shifts: IntArray) -> NDArray[np.bool_]:
+def _points_forward(sender: IntArray, receiver: IntArray, shifts: IntArray) -> BoolArray:
     """Whether an edge is that direction of a pair from which the image is chosen."""
     sign = np.where(shifts[:, 0] != 0, shifts[:, 0], np.where(shifts[:, 1] != 0, shifts[:, 1], shifts[:, 2]))
     return (sender < receiver) | ((sender == receiver) & (sign > 0))

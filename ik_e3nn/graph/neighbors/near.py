@@ -5,12 +5,9 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import covalent_radii
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.graph.neighbors.search import neighbor_list
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float64]
 
 
 class NearPairs(NamedTuple):

@@ -3,11 +3,9 @@
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray
 from ik_e3nn.errors import DataError
-
-FloatArray = NDArray[np.float64]
 
 MOST_PAIRS = 2e8  # per structure; a million atoms of a dense metal have as many within 6 A
 MOST_NEIGHBORS = 1e5  # per atom; in a dense metal an atom has 35,000 within 30 A
@@ -15,7 +13,7 @@ LONGEST_CUTOFF = 100.0  # A
 _CUBE_TO_BALL = np.pi / 6
 
 
-def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> None:
+def check_pair_count(points: FloatArray, box: FloatArray, periodic: BoolArray, r_max: float) -> None:
     """Refuse a structure with so many pairs within a cutoff that the search would exhaust the memory.
 
     Args:
@@ -53,7 +51,7 @@ def check_pair_count(points: FloatArray, box: FloatArray, periodic: NDArray[np.b
         )
 
 
-def estimated_pairs(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
+def estimated_pairs(points: FloatArray, box: FloatArray, periodic: BoolArray, r_max: float) -> float:
     """Approximate number of directed pairs: the larger of two estimates.
 
     One estimate spreads the atoms evenly over the cell, which includes periodic images. The other counts atoms in cubes

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from vesin import NeighborList
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbors.pair_count import MOST_PAIRS, check_pair_count, estimated_pairs
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 # Below this number of atoms, threads cost more time than they save, and data loaders run many searches at once.
 _ATOMS_PER_THREADED_LIST = 2000
@@ -134,8 +132,8 @@ def search_cell(cell: ArrayLike, pbc: ArrayLike) -> FloatArray:
 
 
 def _open_wide_gaps(
-    points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float
-) -> tuple[NDArray[np.bool_], IntArray]:
+    points: FloatArray, box: FloatArray, periodic: BoolArray, r_max: float
+) -> tuple[BoolArray, IntArray]:
     """Treat very long periodic directions as open if they have a gap wider than the cutoff, which no pair crosses.
 
     Returns:
@@ -158,14 +156,14 @@ def _open_wide_gaps(
     return periodic, wraps
 
 
-def _far_cells(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_]) -> IntArray:
+def _far_cells(points: FloatArray, box: FloatArray, periodic: BoolArray) -> IntArray:
     """The cell vectors to subtract from atoms that are many cells away, (N, 3), where vesin might divide by zero."""
     cells = np.floor(points @ np.linalg.inv(box)) * periodic
     cells[np.abs(cells).max(axis=1) <= _FAR] = 0.0
     return cells.astype(np.int64)
 
 
-def _search_cutoff(points: FloatArray, box: FloatArray, periodic: NDArray[np.bool_], r_max: float) -> float:
+def _search_cutoff(points: FloatArray, box: FloatArray, periodic: BoolArray, r_max: float) -> float:
     """The cutoff for the search; longer than ``r_max`` if vesin would divide by zero.
 
     vesin coarsens a grid of more than 1e5 cubes by the same factor in all three directions. Across a wide and thin

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
+from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph.neighbors.search import FloatArray, IntArray, neighbor_list
+from ik_e3nn.graph.neighbors.search import neighbor_list
 
 SAME_PLACE = 1e-4  # A
 _MARGIN = 1e-9  # A, against rounding
@@ -66,7 +66,7 @@ class SkinList:
         self.num_rebuilds = 0
         self._positions: FloatArray = np.zeros((0, 3))
         self._cell: FloatArray = np.zeros((3, 3))
-        self._pbc: NDArray[np.bool_] = np.zeros(3, dtype=bool)
+        self._pbc: BoolArray = np.zeros(3, dtype=bool)
         self._numbers: IntArray | None = None
         self._edge_index: IntArray = np.zeros((2, 0), dtype=np.int64)
         self._shifts: FloatArray = np.zeros((0, 3))

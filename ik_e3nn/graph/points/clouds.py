@@ -7,12 +7,7 @@ from ik_e3nn.optional import needed
 
 
 def nearest_edges(
-    positions: Tensor,
-    batch: Tensor,
-    k: int,
-    *,
-    receivers: Tensor | None = None,
-    max_distance: float | None = None,
+    positions: Tensor, batch: Tensor, k: int, *, receivers: Tensor | None = None, max_distance: float | None = None
 ) -> Tensor:
     """Edges from the k nearest points of the same cloud to each receiver, including the receiver itself.
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from ik_e3nn.arrays import BoolArray, IntArray
 from ik_e3nn.data.files.proteins.locations import Site
 from ik_e3nn.data.files.proteins.residues import WATER
 from ik_e3nn.errors import DataError
@@ -17,7 +17,7 @@ from ik_e3nn.graph.occupancy import FULL
 NEAREST, WATER_CONTACT = 0.76, 2.0
 
 
-def without_clashing_letters(sites: Sequence[Site], kept: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def without_clashing_letters(sites: Sequence[Site], kept: BoolArray) -> BoolArray:
     """Leave out residues that are alternates of another residue, because they clash with it and have other letters.
 
     The residue with the higher occupancy is kept, or the first letter if occupancies are equal. A residue is left out
@@ -61,7 +61,7 @@ def without_clashing_letters(sites: Sequence[Site], kept: NDArray[np.bool_]) -> 
     return kept
 
 
-def _clashes(sites: Sequence[Site], chosen: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _clashes(sites: Sequence[Site], chosen: IntArray) -> list[tuple[int, int]]:
     """Pairs of sites that cannot both be present."""
     if len(chosen) < 2:
         return []

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
+
+from ik_e3nn.arrays import BoolArray
 
 # In A; alternates of two residues that are nearer (a bond, a hydrogen bond) belong together: B is beside B, not A.
 CONTACT = 3.0
@@ -36,7 +37,7 @@ class Site(NamedTuple):
     position: tuple[float, float, float]
 
 
-def choose_locations(sites: Sequence[Site]) -> NDArray[np.bool_]:
+def choose_locations(sites: Sequence[Site]) -> BoolArray:
     """Choose the sites of one conformer.
 
     All atoms of a residue have the same letter: the one with the highest occupancy (the mean of its atoms), or the
