@@ -10,7 +10,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.renamed import new_name
@@ -18,6 +18,27 @@ from ik_e3nn.renamed import new_name
 LARGEST = 2**63 - 1  # the largest integer in tensors and files
 LARGEST_SEED = 2**32 - 1  # the largest seed that numpy accepts
 _DEEPEST = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """The numbers that a setting may have, for ``Annotated[int, Range(...)]``.
+
+    Args:
+        words: What a number must be, for messages.
+        holds: Whether a number is.
+    """
+
+    words: str
+    holds: Callable[[float], bool]
+
+
+Positive = Annotated[float, Range("positive", lambda x: x > 0)]
+NotNegative = Annotated[float, Range("zero or positive", lambda x: x >= 0)]
+Share = Annotated[float, Range("between 0 and 1", lambda x: 0 <= x <= 1)]
+Count = Annotated[int, Range("at least 1", lambda n: n >= 1)]
+CountOrZero = Annotated[int, Range("zero or positive", lambda n: n >= 0)]
+Seed = Annotated[int, Range(f"between 0 and {LARGEST_SEED} (2^32 - 1)", lambda n: 0 <= n <= LARGEST_SEED)]
 
 _WORDS: dict[Any, str] = {
     int: "a whole number",
@@ -35,7 +56,7 @@ def check_settings(settings: Any, section: str = "") -> None:
     """Raise an error for the first field of a dataclass that does not match its annotation.
 
     Numbers must be finite, and whole ones below 2^63; text must not be empty (unless that is its default) and hold no
-    NUL; a field called ``seed`` must be a seed that numpy accepts.
+    NUL. Types like ``Positive`` and ``Count`` limit numbers further.
 
     Args:
         settings: The dataclass.
@@ -60,8 +81,6 @@ def check_settings(settings: Any, section: str = "") -> None:
         if value == "" and field.default == "":
             continue
         check_value(value, hints[field.name], name)
-        if field.name == "seed" and not 0 <= value <= LARGEST_SEED:
-            raise ConfigError(f"{name} is {value}, but it must be between 0 and {LARGEST_SEED} (2^32 - 1).")
 
 
 def check_value(value: Any, kind: Any, name: str) -> None:
@@ -91,11 +110,20 @@ def members_of(kind: Any) -> list[Any]:
     return list(typing.get_args(kind)) if typing.get_origin(kind) in (typing.Union, types.UnionType) else [kind]
 
 
+def plain(kind: Any) -> Any:
+    """A type without limits of its numbers.
+
+    >>> plain(Count)
+    <class 'int'>
+    """
+    return typing.get_args(kind)[0] if typing.get_origin(kind) is Annotated else kind
+
+
 def in_words(kind: Any) -> str:
     """The name of a type in messages and helps.
 
-    >>> in_words(int | None), in_words(typing.Literal["wall", "cpu"])
-    ('a whole number or null', "one of 'wall', 'cpu'")
+    >>> in_words(int | None), in_words(typing.Literal["wall", "cpu"]), in_words(Count)
+    ('a whole number or null', "one of 'wall', 'cpu'", 'a whole number, at least 1')
     """
     return " or ".join(map(_in_words, members_of(kind)))
 
@@ -138,6 +166,11 @@ def _fault_of_number(value: Any, kind: type[Any]) -> str | None:
     if not math.isfinite(value):
         return "a finite number"
     return None
+
+
+def _fault_of_range(value: Any, inner: tuple[Any, ...]) -> str | None:
+    kind, limits = inner
+    return _fault(value, kind) or (None if limits.holds(value) else limits.words)
 
 
 def _fault_of_text(value: Any) -> str | None:
@@ -186,6 +219,7 @@ _Check = Callable[[Any, tuple[Any, ...]], str | None]
 _CHECKS: dict[Any, _Check] = {
     Any: _fault_of_anything,
     typing.Literal: _fault_of_choice,
+    Annotated: _fault_of_range,
     int: lambda value, _: _fault_of_number(value, int),
     float: lambda value, _: _fault_of_number(value, float),
     str: lambda value, _: _fault_of_text(value),
@@ -197,6 +231,7 @@ _CHECKS: dict[Any, _Check] = {
 
 def _same_family(value: Any, kind: Any) -> bool:
     """Whether a value is close to a type, so that the message is about this type and leaves out others."""
+    kind = plain(kind)
     origin = typing.get_origin(kind) or kind
     if isinstance(value, bool) or value is None:
         return False
@@ -213,6 +248,9 @@ def _in_words(kind: Any) -> str:
     origin = typing.get_origin(kind) or kind
     if origin is typing.Literal:
         return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
+    if origin is Annotated:
+        inner, limits = typing.get_args(kind)
+        return f"{in_words(inner)}, {limits.words}"
     return _WORDS.get(origin) or str(getattr(kind, "__name__", kind))
 
 
@@ -222,4 +260,4 @@ def _shortened(text: str, length: int = 80) -> str:
 
 @functools.cache
 def _hints(settings: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(settings)
+    return typing.get_type_hints(settings, include_extras=True)

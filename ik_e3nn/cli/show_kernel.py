@@ -9,7 +9,7 @@ from typing import Any
 from ik_e3nn.atomic import together
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.pictures import save
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Seed, check_settings
 from ik_e3nn.user_path import user_path
 
 
@@ -42,7 +42,7 @@ class ShowKernelSettings:
     irreps_out: str = "0e + 1o + 2e"
     irreps_attributes: str = ""
     r_max: float = 3.0
-    seed: int = 0
+    seed: Seed = 0
     layer: int = 0
     pairs: Sequence[str] = ()
     channels: Sequence[int] | None = None

@@ -238,15 +238,17 @@ def test_configurations_survive_a_round_trip_and_mistakes_are_named(folder) -> N
     with pytest.raises(ConfigError, match="unknown setting 'model.stearable'; did you mean 'model.steerable'"):
         read_config("config.yaml", ["--model.stearable={}"])
     for bad, message in (
-        ({"valid": 1.5}, "data.valid is 1.5, but it must be a fraction between 0 and 1"),
-        ({"test": 0}, "data.test is 0, but it must be at least one structure"),
-        ({"train_size": 0}, "data.train_size is 0, but it must be at least one structure"),
+        ({"valid": 1.5}, "data.valid is 1.5, but it must be a whole number or a fraction between 0 and 1"),
+        ({"test": 0}, "data.test is 0, but it must be at least 1 or a fraction between 0 and 1"),
+        ({"train_size": 0}, "data.train_size is 0, but it must be at least 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             DataConfig("a.csv", targets=["mu"], **bad)
     with pytest.raises(ConfigError, match=r"loss.huber_delta is 0.0, but it must be positive"):
         LossConfig(huber_delta=0.0)
-    with pytest.raises(ConfigError, match=r"loss.weights.mu is -1.0, but it must be zero or positive"):
+    with pytest.raises(
+        ConfigError, match=r"loss.weights is .*, but it must be a mapping in which 'mu' is zero or positive"
+    ):
         LossConfig(weights={"mu": -1.0})
     with pytest.raises(ConfigError, match="run.compile is true, but models of properties cannot be compiled"):
         train(read_config("config.yaml", ["--run.compile=true"]))

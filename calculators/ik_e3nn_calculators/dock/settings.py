@@ -1,13 +1,12 @@
 """Settings of a pose search, with units; they are checked when they are created."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ik_e3nn.errors import ConfigError, ModelFileError
 from ik_e3nn.models import model_path
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings
 from ik_e3nn.user_path import is_file
 from ik_e3nn_calculators.runs import file_digest
 
@@ -39,19 +38,15 @@ class RegionSettings:
     """
 
     heights: Sequence[float] | None = None
-    lateral: float | None = None
+    lateral: NotNegative | None = None
     sphere: Sequence[float] | None = None
     box: Sequence[float] | None = None
     around: str | None = None
-    radius: float | None = None
+    radius: NotNegative | None = None
 
     def __post_init__(self) -> None:
         check_settings(self, "region")
         given = [name for name in ("sphere", "box", "around") if getattr(self, name) is not None]
-        for name in ("heights", "sphere", "box"):
-            numbers = getattr(self, name)
-            if numbers is not None and not all(map(math.isfinite, numbers)):
-                raise ConfigError(f"region.{name} must hold finite numbers, got {numbers}")
         if len(given) > 1:
             raise ConfigError(f"a search has one region; got {' and '.join(given)}")
         for name in ("heights", "lateral"):
@@ -72,10 +67,6 @@ class RegionSettings:
             )
         if self.box is not None and len(self.box) != 6:
             raise ConfigError(f"region.box must be x, y, z of two corners in A; got {self.box}")
-        for name in ("lateral", "radius"):
-            number = getattr(self, name)
-            if number is not None and not number >= 0:
-                raise ConfigError(f"region.{name} must not be negative; got {number}")
 
 
 @dataclass(frozen=True)
@@ -125,15 +116,15 @@ class DockSettings:
     host: str = "surface"
     calculator: str | None = None
     region: RegionSettings = field(default_factory=RegionSettings)
-    poses: int = 100
-    conformers: int = 5
-    fmax: float = 0.005
-    steps: int = 500
-    pocket: float | None = None
-    distinct: float = 0.5
-    keep: int = 10
-    batch_atoms: int = 2000
-    seed: int = 0
+    poses: Count = 100
+    conformers: Count = 5
+    fmax: Positive = 0.005
+    steps: CountOrZero = 500
+    pocket: Positive | None = None
+    distinct: Positive = 0.5
+    keep: Count = 10
+    batch_atoms: Count = 2000
+    seed: Seed = 0
     output: str = "dock"
     overwrite: bool = False
     device: str = "auto"
@@ -143,15 +134,6 @@ class DockSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        least = {"poses": 1, "conformers": 1, "keep": 1, "batch_atoms": 1, "steps": 0, "seed": 0}
-        for name, number in least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < number:
-                raise ConfigError(f"{name} must be a whole number of at least {number}, got {value}")
-        for name in ("fmax", "pocket", "distinct"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ConfigError(f"{name} must be positive, got {value}")
         if self.model is not None and self.calculator is not None:
             raise ConfigError("give a model or a calculator, not both")
 

@@ -1,10 +1,9 @@
 """Settings of a molecular-dynamics run, with units; they are checked when they are created."""
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings
 
 # Settings that may change when a run is continued: length, place and output, but never the physics.
 CHANGEABLE = frozenset(
@@ -44,17 +43,13 @@ class ExplosionLimits:
         ValueError: A limit is not positive.
     """
 
-    temperature: float | None = None
-    displacement: float = 0.5
-    contact: float = 0.4
+    temperature: Positive | None = None
+    displacement: Positive = 0.5
+    contact: Positive = 0.4
     leaving: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self, "limits")
-        for name in ("displacement", "contact"):
-            _positive(name, getattr(self, name))
-        if self.temperature is not None:
-            _positive("temperature", self.temperature)
 
     def hottest(self, target: float) -> float:
         """The temperature limit in K for a run at ``target`` K.
@@ -119,29 +114,29 @@ class MDSettings:
     structure: str
     model: str = "base"
     ensemble: Literal["nve", "langevin", "npt"] = "nve"
-    steps: int | None = None
-    time_ps: float | None = None
-    timestep: float = 0.5
-    temperature: float = 300.0
+    steps: CountOrZero | None = None
+    time_ps: NotNegative | None = None
+    timestep: Positive = 0.5
+    temperature: NotNegative = 300.0
     pressure: float = 0.0
-    friction: float = 10.0
-    barostat_ps: float = 1.0
-    equilibrate_ps: float = 0.0
+    friction: Positive = 10.0
+    barostat_ps: Positive = 1.0
+    equilibrate_ps: NotNegative = 0.0
     velocities: Literal["thermal", "file"] = "thermal"
-    relax_fmax: float | None = None
+    relax_fmax: Positive | None = None
     frame: int | None = None
-    seed: int = 0
+    seed: Seed = 0
     output: str = "md"
     trajectory: Literal["extxyz", "traj"] = "extxyz"
-    log_interval: int = 10
-    frame_interval: int = 50
-    checkpoint_interval: int = 500
+    log_interval: Count = 10
+    frame_interval: Count = 50
+    checkpoint_interval: Count = 500
     restart: bool = False
     overwrite: bool = False
     device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
     compile: bool = False
-    max_edges: int | None = None
+    max_edges: Count | None = None
     skip_fixed: bool = False
     progress: bool = True
     plots: bool = True
@@ -151,15 +146,6 @@ class MDSettings:
         check_settings(self)
         if self.steps is not None and self.time_ps is not None:
             raise ValueError(f"give either steps or time_ps, got steps={self.steps} and time_ps={self.time_ps}")
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        for name in ("timestep", "friction", "barostat_ps", "log_interval", "frame_interval", "checkpoint_interval"):
-            _positive(name, getattr(self, name))
-        for name in ("steps", "time_ps", "temperature", "equilibrate_ps"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must not be negative, got {value}")
         for name, length, count in (
             ("time_ps", self.time_ps, self.num_steps),
             ("equilibrate_ps", self.equilibrate_ps, self.num_equilibration_steps),
@@ -187,16 +173,3 @@ class MDSettings:
     def physics(self) -> dict[str, Any]:
         """The settings that must stay the same when the run is continued."""
         return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
-
-
-_CHOICES = {
-    "ensemble": ("nve", "langevin", "npt"),
-    "velocities": ("thermal", "file"),
-    "trajectory": ("extxyz", "traj"),
-}
-
-
-def _positive(name: str, value: float) -> None:
-    """Refuse zero, negative and non-finite numbers."""
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be positive, got {value}")

@@ -2,14 +2,10 @@
 
 # ruff: noqa: N815 - units keep their case (eV, GPa)
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ik_e3nn.settings import check_settings
-
-OPTIMIZERS = ("fire", "bfgs", "lbfgs")
-CELLS = ("fixed", "full", "hydrostatic")
+from ik_e3nn.settings import Count, CountOrZero, Positive, Seed, check_settings
 
 
 @dataclass(frozen=True)
@@ -51,33 +47,26 @@ class RelaxSettings:
     structure: str
     model: str = "base"
     optimizer: Literal["fire", "bfgs", "lbfgs"] = "fire"
-    fmax: float = 0.02
-    steps: int = 1000
+    fmax: Positive = 0.02
+    steps: CountOrZero = 1000
     cell: Literal["fixed", "full", "hydrostatic"] = "fixed"
     mask: list[int] | None = None
     pressure: float = 0.0
     frame: int | None = None
-    seed: int = 0
+    seed: Seed = 0
     output: str = "relax"
     trajectory: Literal["extxyz", "traj"] = "extxyz"
     overwrite: bool = False
     device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
     compile: bool = False
-    max_edges: int | None = None
+    max_edges: Count | None = None
     skip_fixed: bool = False
     progress: bool = True
     plots: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self)
-        if not (math.isfinite(self.fmax) and self.fmax > 0):
-            raise ValueError(f"fmax must be positive, got {self.fmax}")
-        if self.steps < 0:
-            raise ValueError(f"steps must not be negative, got {self.steps}")
-        for name, choices in (("optimizer", OPTIMIZERS), ("cell", CELLS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if self.mask is not None and (len(self.mask) != 6 or not set(self.mask) <= {0, 1}):
             raise ValueError(f"mask must have six entries, 0 or 1 (xx, yy, zz, yz, xz, xy), got {self.mask}")
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from ik_e3nn.data.files.extxyz import require_extxyz
 from ik_e3nn.errors import DataError
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings
 
 
 @dataclass(frozen=True)
@@ -62,24 +62,24 @@ class GenerateSettings:
     structures: Sequence[str] = ()
     calculator: str = "gfn2-xtb"
     calculator_options: dict[str, Any] = field(default_factory=dict)
-    num_frames: int = 300
+    num_frames: Count = 300
     method: Literal["md", "normal-modes", "rattle"] = "md"
-    temperatures: Sequence[float] = (300.0, 500.0, 800.0)
-    timestep: float = 1.0
-    interval: int = 20
-    equilibration: int = 200
-    friction: float = 0.02
-    displacement: float = 0.05
-    strain: float = 0.03
-    num_conformers: int = 3
+    temperatures: Sequence[Positive] = (300.0, 500.0, 800.0)
+    timestep: Positive = 1.0
+    interval: Count = 20
+    equilibration: CountOrZero = 200
+    friction: Positive = 0.02
+    displacement: NotNegative = 0.05
+    strain: NotNegative = 0.03
+    num_conformers: Count = 3
     relax: bool = True
     charge: int | None = None
     spin: int | None = None
     heights: Sequence[float] = ()
-    lateral: float = 0.0
+    lateral: NotNegative = 0.0
     substrate: str | None = None
     isolated_atoms: bool = False
-    seed: int = 0
+    seed: Seed = 0
     resume: bool = True
     overwrite: bool = False
 
@@ -88,15 +88,9 @@ class GenerateSettings:
         require_extxyz(self.output)
         if not self.smiles and not self.structures:
             raise DataError("nothing to start from: give smiles or structures")
-        for name in ("num_frames", "timestep", "interval", "friction", "num_conformers"):
-            if not getattr(self, name) > 0:
-                raise DataError(f"{name} must be positive, got {getattr(self, name)}")
         self._check_surface()
-        for name in ("equilibration", "displacement", "strain", "lateral"):
-            if not getattr(self, name) >= 0:
-                raise DataError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not self.temperatures or not all(temperature > 0 for temperature in self.temperatures):
-            raise DataError(f"temperatures must be positive, in K, got {list(self.temperatures)}")
+        if not self.temperatures:
+            raise DataError("temperatures are missing; give at least one, in K")
 
     def _check_surface(self) -> None:
         if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ik_e3nn.data import LabelKeys
-from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, Seed, check_settings
 
 
 @dataclass(frozen=True)
@@ -42,23 +41,20 @@ class CalibrationSettings:
     data: str | list[str]
     train: str | list[str] | None = None
     output: str = "uncertainty.safetensors"
-    members: int = 8
-    max_structures: int = 300
+    members: Count = 8
+    max_structures: Count = 300
     energy_key: str = "REF_energy"
     forces_key: str = "REF_forces"
     energy_unit: Literal["eV", "Ha", "kcal/mol", "kJ/mol"] = "eV"
     length_unit: Literal["ang", "bohr"] = "ang"
-    batch_size: int = 16
-    seed: int = 0
+    batch_size: Count = 16
+    seed: Seed = 0
     device: str = "auto"
     overwrite: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("members", "max_structures", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
 
     @property
     def inputs(self) -> list[str]:

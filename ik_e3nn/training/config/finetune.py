@@ -5,13 +5,12 @@ With ``data.targets`` the result is a model of properties of molecules, otherwis
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import check_settings
-from ik_e3nn.training.config.schema import TrainConfig, _require
+from ik_e3nn.settings import Count, CountOrZero, Positive, Range, check_settings
+from ik_e3nn.training.config.schema import TrainConfig
 
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
 
@@ -55,27 +54,22 @@ class MethodConfig:
 
     base: str = "base"
     method: Literal["full", "head", "lora"] = "full"
-    frozen_blocks: int = 0
-    lr_decay: float = 1.0
-    lora_rank: int | None = None
-    lora_lr_factor: float | None = None
+    frozen_blocks: CountOrZero = 0
+    lr_decay: Annotated[float, Range("above 0 and at most 1", lambda x: 0 < x <= 1)] = 1.0
+    lora_rank: Count | None = None
+    lora_lr_factor: Positive | None = None
     merge: bool = True
     E0s: Literal["refit", "data", "base"] = "refit"
     replay: str | list[str] | None = None
-    replay_ratio: float = 1.0
+    replay_ratio: Positive = 1.0
     old_domain: str | list[str] | None = None
     old_labels: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_settings(self, "finetune")
-        _require(self.frozen_blocks >= 0, "finetune.frozen_blocks", self.frozen_blocks, "zero or positive")
-        _require(0 < self.lr_decay <= 1, "finetune.lr_decay", self.lr_decay, "above 0 and at most 1")
         for name in ("replay", "old_domain"):
-            _require(getattr(self, name) not in ("", []), f"finetune.{name}", getattr(self, name), "a file or several")
-        _require(self.replay_ratio > 0, "finetune.replay_ratio", self.replay_ratio, "positive")
-        _require(self.lora_rank is None or self.lora_rank >= 1, "finetune.lora_rank", self.lora_rank, "at least 1")
-        factor = self.lora_lr_factor
-        _require(factor is None or 0 < factor < math.inf, "finetune.lora_lr_factor", factor, "positive")
+            if getattr(self, name) == []:
+                raise ConfigError(f"finetune.{name} is [], but it must be a file or several.")
         self._refuse(
             "frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head', which freezes all blocks"
         )

@@ -13,7 +13,7 @@ import docstring_parser
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.renamed import new_name
-from ik_e3nn.settings import LARGEST, fits, members_of
+from ik_e3nn.settings import LARGEST, fits, members_of, plain
 from ik_e3nn.training.config.yaml_file import flatten, parse_yaml
 
 
@@ -48,7 +48,7 @@ def options_of(kind: type[Any], *, skip: Collection[str] = ()) -> dict[str, Opti
     >>> options_of(Some)
     {'speed': Option(kind=<class 'float'>, default=1.0, help='')}
     """
-    hints = typing.get_type_hints(kind if dataclasses.is_dataclass(kind) else kind.__init__)
+    hints = typing.get_type_hints(kind if dataclasses.is_dataclass(kind) else kind.__init__, include_extras=True)
     texts = (kind.__doc__ or "", kind.__init__.__doc__ or "")
     helps = {one.arg_name: one.description or "" for text in texts for one in docstring_parser.parse(text).params}
     found: dict[str, Option] = {}
@@ -165,8 +165,7 @@ def value_of(text: str, kind: Any) -> Any:
         value = text
     if fits(value, kind) and not isinstance(value, str):
         return value
-    is_nested = isinstance(value, dict | list) and not fits(text, kind)
-    return value if is_nested else text  # an error names the wrong part, or what was typed
+    return text if fits(text, kind) or isinstance(value, bool) else value  # "no" is False in YAML
 
 
 def converted(value: Any, kind: Any) -> Any:
@@ -175,7 +174,7 @@ def converted(value: Any, kind: Any) -> Any:
     >>> converted({"H": -13}, str | dict[str, float]), converted(3, int | float)
     ({'H': -13.0}, 3)
     """
-    kinds = members_of(kind)
+    kinds = [plain(one) for one in members_of(kind)]
     if isinstance(value, int) and not isinstance(value, bool) and float in kinds and int not in kinds:
         return float(value) if abs(value) <= LARGEST else value
     for one in kinds:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Range, Seed, Share, check_settings
 from ik_e3nn.training.config.limits import BatchLimits
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ OF_PROPERTIES = ("bonds", "on_failure")
 USUAL_LR = 0.05
 
 
-def _require(ok: bool, name: str, got: object, expected: str) -> None:
-    if not ok:
-        raise ConfigError(f"{name} is {got!r}, but it must be {expected}.")
+Fraction = Annotated[float, Range("a fraction between 0 and 1", lambda x: 0 < x < 1)]
 
 
 @dataclass(frozen=True)
@@ -69,8 +67,8 @@ class DataConfig:
     """
 
     train: str | list[str]
-    valid: int | float | str | list[str] = 0.1
-    test: int | float | str | list[str] | None = None
+    valid: Count | Fraction | str | list[str] = 0.1
+    test: Count | Fraction | str | list[str] | None = None
     targets: dict[str, Any] | list[str] | None = None
     isolated_atoms: str | list[str] | None = None
     E0s: Literal["fit"] | dict[str, float] = "fit"
@@ -82,24 +80,12 @@ class DataConfig:
     length_unit: Literal["ang", "bohr"] = "ang"
     cache: str | None = None
     split: Literal["random", "paper"] = "random"
-    train_size: int | None = None
+    train_size: Count | None = None
     bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
     on_failure: Literal["error", "skip", "single"] = "error"
 
     def __post_init__(self) -> None:
         check_settings(self, "data")
-        for name in ("valid", "test"):
-            value = getattr(self, name)
-            if isinstance(value, float):
-                _require(0.0 < value < 1.0, f"data.{name}", value, "a fraction between 0 and 1, a number or files")
-            elif isinstance(value, int):
-                _require(value >= 1, f"data.{name}", value, "at least one structure")
-        _require(
-            self.train_size is None or self.train_size >= 1,
-            "data.train_size",
-            self.train_size,
-            "at least one structure",
-        )
 
 
 @dataclass(frozen=True)
@@ -123,22 +109,16 @@ class LossConfig:
     """
 
     kind: Literal["mse", "mae", "huber"] = "huber"
-    energy_weight: float = 1.0
-    energy_growth: float = 100.0
-    forces_weight: float = 100.0
-    stress_weight: float = 0.0
+    energy_weight: NotNegative = 1.0
+    energy_growth: Positive = 100.0
+    forces_weight: NotNegative = 100.0
+    stress_weight: NotNegative = 0.0
     energy_per_atom: bool = True
-    huber_delta: float | None = None
-    weights: dict[str, float] = field(default_factory=dict)
+    huber_delta: Positive | None = None
+    weights: dict[str, NotNegative] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_settings(self, "loss")
-        for name in ("energy_weight", "forces_weight", "stress_weight"):
-            _require(getattr(self, name) >= 0, f"loss.{name}", getattr(self, name), "zero or positive")
-        _require(self.energy_growth > 0, "loss.energy_growth", self.energy_growth, "positive")
-        _require(self.huber_delta is None or self.huber_delta > 0, "loss.huber_delta", self.huber_delta, "positive")
-        for name, weight in self.weights.items():
-            _require(weight >= 0, f"loss.weights.{name}", weight, "zero or positive")
 
 
 @dataclass(frozen=True)
@@ -162,29 +142,19 @@ class OptimizerConfig:
             (above 1); null for no clipping.
     """
 
-    lr: float | None = None
-    weight_decay: float = 0.0
+    lr: Positive | None = None
+    weight_decay: NotNegative = 0.0
     amsgrad: bool = True
-    warmup_steps: int = 100
+    warmup_steps: CountOrZero = 100
     schedule: Literal["cosine", "plateau", "constant"] = "cosine"
-    min_lr_ratio: float = 0.01
-    plateau_factor: float = 0.5
-    plateau_patience: int = 10
-    ema_decay: float = 0.99
-    clip_grad: float | None = 3.0
+    min_lr_ratio: Share = 0.01
+    plateau_factor: Fraction = 0.5
+    plateau_patience: CountOrZero = 10
+    ema_decay: Annotated[float, Range("at least 0 and below 1", lambda x: 0 <= x < 1)] = 0.99
+    clip_grad: Annotated[float, Range("above 1, in units of the usual norm", lambda x: x > 1)] | None = 3.0
 
     def __post_init__(self) -> None:
         check_settings(self, "optimizer")
-        _require(self.lr is None or self.lr > 0, "optimizer.lr", self.lr, "positive")
-        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "zero or positive")
-        _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "zero or positive")
-        _require(0 <= self.min_lr_ratio <= 1, "optimizer.min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
-        _require(0 < self.plateau_factor < 1, "optimizer.plateau_factor", self.plateau_factor, "between 0 and 1")
-        _require(0 <= self.ema_decay < 1, "optimizer.ema_decay", self.ema_decay, "at least 0 and below 1")
-        _require(
-            self.clip_grad is None or self.clip_grad > 1,
-            "optimizer.clip_grad", self.clip_grad, "above 1, in units of the usual norm",
-        )  # fmt: skip
 
     @property
     def rate(self) -> float:
@@ -227,27 +197,23 @@ class RunConfig:
 
     output: str = "run"
     overwrite: bool = False
-    max_epochs: int = 100
-    max_minutes: float | None = None
+    max_epochs: Count = 100
+    max_minutes: Positive | None = None
     clock: Literal["wall", "cpu"] = "wall"
-    patience: int | None = None
-    batch_size: int = 8
-    max_atoms: int | None = None
-    max_edges: int | None = None
-    seed: int = 0
+    patience: Count | None = None
+    batch_size: Count = 8
+    max_atoms: Count | None = None
+    max_edges: Count | None = None
+    seed: Seed = 0
     device: str = "auto"
     dtype: Literal["float32", "float64"] = "float32"
     compile: bool = False
-    num_processes: int = 1
-    num_threads: int | None = None
+    num_processes: Count = 1
+    num_threads: Count | None = None
     progress: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self, "run")
-        for name in ("max_epochs", "batch_size", "num_processes", "patience", "max_atoms", "max_edges", "num_threads"):
-            value = getattr(self, name)
-            _require(value is None or value >= 1, f"run.{name}", value, "at least 1")
-        _require(self.max_minutes is None or self.max_minutes > 0, "run.max_minutes", self.max_minutes, "positive")
         kind, colon, _ = self.device.partition(":")
         if colon and self.num_processes > 1:
             raise ConfigError(

@@ -25,7 +25,7 @@ from ik_e3nn.graph import fields
 from ik_e3nn.json_file import write_json
 from ik_e3nn.models import StoredModel, load_model
 from ik_e3nn.models.networks.domain import warn_of_structures
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, Seed, check_settings
 from ik_e3nn.targets import Target, mechanics_of
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.prediction import Predictions, plot_predictions, predict
@@ -83,10 +83,10 @@ class EvalSettings:
     length_unit: Literal["ang", "bohr"] = "ang"
     bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
     on_failure: Literal["error", "skip", "single"] = "error"
-    seed: int = 0
-    batch_size: int = 16
-    max_atoms: int | None = None
-    max_edges: int | None = None
+    seed: Seed = 0
+    batch_size: Count = 16
+    max_atoms: Count | None = None
+    max_edges: Count | None = None
     device: str = "auto"
     dtype: Literal["float32", "float64"] | None = None
     overwrite: bool = False
@@ -95,10 +95,6 @@ class EvalSettings:
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("batch_size", "max_atoms", "max_edges"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}, but it must be at least 1.")
         taken = {key for key in (self.energy_key, self.forces_key, self.stress_key, self.virial_key) if key}
         if {f"{self.prefix}_{label}" for label in LABELS} & taken:
             raise ConfigError(f"prefix {self.prefix!r} would overwrite the labels {', '.join(sorted(taken))}.")

@@ -21,7 +21,7 @@ from ik_e3nn.graph import fields
 from ik_e3nn.models import Committee, Ensemble, StoredModel, load_model, model_files, with_uncertainty
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.uncertainty.ensemble import STD
-from ik_e3nn.settings import check_settings
+from ik_e3nn.settings import Count, Seed, check_settings
 from ik_e3nn.targets import Intensive, Target
 from ik_e3nn.training.config.limits import BatchLimits
 from ik_e3nn.training.inference.prediction import FloatArray
@@ -60,21 +60,16 @@ class PredictSettings:
     data: str
     output: str
     uncertainty: str | None = None
-    conformers: int = 1
-    seed: int = 0
+    conformers: Count = 1
+    seed: Seed = 0
     bonds: Literal["auto", "given", "smiles", "perceived"] = "auto"
-    batch_size: int = 128
+    batch_size: Count = 128
     device: str = "auto"
     overwrite: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
         check_settings(self)
-        for name in ("conformers", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}, but it must not be negative.")
         if not self.output.lower().endswith(".csv"):
             raise DataError(f"output must be a csv file, ending in .csv; got {self.output!r}")
 

@@ -138,7 +138,7 @@ def test_a_region_far_from_a_surface_or_behind_it_is_named():
         ({"heights": [3, 2]}, "the least and the largest"),
         ({"sphere": [0, 0, 1]}, "x, y, z and a radius"),
         ({"box": [0, 0, 1]}, "x, y, z of two corners"),
-        ({"radius": -1, "around": "a.sdf"}, "radius must not be negative"),
+        ({"radius": -1, "around": "a.sdf"}, "region.radius is -1, but it must be zero or positive"),
         ({"heights": [2, np.inf]}, r"heights is \[2, inf\], but it must be a list, each item a finite number"),
         ({"radius": 2.0}, "a sphere around region.around, which is not given"),
         ({"radius": 2.0, "sphere": [0, 0, 0, 1]}, "a sphere around region.around, which is not given"),
@@ -154,7 +154,7 @@ def test_impossible_regions(options, message):
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("poses", 0, "poses must be a whole number of at least 1, got 0"),
+        ("poses", 0, "poses is 0, but it must be at least 1"),
         ("poses", 2.5, "poses is 2.5, but it must be a whole number"),
         ("seed", -1, "seed is -1, but it must be between 0 and"),
     ],

@@ -354,10 +354,12 @@ class TestSettings:
             ({"steps": None, "time_ps": 0.01, "timestep": 50.0}, "time_ps=0.01 is less than half a time step of 50 fs"),
             ({"equilibrate_ps": 0.0001}, "equilibrate_ps=0.0001 is less than half a time step of 2 fs"),
             ({"ensemble": "nvt"}, "ensemble is 'nvt', but it must be one of 'nve', 'langevin', 'npt'"),
-            ({"timestep": 0.0}, "timestep must be positive"),
+            ({"timestep": 0.0}, "timestep is 0.0, but it must be positive"),
             ({"friction": float("nan")}, "friction is nan, but it must be a finite number"),
-            ({"friction": 0.0}, "friction must be positive"),
-            ({"temperature": -1.0}, "temperature must not be negative"),
+            ({"friction": 0.0}, "friction is 0.0, but it must be positive"),
+            ({"temperature": -1.0}, "temperature is -1.0, but it must be zero or positive"),
+            ({"max_edges": 0}, "max_edges is 0, but it must be at least 1"),
+            ({"relax_fmax": 0.0}, "relax_fmax is 0.0, but it must be positive"),
             ({"restart": True, "overwrite": True}, "choose one"),
         ],
     )
@@ -366,7 +368,7 @@ class TestSettings:
             settings(tmp_path, **changes)
 
     def test_limits(self):
-        with pytest.raises(ValueError, match="contact must be positive"):
+        with pytest.raises(ValueError, match="limits.contact is 0.0, but it must be positive"):
             ExplosionLimits(contact=0.0)
 
     def test_length_in_ps(self, tmp_path):

@@ -147,8 +147,8 @@ def slab_like():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"fmax": 0.0}, "fmax must be positive"),
-        ({"steps": -1}, "steps must not be negative"),
+        ({"fmax": 0.0}, "fmax is 0.0, but it must be positive"),
+        ({"steps": -1}, "steps is -1, but it must be zero or positive"),
         ({"optimizer": "newton"}, "optimizer is 'newton', but it must be one of 'fire', 'bfgs', 'lbfgs'"),
         ({"cell": "yes"}, "cell is 'yes', but it must be one of 'fixed', 'full', 'hydrostatic'"),
         ({"mask": [1, 1, 1]}, "mask must have six entries, 0 or 1"),

@@ -10,7 +10,7 @@ from ik_e3nn.data.generation.labeling import Labeler, make_calculator
 from ik_e3nn.data.generation.over_surface import OverSubstrate, RandomPlacement, lifted
 from ik_e3nn.data.generation.sampling import Origin, RattleSampler
 from ik_e3nn.data.generation.steele import SteeleWall
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import ConfigError, DataError
 
 
 def test_frames_are_turned_at_random_and_put_at_all_heights():
@@ -122,12 +122,12 @@ def test_an_ion_over_a_neutral_substrate(tmp_path):
         ({"calculator": "emt+steele"}, "a surface needs heights"),
         ({"heights": [5.0]}, "two positive numbers, the smallest and largest"),
         ({"heights": [5.0, 2.0]}, "two positive numbers, the smallest and largest"),
-        ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral must not be negative"),
+        ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral is -1.0, but it must be zero or positive"),
         ({"lateral": 1.0}, "no heights are given; give heights, too"),
     ],
 )
 def test_impossible_settings_are_named(wrong, message):
-    with pytest.raises(DataError, match=message):
+    with pytest.raises((ConfigError, DataError), match=message):
         GenerateSettings(output="a.xyz", smiles=["C"], **wrong)
 
 

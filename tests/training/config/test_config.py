@@ -122,6 +122,8 @@ def test_empty_settings_are_told_in_words(word, message) -> None:
         (["--data.train=a", "-x"], "^command line: unknown option '-x'; options begin with two hyphens"),
         (["--data.train", "--run.seed=1"], "^command line: --data.train needs a value, as in --data.train=VALUE"),
         (["--run=1"], "^run is a section: give its settings one by one, as --run.NAME=VALUE; got '1'"),
+        (["--data.train=a", "--run.seed=-1"], "^run.seed is -1, but it must be between 0 and"),
+        (["--data.train=a", "--run.seed=1.5"], "^run.seed is 1.5, but it must be a whole number"),
         (["--run.seed=1"], "^data.train is missing; give it a value.$"),
         (["--data.train=a", "--data.E0s={1: -13.6}"], "^data.E0s is {1: -13.6}, but .* keys are text, which 1 is not"),
     ],
@@ -169,8 +171,12 @@ def test_missing_file(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("section", "values", "message"),
     [
-        (DataConfig, {"train": "a", "valid": 1.5}, "data.valid is 1.5, but it must be a fraction"),
-        (DataConfig, {"train": "a", "valid": 0}, "data.valid is 0, but it must be at least one structure"),
+        (DataConfig, {"train": "a", "valid": 1.5}, "data.valid is 1.5, but it must be a whole number or a fraction"),
+        (
+            DataConfig,
+            {"train": "a", "valid": 0},
+            "data.valid is 0, but it must be at least 1 or a fraction between 0 and 1",
+        ),
         (LossConfig, {"forces_weight": -1.0}, "loss.forces_weight is -1.0, but it must be zero or positive"),
         (LossConfig, {"energy_growth": 0.0}, "loss.energy_growth is 0.0, but it must be positive"),
         (LossConfig, {"huber_delta": 0.0}, "loss.huber_delta is 0.0, but it must be positive"),
@@ -181,6 +187,8 @@ def test_missing_file(tmp_path) -> None:
             {"clip_grad": 1.0},
             "optimizer.clip_grad is 1.0, but it must be above 1, in units of the usual norm",
         ),
+        (OptimizerConfig, {"plateau_factor": 1.0}, "plateau_factor is 1.0, but it must be a fraction between 0 and 1"),
+        (OptimizerConfig, {"min_lr_ratio": 1.1}, "min_lr_ratio is 1.1, but it must be between 0 and 1"),
         (RunConfig, {"batch_size": 0}, "run.batch_size is 0, but it must be at least 1"),
         (RunConfig, {"max_minutes": 0.0}, "run.max_minutes is 0.0, but it must be positive"),
     ],
