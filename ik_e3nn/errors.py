@@ -1,5 +1,8 @@
 """Errors that users meet; each message says what was wrong, what was expected and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class IKError(Exception):
     """Base class of every error that this library raises on purpose."""
@@ -35,3 +38,21 @@ class ConfigError(IKError, ValueError):
 
 class TrainingError(IKError, RuntimeError):
     """A training run cannot continue (diverged, lost a process, or has nothing to continue from)."""
+
+
+@contextmanager
+def locating(place: str) -> Iterator[None]:
+    """Put a place before the message of a ``DataError``, unless the message names it already.
+
+    Example:
+        >>> with locating("structure 3 of a.xyz"):
+        ...     raise DataError("there are no atoms")
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.DataError: structure 3 of a.xyz: there are no atoms
+    """
+    try:
+        yield
+    except DataError as error:
+        message = str(error)
+        raise DataError(message if place in message else f"{place}: {message}") from error

@@ -7,7 +7,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.cif import CIFBlock, parse_cif
 
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph import check_occupancy
 
 _OCCUPANCY = "_atom_site_occupancy"
@@ -36,10 +36,8 @@ def read_cif(text: str, path: Path) -> list[Atoms]:
     structures = []
     for block in parse_cif(io.BytesIO(text.encode("latin1", errors="replace"))):
         if block.has_structure():
-            try:
+            with locating(f"block {block.name!r} of {path}"):
                 structures.append(_structure(block))
-            except DataError as error:
-                raise DataError(f"block {block.name!r} of {path}: {error}") from error
     if not structures:
         raise DataError(f"{path} cannot be read: no data block has atoms with coordinates")
     return structures

@@ -18,7 +18,7 @@ from ik_e3nn.data.files.proteins.reading import PDB_SUFFIXES, is_mmcif, read_mmc
 from ik_e3nn.data.files.sdf import SDF_SUFFIXES, is_sdf, read_sdf
 from ik_e3nn.data.files.shelx import SHELX_SUFFIXES, read_shelx
 from ik_e3nn.data.files.xyz_text import count_frames, open_text, read_xyz
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph import check_occupancy, settle_bonds
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.user_path import is_file, user_path
@@ -230,12 +230,9 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
     except Exception as error:
         raise DataError(f"{path} cannot be read: {why_unreadable(path, error)}") from error
     for number, atoms in enumerate(found):
-        try:
+        with locating(f"structure {number} of {path}" if len(found) > 1 else str(path)):
             _check_elements(atoms)
             check_occupancy(atoms)
-        except DataError as error:
-            where = f"structure {number} of {path}" if len(found) > 1 else str(path)
-            raise DataError(f"{where}: {error}") from error
         if RECORD in atoms.arrays:
             settle_bonds(atoms)
     return found

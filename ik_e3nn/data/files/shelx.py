@@ -8,7 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_numbers
 from ase.io.res import Res
 
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph import check_occupancy
 
 SHELX_SUFFIXES = (".res", ".shelx")
@@ -37,10 +37,8 @@ def read_shelx(text: str, path: Path) -> list[Atoms]:
     blocks = [block for block in re.split(r"(?m)^END\b.*$", text) if re.search(r"(?m)^SFAC\b", block)]
     structures = []
     for number, block in enumerate(blocks):
-        try:
+        with locating(f"structure {number} of {path}"):
             structures.append(_structure(block))
-        except DataError as error:
-            raise DataError(f"structure {number} of {path}: {error}") from error
     if not structures:
         raise DataError(f"{path} cannot be read: no line SFAC names the elements of a structure")
     return structures

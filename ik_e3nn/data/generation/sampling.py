@@ -41,15 +41,8 @@ class Frame:
         Returns:
             A dictionary for JSON.
         """
-        arrays = {
-            "positions": self.positions,
-            "cell": self.cell,
-            "forces": self.labels.forces,
-            "stress": self.labels.stress,
-            "momenta": self.momenta,
-        }
-        values = {name: None if array is None else array.tolist() for name, array in arrays.items()}
-        return {"energy": self.labels.energy, **values}
+        values = {"positions": self.positions, "cell": self.cell, **vars(self.labels), "momenta": self.momenta}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Frame":
@@ -61,11 +54,9 @@ class Frame:
         Returns:
             The frame.
         """
-        positions, cell, forces = (np.array(values[name], dtype=np.float64) for name in ("positions", "cell", "forces"))
-        stress, momenta = (
-            None if values[name] is None else np.array(values[name], dtype=np.float64) for name in ("stress", "momenta")
-        )
-        return cls(positions, cell, Labels(float(values["energy"]), forces, stress), momenta)
+        arrays = {name: np.array(value) for name, value in values.items() if isinstance(value, list)}
+        labels = Labels(values["energy"], arrays["forces"], arrays.get("stress"))
+        return cls(arrays["positions"], arrays["cell"], labels, arrays.get("momenta"))
 
 
 class Origin(NamedTuple):

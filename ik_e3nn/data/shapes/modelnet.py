@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from ik_e3nn.data.shapes.clouds import mesh_cloud, point_cloud
 from ik_e3nn.data.shapes.off_file import Archive, read_off
 from ik_e3nn.data.shapes.solids import Mesh
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, locating
 from ik_e3nn.optional import needed
 
 logger = logging.getLogger(__name__)
@@ -97,7 +96,7 @@ def read_modelnet(
     bar = tqdm(shapes, desc=f"ModelNet-{classes} {split}", unit="shape", disable=not progress)
     clouds = []
     for index, shape in enumerate(bar):
-        with _naming(shape.place):
+        with locating(shape.place):
             clouds.append(shape.read(points, names.index(shape.name), _seed(seed, index)))
     return clouds
 
@@ -133,7 +132,7 @@ def from_modelnet(dataset: Iterable[Data], *, points: int = 1024, seed: int = 0)
                 f"object {index} needs pos, y, and face or normal; it has {sorted(data.keys())}. Remove SamplePoints, "
                 "or give it include_normals=True"
             )
-        with _naming(f"object {index}"):
+        with locating(f"object {index}"):
             if faces is not None:
                 mesh = Mesh(positions.double().numpy(), faces.T.numpy())
                 clouds.append(mesh_cloud(mesh, points, int(label), seed=_seed(seed, index)))
@@ -219,16 +218,6 @@ def _chosen(positions: Tensor, normals: Tensor, points: int, label: int, seed: i
     order = np.random.default_rng(seed).permutation(len(positions))[:points]
     chosen = torch.from_numpy(np.sort(order))
     return point_cloud(positions[chosen], normals[chosen], label)
-
-
-@contextmanager
-def _naming(place: str) -> Iterator[None]:
-    """Put the place before the message of a ``DataError``, unless the message names it already."""
-    try:
-        yield
-    except DataError as error:
-        message = str(error)
-        raise DataError(message if place in message else f"{place}: {message}") from error
 
 
 def _seed(seed: int, index: int) -> int:

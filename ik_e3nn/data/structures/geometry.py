@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import near_pairs
+from ik_e3nn.graph.parts import parts
 
 # Atoms nearer than this share of the sum of their covalent radii are on top of each other.
 CLOSE_RATIO = 0.6
@@ -69,7 +68,7 @@ def find_duplicates(structures: Sequence[Atoms]) -> list[list[int]]:
             places = np.floor(lengths + shift).astype(np.int64)
             key = (atoms.numbers.tobytes(), atoms.pbc.tobytes(), places.tobytes(), shift, *_charge_and_spin(atoms))
             links.append((first.setdefault(key, number), number))
-    return connected_groups(links, len(structures))
+    return [group for group in connected_groups(links, len(structures)) if len(group) > 1]
 
 
 def connected_groups(links: Iterable[Sequence[int]], count: int) -> list[list[int]]:
@@ -80,19 +79,18 @@ def connected_groups(links: Iterable[Sequence[int]], count: int) -> list[list[in
         count: How many numbers there are, counted from 0.
 
     Returns:
-        Groups of two or more.
+        All groups, in the order of their first numbers; a number without links is a group of one.
 
     Example:
         >>> connected_groups([[0, 3], [3, 4], [1, 1]], 5)
-        [[0, 3, 4]]
+        [[0, 3, 4], [1], [2]]
     """
     pairs = [(link[0], other) for link in links for other in link]
     ones, others = np.array(pairs, dtype=int).reshape(-1, 2).T
-    _, owners = connected_components(coo_array((np.ones(len(ones)), (ones, others)), shape=(count, count)))
     groups: dict[int, list[int]] = defaultdict(list)
-    for number, owner in enumerate(owners.tolist()):
+    for number, owner in enumerate(parts(ones, others, count).tolist()):
         groups[owner].append(number)
-    return [members for members in groups.values() if len(members) > 1]
+    return list(groups.values())
 
 
 def _charge_and_spin(atoms: Atoms) -> tuple[str, str]:

@@ -30,7 +30,8 @@ def same_molecules(structures: Sequence[Atoms], smiles: Sequence[str]) -> list[l
         canonical = canonical_smiles(text) if text else None
         if canonical is not None:
             by_text[canonical].append(number)
-    return connected_groups([*by_text.values(), *find_duplicates(structures)], len(structures))
+    links = [*by_text.values(), *find_duplicates(structures)]
+    return [group for group in connected_groups(links, len(structures)) if len(group) > 1]
 
 
 def canonical_smiles(text: str) -> str | None:

@@ -7,7 +7,7 @@ from ase import Atoms
 from numpy.typing import ArrayLike
 
 from ik_e3nn.arrays import IntArray
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph.bonds.record import OWNER, is_as_set, is_complete, read_record
 from ik_e3nn.graph.bonds.stored import BOND_KEY, check_bonds, fitting_bonds, has_bonds, set_bonds
 
@@ -263,8 +263,6 @@ def check_all_stated(structures: Sequence[Atoms], keys: Collection[str], names: 
         >>> check_all_stated([Atoms("OH", info={"charge": -1})], ["charge"], ["structure 0"])
     """
     for name, atoms in zip(names, structures, strict=True):
-        try:
+        with locating(name):
             for key in keys:
                 check_stated(atoms, key)
-        except DataError as error:
-            raise DataError(f"{name}: {error}") from error

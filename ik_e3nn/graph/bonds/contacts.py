@@ -5,13 +5,12 @@ from typing import NamedTuple
 import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, covalent_radii
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES, SPIN_KEY, structure_number
 from ik_e3nn.graph.neighbors.near import near_pairs
+from ik_e3nn.graph.parts import parts
 
 # Distances in sums of covalent radii: closer atoms are certainly bonded (some atoms across rings of four are at 1.25);
 # the longest contact within a molecule (hydrogen bonds begin at 1.6).
@@ -103,18 +102,6 @@ def is_nonmetal(numbers: IntArray) -> BoolArray:
         [True, False]
     """
     return _NONMETAL[numbers]
-
-
-def parts(first: IntArray, second: IntArray, number: int) -> IntArray:
-    """Number of the connected part of each atom, (N,).
-
-    Example:
-        >>> parts(np.array([0]), np.array([2]), 3).tolist()
-        [0, 1, 0]
-    """
-    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(number, number))
-    labels = connected_components(graph, directed=False)[1] if number else np.zeros(0)
-    return labels.astype(np.int64)
 
 
 def odd_electrons(charge: float, spin: float, numbers: IntArray) -> str:

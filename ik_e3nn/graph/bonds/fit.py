@@ -4,12 +4,11 @@ import numpy as np
 from ase import Atoms
 from ase.data import atomic_numbers, chemical_symbols, covalent_radii
 from ase.geometry import find_mic
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from ik_e3nn.arrays import BoolArray, FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph.neighbors.near import near_pairs
+from ik_e3nn.graph.parts import parts
 
 # Distances in sums of covalent radii: closer atoms are certainly neighbors; longer bonds are doubtful (I..I in CI4 are
 # at 1.22); the longest contact within a molecule; longer bonds are broken.
@@ -129,14 +128,14 @@ def _check_free(atoms: Atoms, bonds: IntArray, free: BoolArray, sender: IntArray
     """Refuse molecules without bonds beside molecules with bonds; periodic solids without hydrogen need no bonds."""
     number = len(atoms)
     inside = free[sender] & free[receiver]
-    part = _components(sender[inside], receiver[inside], number)
+    part = parts(sender[inside], receiver[inside], number)
     touched = np.zeros(number, dtype=bool)
     touched[part[sender[free[sender]]]] = True  # by part: it has a contact
     hydrogen = np.zeros(number, dtype=bool)
     hydrogen[part[free & (atoms.numbers == 1)]] = True
     bad = touched & (hydrogen | (not atoms.pbc.any()))
     if atoms.pbc.any():
-        molecules = _components(bonds[:, 0], bonds[:, 1], number)
+        molecules = parts(bonds[:, 0], bonds[:, 1], number)
         formulas = {_formula(atoms, molecules == m) for m in np.unique(molecules[bonds[:, 0]])[:100]}
         for one in np.unique(part[free])[:100]:
             bad[one] |= touched[one] and _formula(atoms, part == one) in formulas
@@ -147,13 +146,6 @@ def _check_free(atoms: Atoms, bonds: IntArray, free: BoolArray, sender: IntArray
             f"the bonds do not fit the structure: {len(without)} of {number} atoms have neighbors at bonding distance "
             f"but no bonds, although others have bonds; the first are {names}. {_REMEDY}"
         )
-
-
-def _components(first: IntArray, second: IntArray, number: int) -> IntArray:
-    """Number of the connected part of each atom, (N,)."""
-    graph = coo_array((np.ones(len(first), dtype=np.int8), (first, second)), shape=(number, number))
-    labels: IntArray = connected_components(graph, directed=False)[1].astype(np.int64)
-    return labels
 
 
 def _formula(atoms: Atoms, mask: BoolArray) -> tuple[int, ...]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from ik_e3nn.graph import get_bonds
 from ik_e3nn.graph.bonds.charges import CHARGE_KEY, SHARES
-from ik_e3nn.graph.bonds.contacts import Contacts, contacts, known_number, open_shell, parts
+from ik_e3nn.graph.bonds.contacts import Contacts, contacts, known_number, open_shell
 from ik_e3nn.graph.bonds.hydrogens import missing_hydrogens
+from ik_e3nn.graph.parts import parts
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from ase import Atoms
 from ik_e3nn.data import LabeledSet, LabelKeys, read_labels, read_properties
 from ik_e3nn.data.files.reading import read_located
 from ik_e3nn.data.properties.values import stated_value
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import locating
 from ik_e3nn.graph import search_cell
 from ik_e3nn.targets import MECHANICS, Target, mechanics_of
 from ik_e3nn.training.config.schema import DataConfig, TrainConfig
@@ -53,10 +53,8 @@ def read_set(
     """
     structures, places = read_located(files)
     for place, atoms in zip(places, structures, strict=True):
-        try:
+        with locating(f"{place} ({atoms.get_chemical_formula()})"):
             search_cell(atoms.cell, atoms.pbc)
-        except DataError as error:
-            raise DataError(f"{place} ({atoms.get_chemical_formula()}): {error}") from error
     data = read_labels(structures, keys, require=require, places=places)
     if tuple(targets) == MECHANICS:
         return data

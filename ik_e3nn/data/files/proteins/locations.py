@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from ik_e3nn.arrays import BoolArray
+from ik_e3nn.data.structures.geometry import connected_groups
 
 # In A; alternates of two residues that are nearer (a bond, a hydrogen bond) belong together: B is beside B, not A.
 CONTACT = 3.0
@@ -98,14 +97,7 @@ def _touching(sites: Sequence[Site], members: Sequence[Sequence[int]]) -> list[l
     pairs = KDTree(np.array([sites[index].position for index in order])).query_pairs(CONTACT, output_type="ndarray")
     letters = np.array([sites[index].location for index in order])
     pairs = pairs[letters[pairs[:, 0]] == letters[pairs[:, 1]]]
-    ends = owner[pairs]
-    size = len(members)
-    graph = coo_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1]
-    groups: dict[int, list[int]] = defaultdict(list)
-    for residue, label in enumerate(labels.tolist()):
-        groups[label].append(residue)
-    return list(groups.values())
+    return connected_groups(owner[pairs].tolist(), len(members))
 
 
 def _conformer(sites: Sequence[Site], members: Sequence[int], letter: str) -> list[int]:

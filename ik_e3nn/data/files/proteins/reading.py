@@ -17,7 +17,7 @@ from ik_e3nn.data.files.proteins.clashes import without_clashing_letters
 from ik_e3nn.data.files.proteins.elements import guess_element, symbol_of
 from ik_e3nn.data.files.proteins.locations import Site, choose_locations
 from ik_e3nn.data.structures.isotopes import HYDROGEN_ISOTOPES, set_isotopes
-from ik_e3nn.errors import DataError
+from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph.occupancy import FULL
 
 logger = logging.getLogger(__name__)
@@ -117,10 +117,8 @@ def _structures(models: Sequence[Sequence[Site]], cell: Cell | None, path: Path)
         raise DataError(f"there are no atoms in {path}")
     structures = []
     for number, sites in enumerate(models):
-        try:
+        with locating(f"model {number} of {path}"):
             kept = without_clashing_letters(sites, choose_locations(sites))
-        except DataError as error:
-            raise DataError(f"model {number} of {path}: {error}") from error
         partial = [site for site in sites if not site.location and 0 < site.occupancy < FULL]
         if partial:
             logger.info(
