@@ -2,9 +2,15 @@
 
 from ase.data import atomic_numbers
 
-from ik_e3nn.data.files.proteins.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
 from ik_e3nn.data.structures.isotopes import HYDROGEN_ISOTOPES
 
+AMINO_ACIDS = (
+    *("ALA", "ARG", "ASN", "ASP", "CYS", "GLN", "GLU", "GLY", "HIS", "ILE", "LEU", "LYS", "MET", "PHE", "PRO", "SER"),
+    *("THR", "TRP", "TYR", "VAL", "HID", "HIE", "HIP", "HSD", "HSE", "HSP", "CYX", "CYM", "ASH", "GLH", "LYN"),
+    *("ACE", "NME", "NMA", "NH2"),  # ends of chains
+)
+NUCLEOTIDES = ("A", "C", "G", "U", "I", "DA", "DC", "DG", "DT", "DU", "DI", "RA", "RC", "RG", "RU")
+WATER = ("HOH", "WAT", "H2O", "DOD", "SOL", "TIP", "TIP3", "TP3", "TIP4", "SPC")
 # In these residues CA is an alpha carbon, NE a nitrogen and HG a hydrogen.
 _ONE_LETTER_ALONE = frozenset([*AMINO_ACIDS, *NUCLEOTIDES, *WATER])
 # Names that do not begin with the symbol of their element.

@@ -13,9 +13,8 @@ import numpy as np
 from ase import Atoms
 from ase.cell import Cell
 
-from ik_e3nn.data.files.proteins.clashes import without_clashing_letters
 from ik_e3nn.data.files.proteins.elements import guess_element, symbol_of
-from ik_e3nn.data.files.proteins.locations import Site, choose_locations
+from ik_e3nn.data.files.proteins.locations import Site, choose_locations, without_clashing_letters
 from ik_e3nn.data.structures.isotopes import HYDROGEN_ISOTOPES, set_isotopes
 from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph.occupancy import FULL
