@@ -12,7 +12,7 @@ from ik_e3nn.blocks import Edges, Interaction
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import BOND_NAMES, fields
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn.show.subject import MOST_CASES, ShownKernel
+from ik_e3nn.show.subject import MOST_CASES, ShownKernel, fields_of, single
 
 PROBES = 24  # points at which channels are compared
 
@@ -68,14 +68,16 @@ def potential_kernel(
 
     if channels is None:
         channels = _strongest(whole, chosen[0], irreps_in, irreps_out, model.r_max)
-    rows, columns = (_fields(t, c) for t, c in zip((irreps_out, irreps_in), reversed(channels), strict=True))
+    for irreps, channel in zip((irreps_in, irreps_out), channels, strict=True):
+        if not 0 <= channel < irreps[0].mul:
+            raise ConfigError(f"the model has channels 0 to {irreps[0].mul - 1}; got channel {channel}")
+    columns, rows = fields_of(irreps_in, channels[0]), fields_of(irreps_out, channels[1])
 
     def matrix(points: Tensor, case: int, g: Tensor | None) -> Tensor:
         return whole(points, chosen[case], columns)[:, rows]  # rotations do not change species and bonds
 
-    single_in, single_out = (o3.Irreps([(1, ir) for _, ir in t]) for t in (irreps_in, irreps_out))
     names = tuple(_name(model, pair) for pair in chosen)
-    return ShownKernel(single_in, single_out, model.group, model.r_max, names, matrix)
+    return ShownKernel(single(irreps_in), single(irreps_out), model.group, model.r_max, names, matrix)
 
 
 def _isolated(model: InteratomicPotential, layer: int) -> Tensor:
@@ -124,17 +126,6 @@ def _strongest(whole: Whole, pair: Pair, irreps_in: o3.Irreps, irreps_out: o3.Ir
             size += block.square().sum((0, 2, 4))
     best = int(size.argmax())
     return best % ins, best // ins
-
-
-def _fields(irreps: o3.Irreps, channel: int) -> list[int]:
-    """Flat indices of one channel of every irrep."""
-    if not 0 <= channel < irreps[0].mul:
-        raise ConfigError(f"the model has channels 0 to {irreps[0].mul - 1}; got channel {channel}")
-    return [
-        k
-        for (_, ir), s in zip(irreps, irreps.slices(), strict=True)
-        for k in range(s.start + channel * ir.dim, s.start + (channel + 1) * ir.dim)
-    ]
 
 
 def _pair(model: InteratomicPotential, text: str) -> Pair:

@@ -63,7 +63,7 @@ def convolution_kernel(
         (1x0e+1x1o, torch.Size([5, 4, 1]))
     """
     chosen = dict(cases or {"": torch.zeros(0)})
-    rows, columns = _first_fields(conv.irreps_out), _first_fields(conv.irreps_in)
+    rows, columns = fields_of(conv.irreps_out), fields_of(conv.irreps_in)
     dtype = next(conv.parameters()).dtype
 
     def matrix(points: Tensor, case: int, g: Tensor | None) -> Tensor:
@@ -74,7 +74,7 @@ def convolution_kernel(
             K = kernel.matrix(conv, points.to(dtype), a.to(dtype).expand(len(points), -1))
         return K[:, rows][:, :, columns].double()
 
-    return ShownKernel(_single(conv.irreps_in), _single(conv.irreps_out), conv.group, reach, tuple(chosen), matrix)
+    return ShownKernel(single(conv.irreps_in), single(conv.irreps_out), conv.group, reach, tuple(chosen), matrix)
 
 
 def random_kernel(
@@ -136,10 +136,16 @@ def _unit_attributes(irreps: o3.Irreps) -> dict[str, Tensor]:
     return cases
 
 
-def _single(irreps: o3.Irreps) -> o3.Irreps:
+def single(irreps: o3.Irreps) -> o3.Irreps:
+    """The types of one channel."""
     return o3.Irreps([(1, ir) for _, ir in irreps])
 
 
-def _first_fields(irreps: o3.Irreps) -> list[int]:
-    """Flat indices of the first field of every block."""
-    return [k for (_, ir), s in zip(irreps, irreps.slices(), strict=True) for k in range(s.start, s.start + ir.dim)]
+def fields_of(irreps: o3.Irreps, channel: int = 0) -> list[int]:
+    """The components of one channel.
+
+    >>> fields_of(o3.Irreps("2x0e + 2x1o"), 1)
+    [1, 5, 6, 7]
+    """
+    starts = [(s.start + channel * ir.dim, ir.dim) for (_, ir), s in zip(irreps, irreps.slices(), strict=True)]
+    return [k for start, dim in starts for k in range(start, start + dim)]

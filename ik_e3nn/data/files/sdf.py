@@ -16,7 +16,7 @@ from ik_e3nn.data.bonds.completeness import ADD_HYDROGENS, MISSING_KEY, has_odd_
 from ik_e3nn.data.structures.chem import Chem, rdBase
 from ik_e3nn.data.structures.molecules import atoms_from_mol
 from ik_e3nn.errors import DataError
-from ik_e3nn.graph import remove_bonds, set_shares
+from ik_e3nn.graph import near_pairs, remove_bonds, set_shares
 from ik_e3nn.graph.bonds.stored import KEPT_BY
 
 logger = logging.getLogger(__name__)
@@ -197,7 +197,5 @@ def _is_drawing(molecule: Chem.Mol) -> bool:
 
 def _touching(atoms: Atoms) -> bool:
     """Whether any two atoms are at bonding distance."""
-    radii = covalent_radii[atoms.numbers]
-    first, second = np.triu_indices(len(atoms), 1)
-    lengths = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1)
-    return bool((lengths < CLOSE * (radii[first] + radii[second])).any())
+    reach = 2 * CLOSE * float(covalent_radii[atoms.numbers].max(initial=0.1))
+    return bool((near_pairs(atoms, reach).ratios < CLOSE).any())
