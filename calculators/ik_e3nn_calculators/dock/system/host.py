@@ -8,7 +8,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ik_e3nn.data import read_structure
-from ik_e3nn.data.files.proteins.residues import AMINO_ACIDS, NUCLEOTIDES, WATER
+from ik_e3nn.data.files.proteins.elements import AMINO_ACIDS, NUCLEOTIDES, WATER
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, neighbor_list, set_bonds, structure_number
 from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
