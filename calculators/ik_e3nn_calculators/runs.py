@@ -4,7 +4,6 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator
@@ -16,51 +15,12 @@ from ik_e3nn.models import Potential, model_path
 from ik_e3nn.models.files.pretrained import BASE, BASE_METHOD
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn_calculators.calculator.calculator import IKCalculator
+from ik_e3nn_calculators.run_settings import RunSettings
 from ik_e3nn_calculators.systems.constraints import check_constraints
 from ik_e3nn_calculators.systems.heights import HeightWatch
 from ik_e3nn_calculators.systems.structures import load_structure
 
 _log = logging.getLogger(__name__)
-
-
-class RunSettings(Protocol):
-    """The settings of a run that name its structure and its model, and how the model is used."""
-
-    @property
-    def structure(self) -> str:
-        """Structure file or SMILES string."""
-
-    @property
-    def frame(self) -> int | None:
-        """Which frame of the file; None is the last."""
-
-    @property
-    def seed(self) -> int:
-        """Seed of the conformer of a SMILES string."""
-
-    @property
-    def model(self) -> str:
-        """Model file, or "base"."""
-
-    @property
-    def device(self) -> str:
-        """The device, or "auto"."""
-
-    @property
-    def dtype(self) -> str | None:
-        """The precision; None is the model's."""
-
-    @property
-    def compile(self) -> bool:
-        """Whether the model is compiled first."""
-
-    @property
-    def max_edges(self) -> int | None:
-        """Number of edges to process at once; None for all."""
-
-    @property
-    def skip_fixed(self) -> bool:
-        """Whether fixed atoms that are too far from the moving ones to affect them are left out."""
 
 
 @dataclass(frozen=True)

@@ -82,5 +82,7 @@ def help_text(options: Options, positional: Collection[str] = (), *, usage: str,
 def _kind_and_default(option: Option) -> str:
     if option.default is inspect.Parameter.empty:
         return f"{in_words(option.kind)}, required"
-    plain = isinstance(option.default, str | int | float | tuple)
-    return f"{in_words(option.kind)}, default: {option.default}" if plain else in_words(option.kind)
+    if not isinstance(option.default, str | int | float | tuple):
+        return in_words(option.kind)
+    shown = str(option.default).lower() if isinstance(option.default, bool) else option.default
+    return f"{in_words(option.kind)}, default: {shown}"

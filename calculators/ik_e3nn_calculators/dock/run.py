@@ -20,7 +20,7 @@ from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.calculator.domain import warn_outside
 from ik_e3nn_calculators.calculator.model import prepare_model
 from ik_e3nn_calculators.dock.poses.outside import known_ranges, reasons_outside
-from ik_e3nn_calculators.dock.poses.ranking import leaders, ranked
+from ik_e3nn_calculators.dock.poses.ranking import Search, leaders, ranked
 from ik_e3nn_calculators.dock.poses.results import Pose, plot_best, plot_energies, write_extxyz, write_sdf, write_table
 from ik_e3nn_calculators.dock.search.alone import energies_alone
 from ik_e3nn_calculators.dock.search.energies import CalculatorEnergies, ModelEnergies, PoseEnergies
@@ -40,8 +40,6 @@ _log = logging.getLogger(__name__)
 FILES = ("poses.csv", "poses.sdf", "poses.extxyz", "best.extxyz", "energies.png", "best.png", "summary.json", STATE)
 FELT = 8.0  # A; the range of a host that is assumed for a calculator, which does not state it
 SAVE_INTERVAL = 10  # steps of all poses
-
-FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummar
         state, kinds = known
         energies.calls += int(state.evaluations.sum())  # calls before the search was killed
     _relax(settings, state, kinds, energies, state_file)
-    return _finish(settings, ligand, host, energies, alone, state, kinds)
+    return _finish(Search(settings, ligand, host, energies, alone, state, kinds))
 
 
 def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator | InteratomicPotential:
@@ -205,22 +203,16 @@ def _relax(
     file.write(state, kinds)
 
 
-def _finish(
-    settings: DockSettings,
-    ligand: Ligand,
-    host: Host,
-    energies: PoseEnergies,
-    alone: tuple[float, float],
-    state: RelaxState,
-    kinds: NDArray[np.int64],
-) -> DockSummary:
+def _finish(search: Search) -> DockSummary:
     """Rank the poses, and write files and summary."""
-    outside = [""] * len(kinds)
-    if energies.model is not None:
-        outside = reasons_outside(state.positions, ligand, host, energies.model, known_ranges(settings.model))
-    poses = ranked(settings, ligand, host, energies, alone, state, kinds, outside)
+    settings, state, model = search.settings, search.state, search.energies.model
+    outside = [""] * len(search.kinds)
+    if model is not None:
+        ranges = known_ranges(settings.model)
+        outside = reasons_outside(state.positions, search.ligand, search.host, model, ranges)
+    poses = ranked(search, outside)
     distinct = leaders(poses)
-    _write(settings, ligand, host, energies, poses, distinct[: settings.keep], state.positions)
+    _write(search, poses, distinct[: settings.keep])
     converged = int((state.fmax <= settings.fmax).sum())
     if converged < len(poses):
         _log.warning(
@@ -239,30 +231,22 @@ def _finish(
         distinct=len(distinct),
         outside=len(marked),
         best_binding_eV=None if poses[0].outside else poses[0].binding_eV,
-        evaluations=energies.calls,
+        evaluations=search.energies.calls,
         output=settings.output,
     )
     write_json(user_path(settings.output) / "summary.json", {**asdict(summary), "settings": asdict(settings)})
     return summary
 
 
-def _write(
-    settings: DockSettings,
-    ligand: Ligand,
-    host: Host,
-    energies: PoseEnergies,
-    poses: Sequence[Pose],
-    kept: Sequence[Pose],
-    positions: FloatArray,
-) -> None:
+def _write(search: Search, poses: Sequence[Pose], kept: Sequence[Pose]) -> None:
     """Write tables, structures and pictures."""
-    folder = user_path(settings.output)
-    places = positions[[pose.pose for pose in kept]]
-    structures = [energies.structure(place) for place in places]
+    folder = user_path(search.settings.output)
+    places = search.state.positions[[pose.pose for pose in kept]]
+    structures = [search.energies.structure(place) for place in places]
     write_table(folder / "poses.csv", poses)
-    write_sdf(folder / "poses.sdf", ligand, kept, places)
+    write_sdf(folder / "poses.sdf", search.ligand, kept, places)
     write_extxyz(folder / "poses.extxyz", kept, structures)
     write_extxyz(folder / "best.extxyz", kept[:1], structures[:1])
-    if settings.plots:
+    if search.settings.plots:
         plot_energies(folder / "energies.png", poses)
-        plot_best(folder / "best.png", kept, structures, host)
+        plot_best(folder / "best.png", kept, structures, search.host)

@@ -3,7 +3,8 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, check_settings
+from ik_e3nn_calculators.run_settings import RunSettings
 
 # Settings that may change when a run is continued: length, place and output, but never the physics.
 CHANGEABLE = frozenset(
@@ -62,16 +63,16 @@ class ExplosionLimits:
 
 
 @dataclass(frozen=True)
-class MDSettings:
+class MDSettings(RunSettings):
     """A molecular-dynamics run.
 
     Give the length as ``steps`` or as ``time_ps``; it is 10 ps by default. Initial velocities are Maxwell-Boltzmann at
     ``temperature``; if the dynamics conserves momentum (``nve``), they have no drift and, for molecules, no rotation.
     If a constant-energy run starts from a relaxed structure, half of the kinetic energy becomes potential: equilibrate.
 
+    The structure, the model and the output are settings of ``RunSettings``.
+
     Args:
-        structure: Structure file (its last frame, unless ``frame`` is given) or SMILES string.
-        model: Model file; "base" is the base model that comes with the package, for small molecules.
         ensemble: ``nve`` (velocity Verlet), ``langevin`` (constant temperature), or ``npt`` (constant temperature and
             pressure: Langevin atoms and an isotropic Langevin barostat; needs three periodic directions).
         steps: Number of steps after equilibration; 0 only evaluates the starting structure.
@@ -84,22 +85,10 @@ class MDSettings:
         equilibrate_ps: Langevin dynamics before the run proper, in ps; logged at negative times.
         velocities: ``thermal``, or ``file`` to keep the momenta in the structure file.
         relax_fmax: Relax the structure first until no force exceeds this, in eV/A; None to skip this.
-        frame: Which frame of the structure file, counted from 0, or from its end if negative; None is the last.
-        seed: Seed of conformer, velocities and thermostat.
-        output: Folder for everything that is written.
-        trajectory: Format of the trajectory: ``extxyz`` or ASE's ``traj``.
         log_interval: Steps between rows of ``log.csv``.
         frame_interval: Steps between frames of the trajectory.
         checkpoint_interval: Steps between checkpoints; a killed run loses no more than this.
         restart: Continue the run in ``output`` from its last checkpoint; starts anew if there is none.
-        overwrite: Replace the run in ``output``.
-        device: ``auto`` (a GPU if available), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
-        dtype: ``float32`` or ``float64``; None keeps the model's.
-        compile: Compile the model first: a minute or two once for each architecture, then about twice as fast.
-        max_edges: Number of edges to process at once; limits the memory of large systems and takes a third more time.
-        skip_fixed: Leave out fixed atoms that are too far from the moving ones to matter; for large substrates.
-        progress: Show a progress bar.
-        plots: Draw energy and temperature.
         limits: Limits beyond which the run is stopped as an explosion.
 
     Raises:
@@ -111,8 +100,6 @@ class MDSettings:
         10000
     """
 
-    structure: str
-    model: str = "base"
     ensemble: Literal["nve", "langevin", "npt"] = "nve"
     steps: CountOrZero | None = None
     time_ps: NotNegative | None = None
@@ -124,26 +111,15 @@ class MDSettings:
     equilibrate_ps: NotNegative = 0.0
     velocities: Literal["thermal", "file"] = "thermal"
     relax_fmax: Positive | None = None
-    frame: int | None = None
-    seed: Seed = 0
-    output: str = "md"
-    trajectory: Literal["extxyz", "traj"] = "extxyz"
     log_interval: Count = 10
     frame_interval: Count = 50
     checkpoint_interval: Count = 500
     restart: bool = False
-    overwrite: bool = False
-    device: str = "auto"
-    dtype: Literal["float32", "float64"] | None = None
-    compile: bool = False
-    max_edges: Count | None = None
-    skip_fixed: bool = False
-    progress: bool = True
-    plots: bool = True
     limits: ExplosionLimits = field(default_factory=ExplosionLimits)
+    output: str = field(default="md", kw_only=True)
 
     def __post_init__(self) -> None:
-        check_settings(self)
+        super().__post_init__()
         if self.steps is not None and self.time_ps is not None:
             raise ValueError(f"give either steps or time_ps, got steps={self.steps} and time_ps={self.time_ps}")
         for name, length, count in (

@@ -39,7 +39,7 @@ def options_of(kind: type[Any], *, skip: Collection[str] = ()) -> dict[str, Opti
     """The arguments of a class by name; those of a dataclass inside a dataclass have dotted names.
 
     Args:
-        kind: The class, whose docstring describes its arguments.
+        kind: The class; its docstring, or that of a base class, describes its arguments.
         skip: Arguments to leave out.
 
     >>> @dataclasses.dataclass
@@ -49,7 +49,7 @@ def options_of(kind: type[Any], *, skip: Collection[str] = ()) -> dict[str, Opti
     {'speed': Option(kind=<class 'float'>, default=1.0, help='')}
     """
     hints = typing.get_type_hints(kind if dataclasses.is_dataclass(kind) else kind.__init__, include_extras=True)
-    texts = (kind.__doc__ or "", kind.__init__.__doc__ or "")
+    texts = [one.__doc__ or "" for one in (*reversed(kind.__mro__), kind.__init__)]
     helps = {one.arg_name: one.description or "" for text in texts for one in docstring_parser.parse(text).params}
     found: dict[str, Option] = {}
     for name, parameter in inspect.signature(kind).parameters.items():

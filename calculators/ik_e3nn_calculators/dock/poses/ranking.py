@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,17 +24,9 @@ from ik_e3nn_calculators.dock.system.reference import reference_pose
 _log = logging.getLogger(__name__)
 
 
-def ranked(
-    settings: DockSettings,
-    ligand: Ligand,
-    host: Host,
-    energies: PoseEnergies,
-    alone: tuple[float, float],
-    state: RelaxState,
-    kinds: NDArray[np.int64],
-    outside: Sequence[str],
-) -> list[Pose]:
-    """All poses in order: those inside of the model's domain, best first, then those outside, then failed ones.
+@dataclass(frozen=True)
+class Search:
+    """A search whose poses are relaxed.
 
     Args:
         settings: The settings.
@@ -44,6 +36,22 @@ def ranked(
         alone: Energies of host and molecule alone, in eV.
         state: The relaxed poses.
         kinds: Index of the starting conformer of each pose, (P,).
+    """
+
+    settings: DockSettings
+    ligand: Ligand
+    host: Host
+    energies: PoseEnergies
+    alone: tuple[float, float]
+    state: RelaxState
+    kinds: NDArray[np.int64]
+
+
+def ranked(search: Search, outside: Sequence[str]) -> list[Pose]:
+    """All poses in order: those inside of the model's domain, best first, then those outside, then failed ones.
+
+    Args:
+        search: The search.
         outside: Why each pose cannot be trusted; empty if it can.
 
     Returns:
@@ -52,28 +60,29 @@ def ranked(
     Raises:
         DataError: The relaxation of every pose failed.
     """
+    settings, ligand, host, state = search.settings, search.ligand, search.host, search.state
     good = np.isfinite(state.energies) & np.isfinite(state.fmax)
     if not good.any():
-        raise DataError(f"every relaxation failed ({energies.failure}); the region may be too close to the host")
-    host_alone, free = alone
-    bent = np.full(len(kinds), np.nan)
-    bent[good] = energies.alone(state.positions[good])[0]
+        raise DataError(f"every relaxation failed ({search.energies.failure}); the region may be too close to the host")
+    host_alone, free = search.alone
+    bent = np.full(len(good), np.nan)
+    bent[good] = search.energies.alone(state.positions[good])[0]
     if bent[good].min() < free - SAME:  # a pose has the molecule in a better geometry than any conformer
         found = state.positions[good][bent[good].argmin()][None]
-        free = min(free, lowest_alone(found, energies, fmax=settings.fmax, steps=settings.steps))
+        free = min(free, lowest_alone(found, search.energies, fmax=settings.fmax, steps=settings.steps))
     binding = state.energies - host_alone - free
     doubtful = np.array([bool(reason) for reason in outside])
     order = np.lexsort((binding, doubtful))
     order = order[good[order]]
     heavy = state.positions[:, ligand.heavy]
-    clusters = cluster(heavy, order, _distance(ligand, host, energies), settings.distinct)
+    clusters = cluster(heavy, order, _distance(ligand, host, search.energies), settings.distinct)
     reference, rmsd = reference_pose(ligand, settings.region.around), PoseDistance(ligand.automorphisms())
 
     def pose(number: int) -> Pose:
         place, has_surface = state.positions[number], host.is_surface and good[number]
         return Pose(
             pose=number,
-            conformer=int(kinds[number]),
+            conformer=int(search.kinds[number]),
             cluster=int(clusters[number]),
             outside=outside[number],
             converged=bool(state.fmax[number] <= settings.fmax),
