@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,7 @@ class Command:
     Args:
         name: The words that users type.
         summary: One line for the help.
-        settings: "module:Class" of the settings; their fields are the options.
-        function: "module:function" that takes the settings.
+        function: "module:function" that takes the settings; the fields of its first argument are the options.
         positional: Fields that are given by position.
         example: The arguments of an example.
         shows_result: Whether the returned object is shown; otherwise the function reports by itself.
@@ -24,7 +23,6 @@ class Command:
 
     name: str
     summary: str
-    settings: str
     function: str
     positional: tuple[str, ...] = ()
     example: str = ""
@@ -32,8 +30,10 @@ class Command:
     continues: bool = False
 
     def load(self) -> tuple[type[Any], Any]:
-        """Import the class of the settings and the function."""
-        return _attribute(self.settings), _attribute(self.function)
+        """Import the function, and find the class of its settings."""
+        module, _, name = self.function.partition(":")
+        function = getattr(import_module(module), name)
+        return next(iter(get_type_hints(function).values())), function
 
 
 TRAIN, FINETUNE = "train", "finetune"
@@ -42,7 +42,6 @@ COMMANDS = (
     Command(
         "data generate",
         "structures of molecules and crystals, labeled by an ASE calculator or GFN2-xTB",
-        "ik_e3nn.data.generation.settings:GenerateSettings",
         "ik_e3nn.data.generation.generate:generate",
         example="--smiles CCO -o ethanol.xyz",
         shows_result=False,
@@ -51,7 +50,6 @@ COMMANDS = (
     Command(
         "data check",
         "contents of a data file: labels, E0s, outliers, duplicates, closest contacts",
-        "ik_e3nn.data.checking.check:CheckSettings",
         "ik_e3nn.data.checking.check:check",
         positional=("data",),
         example="train.xyz",
@@ -59,7 +57,6 @@ COMMANDS = (
     Command(
         TRAIN,
         "train a potential, or properties of molecules if the configuration names data.targets",
-        "ik_e3nn.training.config.schema:TrainConfig",
         "ik_e3nn.training.fit:train",
         positional=("config",),
         example="config.yaml --model.num_channels=64",
@@ -68,7 +65,6 @@ COMMANDS = (
     Command(
         FINETUNE,
         "train a model further, on new data: a potential, or properties if the configuration names data.targets",
-        "ik_e3nn.training.config.finetune:FinetuneConfig",
         "ik_e3nn.training.fit:finetune",
         positional=("base", "config"),
         example="base.safetensors config.yaml --finetune.method=lora",
@@ -77,7 +73,6 @@ COMMANDS = (
     Command(
         "eval",
         "predictions and errors of a model on a data file",
-        "ik_e3nn.training.inference.evaluation:EvalSettings",
         "ik_e3nn.training.inference.evaluation:evaluate",
         positional=("model", "data"),
         example="model.safetensors test.xyz -o predicted.xyz",
@@ -86,7 +81,6 @@ COMMANDS = (
     Command(
         "calibrate",
         "uncertainty of a model or a committee of models, calibrated on validation data",
-        "ik_e3nn.training.config.calibrate:CalibrationSettings",
         "ik_e3nn.training.uncertainty.calibration:calibrate",
         positional=("model", "data"),
         example="model.safetensors valid.xyz --train train.xyz -o uncertainty.safetensors",
@@ -94,7 +88,6 @@ COMMANDS = (
     Command(
         "predict",
         "energies and properties of the molecules in a file, as a table",
-        "ik_e3nn.training.inference.table:PredictSettings",
         "ik_e3nn.training.inference.table:predict",
         positional=("model", "data"),
         example="properties.safetensors smiles.csv -o out.csv",
@@ -102,7 +95,6 @@ COMMANDS = (
     Command(
         "md",
         "molecular dynamics of a structure file or a SMILES string",
-        "ik_e3nn_calculators.md.settings:MDSettings",
         "ik_e3nn_calculators.md.run:run_md",
         positional=("structure",),
         example="CCO --ensemble langevin --time_ps 5",
@@ -111,7 +103,6 @@ COMMANDS = (
     Command(
         "relax",
         "relaxation of a structure file or a SMILES string",
-        "ik_e3nn_calculators.relax.settings:RelaxSettings",
         "ik_e3nn_calculators.relax.run:run_relax",
         positional=("structure",),
         example="slab.xyz --model model.safetensors",
@@ -120,7 +111,6 @@ COMMANDS = (
     Command(
         "dock",
         "poses of a molecule over a surface or in a site",
-        "ik_e3nn_calculators.dock:DockSettings",
         "ik_e3nn_calculators.dock:run_dock",
         positional=("ligand",),
         example="c1ccccc1 --model graphite.safetensors --host surface",
@@ -129,7 +119,6 @@ COMMANDS = (
     Command(
         "info",
         "contents of a model file",
-        "ik_e3nn.cli.info:InfoSettings",
         "ik_e3nn.cli.info:info",
         positional=("model",),
         example="model.safetensors",
@@ -137,7 +126,6 @@ COMMANDS = (
     Command(
         "show-kernel",
         "pictures of the kernels of a model, or of random kernels of a group",
-        "ik_e3nn.cli.show_kernel:ShowKernelSettings",
         "ik_e3nn.cli.show_kernel:show_kernel",
         positional=("model",),
         example="--group C4v --irreps-in 0e --irreps-out 0e+1o+2e -o kernel",
@@ -156,8 +144,3 @@ def find_command(words: list[str]) -> tuple[Command | None, list[str]]:
         if words[: len(parts)] == parts:
             return command, words[len(parts) :]
     return None, words
-
-
-def _attribute(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(import_module(module), name)
