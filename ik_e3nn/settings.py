@@ -92,6 +92,15 @@ def check_value(value: Any, kind: Any, name: str) -> None:
         raise ConfigError(f"{name} is {got}, but it must be {expected}{hint}.")
 
 
+def no_effect(name: str, value: Any, reason: str) -> ConfigError:
+    """The error for a setting that is given, but has no effect.
+
+    >>> str(no_effect("run.seed", 3, "nothing is random"))
+    'run.seed is 3, but has no effect, because nothing is random; leave it out.'
+    """
+    return ConfigError(f"{name} is {value!r}, but has no effect, because {reason}; leave it out.")
+
+
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value is of a type; see ``check_settings``.
 

@@ -138,18 +138,18 @@ def _run(config: TrainConfig, resume: bool) -> None:
     with run_folder.logged_to(folder / run_folder.LOG) as let_go:
         if not resume:
             let_go()
-        _finish(config, folder, _fit(config, folder, resume, let_go))
+        task, rows, best_epoch = _fit(config, folder, resume, let_go)
+        _finish(config, folder, task, rows, best_epoch=best_epoch)
 
 
-@dataclass(frozen=True)
-class _Fitted:
-    task: Task
-    rows: list[dict[str, float]]
-    best_epoch: int
+def _fit(
+    config: TrainConfig, folder: Path, resume: bool, let_go: Callable[[], None]
+) -> tuple[Task, list[dict[str, float]], int]:
+    """Read the data and train; whether a run can be resumed is checked before anything is written.
 
-
-def _fit(config: TrainConfig, folder: Path, resume: bool, let_go: Callable[[], None]) -> _Fitted:
-    """Read the data and train; whether a run can be resumed is checked before anything is written."""
+    Returns:
+        The task, the rows of the metrics log, and the best epoch.
+    """
     task = task_type(config)(config)
     digests = task.digests()
     if resume:
@@ -162,7 +162,7 @@ def _fit(config: TrainConfig, folder: Path, resume: bool, let_go: Callable[[], N
         task.begin(folder)
     train, valid = task.graphs["train"], task.graphs["valid"]
     rows, best = run_training(task.module, train, valid, config=config.run, folder=folder, resume=resume)
-    return _Fitted(task, rows, best.best_epoch)
+    return task, rows, best.best_epoch
 
 
 def task_type(config: TrainConfig) -> type[Task]:
@@ -175,25 +175,24 @@ def task_type(config: TrainConfig) -> type[Task]:
     return Finetuning if config.model_is_given else Task
 
 
-def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
+def _finish(config: TrainConfig, folder: Path, task: Task, rows: list[dict[str, float]], *, best_epoch: int) -> None:
     """Measure the best model, and write the model file, the plots and ``metrics.json``."""
-    if not fitted.rows:
+    if not rows:
         raise TrainingError(f"{folder / 'metrics.jsonl'} has no rows: put back a copy, or start the run anew")
-    task, last = fitted.task, fitted.rows[-1]
     model = task.module.best_model.to(resolve_device(config.run.device))
     task.finish(model)
     metrics: dict[str, Any] = {
-        "best_epoch": fitted.best_epoch,
-        "epochs": int(last["epoch"]),
-        "steps": int(last["step"]),
-        "seconds": last["seconds"],
+        "best_epoch": best_epoch,
+        "epochs": int(rows[-1]["epoch"]),
+        "steps": int(rows[-1]["step"]),
+        "seconds": rows[-1]["seconds"],
         "parameters": count_parameters(model),
     }
     for name in ("valid", "test"):
         if name in task.graphs:
             metrics[name] = task.measure(model, name, folder)
             _log.info("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in metrics[name].items()))
-    plot_loss(fitted.rows, folder / "loss.png")
+    plot_loss(rows, folder / "loss.png")
     summary = (
         metrics
         | task.report(model, folder, metrics)
@@ -204,7 +203,7 @@ def _finish(config: TrainConfig, folder: Path, fitted: _Fitted) -> None:
     write_json(folder / run_folder.METRICS, metrics)
     for name in task.set_aside():
         _write_set_aside(task, name, folder)
-    _log.info("best epoch %d; the model is in %s", fitted.best_epoch, folder / run_folder.MODEL)
+    _log.info("best epoch %d; the model is in %s", best_epoch, folder / run_folder.MODEL)
 
 
 def _write_set_aside(task: Task, name: str, folder: Path) -> None:

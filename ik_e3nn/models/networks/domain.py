@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from ase import Atoms
@@ -102,13 +102,7 @@ class Domain:
         """
         if other is None:
             return self
-        return Domain(
-            max(self.max_atoms, other.max_atoms),
-            self.periodic or other.periodic,
-            self.several or other.several,
-            self.charged_groups or other.charged_groups,
-            self.unpaired or other.unpaired,
-        )
+        return Domain(*(max(pair) for pair in zip(astuple(self), astuple(other), strict=True)))
 
 
 def domain_of(structures: Sequence[Atoms]) -> Domain:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import Count, CountOrZero, Positive, Range, check_settings
+from ik_e3nn.settings import Count, CountOrZero, Positive, Range, check_settings, no_effect
 from ik_e3nn.training.config.schema import TrainConfig
 
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
@@ -103,8 +103,7 @@ class MethodConfig:
     def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:
         """Raise if a setting that would have no effect is given."""
         if given and useless:
-            value = getattr(self, name)
-            raise ConfigError(f"finetune.{name} is {value!r}, but has no effect, because {reason}; leave it out.")
+            raise no_effect(f"finetune.{name}", getattr(self, name), reason)
 
 
 @dataclass(frozen=True)
@@ -142,10 +141,8 @@ class FinetuneConfig(TrainConfig):
                 "references of properties that the base has; references of new properties always come from the data."
             )
         if method.old_labels:
-            raise ConfigError(
-                f"finetune.old_labels is {method.old_labels!r}, but has no effect, because data.targets makes "
-                "this a fine-tuning to properties, and old data have the names and units of the base; leave it out."
-            )
+            reason = "data.targets makes this a fine-tuning to properties, which have the names and units of the base"
+            raise no_effect("finetune.old_labels", method.old_labels, reason)
 
     @property
     def _usual_lr(self) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Range, Seed, Share, check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Range, Seed, Share, check_settings, no_effect
 from ik_e3nn.training.config.limits import BatchLimits
 
 if TYPE_CHECKING:
@@ -298,6 +298,4 @@ class TrainConfig:
         usual = {one.name: one.default for one in fields(part)}
         for name in names:
             if getattr(part, name) != usual[name]:
-                raise ConfigError(
-                    f"{section}.{name} is {getattr(part, name)!r}, but has no effect, because {reason}; leave it out."
-                )
+                raise no_effect(f"{section}.{name}", getattr(part, name), reason)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -10,13 +11,62 @@ from torch import Tensor
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import SURROUNDINGS
-from ik_e3nn.models import PRESETS, InteratomicPotential, MolecularPropertyModel, StoredModel, extended, retargeted
+from ik_e3nn.models import (
+    PRESETS,
+    InteratomicPotential,
+    MolecularPropertyModel,
+    StoredModel,
+    extended,
+    load_model,
+    retargeted,
+)
+from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.models.networks.property import natural_edges
 from ik_e3nn.models.transfer.species import new_element_masks
+from ik_e3nn.nn import merge_lora
+from ik_e3nn.settings import no_effect
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.targets import Target
+from ik_e3nn.training.config.finetune import FinetuneConfig
 
 OF_HEADS = ("hidden", "places")  # settings that can be chosen where a potential gets heads
+
+
+def load_base(path: Path) -> StoredModel:
+    """Load a model onto the CPU; low-rank updates that were stored separately are merged.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ModelFileError: The file is broken.
+    """
+    model = load_model(path, device="cpu")
+    merge_lora(model)
+    return model
+
+
+def check_base(config: FinetuneConfig) -> None:
+    """Raise if the base of a fine-tuning cannot become what its configuration asks for.
+
+    Raises:
+        ConfigError: The base has the wrong kind or another architecture, or old data would have no effect.
+    """
+    method = config.finetune
+    base = load_base(model_path(method.base))
+    is_potential = base.potential is base
+    if config.data.targets is None:
+        if not is_potential:
+            raise ConfigError(
+                f"finetune.base is {method.base!r}, which is not a potential but a model of "
+                f"{', '.join(one.name for one in base.targets)}: name your targets with data.targets, or choose a "
+                "potential as the base."
+            )
+        check_architecture(config.model, base.config)
+        return
+    check_body(config.model, base)
+    for name in ("replay", "old_domain"):
+        if getattr(method, name) is not None and is_potential and not config.trained:
+            reason = "the base is a potential, and a model of properties has no energies and forces to forget"
+            raise no_effect(f"finetune.{name}", getattr(method, name), reason)
 
 
 def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, where: str = "model") -> None:

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.nn import add_lora
-from ik_e3nn.training.config.finetune import MethodConfig
+from ik_e3nn.training.config.finetune import FinetuneConfig, MethodConfig
 from ik_e3nn.training.finetuning.parts import block_modules, parts_of
+
+
+def adapt_weights(model: nn.Module, config: FinetuneConfig, new_elements: Mapping[str, Tensor]) -> None:
+    """Freeze weights and add low-rank updates as a configuration asks, in place, with random numbers of its seed.
+
+    Args:
+        model: The base with new elements, references and heads.
+        config: The configuration.
+        new_elements: Masks of the weights of elements that the base does not know, by names of parameters.
+
+    Raises:
+        ConfigError: The base has fewer blocks than are to be frozen, or weight decay would shrink frozen weights.
+    """
+    method = config.finetune
+    with torch.random.fork_rng():
+        torch.manual_seed(config.run.seed)
+        apply_method(model.train(), method, new_elements)
+    if new_elements and config.optimizer.weight_decay and (method.method != "full" or method.frozen_blocks):
+        raise ConfigError(
+            "optimizer.weight_decay would shrink frozen weights that share tensors with those of the new elements; "
+            "set it to 0."
+        )
 
 
 def apply_method(model: nn.Module, method: MethodConfig, new_elements: Mapping[str, Tensor]) -> None:

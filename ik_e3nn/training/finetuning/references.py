@@ -18,12 +18,42 @@ from ik_e3nn.elements import symbols_of, unknown_symbols
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
 from ik_e3nn.targets import Target
+from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.inference.prediction import Predictions, predict
+from ik_e3nn.training.sets.references import energy_reference
 
 _log = logging.getLogger(__name__)
 
 LOOK_AT = 64  # structures whose forces are compared with the base's
 SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory differ less, units only in size
+
+
+def adapt_energies(
+    model: InteratomicPotential,
+    base: InteratomicPotential | None,
+    train: LabeledSet,
+    isolated: LabeledSet,
+    config: FinetuneConfig,
+) -> None:
+    """Set the E0s of a potential as ``finetune.E0s`` asks; without energies they are those of the base.
+
+    Args:
+        model: A model that knows all elements.
+        base: The base, or None if it predicts no energies.
+        train: New structures with energies, forces and stresses.
+        isolated: Isolated atoms likewise.
+        config: The configuration.
+    """
+    known = any(np.isfinite(one.values["energy"]).any() for one in (train, isolated))
+    if base is None or config.finetune.E0s == "data":
+        found = energy_reference(config.data, train, isolated)
+    elif config.finetune.E0s == "refit" and known:
+        found = refit_reference(model, train, isolated)
+    else:
+        found = base_reference(base, train.species)
+    if found is not None:
+        model.set_energy_reference(_energies(model) | found.values, provenance=found.source)
+    warn_of_units(model, train)
 
 
 def base_reference(base: InteratomicPotential, species: Sequence[int]) -> EnergyReference:

@@ -8,8 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ase.data import chemical_symbols
+
 from ik_e3nn.atomic import written_at_once
+from ik_e3nn.models import StoredModel
+from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.file import flat_values
+from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
 
 _log = logging.getLogger(__name__)
@@ -51,19 +56,24 @@ class Change:
         return f"{self.setting}: {asked}, is {self.resolved!r} ({self.reason})"
 
 
-@dataclass(frozen=True)
-class PageText:
-    """Texts of the page of a report.
+def resolved_settings(model: StoredModel, config: FinetuneConfig, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are used, as far as they may differ from what was asked for, by dotted name.
 
     Args:
-        facts: Sentences that follow those on the base and the trained weights.
-        before: The model that the errors before belong to.
-        warning: A warning of what was not measured, or nothing.
+        model: The model to train.
+        config: The settings asked for.
+        facts: The file of the base, and numbers of new and replayed structures.
     """
-
-    facts: str
-    before: str
-    warning: str = ""
+    method, found = config.finetune, {f"model.{name}": one for name, one in model.config.items() if name != "targets"}
+    found |= {"finetune.base": facts["base"]["file"], "run.device": str(resolve_device(config.run.device))}
+    if model.potential is not None:
+        energies = zip(model.species, model.potential.atomic_energy.reference.tolist(), strict=True)
+        found["data.E0s"] = {chemical_symbols[z]: round(energy, 6) for z, energy in energies}
+    if method.method == "lora":
+        found |= {"finetune.lora_rank": method.rank, "finetune.lora_lr_factor": method.lr_factor}
+    if 0 < facts["replayed"] < method.replay_count(facts["structures"]):
+        found["finetune.replay_ratio"] = round(facts["replayed"] / facts["structures"], 6)
+    return found
 
 
 def changes_of(config: TrainConfig, resolved: Mapping[str, Any], reasons: Mapping[str, str]) -> list[Change]:
@@ -93,8 +103,9 @@ def change_lines(changes: Sequence[Change]) -> list[str]:
     return [*lines, f"not asked for, {OF_BASE}: {', '.join(taken)}"] if taken else lines
 
 
-def describe(config: TrainConfig, resolved: Mapping[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
-    """Log all settings and the changes, and return both for the report."""
+def describe(config: TrainConfig, resolved: Mapping[str, Any], reasons: Mapping[str, str]) -> dict[str, Any]:
+    """Log all settings and the changes, see ``changes_of``, and return both for the report."""
+    changes = changes_of(config, resolved, reasons)
     settings = flat_values(config) | dict(resolved)
     _log.info("settings:\n%s", "\n".join(f"  {key}: {value!r}" for key, value in settings.items()))
     changed = "\n".join(f"  {line}" for line in change_lines(changes)) or "  nothing"
@@ -102,18 +113,18 @@ def describe(config: TrainConfig, resolved: Mapping[str, Any], changes: Sequence
     return {"settings": settings, "changes": [asdict(change) for change in changes]}
 
 
-def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
+def write_page(report: Mapping[str, Any], path: Path) -> None:
     """Write the report as Markdown."""
     share = 100.0 * report["trained_parameters"] / report["parameters"]
     parts = [
         "# Fine-tuning",
         f"Base: `{report['base']['file']}`. Trained: {report['trained_parameters']:,} of {report['parameters']:,} "
         f"parameters ({share:.1f} %); the heads have {report['head_parameters']:,}. "
-        f"New elements: {', '.join(report['new_elements']) or 'none'}. {text.facts}",
+        f"New elements: {', '.join(report['new_elements']) or 'none'}. {_targets_and_data(report)}",
         "## Errors before and after",
-        f"*Before* is {text.before}",
+        f"*Before* is {_before(report)}.",
         error_table(report["errors"]),
-        text.warning,
+        report["warning"],
         "## Settings that differ from what was asked for",
         "\n".join(f"- {line}" for line in change_lines([Change(**one) for one in report["changes"]])) or "None.",
         "## All settings",
@@ -121,6 +132,28 @@ def write_page(report: Mapping[str, Any], path: Path, text: PageText) -> None:
     ]
     with written_at_once(path) as file:
         file.write(("\n\n".join(part for part in parts if part) + "\n").encode())
+
+
+def _targets_and_data(report: Mapping[str, Any]) -> str:
+    """Sentences about targets, old data and references."""
+    names = {
+        "Targets shared with the base": "kept_targets", "new": "new_targets",
+        "kept from the base for old data": "old_targets", "left out": "lost_targets",
+    }  # fmt: skip
+    text = "; ".join(f"{what}: {', '.join(report[key]) or 'none'}" for what, key in names.items()) + "."
+    text += f" Old structures: {report['replayed']} replayed, {report['measured']} to measure on."
+    return text + (f" E0s: {report['E0s_from']}." if "E0s_from" in report else "")
+
+
+def _before(report: Mapping[str, Any]) -> str:
+    """The model that the errors before belong to."""
+    text = "the base with the new elements"
+    if report["new_targets"]:
+        text += "; new targets are predicted by their references, from composition and size alone"
+        text += ", and targets of the base by its own heads" if report["kept_targets"] or report["old_targets"] else ""
+    if report["kept_targets"] and report["settings"]["finetune.E0s"] != "base":
+        text += "; references, and the values of old data, are shifted to the new labels"
+    return text
 
 
 def warn_unmeasured(*, replay: bool) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from ase.data import chemical_symbols
 from torch import nn
@@ -18,30 +19,36 @@ from ik_e3nn.data.labels.labeled_set import joined
 from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import batch_graphs
-from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel, read_model_info
+from ik_e3nn.json_file import read_json, write_json
+from ik_e3nn.models import MolecularPropertyModel, StoredModel, read_model_info
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.models.networks.domain import domain_of
+from ik_e3nn.nn import lora_parameters, merge_lora
+from ik_e3nn.settings import no_effect
 from ik_e3nn.training.config.finetune import OLD, REPLAY, FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
-from ik_e3nn.training.finetuning.adaptation import Adaptation, load_base
 from ik_e3nn.training.finetuning.base import (
     OF_HEADS,
     adapted,
     body_settings,
-    check_architecture,
-    check_body,
+    check_base,
     element_masks,
     known_elements,
+    load_base,
     size_of_features,
 )
+from ik_e3nn.training.finetuning.methods import adapt_weights, trained_parameters
 from ik_e3nn.training.finetuning.old_data import moved_values, read_old_data
-from ik_e3nn.training.finetuning.references import base_reference, move_references, refit_reference, warn_of_units
-from ik_e3nn.training.finetuning.report import PageText, warn_unmeasured
+from ik_e3nn.training.finetuning.parts import parts_of
+from ik_e3nn.training.finetuning.references import adapt_energies, move_references
+from ik_e3nn.training.finetuning.report import describe, error_table, resolved_settings, warn_unmeasured, write_page
 from ik_e3nn.training.objective.loss import Loss
+from ik_e3nn.training.run import run_folder
 from ik_e3nn.training.sets.prepare import TrainingData, bonded, prepare_data
-from ik_e3nn.training.sets.references import energy_reference, set_references, without_reference
+from ik_e3nn.training.sets.references import set_references, without_reference
 from ik_e3nn.training.tasks.tasks import Task, spreads_of
+from ik_e3nn.user_path import user_path
 
 _log = logging.getLogger(__name__)
 
@@ -60,68 +67,52 @@ class Finetuning(Task):
         config: The configuration.
 
     Attributes:
-        adaptation: The file of the base, the method and the facts for the report.
         base: The base model.
+        initial: A copy of the model before any training.
+        facts: The content of the report, by name.
         kept: Targets that the base and the new data share.
         others: Targets of the base that only old data have.
         new: New structures to train on.
         old: The sets of old data, ``REPLAY`` and ``OLD``, with their values as they were read.
-        warning: Warning of the report if nothing measures what was forgotten.
     """
 
+    config: FinetuneConfig
+    initial: StoredModel
+
     def __init__(self, config: FinetuneConfig) -> None:
-        self.adaptation, self.method = Adaptation(config), config.finetune
-        self.base = load_base(self.adaptation.path)
+        self.method, self.path = config.finetune, model_path(config.finetune.base)
+        self.base = load_base(self.path)
+        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        self.facts: dict[str, Any] = {"base": {"file": str(self.path), "sha256": digest}}
         super().__init__(config)
 
     @classmethod
     def check(cls, config: TrainConfig) -> None:
         """See the base class."""
         super().check(config)
-        method = cast(FinetuneConfig, config).finetune
-        base = load_base(model_path(method.base))
-        is_potential = base.potential is base
-        if config.data.targets is None:
-            if not is_potential:
-                raise ConfigError(
-                    f"finetune.base is {method.base!r}, which is not a potential but a model of "
-                    f"{', '.join(one.name for one in base.targets)}: name your targets with data.targets, or choose a "
-                    "potential as the base."
-                )
-            check_architecture(config.model, base.config)
-            return
-        check_body(config.model, base)
-        for name in ("replay", "old_domain"):
-            if getattr(method, name) is not None and is_potential and not config.trained:
-                raise ConfigError(
-                    f"finetune.{name} is {getattr(method, name)!r}, but has no effect, because the base is a "
-                    "potential, and a model of properties made from it has no energies and forces to forget; leave it "
-                    "out."
-                )
+        check_base(cast(FinetuneConfig, config))
 
     def prepare(self, config: TrainConfig) -> TrainingData:
         """Read the new data, and old data if they are asked for."""
-        self.adaptation.check_same_base()
+        self._check_same_base(user_path(config.run.output) / run_folder.FINETUNE)
         targets, edges = config.targets, None
         self.kept = [target for target in targets if target in self.base.targets]
         if self.method.E0s == "base" and not self.kept:
-            raise ConfigError(
-                "finetune.E0s is 'base', but has no effect, because the base has none of the targets: their references "
-                "come from the data; leave it out."
-            )
+            reason = "the base has none of the targets: their references come from the data"
+            raise no_effect("finetune.E0s", self.method.E0s, reason)
         known: Any = self.base.species
         if config.data.targets is not None:
             edges, known = body_settings(self.base)["edges"], known_elements(self.base, targets)
         data = prepare_data(config, edges=edges, known=known)
         self.new = data.sets["train"]
-        self.old = read_old_data(cast(FinetuneConfig, config), self.base, count=len(self.new))
+        self.old = read_old_data(self.config, self.base, count=len(self.new))
         if edges in ("bonds", "both"):
             self.old, sources = bonded(self.old, config)
             data = replace(data, bonds=data.bonds | sources)
         found = {name for one in self.old.values() for name, count in one.counts().items() if count}
         self.others = [one for one in self.base.targets if one.name in found and one not in self.kept]
         unmeasured = (self.kept or self.others) and OLD not in self.old
-        self.warning = warn_unmeasured(replay=REPLAY in self.old) if unmeasured else ""
+        self.facts["warning"] = warn_unmeasured(replay=REPLAY in self.old) if unmeasured else ""
         return data
 
     def start(self, config: TrainConfig) -> StoredModel:
@@ -137,7 +128,8 @@ class Finetuning(Task):
             model = adapted(self.base, train.species, targets, heads)
         model = model.to(getattr(torch, config.run.dtype))
         if model.potential is not None:
-            self._set_energy_reference(model.potential, config)
+            isolated = self.data.isolated.with_mechanics()
+            adapt_energies(model.potential, self.base.potential, train.with_mechanics(), isolated, self.config)
         if model.potential is not model:
             kept = [target for target in self.kept if target.field is None]
             set_references(cast(MolecularPropertyModel, model), train, kept)
@@ -146,7 +138,8 @@ class Finetuning(Task):
         self._add_old_data(model)
         others = None if self.base.potential is self.base and model.potential is None else self.base.trained_on
         model.trained_on = domain_of(train.structures).joined(others)
-        self.adaptation.apply(model, element_masks(self.base, model))
+        self.initial = copy.deepcopy(model).eval()
+        adapt_weights(model, self.config, element_masks(self.base, model))
         self._settle(model)
         return model
 
@@ -154,7 +147,7 @@ class Finetuning(Task):
         """Set the size of features for new heads; numbers of neighbors stay as the weights of the base need them."""
         if self.base.potential is not self.base or model.potential is model:
             return
-        initial, graphs = cast(MolecularPropertyModel, self.adaptation.initial), self.graphs["train"]
+        initial, graphs = cast(MolecularPropertyModel, self.initial), self.graphs["train"]
         count = min(len(graphs), SAMPLE)
         chosen = [graphs[number * len(graphs) // count] for number in range(count)]
         batches = (batch_graphs(chosen[start : start + BATCH]) for start in range(0, count, BATCH))
@@ -163,8 +156,10 @@ class Finetuning(Task):
             one.feature_scale.set_mean_squares(size)
 
     def lr_factors(self, model: StoredModel) -> dict[str, float]:
-        """See ``Adaptation.lr_factors``."""
-        return self.adaptation.lr_factors(model)
+        """Factors of the learning rate, which decrease towards the input and are larger for low-rank updates."""
+        factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
+        rise = self.method.lr_factor
+        return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
 
     def make_loss(self, config: TrainConfig, model: StoredModel) -> Loss:
         """See the base class; targets that only old data have use the base's spread, without weight if not replayed."""
@@ -202,16 +197,17 @@ class Finetuning(Task):
         return [*super().set_aside(), *([OLD] if left else [])]
 
     def begin(self, folder: Path) -> None:
-        """See the base class."""
-        self.adaptation.begin(folder)
+        """Write what is known before the training; ``report`` adds the errors."""
+        write_json(folder / run_folder.FINETUNE, self.facts)
 
     def finish(self, model: nn.Module) -> None:
         """Merge low-rank updates, unless they are to stay separate."""
-        self.adaptation.finish(model)
+        if self.method.merge:
+            merge_lora(model)
 
     def report(self, model: nn.Module, folder: Path, metrics: dict[str, Any]) -> dict[str, Any]:
         """Errors before and after, on new and old data, in the targets' units."""
-        initial = self.adaptation.initial.to(resolve_device(self.run.device))
+        initial = self.initial.to(resolve_device(self.run.device))
         errors: dict[str, Any] = {
             name: {"before": self.predicted(initial, name).errors, "after": metrics[name]}
             for name in ("valid", "test")
@@ -222,47 +218,30 @@ class Finetuning(Task):
                 found = self.predicted(one, OLD).errors
                 found.pop("loss", None)  # it is the loss of trained targets, which old data may lack
                 errors.setdefault(OLD, {})[when] = found
-        return self.adaptation.report(errors, folder, self._page())
+            _log.info("errors on the old domain:\n%s", error_table({OLD: errors[OLD]}))
+        report = {**self.facts, "errors": errors}
+        write_json(folder / run_folder.FINETUNE, report)
+        write_page(report, folder / run_folder.FINETUNE_PAGE)
+        return {"finetune": report}
 
     def geometry(self) -> GeometryRanges:
         """Ranges of the base and of the new structures together."""
         found = super().geometry()
-        known = GeometryRanges.from_json(read_model_info(self.adaptation.path).get("training", {}).get(GEOMETRY))
+        known = GeometryRanges.from_json(read_model_info(self.path).get("training", {}).get(GEOMETRY))
         return found if known is None or self.module.model.potential is None else found.joined(known)
 
-    def _page(self) -> PageText:
-        """Texts of the page on targets, old data and references."""
-        facts = self.adaptation.facts
-        names = {
-            "Targets shared with the base": "kept_targets", "new": "new_targets",
-            "kept from the base for old data": "old_targets", "left out": "lost_targets",
-        }  # fmt: skip
-        text = "; ".join(f"{what}: {', '.join(facts[key]) or 'none'}" for what, key in names.items()) + "."
-        text += f" Old structures: {facts['replayed']} replayed, {len(self.old.get(OLD, ()))} to measure on."
-        text += f" E0s: {facts['E0s_from']}." if "E0s_from" in facts else ""
-        before = "the base with the new elements"
-        if facts["new_targets"]:
-            before += "; new targets are predicted by their references, from composition and size alone"
-            before += ", and targets of the base by its own heads" if self.kept or self.others else ""
-        if self.kept and self.method.E0s != "base":
-            before += "; references, and the values of old data, are shifted to the new labels"
-        return PageText(text, before + ".", self.warning)
+    def _check_same_base(self, notes: Path) -> None:
+        """Raise if the base has changed since the run began that wrote the notes.
 
-    def _set_energy_reference(self, model: InteratomicPotential, config: TrainConfig) -> None:
-        """Set E0s as ``finetune.E0s`` asks; without energies they are those of the base."""
-        train, isolated = self.new.with_mechanics(), self.data.isolated.with_mechanics()
-        base = self.base.potential
-        known = any(np.isfinite(one.values["energy"]).any() for one in (train, isolated))
-        if base is None or self.method.E0s == "data":
-            found = energy_reference(config.data, train, isolated)
-        elif self.method.E0s == "refit" and known:
-            found = refit_reference(model, train, isolated)
-        else:
-            found = base_reference(base, train.species)
-        if found is not None:
-            old = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
-            model.set_energy_reference(old | found.values, provenance=found.source)
-        warn_of_units(model, train)
+        Raises:
+            ConfigError: The digest of its file differs.
+        """
+        base = read_json(notes, "base")["base"] if notes.exists() else self.facts["base"]
+        if not isinstance(base, dict) or base.get("sha256") != self.facts["base"]["sha256"]:
+            raise ConfigError(
+                f"finetune.base: {self.path} is not the file that the run began with; restore that file, or choose "
+                "another run.output."
+            )
 
     def _add_old_data(self, model: StoredModel) -> None:
         """Give all sets the model's targets, and add the old data, with values shifted to its references."""
@@ -276,24 +255,29 @@ class Finetuning(Task):
         self.data = replace(self.data, sets=sets)
 
     def _settle(self, model: StoredModel) -> None:
-        """Record and log the targets and how settings were resolved."""
-        facts, new = self.adaptation.facts, [z for z in model.species if z not in self.base.species]
-        resolved: dict[str, Any] = {f"model.{name}": value for name, value in model.config.items() if name != "targets"}
-        facts |= {
+        """Record and log the targets, the trained weights and how settings were resolved."""
+        new = [chemical_symbols[z] for z in model.species if z not in self.base.species]
+        weights, heads = dict(self.initial.named_parameters()), parts_of(self.initial).heads
+        trained, total = trained_parameters(model), sum(weight.numel() for weight in weights.values())
+        self.facts |= {
             "kept_targets": [target.name for target in self.kept],
             "new_targets": [target.name for target in self.new.targets if target not in self.kept],
             "old_targets": [target.name for target in self.others],
             "lost_targets": [target.name for target in self.base.targets if target not in model.targets],
+            "structures": len(self.new),
             "replayed": len(self.old.get(REPLAY, ())),
+            "measured": len(self.old.get(OLD, ())),
+            "new_elements": new,
+            "parameters": total,
+            "trained_parameters": trained,
+            "head_parameters": sum(weights[name].numel() for name in heads),
         }
-        extra = ", ".join(chemical_symbols[z] for z in new)
-        reasons = {"model.species": f"elements of the base, and {extra} from the data"} if extra else {}
         if model.potential is not None:
-            energies = zip(model.species, model.potential.atomic_energy.reference.tolist(), strict=True)
-            resolved["data.E0s"] = {chemical_symbols[z]: round(energy, 6) for z, energy in energies}
-            facts["E0s_from"] = model.potential.energy_reference_provenance
+            self.facts["E0s_from"] = model.potential.energy_reference_provenance
         if model.potential is not model:
-            facts["without_reference"] = without_reference(cast(MolecularPropertyModel, model))
-            reasons |= {f"model.{name}": "the default" for name in OF_HEADS} if self.base.potential is self.base else {}
-        resolved |= self.adaptation.replay_settings(len(self.new))
-        self.adaptation.settle(model, new, resolved, reasons)
+            self.facts["without_reference"] = without_reference(cast(MolecularPropertyModel, model))
+        _log.info("trained: %d of %d parameters (%.1f %%)", trained, total, 100.0 * trained / total)
+        reasons = {"model.species": f"elements of the base, and {', '.join(new)} from the data"} if new else {}
+        if self.base.potential is self.base and model.potential is not model:
+            reasons |= {f"model.{name}": "the default" for name in OF_HEADS}
+        self.facts |= describe(self.config, resolved_settings(model, self.config, self.facts), reasons)

@@ -112,7 +112,7 @@ def started(folder, *, run="started", seed=0, **options):
     """The task before its first step, and the model as it was before the method was applied."""
     (folder / run).mkdir(exist_ok=True)
     task = Finetuning(config(folder, run={"output": str(folder / run), "seed": seed}, **options))
-    return task, task.adaptation.initial
+    return task, task.initial
 
 
 def graph_of(atoms, model):
@@ -194,7 +194,7 @@ def test_targets_of_the_base_are_predicted_by_it_at_the_start(data) -> None:
     assert float(out["gap"]) == pytest.approx(task.data.sets["train"].values["gap"].mean(), abs=1e-9)
     assert dict(zip(model.scales.targets, model.scales.scale.tolist(), strict=True))[OLD[0]] == pytest.approx(0.2)
     assert [target.name for target in task.kept] == ["moment", "size"]
-    assert task.adaptation.facts["new_targets"] == ["gap"]
+    assert task.facts["new_targets"] == ["gap"]
     moments = task.data.sets["train"].values["moment"]
     assert task.loss.spreads["moment"] == pytest.approx(np.sqrt(np.mean(moments**2)))  # of the new labels
 
@@ -737,7 +737,7 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     assert main(["finetune", "--help"]) == 0
     assert "properties: --help --data.targets" in " ".join(capsys.readouterr().out.split())
     assert main(["finetune", "--help", "--data.targets"]) == 0
-    assert "new data: properties" in capsys.readouterr().out
+    assert "settings of the model are those of properties." in " ".join(capsys.readouterr().out.split())
 
 
 def test_configurations_are_told_apart_by_their_targets() -> None:
