@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -77,14 +76,15 @@ def read_config(
     sections = ", ".join(field.name for field in dataclasses.fields(TrainConfig))
     content = {} if path is None else read_yaml(path, f"sections ({sections})")
     words = [word[2:].split("=")[0] for word in overrides if word.startswith("--")]
-    options = config_options(kind, model_type([*given_keys(content), *words]))
+    of_model = model_type([*given_keys(content), *words])
+    options = config_options(kind, of_model)
     check_names(content, options, where=str(path))
     alone, given = read_words(overrides, options)
     if alone:
         raise ConfigError(f"command line: {alone[0]!r} belongs to no option; give settings as --SECTION.NAME=VALUE")
     for name, value in given:
         put(content, name, value)
-    model = {} if kind.model_is_given else {name: one.default for name, one in _of_model(options).items()}
+    model = {} if kind.model_is_given else _defaults(of_model)
     for name, value in content.get("model", {}).items():
         option = options[f"model.{name}"]
         model[name] = converted(value, option.kind)
@@ -119,8 +119,7 @@ def config_notes(path: Path) -> list[str]:
 def flat_values(config: TrainConfig) -> dict[str, Any]:
     """All settings by dotted key, including the defaults of the model."""
     sections = dataclasses.asdict(config)
-    parameters = () if config.model_is_given else inspect.signature(model_of(config)).parameters.values()
-    defaults = {one.name: one.default for one in parameters if one.name not in GIVEN_BY_DATA}
+    defaults = {} if config.model_is_given else _defaults(model_of(config))
     sections["model"] = {name: as_yaml(value) for name, value in (defaults | sections["model"]).items()}
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
@@ -134,5 +133,6 @@ def as_yaml(value: Any) -> Any:
     return [as_yaml(item) for item in value] if isinstance(value, tuple | list) else value
 
 
-def _of_model(options: Mapping[str, Option]) -> dict[str, Option]:
-    return {name.removeprefix("model."): one for name, one in options.items() if name.startswith("model.")}
+def _defaults(model: type[nn.Module]) -> dict[str, Any]:
+    """The arguments of a model that are settings, with their defaults."""
+    return {name: option.default for name, option in options_of(model, skip=GIVEN_BY_DATA).items()}

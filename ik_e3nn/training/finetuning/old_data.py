@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
-from ase import Atoms
 
 from ik_e3nn.data import LabeledSet, read_properties
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.properties.reference import reference_values
-from ik_e3nn.elements import unknown_symbols
-from ik_e3nn.errors import ConfigError, DataError, UnknownSpeciesError
+from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel
 from ik_e3nn.targets import Target, mechanics_of
 from ik_e3nn.training.config.finetune import OLD, REPLAY, FinetuneConfig, MethodConfig
-from ik_e3nn.training.sets.elements import listing, with_others
+from ik_e3nn.training.finetuning.references import energies_of
+from ik_e3nn.training.sets.elements import check_species
 from ik_e3nn.training.sets.reading import Files, label_keys, read_set
 from ik_e3nn.training.sets.references import reference_of
 
@@ -97,9 +96,7 @@ def _reference(data: LabeledSet, target: Target, model: StoredModel) -> Any:
     """The reference of a target in a model, for each structure: (M, *shape)."""
     if target.field is None:
         return reference_values(data, model.species, target, reference_of(cast(MolecularPropertyModel, model), target))
-    energies = dict(
-        zip(model.species, cast(InteratomicPotential, model.potential).atomic_energy.reference.tolist(), strict=True)
-    )
+    energies = energies_of(cast(InteratomicPotential, model.potential))
     return np.array([sum(energies[int(z)] for z in atoms.numbers) for atoms in data.structures])
 
 
@@ -123,7 +120,8 @@ def _read(
         skip = config.data.on_failure == "skip"
         found = read_properties(files, targets, seed=run.seed, skip=skip, absent="drop", progress=run.progress)
         found = found.select(np.flatnonzero(np.any([found.known(one.name) for one in found.targets], axis=0)))
-    check_known(found.structures, base.species, setting, found.names)
+    advice = f"; leave them out of {setting}, as the base cannot have learned them"
+    check_species(found.structures, base.species, found.names, advice=advice)
     for name, key in NUMBER_KEYS.items():
         lacking = sum(atoms.info.get(key) is None for atoms in found.structures)
         if name in base.inputs and lacking:
@@ -147,14 +145,3 @@ def chosen_of(total: int, method: MethodConfig, count: int, seed: int) -> tuple[
     if wanted > total:
         _log.warning("finetune.replay has %d structures, but %d were asked for", total, wanted)
     return sorted(order[:wanted].tolist()), sorted(order[wanted : wanted + MOST_OLD].tolist())
-
-
-def check_known(structures: Sequence[Atoms], species: Iterable[int], setting: str, places: Sequence[str]) -> None:
-    """Raise for elements that the base does not know."""
-    strange = with_others(structures, {*species})
-    if strange:
-        unknown = unknown_symbols((number for atoms in structures for number in atoms.numbers), {*species})
-        raise UnknownSpeciesError(
-            f"{setting} has {unknown} in {len(strange)} of {len(structures)} structures, "
-            f"which the base does not know and cannot have learned: leave them out ({listing(strange, places)})."
-        )

@@ -52,7 +52,7 @@ def adapt_energies(
     else:
         found = base_reference(base, train.species)
     if found is not None:
-        model.set_energy_reference(_energies(model) | found.values, provenance=found.source)
+        model.set_energy_reference(energies_of(model) | found.values, provenance=found.source)
     warn_of_units(model, train)
 
 
@@ -67,7 +67,7 @@ def base_reference(base: InteratomicPotential, species: Sequence[int]) -> Energy
         raise ConfigError(
             f"the base has no E0 of {new}; set finetune.E0s to 'refit', with labeled energies, or 'data'."
         )
-    return EnergyReference(_energies(base), 0, 1.0, base.energy_reference_provenance)
+    return EnergyReference(energies_of(base), 0, 1.0, base.energy_reference_provenance)
 
 
 def refit_reference(
@@ -95,7 +95,7 @@ def refit_reference(
         ConfigError: A new element is in no structure with an energy.
     """
     alone = {} if isolated is None else lowest_energies(isolated.structures, isolated.values["energy"])
-    old = _energies(model)
+    old = energies_of(model)
     start = {z: alone.get(z, old[z]) for z in model.species}
     part = train.only(["energy"]).select(np.flatnonzero(train.known("energy")))
     if not len(part):
@@ -166,7 +166,7 @@ def _predictions(model: StoredModel, data: LabeledSet) -> Predictions:
     return predict(model, graphs)
 
 
-def _energies(model: InteratomicPotential) -> dict[int, float]:
+def energies_of(model: InteratomicPotential) -> dict[int, float]:
     """E0s by atomic number."""
     return dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
 

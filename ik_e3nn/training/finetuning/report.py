@@ -16,6 +16,7 @@ from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.training.config.file import flat_values
 from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
+from ik_e3nn.training.finetuning.references import energies_of
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +68,8 @@ def resolved_settings(model: StoredModel, config: FinetuneConfig, facts: Mapping
     method, found = config.finetune, {f"model.{name}": one for name, one in model.config.items() if name != "targets"}
     found |= {"finetune.base": facts["base"]["file"], "run.device": str(resolve_device(config.run.device))}
     if model.potential is not None:
-        energies = zip(model.species, model.potential.atomic_energy.reference.tolist(), strict=True)
-        found["data.E0s"] = {chemical_symbols[z]: round(energy, 6) for z, energy in energies}
+        energies = energies_of(model.potential)
+        found["data.E0s"] = {chemical_symbols[z]: round(energy, 6) for z, energy in energies.items()}
     if method.method == "lora":
         found |= {"finetune.lora_rank": method.rank, "finetune.lora_lr_factor": method.lr_factor}
     if 0 < facts["replayed"] < method.replay_count(facts["structures"]):

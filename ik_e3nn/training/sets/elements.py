@@ -32,13 +32,16 @@ def listing(strange: dict[int, str], places: Sequence[str]) -> str:
     return listed([f"{places[number]} has {symbols}" for number, symbols in strange.items()], _SHOWN)
 
 
-def check_species(structures: Sequence[Atoms], species: Collection[int], places: Sequence[str] = ()) -> None:
+def check_species(
+    structures: Sequence[Atoms], species: Collection[int], places: Sequence[str] = (), *, advice: str = ""
+) -> None:
     """Raise if structures hold elements that a model does not know.
 
     Args:
         structures: The structures.
         species: Known atomic numbers.
         places: Names of the structures in the message; their numbers if absent.
+        advice: The end of the message.
 
     Raises:
         UnknownSpeciesError: Names the elements and the structures that have them.
@@ -46,4 +49,4 @@ def check_species(structures: Sequence[Atoms], species: Collection[int], places:
     strange = with_others(structures, species)
     if strange:
         named = places or [f"structure {number}" for number in range(len(structures))]
-        raise UnknownSpeciesError(f"{listing(strange, named)}, which the model does not know.")
+        raise UnknownSpeciesError(f"{listing(strange, named)}, which the model does not know{advice}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -80,12 +79,8 @@ def seeded(config: TrainConfig, kind: type[nn.Module], *given: Any) -> nn.Module
         try:
             model = kind(*given, **config.model)
         except (TypeError, ValueError) as error:
-            raise ConfigError(_placed(str(error), config.model, _names(kind, GIVEN_BY_DATA))) from error
+            raise ConfigError(_placed(str(error), config.model, options_of(kind, skip=GIVEN_BY_DATA))) from error
     return model.to(getattr(torch, config.run.dtype))
-
-
-def _names(kind: type[Any], given: Collection[str]) -> list[str]:
-    return [name for name in inspect.signature(kind).parameters if name not in given]
 
 
 def _parts(
@@ -101,6 +96,6 @@ def _placed(message: str, arguments: Mapping[str, Any], known: Collection[str]) 
     """The error message of a model, whose first word is the wrong argument, with the full name of that argument."""
     word = message.split(" ", 1)[0]
     for name, inner, _, outside in _parts(arguments, known):
-        if word in _names(inner, outside):
+        if word in options_of(inner, skip=outside):
             return f"model.{name}.{message}"
     return f"model.{message}" if word in known else f"model: {message}"

@@ -344,7 +344,7 @@ def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
         (
             {"replay": "all.xyz"},
             UnknownSpeciesError,
-            "finetune.replay has Cu in .* structures, which the base does not",
+            "has Cu, which the model does not know.*; leave them out of finetune.replay, as the base",
         ),
         (
             {"old_domain": "plain.xyz"},
