@@ -138,7 +138,8 @@ def read_words(words: Sequence[str], options: Options) -> tuple[list[str], list[
                 f"command line: unknown option {word!r}; options begin with two hyphens, as in --NAME=VALUE"
             )
         name, equals, text = word[2:].partition("=")
-        name = name if name in options else name.replace("-", "_")
+        spelled = name.replace("-", "_")
+        name = spelled if spelled in options else name
         if name in sections_of(options):
             value = text if equals else "".join(rest[:1])
             raise ConfigError(

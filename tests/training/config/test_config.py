@@ -143,6 +143,9 @@ def test_values_are_those_of_yaml_or_text() -> None:
     assert config.model["group"] == {"name": "C4v", "axis": [0, 0, 1]}
     chosen = read_config(None, ["--data.train=a", "--data.targets", "gap", "U0"]).data.targets
     assert chosen == read_config(None, ["--data.train=a", "--data.targets=[gap, U0]"]).data.targets == ["gap", "U0"]
+    words = ["--data.train=a", "--data.train-size=3", "--data.targets.my-gap=intensive eV"]
+    data = read_config(None, words).data
+    assert (data.train_size, data.targets) == (3, {"my-gap": "intensive eV"})  # the name of a target is kept
     words = ["--data.train=a", "--data.targets.gap=intensive eV", "--model.steerable.channels=4"]
     assert read_config(None, words, kind=FinetuneConfig).model == {"steerable": {"channels": 4}}
 
