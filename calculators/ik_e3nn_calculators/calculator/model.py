@@ -13,6 +13,7 @@ from torch import nn
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError
 from ik_e3nn.models import (
     Committee,
+    Ensemble,
     InteratomicPotential,
     MolecularPropertyModel,
     Potential,
@@ -69,8 +70,8 @@ def prepare_both(
     device: str | torch.device = "auto",
     dtype: str | torch.dtype | None = None,
     uncertainty: str | PathLike[str] | None = None,
-) -> tuple[Potential, MolecularPropertyModel | None]:
-    """The potential, see ``prepare_model``, and the joint model that it belongs to, if there is one."""
+) -> tuple[Potential, MolecularPropertyModel | Ensemble | None]:
+    """The potential, see ``prepare_model``, and the joint model or models that it belongs to, if there are any."""
     where = resolve_device(device)
     precision = resolve_dtype(dtype)
     frozen: nn.Module
@@ -82,19 +83,18 @@ def prepare_both(
         if several and not members:
             raise DataError("the list of models is empty; give a model file or a potential, or at least two of them")
         potentials = [_potential_of(one) for one in members]
-        if uncertainty is not None and any(one.potential is not one for one in members):
-            raise DataError(
-                "uncertainty is given, but the model predicts properties beside energies; the calculator has no "
-                "standard deviations of such models yet: leave uncertainty out"
-            )
         if uncertainty is not None:
-            frozen = with_uncertainty(potentials, uncertainty)
+            frozen = with_uncertainty(members, uncertainty)
+        elif several:  # of models with other properties, only the potentials make a committee
+            frozen = Committee(members if all(one.targets == members[0].targets for one in members) else potentials)
         else:
-            frozen = Committee(potentials) if several else members[0]
+            frozen = members[0]
     frozen = frozen.to(device=where) if precision is None else frozen.to(device=where, dtype=precision)
     frozen.eval().requires_grad_(False)
     if isinstance(frozen, MolecularPropertyModel):
         return as_potential(_potential_of(frozen)), frozen
+    if isinstance(frozen, Ensemble) and isinstance(frozen.first, MolecularPropertyModel):
+        return as_potential(frozen.of_potentials()), frozen
     return as_potential(frozen), None
 
 

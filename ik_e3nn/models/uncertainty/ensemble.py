@@ -33,6 +33,7 @@ class Ensemble(nn.Module, ABC):
     Attributes:
         kind: Name of the kind of ensemble in files.
         tensor_names: Regular expression of the names of its tensors in files.
+        potential_tensors: Names of those tensors that belong to energies and forces.
         uncertain: The targets that have standard deviations, in the order of ``factors``.
 
     Raises:
@@ -41,6 +42,7 @@ class Ensemble(nn.Module, ABC):
 
     kind: ClassVar[str]
     tensor_names: ClassVar[str] = ""
+    potential_tensors: ClassVar[frozenset[str]] = frozenset()
     factors: Tensor
 
     def __init__(self, members: Sequence[StoredModel]) -> None:
@@ -101,6 +103,27 @@ class Ensemble(nn.Module, ABC):
         return values | {
             target.name + STD: factor * raw[target.name] for target, factor in scaled if target.name in raw
         }
+
+    def of_potentials(self) -> Ensemble:
+        """The potentials of joint models, with the same standard deviations of energies and forces.
+
+        The weights are shared with this ensemble.
+
+        Raises:
+            DataError: The models do not predict both energies and forces.
+        """
+        factors = {target.name: float(factor) for target, factor in zip(self.uncertain, self.factors, strict=True)}
+        potentials = [cast(StoredModel, member).potential for member in self.members]
+        found = [one for one in potentials if one is not None]
+        if len(found) < len(potentials) or not {fields.ENERGY, fields.FORCES} <= factors.keys():
+            raise DataError(
+                f"the models predict {', '.join(factors)}; standard deviations in simulations need models that predict "
+                "both energy and forces"
+            )
+        tensors = {name: one for name, one in self.tensors().items() if name in self.potential_tensors}
+        ensemble = self.restored(found, tensors)
+        ensemble.calibrate(factors)
+        return ensemble.to(device=self.device).train(self.training)
 
     @property
     def first(self) -> StoredModel:

@@ -67,6 +67,7 @@ class LastLayerEnsemble(Ensemble):
 
     kind = "last_layer"
     tensor_names = r"root\..+|directions"
+    potential_tensors = frozenset({ROOT + "energy", DIRECTIONS})
     directions: Tensor | None
 
     def __init__(self, model: StoredModel, roots: Mapping[str, Tensor], directions: Tensor | None = None) -> None:

@@ -1,6 +1,7 @@
 """A joint model in the calculator: its potential as if it were saved alone, and its properties where asked for."""
 
 import copy
+import csv
 import pickle
 
 import numpy as np
@@ -14,9 +15,19 @@ from ase.io import read, write
 
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import build_molecular_graph
-from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, compile_potential, save_model
+from ik_e3nn.models import (
+    Committee,
+    InteratomicPotential,
+    LastLayerEnsemble,
+    MolecularPropertyModel,
+    compile_potential,
+    save_model,
+    save_uncertainty,
+)
 from ik_e3nn.models.networks.domain import Domain
+from ik_e3nn.models.uncertainty.last_layer import directions_of, last_weights
 from ik_e3nn.targets import MECHANICS, Dipole, Intensive, Polarizability
+from ik_e3nn.training import PredictSettings, predict
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
 from ik_e3nn_calculators.calculator.model import prepare_model
 
@@ -154,6 +165,80 @@ def test_what_uses_a_potential_uses_that_of_a_joint_model(file, tmp_path, ethano
     run_md(MDSettings(output=str(tmp_path / "md"), steps=2, **common))
     first = read(tmp_path / "md/trajectory.extxyz", 0)
     assert first.get_potential_energy() == pytest.approx(single.get_property("energy", first), abs=1e-6)
+
+
+FACTORS = {"energy": 2.0, "forces": 3.0, "mu": 4.0, "gap": 5.0, "alpha": 6.0}
+
+
+def joint_ensemble(kind: str, folder):
+    """A calibrated joint model or committee, and the model files that its uncertainty file belongs to."""
+    members = [make() for _ in range(2 if kind == "committee" else 1)]
+    for seed, member in enumerate(members):
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            for parameter in member.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+        save_model(member, folder / f"{seed}.safetensors")
+    if kind == "committee":
+        ensemble = Committee(members)
+    else:
+        roots = {name: 0.3 * torch.eye(one.numel()) for name, one in last_weights(members[0]).items()}
+        ensemble = LastLayerEnsemble(members[0], roots, directions_of(roots["energy"], 5))
+    ensemble.calibrate(FACTORS)
+    save_uncertainty(ensemble, folder / "uncertainty.safetensors")
+    return ensemble.eval(), [str(folder / f"{seed}.safetensors") for seed in range(len(members))]
+
+
+@pytest.mark.parametrize("kind", ["last_layer", "committee"])
+def test_standard_deviations_of_energy_forces_and_properties_are_those_of_predict(kind, tmp_path, ethanol) -> None:
+    ensemble, files = joint_ensemble(kind, tmp_path)
+    uncertainty = str(tmp_path / "uncertainty.safetensors")
+    write(tmp_path / "ethanol.xyz", ethanol)
+    files = files if len(files) > 1 else files[0]
+    predict(
+        PredictSettings(files, str(tmp_path / "ethanol.xyz"), str(tmp_path / "table.csv"), uncertainty, device="cpu")
+    )
+    with (tmp_path / "table.csv").open() as table:
+        row = next(csv.DictReader(table))
+    ethanol = read(tmp_path / "ethanol.xyz")
+    calculator = IKCalculator(files, device="cpu", uncertainty=uncertainty)
+    units_of = {"energy": "eV", "mu": "D", "gap": "eV", "alpha": "a0^3"}
+    for name, unit in units_of.items():
+        for one in (name, name + "_std"):
+            wanted = [float(text) for column, text in row.items() if column.startswith(one) and column.endswith(unit)]
+            wanted = wanted[: {"mu": 3, "alpha": 9}.get(name, 1)] if one == name else wanted
+            found = np.ravel(calculator.get_property(one, ethanol))
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+            assert np.abs(found).max() > 1e-3
+    outputs = ensemble(build_molecular_graph(ethanol, "radius", 4.0, dtype=torch.float64))
+    for name in ("forces", "forces_std"):
+        found = calculator.get_property(name, ethanol)
+        np.testing.assert_allclose(found, outputs[name].detach().numpy(), rtol=1e-7, atol=1e-9)
+        assert np.abs(found).max() > 1e-3
+    np.testing.assert_allclose(
+        calculator.get_property("dipole_std", ethanol),
+        units.Debye * calculator.get_property("mu_std", ethanol),
+        rtol=1e-12,
+    )
+
+
+def test_a_committee_of_joint_models_without_a_file_has_raw_standard_deviations(tmp_path, ethanol) -> None:
+    files = joint_ensemble("committee", tmp_path)[1]
+    singles = [IKCalculator(file, device="cpu").get_property("gap", ethanol) for file in files]
+    committee = IKCalculator(files, device="cpu")
+    assert committee.get_property("gap", ethanol) == pytest.approx(np.mean(singles), rel=1e-9)
+    assert committee.get_property("gap_std", ethanol) == pytest.approx(np.std(singles, ddof=1), rel=1e-9)
+
+
+def test_an_uncertainty_of_a_joint_model_without_forces_is_refused(tmp_path) -> None:
+    torch.manual_seed(0)
+    targets = [MECHANICS[0], Intensive("gap", "eV")]
+    model = MolecularPropertyModel(["H", "C", "O"], targets, edges="radius", r_max=4.0, potential=POTENTIAL)
+    save_model(model, tmp_path / "energy.safetensors")
+    roots = {name: 0.3 * torch.eye(one.numel()) for name, one in last_weights(model).items()}
+    save_uncertainty(LastLayerEnsemble(model, roots), tmp_path / "u.safetensors")
+    with pytest.raises(DataError, match="the models predict energy, gap; standard deviations in simulations need"):
+        IKCalculator(tmp_path / "energy.safetensors", device="cpu", uncertainty=tmp_path / "u.safetensors")
 
 
 def test_models_without_energies_are_refused(tmp_path) -> None:
