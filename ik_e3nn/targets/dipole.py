@@ -49,6 +49,7 @@ class Dipole(Target):
     """
 
     kind = "dipole"
+    quantity = "a dipole moment"
     shape = (3,)
     head = DipoleHead
 
@@ -66,6 +67,7 @@ class DipoleNorm(Target):
     """The norm of a dipole; see :class:`Dipole` for ions."""
 
     kind = "dipole_norm"
+    quantity = "a dipole moment"
     head = DipoleNormHead
 
     def fault(self, value: FloatArray, atoms: Atoms) -> str:

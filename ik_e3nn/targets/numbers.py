@@ -80,6 +80,7 @@ class SpatialExtent(Target):
     """The electronic <r^2> about the center of nuclear charge."""
 
     kind = "spatial_extent"
+    quantity = "a squared length"
     reference = frozenset({"per_atom", "per_square"})
     head = SpatialExtentHead
 

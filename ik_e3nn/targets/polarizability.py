@@ -52,6 +52,7 @@ class Polarizability(Target):
     """
 
     kind = "polarizability"
+    quantity = "a polarizability"
     shape = (3, 3)
     reference = frozenset({"per_atom"})
     head = PolarizabilityHead

@@ -58,6 +58,7 @@ class Target(ABC):
             reference is fitted to the training set, and the head predicts the rest.
         head: The module that predicts values from the features of atoms; None if a potential predicts them.
         per_atom: Whether every atom has a value of that shape, instead of the structure.
+        quantity: The physical quantity, out of ``ik_e3nn.targets.unit.UNITS``, whose units it can have; "" for any.
         needs: Optional inputs of a model, out of ``ik_e3nn.graph.fields``, without which the target has no meaning.
         field: Name of the tensor of labels in a graph; None for columns of ``fields.TARGETS`` or, if every atom has a
             value, of ``fields.ATOM_TARGETS``.
@@ -85,6 +86,7 @@ class Target(ABC):
     reference: ClassVar[frozenset[str]] = frozenset()
     head: ClassVar[type[Head] | None] = None
     per_atom: ClassVar[bool] = False
+    quantity: ClassVar[str] = ""
     needs: ClassVar[frozenset[str]] = frozenset()
     field: ClassVar[str | None] = None
     fixed_unit: ClassVar[str] = ""
@@ -109,8 +111,8 @@ class Target(ABC):
             if (self.name, self.unit) != (self.kind, self.fixed_unit):
                 raise ConfigError(
                     f"target {self.name!r} is of kind {self.kind!r} in {self.unit!r}, but this kind is always called "
-                    f"{self.kind!r} and in {self.fixed_unit}; write {{{self.kind}: {self.kind}}}. Settings of the data "
-                    "name the keys and units of labels"
+                    f"{self.kind!r} and in {self.fixed_unit}; write {{{self.kind}: {self.kind}}}. Keys and units of its "
+                    f"labels are settings: data.{self.kind}_key, data.energy_unit and data.length_unit"
                 )
         if not self.name:
             raise ConfigError("a target needs a name: the name of its column or key in the data")

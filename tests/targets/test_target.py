@@ -1,11 +1,14 @@
 """Targets: made by kind, told apart, and their references by least squares as they are defined."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 
 from ik_e3nn.data import LabeledSet, read_properties, write_structures
+from ik_e3nn.data.properties.reading import resolve_targets
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.targets import (
@@ -81,8 +84,32 @@ def test_energies_have_one_name_and_one_unit() -> None:
     assert make_target("energy", "energy") == make_target("energy", "energy", "eV") == MECHANICS[0]
     assert parse_target("forces", "forces") == MECHANICS[1]
     for wrong in (("E", "energy", "eV"), ("energy", "energy", "Ha"), ("force", "forces", "")):
-        with pytest.raises(ConfigError, match=f"target '{wrong[0]}' is of kind '{wrong[1]}' in .*always called"):
+        message = f"'{wrong[0]}' is of kind '{wrong[1]}' in .*always called.*data.{wrong[1]}_key, data.energy_unit and"
+        with pytest.raises(ConfigError, match=message):
             make_target(*wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "quantity", "units"),
+    [
+        ("dipole", "dipole eV", "an energy, but a target of kind 'dipole' is a dipole moment", "D, Debye, e.A"),
+        ("mu", "dipole_norm kcal / mol", "an energy, but a target of kind 'dipole_norm' is a dip", "D, Debye"),
+        ("alpha", "polarizability D", "a dipole moment, but a target of kind 'pol.* is a polariz", "a0.3, bohr.3"),
+        ("r2", "spatial_extent a0**3", "a polarizability, but a target of kind 'sp.* is a squared", "a0.2, bohr.2"),
+        ("homo", "intensive D", "a dipole moment, but 'homo' is an energy", "eV, meV, Ha"),
+    ],
+)
+def test_a_unit_of_another_quantity_is_refused(name, text, quantity, units) -> None:
+    unit = text.partition(" ")[2]
+    match = rf"target '{name}' has the unit '{re.escape(unit)}', which is a unit of {quantity}.*are {units}"
+    for given in (text, dict(zip(("kind", "unit"), text.split(maxsplit=1), strict=True))):
+        with pytest.raises(ConfigError, match=match):
+            resolve_targets({name: given})
+
+
+def test_units_of_the_quantity_and_unknown_units_are_allowed() -> None:
+    given = {"a": "dipole e*Å", "b": "dipole furlong", "c": "intensive D", "d": "polarizability", "gap": "intensive Ha"}
+    assert [target.unit for target in resolve_targets(given)] == ["e*Å", "furlong", "D", "", "Ha"]
 
 
 def test_predictions_of_another_shape_are_compared_value_by_value(rng) -> None:

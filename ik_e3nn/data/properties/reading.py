@@ -20,6 +20,7 @@ from ik_e3nn.data.properties.values import MISSING, value_of
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.listing import listed
 from ik_e3nn.targets import Target, make_target, parse_target
+from ik_e3nn.targets.unit import check_unit
 from ik_e3nn.user_path import is_file, user_path
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
     """Targets from a configuration: names of QM9, or the user's own names with "kind unit" or {kind: ..., unit: ...}.
 
     Raises:
-        ConfigError: A name without a kind is not a target of QM9.
+        ConfigError: A name without a kind is not a target of QM9, or a unit contradicts the kind of its target.
 
     Example:
         >>> resolve_targets(["homo"])
@@ -56,12 +57,15 @@ def resolve_targets(given: Sequence[str] | Mapping[str, str | Mapping[str, str]]
 def _own_target(name: str, what: str | Mapping[str, str]) -> Target:
     """A target from "kind unit" or a mapping."""
     if isinstance(what, str):
-        return parse_target(name, what)
-    if not isinstance(what, Mapping) or "kind" not in what or set(what) - {"kind", "unit"}:
+        target = parse_target(name, what)
+    elif isinstance(what, Mapping) and "kind" in what and not set(what) - {"kind", "unit"}:
+        target = make_target(name, what["kind"], what.get("unit") or "")
+    else:
         raise ConfigError(
             f"target {name!r} is {what!r}, but it must be like 'intensive eV' or {{kind: intensive, unit: eV}}"
         )
-    return make_target(name, what["kind"], what.get("unit") or "")
+    check_unit(target)
+    return target
 
 
 def read_properties(
