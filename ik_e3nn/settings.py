@@ -83,6 +83,40 @@ def check_settings(settings: Any, section: str = "") -> None:
         check_value(value, hints[field.name], name)
 
 
+def refuse_unused(settings: Any, names: Iterable[str], reason: str, *, section: str = "", advice: str = "") -> None:
+    """Raise if one of these settings, which would have no effect, is changed from its default.
+
+    Args:
+        settings: The dataclass.
+        names: Fields that have no effect.
+        reason: Why they have none, as the rest of a sentence after "because".
+        section: Name of the section that holds the fields, for messages.
+        advice: What else to do than to leave the setting out.
+
+    Raises:
+        ConfigError: Names the setting and its value.
+
+    Example:
+        >>> @dataclasses.dataclass
+        ... class Some:
+        ...     pressure: float = 0.0
+        >>> refuse_unused(Some(1.0), ["pressure"], "the volume is fixed")
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.ConfigError: pressure is 1.0, but has no effect, because the volume is fixed; leave it out.
+    """
+    usual = {one.name: _default(one) for one in dataclasses.fields(settings)}
+    for name in names:
+        value = getattr(settings, name)
+        if (list(value) if isinstance(value, tuple) else value) != usual[name]:
+            raise no_effect(f"{section}.{name}" if section else name, value, reason, advice=advice)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    return list(value) if isinstance(value, tuple) else value
+
+
 def check_value(value: Any, kind: Any, name: str) -> None:
     """Raise a ``ConfigError`` if a setting is not of a type; see ``check_settings``."""
     expected = _fault(value, kind)
@@ -92,13 +126,14 @@ def check_value(value: Any, kind: Any, name: str) -> None:
         raise ConfigError(f"{name} is {got}, but it must be {expected}{hint}.")
 
 
-def no_effect(name: str, value: Any, reason: str) -> ConfigError:
+def no_effect(name: str, value: Any, reason: str, *, advice: str = "") -> ConfigError:
     """The error for a setting that is given, but has no effect.
 
     >>> str(no_effect("run.seed", 3, "nothing is random"))
     'run.seed is 3, but has no effect, because nothing is random; leave it out.'
     """
-    return ConfigError(f"{name} is {value!r}, but has no effect, because {reason}; leave it out.")
+    what = f"{advice}, or leave it out" if advice else "leave it out"
+    return ConfigError(f"{name} is {value!r}, but has no effect, because {reason}; {what}.")
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -84,7 +84,7 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
     assert status == 0, err
     assert (folder / "relaxed/final.extxyz").exists()
     arguments = ["--smiles", "[OH-]", "O", "--calculator=emt", "--method", "rattle", "--num-frames=2", "-o", "g.xyz"]
-    status, _, err = run(capsys, "data", "generate", *arguments, "--temperatures", "300", "400")
+    status, _, err = run(capsys, "data", "generate", *arguments)
     assert status == 0, err
     assert {len(atoms) for atoms in read("g.xyz", ":")} == {2, 3}
     status, out, _ = run(capsys, "data", "check", "train.xyz", "-o", "found")

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, check_settings, refuse_unused
 from ik_e3nn_calculators.run_settings import RunSettings
 
 # Settings that may change when a run is continued: length, place and output, but never the physics.
@@ -92,7 +92,7 @@ class MDSettings(RunSettings):
         limits: Limits beyond which the run is stopped as an explosion.
 
     Raises:
-        ValueError: A setting is out of range, both ``steps`` and ``time_ps`` are given, or a length in ps is less than
+        ValueError: A setting is out of range or has no effect in the ensemble, both ``steps`` and ``time_ps`` are given, or a length in ps is less than
             half a time step.
 
     Example:
@@ -131,8 +131,19 @@ class MDSettings(RunSettings):
                     f"{name}={length:g} is less than half a time step of {self.timestep:g} fs, so that no step would "
                     "be made; ask for a longer time or for shorter steps"
                 )
+        self._refuse_of_other_ensembles()
         if self.restart and self.overwrite:
             raise ValueError("restart continues a run and overwrite replaces it; choose one")
+
+    def _refuse_of_other_ensembles(self) -> None:
+        """Raise for settings that only other ensembles use, if they are changed from their defaults."""
+        reason = f"ensemble is {self.ensemble!r}"
+        if self.ensemble != "npt":
+            only = f"{reason} and only 'npt' uses it"
+            refuse_unused(self, ("pressure", "barostat_ps"), only, advice="set ensemble to 'npt'")
+        if self.ensemble == "nve" and not self.equilibrate_ps:
+            only = f"{reason} without equilibrate_ps, and only 'langevin', 'npt' and an equilibration use it"
+            refuse_unused(self, ("friction",), only, advice="set ensemble to 'langevin'")
 
     @property
     def num_steps(self) -> int:

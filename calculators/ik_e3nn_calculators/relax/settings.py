@@ -5,7 +5,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ik_e3nn.settings import CountOrZero, Positive
+from ik_e3nn.settings import CountOrZero, Positive, refuse_unused
 from ik_e3nn_calculators.run_settings import RunSettings
 
 
@@ -26,7 +26,7 @@ class RelaxSettings(RunSettings):
         pressure: Pressure to relax to, in GPa.
 
     Raises:
-        ValueError: A setting is out of range.
+        ValueError: A setting is out of range, or has no effect because the cell is fixed.
 
     Example:
         >>> RelaxSettings("CCO", "model.safetensors").fmax
@@ -45,6 +45,9 @@ class RelaxSettings(RunSettings):
         super().__post_init__()
         if self.mask is not None and (len(self.mask) != 6 or not set(self.mask) <= {0, 1}):
             raise ValueError(f"mask must have six entries, 0 or 1 (xx, yy, zz, yz, xz, xy), got {self.mask}")
+        if self.cell == "fixed":
+            reason, advice = "cell is 'fixed'", "set cell to 'full' or 'hydrostatic'"
+            refuse_unused(self, ("pressure", "mask"), reason, advice=advice)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,14 @@ from typing import Any, Literal
 
 from ik_e3nn.data.files.extxyz import require_extxyz
 from ik_e3nn.errors import DataError
-from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings, refuse_unused
+
+# Settings that only some methods use.
+_ONLY = {
+    "md": ("timestep", "interval", "equilibration", "friction"),
+    "md or normal-modes": ("temperatures",),
+    "rattle": ("displacement", "strain"),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class GenerateSettings:
 
     Raises:
         DataError: No starting structure is given, or a value is out of range.
+        ConfigError: A setting has no effect with the method.
 
     Example:
         >>> GenerateSettings(output="ethanol.xyz", smiles=["CCO"], num_frames=300).temperatures
@@ -91,6 +99,12 @@ class GenerateSettings:
         self._check_surface()
         if not self.temperatures:
             raise DataError("temperatures are missing; give at least one, in K")
+        for method, names in _ONLY.items():
+            if self.method not in method.split(" or "):
+                reason = f"method is {self.method!r}, and only {method} uses it"
+                refuse_unused(self, names, reason, advice=f"set method to {method}")
+        if not self.smiles:
+            refuse_unused(self, ("num_conformers",), "only smiles have conformers, and none are given")
 
     def _check_surface(self) -> None:
         if self.heights and not (len(self.heights) == 2 and 0 < self.heights[0] <= self.heights[1]):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import Count, CountOrZero, Positive, Range, check_settings, no_effect
+from ik_e3nn.settings import Count, CountOrZero, Positive, Range, check_settings, no_effect, refuse_unused
 from ik_e3nn.training.config.schema import TrainConfig
 
 LABEL_SETTINGS = ("energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit")
@@ -70,21 +70,19 @@ class MethodConfig:
         for name in ("replay", "old_domain"):
             if getattr(self, name) == []:
                 raise ConfigError(f"finetune.{name} is [], but it must be a file or several.")
-        self._refuse(
-            "frozen_blocks", self.frozen_blocks, self.method == "head", "method is 'head', which freezes all blocks"
-        )
-        self._refuse("lr_decay", self.lr_decay, self.method == "head" and self.lr_decay < 1, "method is 'head'")
-        for name in ("lora_rank", "lora_lr_factor"):
-            self._refuse(name, getattr(self, name), self.method != "lora", f"method is {self.method!r}, not 'lora'")
-        self._refuse("replay_ratio", self.replay_ratio != 1.0, self.replay is None, "finetune.replay is not given")
-        no_old_data = self.replay is None and self.old_domain is None
-        self._refuse("old_labels", self.old_labels, no_old_data, "neither finetune.replay nor old_domain is given")
+        if self.method == "head":
+            self._refuse("frozen_blocks", "lr_decay", reason="method is 'head', which freezes all blocks")
+        if self.method != "lora":
+            self._refuse("lora_rank", "lora_lr_factor", "merge", reason=f"method is {self.method!r}, not 'lora'")
+        if self.replay is None:
+            self._refuse("replay_ratio", reason="finetune.replay is not given")
+        if self.replay is None and self.old_domain is None:
+            self._refuse("old_labels", reason="neither finetune.replay nor old_domain is given")
         unknown = set(self.old_labels) - set(LABEL_SETTINGS)
         if unknown:
             raise ConfigError(
                 f"finetune.old_labels has {', '.join(sorted(unknown))}, but it may hold {', '.join(LABEL_SETTINGS)}."
             )
-        self._refuse("merge", not self.merge, self.method != "lora", f"method is {self.method!r}, not 'lora'")
 
     def replay_count(self, new: int) -> int:
         """The number of structures to replay for a number of new ones."""
@@ -100,10 +98,9 @@ class MethodConfig:
         """Factor of the learning rate of low-rank updates."""
         return self.lora_lr_factor or LORA_LR_FACTOR
 
-    def _refuse(self, name: str, given: object, useless: bool, reason: str) -> None:
-        """Raise if a setting that would have no effect is given."""
-        if given and useless:
-            raise no_effect(f"finetune.{name}", getattr(self, name), reason)
+    def _refuse(self, *names: str, reason: str) -> None:
+        """Raise if one of these settings, which would have no effect, is given."""
+        refuse_unused(self, names, reason, section="finetune")
 
 
 @dataclass(frozen=True)

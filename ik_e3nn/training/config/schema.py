@@ -8,22 +8,24 @@ where ``data.targets`` is given; they are checked against the signature.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Range, Seed, Share, check_settings, no_effect
+from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Range, Seed, Share, check_settings, refuse_unused
 from ik_e3nn.training.config.limits import BatchLimits
 
 if TYPE_CHECKING:
     from ik_e3nn.targets import Target
 
-# OF_MECHANICS have no effect if no target is energy, forces or stress; OF_PROPERTIES have none without data.targets
-OF_MECHANICS = (
-    "isolated_atoms", "E0s", "energy_key", "forces_key", "stress_key", "virial_key", "energy_unit", "length_unit",
-)  # fmt: skip
-OF_MECHANICS_LOSS = ("energy_weight", "energy_growth", "forces_weight", "stress_weight", "energy_per_atom")
-OF_PROPERTIES = ("bonds", "on_failure")
+# Settings of data and loss that have no effect if a target is not predicted, by target.
+OF_TARGETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "energy": (("isolated_atoms", "E0s", "energy_key"), ("energy_weight", "energy_growth", "energy_per_atom")),
+    "forces": (("forces_key",), ("forces_weight",)),
+    "stress": (("stress_key", "virial_key"), ("stress_weight",)),
+}
+OF_MECHANICS = ("energy_unit", "length_unit")  # without effect if no target is energy, forces or stress
+OF_PROPERTIES = ("bonds", "on_failure")  # without effect unless data.targets is given
 USUAL_LR = 0.05
 
 
@@ -119,6 +121,23 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "loss")
+        if self.kind != "huber":
+            refuse_unused(self, ["huber_delta"], f"loss.kind is {self.kind!r}, not 'huber'", section="loss")
+
+    def check_weights(self, properties: Collection[str]) -> None:
+        """Raise for a weight of something other than a property.
+
+        Args:
+            properties: Names of the properties that are predicted.
+
+        Raises:
+            ConfigError: Names what has a weight and is no property.
+        """
+        unknown = sorted(set(self.weights) - set(properties))
+        if unknown:
+            raise ConfigError(
+                f"loss.weights names {', '.join(unknown)}; the properties are {', '.join(properties) or 'none'}"
+            )
 
 
 @dataclass(frozen=True)
@@ -155,6 +174,12 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "optimizer")
+        unused = {
+            "cosine": ("plateau_factor", "plateau_patience"),
+            "plateau": (),
+            "constant": ("plateau_factor", "plateau_patience", "min_lr_ratio"),
+        }[self.schedule]
+        refuse_unused(self, unused, f"optimizer.schedule is {self.schedule!r}", section="optimizer")
 
     @property
     def rate(self) -> float:
@@ -214,6 +239,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_settings(self, "run")
+        if self.max_minutes is None:
+            refuse_unused(self, ["clock"], "run.max_minutes is not given", section="run")
         kind, colon, _ = self.device.partition(":")
         if colon and self.num_processes > 1:
             raise ConfigError(
@@ -256,14 +283,7 @@ class TrainConfig:
         check_settings(self)
         if self.optimizer.lr is None:
             object.__setattr__(self, "optimizer", replace(self.optimizer, lr=self._usual_lr))
-        mechanics = [target for target in self.targets if target.field is not None]
-        if not self.trained and len(mechanics) == len(self.targets):
-            raise ConfigError("loss: all weights are zero; give at least one of them a positive weight.")
-        if not mechanics:
-            self._refuse("data", OF_MECHANICS, "none of data.targets is energy, forces or stress")
-            self._refuse("loss", OF_MECHANICS_LOSS, "none of data.targets is energy, forces or stress")
-        if self.data.targets is None:
-            self._refuse("data", OF_PROPERTIES, "data.targets is not given")
+        self._check_targets()
 
     @property
     def targets(self) -> tuple[Target, ...]:
@@ -292,10 +312,26 @@ class TrainConfig:
         """The learning rate if none is given."""
         return USUAL_LR
 
-    def _refuse(self, section: str, names: Collection[str], reason: str) -> None:
-        """Raise if one of these settings, which would have no effect, is changed from its default."""
-        part = getattr(self, section)
-        usual = {one.name: one.default for one in fields(part)}
-        for name in names:
-            if getattr(part, name) != usual[name]:
-                raise no_effect(f"{section}.{name}", getattr(part, name), reason)
+    def _check_targets(self) -> None:
+        """Raise for settings that belong to other targets than those of the configuration, or to none.
+
+        Raises:
+            ConfigError: Names the setting.
+        """
+        names = [target.name for target in self.targets]
+        properties = [target.name for target in self.targets if target.field is None]
+        self.loss.check_weights(properties)
+        if not self.trained and not any(self.loss.weights.get(name, 1.0) for name in properties):
+            raise ConfigError("loss: all weights are zero; give at least one of them a positive weight.")
+        if len(properties) == len(names):
+            none = "none of data.targets is energy, forces or stress"
+            refuse_unused(self.data, OF_MECHANICS, none, section="data")
+        for name, (data, loss) in OF_TARGETS.items():
+            if name not in names:
+                refuse_unused(self.data, data, f"{name} is not among data.targets", section="data")
+                refuse_unused(self.loss, loss, f"{name} is not among data.targets", section="loss")
+        if not {"forces", "stress"}.intersection(self.trained):
+            reason = "neither forces nor stress are trained"
+            refuse_unused(self.loss, ("energy_growth",), reason, section="loss")
+        if self.data.targets is None:
+            refuse_unused(self.data, OF_PROPERTIES, "data.targets is not given", section="data")

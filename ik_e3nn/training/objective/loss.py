@@ -53,11 +53,7 @@ class Loss:
         self.spreads = {name: (spreads or {}).get(name, 1.0) for name in self.layout.targets}
         mechanics = mechanics_of(targets)
         self.properties = [name for name in self.layout.targets if name not in mechanics]
-        unknown = sorted(set(config.weights) - set(self.properties))
-        if unknown:
-            raise ConfigError(
-                f"loss.weights names {', '.join(unknown)}; the properties are {', '.join(self.properties) or 'none'}"
-            )
+        config.check_weights(self.properties)
         given = {name: getattr(config, f"{name}_weight") for name in mechanics}
         self._growth = config.energy_growth if given.get("forces") or given.get("stress") else 1.0
         if "energy" in given:

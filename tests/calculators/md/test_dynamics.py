@@ -361,11 +361,17 @@ class TestSettings:
             ({"max_edges": 0}, "max_edges is 0, but it must be at least 1"),
             ({"relax_fmax": 0.0}, "relax_fmax is 0.0, but it must be positive"),
             ({"restart": True, "overwrite": True}, "choose one"),
+            ({"pressure": 1.0}, "pressure is 1.0, but has no effect, because ensemble is 'nve' and only 'npt' uses it"),
+            ({"ensemble": "langevin", "barostat_ps": 2.0}, "barostat_ps is 2.0, .* 'langevin' and only 'npt' uses it"),
+            ({"friction": 5.0}, "friction is 5.0, .* only 'langevin', 'npt' and an equilibration use it; set ensemble"),
         ],
     )
     def test_out_of_range(self, tmp_path, changes, message):
         with pytest.raises(ValueError, match=message):
             settings(tmp_path, **changes)
+
+    def test_the_thermostat_of_an_equilibration_has_a_friction(self, tmp_path):
+        assert settings(tmp_path, friction=5.0, equilibrate_ps=0.1).friction == 5.0
 
     def test_limits(self):
         with pytest.raises(ValueError, match="limits.contact is 0.0, but it must be positive"):

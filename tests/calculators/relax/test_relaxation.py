@@ -152,6 +152,8 @@ def slab_like():
         ({"optimizer": "newton"}, "optimizer is 'newton', but it must be one of 'fire', 'bfgs', 'lbfgs'"),
         ({"cell": "yes"}, "cell is 'yes', but it must be one of 'fixed', 'full', 'hydrostatic'"),
         ({"mask": [1, 1, 1]}, "mask must have six entries, 0 or 1"),
+        ({"pressure": 1.0}, "pressure is 1.0, but has no effect, because cell is 'fixed'; set cell to 'full' or"),
+        ({"mask": [1] * 6}, "mask is .*, but has no effect, because cell is 'fixed'; set cell to 'full' or 'hydro"),
     ],
 )
 def test_settings_out_of_range(tmp_path, changes, message):

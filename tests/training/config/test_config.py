@@ -207,14 +207,46 @@ def test_something_must_have_a_weight() -> None:
 
 
 def test_settings_without_effect_are_refused() -> None:
-    with pytest.raises(ConfigError, match="data.energy_key is 'E', but has no effect, because none of data.targets is"):
+    with pytest.raises(ConfigError, match="data.energy_key is 'E', but has no effect, because energy is not among"):
         TrainConfig(DataConfig("a.xyz", targets=["homo"], energy_key="E"))
-    with pytest.raises(ConfigError, match="loss.forces_weight is 1.0, but has no effect, because none of data.targets"):
+    with pytest.raises(ConfigError, match="loss.forces_weight is 1.0, but has no effect, because forces is not amon"):
         TrainConfig(DataConfig("a.xyz", targets=["homo"]), loss=LossConfig(forces_weight=1.0))
     with pytest.raises(
         ConfigError, match="data.bonds is 'given', but has no effect, because data.targets is not given"
     ):
         TrainConfig(DataConfig("a.xyz", bonds="given"))
+    with pytest.raises(ConfigError, match="data.energy_unit is 'Ha', but has no effect, because none of data.targets i"):
+        TrainConfig(DataConfig("a.xyz", targets=["homo"], energy_unit="Ha"))
+    with pytest.raises(ConfigError, match="loss.energy_growth is 2.0, .* because neither forces nor stress are trained"):
+        TrainConfig(DataConfig("a.xyz"), loss=LossConfig(forces_weight=0.0, energy_growth=2.0))
+    joint = {"energy": "energy", "gap": "intensive eV"}
+    for kind in (TrainConfig, FinetuneConfig):
+        with pytest.raises(ConfigError, match="data.forces_key is 'F', but has no effect, because forces is not among d"):
+            kind(DataConfig("a.xyz", targets=joint, forces_key="F"))
+        with pytest.raises(ConfigError, match="loss.stress_weight is 1.0, but has no effect, because stress is not amo"):
+            kind(DataConfig("a.xyz", targets=joint), loss=LossConfig(stress_weight=1.0))
+
+
+@pytest.mark.parametrize(
+    ("section", "values", "message"),
+    [
+        (LossConfig, {"kind": "mse", "huber_delta": 0.1}, "loss.huber_delta is 0.1, but .* loss.kind is 'mse', not 'hu"),
+        (OptimizerConfig, {"plateau_patience": 3}, "optimizer.plateau_patience is 3, .* optimizer.schedule is 'cosine'"),
+        (OptimizerConfig, {"schedule": "constant", "min_lr_ratio": 0.1}, "optimizer.min_lr_ratio is 0.1, .* 'constant'"),
+        (RunConfig, {"clock": "cpu"}, "run.clock is 'cpu', but has no effect, because run.max_minutes is not given"),
+    ],
+)
+def test_settings_of_another_choice_are_refused(section, values, message) -> None:
+    with pytest.raises(ConfigError, match=message):
+        section(**values)
+
+
+def test_weights_of_unknown_targets_are_refused_before_the_data_are_read() -> None:
+    for targets, names in ((None, "none"), ({"gap": "intensive eV"}, "gap")):
+        with pytest.raises(ConfigError, match=f"loss.weights names homo; the properties are {names}"):
+            TrainConfig(DataConfig("a.xyz", targets=targets), loss=LossConfig(weights={"homo": 2.0}))
+    with pytest.raises(ConfigError, match="loss: all weights are zero; give at least one of them a positive weight"):
+        TrainConfig(DataConfig("a.xyz", targets={"gap": "intensive eV"}), loss=LossConfig(weights={"gap": 0.0}))
 
 
 def test_learning_rates_that_are_not_given() -> None:
