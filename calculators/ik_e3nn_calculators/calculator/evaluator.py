@@ -24,10 +24,10 @@ from ik_e3nn.graph import (
     has_bonds,
     surface_vectors,
 )
-from ik_e3nn.graph.bonds.charges import USUAL, unlikely_charge
+from ik_e3nn.graph.bonds.charges import USUAL, check_possible, structure_number, unlikely_charge
 from ik_e3nn.graph.bonds.fit import broken_bond
 from ik_e3nn.graph.bonds.record import RECORD
-from ik_e3nn.graph.bonds.stored import KEPT_BY
+from ik_e3nn.graph.bonds.stored import BOND_KEY, KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import Potential, compile_potential
 from ik_e3nn.models.networks.domain import domain_of_model
@@ -95,7 +95,7 @@ class Evaluator:
         self._rows: NDArray[np.int64] = np.zeros((0, 3), dtype=np.int64)
         self._said: set[str] = set()  # warnings that hold for the present bonds
         self._stated: dict[str, float] = {}
-        self._unused = ""
+        self._unused: tuple[str, Any] = ("", None)
         self.watch = Watch(domain_of_model(model))
         self._pbc: list[bool] | None = None
         self._edges: dict[str, Tensor] = {}
@@ -259,13 +259,20 @@ class Evaluator:
         self._said = (self._said | {warning}) if now else (self._said - {warning})
 
     def warn_unused(self, atoms: Atoms) -> None:
-        """Warn once about a charge or spin that has no effect, because it is not an input of the model."""
-        found = f"{atoms.info.get('charge')} {atoms.info.get('spin')}"
-        if found == self._unused:
+        """Warn once about a charge or spin that has no effect, because it is not an input of the model.
+
+        Raises:
+            DataError: The charge, spin or bonds are impossible, whether or not the model uses them.
+        """
+        found, bonds = f"{atoms.info.get('charge')} {atoms.info.get('spin')}", atoms.info.get(BOND_KEY)
+        if found == self._unused[0] and bonds is self._unused[1]:
             return
-        self._unused = found
+        check_possible(atoms)
+        before, self._unused = self._unused[0], (found, bonds)
+        if found == before:
+            return
         for name, key in NUMBER_KEYS.items():
-            if name not in self.inputs and atoms.info.get(key) not in (USUAL[key], None):
+            if name not in self.inputs and structure_number(atoms, key) not in (USUAL[key], None):
                 _log.warning(
                     "atoms.info[%r] is %s, but the model does not use it (its inputs lack %s)",
                     *(key, atoms.info[key], name),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from ase import Atoms
 
 from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data.checking.columns import column_doubts, mixed_units, property_column, total_energy_unit
@@ -18,6 +19,8 @@ from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.data.structures.geometry import closest_contacts
 from ik_e3nn.data.structures.same_molecules import same_molecules
 from ik_e3nn.data.suspicions.units import suspicious_units
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph.bonds.charges import check_possible
 from ik_e3nn.targets import mechanics_of
 
 _SAME_ENERGY = 1e-3  # eV, of equal structures
@@ -65,8 +68,24 @@ def examine(data: LabeledSet, keys: LabelKeys, faults: Sequence[str], files: lis
     duplicates = same_molecules(data.structures, data.smiles or [""] * len(data))
     for name, values, tolerance in compared:
         doubts += _contradictions(data, duplicates, name, values, tolerance)
-    unusable = [f"{data.names[number]}: {problem}" for number, problem in broken.items()]
+    broken = impossible_inputs(data.structures) | broken
+    unusable = [f"{data.names[number]}: {problem}" for number, problem in sorted(broken.items())]
     return CheckReport(data, columns, reference, duplicates, contacts, [*faults, *unusable], doubts, notes, files)
+
+
+def impossible_inputs(structures: Sequence[Atoms]) -> dict[int, str]:
+    """Problems with the charge, spin or bonds of structures, by number.
+
+    >>> impossible_inputs([Atoms("Na"), Atoms("Na", info={"charge": "one"})])
+    {1: 'atoms.info["charge"] must be one finite number; got \'one\''}
+    """
+    found = {}
+    for number, atoms in enumerate(structures):
+        try:
+            check_possible(atoms)
+        except DataError as error:
+            found[number] = str(error)
+    return found
 
 
 def _notes_of_mechanics(data: LabeledSet, keys: LabelKeys) -> list[str]:

@@ -46,6 +46,30 @@ def structure_number(atoms: Atoms, key: str) -> float | None:
     return value
 
 
+def check_possible(atoms: Atoms) -> None:
+    """Refuse a charge, spin or list of bonds in ``atoms.info`` that cannot be one, also if no model uses it.
+
+    Bonds that are stored with the atoms are checked where they are used; see ``stored_bonds``.
+
+    Args:
+        atoms: The structure.
+
+    Raises:
+        DataError: The charge or spin is not one finite number, or the bonds are impossible.
+
+    Example:
+        >>> check_possible(Atoms("Na", info={"charge": "one"}))
+        Traceback (most recent call last):
+        ...
+        ik_e3nn.errors.DataError: atoms.info["charge"] must be one finite number; got 'one'
+    """
+    for key in USUAL:
+        structure_number(atoms, key)
+    listed = atoms.info.get(BOND_KEY)
+    if listed is not None and read_record(atoms) is None:
+        check_bonds(listed, len(atoms))
+
+
 def stated_number(atoms: Atoms, key: str) -> float | None:
     """The charge or spin from ``atoms.info``, checked to be set for these atoms; see ``check_stated``.
 

@@ -320,18 +320,20 @@ class TrainConfig:
         """
         names = [target.name for target in self.targets]
         properties = [target.name for target in self.targets if target.field is None]
-        self.loss.check_weights(properties)
-        if not self.trained and not any(self.loss.weights.get(name, 1.0) for name in properties):
+        weighted = [*self.trained, *(name for name in properties if self.loss.weights.get(name, 1.0))]
+        if not weighted and not (properties and self.model_is_given):  # the base may have other targets
             raise ConfigError("loss: all weights are zero; give at least one of them a positive weight.")
-        if len(properties) == len(names):
-            none = "none of data.targets is energy, forces or stress"
+        none = "none of data.targets is energy, forces or stress" if len(properties) == len(names) else ""
+        if none:
             refuse_unused(self.data, OF_MECHANICS, none, section="data")
-        for name, (data, loss) in OF_TARGETS.items():
-            if name not in names:
-                refuse_unused(self.data, data, f"{name} is not among data.targets", section="data")
-                refuse_unused(self.loss, loss, f"{name} is not among data.targets", section="loss")
-        if not {"forces", "stress"}.intersection(self.trained):
-            reason = "neither forces nor stress are trained"
-            refuse_unused(self.loss, ("energy_growth",), reason, section="loss")
+        for name in OF_TARGETS.keys() - names if none or not self.model_is_given else ():
+            data, loss = OF_TARGETS[name]
+            refuse_unused(self.data, data, none or f"{name} is not among data.targets", section="data")
+            refuse_unused(self.loss, loss, none or f"{name} is not among data.targets", section="loss")
+        if not self.model_is_given:
+            self.loss.check_weights(properties)
+            if not {"forces", "stress"}.intersection(self.trained):
+                reason = "neither forces nor stress are trained"
+                refuse_unused(self.loss, ("energy_growth",), reason, section="loss")
         if self.data.targets is None:
             refuse_unused(self.data, OF_PROPERTIES, "data.targets is not given", section="data")

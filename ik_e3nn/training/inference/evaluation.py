@@ -166,7 +166,7 @@ def read_labeled(model: StoredModel, settings: EvalSettings) -> LabeledSet:
         )
     _check_names(data, model.targets, settings.prefix)
     check_species(data.structures, model.species, data.names)
-    warn_unseen(data.structures, model.inputs)
+    warn_unseen(data.structures, model.inputs, data.names)
     warn_of_structures(model.trained_on, data.structures)
     if model.edges in ("bonds", "both"):
         data, _ = with_bonds(data, settings.bonds, settings.on_failure, progress=settings.progress)

@@ -14,6 +14,7 @@ from ik_e3nn.data.properties.bond_source import BondSource
 from ik_e3nn.data.structures.geometry import check_contacts
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import check_stated, fitting_bonds, has_bonds
+from ik_e3nn.graph.bonds.charges import check_possible
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import Ensemble, StoredModel
 from ik_e3nn.models.networks.domain import Domain, domain_of_model
@@ -72,6 +73,7 @@ def _refuse(atoms: Atoms, species: Collection[int], inputs: Collection[str], dom
     if not len(atoms):
         raise DataError("it has no atoms")
     check_species([atoms], species)
+    check_possible(atoms)
     check_hydrogens(atoms)
     check_contacts(atoms)
     for name in inputs & NUMBER_KEYS.keys():

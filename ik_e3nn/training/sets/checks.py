@@ -17,7 +17,7 @@ from ik_e3nn.data.suspicions.units import suspicious_units
 from ik_e3nn.elements import unknown_symbols
 from ik_e3nn.errors import DataError, UnknownSpeciesError
 from ik_e3nn.graph import has_bonds, structure_number
-from ik_e3nn.graph.bonds.charges import USUAL
+from ik_e3nn.graph.bonds.charges import USUAL, check_possible
 from ik_e3nn.targets import Target, mechanics_of
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.sets.elements import listing, with_others
@@ -127,8 +127,17 @@ def warn_unused_inputs(
             _log.warning("the data have %s, but the model does not use them: its inputs lack %s", key, INPUT_OF[key])
 
 
-def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str]) -> None:
-    """Warn of structures that are charged or have unpaired electrons, if the model does not use that."""
+def warn_unseen(structures: Sequence[Atoms], inputs: Collection[str], names: Sequence[str]) -> None:
+    """Warn of structures that are charged or have unpaired electrons, if the model does not use that.
+
+    Raises:
+        DataError: The charge, spin or bonds of a structure are impossible; the message has its name.
+    """
+    for name, atoms in zip(names, structures, strict=True):
+        try:
+            check_possible(atoms)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
     odd = [number for number, atoms in enumerate(structures) if unseen_of(atoms, inputs)]
     if odd:
         _log.warning(

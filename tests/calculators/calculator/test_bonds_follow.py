@@ -143,6 +143,28 @@ def test_a_charge_or_spin_set_later_is_said_not_to_be_used(cluster, caplog, key,
     ]
 
 
+IMPOSSIBLE = [
+    ({"charge": "one"}, r'atoms.info\["charge"\] must be one finite number; got .one'),
+    ({"charge": [1, 2]}, r'atoms.info\["charge"\] must be one finite number; got \[1, 2'),
+    ({"spin": float("nan")}, r'atoms.info\["spin"\] must be one finite number; got nan'),
+    ({"bonds": "some"}, "bonds must be whole numbers .* got 'some'"),
+    ({"bonds": [0, 999, 1]}, "a bond refers to atom 999, but the structure has"),
+    ({"bonds": [0, 1, 9]}, "bond types must be 0 to 4"),
+]
+
+
+@pytest.mark.parametrize(("info", "message"), IMPOSSIBLE)
+def test_an_impossible_charge_spin_or_bond_is_refused_by_models_that_do_not_use_it(cluster, info, message):
+    cluster.calc = IKCalculator(PairPotential(), device="cpu")
+    cluster.get_potential_energy()
+    cluster.info.update(info)
+    for _ in range(2):
+        with pytest.raises(DataError, match=message):
+            cluster.get_potential_energy()
+    del cluster.info[next(iter(info))]
+    cluster.get_potential_energy()
+
+
 def test_bonds_that_went_away_are_missed(acetamide, model, caplog):
     acetamide.calc = IKCalculator(model, device="cpu")
     with caplog.at_level(logging.WARNING):

@@ -265,7 +265,7 @@ class TestErrors:
         ({}, MissingInputError, r"needs the total charge in e.*atoms\.info\['charge'\]"),
         ({"charge": [1, 2]}, DataError, "must be one finite number"),
         ({"charge": float("nan")}, DataError, "must be one finite number"),
-        ({"charge": "plus"}, DataError, "must hold numbers, got 'plus'"),
+        ({"charge": "plus"}, DataError, "must be one finite number; got 'plus'"),
     ]
 
     @pytest.mark.parametrize(("info", "kind", "message"), CASES)

@@ -98,6 +98,17 @@ def test_missing_labels_are_reported_not_refused(tmp_path):
     assert "1 structures have a cell but are open in all directions" in report.text()
 
 
+def test_impossible_charges_and_bonds_are_reported(tmp_path):
+    frames = copper(5)
+    frames[1].info["charge"] = "one"
+    frames[3].info["bonds"] = [0, 99, 1]
+    report = run(tmp_path, frames)
+    assert not report.is_clean
+    assert "structure 1 of" in report.faults[0]
+    assert report.faults[0].endswith("""atoms.info["charge"] must be one finite number; got 'one'""")
+    assert report.faults[1].endswith("a bond refers to atom 99, but the structure has 4 atoms (counted from 0)")
+
+
 def test_own_key_names_and_units(tmp_path):
     report = run(tmp_path, [molecule("H2O", info={"dft": -76.0})], energy_key="dft", energy_unit="Ha")
     assert report.data.sources["energy"] == "dft"

@@ -1,9 +1,11 @@
+import csv
 import json
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms, units
+from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 
@@ -11,7 +13,7 @@ from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpecie
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, load_model, save_model
 from ik_e3nn.models.networks.domain import Domain
-from ik_e3nn.training import EvalSettings, evaluate
+from ik_e3nn.training import EvalSettings, PredictSettings, evaluate, predict
 from tests.training.helpers import structures
 
 
@@ -50,6 +52,26 @@ def test_predictions_are_the_models_and_the_labels_stay(folder) -> None:
     assert any(np.abs(atoms.arrays["IK_forces"]).max() > 1e-3 for atoms in after)
     assert metrics == json.loads((folder / "out_metrics.json").read_text())
     assert metrics["labels"] == {"energy": 6, "forces": 6, "stress": 2}
+
+
+def test_an_impossible_charge_is_named_with_its_structure(folder) -> None:
+    some = structures(4)
+    some[2].info["charge"] = "one"
+    write(folder / "odd.xyz", some)
+    message = r"structure 2 of .*odd.xyz.*: atoms.info\[.charge.\] must be one finite number; got 'one'"
+    with pytest.raises(DataError, match=message):
+        evaluate(settings(folder, data="odd.xyz"))
+
+
+def test_predictions_of_molecules_with_impossible_bonds_are_left_out(folder) -> None:
+    some = [molecule("H2O") for _ in range(3)]
+    some[1].info["bonds"] = [0, 9, 1]
+    write(folder / "odd.xyz", some)
+    predict(PredictSettings(str(folder / "model.safetensors"), str(folder / "odd.xyz"), str(folder / "t.csv")))
+    with (folder / "t.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert [bool(row["energy_eV"]) for row in rows] == [True, False, True]
+    assert "a bond refers to atom 9, but the structure has 3 atoms" in rows[1]["problem"]
 
 
 def test_batches_are_bounded_by_structures_atoms_and_edges(folder, monkeypatch) -> None:
