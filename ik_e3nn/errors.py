@@ -16,6 +16,10 @@ class ModelFileError(IKError, ValueError):
     """A model file is broken, truncated, or written by a newer version."""
 
 
+class MissingModelError(ModelFileError, FileNotFoundError):
+    """There is no such model file."""
+
+
 class MissingInputError(IKError, ValueError):
     """A model needs an input (charge, spin, bonds) that the structure does not carry."""
 

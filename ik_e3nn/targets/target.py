@@ -111,8 +111,8 @@ class Target(ABC):
             if (self.name, self.unit) != (self.kind, self.fixed_unit):
                 raise ConfigError(
                     f"target {self.name!r} is of kind {self.kind!r} in {self.unit!r}, but this kind is always called "
-                    f"{self.kind!r} and in {self.fixed_unit}; write {{{self.kind}: {self.kind}}}. Keys and units of its "
-                    f"labels are settings: data.{self.kind}_key, data.energy_unit and data.length_unit"
+                    f"{self.kind!r} and in {self.fixed_unit}; write {{{self.kind}: {self.kind}}}. For labels with "
+                    f"other keys or units, set data.{self.kind}_key, data.energy_unit and data.length_unit"
                 )
         if not self.name:
             raise ConfigError("a target needs a name: the name of its column or key in the data")

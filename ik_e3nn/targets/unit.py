@@ -1,4 +1,4 @@
-"""Units that contradict what a target is. Units are names: values are never converted, and unknown units are allowed."""
+"""Units that contradict the quantity of a target; units are names, and unknown ones are allowed."""
 
 from __future__ import annotations
 

@@ -155,7 +155,7 @@ def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:
         (["eval", "model.safetensors", "train.xyz", "-o", "o.xyz", "--batchsize=3"], "did you mean 'batch_size'?"),
         (["eval", "config.yaml", "train.xyz", "-o", "o.xyz"], "not a readable model file"),
         (["md", "CCO", "--steps=5", "--time_ps=1"], "give either steps or time_ps"),
-        (["info", "no.safetensors"], "no model file at no.safetensors"),
+        (["info", "no.safetensors"], "there is no model file 'no.safetensors'"),
         (["show-kernel", "--group=C4x"], "unknown symmetry group 'C4x'"),
         (["show-kernel", "--attributes=1o"], "unknown setting 'attributes'; it is now called 'irreps_attributes'."),
         (["train", "--data.train=train.xyz", "--data.targets={a: polarisability}"], "now called 'polarizability'"),

@@ -115,7 +115,7 @@ def test_what_is_no_file_is_refused_in_one_line(hostile, capsys, kind):
         ("predict gap.st pipe.csv -o a.csv", "pipe.csv is not a file but a folder, a pipe or a device"),
         ("info ~nobody-of-this-name/a", "begins with the home folder of an unknown user"),
         ("data check train.xyz -o ~nobody-of-this-name/a", "begins with the home folder of an unknown user"),
-        ("info " + "a" * 5000, "no model file at " + "a" * 60 + "..." + "a" * 20),
+        ("info " + "a" * 5000, "there is no model file '" + "a" * 59 + "..." + "a" * 19 + "'"),
         (
             "eval model.st train.xyz -o train.xyz/a.xyz",
             "cannot write to the folder train.xyz: .* is no folder",

@@ -361,6 +361,12 @@ def test_partial_labels_are_masked(data) -> None:
     assert np.isfinite(list(result.metrics["valid"].values())).all()
 
 
+def test_missing_bonds_are_named_once(data, caplog) -> None:
+    chosen = config(data, data={"valid": 2, "test": 2}, model={"inputs": ["bond_types"]}, max_epochs=1)
+    train(chosen)
+    assert len([message for message in caplog.messages if "the model uses bonds" in message]) == 1
+
+
 def test_forces_alone(data) -> None:
     some = structures(8)
     for atoms in some:

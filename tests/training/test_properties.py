@@ -312,7 +312,9 @@ SPREADS = {"a": 2.0, "b": 0.5}
 @pytest.mark.parametrize("kind", ["mse", "mae", "huber"])
 def test_the_loss_is_the_weighted_mean_over_targets_of_known_values(rng, kind) -> None:
     batch, outputs = batch_and_outputs(rng)
-    loss = Loss(LossConfig(kind=kind, huber_delta=0.3 if kind == "huber" else None, weights={"b": 3.0}), TARGETS, SPREADS)
+    loss = Loss(
+        LossConfig(kind=kind, huber_delta=0.3 if kind == "huber" else None, weights={"b": 3.0}), TARGETS, SPREADS
+    )
     value = loss.combine(loss.terms(outputs, batch))
     value.backward()
 
@@ -364,7 +366,7 @@ def test_an_element_without_a_value_of_a_target_has_no_reference(folder, capsys)
     with (folder / "p.csv").open() as file:
         with_n, without = csv.DictReader(file)
     assert with_n["size_eV"] == "" != with_n["heteroatoms"]
-    assert "no finite size: the model has no reference" in with_n["problem"]
+    assert "the prediction of size is not finite: the model has no reference" in with_n["problem"]
     assert math.isfinite(float(without["size_eV"]))
     (folder / "valid.csv").write_text("smiles,size,heteroatoms\nCOC,9,1\nCNC,10,1\n")
     assert main([*words, "--run.overwrite=true"]) == 2
@@ -481,7 +483,7 @@ def test_targets_of_the_command_line_and_rows_that_cannot_be_read(folder, capsys
     assert main(["predict", "out/model.safetensors", "ions.csv", "-o", "ions_out.csv", "--progress=false"]) == 0
     assert "3 molecules are charged or have unpaired electrons" in capsys.readouterr().err
     problems = [line.rpartition(",")[2] for line in (folder / "ions_out.csv").read_text().splitlines()[1:]]
-    unseen = [f"the model does not see its {what}" for what in ("charge", "spin", "charge and spin")]
+    unseen = [f"the model does not use its {what}" for what in ("charge", "spin", "charge and spin")]
     assert problems == [*unseen, ""]
 
 
@@ -513,7 +515,7 @@ def test_predict_says_what_is_no_whole_molecule_in_every_kind_of_file(tmp_path, 
     if kind in ("sdf", "mol"):
         assert "C2O lacks 6 hydrogens" in rows["bare"]["problem"]
         assert rows["bare"]["gap_eV"] == ""
-        assert rows["radical"]["problem"] == "the model does not see its spin"
+        assert rows["radical"]["problem"] == "the model does not use its spin"
     else:
         assert "no bonds fit the geometry of C2O" in rows["bare"]["problem"]
         assert "an odd number of electrons" in rows["radical"]["problem"]
@@ -536,7 +538,7 @@ def test_predict_says_what_the_model_has_never_seen(tmp_path, monkeypatch, capsy
         assert "are unlike those that the model was trained on" in capsys.readouterr().err
     reasons = [
         "it has charged groups (it is a zwitterion, a salt or an ion)",
-        "it has 38 atoms in one piece, more than 22",
+        "it has a molecule of 38 atoms, and the model was trained on at most 22",
     ]
     assert [row["problem"] for row in rows["a.csv"]] == [*reasons, ""]
     problems = [row["problem"] for row in rows["a.xyz"]]

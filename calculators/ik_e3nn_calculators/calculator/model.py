@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ik_e3nn.errors import ConfigError, DataError, ModelFileError
+from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import (
     Committee,
     Ensemble,
@@ -19,12 +19,10 @@ from ik_e3nn.models import (
     Potential,
     StoredModel,
     load_model,
-    model_path,
     with_uncertainty,
 )
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.networks.interface import as_potential
-from ik_e3nn.user_path import is_file
 
 ModelLike = str | PathLike[str] | nn.Module | Sequence[str | PathLike[str] | StoredModel]
 """A model file, "base" for the base model that comes with the package, a potential, or several of these.
@@ -157,7 +155,4 @@ def _member(model: Any) -> StoredModel:
         return copy.deepcopy(model)
     if isinstance(model, nn.Module) or not isinstance(model, str | PathLike):
         raise TypeError(f"model must be a model file or an InteratomicPotential, got {type(model).__name__}")
-    path = model_path(model)
-    if not is_file(path):
-        raise ModelFileError(f"there is no model file {str(path)!r}")
-    return load_model(path, device="cpu")
+    return load_model(model, device="cpu")

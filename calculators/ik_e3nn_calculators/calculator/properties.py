@@ -79,7 +79,7 @@ class JointProperties:
             graph: The graph of the structure.
             names: Some of the names in ``offered``.
         """
-        deviations = {name for name in names if name.removesuffix(STD) != name and name.removesuffix(STD) in self.offered}
+        deviations = {name for name in names if name.endswith(STD) and name.removesuffix(STD) in self.offered}
         options = {"std": bool(deviations)} if isinstance(self.model, Ensemble) else {}
         with torch.no_grad():
             outputs = self.model(graph, forces=False, **options)

@@ -92,8 +92,8 @@ class MDSettings(RunSettings):
         limits: Limits beyond which the run is stopped as an explosion.
 
     Raises:
-        ValueError: A setting is out of range or has no effect in the ensemble, both ``steps`` and ``time_ps`` are given, or a length in ps is less than
-            half a time step.
+        ValueError: A setting is out of range or has no effect in the ensemble, both ``steps`` and ``time_ps`` are
+            given, or a length in ps is less than half a time step.
 
     Example:
         >>> MDSettings("CCO", "model.safetensors", time_ps=5.0).num_steps

@@ -76,8 +76,8 @@ def examine(data: LabeledSet, keys: LabelKeys, faults: Sequence[str], files: lis
 def impossible_inputs(structures: Sequence[Atoms]) -> dict[int, str]:
     """Problems with the charge, spin or bonds of structures, by number.
 
-    >>> impossible_inputs([Atoms("Na"), Atoms("Na", info={"charge": "one"})])
-    {1: 'atoms.info["charge"] must be one finite number; got \'one\''}
+    >>> impossible_inputs([Atoms("Na"), Atoms("Na", info={"bonds": [0, 5, 1]})])
+    {1: 'a bond refers to atom 5, but the structure has 1 atoms (counted from 0)'}
     """
     found = {}
     for number, atoms in enumerate(structures):

@@ -220,6 +220,23 @@ def force_scale(data: LabeledSet) -> float:
     return rest
 
 
+def warn_without_bonds(sets: Sequence[LabeledSet], inputs: Collection[str]) -> None:
+    """Warn once of all molecules without bonds in some sets, if the model uses bonds.
+
+    Args:
+        sets: The sets.
+        inputs: Optional inputs of the model.
+    """
+    pairs = [pair for one in sets for pair in zip(one.names, one.structures, strict=True)]
+    bare = [name for name, one in pairs if len(one) > 1 and not one.pbc.any() and not has_bonds(one)]
+    if bare and fields.BOND_TYPES in inputs:
+        logger.warning(
+            "the model uses bonds, but %d of %d structures are molecules without bonds (first: %s); all their edges "
+            "count as non-bonded. %s",
+            len(bare), len(pairs), bare[0], KEPT_BY,
+        )  # fmt: skip
+
+
 def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
     """The inputs that all structures have, which go into the graphs."""
     structures = data.structures
@@ -227,14 +244,7 @@ def _settle_inputs(data: LabeledSet, inputs: Collection[str]) -> set[str]:
     unknown = sorted(set(inputs) - set(known))
     if unknown:
         raise DataError(f"unknown input(s) {unknown}; known are {', '.join(known)}")
-    if fields.BOND_TYPES in inputs:
-        bare = [n for n, one in enumerate(structures) if len(one) > 1 and not one.pbc.any() and not has_bonds(one)]
-        if bare:
-            logger.warning(
-                "the model uses bonds, but %d of %d structures are molecules without bonds (first: structure %d); all "
-                "their edges count as non-bonded. %s",
-                len(bare), len(structures), bare[0], KEPT_BY,
-            )  # fmt: skip
+    warn_without_bonds([data], inputs)
     beside = any(name in inputs for name in SURROUNDINGS)
     kept = set()
     for name, key in _INFO_KEYS.items():

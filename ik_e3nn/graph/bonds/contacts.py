@@ -153,7 +153,7 @@ def open_shell(atoms: Atoms, pairs: Contacts) -> str:
         ...     open_shell(atoms := molecule(name), contacts(atoms))
         ''
         'it has an odd number of electrons (9): it is a radical, an ion whose charge is not given, or lacks a hydrogen'
-        'one of its atoms has too few bonds, C 0: it is a radical, a carbene, or lacks hydrogens'
+        'atom 0 (C) has too few bonds: it is a radical, a carbene, or lacks hydrogens'
     """
     if len(atoms) < 2 or atoms.pbc.any() or not is_nonmetal(atoms.numbers).all():
         return ""
@@ -168,10 +168,9 @@ def open_shell(atoms: Atoms, pairs: Contacts) -> str:
     if not len(alone):
         return ""
     several = len(alone) > 1
-    which = (
-        f"{len(alone)} of its atoms have too few bonds, such as" if several else "one of its atoms has too few bonds,"
-    )
-    return f"{which} {atoms.symbols[alone[0]]} {alone[0]}: it is a radical, a carbene, or lacks hydrogens"
+    first = f"atom {alone[0]} ({atoms.symbols[alone[0]]})"
+    which = f"{len(alone)} atoms, the first {first}, have" if several else f"{first} has"
+    return f"{which} too few bonds: it is a radical, a carbene, or lacks hydrogens"
 
 
 def without_partner(numbers: IntArray, pairs: Contacts) -> BoolArray:

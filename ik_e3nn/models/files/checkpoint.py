@@ -12,10 +12,10 @@ from typing import Any, TypeVar, overload
 import torch
 from safetensors import SafetensorError
 
-from ik_e3nn.errors import ConfigError, ModelFileError
+from ik_e3nn.errors import ConfigError, MissingModelError, ModelFileError
 from ik_e3nn.models.files.container import contents_digest, read_contents, write_contents
 from ik_e3nn.models.files.device import resolve_device
-from ik_e3nn.models.files.pretrained import model_path, packaged_domain
+from ik_e3nn.models.files.pretrained import hint_for, model_path, packaged_domain
 from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn.models.networks.potential import InteratomicPotential
@@ -82,7 +82,7 @@ def read_model_info(path: str | PathLike[str]) -> dict[str, Any]:
         path: The file; "base" and "base-properties" are the models that come with the package.
 
     Raises:
-        FileNotFoundError: The file does not exist.
+        MissingModelError: The file does not exist.
         ModelFileError: The file is not a model file, broken, or written by a newer version.
     """
     return _read(model_path(path))[0]
@@ -120,7 +120,7 @@ def load_model(
         An ``InteratomicPotential`` or a ``MolecularPropertyModel``, in evaluation mode.
 
     Raises:
-        FileNotFoundError: The file does not exist.
+        MissingModelError: The file does not exist.
         ModelFileError: The file is not a model file, broken, written by a newer version, or of another kind.
         ConfigError: The device is unknown.
 
@@ -172,7 +172,7 @@ def _domain(path: Path, info: Mapping[str, Any]) -> Domain | None:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not is_file(path):
-        raise FileNotFoundError(f"no model file at {path}")
+        raise MissingModelError(f"there is no model file {str(path)!r}{hint_for(path)}")
     try:
         metadata, tensors = read_contents(path)
     except PermissionError:

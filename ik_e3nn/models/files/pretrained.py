@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
+import os
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models.networks.domain import Domain
-from ik_e3nn.user_path import user_path
+from ik_e3nn.user_path import is_file, user_path
 
 FOLDER = Path(__file__).parents[1] / "base"
 MODEL, CARD, CARD_DATA = "model.safetensors", "README.md", "card.json"
@@ -81,6 +83,21 @@ def model_path(model: str | PathLike[str]) -> Path:
             f"`python {PROPERTIES_RECIPE} --work WORK --install`"
         )
     return path
+
+
+def hint_for(path: Path) -> str:
+    """What a user may have meant with a path that is no file, as the end of a message; "" if nothing is near.
+
+    Example:
+        >>> hint_for(Path("Base")), hint_for(Path("run/other.safetensors"))
+        ("; did you mean 'base'?", '')
+    """
+    if is_file(path / MODEL):
+        return f", which is a folder; did you mean {str(path / MODEL)!r}?"
+    if os.path.isdir(path):
+        return ", which is a folder; give the model file"
+    near = difflib.get_close_matches(str(path).lower().replace("_", "-"), (BASE, BASE_PROPERTIES), 1, cutoff=0.8)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def model_files(models: str | Sequence[str]) -> list[Path]:

@@ -86,7 +86,7 @@ class Domain:
             found.append(f"it is {len(sizes)} separate molecules or atoms")
         size = int(sizes.max(initial=0))
         if size > self.max_atoms:
-            found.append(f"it has {size} atoms in one piece, more than {self.max_atoms}")
+            found.append(f"it has a molecule of {size} atoms, and the model was trained on at most {self.max_atoms}")
         if charged_groups(atoms, pairs):  # an odd number of electrons is no further reason then
             found += [] if self.charged_groups else ["it has charged groups (it is a zwitterion, a salt or an ion)"]
         elif not self.unpaired and (reason := unpaired_electrons(atoms, pairs)):

@@ -81,7 +81,8 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
         ConfigError: Names the first argument that differs.
     """
     asked = {name: value for name, value in asked.items() if value is not None}
-    sizes = PRESETS.get(asked.pop("preset", ""), {})
+    preset = asked.pop("preset", "")
+    sizes = PRESETS.get(preset, {})
     for name, value in {**sizes, **asked}.items():
         wanted = value
         if name == "group":
@@ -89,9 +90,12 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
         elif name == "inputs":
             wanted = sorted(value)
         if name in known and wanted != known[name]:
+            given = f"{where}.{name} is {value!r}"
+            if name not in asked:
+                given = f"{where}.preset is {preset!r}, with {name} {value!r}"
             raise ConfigError(
-                f"{where}.{name} is {value!r}, but the base has {known[name]!r}: fine-tuning keeps the "
-                "architecture of the base; leave the setting out, or train a new model."
+                f"{given}, but the base has {known[name]!r}: fine-tuning keeps the architecture of the base; leave the "
+                "section model out, or train a new model."
             )
 
 
@@ -131,7 +135,7 @@ def check_body(asked: Mapping[str, Any], base: StoredModel) -> None:
             bodies = {"steerable", "potential"} & set(known)
             raise ConfigError(
                 f"model.{name} is given, but the base has a body of the kind {bodies.pop()!r}, which fine-tuning "
-                "keeps; leave the setting out, or train a new model."
+                "keeps; leave the section model out, or train a new model."
             )
         if isinstance(value, Mapping):
             names = [*known[name], *(["preset"] if name == "potential" else [])]

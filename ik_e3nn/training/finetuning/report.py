@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ class Change:
 
     Args:
         setting: Its dotted name.
-        asked: The value asked for, or None.
+        asked: The value asked for; None if the default was used.
         resolved: The value used.
         reason: The reason.
     """
@@ -50,8 +50,8 @@ class Change:
     def line(self) -> str:
         """The change in one line.
 
-        >>> Change("run.device", "auto", "cpu", "the available device").line()
-        "run.device: asked for 'auto', is 'cpu' (the available device)"
+        >>> Change("run.device", "cuda", "cuda:0", "the available device").line()
+        "run.device: asked for 'cuda', is 'cuda:0' (the available device)"
         """
         asked = "not asked for" if self.asked is None else f"asked for {self.asked!r}"
         return f"{self.setting}: {asked}, is {self.resolved!r} ({self.reason})"
@@ -85,12 +85,25 @@ def changes_of(config: TrainConfig, resolved: Mapping[str, Any], reasons: Mappin
         resolved: The settings used, by dotted name.
         reasons: Reasons by dotted name, if not a usual reason; without any reason a setting is the base's.
     """
-    asked, known = flat_values(config), _REASONS | dict(reasons)
+    before, usual, known = flat_values(config), _defaults(config), _REASONS | dict(reasons)
+    asked = {key: value for key, value in before.items() if value != usual.get(key)}
     return [
         Change(key, asked.get(key), value, known.get(key, OF_BASE))
         for key, value in resolved.items()
-        if asked.get(key) != value
+        if before.get(key) != value
     ]
+
+
+def _defaults(config: TrainConfig) -> dict[str, Any]:
+    """Defaults of the settings that have one, by dotted key."""
+    sections = {one.name: getattr(config, one.name) for one in fields(config)}
+    return {
+        f"{name}.{one.name}": one.default
+        for name, section in sections.items()
+        if is_dataclass(section)
+        for one in fields(section)
+        if one.default is not MISSING
+    }
 
 
 def change_lines(changes: Sequence[Change]) -> list[str]:

@@ -178,8 +178,10 @@ def _write(
             mean = np.ravel(sums[target.name][number]) / max(counts[number], 1)
             known = bool(counts[number]) and bool(np.isfinite(mean).all())
             if counts[number] and not known:
-                reason = "the model has no reference for an element, or atoms are too close"
-                problems.append(f"no finite {target.name}: {reason}")
+                problems.append(
+                    f"the prediction of {target.name} is not finite: the model has no reference for an element, or "
+                    "atoms are too close"
+                )
             names = column_names(target)
             predicted |= dict(zip(names, [f"{x:.8g}" if known else "" for x in mean], strict=True))
         rows.append({**row, **predicted, PROBLEM: "; ".join(problems)})

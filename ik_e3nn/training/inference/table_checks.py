@@ -50,7 +50,7 @@ def checked(
         good.append(index)
         odd.update([owner] * bool(unseen))
         strange.update([owner] * bool(beyond))
-        unseen_words = [f"the model does not see its {' and '.join(unseen)}"] if unseen else []
+        unseen_words = [f"the model does not use its {' and '.join(unseen)}"] if unseen else []
         if words := [*unseen_words, *filter(None, [doubt]), *beyond]:
             asked.problems[owner] = "; ".join(words)
     if odd:

@@ -15,7 +15,7 @@ from ik_e3nn.data.graphs.splits import fingerprint
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.labels.labeled_set import joined
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Connectivity
+from ik_e3nn.graph import Connectivity, fields
 from ik_e3nn.models import StoredModel
 from ik_e3nn.targets import mechanics_of
 from ik_e3nn.training.config.schema import DataConfig, TrainConfig
@@ -46,8 +46,9 @@ class TrainingData:
     cache: str | None = None
 
     def dataset(self, name: str, model: StoredModel, dtype: torch.dtype) -> StructureDataset:
-        """Graphs of one set, as the model reads them."""
-        options: dict[str, Any] = {"dtype": dtype, "inputs": model.inputs, "cache": self.cache}
+        """Graphs of one set, as the model reads them; the caller warns of missing bonds in all sets together."""
+        inputs = model.inputs - {fields.BOND_TYPES}
+        options: dict[str, Any] = {"dtype": dtype, "inputs": inputs, "cache": self.cache}
         return StructureDataset(self.sets[name], model.r_max, edges=model.edges, **options)
 
     def summary(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ase import Atoms
 from torch import nn
 
 from ik_e3nn.data import LabeledSet, StructureDataset
+from ik_e3nn.data.graphs.dataset import warn_without_bonds
 from ik_e3nn.data.graphs.splits import content_digest, inputs_digest
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
@@ -52,6 +53,7 @@ class Task:
         self.graphs: dict[str, StructureDataset] = {
             name: self.data.dataset(name, model, dtype) for name in self.data.sets
         }
+        warn_without_bonds(list(self.data.sets.values()), model.inputs)
         for graphs in self.graphs.values():
             graphs.prepare(progress=config.run.progress)
         everything = [atoms for one in self.data.sets.values() for atoms in one.structures]

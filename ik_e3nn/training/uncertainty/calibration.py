@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from ase import Atoms
 from tqdm import tqdm
 
 from ik_e3nn.atomic import together
 from ik_e3nn.data import LabeledSet, StructureDataset, read_properties, with_bonds
 from ik_e3nn.data.files.writing import check_output
+from ik_e3nn.data.graphs.dataset import warn_without_bonds
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import check_all_stated
+from ik_e3nn.graph import fields as graph_fields
 from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.json_file import write_json
 from ik_e3nn.models import (
@@ -131,7 +132,9 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
                 f"structures with the label {name}; at least {LEAST // 2} are needed in each. Give more structures "
                 "with this label, or mix them with the others."
             )
-    ensemble = (committee or last_layers(first, settings, halves[0], data.structures)).eval()
+    if committee is not None:
+        warn_without_bonds([data], committee.inputs)
+    ensemble = (committee or last_layers(first, settings, halves[0], data)).eval()
     fitted = errors_and_stds(ensemble, halves[0], settings.batch_size)
     factors = factors_of(fitted)
     ensemble.calibrate(factors)
@@ -150,7 +153,7 @@ def calibrate(settings: CalibrationSettings) -> CalibrationResult:
 
 
 def last_layers(
-    model: StoredModel, settings: CalibrationSettings, valid: LabeledSet, held_out: Sequence[Atoms]
+    model: StoredModel, settings: CalibrationSettings, valid: LabeledSet, held_out: LabeledSet
 ) -> LastLayerEnsemble:
     """The posteriors of a model's last layers, from its training data and its errors on other structures.
 
@@ -158,7 +161,7 @@ def last_layers(
         model: The model.
         settings: The training data, and how many of them to use.
         valid: Structures whose errors give the noise of the labels.
-        held_out: Structures that are left out of the training data, including those of ``valid``.
+        held_out: Structures to be left out of the training data, including those of ``valid``.
 
     Returns:
         An ensemble, not calibrated yet.
@@ -173,7 +176,8 @@ def last_layers(
             f"train has no labels: no structure, isolated atoms aside, has {' or '.join(asked)}; give the files that "
             "the model was trained on, with their labels."
         )
-    train = train.select(unseen(train.structures, held_out))
+    warn_without_bonds([held_out, train], model.inputs)
+    train = train.select(unseen(train.structures, held_out.structures))
     order = np.random.default_rng(settings.seed).permutation(len(train))[: settings.max_structures]
     chosen = train.select(np.sort(order))
     check_species(chosen.structures, model.species, chosen.names)
@@ -249,5 +253,5 @@ def read_labeled(
 
 
 def _graphs(model: StoredModel | Ensemble, data: LabeledSet) -> StructureDataset:
-    options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs}
+    options: dict[str, Any] = {"dtype": model.dtype, "inputs": model.inputs - {graph_fields.BOND_TYPES}}
     return StructureDataset(data, model.r_max, edges=model.edges, **options)

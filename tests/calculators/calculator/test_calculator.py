@@ -12,7 +12,7 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 
 from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import ConfigError, DataError, MissingInputError, ModelFileError, UnknownSpeciesError
-from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.models import InteratomicPotential, load_model, save_model
 from ik_e3nn_calculators import IKCalculator
 from tests.calculators.pair_potential import PairPotential
 
@@ -321,8 +321,24 @@ class TestErrors:
             IKCalculator(3)
         with pytest.raises(DataError, match="Linear is not an interatomic potential"):
             IKCalculator(torch.nn.Linear(2, 2), device="cpu")
-        with pytest.raises(ModelFileError, match="no model file"):
-            IKCalculator(tmp_path / "absent.safetensors")
+
+    def test_no_model_file(self, tmp_path, monkeypatch):
+        """The calculator and the reader of files give the same error, with what may have been meant."""
+        monkeypatch.chdir(tmp_path)
+        for name in ("run", "empty"):
+            (tmp_path / name).mkdir()
+        save_model(InteratomicPotential(["H"], num_channels=2), tmp_path / "run/model.safetensors")
+        for given, message in (
+            ("absent.safetensors", "there is no model file 'absent.safetensors'$"),
+            ("Base", "there is no model file 'Base'; did you mean 'base'\\?"),
+            ("base_properties", "did you mean 'base-properties'\\?"),
+            ("run", "there is no model file 'run', which is a folder; did you mean 'run/model.safetensors'\\?"),
+            ("empty", "there is no model file 'empty', which is a folder; give the model file"),
+        ):
+            for read in (IKCalculator, load_model):
+                for kind in (ModelFileError, FileNotFoundError):
+                    with pytest.raises(kind, match=message):
+                        read(given)
 
     def test_negative_skin(self):
         with pytest.raises(ConfigError, match="skin must be a finite length in A of at least 0, got -1.0"):

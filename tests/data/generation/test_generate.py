@@ -224,7 +224,7 @@ def test_frames_are_shared_out_evenly():
         ({"strain": -0.1}, "strain is -0.1, but it must be zero or positive"),
         ({"temperatures": []}, "temperatures are missing; give at least one, in K"),
         ({"temperatures": [-3.0]}, r"temperatures is \[-3.0\], but it must be a list, each item positive"),
-        ({"method": "rattle", "friction": 0.1}, "friction is 0.1, but has no effect, because method is 'rattle', and o"),
+        ({"method": "rattle", "friction": 0.1}, "friction is 0.1, but has no effect, because method is 'rattle'"),
         ({"method": "normal-modes", "strain": 0.1}, "strain is 0.1, but .* only rattle uses it; set method to rattle"),
         ({"displacement": 0.1}, "displacement is 0.1, but has no effect, because method is 'md', and only rattle uses"),
         ({"smiles": [], "structures": ["a.xyz"], "num_conformers": 2}, "num_conformers is 2, .* only smiles have conf"),

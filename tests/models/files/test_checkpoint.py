@@ -100,7 +100,7 @@ def test_truncated_file(tmp_path, keep):
 
 
 def test_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no model file at"):
+    with pytest.raises(FileNotFoundError, match="there is no model file"):
         load_model(tmp_path / "nothing.safetensors")
 
 

@@ -36,8 +36,8 @@ RADICALS = {
     "CH3": "it has an odd number of electrons (9): it is a radical, an ion whose charge is not given, or lacks a ",
     "OH": "it has an odd number of electrons (9)",
     "C2H3": "it has an odd number of electrons (15)",
-    "CH2_s1A1d": "one of its atoms has too few bonds, C 0: it is a radical, a carbene, or lacks hydrogens",
-    "NH": "one of its atoms has too few bonds, N 0",
+    "CH2_s1A1d": "atom 0 (C) has too few bonds: it is a radical, a carbene, or lacks hydrogens",
+    "NH": "atom 0 (N) has too few bonds",
 }
 
 
@@ -94,7 +94,7 @@ def test_molecules_without_some_of_their_hydrogens_are_outside():
     bare = Atoms(glycol.numbers, glycol.positions)
     del bare[polar]
     assert BASE.outside(bare) == [
-        "2 of its atoms have too few bonds, such as O 0: it is a radical, a carbene, or lacks hydrogens"
+        "2 atoms, the first atom 0 (O), have too few bonds: it is a radical, a carbene, or lacks hydrogens"
     ]
 
 
@@ -141,7 +141,9 @@ def test_a_stretched_bond_is_one_molecule_and_hydrogen_bonds_are_two():
 
 def test_several_molecules_periodic_directions_and_size_are_outside():
     assert BASE.outside(two("c1ccccc1", 3.4)) == ["it is 2 separate molecules or atoms"]
-    assert BASE.outside(molecule_from_smiles("CCCCCCC")) == ["it has 23 atoms in one piece, more than 20"]
+    assert BASE.outside(molecule_from_smiles("CCCCCCC")) == [
+        "it has a molecule of 23 atoms, and the model was trained on at most 20"
+    ]
     assert BASE.outside(bulk("Cu")) == ["it is periodic"]
     water = two("O", 2.8)
     water.pbc, water.cell = True, [9, 9, 9]

@@ -311,10 +311,8 @@ def test_the_report_says_what_was_asked_what_is_and_what_was_forgotten(data, cap
     assert "| old domain | force_mae_meV_per_A |" in page
     assert "finetune.lora_rank: not asked for, is 2 (the default)" in page
     assert "forgotten was not measured" not in page
-    assert (
-        "differ from what was asked for:\n  data.E0s: asked for 'fit'" in caplog.text
-        or "  data.E0s: asked for 'fit'" in caplog.text
-    )
+    assert "  data.E0s: not asked for, is {'H'" in caplog.text  # nobody asked for the default, "fit"
+    assert changes["data.E0s"]["asked"] is None
     assert "what the model forgets is not measured" not in caplog.text
     assert "trained: " in (data / "run/train.log").read_text()
 
@@ -335,11 +333,15 @@ def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"base": "nowhere.safetensors"}, FileNotFoundError, "no model file at nowhere.safetensors"),
+        ({"base": "nowhere.safetensors"}, FileNotFoundError, "there is no model file 'nowhere.safetensors'"),
         ({"base": "base"}, ModelFileError, "comes without the base model .* make the base model with `python"),
         ({"frozen_blocks": 3}, ConfigError, "finetune.frozen_blocks is 3, but the base has 2 blocks"),
         ({"model": {"num_channels": 8}}, ConfigError, "model.num_channels is 8, but the base has 6: fine-tuning keeps"),
-        ({"model": {"preset": "large"}}, ConfigError, "model.num_channels is 64, but the base has 6"),
+        (
+            {"model": {"preset": "large"}},
+            ConfigError,
+            "model.preset is 'large', with num_channels 64, but the base has 6: .* leave the section model out",
+        ),
         ({"model": {"group": "C4v"}}, ConfigError, "model.group is 'C4v', but the base has"),
         (
             {"replay": "all.xyz"},

@@ -278,7 +278,8 @@ def test_what_the_data_do_not_say_of_an_element_is_not_made_up(data, caplog, cap
         one, two = csv.DictReader(file)
     assert one["size_eV"] == ""
     assert np.isfinite(float(one["gap_eV"]))
-    assert one["problem"] == "no finite size: the model has no reference for an element, or atoms are too close"
+    reason = "the model has no reference for an element, or atoms are too close"
+    assert one["problem"] == f"the prediction of size is not finite: {reason}"
     assert (np.isfinite(float(two["size_eV"])), two["problem"]) == (True, "")
     write(data / "valid.xyz", [*molecules(["CH3OH"]), molecule("CH3SH")])
     bad = config(data, run={"output": str(data / "bad")})
@@ -374,13 +375,13 @@ def test_the_report_speaks_of_targets_in_their_units(data, caplog) -> None:
 @pytest.mark.parametrize(
     ("base", "changes", "message"),
     [
-        ("nowhere", {}, "no model file at .*nowhere.safetensors"),
+        ("nowhere", {}, "there is no model file .*nowhere.safetensors"),
         ("base", {"frozen_blocks": 3}, "finetune.frozen_blocks is 3, but the base has 2 blocks"),
         ("base", {"model": {"edges": "both"}}, "model.edges is 'both', but the base has 'radius': fine-tuning keeps"),
         ("base", {"model": {"r_max": 6.0}}, "model.r_max is 6.0, but the base has 4.0"),
         ("base", {"model": {"steerable": {"channels": 4}}}, "model.steerable is given, but the base has a body of"),
         ("base", {"model": {"potential": {"num_channels": 8}}}, "model.potential.num_channels is 8, but the base has"),
-        ("base", {"model": {"potential": {"preset": "large"}}}, "model.potential.num_channels is 64, but the base has"),
+        ("base", {"model": {"potential": {"preset": "large"}}}, "preset is 'large', with num_channels 64, but"),
         ("base", {"model": {"potential": {"size": 8}}}, "unknown setting 'model.potential.size'; there are preset"),
         ("base", {"model": {"num_channels": 8}}, "unknown setting 'model.num_channels'"),
         ("base", {"run": {"compile": True}}, "run.compile is true, but models of properties cannot be compiled"),

@@ -38,6 +38,23 @@ def settings(folder, model="model_0.safetensors", **options):
 
 
 @pytest.mark.parametrize("kind", ["committee", "last_layer"])
+def test_missing_bonds_are_named_once(files, kind, caplog) -> None:
+    for seed in range(2):
+        save_model(
+            InteratomicPotential(["H", "O"], inputs=["bond_types"], **MODEL), files / f"bonds_{seed}.safetensors"
+        )
+    if kind == "committee":
+        calibrate(settings(files, "bonds_*.safetensors"))
+        count = 30
+    else:
+        calibrate(settings(files, "bonds_0.safetensors", train=str(files / "train.xyz"), members=4))
+        count = 42
+    said = [message for message in caplog.messages if "the model uses bonds" in message]
+    assert len(said) == 1
+    assert f"but {count} of {count} structures are molecules without bonds (first: structure 0 of" in said[0]
+
+
+@pytest.mark.parametrize("kind", ["committee", "last_layer"])
 def test_calibrated_stds_are_the_errors_of_the_calibrating_half(files, kind, drawn) -> None:
     if kind == "committee":
         chosen = settings(files, "model_*.safetensors")
