@@ -1,8 +1,8 @@
 """Entry point: find the command, run it, and turn expected errors into one line.
 
-Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge; 2 for an error that the
-message explains; 129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the
-number of the signal, as shells expect.
+Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge, or a check that found
+structures or values that cannot be used; 2 for an error that the message explains; 129 after SIGHUP (a terminal that
+was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the number of the signal, as shells expect.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def _run(command: Command, words: list[str]) -> int:
     result = function(settings)
     if command.shows_result:
         _show(result)
-    return int(getattr(result, "converged", True) is False)
+    return int(getattr(result, "converged", True) is False or getattr(result, "is_usable", True) is False)
 
 
 def _show(result: Any) -> None:
@@ -174,7 +174,12 @@ def _show(result: Any) -> None:
     elif hasattr(result, "text"):
         _say(sys.stdout, result.text())
     elif dataclasses.is_dataclass(result) and not isinstance(result, type):
-        values = {name: value for name, value in dataclasses.asdict(result).items() if value not in (None, "")}
+        # A message was logged as a warning already.
+        values = {
+            name: value
+            for name, value in dataclasses.asdict(result).items()
+            if value not in (None, "") and name != "message"
+        }
         width = max(len(name) for name in values)
         for name, value in values.items():
             _say(sys.stdout, f"{name:<{width}}  {format(value, '.6g') if isinstance(value, float) else value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
+import textwrap
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -13,7 +14,8 @@ from ik_e3nn.settings import in_words
 from ik_e3nn.training.config.options import Option, Options, build, check_names, options_of, put, read_words, value_of
 from ik_e3nn.training.config.yaml_file import read_yaml
 
-HELP, PRINT = ("-h", "--help"), "--print_config"
+FULL_HELP, PRINT = "--help=full", "--print_config"
+HELP = ("-h", "--help", FULL_HELP)
 _FILE = {"config": Option(str, None, "YAML file with some of the settings below; later words replace them.")}
 
 
@@ -76,7 +78,30 @@ def help_text(options: Options, positional: Collection[str] = (), *, usage: str,
         told = f"{option.help} ({_kind_and_default(option)})".replace("%", "%%")
         flags = [name] if name in positional else [*(["-o"] if name == "output" else []), f"--{name}"]
         parser.add_argument(*flags, metavar=name.rpartition(".")[2].upper(), help=told)
-    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", parser.format_help())  # removes the markup of docstrings
+    return _without_markup(parser.format_help())
+
+
+def summary_text(options: Options, *, usage: str, description: str) -> str:
+    """A line for each option: the first sentence of its help, or the beginning of a long sentence.
+
+    >>> print(summary_text({"seed": Option(int, 0, "Seed of ``numpy``. Any.")}, usage="run", description="Run."))
+    usage: run
+    <BLANKLINE>
+    Run.
+    <BLANKLINE>
+      --seed                        Seed of numpy
+    <BLANKLINE>
+    --help=full describes all settings with their types and defaults; --print_config prints their values.
+    """
+    firsts = {name: re.split(r"[.;:](?=\s|$)", option.help)[0] for name, option in options.items()}
+    rows = [f"  --{name:<28}{textwrap.shorten(first, 88, placeholder=' ...')}" for name, first in firsts.items()]
+    more = f"{FULL_HELP} describes all settings with their types and defaults; {PRINT} prints their values."
+    return _without_markup("\n".join([f"usage: {usage}", "", textwrap.fill(description, 100), "", *rows, "", more]))
+
+
+def _without_markup(text: str) -> str:
+    """A text of docstrings without their markup."""
+    return re.sub(r":\w+:`~?([\w.]+)`|``(.+?)``", r"\1\2", text)
 
 
 def _kind_and_default(option: Option) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ik_e3nn.cli.options import HELP, PRINT, help_text
+from ik_e3nn.cli.options import FULL_HELP, HELP, PRINT, help_text, summary_text
 from ik_e3nn.training.config.file import config_options, model_type, read_config, settings_text
 from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.config.schema import TrainConfig
@@ -61,13 +61,24 @@ def _check_kept(path: str | None, config: TrainConfig, *, resume: bool) -> None:
 
 
 def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, summary: str) -> str:
-    """The help for a configuration; the options of the model depend on whether a file or an option names targets."""
+    """The help for a configuration: a line for each setting, or everything.
+
+    The options of the model depend on whether a file or an option names targets; a fine-tuning has the model of its
+    base.
+    """
     path = next((word for word in words if word.endswith((".yaml", ".yml")) and Path(word).is_file()), None)
     keys = given_keys(read_yaml(path)) if path is not None else []
     model = model_type([*keys, *(word.lstrip("-").split("=")[0] for word in words)])
     what = "a potential (properties: --help --data.targets)" if model is model_type([]) else "properties"
-    description = f"{summary} The settings of the model are those of {what}."
-    return help_text(config_options(kind, model), usage=usage, description=description)
+    options = config_options(kind, model)
+    if kind.model_is_given:
+        settings = "The model is that of the base: leave the section model out, except hidden and places of new heads."
+        options = {name: option for name, option in options.items() if not name.startswith("model.")}
+    else:
+        settings = f"The settings of the model are those of {what}."
+    description = f"{summary} {settings}"
+    show = help_text if FULL_HELP in words else summary_text
+    return show(options, usage=usage, description=description)
 
 
 def _errors(metrics: dict[str, Any]) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import time
@@ -83,6 +84,9 @@ def test_md_relax_and_generate_reach_their_functions(folder, capsys) -> None:
     status, out, err = run(capsys, "relax", "O", *words, "--steps=2", "--fmax=1e3", "-o", "relaxed")
     assert status == 0, err
     assert (folder / "relaxed/final.extxyz").exists()
+    status, out, err = run(capsys, "relax", "O", *words, "--steps=1", "--fmax=1e-9", "-o", "short")
+    assert status == 1
+    assert (out + err).count("not converged: the largest force") == 1
     arguments = ["--smiles", "[OH-]", "O", "--calculator=emt", "--method", "rattle", "--num-frames=2", "-o", "g.xyz"]
     status, _, err = run(capsys, "data", "generate", *arguments)
     assert status == 0, err
@@ -191,7 +195,7 @@ def test_ctrl_c_is_status_130(folder, capsys, monkeypatch) -> None:
     assert "--resume" not in err  # nothing is there yet
 
 
-def test_a_stopped_run_says_how_to_go_on(folder, capsys, monkeypatch) -> None:
+def test_a_stopped_run_reports_how_to_continue(folder, capsys, monkeypatch) -> None:
     original = MetricsLog.on_validation_end
 
     def interrupt(self, trainer, module):
@@ -235,6 +239,17 @@ def test_later_words_replace_a_file_and_a_file_earlier_words(folder) -> None:
     assert (chosen.structure, chosen.steps, chosen.limits.contact) == ("O", 3, 0.2)
     with pytest.raises(ConfigError, match="command line: 'N' belongs to no option; see --help"):
         parse_settings(MDSettings, ("structure",), ["O", "N"])
+
+
+@pytest.mark.parametrize("command", ["train", "finetune"])
+def test_the_short_help_names_every_setting_of_the_full_one(command, capsys) -> None:
+    short, full = (run(capsys, command, word, "--data.targets")[1] for word in ("--help", "--help=full"))
+    settings = set(re.findall(r"^  --(\w+\.\w+)", short, re.MULTILINE))
+    assert settings == set(re.findall(r"^  --(\w+\.\w+)", full, re.MULTILINE))
+    assert {"data.train", "run.seed", "optimizer.lr"} < settings
+    assert len(short.splitlines()) < 90 < len(full.splitlines())
+    assert "--help=full" in short
+    assert "``" not in short
 
 
 def test_overview_and_version(capsys) -> None:

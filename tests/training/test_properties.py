@@ -564,7 +564,7 @@ def test_bonds_that_do_not_fit_cost_one_row(folder, capsys) -> None:
     assert "a bond refers to atom 99, but the structure has 9 atoms" in rows[2]["problem"]
 
 
-def test_molecules_that_two_sets_share_are_told(folder, caplog) -> None:
+def test_a_warning_names_molecules_that_two_sets_share(folder, caplog) -> None:
     """Ethanol is OCC and C(O)C; at another geometry of a structure file it is still the same molecule."""
 
     def prepared(text):

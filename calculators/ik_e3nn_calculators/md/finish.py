@@ -36,7 +36,7 @@ class MDSummary:
         num_atoms: Number of atoms.
         drift_meV_per_atom_per_ps: Slope of the total energy by linear regression; None unless the ensemble is ``nve``.
         mean_temperature_K: Mean over the logged rows after equilibration.
-        std_temperature_K: Standard deviation of the temperature over the same rows.
+        std_temperature_K: Standard deviation of the temperature over the same rows; None for fewer than two rows.
         mean_pressure_GPa: Mean pressure; None unless periodic in three directions.
         ms_per_step: Wall time of a step in this call, writing included; None if it made no step.
         neighbor_rebuilds: How often this call rebuilt the neighbor list; None if the calculator does not count.
@@ -131,7 +131,7 @@ def table_statistics(table: Mapping[str, NDArray[np.float64]], ensemble: str, nu
     return {
         "drift_meV_per_atom_per_ps": drift,
         "mean_temperature_K": float(kept["temperature"].mean()) if kept else None,
-        "std_temperature_K": float(kept["temperature"].std()) if kept else None,
+        "std_temperature_K": float(kept["temperature"].std()) if rows.sum() > 1 else None,
         "mean_pressure_GPa": float(kept["pressure"].mean()) if "pressure" in kept else None,
     }
 

@@ -34,8 +34,7 @@ class CheckSettings:
 
     Args:
         data: File, glob, folder or list of them.
-        output: Prefix of the files to write, ``<output>.json`` and ``<output>.png``; by default the name of the (first)
-            data file with ``_check``, in the working folder.
+        output: Prefix of files for the report, ``<output>.json`` and ``<output>.png``; without it nothing is written.
         energy_key: Name of the energy label.
         forces_key: Name of the forces label.
         stress_key: Name of the stress label.
@@ -47,8 +46,8 @@ class CheckSettings:
             with data fields and QM9, and energies, forces and stress in other files.
 
     Example:
-        >>> CheckSettings(data="sets/train.xyz.gz").prefix
-        PosixPath('train_check')
+        >>> CheckSettings(data="train.xyz", output="found/train").files
+        [PosixPath('found/train.json'), PosixPath('found/train.png')]
     """
 
     data: str | list[str]
@@ -66,14 +65,23 @@ class CheckSettings:
         check_settings(self)
 
     @property
-    def prefix(self) -> Path:
-        """Path of the files to write, without suffix."""
-        if self.output is not None:
-            given = user_path(self.output)
-            return given.with_suffix("") if given.suffix in (".json", ".png") else given
-        first = Path(self.data if isinstance(self.data, str) else self.data[0]).name
-        plain = "".join(letter for letter in first if letter not in "*?[]")
-        return Path(f"{plain.split('.')[0] or 'data'}_check")
+    def files(self) -> list[Path]:
+        """The files to write.
+
+        Raises:
+            DataError: ``output`` is a folder, or not a file.
+        """
+        if self.output is None:
+            return []
+        given = user_path(self.output)
+        prefix = given.with_suffix("") if given.suffix in (".json", ".png") else given
+        if prefix.exists() and not prefix.is_file():
+            what = "a folder" if prefix.is_dir() else "not a file"
+            raise DataError(
+                f"output is the beginning of two names, <output>.json and <output>.png, and {self.output!r} is {what}; "
+                "give a prefix like found/check"
+            )
+        return [prefix.with_name(prefix.name + suffix) for suffix in (".json", ".png")]
 
     @property
     def keys(self) -> LabelKeys:
@@ -82,13 +90,16 @@ class CheckSettings:
 
 
 def check(settings: CheckSettings) -> CheckReport:
-    """Look for problems that would spoil a training, and write them as JSON and as a picture.
+    """Look for problems that would spoil a training, and write them as JSON and as a picture if an output is given.
+
+    The exit status of the command is 1 if structures or values cannot be used. Outliers, duplicates and doubts do not
+    change it.
 
     Args:
         settings: What to check.
 
     Returns:
-        The report; ``text()`` prints it.
+        The report; ``text()`` prints it, and ``is_usable`` is the exit status.
 
     Raises:
         DataError: The data cannot be read, a label has the wrong shape, or the output files exist.
@@ -104,19 +115,14 @@ def check(settings: CheckSettings) -> CheckReport:
         >>> report.data.counts()["energy"], report.duplicates, report.is_clean
         (2, [[0, 1]], False)
     """
-    prefix = settings.prefix
-    if prefix.exists() and not prefix.is_file():
-        what = "a folder" if prefix.is_dir() else "not a file"
-        raise DataError(
-            f"output is the beginning of two names, <output>.json and <output>.png, and {settings.output!r} is {what}; "
-            "give a prefix like found/check"
-        )
-    files = [prefix.with_name(prefix.name + suffix) for suffix in (".json", ".png")]
+    files = settings.files
     inputs = [settings.data] if isinstance(settings.data, str) else settings.data
     for file in files:
         check_output(file, overwrite=settings.overwrite, inputs=inputs)
     data, faults = _read(settings)
     report = examine(data, settings.keys, faults, [str(file) for file in files])
+    if not files:
+        return report
     with together(*files):
         with whole_file(files[0], overwrite=settings.overwrite) as path:
             write_json(path, report.to_json())

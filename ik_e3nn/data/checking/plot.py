@@ -50,7 +50,7 @@ def _plot_contacts(axes: Axes, contacts: Sequence[Contact]) -> None:
     )
     axes.set_xlabel("distance / covalent radii")
     if not shown:
-        _say_none(axes)
+        _label_empty(axes)
         return
     axes.barh([one.pair for one in shown], [one.ratio for one in shown], color="tab:blue")
     axes.invert_yaxis()
@@ -82,7 +82,7 @@ def histogram(
     axes.set(title=title if len(title) <= _LONGEST else f"{title[: _LONGEST - 3]}...", xlabel=label)
     finite = np.ravel(values)[np.isfinite(np.ravel(values))]
     if not len(finite):
-        _say_none(axes)
+        _label_empty(axes)
         return
     low, high = float(finite.min()), float(finite.max())
     few = whole and high - low < _BINS
@@ -97,7 +97,7 @@ def histogram(
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
 
 
-def _say_none(axes: Axes) -> None:
+def _label_empty(axes: Axes) -> None:
     """Label an empty panel as such, and remove its ticks."""
     axes.text(0.5, 0.5, "none", ha="center", va="center", transform=axes.transAxes)
     axes.set(xticks=[], yticks=[])

@@ -48,7 +48,7 @@ class CheckReport:
         faults: Problems of structures and values that cannot be used.
         doubts: Probable mistakes: wrong units, labels that are not read.
         notes: Further remarks.
-        files: Files written.
+        files: Files written; none unless an output is given.
 
     Example:
         >>> from ase import Atoms
@@ -90,6 +90,11 @@ class CheckReport:
             for one in self.columns
             for number in one.outliers
         ]
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether all structures and values can be used; the others are in ``faults``."""
+        return not self.faults
 
     @property
     def is_clean(self) -> bool:
@@ -158,7 +163,8 @@ class CheckReport:
         names = self.data.names
         lines = [f"cannot be used: {fault}" for fault in self.faults[:_FAULTS]]
         if len(self.faults) > _FAULTS:
-            lines.append(f"and {len(self.faults) - _FAULTS} more that cannot be used; all are in the JSON file")
+            every = "all are in the JSON file" if self.files else "-o NAME writes all of them to NAME.json"
+            lines.append(f"and {len(self.faults) - _FAULTS} more that cannot be used; {every}")
         for one in self.columns:
             far = [f"{names[number]}: {one.values[number]:.4g}{_off(one.scores[number])}" for number in one.outliers]
             if far:

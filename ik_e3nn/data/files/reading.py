@@ -17,6 +17,7 @@ from ik_e3nn.data.files.faults import why_unreadable
 from ik_e3nn.data.files.proteins.reading import PDB_SUFFIXES, is_mmcif, read_mmcif, read_pdb
 from ik_e3nn.data.files.sdf import SDF_SUFFIXES, is_sdf, read_sdf
 from ik_e3nn.data.files.shelx import SHELX_SUFFIXES, read_shelx
+from ik_e3nn.data.files.smiles_table import is_table
 from ik_e3nn.data.files.xyz_text import count_frames, open_text, read_xyz
 from ik_e3nn.errors import DataError, locating
 from ik_e3nn.graph import check_occupancy, settle_bonds
@@ -223,10 +224,13 @@ def _read_file(path: Path, index: str | int) -> list[Atoms]:
     except DataError:
         raise
     except UnknownFileTypeError as error:
-        hint = "; to read a table of molecules and properties, set data.targets in a configuration" * (
-            path.suffix.lower() == ".csv"
-        )
-        raise DataError(f"ASE does not know the format of {path}; convert it to extxyz{hint}") from error
+        if is_table(path):
+            raise DataError(
+                f"{path} is a table of molecules without geometries, but energies and forces need structures, as in "
+                "extxyz. Tables are read by `ik-e3nn predict` for all models, and by the other commands for models of "
+                "properties alone (in a configuration, data.targets without energy, forces and stress)"
+            ) from error
+        raise DataError(f"ASE does not know the format of {path}; convert it to extxyz") from error
     except Exception as error:
         raise DataError(f"{path} cannot be read: {why_unreadable(path, error)}") from error
     for number, atoms in enumerate(found):

@@ -11,8 +11,8 @@ from ik_e3nn.data.suspicions.unit_names import STRESSES
 
 # ``stress_sizes`` of crystals and liquids are 0.05 to 0.5; energies and strain give finer evidence.
 _USUAL_SIZE, _TOO_LARGE = 0.2, 8.0
-# Uncertainty of the evidence from energies and from forces.
-_ENERGIES_SAY, _FORCES_SAY = log(2.5), log(4.0)
+# Uncertainty of the size of the stress from energies and from forces, as logarithms of factors.
+_ENERGIES_UNCERTAINTY, _FORCES_UNCERTAINTY = log(2.5), log(4.0)
 
 
 def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) -> list[str]:
@@ -53,7 +53,7 @@ def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) ->
     if slope is not None and factor < 10:
         return [f"the stress does not fit the energies: they change by {np.sign(slope) / factor:.3g} times its work"]
     volume = float(np.median(volumes[data.known("stress")]))
-    fitting = _fitting(factor, volume, _ENERGIES_SAY if slope is not None else _FORCES_SAY)
+    fitting = _fitting(factor, volume, _ENERGIES_UNCERTAINTY if slope is not None else _FORCES_UNCERTAINTY)
     grows = _grows_with_volume(sizes[known], volumes[known])
     if grows is not None and "virial" in fitting:
         fitting = ["virial"] if grows else [name for name in fitting if name != "virial"] or fitting
@@ -65,7 +65,7 @@ def suspicious_stress(data: LabeledSet, slope: float | None, keys: LabelKeys) ->
 def _factor(slope: float | None, size: float | None) -> float | None:
     """The factor by which the stress is too large; None if it is right or unknown."""
     if slope is not None:
-        return 1.0 / abs(slope) if abs(log(abs(slope))) > _ENERGIES_SAY else None
+        return 1.0 / abs(slope) if abs(log(abs(slope))) > _ENERGIES_UNCERTAINTY else None
     return size / _USUAL_SIZE if size is not None and size > _TOO_LARGE else None
 
 

@@ -110,8 +110,8 @@ class FinetuneConfig(TrainConfig):
     Args:
         data: New structures and labels. Targets that the base has too (with the same kind and unit) keep their heads,
             references and scales; other targets get new ones.
-        model: Leave it out: the model is that of the base. Arguments given here must be those of the base. If a potential
-            becomes a model of properties, ``hidden`` and ``places`` can be chosen.
+        model: Leave it out: the model is that of the base. Arguments given here must be those of the base. If a
+            potential becomes a model of properties, ``hidden`` and ``places`` can be chosen.
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Output, length, batches and hardware.

@@ -12,7 +12,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Range, Seed, Share, check_settings, refuse_unused
+from ik_e3nn.settings import (
+    Count,
+    CountOrZero,
+    NotNegative,
+    Positive,
+    Range,
+    Seed,
+    Share,
+    check_settings,
+    refuse_unused,
+)
 from ik_e3nn.training.config.limits import BatchLimits
 
 if TYPE_CHECKING:

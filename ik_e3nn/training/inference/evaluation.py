@@ -44,7 +44,8 @@ class EvalSettings:
     Args:
         model: Model file of a potential, of a model of properties, or of both in one.
         data: Structures: a file, glob, folder or list of these. Values of properties are read as in a training: from
-            info and arrays under their names, and for models without energies also from CSV and SDF files.
+            info and arrays under their names, and for models without energies also from SDF files and from CSV files
+            with SMILES.
         output: File for the structures with predictions, extxyz. Beside ``NAME.xyz``, the errors are written to
             ``NAME_metrics.json``, and plots to ``parity_NAME_energy.png`` and so on.
         prefix: Start of the names of predictions: ``<prefix>_energy``, ``<prefix>_forces``, and ``<prefix>_`` with the

@@ -128,7 +128,7 @@ def kinds(atoms):
 
 
 @pytest.mark.parametrize(("key", "value"), [("charge", 1), ("spin", 3)])
-def test_a_charge_or_spin_set_later_is_said_not_to_be_used(cluster, caplog, key, value):
+def test_one_warning_of_a_charge_or_spin_that_is_set_later_and_not_used(cluster, caplog, key, value):
     cluster.calc = IKCalculator(PairPotential(), device="cpu")
     with caplog.at_level(logging.WARNING):
         cluster.get_potential_energy()

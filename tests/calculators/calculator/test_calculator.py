@@ -280,7 +280,7 @@ class TestErrors:
         with pytest.raises(MissingInputError, match="spin multiplicity"):
             cluster.get_forces()
 
-    def test_molecule_without_bonds_is_told(self, cluster, caplog):
+    def test_a_warning_of_a_molecule_without_bonds(self, cluster, caplog):
         cluster.calc = IKCalculator(PairPotential(inputs=["bond_types"]), device="cpu")
         with caplog.at_level(logging.WARNING):
             cluster.get_forces()
@@ -292,7 +292,7 @@ class TestErrors:
             "all its edges count as non-bonded. "
         )
 
-    def test_stored_bonds_of_other_positions_are_told_once(self, caplog):
+    def test_one_warning_of_stored_bonds_of_other_positions(self, caplog):
         atoms = molecule_from_smiles("CCO")
         atoms.calc = IKCalculator(
             InteratomicPotential(["H", "C", "O"], 4.0, num_channels=2, inputs=["bond_types"]), device="cpu"

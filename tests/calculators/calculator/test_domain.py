@@ -90,7 +90,7 @@ def test_what_moves_step_by_step_is_judged_ever_more_seldom(monkeypatch):
     assert judged == pytest.approx([0.7 + 0.5 * step for step in (0, 1, 3, 7, 15, 31)] + [0.7])
 
 
-def test_radicals_and_ions_without_a_charge_are_said_once_of_each_kind(caplog):
+def test_one_warning_of_radicals_and_ions_without_a_charge_for_each_kind(caplog):
     calculator = IKCalculator("base", device="cpu")
     hydronium = molecule_from_smiles("[OH3+]")
     with caplog.at_level(logging.WARNING):
@@ -115,7 +115,7 @@ def test_parts_that_a_calculation_is_cut_into_are_not_judged(caplog):
 
 
 @pytest.mark.parametrize("height", [0.0, 4.0])
-def test_a_pose_search_says_it(caplog, height):
+def test_a_pose_search_warns_too(caplog, height):
     """The ligand of a SMILES is at the origin, also where the host is."""
     water = molecule("H2O")
     water.positions += [0, 0, height]

@@ -147,9 +147,7 @@ def test_data_sets_carry_surfaces_of_all_structures_or_of_none():
 
 
 @pytest.mark.parametrize(("height", "warned"), [(2.0, False), (1.85, False), (1.5, True)])
-def test_a_run_says_once_where_atoms_are_below_all_heights_of_the_training_data(
-    model, tmp_path, caplog, height, warned
-):
+def test_one_warning_of_atoms_below_all_heights_of_the_training_data(model, tmp_path, caplog, height, warned):
     known = GeometryRanges.of([water(), Atoms("HO", [[0, 0, 2.0], [0, 0, 3.0]])], surface=True)
     save_model(model, tmp_path / "m.safetensors", {"geometry": known.to_json()})
     atoms = Atoms("HO", [[0, 0, height + min(known.heights["H"][0] - 2.0, 0.0)], [0, 0, 4.0]])

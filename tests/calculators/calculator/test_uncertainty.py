@@ -78,7 +78,7 @@ def test_calibrated_files_are_applied_and_belong_to_their_models(files, tmp_path
         IKCalculator(files, device="cpu", skip_fixed=True)
 
 
-def test_without_a_base_model_it_is_said_what_to_do(tmp_path, monkeypatch):
+def test_the_error_without_a_base_model_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr("ik_e3nn.models.files.pretrained.FOLDER", tmp_path)
     message = r"comes without the base model .* give a model file .* `python examples/08_base_model.py"
     with pytest.raises(ModelFileError, match=message):

@@ -96,7 +96,7 @@ def test_the_zero_is_the_lowest_geometry_that_a_pose_finds(tmp_path):
         assert [abs(float(row["strain_eV"])) < 1e-5 for row in csv.DictReader(file)] == [True] * 3
 
 
-def test_a_molecule_that_is_not_relaxed_is_said(tmp_path, caplog):
+def test_a_warning_of_a_molecule_that_is_not_relaxed(tmp_path, caplog):
     settings = DockSettings(
         "[H][H]", poses=1, conformers=1, fmax=1e-9, steps=1, output=str(tmp_path / "dock"), progress=False, plots=False
     )

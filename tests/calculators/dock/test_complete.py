@@ -190,7 +190,7 @@ def _posed(ligand):
     return Chem.RemoveHs(mol)
 
 
-def test_a_file_of_several_says_which_is_taken(tmp_path, caplog):
+def test_a_warning_names_the_molecule_that_is_taken_of_several(tmp_path, caplog):
     ase.io.write(tmp_path / "two.xyz", [molecule("CH4"), molecule("H2O")])
     mol = peptide("G")
     (tmp_path / "two.sdf").write_text(2 * (Chem.MolToMolBlock(mol) + "$$$$\n"))

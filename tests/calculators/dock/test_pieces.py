@@ -219,7 +219,7 @@ def test_cells_without_room_are_refused():
     check(close, heights=[2, 14])
 
 
-def test_molecules_that_feel_their_images_are_said(caplog):
+def test_a_warning_of_molecules_that_feel_their_images(caplog):
     """Argon in the cell of a slab is 7.7 A from its images: three times 3.6 / sqrt(2)."""
     slab, ligand = Host(slab_of(), "slab.xyz"), read_ligand("[Ar]", 1, 0)
     warn_of_images(slab, ligand, 7.0)

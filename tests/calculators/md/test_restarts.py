@@ -266,7 +266,7 @@ LOST = [
 
 
 @pytest.mark.parametrize(("name", "damage", "left", "message"), LOST)
-def test_what_is_missing_of_a_continued_run_is_said(begun, tmp_path, caplog, name, damage, left, message):
+def test_a_warning_of_what_is_missing_of_a_continued_run(begun, tmp_path, caplog, name, damage, left, message):
     kind = "traj" if name.endswith("traj") else "extxyz"
     shutil.copytree(begun / kind, tmp_path, dirs_exist_ok=True)
     if damage is None:
@@ -352,7 +352,7 @@ def test_a_run_does_not_replace_what_it_reads(begun, tmp_path, monkeypatch, name
 
 
 @pytest.mark.parametrize("ensemble", ["nve", "langevin"])
-def test_a_run_in_which_nothing_can_move_says_so(tmp_path, caplog, ensemble):
+def test_a_warning_if_nothing_can_move(tmp_path, caplog, ensemble):
     atoms = molecule("H2O")
     atoms.set_constraint([FixAtoms([0, 1]), FixCartesian([2])])
     run_md(settings(tmp_path / "held", ensemble=ensemble, steps=1), atoms=atoms, calculator=EMT())

@@ -59,7 +59,7 @@ def test_from_smiles_to_relaxation_and_dynamics(tmp_path):
         ("C\0C", "cannot be read"),
     ],
 )
-def test_what_is_wrong_with_a_source_is_said(source, message):
+def test_the_error_of_a_source_says_what_is_wrong(source, message):
     with pytest.raises(DataError, match=message) as caught:
         load_structure(source)
     assert len(str(caught.value)) < 500
@@ -133,7 +133,7 @@ def test_heavy_water_moves_with_its_own_masses(tmp_path):
     np.testing.assert_allclose(moved, middle, atol=1e-3)
 
 
-def test_a_molecule_that_seems_to_lack_hydrogens_is_said(tmp_path, caplog):
+def test_a_warning_of_a_molecule_that_seems_to_lack_hydrogens(tmp_path, caplog):
     atoms = molecule("CH3CH2OH")
     ase.io.write(tmp_path / "whole.xyz", atoms)
     ase.io.write(tmp_path / "bare.xyz", atoms[atoms.numbers > 1])

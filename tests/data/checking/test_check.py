@@ -9,6 +9,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from matplotlib.figure import Figure
 
+from ik_e3nn.cli import main
 from ik_e3nn.data import write_structures
 from ik_e3nn.data.checking.check import CheckSettings, check
 from ik_e3nn.data.checking.plot import histogram
@@ -152,7 +153,7 @@ def test_the_output_is_the_beginning_of_two_names(tmp_path, output, monkeypatch)
         DataError, match=r"two names, <output>.json and <output>.png, and '.*' is (a folder|not a file)"
     ):
         check(CheckSettings(data="set.xyz", output=output))
-    assert CheckSettings(data="set.xyz", output="a/b.json").prefix == CheckSettings(data="s", output="a/b").prefix
+    assert CheckSettings(data="set.xyz", output="a/b.json").files == CheckSettings(data="s", output="a/b").files
 
 
 def test_isolated_atoms_are_no_outliers(tmp_path):
@@ -173,10 +174,26 @@ def test_files_of_an_earlier_check_are_kept(tmp_path):
     assert len(run(tmp_path, copper(3), overwrite=True).data) == 3
 
 
-def test_default_names():
-    assert CheckSettings(data=["a/one.extxyz", "b"]).prefix.name == "one_check"
-    assert CheckSettings(data=".").prefix.name == "data_check"
-    assert CheckSettings(data="*.xyz").prefix.name == "data_check"
+def test_without_an_output_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_structures("set.xyz", copper(25))
+    report = check(CheckSettings(data="set.xyz"))
+    assert report.is_clean
+    assert "written" not in report.text()
+    assert [path.name for path in tmp_path.iterdir()] == ["set.xyz"]
+
+
+def test_what_cannot_be_used_is_the_exit_status(tmp_path, monkeypatch, capsys):
+    """Duplicates are no reason to stop a script: they may be wanted."""
+    monkeypatch.chdir(tmp_path)
+    write_structures("twice.xyz", copper(5) * 2)
+    (tmp_path / "bad.csv").write_text("smiles,gap\n" + "CO,1.0\n" * 3 + "not a molecule,2.0\n" * 21)
+    assert main(["data", "check", "twice.xyz"]) == 0
+    assert "occur several times" in capsys.readouterr().out
+    assert main(["data", "check", "bad.csv"]) == 1
+    assert "and 1 more that cannot be used; -o NAME writes all of them to NAME.json" in capsys.readouterr().out
+    assert main(["data", "check", "bad.csv", "-o", "found"]) == 1
+    assert "and 1 more that cannot be used; all are in the JSON file" in capsys.readouterr().out
 
 
 def test_duplicates_up_to_a_shift():

@@ -151,7 +151,7 @@ def test_classes_and_rare_kinds_are_no_outliers():
     assert property_column("one", np.full(100, np.nan), structures).outliers == []
 
 
-def test_two_units_in_one_column_and_columns_in_two_units_are_told():
+def test_two_units_in_one_column_and_columns_in_two_units_are_reported():
     rng, structures = np.random.default_rng(2), [Atoms("CH4")] * 100
     homo, lumo = -6 + 0.3 * rng.normal(size=100), -0.5 + 0.3 * rng.normal(size=100)
     gap = lumo - homo

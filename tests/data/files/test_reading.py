@@ -158,7 +158,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path):
     assert len(read_structures(path)[0]) == 1
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
     def refuse(**_):
         raise PermissionError(13, "Permission denied")
 

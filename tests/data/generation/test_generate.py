@@ -140,7 +140,7 @@ def test_a_frame_cut_short_in_the_work_file_is_made_again(springs, tmp_path):
     assert (tmp_path / "out.xyz").read_bytes() == whole
 
 
-def test_failed_labels_are_skipped_and_told(springs, caplog):
+def test_failed_labels_are_skipped_with_a_warning(springs, caplog):
     springs.fail_at, springs.bad_at = {12}, {24}
     report = generate(settings())
     assert report.num_frames == 6
@@ -157,7 +157,7 @@ def test_nothing_is_written_when_everything_fails(springs, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == ["springs.py"]
 
 
-def test_a_start_that_fails_is_told(springs):
+def test_a_start_that_fails_is_an_error(springs):
     springs.fail_at = range(1000)
     with pytest.raises(DataError, match=r"every frame failed: the start failed \(8\)"):
         generate(settings(method="normal-modes"))
@@ -270,7 +270,7 @@ def test_a_missing_xtb_says_how_to_get_it(monkeypatch):
         generate(settings(calculator="gfn2-xtb"))
 
 
-def test_a_read_only_folder_is_told(tmp_path, monkeypatch):
+def test_a_read_only_folder_is_an_error(tmp_path, monkeypatch):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 

@@ -259,7 +259,7 @@ def test_keys_are_checked(arguments, message):
         LabelKeys(**arguments)
 
 
-def test_single_nan_force_components_are_told(caplog):
+def test_a_warning_of_single_nan_force_components(caplog):
     structures = [molecule("H2O") for _ in range(3)]
     for atoms in structures:
         atoms.info["REF_energy"] = 1.0

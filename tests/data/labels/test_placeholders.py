@@ -108,7 +108,7 @@ def test_what_may_well_be_so_is_not_accused():
         assert values_of(frames, values) == []
 
 
-def test_absurd_forces_of_all_structures_are_told(caplog):
+def test_a_warning_of_absurd_forces_of_all_structures(caplog):
     labels = [StructureLabels(0.0, size * np.ones((2, 3)), np.zeros((3, 3))) for size in (1.0, 1e3, 1e3)]
     with caplog.at_level(logging.WARNING, logger="ik_e3nn"):
         assert force_scale(LabeledSet.of_labels([Atoms("H2")] * 3, labels)) > 100.0

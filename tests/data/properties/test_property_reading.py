@@ -243,7 +243,7 @@ def test_the_number_0_is_an_id(tmp_path):
     assert read_properties(tmp_path / "two.xyz", [Extensive("E", "eV")]).ids == ["0", "1"]
 
 
-def test_odd_numbers_of_electrons_are_told(tmp_path, caplog):
+def test_a_warning_of_odd_numbers_of_electrons(tmp_path, caplog):
     frames = [
         build.molecule("CH4", info={"gap": 1.0}),
         build.molecule("CH3", info={"gap": 1.0}),
@@ -255,7 +255,7 @@ def test_odd_numbers_of_electrons_are_told(tmp_path, caplog):
     assert re.search(r"1 of 3 molecules have an odd number of electrons \(first: molecule 1 of .*a.xyz\)", caplog.text)
 
 
-def test_a_name_that_is_too_long_is_told():
+def test_a_name_that_is_too_long_is_an_error():
     with pytest.raises(DataError, match=r"'x+ is not a valid file name \(File name too long\)"):
         read_properties("x" * 300, [Intensive("gap", "eV")])
 
@@ -295,7 +295,7 @@ def test_one_absurd_value_does_not_set_the_scale(caplog) -> None:
     assert "1 of 500 values of gap are so far off that they alone would set its scale: molecule m77" in caplog.text
 
 
-def test_values_that_widen_the_spread_are_told(caplog) -> None:
+def test_a_warning_of_values_that_widen_the_spread(caplog) -> None:
     """Errors beside a spread that ten values of 500 make look smaller than they are; a normal distribution is fine."""
     values, gap = np.random.default_rng(0).normal(size=500), (Intensive("gap", "eV"),)
     atoms, ids = [Atoms("CH4")] * 500, [f"m{k}" for k in range(500)]

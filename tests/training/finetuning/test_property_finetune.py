@@ -740,9 +740,10 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     with (data / "out.csv").open() as file:
         assert all(np.isfinite(float(row["length"])) for row in csv.DictReader(file))
     assert main(["finetune", "--help"]) == 0
-    assert "properties: --help --data.targets" in " ".join(capsys.readouterr().out.split())
-    assert main(["finetune", "--help", "--data.targets"]) == 0
-    assert "settings of the model are those of properties." in " ".join(capsys.readouterr().out.split())
+    assert "leave the section model out, except hidden and places" in " ".join(capsys.readouterr().out.split())
+    for words, kind in (([], "a potential (properties: --help --data.targets)"), (["--data.targets"], "properties")):
+        assert main(["train", "--help", *words]) == 0
+        assert f"settings of the model are those of {kind}." in " ".join(capsys.readouterr().out.split())
 
 
 def test_configurations_are_told_apart_by_their_targets() -> None:

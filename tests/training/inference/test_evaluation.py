@@ -11,8 +11,9 @@ from ase.io import read, write
 
 from ik_e3nn.errors import ConfigError, DataError, ModelFileError, UnknownSpeciesError
 from ik_e3nn.graph import build_graph
-from ik_e3nn.models import InteratomicPotential, load_model, save_model
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, load_model, save_model
 from ik_e3nn.models.networks.domain import Domain
+from ik_e3nn.targets import Intensive
 from ik_e3nn.training import EvalSettings, PredictSettings, evaluate, predict
 from tests.training.helpers import structures
 
@@ -52,6 +53,26 @@ def test_predictions_are_the_models_and_the_labels_stay(folder) -> None:
     assert any(np.abs(atoms.arrays["IK_forces"]).max() > 1e-3 for atoms in after)
     assert metrics == json.loads((folder / "out_metrics.json").read_text())
     assert metrics["labels"] == {"energy": 6, "forces": 6, "stress": 2}
+
+
+def test_a_table_is_no_data_for_a_potential(folder) -> None:
+    (folder / "a.csv").write_text("smiles,REF_energy\nO,-1.0\n")
+    message = "a.csv is a table of molecules without geometries, .* Tables are read by `ik-e3nn predict` for all models"
+    with pytest.raises(DataError, match=message):
+        evaluate(settings(folder, data="a.csv"))
+
+
+def test_a_table_of_smiles_with_labels_is_evaluated_like_its_geometries(folder) -> None:
+    torch.manual_seed(0)
+    model = MolecularPropertyModel(["H", "C", "O"], [Intensive("gap", "eV")])
+    save_model(model, folder / "gap.safetensors")
+    (folder / "a.csv").write_text("smiles,gap\nO,7.0\nCO,3.0\nC,\n")
+    found = evaluate(settings(folder, model="gap.safetensors", data="a.csv"))
+    assert (found["structures"], found["labels"]) == (3, {"gap": 2})
+    predicted = [atoms.info["IK_gap"] for atoms in read(folder / "out.xyz", ":")]
+    assert found["errors"]["gap_mae_eV"] == pytest.approx(
+        np.abs(np.subtract(predicted[:2], [7.0, 3.0])).mean(), rel=1e-5
+    )
 
 
 def test_an_impossible_charge_is_named_with_its_structure(folder) -> None:
