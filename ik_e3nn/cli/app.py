@@ -1,8 +1,9 @@
 """Entry point: find the command, run it, and turn expected errors into one line.
 
 Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge, or a check that found
-structures or values that cannot be used; 2 for an error that the message explains; 129 after SIGHUP (a terminal that
-was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the number of the signal, as shells expect.
+structures or values that cannot be used; 2 for an error that the message explains;
+129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the number of the
+signal, as shells expect.
 """
 
 from __future__ import annotations
