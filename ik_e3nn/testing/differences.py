@@ -3,7 +3,9 @@
 All of them use a copy of the model in float64: they are properties of the function, and float32 would hide them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import combinations_with_replacement
 
 import numpy as np
 from ase import Atoms
@@ -34,38 +36,35 @@ def forces_by_differences(subject: Subject) -> list[PropertyResult]:
     errors = []
     for index, (atoms, found) in enumerate(zip(subject.structures, subject.reference, strict=True)):
         size = 3 * len(atoms)
-        for c in random.choice(size, min(size, COORDINATES), replace=False):
+        chosen = random.choice(size, min(size, COORDINATES), replace=False)
 
-            def displaced(h: float, atoms: Atoms = atoms, c: int = c) -> Atoms:
-                new = atoms.copy()
-                new.positions.reshape(-1)[c] += h
-                return new
+        def displaced(h: float, c: int, atoms: Atoms = atoms) -> Atoms:
+            new = atoms.copy()
+            new.positions.reshape(-1)[c] += h
+            return new
 
-            errors.append((index, abs(_slope(subject, displaced, STEP) + found.forces.reshape(-1)[c])))
+        slopes = _slopes(subject, [partial(displaced, c=c) for c in chosen], STEP)
+        errors += [(index, abs(slope + found.forces.reshape(-1)[c])) for c, slope in zip(chosen, slopes, strict=True)]
     return [subject.row("forces by finite differences", errors, FORCE_TOLERANCE, "eV/A")] if errors else []
 
 
 def stress_by_differences(subject: Subject) -> list[PropertyResult]:
     """Stress is the derivative of the energy by strain over the volume, if the cell has a volume."""
     subject = subject.in_double
-    errors = []
+    free, errors = subject.free_directions, []
     for index, (atoms, found) in enumerate(zip(subject.structures, subject.reference, strict=True)):
         volume = abs(np.linalg.det(atoms.cell.array))
         if volume == 0 or not len(atoms):
             continue
-        free = subject.free_directions
-        for a, b in ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)):
-            unit = np.zeros((3, 3))
-            unit[a, b] += 0.5
-            unit[b, a] += 0.5
-            strain = free @ unit @ free
+        units = [(np.outer(a, b) + np.outer(b, a)) / 2 for a, b in combinations_with_replacement(np.eye(3), 2)]
 
-            def deformed(h: float, atoms: Atoms = atoms, strain: FloatArray = strain) -> Atoms:
-                return transformed(atoms, np.eye(3) + h * strain)
+        def deformed(h: float, unit: FloatArray, atoms: Atoms = atoms) -> Atoms:
+            return transformed(atoms, np.eye(3) + h * (free @ unit @ free))
 
-            slope = _slope(subject, deformed, STRAIN_STEP) / volume if strain.any() else 0.0
-            errors.append((index, abs(slope - (found.stress * unit).sum())))
-            errors.append((index, abs(found.stress[a, b] - found.stress[b, a])))
+        slopes = _slopes(subject, [partial(deformed, unit=unit) for unit in units], STRAIN_STEP)
+        wanted = [(found.stress * unit).sum() for unit in units]
+        errors += [(index, abs(slope / volume - value)) for slope, value in zip(slopes, wanted, strict=True)]
+        errors.append((index, largest(found.stress - found.stress.T)))
     return [subject.row("stress by finite differences", errors, STRESS_TOLERANCE, "eV/A^3")] if errors else []
 
 
@@ -74,10 +73,10 @@ def smoothness_at_cutoff(subject: Subject) -> list[PropertyResult]:
     subject = subject.in_double
     energy, forces = [], []
     for index, atoms in enumerate(subject.structures):
-        for crossing in _crossings(atoms, subject.r_max):
-            steps = np.arange(1, 4) * CROSSING_STEP
-            inside = subject.predict([crossing(-h) for h in steps])
-            outside = subject.predict([crossing(h) for h in steps])
+        crossings, steps = _crossings(atoms, subject.r_max), np.arange(1, 4) * CROSSING_STEP
+        found = subject.predict([crossing(h) for crossing in crossings for h in (*-steps, *steps)])
+        for number in range(len(crossings)):
+            inside, outside = found[6 * number :][:3], found[6 * number + 3 :][:3]
             energy.append((index, largest(_limit([p.energy for p in inside]) - _limit([p.energy for p in outside]))))
             forces.append((index, largest(_limit([p.forces for p in inside]) - _limit([p.forces for p in outside]))))
     if not energy:
@@ -88,12 +87,16 @@ def smoothness_at_cutoff(subject: Subject) -> list[PropertyResult]:
     ]
 
 
-def _slope(subject: Subject, structure: Callable[[float], Atoms], step: float) -> float:
-    """Derivative at 0 of the energy of structure(h)."""
-    found = subject.predict([structure(k * step) for k in STENCIL])
-    # the sum over sites keeps digits that a difference of total energies would lose
-    start = found[0].energies
-    return float(sum(w * (p.energies - start).sum() for w, p in zip(STENCIL.values(), found, strict=True)) / step)
+def _slopes(subject: Subject, paths: Sequence[Callable[[float], Atoms]], step: float) -> list[float]:
+    """Derivative at 0 of the energy of path(h), for each path; all structures are evaluated together."""
+    found = subject.predict([path(k * step) for path in paths for k in STENCIL])
+    slopes = []
+    for first in range(0, len(found), len(STENCIL)):
+        energies = [p.energies for p in found[first : first + len(STENCIL)]]
+        # the sum over sites keeps digits that a difference of total energies would lose
+        terms = [w * (e - energies[0]).sum() for w, e in zip(STENCIL.values(), energies, strict=True)]
+        slopes.append(float(sum(terms) / step))
+    return slopes
 
 
 def _limit(values: list[float] | list[FloatArray]) -> FloatArray:
