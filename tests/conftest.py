@@ -62,6 +62,16 @@ def treated_at_once(monkeypatch) -> list[tuple[int, int]]:
     return seen
 
 
+@pytest.fixture(scope="module")
+def quick_compiler():
+    """Let torch compile to machine code that is not optimized: that takes a third of the time."""
+    import torch._inductor.config as settings
+
+    unoptimized = {"aot_inductor.debug_compile": True, "aot_inductor.precompile_headers": False, "compile_threads": 1}
+    with settings.patch({"cpp.vec_isa_ok": True, **unoptimized}):  # the processor's instructions are not tried out
+        yield
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _draw():
     """Write blank pictures in tests that do not ask for ``drawn``; drawing takes a second for each training."""

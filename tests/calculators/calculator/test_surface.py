@@ -21,7 +21,7 @@ from ik_e3nn_calculators.md.velocities import degrees_of_freedom
 @pytest.fixture(scope="module")
 def model():
     torch.manual_seed(0)
-    options = {"num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 2}
+    options = {"num_channels": 4, "num_layers": 1, "l_max": 1, "l_features": 1, "correlation": 2}
     potential = InteratomicPotential(["H", "O"], 4.0, group="Cinfv", inputs=["surface"], **options).double().eval()
     with torch.no_grad():
         for parameter in potential.parameters():
@@ -122,7 +122,8 @@ def test_the_file_keeps_the_surroundings(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_compiled(model, tmp_path):
+def test_compiled(model, tmp_path, quick_compiler, monkeypatch):
+    monkeypatch.setattr("torch._inductor.config.cpp.simdlen", 1)  # code for vectors of numbers takes longest to make
     atoms = water()
     atoms.calc = IKCalculator(model)
     energy, forces = atoms.get_potential_energy(), atoms.get_forces()

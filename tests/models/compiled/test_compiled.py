@@ -9,15 +9,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from filelock import FileLock
 
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.models.compiled import potential as compiled_module
 from ik_e3nn.models.compiled.potential import _Fusable, _padded, _places, _random_edges, _trace
 from tests.properties import structures
+from tests.shared import made_once
 
 CUTOFF = 3.5
+INPUTS = ["bond_types", "total_charge"]
 needs_compiler = pytest.mark.skipif(
     shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler, which torch needs to compile"
 )
@@ -40,14 +41,12 @@ def graphs():
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
+def compiled(tmp_path_factory, quick_compiler):
     """A compiled model and its cache; processes that run tests at the same time compile it once."""
-    model = potential(inputs=["bond_types", "total_charge"], num_layers=2)
-    base, folder = tmp_path_factory.getbasetemp(), tmp_path_factory.mktemp("cache")
-    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    with FileLock(f"{shared}.lock"):
-        assert compile_potential(model, cache=shared)
+    model, folder = potential(inputs=INPUTS), tmp_path_factory.mktemp("cache")
+    shared = made_once(tmp_path_factory, "compiled", lambda folder: compile_potential(model, cache=folder))
     shutil.copytree(shared, folder, dirs_exist_ok=True)
+    assert model.compiled or compile_potential(model, cache=folder)
     return model, folder
 
 
@@ -86,7 +85,7 @@ def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, c
     _, folder = compiled
     (package,) = folder.glob("*.pt2")
     before = package.stat().st_mtime_ns
-    other = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    other = potential(inputs=INPUTS)
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
@@ -105,7 +104,7 @@ def test_the_package_is_kept_and_shared_by_models_with_other_weights(compiled, c
 
 @needs_compiler
 def test_a_damaged_package_is_made_again(monkeypatch, compiled):
-    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), compiled[1]
+    model, folder = potential(inputs=INPUTS), compiled[1]
     (package,) = folder.iterdir()
     good = package.read_bytes()
     package.write_bytes(good[:1000])
@@ -186,7 +185,7 @@ def test_weights_and_inputs_are_those_of_the_call(compiled, eager):
     """New weights in the same model, and a single-precision charge for a model in double precision."""
     model, edges = compiled[0], graphs()[-1]
     edges["total_charge"] = edges["total_charge"].float()
-    other = potential(inputs=["bond_types", "total_charge"], num_layers=2)
+    other = potential(inputs=INPUTS)
     for weight in other.parameters():
         weight.data.normal_()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
@@ -205,35 +204,26 @@ def test_another_dtype_is_eager_again(compiled):
 
 
 def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
+    """Where a compilation is killed, no error handler runs: what is there at that moment stays, and that is nothing."""
+    folder, found = tmp_path / "new", []
+
     def fail(*_, **__):
+        found.append(list(folder.iterdir()))
         raise RuntimeError("g++ not found\nmore")
 
     monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
-    model = potential()
+    model = potential(l_max=0, l_features=0)
     with pytest.warns(CompileWarning, match=r"runs eagerly \(RuntimeError: g\+\+ not found\)"):
-        assert not compile_potential(model, cache=tmp_path / "new")
+        assert not compile_potential(model, cache=folder)
     assert model.compiled is None
-    assert list((tmp_path / "new").iterdir()) == []
-
-
-def test_nothing_of_an_unfinished_compilation_lies_in_the_cache(monkeypatch, tmp_path):
-    """Where a compilation is killed, no error handler runs: what is there at that moment stays."""
-    folder, found = tmp_path / "cache", []
-
-    def look(*_, **__):
-        found.append(list(folder.iterdir()))
-        raise RuntimeError("stopped")
-
-    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", look)
-    with pytest.warns(CompileWarning, match="stopped"):
-        compile_potential(potential(), cache=folder)
     assert found == [[]]
+    assert list(folder.iterdir()) == []
 
 
 @needs_compiler
 @pytest.mark.parametrize(("factor", "size"), [(1.001, "1.0e-03"), (float("nan"), "nan")])
 def test_wrong_results_are_not_used(monkeypatch, compiled, tmp_path, factor, size):
-    model, folder = potential(inputs=["bond_types", "total_charge"], num_layers=2), tmp_path / "cache"
+    model, folder = potential(inputs=INPUTS), tmp_path / "cache"
     shutil.copytree(compiled[1], folder)
     load = torch._inductor.aoti_load_package
 
@@ -251,7 +241,7 @@ def test_wrong_results_are_not_used(monkeypatch, compiled, tmp_path, factor, siz
 def test_training_goes_through_the_graph(monkeypatch):
     """Gradients of a loss of energies and forces with respect to all weights, from the graph that is compiled."""
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    model = potential(num_channels=3, l_max=2, correlation=3, num_layers=2).train()
+    model = potential(l_max=2, correlation=3).train()
     results = []
     for step in range(2):
         if step:
