@@ -193,7 +193,7 @@ class SymmetryGroup:
 
     @property
     def _key(self) -> tuple[float, ...]:
-        return tuple(round(x, 9) + 0.0 for x in self.generators.flatten().tolist())
+        return tuple((self.generators.flatten().round(decimals=9) + 0.0).tolist())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SymmetryGroup) and self._key == other._key

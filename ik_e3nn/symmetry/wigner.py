@@ -63,6 +63,11 @@ def representation_matrix(l: int, p: int, g: Tensor) -> Tensor:
     """
     g = g.double()
     improper = bool(torch.linalg.det(g) < 0)
-    omega = rotation_vector(-g if improper else g)
-    D = torch.matrix_exp(torch.einsum("k,kij->ij", omega, rotation_generators(l)))
-    return p * D if improper else D
+    D = _of_rotation(l, tuple((-g if improper else g).flatten().tolist()))
+    return (p if improper else 1) * D
+
+
+@functools.lru_cache(maxsize=1024)  # the same few elements of a group are asked for again and again
+def _of_rotation(l: int, entries: tuple[float, ...]) -> Tensor:
+    omega = rotation_vector(torch.tensor(entries, dtype=torch.float64).reshape(3, 3))
+    return torch.matrix_exp(torch.einsum("k,kij->ij", omega, rotation_generators(l)))

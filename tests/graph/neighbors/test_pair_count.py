@@ -56,7 +56,7 @@ def test_crowded_molecules():
 
 REAL = {
     "primitive": (bulk("Cu"), 10.0),
-    "skewed": (Atoms("Cu", cell=[[2.5, 0, 0], [40.0, 2.5, 0], [0, -30.0, 2.6]], pbc=True), 6.0),
+    "skewed": (Atoms("Cu", cell=[[2.5, 0, 0], [20.0, 2.5, 0], [0, -15.0, 2.6]], pbc=True), 6.0),
     "compressed": (Atoms("Fe", cell=np.ones((3, 3)) * 1.0 - np.eye(3) * 2.0, pbc=True), 8.0),
     "chain": (Atoms("C", cell=[1.3, 0, 0], pbc=(True, False, False)), 10.0),
     "sheet": (Atoms("C", cell=[1.5, 1.5, 0], pbc=(True, True, False)), 40.0),
