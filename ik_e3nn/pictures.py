@@ -94,12 +94,12 @@ def save(figure: Figure, path: Path) -> None:
         figure: The figure.
         path: The file.
     """
-    with style():
-        figure.draw_without_rendering()  # determines the room for ticks
-    for axes in figure.axes:
-        for axis in (axes.xaxis, axes.yaxis):
-            if axis.get_scale() == "log":
-                _set_ticks(axis, figure.dpi)
+    logarithmic = [a for axes in figure.axes for a in (axes.xaxis, axes.yaxis) if a.get_scale() == "log"]
+    if logarithmic:
+        with style():
+            figure.draw_without_rendering()  # determines the room for ticks
+    for axis in logarithmic:
+        _set_ticks(axis, figure.dpi)
     with style(), written_at_once(path) as file:
         figure.savefig(file, format="png")
 

@@ -1,10 +1,12 @@
 """The list of tests that ``make test-fast`` leaves out is up to date, and leaves something of every package."""
 
 import ast
+import functools
 
 from tests.conftest import HERE, LONG
 
 
+@functools.cache
 def functions():
     """Names of all tests as they are in the list, by folder; those marked slow are left out."""
     found = {}

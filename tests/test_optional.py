@@ -41,7 +41,7 @@ atoms.calc = IKCalculator("base", device="cpu")
 print(json.dumps({{
     "energy": atoms.get_potential_energy(),
     "md": run("md", "water.xyz", "--time_ps", "0.002", "--device", "cpu", "-o", "md"),
-    "relax": run("relax", "water.xyz", "--device", "cpu", "-o", "relaxed"),
+    "relax": run("relax", "water.xyz", "--fmax", "2", "--device", "cpu", "-o", "relaxed"),
     "eval": run("eval", "base", "water.xyz", "--device", "cpu", "-o", "predicted.xyz"),
     "train": run("train", "--data.train", "water.xyz"),
     "smiles": run("md", "CCO", "-o", "other"),

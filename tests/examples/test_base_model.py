@@ -64,12 +64,12 @@ def test_frames_of_a_molecule(frames):
 @pytest.mark.slow
 def test_it_runs_from_molecules_to_a_card(tmp_path):
     pytest.importorskip("tblite")
-    words = ["--molecules", "30", "--max-atoms", "7", "--checks", "2", "--picoseconds", "0.005", "--processes", "1"]
+    words = ["--molecules", "12", "--max-atoms", "7", "--checks", "2", "--picoseconds", "0.005", "--processes", "1"]
     model = ["--model.num_channels=4", "--model.num_layers=1", "--run.compile=false", "--run.max_epochs=1"]
     command = [sys.executable, str(EXAMPLES / "08_base_model.py"), "--work", str(tmp_path), *words, "--", *model]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     card = json.loads((tmp_path / "card.json").read_text())
-    assert card["data"]["molecules"] == 30
+    assert card["data"]["molecules"] == 12
     assert card["dynamics"]["molecules"] == card["relaxations"]["molecules"] == min(2, card["data"]["held_out"])
     assert "held-out molecules kept all bonds" in printed
     learned = Counter(atoms.positions.tobytes() for atoms in read(tmp_path / "train.xyz", ":"))

@@ -52,6 +52,7 @@ def rows(folder) -> dict[str, np.ndarray]:
     return {name: np.array([float(row[name]) for row in table]) for name in table[0]}
 
 
+@pytest.mark.long
 class TestPhysics:
     def test_nve_conserves_energy_and_momentum(self, box, calculator, tmp_path):
         summary = run_md(settings(tmp_path / "md", steps=500, temperature=60.0), atoms=box, calculator=calculator)
