@@ -114,7 +114,7 @@ def test_show_kernel_of_a_model_and_of_a_group(folder, capsys) -> None:
     assert float(out.split("inside of C4v: relative error ")[1].split()[0]) < 1e-9
     assert not (folder / "random/cases.png").exists()
     assert "exists: choose another folder" in run(capsys, "show-kernel", *words)[2]
-    assert run(capsys, "show-kernel", *words, "--overwrite")[0] == 0
+    assert run(capsys, "show-kernel", *words[:-3], "0e", *words[-2:], "--overwrite")[0] == 0
 
 
 def test_show_kernel_of_a_model_of_properties(folder, capsys) -> None:

@@ -195,7 +195,7 @@ def test_a_random_layer_keeps_unit_variance(kind, mode):
         torch.manual_seed(seed)
         kernel = make(kind)
         conv = PointConv("4x0e + 4x1o + 4x2e", "16x0e + 16x1o + 16x2e", kernel, mode)
-        edges = 3000
+        edges = 1000
         lengths = R_MAX * torch.rand(edges, 1)
         vectors = lengths * torch.nn.functional.normalize(torch.randn(edges, 3))
         _, a = arguments(kernel, edges, torch.float32)

@@ -348,10 +348,10 @@ def _helium_and_nitrogen():
 
 
 @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # torch 2.13, of its own tracer
-@pytest.mark.parametrize("group", ["O3", "C4v"])
-def test_the_energy_compiles_as_a_whole(group):
+@pytest.mark.parametrize(("group", "layers"), [("O3", 2), ("C4v", 1)])
+def test_the_energy_compiles_as_a_whole(group, layers):
     torch.compiler.reset()
-    model = potential(group=group, l_max=1)
+    model = potential(group=group, l_max=1, num_layers=layers)
 
     def energy(graph):
         return model(graph, forces=False)["energy"]
