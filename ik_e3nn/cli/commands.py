@@ -124,6 +124,20 @@ COMMANDS = (
         example="model.safetensors",
     ),
     Command(
+        "export lammps",
+        "a potential as machine code for pair_style ik_e3nn of LAMMPS",
+        "ik_e3nn_calculators.lammps.export:LammpsExportSettings",
+        "ik_e3nn_calculators.lammps.export:export_lammps",
+        positional=("model",),
+        example="model.safetensors -o model.pt2",
+    ),
+    Command(
+        "lammps build",
+        "the plug-in of LAMMPS with pair_style ik_e3nn, compiled",
+        "ik_e3nn_calculators.lammps.build:LammpsBuildSettings",
+        "ik_e3nn_calculators.lammps.build:build_lammps",
+    ),
+    Command(
         "show-kernel",
         "pictures of the kernels of a model, or of random kernels of a group",
         "ik_e3nn.cli.show_kernel:show_kernel",

@@ -12,33 +12,27 @@ Both are compared with the eager model on a random structure before they are use
 
 import contextlib
 import copy
-import getpass
 import hashlib
 import json
 import logging
 import os
 import platform
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
+from torch import Tensor
 
-from ik_e3nn.atomic import written_at_once
-from ik_e3nn.conv.receivers import WIDTH
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.models.compiled.private_folder import private_folder, why_not_private
+from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges, trace, write_package
 from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.stored import StoredModel
+from ik_e3nn.private_folder import cache_folder, keep_compiler_private, private_folder, why_not_private
 
 _log = logging.getLogger(__name__)
 
@@ -85,13 +79,13 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
     model, used = model.potential, []
 
     def build(probe: InteratomicPotential) -> Graph:
-        path = private_folder(_cache_folder(cache)) / f"{_key(model)}.pt2"
+        path = private_folder(cache_folder(cache)) / f"{_key(model)}.pt2"
         used.append(path)
         if _is_trusted(path):
             with contextlib.suppress(Exception):  # a damaged file is replaced
                 return _load(path, model.device)
         _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
-        _keep_compiler_private()
+        keep_compiler_private()
         _package(probe, path)
         return _load(path, model.device)
 
@@ -120,8 +114,8 @@ def compile_for_training(model: InteratomicPotential) -> bool:
     """
 
     def build(probe: InteratomicPotential) -> Graph:
-        _keep_compiler_private()
-        return torch.compile(_trace(probe, training=True), dynamic=True)
+        keep_compiler_private()
+        return torch.compile(_traced(probe, training=True), dynamic=True)
 
     model.compiled_for_training = None
     with without_autocast():
@@ -133,12 +127,12 @@ class _Runner:
     """A compiled graph that uses the present weights of a model in each call."""
 
     def __init__(self, graph: Graph, model: InteratomicPotential) -> None:
-        self.graph, self.r_max, self.places = graph, model.r_max, list(_places(model).values())
+        self.graph, self.r_max, self.places = graph, model.r_max, list(places(model).values())
 
     def __call__(self, edges: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        padded = _padded(edges, self.r_max)
+        inputs = padded(edges, self.r_max)
         state = [store[name] for store, name in self.places]
-        energies, by_edges, *by_atoms = self.graph(state, [padded[key] for key in sorted(padded)])
+        energies, by_edges, *by_atoms = self.graph(state, [inputs[key] for key in sorted(inputs)])
         atoms, blocks = edges[fields.SPECIES].shape[0], edges[fields.OWNERS].shape[0]
         return energies[:atoms], by_edges[:blocks], *(gradient[:atoms] for gradient in by_atoms)
 
@@ -151,7 +145,7 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     """
     try:
         probe, training = _probe(model), purpose == "training"
-        graph, edges = build(probe), _random_edges(model)
+        graph, edges = build(probe), random_edges(model)
         wanted = _results(probe, probe.energies_and_gradients(edges, create_graph=training), training)
         got = _results(probe, _Runner(graph, probe)(edges), training)
     except Exception as error:  # noqa: BLE001  (a compiler can fail in many ways, and the eager model still works)
@@ -178,29 +172,6 @@ def _probe(model: InteratomicPotential) -> InteratomicPotential:
     return probe
 
 
-class _Fusable(torch.fx.Transformer):
-    """Replace operations of a graph by equivalent ones that the compiler can fuse with their neighbors.
-
-    In eager mode and in second derivatives the original operations are faster. All batched products of the graph are
-    products of blocks of edges.
-    """
-
-    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Replace gathers, segment sums, and the small matrix products of blocks of edges."""
-        if target is torch.ops.ik_e3nn.gather.default:
-            x, index = args
-            return x.index_select(0, index)
-        if target is torch.ops.ik_e3nn.segment_sum.default:
-            x, index, size = args
-            rows = x.flatten(1)
-            sums = rows.new_zeros(size, rows.size(1)).scatter_reduce(0, index[:, None].expand_as(rows), rows, "sum")
-            return sums.unflatten(1, x.shape[1:])
-        if target is torch.ops.aten.bmm.default:
-            a, b = args
-            return (a[:, :, :, None] * b[:, None]).sum(2)
-        return super().call_function(target, args, kwargs)
-
-
 def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training: bool) -> list[Tensor]:
     """Energies, gradients, and for training the derivatives of a function of both with respect to all weights."""
     results = [output.detach() for output in outputs]
@@ -212,54 +183,27 @@ def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training:
     return results
 
 
-def _places(model: InteratomicPotential) -> dict[str, tuple[dict[str, Any], str]]:
-    """The stores of a model's tensors, which are the inputs of its graph, by their full names."""
-    return {
-        f"{prefix}.{name}".lstrip("."): (store, name)
-        for prefix, module in model.named_modules()
-        for store in (module._parameters, module._buffers)
-        for name, value in store.items()
-        if value is not None
-    }
-
-
-def _trace(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
-    """Energies and gradient as one graph of (state, edges), for any number of atoms and blocks of edges."""
-    state = {name: store[key] for name, (store, key) in _places(model).items()}
-    example = _padded(_random_edges(model), model.r_max)
-    keys = sorted(example)
-
-    def core(tensors: list[Tensor], edges: list[Tensor]) -> tuple[Tensor, ...]:
-        with _reparametrize_module(model, dict(zip(state, tensors, strict=True))):
-            return model.energies_and_gradients(dict(zip(keys, edges, strict=True)), create_graph=training)
-
-    tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
-    graph = make_fx(core, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
-    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
-        node.replace_all_uses_with(node.args[0])  # autograd detaches saved tensors, but gradients of weights need them
-    graph.graph.eliminate_dead_code()
-    graph.recompile()
-    return graph
+def _traced(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
+    """Energies and gradient as one graph of (state, edges)."""
+    example = padded(random_edges(model), model.r_max)
+    return trace(
+        model, lambda edges: model.energies_and_gradients(edges, create_graph=training), example, training=training
+    )
 
 
 def _package(model: InteratomicPotential, path: Path) -> None:
-    """Compile the graph ahead of time and write the package, completely or not at all."""
-    graph = _Fusable(_trace(model, training=False)).transform()
-    example = _padded(_random_edges(model), model.r_max)
+    """Compile the graph to a file that only this user can write to."""
+    example = padded(random_edges(model), model.r_max)
     edges = [example[key] for key in sorted(example)]
+    state = [store[name].detach() for store, name in places(model).values()]
     atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
-    state = [store[name].detach() for store, name in _places(model).values()]
-    shapes: tuple[list[Any], list[Any]] = ([{}] * len(state), [atoms_or_blocks] * len(edges))
-    with torch.no_grad():
-        program = torch.export.export(graph, (state, edges), dynamic_shapes=shapes)
-    with tempfile.TemporaryDirectory() as folder:  # not beside `path`: the system removes the remains of a killed run
-        package = torch._inductor.aoti_compile_and_package(
-            program,
-            package_path=str(Path(folder) / path.name),
-            inductor_configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
-        )
-        with written_at_once(path) as file, open(package, "rb") as source:
-            shutil.copyfileobj(source, file)
+    write_package(
+        Fusable(_traced(model, training=False)).transform(),
+        (state, edges),
+        ([{}] * len(state), [atoms_or_blocks] * len(edges)),
+        path,
+        configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
+    )
     path.chmod(0o600)  # for every umask
 
 
@@ -274,64 +218,12 @@ def _is_trusted(path: Path) -> bool:
     return reason is None
 
 
-def _keep_compiler_private() -> None:
-    """Make torch's compiler store its files in a folder that only this user can write to; its default is in /tmp."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a container that has no name for its user
-        user = f"uid_{os.getuid()}"
-    default = Path(tempfile.gettempdir()) / f"torchinductor_{user}"  # the default of torch
-    try:
-        folder = private_folder(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default))
-    except PermissionError as error:
-        folder = private_folder(_cache_folder(None) / "torchinductor")
-        _log.warning("%s; torch's compiler uses %s instead", error, folder)
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch sets this variable as well
-
-
 def _load(path: Path, device: torch.device) -> Graph:
     """A package as a function of (state, edges)."""
     where: dict[str, Any] = {} if device.index is None else {"device_index": device.index}
     package = torch._inductor.aoti_load_package(str(path), **where)
     # its __call__ first sorts nested inputs, which takes a tenth of the time for the energy of a small molecule
     return lambda state, edges: package.loader.run([*state, *edges])
-
-
-def _padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
-    """The edges with one more atom and two more blocks of vectors beyond the cutoff: no dimension is 0 or 1 then."""
-    padded = {}
-    for key, value in edges.items():
-        if key in (fields.SENDERS, fields.OWNERS):
-            fill: float = edges[fields.SPECIES].shape[0]
-        else:
-            fill = 2 * r_max if key == fields.VECTORS else 0
-        rows = 2 if key in (fields.SENDERS, fields.OWNERS, fields.VECTORS, fields.BONDS) else 1
-        padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
-    if fields.FRAMES in padded:
-        padded[fields.FRAMES][-1] = torch.eye(3, dtype=padded[fields.FRAMES].dtype, device=padded[fields.FRAMES].device)
-    return padded
-
-
-def _random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
-    """Prepared edges of atoms with random neighbors."""
-    generator = torch.Generator().manual_seed(0)
-    atoms, blocks, width = 151, 401, WIDTH  # the size of a batch, because compilers handle a few rows differently
-    edges = {
-        fields.SPECIES: torch.randint(len(model.species), (atoms,), generator=generator),
-        fields.OWNERS: torch.randint(atoms, (blocks,), generator=generator).sort().values,
-        fields.SENDERS: torch.randint(atoms, (blocks, width), generator=generator),
-        fields.VECTORS: torch.randn(blocks, width, 3, generator=generator, dtype=torch.float64) * model.r_max / 3,
-    }
-    if fields.BOND_TYPES in model.inputs:
-        edges[fields.BONDS] = torch.randint(5, (blocks, width), generator=generator)
-    for name in model.node_embedding.inputs:
-        edges[name] = torch.ones(atoms)
-    if model.surroundings is not None:
-        edges[fields.DISPLACEMENTS] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
-        edges[fields.FRAMES] = torch.eye(3).expand(atoms, 3, 3)
-    return {
-        key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
-    }
 
 
 def _key(model: InteratomicPotential) -> str:
@@ -345,7 +237,7 @@ def _key(model: InteratomicPotential) -> str:
         digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
     parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
-    parts.append(list(_places(model)))  # low-rank updates are further inputs of the graph
+    parts.append(list(places(model)))  # low-rank updates are further inputs of the graph
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
@@ -361,8 +253,3 @@ def _processor() -> str:
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
     flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
     return f"{platform.machine()} {flags}"
-
-
-def _cache_folder(cache: str | Path | None) -> Path:
-    chosen = cache or os.environ.get("IK_E3NN_CACHE")
-    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ik_e3nn"))

@@ -13,7 +13,8 @@ import torch
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.models.compiled import potential as compiled_module
-from ik_e3nn.models.compiled.potential import _Fusable, _padded, _places, _random_edges, _trace
+from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges
+from ik_e3nn.private_folder import cache_folder
 from tests.properties import structures
 from tests.shared import made_once
 
@@ -57,9 +58,9 @@ def eager(compiled):
 
 def test_the_graph_for_the_compiler_is_the_same_function():
     model = potential(inputs=["bond_types"], num_layers=2).eval().double()
-    graph, edges = _trace(model, training=False), _padded(_random_edges(model), model.r_max)
-    fusable = _Fusable(graph).transform()
-    inputs = [store[name] for store, name in _places(model).values()], [edges[key] for key in sorted(edges)]
+    graph, edges = compiled_module._traced(model, training=False), padded(random_edges(model), model.r_max)
+    fusable = Fusable(graph).transform()
+    inputs = [store[name] for store, name in places(model).values()], [edges[key] for key in sorted(edges)]
     with torch.no_grad():
         results = zip(fusable(*inputs), graph(*inputs), strict=True)
     for got, wanted in results:
@@ -177,7 +178,7 @@ def test_an_empty_variable_is_none_at_all(monkeypatch, tmp_path):
     monkeypatch.setenv("IK_E3NN_CACHE", "")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert compiled_module._cache_folder(None).expanduser() == tmp_path / ".cache" / "ik_e3nn"
+    assert cache_folder().expanduser() == tmp_path / ".cache" / "ik_e3nn"
 
 
 @needs_compiler

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from ik_e3nn.models.compiled.private_folder import private_folder, why_not_private
+from ik_e3nn.private_folder import private_folder, why_not_private
 
 ROOT = os.getuid() == 0
 SOMEBODY = 12345

@@ -1,12 +1,38 @@
 """Folders that only their owner can write to, for machine code, because it is run when it is loaded."""
 
+import getpass
+import logging
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+_log = logging.getLogger(__name__)
+
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _MOST_LINKS = 40  # the limit of Linux
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """The folder of machine code: the given one, ``$IK_E3NN_CACHE``, or the user's cache folder; it may not exist."""
+    chosen = cache or os.environ.get("IK_E3NN_CACHE")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ik_e3nn"))
+
+
+def keep_compiler_private() -> None:
+    """Make torch's compiler store its files in a folder that only this user can write to; its default is in /tmp."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container that has no name for its user
+        user = f"uid_{os.getuid()}"
+    default = Path(tempfile.gettempdir()) / f"torchinductor_{user}"  # the default of torch
+    try:
+        folder = private_folder(Path(os.environ.get("TORCHINDUCTOR_CACHE_DIR") or default))
+    except PermissionError as error:
+        folder = private_folder(cache_folder() / "torchinductor")
+        _log.warning("%s; torch's compiler uses %s instead", error, folder)
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)  # torch sets this variable as well
 
 
 def private_folder(path: Path) -> Path:

@@ -1,0 +1,1 @@
+"""LAMMPS: the pair style ``ik_e3nn``, exported models, and two couplings through Python."""

@@ -1,0 +1,143 @@
+"""A model as one graph of plain tensor operations, for compilers that cannot differentiate.
+
+The gradient is traced together with the energies, for any number of atoms and edges.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
+
+from ik_e3nn.atomic import written_at_once
+from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.graph import fields
+from ik_e3nn.models.networks.potential import InteratomicPotential
+
+Core = Callable[[Mapping[str, Tensor]], tuple[Tensor, ...]]
+"""A function of a model that is traced: from prepared edges to energies and gradients."""
+
+
+class Fusable(torch.fx.Transformer):
+    """Replace operations of a graph by equivalent ones that the compiler can fuse with their neighbors.
+
+    In eager mode and in second derivatives the original operations are faster. All batched products of the graph are
+    products of blocks of edges.
+    """
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Replace gathers, segment sums, and the small matrix products of blocks of edges."""
+        if target is torch.ops.ik_e3nn.gather.default:
+            x, index = args
+            return x.index_select(0, index)
+        if target is torch.ops.ik_e3nn.segment_sum.default:
+            x, index, size = args
+            rows = x.flatten(1)
+            sums = rows.new_zeros(size, rows.size(1)).scatter_reduce(0, index[:, None].expand_as(rows), rows, "sum")
+            return sums.unflatten(1, x.shape[1:])
+        if target is torch.ops.aten.bmm.default:
+            a, b = args
+            return (a[:, :, :, None] * b[:, None]).sum(2)
+        return super().call_function(target, args, kwargs)
+
+
+def places(model: nn.Module) -> dict[str, tuple[dict[str, Any], str]]:
+    """The stores of a model's tensors, which are the inputs of its graph, by their full names."""
+    return {
+        f"{prefix}.{name}".lstrip("."): (store, name)
+        for prefix, module in model.named_modules()
+        for store in (module._parameters, module._buffers)
+        for name, value in store.items()
+        if value is not None
+    }
+
+
+def trace(
+    model: nn.Module, core: Core, example: Mapping[str, Tensor], *, training: bool = False
+) -> torch.fx.GraphModule:
+    """A function as one graph of (state, edges), for any number of atoms and blocks of edges.
+
+    Args:
+        model: The model, whose tensors are the state, in the order of ``places``.
+        core: The function. It may use the tensors of the model and the edges, and no other tensors that vary.
+        example: Edges to trace it with, of which no dimension is 0 or 1; they are passed in the order of their names.
+        training: Whether weights require gradients in the trace.
+    """
+    state = {name: store[key] for name, (store, key) in places(model).items()}
+    keys = sorted(example)
+
+    def function(tensors: list[Tensor], edges: list[Tensor]) -> tuple[Tensor, ...]:
+        with _reparametrize_module(model, dict(zip(state, tensors, strict=True))):
+            return core(dict(zip(keys, edges, strict=True)))
+
+    tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
+    graph = make_fx(function, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
+    for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])  # autograd detaches saved tensors, but gradients of weights need them
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def write_package(
+    graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], path: Path, *, configs: Mapping[str, Any]
+) -> None:
+    """Compile a graph ahead of time and write the package, completely or not at all.
+
+    Args:
+        graph: A graph of plain tensor operations, or a module that calls one.
+        inputs: Its inputs, to trace it with.
+        shapes: Their dynamic shapes, see ``torch.export.export``.
+        path: The file to write.
+        configs: Settings of the compiler.
+    """
+    with torch.no_grad():
+        program = torch.export.export(graph, inputs, dynamic_shapes=shapes)
+    with tempfile.TemporaryDirectory() as folder:  # not beside `path`: the system removes the remains of a killed run
+        package = torch._inductor.aoti_compile_and_package(
+            program, package_path=str(Path(folder) / path.name), inductor_configs=dict(configs)
+        )
+        with written_at_once(path) as file, open(package, "rb") as source:
+            shutil.copyfileobj(source, file)
+
+
+def padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
+    """The edges with one more atom and two more blocks of vectors beyond the cutoff: no dimension is 0 or 1 then."""
+    padded = {}
+    for key, value in edges.items():
+        if key in (fields.SENDERS, fields.OWNERS):
+            fill: float = edges[fields.SPECIES].shape[0]
+        else:
+            fill = 2 * r_max if key == fields.VECTORS else 0
+        rows = 2 if key in (fields.SENDERS, fields.OWNERS, fields.VECTORS, fields.BONDS) else 1
+        padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
+    if fields.FRAMES in padded:
+        padded[fields.FRAMES][-1] = torch.eye(3, dtype=padded[fields.FRAMES].dtype, device=padded[fields.FRAMES].device)
+    return padded
+
+
+def random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
+    """Prepared edges of atoms with random neighbors."""
+    generator = torch.Generator().manual_seed(0)
+    atoms, blocks, width = 151, 401, WIDTH  # the size of a batch, because compilers handle a few rows differently
+    edges = {
+        fields.SPECIES: torch.randint(len(model.species), (atoms,), generator=generator),
+        fields.OWNERS: torch.randint(atoms, (blocks,), generator=generator).sort().values,
+        fields.SENDERS: torch.randint(atoms, (blocks, width), generator=generator),
+        fields.VECTORS: torch.randn(blocks, width, 3, generator=generator, dtype=torch.float64) * model.r_max / 3,
+    }
+    if fields.BOND_TYPES in model.inputs:
+        edges[fields.BONDS] = torch.randint(5, (blocks, width), generator=generator)
+    for name in model.node_embedding.inputs:
+        edges[name] = torch.ones(atoms)
+    if model.surroundings is not None:
+        edges[fields.DISPLACEMENTS] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
+        edges[fields.FRAMES] = torch.eye(3).expand(atoms, 3, 3)
+    return {
+        key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
+    }

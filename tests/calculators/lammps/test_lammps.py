@@ -1,0 +1,238 @@
+"""LAMMPS with one to four processes has the energies, forces and stress of the ASE calculator."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import bulk, fcc111, molecule
+
+from ik_e3nn.models import InteratomicPotential, save_model
+from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.lammps.build import LammpsBuildSettings, build_lammps
+from ik_e3nn_calculators.lammps.export import package_for_lammps
+from tests.calculators.lammps.engine import Engine, needs_lammps
+from tests.shared import made_once
+
+ELEMENTS = ["H", "C", "O", "Al", "Cu"]
+CUTOFF = 3.5
+EXACT = 1e-10
+
+pytestmark = [pytest.mark.slow, needs_lammps]
+
+
+def potential(**options):
+    torch.manual_seed(0)
+    options = {"num_channels": 2, "num_layers": 2, "l_max": 1, "l_features": 1, "correlation": 2} | options
+    model = InteratomicPotential(ELEMENTS, CUTOFF, **options)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    model.set_scale(30.0)
+    model.set_energy_reference({z: -float(z) for z in model.species}, "test")
+    return model.double().eval()
+
+
+MODELS = {
+    "O3": (potential, {}),
+    "SO2": (
+        lambda: potential(group="SO2", inputs=["surface", "total_charge"]),
+        {"charge": 1, "surface_origin": [0, 0, 1.0]},
+    ),
+}
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory):
+    return made_once(tmp_path_factory, "lammps-plugin", lambda folder: build_lammps(LammpsBuildSettings(str(folder))))
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory):
+    def fill(folder):
+        for name, (make, info) in MODELS.items():
+            package_for_lammps(make(), folder / f"{name}.pt2", info)
+
+    return made_once(tmp_path_factory, "lammps-packages", fill)
+
+
+@pytest.fixture
+def engine(tmp_path, plugin, packages):
+    return Engine(tmp_path, packages / "O3.pt2", plugin / "ik_e3nnplugin.so", ELEMENTS)
+
+
+def liquid():
+    """Water molecules in random orientations on a lattice."""
+    rng = np.random.default_rng(0)
+    box = Atoms(cell=[9.3] * 3, pbc=True)
+    for corner in np.ndindex(3, 3, 3):
+        water = molecule("H2O")
+        water.rotate(rng.uniform(0, 360), rng.normal(size=3))
+        water.positions += 3.1 * np.array(corner)
+        box += water
+    box.wrap()
+    return box
+
+
+def crystal():
+    """Methanol in a skewed cell, two molecules each way."""
+    cell = molecule("CH3OH")
+    cell.set_cell([[4.6, 0, 0], [0.7, 5.0, 0], [-0.4, 0.9, 4.4]])
+    cell.pbc = True
+    cell = cell.repeat(2)
+    cell.rattle(0.05, seed=0)
+    cell.wrap()
+    return cell
+
+
+def metal():
+    cell = bulk("Cu", cubic=True).repeat(2)
+    cell.set_cell(cell.cell.array * [1.02, 0.99, 1.01], scale_atoms=True)
+    cell.rattle(0.1, seed=0)
+    cell.wrap()
+    return cell
+
+
+def slab():
+    cell = fcc111("Al", (2, 3, 3), vacuum=6.0, orthogonal=False)
+    cell.rattle(0.1, seed=0)
+    cell.wrap()
+    return cell
+
+
+def isolated(name="CH3OH"):
+    atoms = molecule(name, vacuum=5.0)
+    atoms.rattle(0.05, seed=0)
+    return atoms
+
+
+SYSTEMS = [crystal, liquid, metal, slab, isolated]
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+@pytest.mark.parametrize("make", SYSTEMS)
+def test_the_calculator_of_ase_has_the_same_results(engine, make, processes):
+    turned, found = engine.predict(make(), processes)
+    turned.calc = IKCalculator(potential())
+    forces = turned.get_forces()
+    assert abs(forces).max() > 0.1
+    assert found["energy"] == pytest.approx(turned.get_potential_energy(), rel=EXACT)
+    np.testing.assert_allclose(found["forces"], forces, atol=EXACT * abs(forces).max())
+    np.testing.assert_allclose(found["energies"], turned.get_potential_energies(), rtol=EXACT)
+    np.testing.assert_allclose(found["virials"] / turned.get_volume(), found["stress"], atol=1e-10)
+    if turned.pbc.any():
+        stress = turned.get_stress()
+        np.testing.assert_allclose(found["stress"], stress, atol=EXACT * abs(stress).max())
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_charged_molecule_over_a_surface(engine, packages, processes):
+    """The groups without inversion see the sign of edge vectors; strains are defined along the surface only."""
+    engine.model = packages / "SO2.pt2"
+    atoms = crystal()
+    atoms.set_cell([[9.2, 0, 0], [1.4, 10.0, 0], [0, 0, 20.0]])
+    atoms.positions[:, 2] += 2.0
+    atoms.pbc = (True, True, False)
+    turned, found = engine.predict(atoms, processes)
+    turned.info |= {"charge": 1, "surface_origin": [0, 0, 1.0]}
+    turned.calc = IKCalculator(MODELS["SO2"][0]())
+    forces, stress = turned.get_forces(), turned.get_stress()
+    assert abs(forces.sum(0)[2]) > 1e-3  # the surface pushes back
+    assert found["energy"] == pytest.approx(turned.get_potential_energy(), rel=EXACT)
+    np.testing.assert_allclose(found["forces"], forces, atol=EXACT * abs(forces).max())
+    np.testing.assert_allclose(found["stress"], stress, atol=EXACT * abs(stress).max())
+
+
+@pytest.mark.parametrize("atoms", [Atoms("O", cell=[9, 9, 9], positions=[[4, 4, 4]]), isolated("OH")], ids=["1", "2"])
+@pytest.mark.parametrize("processes", [1, 4])
+def test_few_atoms_and_processes_without_any(engine, atoms, processes):
+    turned, found = engine.predict(atoms, processes)
+    turned.calc = IKCalculator(potential())
+    assert found["energy"] == pytest.approx(turned.get_potential_energy(), rel=EXACT)
+    np.testing.assert_allclose(found["forces"], turned.get_forces(), atol=1e-10)
+
+
+def test_other_units(engine):
+    _, in_eV = engine.predict(liquid())
+    _, in_kcal = engine.predict(liquid(), units="real")
+    kcal = units.kcal / units.mol
+    assert in_kcal["energy"] * kcal == pytest.approx(in_eV["energy"], rel=1e-6)  # LAMMPS's constants are older
+    np.testing.assert_allclose(in_kcal["forces"] * kcal, in_eV["forces"], rtol=1e-5, atol=1e-7)
+
+
+MD = [
+    "velocity all create 300 1 loop geom",
+    "fix 1 all nve",
+    "timestep 0.0001",
+    "thermo 10",
+    "thermo_modify format float %.15g",
+]
+TABLE = "thermo_style custom step etotal pe press"
+
+
+def last_row(log):
+    """The last row of the last table of a log."""
+    lines = log.splitlines()
+    stop = max(k for k, line in enumerate(lines) if line.startswith("Loop time"))
+    return np.array(lines[stop - 1].split(), dtype=float)
+
+
+def test_energy_is_conserved_and_runs_continue_where_they_stopped(engine):
+    engine.write(crystal())
+    start = [*engine.commands(crystal()), TABLE, *MD]
+    first = engine.run([*start, "run 0"])
+    whole = last_row(engine.run([*start, "run 40"], 2))
+    before = last_row(first)
+    assert abs(whole[2] - before[2]) > 0.1  # kinetic and potential energy are exchanged
+    assert whole[1] == pytest.approx(before[1], abs=1e-2 * abs(whole[2] - before[2]))
+    halves = last_row(engine.run([*start, "run 20", "write_restart half.restart", "run 20"], 1))
+    np.testing.assert_allclose(halves[1:], whole[1:], rtol=1e-8)
+    plugin, *_, style, coeff = engine.commands(crystal())
+    again = [plugin, "read_restart half.restart", style, coeff, TABLE, *MD[1:], "run 20"]
+    np.testing.assert_allclose(last_row(engine.run(again, 2)), whole, rtol=1e-8)
+
+
+def test_minimizing_a_dump_again_and_a_barostat(engine):
+    atoms = metal()
+    turned = engine.write(atoms)
+    start = [*engine.commands(atoms), TABLE, "thermo_modify format float %.15g"]
+    relaxed = last_row(engine.run([*start, "dump 1 all custom 1 m.dump id type x y z", "minimize 0 1e-3 50 100"]))
+    turned.calc = IKCalculator(potential())
+    assert relaxed[2] < turned.get_potential_energy() - 0.1
+    again = last_row(engine.run([*start, "rerun m.dump dump x y z"]))
+    assert again[2] == pytest.approx(relaxed[2], abs=1e-4)  # a dump has few digits
+    barostat = [*MD[:1], "fix 1 all npt temp 300 300 0.1 aniso 0 0 1.0", *MD[2:3], "thermo 10", "run 20"]
+    one, two = (last_row(engine.run([*start, *barostat], processes)) for processes in (1, 2))
+    np.testing.assert_allclose(one, two, rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        (["pair_style ik_e3nn 3.5"], "pair_style ik_e3nn takes no arguments"),
+        (["pair_coeff * * {model} H C"], "one element, or NULL, for each of the 5 atom types"),
+        (
+            ["pair_coeff * * {model} H C O Al Xe"],
+            "does not know Xe, the element of atom type 5; it was made for H C O Al Cu",
+        ),
+        (["pair_coeff * * none.pt2 H C O Al Cu"], "the model none.pt2 cannot be loaded"),
+        (["newton off", "read_data structure.data"], "needs newton on"),
+        (["neigh_modify exclude type 1 1", "run 0"], "neigh_modify exclude leaves some out"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(engine, commands, message):
+    atoms = isolated()
+    engine.write(atoms)
+    usual = engine.commands(atoms)
+    if commands[0] == "newton off":
+        usual.insert(1, "newton off")
+        commands = ["run 0"]
+    with pytest.raises(RuntimeError, match=message):
+        engine.run([*usual, *(command.format(model=engine.model) for command in commands)])
+
+
+def test_a_package_of_another_model_kind_is_refused(engine, tmp_path):
+    save_model(potential(), tmp_path / "model.safetensors")
+    engine.model = tmp_path / "model.safetensors"
+    engine.write(isolated())
+    with pytest.raises(RuntimeError, match=r"model.safetensors cannot be loaded"):
+        engine.run([*engine.commands(isolated()), "run 0"])
