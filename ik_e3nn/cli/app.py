@@ -108,16 +108,17 @@ def _dispatch(words: list[str]) -> int:
     command, rest = find_command(words)
     if command is not None:
         return _run(command, rest)
-    elif not words or words[0] in OVERVIEW or (words[0] == "data" and {*words[1:2]} <= {*OVERVIEW}):
+    names = [one.name for one in COMMANDS]
+    groups = {name.split()[0] for name in names if " " in name}
+    if not words or words[0] in OVERVIEW or (words[0] in groups and {*words[1:2]} <= {*OVERVIEW}):
         _say(sys.stdout, overview())
         return 0
-    elif words[0] in ("-V", "--version"):
+    if words[0] in ("-V", "--version"):
         _say(sys.stdout, f"{PROGRAM} {__version__}")
         return 0
-    names = [one.name for one in COMMANDS]
     near = difflib.get_close_matches(" ".join(words[:2]), names, 1) or difflib.get_close_matches(words[0], names, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(names)}."
-    given = " ".join(words[: 2 if words[0] == "data" else 1])
+    given = " ".join(words[: 2 if words[0] in groups else 1])
     raise ConfigError(f"unknown command {given!r}; {hint}")
 
 

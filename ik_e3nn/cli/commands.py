@@ -126,7 +126,6 @@ COMMANDS = (
     Command(
         "export lammps",
         "a potential as machine code for pair_style ik_e3nn of LAMMPS",
-        "ik_e3nn_calculators.lammps.export:LammpsExportSettings",
         "ik_e3nn_calculators.lammps.export:export_lammps",
         positional=("model",),
         example="model.safetensors -o model.pt2",
@@ -134,7 +133,6 @@ COMMANDS = (
     Command(
         "lammps build",
         "the plug-in of LAMMPS with pair_style ik_e3nn, compiled",
-        "ik_e3nn_calculators.lammps.build:LammpsBuildSettings",
         "ik_e3nn_calculators.lammps.build:build_lammps",
     ),
     Command(

@@ -30,7 +30,7 @@ class LammpsBuildSettings:
     compiler: str | None = None
 
 
-def build_lammps(settings: LammpsBuildSettings | None = None) -> str:
+def build_lammps(settings: LammpsBuildSettings) -> str:
     """Compile the plug-in with ``pair_style ik_e3nn``, which takes a quarter of a minute.
 
     Args:
@@ -43,7 +43,6 @@ def build_lammps(settings: LammpsBuildSettings | None = None) -> str:
         MissingDependencyError: LAMMPS, MPI or a C++ compiler is not installed.
         RuntimeError: The compiler fails; the message has its first error.
     """
-    settings = settings or LammpsBuildSettings()
     lammps = _folder_of("lammps")
     mpi = _mpi_headers()
     compiler = settings.compiler or os.environ.get("CXX", "g++")

@@ -5,6 +5,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,6 @@ from ase import Atoms
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 
-from ik_e3nn import __version__
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import build_graph, fields
 from ik_e3nn.models import InteratomicPotential, load_model, model_path
@@ -202,7 +202,7 @@ class OwnedEnergies(nn.Module):
         between = [irreps.dim for irreps in self.model.irreps_features[:-1]]
         return {
             "ik_format": str(FORMAT),
-            "ik_version": __version__,
+            "ik_version": version("ik-e3nn"),
             "ik_torch": torch.__version__.partition("+")[0],
             "ik_species": " ".join(chemical_symbols[z] for z in self.model.species),
             "ik_r_max": repr(self.model.r_max),

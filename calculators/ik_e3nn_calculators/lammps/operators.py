@@ -1,7 +1,8 @@
-"""The exchange of features between processes, as two operators that compiled models call; each is the other's derivative.
+"""The exchange of features between processes, as two operators that compiled models call.
 
-In a simulation the pair style defines them with the communication of LAMMPS. In Python they stand for a process whose
-ghosts are copies of its owned atoms in turn, so that an exported model can be compared with the eager one.
+Each is the derivative of the other. In a simulation the pair style defines them with the communication of LAMMPS. In
+Python they stand for a process whose ghosts are copies of its owned atoms in turn, so that an exported model can be
+compared with the eager one.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 _LIBRARY = torch.library.Library("ik_e3nn_lammps", "DEF")
-_LIBRARY.define("forward(Tensor x, Tensor all) -> Tensor")
+_LIBRARY.define("forward(Tensor x, Tensor atoms) -> Tensor")
 _LIBRARY.define("reverse(Tensor gradient, Tensor owned) -> Tensor")
 
 
@@ -25,8 +26,8 @@ def copied(num_owned: int, num_atoms: int) -> Tensor:
     return torch.arange(num_atoms) % num_owned
 
 
-def _forward(x: Tensor, all: Tensor) -> Tensor:  # noqa: A002  (a name in the schema)
-    return x[copied(x.shape[0], all.shape[0])]
+def _forward(x: Tensor, atoms: Tensor) -> Tensor:
+    return x[copied(x.shape[0], atoms.shape[0])]
 
 
 def _reverse(gradient: Tensor, owned: Tensor) -> Tensor:
@@ -42,7 +43,7 @@ def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
 _LIBRARY.impl("forward", _forward, "CPU")
 _LIBRARY.impl("reverse", _reverse, "CPU")
 torch.library.register_fake(
-    "ik_e3nn_lammps::forward", lambda x, all: x.new_empty(all.shape[0], x.shape[1]), lib=_LIBRARY
+    "ik_e3nn_lammps::forward", lambda x, atoms: x.new_empty(atoms.shape[0], x.shape[1]), lib=_LIBRARY
 )
 torch.library.register_fake(
     "ik_e3nn_lammps::reverse", lambda gradient, owned: gradient.new_empty(owned.shape), lib=_LIBRARY

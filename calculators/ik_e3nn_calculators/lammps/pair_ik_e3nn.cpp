@@ -393,11 +393,11 @@ void define_operators() {
   if (library) return;
   library = std::make_unique<torch::Library>(torch::Library::FRAGMENT, "ik_e3nn_lammps", std::nullopt, __FILE__, __LINE__);
   if (!c10::Dispatcher::singleton().findSchema({"ik_e3nn_lammps::forward", ""})) {
-    library->def("forward(Tensor x, Tensor all) -> Tensor");
+    library->def("forward(Tensor x, Tensor atoms) -> Tensor");
     library->def("reverse(Tensor gradient, Tensor owned) -> Tensor");
   }
-  library->impl("forward", torch::dispatch(c10::DispatchKey::CPU, [](const at::Tensor &x, const at::Tensor &all) {
-                  return computing().forward(x, all.size(0));
+  library->impl("forward", torch::dispatch(c10::DispatchKey::CPU, [](const at::Tensor &x, const at::Tensor &atoms) {
+                  return computing().forward(x, atoms.size(0));
                 }));
   library->impl("reverse", torch::dispatch(c10::DispatchKey::CPU, [](const at::Tensor &gradient, const at::Tensor &owned) {
                   return computing().reverse(gradient, owned.size(0));
