@@ -1,9 +1,10 @@
-"""Examples in docstrings that need torch-cluster are skipped where it is not installed."""
+"""Examples in docstrings that need optional packages are skipped where these are not installed."""
 
 from importlib.util import find_spec
 
 import pytest
 
+collect_ignore = [] if find_spec("openmmml") else ["calculators/ik_e3nn_calculators/openmm/factory.py"]
 NEED_CLUSTER = ("graph/points/pyramid.py", "graph/points/clouds.py", "models/networks/point_cloud.py")
 
 

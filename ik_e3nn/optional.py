@@ -12,6 +12,7 @@ _EXTRA = 'pip install "ik-e3nn[{}]"'
 _PACKAGES = {
     "h5py": ("reading hdf5 files needs h5py", _EXTRA.format("hdf5")),
     "lightning": ("training needs Lightning", _EXTRA.format("train")),
+    "openmm": ("simulations with OpenMM need openmm and openmmml", _EXTRA.format("openmm")),
     "rdkit": ("SMILES strings, SDF files, bonds of molecules and isotopes need RDKit", _EXTRA.format("chem")),
     "spglib": ("the symmetry of a slab needs spglib", _EXTRA.format("slab")),
     "tblite": ("labels of GFN2-xTB need tblite", _EXTRA.format("xtb")),

@@ -15,7 +15,17 @@ from ik_e3nn.optional import OptionalModule, needed
 from ik_e3nn_calculators import IKCalculator
 
 ROOT = Path(ik_e3nn.__file__).parents[1]
-OPTIONAL = ("h5py", "lightning", "pytorch_lightning", "rdkit", "spglib", "tblite", "tensorboard", "torch_cluster")
+OPTIONAL = (
+    "h5py",
+    "lightning",
+    "openmm",
+    "pytorch_lightning",
+    "rdkit",
+    "spglib",
+    "tblite",
+    "tensorboard",
+    "torch_cluster",
+)
 SCRIPT = """
 import contextlib, io, json, sys
 
@@ -96,6 +106,7 @@ def test_what_is_missing_is_named_in_one_line(found, command, message) -> None:
     ("module", "message"),
     [
         ("h5py", r'hdf5 files needs h5py.*"ik-e3nn\[hdf5\]"'),
+        ("openmm", r'simulations with OpenMM need openmm and openmmml.*"ik-e3nn\[openmm\]"'),
         ("rdkit.Chem", r'SMILES strings, SDF files, bonds of molecules and isotopes need RDKit.*"ik-e3nn\[chem\]"'),
         ("spglib", r'the symmetry of a slab needs spglib.*"ik-e3nn\[slab\]"'),
         ("tblite.ase", r'labels of GFN2-xTB need tblite.*"ik-e3nn\[xtb\]"'),
