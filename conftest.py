@@ -4,7 +4,13 @@ from importlib.util import find_spec
 
 import pytest
 
-collect_ignore = [] if find_spec("openmmml") else ["calculators/ik_e3nn_calculators/openmm/factory.py"]
+_ENGINES = {"openmmml": ["openmm/factory.py"], "torch_sim": ["torchsim/installed.py", "torchsim/model.py"]}
+collect_ignore = [
+    f"calculators/ik_e3nn_calculators/{file}"
+    for package, files in _ENGINES.items()
+    for file in files
+    if find_spec(package) is None
+]
 NEED_CLUSTER = ("graph/points/pyramid.py", "graph/points/clouds.py", "models/networks/point_cloud.py")
 
 

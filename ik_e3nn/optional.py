@@ -17,6 +17,7 @@ _PACKAGES = {
     "spglib": ("the symmetry of a slab needs spglib", _EXTRA.format("slab")),
     "tblite": ("labels of GFN2-xTB need tblite", _EXTRA.format("xtb")),
     "tensorboard": ("training needs TensorBoard", _EXTRA.format("train")),
+    "torch_sim": ("IKModel needs Python 3.12 and TorchSim", _EXTRA.format("torchsim")),
     "torch_cluster": (
         "graphs of point clouds need torch-cluster, compiled against the installed torch",
         'make cluster, or pip install --no-build-isolation "ik-e3nn[cluster]"',

@@ -1,4 +1,4 @@
-"""Simulation engines for ``ik_e3nn`` potentials: the ASE calculator, dynamics, relaxation, LAMMPS and OpenMM.
+"""Simulation engines for ``ik_e3nn`` potentials: the ASE calculator, dynamics, relaxation, LAMMPS, OpenMM, TorchSim.
 
 The names below are imported when they are first used.
 """
