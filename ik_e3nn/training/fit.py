@@ -25,7 +25,7 @@ from ik_e3nn.training.inference.plots import plot_loss
 from ik_e3nn.training.loop.engine import run_training
 from ik_e3nn.training.loop.parallel import is_main, is_worker, run_in_parallel
 from ik_e3nn.training.run import resuming, run_folder
-from ik_e3nn.training.run.checkpoint import load_checkpoint
+from ik_e3nn.training.run.checkpoint import check_checkpoint
 from ik_e3nn.training.tasks.tasks import Task, count_parameters
 from ik_e3nn.user_path import user_path
 
@@ -155,7 +155,7 @@ def _fit(
     if resume:
         resuming.check_same_data(digests, config, folder)
         for name in ("last.ckpt", "best.ckpt"):
-            load_checkpoint(folder / run_folder.CHECKPOINTS / name, of=task.module)
+            check_checkpoint(folder / run_folder.CHECKPOINTS / name, of=task.module)
     if is_main():
         let_go()
         resuming.note_start(config, folder, digests, resume=resume)

@@ -56,6 +56,8 @@ COMMAND_LINES = {
     "relax": "CO --model {} -o new",
     "dock": "CO --model model.st --host {} --poses=1 -o new",
     "info": "{}",
+    "export lammps": "{} -o new.pt2",
+    "lammps build": "-o {}",
     "show-kernel": "{} -o new",
 }
 ARGUMENTS = {
@@ -175,7 +177,8 @@ NEW = {
 
 
 @pytest.mark.parametrize("words", NEW)
-def test_a_full_disk_names_the_file_and_leaves_nothing_half_written(folder, capsys, monkeypatch, words):
+def test_a_full_disk_names_the_file_and_leaves_nothing_half_written(folder, capsys, monkeypatch, drawn, words):
+    """Pictures are drawn, because an error of drawing is one of them."""
     place, name = NEW[words]
     error = OSError(errno.ENOSPC, "No space left on device")
     if "write_json" in place:

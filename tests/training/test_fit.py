@@ -451,7 +451,7 @@ def test_several_processes_are_started(data, monkeypatch) -> None:
     (context,) = started
     assert len({os.getpid(), *context.pids()}) == 3
     assert [process.exitcode for process in context.processes] == [0, 0]
-    assert two.metrics["steps"] == one.metrics["steps"] > 0
+    assert two.metrics["steps"] == one.metrics["steps"] == 9
     assert two.metrics["valid"] == pytest.approx(one.metrics["valid"], rel=1e-3)
     assert load_model(two.model).species == load_model(one.model).species
 

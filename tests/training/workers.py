@@ -43,11 +43,3 @@ def train_unevenly(folder, processes):
     config = RunConfig(batch_size=3, max_epochs=30, patience=2, device="cpu", num_processes=processes, progress=False)
     rows, _ = run_training(still, data[:8], data[8:], config=config, folder=folder)
     torch.save(len(rows), folder / f"epochs{rank}.pt")
-
-
-def train_from_configuration(folder, config, processes):
-    """Everything above, and a whole run of the real model in the same processes."""
-    from ik_e3nn.training import train
-
-    train_unevenly(folder, processes)
-    train(config)

@@ -1,6 +1,5 @@
 """Add chemical elements to a trained model."""
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -56,15 +55,26 @@ def transplant(old: InteratomicPotential, new: InteratomicPotential, sources: Ma
         new: The destination; elements without a source keep their weights.
         sources: For elements of the new model, the element of the old model to copy from, by atomic numbers.
     """
+    _transplant(old, new, sources, old.state_dict(), new.state_dict())
+
+
+def _transplant(
+    old: InteratomicPotential,
+    new: InteratomicPotential,
+    sources: Mapping[int, int],
+    state: Mapping[str, Tensor],
+    target: Mapping[str, Tensor],
+) -> None:
+    """Copy values of the weights of one model to those of another, both by name; see ``transplant``."""
     rows = [index for index, z in enumerate(new.species) if z in sources]
     taken = [old.species.index(sources[new.species[index]]) for index in rows]
     counts, before = (len(old.species), len(new.species)), dict(old.named_modules())
-    state, special = old.state_dict(), {}
+    special = {}
     for name, module in new.named_modules():
         if isinstance(module, TypeEmbedding | PlaceEmbedding):
             special[f"{name}.linear.weight"] = before[name].linear, module.linear
     with torch.no_grad():
-        for name, tensor in new.state_dict().items():
+        for name, tensor in target.items():
             source = state[name]
             if source.shape == tensor.shape:  # independent of elements, or with the same elements
                 tensor.copy_(source)
@@ -93,13 +103,10 @@ def new_element_masks(old: InteratomicPotential, new: InteratomicPotential) -> d
     Returns:
         By name, a mask of the shape of the parameter for every parameter that has such weights.
     """
-    zeros, ones = copy.deepcopy(old).to(new.dtype), copy.deepcopy(new)
-    with torch.no_grad():
-        for model, value in ((zeros, 0.0), (ones, 1.0)):
-            for parameter in model.parameters():
-                parameter.fill_(value)
-    transplant(zeros, ones, {z: z for z in old.species})
-    return {name: p.detach() > 0 for name, p in ones.named_parameters() if bool((p > 0).any())}
+    known = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in old.state_dict().items()}
+    masks = {name: torch.ones_like(value, dtype=torch.bool) for name, value in new.state_dict().items()}
+    _transplant(old, new, {z: z for z in old.species}, known, masks)
+    return {name: masks[name] for name, _ in new.named_parameters() if bool(masks[name].any())}
 
 
 def most_similar(element: int, known: Iterable[int]) -> int:

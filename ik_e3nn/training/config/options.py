@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import inspect
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import docstring_parser
 
@@ -48,6 +49,11 @@ def options_of(kind: type[Any], *, skip: Collection[str] = ()) -> dict[str, Opti
     >>> options_of(Some)
     {'speed': Option(kind=<class 'float'>, default=1.0, help='')}
     """
+    return {name: option for name, option in _all_options(cast(Hashable, kind)).items() if name not in skip}
+
+
+@functools.cache  # parsing docstrings takes most of the time of reading a configuration
+def _all_options(kind: type[Any]) -> Options:
     hints = typing.get_type_hints(kind if dataclasses.is_dataclass(kind) else kind.__init__, include_extras=True)
     texts = [one.__doc__ or "" for one in (*reversed(kind.__mro__), kind.__init__)]
     helps = {one.arg_name: one.description or "" for text in texts for one in docstring_parser.parse(text).params}
@@ -55,7 +61,7 @@ def options_of(kind: type[Any], *, skip: Collection[str] = ()) -> dict[str, Opti
     for name, parameter in inspect.signature(kind).parameters.items():
         if _is_section(hints[name]):
             found |= {f"{name}.{inner}": option for inner, option in options_of(hints[name]).items()}
-        elif name not in skip:
+        else:
             found[name] = Option(hints[name], parameter.default, helps.get(name, ""))
     return found
 
@@ -215,7 +221,7 @@ def build(kind: type[Any], content: Mapping[str, Any], section: str = "") -> Any
     Raises:
         ConfigError: A setting is missing, or the dataclass refuses a value.
     """
-    hints, chosen = typing.get_type_hints(kind), dict[str, Any]()
+    hints, chosen = _hints(cast(Hashable, kind)), dict[str, Any]()
     for field in dataclasses.fields(kind):
         if _is_section(hints[field.name]):
             chosen[field.name] = build(hints[field.name], content.get(field.name, {}), f"{section}{field.name}.")
@@ -224,6 +230,11 @@ def build(kind: type[Any], content: Mapping[str, Any], section: str = "") -> Any
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"{section}{field.name} is missing; give it a value.")
     return kind(**chosen)
+
+
+@functools.cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _option(name: str, options: Options, where: str) -> Option:

@@ -27,7 +27,7 @@ from ik_e3nn.training.loop.bestlast import MONITOR, BestAndLast
 from ik_e3nn.training.loop.callbacks import MetricsLog, ProgressBar
 from ik_e3nn.training.loop.checkpoint_io import AtomicCheckpointIO
 from ik_e3nn.training.loop.module import TrainingModule
-from ik_e3nn.training.run.checkpoint import load_checkpoint
+from ik_e3nn.training.run.checkpoint import check_checkpoint, load_checkpoint
 from ik_e3nn.training.run.run_folder import CHECKPOINTS
 from ik_e3nn.training.sets.loader import BatchLoader, Graphs, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
@@ -91,7 +91,7 @@ def run_training(
     edges = sum(size.edges for size in sampler.sizes) / len(sampler) / trainer.world_size
     threads.count = config.num_threads or useful_threads(edges, processes=config.num_processes)
     if resume:  # Lightning fetches the first batch before it sets the epoch
-        sampler.set_epoch(load_checkpoint(checkpoints.last, of=module)["epoch"] + 1)
+        sampler.set_epoch(check_checkpoint(checkpoints.last, of=module) + 1)
     train_loader = BatchLoader(train, sampler)
     valid_loader = BatchLoader(valid, EpochSampler(sizes_of(valid), config.limits, **share))
     seed = config.seed + trainer.global_rank

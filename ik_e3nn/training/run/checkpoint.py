@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +19,61 @@ _KINDS = {"state_dict": dict, "epoch": int, "global_step": int, "optimizer_state
 _KEYS = ("state_dict", "epoch", "global_step", "optimizer_states", "lr_schedulers", "loops", "callbacks")
 
 
-def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU.
+def check_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> int:
+    """Raise if a checkpoint cannot be used; a file that has not changed since it was checked is not read again.
 
     Args:
         path: The file.
         of: The module whose weights it must have, with the same names and shapes.
 
     Returns:
-        The checkpoint, with only tensors and plain values.
+        The number of its epoch; the first is 0.
 
     Raises:
         TrainingError: The file is broken, or has other weights.
+    """
+    try:
+        found = Path(path).stat()
+    except OSError:  # reported when it is read
+        stamp: tuple[int, ...] = ()
+    else:
+        stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    epoch, saved = _epoch_and_shapes(str(path), stamp)
+    if of is not None:
+        now = _shapes(of.state_dict())
+        differing = sorted(key for key in saved.keys() | now.keys() if saved.get(key) != now.get(key))
+        if differing:
+            raise TrainingError(
+                f"{path} has other weights than this model ({len(differing)} differ, {differing[0]} first): the data "
+                "have other elements or properties than at the start, or another version of the package wrote the "
+                "file. Restore the data or the version, or start anew with --run.overwrite=true or another --run.output"
+            )
+    return epoch
+
+
+@functools.lru_cache(maxsize=8)
+def _epoch_and_shapes(path: str, stamp: tuple[int, ...]) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """The epoch of a checkpoint and the shapes of its weights."""
+    del stamp  # tells the versions of a file apart
+    checkpoint = load_checkpoint(path)
+    return checkpoint["epoch"], _shapes(checkpoint["state_dict"])
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The checkpoint, with only tensors and plain values.
+
+    Raises:
+        TrainingError: The file is broken.
     """
     other = "best.ckpt" if Path(path).name == "last.ckpt" else "last.ckpt"
     advice = f"Copy {other} over it, or start anew with --run.overwrite=true"
@@ -46,16 +91,6 @@ def load_checkpoint(path: str | Path, *, of: nn.Module | None = None) -> dict[st
     wrong = [key for key, kind in _KINDS.items() if type(checkpoint[key]) is not kind]
     if wrong or not all(isinstance(one, torch.Tensor) for one in checkpoint["state_dict"].values()):
         raise TrainingError(f"{path} is not a checkpoint of a training: {[*wrong, 'state_dict'][0]} is wrong. {advice}")
-    if of is not None:
-        both = checkpoint["state_dict"], of.state_dict()
-        saved, now = ({name: tuple(tensor.shape) for name, tensor in one.items()} for one in both)
-        differing = sorted(key for key in saved.keys() | now.keys() if saved.get(key) != now.get(key))
-        if differing:
-            raise TrainingError(
-                f"{path} has other weights than this model ({len(differing)} differ, {differing[0]} first): the data "
-                "have other elements or properties than at the start, or another version of the package wrote the "
-                "file. Restore the data or the version, or start anew with --run.overwrite=true or another --run.output"
-            )
     return checkpoint
 
 

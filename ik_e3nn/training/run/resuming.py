@@ -13,7 +13,7 @@ from ik_e3nn.training.config.file import config_notes, flat_values, read_config,
 from ik_e3nn.training.config.finetune import OLD, REPLAY
 from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.run import run_folder
-from ik_e3nn.training.run.checkpoint import load_checkpoint
+from ik_e3nn.training.run.checkpoint import check_checkpoint
 from ik_e3nn.training.sets.prepare import ISOLATED
 
 _log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ def check_continues(config: TrainConfig, folder: Path) -> None:
         ):
             _log.warning("resuming with a change: %s", change)
     if _last(folder).exists():
-        load_checkpoint(_last(folder))
-        load_checkpoint(folder / run_folder.CHECKPOINTS / "best.ckpt")
+        check_checkpoint(_last(folder))
+        check_checkpoint(folder / run_folder.CHECKPOINTS / "best.ckpt")
 
 
 def changes(config: TrainConfig, folder: Path) -> dict[str, str]:
@@ -151,7 +151,7 @@ def note_start(config: TrainConfig, folder: Path, digests: Mapping[str, str], *,
     """
     path, notes = folder / run_folder.CONFIG, []
     if resume:
-        epoch = load_checkpoint(_last(folder))["epoch"] + 1
+        epoch = check_checkpoint(_last(folder)) + 1
         told = [change for key, change in changes(config, folder).items() if key not in _OF_NO_EFFECT]
         notes = [*config_notes(path), *(f"after epoch {epoch}: {change}" for change in told)]
     write_config(config, path, notes=notes)

@@ -1,16 +1,9 @@
-import dataclasses
-import json
-
 import pytest
 import torch
-from ase.io import write
 
 from ik_e3nn.errors import DataError, TrainingError
-from ik_e3nn.training import train
 from ik_e3nn.training.loop.parallel import run_in_parallel
-from ik_e3nn.training.run.run_folder import open_run_folder
-from tests.training.helpers import small_config, structures
-from tests.training.workers import fail, train_from_configuration, train_unevenly
+from tests.training.workers import fail, train_unevenly
 
 
 def load(folder, name):
@@ -19,17 +12,9 @@ def load(folder, name):
 
 @pytest.mark.slow
 def test_two_processes_train_like_one_and_stop_together(tmp_path) -> None:
-    write(tmp_path / "train.xyz", structures(12))
-    one, two = (small_config(tmp_path, output=str(tmp_path / name)) for name in ("serial", "parallel"))
-    for config in (one, two):
-        open_run_folder(config.run.output, resume=False, overwrite=False)
+    """A whole run from a configuration is in ``test_fit.py``."""
     train_unevenly(tmp_path / "one", 1)
-    run_in_parallel(train_from_configuration, 2, tmp_path / "two", two, 2)
-    train(dataclasses.replace(one, run=dataclasses.replace(one.run, overwrite=True)))
-    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("serial", "parallel")]
-    assert metrics[0]["steps"] == metrics[1]["steps"] == 9
-    assert metrics[1]["valid"] == pytest.approx(metrics[0]["valid"], rel=1e-3)
-
+    run_in_parallel(train_unevenly, 2, tmp_path / "two", 2)
     gradients, state, rows, best = load(tmp_path / "one", "result0.pt")
     for rank in (0, 1):
         other_gradients, other_state, other_rows, other_best = load(tmp_path / "two", f"result{rank}.pt")
@@ -49,9 +34,9 @@ def test_two_processes_train_like_one_and_stop_together(tmp_path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "error", "message"),
-    [("error", DataError, "^no labels at all$"), ("exit", TrainingError, "A training process died")],
+    ("kind", "processes", "error", "message"),
+    [("error", 2, DataError, "^no labels at all$"), ("exit", 1, TrainingError, "A training process died")],
 )
-def test_errors_of_a_process_are_reported(kind, error, message) -> None:
+def test_errors_of_a_process_are_reported(kind, processes, error, message) -> None:
     with pytest.raises(error, match=message):
-        run_in_parallel(fail, 2, kind)
+        run_in_parallel(fail, processes, kind)
