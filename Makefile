@@ -1,6 +1,6 @@
 # make demo   from nothing to molecular dynamics with a trained potential (results in demo_output/)
 # make test   the tests, doctests included
-# make test-fast  those of them that take no more than about half a second: two to three minutes on two cores
+# make test-fast  those of them that take no more than about a quarter of a second: about two minutes on two cores
 # make check  format, lint, types, layers and the markup of docstrings
 # make dev    only sets up the environment of the two above
 # make cluster  adds the optional torch-cluster (compiled from source: about ten minutes)

@@ -22,7 +22,7 @@ HERE = Path(__file__).parent
 BLANK = b64decode(
     b"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mP4DwABAQEAG7buVgAAAABJRU5ErkJggg=="
 )  # a PNG file
-LONG = HERE / "long.txt"  # tests that take more than about half a second, from `pytest --durations=0`
+LONG = HERE / "long.txt"  # tests that take more than about a quarter of a second, from `pytest --durations=0`
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by markers

@@ -11,10 +11,12 @@ def functions():
     """Names of all tests as they are in the list, by folder; those marked slow are left out."""
     found = {}
     for path in sorted(HERE.rglob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            slow = any("mark.slow" in ast.unparse(one) for one in getattr(node, "decorator_list", []))
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and not slow:
-                found.setdefault(path.parent, set()).add(f"{path.relative_to(HERE)}::{node.name}")
+        for node in ast.parse(path.read_text()).body:
+            inside = [(f"{node.name}::", one) for one in node.body] if isinstance(node, ast.ClassDef) else [("", node)]
+            for prefix, one in inside:
+                slow = any("mark.slow" in ast.unparse(mark) for mark in getattr(one, "decorator_list", []))
+                if isinstance(one, ast.FunctionDef) and one.name.startswith("test_") and not slow:
+                    found.setdefault(path.parent, set()).add(f"{path.relative_to(HERE)}::{prefix}{one.name}")
     return found
 
 

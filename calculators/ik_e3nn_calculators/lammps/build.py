@@ -12,6 +12,7 @@ import torch
 
 from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import MissingDependencyError
+from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.lammps.plugin import LIBRARIES, plugin_folder
 
@@ -28,6 +29,9 @@ class LammpsBuildSettings:
 
     output: str | None = None
     compiler: str | None = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def build_lammps(settings: LammpsBuildSettings) -> str:

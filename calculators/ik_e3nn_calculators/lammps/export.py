@@ -3,7 +3,7 @@
 import copy
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +20,7 @@ from ik_e3nn.models import InteratomicPotential, load_model, model_path
 from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges, trace, write_package
 from ik_e3nn.models.networks.interface import Receivers
 from ik_e3nn.private_folder import keep_compiler_private
+from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.lammps.operators import copied, exchanged
 
@@ -55,10 +56,13 @@ class LammpsExportSettings:
     dtype: Literal["float32", "float64"] | None = None
     charge: float | None = None
     spin: float | None = None
-    surface_normal: list[float] | None = None
-    surface_origin: list[float] | None = None
-    surface_x: list[float] | None = None
+    surface_normal: Sequence[float] | None = None
+    surface_origin: Sequence[float] | None = None
+    surface_x: Sequence[float] | None = None
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def export_lammps(settings: LammpsExportSettings) -> str:
