@@ -11,6 +11,7 @@ _EXTRA = 'pip install "ik-e3nn[{}]"'
 # What each package is needed for, and how to install it.
 _PACKAGES = {
     "h5py": ("reading hdf5 files needs h5py", _EXTRA.format("hdf5")),
+    "ipi": ("the driver of i-PI needs i-PI", _EXTRA.format("ipi")),
     "lightning": ("training needs Lightning", _EXTRA.format("train")),
     "openmm": ("simulations with OpenMM need openmm and openmmml", _EXTRA.format("openmm")),
     "rdkit": ("SMILES strings, SDF files, bonds of molecules and isotopes need RDKit", _EXTRA.format("chem")),

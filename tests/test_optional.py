@@ -17,6 +17,7 @@ from ik_e3nn_calculators import IKCalculator
 ROOT = Path(ik_e3nn.__file__).parents[1]
 OPTIONAL = (
     "h5py",
+    "ipi",
     "lightning",
     "openmm",
     "pytorch_lightning",
@@ -106,6 +107,7 @@ def test_what_is_missing_is_named_in_one_line(found, command, message) -> None:
     ("module", "message"),
     [
         ("h5py", r'hdf5 files needs h5py.*"ik-e3nn\[hdf5\]"'),
+        ("ipi.utils.units", r'the driver of i-PI needs i-PI.*"ik-e3nn\[ipi\]"'),
         ("openmm", r'simulations with OpenMM need openmm and openmmml.*"ik-e3nn\[openmm\]"'),
         ("rdkit.Chem", r'SMILES strings, SDF files, bonds of molecules and isotopes need RDKit.*"ik-e3nn\[chem\]"'),
         ("spglib", r'the symmetry of a slab needs spglib.*"ik-e3nn\[slab\]"'),

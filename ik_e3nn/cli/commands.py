@@ -131,6 +131,12 @@ COMMANDS = (
         example="model.safetensors -o model.pt2",
     ),
     Command(
+        "export ipi",
+        "the file through which i-PI loads the driver of ik_e3nn",
+        "ik_e3nn_calculators.ipi.export:export_ipi",
+        example="-o ik_pes.py",
+    ),
+    Command(
         "lammps build",
         "the plug-in of LAMMPS with pair_style ik_e3nn, compiled",
         "ik_e3nn_calculators.lammps.build:build_lammps",

@@ -57,6 +57,7 @@ COMMAND_LINES = {
     "dock": "CO --model model.st --host {} --poses=1 -o new",
     "info": "{}",
     "export lammps": "{} -o new.pt2",
+    "export ipi": "-o {}",
     "lammps build": "-o {}",
     "show-kernel": "{} -o new",
 }

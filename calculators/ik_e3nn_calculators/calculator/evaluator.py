@@ -1,6 +1,7 @@
 """From a structure to arrays: the part of a calculator that is independent of simulation engines."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -65,6 +66,7 @@ class Evaluator:
         model: A frozen potential, see ``prepare_model``.
         skin: Extra radius of the neighbor list in A.
         compile: Compile the model at the first structure; for small structures, the code uses one thread.
+        quiet: Do not warn about structures, because another evaluator warns about the like.
 
     Raises:
         DataError: The model is not a potential, or cannot be compiled.
@@ -76,8 +78,10 @@ class Evaluator:
         *,
         skin: float = 0.5,
         compile: bool = False,  # noqa: A002  (torch's word for it)
+        quiet: bool = False,
     ) -> None:
         check_arguments(skin=skin, compile=compile)
+        self._quiet = quiet
         self.model = as_potential(model)
         self.species = tuple(int(number) for number in model.species)
         self.inputs = frozenset(model.inputs)
@@ -96,7 +100,7 @@ class Evaluator:
         self._said: set[str] = set()  # warnings that hold for the present bonds
         self._stated: dict[str, float] = {}
         self._unused: tuple[str, Any] = ("", None)
-        self.watch = Watch(domain_of_model(model))
+        self.watch = Watch(None if quiet else domain_of_model(model))
         self._pbc: list[bool] | None = None
         self._edges: dict[str, Tensor] = {}
 
@@ -139,6 +143,14 @@ class Evaluator:
             ExplosionError: Energy or forces of the model are not finite; the message names the closest atoms.
         """
         graph = self.graph(atoms, inputs)
+        arrays = self.predict(graph, stress=stress, atomic_stress=atomic_stress, std=std)
+        check_explosion(arrays, graph, atoms)
+        return arrays
+
+    def predict(
+        self, graph: dict[str, Tensor], *, stress: bool, atomic_stress: bool = False, std: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
+        """Evaluate the model on a graph, or on several that are joined; see ``evaluate``."""
         num_edges = graph[fields.EDGE_INDEX].shape[1]
         small = num_edges < SMALL
         with one_thread() if small else nullcontext():
@@ -151,13 +163,7 @@ class Evaluator:
         wanted = [fields.ENERGY, fields.ENERGIES, fields.FORCES]
         wanted += [fields.STRESS] * stress + [fields.ATOMIC_VIRIALS] * atomic_stress
         wanted += [*fields.STDS] * (std and self.has_std)
-        arrays = {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
-        if not (np.isfinite(arrays[fields.ENERGY]).all() and np.isfinite(arrays[fields.FORCES]).all()):
-            raise ExplosionError(
-                f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check "
-                "the structure, or the model if such distances are in its training data"
-            )
-        return arrays
+        return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
 
     def _prepare_code(self, small: bool) -> None:
         """Compile for the present number of threads: at first, and again when a small system has grown."""
@@ -186,7 +192,7 @@ class Evaluator:
             for name in numbers:
                 check_stated(atoms, INFO_KEYS[name])
             self._stated = numbers
-            doubt = unlikely_charge(atoms) if "total_charge" in numbers else ""
+            doubt = unlikely_charge(atoms) if "total_charge" in numbers and not self._quiet else ""
             if doubt:
                 _log.warning("%s", doubt)
         scalars = {name: self._float([value]) for name, value in numbers.items()}
@@ -254,7 +260,7 @@ class Evaluator:
 
     def _say(self, warning: str, *values: str, now: bool) -> None:
         """Warn if a warning holds for the present bonds and did not hold before."""
-        if now and warning not in self._said:
+        if now and warning not in self._said and not self._quiet:
             _log.warning(warning, *values)
         self._said = (self._said | {warning}) if now else (self._said - {warning})
 
@@ -269,7 +275,7 @@ class Evaluator:
             return
         check_possible(atoms)
         before, self._unused = self._unused[0], (found, bonds)
-        if found == before:
+        if found == before or self._quiet:
             return
         for name, key in NUMBER_KEYS.items():
             if name not in self.inputs and structure_number(atoms, key) not in (USUAL[key], None):
@@ -285,6 +291,19 @@ class Evaluator:
     def _float64(self, values: Any) -> Tensor:
         """Numbers in double precision, on the model's device."""
         return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+
+def check_explosion(arrays: Mapping[str, NDArray[np.float64]], graph: Mapping[str, Tensor], atoms: Atoms) -> None:
+    """Raise an error if the predicted energy or forces of a structure are not finite.
+
+    Raises:
+        ExplosionError: The message names the closest atoms.
+    """
+    if not (np.isfinite(arrays[fields.ENERGY]).all() and np.isfinite(arrays[fields.FORCES]).all()):
+        raise ExplosionError(
+            f"the model's energy or forces are NaN or infinite: {closest_pair(graph)}, in {atoms.symbols}; check "
+            "the structure, or the model if such distances are in its training data"
+        )
 
 
 def _same(first: NDArray[Any] | None, second: NDArray[Any] | None) -> bool:

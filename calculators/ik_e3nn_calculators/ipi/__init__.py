@@ -1,0 +1,1 @@
+"""i-PI: the driver that it loads, and the file that names the driver."""
