@@ -118,7 +118,7 @@ class Surroundings(ExactModule):
         frames = self.frames(graph)
         if not torch.compiler.is_compiling():
             periodic = graph[fields.CELL].to(frames.dtype) * graph[fields.PBC][:, :, None]
-            fixed = periodic - periodic @ self.free_directions(frames)
+            fixed = (periodic - periodic @ self.free_directions(frames)).detach()
             if fixed.numel() and float(fixed.abs().max()) > 1e-6 * float(periodic.abs().max()):
                 raise DataError(
                     f"the structure is periodic in a direction in which the {self.kind} of the model fixes positions; "

@@ -24,6 +24,7 @@ from ik_e3nn.graph.build import batch_graphs, build_graph, surface_vectors
 from ik_e3nn.graph.check import check_graph
 from ik_e3nn.graph.edges import edge_vectors
 from ik_e3nn.graph.fields import FIELDS, SURROUNDINGS, Field
+from ik_e3nn.graph.join import joined_graphs
 from ik_e3nn.graph.molecular import Connectivity, build_molecular_graph
 from ik_e3nn.graph.neighbors.closest import closest_pair
 from ik_e3nn.graph.neighbors.coordination import average_neighbors
@@ -62,6 +63,7 @@ __all__ = [
     "get_bonds",
     "get_shares",
     "has_bonds",
+    "joined_graphs",
     "near_pairs",
     "nearest_edges",
     "neighbor_list",

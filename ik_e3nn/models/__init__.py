@@ -3,7 +3,9 @@
 from ik_e3nn.models.compiled.potential import CompileWarning, compile_for_training, compile_potential
 from ik_e3nn.models.files.checkpoint import load_model, read_model_info, save_model
 from ik_e3nn.models.files.pretrained import base_model_path, model_files, model_path
+from ik_e3nn.models.networks.energies import batch_of, energies_of
 from ik_e3nn.models.networks.forecaster import Forecaster
+from ik_e3nn.models.networks.hessian import hessian, hessian_products
 from ik_e3nn.models.networks.hyperparameters import PRESETS
 from ik_e3nn.models.networks.interface import EdgePotential, Potential
 from ik_e3nn.models.networks.owned import predict_owned
@@ -31,9 +33,13 @@ __all__ = [
     "Potential",
     "StoredModel",
     "base_model_path",
+    "batch_of",
     "compile_for_training",
     "compile_potential",
+    "energies_of",
     "extended",
+    "hessian",
+    "hessian_products",
     "load_model",
     "model_files",
     "model_path",

@@ -4,7 +4,7 @@ import difflib
 import threading
 from collections.abc import Sequence
 from os import PathLike
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -12,11 +12,12 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
+from torch import nn
 
-from ik_e3nn.errors import ConfigError
+from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.memory import keep_freed_memory
-from ik_e3nn.models import Potential
+from ik_e3nn.models import Potential, hessian
 from ik_e3nn.models.files.pretrained import BASE_METHOD
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
@@ -191,6 +192,37 @@ class IKCalculator(Calculator):
         """
         with self._lock:
             return super().get_property(name, atoms, allow_calculation)
+
+    def get_hessian(self, atoms: Atoms | None = None, indices: Sequence[int] | None = None) -> NDArray[np.float64]:
+        """Second derivatives of the energy by positions, computed analytically.
+
+        Constraints of the structure are not applied. See ``ik_e3nn.models.hessian_products`` for products with vectors
+        without the whole Hessian.
+
+        Args:
+            atoms: The structure, or None for the last one.
+            indices: n of the atoms, for the part of the Hessian of these with the others held; all by default.
+
+        Returns:
+            (3n, 3n), in eV/A^2; rows are x, y and z of the first atom, then those of the second, ...
+
+        Raises:
+            DataError: There is no structure, an index is not that of an atom or occurs twice, or the model is no
+                potential of this package.
+            IKError: As for the energy.
+
+        Example:
+            >>> from ase.build import molecule
+            >>> IKCalculator("base").get_hessian(molecule("H2O")).shape
+            (9, 9)
+        """
+        structure = self.atoms if atoms is None else atoms
+        if structure is None:
+            raise DataError("there is no structure for the Hessian; give one, get_hessian(atoms)")
+        with self._lock:
+            graph = self._whole.graph(structure, input_snapshot(structure, self._whole.inputs))
+            bound = self._whole.max_edges
+            return hessian(cast(nn.Module, self.model), graph, atoms=indices, max_edges=bound).cpu().numpy()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"}

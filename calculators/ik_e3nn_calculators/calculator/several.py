@@ -1,14 +1,12 @@
 """Several similar structures at once, as in path integrals: each has a neighbor list of its own."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ik_e3nn.graph import fields
+from ik_e3nn.graph import fields, joined_graphs
 from ik_e3nn.models import Potential
 from ik_e3nn_calculators.calculator.evaluator import Evaluator, check_explosion
 from ik_e3nn_calculators.calculator.inputs import input_snapshot
@@ -87,25 +85,3 @@ class SeveralEvaluator:
         for one, graph, atoms in zip(found, graphs, structures, strict=True):
             check_explosion(one, graph, atoms)
         return found
-
-
-def joined_graphs(graphs: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Join graphs with the same tensors to a batch; for the small graphs of one step faster than ``batch_graphs``.
-
-    Args:
-        graphs: Plain dicts of tensors by the names of ``fields.FIELDS``, at least one, each of one structure.
-
-    Example:
-        >>> one = {"batch": torch.zeros(2, dtype=torch.long), "edge_index": torch.tensor([[0, 1], [1, 0]])}
-        >>> joined_graphs([one, one])["edge_index"].tolist()
-        [[0, 1, 2, 3], [1, 0, 3, 2]]
-    """
-    if len(graphs) == 1:
-        return dict(graphs[0])
-    batch = {name: torch.cat([graph[name] for graph in graphs], int(name == fields.EDGE_INDEX)) for name in graphs[0]}
-    device = batch[fields.BATCH].device
-    atoms = torch.tensor([graph[fields.BATCH].shape[0] for graph in graphs], device=device)
-    edges = torch.tensor([graph[fields.EDGE_INDEX].shape[1] for graph in graphs], device=device)
-    batch[fields.BATCH] = torch.arange(len(graphs), device=device).repeat_interleave(atoms)
-    batch[fields.EDGE_INDEX] = batch[fields.EDGE_INDEX] + (atoms.cumsum(0) - atoms).repeat_interleave(edges)
-    return batch

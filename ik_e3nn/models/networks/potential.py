@@ -298,10 +298,15 @@ class InteratomicPotential(StoredModel):
             gradients = _gradients(energies, variables, create_graph=create_graph)
         return energies if create_graph else energies.detach(), *gradients
 
-    def site_energies(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Tensor:
-        """Energy of every atom (N,), or of every owned atom, in eV, float64, from the output of ``prepare``."""
+    def site_energies(
+        self, edges: Mapping[str, Tensor], receivers: Receivers | None = None, *, tiled: bool = True
+    ) -> Tensor:
+        """Energy of every atom (N,), or of every owned atom, in eV, float64, from the output of ``prepare``.
+
+        Without tiles, ``max_edges`` is ignored, so that the energies can be differentiated more than once.
+        """
         owned = None if receivers is None else receivers.counts[-1]
-        return self._read(self.node_features(edges, receivers), edges, owned)
+        return self._read(self.node_features(edges, receivers, tiled=tiled), edges, owned)
 
     def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor], owned: int | None = None) -> Tensor:
         """Site energies from the features after each interaction."""
@@ -342,7 +347,9 @@ class InteratomicPotential(StoredModel):
             features = nn.functional.pad(features, (0, added.shape[1] - features.shape[1])) + PLACE_SHARE * added
         return features
 
-    def node_features(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Iterator[Tensor]:
+    def node_features(
+        self, edges: Mapping[str, Tensor], receivers: Receivers | None = None, *, tiled: bool = True
+    ) -> Iterator[Tensor]:
         """Features of atoms after each interaction, (N, its irreps_out.dim), from the output of ``prepare``.
 
         With ``receivers``, each interaction computes only as many of the first atoms as they say.
@@ -351,7 +358,7 @@ class InteratomicPotential(StoredModel):
         if self.surroundings is not None:
             vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
         neighbors = Edges(edges[fields.SENDERS], edges[fields.OWNERS], vectors, edges.get(fields.BONDS))
-        max_edges = None if self.training else self.max_edges
+        max_edges = self.max_edges if tiled and not self.training else None
         if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # all kernels share the geometry
             first = cast(Interaction, self.interactions[0])
             neighbors = neighbors._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))

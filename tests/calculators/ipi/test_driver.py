@@ -58,8 +58,10 @@ def test_the_virial_is_minus_the_derivative_of_the_energy_by_the_strain(tmp_path
         assert -virial[row, column] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
-def test_beads_together_have_the_results_of_beads_alone(tmp_path):
+def test_beads_together_have_the_results_of_beads_alone_in_one_call_of_the_model(tmp_path):
     together, alone = driver(tmp_path, crystal()), driver(tmp_path, crystal())
+    calls = []
+    together._several.model.register_forward_hook(lambda *_: calls.append(1))
     for round_ in range(3):
         beads = [crystal() for _ in range(4)]
         for number, bead in enumerate(beads):
@@ -69,6 +71,7 @@ def test_beads_together_have_the_results_of_beads_alone(tmp_path):
         for many, one in zip(together(list(cells), list(positions)), map(alone, cells, positions), strict=True):
             for a, b in zip(many[:3], one[:3], strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+    assert len(calls) == 3
 
 
 def test_several_beads_cause_one_warning(tmp_path, caplog):
