@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -36,9 +37,10 @@ class EnergyAndForces:
         self._evaluator: Evaluator | None = None
         self._inputs: Snapshot = {}
         self._offset = 0.0
+        self._lock = threading.Lock()
 
     def __call__(self, state: Any) -> tuple[float, NDArray[np.float64]]:
-        """Evaluate.
+        """Evaluate; Contexts of one system share this object, and take turns if they run in threads.
 
         Args:
             state: OpenMM's State, with positions and, for a periodic system, the cell.
@@ -46,12 +48,13 @@ class EnergyAndForces:
         Raises:
             ExplosionError: Energy or forces are not finite; OpenMM raises an OpenMMException with the message.
         """
-        evaluator = self._evaluator or self._start()
-        atoms = self._atoms
-        atoms.positions[:] = state.getPositions(asNumpy=True)._value * A_PER_NM
-        if atoms.pbc.any():
-            atoms.cell[:] = state.getPeriodicBoxVectors(asNumpy=True)._value * A_PER_NM
-        outputs = evaluator.evaluate(atoms, self._inputs, stress=False, atomic_stress=False)
+        with self._lock:
+            evaluator = self._evaluator or self._start()
+            atoms = self._atoms
+            atoms.positions[:] = state.getPositions(asNumpy=True)._value * A_PER_NM
+            if atoms.pbc.any():
+                atoms.cell[:] = state.getPeriodicBoxVectors(asNumpy=True)._value * A_PER_NM
+            outputs = evaluator.evaluate(atoms, self._inputs, stress=False, atomic_stress=False)
         energy = float(outputs[fields.ENERGY].item()) - self._offset
         return energy / KJ_PER_MOL, outputs[fields.FORCES] * (A_PER_NM / KJ_PER_MOL)
 

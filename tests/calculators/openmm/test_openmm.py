@@ -2,6 +2,7 @@
 
 import copy
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -105,6 +106,22 @@ def test_a_system_survives_xml_without_the_model_file(tmp_path):
     path.unlink()
     assert_same(results(context_of(openmm.XmlSerializer.deserialize(text), atoms)), expected)
     assert_same(results(context_of(copy.deepcopy(system), atoms)), expected)
+
+
+def test_contexts_of_one_system_can_run_in_threads():
+    made, atoms = model(), isolated()
+    system = potential(made).createSystem(topology_of(atoms))
+    structures = [atoms.copy() for _ in range(3)]
+    for seed, one in enumerate(structures):
+        one.rattle(0.1, seed=seed + 1)
+    contexts = [context_of(system, one) for one in structures]
+    expected = [reference(one, made) for one in structures]
+    with ThreadPoolExecutor(3) as threads:
+        for _ in range(20):
+            for context, one in zip(contexts, structures, strict=True):
+                context.setPositions(one.positions / 10)  # so that forces are computed anew
+            for found, wanted in zip(threads.map(results, contexts), expected, strict=True):
+                assert_same(found, wanted)
 
 
 def test_the_energies_of_isolated_atoms_can_be_subtracted():
