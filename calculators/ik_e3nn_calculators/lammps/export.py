@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from ase import Atoms
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 
-from ik_e3nn.errors import DataError, MissingInputError
-from ik_e3nn.graph import build_graph, fields
+from ik_e3nn.errors import DataError
+from ik_e3nn.graph import fields
 from ik_e3nn.models import InteratomicPotential, load_model, model_path
 from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges, trace, write_package
 from ik_e3nn.models.networks.interface import Receivers
 from ik_e3nn.private_folder import keep_compiler_private
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
+from ik_e3nn_calculators.lammps.inputs import SURROUNDINGS, declared
 from ik_e3nn_calculators.lammps.operators import copied, exchanged
 
 _log = logging.getLogger(__name__)
@@ -29,7 +29,6 @@ _log = logging.getLogger(__name__)
 FORMAT = 1  # of the metadata, which the pair style reads
 OWNED, POSITIONS = "owned", fields.POSITIONS
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # relative to the largest energy or derivative
-_SURROUNDINGS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)
 
 
 @dataclass
@@ -87,7 +86,7 @@ def export_lammps(settings: LammpsExportSettings) -> str:
     if stored.potential is None:
         raise DataError(f"the model {settings.model} predicts no energies, which LAMMPS needs")
     model = stored.potential if settings.dtype is None else stored.potential.to(getattr(torch, settings.dtype))
-    info = {"charge": settings.charge, "spin": settings.spin} | {key: getattr(settings, key) for key in _SURROUNDINGS}
+    info = {"charge": settings.charge, "spin": settings.spin} | {key: getattr(settings, key) for key in SURROUNDINGS}
     package_for_lammps(model, path, {key: value for key, value in info.items() if value is not None})
     return (
         f"{path}: {', '.join(chemical_symbols[z] for z in model.species)}, {_name(model.dtype)}, cutoff {model.r_max} A"
@@ -145,7 +144,7 @@ class OwnedEnergies(nn.Module):
         super().__init__()
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         self.model.max_edges = None
-        graph = _declared(model, info)
+        graph = declared(model, info)
         self.numbers = {name: float(graph[name]) for name in model.node_embedding.inputs}
         identity = torch.eye(3, dtype=torch.float64)
         frame, free, origin = identity, identity, torch.zeros(3, dtype=torch.float64)
@@ -235,27 +234,6 @@ class _WithWeights(nn.Module):
         """The outputs of the graph."""
         result: tuple[Tensor, ...] = self.graph([getattr(self, name) for name in self.names], inputs)
         return result
-
-
-def _declared(model: InteratomicPotential, info: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The graph of one atom with the declared inputs, checked as for every structure."""
-    if fields.BOND_TYPES in model.inputs:
-        raise DataError(
-            "the model uses bond types, and pair_style ik_e3nn cannot give it any: LAMMPS knows bonds, but not whether "
-            "they are single, double or aromatic. Use the ASE calculator, or a model without bond_types"
-        )
-    keys = {fields.TOTAL_CHARGE: "charge", fields.SPIN: "spin"}
-    for name, key in keys.items():
-        if name in model.inputs and key not in info:
-            raise MissingInputError(
-                f"the model uses {name}: give its value, which holds for the whole box, with --{key}"
-            )
-    used = {keys[name] for name in keys if name in model.inputs}
-    unused = sorted(set(info) - used - (set(_SURROUNDINGS) if model.surroundings is not None else set()))
-    if unused:
-        raise DataError(f"the model does not use {', '.join(unused)}: leave it out")
-    graph = build_graph(Atoms([model.species[0]], [[0, 0, 0]], info=dict(info)), model.r_max, dtype=torch.float64)
-    return {key: graph[key] for key in graph.keys()}
 
 
 def _compare(package: Any, owned: OwnedEnergies) -> None:

@@ -50,6 +50,11 @@ constexpr double REAL_PER_METAL = 23.060549; // kcal/mol in one eV, as in LAMMPS
 
 double now() { return MPI_Wtime(); }
 
+std::string first_line(const std::exception &problem) {
+  const std::string text = problem.what();
+  return text.substr(0, text.find('\n'));
+}
+
 // Without this, glibc returns the memory of large tensors after every step, and the next step takes twice as long.
 void keep_freed_memory() {
 #if defined(__GLIBC__)
@@ -135,7 +140,7 @@ class PairIK : public Pair {
       c10::InferenceMode guard;
       outputs = package->run(inputs);
     } catch (const std::exception &problem) {
-      error->one(FLERR, "the model failed: {}", problem.what());
+      error->one(FLERR, "the model failed: {}", first_line(problem));
     }
     time_model += now() - ready - time_exchange;
     add(outputs);
@@ -241,7 +246,7 @@ class PairIK : public Pair {
     } catch (const LAMMPSException &) {
       throw;
     } catch (const std::exception &problem) {
-      error->all(FLERR, "the model {} cannot be loaded: {}", path, problem.what());
+      error->all(FLERR, "the model {} cannot be loaded: {}", path, first_line(problem));
     }
   }
 

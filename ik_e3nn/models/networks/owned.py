@@ -17,11 +17,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ik_e3nn.conv import ReceiverBlocks
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models.networks.interface import Exchange, Receivers
 from ik_e3nn.models.networks.potential import InteratomicPotential
 
+EDGE_GRADIENTS = "edge_gradients"
 _OF_ATOMS = (fields.ATOMIC_NUMBERS, fields.POSITIONS, fields.BATCH)
 _OF_EDGES = (fields.EDGE_SHIFTS, fields.BOND_TYPES)
 
@@ -46,7 +48,8 @@ def predict_owned(
 
     Returns:
         By the names of ``fields.OUTPUTS``: ``energy`` (1,) and ``energies`` (R,) in eV, float64; ``forces`` (N, 3) in
-        eV/A; ``atomic_virials`` (N, 3, 3) in eV, whose sum over all processes is stress times volume.
+        eV/A; ``atomic_virials`` (N, 3, 3) in eV, whose sum over all processes is stress times volume. And
+        ``edge_gradients`` (E, 3) in eV/A, the derivative of E with respect to each edge vector.
 
     Raises:
         UnknownSpeciesError: The graph has an element for which the model was not made.
@@ -72,7 +75,8 @@ def predict_owned(
     else:
         kept = torch.argsort(distance, stable=True)[: int((distance <= near).sum())]
         counts = tuple(int((distance < near - layer).sum()) for layer in range(num_layers))
-    part = _subgraph(graph, kept, distance < near)
+    used = (distance < near)[graph[fields.EDGE_INDEX][1]]
+    part = _subgraph(graph, kept, used)
     with torch.no_grad():
         edges = model.prepare(part)
         energies, *gradients = model.energies_and_gradients(
@@ -82,6 +86,7 @@ def predict_owned(
     for name in (fields.FORCES, fields.ATOMIC_VIRIALS):
         rows = out[name]
         out[name] = rows.new_zeros(num_atoms, *rows.shape[1:]).index_copy(0, kept, rows)
+    out[EDGE_GRADIENTS] = _by_edges(gradients[0], part[fields.EDGE_INDEX][1], used)
     return out
 
 
@@ -96,12 +101,20 @@ def _distances(edge_index: Tensor, num_owned: int, num_atoms: int, largest: int)
     return distance
 
 
-def _subgraph(graph: Mapping[str, Tensor], atoms: Tensor, receives: Tensor) -> dict[str, Tensor]:
-    """The graph of some atoms, in this order, with the edges to those atoms that receive, (N,)."""
-    number = torch.full_like(receives, -1, dtype=torch.long)
-    number[atoms] = torch.arange(len(atoms), device=atoms.device)
+def _by_edges(gradient: Tensor, receivers: Tensor, used: Tensor) -> Tensor:
+    """Derivatives by all edge vectors (E, 3) from those in blocks (K, w, 3) of the used ones (E,)."""
+    slots = ReceiverBlocks.from_receivers(receivers, int(receivers.max()) + 1 if receivers.numel() else 0).slots
+    rows = gradient.new_zeros(receivers.shape[0] + 1, 3)  # the last row is that of empty places
+    found = gradient.new_zeros(used.shape[0], 3)
+    found[used] = rows.index_copy(0, slots.flatten(), gradient.flatten(0, 1))[:-1]
+    return found
+
+
+def _subgraph(graph: Mapping[str, Tensor], atoms: Tensor, used: Tensor) -> dict[str, Tensor]:
+    """The graph of some atoms, in this order, with some of the edges, (E,)."""
     edge_index = graph[fields.EDGE_INDEX]
-    used = receives[edge_index[1]]
+    number = torch.full((graph[fields.ATOMIC_NUMBERS].shape[0],), -1, device=atoms.device)
+    number[atoms] = torch.arange(len(atoms), device=atoms.device)
     of_atoms = {name: graph[name][atoms] for name in _OF_ATOMS}
     of_edges = {name: graph[name][used] for name in _OF_EDGES if name in graph}
     return {**graph, **of_atoms, **of_edges, fields.EDGE_INDEX: number[edge_index[:, used]]}

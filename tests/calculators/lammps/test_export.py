@@ -64,7 +64,7 @@ def test_the_metadata_tell_what_the_pair_style_must_know():
 
 
 def test_inputs_that_lammps_cannot_give_are_refused():
-    with pytest.raises(DataError, match="the model uses bond types, and pair_style ik_e3nn cannot give it any"):
+    with pytest.raises(DataError, match="the model uses bond types, which LAMMPS cannot give it"):
         OwnedEnergies(potential(inputs=["bond_types"]), {})
     with pytest.raises(MissingInputError, match="the model uses total_charge: give its value, .* with --charge"):
         OwnedEnergies(potential(inputs=["total_charge"]), {})
