@@ -46,8 +46,8 @@ def plugin(tmp_path_factory):
     return made_once(tmp_path_factory, "lammps-plugin", lambda folder: build_lammps(LammpsBuildSettings(str(folder))))
 
 
-@pytest.fixture(scope="session")
-def packages(tmp_path_factory):
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory, quick_compiler):
     def fill(folder):
         for name, (make, info) in MODELS.items():
             package_for_lammps(make(), folder / f"{name}.pt2", info)

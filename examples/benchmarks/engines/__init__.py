@@ -1,0 +1,1 @@
+"""Engines against the ASE calculator."""
