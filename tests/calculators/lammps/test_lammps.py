@@ -34,8 +34,8 @@ def potential(**options):
 
 MODELS = {
     "O3": (potential, {}),
-    "SO2": (
-        lambda: potential(group="SO2", inputs=["surface", "total_charge"]),
+    "surface": (
+        lambda: potential(group="Cinfv", inputs=["surface", "total_charge"]),
         {"charge": 1, "surface_origin": [0, 0, 1.0]},
     ),
 }
@@ -126,15 +126,15 @@ def test_the_calculator_of_ase_has_the_same_results(engine, make, processes):
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_charged_molecule_over_a_surface(engine, packages, processes):
-    """The groups without inversion see the sign of edge vectors; strains are defined along the surface only."""
-    engine.model = packages / "SO2.pt2"
+    """Beside a surface the sign of edge vectors matters, and strains are defined along the surface only."""
+    engine.model = packages / "surface.pt2"
     atoms = crystal()
     atoms.set_cell([[9.2, 0, 0], [1.4, 10.0, 0], [0, 0, 20.0]])
     atoms.positions[:, 2] += 2.0
     atoms.pbc = (True, True, False)
     turned, found = engine.predict(atoms, processes)
     turned.info |= {"charge": 1, "surface_origin": [0, 0, 1.0]}
-    turned.calc = IKCalculator(MODELS["SO2"][0]())
+    turned.calc = IKCalculator(MODELS["surface"][0]())
     forces, stress = turned.get_forces(), turned.get_stress()
     assert abs(forces.sum(0)[2]) > 1e-3  # the surface pushes back
     assert found["energy"] == pytest.approx(turned.get_potential_energy(), rel=EXACT)
