@@ -109,6 +109,13 @@ COMMANDS = (
         continues=True,
     ),
     Command(
+        "vibrations",
+        "frequencies, zero-point energy and thermochemistry of a structure file or a SMILES string",
+        "ik_e3nn_calculators.vibrations.run:run_vibrations",
+        positional=("structure",),
+        example="CCO",
+    ),
+    Command(
         "dock",
         "poses of a molecule over a surface or in a site",
         "ik_e3nn_calculators.dock:run_dock",

@@ -54,6 +54,7 @@ COMMAND_LINES = {
     "predict": "gap.st {} -o new.csv",
     "md": "{} --model model.st --steps=1 -o new",
     "relax": "CO --model {} -o new",
+    "vibrations": "CO --model {} -o new",
     "dock": "CO --model model.st --host {} --poses=1 -o new",
     "info": "{}",
     "export lammps": "{} -o new.pt2",

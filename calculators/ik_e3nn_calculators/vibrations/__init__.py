@@ -1,0 +1,1 @@
+"""Vibrations: frequencies, zero-point energy and thermochemistry."""
