@@ -21,7 +21,7 @@ from torch_sim.models.interface import validate_model_outputs  # noqa: E402
 
 from ik_e3nn_calculators.torchsim import IKModel  # noqa: E402
 
-LISTS = [
+LISTS = [  # all of TorchSim's, with vesin[torch]
     "torchsim_nl", "alchemiops_nl_n2", "alchemiops_nl_cell_list", "torch_nl_linked_cell", "torch_nl_n2", "vesin_nl",
     "vesin_nl_ts",
 ]  # fmt: skip
