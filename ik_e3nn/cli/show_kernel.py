@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ik_e3nn import pictures
 from ik_e3nn.atomic import together
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.pictures import save
 from ik_e3nn.settings import Seed, check_settings
 from ik_e3nn.user_path import user_path
 
@@ -85,7 +85,7 @@ def show_kernel(settings: ShowKernelSettings) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     with together(*paths.values()):
         for name, figure in figures.items():
-            save(figure, paths[name])
+            pictures.save(figure, paths[name])
     lines = [str(path) for path in paths.values()]
     lines += [
         f"turned by an element {name} of {kernel.group.name}: relative error {e:.1e}" for name, e in errors.items()
