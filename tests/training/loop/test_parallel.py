@@ -35,7 +35,7 @@ def test_two_processes_train_like_one_and_stop_together(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "processes", "error", "message"),
-    [("error", 2, DataError, "^no labels at all$"), ("exit", 1, TrainingError, "A training process died")],
+    [("error", 2, DataError, "^no labels at all$"), ("exit", 2, TrainingError, "A training process died")],
 )
 def test_errors_of_a_process_are_reported(kind, processes, error, message) -> None:
     with pytest.raises(error, match=message):
