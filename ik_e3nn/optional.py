@@ -14,6 +14,7 @@ _PACKAGES = {
     "ipi": ("the driver of i-PI needs i-PI", _EXTRA.format("ipi")),
     "lightning": ("training needs Lightning", _EXTRA.format("train")),
     "openmm": ("simulations with OpenMM need openmm and openmmml", _EXTRA.format("openmm")),
+    "phonopy": ("phonons need phonopy", _EXTRA.format("phonopy")),
     "rdkit": ("SMILES strings, SDF files, bonds of molecules and isotopes need RDKit", _EXTRA.format("chem")),
     "spglib": ("the symmetry of a slab needs spglib", _EXTRA.format("slab")),
     "tblite": ("labels of GFN2-xTB need tblite", _EXTRA.format("xtb")),

@@ -109,6 +109,7 @@ def test_what_is_missing_is_named_in_one_line(found, command, message) -> None:
         ("h5py", r'hdf5 files needs h5py.*"ik-e3nn\[hdf5\]"'),
         ("ipi.utils.units", r'the driver of i-PI needs i-PI.*"ik-e3nn\[ipi\]"'),
         ("openmm", r'simulations with OpenMM need openmm and openmmml.*"ik-e3nn\[openmm\]"'),
+        ("phonopy", r'phonons need phonopy.*"ik-e3nn\[phonopy\]"'),
         ("rdkit.Chem", r'SMILES strings, SDF files, bonds of molecules and isotopes need RDKit.*"ik-e3nn\[chem\]"'),
         ("spglib", r'the symmetry of a slab needs spglib.*"ik-e3nn\[slab\]"'),
         ("tblite.ase", r'labels of GFN2-xTB need tblite.*"ik-e3nn\[xtb\]"'),

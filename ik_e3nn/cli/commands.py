@@ -116,6 +116,13 @@ COMMANDS = (
         example="CCO",
     ),
     Command(
+        "phonons",
+        "phonons of a crystal: bands, density of states, heat capacity",
+        "ik_e3nn_calculators.phonons.run:run_phonons",
+        positional=("structure",),
+        example="si.cif --model model.safetensors --supercell 3 3 3",
+    ),
+    Command(
         "dock",
         "poses of a molecule over a surface or in a site",
         "ik_e3nn_calculators.dock:run_dock",

@@ -55,6 +55,7 @@ COMMAND_LINES = {
     "md": "{} --model model.st --steps=1 -o new",
     "relax": "CO --model {} -o new",
     "vibrations": "CO --model {} -o new",
+    "phonons": "{} --model model.st -o new",
     "dock": "CO --model model.st --host {} --poses=1 -o new",
     "info": "{}",
     "export lammps": "{} -o new.pt2",

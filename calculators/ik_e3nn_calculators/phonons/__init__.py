@@ -1,0 +1,1 @@
+"""Phonons of crystals through phonopy."""
