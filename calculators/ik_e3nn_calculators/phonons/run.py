@@ -133,7 +133,8 @@ def _finish(phonon: Any, settings: PhononSettings, folder: Path, *, converged: b
     bands = np.array(phonon.qpoints.frequencies) * PER_CM
     phonon.run_mesh(settings.mesh, is_gamma_center=True)
     mesh = np.array(phonon.mesh.frequencies) * PER_CM
-    phonon.run_thermal_properties(temperatures=[0.0, settings.temperature])
+    # Acoustic modes at zero wave vector are translations: their rounded frequencies would count as vibrations.
+    phonon.run_thermal_properties(temperatures=[0.0, settings.temperature], exclude_gamma_acoustic=True)
     thermal = phonon.thermal_properties
     lowest = float(min(bands.min(), mesh.min()))
     parts = [] if converged else ["the structure is not relaxed"]
