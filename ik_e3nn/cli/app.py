@@ -125,7 +125,7 @@ def _dispatch(words: list[str]) -> int:
 def overview() -> str:
     """The help of the program itself."""
     rows = [f"  {command.name:<14} {command.summary}" for command in COMMANDS]
-    examples = [f"  {PROGRAM} {command.name} {command.example}" for command in COMMANDS]
+    examples = [f"  {PROGRAM} {command.name} {command.example}".rstrip() for command in COMMANDS]
     return "\n".join(
         [
             f"usage: {PROGRAM} COMMAND [options]",
