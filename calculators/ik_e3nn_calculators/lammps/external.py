@@ -15,6 +15,8 @@ from ik_e3nn.models import InteratomicPotential, predict_owned
 from ik_e3nn_calculators.calculator.model import ModelLike, prepare_model
 from ik_e3nn_calculators.lammps.inputs import constants
 
+SKIN = 1.0  # A, of LAMMPS's neighbor lists, which also say when ghosts are made anew
+
 
 def attach(
     lmp: Any,
@@ -30,11 +32,11 @@ def attach(
     """Let a potential give the forces of a ``fix external``.
 
     Each process computes what its ghosts need as well (a halo), which costs more than the exchange of the pair style.
-    Before, the input must have, with CUTOFF the number of interactions times the cutoff of the model plus the skin::
+    It sets LAMMPS's skin to 1 A, and the distance up to which there are ghosts, as the halo needs it; do not change
+    these afterwards. Before, the input must have, with R_MAX the cutoff of the model::
 
         pair_style zero R_MAX nocoeff
         pair_coeff * *
-        comm_modify cutoff CUTOFF
         fix NAME all external pf/callback 1 1
         fix_modify NAME energy yes virial yes
 
@@ -63,6 +65,8 @@ def attach(
     if max_edges is not None:
         potential.max_edges = max_edges
     callback = ExternalForces(lmp, fix, potential, elements, comm, info or {})
+    lmp.command(f"neighbor {SKIN} bin")  # with fewer ghosts, forces would be wrong without a message
+    lmp.command(f"comm_modify cutoff {len(potential.interactions) * potential.r_max + SKIN}")
     lmp.set_fix_external_callback(fix, callback, lmp)
     return callback
 

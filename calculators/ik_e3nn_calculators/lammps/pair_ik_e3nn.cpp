@@ -55,7 +55,7 @@ std::string first_line(const std::exception &problem) {
   return text.substr(0, text.find('\n'));
 }
 
-// Without this, glibc returns the memory of large tensors after every step, and the next step takes twice as long.
+// Without this, glibc returns the memory of large tensors after every step, and the next step begins with page faults.
 void keep_freed_memory() {
 #if defined(__GLIBC__)
   mallopt(M_MMAP_THRESHOLD, 1 << 30);

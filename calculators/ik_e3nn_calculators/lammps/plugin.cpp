@@ -1,7 +1,7 @@
 // What LAMMPS loads: it loads the pair style beside it, with libraries that take their own symbols first.
 //
 // LAMMPS contains functions of LAPACK and BLAS under their usual names. Linked into LAMMPS directly, torch would call
-// these instead of its own, and products of float64 matrices would take ten times as long.
+// these slower ones instead of its own, and a step in float64 would take twice as long.
 
 #include <dlfcn.h>
 

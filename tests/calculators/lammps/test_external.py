@@ -58,7 +58,7 @@ def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, processes):
     turned = engine.write(atoms)
     lines = engine.commands(atoms)[:-2]  # without the pair style
     lines += [
-        f"pair_style zero {CUTOFF} nocoeff", "pair_coeff * *", f"comm_modify cutoff {2 * CUTOFF + 1.0}",
+        f"pair_style zero {CUTOFF} nocoeff", "pair_coeff * *",
         "fix ik all external pf/callback 1 1", "fix_modify ik energy yes virial yes",
         "fix move all nve", "timestep 0.0001", "compute p all pressure NULL pair fix",
         "thermo_style custom step pe c_p[*]",
