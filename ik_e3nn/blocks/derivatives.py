@@ -10,10 +10,28 @@ completed: if it has no volume, the stress is NaN. In surroundings such as a sur
 are defined; the other components are zero.
 """
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
 from ik_e3nn.conv import segment_sum
+
+
+def leaves(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """Those of the named tensors that are present, as leaves of a new autograd graph."""
+    return {name: tensors[name].detach().requires_grad_(True) for name in names if name in tensors}
+
+
+def gradients(energy: Tensor, variables: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
+    """Derivatives of an energy () with respect to variables, of their shapes; zero where it does not depend on one."""
+    return torch.autograd.grad(
+        energy,
+        list(variables.values()),
+        create_graph=create_graph,
+        allow_unused=True,
+        materialize_grads=True,
+    )
 
 
 def forces(gradient: Tensor, senders: Tensor, receivers: Tensor, num_nodes: int) -> Tensor:

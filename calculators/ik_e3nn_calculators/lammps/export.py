@@ -1,6 +1,5 @@
-"""Export of a potential to LAMMPS: machine code of the energies of owned atoms and of their derivatives."""
+"""Export of a potential to LAMMPS: machine code of its interactions and of their derivatives."""
 
-import copy
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
@@ -16,18 +15,17 @@ from torch import Tensor, nn
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models import InteratomicPotential, load_model, model_path
-from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges, trace, write_package
-from ik_e3nn.models.networks.interface import Receivers
+from ik_e3nn.models.compiled.graph import Fusable, Part, places, trace, write_package
+from ik_e3nn.models.networks.layers import LayerGradients
 from ik_e3nn.private_folder import keep_compiler_private
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
-from ik_e3nn_calculators.lammps.inputs import SURROUNDINGS, declared
-from ik_e3nn_calculators.lammps.operators import copied, exchanged
+from ik_e3nn_calculators.lammps.inputs import SURROUNDINGS
+from ik_e3nn_calculators.lammps.layers import Layer, layers
 
 _log = logging.getLogger(__name__)
 
-FORMAT = 1  # of the metadata, which the pair style reads
-OWNED, POSITIONS = "owned", fields.POSITIONS
+FORMAT = 2  # of the package, which the pair style reads
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # relative to the largest energy or derivative
 
 
@@ -106,117 +104,53 @@ def package_for_lammps(model: InteratomicPotential, path: Path, info: Mapping[st
         MissingInputError: An input of the model is not given.
         RuntimeError: The compiled model differs from the eager one.
     """
-    owned = OwnedEnergies(model, info or {})
-    example = owned.example()
-    inputs = [example[key] for key in sorted(example)]
-    graph = Fusable(trace(owned, owned, example)).transform()
+    functions = layers(model, info or {})
     _log.info("compiling the model in %s; this takes a minute or two", model.dtype)
     keep_compiler_private()
-    rows = [{0: torch.export.Dim.DYNAMIC}] * len(inputs)
-    configs = {"cpp.threads": 1, "aot_inductor.metadata": owned.metadata()}  # one process for each core
+    parts = {name: _part(layer) for name, layer in functions.items()}
+    configs = {"cpp.threads": 1, "aot_inductor.metadata": metadata(functions)}  # one process for each core
     path.parent.mkdir(parents=True, exist_ok=True)
     unchecked = path.with_name(f"{path.name}.unchecked.pt2")
     try:
-        write_package(_WithWeights(graph, owned), (inputs,), (rows,), unchecked, configs=configs)
-        _compare(torch._inductor.aoti_load_package(str(unchecked)), owned)
+        write_package(parts, unchecked, configs=configs)
+        for name, layer in functions.items():
+            _compare(
+                torch._inductor.package.package.load_package(str(unchecked), name, run_single_threaded=True), layer
+            )
         unchecked.replace(path)
     finally:
         unchecked.unlink(missing_ok=True)
 
 
-class OwnedEnergies(nn.Module):
-    """Energies of owned atoms and their derivatives, as a function of the tensors that LAMMPS gives.
+def metadata(functions: Mapping[str, Layer]) -> dict[str, str]:
+    """The facts about a model that the pair style reads, from its functions."""
+    first = functions["gradients_0"]
+    model = first.function.model
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return {
+        "ik_format": str(FORMAT),
+        "ik_version": version("ik-e3nn"),
+        "ik_torch": torch.__version__.partition("+")[0],
+        "ik_species": " ".join(chemical_symbols[z] for z in model.species),
+        "ik_r_max": repr(model.r_max),
+        "ik_widths": " ".join(str(irreps.dim) for irreps in model.irreps_features),
+        "ik_dtype": _name(model.dtype),
+        "ik_places": str(int(model.surroundings is not None)),
+        "ik_free_directions": " ".join(map(repr, first.free.flatten().tolist())),
+        "ik_inputs": " ".join(f"{name}={value:g}" for name, value in first.numbers.items()),
+        "ik_weights": digest.hexdigest(),
+    }
 
-    Args:
-        model: The potential.
-        info: Declared inputs of the model, which are constants.
 
-    Raises:
-        DataError: The model has an input that LAMMPS cannot give it, or does not use one that is given.
-        MissingInputError: An input of the model is not given.
-    """
-
-    frame: Tensor
-    origin: Tensor
-    fixed: Tensor
-
-    def __init__(self, model: InteratomicPotential, info: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.model.max_edges = None
-        graph = declared(model, info)
-        self.numbers = {name: float(graph[name]) for name in model.node_embedding.inputs}
-        identity = torch.eye(3, dtype=torch.float64)
-        frame, free, origin = identity, identity, torch.zeros(3, dtype=torch.float64)
-        if model.surroundings is not None:
-            frame = model.surroundings.checked(graph)[0]
-            free = model.surroundings.free_directions(frame[None])[0]
-            origin = graph.get(fields.SURFACE_ORIGIN, origin[None])[0].double()
-        self.free = free
-        self.register_buffer("frame", frame.to(model.dtype))
-        self.register_buffer("origin", origin)
-        self.register_buffer("fixed", identity - free)
-
-    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
-        """Energies and derivatives.
-
-        Args:
-            inputs: ``species`` (N,), ``vectors`` (K, w, 3), ``senders`` (K, w) and ``owners`` (K,) as in
-                ``fields.PREPARED``; ``owned`` (R,), of which only the size is used; and, for a model with surroundings,
-                ``positions`` (N, 3) in A.
-
-        Returns:
-            Energies (R,) in eV; derivatives by edge vectors, (K, w, 3), and, with surroundings, by positions (N, 3).
-        """
-        species = inputs[fields.SPECIES]
-        edges = {key: value for key, value in inputs.items() if key not in (OWNED, POSITIONS)}
-        for name, value in self.numbers.items():
-            edges[name] = inputs[fields.VECTORS].new_full(species.shape, value)
-        if self.model.surroundings is not None:
-            displacements = (inputs[POSITIONS] - self.origin) @ self.fixed
-            edges[fields.DISPLACEMENTS] = displacements.to(self.model.dtype)
-            edges[fields.FRAMES] = self.frame.expand(species.shape[0], 3, 3)
-        counts = (inputs[OWNED].shape[0],) * len(self.model.interactions)
-        receivers = Receivers(counts, lambda x: exchanged(x, species))
-        return self.model.energies_and_gradients(edges, create_graph=False, receivers=receivers)
-
-    def example(self) -> dict[str, Tensor]:
-        """Random atoms, two thirds of them owned; their ghosts are copies of owned atoms in turn."""
-        edges = padded(random_edges(self.model), self.model.r_max)
-        number = edges[fields.SPECIES].shape[0]
-        size = 2 * number // 3
-        owner = copied(size, number)
-        kept = {
-            fields.SPECIES: edges[fields.SPECIES][owner],
-            fields.OWNERS: owner[edges[fields.OWNERS]].sort().values,
-            fields.SENDERS: edges[fields.SENDERS],
-            fields.VECTORS: edges[fields.VECTORS],
-            OWNED: torch.zeros(size, dtype=torch.float64),
-        }
-        if self.model.surroundings is not None:
-            kept[POSITIONS] = edges[fields.DISPLACEMENTS].double()[owner]
-        return kept
-
-    def metadata(self) -> dict[str, str]:
-        """The facts about the model that the pair style reads."""
-        digest = hashlib.sha256()
-        for tensor in self.model.state_dict().values():
-            digest.update(tensor.contiguous().numpy().tobytes())
-        between = [irreps.dim for irreps in self.model.irreps_features[:-1]]
-        return {
-            "ik_format": str(FORMAT),
-            "ik_version": version("ik-e3nn"),
-            "ik_torch": torch.__version__.partition("+")[0],
-            "ik_species": " ".join(chemical_symbols[z] for z in self.model.species),
-            "ik_r_max": repr(self.model.r_max),
-            "ik_layers": str(len(self.model.interactions)),
-            "ik_dtype": _name(self.model.dtype),
-            "ik_exchanged": str(max(between, default=0)),
-            "ik_places": str(int(self.model.surroundings is not None)),
-            "ik_free_directions": " ".join(map(repr, self.free.flatten().tolist())),
-            "ik_inputs": " ".join(f"{name}={value:g}" for name, value in self.numbers.items()),
-            "ik_weights": digest.hexdigest(),
-        }
+def _part(layer: Layer) -> Part:
+    """The graph of a function, to be compiled for any number of atoms and edges."""
+    example = layer.example()
+    inputs = [example[key] for key in sorted(example)]
+    graph = Fusable(trace(layer, layer, example)).transform()
+    rows = [{0: torch.export.Dim.DYNAMIC}] * len(inputs)
+    return Part(_WithWeights(graph, layer), (inputs,), (rows,))
 
 
 class _WithWeights(nn.Module):
@@ -236,14 +170,16 @@ class _WithWeights(nn.Module):
         return result
 
 
-def _compare(package: Any, owned: OwnedEnergies) -> None:
-    """Raise an error unless a package gives what the eager model gives."""
-    example = owned.example()
-    got, wanted = package([example[key] for key in sorted(example)]), owned(example)
-    E0 = owned.model.atomic_energy.reference[example[fields.SPECIES][: len(wanted[0])]]  # would hide errors of energies
+def _compare(compiled: Any, layer: Layer) -> None:
+    """Raise an error unless a compiled function gives what the eager one gives."""
+    example = layer.example()
+    got, wanted = compiled([example[key] for key in sorted(example)]), layer(example)
+    E0 = torch.zeros_like(wanted[0])
+    if isinstance(layer.function, LayerGradients) and layer.function.is_last:  # they would hide errors of energies
+        E0 += layer.function.model.atomic_energy.reference[example[fields.SPECIES][: E0.shape[0]]]
     for g, w in zip((got[0] - E0, *got[1:]), (wanted[0] - E0, *wanted[1:]), strict=True):
         worst = float((g - w).abs().max() / w.abs().max())
-        if not worst <= TOLERANCE[owned.model.dtype]:  # also true for NaN
+        if not worst <= TOLERANCE[layer.function.model.dtype]:  # also true for NaN
             raise RuntimeError(f"the compiled model differs from the eager one by {worst:.1e}; please report it")
 
 

@@ -1,11 +1,12 @@
 // Pair style ik_e3nn of LAMMPS: a potential exported by `ik-e3nn export lammps`.
 //
-//   pair_style ik_e3nn
+//   pair_style ik_e3nn                      or: pair_style ik_e3nn max_edges N, the edges that are treated at once
 //   pair_coeff * * model.pt2 C H O NULL     an element for each atom type; atoms of type NULL are ignored
 //
-// The package model.pt2 is machine code: no Python is needed. Each process computes its owned atoms. Features of ghosts
-// come from their owners before every interaction but the first: the package calls the operators `forward` and
-// `reverse`, which are defined below with the communication of LAMMPS.
+// The package model.pt2 is machine code: no Python is needed. Each process computes its owned atoms. The package has two
+// functions for each interaction (see ik_e3nn/models/networks/layers.py): features_t and gradients_t. Atoms are treated
+// in tiles, so that memory does not grow with their number, and features of ghosts come from their owners between the
+// interactions, with the communication of LAMMPS.
 
 #include <mpi.h>
 
@@ -23,29 +24,31 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/InferenceMode.h>
 #include <torch/csrc/inductor/aoti_package/model_package_loader.h>
-#include <torch/library.h>
 #include <torch/version.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include <iterator>
 #include <memory>
 #include <sstream>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 using namespace LAMMPS_NS;
 
 namespace {
 
-constexpr int FORMAT = 1;                    // of the metadata of packages
+constexpr int FORMAT = 2;                    // of packages
 constexpr int WIDTH = 8;                     // edges in a block; all of them have the same receiver
 constexpr int PAD = 2;                       // atoms and blocks without meaning: compiled code needs at least two of each
+constexpr int MAX_EDGES = 16384;             // of a tile; more need more memory and are not faster
 constexpr double REAL_PER_METAL = 23.060549; // kcal/mol in one eV, as in LAMMPS's update.cpp and force.cpp
 
 double now() { return MPI_Wtime(); }
@@ -63,6 +66,15 @@ void keep_freed_memory() {
 #endif
 }
 
+using Function = std::unique_ptr<torch::inductor::AOTIModelPackageLoader>;
+
+// Some receivers, as inputs of a function.
+struct Tile {
+  size_t first;   // number of the first receiver
+  int64_t count;  // of receivers
+  at::Tensor atoms, owners, senders, species, vectors;
+};
+
 class PairIK : public Pair {
  public:
   explicit PairIK(LAMMPS *lmp) : Pair(lmp) {
@@ -77,8 +89,12 @@ class PairIK : public Pair {
     memory->destroy(cutsq);
   }
 
-  void settings(int narg, char **) override {
-    if (narg > 0) error->all(FLERR, "pair_style ik_e3nn takes no arguments; the model is named by pair_coeff");
+  void settings(int narg, char **arg) override {
+    if (narg != 0 && (narg != 2 || strcmp(arg[0], "max_edges") != 0))
+      error->all(FLERR, "expected pair_style ik_e3nn, or pair_style ik_e3nn max_edges N; the model is named by pair_coeff");
+    const int max_edges = narg == 0 ? MAX_EDGES : utils::inumeric(FLERR, arg[1], false, lmp);
+    if (max_edges < 1) error->all(FLERR, "max_edges of pair_style ik_e3nn must be at least 1, got {}", max_edges);
+    max_blocks = std::max(max_edges / WIDTH, 1);
   }
 
   void coeff(int narg, char **arg) override {
@@ -108,7 +124,7 @@ class PairIK : public Pair {
       for (int j = i; j <= types; j++) setflag[i][j] = species_of_type[i] >= 0 && species_of_type[j] >= 0;
     if (comm->me == 0)
       utils::logmesg(lmp, "ik_e3nn: {} ({}), cutoff {} A, {} interactions, {}\n", arg[2], metadata.at("ik_species"), r_max,
-                     metadata.at("ik_layers"), metadata.at("ik_dtype"));
+                     widths.size(), metadata.at("ik_dtype"));
   }
 
   void init_style() override {
@@ -131,22 +147,17 @@ class PairIK : public Pair {
     ev_init(eflag, vflag);
     const double start = now();
     find_edges();
-    const std::vector<at::Tensor> inputs = tensors();
-    current = this;
-    time_exchange = 0.0;
-    const double ready = now();
-    std::vector<at::Tensor> outputs;
     try {
       c10::InferenceMode guard;
-      outputs = package->run(inputs);
+      evaluate();
+    } catch (const LAMMPSException &) {
+      throw;
     } catch (const std::exception &problem) {
       error->one(FLERR, "the model failed: {}", first_line(problem));
     }
-    time_model += now() - ready - time_exchange;
-    add(outputs);
     time_total += now() - start;
     calls++;
-    edges += receivers.size();
+    edges += senders.size();
   }
 
   // The share of the time that is not the model's, for the page on scaling.
@@ -184,35 +195,23 @@ class PairIK : public Pair {
     }
   }
 
-  // The operators of the package, for the pair style that is computing.
-  static PairIK *current;
-
-  at::Tensor forward(const at::Tensor &x, int64_t rows_of_all) {
-    at::Tensor all = at::zeros({rows_of_all, x.size(1)}, x.options());
-    all.narrow(0, 0, x.size(0)).copy_(x);
-    exchange(all, [this] { comm->forward_comm(this); });
-    return all;
-  }
-
-  at::Tensor reverse(const at::Tensor &gradient, int64_t rows_of_owned) {
-    at::Tensor all = gradient.contiguous().clone();
-    exchange(all, [this] { comm->reverse_comm(this); });
-    return all.narrow(0, 0, rows_of_owned).clone();
-  }
-
  private:
   std::unordered_map<std::string, std::string> metadata;
-  std::unique_ptr<torch::inductor::AOTIModelPackageLoader> package;
+  std::vector<Function> features, gradients;  // of the interactions
+  std::vector<int64_t> widths;                // numbers of features after the interactions
   at::ScalarType dtype = at::kFloat;
-  double r_max = 0.0, to_energy = 1.0;
+  double r_max = 0.0, to_energy = 1.0, energy = 0.0;
   bool has_places = false;
+  int64_t max_blocks = 0;
   double free_directions[9];  // strains along the others are not defined, because surroundings fix positions
   std::vector<int> species_of_type;
 
-  // the edges of this step, sorted by receiver, and the place of each in the blocks
-  std::vector<int> senders, receivers;
-  std::vector<int64_t> slots;
+  // the edges of this step, sorted by receiver: those of receivers[k] end at ends[k]
+  std::vector<int> receivers, senders;
+  std::vector<size_t> ends;
   std::vector<double> vectors;
+
+  std::vector<int64_t> place;  // of each atom among those of a tile; -1 for the others
 
   // the rows that are exchanged at the moment
   char *rows = nullptr;
@@ -220,14 +219,16 @@ class PairIK : public Pair {
   size_t row_bytes = 0;
   at::ScalarType exchanged = at::kFloat;
 
-  double time_model = 0.0, time_total = 0.0, time_exchange = 0.0;
+  double time_model = 0.0, time_total = 0.0;
   bigint edges = 0;
   int calls = 0;
 
   void load(const char *path) {
     try {
-      package = std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, "model", true);
-      metadata = package->get_metadata();
+      gradients.clear();
+      features.clear();
+      gradients.push_back(function(path, "gradients_0"));
+      metadata = gradients[0]->get_metadata();
       if (metadata.count("ik_format") == 0) error->all(FLERR, "{} was not written by ik-e3nn export lammps", path);
       if (std::stoi(metadata.at("ik_format")) != FORMAT)
         error->all(FLERR, "{} has format {}, but this plug-in reads format {}: export the model again", path,
@@ -240,7 +241,14 @@ class PairIK : public Pair {
       has_places = metadata.at("ik_places") == "1";
       std::istringstream numbers(metadata.at("ik_free_directions"));
       for (double &number : free_directions) numbers >> number;
-      comm_forward = comm_reverse = doubles_of(std::stoi(metadata.at("ik_exchanged")), dtype);
+      std::istringstream words(metadata.at("ik_widths"));
+      widths.assign(std::istream_iterator<int64_t>(words), {});
+      comm_forward = comm_reverse = 0;
+      for (size_t t = 0; t + 1 < widths.size(); t++) {
+        features.push_back(function(path, "features_" + std::to_string(t)));
+        gradients.push_back(function(path, "gradients_" + std::to_string(t + 1)));
+        comm_forward = comm_reverse = std::max(comm_forward, doubles_of(widths[t], dtype));
+      }
       keep_freed_memory();
       at::set_num_threads(1);  // one process for each core; the package has code for one thread
     } catch (const LAMMPSException &) {
@@ -248,6 +256,10 @@ class PairIK : public Pair {
     } catch (const std::exception &problem) {
       error->all(FLERR, "the model {} cannot be loaded: {}", path, first_line(problem));
     }
+  }
+
+  static Function function(const char *path, const std::string &name) {
+    return std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, name, true);
   }
 
   static int doubles_of(int64_t numbers, at::ScalarType type) {
@@ -258,8 +270,9 @@ class PairIK : public Pair {
 
   // Vectors point from senders to receivers, as in the library.
   void find_edges() {
-    senders.clear();
     receivers.clear();
+    senders.clear();
+    ends.clear();
     vectors.clear();
     double **x = atom->x;
     for (int a = 0; a < list->inum; a++) {
@@ -270,78 +283,169 @@ class PairIK : public Pair {
         const double d[3] = {x[i][0] - x[j][0], x[i][1] - x[j][1], x[i][2] - x[j][2]};
         if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] >= r_max * r_max || !is_known(j)) continue;
         senders.push_back(j);
-        receivers.push_back(i);
         vectors.insert(vectors.end(), d, d + 3);
       }
+      receivers.push_back(i);
+      ends.push_back(senders.size());
     }
   }
 
-  // Rows of tensors: owned atoms, PAD atoms without meaning, ghosts.
-  int64_t row_of(int i) const { return i < atom->nlocal ? i : i + PAD; }
+  // Features of owned atoms and ghosts, or derivatives with respect to them, and a row for atoms without meaning.
+  at::Tensor rows_of_atoms(int64_t columns) const {
+    return at::zeros({atom->nlocal + atom->nghost + 1, columns}, at::TensorOptions().dtype(dtype));
+  }
 
-  // The inputs of the package, in the alphabetical order of their names in ik_e3nn.graph.fields.
-  std::vector<at::Tensor> tensors() {
-    const int owned = atom->nlocal;
-    const int64_t all = owned + PAD + atom->nghost;
-    std::vector<int64_t> degree(owned, 0), block(owned + 1, 0), filled(owned, 0);
-    for (int i : receivers) degree[i]++;
-    for (int i = 0; i < owned; i++) block[i + 1] = block[i] + (degree[i] + WIDTH - 1) / WIDTH;
-    const int64_t blocks = block[owned] + PAD;
+  // Energies and forces: first features through all interactions, then derivatives back through them.
+  void evaluate() {
+    const int nothing = atom->nlocal + atom->nghost, last = static_cast<int>(widths.size()) - 1;
+    place.assign(nothing + 1, -1);
+    std::vector<at::Tensor> x(last);
+    for (int t = 0; t < last; t++) {
+      x[t] = rows_of_atoms(widths[t]);
+      for (size_t k = 0; k < receivers.size();) {
+        const Tile tile = next_tile(k);
+        const at::Tensor found = run(features[t], inputs(tile, t, t > 0 ? x[t - 1] : at::Tensor(), at::Tensor()))[0];
+        x[t].index_copy_(0, tile.atoms.narrow(0, 0, tile.count), found.narrow(0, 0, tile.count));
+        k += tile.count;
+      }
+      exchange(x[t], [this] { comm->forward_comm(this); });
+    }
+    at::Tensor gradient;  // of the energy with respect to x[t]
+    energy = 0.0;
+    for (int t = last; t >= 0; t--) {
+      at::Tensor previous = t > 0 ? rows_of_atoms(widths[t - 1]) : at::Tensor();
+      for (size_t k = 0; k < receivers.size();) {
+        const Tile tile = next_tile(k);
+        const std::vector<at::Tensor> found = run(gradients[t], inputs(tile, t, t > 0 ? x[t - 1] : at::Tensor(), gradient));
+        size_t output = 0;
+        add_energies(tile, found[output++]);
+        if (t > 0) previous.index_add_(0, tile.atoms, found[output++]);
+        add_forces(tile, found[output++]);
+        if (has_places && t == 0) add_forces_on_places(tile, found[output++]);
+        k += tile.count;
+      }
+      if (t > 0) {
+        previous[nothing].zero_();
+        exchange(previous, [this] { comm->reverse_comm(this); });
+      }
+      gradient = previous;
+    }
+    if (!std::isfinite(energy))
+      error->one(FLERR, "the energy of the model is NaN or infinite: atoms are too near to each other, or the time step is "
+                        "too long");
+    if (eflag_global) eng_vdwl += to_energy * energy;
+  }
+
+  std::vector<at::Tensor> run(const Function &function, const std::vector<at::Tensor> &tensors) {
+    const double start = now();
+    std::vector<at::Tensor> outputs = function->run(tensors);
+    time_model += now() - start;
+    return outputs;
+  }
+
+  // Receivers from number k on, with their edges in blocks, and all atoms of these edges: receivers, PAD atoms without
+  // meaning, other senders.
+  Tile next_tile(size_t k) {
+    Tile tile{k, 0, {}, {}, {}, {}, {}};
+    int64_t blocks = 0;
+    std::vector<int64_t> atoms, owners;
+    for (; k < receivers.size(); k++) {
+      const int64_t own = (ends[k] - begin(k) + WIDTH - 1) / WIDTH;
+      if (tile.count > 0 && blocks + own > max_blocks) break;
+      owners.insert(owners.end(), own, tile.count);
+      place[receivers[k]] = tile.count++;
+      atoms.push_back(receivers[k]);
+      blocks += own;
+    }
+    atoms.insert(atoms.end(), PAD, atom->nlocal + atom->nghost);
+    owners.insert(owners.end(), PAD, tile.count + PAD - 1);
+    blocks += PAD;
     const auto integers = at::TensorOptions().dtype(at::kLong);
-    const auto numbers = at::TensorOptions().dtype(at::kDouble);
-    at::Tensor species = at::zeros({all}, integers), owner = at::full({blocks}, owned + PAD - 1, integers);
-    at::Tensor sender = at::full({blocks, WIDTH}, owned, integers), vector = at::full({blocks, WIDTH, 3}, 2 * r_max, numbers);
-    auto *species_data = species.data_ptr<int64_t>(), *owner_data = owner.data_ptr<int64_t>();
-    auto *sender_data = sender.data_ptr<int64_t>();
-    auto *vector_data = vector.data_ptr<double>();
-    for (int i = 0; i < owned + atom->nghost; i++)
-      if (is_known(i)) species_data[row_of(i)] = species_of_type[atom->type[i]];
-    for (int i = 0; i < owned; i++) std::fill(owner_data + block[i], owner_data + block[i + 1], i);
-    slots.resize(receivers.size());
-    for (size_t e = 0; e < receivers.size(); e++) {
-      const int i = receivers[e];
-      const int64_t slot = slots[e] = block[i] * WIDTH + filled[i]++;
-      sender_data[slot] = row_of(senders[e]);
-      std::copy_n(&vectors[3 * e], 3, vector_data + 3 * slot);
-    }
-    std::vector<at::Tensor> inputs = {at::empty({owned + PAD}, numbers), owner, sender, species, vector.to(dtype)};
-    if (has_places) {
-      at::Tensor positions = at::zeros({all, 3}, numbers);
-      for (int i = 0; i < owned + atom->nghost; i++) std::copy_n(atom->x[i], 3, positions.data_ptr<double>() + 3 * row_of(i));
-      inputs.insert(inputs.begin() + 2, positions);
-    }
-    return inputs;
+    tile.senders = at::full({blocks, WIDTH}, tile.count, integers);
+    at::Tensor vector = at::full({blocks, WIDTH, 3}, 2 * r_max, at::TensorOptions().dtype(at::kDouble));
+    auto *sender = tile.senders.data_ptr<int64_t>();
+    auto *to = vector.data_ptr<double>();
+    for_edges(tile, [&](size_t e, int64_t slot, int) {
+      const int j = senders[e];
+      if (place[j] < 0) {
+        place[j] = atoms.size();
+        atoms.push_back(j);
+      }
+      sender[slot] = place[j];
+      std::copy_n(&vectors[3 * e], 3, to + 3 * slot);
+    });
+    for (int64_t i : atoms) place[i] = -1;
+    tile.atoms = at::tensor(atoms, integers);
+    tile.owners = at::tensor(owners, integers);
+    tile.vectors = vector.to(dtype);
+    tile.species = at::zeros_like(tile.atoms);
+    for (size_t row = 0; row < atoms.size(); row++)
+      if (!is_padding(tile, row)) tile.species.data_ptr<int64_t>()[row] = species_of_type[atom->type[atoms[row]]];
+    return tile;
   }
 
-  // Add energies, forces and virials from energies of atoms and derivatives by edge vectors (and positions).
-  void add(const std::vector<at::Tensor> &outputs) {
-    const at::Tensor energies = outputs[0].to(at::kDouble).contiguous(), by_edges = outputs[1].to(at::kDouble).contiguous();
-    const double *energy = energies.data_ptr<double>(), *derivative = by_edges.data_ptr<double>();
-    double **f = atom->f;
-    double total = 0.0;
-    for (int i = 0; i < atom->nlocal; i++) {
-      if (!is_known(i)) continue;
-      total += energy[i];
-      if (eflag_atom) eatom[i] += to_energy * energy[i];
+  static bool is_padding(const Tile &tile, int64_t row) { return row >= tile.count && row < tile.count + PAD; }
+
+  size_t begin(size_t k) const { return k > 0 ? ends[k - 1] : 0; }
+
+  // Call function(edge, slot in the blocks of the tile, receiver) for all edges of a tile.
+  template <class Call> void for_edges(const Tile &tile, Call function) const {
+    int64_t block = 0;
+    for (size_t k = tile.first; k < tile.first + tile.count; k++) {
+      const size_t first = begin(k);
+      for (size_t e = first; e < ends[k]; e++) function(e, block * WIDTH + (e - first), receivers[k]);
+      block += (ends[k] - first + WIDTH - 1) / WIDTH;
     }
-    for (size_t e = 0; e < receivers.size(); e++) {
-      const double *g = derivative + 3 * slots[e], *r = &vectors[3 * e];
-      const int i = receivers[e], j = senders[e];
+  }
+
+  // The inputs of a function of interaction t, in the alphabetical order of their names in the library.
+  std::vector<at::Tensor> inputs(const Tile &tile, int t, const at::Tensor &x, const at::Tensor &gradient) const {
+    std::vector<at::Tensor> tensors;
+    if (t > 0) tensors.push_back(x.index_select(0, tile.atoms));
+    if (gradient.defined()) tensors.push_back(gradient.index_select(0, tile.atoms.narrow(0, 0, tile.count + PAD)));
+    tensors.push_back(at::empty({tile.count + PAD}, at::TensorOptions().dtype(at::kDouble)));
+    tensors.push_back(tile.owners);
+    if (has_places && t == 0) {
+      at::Tensor positions = at::zeros({tile.atoms.size(0), 3}, at::TensorOptions().dtype(at::kDouble));
+      for (int64_t row = 0; row < tile.atoms.size(0); row++)
+        if (!is_padding(tile, row)) std::copy_n(atom->x[tile.atoms.data_ptr<int64_t>()[row]], 3, positions.data_ptr<double>() + 3 * row);
+      tensors.push_back(positions);
+    }
+    tensors.insert(tensors.end(), {tile.senders, tile.species, tile.vectors});
+    return tensors;
+  }
+
+  void add_energies(const Tile &tile, const at::Tensor &energies) {
+    const at::Tensor rows = energies.contiguous();
+    for (int64_t row = 0; row < tile.count; row++) {
+      const double e = rows.data_ptr<double>()[row];
+      energy += e;
+      if (eflag_atom) eatom[receivers[tile.first + row]] += to_energy * e;
+    }
+  }
+
+  void add_forces(const Tile &tile, const at::Tensor &by_vectors) {
+    const at::Tensor rows = by_vectors.to(at::kDouble).contiguous();
+    const double *derivative = rows.data_ptr<double>();
+    double **f = atom->f;
+    for_edges(tile, [&](size_t e, int64_t slot, int i) {
+      const double *g = derivative + 3 * slot;
+      const int j = senders[e];
       for (int c = 0; c < 3; c++) {
         f[i][c] -= to_energy * g[c];
         f[j][c] += to_energy * g[c];
       }
-      if (vflag_either) add_virial(i, j, r, g);
+      if (vflag_either) add_virial(i, j, &vectors[3 * e], g);
+    });
+  }
+
+  void add_forces_on_places(const Tile &tile, const at::Tensor &by_places) {
+    const at::Tensor rows = by_places.to(at::kDouble).contiguous();
+    for (int64_t row = 0; row < tile.atoms.size(0); row++) {
+      if (is_padding(tile, row)) continue;
+      double *f = atom->f[tile.atoms.data_ptr<int64_t>()[row]];
+      for (int c = 0; c < 3; c++) f[c] -= to_energy * rows.data_ptr<double>()[3 * row + c];
     }
-    if (has_places) {
-      const at::Tensor by_places = outputs[2].to(at::kDouble).contiguous();
-      for (int i = 0; i < atom->nlocal + atom->nghost; i++)
-        for (int c = 0; c < 3; c++) f[i][c] -= to_energy * by_places.data_ptr<double>()[3 * row_of(i) + c];
-    }
-    if (!std::isfinite(total))
-      error->one(FLERR, "the energy of the model is NaN or infinite: atoms are too near to each other, or the time step is "
-                        "too long");
-    if (eflag_global) eng_vdwl += to_energy * total;
   }
 
   // W = -P sym(r g) P, with the projector P on the directions in which strains are defined; xx yy zz xy xz yz.
@@ -364,7 +468,7 @@ class PairIK : public Pair {
     }
   }
 
-  void *row(int i) { return rows + row_of(i) * row_bytes; }
+  void *row(int i) { return rows + i * row_bytes; }
 
   template <class Number> void add_row(int i, const double *buffer) {
     auto *to = static_cast<Number *>(row(i));
@@ -373,46 +477,14 @@ class PairIK : public Pair {
   }
 
   template <class Communicate> void exchange(at::Tensor &all, Communicate communicate) {
-    const double start = now();
     exchanged = all.scalar_type();
     rows = static_cast<char *>(all.data_ptr());
     row_bytes = all.size(1) * all.element_size();
     width = doubles_of(all.size(1), exchanged);
-    if (width > comm_forward) error->one(FLERR, "the package exchanges more features than it announced");
     communicate();
     rows = nullptr;
-    time_exchange += now() - start;
   }
 };
-
-PairIK *PairIK::current = nullptr;
-
-PairIK &computing() {
-  TORCH_CHECK(PairIK::current != nullptr, "this package can only be used by pair_style ik_e3nn");
-  return *PairIK::current;
-}
-
-// The operators are defined by Python too, where the library has exported a model in the same process.
-void define_operators() {
-  static std::unique_ptr<torch::Library> library;
-  if (library) return;
-  library = std::make_unique<torch::Library>(torch::Library::FRAGMENT, "ik_e3nn_lammps", std::nullopt, __FILE__, __LINE__);
-  if (!c10::Dispatcher::singleton().findSchema({"ik_e3nn_lammps::forward", ""})) {
-    library->def("forward(Tensor x, Tensor atoms) -> Tensor");
-    library->def("reverse(Tensor gradient, Tensor owned) -> Tensor");
-  }
-  library->impl("forward", torch::dispatch(c10::DispatchKey::CPU, [](const at::Tensor &x, const at::Tensor &atoms) {
-                  return computing().forward(x, atoms.size(0));
-                }));
-  library->impl("reverse", torch::dispatch(c10::DispatchKey::CPU, [](const at::Tensor &gradient, const at::Tensor &owned) {
-                  return computing().reverse(gradient, owned.size(0));
-                }));
-}
-
-Pair *create(LAMMPS *lmp) {
-  define_operators();
-  return new PairIK(lmp);
-}
 
 }  // namespace
 
@@ -430,7 +502,7 @@ struct lammpsplugin_t {
 };
 typedef void (*lammpsplugin_regfunc)(lammpsplugin_t *, void *);
 
-static void *create_pair(void *lmp) { return create(static_cast<LAMMPS *>(lmp)); }
+static void *create_pair(void *lmp) { return new PairIK(static_cast<LAMMPS *>(lmp)); }
 
 void ik_e3nn_init(void *lmp, void *handle, void *regfunc) {
   lammpsplugin_t plugin{static_cast<LAMMPS *>(lmp)->version, "pair", "ik_e3nn", "ik_e3nn potentials", "ik_e3nn",

@@ -29,18 +29,20 @@ def replace_rows(engine: str, rows: Sequence[dict[str, Any]], table: Path = TABL
     unknown = {name for row in rows for name in row} - set(COLUMNS)
     if unknown:
         raise KeyError(f"the table has no columns {sorted(unknown)}; it has {', '.join(COLUMNS)}")
-    facts = {"engine": engine, "machine": _machine(), "commit": _commit()}
+    facts = {"engine": engine, "machine": machine(), "commit": commit()}
     new = [{name: (row | facts).get(name) for name in COLUMNS} for row in rows]
     kept = [row for row in json.loads(table.read_text()) if row["engine"] != engine] if table.exists() else []
     table.write_text(json.dumps(sorted(kept + new, key=lambda row: row["engine"]), indent=1) + "\n")
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The processor and its number of cores."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {max(len(names), 1)} cores"
 
 
-def _commit() -> str:
+def commit() -> str:
+    """The commit of this checkout."""
     words = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()

@@ -7,9 +7,10 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
+import torch._inductor.package.package
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
@@ -84,26 +85,43 @@ def trace(
     return graph
 
 
-def write_package(
-    graph: nn.Module, inputs: tuple[Any, ...], shapes: tuple[Any, ...], path: Path, *, configs: Mapping[str, Any]
-) -> None:
-    """Compile a graph ahead of time and write the package, completely or not at all.
+class Part(NamedTuple):
+    """A function of a package, to be compiled.
 
-    Args:
+    Attributes:
         graph: A graph of plain tensor operations, or a module that calls one.
         inputs: Its inputs, to trace it with.
         shapes: Their dynamic shapes, see ``torch.export.export``.
+    """
+
+    graph: nn.Module
+    inputs: tuple[Any, ...]
+    shapes: tuple[Any, ...]
+
+
+def write_package(parts: Mapping[str, Part], path: Path, *, configs: Mapping[str, Any]) -> None:
+    """Compile functions ahead of time and write them as one package, completely or not at all.
+
+    Args:
+        parts: The functions by name; torch loads the one named "model" by default.
         path: The file to write.
         configs: Settings of the compiler.
     """
-    with torch.no_grad():
-        program = torch.export.export(graph, inputs, dynamic_shapes=shapes)
+    options = {"aot_inductor.package": True, **configs}
+    files = {name: _compiled(part, options) for name, part in parts.items()}
     with tempfile.TemporaryDirectory() as folder:  # not beside `path`: the system removes the remains of a killed run
-        package = torch._inductor.aoti_compile_and_package(
-            program, package_path=str(Path(folder) / path.name), inductor_configs=dict(configs)
-        )
+        package = str(Path(folder) / path.name)
+        torch._inductor.package.package.package_aoti(package, files)
         with written_at_once(path) as file, open(package, "rb") as source:
             shutil.copyfileobj(source, file)
+
+
+def _compiled(part: Part, options: dict[str, Any]) -> list[Any]:
+    """The files that the compiler writes for one function."""
+    with torch.no_grad():
+        program = torch.export.export(part.graph, part.inputs, dynamic_shapes=part.shapes)
+        files = torch._inductor.aot_compile(program.module(), part.inputs, options=options)
+    return cast(list[Any], files)
 
 
 def padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges, trace, write_package
+from ik_e3nn.models.compiled.graph import Fusable, Part, padded, places, random_edges, trace, write_package
 from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
@@ -197,13 +197,10 @@ def _package(model: InteratomicPotential, path: Path) -> None:
     edges = [example[key] for key in sorted(example)]
     state = [store[name].detach() for store, name in places(model).values()]
     atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
-    write_package(
-        Fusable(_traced(model, training=False)).transform(),
-        (state, edges),
-        ([{}] * len(state), [atoms_or_blocks] * len(edges)),
-        path,
-        configs={"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True},
-    )
+    graph = Fusable(_traced(model, training=False)).transform()
+    part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
+    configs = {"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True}
+    write_package({"model": part}, path, configs=configs)
     path.chmod(0o600)  # for every umask
 
 

@@ -1,5 +1,6 @@
 """The interatomic potential."""
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from itertools import pairwise
@@ -272,11 +273,11 @@ class InteratomicPotential(StoredModel):
         Everything comes from one pass, for models that predict further targets from the features.
         """
         with torch.enable_grad() if gradients else nullcontext():
-            variables = _variables(edges) if gradients else {}
+            variables = derivatives.leaves(edges, fields.MOVING) if gradients else {}
             moved = {**edges, **variables}
             features = list(self.node_features(moved))
             energies = self._read(features, moved)
-            found = _gradients(energies, variables, create_graph=create_graph) if gradients else ()
+            found = derivatives.gradients(energies.sum(), variables, create_graph=create_graph) if gradients else ()
         whole = torch.cat(features, 1)
         return (energies, found, whole) if create_graph else (energies.detach(), found, whole.detach())
 
@@ -293,9 +294,9 @@ class InteratomicPotential(StoredModel):
         if core is not None and not tiled and receivers is None:
             return core(edges)
         with torch.enable_grad():
-            variables = _variables(edges)
+            variables = derivatives.leaves(edges, fields.MOVING)
             energies = self.site_energies({**edges, **variables}, receivers)
-            gradients = _gradients(energies, variables, create_graph=create_graph)
+            gradients = derivatives.gradients(energies.sum(), variables, create_graph=create_graph)
         return energies if create_graph else energies.detach(), *gradients
 
     def site_energies(
@@ -310,15 +311,21 @@ class InteratomicPotential(StoredModel):
 
     def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor], owned: int | None = None) -> Tensor:
         """Site energies from the features after each interaction."""
-        species = first(edges[fields.SPECIES], owned)
-        readout = edges[fields.VECTORS].new_zeros(species.shape[0])
-        if self.surroundings is not None and self.field is not None:
-            displacements, frames = (first(edges[name], owned) for name in (fields.DISPLACEMENTS, fields.FRAMES))
-            readout = self.field(self.surroundings(displacements, frames), species).squeeze(1)
-        for of_atoms, read in zip(features, self.readouts, strict=True):
-            readout = readout + read(first(of_atoms, owned))
-        energies: Tensor = self.atomic_energy(readout, species)
+        parts = (self.readout(layer, first(x, owned), edges) for layer, x in enumerate(features))
+        energies: Tensor = self.atomic_energy(functools.reduce(torch.add, parts), first(edges[fields.SPECIES], owned))
         return energies
+
+    def readout(self, layer: int, features: Tensor, edges: Mapping[str, Tensor]) -> Tensor:
+        """What is read from the features (R, dim) of the first R atoms after an interaction, (R,).
+
+        After the first interaction it includes the external field of the surroundings.
+        """
+        readout: Tensor = self.readouts[layer](features)
+        if layer == 0 and self.surroundings is not None and self.field is not None:
+            of_atoms = (edges[name][: features.shape[0]] for name in (fields.DISPLACEMENTS, fields.FRAMES))
+            species = edges[fields.SPECIES][: features.shape[0]]
+            readout = self.field(self.surroundings(*of_atoms), species).squeeze(1) + readout
+        return readout
 
     def last_layer(self, edges: Mapping[str, Tensor]) -> Tensor:
         r"""Features on which site energies depend linearly, (N, K), float64, in eV.
@@ -347,6 +354,20 @@ class InteratomicPotential(StoredModel):
             features = nn.functional.pad(features, (0, added.shape[1] - features.shape[1])) + PLACE_SHARE * added
         return features
 
+    def initial_features(self, edges: Mapping[str, Tensor]) -> Tensor:
+        """Features of atoms (N, dim) before the first interaction, from the output of ``prepare``."""
+        places = None
+        if self.surroundings is not None:
+            places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
+        return self.first_features(edges[fields.SPECIES], edges, places)
+
+    def neighbors(self, edges: Mapping[str, Tensor]) -> Edges:
+        """The edges of interactions, with vectors in the frames of the surroundings, from the output of ``prepare``."""
+        vectors = edges[fields.VECTORS]
+        if self.surroundings is not None:
+            vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
+        return Edges(edges[fields.SENDERS], edges[fields.OWNERS], vectors, edges.get(fields.BONDS))
+
     def node_features(
         self, edges: Mapping[str, Tensor], receivers: Receivers | None = None, *, tiled: bool = True
     ) -> Iterator[Tensor]:
@@ -354,18 +375,11 @@ class InteratomicPotential(StoredModel):
 
         With ``receivers``, each interaction computes only as many of the first atoms as they say.
         """
-        species, vectors = edges[fields.SPECIES], edges[fields.VECTORS]
-        if self.surroundings is not None:
-            vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
-        neighbors = Edges(edges[fields.SENDERS], edges[fields.OWNERS], vectors, edges.get(fields.BONDS))
+        species, neighbors, features = edges[fields.SPECIES], self.neighbors(edges), self.initial_features(edges)
         max_edges = self.max_edges if tiled and not self.training else None
         if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # all kernels share the geometry
             first = cast(Interaction, self.interactions[0])
-            neighbors = neighbors._replace(geometry=first.kernel.geometry(vectors.flatten(0, 1)))
-        places = None
-        if self.surroundings is not None:
-            places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
-        features = self.first_features(species, edges, places)
+            neighbors = neighbors._replace(geometry=first.kernel.geometry(neighbors.vectors.flatten(0, 1)))
         counts = (None,) * len(self.interactions) if receivers is None else receivers.counts
         for layer, (interaction, count) in enumerate(zip(self.interactions, counts, strict=True)):
             if receivers is not None and layer > 0:
@@ -453,19 +467,3 @@ class InteratomicPotential(StoredModel):
         divisor = divisor_of_products(number)
         for interaction in self.interactions:
             cast(Interaction, interaction).normalization.fill_(1 / divisor)
-
-
-def _variables(edges: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors with respect to which energies are differentiated, as leaves of a new autograd graph."""
-    return {name: edges[name].detach().requires_grad_(True) for name in fields.MOVING if name in edges}
-
-
-def _gradients(energies: Tensor, variables: Mapping[str, Tensor], *, create_graph: bool) -> tuple[Tensor, ...]:
-    """Derivatives of the sum of energies with respect to the variables, of their shapes."""
-    return torch.autograd.grad(
-        energies.sum(),
-        list(variables.values()),
-        create_graph=create_graph,
-        allow_unused=True,
-        materialize_grads=True,
-    )

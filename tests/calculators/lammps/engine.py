@@ -33,6 +33,7 @@ class Engine:
 
     def __init__(self, folder, model, plugin, elements):
         self.folder, self.model, self.plugin, self.elements = folder, model, plugin, elements
+        self.style = "ik_e3nn max_edges 300"  # several tiles even of small structures
 
     def write(self, atoms, units="metal"):
         """Write a structure, and return it as LAMMPS has it: its axes are turned."""
@@ -51,7 +52,7 @@ class Engine:
             *([f"plugin load {self.plugin}"] if self.plugin else []),
             f"units {units}", "atom_style atomic", "atom_modify map array", f"boundary {boundary}",
             "read_data structure.data", "neighbor 1.0 bin",
-            "pair_style ik_e3nn", f"pair_coeff * * {self.model} {' '.join(self.elements)}",
+            f"pair_style {self.style}", f"pair_coeff * * {self.model} {' '.join(self.elements)}",
         ]  # fmt: skip
 
     def run(self, commands, processes=1):

@@ -8,20 +8,18 @@ from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import fields
 from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_model
 from ik_e3nn.targets import Intensive
-from ik_e3nn_calculators.lammps.export import LammpsExportSettings, OwnedEnergies, export_lammps
-from ik_e3nn_calculators.lammps.operators import copied, exchanged
+from ik_e3nn_calculators.lammps.export import LammpsExportSettings, export_lammps, metadata
+from ik_e3nn_calculators.lammps.layers import layers
 from ik_e3nn_calculators.lammps.plugin import plugin_folder
 
 
 def potential(**options):
     torch.manual_seed(0)
-    return InteratomicPotential(["H", "O"], 4.0, num_channels=4, num_layers=2, l_max=1, **options).double().eval()
-
-
-def test_the_operators_are_each_others_derivative():
-    x, species = torch.randn(5, 3, dtype=torch.float64, requires_grad=True), torch.zeros(12)
-    assert torch.autograd.gradcheck(lambda rows: exchanged(rows, species), [x])
-    assert torch.equal(exchanged(x, species), x[copied(5, 12)])
+    model = InteratomicPotential(["H", "O"], 4.0, num_channels=4, num_layers=2, l_max=1, **options).double().eval()
+    with torch.no_grad():
+        for weight in model.parameters():  # those of surroundings are zero at first
+            weight.add_(0.1 * torch.randn_like(weight))
+    return model
 
 
 @pytest.mark.parametrize(
@@ -35,41 +33,50 @@ def test_the_operators_are_each_others_derivative():
     ],
 )
 def test_derivatives_are_those_of_the_energies(options, info):
-    owned = OwnedEnergies(potential(**options), info)
-    inputs = owned.example()
-    energies, *derivatives = owned(inputs)
-    assert energies.shape == inputs["owned"].shape
-    names = [fields.VECTORS, "positions"][: len(derivatives)]
-    for name, derivative in zip(names, derivatives, strict=True):
-        step = torch.zeros_like(inputs[name])
-        step.view(-1)[torch.randperm(step.numel())[:20]] = 1e-5
-        ahead, behind = (owned({**inputs, name: inputs[name] + sign * step})[0].sum() for sign in (1, -1))
-        assert float(ahead - behind) == pytest.approx(float(2 * (derivative * step).sum()), rel=1e-6)
+    functions = layers(potential(**options), info)
+    for number in range(2):
+        inputs = functions[f"gradients_{number}"].example()
+
+        def total(inputs, number=number):
+            energy = functions[f"gradients_{number}"](inputs)[0].sum()
+            if number == 0:  # energies of the later interaction depend on the features
+                energy = energy + (functions["features_0"](inputs)[0] * inputs["gradient"]).sum()
+            return energy
+
+        names = [name for name in ("features", fields.VECTORS, "positions") if name in inputs]
+        _, *derivatives = functions[f"gradients_{number}"](inputs)
+        assert len(derivatives) == len(names)
+        for name, derivative in zip(names, derivatives, strict=True):
+            assert derivative.abs().max() > 0
+            step = torch.zeros_like(inputs[name])
+            step.view(-1)[torch.randperm(step.numel())[:20]] = 1e-5
+            ahead, behind = (total({**inputs, name: inputs[name] + sign * step}) for sign in (1, -1))
+            assert float(ahead - behind) == pytest.approx(float(2 * (derivative * step).sum()), rel=1e-6)
 
 
 def test_the_metadata_tell_what_the_pair_style_must_know():
     model = potential(group="SO2", inputs=["surface", "total_charge"])
-    facts = OwnedEnergies(model, {"charge": 2, "surface_normal": [0, 0, 1]}).metadata()
+    facts = metadata(layers(model, {"charge": 2, "surface_normal": [0, 0, 1]}))
     assert facts["ik_species"] == "H O"
     assert float(facts["ik_r_max"]) == 4.0
     assert facts["ik_places"] == "1"
     assert facts["ik_inputs"] == "total_charge=2"
     free = np.array(facts["ik_free_directions"].split(), dtype=float).reshape(3, 3)
     np.testing.assert_allclose(free, np.diag([1, 1, 0]), atol=1e-15)
-    assert int(facts["ik_exchanged"]) == model.irreps_features[0].dim
+    assert facts["ik_widths"].split() == [str(irreps.dim) for irreps in model.irreps_features]
     other = potential(group="SO2", inputs=["surface", "total_charge"])
     with torch.no_grad():
         next(other.parameters()).add_(1e-3)
-    assert OwnedEnergies(other, {"charge": 2}).metadata()["ik_weights"] != facts["ik_weights"]
+    assert metadata(layers(other, {"charge": 2}))["ik_weights"] != facts["ik_weights"]
 
 
 def test_inputs_that_lammps_cannot_give_are_refused():
     with pytest.raises(DataError, match="the model uses bond types, which LAMMPS cannot give it"):
-        OwnedEnergies(potential(inputs=["bond_types"]), {})
+        layers(potential(inputs=["bond_types"]), {})
     with pytest.raises(MissingInputError, match="the model uses total_charge: give its value, .* with --charge"):
-        OwnedEnergies(potential(inputs=["total_charge"]), {})
+        layers(potential(inputs=["total_charge"]), {})
     with pytest.raises(DataError, match="the model does not use charge, surface_normal: leave it out"):
-        OwnedEnergies(potential(), {"charge": 1, "surface_normal": [0, 0, 1]})
+        layers(potential(), {"charge": 1, "surface_normal": [0, 0, 1]})
 
 
 def test_nothing_is_overwritten_and_properties_are_refused(tmp_path):

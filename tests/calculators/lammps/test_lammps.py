@@ -124,6 +124,14 @@ def test_the_calculator_of_ase_has_the_same_results(engine, make, processes):
         np.testing.assert_allclose(found["stress"], stress, atol=EXACT * abs(stress).max())
 
 
+def test_tiles_change_only_the_rounding(engine):
+    _, small = engine.predict(liquid())
+    engine.style = "ik_e3nn"
+    _, whole = engine.predict(liquid())
+    for name, value in whole.items():
+        np.testing.assert_allclose(small[name], value, rtol=1e-12, atol=1e-12 * np.abs(value).max())
+
+
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_charged_molecule_over_a_surface(engine, packages, processes):
     """Beside a surface the sign of edge vectors matters, and strains are defined along the surface only."""
@@ -208,7 +216,8 @@ def test_minimizing_a_dump_again_and_a_barostat(engine):
 @pytest.mark.parametrize(
     ("commands", "message"),
     [
-        (["pair_style ik_e3nn 3.5"], "pair_style ik_e3nn takes no arguments"),
+        (["pair_style ik_e3nn 3.5"], "expected pair_style ik_e3nn, or pair_style ik_e3nn max_edges N"),
+        (["pair_style ik_e3nn max_edges 0"], "max_edges of pair_style ik_e3nn must be at least 1, got 0"),
         (["pair_coeff * * {model} H C"], "one element, or NULL, for each of the 5 atom types"),
         (
             ["pair_coeff * * {model} H C O Al Xe"],
