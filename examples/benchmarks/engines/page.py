@@ -91,8 +91,8 @@ the density of water, with a cutoff of 5 A, a skin of 1 A and two interactions. 
 features of its atoms to the processes that have ghosts of them, and gets derivatives back: {2 * 4 * FEATURES:,} bytes a
 ghost and step, besides positions and forces. With a halo it sends positions and forces only, but has ghosts within two
 cutoffs, and computes the first interaction of those within one. The first interaction takes
-{100 * found["table"]["first_interaction"]:.0f} % of the time of an atom. Times are without the network. The formula gives
-{ghosts[0]} and {ghosts[1]} ghosts an atom for the structure of the strong scaling on one and two processes; LAMMPS has
+{100 * found["table"]["first_interaction"]:.0f} % of the time of an atom. Times are without the network. The formula
+gives {ghosts[0]} and {ghosts[1]} ghosts an atom for the structure of the strong scaling on one and two processes; LAMMPS has
 {ghosts[2]} and {ghosts[3]}.
 
 | {" | ".join(columns)} |
@@ -132,8 +132,8 @@ def main() -> None:
     text = f"""# Simulation engines against the ASE calculator
 
 Made by `engines/page.py`. Errors are the differences to the ASE calculator on the same structure: of the energy, and
-the largest of a force component and of a pressure component. Times are processor times of a step of the base model on one
-core, medians of turns with ASE. "Not the model" is the share of a step that is not spent in the model.
+the largest of a force component and of a pressure component. Times are processor times of a step of the base model on
+one core, medians of turns with ASE. "Not the model" is the share of a step that is not spent in the model.
 
 ![times](results/{PICTURE.name})
 

@@ -4,8 +4,8 @@
     python -m examples.benchmarks.engines.with_lammps --work WORK
 
 The packages are made once, in WORK: of the base model, and of a model of copper that is not trained. Times are
-processor times of 40 steps, in an order A B A B with the calculator of ASE, compiled too; medians. With ``fix external``
-the model is not compiled, nor is it in the calculator. Rows go to ``results/engines.json``.
+processor times of 40 steps, in an order A B A B with the calculator of ASE, compiled too; medians. With
+``fix external`` the model is not compiled, nor is it in the calculator. Rows go to ``results/engines.json``.
 """
 
 import argparse

@@ -1,6 +1,6 @@
 r"""One interaction of a potential at a time, for some of the atoms, so that memory does not grow with the structure.
 
-With features :math:`x^{(t)}` of all atoms after interaction t, the energy and its derivatives are computed in two passes:
+With features :math:`x^{(t)}` of all atoms after interaction t, the energy and its derivatives need two passes:
 
 .. math:: x_i^{(t)} &= f_t(x^{(t-1)}; r)_i, \qquad E = \sum_{t,i} e_t(x_i^{(t)}) \\
           \frac{\partial E}{\partial x^{(t-1)}} &= \frac{\partial}{\partial x^{(t-1)}} \sum_i
@@ -65,8 +65,8 @@ class LayerGradients(LayerFeatures):
         """Energies and derivatives.
 
         Args:
-            edges: As for :class:`LayerFeatures`; and, before the last interaction, ``gradient`` (R, dim): the derivative
-                of the energy with respect to the features after this interaction, through the later ones.
+            edges: As for :class:`LayerFeatures`; and, before the last interaction, ``gradient`` (R, dim): the
+                derivative of the energy with respect to the features after this interaction, through the later ones.
             num_receivers: R, the number of atoms that receive.
 
         Returns:
