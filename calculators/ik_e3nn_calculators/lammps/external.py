@@ -1,5 +1,8 @@
 """``fix external``: LAMMPS asks Python for forces, on one or more processes, without a C++ compiler."""
 
+import os
+import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +12,7 @@ from ase import Atoms
 from ase.data import atomic_numbers
 
 from ik_e3nn.arrays import FloatArray, IntArray
-from ik_e3nn.errors import DataError, UnknownSpeciesError
+from ik_e3nn.errors import DataError, ExplosionError, UnknownSpeciesError
 from ik_e3nn.graph import SkinList, fields
 from ik_e3nn.models import InteratomicPotential, predict_owned
 from ik_e3nn_calculators.calculator.model import ModelLike, prepare_model
@@ -54,9 +57,20 @@ def attach(
         The callback; it must be kept while the simulation runs.
 
     Raises:
-        DataError: The model is a committee, or it has inputs that LAMMPS cannot give it; or units are not metal.
+        DataError: The model is a committee, or it has inputs that LAMMPS cannot give it; units are not metal; the
+            number of elements is not that of atom types; or there are several processes and no communicator.
         UnknownSpeciesError: The model does not know an element.
     """
+    types, processes = lmp.extract_global("ntypes"), lmp.extract_setting("world_size")
+    if len(elements) != types:
+        raise DataError(
+            f"expected an element for each of the {types} atom types, got {len(elements)}: {list(elements)}"
+        )
+    if (1 if comm is None else comm.size) != processes:
+        raise DataError(
+            f"LAMMPS has {processes} processes, but the communicator {1 if comm is None else comm.size}: give "
+            "comm=MPI.COMM_WORLD of mpi4py"
+        )
     if lmp.extract_global("units") != "metal":
         raise DataError(f"fix external needs units metal, got units {lmp.extract_global('units')}")
     potential = prepare_model(model, device="cpu", dtype=dtype)
@@ -95,7 +109,21 @@ class ExternalForces:
     def __call__(
         self, caller: Any, step: int, num_owned: int, tag: IntArray, positions: FloatArray, forces: FloatArray
     ) -> None:
-        """Write the forces on owned atoms; energy and virial are given to LAMMPS."""
+        """Write the forces on owned atoms; energy and virial are given to LAMMPS.
+
+        An error ends all processes: LAMMPS cannot pass it on, and would go on with the forces of the last step.
+        """
+        try:
+            self._predict(num_owned, positions, forces)
+        except BaseException as error:  # noqa: BLE001  (an interruption would be lost too)
+            reason = "".join(traceback.format_exception(error))
+            sys.stderr.write(f"ik_e3nn: the forces of step {step} cannot be computed, so this run is ended\n{reason}")
+            sys.stderr.flush()
+            if self.comm is not None:
+                self.comm.Abort(1)
+            os._exit(1)
+
+    def _predict(self, num_owned: int, positions: FloatArray, forces: FloatArray) -> None:
         lmp = self.lmp
         number = num_owned + lmp.extract_setting("nghost")
         every = np.array(lmp.numpy.extract_atom("x", nelem=number, dim=3)).reshape(number, 3)
@@ -114,9 +142,16 @@ class ExternalForces:
         owners = self.owners
         if self._any(owners is None or not owners.hold(num_owned, tags)) or owners is None:
             owners = self.owners = _Owners(self.comm, num_owned, tags)
-        forces[:num_owned] = owners.added(out[fields.FORCES].double().numpy())
+        energy = float(self._sum(out[fields.ENERGIES].sum().numpy()))
+        total = owners.added(out[fields.FORCES].double().numpy())
+        if not (np.isfinite(energy) and np.isfinite(total).all()):
+            raise ExplosionError(
+                "the energy or a force is NaN or infinite: atoms are too near to each other, or the time step is too "
+                "long"
+            )
+        forces[:num_owned] = total
         virial = self._sum(-out[fields.ATOMIC_VIRIALS].double().sum(0).numpy())
-        lmp.fix_external_set_energy_global(self.fix, float(self._sum(out[fields.ENERGIES].sum().numpy())))
+        lmp.fix_external_set_energy_global(self.fix, energy)
         lmp.fix_external_set_virial_global(self.fix, [float(virial[a, b]) for a, b in _VOIGT])
 
     def _sum(self, values: FloatArray) -> FloatArray:

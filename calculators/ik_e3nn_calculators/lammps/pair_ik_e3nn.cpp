@@ -78,6 +78,9 @@ struct Tile {
 class PairIK : public Pair {
  public:
   explicit PairIK(LAMMPS *lmp) : Pair(lmp) {
+    if (strcmp(lmp->version, IK_LAMMPS_VERSION) != 0)
+      error->all(FLERR, "the plug-in of pair_style ik_e3nn was built for LAMMPS {}, but this is LAMMPS {}: build it again",
+                 IK_LAMMPS_VERSION, lmp->version);
     single_enable = restartinfo = 0;
     one_coeff = manybody_flag = no_virial_fdotr_compute = 1;
     centroidstressflag = CENTROID_NOTAVAIL;
@@ -139,6 +142,9 @@ class PairIK : public Pair {
     if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0)
       error->all(FLERR, "the model needs all neighbors, but neigh_modify exclude leaves some out");
     neighbor->add_request(this, NeighConst::REQ_FULL);
+    // A hybrid style, whose sizes LAMMPS's buffers have, was made before pair_coeff said what this one exchanges.
+    force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
+    force->pair->comm_reverse = std::max(force->pair->comm_reverse, comm_reverse);
   }
 
   double init_one(int, int) override { return r_max; }
@@ -505,7 +511,7 @@ typedef void (*lammpsplugin_regfunc)(lammpsplugin_t *, void *);
 static void *create_pair(void *lmp) { return new PairIK(static_cast<LAMMPS *>(lmp)); }
 
 void ik_e3nn_init(void *lmp, void *handle, void *regfunc) {
-  lammpsplugin_t plugin{static_cast<LAMMPS *>(lmp)->version, "pair", "ik_e3nn", "ik_e3nn potentials", "ik_e3nn",
+  lammpsplugin_t plugin{IK_LAMMPS_VERSION, "pair", "ik_e3nn", "ik_e3nn potentials", "ik_e3nn",
                         {create_pair}, handle};
   reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
 }

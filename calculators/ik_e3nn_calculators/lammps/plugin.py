@@ -11,6 +11,7 @@ LIBRARIES = {  # LAMMPS loads the files of a folder whose names end with plugin.
     "pair_ik_e3nn.so": HERE / "pair_ik_e3nn.cpp",
     "ik_e3nnplugin.so": HERE / "plugin.cpp",
 }
+OPTIONS = ("-std=c++20", "-O2", "-fPIC", "-shared", "-DLAMMPS_SMALLBIG")  # of the compiler
 
 
 def plugin_folder() -> str:
@@ -26,10 +27,11 @@ def plugin_folder() -> str:
 
 
 def _key() -> str:
-    """Digest of what the machine code depends on: the sources, torch and LAMMPS."""
+    """Digest of what the machine code depends on: the sources, options, torch, LAMMPS and MPI."""
     digest = hashlib.sha256()
     for source in LIBRARIES.values():
         digest.update(source.read_bytes())
-    for package in ("torch", "lammps"):
+    digest.update(" ".join(OPTIONS).encode())
+    for package in ("torch", "lammps", "mpich"):
         digest.update(f"{package} {metadata.version(package)} ".encode())
     return digest.hexdigest()[:16]

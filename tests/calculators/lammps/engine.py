@@ -92,6 +92,6 @@ class Engine:
                 "stress": -np.array(pressure)[[0, 1, 2, 5, 4, 3]] / BAR,  # xx yy zz xy xz yz in LAMMPS
                 "forces": rows[:, 1:4],
                 "energies": rows[:, 4],
-                "virials": rows[:, 5:].sum(0)[[0, 1, 2, 5, 4, 3]] / BAR,
+                "virials": rows[:, 5:][:, [0, 1, 2, 5, 4, 3]] / BAR,
             },
         )

@@ -45,16 +45,12 @@ lmp.close()
 """
 
 
-@pytest.mark.slow
-@needs_lammps
-@pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("make", [crystal, metal])
-def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, processes):
+def launched(folder, atoms, processes, script=SCRIPT):
+    """The structure as LAMMPS has it, and the finished process of a script."""
     if processes > 1 and util.find_spec("mpi4py") is None:
         pytest.skip("several processes need mpi4py")
-    atoms = make()
-    save_model(potential(), tmp_path / "model.safetensors")
-    engine = Engine(tmp_path, None, "", ELEMENTS)
+    save_model(potential(), folder / "model.safetensors")
+    engine = Engine(folder, None, "", ELEMENTS)
     turned = engine.write(atoms)
     lines = engine.commands(atoms)[:-2]  # without the pair style
     lines += [
@@ -63,12 +59,20 @@ def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, processes):
         "fix move all nve", "timestep 0.0001", "compute p all pressure NULL pair fix",
         "thermo_style custom step pe c_p[*]",
     ]  # fmt: skip
-    (tmp_path / "in.lammps").write_text("\n".join(lines))
-    (tmp_path / "run.py").write_text(SCRIPT)
+    (folder / "in.lammps").write_text("\n".join(lines))
+    (folder / "run.py").write_text(script)
     command = [sys.executable, "run.py", " ".join(ELEMENTS)]
     command = [SCRIPTS / "mpirun", "-n", str(processes), *command] if processes > 1 else command
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    return turned, subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@needs_lammps
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("make", [crystal, metal])
+def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, processes):
+    turned, done = launched(tmp_path, make(), processes)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "found.json").read_text())
     turned.positions = found["positions"]
@@ -79,14 +83,35 @@ def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, processes):
     np.testing.assert_allclose(-np.array(found["pressure"]) / BAR, turned.get_stress(), atol=1e-8)
 
 
+@pytest.mark.slow
+@needs_lammps
+@pytest.mark.parametrize(
+    ("fault", "message", "processes"),
+    [
+        ("keep.constants = {}", "the model needs 'cell', but the structure does not give it", 1),
+        ("next(keep.model.parameters()).data.fill_(np.nan)", "the energy or a force is NaN or infinite", 2),
+    ],
+)
+def test_after_an_error_no_run_goes_on(tmp_path, fault, message, processes):
+    """LAMMPS would use the forces of the last step."""
+    broken = SCRIPT.replace('lmp.command("run 0")', f'{fault}\nlmp.command("run 3")')
+    _, done = launched(tmp_path, crystal(), processes, broken)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "the forces of step 10 cannot be computed, so this run is ended" in done.stderr
+    assert not (tmp_path / "found.json").exists()
+
+
 class Lammps:
     """As much of LAMMPS as the checks look at."""
 
-    def __init__(self, units="metal"):
-        self.units = units
+    def __init__(self, units="metal", ntypes=1, processes=1):
+        self.facts = {"units": units, "ntypes": ntypes, "world_size": processes}
 
     def extract_global(self, name):
-        return {"units": self.units}[name]
+        return self.facts[name]
+
+    extract_setting = extract_global
 
 
 def test_what_cannot_be_done_is_refused():
@@ -94,5 +119,9 @@ def test_what_cannot_be_done_is_refused():
         attach(Lammps("real"), "ik", potential(), ["H"])
     with pytest.raises(DataError, match="LAMMPS takes a single potential, got Committee"):
         attach(Lammps(), "ik", [potential(), potential()], ["H"])
+    with pytest.raises(DataError, match=r"an element for each of the 3 atom types, got 1: \['H'\]"):
+        attach(Lammps(ntypes=3), "ik", potential(), ["H"])
+    with pytest.raises(DataError, match="LAMMPS has 2 processes, but the communicator 1: give comm="):
+        attach(Lammps(processes=2), "ik", potential(), ["H"])
     with pytest.raises(UnknownSpeciesError, match="the model does not know Xe, named for an atom type"):
         ExternalForces(Lammps(), "ik", potential(), ["H", "Xe"], None, {})

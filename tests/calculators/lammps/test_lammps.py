@@ -118,9 +118,10 @@ def test_the_calculator_of_ase_has_the_same_results(engine, make, processes):
     assert found["energy"] == pytest.approx(turned.get_potential_energy(), rel=EXACT)
     np.testing.assert_allclose(found["forces"], forces, atol=EXACT * abs(forces).max())
     np.testing.assert_allclose(found["energies"], turned.get_potential_energies(), rtol=EXACT)
-    np.testing.assert_allclose(found["virials"] / turned.get_volume(), found["stress"], atol=1e-10)
+    np.testing.assert_allclose(found["virials"].sum(0) / turned.get_volume(), found["stress"], atol=1e-10)
     if turned.pbc.any():
-        stress = turned.get_stress()
+        stress, virials = turned.get_stress(), turned.get_stresses() * turned.get_volume()
+        np.testing.assert_allclose(found["virials"], virials, atol=EXACT * abs(virials).max())
         np.testing.assert_allclose(found["stress"], stress, atol=EXACT * abs(stress).max())
 
 
@@ -164,7 +165,28 @@ def test_other_units(engine):
     _, in_kcal = engine.predict(liquid(), units="real")
     kcal = units.kcal / units.mol
     assert in_kcal["energy"] * kcal == pytest.approx(in_eV["energy"], rel=1e-6)  # LAMMPS's constants are older
-    np.testing.assert_allclose(in_kcal["forces"] * kcal, in_eV["forces"], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(in_kcal["forces"] * kcal, in_eV["forces"], rtol=1e-6, atol=1e-7)
+    atm = 1.01325  # bar
+    np.testing.assert_allclose(in_kcal["stress"] * atm, in_eV["stress"], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_hybrid_styles_and_atoms_that_are_left_out(engine, processes):
+    """Atoms of type NULL feel nothing, and the others do not feel them."""
+    atoms = liquid()
+    atoms.symbols[:3] = ["Al", "Cu", "Cu"]  # one molecule that the model does not see
+    turned = engine.write(atoms)
+    start = engine.commands(atoms)[:-2]
+    both = ["pair_style hybrid/overlay zero 5.0 ik_e3nn max_edges 300", "pair_coeff * * zero"]
+    both.append(f"pair_coeff * * ik_e3nn {engine.model} H C O NULL NULL")
+    dump = ["dump 1 all custom 1 out.dump id fx fy fz", "dump_modify 1 sort id format float %.17g"]
+    log = engine.run([*start, *both, TABLE, "thermo_modify format float %.15g", *dump, "run 0"], processes)
+    forces = np.loadtxt(engine.folder / "out.dump", skiprows=9)[:, 1:4]
+    seen = turned[3:]
+    seen.calc = IKCalculator(potential())
+    assert last_row(log)[2] == pytest.approx(seen.get_potential_energy(), rel=EXACT)
+    np.testing.assert_allclose(forces[3:], seen.get_forces(), atol=EXACT * abs(forces).max())
+    assert not forces[:3].any()
 
 
 MD = [
@@ -226,6 +248,7 @@ def test_minimizing_a_dump_again_and_a_barostat(engine):
         (["pair_coeff * * none.pt2 H C O Al Cu"], "the model none.pt2 cannot be loaded"),
         (["newton off", "read_data structure.data"], "needs newton on"),
         (["neigh_modify exclude type 1 1", "run 0"], "neigh_modify exclude leaves some out"),
+        (["units lj"], "needs units metal or real, got units lj"),
     ],
 )
 def test_what_cannot_be_done_is_refused(engine, commands, message):
@@ -235,6 +258,8 @@ def test_what_cannot_be_done_is_refused(engine, commands, message):
     if commands[0] == "newton off":
         usual.insert(1, "newton off")
         commands = ["run 0"]
+    if commands[0].startswith("units"):
+        usual[1], commands = commands[0], ["run 0"]
     with pytest.raises(RuntimeError, match=message):
         engine.run([*usual, *(command.format(model=engine.model) for command in commands)])
 
