@@ -60,7 +60,9 @@ def add_forces(
     some = everything if chosen is None else [everything[index] for index in chosen]
     if periodic is None:
         periodic = _periodic(topology, system, chosen)
-    atoms = Atoms(_numbers(some), pbc=periodic, info=_info(stored, some, charge=charge, spin=spin))
+    caps = {atom.index for atom in some if system.isVirtualSite(atom.index)}  # hydrogen at bonds that are cut
+    stated = [0 if atom.index in caps else atom.formalCharge for atom in some]
+    atoms = Atoms(_numbers(some), pbc=periodic, info=_info(stored, stated, charge=charge, spin=spin))
     check_structure(atoms, stored.members[0].species)
     learned = openmm.PythonForce(EnergyAndForces(stored, atoms, subtract_e0=subtract_e0))
     learned.setName("ik_e3nn")
@@ -127,13 +129,14 @@ def _numbers(atoms: Sequence[Any]) -> list[int]:
     return [int(atom.element.atomic_number) for atom in atoms]
 
 
-def _info(stored: StoredPotential, atoms: Sequence[Any], *, charge: float | None, spin: float | None) -> dict[str, Any]:
-    """Charge and spin for a model that uses them, as in ``atoms.info``."""
+def _info(
+    stored: StoredPotential, stated: Sequence[int | None], *, charge: float | None, spin: float | None
+) -> dict[str, Any]:
+    """Charge and spin for a model that uses them, as in ``atoms.info``, from formal charges and what is given."""
     inputs = stored.members[0].inputs
     given = {"charge": charge, "spin": spin}
     check_possible(Atoms(info={key: value for key, value in given.items() if value is not None}))
     info: dict[str, Any] = {}
-    stated = [atom.formalCharge for atom in atoms]
     total = sum(one for one in stated if one is not None)
     known = None not in stated
     if fields.TOTAL_CHARGE in inputs:

@@ -308,6 +308,17 @@ def test_formal_charges_of_the_topology_are_the_charge_of_the_model():
     assert_same(results(context_of(system, atoms)), reference(atoms, model()))
 
 
+def test_hydrogen_that_caps_a_bond_has_no_charge():
+    ethane, bonds = molecule("C2H6"), [(0, 1), *((0, k) for k in (2, 3, 4)), *((1, k) for k in (5, 6, 7))]
+    topology = topology_of(ethane, bonds, charges=[0] * 8)
+    classical = openmm.System()
+    for atom in topology.atoms():
+        classical.addParticle(atom.element.mass)
+    made = model(inputs=["total_charge"])
+    mixed = potential(made).createMixedSystem(topology, classical, [0, 2, 3, 4], periodic=False)
+    assert [force.getName() for force in mixed.getForces()].count("ik_e3nn") == 1
+
+
 def test_the_entry_point_is_the_factory():
     project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     (name, value), *others = project["entry-points"]["openmmml.potentials"].items()
