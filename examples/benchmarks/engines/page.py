@@ -92,8 +92,8 @@ features of its atoms to the processes that have ghosts of them, and gets deriva
 ghost and step, besides positions and forces. With a halo it sends positions and forces only, but has ghosts within two
 cutoffs, and computes the first interaction of those within one. The first interaction takes
 {100 * found["table"]["first_interaction"]:.0f} % of the time of an atom. Times are without the network. The formula
-gives {ghosts[0]} and {ghosts[1]} ghosts an atom for the structure of the strong scaling on one and two processes; LAMMPS
-has {ghosts[2]} and {ghosts[3]}.
+gives {ghosts[0]} and {ghosts[1]} ghosts an atom for the structure of the strong scaling on one and two processes;
+LAMMPS has {ghosts[2]} and {ghosts[3]}.
 
 | {" | ".join(columns)} |
 |{" ---: |" * len(columns)}
