@@ -106,6 +106,17 @@ class SymmetryGroup:
         return self._closure.continuous == "spherical"
 
     @property
+    def turns(self) -> Tensor:
+        """Axes about which the group contains all rotations: 3, 1 or 0 perpendicular unit vectors, (n, 3), float64.
+
+        Example:
+            >>> SymmetryGroup("Cinfv").turns, SymmetryGroup("Oh").turns.shape
+            (tensor([[0., 0., 1.]], dtype=torch.float64), torch.Size([0, 3]))
+        """
+        axes = {"none": torch.zeros(0, 3), "axial": self._closure.axis[None], "spherical": torch.eye(3)}
+        return axes[self._closure.continuous].double()
+
+    @property
     def order(self) -> float:
         """Number of elements; infinity for continuous groups."""
         return len(self._closure.components) if self.is_finite else float("inf")

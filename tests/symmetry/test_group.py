@@ -11,6 +11,7 @@ from ik_e3nn.nn import EquivariantLinear
 from ik_e3nn.symmetry import SymmetryGroup, intertwiners
 from ik_e3nn.symmetry.group import _cached_closure, _cached_invariants
 from ik_e3nn.symmetry.intertwiners import irrep_intertwiners, trilinear_invariants
+from ik_e3nn.symmetry.named import rotation
 from ik_e3nn.symmetry.wigner import rotation_generators
 from tests.symmetry import textbook
 
@@ -34,6 +35,15 @@ def test_an_axis_conjugates_the_group(name, seed):
             moved, expected = group.invariants(l, p), standard.invariants(l, p) @ D.T
             assert len(moved) == len(expected)
             assert torch.allclose(moved.T @ moved, expected.T @ expected, atol=1e-10), (l, p)
+
+
+@pytest.mark.parametrize(("name", "number"), [("O3", 3), ("SO3", 3), ("SO2", 1), ("Dinfh", 1), ("Oh", 0), ("C1", 0)])
+def test_turns_by_any_angle_belong_to_the_group(name, number):
+    group = SymmetryGroup(name, axis=(1.0, 2.0, -2.0))
+    turns = group.turns
+    assert turns.shape == (number, 3)
+    assert torch.allclose(turns @ turns.T, torch.eye(number, dtype=torch.float64))
+    assert all(group.contains(rotation(tuple(axis.tolist()), 0.3)) for axis in turns)
 
 
 def _shortest_rotation_from_z(unit):

@@ -1,7 +1,7 @@
 """The phonons of a crystal, from its relaxation to the bands."""
 
 import logging
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,10 +24,8 @@ from ik_e3nn_calculators.calculator.calculator import IKCalculator
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.output.frames import snapshot, write_final
 from ik_e3nn_calculators.phonons.settings import PhononSettings, PhononSummary
-from ik_e3nn_calculators.relax.run import RelaxSettings, run_relax
-from ik_e3nn_calculators.run_settings import RunSettings
+from ik_e3nn_calculators.relax.first import relaxed_first
 from ik_e3nn_calculators.runs import engine_for, starting_structure
-from ik_e3nn_calculators.systems.structures import load_structure
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ def run_phonons(
 
     Raises:
         DataError: The structure is not periodic in three directions, or has constraints, a charge or a spin; or the
-            model uses bonds.
+            model uses bonds or surroundings.
         MissingDependencyError: phonopy is not installed.
     """
     needed("phonopy")
@@ -71,15 +69,13 @@ def run_phonons(
         clear_folder(folder, _FILES)
         converged = True
         if settings.relax:
-            shared = {one.name: getattr(settings, one.name) for one in fields(RunSettings) if one.init}
             own = {name: getattr(settings, name) for name in ("steps", "fmax", "cell")}
-            options = shared | own | {"output": str(folder / RELAXATION), "overwrite": True}
-            relaxed = run_relax(RelaxSettings(**options, optimizer="bfgs"), atoms=crystal, calculator=engine.calculator)
-            crystal, converged = load_structure(relaxed.structure), relaxed.converged
+            crystal, converged = relaxed_first(settings, crystal, engine.calculator, folder / RELAXATION, **own)
         phonon = phonons(crystal, cast(nn.Module, model), settings.supercell, max_edges=settings.max_edges)
         crystal.calc = engine.calculator
         write_final(folder, snapshot(crystal))
-        return _finish(phonon, settings, folder, converged=converged)
+        narrow = width_warning(crystal, model, settings.supercell)
+        return _finish(phonon, settings, folder, narrow, converged=converged)
 
 
 def phonons(crystal: Atoms, model: nn.Module, supercell: list[int], *, max_edges: int | None = None) -> Any:
@@ -121,12 +117,38 @@ def _check(crystal: Atoms, inputs: Any) -> None:
         raise DataError("phonons with constraints are not possible; remove them")
     if names.BOND_TYPES in inputs:
         raise DataError("the model uses bonds, which are not carried over to supercells; use a model without them")
+    if outside := set(names.SURROUNDINGS).intersection(inputs):
+        raise DataError(
+            f"the model knows a {', '.join(outside)} beside the structure, which a crystal does not have; use a model "
+            "without surroundings, or ik-e3nn vibrations"
+        )
     for key, usual in (("charge", 0), ("spin", 1)):
         if crystal.info.get(key, usual) != usual:
             raise DataError(f"the crystal has the {key} {crystal.info[key]}, whose value in a supercell is not known")
 
 
-def _finish(phonon: Any, settings: PhononSettings, folder: Path, *, converged: bool) -> PhononSummary:
+def width_warning(crystal: Atoms, model: Any, supercell: list[int]) -> str:
+    """A warning if a supercell is narrower than twice the reach of a model, layers times cutoff; otherwise "".
+
+    Then a displaced atom and its images act on the same atom, which changes the force constants.
+
+    Args:
+        crystal: The crystal.
+        model: The potential or ensemble.
+        supercell: Repetitions along the cell vectors.
+    """
+    reach = max(len(one.interactions) * one.r_max for one in getattr(model, "members", [model]))
+    widths = np.array(supercell) / np.linalg.norm(crystal.cell.reciprocal(), axis=1)
+    if widths.min() >= 2 * reach:
+        return ""
+    larger = " ".join(str(number + int(width < 2 * reach)) for number, width in zip(supercell, widths, strict=True))
+    return (
+        f"the supercell is {widths.min():.1f} A wide, less than twice the reach of the model, 2 x {reach:g} A: compare "
+        f"with a larger one, such as --supercell {larger}, until the frequencies stay the same"
+    )
+
+
+def _finish(phonon: Any, settings: PhononSettings, folder: Path, narrow: str, *, converged: bool) -> PhononSummary:
     """Bands, densities, thermodynamic functions, and their files."""
     path = Cell(phonon.primitive.cell).bandpath(npoints=_POINTS)
     phonon.run_qpoints(path.kpts)
@@ -137,7 +159,7 @@ def _finish(phonon: Any, settings: PhononSettings, folder: Path, *, converged: b
     phonon.run_thermal_properties(temperatures=[0.0, settings.temperature], exclude_gamma_acoustic=True)
     thermal = phonon.thermal_properties
     lowest = float(min(bands.min(), mesh.min()))
-    parts = [] if converged else ["the structure is not relaxed"]
+    parts = [*([] if converged else ["the structure is not relaxed"]), *([narrow] if narrow else [])]
     if lowest < IMAGINARY:
         parts.append(
             f"there are imaginary frequencies, up to {-lowest:.0f}i/cm: the crystal is unstable, not relaxed, or the "

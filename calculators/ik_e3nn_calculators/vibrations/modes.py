@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 
 import numpy as np
-from ase import Atoms, units
+from ase import units
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 
 PER_CM = units._hbar * 1e10 / np.sqrt(units._e * units._amu) / units.invcm  # of the root of eV/(A^2 amu)
-_SMALL = 1e-3  # of a rotation about the axis of a linear molecule, beside the other rotations
+NEAR_ZERO = 10.0  # 1/cm; below, rounding and the remaining forces decide, and an oscillator would have too much entropy
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,19 @@ class Modes:
     masses: FloatArray
 
     @property
+    def imaginary(self) -> NDArray[np.bool_]:
+        """Whether each frequency is imaginary, and not near zero, (M,)."""
+        return self.frequencies <= -NEAR_ZERO
+
+    @property
+    def near_zero(self) -> NDArray[np.bool_]:
+        """Whether each frequency, real or imaginary, is below ``NEAR_ZERO``, (M,)."""
+        return np.abs(self.frequencies) < NEAR_ZERO
+
+    @property
     def energies(self) -> FloatArray:
-        """Energies of the quanta of the real frequencies, in eV."""
-        return np.asarray(self.frequencies[self.frequencies > 0] * units.invcm)
+        """Energies of the quanta of the real frequencies that are not near zero, in eV."""
+        return np.asarray(self.frequencies[self.frequencies >= NEAR_ZERO] * units.invcm)
 
     def shares(self) -> FloatArray:
         """Share of each atom in the kinetic energy of each mode, (M, n)."""
@@ -50,7 +60,9 @@ def normal_modes(hessian: FloatArray, rigid: FloatArray, masses: FloatArray) -> 
 
     Example:
         >>> spring = np.kron([[1.0, -1], [-1, 1]], np.diag([0, 0, 2.0]))
-        >>> rigid = rigid_motions(Atoms("H2", [[0, 0, 0], [0, 0, 1]]), rotations=True)
+        >>> from ase import Atoms
+        >>> from ik_e3nn_calculators.vibrations.rigid import rigid_motions
+        >>> rigid = rigid_motions(Atoms("H2", [[0, 0, 0], [0, 0, 1]])).vectors
         >>> normal_modes(spring, rigid, np.ones(2)).frequencies.round().tolist()
         [1043.0]
     """
@@ -60,24 +72,3 @@ def normal_modes(hessian: FloatArray, rigid: FloatArray, masses: FloatArray) -> 
     values, vectors = np.linalg.eigh(left @ (hessian / np.outer(root, root)) @ left.T)
     frequencies = np.sign(values) * np.sqrt(np.abs(values)) * PER_CM
     return Modes(frequencies, (vectors.T @ left / root).reshape(-1, len(masses), 3), masses)
-
-
-def rigid_motions(atoms: Atoms, *, rotations: bool) -> FloatArray:
-    """Displacements of translations, and of rotations about the center of mass, (R, N, 3), linearly independent.
-
-    Args:
-        atoms: The structure.
-        rotations: Whether rotations cost no energy either.
-
-    Example:
-        >>> [len(rigid_motions(Atoms(f"H{n}", np.eye(3)[:n]), rotations=True)) for n in (1, 2, 3)]
-        [3, 5, 6]
-    """
-    motions = np.repeat(np.eye(3)[:, None], len(atoms), axis=1)
-    if not rotations:
-        return motions
-    turns = np.cross(np.eye(3)[:, None], atoms.positions - atoms.get_center_of_mass())
-    weighted = (turns * np.sqrt(atoms.get_masses())[:, None]).reshape(3, -1)
-    axes, lengths, _ = np.linalg.svd(weighted, full_matrices=False)
-    axes = axes.T[: len(lengths)][lengths > max(_SMALL * lengths.max(), 1e-9)]
-    return np.concatenate([motions, np.einsum("ka,aid->kid", axes, turns)])

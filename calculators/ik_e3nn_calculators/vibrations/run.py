@@ -3,12 +3,12 @@
 import csv
 import io
 import logging
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 from ase.constraints import FixAtoms
 
 from ik_e3nn.atomic import written_at_once
@@ -20,11 +20,11 @@ from ik_e3nn_calculators.calculator.calculator import IKCalculator
 from ik_e3nn_calculators.calculator.frozen import moving_atoms
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.output.frames import snapshot, write_final
-from ik_e3nn_calculators.relax.run import RelaxSettings, run_relax
-from ik_e3nn_calculators.run_settings import RunSettings
+from ik_e3nn_calculators.relax.first import relaxed_first
 from ik_e3nn_calculators.runs import engine_for, starting_structure
-from ik_e3nn_calculators.systems.structures import load_structure
-from ik_e3nn_calculators.vibrations.modes import Modes, normal_modes, rigid_motions
+from ik_e3nn_calculators.vibrations.modes import NEAR_ZERO, Modes, normal_modes
+from ik_e3nn_calculators.vibrations.multiplicity import multiplicity
+from ik_e3nn_calculators.vibrations.rigid import RigidMotions, rigid_motions
 from ik_e3nn_calculators.vibrations.settings import VibrationSettings, VibrationSummary
 from ik_e3nn_calculators.vibrations.thermo import Thermo, thermochemistry, zero_point_energy
 
@@ -39,7 +39,9 @@ def run_vibrations(
 ) -> VibrationSummary:
     """Relax a structure, and find its frequencies from the analytic Hessian.
 
-    Translations and rotations of free molecules are left out exactly. Atoms fixed by ``FixAtoms`` do not move.
+    Translations and rotations that cost no energy are left out exactly: all of a free molecule, all translations of
+    a crystal, and those that fixed atoms, periodic directions and the surroundings of the model leave. Atoms fixed by
+    ``FixAtoms`` do not move.
     The folder receives ``frequencies.csv``, ``modes.npz`` (frequencies, displacements and the Hessian),
     ``spectrum.png``, ``final.extxyz``, ``summary.json`` and the relaxation.
 
@@ -52,18 +54,22 @@ def run_vibrations(
         The summary; look at ``converged`` and ``imaginary``.
 
     Raises:
-        DataError: The folder already holds vibrations, or the structure has constraints other than ``FixAtoms``.
+        DataError: The folder already holds vibrations, or the structure has constraints other than ``FixAtoms``,
+            only fixed atoms, or an impossible spin.
     """
     with locked_folder(settings.output) as folder:
         engine = engine_for(settings, calculator)
         check_free(folder, _FILES, overwrite=settings.overwrite)
         check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
         structure = starting_structure(settings, atoms)
-        _check_constraints(structure)
+        _check(structure, cast(IKCalculator, engine.calculator))
         clear_folder(folder, _FILES)
         converged = True
         if settings.relax:
-            structure, converged = _relaxed(settings, structure, engine.calculator, folder / RELAXATION)
+            where = folder / RELAXATION
+            structure, converged = relaxed_first(
+                settings, structure, engine.calculator, where, steps=settings.steps, fmax=settings.fmax
+            )
         structure.calc = engine.calculator
         return _vibrations(settings, structure, folder, converged=converged)
 
@@ -71,15 +77,11 @@ def run_vibrations(
 def _vibrations(settings: VibrationSettings, atoms: Atoms, folder: Path, *, converged: bool) -> VibrationSummary:
     energy = float(atoms.get_potential_energy())
     moving = np.flatnonzero(moving_atoms(atoms))
-    if not len(moving):
-        raise DataError("all atoms are fixed, so that nothing vibrates; release some")
     hessian = atoms.calc.get_hessian(atoms, moving.tolist())
-    is_held = len(moving) < len(atoms) or atoms.calc.feels_surroundings
-    is_gas = not is_held and not atoms.pbc.any()
-    rigid = np.zeros((0, len(moving), 3)) if is_held else rigid_motions(atoms, rotations=is_gas)
-    modes = normal_modes(hessian, rigid, atoms.get_masses()[moving])
-    thermo = thermochemistry(atoms, modes, energy, settings, is_gas=is_gas)
-    message = _message(atoms, modes, moving, converged=converged, is_gas=is_gas)
+    rigid = rigid_motions(atoms, atoms.calc.model)
+    modes = normal_modes(hessian, rigid.vectors, atoms.get_masses()[moving])
+    thermo = thermochemistry(atoms, modes, energy, settings, is_gas=rigid.is_free)
+    message = _message(atoms, modes, moving, rigid, converged=converged)
     if message:
         _log.warning("%s", message)
     _write_table(folder / TABLE, atoms, modes, moving)
@@ -88,43 +90,56 @@ def _vibrations(settings: VibrationSettings, atoms: Atoms, folder: Path, *, conv
     write_final(folder, snapshot(atoms))
     if settings.plots and len(modes.frequencies):
         _draw(folder / PLOT, atoms, modes, moving)
-    summary = _summary(settings, modes, thermo, energy, converged=converged, output=str(folder), message=message)
+    summary = _summary(settings, modes, rigid, thermo, energy, converged=converged, output=str(folder), message=message)
     write_json(folder / SUMMARY, asdict(summary))
     return summary
 
 
-def _relaxed(settings: VibrationSettings, atoms: Atoms, calculator: Calculator, folder: Path) -> tuple[Atoms, bool]:
-    """The relaxed structure, and whether it converged."""
-    shared = {one.name: getattr(settings, one.name) for one in fields(RunSettings) if one.init}
-    options = shared | {"output": str(folder), "overwrite": True, "steps": settings.steps, "fmax": settings.fmax}
-    summary = run_relax(RelaxSettings(**options, optimizer="bfgs"), atoms=atoms, calculator=calculator)
-    return load_structure(summary.structure), summary.converged
-
-
-def _check_constraints(atoms: Atoms) -> None:
+def _check(atoms: Atoms, calculator: IKCalculator) -> None:
+    """Refuse what cannot vibrate, and what has no thermochemistry."""
     others = sorted({type(one).__name__ for one in atoms.constraints if not isinstance(one, FixAtoms)})
     if others:
         raise DataError(f"vibrations with {', '.join(others)} are not possible; only FixAtoms holds atoms here")
+    if not moving_atoms(atoms).any():
+        raise DataError("all atoms are fixed, so that nothing vibrates; release some")
+    if rigid_motions(atoms, calculator.model).is_free:
+        multiplicity(atoms)
 
 
-def _message(atoms: Atoms, modes: Modes, moving: np.ndarray, *, converged: bool, is_gas: bool) -> str:
-    """What a reader must know: structures that are not relaxed, and imaginary frequencies with the atoms that move."""
+def _message(atoms: Atoms, modes: Modes, moving: np.ndarray, rigid: RigidMotions, *, converged: bool) -> str:
+    """What a reader must know: structures that are not relaxed, and modes that are no vibrations, with their atoms."""
     parts = [] if converged else ["the structure is not relaxed, so that its frequencies are not those of a minimum"]
-    names = [
-        f"{-frequency:.0f}i/cm ({', '.join(_most(atoms, share, moving))})"
-        for frequency, share in zip(modes.frequencies, modes.shares(), strict=True)
-        if frequency < 0
-    ]
-    if names:
+    if modes.imaginary.any():
         parts.append(
-            f"{len(names)} imaginary: {'; '.join(names)}: the structure is no minimum, and thermochemistry leaves "
-            "these out"
+            f"{modes.imaginary.sum()} imaginary: {_named(atoms, modes, moving, modes.imaginary)}: the structure is no "
+            "minimum, and thermochemistry leaves these out"
         )
-    if not is_gas and atoms.pbc.any():
+    if modes.near_zero.any():
+        advice = "; for a molecule in a large box, set pbc to False" if atoms.pbc.any() else ""
+        parts.append(
+            f"{modes.near_zero.sum()} near zero: {_named(atoms, modes, moving, modes.near_zero)}: below "
+            f"{NEAR_ZERO:.0f}/cm, thermochemistry leaves these out{advice}"
+        )
+    if rigid.is_free:
+        parts.append(multiplicity(atoms)[1])
+    elif len(rigid.vectors):
+        parts.append(
+            f"{rigid} of the whole structure cost no energy and are left out, also of the entropy and the free energy"
+        )
+    if atoms.pbc.any():
         parts.append(
             "the structure is periodic: these are the vibrations that are equal in all cells (the point Gamma)"
         )
-    return ". ".join(parts)
+    return ". ".join(part for part in parts if part)
+
+
+def _named(atoms: Atoms, modes: Modes, moving: np.ndarray, chosen: np.ndarray) -> str:
+    """Frequencies of some modes, with the atoms that move most."""
+    pairs = zip(modes.frequencies[chosen], modes.shares()[chosen], strict=True)
+    return "; ".join(
+        f"{abs(frequency):.0f}{'i' if frequency < 0 else ''}/cm ({', '.join(_most(atoms, share, moving))})"
+        for frequency, share in pairs
+    )
 
 
 def _most(atoms: Atoms, share: np.ndarray, moving: np.ndarray) -> list[str]:
@@ -137,9 +152,10 @@ def _write_table(path: Path, atoms: Atoms, modes: Modes, moving: np.ndarray) -> 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["mode", "frequency_per_cm", "imaginary", "atoms"])
-    for number, (frequency, share) in enumerate(zip(modes.frequencies, modes.shares(), strict=True)):
+    rows = zip(modes.frequencies, modes.imaginary, modes.shares(), strict=True)
+    for number, (frequency, imaginary, share) in enumerate(rows):
         who = " ".join(_most(atoms, share, moving))
-        writer.writerow([number, f"{abs(frequency):.3f}", "yes" if frequency < 0 else "no", who])
+        writer.writerow([number, f"{abs(frequency):.3f}", "yes" if imaginary else "no", who])
     with written_at_once(path) as file:
         file.write(text.getvalue().encode())
 
@@ -164,6 +180,7 @@ def _draw(path: Path, atoms: Atoms, modes: Modes, moving: np.ndarray) -> None:
 def _summary(
     settings: VibrationSettings,
     modes: Modes,
+    rigid: RigidMotions,
     thermo: Thermo,
     energy: float,
     *,
@@ -177,10 +194,13 @@ def _summary(
         energy_eV=energy,
         lowest_per_cm=float(modes.frequencies[0]) if some else None,
         highest_per_cm=float(modes.frequencies[-1]) if some else None,
-        imaginary=int((modes.frequencies < 0).sum()),
+        imaginary=int(modes.imaginary.sum()),
+        near_zero=int(modes.near_zero.sum()),
+        left_out=str(rigid),
         zero_point_eV=zero_point_energy(modes),
         treated_as=thermo.treated_as,
         symmetry_number=thermo.symmetry_number,
+        multiplicity=thermo.multiplicity,
         temperature_K=settings.temperature,
         enthalpy_eV=thermo.enthalpy,
         entropy_eV_per_K=thermo.entropy,

@@ -13,7 +13,9 @@ from ik_e3nn_calculators.run_settings import RunSettings
 class VibrationSettings(RunSettings):
     """The vibrations of a structure: it is relaxed first, and masses that were set, such as those of isotopes, count.
 
-    The structure, the model and the output are settings of ``RunSettings``.
+    The multiplicity of an ideal gas is ``atoms.info["spin"]`` (``spin=3`` in an extxyz file). Without it, a single
+    neutral atom has that of its ground state, and a molecule the lowest one: 1, or 2 for an odd number of electrons.
+    That of a triplet such as O2 must be given. The structure, the model and the output are settings of ``RunSettings``.
 
     Args:
         relax: Relax the structure first; otherwise its frequencies are meaningful only if it is at a minimum already.
@@ -48,9 +50,12 @@ class VibrationSummary:
         lowest_per_cm: Lowest frequency; an imaginary one as a negative number.
         highest_per_cm: Highest frequency.
         imaginary: Number of imaginary frequencies; a minimum has none, a transition state has one.
+        near_zero: Number of frequencies below 10/cm, real or imaginary, which are neither imaginary nor vibrations.
+        left_out: Motions of the whole structure that cost no energy and are no modes, such as "3 translations".
         zero_point_eV: Zero-point energy of the real frequencies.
         treated_as: "ideal gas", or "harmonic" if the structure is periodic, has fixed atoms or surroundings.
         symmetry_number: How many rotations map the molecule onto itself; None unless it is an ideal gas.
+        multiplicity: The spin multiplicity in the entropy; None unless it is an ideal gas.
         temperature_K: Temperature of the next three.
         enthalpy_eV: Enthalpy of the ideal gas, or internal energy; with potential and zero-point energy.
         entropy_eV_per_K: Entropy.
@@ -64,9 +69,12 @@ class VibrationSummary:
     lowest_per_cm: float | None
     highest_per_cm: float | None
     imaginary: int
+    near_zero: int
+    left_out: str
     zero_point_eV: float
     treated_as: str
     symmetry_number: int | None
+    multiplicity: int | None
     temperature_K: float
     enthalpy_eV: float
     entropy_eV_per_K: float

@@ -6,9 +6,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from ik_e3nn_calculators.vibrations.rigid import TOLERANCE, shape
 
-TOLERANCE = 0.05  # A
+FloatArray = NDArray[np.float64]
 
 
 def symmetry_number(atoms: Atoms, tolerance: float = TOLERANCE) -> int:
@@ -31,11 +31,12 @@ def symmetry_number(atoms: Atoms, tolerance: float = TOLERANCE) -> int:
         return 1
     alike = {i: [j for j in outer if kinds[i] == kinds[j] and abs(radii[i] - radii[j]) < tolerance] for i in outer}
     first = min(outer, key=lambda i: (len(alike[i]), -radii[i]))
-    across = [i for i in outer if np.linalg.norm(np.cross(places[first], places[i])) > tolerance * radii[first]]
     same = np.array([[a == b for a in kinds] for b in kinds])
-    if not across:
+    if shape(atoms) == "linear":
         return 2 if _maps(-places, places, same, tolerance) else 1
-    second = min(across, key=lambda i: (len(alike[i]), -radii[i]))
+    across = np.linalg.norm(np.cross(places[first], places), axis=1) / radii[first]
+    aside = [i for i in outer if across[i] > tolerance] or [max(outer, key=lambda i: float(across[i]))]
+    second = min(aside, key=lambda i: (len(alike[i]), -radii[i]))
     own, found = _frame(places[first], places[second]), 0
     for one, other in product(alike[first], alike[second]):
         apart = np.linalg.norm(places[one] - places[other]) - np.linalg.norm(places[first] - places[second])
