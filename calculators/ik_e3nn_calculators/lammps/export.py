@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from ase.data import chemical_symbols
+from ase.data import atomic_masses, chemical_symbols
 from torch import Tensor, nn
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models import InteratomicPotential, load_model, model_path
 from ik_e3nn.models.compiled.graph import Fusable, Part, places, trace, write_package
+from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.layers import LayerGradients
 from ik_e3nn.private_folder import keep_compiler_private
 from ik_e3nn.settings import check_settings
 from ik_e3nn.user_path import user_path
+from ik_e3nn_calculators.lammps.build import compiler
 from ik_e3nn_calculators.lammps.inputs import SURROUNDINGS
 from ik_e3nn_calculators.lammps.layers import Layer, layers
 
@@ -63,7 +65,7 @@ class LammpsExportSettings:
 
 
 def export_lammps(settings: LammpsExportSettings) -> str:
-    """Write a package for ``pair_style ik_e3nn``; this takes a minute or two.
+    """Write a package for ``pair_style ik_e3nn``; this takes about three minutes.
 
     Args:
         settings: The settings.
@@ -75,8 +77,10 @@ def export_lammps(settings: LammpsExportSettings) -> str:
         FileExistsError: The output exists, and ``overwrite`` is False.
         DataError: The model predicts no energies, or has an input that LAMMPS cannot give it.
         MissingInputError: An input of the model is not given.
+        MissingDependencyError: There is no C++ compiler.
         RuntimeError: The compiled model differs from the eager one.
     """
+    compiler(None)
     path = user_path(settings.output)
     if path.exists() and not settings.overwrite:
         raise FileExistsError(f"{path} exists: choose another file with -o, or give --overwrite")
@@ -87,7 +91,8 @@ def export_lammps(settings: LammpsExportSettings) -> str:
     info = {"charge": settings.charge, "spin": settings.spin} | {key: getattr(settings, key) for key in SURROUNDINGS}
     package_for_lammps(model, path, {key: value for key, value in info.items() if value is not None})
     return (
-        f"{path}: {', '.join(chemical_symbols[z] for z in model.species)}, {_name(model.dtype)}, cutoff {model.r_max} A"
+        f"{path}: {', '.join(chemical_symbols[z] for z in model.species)}, {_name(model.dtype)}, cutoff {model.r_max} A, "
+        f"trained on {domain_of_model(model) or 'unknown data'}"
     )
 
 
@@ -105,7 +110,7 @@ def package_for_lammps(model: InteratomicPotential, path: Path, info: Mapping[st
         RuntimeError: The compiled model differs from the eager one.
     """
     functions = layers(model, info or {})
-    _log.info("compiling the model in %s; this takes a minute or two", model.dtype)
+    _log.info("compiling the model in %s; this takes about three minutes", model.dtype)
     keep_compiler_private()
     parts = {name: _part(layer) for name, layer in functions.items()}
     configs = {"cpp.threads": 1, "aot_inductor.metadata": metadata(functions)}  # one process for each core
@@ -134,6 +139,8 @@ def metadata(functions: Mapping[str, Layer]) -> dict[str, str]:
         "ik_version": version("ik-e3nn"),
         "ik_torch": torch.__version__.partition("+")[0],
         "ik_species": " ".join(chemical_symbols[z] for z in model.species),
+        "ik_masses": " ".join(f"{atomic_masses[z]:.6g}" for z in model.species),
+        "ik_trained_on": str(domain_of_model(model) or "unknown data"),
         "ik_r_max": repr(model.r_max),
         "ik_widths": " ".join(str(irreps.dim) for irreps in model.irreps_features),
         "ik_dtype": _name(model.dtype),

@@ -23,31 +23,30 @@ SKIN = 1.0  # A, of LAMMPS's neighbor lists, which also say when ghosts are made
 
 def attach(
     lmp: Any,
-    fix: str,
     model: ModelLike,
     elements: Sequence[str],
     *,
+    fix: str = "ik_e3nn",
     comm: Any = None,
     dtype: str | None = None,
     info: Mapping[str, Any] | None = None,
     max_edges: int | None = None,
 ) -> "ExternalForces":
-    """Let a potential give the forces of a ``fix external``.
+    """Add a ``fix external`` with the energy, the forces and the virial of a potential.
 
     Each process computes what its ghosts need as well (a halo), which costs more than the exchange of the pair style.
-    It sets LAMMPS's skin to 1 A, and the distance up to which there are ghosts, as the halo needs it; do not change
-    these afterwards. Before, the input must have, with R_MAX the cutoff of the model::
+    The fix acts on all atoms in every step. LAMMPS's skin is set to 1 A, and the distance up to which there are ghosts
+    as the halo needs it; do not change these afterwards. Before, the input must have, with R_MAX the cutoff of the
+    model::
 
         pair_style zero R_MAX nocoeff
         pair_coeff * *
-        fix NAME all external pf/callback 1 1
-        fix_modify NAME energy yes virial yes
 
     Args:
         lmp: The ``lammps.lammps`` object, with units metal.
-        fix: Name of the fix.
         model: Model file, "base", or a potential.
         elements: Element of each atom type.
+        fix: Name of the fix.
         comm: The communicator of mpi4py, if there are several processes.
         dtype: "float32" or "float64"; by default that of the model.
         info: Declared inputs of the model, as in ``atoms.info``.
@@ -79,6 +78,8 @@ def attach(
     if max_edges is not None:
         potential.max_edges = max_edges
     callback = ExternalForces(lmp, fix, potential, elements, comm, info or {})
+    lmp.command(f"fix {fix} all external pf/callback 1 1")
+    lmp.command(f"fix_modify {fix} energy yes virial yes")
     lmp.command(f"neighbor {SKIN} bin")  # with fewer ghosts, forces would be wrong without a message
     lmp.command(f"comm_modify cutoff {len(potential.interactions) * potential.r_max + SKIN}")
     lmp.set_fix_external_callback(fix, callback, lmp)

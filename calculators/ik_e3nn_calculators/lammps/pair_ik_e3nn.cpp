@@ -19,6 +19,7 @@
 #include "neigh_list.h"
 #include "neighbor.h"
 #include "pair.h"
+#include "platform.h"
 #include "update.h"
 #include "utils.h"
 
@@ -48,7 +49,8 @@ namespace {
 constexpr int FORMAT = 2;                    // of packages
 constexpr int WIDTH = 8;                     // edges in a block; all of them have the same receiver
 constexpr int PAD = 2;                       // atoms and blocks without meaning: compiled code needs at least two of each
-constexpr int MAX_EDGES = 16384;             // of a tile; more need more memory and are not faster
+constexpr int MAX_EDGES = 2048;              // of a tile; more need more memory and are slower, since they leave the cache
+constexpr double SAME_PLACE = 1e-6;          // A; the direction between such atoms is undefined
 constexpr double REAL_PER_METAL = 23.060549; // kcal/mol in one eV, as in LAMMPS's update.cpp and force.cpp
 
 double now() { return MPI_Wtime(); }
@@ -126,8 +128,8 @@ class PairIK : public Pair {
     for (int i = 1; i <= types; i++)
       for (int j = i; j <= types; j++) setflag[i][j] = species_of_type[i] >= 0 && species_of_type[j] >= 0;
     if (comm->me == 0)
-      utils::logmesg(lmp, "ik_e3nn: {} ({}), cutoff {} A, {} interactions, {}\n", arg[2], metadata.at("ik_species"), r_max,
-                     widths.size(), metadata.at("ik_dtype"));
+      utils::logmesg(lmp, "ik_e3nn: {} ({}), cutoff {} A, {} interactions, {}, trained on {}\n", arg[2],
+                     metadata.at("ik_species"), r_max, widths.size(), metadata.at("ik_dtype"), metadata.at("ik_trained_on"));
   }
 
   void init_style() override {
@@ -141,6 +143,7 @@ class PairIK : public Pair {
           error->all(FLERR, "the model needs all neighbors, bonded ones too: set special_bonds lj/coul 1 1 1");
     if (neighbor->nex_type + neighbor->nex_group + neighbor->nex_mol > 0)
       error->all(FLERR, "the model needs all neighbors, but neigh_modify exclude leaves some out");
+    warn_of_masses();
     neighbor->add_request(this, NeighConst::REQ_FULL);
     // A hybrid style, whose sizes LAMMPS's buffers have, was made before pair_coeff said what this one exchanges.
     force->pair->comm_forward = std::max(force->pair->comm_forward, comm_forward);
@@ -230,6 +233,7 @@ class PairIK : public Pair {
   int calls = 0;
 
   void load(const char *path) {
+    if (!platform::file_is_readable(path)) error->all(FLERR, "the model {} does not exist, or cannot be read", path);
     try {
       gradients.clear();
       features.clear();
@@ -260,12 +264,30 @@ class PairIK : public Pair {
     } catch (const LAMMPSException &) {
       throw;
     } catch (const std::exception &problem) {
-      error->all(FLERR, "the model {} cannot be loaded: {}", path, first_line(problem));
+      error->all(FLERR, "{} is not a file of ik-e3nn export lammps, or it is damaged ({})", path, first_line(problem));
     }
   }
 
   static Function function(const char *path, const std::string &name) {
     return std::make_unique<torch::inductor::AOTIModelPackageLoader>(path, name, true);
+  }
+
+  // The order of the elements in pair_coeff may be wrong.
+  void warn_of_masses() const {
+    if (!atom->mass || comm->me != 0) return;
+    std::istringstream words(metadata.at("ik_masses")), names(metadata.at("ik_species"));
+    const std::vector<double> masses(std::istream_iterator<double>(words), {});
+    const std::vector<std::string> known(std::istream_iterator<std::string>(names), {});
+    for (int type = 1; type <= atom->ntypes; type++) {
+      if (species_of_type[type] < 0 || !atom->mass_setflag[type]) continue;
+      const double mass = atom->mass[type];
+      const auto nearest = std::min_element(masses.begin(), masses.end(),
+                                            [&](double a, double b) { return std::fabs(a - mass) < std::fabs(b - mass); });
+      const int other = nearest - masses.begin();
+      if (other != species_of_type[type])
+        error->warning(FLERR, "atom type {} is {} by pair_coeff, but its mass {} is that of {}: is the order of the "
+                              "elements right?", type, known[species_of_type[type]], mass, known[other]);
+    }
   }
 
   static int doubles_of(int64_t numbers, at::ScalarType type) {
@@ -287,7 +309,11 @@ class PairIK : public Pair {
       for (int k = 0; k < list->numneigh[i]; k++) {
         const int j = list->firstneigh[i][k] & NEIGHMASK;
         const double d[3] = {x[i][0] - x[j][0], x[i][1] - x[j][1], x[i][2] - x[j][2]};
-        if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] >= r_max * r_max || !is_known(j)) continue;
+        const double square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
+        if (square >= r_max * r_max || !is_known(j)) continue;
+        if (square < SAME_PLACE * SAME_PLACE)
+          error->one(FLERR, "atoms {} and {} are in the same place, so that the direction between them is undefined",
+                     atom->tag[i], atom->tag[j]);
         senders.push_back(j);
         vectors.insert(vectors.end(), d, d + 3);
       }

