@@ -78,6 +78,7 @@ class IKDriver:
         self._several = SeveralEvaluator(potential, skin=skin, compile=compile, max_edges=max_edges)
         self._several.check(self.template)
         self._beads: list[Atoms] = []
+        self._whole = bool(self.template.pbc.any())  # or checked to be whole
 
     def __call__(
         self, cell: FloatArray | Sequence[FloatArray], pos: FloatArray | Sequence[FloatArray]
@@ -93,7 +94,8 @@ class IKDriver:
             these.
 
         Raises:
-            DataError: The number of atoms differs from the template's, or the cell has no volume.
+            DataError: The number of atoms differs from the template's, the cell has no volume, or the template is not
+                periodic and i-PI wraps atoms.
             ExplosionError: Energy or forces are not finite.
         """
         if isinstance(cell, list | tuple):
@@ -121,6 +123,9 @@ class IKDriver:
             raise DataError(f"the cell of i-PI has no volume: {np.transpose(cell).tolist()} bohr")
         atoms.positions[:] = self._units.unit_to_user("length", "angstrom", positions)
         atoms.cell[:] = self._units.unit_to_user("length", "angstrom", np.transpose(cell))
+        if not self._whole:
+            _check_whole(atoms, self.template)
+            self._whole = True
 
     def _result(self, outputs: dict[str, FloatArray], volume: float) -> Result:
         """Predictions in i-PI's units."""
@@ -131,6 +136,21 @@ class IKDriver:
             np.array(convert("force", "ev/ang", outputs[fields.FORCES])),
             np.array(convert("energy", "electronvolt", virial)),
             "",
+        )
+
+
+def _check_whole(atoms: Atoms, template: Atoms) -> None:
+    """Refuse first positions that i-PI has wrapped into its cell, if the template is not periodic.
+
+    Raises:
+        DataError: Atoms are a cell vector farther from the first atom than in the template.
+    """
+    apart = (atoms.positions - atoms.positions[0]) - (template.positions - template.positions[0])
+    torn = np.flatnonzero(np.rint(atoms.cell.scaled_positions(apart)).any(axis=1))
+    if torn.size:
+        raise DataError(
+            f"i-PI has wrapped {torn.size} of {len(atoms)} atoms into its cell, the first: {torn[0]}, although the "
+            'template is not periodic; write pbc="false" in <ffdirect> or <ffsocket>, or make the template periodic'
         )
 
 

@@ -91,8 +91,8 @@ def export_lammps(settings: LammpsExportSettings) -> str:
     info = {"charge": settings.charge, "spin": settings.spin} | {key: getattr(settings, key) for key in SURROUNDINGS}
     package_for_lammps(model, path, {key: value for key, value in info.items() if value is not None})
     return (
-        f"{path}: {', '.join(chemical_symbols[z] for z in model.species)}, {_name(model.dtype)}, cutoff {model.r_max} A, "
-        f"trained on {domain_of_model(model) or 'unknown data'}"
+        f"{path}: {', '.join(chemical_symbols[z] for z in model.species)}, {_name(model.dtype)}, cutoff {model.r_max} "
+        f"A, trained on {domain_of_model(model) or 'unknown data'}"
     )
 
 

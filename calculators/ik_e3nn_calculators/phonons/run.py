@@ -1,6 +1,7 @@
 """The phonons of a crystal, from its relaxation to the bands."""
 
 import logging
+import warnings
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +25,7 @@ from ik_e3nn_calculators.calculator.calculator import IKCalculator
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.output.frames import snapshot, write_final
 from ik_e3nn_calculators.phonons.settings import PhononSettings, PhononSummary
-from ik_e3nn_calculators.relax.first import relaxed_first
+from ik_e3nn_calculators.relax.first import largest_force, relaxed_first
 from ik_e3nn_calculators.runs import engine_for, starting_structure
 
 _log = logging.getLogger(__name__)
@@ -67,12 +68,12 @@ def run_phonons(
         model = cast(IKCalculator, engine.calculator).model
         _check(crystal, model.inputs)
         clear_folder(folder, _FILES)
-        converged = True
         if settings.relax:
             own = {name: getattr(settings, name) for name in ("steps", "fmax", "cell")}
-            crystal, converged = relaxed_first(settings, crystal, engine.calculator, folder / RELAXATION, **own)
+            crystal = relaxed_first(settings, crystal, engine.calculator, folder / RELAXATION, **own)
         phonon = phonons(crystal, cast(nn.Module, model), settings.supercell, max_edges=settings.max_edges)
         crystal.calc = engine.calculator
+        converged = largest_force(crystal) <= settings.fmax
         write_final(folder, snapshot(crystal))
         narrow = width_warning(crystal, model, settings.supercell)
         return _finish(phonon, settings, folder, narrow, converged=converged)
@@ -94,7 +95,9 @@ def phonons(crystal: Atoms, model: nn.Module, supercell: list[int], *, max_edges
     unit = structure.PhonopyAtoms(
         numbers=crystal.numbers, cell=crystal.cell.array, positions=crystal.positions, masses=crystal.get_masses()
     )
-    phonon = phonopy.Phonopy(unit, np.diag(supercell))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="primitive_matrix")  # it warns that this was not the default once
+        phonon = phonopy.Phonopy(unit, np.diag(supercell), primitive_matrix="auto")
     large = phonon.supercell
     info = {key: crystal.info[key] for key in ("charge", "spin") if key in crystal.info}
     atoms = Atoms(numbers=large.numbers, positions=large.positions, cell=large.cell, pbc=True, info=info)

@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator
 
@@ -13,9 +14,7 @@ from ik_e3nn_calculators.run_settings import RunSettings
 from ik_e3nn_calculators.systems.structures import load_structure
 
 
-def relaxed_first(
-    settings: RunSettings, atoms: Atoms, calculator: Calculator, folder: Path, **own: Any
-) -> tuple[Atoms, bool]:
+def relaxed_first(settings: RunSettings, atoms: Atoms, calculator: Calculator, folder: Path, **own: Any) -> Atoms:
     """Relax the structure of another command, with the settings that all runs share.
 
     Args:
@@ -26,7 +25,7 @@ def relaxed_first(
         **own: Settings of the relaxation, such as ``fmax``.
 
     Returns:
-        The relaxed structure, and whether it converged.
+        The relaxed structure; see ``largest_force`` for whether it converged.
 
     Raises:
         DataError: The structure cannot be relaxed; see ``run_relax``.
@@ -35,4 +34,13 @@ def relaxed_first(
     shared = {one.name: getattr(settings, one.name) for one in fields(RunSettings) if one.init}
     options = {"optimizer": "bfgs", **shared, **own, "output": str(folder), "overwrite": True}
     summary = run_relax(RelaxSettings(**options), atoms=atoms, calculator=calculator)
-    return load_structure(summary.structure), summary.converged
+    return load_structure(summary.structure)
+
+
+def largest_force(atoms: Atoms) -> float:
+    """The largest norm of a force on an atom that is not held, in eV/A.
+
+    Args:
+        atoms: The structure, with its calculator.
+    """
+    return float(np.linalg.norm(atoms.get_forces(), axis=1).max(initial=0.0))

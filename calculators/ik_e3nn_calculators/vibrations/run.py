@@ -20,7 +20,7 @@ from ik_e3nn_calculators.calculator.calculator import IKCalculator
 from ik_e3nn_calculators.calculator.frozen import moving_atoms
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.output.frames import snapshot, write_final
-from ik_e3nn_calculators.relax.first import relaxed_first
+from ik_e3nn_calculators.relax.first import largest_force, relaxed_first
 from ik_e3nn_calculators.runs import engine_for, starting_structure
 from ik_e3nn_calculators.vibrations.modes import NEAR_ZERO, Modes, normal_modes
 from ik_e3nn_calculators.vibrations.multiplicity import multiplicity
@@ -64,24 +64,23 @@ def run_vibrations(
         structure = starting_structure(settings, atoms)
         _check(structure, cast(IKCalculator, engine.calculator))
         clear_folder(folder, _FILES)
-        converged = True
         if settings.relax:
             where = folder / RELAXATION
-            structure, converged = relaxed_first(
+            structure = relaxed_first(
                 settings, structure, engine.calculator, where, steps=settings.steps, fmax=settings.fmax
             )
         structure.calc = engine.calculator
-        return _vibrations(settings, structure, folder, converged=converged)
+        return _vibrations(settings, structure, folder)
 
 
-def _vibrations(settings: VibrationSettings, atoms: Atoms, folder: Path, *, converged: bool) -> VibrationSummary:
-    energy = float(atoms.get_potential_energy())
+def _vibrations(settings: VibrationSettings, atoms: Atoms, folder: Path) -> VibrationSummary:
+    energy, fmax = float(atoms.get_potential_energy()), largest_force(atoms)
     moving = np.flatnonzero(moving_atoms(atoms))
     hessian = atoms.calc.get_hessian(atoms, moving.tolist())
     rigid = rigid_motions(atoms, atoms.calc.model)
     modes = normal_modes(hessian, rigid.vectors, atoms.get_masses()[moving])
     thermo = thermochemistry(atoms, modes, energy, settings, is_gas=rigid.is_free)
-    message = _message(atoms, modes, moving, rigid, converged=converged)
+    message = _message(atoms, modes, moving, rigid, fmax if fmax > settings.fmax else None)
     if message:
         _log.warning("%s", message)
     _write_table(folder / TABLE, atoms, modes, moving)
@@ -90,7 +89,9 @@ def _vibrations(settings: VibrationSettings, atoms: Atoms, folder: Path, *, conv
     write_final(folder, snapshot(atoms))
     if settings.plots and len(modes.frequencies):
         _draw(folder / PLOT, atoms, modes, moving)
-    summary = _summary(settings, modes, rigid, thermo, energy, converged=converged, output=str(folder), message=message)
+    summary = _summary(
+        settings, modes, rigid, thermo, energy, converged=fmax <= settings.fmax, output=str(folder), message=message
+    )
     write_json(folder / SUMMARY, asdict(summary))
     return summary
 
@@ -106,9 +107,14 @@ def _check(atoms: Atoms, calculator: IKCalculator) -> None:
         multiplicity(atoms)
 
 
-def _message(atoms: Atoms, modes: Modes, moving: np.ndarray, rigid: RigidMotions, *, converged: bool) -> str:
+def _message(atoms: Atoms, modes: Modes, moving: np.ndarray, rigid: RigidMotions, fmax: float | None) -> str:
     """What a reader must know: structures that are not relaxed, and modes that are no vibrations, with their atoms."""
-    parts = [] if converged else ["the structure is not relaxed, so that its frequencies are not those of a minimum"]
+    parts = []
+    if fmax is not None:
+        parts.append(
+            f"the structure is not relaxed (the largest force is {fmax:.2g} eV/A), so that its frequencies are not "
+            "those of a minimum"
+        )
     if modes.imaginary.any():
         parts.append(
             f"{modes.imaginary.sum()} imaginary: {_named(atoms, modes, moving, modes.imaginary)}: the structure is no "

@@ -1,6 +1,6 @@
 """Path integrals of ethanol with i-PI: four beads at 300 K, evaluated together; about three minutes of one core.
 
-    pip install "ik-e3nn[ipi]"
+    pip install ".[ipi]"
     python examples/engines/ipi/ethanol.py --output ipi_ethanol
 
 The input of i-PI is ``ethanol.xml`` beside this script. The run is one picosecond long, and the first quarter is

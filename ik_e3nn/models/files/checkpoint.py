@@ -179,7 +179,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise
     except (SafetensorError, OSError) as error:
         raise ModelFileError(
-            f"{path} is not a readable model file ({error}); it may be truncated: copy it or train the model again"
+            f"{path} is not a readable model file ({error}); expected a .safetensors file that ik-e3nn wrote: name "
+            "such a file, or copy this one again if it is truncated"
         ) from error
     if KEY not in metadata:
         raise ModelFileError(f"{path} is a safetensors file, but not a model of ik_e3nn: it lacks the entry {KEY!r}")
