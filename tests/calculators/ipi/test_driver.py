@@ -58,6 +58,19 @@ def test_the_virial_is_minus_the_derivative_of_the_energy_by_the_strain(tmp_path
         assert -virial[row, column] == pytest.approx(expected, rel=1e-6, abs=1e-8)
 
 
+def test_a_molecule_that_ipi_wraps_into_its_cell_is_refused(tmp_path):
+    atoms = isolated()
+    found = driver(tmp_path, atoms)
+    atoms.positions -= atoms.positions[0] + 0.1  # some atoms are below zero now
+    whole = found(*asked(atoms))[0]
+    atoms.pbc = True
+    atoms.wrap()
+    atoms.positions += 0.3
+    with pytest.raises(DataError, match=r'i-PI has wrapped \d of 6 atoms into its cell.*write pbc="false"'):
+        driver(tmp_path, isolated())(*asked(atoms))
+    assert whole == pytest.approx(driver(tmp_path, isolated())(*asked(isolated()))[0], rel=1e-10)
+
+
 def test_beads_together_have_the_results_of_beads_alone_in_one_call_of_the_model(tmp_path):
     together, alone = driver(tmp_path, crystal()), driver(tmp_path, crystal())
     calls = []
