@@ -95,7 +95,7 @@ def test_truncated_file(tmp_path, keep):
     path = tmp_path / "m.safetensors"
     save_model(small(), path)
     path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ModelFileError, match="may be truncated"):
+    with pytest.raises(ModelFileError, match="copy this one again if it is truncated"):
         load_model(path)
 
 
