@@ -133,9 +133,10 @@ def _run_all(
     starts = starts_of(settings, structures)
     columns = [one.name for one in fields(kind.summary) if one.name not in _NOT_RESULTS]
     table = Table(folder, starts, columns)
+    jobs = [_job(kind, settings, start, table, engine) for start in starts]
     _take_folder(kind, settings, folder, table)
     table.write()
-    _run_group(kind, settings, [_job(kind, settings, start, table, engine) for start in starts], engine, table)
+    _run_group(kind, settings, jobs, engine, table)
     return ManySummary(
         structures=len(starts),
         finished=table.count(FINISHED),

@@ -1,0 +1,177 @@
+"""Runs that are made together: one call for all, bounded batches, errors of one run, and a clean end."""
+
+import logging
+import threading
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.many.group import Group, Job
+
+NAMES = ("CH3CH2OH", "H2O", "CH4", "H2", "CO")  # 9, 3, 5, 2 and 2 atoms
+
+
+@pytest.fixture
+def calculator():
+    model = InteratomicPotential(["H", "C", "O"], 4.0, num_channels=4, num_layers=2)
+    return IKCalculator(model.double(), device="cpu")
+
+
+@pytest.fixture
+def sizes(monkeypatch):
+    """Number of atoms in each call of a model."""
+    seen, forward = [], InteratomicPotential.forward
+
+    def counted(self, graph, **options):
+        seen.append(len(graph["positions"]))
+        return forward(self, graph, **options)
+
+    monkeypatch.setattr(InteratomicPotential, "forward", counted)
+    return seen
+
+
+def walk(calculator, name, found, *, steps=3):
+    """A job that evaluates a molecule, moves it along the forces, and so on."""
+    atoms = molecule(name)
+
+    def work(predict):
+        atoms.calc = calculator.sharing(predict)
+        for _ in range(steps):
+            atoms.positions += 0.01 * atoms.get_forces()
+        return atoms.get_potential_energy()
+
+    return Job(name, len(atoms), work, lambda outcome: found.__setitem__(name, outcome))
+
+
+def alone(calculator, name, *, steps=3):
+    atoms = molecule(name)
+    atoms.calc = calculator
+    for _ in range(steps):
+        atoms.positions += 0.01 * atoms.get_forces()
+    return atoms.get_potential_energy()
+
+
+def test_all_runs_share_each_call(calculator, sizes):
+    found, seen = {}, []
+    jobs = [walk(calculator, name, found) for name in NAMES]
+    Group(calculator.whole, batch_atoms=100).run(jobs, lambda running, calls: seen.append((running, calls)))
+    assert sizes == [21] * 4
+    assert seen == [(5, 1), (5, 2), (5, 3), (5, 4), (0, 4)]
+    for name in NAMES:
+        assert found[name] == pytest.approx(alone(calculator, name), abs=1e-10)
+    assert len({round(energy, 6) for energy in found.values()}) == 5
+
+
+@pytest.mark.parametrize("most", [1, 5, 11])
+def test_batches_are_bounded_and_refilled(calculator, sizes, most):
+    found = {}
+    steps = dict(zip(NAMES, (1, 4, 2, 3, 6), strict=True))
+    jobs = [walk(calculator, name, found, steps=steps[name]) for name in NAMES]
+    Group(calculator.whole, batch_atoms=most).run(jobs)
+    assert max(sizes) == {1: 9, 5: 9, 11: 10}[most]  # ethanol, larger than the bound, has calls of its own
+    assert sum(sizes) == sum(len(molecule(name)) * (steps[name] + 1) for name in NAMES)
+    for name in NAMES:
+        assert found[name] == pytest.approx(alone(calculator, name, steps=steps[name]), abs=1e-10)
+
+
+def test_some_have_stresses(calculator):
+    crystal = Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]], cell=[3.0, 3.1, 3.2], pbc=True)
+    found, results = {}, {}
+
+    def stress(predict):
+        crystal.calc = calculator.sharing(predict)
+        return crystal.get_stress()
+
+    Group(calculator.whole, batch_atoms=100).run(
+        [Job("crystal", 2, stress, lambda outcome: results.update(stress=outcome)), walk(calculator, "H2O", found)]
+    )
+    crystal.calc = calculator
+    assert np.abs(results["stress"]).max() > 1e-6
+    np.testing.assert_allclose(results["stress"], crystal.get_stress(), atol=1e-12)
+    assert found["H2O"] == pytest.approx(alone(calculator, "H2O"), abs=1e-10)
+
+
+def test_an_error_ends_one_run(calculator):
+    found = {}
+
+    def fail(predict):
+        helium = Atoms("He")
+        helium.calc = calculator.sharing(predict)
+        return helium.get_potential_energy()
+
+    jobs = [walk(calculator, "H2O", found), Job("He", 1, fail, lambda outcome: found.update(He=outcome))]
+    Group(calculator.whole, batch_atoms=100).run(jobs)
+    assert "He, but the model knows only H, C, O" in str(found["He"])
+    assert found["H2O"] == pytest.approx(alone(calculator, "H2O"), abs=1e-10)
+
+
+def test_a_lack_of_memory_makes_the_batches_smaller(calculator, monkeypatch, caplog):
+    forward, sizes = InteratomicPotential.forward, []
+
+    def small(self, graph, **options):
+        sizes.append(len(graph["positions"]))
+        if sizes[-1] > 8:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, graph, **options)
+
+    expected = {name: alone(calculator, name) for name in NAMES[1:]}
+    monkeypatch.setattr(InteratomicPotential, "forward", small)
+    found = {}
+    with caplog.at_level(logging.WARNING):
+        Group(calculator.whole, batch_atoms=100).run([walk(calculator, name, found) for name in NAMES])
+    assert isinstance(found.pop("CH3CH2OH"), torch.OutOfMemoryError)  # too large even alone
+    assert found == {name: pytest.approx(energy, abs=1e-10) for name, energy in expected.items()}
+    assert "the memory does not suffice for 5 structures at once; going on with batches of 10 atoms" in caplog.text
+    assert [size for size in sizes if size > 8] == [21, 12, 9, 9]  # all in the first evaluation
+
+
+@pytest.mark.parametrize("where", ["model", "run", "report"])
+def test_an_interruption_ends_all_runs(calculator, monkeypatch, where):
+    cleaned, found, forward, calls = [], {}, InteratomicPotential.forward, []
+
+    def interrupt(*unused):
+        raise KeyboardInterrupt
+
+    def interrupted(self, graph, **options):
+        calls.append(1)
+        return interrupt() if len(calls) == 3 else forward(self, graph, **options)
+
+    if where == "model":
+        monkeypatch.setattr(InteratomicPotential, "forward", interrupted)
+
+    def careful(predict):
+        atoms = molecule("CH4")
+        atoms.calc = calculator.sharing(predict)
+        try:
+            for _ in range(100):
+                atoms.positions += 0.01 * atoms.get_forces()
+        finally:
+            cleaned.append(True)
+            with pytest.raises(BaseException):  # noqa: B017  (a stopped run gets no more results)
+                atoms.rattle(), atoms.get_forces()
+
+    last = {
+        "model": walk(calculator, "CO", found, steps=50),
+        "run": Job("CO", 2, interrupt, found.update),
+        "report": Job("CO", 2, lambda predict: None, interrupt),
+    }[where]
+    jobs = [Job("careful", 5, careful, found.update), Job("again", 5, careful, found.update), last]
+    with pytest.raises(KeyboardInterrupt):
+        Group(calculator.whole, batch_atoms=100).run(jobs)
+    assert cleaned == [True, True]
+    assert not found
+    assert not [thread for thread in threading.enumerate() if thread.name in ("careful", "again", "CO")]
+
+
+def test_messages_name_their_run(calculator, caplog):
+    def warn(predict):
+        logging.getLogger("ik_e3nn_calculators").warning("a share of %d %%", 3)
+
+    Group(calculator.whole, batch_atoms=100).run([Job("3_water", 3, warn, lambda outcome: None)])
+    logging.getLogger("ik_e3nn_calculators").warning("done")
+    assert [record.getMessage() for record in caplog.records] == ["3_water: a share of 3 %", "done"]
