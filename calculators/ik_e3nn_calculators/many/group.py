@@ -22,6 +22,8 @@ from ik_e3nn_calculators.calculator.together import batches, predict_together
 
 _log = logging.getLogger(__name__)
 
+MOST = 256  # runs at once; each has a thread and a locked folder, and systems limit the number of open files
+
 
 @dataclass(frozen=True)
 class Job:
@@ -41,7 +43,7 @@ class Job:
 
 
 class Group:
-    """Makes runs together, as many as fit into one batch; when one ends, the next begins.
+    """Makes runs together, as many as fit into one batch, at most 256; when one ends, the next begins.
 
     Args:
         evaluator: Calls the model.
@@ -95,7 +97,8 @@ class Group:
                 run.stop()
 
     def _has_room(self, running: Sequence["_Run"], job: Job) -> bool:
-        return not running or sum(run.job.atoms for run in running) + job.atoms <= self._batch_atoms
+        atoms = sum(run.job.atoms for run in running) + job.atoms
+        return not running or (len(running) < MOST and atoms <= self._batch_atoms)
 
     def _answer(self, runs: Sequence["_Run"]) -> None:
         """Answer the requests of runs; those for the same outputs have a common call."""

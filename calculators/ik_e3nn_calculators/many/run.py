@@ -111,15 +111,43 @@ def run_many_md(settings: ManyMDSettings, *, structures: Sequence[Atoms] | None 
         DataError: A source is neither a readable file nor a SMILES string; the folder already holds runs, or is in use
             by another process; or other runs are to be continued.
         ModelFileError: The model file is missing or broken.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     settings = ManyMDSettings(
+        ...         "[H][H]", more=["[H][H]"], steps=2, output=folder, progress=False, plots=False
+        ...     )
+        ...     run_many_md(settings).finished
+        2
     """
     with locked_folder(settings.output) as folder:
         return _run_all(_MD, settings, folder, structures)
 
 
 def run_many_relax(settings: ManyRelaxSettings, *, structures: Sequence[Atoms] | None = None) -> ManySummary:
-    """Relax many structures at once; see ``run_many_md``, also for arguments and errors.
+    """Relax many structures at once, each with its own number of steps; constraints are respected.
 
-    Each structure has a folder of its own, with the files of ``run_relax``.
+    Each structure has a folder of its own, with the files of ``run_relax``; all else is as for ``run_many_md``.
+
+    Args:
+        settings: The settings.
+        structures: Structures to use instead of those of the settings; they are copied.
+
+    Returns:
+        The summary; look at ``converged``.
+
+    Raises:
+        DataError: As for ``run_many_md``.
+        ModelFileError: The model file is missing or broken.
+
+    Example:
+        >>> import tempfile
+        >>> from ase.build import molecule
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     settings = ManyRelaxSettings("none", fmax=0.1, output=folder, progress=False, plots=False)
+        ...     run_many_relax(settings, structures=[molecule("H2"), molecule("H2O")]).converged
+        True
     """
     with locked_folder(settings.output) as folder:
         return _run_all(_RELAX, settings, folder, structures)

@@ -26,7 +26,7 @@ class Table:
 
     def __init__(self, folder: Path, starts: Sequence[Start], columns: Sequence[str]) -> None:
         self.path = folder / TABLE
-        self._names = (*_FIRST, *columns, _LAST)
+        self._columns = tuple(columns)
         self._rows: list[dict[str, Any]] = [
             {"structure": one.number, "folder": one.name, "source": one.source, "seed": one.seed, "status": WAITING}
             for one in starts
@@ -66,7 +66,7 @@ class Table:
             results: Results by column; others are left out, and absent ones are empty.
             message: An error or advice, in one line.
         """
-        kept = {name: value for name, value in results.items() if name in self._names}
+        kept = {name: value for name, value in results.items() if name in self._columns}
         self._rows[number] |= {**kept, "status": status, _LAST: " ".join(message.split())}
         self.write()
 
@@ -77,7 +77,7 @@ class Table:
     def write(self) -> None:
         """Write the file."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, self._names, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, (*_FIRST, *self._columns, _LAST), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self._rows)
         with written_at_once(self.path) as file:

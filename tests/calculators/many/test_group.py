@@ -11,6 +11,7 @@ from ase.build import molecule
 
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.many import group
 from ik_e3nn_calculators.many.group import Group, Job
 
 NAMES = ("CH3CH2OH", "H2O", "CH4", "H2", "CO")  # 9, 3, 5, 2 and 2 atoms
@@ -77,6 +78,16 @@ def test_batches_are_bounded_and_refilled(calculator, sizes, most):
     assert sum(sizes) == sum(len(molecule(name)) * (steps[name] + 1) for name in NAMES)
     for name in NAMES:
         assert found[name] == pytest.approx(alone(calculator, name, steps=steps[name]), abs=1e-10)
+
+
+def test_the_number_of_runs_at_once_is_bounded(calculator, sizes, monkeypatch):
+    monkeypatch.setattr(group, "MOST", 2)
+    seen = []
+    Group(calculator.whole, batch_atoms=100).run(
+        [walk(calculator, name, {}) for name in NAMES], lambda running, calls: seen.append(running)
+    )
+    assert max(seen) == 2
+    assert sizes[0] == 12
 
 
 def test_some_have_stresses(calculator):

@@ -135,6 +135,7 @@ def test_relaxations_are_those_of_ase_one_by_one(tmp_path, cell):
     settings = ManyRelaxSettings("unused", output=str(tmp_path), steps=40, fmax=0.05, cell=cell, **QUIET)
     summary = run_many_relax(settings, structures=chosen)
     ended = []
+    assert [row["structure"] for row in rows(tmp_path)] == ["0", "1", "2", "3", "4"][: len(chosen)]
     for row, atoms in zip(rows(tmp_path), chosen, strict=True):
         atoms.calc = base()
         mask = [1, 1, 0, 0, 0, 1] if not atoms.pbc.all() else None
