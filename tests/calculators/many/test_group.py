@@ -90,21 +90,47 @@ def test_the_number_of_runs_at_once_is_bounded(calculator, sizes, monkeypatch):
     assert sizes[0] == 12
 
 
-def test_some_have_stresses(calculator):
-    crystal = Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]], cell=[3.0, 3.1, 3.2], pbc=True)
-    found, results = {}, {}
+def test_each_run_gets_what_it_asks_for(calculator):
+    """Stresses of cells and of atoms, beside molecules that have none."""
+    cell = Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]], cell=[3.0, 3.1, 3.2], pbc=True)
+    crystals, found = [cell, cell * (3, 1, 1), cell * (1, 1, 2)], {}
 
-    def stress(predict):
-        crystal.calc = calculator.sharing(predict)
-        return crystal.get_stress()
+    def job(name, number):
+        atoms = crystals[number].copy()
 
-    Group(calculator.whole, batch_atoms=100).run(
-        [Job("crystal", 2, stress, lambda outcome: results.update(stress=outcome)), walk(calculator, "H2O", found)]
-    )
-    crystal.calc = calculator
-    assert np.abs(results["stress"]).max() > 1e-6
-    np.testing.assert_allclose(results["stress"], crystal.get_stress(), atol=1e-12)
-    assert found["H2O"] == pytest.approx(alone(calculator, "H2O"), abs=1e-10)
+        def work(predict):
+            atoms.calc = calculator.sharing(predict)
+            return atoms.calc.get_property(name, atoms)
+
+        return Job(f"{name} {number}", len(atoms), work, lambda outcome: found.__setitem__((name, number), outcome))
+
+    names = [("stress", 0), ("stresses", 1), ("stresses", 2), ("stress", 2)]
+    jobs = [walk(calculator, "H2O", found), *(job(*one) for one in names), walk(calculator, "CO", found)]
+    Group(calculator.whole, batch_atoms=100).run(jobs)
+    for name, number in names:
+        crystals[number].calc = calculator
+        expected = calculator.get_property(name, crystals[number])
+        assert np.abs(expected).max() > 1e-6
+        np.testing.assert_allclose(found[name, number], expected, atol=1e-12)
+    for name in ("H2O", "CO"):
+        assert found[name] == pytest.approx(alone(calculator, name), abs=1e-10)
+
+
+def test_a_sharing_calculator_begins_without_results(calculator):
+    atoms, asked = molecule("CH4"), []
+    atoms.calc = calculator
+    energy = atoms.get_potential_energy()
+
+    def predict(graph, **outputs):
+        asked.append(outputs)
+        return calculator.whole.predict(graph, **outputs)
+
+    atoms.calc = calculator.sharing(predict)
+    assert atoms.get_potential_energy() == energy
+    assert asked == [{"stress": False, "atomic_stress": False, "std": False}]
+    atoms.positions += 0.01
+    atoms.get_forces()
+    assert calculator.get_property("energy", allow_calculation=False) == energy
 
 
 def test_an_error_ends_one_run(calculator):
