@@ -116,6 +116,25 @@ def test_each_run_gets_what_it_asks_for(calculator):
         assert found[name] == pytest.approx(alone(calculator, name), abs=1e-10)
 
 
+def test_standard_deviations_of_a_committee():
+    models = [InteratomicPotential(["H", "C", "O"], 4.0, num_channels=2, num_layers=1).double() for _ in range(2)]
+    committee, found = IKCalculator(models, device="cpu"), {}
+
+    def job(name):
+        atoms = molecule(name)
+
+        def work(predict):
+            return committee.sharing(predict).get_property("forces_std", atoms)
+
+        return Job(name, len(atoms), work, lambda outcome: found.__setitem__(name, outcome))
+
+    Group(committee.whole, batch_atoms=100).run([job(name) for name in NAMES])
+    for name in NAMES:
+        expected = committee.get_property("forces_std", molecule(name))
+        assert np.abs(expected).max() > 1e-6
+        np.testing.assert_allclose(found[name], expected, atol=1e-12)
+
+
 def test_a_sharing_calculator_begins_without_results(calculator):
     atoms, asked = molecule("CH4"), []
     atoms.calc = calculator
