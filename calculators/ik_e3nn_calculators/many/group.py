@@ -9,19 +9,22 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 from torch import Tensor
 
+from ik_e3nn.graph import fields
 from ik_e3nn.memory import is_out_of_memory
+from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.calculator.evaluator import Arrays, Evaluator, Predict
 from ik_e3nn_calculators.calculator.together import batches, predict_together
 
 _log = logging.getLogger(__name__)
 
+FEW = 2000  # edges in a batch; 1,430 took 30 ms on two threads and 37 on one, but 1,000 ms beside another program
 MOST = 256  # runs at once; each has a thread and a locked folder, and systems limit the number of open files
 
 
@@ -113,8 +116,11 @@ class Group:
     def _evaluate(self, runs: Sequence["_Run"]) -> None:
         """Evaluate the model for runs with the same outputs; if this fails, for halves of them, down to single runs."""
         requests = [run.request for run in runs if run.request is not None]
+        graphs = [one.graph for one in requests]
+        few = sum(graph[fields.EDGE_INDEX].shape[1] for graph in graphs) < FEW
         try:
-            found = predict_together(self._evaluator, [one.graph for one in requests], **requests[0].outputs)
+            with one_thread() if few else nullcontext():
+                found = predict_together(self._evaluator, graphs, **requests[0].outputs)
         except Exception as error:  # noqa: BLE001  (a run reports it, and the others go on)
             if len(runs) > 1:
                 half = len(runs) // 2

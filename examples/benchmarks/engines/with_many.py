@@ -3,7 +3,7 @@
 Writes the rows ``many`` of ``examples/benchmarks/results/engines.json``. Times are those of whole runs, files
 included, divided by the number of steps of a molecule; both ways take turns, and medians are given:
 
-    OMP_NUM_THREADS=1 python examples/benchmarks/engines/with_many.py    # without the variable on an idle machine
+    python examples/benchmarks/engines/with_many.py
 """
 
 import csv

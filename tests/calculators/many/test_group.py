@@ -90,6 +90,27 @@ def test_the_number_of_runs_at_once_is_bounded(calculator, sizes, monkeypatch):
     assert sizes[0] == 12
 
 
+@pytest.mark.parametrize(("few", "threads"), [(2000, 1), (10, 2)])
+def test_small_batches_run_on_one_thread(calculator, monkeypatch, few, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(group, "FEW", few)
+    monkeypatch.setattr("ik_e3nn_calculators.calculator.evaluator.SMALL", 0)  # of single structures
+    seen, forward, before = [], InteratomicPotential.forward, torch.get_num_threads()
+
+    def watched(self, graph, **options):
+        seen.append(torch.get_num_threads())
+        return forward(self, graph, **options)
+
+    monkeypatch.setattr(InteratomicPotential, "forward", watched)
+    torch.set_num_threads(2)
+    try:
+        Group(calculator.whole, batch_atoms=100).run([walk(calculator, name, {}) for name in NAMES])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {threads}
+
+
 def test_each_run_gets_what_it_asks_for(calculator):
     """Stresses of cells and of atoms, beside molecules that have none."""
     cell = Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]], cell=[3.0, 3.1, 3.2], pbc=True)
