@@ -1,5 +1,6 @@
 """The common beginning of dynamics and relaxations: the calculator and the starting structure."""
 
+import copy
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from ik_e3nn.models import Potential, model_path
 from ik_e3nn.models.files.pretrained import BASE, BASE_METHOD
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn_calculators.calculator.calculator import IKCalculator
+from ik_e3nn_calculators.calculator.evaluator import Predict
 from ik_e3nn_calculators.run_settings import RunSettings
 from ik_e3nn_calculators.systems.constraints import check_constraints
 from ik_e3nn_calculators.systems.heights import HeightWatch
@@ -38,17 +40,23 @@ class Engine:
     heights: HeightWatch
     identity: dict[str, str]
 
+    def sharing(self, predict: Predict) -> "Engine":
+        """The engine of another run with the same model, whose calls a function makes; see ``IKCalculator.sharing``."""
+        return Engine(self.calculator.sharing(predict), copy.copy(self.heights), self.identity)
 
-def engine_for(settings: RunSettings, calculator: Calculator | None) -> Engine:
+
+def engine_for(settings: RunSettings, calculator: Calculator | Engine | None) -> Engine:
     """The caller's calculator if given, otherwise one for the model in the settings, which is described in the log.
 
     Args:
         settings: The settings of the run.
-        calculator: A calculator to use instead of the model in the settings.
+        calculator: A calculator to use instead of the model in the settings, or an engine, which is returned.
 
     Raises:
         ModelFileError: The model file is missing or broken.
     """
+    if isinstance(calculator, Engine):
+        return calculator
     if calculator is not None:
         return Engine(calculator, HeightWatch({}), {})
     made = IKCalculator(

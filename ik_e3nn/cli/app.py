@@ -1,9 +1,9 @@
 """Entry point: find the command, run it, and turn expected errors into one line.
 
-Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge, or a check that found
-structures or values that cannot be used; 2 for an error that the message explains;
-129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the number of the
-signal, as shells expect.
+Exit statuses are the same for all commands: 0; 1 for a relaxation that did not converge, some of many structures that
+could not be computed, or a check that found structures or values that cannot be used; 2 for an error that the message
+explains; 129 after SIGHUP (a terminal that was closed), 130 after Ctrl-C and 143 after SIGTERM: 128 plus the number of
+the signal, as shells expect.
 """
 
 from __future__ import annotations
@@ -144,7 +144,8 @@ def overview() -> str:
 
 
 def _run(command: Command, words: list[str]) -> int:
-    positional = " ".join(name.upper() for name in command.positional)
+    further = f" [{command.rest.upper()} ...]" if command.rest else ""
+    positional = " ".join(name.upper() for name in command.positional) + further
     usage = f"{PROGRAM} {command.name} {positional} [options]".replace("  ", " ")
     summary = f"{command.summary[0].upper()}{command.summary[1:]}."
     if command.name in (TRAIN, FINETUNE):
@@ -157,9 +158,10 @@ def _run(command: Command, words: list[str]) -> int:
 
     settings_type, function = command.load()
     if {*HELP} & {*words}:
-        _show(help_of(settings_type, command.positional, usage=usage, description=summary))
+        _show(help_of(settings_type, (*command.positional, command.rest), usage=usage, description=summary))
         return 0
-    settings = parse_settings(settings_type, command.positional, [word for word in words if word != PRINT])
+    given = [word for word in words if word != PRINT]
+    settings = parse_settings(settings_type, command.positional, given, rest=command.rest)
     if PRINT in words:
         _show(settings_text(settings))
         return 0

@@ -16,6 +16,7 @@ class Command:
         summary: One line for the help.
         function: "module:function" that takes the settings; the fields of its first argument are the options.
         positional: Fields that are given by position.
+        rest: The field, a list, that takes all further words; empty if there must be none.
         example: The arguments of an example.
         shows_result: Whether the returned object is shown; otherwise the function reports by itself.
         continues: Whether the command itself reports how to continue a stopped run.
@@ -25,6 +26,7 @@ class Command:
     summary: str
     function: str
     positional: tuple[str, ...] = ()
+    rest: str = ""
     example: str = ""
     shows_result: bool = True
     continues: bool = False
@@ -94,17 +96,19 @@ COMMANDS = (
     ),
     Command(
         "md",
-        "molecular dynamics of a structure file or a SMILES string",
-        "ik_e3nn_calculators.md.run:run_md",
+        "molecular dynamics of structure files and SMILES strings",
+        "ik_e3nn_calculators.many.run:md",
         positional=("structure",),
+        rest="more",
         example="CCO --ensemble langevin --time_ps 5",
         continues=True,
     ),
     Command(
         "relax",
-        "relaxation of a structure file or a SMILES string",
-        "ik_e3nn_calculators.relax.run:run_relax",
+        "relaxation of structure files and SMILES strings",
+        "ik_e3nn_calculators.many.run:relax",
         positional=("structure",),
+        rest="more",
         example="slab.xyz --model model.safetensors",
         continues=True,
     ),

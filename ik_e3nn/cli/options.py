@@ -19,20 +19,21 @@ HELP = ("-h", "--help", FULL_HELP)
 _FILE = {"config": Option(str, None, "YAML file with some of the settings below; later words replace them.")}
 
 
-def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequence[str]) -> Any:
+def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequence[str], *, rest: str = "") -> Any:
     """Parse the words of a command line into settings.
 
     Args:
         settings: The dataclass of the settings.
         positional: Its fields that are given by position.
         words: The words.
+        rest: Its field, a list of texts, that takes all further words; empty if there must be none.
 
     Raises:
         ConfigError: An option is unknown (the message names the nearest one), or a value is missing or impossible.
     """
     options = options_of(settings)
     alone, given = read_words(words, options | _FILE)
-    if len(alone) > len(positional):
+    if len(alone) > len(positional) and not rest:
         raise ConfigError(f"command line: {alone[len(positional)]!r} belongs to no option; see --help")
     content: dict[str, Any] = {}
     for name, value in given:
@@ -44,6 +45,8 @@ def parse_settings(settings: type[Any], positional: Sequence[str], words: Sequen
             put(content, name, value)
     for name, word in zip(positional, alone, strict=False):
         put(content, name, value_of(word, options[name].kind))
+    if alone[len(positional) :]:
+        put(content, rest, alone[len(positional) :])
     return build(settings, content)
 
 

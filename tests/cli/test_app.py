@@ -17,6 +17,7 @@ from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, save_mo
 from ik_e3nn.targets import Intensive
 from ik_e3nn.training import read_config
 from ik_e3nn.training.loop.engine import MetricsLog
+from ik_e3nn_calculators import ManyMDSettings
 from ik_e3nn_calculators.md.settings import ExplosionLimits, MDSettings
 from tests.training.helpers import structures
 
@@ -223,11 +224,11 @@ def test_print_config_shows_all_settings_in_yaml_and_reads_back(folder, capsys) 
     assert status == 0
     (folder / "all.yaml").write_text(out)
     assert read_config("all.yaml") == read_config("config.yaml", ["--run.seed=7"])
-    status, out, _ = run(capsys, "md", "CCO", "--print_config", "--steps=3", "--limits.contact=0.3")
+    status, out, _ = run(capsys, "md", "CCO", "[OH-]", "O", "--print_config", "--steps=3", "--limits.contact=0.3")
     assert status == 0
     (folder / "md.yaml").write_text(out)
-    assert parse_settings(MDSettings, (), ["--config", "md.yaml"]) == MDSettings(
-        "CCO", steps=3, limits=ExplosionLimits(contact=0.3)
+    assert parse_settings(ManyMDSettings, (), ["--config", "md.yaml"]) == ManyMDSettings(
+        "CCO", more=["[OH-]", "O"], steps=3, limits=ExplosionLimits(contact=0.3)
     )
     assert not (folder / "md").exists()
     assert not (folder / "out").exists()

@@ -1,5 +1,6 @@
 """The ASE calculator: energies, forces and stresses of a learned potential."""
 
+import copy
 import difflib
 import threading
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from ik_e3nn.graph import fields
 from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn.models import Potential, hessian
 from ik_e3nn.models.files.pretrained import BASE_METHOD
-from ik_e3nn_calculators.calculator.evaluator import Evaluator
+from ik_e3nn_calculators.calculator.evaluator import Evaluator, Predict, SharingEvaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
 from ik_e3nn_calculators.calculator.model import ModelLike, check_arguments, prepare_both
@@ -130,6 +131,7 @@ class IKCalculator(Calculator):
         if more:
             self.implemented_properties = [*type(self).implemented_properties, *more]  # type: ignore[misc]
         self._declared = whole.inputs if joint is None else whole.inputs | joint.inputs
+        self._skin = skin
         if skip_fixed:
             self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
         if max_edges is not None:
@@ -156,6 +158,30 @@ class IKCalculator(Calculator):
     def neighbor_rebuilds(self) -> int:
         """How often the neighbor list has been built."""
         return self.evaluator.rebuilds
+
+    @property
+    def whole(self) -> Evaluator:
+        """The evaluator of whole structures, which calls the model."""
+        return self._whole
+
+    def sharing(self, predict: Predict) -> "IKCalculator":
+        """A calculator for another structure with the same model and settings; a function evaluates the model.
+
+        Args:
+            predict: Called in place of the model, from the thread that asks for results.
+
+        Returns:
+            The calculator. It has its own results and neighbor lists, and warns on its own.
+        """
+        made = copy.copy(self)
+        made.reset()
+        model, skin = self.model, self._skin
+        made.evaluator = made._whole = SharingEvaluator(model, skin=skin, predict=predict)
+        if isinstance(self.evaluator, FrozenEvaluator):
+            part = SharingEvaluator(model, skin=skin, predict=predict)
+            made.evaluator = FrozenEvaluator(made._whole, part, skin=skin)
+        made._with_stress = False
+        return made
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:
         """List what has changed since the last calculation, including the declared inputs of the model.

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -53,6 +53,9 @@ _ABSENT = (
     f"{KEPT_BY}"
 )
 _BROKEN = "%s: it is broken, or the bonds belong to other positions; the model treats it as a bond"
+Arrays = dict[str, NDArray[np.float64]]
+"""Predictions for one structure or a batch, by the names of ``fields.OUTPUTS``; see ``Evaluator.evaluate``."""
+
 SMALL = 500  # edges; fewer run as fast on one thread, and other work on the machine does not slow them down
 
 
@@ -121,7 +124,7 @@ class Evaluator:
 
     def evaluate(
         self, atoms: Atoms, inputs: Snapshot, *, stress: bool, atomic_stress: bool, std: bool = False
-    ) -> dict[str, NDArray[np.float64]]:
+    ) -> Arrays:
         """Compute energy and forces, and on request stresses and standard deviations.
 
         Args:
@@ -149,7 +152,7 @@ class Evaluator:
 
     def predict(
         self, graph: dict[str, Tensor], *, stress: bool, atomic_stress: bool = False, std: bool = False
-    ) -> dict[str, NDArray[np.float64]]:
+    ) -> Arrays:
         """Evaluate the model on a graph, or on several that are joined; see ``evaluate``."""
         num_edges = graph[fields.EDGE_INDEX].shape[1]
         small = num_edges < SMALL
@@ -291,6 +294,35 @@ class Evaluator:
     def _float64(self, values: Any) -> Tensor:
         """Numbers in double precision, on the model's device."""
         return torch.tensor(values, dtype=torch.float64, device=self.device)
+
+
+class Predict(Protocol):
+    """A function that evaluates a model on a graph, as ``Evaluator.predict`` does."""
+
+    def __call__(
+        self, graph: dict[str, Tensor], *, stress: bool, atomic_stress: bool = False, std: bool = False
+    ) -> Arrays:
+        """Evaluate the model."""
+
+
+class SharingEvaluator(Evaluator):
+    """An evaluator of one structure that does not call its model itself, for example to share calls with others.
+
+    Args:
+        model: The potential, whose inputs and elements are checked.
+        skin: Extra radius of the neighbor list in A.
+        predict: Evaluates the model.
+    """
+
+    def __init__(self, model: Potential, *, skin: float, predict: Predict) -> None:
+        super().__init__(model, skin=skin)
+        self._predict = predict
+
+    def predict(
+        self, graph: dict[str, Tensor], *, stress: bool, atomic_stress: bool = False, std: bool = False
+    ) -> Arrays:
+        """See ``Evaluator.predict``."""
+        return self._predict(graph, stress=stress, atomic_stress=atomic_stress, std=std)
 
 
 def check_explosion(arrays: Mapping[str, NDArray[np.float64]], graph: Mapping[str, Tensor], atoms: Atoms) -> None:

@@ -2,17 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
-from ik_e3nn.graph import fields, joined_graphs
 from ik_e3nn.models import Potential
-from ik_e3nn_calculators.calculator.evaluator import Evaluator, check_explosion
+from ik_e3nn_calculators.calculator.evaluator import Arrays, Evaluator, check_explosion
 from ik_e3nn_calculators.calculator.inputs import input_snapshot
 from ik_e3nn_calculators.calculator.model import check_arguments
-
-_OF_ATOMS = (fields.ENERGIES, fields.FORCES)
+from ik_e3nn_calculators.calculator.together import predict_together
 
 
 class SeveralEvaluator:
@@ -58,7 +54,7 @@ class SeveralEvaluator:
         first = self._evaluators[0]
         first.graph(atoms, input_snapshot(atoms, first.inputs))
 
-    def evaluate(self, structures: Sequence[Atoms], *, stress: bool) -> list[dict[str, NDArray[np.float64]]]:
+    def evaluate(self, structures: Sequence[Atoms], *, stress: bool) -> list[Arrays]:
         """Compute energies and forces, and on request stresses.
 
         Args:
@@ -78,10 +74,7 @@ class SeveralEvaluator:
             evaluator.graph(atoms, input_snapshot(atoms, evaluator.inputs))
             for evaluator, atoms in zip(evaluators, structures, strict=False)
         ]
-        arrays = evaluators[0].predict(joined_graphs(graphs), stress=stress)
-        ends = np.cumsum([len(atoms) for atoms in structures])[:-1]
-        parts = {name: np.split(rows, ends if name in _OF_ATOMS else len(graphs)) for name, rows in arrays.items()}
-        found = [{name: rows[k] for name, rows in parts.items()} for k in range(len(graphs))]
+        found = predict_together(evaluators[0], graphs, stress=stress)
         for one, graph, atoms in zip(found, graphs, structures, strict=True):
             check_explosion(one, graph, atoms)
         return found

@@ -13,14 +13,16 @@ from ik_e3nn_calculators.md.finish import MDSummary, finish
 from ik_e3nn_calculators.md.prepare import prepare, reopen
 from ik_e3nn_calculators.md.record import Record
 from ik_e3nn_calculators.md.settings import ExplosionLimits, MDSettings
-from ik_e3nn_calculators.runs import engine_for
+from ik_e3nn_calculators.runs import Engine, engine_for
 
 __all__ = ["ExplosionLimits", "MDSettings", "MDSummary", "run_md"]
 
 _log = logging.getLogger(__name__)
 
 
-def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None) -> MDSummary:
+def run_md(
+    settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calculator | Engine | None = None
+) -> MDSummary:
     """Run molecular dynamics, or continue it.
 
     The folder receives ``log.csv``, the trajectory (the run proper, not the equilibration), ``final.extxyz``,
@@ -31,7 +33,8 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
     Args:
         settings: The settings.
         atoms: A structure to use instead of ``settings.structure``; it is copied.
-        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``; any ASE calculator.
+        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``; any ASE calculator, or an
+            engine.
 
     Returns:
         The summary, which is also in ``summary.json``.
@@ -48,7 +51,7 @@ def run_md(settings: MDSettings, *, atoms: Atoms | None = None, calculator: Calc
         return _run(settings, folder, atoms, calculator)
 
 
-def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> MDSummary:
+def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | Engine | None) -> MDSummary:
     """Make or continue a run in its locked folder."""
     engine = engine_for(settings, calculator)
     if settings.restart and (folder / CHECKPOINT).exists():

@@ -14,7 +14,7 @@ from ik_e3nn_calculators.relax.cell import cell_filter
 from ik_e3nn_calculators.relax.finish import PLOT, SUMMARY, finish
 from ik_e3nn_calculators.relax.record import LOG, TRAJECTORY, Record, Row
 from ik_e3nn_calculators.relax.settings import RelaxSettings, RelaxSummary
-from ik_e3nn_calculators.runs import engine_for, starting_structure
+from ik_e3nn_calculators.runs import Engine, engine_for, starting_structure
 from ik_e3nn_calculators.systems.constraints import warn_of_lost
 
 __all__ = ["RelaxSettings", "RelaxSummary", "run_relax"]
@@ -22,11 +22,11 @@ __all__ = ["RelaxSettings", "RelaxSummary", "run_relax"]
 _log = logging.getLogger(__name__)
 
 _OPTIMIZERS = {"fire": FIRE, "bfgs": BFGS, "lbfgs": LBFGS}
-_FILES = (f"{TRAJECTORY}.extxyz", f"{TRAJECTORY}.traj", LOG, "final.extxyz", "final.traj", PLOT, SUMMARY)
+FILES = (f"{TRAJECTORY}.extxyz", f"{TRAJECTORY}.traj", LOG, "final.extxyz", "final.traj", PLOT, SUMMARY)
 
 
 def run_relax(
-    settings: RelaxSettings, *, atoms: Atoms | None = None, calculator: Calculator | None = None
+    settings: RelaxSettings, *, atoms: Atoms | None = None, calculator: Calculator | Engine | None = None
 ) -> RelaxSummary:
     """Relax a structure; constraints such as ``FixAtoms`` are respected.
 
@@ -35,7 +35,7 @@ def run_relax(
     Args:
         settings: The settings.
         atoms: A structure to use instead of ``settings.structure``; it is copied.
-        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``.
+        calculator: A calculator to use instead of an ``IKCalculator`` for ``settings.model``, or an engine.
 
     Returns:
         The summary; look at ``converged``.
@@ -49,17 +49,19 @@ def run_relax(
         return _relaxed(settings, folder, atoms, calculator)
 
 
-def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | None) -> RelaxSummary:
+def _relaxed(
+    settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | Engine | None
+) -> RelaxSummary:
     """Relax a structure in the locked folder."""
     engine = engine_for(settings, calculator)
-    check_free(folder, _FILES, overwrite=settings.overwrite)
-    check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
+    check_free(folder, FILES, overwrite=settings.overwrite)
+    check_inputs(folder, FILES, [settings.structure if atoms is None else None, settings.model])
     structure = starting_structure(settings, atoms)
     structure.calc = engine.calculator
     target = structure if settings.cell == "fixed" else cell_filter(structure, settings)
     structure.get_forces()
     warn_of_lost(structure, settings.trajectory)
-    clear_folder(folder, _FILES)
+    clear_folder(folder, FILES)
     record = Record(target, structure, folder, settings.trajectory)
     optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
     with tqdm(total=settings.steps, unit="step", desc="relax", disable=not settings.progress) as bar:

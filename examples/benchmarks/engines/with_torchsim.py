@@ -16,21 +16,13 @@ from ase import Atoms, units
 from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
 from rows import replace_rows
+from small_molecules import molecules
 
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.torchsim import IKModel
 
 STEP = 0.5 * units.fs
 TURNS = 5  # of the clock
-NAMES = (
-    "CH3CHO", "HCOOH", "CH3CH2OCH3", "C4H4NH", "CH3SCH3", "isobutene", "C2H6", "H3CNH2", "CH3CH2OH", "CH3CN", "CH3Cl",
-    "trans-butane", "C6H6", "CH3CONH2", "CH3COOH", "C4H4S", "N2H4", "C5H5N", "CH3NO2", "CH3OH",
-)  # fmt: skip
-
-
-def molecules() -> list[Atoms]:
-    """Twenty molecules of five to fourteen atoms."""
-    return [molecule(name) for name in NAMES]
 
 
 def crystals() -> list[Atoms]:

@@ -2,7 +2,6 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -11,8 +10,10 @@ from ase.calculators.calculator import BaseCalculator
 from numpy.typing import NDArray
 
 from ik_e3nn.data import joined
-from ik_e3nn.graph import batch_graphs, build_graph, fields
+from ik_e3nn.graph import build_graph, fields
 from ik_e3nn.models import InteratomicPotential
+from ik_e3nn_calculators.calculator.evaluator import Evaluator
+from ik_e3nn_calculators.calculator.together import batches, predict_together
 from ik_e3nn_calculators.dock.system.host import Host
 
 _log = logging.getLogger(__name__)
@@ -93,21 +94,15 @@ class ModelEnergies(PoseEnergies):
     def __init__(self, ligand: Atoms, host: Host, *, model: InteratomicPotential, batch_atoms: int = 2000) -> None:
         super().__init__(ligand, host)
         self.model, self.batch_atoms = model, batch_atoms
+        self._evaluator = Evaluator(model, quiet=True)
 
     def evaluate(self, structures: list[Atoms]) -> tuple[FloatArray, FloatArray]:
         """See the base class."""
-        energies, forces = [], []
-        for chunk in self._chunks(structures):
-            graph = batch_graphs([build_graph(atoms, self.model.r_max, dtype=torch.float64) for atoms in chunk])
-            out = self.model(graph.to(self.model.device), forces=True)
-            energies.append(out[fields.ENERGY].detach().cpu().double().numpy())
-            forces.append(out[fields.FORCES].detach().cpu().double().numpy().reshape(len(chunk), -1, 3))
-        return np.concatenate(energies), np.concatenate(forces)
-
-    def _chunks(self, structures: list[Atoms]) -> Iterator[list[Atoms]]:
-        size = max(self.batch_atoms // max(len(structures[0]), 1), 1)
-        for start in range(0, len(structures), size):
-            yield structures[start : start + size]
+        found = []
+        for part in batches([len(atoms) for atoms in structures], self.batch_atoms):
+            graphs = [build_graph(atoms, self.model.r_max, dtype=torch.float64) for atoms in structures[part]]
+            found += predict_together(self._evaluator, [graph.to(self.model.device).to_dict() for graph in graphs])
+        return np.concatenate([one[fields.ENERGY] for one in found]), np.stack([one[fields.FORCES] for one in found])
 
 
 class CalculatorEnergies(PoseEnergies):

@@ -1,0 +1,1 @@
+"""Dynamics and relaxations of many structures at once."""
