@@ -33,7 +33,7 @@ TABLE = Path(__file__).resolve().parents[1] / "results" / "lammps_scaling.json"
 STEPS = 2000  # of the conservation of energy
 STEP = 0.5  # fs
 SKIN = 1.0  # A
-HEADER = 64  # bytes of an atom that LAMMPS sends in every step: positions of ghosts and forces on them, 6 numbers of 8
+HEADER = 48  # bytes of a ghost in every step: its position, and the force on it
 FEATURES = 128  # numbers of an atom of the base model that are exchanged: 32 channels of degrees 0 and 1
 
 
