@@ -19,6 +19,7 @@ ENGINES = {
     "lammps": ("LAMMPS", "with_lammps.py", "pair_style ik_e3nn, unless the system names another way"),
     "openmm": ("OpenMM", "with_openmm.py", "a system made by openmmml"),
     "torchsim": ("TorchSim", "with_torchsim.py", "all structures in one batch, with ASE one after the other"),
+    "ase": ("Commands md and relax", "with_many.py", "runs of many structures together; ASE: one after the other"),
     "ipi": ("i-PI", "path_integrals.py", "4 beads; ASE evaluates them one after the other"),
 }
 
@@ -104,7 +105,7 @@ LAMMPS has {ghosts[2]} and {ghosts[3]}.
 def draw(rows: list[dict[str, Any]], found: dict[str, Any]) -> None:
     """Time of a step against ASE, and the time of a step with exchange and halo."""
     timed = [row for row in rows if row["ms_per_step"] and row["ase_ms_per_step"]]
-    with picture(PICTURE, 1, 2, height=3.4, layout="constrained") as (_, [[left, right]]):
+    with picture(PICTURE, 1, 2, height=3.4) as (_, [[left, right]]):
         for engine, (title, *_) in ENGINES.items():
             own = [row for row in timed if row["engine"] == engine]
             left.plot([row["ase_ms_per_step"] for row in own], [row["ms_per_step"] for row in own], "o", label=title)

@@ -98,7 +98,7 @@ def main() -> None:
             for command in COMMANDS
             for dtype in ("float32", "float64")
         ]
-    replace_rows("many", rows)
+    replace_rows("ase", rows)
 
 
 if __name__ == "__main__":
