@@ -37,6 +37,9 @@ DRAWN = {
     "potential_speed_md": lambda rows, path: module("model_speed.page").plot_md(rows["md"], path),
     "potential_speed_scaling": lambda rows, path: module("model_speed.page").plot_scaling(rows["scaling"], path),
     "kernel_throughput": lambda rows, path: script("kernel_throughput").plot(rows["growth"], path),
+    "engines": lambda rows, path: importlib.import_module("examples.benchmarks.engines.page").draw(
+        rows, json.loads((RESULTS / "lammps_scaling.json").read_text()), path
+    ),
     "nbody": lambda rows, path: script("nbody").plot(rows, path),
     "sphere": lambda rows, path: script("sphere").plot(rows, path),
     "surface": lambda rows, path: script("surface").plot(rows["errors"], path),

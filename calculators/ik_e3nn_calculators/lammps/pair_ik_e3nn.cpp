@@ -285,7 +285,7 @@ class PairIK : public Pair {
                                             [&](double a, double b) { return std::fabs(a - mass) < std::fabs(b - mass); });
       const int other = nearest - masses.begin();
       if (other != species_of_type[type])
-        error->warning(FLERR, "atom type {} is {} by pair_coeff, but its mass {} is that of {}: is the order of the "
+        error->warning(FLERR, "atom type {} is {} by pair_coeff, but its mass {:.6g} is that of {}: is the order of the "
                               "elements right?", type, known[species_of_type[type]], mass, known[other]);
     }
   }

@@ -4,6 +4,7 @@ python -m examples.benchmarks.engines.page
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,10 @@ LAMMPS has {ghosts[2]} and {ghosts[3]}.
 """
 
 
-def draw(rows: list[dict[str, Any]], found: dict[str, Any]) -> None:
+def draw(rows: list[dict[str, Any]], found: dict[str, Any], path: Path = PICTURE) -> None:
     """Time of a step against ASE, and the time of a step with exchange and halo."""
     timed = [row for row in rows if row["ms_per_step"] and row["ase_ms_per_step"]]
-    with picture(PICTURE, 1, 2, height=3.4) as (_, [[left, right]]):
+    with picture(path, 1, 2, height=3.4) as (_, [[left, right]]):
         for engine, (title, *_) in ENGINES.items():
             own = [row for row in timed if row["engine"] == engine]
             left.plot([row["ase_ms_per_step"] for row in own], [row["ms_per_step"] for row in own], "o", label=title)

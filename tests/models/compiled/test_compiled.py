@@ -212,7 +212,7 @@ def test_without_a_compiler_the_model_stays_eager(monkeypatch, tmp_path):
         found.append(list(folder.iterdir()))
         raise RuntimeError("g++ not found\nmore")
 
-    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", fail)
+    monkeypatch.setattr(torch._inductor, "aot_compile", fail)
     model = potential(l_max=0, l_features=0)
     with pytest.warns(CompileWarning, match=r"runs eagerly \(RuntimeError: g\+\+ not found\)"):
         assert not compile_potential(model, cache=folder)

@@ -159,7 +159,7 @@ def test_properties_are_the_same(properties) -> None:
     assert len(asked) > 2
     for name, values in whole.items():
         assert np.abs(values).max() > 1e-3
-        np.testing.assert_allclose(parts[name], values, rtol=1e-10)
+        np.testing.assert_allclose(parts[name], values, rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", ["potential", "properties"])
