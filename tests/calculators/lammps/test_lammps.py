@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, needs_lammps]
 
 def potential(**options):
     torch.manual_seed(0)
-    options = {"num_channels": 2, "num_layers": 2, "l_max": 1, "l_features": 1, "correlation": 1} | options
+    options = {"num_channels": 2, "num_layers": 2, "l_max": 1, "l_features": 1, "correlation": 2} | options
     model = InteratomicPotential(ELEMENTS, CUTOFF, **options)
     with torch.no_grad():
         for weight in model.parameters():
