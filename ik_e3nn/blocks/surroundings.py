@@ -160,6 +160,7 @@ class PlaceEmbedding(nn.Module):
         irreps_out: Type of y.
         reach: Distance (A) of the outermost functions f.
         surroundings: The surroundings.
+        degree: Largest degree of f beside a site or a wire; by default that of y, and at least 1.
 
     Example:
         >>> surface = Surroundings("surface", SymmetryGroup("Cinfv"))
@@ -169,11 +170,17 @@ class PlaceEmbedding(nn.Module):
     """
 
     def __init__(
-        self, num_species: int, irreps_out: o3.Irreps | str, *, reach: float, surroundings: Surroundings
+        self,
+        num_species: int,
+        irreps_out: o3.Irreps | str,
+        *,
+        reach: float,
+        surroundings: Surroundings,
+        degree: int = 1,
     ) -> None:
         super().__init__()
         self.irreps_out = o3.Irreps(irreps_out)
-        l_max = 1 if surroundings.kind == "surface" else max(self.irreps_out.lmax, 1)
+        l_max = 1 if surroundings.kind == "surface" else max(self.irreps_out.lmax, degree)
         self.basis = PlaceBasis(reach, max(round(reach / SPACING), 1), l_max=l_max)
         self.num_species = num_species
         irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in self.basis.irreps_out])

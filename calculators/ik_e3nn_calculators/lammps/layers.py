@@ -54,8 +54,8 @@ class Layer(nn.Module):
         Args:
             inputs: Tensors of a tile with N atoms, of which the first R receive: ``species`` (N,), ``vectors``
                 (K, w, 3), ``senders`` (K, w) and ``owners`` (K,) as in ``fields.PREPARED``; ``owned`` (R,), of which
-                only the size is used; ``features`` and ``gradient`` as in ``LayerGradients``; and, for the first
-                interaction of a model with surroundings, ``positions`` (N, 3) in A.
+                only the size is used; ``features`` and ``gradient`` as in ``LayerGradients``; and, for a model with
+                surroundings, ``positions`` (N, 3) in A.
 
         Returns:
             As ``LayerFeatures`` or ``LayerGradients``.
@@ -67,9 +67,8 @@ class Layer(nn.Module):
             edges[name] = vectors.new_full(species.shape, value)
         if model.surroundings is not None:
             edges[fields.FRAMES] = self.frame.expand(species.shape[0], 3, 3)
-            if POSITIONS in inputs:
-                displacements = (inputs[POSITIONS] - self.origin) @ self.fixed
-                edges[fields.DISPLACEMENTS] = displacements.to(model.dtype)
+            displacements = (inputs[POSITIONS] - self.origin) @ self.fixed
+            edges[fields.DISPLACEMENTS] = displacements.to(model.dtype)
         result = self.function(edges, inputs[OWNED].shape[0])
         return result if isinstance(result, tuple) else (result,)
 
@@ -86,7 +85,7 @@ class Layer(nn.Module):
         widths = [irreps.dim for irreps in model.irreps_features]
         if layer > 0:
             kept[FEATURES] = torch.randn(number, widths[layer - 1], generator=generator).to(model.dtype)
-        elif model.surroundings is not None:
+        if model.surroundings is not None:
             kept[POSITIONS] = edges[fields.DISPLACEMENTS].double()
         if isinstance(self.function, LayerGradients) and layer < len(widths) - 1:
             kept[GRADIENT] = torch.randn(owned, widths[layer], generator=generator).to(model.dtype)

@@ -353,7 +353,7 @@ class PairIK : public Pair {
         add_energies(tile, found[output++]);
         if (t > 0) previous.index_add_(0, tile.atoms, found[output++]);
         add_forces(tile, found[output++]);
-        if (has_places && t == 0) add_forces_on_places(tile, found[output++]);
+        if (has_places) add_forces_on_places(tile, found[output++]);
         k += tile.count;
       }
       if (t > 0) {
@@ -437,7 +437,7 @@ class PairIK : public Pair {
     if (gradient.defined()) tensors.push_back(gradient.index_select(0, tile.atoms.narrow(0, 0, tile.count + PAD)));
     tensors.push_back(at::empty({tile.count + PAD}, at::TensorOptions().dtype(at::kDouble)));
     tensors.push_back(tile.owners);
-    if (has_places && t == 0) {
+    if (has_places) {
       at::Tensor positions = at::zeros({tile.atoms.size(0), 3}, at::TensorOptions().dtype(at::kDouble));
       for (int64_t row = 0; row < tile.atoms.size(0); row++)
         if (!is_padding(tile, row)) std::copy_n(atom->x[tile.atoms.data_ptr<int64_t>()[row]], 3, positions.data_ptr<double>() + 3 * row);

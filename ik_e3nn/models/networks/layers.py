@@ -54,7 +54,9 @@ class LayerFeatures(nn.Module):
         """
         x = edges[FEATURES] if self.layer else self.model.initial_features(edges)
         interaction = cast(Interaction, self.model.interactions[self.layer])
-        new: Tensor = interaction(x, edges[fields.SPECIES], self.model.neighbors(edges), None, num_receivers)
+        new: Tensor = interaction(
+            x, edges[fields.SPECIES], self.model.neighbors(edges), None, num_receivers, self.model.factors_of(edges)
+        )
         return new
 
 

@@ -1,8 +1,8 @@
 """The interatomic potential."""
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.blocks import AtomicEnergy, Edges, Interaction, NodeEmbedding, Readout, derivatives
+from ik_e3nn.blocks.anisotropy import AtomFactors, EdgeInvariants, Factors, Tensors, tensors_of
 from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
 from ik_e3nn.blocks.interaction import Conditioning, first
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
@@ -42,9 +43,9 @@ class InteratomicPotential(StoredModel):
     In surroundings, an external field :math:`s \, U_{Z_i}(u_i)` is added, which acts on every atom separately; effects
     of the surroundings on interactions between atoms are included through the features. Both are zero at first.
 
-    Layers are equivariant under the group. For a surface with the group "Cinfv" they are layers of O(3), and the
-    features of the atoms depend on the normal: this gives the same functions with cheaper layers. Such features become
-    isotropic far away from the surface, whereas layers of a smaller group distinguish directions everywhere.
+    Layers are those of O(3), or of SO(3) for this and a few other groups of rotations. They see a smaller group by
+    tensors that it leaves invariant, see :mod:`ik_e3nn.blocks.anisotropy`; beside a surface with the group "Cinfv" by
+    the normal in the features of atoms alone. Far away from the surroundings the potential is isotropic.
 
     Positions in the surroundings are part of the initial features of atoms, and kernels are conditioned on the features
     of both atoms: thus every kernel depends on the heights of both ends of its edge, in a smooth bounded basis. Adding
@@ -127,26 +128,33 @@ class InteratomicPotential(StoredModel):
         global_inputs = tuple(name for name in GLOBAL_INPUTS if name in self.inputs)
         self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
         bonds = len(BOND_NAMES) if fields.BOND_TYPES in self.inputs else 0
-        first, group = o3.Irreps([(num_channels, "0e")]), self.group
+        first, n = o3.Irreps([(num_channels, "0e")]), len(self.species)
         self.surroundings, self.place_embedding, self.field = None, None, None
         for kind in self.inputs.intersection(SURROUNDINGS):
             self.surroundings = Surroundings(kind, self.group)
-            if self.surroundings.is_normal:
-                group = SymmetryGroup("O3")
-            scalars = self.surroundings.keeps_places and not self.surroundings.is_normal
-            first = spherical_irreps(0 if scalars else max(l_features, 1), num_channels)
-            n, outside = len(self.species), self.surroundings
-            self.place_embedding = PlaceEmbedding(n, first, reach=self.r_max, surroundings=outside)
-            self.field = PlaceEmbedding(n, "0e", reach=FIELD_REACH * self.r_max, surroundings=outside)
-        conditioning = Conditioning(len(self.species), bonds, self.r_max, l_max, group)
+        normal = self.surroundings is not None and self.surroundings.is_normal
+        tensors = Tensors(SymmetryGroup("O3")) if normal else tensors_of(self.group)
+        if self.surroundings is not None:
+            first = spherical_irreps(max(l_features, 1), num_channels)
+            place = partial(PlaceEmbedding, n, surroundings=self.surroundings, degree=max(tensors.degree, 1))
+            self.place_embedding = place(first, reach=self.r_max)
+            self.field = place("0e", reach=FIELD_REACH * self.r_max)
+        invariants = EdgeInvariants(self.group, tensors.degree) if tensors.degree else None
+        self.factors = None
+        if tensors.degree or tensors.twist:
+            self.factors = AtomFactors(
+                n, invariants.number if invariants else 0, num_channels if tensors.twist else 0,
+                reach=self.r_max, surroundings=self.surroundings, degree=max(tensors.degree, 1),
+            )  # fmt: skip
+        twist = self.group if tensors.twist else None
+        conditioning = Conditioning(n, bonds, self.r_max, l_max, tensors.layers, invariants, twist)
         types = [first] + [spherical_irreps(l_features, num_channels)] * num_layers
-        if group.is_isotropic:  # the readout uses only scalars of the last features
-            types[-1] = o3.Irreps([(num_channels, "0e")])
+        types[-1] = o3.Irreps([(num_channels, "0e")])  # the readout uses only scalars of the last features
         self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
             Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
         )
-        self.readouts = nn.ModuleList(Readout(t, group) for t in types[1:])
+        self.readouts = nn.ModuleList(Readout(t, tensors.layers) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
         self.set_average_neighbors(10.0)  # a typical number, until the number of the training data is set
 
@@ -312,7 +320,7 @@ class InteratomicPotential(StoredModel):
     def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor], owned: int | None = None) -> Tensor:
         """Site energies from the features after each interaction."""
         parts = (self.readout(layer, first(x, owned), edges) for layer, x in enumerate(features))
-        energies: Tensor = self.atomic_energy(functools.reduce(torch.add, parts), first(edges[fields.SPECIES], owned))
+        energies: Tensor = self.atomic_energy(reduce(torch.add, parts), first(edges[fields.SPECIES], owned))
         return energies
 
     def readout(self, layer: int, features: Tensor, edges: Mapping[str, Tensor]) -> Tensor:
@@ -356,10 +364,18 @@ class InteratomicPotential(StoredModel):
 
     def initial_features(self, edges: Mapping[str, Tensor]) -> Tensor:
         """Features of atoms (N, dim) before the first interaction, from the output of ``prepare``."""
-        places = None
-        if self.surroundings is not None:
-            places = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
-        return self.first_features(edges[fields.SPECIES], edges, places)
+        return self.first_features(edges[fields.SPECIES], edges, self.places(edges))
+
+    def places(self, edges: Mapping[str, Tensor]) -> Tensor | None:
+        """Positions of atoms in the surroundings, (N, 3), if there are any, from the output of ``prepare``."""
+        if self.surroundings is None:
+            return None
+        places: Tensor = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
+        return places
+
+    def factors_of(self, edges: Mapping[str, Tensor]) -> Factors | None:
+        """Factors of atoms for groups that layers see by tensors, from the output of ``prepare``."""
+        return None if self.factors is None else self.factors(edges[fields.SPECIES], self.places(edges))
 
     def neighbors(self, edges: Mapping[str, Tensor]) -> Edges:
         """The edges of interactions, with vectors in the frames of the surroundings, from the output of ``prepare``."""
@@ -379,7 +395,8 @@ class InteratomicPotential(StoredModel):
         max_edges = self.max_edges if tiled and not self.training else None
         if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # all kernels share the geometry
             first = cast(Interaction, self.interactions[0])
-            neighbors = neighbors._replace(geometry=first.kernel.geometry(neighbors.vectors.flatten(0, 1)))
+            neighbors = neighbors._replace(geometry=first.geometry(neighbors.vectors.flatten(0, 1)))
+        factors = self.factors_of(edges)
         counts = (None,) * len(self.interactions) if receivers is None else receivers.counts
         for layer, (interaction, count) in enumerate(zip(self.interactions, counts, strict=True)):
             if receivers is not None and layer > 0:
@@ -388,7 +405,8 @@ class InteratomicPotential(StoredModel):
                 else:  # a halo, which becomes smaller with each interaction
                     neighbors = neighbors.of_first(receivers.counts[layer])
                     species = species[: features.shape[0]]
-            features = interaction(features, species, neighbors, max_edges, count)
+                    factors = None if factors is None else factors.of_first(features.shape[0])
+            features = interaction(features, species, neighbors, max_edges, count, factors)
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
