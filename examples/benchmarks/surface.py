@@ -163,12 +163,9 @@ def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
     lines = [
         "# Molecules over graphite that has no atoms\n",
         f"Made by `surface.py`: GFN2-xTB over Steele's wall, {rows[0]['frames']} training frames and "
-        f"{rows[0]['epochs']} epochs, with the same hyperparameters for all groups. With Cinfv the layers are those of "
-        "O(3), and atoms see the normal. Errors are root mean squares. The net force is the force on a whole molecule, "
+        f"{rows[0]['epochs']} epochs, with the same hyperparameters for all groups. The layers are those of O(3), "
+        "which see the group by its invariant tensors. Errors are root mean squares. The net force is the force on a whole molecule, "
         "and all of it comes from the wall: O3, which does not know of the wall, predicts zero.\n",
-        "Layers of groups other than Cinfv tell directions apart also far from the surface. In a separate measurement, "
-        "the energies of free benzene, methanol and ethanol varied with the direction by 100 to 310 meV with the SO2 "
-        "and C1 models.\n",
         f"![force errors](results/{output.stem}.png)\n",
         "| group | seed | force (meV/A) | net force | energy (meV/atom) | unseen: force | net | energy | weights |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",

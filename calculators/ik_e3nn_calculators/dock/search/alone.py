@@ -4,7 +4,6 @@ import logging
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from ik_e3nn.errors import DataError
 from ik_e3nn_calculators.dock.search.energies import PoseEnergies
@@ -13,16 +12,11 @@ from ik_e3nn_calculators.dock.system.ligand import Ligand
 
 _log = logging.getLogger(__name__)
 
-TURNS = Rotation.create_group("T")  # 12 orientations, evenly spread
-SAME = 1e-3  # eV; the energy of an isolated molecule may depend on its orientation by this much
+SAME = 1e-3  # eV; lower energies than this are another geometry
 
 
 def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps: int) -> tuple[float, float]:
     """Energies of the host alone and of the molecule alone, the lowest of its relaxed conformers.
-
-    Over a surface without atoms, the energy of a potential whose group is smaller than "Cinfv" depends on the
-    orientation of a molecule even out of reach of the surface. All conformers are then relaxed from all orientations,
-    and the lowest energy is the zero, so that it does not depend on the orientation in which the molecule was given.
 
     Args:
         ligand: The molecule.
@@ -44,16 +38,6 @@ def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps
             "energies are too low by the strain that remains; raise steps or fmax",
             ligand.name, steps, np.min(state.fmax, initial=np.inf, where=np.isfinite(state.fmax)),
         )  # fmt: skip
-    if len(energies.host.atoms) == 0 and np.isfinite(state.energies).any():
-        best = state.positions[np.nanargmin(state.energies)]
-        spread = np.ptp(energies.alone(turned(best[None]))[0])
-        if spread > SAME:
-            _log.warning(
-                "the energy of %s depends on its orientation even far from the surface, by %.0f meV; binding energies "
-                'refer to the lowest. A model with the group "Cinfv" has no such error',
-                ligand.name, 1000 * spread,
-            )  # fmt: skip
-            state = _relaxed(turned(conformers), energies, fmax, steps)
     alone = energies.of_host(), _lowest(state)
     for name, energy in zip((energies.host.name, ligand.name), alone, strict=True):
         if not np.isfinite(energy):
@@ -64,18 +48,6 @@ def energies_alone(ligand: Ligand, energies: PoseEnergies, *, fmax: float, steps
 def lowest_alone(molecules: NDArray[np.float64], energies: PoseEnergies, *, fmax: float, steps: int) -> float:
     """The lowest energy in eV after relaxing geometries (M, n, 3) without the host; infinite if all fail."""
     return _lowest(_relaxed(molecules, energies, fmax, steps))
-
-
-def turned(molecules: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rotate molecules (M, n, 3) about their centers into 12 orientations each, (12 M, n, 3).
-
-    Example:
-        >>> turned(np.zeros((2, 5, 3))).shape
-        (24, 5, 3)
-    """
-    middles = molecules.mean(axis=1, keepdims=True)
-    images = np.einsum("gij,mnj->gmni", TURNS.as_matrix(), molecules - middles) + middles
-    return images.reshape(-1, *molecules.shape[1:])
 
 
 def _relaxed(molecules: NDArray[np.float64], energies: PoseEnergies, fmax: float, steps: int) -> RelaxState:
