@@ -7,7 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-FORMAT_VERSION = 5
+from ik_e3nn.blocks.surroundings import Surroundings
+from ik_e3nn.errors import ModelFileError
+from ik_e3nn.symmetry import SymmetryGroup
+
+FORMAT_VERSION = 6
 
 Info = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -26,7 +30,7 @@ def upgraded(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     Example:
         >>> info, _ = upgraded({"format_version": 3, "config": {"steerable": {"channels": 4}}}, {})
         >>> info["config"]["steerable"], info["format_version"]
-        ({'activation': 'sphere', 'channels': 4}, 5)
+        ({'activation': 'sphere', 'channels': 4}, 6)
     """
     for version in range(info["format_version"], FORMAT_VERSION):
         info, tensors = STEPS[version](info, tensors)
@@ -59,6 +63,26 @@ def _to_5(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     return info | {"config": config | {"places": "center"} if "targets" in config else config}, tensors
 
 
+def _to_6(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
+    """Format 6 has layers of O(3) or SO(3) in potentials of every group.
+
+    Until then only potentials of these groups, or beside a surface with the group "Cinfv", had them; these are the same.
+
+    Raises:
+        ModelFileError: The potential has another group.
+    """
+    config = info["config"]
+    options = config.get("potential") or config
+    if "group" in options:
+        group = SymmetryGroup.from_config(options["group"])
+        if not group.is_isotropic and not ("surface" in options["inputs"] and Surroundings("surface", group).is_normal):
+            raise ModelFileError(
+                f"the file has a potential with layers of the group {group.name}, which earlier versions had; potentials "
+                "have layers of O(3) for every group now, so train it again"
+            )
+    return info, tensors
+
+
 def _american(name: str) -> str:
     """The name of a module or tensor in its present spelling."""
     return name.replace("normalisation", "normalization").replace("heads.polarisability", "heads.polarizability")
@@ -80,5 +104,5 @@ def _american_kind(target: Any) -> Any:
     return target
 
 
-STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4, 4: _to_5}
+STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6}
 """For each older format, the function that upgrades a file to the next format."""

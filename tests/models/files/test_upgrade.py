@@ -6,6 +6,7 @@ import pytest
 import torch
 from ase.build import molecule
 
+from ik_e3nn.errors import ModelFileError
 from ik_e3nn.graph import build_graph, build_molecular_graph
 from ik_e3nn.models import load_model, read_model_info, save_model
 from ik_e3nn.models.files.upgrade import FORMAT_VERSION, STEPS, upgraded
@@ -61,11 +62,24 @@ def test_properties_of_format_4() -> None:
         assert abs(model(graph)["mu"][0, 2] - out["mu"][0, 2]) > 1e-3
 
 
+def test_potentials_of_format_5() -> None:
+    """Beside a surface with "Cinfv" the layers are the same; those of smaller groups were others."""
+    atoms = molecule("H2O")
+    atoms.positions += [0.1, 0.2, 1.5]
+    with torch.no_grad():
+        out = load_model(DATA / "format_5_surface.safetensors")(build_graph(atoms, 3.0, dtype=torch.float64))
+    assert out["energy"].item() == pytest.approx(0.6565946228218709, rel=1e-12)
+    assert out["forces"][0, 2].item() == pytest.approx(-0.19920762572344541, rel=1e-12)
+    info = {"format_version": 5, "config": {"group": {"name": "SO2"}, "inputs": ["surface"]}}
+    with pytest.raises(ModelFileError, match="layers of the group SO2, which earlier versions had.*train it again"):
+        upgraded(info, {})
+
+
 def test_an_upgrade_leaves_what_it_is_given_alone() -> None:
     info = {"format_version": 2, "weights_sha256": "0", "config": {"steerable": {"channels": 4}}}
     tensors = {"conv.normalisation": torch.ones(1)}
     new, weights = upgraded(info, tensors)
-    assert (new["format_version"], new["config"]) == (5, {"steerable": {"channels": 4, "activation": "sphere"}})
+    assert (new["format_version"], new["config"]) == (6, {"steerable": {"channels": 4, "activation": "sphere"}})
     assert "weights_sha256" not in new
     assert list(weights) == ["conv.normalization"]
     assert (info["format_version"], list(tensors)) == (2, ["conv.normalisation"])
