@@ -164,7 +164,8 @@ def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
         "# Molecules over graphite that has no atoms\n",
         f"Made by `surface.py`: GFN2-xTB over Steele's wall, {rows[0]['frames']} training frames and "
         f"{rows[0]['epochs']} epochs, with the same hyperparameters for all groups. The layers are those of O(3), "
-        "which see the group by its invariant tensors. Errors are root mean squares. The net force is the force on a whole molecule, "
+        "which see the group by its invariant tensors. Errors are root mean squares. The net force is the force on a "
+        "whole molecule, "
         "and all of it comes from the wall: O3, which does not know of the wall, predicts zero.\n",
         f"![force errors](results/{output.stem}.png)\n",
         "| group | seed | force (meV/A) | net force | energy (meV/atom) | unseen: force | net | energy | weights |",

@@ -162,9 +162,9 @@ class Factors(NamedTuple):
     edges: Tensor
     twist: Tensor | None
 
-    def of_first(self, number: int) -> "Factors":
-        """Those of the first atoms."""
-        return Factors(self.edges[:number], None if self.twist is None else self.twist[:number])
+    def of(self, atoms: Tensor | slice) -> "Factors":
+        """Those of some atoms."""
+        return Factors(self.edges[atoms], None if self.twist is None else self.twist[atoms])
 
 
 class AtomFactors(nn.Module):

@@ -9,6 +9,7 @@ from e3nn import o3
 from torch import Tensor
 
 from ik_e3nn.blocks import Edges, Interaction
+from ik_e3nn.blocks.anisotropy import Factors
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import BOND_NAMES, fields
 from ik_e3nn.models import InteratomicPotential
@@ -59,12 +60,14 @@ def potential_kernel(
     chosen = [_pair(model, text) for text in pairs] or _some_pairs(model)
     interaction = cast(Interaction, model.interactions[layer])
     irreps_in, irreps_out = interaction.conv.irreps_in, interaction.conv.irreps_out
-    features = _isolated(model, layer)
+    features, factors = _isolated(model, layer)
     dtype = features.dtype
 
     def whole(points: Tensor, pair: Pair, columns: Sequence[int]) -> Tensor:
         with torch.no_grad():
-            return _columns(interaction, features, pair, points.to(model.device, dtype), columns).double().cpu()
+            return (
+                _columns(interaction, features, factors, pair, points.to(model.device, dtype), columns).double().cpu()
+            )
 
     if channels is None:
         channels = _strongest(whole, chosen[0], irreps_in, irreps_out, model.r_max)
@@ -80,25 +83,35 @@ def potential_kernel(
     return ShownKernel(single(irreps_in), single(irreps_out), model.group, model.r_max, names, matrix)
 
 
-def _isolated(model: InteratomicPotential, layer: int) -> Tensor:
-    """Features that isolated atoms have before a layer, (species, dim)."""
+def _isolated(model: InteratomicPotential, layer: int) -> tuple[Tensor, Factors | None]:
+    """Features that isolated atoms have before a layer, (species, dim), and their factors."""
     species = torch.arange(len(model.species), device=model.device)
     neutral = {fields.TOTAL_CHARGE: 0.0, fields.SPIN: 1.0}
     like = model.node_embedding.species
     with torch.no_grad():
         inputs = {name: like.new_full(species.shape, value) for name, value in neutral.items()}
-        features = model.first_features(species, inputs, like.new_zeros(len(species), 3))
+        places = like.new_zeros(len(species), 3)
+        features = model.first_features(species, inputs, places)
+        factors = None if model.factors is None else model.factors(species, places)
         nothing = torch.zeros(0, 1, dtype=torch.long, device=model.device)
         edges = Edges(nothing, nothing[:, 0], like.new_zeros(0, 1, 3), nothing)
         for interaction in list(model.interactions)[:layer]:
-            features = interaction(features, species, edges)
-    return features
+            features = interaction(features, species, edges, factors=factors)
+    return features, factors
 
 
-def _columns(interaction: Interaction, features: Tensor, pair: Pair, points: Tensor, columns: Sequence[int]) -> Tensor:
+def _columns(
+    interaction: Interaction,
+    features: Tensor,
+    factors: Factors | None,
+    pair: Pair,
+    points: Tensor,
+    columns: Sequence[int],
+) -> Tensor:
     """Convolve unit fields, with a separate edge for every point and column: (n, dim_out, columns)."""
     species = torch.tensor([pair.receiver, pair.sender], device=features.device)
-    senders, receivers = interaction.ends(features[species], species)
+    own = None if factors is None else factors.of(species)
+    senders, receivers = interaction.ends(features[species], species, factors=own)
     n, many = len(points), len(points) * len(columns)
     units = torch.eye(interaction.conv.irreps_in.dim, dtype=features.dtype, device=features.device)[list(columns)]
     sender_of = torch.arange(len(columns), device=features.device).repeat(n)[:, None]

@@ -66,7 +66,7 @@ def _to_5(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
 def _to_6(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     """Format 6 has layers of O(3) or SO(3) in potentials of every group.
 
-    Until then only potentials of these groups, or beside a surface with the group "Cinfv", had them; these are the same.
+    Until then only potentials of these groups, or beside a surface with the group "Cinfv", had them, and had the same.
 
     Raises:
         ModelFileError: The potential has another group.
@@ -77,8 +77,8 @@ def _to_6(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
         group = SymmetryGroup.from_config(options["group"])
         if not group.is_isotropic and not ("surface" in options["inputs"] and Surroundings("surface", group).is_normal):
             raise ModelFileError(
-                f"the file has a potential with layers of the group {group.name}, which earlier versions had; potentials "
-                "have layers of O(3) for every group now, so train it again"
+                f"the file has a potential with layers of the group {group.name}, which earlier versions had; "
+                "potentials have layers of O(3) for every group now, so train it again"
             )
     return info, tensors
 

@@ -405,7 +405,7 @@ class InteratomicPotential(StoredModel):
                 else:  # a halo, which becomes smaller with each interaction
                     neighbors = neighbors.of_first(receivers.counts[layer])
                     species = species[: features.shape[0]]
-                    factors = None if factors is None else factors.of_first(features.shape[0])
+                    factors = None if factors is None else factors.of(slice(features.shape[0]))
             features = interaction(features, species, neighbors, max_edges, count, factors)
             yield features
 
