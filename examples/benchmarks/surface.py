@@ -167,6 +167,7 @@ def report(rows: list[Row], dynamics: list[Row], output: Path) -> None:
         "which see the group by its invariant tensors. Errors are root mean squares. The net force is the force on a "
         "whole molecule, "
         "and all of it comes from the wall: O3, which does not know of the wall, predicts zero.\n",
+        "The rows of SO2 and C1 that are stored here are of layers of these groups, which earlier versions had.\n",
         f"![force errors](results/{output.stem}.png)\n",
         "| group | seed | force (meV/A) | net force | energy (meV/atom) | unseen: force | net | energy | weights |",
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
