@@ -35,7 +35,7 @@ def potential(**options):
 MODELS = {
     "O3": (potential, {}),
     "surface": (
-        lambda: potential(num_layers=1, group="Cinfv", inputs=["surface", "total_charge"]),
+        lambda: potential(num_layers=1, group="SO2", inputs=["surface", "total_charge"]),
         {"charge": 1, "surface_origin": [0, 0, 1.0]},
     ),
 }
