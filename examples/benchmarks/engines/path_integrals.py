@@ -1,6 +1,6 @@
 """i-PI: four beads together and one by one, compared with the ASE calculator, in processor time.
 
-    python examples/benchmarks/engines/path_integrals.py      # five minutes of one core; needs ik-e3nn[ipi]
+    python -m examples.benchmarks.engines.path_integrals      # five minutes of one core; needs ik-e3nn[ipi]
 
 A step is the evaluation of four beads. ``ms_per_step`` is the driver's, ``ase_ms_per_step`` is that of ASE calculators,
 one for each bead, and ``share_not_model`` is the share of the processor time of a run of i-PI that is not the driver's.
@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from ase import Atoms, units
 from ase.build import molecule
-from rows import replace_rows
 
+from examples.benchmarks.engines.rows import replace_rows
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.ipi.driver import IKDriver
 from ik_e3nn_calculators.ipi.export import IpiExportSettings, export_ipi

@@ -3,7 +3,7 @@
 Writes the rows ``many`` of ``examples/benchmarks/results/engines.json``. Times are those of whole runs, files
 included, divided by the number of steps of a molecule; both ways take turns, and medians are given:
 
-    python examples/benchmarks/engines/with_many.py
+    python -m examples.benchmarks.engines.with_many
 """
 
 import csv
@@ -16,9 +16,9 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
-from rows import replace_rows
-from small_molecules import molecules
 
+from examples.benchmarks.engines.rows import replace_rows
+from examples.benchmarks.engines.small_molecules import molecules
 from ik_e3nn_calculators import (
     IKCalculator,
     ManyMDSettings,

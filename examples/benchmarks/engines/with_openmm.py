@@ -2,7 +2,7 @@
 
 Writes the rows of OpenMM in ``examples/benchmarks/results/engines.json``:
 
-    python examples/benchmarks/engines/with_openmm.py
+    python -m examples.benchmarks.engines.with_openmm
 """
 
 import time
@@ -15,8 +15,8 @@ from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
 from openmm import app, unit
 from openmmml import MLPotential
-from rows import replace_rows
 
+from examples.benchmarks.engines.rows import replace_rows
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.openmm.factory import IKPotentialFactory
 

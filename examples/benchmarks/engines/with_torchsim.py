@@ -3,7 +3,7 @@
 Writes the rows of TorchSim in ``examples/benchmarks/results/engines.json``; times are those of a step of all
 structures, with ASE one after the other:
 
-    python examples/benchmarks/engines/with_torchsim.py
+    python -m examples.benchmarks.engines.with_torchsim
 """
 
 import time
@@ -15,9 +15,9 @@ import torch_sim as ts
 from ase import Atoms, units
 from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
-from rows import replace_rows
-from small_molecules import molecules
 
+from examples.benchmarks.engines.rows import replace_rows
+from examples.benchmarks.engines.small_molecules import molecules
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.torchsim import IKModel
 
