@@ -3,11 +3,12 @@ r"""Whether some invariant tensors determine a group: whether no other element o
 .. math:: \mathrm{Stab}(t_1, t_2, \dots) = \{ h \in O(3) : D^{(l_i, p_i)}(h)\, t_i = t_i \;\; \forall i \}
 
 Elements of the stabilizer are found as zeros of :math:`\sum_i |D(h) t_i - t_i|^2`, by the method of Levenberg and
-Marquardt from many rotations. Every element is found from some start, because the sum changes on the scale of 1/l.
+Marquardt from random rotations. If the stabilizer is larger than the group, at least half of its elements are outside of
+the group, so that many of the starts lead to one of these.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from e3nn import o3
@@ -16,8 +17,8 @@ from torch import Tensor
 from ik_e3nn.symmetry.group import SymmetryGroup
 from ik_e3nn.symmetry.wigner import rotation_generators
 
-STARTS = 150
-STEPS = 30
+STARTS = 64
+STEPS = (6, 6, 8, 10)  # after each of these numbers of steps, what is found is looked at
 FOUND = 1e-8  # of the root of the sum, for tensors of norm 1
 TURN = 0.5  # largest step in radian
 
@@ -43,34 +44,35 @@ def is_determined_by(group: SymmetryGroup, irreps: tuple[tuple[int, int], ...], 
     return all(group.contains(sign * h) for sign in signs for h in _solutions(tensors, sign))
 
 
-def _solutions(tensors: Sequence[tuple[int, int, Tensor]], sign: int) -> Tensor:
-    """Rotations h (n, 3, 3) for which sign * h leaves all tensors fixed."""
+def _solutions(tensors: Sequence[tuple[int, int, Tensor]], sign: int) -> Iterator[Tensor]:
+    """Rotations h (3, 3) for which sign * h leaves all tensors fixed."""
     generator = torch.Generator().manual_seed(0)
     quaternions = torch.randn(STARTS, 4, generator=generator, dtype=torch.float64)
     h = o3.quaternion_to_matrix(quaternions / quaternions.norm(dim=1, keepdim=True))
     if not tensors:
-        return h
+        yield from h
+        return
     axes, angles = o3.matrix_to_axis_angle(h)
     omega = axes * angles[:, None]
     wanted = [t for _, _, t in tensors]
     moved = [(p if sign < 0 else 1) * _turned(l, t.expand(STARTS, -1, -1), omega, parts=16) for l, p, t in tensors]
     damping = torch.full((STARTS,), 1e-3, dtype=torch.float64)
     residual = _residual(moved, wanted)
-    for _ in range(STEPS):
-        J = torch.cat([_derivative(l, m) for (l, _, _), m in zip(tensors, moved, strict=True)], 1)  # (N, rows, 3)
-        A = J.mT @ J
-        b = (J.mT @ residual[:, :, None]).squeeze(2)
-        scale = A.diagonal(dim1=1, dim2=2).sum(1) / 3 + 1e-12
-        step = -torch.linalg.solve(A + torch.diag_embed((damping * scale)[:, None].expand(-1, 3)), b)
-        step = step * (TURN / step.norm(dim=1).clamp(min=TURN))[:, None]
-        trial = [_turned(l, m, step) for (l, _, _), m in zip(tensors, moved, strict=True)]
-        new = _residual(trial, wanted)
-        better = new.square().sum(1) <= residual.square().sum(1)
-        moved = [torch.where(better[:, None, None], t, m) for t, m in zip(trial, moved, strict=True)]
-        residual = torch.where(better[:, None], new, residual)
-        h = torch.where(better[:, None, None], _rotations(step) @ h, h)
-        damping = torch.where(better, damping / 5, damping * 5).clamp(1e-12, 1e6)
-    return h[residual.norm(dim=1) < FOUND]
+    for steps in STEPS:
+        for _ in range(steps):
+            J = torch.cat([_derivative(l, m) for (l, _, _), m in zip(tensors, moved, strict=True)], 1)  # (N, rows, 3)
+            A, b = J.mT @ J, (J.mT @ residual[:, :, None]).squeeze(2)
+            scale = damping * (A.diagonal(dim1=1, dim2=2).mean(1) + 1e-12)
+            step = -torch.linalg.solve(A + torch.diag_embed(scale[:, None].expand(-1, 3)), b)
+            step = step * (TURN / step.norm(dim=1).clamp(min=TURN))[:, None]
+            trial = [_turned(l, m, step) for (l, _, _), m in zip(tensors, moved, strict=True)]
+            new = _residual(trial, wanted)
+            better = new.square().sum(1) <= residual.square().sum(1)
+            moved = [torch.where(better[:, None, None], t, m) for t, m in zip(trial, moved, strict=True)]
+            residual = torch.where(better[:, None], new, residual)
+            h = torch.where(better[:, None, None], _rotations(step) @ h, h)
+            damping = torch.where(better, damping / 5, damping * 5).clamp(1e-12, 1e6)
+        yield from h[residual.norm(dim=1) < FOUND]
 
 
 def _turned(l: int, t: Tensor, omega: Tensor, parts: int = 1) -> Tensor:
