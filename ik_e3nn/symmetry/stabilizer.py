@@ -3,8 +3,8 @@ r"""Whether some invariant tensors determine a group: whether no other element o
 .. math:: \mathrm{Stab}(t_1, t_2, \dots) = \{ h \in O(3) : D^{(l_i, p_i)}(h)\, t_i = t_i \;\; \forall i \}
 
 Elements of the stabilizer are found as zeros of :math:`\sum_i |D(h) t_i - t_i|^2`, by the method of Levenberg and
-Marquardt from random rotations. If the stabilizer is larger than the group, at least half of its elements are outside of
-the group, so that many of the starts lead to one of these.
+Marquardt from random rotations. If the stabilizer is larger than the group, at least half of its elements are outside
+of the group, so that many of the starts lead to one of these.
 """
 
 import functools
