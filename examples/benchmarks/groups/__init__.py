@@ -1,0 +1,1 @@
+"""Parts of groups.py: analytic terms of walls, and the page."""
