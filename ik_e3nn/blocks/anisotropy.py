@@ -131,6 +131,17 @@ class Twist(ExactModule):
     Args:
         irreps: Type of A: the same number of channels of every harmonic up to some degree.
         group: A group that leaves one axial vector unchanged.
+
+    Example:
+        Vectors are turned by 90 degrees about z and mixed; factors of zero leave them unchanged:
+
+        >>> twist = Twist(o3.Irreps("1x0e + 1x1o"), SymmetryGroup("SO2"))
+        >>> A = torch.tensor([0.5, 1.0, 0.0, 2.0]).view(4, 1, 1)  # a scalar and a vector (x, y, z)
+        >>> turned = twist(A, torch.ones(1, 1)) - A
+        >>> bool(turned[0] == 0), bool(turned[1].abs() < 1e-6), bool(turned[3] == 0)
+        (True, True, True)
+        >>> torch.equal(twist(A, torch.zeros(1, 1)), A)
+        True
     """
 
     turn: Tensor
@@ -180,6 +191,11 @@ class AtomFactors(nn.Module):
         reach: Distance in A from the surroundings at which the factors vanish.
         surroundings: The surroundings; None without them.
         degree: Largest degree of functions of positions beside a site or a wire.
+
+    Example:
+        >>> factors = AtomFactors(2, 3, 0, reach=5.0, surroundings=None, degree=1)
+        >>> factors(torch.tensor([0, 1, 1]), None).edges.shape
+        torch.Size([3, 3])
     """
 
     def __init__(
