@@ -48,12 +48,13 @@ def harmonics(vectors: Tensor, l_max: int, *, normalize: bool = True) -> Tensor:
 
 
 class Harmonics(ExactModule):
-    r""":func:`harmonics` of unit vectors by recursion: a few matrix products instead of e3nn's long polynomials.
+    r""":func:`harmonics` by recursion: a few matrix products instead of e3nn's long polynomials.
 
     .. math:: Y_l = C_l \, (Y_{l-1} \otimes Y_1)
 
-    with C_l the coupling constants, scaled to "component" normalization. The values are the same; the recursion is
-    faster for small systems and in compiled code.
+    with C_l the coupling constants, scaled to "component" normalization. The values are the same: the harmonics of unit
+    vectors, and the homogeneous polynomials :math:`|r|^l Y_l(r/|r|)` of others. The recursion is faster for small
+    systems and in compiled code.
 
     Args:
         l_max: Largest degree.
@@ -74,10 +75,10 @@ class Harmonics(ExactModule):
             scale = (wanted * found).sum() / found.square().sum()
             self.register_exact(f"coupling_{l}", coupling.flatten(0, 1) * scale)
 
-    def forward(self, units: Tensor) -> Tensor:
-        """Harmonics (E, (l_max+1)^2) of unit vectors (E, 3)."""
-        first = units * 3**0.5
-        parts = [torch.ones_like(units[:, :1]), first][: self.l_max + 1]
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Polynomials (E, (l_max+1)^2) of vectors (E, 3), which are harmonics for unit vectors."""
+        first = vectors * 3**0.5
+        parts = [torch.ones_like(vectors[:, :1]), first][: self.l_max + 1]
         for l in range(2, self.l_max + 1):
             products = (parts[-1][:, :, None] * first[:, None]).flatten(1)
             parts.append(products @ getattr(self, f"coupling_{l}"))

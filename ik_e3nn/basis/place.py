@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ik_e3nn.basis.harmonics import harmonics, spherical_irreps
+from ik_e3nn.basis.harmonics import Harmonics, spherical_irreps
 from ik_e3nn.basis.radial import positive
 from ik_e3nn.constants import ExactModule
 
@@ -48,6 +48,7 @@ class PlaceBasis(ExactModule):
         self.reach, self.num_basis, self.l_max = float(reach), num_basis, l_max
         self.spacing = self.reach / num_basis
         self.irreps_out = spherical_irreps(l_max, num_basis)
+        self.harmonics = Harmonics(l_max)
         self.register_exact("centers", self.spacing * (torch.arange(num_basis, dtype=torch.float64) + 0.5))
 
     def forward(self, displacements: Tensor) -> Tensor:
@@ -57,7 +58,7 @@ class PlaceBasis(ExactModule):
         above, below = (torch.exp(-0.5 * ((rho - c) / self.spacing) ** 2) for c in (self.centers, -self.centers))
         shells = (above + below, (above - below) / rho)
         bounded = (square + self.spacing**2).rsqrt()
-        Y = harmonics(displacements, self.l_max, normalize=False)
+        Y = self.harmonics(displacements)
         # mean over rho of exp(-t^2) is sqrt(pi) spacing / reach for an inner center
         norm = (math.sqrt(math.pi) / self.num_basis) ** -0.5
         blocks = []

@@ -32,6 +32,7 @@ DRAWN = {
     "finetune": lambda rows, path: module("finetune.report").plot(rows, path),
     "grids_digits": lambda rows, path: module("grids.report")._plot_digits(rows["digits"], path),
     "grids_angles": lambda rows, path: module("grids.report")._plot_angles(rows["angles"], path),
+    "groups": lambda rows, path: module("groups.report").plot(rows, path),
     "point_clouds": lambda rows, path: module("point_clouds.report").plot(rows, path),
     "potential_speed_floor": lambda rows, path: module("model_speed.page").plot_floor(rows["floor"], path),
     "potential_speed_md": lambda rows, path: module("model_speed.page").plot_md(rows["md"], path),
