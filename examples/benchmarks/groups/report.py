@@ -30,8 +30,8 @@ other frames. The net force is the force on a whole molecule, and all of it come
 
 The fourfold and the chiral term turn molecules, with forces of {fourfold:.0f} and {chiral:.0f} meV/A (root mean
 squares); their equations are in `groups/terms.py`. The *term's force* is the part of the forces that changes like the
-term under turns by 45 degrees or a mirror. A group that contains these elements predicts zero for it, and so does O3, which does
-not know of the wall.
+term under turns by 45 degrees or a mirror. A group that contains these elements predicts zero for it, and so does O3,
+which does not know of the wall.
 
 In so short a training most of the error of all forces is that of forces within molecules. O3 has nothing else to learn,
 so that its error of all forces is the smallest; what a group is worth is seen in the net force and the term's force.
