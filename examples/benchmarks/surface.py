@@ -12,6 +12,7 @@ then flies at the wall from above, at constant energy. Finished parts are stored
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ MOLECULES = {
     "benzene": "c1ccccc1", "formamide": "NC=O", "dimethyl ether": "COC",
 }  # fmt: skip
 UNSEEN = {"ethanol": "CCO", "furan": "c1ccoc1"}
+REFERENCE = "gfn2-xtb+steele"
+SETS = ("train", "valid", "test", "unseen")
 HEIGHTS = "[2.4, 9.0]"
 GROUPS = ("Cinfv", "O3")
 VALID, TEST = 80, 400
@@ -53,17 +56,17 @@ def run(words: list[str]) -> None:
         raise SystemExit(f"failed: ik-e3nn {' '.join(words)}")
 
 
-def generate(work: Path, frames: int) -> None:
+def generate(work: Path, frames: int, calculator: str = REFERENCE, wanted: Sequence[str] = SETS) -> None:
     """Training, validation and test sets from separate dynamics."""
     names = {"train": (MOLECULES, frames, 0), "valid": (MOLECULES, VALID, 1), "test": (MOLECULES, TEST, 2)}
     names["unseen"] = (UNSEEN, 100, 3)
-    for name, (molecules, count, seed) in names.items():
-        path = work / f"{name}.xyz"
+    for name in wanted:
+        (molecules, count, seed), path = names[name], work / f"{name}.xyz"
         if path.exists():
             continue
         each = -(-count // len(molecules))
         words = ["data", "generate", "--smiles", json.dumps(list(molecules.values())), "--output", str(path)]
-        words += ["--calculator", "gfn2-xtb+steele", "--heights", HEIGHTS, "--num_frames", str(each)]
+        words += ["--calculator", calculator, "--heights", HEIGHTS, "--num_frames", str(each)]
         words += ["--temperatures", "[300, 500]", "--interval", "20", "--seed", str(seed), "--num_conformers", "1"]
         run([*words, "--isolated_atoms", "true"] if name == "train" else words)
 

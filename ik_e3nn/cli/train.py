@@ -72,7 +72,10 @@ def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, summary: st
     what = "a potential (properties: --help --data.targets)" if model is model_type([]) else "properties"
     options = config_options(kind, model)
     if kind.model_is_given:
-        settings = "The model is that of the base: leave the section model out, except hidden and places of new heads."
+        settings = (
+            "The model is that of the base: leave the section model out, except group and inputs that add a surface, "
+            "wire or site, and hidden and places of new heads."
+        )
         options = {name: option for name, option in options.items() if not name.startswith("model.")}
     else:
         settings = f"The settings of the model are those of {what}."

@@ -13,6 +13,7 @@ from ik_e3nn.models.networks.point_cloud import PointCloudClassifier
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
 from ik_e3nn.models.networks.stored import StoredModel
+from ik_e3nn.models.transfer.beside import beside_surroundings
 from ik_e3nn.models.transfer.retarget import retargeted
 from ik_e3nn.models.transfer.species import extended
 from ik_e3nn.models.uncertainty.ensemble import Committee, Ensemble
@@ -34,6 +35,7 @@ __all__ = [
     "StoredModel",
     "base_model_path",
     "batch_of",
+    "beside_surroundings",
     "compile_for_training",
     "compile_potential",
     "energies_of",

@@ -91,6 +91,15 @@ def write_bonded() -> None:
     write("train.xyz", known.structures)
 
 
+def write_over_wall() -> None:
+    """Water over a wall, and old structures that know of none."""
+    write_structures()
+    frames = structures(12, crystals=False)
+    for atoms in frames:
+        atoms.positions[:, 2] += 3.0
+    write("train.xyz", frames)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of training.
@@ -100,18 +109,20 @@ class Kind:
         data: Settings of the data.
         model: Settings of a new model; None for a fine-tuning.
         method: Settings of a fine-tuning.
+        added: Settings of the model that a fine-tuning adds to those of the base.
     """
 
     files: Callable[[], None]
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     model: dict[str, Any] | None = None
     method: dict[str, Any] = dataclasses.field(default_factory=dict)
+    added: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def config(self, output: str = "straight", epochs: int = EPOCHS, **data: Any) -> TrainConfig:
         """Its configuration, with paths from the working folder."""
         parts = (
             DataConfig(**({"train": "train.xyz", "valid": 3, "test": 2} | self.data | data)),
-            self.model or {},
+            self.model or self.added,
         )
         shared = {
             "optimizer": OptimizerConfig(lr=0.02, warmup_steps=2),
@@ -133,6 +144,7 @@ class Kind:
 
 
 LORA, FROZEN = {"method": "lora"}, {"frozen_blocks": 1, "lr_decay": 0.5}
+WALL = {"group": "SO2", "inputs": ["surface"]}
 REPLAY = {"replay": "old.xyz", "replay_ratio": 0.5}
 PROPERTIES = {"base": "properties.safetensors"}
 KINDS = {
@@ -150,6 +162,8 @@ KINDS = {
     "potential further": Kind(write_structures, method=LORA),
     "potential further, replay": Kind(write_structures, method=LORA | REPLAY),
     "potential further, frozen, replay": Kind(write_structures, method=FROZEN | REPLAY),
+    "potential beside a surface": Kind(write_over_wall, method={"method": "surroundings"}, added=WALL),
+    "potential beside a surface, replay": Kind(write_over_wall, method=LORA | REPLAY, added=WALL),
     "potential to properties": Kind(write_molecules, {"targets": NEW}, method=LORA),
     "potential to properties, frozen": Kind(write_molecules, {"targets": NEW}, method=FROZEN),
     "potential to joint, replay": Kind(write_molecules, {"targets": JOINT}, method=REPLAY),

@@ -112,8 +112,9 @@ def test_other_data_are_refused_and_nothing_is_changed(kind, tmp_path) -> None:
         with refused(folder, r"data.targets was .* a run cannot be resumed with another model"):
             train(kind.config(epochs=EPOCHS + 1, targets=fewer), resume=True)
     if isinstance(longer, FinetuneConfig):
-        other = dataclasses.replace(longer, finetune=dataclasses.replace(longer.finetune, lr_decay=0.9))
-        with refused(folder, r"finetune.lr_decay was .* a run cannot be resumed with another fine-tuning"):
+        name, value = ("E0s", "refit") if longer.finetune.method == "surroundings" else ("lr_decay", 0.9)
+        other = dataclasses.replace(longer, finetune=dataclasses.replace(longer.finetune, **{name: value}))
+        with refused(folder, rf"finetune.{name} was .* a run cannot be resumed with another fine-tuning"):
             train(other, resume=True)
         shutil.copy(f"other-{longer.finetune.base}", longer.finetune.base)
         with pytest.raises(ConfigError, match=r"safetensors is not the file that the run began with"):

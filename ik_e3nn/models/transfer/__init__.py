@@ -1,1 +1,1 @@
-"""Make models for further elements or other targets from trained models."""
+"""Make models for further elements, other targets or surroundings from trained models."""

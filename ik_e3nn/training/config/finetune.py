@@ -25,7 +25,9 @@ class MethodConfig:
     Args:
         base: Model file to start from; "base" and "base-properties" are the models that come with the package.
         method: What is trained: all weights ("full"); only the heads, which read energies or properties from features
-            ("head"); or the heads and low-rank updates of the equivariant linear layers, also in the kernels ("lora").
+            ("head"); the heads and low-rank updates of the equivariant linear layers, also in the kernels ("lora"); or
+            only what acts near a surface, wire or site ("surroundings"), so that far from it the model stays the base.
+            Weights of new elements and of added surroundings are always trained.
         frozen_blocks: Number of blocks (interactions) to freeze, from the input on; above 0 the embedding is frozen
             too.
         lr_decay: Factor of the learning rate from the heads to the last block, and from each block to the one before
@@ -37,8 +39,9 @@ class MethodConfig:
         E0s: "refit" starts from isolated atoms if the data have any, otherwise from the E0s of the base, and shifts
             them by least squares so that the energies of the base fit the labels best. "data" uses only ``data.E0s``
             and the data, as in training from scratch. "base" keeps the E0s of the base, as all choices do for elements
-            that the data lack. For properties, "refit" shifts the references of targets that the base has so that its
-            predictions fit the labels best, and "base" keeps them.
+            that the data lack. null means "refit", but "base" if ``model.inputs`` or the method name surroundings: a
+            fit would take their energy for one of atoms, far away too. For properties, "refit" shifts the references of
+            targets that the base has so that its predictions fit the labels best, and "base" keeps them.
         replay: Training data of the base, or similar data: some are learned again, against forgetting. Their energies
             are shifted from the E0s of the base to the new ones. If the base is a model of properties, its properties
             that have values in these data stay in the model, with the weight of a new property unless ``loss.weights``
@@ -53,13 +56,13 @@ class MethodConfig:
     """
 
     base: str = "base"
-    method: Literal["full", "head", "lora"] = "full"
+    method: Literal["full", "head", "lora", "surroundings"] = "full"
     frozen_blocks: CountOrZero = 0
     lr_decay: Annotated[float, Range("above 0 and at most 1", lambda x: 0 < x <= 1)] = 1.0
     lora_rank: Count | None = None
     lora_lr_factor: Positive | None = None
     merge: bool = True
-    E0s: Literal["refit", "data", "base"] = "refit"
+    E0s: Literal["refit", "data", "base"] | None = None
     replay: str | list[str] | None = None
     replay_ratio: Positive = 1.0
     old_domain: str | list[str] | None = None
@@ -72,6 +75,8 @@ class MethodConfig:
                 raise ConfigError(f"finetune.{name} is [], but it must be a file or several.")
         if self.method == "head":
             self._refuse("frozen_blocks", "lr_decay", reason="method is 'head', which freezes all blocks")
+        if self.method == "surroundings":
+            self._refuse("frozen_blocks", "lr_decay", reason="method is 'surroundings', which freezes the whole base")
         if self.method != "lora":
             self._refuse("lora_rank", "lora_lr_factor", "merge", reason=f"method is {self.method!r}, not 'lora'")
         if self.replay is None:
@@ -110,8 +115,9 @@ class FinetuneConfig(TrainConfig):
     Args:
         data: New structures and labels. Targets that the base has too (with the same kind and unit) keep their heads,
             references and scales; other targets get new ones.
-        model: Leave it out: the model is that of the base. Arguments given here must be those of the base. If a
-            potential becomes a model of properties, ``hidden`` and ``places`` can be chosen.
+        model: Leave it out: the model is that of the base. Arguments given here must be those of the base, with two
+            exceptions. ``group`` and ``inputs`` of a surface, wire or site add surroundings to a potential with the
+            group O3. If a potential becomes a model of properties, ``hidden`` and ``places`` can be chosen.
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Output, length, batches and hardware.
@@ -125,13 +131,17 @@ class FinetuneConfig(TrainConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         method = self.finetune
-        if isinstance(self.data.E0s, dict) and method.E0s != "data":
+        if isinstance(self.data.E0s, dict) and self.references != "data":
             raise ConfigError(
-                f"data.E0s gives values, but finetune.E0s is {method.E0s!r} and would replace them; "
+                f"data.E0s gives values, but finetune.E0s is {self.references!r} and would replace them; "
                 "set finetune.E0s to 'data', or leave data.E0s out."
             )
         if self.data.targets is None:
             return
+        if method.method == "surroundings":
+            raise ConfigError(
+                "finetune.method is 'surroundings', but models of properties have none; choose another method."
+            )
         if method.E0s == "data":
             raise ConfigError(
                 "finetune.E0s is 'data', but with data.targets it must be 'refit' or 'base', which shift or keep the "
@@ -140,6 +150,14 @@ class FinetuneConfig(TrainConfig):
         if method.old_labels:
             reason = "data.targets makes this a fine-tuning to properties, which have the names and units of the base"
             raise no_effect("finetune.old_labels", method.old_labels, reason)
+
+    @property
+    def references(self) -> Literal["refit", "data", "base"]:
+        """What energies of isolated atoms to use."""
+        from ik_e3nn.graph import SURROUNDINGS  # torch, which takes seconds to import
+
+        beside = {*(self.model.get("inputs") or ()), self.finetune.method}.intersection((*SURROUNDINGS, "surroundings"))
+        return self.finetune.E0s or ("base" if beside else "refit")
 
     @property
     def _usual_lr(self) -> float:

@@ -22,12 +22,14 @@ from ik_e3nn.models import (
 )
 from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.models.networks.property import natural_edges
+from ik_e3nn.models.transfer.beside import surroundings_masks
 from ik_e3nn.models.transfer.species import new_element_masks
 from ik_e3nn.nn import merge_lora
 from ik_e3nn.settings import no_effect
 from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.targets import Target
 from ik_e3nn.training.config.finetune import FinetuneConfig
+from ik_e3nn.training.finetuning.beside import with_surroundings
 
 OF_HEADS = ("hidden", "places")  # settings that can be chosen where a potential gets heads
 
@@ -60,7 +62,11 @@ def check_base(config: FinetuneConfig) -> None:
                 f"{', '.join(one.name for one in base.targets)}: name your targets with data.targets, or choose a "
                 "potential as the base."
             )
-        check_architecture(config.model, base.config)
+        larger = with_surroundings(base, config.model)
+        inputs = {} if larger is base else {"inputs": larger.config["inputs"]}
+        check_architecture({**config.model, **inputs}, larger.config)
+        if method.method == "surroundings":
+            _masks_of_surroundings(larger)
         return
     check_body(config.model, base)
     for name in ("replay", "old_domain"):
@@ -94,8 +100,9 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
             if name not in asked:
                 given = f"{where}.preset is {preset!r}, with {name} {value!r}"
             raise ConfigError(
-                f"{given}, but the base has {known[name]!r}: fine-tuning keeps the architecture of the base; leave the "
-                "section model out, or train a new model."
+                f"{given}, but the base has {known[name]!r}: fine-tuning keeps the architecture of the base, except "
+                "that it can add a surface, wire or site (model.group and model.inputs); leave it out, or train a new "
+                "model."
             )
 
 
@@ -186,6 +193,38 @@ def element_masks(base: StoredModel, model: StoredModel) -> dict[str, Tensor]:
     if old is None or new is None:
         return {}
     return {f"{prefix}{name}": mask for name, mask in new_element_masks(old, new).items()}
+
+
+def always_trained(base: StoredModel, larger: StoredModel, model: StoredModel, method: str) -> dict[str, Tensor]:
+    """Masks of the weights that every method trains: those of new elements and surroundings.
+
+    Args:
+        base: The base.
+        larger: The base with added surroundings, or the base itself.
+        model: The model that was made from it, with further elements and other targets.
+        method: The method; "surroundings" trains the surroundings that the base has, too.
+
+    Returns:
+        Masks by names of the model's parameters.
+
+    Raises:
+        ConfigError: The method is "surroundings" and the model has no weights that act only near surroundings.
+    """
+    masks = element_masks(larger, model)
+    if larger is not base or method == "surroundings":
+        for name, mask in _masks_of_surroundings(model).items():
+            masks[name] = masks[name] | mask if name in masks else mask
+    return masks
+
+
+def _masks_of_surroundings(model: StoredModel) -> dict[str, Tensor]:
+    try:
+        return surroundings_masks(cast(InteratomicPotential, model))
+    except ValueError as error:
+        raise ConfigError(
+            f"finetune.method is 'surroundings', but {error}; add them with the section model, as in "
+            "{group: Cinfv, inputs: [surface]}, or choose another method."
+        ) from error
 
 
 def _blocks(model: StoredModel) -> tuple[str, InteratomicPotential | None]:

@@ -25,6 +25,7 @@ from ik_e3nn.training.sets.references import energy_reference
 _log = logging.getLogger(__name__)
 
 LOOK_AT = 64  # structures whose forces are compared with the base's
+OTHER_ZERO = 0.5  # eV per atom
 SAME_SIZE, SAME_DIRECTION = 5.0, 0.8  # ratio and cosine: levels of theory differ less, units only in size
 
 
@@ -45,14 +46,16 @@ def adapt_energies(
         config: The configuration.
     """
     known = any(np.isfinite(one.values["energy"]).any() for one in (train, isolated))
-    if base is None or config.finetune.E0s == "data":
+    if base is None or config.references == "data":
         found = energy_reference(config.data, train, isolated)
-    elif config.finetune.E0s == "refit" and known:
+    elif config.references == "refit" and known:
         found = refit_reference(model, train, isolated)
     else:
         found = base_reference(base, train.species)
     if found is not None:
         model.set_energy_reference(energies_of(model) | found.values, provenance=found.source)
+    if config.references == "base":
+        warn_of_zero(model, train)
     warn_of_units(model, train)
 
 
@@ -132,6 +135,25 @@ def warn_of_units(model: InteratomicPotential, train: LabeledSet) -> None:
         _log.warning(
             "forces of the data are %.3g times those of the base (root mean square): if they are not in eV/A (0.019 "
             "would be Hartree/bohr, 0.037 Hartree/A, 23 kcal/mol/A), set data.energy_unit and data.length_unit", b / a,
+        )  # fmt: skip
+
+
+def warn_of_zero(model: InteratomicPotential, train: LabeledSet) -> None:
+    """Warn if the labeled energies are so far from those of a model that their zero is probably another one.
+
+    Args:
+        model: A model that knows all elements, with the E0s to use.
+        train: Structures; the first ones with energies are compared.
+    """
+    part = train.only(["energy"]).select(np.flatnonzero(train.known("energy"))[:LOOK_AT])
+    if not len(part):
+        return
+    sizes = np.array([len(atoms) for atoms in part.structures])
+    away = float(np.median((part.values["energy"] - _predictions(model, part).values["energy"]) / sizes))
+    if abs(away) > OTHER_ZERO:
+        _log.warning(
+            "energies of the data are %+.3g eV per atom from those of the base (median), and E0s stay those of the "
+            "base: if their zero is another one, set finetune.E0s to 'refit' or 'data'", away,
         )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ _REASONS = {
     "run.device": "the available device",
     "data.E0s": "energies of the elements, in eV",
     "finetune.base": "the file of the base model",
+    "finetune.E0s": "the default",
     "finetune.lora_lr_factor": "the default",
     "finetune.lora_rank": "the default",
     "finetune.replay_ratio": "as many structures as available",
@@ -66,6 +67,7 @@ def resolved_settings(model: StoredModel, config: FinetuneConfig, facts: Mapping
         facts: The file of the base, and numbers of new and replayed structures.
     """
     method, found = config.finetune, {f"model.{name}": one for name, one in model.config.items() if name != "targets"}
+    found["finetune.E0s"] = config.references
     found |= {"finetune.base": facts["base"]["file"], "run.device": str(resolve_device(config.run.device))}
     if model.potential is not None:
         energies = energies_of(model.potential)
@@ -134,7 +136,8 @@ def write_page(report: Mapping[str, Any], path: Path) -> None:
         "# Fine-tuning",
         f"Base: `{report['base']['file']}`. Trained: {report['trained_parameters']:,} of {report['parameters']:,} "
         f"parameters ({share:.1f} %); the heads have {report['head_parameters']:,}. "
-        f"New elements: {', '.join(report['new_elements']) or 'none'}. {_targets_and_data(report)}",
+        f"New elements: {', '.join(report['new_elements']) or 'none'}. "
+        f"New surroundings: {report['new_surroundings'] or 'none'}. {_targets_and_data(report)}",
         "## Errors before and after",
         f"*Before* is {_before(report)}.",
         error_table(report["errors"]),
@@ -161,7 +164,7 @@ def _targets_and_data(report: Mapping[str, Any]) -> str:
 
 def _before(report: Mapping[str, Any]) -> str:
     """The model that the errors before belong to."""
-    text = "the base with the new elements"
+    text = "the base with the new elements and surroundings"
     if report["new_targets"]:
         text += "; new targets are predicted by their references, from composition and size alone"
         text += ", and targets of the base by its own heads" if report["kept_targets"] or report["old_targets"] else ""

@@ -20,7 +20,7 @@ from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import batch_graphs
 from ik_e3nn.json_file import read_json, write_json
-from ik_e3nn.models import MolecularPropertyModel, StoredModel, read_model_info
+from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel, read_model_info
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.models.networks.domain import domain_of
@@ -31,13 +31,14 @@ from ik_e3nn.training.config.schema import TrainConfig
 from ik_e3nn.training.finetuning.base import (
     OF_HEADS,
     adapted,
+    always_trained,
     body_settings,
     check_base,
-    element_masks,
     known_elements,
     load_base,
     size_of_features,
 )
+from ik_e3nn.training.finetuning.beside import check_places, far_from, with_surroundings
 from ik_e3nn.training.finetuning.methods import adapt_weights, trained_parameters
 from ik_e3nn.training.finetuning.old_data import moved_values, read_old_data
 from ik_e3nn.training.finetuning.parts import parts_of
@@ -61,13 +62,15 @@ class Finetuning(Task):
     The base is a potential or a model of properties, and so is the result. The constants of the body (numbers of
     neighbors and scales, on which its weights depend) stay those of the base. Heads of targets that the base has stay
     too, and the references of these targets are shifted to the new labels (``E0s: refit``); heads of other targets are
-    new and start by predicting the references. With old data, other targets of the base stay too.
+    new and start by predicting the references. With old data, other targets of the base stay too. A potential can get
+    surroundings, which act on nothing at first; old data are then put far from them.
 
     Args:
         config: The configuration.
 
     Attributes:
         base: The base model.
+        larger: The base with added surroundings, or the base itself.
         initial: A copy of the model before any training.
         facts: The content of the report, by name.
         kept: Targets that the base and the new data share.
@@ -97,9 +100,9 @@ class Finetuning(Task):
         self._check_same_base(user_path(config.run.output) / run_folder.FINETUNE)
         targets, edges = config.targets, None
         self.kept = [target for target in targets if target in self.base.targets]
-        if self.method.E0s == "base" and not self.kept:
+        if self.config.references == "base" and not self.kept:
             reason = "the base has none of the targets: their references come from the data"
-            raise no_effect("finetune.E0s", self.method.E0s, reason)
+            raise no_effect("finetune.E0s", self.config.references, reason)
         known: Any = self.base.species
         if config.data.targets is not None:
             edges, known = body_settings(self.base)["edges"], known_elements(self.base, targets)
@@ -125,21 +128,26 @@ class Finetuning(Task):
         with torch.random.fork_rng():
             torch.manual_seed(config.run.seed)
             targets = None if config.data.targets is None else [*config.targets, *self.others]
-            model = adapted(self.base, train.species, targets, heads)
+            self.larger = with_surroundings(self.base, config.model, getattr(torch, config.run.dtype))
+            model = adapted(self.larger, train.species, targets, heads)
         model = model.to(getattr(torch, config.run.dtype))
         if model.potential is not None:
             isolated = self.data.isolated.with_mechanics()
+            if self.larger is not self.base:
+                check_places(train, model.potential)
             adapt_energies(model.potential, self.base.potential, train.with_mechanics(), isolated, self.config)
         if model.potential is not model:
             kept = [target for target in self.kept if target.field is None]
             set_references(cast(MolecularPropertyModel, model), train, kept)
-            if kept and self.method.E0s == "refit":
+            if kept and self.config.references == "refit":
                 move_references(cast(MolecularPropertyModel, model), train, kept)
         self._add_old_data(model)
         others = None if self.base.potential is self.base and model.potential is None else self.base.trained_on
         model.trained_on = domain_of(train.structures).joined(others)
         self.initial = copy.deepcopy(model).eval()
-        adapt_weights(model, self.config, element_masks(self.base, model))
+        new = always_trained(self.base, self.larger, model, self.method.method)
+        self.whole_new = {name for name, mask in new.items() if bool(mask.all())}
+        adapt_weights(model, self.config, new)
         self._settle(model)
         return model
 
@@ -156,9 +164,13 @@ class Finetuning(Task):
             one.feature_scale.set_mean_squares(size)
 
     def lr_factors(self, model: StoredModel) -> dict[str, float]:
-        """Factors of the learning rate, which decrease towards the input and are larger for low-rank updates."""
+        """Factors of the learning rate, which decrease towards the input and are larger for low-rank updates.
+
+        They are 1 for tensors of added surroundings, which belong to no layer of the base.
+        """
         factors, updates = parts_of(model).lr_factors(self.method.lr_decay), lora_parameters(model)
         rise = self.method.lr_factor
+        factors |= dict.fromkeys(self.whole_new, 1.0)
         return {name: factor * (rise if name in updates else 1.0) for name, factor in factors.items()}
 
     def make_loss(self, config: TrainConfig, model: StoredModel) -> Loss:
@@ -248,11 +260,18 @@ class Finetuning(Task):
         sets = {name: one.with_targets(model.targets) for name, one in self.data.sets.items()}
         for name, one in self.old.items():
             moved = moved_values(one, self.base, model).with_targets(model.targets)
+            if self.larger is not self.base:
+                moved = far_from(moved, cast(InteratomicPotential, model), self.new.structures)
             if name == REPLAY:
                 sets["train"] = joined([sets["train"], moved])
             else:
                 sets[name] = moved
         self.data = replace(self.data, sets=sets)
+
+    def _new_surroundings(self) -> str:
+        """The surroundings that the base lacks, in words."""
+        kinds = sorted(self.larger.inputs - self.base.inputs)
+        return f"{kinds[0]}, group {cast(InteratomicPotential, self.larger).group.name}" if kinds else ""
 
     def _settle(self, model: StoredModel) -> None:
         """Record and log the targets, the trained weights and how settings were resolved."""
@@ -268,6 +287,7 @@ class Finetuning(Task):
             "replayed": len(self.old.get(REPLAY, ())),
             "measured": len(self.old.get(OLD, ())),
             "new_elements": new,
+            "new_surroundings": self._new_surroundings(),
             "parameters": total,
             "trained_parameters": trained,
             "head_parameters": sum(weights[name].numel() for name in heads),
@@ -278,6 +298,9 @@ class Finetuning(Task):
             self.facts["without_reference"] = without_reference(cast(MolecularPropertyModel, model))
         _log.info("trained: %d of %d parameters (%.1f %%)", trained, total, 100.0 * trained / total)
         reasons = {"model.species": f"elements of the base, and {', '.join(new)} from the data"} if new else {}
+        if self.larger is not self.base:
+            reasons["model.inputs"] = "those of the base, and the added surroundings"
+            reasons["model.group"] = "the group with its axis"
         if self.base.potential is self.base and model.potential is not model:
             reasons |= {f"model.{name}": "the default" for name in OF_HEADS}
         self.facts |= describe(self.config, resolved_settings(model, self.config, self.facts), reasons)
