@@ -1,4 +1,4 @@
-"""A molecule over graphite without explicit atoms: data, a potential with the surface's symmetry, dynamics, docking.
+"""A molecule over graphite without explicit atoms: data, a wall on top of the base model, dynamics, docking.
 
 Which group? The group of all rotations and mirrors that leave your surroundings unchanged:
 
@@ -20,12 +20,13 @@ of forecasts is 0.0008 with Cinfv, 0.1676 with O3, which does not know the plane
 figures are in examples/benchmarks/nbody.md.
 
 1. generate: GFN2-xTB dynamics of benzene over Steele's graphite wall, in random orientations at random heights;
-2. train: a potential with the group Cinfv and the input "surface";
+2. train: the base model, which knows molecules, gets the group Cinfv and the input "surface". Only what acts near the
+   surface is trained, so that few frames suffice, and far from it the potential stays the base;
 3. scan: energies of a flat and of an upright molecule against the height, by the model and by the reference;
 4. simulate: an adsorbed molecule at constant energy;
 5. dock: random poses, relaxed in one batch, clustered with the symmetry of molecule and surface.
 
-    python examples/05_over_a_surface.py [--output surface_output] [--minutes 3]
+    python examples/05_over_a_surface.py [--output surface_output] [--minutes 2]
 """
 
 import argparse
@@ -41,15 +42,15 @@ from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.data.generation.generate import GenerateSettings, generate
 from ik_e3nn.data.generation.labeling import make_calculator
 from ik_e3nn.pictures import picture
-from ik_e3nn.training import DataConfig, EvalSettings, RunConfig, TrainConfig, evaluate, train
+from ik_e3nn.training import DataConfig, EvalSettings, FinetuneConfig, MethodConfig, RunConfig, evaluate, finetune
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.dock import DockSettings, RegionSettings, run_dock
 from ik_e3nn_calculators.md.run import MDSettings, run_md
 
 REFERENCE = "gfn2-xtb+steele"
 HEIGHTS = (2.4, 12.0)  # up to where the model feels nothing, the zero of binding energies
-FRAMES = {"train": 240, "test": 100}
-VALID = 40  # of the training frames
+FRAMES = {"train": 120, "test": 100}
+VALID = 20  # of the training frames
 EPOCHS = 1000  # at most
 POSES = 60
 TIME_PS = 5.0
@@ -69,19 +70,17 @@ def make_data(smiles: str, folder: Path) -> None:
 
 
 def train_model(folder: Path, minutes: float) -> Path:
-    """Train for a fixed time, and return the model file."""
+    """Put the wall on top of the base in a fixed time, and return the model file."""
     run = folder / "training"
     model = run / "model.safetensors"
     if not model.exists():
-        config = TrainConfig(
+        config = FinetuneConfig(
             data=DataConfig(train=str(folder / "train.xyz"), valid=VALID),
-            model={
-                "group": "Cinfv", "inputs": ["surface"],
-                "num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2,
-            },
+            model={"group": "Cinfv", "inputs": ["surface"]},
+            finetune=MethodConfig(base="base", method="surroundings"),
             run=RunConfig(output=str(run), max_epochs=EPOCHS, max_minutes=minutes, batch_size=5),
-        )  # fmt: skip
-        train(config, resume=run.exists())
+        )
+        finetune(config, resume=run.exists())
     return model
 
 
@@ -121,7 +120,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--smiles", default="c1ccccc1", help="the molecule")
-    parser.add_argument("--minutes", type=float, default=3.0, help="training time")
+    parser.add_argument("--minutes", type=float, default=2.0, help="training time")
     parser.add_argument("--output", type=Path, default=Path("surface_output"), help="folder for everything")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -44,6 +44,7 @@ DRAWN = {
     "nbody": lambda rows, path: script("nbody").plot(rows, path),
     "sphere": lambda rows, path: script("sphere").plot(rows, path),
     "surface": lambda rows, path: script("surface").plot(rows["errors"], path),
+    "surface_base": lambda rows, path: script("surface_base").plot(rows, path),
     "qm9_flexibility": lambda rows, path: module("qm9.page").flexibility(rows, path.parent),
     "qm9_learning": lambda rows, path: module("qm9.page").learning(rows, path.parent),
 }

@@ -100,9 +100,9 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
             if name not in asked:
                 given = f"{where}.preset is {preset!r}, with {name} {value!r}"
             raise ConfigError(
-                f"{given}, but the base has {known[name]!r}: fine-tuning keeps the architecture of the base, except "
-                "that it can add a surface, wire or site (model.group and model.inputs); leave it out, or train a new "
-                "model."
+                f"{given}, but the base has {known[name]!r}: fine-tuning keeps the architecture of the base "
+                "(model.inputs can add a surface, wire or site, with model.group); leave the section model out, or "
+                "train a new model."
             )
 
 

@@ -12,13 +12,15 @@ from ase.calculators.morse import MorsePotential
 from ase.io import read, write
 
 from ik_e3nn.data.generation.steele import SteeleWall
-from ik_e3nn.errors import ConfigError, DataError, MissingInputError
+from ik_e3nn.errors import ConfigError, DataError, MissingInputError, ModelFileError
 from ik_e3nn.graph import build_graph
-from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model
+from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model, with_uncertainty
 from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, evaluate, finetune
+from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.finetuning.beside import check_places
 from ik_e3nn.training.finetuning.task import Finetuning
 from ik_e3nn.training.inference.evaluation import EvalSettings
+from ik_e3nn.training.uncertainty.calibration import calibrate
 from tests.training.helpers import MODEL, RUN, structures
 from tests.training.kinds import potential
 
@@ -206,7 +208,7 @@ def test_old_crystals_cannot_be_put_far_away(data) -> None:
     [
         (
             {"model": {"group": "Cinfv"}},
-            r"model.group is 'Cinfv', but the base has .*it can add a surface, wire or site",
+            r"model.group is 'Cinfv', but the base has .*model.inputs can add a surf",
         ),
         ({"model": {"inputs": ["surface"]}}, "surroundings cannot be added to the base: the group O3 does not keep"),
         ({"model": WALL | {"num_channels": 8}}, "model.num_channels is 8, but the base has 6"),
@@ -286,6 +288,30 @@ def test_files_reports_and_errors_know_the_surroundings(data, caplog) -> None:
     assert 2.0 < heights["O"][0] < heights["O"][1] < 10.0
     evaluate(EvalSettings(str(result.model), "train.xyz", "predicted.xyz"))
     assert isinstance(read("predicted.xyz"), Atoms)
+
+
+def test_an_uncertainty_is_calibrated_for_the_new_model(data) -> None:
+    """Far from the wall its last layer is that of the base, so that standard deviations are the base's too."""
+    result = finetune(config(method="surroundings"))
+    write("more.xyz", over_wall(24, seed=5))
+    for model, output in ((str(result.model), "near.safetensors"), ("base.safetensors", "base_sure.safetensors")):
+        calibrate(
+            CalibrationSettings(model, "more.xyz", train="train.xyz", output=output, progress=False, device="cpu")
+        )
+    far, near = molecule("H2O"), molecule("H2O")
+    far.positions[:, 2] += 40.0
+    near.positions[:, 2] += 2.8
+    sure = with_uncertainty([load_model(result.model, device="cpu")], "near.safetensors")
+    for atoms in (far, near):
+        found = sure(build_graph(atoms, sure.members[0].r_max))
+        assert found["energy_std"] > 0
+        assert (found["forces_std"] > 0).any()
+    with pytest.raises(ModelFileError, match="made for 1 model.* with other weights"):
+        with_uncertainty([load_model(result.model, device="cpu")], "base_sure.safetensors")
+    base = potential(("H", "O"))
+    trained = load_model(result.model).double()
+    features = [model.last_layer(model.prepare(build_graph(far, model.r_max))) for model in (base.double(), trained)]
+    torch.testing.assert_close(features[1], features[0], rtol=1e-6, atol=1e-7)
 
 
 def test_places_are_those_of_the_structures_frame(data) -> None:
