@@ -140,6 +140,8 @@ class Kind:
     @property
     def may_forget(self) -> bool:
         """Whether the base predicts something that the model made of it predicts too."""
+        if self.method.get("method") == "surroundings":
+            return False
         return "base" in self.method or "energy" in self.data.get("targets", ["energy"])
 
 

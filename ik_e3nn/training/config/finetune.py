@@ -156,7 +156,9 @@ class FinetuneConfig(TrainConfig):
         """What energies of isolated atoms to use."""
         from ik_e3nn.graph import SURROUNDINGS  # torch, which takes seconds to import
 
-        beside = {*(self.model.get("inputs") or ()), self.finetune.method}.intersection((*SURROUNDINGS, "surroundings"))
+        inputs = self.model.get("inputs")
+        named = {*inputs} if isinstance(inputs, list | tuple | set | frozenset) else set()
+        beside = self.finetune.method == "surroundings" or not named.isdisjoint(SURROUNDINGS)
         return self.finetune.E0s or ("base" if beside else "refit")
 
     @property

@@ -114,7 +114,8 @@ class Finetuning(Task):
             data = replace(data, bonds=data.bonds | sources)
         found = {name for one in self.old.values() for name, count in one.counts().items() if count}
         self.others = [one for one in self.base.targets if one.name in found and one not in self.kept]
-        unmeasured = (self.kept or self.others) and OLD not in self.old
+        forgets = self.method.method != "surroundings"  # which keeps the base as it is far from them
+        unmeasured = forgets and (self.kept or self.others) and OLD not in self.old
         self.facts["warning"] = warn_unmeasured(replay=REPLAY in self.old) if unmeasured else ""
         return data
 
