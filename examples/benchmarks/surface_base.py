@@ -1,6 +1,6 @@
 """A wall on top of the base model: what is learned of it from few frames, and what that saves in a pose search.
 
-    python examples/benchmarks/surface_base.py --work WORK [--frames 200] [--minutes 2] [--poses 60]
+    python examples/benchmarks/surface_base.py --work WORK [--frames 200] [--minutes 1] [--poses 30]
 
 Data are those of ``surface.py``: GFN2-xTB dynamics of eight small molecules, every frame turned at random and put at a
 random height over Steele's wall. The base model that comes with the package, which knows molecules alone, gets the
@@ -122,13 +122,13 @@ def tested(work: Path, model: Path, folder: Path) -> Row:
     return row
 
 
-def searched(work: Path, name: str, model: Path, poses: int) -> Row:
+def searched(work: Path, name: str, model: Path, poses: int, reference_poses: int) -> Row:
     """The search for one molecule, with a model and with the reference alone, from the work folder if available."""
     result = work / f"{name}_{model.parent.name}.json"
     if not result.exists():
         smiles, folder = docking.UNSEEN[name], work / f"{name}_{model.parent.name}"
         learned = docking.search(smiles, folder, poses, model=str(model))
-        known = docking.search(smiles, work / f"{name}_reference", poses, calculator=surface.REFERENCE)
+        known = docking.search(smiles, work / f"{name}_reference", reference_poses, calculator=surface.REFERENCE)
         ends = [docking.energy_by_reference(pose, steps=300) for pose in poses_of(folder)]
         theirs = docking.energy_by_reference(ase.io.read(work / f"{name}_reference" / "best.extxyz"), steps=300)[1]
         energies, calls = [end[1] for end in ends], sum(end[2] for end in ends)
@@ -144,7 +144,8 @@ def searched(work: Path, name: str, model: Path, poses: int) -> Row:
             "reference_calls_after_model": calls,
             "seconds_model": learned["seconds"],
             "seconds_reference": known["seconds"],
-            "poses": poses,
+            "poses_model": poses,
+            "poses_reference": reference_poses,
         }
         result.write_text(json.dumps(row, indent=1))
     return dict(json.loads(result.read_text()))
@@ -183,8 +184,8 @@ def report(content: Row, output: Path) -> None:
     lines = [
         "# A wall on top of the base model\n",
         f"Made by `surface_base.py`, whose first lines describe what is compared: {trained[0]['frames']} frames of "
-        f"{len(surface.MOLECULES)} molecules over Steele's wall, about {trained[0]['train_seconds'] / 60:.0f} minutes "
-        "of one core for each model, starting from the base model of the package. Unseen molecules are "
+        f"{len(surface.MOLECULES)} molecules over Steele's wall, {trained[0]['train_seconds'] / 60:.1f} minutes of "
+        "one core for each model, starting from the base model of the package. Unseen molecules are "
         f"{' and '.join(surface.UNSEEN)}. Errors are root mean squares. The net force is the force on a whole "
         "molecule, and all of it comes from the wall.\n",
         f"![force errors](results/{output.stem}.png)\n",
@@ -234,9 +235,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--frames", type=int, default=200)
-    parser.add_argument("--minutes", type=float, default=2.0, help="processor time of each training")
+    parser.add_argument("--minutes", type=float, default=1.0, help="processor time of each training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--poses", type=int, default=60)
+    parser.add_argument("--poses", type=int, default=30, help="poses of a search with the model")
+    parser.add_argument("--reference-poses", type=int, default=60)
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
     work = args.work.resolve()
@@ -246,7 +248,7 @@ def main() -> None:
     model = work / f"{'_'.join(SAVED)}_seed{args.seeds[0]}" / "model.safetensors"
     found = []
     for name in tqdm(docking.UNSEEN, unit="molecule"):
-        found.append(searched(work, name, model, args.poses))
+        found.append(searched(work, name, model, args.poses, args.reference_poses))
         tqdm.write(json.dumps(found[-1]))
     report(summary(rows, found, calls) | {"rows": rows, "poses": found}, args.output)
     for method, group in RUNS[1:]:

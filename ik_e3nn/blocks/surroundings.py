@@ -190,9 +190,13 @@ class PlaceEmbedding(nn.Module):
 
     def forward(self, places: Tensor, species: Tensor) -> Tensor:
         """Features y (N, irreps_out.dim) of atoms at positions u (N, 3), in A, with species indices (N,)."""
-        types = self.num_species**0.5 * torch.eye(self.num_species, dtype=places.dtype, device=places.device)
+        return self.of_functions(self.basis(places), species)
+
+    def of_functions(self, functions: Tensor, species: Tensor) -> Tensor:
+        """Features y (N, irreps_out.dim) from the functions f of positions, (N, K), and species indices (N,)."""
+        types = self.num_species**0.5 * torch.eye(self.num_species, dtype=functions.dtype, device=functions.device)
         one_hot = types.index_select(0, species)
-        blocks = self.basis(places).split(self.sizes, 1)
+        blocks = functions.split(self.sizes, 1)
         x = torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)
         y: Tensor = self.linear(x)
         return y

@@ -74,7 +74,7 @@ def check_places(data: LabeledSet, model: InteratomicPotential) -> None:
     places = []
     for name, atoms in zip(data.names, data.structures, strict=True):
         with locating(name):
-            places.append(_places(atoms, surroundings))
+            places.append(places_of(atoms, surroundings)[0])
     nearest = min(float(np.linalg.norm(u, axis=1).min()) for u in places)
     where = 'info["surface_origin"] and info["surface_normal"] say where it is; by default it is at the origin, along z'
     if nearest > reach:
@@ -127,12 +127,13 @@ def far_from(data: LabeledSet, model: InteratomicPotential, like: Sequence[Atoms
     return replace(data, structures=moved)
 
 
-def _places(atoms: Atoms, surroundings: Surroundings) -> FloatArray:
-    """Positions of atoms in surroundings, (N, 3), in A."""
+def places_of(atoms: Atoms, surroundings: Surroundings) -> tuple[FloatArray, FloatArray]:
+    """Positions of atoms in surroundings, (N, 3), in A, and the frame of the surroundings, (3, 3)."""
     graph = {
         fields.POSITIONS: torch.tensor(atoms.positions, dtype=torch.float64),
         fields.CELL: torch.zeros(1, 3, 3, dtype=torch.float64),
         fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64),
     } | {name: torch.tensor(vector[None], dtype=torch.float64) for name, vector in surface_vectors(atoms).items()}
-    u = surroundings(surroundings.displacements(graph), surroundings.frames(graph).expand(len(atoms), 3, 3))
-    return np.asarray(u.numpy())
+    frame = surroundings.frames(graph)
+    u = surroundings(surroundings.displacements(graph), frame.expand(len(atoms), 3, 3))
+    return np.asarray(u.numpy()), np.asarray(frame[0].numpy())

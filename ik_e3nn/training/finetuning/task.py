@@ -39,6 +39,7 @@ from ik_e3nn.training.finetuning.base import (
     size_of_features,
 )
 from ik_e3nn.training.finetuning.beside import check_places, far_from, with_surroundings
+from ik_e3nn.training.finetuning.field import fit_field
 from ik_e3nn.training.finetuning.methods import adapt_weights, trained_parameters
 from ik_e3nn.training.finetuning.old_data import moved_values, read_old_data
 from ik_e3nn.training.finetuning.parts import parts_of
@@ -63,7 +64,8 @@ class Finetuning(Task):
     neighbors and scales, on which its weights depend) stay those of the base. Heads of targets that the base has stay
     too, and the references of these targets are shifted to the new labels (``E0s: refit``); heads of other targets are
     new and start by predicting the references. With old data, other targets of the base stay too. A potential can get
-    surroundings, which act on nothing at first; old data are then put far from them.
+    surroundings, which act on nothing at first; before the training their field on single atoms is fitted. Old data are
+    then put far from them.
 
     Args:
         config: The configuration.
@@ -146,6 +148,8 @@ class Finetuning(Task):
         others = None if self.base.potential is self.base and model.potential is None else self.base.trained_on
         model.trained_on = domain_of(train.structures).joined(others)
         self.initial = copy.deepcopy(model).eval()
+        if self.larger is not self.base:
+            fit_field(cast(InteratomicPotential, model), train)
         new = always_trained(self.base, self.larger, model, self.method.method)
         self.whole_new = {name for name, mask in new.items() if bool(mask.all())}
         adapt_weights(model, self.config, new)

@@ -1,0 +1,115 @@
+"""The external field that a fine-tuning fits before it trains."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+
+from ik_e3nn.data import LabeledSet, StructureLabels
+from ik_e3nn.graph import build_graph
+from ik_e3nn.models import InteratomicPotential, beside_surroundings
+from ik_e3nn.training.finetuning.field import fit_field
+
+SIZES = {"num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 1, "r_max": 4.0}
+PLACES = [("surface", "SO2", False), ("surface", "C4v", True), ("wire", "Dinfh", True), ("site", "Td", False)]
+
+
+def models(kind, group):
+    """A model whose field is known, and one with the same weights whose field is zero; scale and E0s are not trivial."""
+    torch.manual_seed(0)
+    base = InteratomicPotential(["H", "O", "S"], **SIZES).double().eval()
+    base.set_scale(0.4)
+    base.set_energy_reference({1: -3.0, 8: -7.0, 16: 2.0}, "test")
+    known = beside_surroundings(base, kind, group)
+    with torch.no_grad():
+        known.field.linear.weight.normal_()
+    found = beside_surroundings(base, kind, group)
+    found.load_state_dict(known.state_dict())
+    with torch.no_grad():
+        found.field.linear.weight.zero_()
+    return known, found
+
+
+def frames(count, vectors=False):
+    rng, result = np.random.default_rng(1), []
+    for _ in range(count):
+        atoms = molecule("H2O")
+        atoms.rotate(rng.uniform(0, 180), rng.normal(size=3))
+        atoms.positions += rng.uniform(-7.0, 7.0, 3)
+        if vectors:
+            atoms.info |= {"surface_normal": [0, 0.6, 0.8], "surface_origin": [0, 0, 1.0], "surface_x": [1.0, 0, 0]}
+        result.append(atoms)
+    return result
+
+
+def labeled(model, structures, energies=True, forces=True, bias=0.0):
+    labels = []
+    for atoms in structures:
+        out = model(build_graph(atoms, model.r_max, dtype=torch.float64))
+        labels.append(
+            StructureLabels(
+                energy=float(out["energy"]) + bias if energies else np.nan,
+                forces=out["forces"].numpy() if forces else np.full((len(atoms), 3), np.nan),
+                stress=np.full((3, 3), np.nan),
+            )
+        )
+    return LabeledSet.of_labels(structures, labels)
+
+
+def force_error(one, other, structures):
+    graphs = [build_graph(atoms, one.r_max, dtype=torch.float64) for atoms in structures]
+    return max(float((one(graph)["forces"] - other(graph)["forces"]).abs().max()) for graph in graphs)
+
+
+@pytest.mark.parametrize(("kind", "group", "vectors"), PLACES)
+def test_a_field_is_found(kind, group, vectors) -> None:
+    known, found = models(kind, group)
+    train, test = frames(24, vectors), frames(24, vectors)
+    before = force_error(known, found, test)
+    fit_field(found, labeled(known, train))
+    assert before > 0.3
+    assert force_error(known, found, test) < 1e-3 * before
+
+
+@pytest.mark.parametrize(("options", "least"), [({"energies": False}, 0.05), ({"forces": False}, 0.3)])
+def test_forces_suffice_and_so_do_energies(options, least) -> None:
+    known, found = models("surface", "Cinfv")
+    train, before = frames(60), force_error(known, found, frames(30))
+    fit_field(found, labeled(known, train, **options))
+    assert force_error(known, found, frames(30)) < least * before
+
+
+def test_errors_of_molecules_are_not_taken_for_a_field() -> None:
+    """An energy that is wrong by a constant at every height is an error of the base."""
+    known, found = models("surface", "Cinfv")
+    fit_field(found, labeled(known, frames(30), bias=0.4))
+    assert force_error(known, found, frames(30)) < 1e-2
+    far = Atoms("H", [[0.0, 0.0, 40.0]])
+    graph = build_graph(far, known.r_max, dtype=torch.float64)
+    assert abs(float(found(graph)["energy"] - known(graph)["energy"])) < 1e-9
+
+
+def test_elements_without_data_feel_no_field_and_noise_makes_none() -> None:
+    known, found = models("surface", "Cinfv")
+    fit_field(found, labeled(known, frames(10)))
+    sulfur = build_graph(Atoms("S", [[0.0, 0.0, 2.0]]), known.r_max, dtype=torch.float64)
+    assert found(sulfur)["forces"].abs().max() < 1e-8
+    known, found = models("surface", "Cinfv")
+    with torch.no_grad():
+        known.field.linear.weight.zero_()
+    data = labeled(known, frames(20))
+    rng = np.random.default_rng(0)
+    data.values["forces"] += 0.02 * rng.normal(size=data.values["forces"].shape)
+    fit_field(found, data)
+    assert force_error(known, found, frames(20)) < 0.2
+
+
+def test_without_labels_the_field_stays_zero(caplog) -> None:
+    known, found = models("surface", "Cinfv")
+    with caplog.at_level(logging.INFO):
+        fit_field(found, labeled(known, frames(3), energies=False, forces=False))
+    assert not found.field.linear.weight.any()
+    assert not caplog.text
