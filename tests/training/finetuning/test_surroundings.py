@@ -80,7 +80,10 @@ def test_every_method_starts_from_the_energy_of_the_base(data, method) -> None:
     task = Finetuning(config(run={"dtype": "float64"}, **method))
     assert task.module.model.inputs == {"surface"}
     same(potential(("H", "O")), task.initial, over_wall(1)[0])
-    same(potential(("H", "O")), task.module.model, over_wall(1)[0])
+    far = over_wall(1, heights=(40.0, 40.0))[0]
+    same(potential(("H", "O")), task.module.model, far)  # near the wall its field is fitted to the data
+    assert task.module.model.field.linear.weight.any()
+    assert not task.module.model.place_embedding.linear.weight.any()
 
 
 @pytest.mark.parametrize("group", ["Cinfv", "SO2"])
@@ -161,7 +164,7 @@ def test_inputs_of_the_base_stay(data) -> None:
     write("charged.xyz", frames)
     task = Finetuning(config(train="charged.xyz", base="charged.safetensors", run={"dtype": "float64"}))
     assert task.module.model.inputs == {"total_charge", "bond_types", "surface"}
-    same(base, task.module.model, frames[0])
+    same(base, task.initial, frames[0])
     assert "model.inputs: asked for ['surface'], is ['bond_types', 'surface', 'total_charge']" in str(
         [f"{one['setting']}: asked for {one['asked']}, is {one['resolved']}" for one in task.facts["changes"]]
     )
