@@ -205,6 +205,8 @@ def report(content: Row, output: Path) -> None:
         f"reference alone. The largest error of a binding energy is {whole['binding_error_meV']:.0f} meV.\n",
         *docking.table(content["poses"], docking.TABLES["surface"]),
     ]
+    if whole["searched"] < len(docking.UNSEEN):
+        lines.append("The search is not finished: the other molecules are missing.")
     page = Path(__file__).with_suffix(".md") if output == OUTPUT else output.with_suffix(".md")
     page.write_text("\n".join(lines).rstrip() + "\n")
 
