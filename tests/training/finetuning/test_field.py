@@ -18,7 +18,7 @@ PLACES = [("surface", "SO2", False), ("surface", "C4v", True), ("wire", "Dinfh",
 
 
 def models(kind, group):
-    """A model whose field is known, and one with the same weights whose field is zero; scale and E0s are not trivial."""
+    """A model whose field is known, and one with the same weights whose field is zero."""
     torch.manual_seed(0)
     base = InteratomicPotential(["H", "O", "S"], **SIZES).double().eval()
     base.set_scale(0.4)
