@@ -1,12 +1,14 @@
 """Surroundings of a structure that break its symmetry: a surface, a wire or a site, with direction and origin."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.basis import PlaceBasis
+from ik_e3nn.blocks import derivatives
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import fields
@@ -35,6 +37,7 @@ class Surroundings(ExactModule):
     Attributes:
         is_normal: Whether G contains everything that keeps the normal of a surface, C-infinity-v: then every
             G-equivariant function is an O(3)-equivariant function of the atoms and the normal.
+        in_features: Whether layers of O(3) see the group by the features of positions alone.
 
     Args:
         kind: "surface", "wire" or "site".
@@ -77,7 +80,9 @@ class Surroundings(ExactModule):
         self.keeps_places = all(bool((g @ projector - projector).abs().max() < COMMUTES) for g in group.generators)
         self.needs_x = group.is_finite
         keeps_vector, keeps_axial_vector = (len(group.invariants(1, p)) > 0 for p in (-1, 1))
-        self.is_normal = kind == "surface" and keeps_vector and not keeps_axial_vector and not group.is_finite
+        self.in_features = self.is_normal = (
+            kind == "surface" and keeps_vector and not keeps_axial_vector and not group.is_finite
+        )
         self.register_exact("projector", projector)
         self.register_exact("triad", frame)
 
@@ -140,6 +145,49 @@ class Surroundings(ExactModule):
         fixed = frames.mT @ self._constant("projector", frames.dtype) @ frames
         return (fixed.index_select(0, batch) @ displacements[:, :, None]).squeeze(-1)
 
+    def prepared(self, graph: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+        """What a model needs of the surroundings of every atom, by the names of ``fields.PREPARED``.
+
+        Args:
+            graph: The graph.
+            dtype: Floating type of the model.
+
+        Raises:
+            DataError: See ``checked``.
+            MissingInputError: See ``frames``.
+        """
+        frames = self.checked(graph)
+        return {
+            fields.DISPLACEMENTS: self.displacements(graph).to(dtype),
+            fields.FRAMES: frames.to(dtype).index_select(0, graph[fields.BATCH]),
+        }
+
+    def places(self, edges: Mapping[str, Tensor], count: int | None = None) -> Tensor:
+        """Positions u (N, 3) of all atoms, or of the first ones, from the output of ``prepared``."""
+        places: Tensor = self(edges[fields.DISPLACEMENTS][:count], edges[fields.FRAMES][:count])
+        return places
+
+    def virials(self, vectors: Tensor, gradient: Tensor, graph: Mapping[str, Tensor], structures: Tensor) -> Tensor:
+        """Contributions of edges to dE/d(strain), (E, 3, 3), in eV, for strains along free directions.
+
+        Args:
+            vectors: Edge vectors (E, 3), in A.
+            gradient: dE/d(edge vectors), (E, 3), in eV/A.
+            graph: The graph.
+            structures: Structure of every edge, (E,).
+        """
+        free = self.free_directions(self.frames(graph))
+        return derivatives.projected(derivatives.edge_virials(vectors, gradient), free, structures)
+
+    def basis(self, reach: float, l_max: int) -> nn.Module:
+        """Functions of u up to a degree, as far as a reach in A."""
+        return PlaceBasis(reach, max(round(reach / SPACING), 1), l_max=1 if self.kind == "surface" else l_max)
+
+    @property
+    def mixing(self) -> SymmetryGroup:
+        """The group of linear maps of these functions."""
+        return self.group
+
     def free_directions(self, frames: Tensor) -> Tensor:
         """Projectors (B, 3, 3) on the directions along which moving a structure changes nothing."""
         identity = torch.eye(3, dtype=frames.dtype, device=frames.device)
@@ -180,12 +228,12 @@ class PlaceEmbedding(nn.Module):
     ) -> None:
         super().__init__()
         self.irreps_out = o3.Irreps(irreps_out)
-        l_max = 1 if surroundings.kind == "surface" else max(self.irreps_out.lmax, degree)
-        self.basis = PlaceBasis(reach, max(round(reach / SPACING), 1), l_max=l_max)
-        self.num_species = num_species
-        irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in self.basis.irreps_out])
-        self.sizes = [mul * ir.dim for mul, ir in self.basis.irreps_out]
-        self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.group)
+        lmax = self.irreps_out.lmax
+        basis: Any = surroundings.basis(reach, lmax if surroundings.mixing.is_isotropic else max(lmax, degree))
+        self.basis, self.num_species = basis, num_species
+        irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in basis.irreps_out])
+        self.sizes = [mul * ir.dim for mul, ir in basis.irreps_out]
+        self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.mixing)
         nn.init.zeros_(self.linear.weight)
 
     def forward(self, places: Tensor, species: Tensor) -> Tensor:

@@ -17,7 +17,12 @@ from ik_e3nn.graph.neighbors.search import neighbor_list
 from ik_e3nn.graph.occupancy import check_occupancy
 
 NUMBER_KEYS = {fields.TOTAL_CHARGE: CHARGE_KEY, fields.SPIN: SPIN_KEY}
-SURFACE_FIELDS = (fields.SURFACE_NORMAL, fields.SURFACE_ORIGIN, fields.SURFACE_X)  # also their keys in atoms.info
+SURFACE_FIELDS = (
+    fields.SURFACE_NORMAL,
+    fields.SURFACE_ORIGIN,
+    fields.SURFACE_X,
+    fields.SURFACE_CELL,
+)  # also their keys in atoms.info
 
 
 def build_graph(
@@ -85,16 +90,18 @@ def build_graph(
 
 
 def surface_vectors(atoms: Atoms) -> dict[str, FloatArray]:
-    """Direction and origin of the surroundings (surface, wire or site) of a structure, from ``atoms.info``.
+    """Direction, origin and lattice of the surroundings of a structure, from ``atoms.info``.
 
     Args:
         atoms: The structure.
 
     Returns:
-        "surface_normal", "surface_origin" and "surface_x", (3,) each, as far as they are given.
+        "surface_normal", "surface_origin" and "surface_x", (3,) each, and "surface_cell", (2, 3), as far as they are
+        given.
 
     Raises:
-        DataError: A value is not three finite numbers, a direction has no length, or x is not across the normal.
+        DataError: A value is not three finite numbers, a direction has no length, x is not across the normal, or the
+            cell is not two vectors that span a plane.
 
     Example:
         >>> surface_vectors(Atoms("Na", info={"surface_normal": [0, 0, 2]}))
@@ -126,13 +133,17 @@ def heights_over_surface(atoms: Atoms) -> FloatArray:
     """
     vectors = surface_vectors(atoms)
     normal = vectors.get(fields.SURFACE_NORMAL, np.array([0.0, 0.0, 1.0]))
+    if fields.SURFACE_CELL in vectors and fields.SURFACE_NORMAL not in vectors:
+        normal = np.cross(*vectors[fields.SURFACE_CELL])
     above = (atoms.positions - vectors.get(fields.SURFACE_ORIGIN, np.zeros(3))) @ normal / np.linalg.norm(normal)
     return np.asarray(above)
 
 
 def _vector(atoms: Atoms, key: str) -> FloatArray:
-    """Three finite numbers from ``atoms.info``; a direction must not be zero."""
+    """Three finite numbers from ``atoms.info``, a direction not zero; or the two vectors of a cell, (2, 3)."""
     stored = atoms.info[key]
+    if key == fields.SURFACE_CELL:
+        return _surface_cell(stored)
     try:
         vector = np.array(stored, dtype=np.float64)
     except (TypeError, ValueError):
@@ -142,6 +153,20 @@ def _vector(atoms: Atoms, key: str) -> FloatArray:
     if key != fields.SURFACE_ORIGIN and not vector.any():
         raise DataError(f'atoms.info["{key}"] is a direction and must not be zero; got {vector.tolist()}')
     return vector
+
+
+def _surface_cell(stored: object) -> FloatArray:
+    """Two vectors that span a plane, (2, 3); six numbers in a row are taken as well."""
+    try:
+        cell = np.array(stored, dtype=np.float64)
+    except (TypeError, ValueError):
+        cell = np.zeros(0)
+    if cell.shape not in ((2, 3), (6,)) or not np.isfinite(cell).all():
+        raise DataError(f'atoms.info["{fields.SURFACE_CELL}"] must be two vectors of three numbers, got {stored!r:.80}')
+    cell = cell.reshape(2, 3)
+    if np.linalg.norm(np.cross(*cell)) < 1e-6:
+        raise DataError(f'atoms.info["{fields.SURFACE_CELL}"] must span a plane; got {cell.tolist()}')
+    return cell
 
 
 def batch_graphs(graphs: Sequence[Data]) -> Batch:

@@ -28,7 +28,8 @@ SPIN: Final = "spin"
 SURFACE_NORMAL: Final = "surface_normal"
 SURFACE_ORIGIN: Final = "surface_origin"
 SURFACE_X: Final = "surface_x"
-SURROUNDINGS: Final = ("surface", "wire", "site")  # kinds of surroundings of a model
+SURFACE_CELL: Final = "surface_cell"
+SURROUNDINGS: Final = ("surface", "wire", "site", "face")  # kinds of surroundings of a model
 ENERGY: Final = "energy"
 FORCES: Final = "forces"
 STRESS: Final = "stress"
@@ -42,6 +43,7 @@ OWNERS: Final = "owners"
 BONDS: Final = "bonds"
 DISPLACEMENTS: Final = "displacements"
 FRAMES: Final = "frames"
+UNSTRAIN: Final = "unstrain"
 MOVING: Final = (VECTORS, DISPLACEMENTS)  # tensors with respect to which energies are differentiated
 
 ENERGIES: Final = "energies"
@@ -90,6 +92,7 @@ FIELDS: Final[dict[str, Field]] = {
     ),
     SURFACE_ORIGIN: Field("(B, 3)", "float", "A", "a point of the surface or wire, or the site; optional"),
     SURFACE_X: Field("(B, 3)", "float", "", "direction across the normal that groups like C4v need; optional"),
+    SURFACE_CELL: Field("(B, 2, 3)", "float", "A", "lattice vectors of a crystal face as rows; for models of a face"),
     ENERGY: Field("(B,)", "float64", "eV", "label; NaN if missing"),
     FORCES: Field("(N, 3)", "float64", "eV/A", "label; NaN if missing"),
     STRESS: Field("(B, 3, 3)", "float64", "eV/A^3", "label, tension positive; NaN if missing"),
@@ -107,6 +110,7 @@ PREPARED: Final[dict[str, Field]] = {
     SPIN: Field("(N,)", "float", "", "spin multiplicity of each atom's structure; only for models that use it"),
     DISPLACEMENTS: Field("(N, 3)", "float", "A", "from the surroundings to each atom; only for models that use them"),
     FRAMES: Field("(N, 3, 3)", "float", "", "axes of each atom's surroundings; only for models that use them"),
+    UNSTRAIN: Field("(N, 3, 3)", "float", "", "in these axes, from each atom's face to that of the model, unstrained"),
 }
 
 OUTPUTS: Final[dict[str, Field]] = {

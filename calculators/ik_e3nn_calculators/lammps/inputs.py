@@ -30,6 +30,11 @@ def declared(model: InteratomicPotential, info: Mapping[str, Any]) -> dict[str, 
             "the model uses bond types, which LAMMPS cannot give it: LAMMPS knows bonds, but not whether they are "
             "single, double or aromatic. Use the ASE calculator, or a model without bond_types"
         )
+    if "face" in model.inputs:
+        raise DataError(
+            "the model knows a crystal face, and LAMMPS would not check that its box keeps the period of the face: use "
+            "the ASE calculator or i-PI, which do"
+        )
     keys = {fields.TOTAL_CHARGE: "charge", fields.SPIN: "spin"}
     for name, key in keys.items():
         if name in model.inputs and key not in info:

@@ -48,7 +48,7 @@ class IKModel(ModelInterface):
     Raises:
         MissingDependencyError: TorchSim 0.6 or newer is not installed; it needs Python 3.12.
         ModelFileError: The model file is missing, broken or newer than this library.
-        DataError: The model uses bond types, which states do not have, or predicts no energies.
+        DataError: The model uses bond types or a face, which states do not have, or predicts no energies.
 
     Evaluating raises ``UnknownSpeciesError``, ``MissingInputError``, ``DataError`` (positions that are NaN, atoms in
     the same place) and ``ExplosionError``.
@@ -79,6 +79,11 @@ class IKModel(ModelInterface):
             raise DataError(
                 "the model uses bond types, and TorchSim cannot give it any: its states have no bonds. Use the ASE "
                 "calculator, or a model without bond_types"
+            )
+        if "face" in self.potential.inputs:
+            raise DataError(
+                "the model knows a crystal face, whose lattice the states of TorchSim do not keep: use the ASE "
+                "calculator or i-PI, or a model without a face"
             )
         self.neighbor_list = neighbor_list
         self._device, self._dtype = torch.empty(0, device=self.potential.device).device, torch.float64

@@ -136,8 +136,8 @@ def padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
             fill = 2 * r_max if key == fields.VECTORS else 0
         rows = 2 if key in (fields.SENDERS, fields.OWNERS, fields.VECTORS, fields.BONDS) else 1
         padded[key] = torch.cat([value, value.new_full((rows, *value.shape[1:]), fill)])
-    if fields.FRAMES in padded:
-        padded[fields.FRAMES][-1] = torch.eye(3, dtype=padded[fields.FRAMES].dtype, device=padded[fields.FRAMES].device)
+    for key in {fields.FRAMES, fields.UNSTRAIN} & padded.keys():
+        padded[key][-1] = torch.eye(3, dtype=padded[key].dtype, device=padded[key].device)
     return padded
 
 
@@ -158,6 +158,8 @@ def random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
     if model.surroundings is not None:
         edges[fields.DISPLACEMENTS] = torch.randn(atoms, 3, generator=generator, dtype=torch.float64) * model.r_max
         edges[fields.FRAMES] = torch.eye(3).expand(atoms, 3, 3)
+        if model.surroundings.kind == "face":
+            edges[fields.UNSTRAIN] = torch.eye(3).expand(atoms, 3, 3)
     return {
         key: value.to(model.device, model.dtype if value.is_floating_point() else None) for key, value in edges.items()
     }

@@ -15,6 +15,7 @@ from ik_e3nn.basis import spherical_irreps
 from ik_e3nn.blocks import AtomicEnergy, Edges, Interaction, NodeEmbedding, Readout, derivatives
 from ik_e3nn.blocks.anisotropy import AtomFactors, EdgeInvariants, Factors, Tensors, tensors_of
 from ik_e3nn.blocks.embedding import GLOBAL_INPUTS
+from ik_e3nn.blocks.face import parse_group, surroundings_of
 from ik_e3nn.blocks.interaction import Conditioning, first
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
@@ -26,7 +27,7 @@ from ik_e3nn.models.networks.interface import Core, Receivers
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.symmetry import PlaneGroup, SymmetryGroup
 from ik_e3nn.targets import MECHANICS
 
 FIELD_REACH = 2.0  # reach of the external field, in cutoffs; the reach of positions in features is one cutoff
@@ -62,9 +63,11 @@ class InteratomicPotential(StoredModel):
         l_features: Largest degree of the node features between layers; at most l_max.
         correlation: Number of factors of the convolved features in a message, which has body order correlation + 1.
         group: Symmetry group of the energy, if surroundings (a surface, a field) break rotations: a name, a
-            :class:`SymmetryGroup` or its configuration.
-        inputs: Optional inputs of the model, out of "bond_types", "total_charge", "spin", and one of "surface", "wire"
-            and "site", if the energy depends on positions in surroundings; see :class:`Surroundings`.
+            :class:`SymmetryGroup` or its configuration; over a crystal face, a :class:`PlaneGroup` or its
+            configuration.
+        inputs: Optional inputs of the model, out of "bond_types", "total_charge", "spin", and one of "surface", "wire",
+            "site" and "face", if the energy depends on positions in surroundings; see :class:`Surroundings` and
+            :class:`ik_e3nn.blocks.face.Face`.
 
     Attributes:
         irreps_features: Types of the features after each interaction; see ``node_features``.
@@ -104,14 +107,15 @@ class InteratomicPotential(StoredModel):
         l_max: int | None = None,
         l_features: int | None = None,
         correlation: int | None = None,
-        group: SymmetryGroup | str | dict[str, Any] = "O3",
+        group: SymmetryGroup | PlaneGroup | str | dict[str, Any] = "O3",
         inputs: Iterable[str] = (),
     ) -> None:
         super().__init__()
         self.species = parse_species(species)
         self.inputs = parse_inputs(inputs)
         self.r_max = parse_cutoff(r_max)
-        self.group = SymmetryGroup.from_config(group)
+        own_group = parse_group(group, self.inputs)
+        self.group = own_group if isinstance(own_group, SymmetryGroup) else own_group.point_group
         given = {
             "num_channels": num_channels, "num_layers": num_layers,
             "l_max": l_max, "l_features": l_features, "correlation": correlation,
@@ -119,7 +123,7 @@ class InteratomicPotential(StoredModel):
         sizes = parse_sizes(preset, given)
         self.config: dict[str, Any] = {
             "species": list(self.species), "r_max": self.r_max, **sizes,
-            "group": self.group.to_config(), "inputs": sorted(self.inputs),
+            "group": own_group.to_config(), "inputs": sorted(self.inputs),
         }  # fmt: skip
         num_channels, num_layers, l_max, l_features, correlation = sizes.values()
         table = torch.full((len(chemical_symbols),), -1)
@@ -129,11 +133,12 @@ class InteratomicPotential(StoredModel):
         self.node_embedding = NodeEmbedding(len(self.species), num_channels, inputs=global_inputs)
         bonds = len(BOND_NAMES) if fields.BOND_TYPES in self.inputs else 0
         first, n = o3.Irreps([(num_channels, "0e")]), len(self.species)
-        self.surroundings, self.place_embedding, self.field = None, None, None
+        self.surroundings: Surroundings | None = None
+        self.place_embedding, self.field = None, None
         for kind in self.inputs.intersection(SURROUNDINGS):
-            self.surroundings = Surroundings(kind, self.group)
-        normal = self.surroundings is not None and self.surroundings.is_normal
-        tensors = Tensors(SymmetryGroup("O3")) if normal else tensors_of(self.group)
+            self.surroundings = surroundings_of(kind, own_group)
+        in_features = self.surroundings is not None and self.surroundings.in_features
+        tensors = Tensors(SymmetryGroup("O3")) if in_features else tensors_of(self.group)
         if self.surroundings is not None:
             first = spherical_irreps(max(l_features, 1), num_channels)
             place = partial(PlaceEmbedding, n, surroundings=self.surroundings, degree=max(tensors.degree, 1))
@@ -219,10 +224,11 @@ class InteratomicPotential(StoredModel):
                 out[fields.FORCES] = self.forces_of(gradients, edges, positions.dtype)
             if stress or atomic_stress:
                 structures = batch.index_select(0, receivers)
-                virials = derivatives.edge_virials(edges[fields.VECTORS].flatten(0, 1).to(positions.dtype), gradient)
-                if self.surroundings is not None:
-                    free = self.surroundings.free_directions(self.surroundings.frames(graph))
-                    virials = derivatives.projected(virials, free, structures)
+                vectors = edges[fields.VECTORS].flatten(0, 1).to(positions.dtype)
+                if self.surroundings is None:
+                    virials = derivatives.edge_virials(vectors, gradient)
+                else:
+                    virials = self.surroundings.virials(vectors, gradient, graph, structures)
             if stress:
                 out[fields.STRESS] = derivatives.stress(virials, structures, cell)
             if atomic_stress:
@@ -268,9 +274,7 @@ class InteratomicPotential(StoredModel):
         for name in self.node_embedding.inputs:
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         if self.surroundings is not None:
-            frames = self.surroundings.checked(graph)
-            edges[fields.DISPLACEMENTS] = self.surroundings.displacements(graph).to(self.dtype)
-            edges[fields.FRAMES] = frames.to(self.dtype).index_select(0, batch)
+            edges |= self.surroundings.prepared(graph, self.dtype)
         return edges
 
     def with_features(
@@ -330,9 +334,9 @@ class InteratomicPotential(StoredModel):
         """
         readout: Tensor = self.readouts[layer](features)
         if layer == 0 and self.surroundings is not None and self.field is not None:
-            of_atoms = (edges[name][: features.shape[0]] for name in (fields.DISPLACEMENTS, fields.FRAMES))
-            species = edges[fields.SPECIES][: features.shape[0]]
-            readout = self.field(self.surroundings(*of_atoms), species).squeeze(1) + readout
+            count = features.shape[0]
+            places = self.surroundings.places(edges, count)
+            readout = self.field(places, edges[fields.SPECIES][:count]).squeeze(1) + readout
         return readout
 
     def last_layer(self, edges: Mapping[str, Tensor]) -> Tensor:
@@ -368,10 +372,7 @@ class InteratomicPotential(StoredModel):
 
     def places(self, edges: Mapping[str, Tensor]) -> Tensor | None:
         """Positions of atoms in the surroundings, (N, 3), if there are any, from the output of ``prepare``."""
-        if self.surroundings is None:
-            return None
-        places: Tensor = self.surroundings(edges[fields.DISPLACEMENTS], edges[fields.FRAMES])
-        return places
+        return None if self.surroundings is None else self.surroundings.places(edges)
 
     def factors_of(self, edges: Mapping[str, Tensor]) -> Factors | None:
         """Factors of atoms for groups that layers see by tensors, from the output of ``prepare``."""

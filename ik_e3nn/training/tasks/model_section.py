@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from ik_e3nn.blocks.face import parse_group
 from ik_e3nn.blocks.steerable import SteerableSettings
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.settings import check_value
-from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.training.config.file import GIVEN_BY_DATA
 from ik_e3nn.training.config.options import nearest, options_of
 from ik_e3nn.training.config.schema import TrainConfig
@@ -56,7 +56,7 @@ def check_model_arguments(
         check_value(value, known[name].kind, where)
         if name == "group":
             try:
-                SymmetryGroup.from_config(value)
+                parse_group(value, frozenset(arguments.get("inputs") or ()))
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"{where}: {error}") from error
     for name, inner, part, outside in _parts(arguments, known):

@@ -54,6 +54,12 @@ def test_derivatives_are_those_of_the_energies(options, info):
             assert float(ahead - behind) == pytest.approx(float(2 * (derivative * step).sum()), rel=1e-6)
 
 
+def test_a_face_is_refused():
+    model = potential(group={"plane": "p4m", "cell": [[2.5, 0], [0, 2.5]]}, inputs=["face"])
+    with pytest.raises(DataError, match="the model knows a crystal face, and LAMMPS would not check"):
+        layers(model, {})
+
+
 def test_the_metadata_tell_what_the_pair_style_must_know():
     model = potential(group="SO2", inputs=["surface", "total_charge"])
     facts = metadata(layers(model, {"charge": 2, "surface_normal": [0, 0, 1]}))

@@ -25,6 +25,10 @@ def model(**options):
     [
         ({"inputs": ["bond_types"]}, "the model uses bond types, and OpenMM cannot give it any"),
         ({"group": "SO2", "inputs": ["surface"]}, "the model knows a surface at a fixed place"),
+        (
+            {"group": {"plane": "p4m", "cell": [[2.5, 0], [0, 2.5]]}, "inputs": ["face"]},
+            "the model knows a face at a fixed place",
+        ),
     ],
 )
 def test_inputs_that_openmm_cannot_give(options, message):

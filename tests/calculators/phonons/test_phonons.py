@@ -145,9 +145,10 @@ def test_what_has_no_phonons_is_refused(tmp_path):
     model = IKCalculator(potential(inputs=["bond_types"]), device="cpu")
     with pytest.raises(DataError, match="the model uses bonds, which are not carried over to supercells"):
         run_phonons(settings, atoms=crystal(), calculator=model)
-    model = IKCalculator(potential(inputs=["surface"], group="Cinfv"), device="cpu")
-    with pytest.raises(DataError, match="the model knows a surface beside the structure, which a crystal does not"):
-        run_phonons(settings, atoms=crystal(), calculator=model)
+    for kind, group in (("surface", "Cinfv"), ("face", {"plane": "p4m", "cell": [[2.5, 0], [0, 2.5]]})):
+        model = IKCalculator(potential(inputs=[kind], group=group), device="cpu")
+        with pytest.raises(DataError, match=f"the model knows a {kind} beside the structure, which a crystal does not"):
+            run_phonons(settings, atoms=crystal(), calculator=model)
     held = crystal()
     held.set_constraint(FixAtoms([0]))
     with pytest.raises(DataError, match="phonons with constraints are not possible; remove them"):

@@ -164,6 +164,8 @@ def test_a_committee_has_standard_deviations():
 def test_what_cannot_be_computed_is_refused(model, network):
     with pytest.raises(DataError, match="uses bond types, and TorchSim cannot give it any"):
         IKModel(potential(inputs=["bond_types"]))
+    with pytest.raises(DataError, match="knows a crystal face, whose lattice the states of TorchSim do not keep"):
+        IKModel(potential(inputs=["face"], group={"plane": "p4m", "cell": [[2.5, 0], [0, 2.5]]}))
     with pytest.raises(UnknownSpeciesError, match="the structures hold Ne, but the model knows only H, C, O"):
         model(state_of([*crystals(), bulk("Ne")]))
     with pytest.raises(DataError, match=r"the state is on cuda:0, and the model on cpu: make the state with torch_sim"):

@@ -8,7 +8,7 @@ import torch
 from ase import Atoms
 from scipy.spatial import cKDTree
 
-from ik_e3nn.graph import fields
+from ik_e3nn.graph import fields, surface_vectors
 
 
 class Process:
@@ -51,6 +51,7 @@ class Process:
             fields.TOTAL_CHARGE: charge,
             fields.SPIN: spin,
         }
+        self.graph |= {name: torch.tensor(vector)[None] for name, vector in surface_vectors(atoms).items()}
 
 
 class Processes:

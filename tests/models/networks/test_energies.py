@@ -21,6 +21,7 @@ from ik_e3nn.targets import MECHANICS, Intensive
 
 SMALL = {"num_channels": 2, "num_layers": 2, "l_max": 1, "l_features": 1, "correlation": 2}
 SURFACE = {"group": "SO2", "inputs": ["surface", "total_charge", "spin"]}
+FACE = {"group": {"plane": "pg", "cell": [[2.4, 0], [0, 3.1]]}, "inputs": ["face"]}
 BONDS = {"inputs": ["bond_types"]}
 
 
@@ -41,6 +42,12 @@ def methanol():
     atoms.rattle(0.05, seed=0)
     atoms.info |= {"charge": 1.0, "spin": 2, "surface_normal": [0.3, 0, 1.0], "surface_origin": [0.1, 0, -1.0]}
     set_bonds(atoms, [(0, 1, 1), *((0, i, 1) for i in (2, 3, 4) if i != 1)][:4])
+    return atoms
+
+
+def over_a_face():
+    atoms = methanol()
+    atoms.info = {"surface_cell": [[2.5, 0.1, 0.0], [0.1, 3.0, 0.2]], "surface_origin": [9.0, -5.0, -1.0]}
     return atoms
 
 
@@ -70,6 +77,7 @@ def differentiated(model, batch, name):
     [
         ({}, crystal, ["positions", "cell"]),
         (SURFACE, methanol, ["positions", "total_charge", "spin", "surface_origin", "surface_normal"]),
+        (FACE, over_a_face, ["positions", "surface_origin", "surface_cell"]),
         (BONDS, methanol, ["positions"]),
     ],
 )

@@ -37,11 +37,15 @@ def last_layer():
     return LastLayerEnsemble(model, {"energy": root}, directions_of(root, 4))
 
 
+FACE = [[2.5, 0.0, 0.0], [0.0, 2.5, 0.0]]
 POTENTIALS = {
     "one": potential,
     "committee": lambda: Committee([potential(0), potential(1)]),
     "last layer": last_layer,
     "everything": lambda: potential(inputs=["bond_types", "total_charge", "spin", "surface"], group="Cinfv"),
+    "face": lambda: potential(
+        inputs=["bond_types", "total_charge", "spin", "face"], group={"plane": "p4m", "cell": FACE}
+    ),
 }
 
 
@@ -49,7 +53,7 @@ def graph(model):
     """Two molecules of different size, one in a cell, and what every model may want to know of them."""
     structures = [molecule_from_smiles("CO"), Atoms("CO", [[0, 0, 3], [0.1, 0, 4.2]], cell=[6, 7, 8])]
     for atoms in structures:
-        atoms.info |= {"charge": 0, "spin": 1}
+        atoms.info |= {"charge": 0, "spin": 1, "surface_cell": FACE}
         atoms.positions[:, 2] += 3.0
     return batch_graphs([build_graph(atoms, model.r_max, dtype=torch.float64) for atoms in structures])
 
@@ -59,7 +63,7 @@ def test_every_model_of_energies_is_a_potential(kind):
     model = POTENTIALS[kind]()
     assert isinstance(model, Potential)
     assert as_potential(model) is model
-    assert isinstance(model, EdgePotential) is (kind in ("one", "everything"))
+    assert isinstance(model, EdgePotential) is (kind in ("one", "everything", "face"))
 
 
 def test_any_class_with_the_members_is_a_potential():
@@ -97,11 +101,13 @@ def test_outputs_are_those_that_are_promised(kind):
         assert value.dtype == DTYPES.get(fields.OUTPUTS[name].dtype, torch.float64), name
 
 
-@pytest.mark.parametrize("kind", ["one", "everything"])
+@pytest.mark.parametrize("kind", ["one", "everything", "face"])
 def test_what_is_prepared_has_the_shapes_of_the_table(kind):
     model = POTENTIALS[kind]()
     edges = model.prepare(graph(model))
     expected = set(fields.PREPARED)
+    if kind == "everything":
+        expected.remove(fields.UNSTRAIN)
     if kind == "one":
         expected = {fields.SPECIES, fields.VECTORS, fields.SENDERS, fields.OWNERS}
     assert set(edges) == expected

@@ -7,7 +7,7 @@ from ik_e3nn.graph import build_graph, fields
 from ik_e3nn.models.networks.layers import FEATURES, GRADIENT, LayerFeatures, LayerGradients
 from tests.models.networks.test_owned import CUTOFF, KINDS, case, potential
 
-OF_ATOMS = (fields.SPECIES, fields.DISPLACEMENTS, fields.FRAMES, fields.TOTAL_CHARGE, fields.SPIN)
+OF_ATOMS = (fields.SPECIES, fields.DISPLACEMENTS, fields.FRAMES, fields.UNSTRAIN, fields.TOTAL_CHARGE, fields.SPIN)
 OF_BLOCKS = (fields.VECTORS, fields.BONDS)
 
 

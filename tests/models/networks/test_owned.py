@@ -13,6 +13,7 @@ from tests.models.networks.processes import Processes
 from tests.properties import structures
 
 CUTOFF = 3.5
+FACE = structures.slab().cell.array[:2]
 KINDS = {
     "O3": {"num_layers": 3},
     "charged": {"num_layers": 2, "inputs": ["total_charge", "spin"]},
@@ -22,6 +23,7 @@ KINDS = {
     "SO2 surface": {"num_layers": 2, "group": "SO2", "inputs": ["surface"]},
     "Cinfv surface": {"num_layers": 2, "group": "Cinfv", "inputs": ["surface"]},
     "site": {"num_layers": 2, "group": "Td", "inputs": ["site"]},
+    "face": {"num_layers": 2, "group": {"plane": "p3m1", "cell": FACE[:, :2].tolist()}, "inputs": ["face"]},
 }
 
 
@@ -39,9 +41,11 @@ def potential(**options):
 
 def case(kind):
     atoms = structures.methanol() if kind == "site" else structures.triclinic()
-    if kind.endswith("surface"):
+    if kind.endswith("surface") or kind == "face":
         atoms = structures.slab_in_a_box()
         atoms.positions[:, 2] += 1.5
+    if kind == "face":
+        atoms.info |= {"surface_cell": FACE, "surface_origin": [0.3, 0.1, 0.0]}
     atoms.info |= {"charge": 1, "spin": 2}
     return atoms
 
@@ -69,7 +73,7 @@ def test_parts_add_up_to_the_whole(kind, by, number):
         found[fields.ENERGIES].index_add_(0, process.atom[: process.num_owned], out[fields.ENERGIES])
         found[fields.FORCES].index_add_(0, process.atom, out[fields.FORCES])
         found[fields.ATOMIC_VIRIALS] += out[fields.ATOMIC_VIRIALS].sum(0)
-        if "surface" not in kind and kind != "site":  # there, forces have a part that edges do not have
+        if "surface" not in kind and kind not in ("site", "face"):  # there, forces have a part that edges do not have
             by_edges, edges = out[EDGE_GRADIENTS], process.graph[fields.EDGE_INDEX]
             forces = derivatives.forces(by_edges, edges[0], edges[1], len(process.atom))
             torch.testing.assert_close(forces, out[fields.FORCES], rtol=1e-12, atol=1e-12)

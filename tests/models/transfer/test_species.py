@@ -21,6 +21,7 @@ def predict(model, atoms):
         {},
         {"group": "C4v"},
         {"group": "Cinfv", "inputs": ["surface"]},
+        {"group": {"plane": "p4m", "cell": [[2.5, 0], [0, 2.5]]}, "inputs": ["face"]},
         {"inputs": ["total_charge", "bond_types"]},
     ],
 )
@@ -30,7 +31,7 @@ def test_old_elements_keep_energies_and_forces(options) -> None:
     new = extended(model, ["C", "S"])
     assert new.species == (1, 6, 8, 16)
     atoms = molecule("H2O")
-    atoms.info |= {"charge": 1, "bonds": [[0, 1, 1], [0, 2, 1]]}
+    atoms.info |= {"charge": 1, "bonds": [[0, 1, 1], [0, 2, 1]], "surface_cell": [[2.5, 0, 0], [0, 2.5, 0]]}
     before, after = predict(model, atoms), predict(new, atoms)
     assert before["forces"].abs().max() > 1e-3
     for name in ("energies", "forces"):
