@@ -22,7 +22,7 @@ from ik_e3nn.data.shapes.nbody import Trajectories, simulate_nbody
 from ik_e3nn.data.structures.joined import joined
 from ik_e3nn.data.structures.molecules import atoms_from_mol, conformers, molecule_from_smiles
 from ik_e3nn.data.structures.pyg import from_pyg
-from ik_e3nn.data.structures.slab_symmetry import slab_operations, suggest_group
+from ik_e3nn.data.structures.slab_symmetry import SlabFace, slab_operations, suggest_face, suggest_group
 
 __all__ = [
     "FURNITURE",
@@ -32,6 +32,7 @@ __all__ = [
     "EnergyReference",
     "LabelKeys",
     "LabeledSet",
+    "SlabFace",
     "Split",
     "SteeleWall",
     "StructureDataset",
@@ -63,6 +64,7 @@ __all__ = [
     "resolve_targets",
     "simulate_nbody",
     "slab_operations",
+    "suggest_face",
     "suggest_group",
     "turned",
     "with_bonds",

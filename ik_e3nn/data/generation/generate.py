@@ -14,8 +14,9 @@ from tqdm import tqdm
 from ik_e3nn.data.files.reading import read_structure
 from ik_e3nn.data.files.writing import check_output, write_structures
 from ik_e3nn.data.generation.labeling import make_calculator
+from ik_e3nn.data.generation.over_surface import warn_of_images
 from ik_e3nn.data.generation.plan import Chain, fingerprint, make_sampler, plan_chains, starting_structures
-from ik_e3nn.data.generation.run import ChainRunner, isolated_atom_frames
+from ik_e3nn.data.generation.run import ChainRunner, face_info, isolated_atom_frames
 from ik_e3nn.data.generation.settings import GenerateSettings
 from ik_e3nn.data.generation.work_file import WorkFile
 from ik_e3nn.errors import DataError
@@ -39,6 +40,7 @@ class GenerateReport:
         num_reused: Number of results reused from an interrupted run.
         failures: Number of failures by reason; these frames were skipped.
         seconds: Duration in s.
+        face: The plane group of a periodic substrate, with the section ``model`` for it.
 
     Example:
         >>> GenerateReport(Path("a.xyz"), 10, 0, {"SCF not converged": 2}, 5.0).text()
@@ -50,6 +52,7 @@ class GenerateReport:
     num_reused: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    face: str = ""
 
     def text(self) -> str:
         """The report in one line.
@@ -63,7 +66,7 @@ class GenerateReport:
         if self.failures:
             listing = ", ".join(f"{reason} ({count})" for reason, count in self.failures.items())
             parts.append(f"{sum(self.failures.values())} frames failed and were skipped: {listing}")
-        return "; ".join(parts)
+        return "; ".join([*parts, *([self.face] if self.face else [])])
 
 
 def generate(settings: GenerateSettings) -> GenerateReport:
@@ -103,9 +106,14 @@ def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
     check_output(output, overwrite=settings.overwrite, inputs=settings.structures)
     # A missing package or an unreadable surface must be reported at once, not after the search for conformers.
     make_calculator(settings.calculator, options=settings.calculator_options)
-    if settings.substrate is not None:
-        read_structure(settings.substrate)
+    _, face = face_info(settings)
     starts = starting_structures(settings)
+    if settings.substrate is not None:
+        warn_of_images(read_structure(settings.substrate), [atoms for group in starts for atoms in group])
+        if face and not settings.lateral:
+            logger.warning(
+                "all frames are over one place of the substrate: give lateral, half a lattice vector or more"
+            )
     chains = plan_chains(settings, starts)
     work_path = output.with_name(output.name + ".partial")
     with WorkFile(work_path, fingerprint(settings, starts), resume=settings.resume) as work:
@@ -123,7 +131,7 @@ def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
             raise DataError(f"every frame failed: {reasons}")
         write_structures(output, frames, overwrite=settings.overwrite)
         work.remove()
-    report = GenerateReport(output, len(frames), reused, dict(failures), time.perf_counter() - began)
+    report = GenerateReport(output, len(frames), reused, dict(failures), time.perf_counter() - began, face)
     logger.log(logging.WARNING if failures else logging.INFO, "%s", report.text())
     return report
 

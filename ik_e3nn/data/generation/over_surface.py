@@ -1,17 +1,25 @@
 """Molecules over a surface: placed at random, and labeled without the atoms of the surface."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
+from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.data.generation.info_calculator import InfoCalculator
 from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler
 from ik_e3nn.data.structures.joined import joined
+from ik_e3nn.data.structures.slab_symmetry import SlabFace, suggest_face
+from ik_e3nn.errors import DataError, MissingDependencyError
+
+logger = logging.getLogger(__name__)
+
+ROOM = 6.0  # A; images of molecules that are nearer may change labels
 
 
 class RandomPlacement(Sampler):
@@ -69,6 +77,59 @@ def lifted(atoms: Atoms, height: float) -> Atoms:
     return copy
 
 
+def centered(substrate: Atoms) -> Atoms:
+    """A copy whose highest atom is at z = 0 and whose center is at x = y = 0, without constraints."""
+    copy = substrate.copy()
+    copy.positions -= [*copy.positions[:, :2].mean(axis=0), copy.positions[:, 2].max()]
+    copy.set_constraint()
+    return copy
+
+
+def face_of(substrate: Atoms) -> SlabFace | None:
+    """The face of a substrate where ``OverSubstrate`` has it; None if it is not periodic, or cannot be found.
+
+    Args:
+        substrate: The atoms of the substrate, with the normal z if it is periodic.
+
+    Raises:
+        DataError: It is periodic along two vectors, but these are not the first two, across z.
+
+    Example:
+        >>> from ase.build import fcc100
+        >>> face_of(fcc100("Cu", (2, 2, 2), vacuum=8.0)).group.name  # doctest: +SKIP
+        'p4m'
+    """
+    cell = substrate.cell.array
+    if substrate.pbc.sum() < 2:
+        return None
+    if not substrate.pbc[:2].all() or np.abs(cell[:2, 2]).max() > 1e-6 or np.cross(*cell[:2])[2] <= 0:
+        raise DataError(
+            "a periodic substrate must be a slab with the normal z: periodic along its first two cell vectors, which "
+            f"are across z and right-handed about it; pbc is {substrate.pbc.tolist()}, the vectors {cell[:2].tolist()}"
+        )
+    try:
+        return suggest_face(centered(substrate))
+    except MissingDependencyError as error:
+        logger.warning("frames are written without the lattice of the substrate, which a face needs: %s", error)
+        return None
+
+
+def warn_of_images(substrate: Atoms, molecules: Sequence[Atoms]) -> None:
+    """Warn if molecules may feel their own images in a periodic substrate."""
+    periodic = substrate.cell.array[substrate.pbc]
+    if not len(periodic):
+        return
+    steps = np.array(np.meshgrid(*[(-1, 0, 1)] * len(periodic))).reshape(len(periodic), -1).T @ periodic
+    shortest = np.sort(np.linalg.norm(steps, axis=1))[1]
+    size = max(float(pdist(atoms.positions).max(initial=0.0)) for atoms in molecules)
+    if shortest - size < ROOM:
+        logger.warning(
+            "images of a molecule in the cell of the substrate come as near as %.1f A to each other: if the calculator "
+            "lets them interact, labels are those of a layer of molecules; repeat the substrate for a single one",
+            shortest - size,
+        )
+
+
 class OverSubstrate(InfoCalculator):
     r"""Energy and forces of a molecule over a rigid substrate, for the atoms of the molecule alone.
 
@@ -90,10 +151,7 @@ class OverSubstrate(InfoCalculator):
     def __init__(self, calculator: BaseCalculator, substrate: Atoms) -> None:
         super().__init__()
         self.labeler = Labeler(calculator)
-        self.substrate = lifted(substrate, 0.0)
-        top, middle = self.substrate.positions[:, 2].max(), self.substrate.positions[:, :2].mean(axis=0)
-        self.substrate.positions -= [*middle, top]
-        self.substrate.set_constraint()
+        self.substrate = centered(substrate)
         self.alone: float | None = None
 
     def evaluate(self, atoms: Atoms) -> dict[str, Any]:

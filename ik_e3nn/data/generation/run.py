@@ -1,5 +1,6 @@
 """Run the chains of a generation, and store each result."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,12 @@ from ase.optimize import BFGS
 
 from ik_e3nn.data.files.reading import read_structure
 from ik_e3nn.data.generation.labeling import Labeler, LabelError, StateCalculator, make_calculator
-from ik_e3nn.data.generation.over_surface import OverSubstrate
+from ik_e3nn.data.generation.over_surface import OverSubstrate, face_of
 from ik_e3nn.data.generation.plan import Chain
 from ik_e3nn.data.generation.sampling import Frame, Origin, Sampler
 from ik_e3nn.data.generation.settings import GenerateSettings
 from ik_e3nn.data.generation.work_file import WorkFile
+from ik_e3nn.errors import DataError
 from ik_e3nn.graph import get_bonds
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,25 @@ _FAILURES_IN_A_ROW = 10
 # Height in A at which an isolated atom does not interact with a surface.
 _FAR = 1000.0
 _RELAX_FMAX, _RELAX_STEPS = 0.03, 300
+
+
+def face_info(settings: GenerateSettings) -> tuple[dict[str, Any], str]:
+    """The lattice of the substrate's face, for ``info`` of all frames, and the section of a model in words; or nothing.
+
+    Raises:
+        DataError: The substrate is periodic, but no slab with the normal z, or has another lattice than the one given.
+    """
+    if settings.substrate is None:
+        return {}, ""
+    face = face_of(read_structure(settings.substrate))
+    if face is None and settings.surface_cell:
+        return {"surface_cell": np.reshape(settings.surface_cell, (2, 3)).tolist(), "surface_origin": [0.0] * 3}, ""
+    if settings.surface_cell:
+        raise DataError("surface_cell is for substrates that are not periodic, and this one is; leave it out")
+    if face is None:
+        return {}, ""
+    section = json.dumps({"group": face.group.to_config(), "inputs": ["face"]})
+    return face.info, f"the substrate has the plane group {face.group.name}; train with model: {section}"
 
 
 class ChainRunner:
@@ -56,6 +77,7 @@ class ChainRunner:
         self.sampler = sampler
         self.work = work
         self.failures = failures
+        self.info, _ = face_info(settings)
 
     def frames(self, chain: Chain) -> Iterator[Atoms | None]:
         """The frames of a chain, in order.
@@ -137,6 +159,7 @@ class ChainRunner:
         if self.sampler.uses_temperature:
             atoms.info["temperature"] = chain.temperature
         atoms.info["conformer"] = chain.conformer
+        atoms.info |= self.info
         _set_labels(atoms, frame)
         return atoms
 
@@ -156,6 +179,7 @@ def isolated_atom_frames(
         Structures with ``config_type=IsolatedAtom``; failed ones are left out.
     """
     frames = []
+    info, _ = face_info(settings)
     for symbol in sorted({symbol for group in starts for atoms in group for symbol in atoms.symbols}):
         spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
         height = _FAR if settings.heights else 0.0
@@ -166,6 +190,7 @@ def isolated_atom_frames(
             failures[f"isolated {symbol}: {result['failed']}"] += 1
             continue
         atoms.info["config_type"] = "IsolatedAtom"
+        atoms.info |= info
         _set_labels(atoms, Frame.from_json(result))
         frames.append(atoms)
     return frames

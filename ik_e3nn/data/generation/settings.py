@@ -49,8 +49,11 @@ class GenerateSettings:
         heights: Smallest and largest height in A of the lowest atom over a surface at z = 0: every frame is rotated and
             placed at random between them. By default frames are not moved.
         lateral: Largest random shift in A, along x and along y, of frames over a surface.
-        substrate: Structure file of a surface with atoms. Frames are labeled over it, with its top at z = 0, and
-            written without its atoms and its energy.
+        substrate: Structure file of a surface with atoms, which are held fixed. Frames are labeled over it, with its
+            top at z = 0, and written without its atoms and its energy. If it is periodic, the lattice of its face is
+            written as ``surface_cell`` and ``surface_origin``, for models with ``inputs: [face]``.
+        surface_cell: The two lattice vectors of a substrate that is not periodic itself, such as a flake of graphene,
+            as six numbers in A. The origin of the lattice is the center of the substrate.
         isolated_atoms: Whether to label each species as an isolated atom too, for E0.
         seed: Random seed.
         resume: Whether to continue an interrupted run from ``<output>.partial``.
@@ -86,6 +89,7 @@ class GenerateSettings:
     heights: Sequence[float] = ()
     lateral: NotNegative = 0.0
     substrate: str | None = None
+    surface_cell: Sequence[float] = ()
     isolated_atoms: bool = False
     seed: Seed = 0
     resume: bool = True
@@ -113,5 +117,10 @@ class GenerateSettings:
             )
         if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
             raise DataError("a surface needs heights: give the range for the molecules over it in A, as in [2.4, 9]")
+        if self.surface_cell and (not self.substrate or len(self.surface_cell) != 6 or any(self.surface_cell[2::3])):
+            raise DataError(
+                "surface_cell must be the two lattice vectors of a substrate across z, six numbers in A, and needs a "
+                f"substrate; got {list(self.surface_cell)}"
+            )
         if self.lateral and not self.heights:
             raise DataError("lateral shifts frames over a surface, but no heights are given; give heights, too")

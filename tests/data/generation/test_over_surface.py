@@ -1,7 +1,11 @@
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import torch
 from ase import Atoms
-from ase.build import fcc111, molecule
+from ase.build import fcc100, fcc111, molecule
 from ase.calculators.emt import EMT
 from ase.io import read, write
 
@@ -11,6 +15,9 @@ from ik_e3nn.data.generation.over_surface import OverSubstrate, RandomPlacement,
 from ik_e3nn.data.generation.sampling import Origin, RattleSampler
 from ik_e3nn.data.generation.steele import SteeleWall
 from ik_e3nn.errors import ConfigError, DataError
+from ik_e3nn.graph import build_graph, surface_vectors
+from ik_e3nn.models import InteratomicPotential
+from ik_e3nn.symmetry import PlaneGroup
 
 
 def test_frames_are_turned_at_random_and_put_at_all_heights():
@@ -99,6 +106,70 @@ def test_generate_over_a_substrate(tmp_path):
     assert not frames[0].pbc.any()
 
 
+@pytest.mark.parametrize("make", [fcc100, fcc111])
+def test_frames_over_a_crystal_know_its_lattice(make, tmp_path, caplog):
+    """The labels of the reference have the symmetry that is written, about the origin that is written."""
+    pytest.importorskip("spglib")
+    slab = bare(make("Cu", (4, 4, 2), vacuum=8.0))
+    slab.positions += [1.3, -0.4, 2.0]
+    write(tmp_path / "slab.xyz", slab)
+    settings = GenerateSettings(
+        output=str(tmp_path / "a.xyz"), smiles=["O"], calculator="emt", heights=[1.2, 2.0], lateral=3.0, num_frames=2,
+        method="rattle", substrate=str(tmp_path / "slab.xyz"), isolated_atoms=True,
+    )  # fmt: skip
+    report = generate(settings)
+    plane = PlaneGroup.from_config(json.loads(report.text().split("train with model: ")[1])["group"])
+    assert plane.name == ("p4m" if make is fcc100 else "p3m1")
+    *isolated, frame, other = read(tmp_path / "a.xyz", ":")
+    for atoms in (*isolated, other):
+        np.testing.assert_allclose(atoms.info["surface_cell"], frame.info["surface_cell"])
+    vectors = surface_vectors(frame)
+    cell, origin = vectors["surface_cell"], vectors["surface_origin"]
+    assert np.linalg.norm(np.cross(*cell)) == pytest.approx(np.linalg.norm(np.cross(*slab.cell[:2])) / 16)
+    frame.calc = OverSubstrate(EMT(), slab)
+    assert frame.get_potential_energy() == pytest.approx(frame.info["REF_energy"], abs=1e-6)
+    model = InteratomicPotential(["H", "O"], 4.0, num_channels=2, num_layers=1, group=plane, inputs=["face"])
+    with torch.no_grad():
+        for weight in model.double().parameters():
+            weight.add_(0.3 * torch.randn_like(weight))
+    predicted = model.eval()(build_graph(frame, 4.0, dtype=torch.float64))["energy"]
+    for R, t in [*zip(plane.rotations.numpy(), plane.shifts.numpy(), strict=True), (np.eye(2), [1, -1])]:
+        moved = frame.copy()
+        u = (frame.positions - origin) @ np.linalg.pinv(cell)
+        moved.positions[:, :2] = ((u @ R.T + t) @ cell + origin)[:, :2]
+        moved.calc = OverSubstrate(EMT(), slab)
+        assert moved.get_potential_energy() == pytest.approx(frame.get_potential_energy(), abs=1e-7)
+        again = model(build_graph(moved, 4.0, dtype=torch.float64))["energy"]
+        assert float(again) == pytest.approx(float(predicted), abs=1e-9)
+    moved.positions[:, 0] += 1.3
+    assert abs(moved.get_potential_energy() - frame.get_potential_energy()) > 1e-3
+    assert "come as near as" not in caplog.text
+
+
+def test_a_flake_is_given_its_lattice(tmp_path, caplog):
+    flake = molecule("C6H6")
+    write(tmp_path / "flake.xyz", flake)
+    settings = GenerateSettings(
+        output=str(tmp_path / "a.xyz"), smiles=["O"], calculator="emt", heights=[2.0, 4.0], num_frames=1,
+        method="rattle", substrate=str(tmp_path / "flake.xyz"), surface_cell=[2.46, 0, 0, 1.23, 2.13, 0],
+    )  # fmt: skip
+    generate(settings)
+    (frame,) = read(tmp_path / "a.xyz", ":")
+    np.testing.assert_allclose(frame.info["surface_cell"], [[2.46, 0, 0], [1.23, 2.13, 0]])
+    write(tmp_path / "slab.xyz", bare(fcc111("Cu", (2, 2, 2), vacuum=8.0)))
+    small = replace(settings, substrate=str(tmp_path / "slab.xyz"), surface_cell=(), overwrite=True)
+    generate(small)
+    assert "images of a molecule in the cell of the substrate come as near as 3.6 A" in caplog.text
+    assert "all frames are over one place of the substrate: give lateral" in caplog.text
+    with pytest.raises(DataError, match="surface_cell is for substrates that are not periodic"):
+        generate(replace(small, surface_cell=settings.surface_cell))
+    turned = bare(fcc111("Cu", (2, 2, 2), vacuum=8.0))
+    turned.rotate(20, "x", rotate_cell=True)
+    write(tmp_path / "slab.xyz", turned)
+    with pytest.raises(DataError, match="a periodic substrate must be a slab with the normal z"):
+        generate(small)
+
+
 def test_an_ion_over_a_neutral_substrate(tmp_path):
     """Far over it the energy is that of the ion: the substrate does not take its charge or spin over."""
     pytest.importorskip("tblite")
@@ -123,6 +194,7 @@ def test_an_ion_over_a_neutral_substrate(tmp_path):
         ({"heights": [5.0]}, "two positive numbers, the smallest and largest"),
         ({"heights": [5.0, 2.0]}, "two positive numbers, the smallest and largest"),
         ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral is -1.0, but it must be zero or positive"),
+        ({"heights": [2.0, 3.0], "surface_cell": [1, 0, 0]}, "surface_cell must be the two lattice vectors"),
         ({"lateral": 1.0}, "no heights are given; give heights, too"),
     ],
 )

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bcc110, fcc100, fcc111, graphene, molecule
+from ase.build import bcc110, fcc100, fcc110, fcc111, fcc211, graphene, molecule
 from scipy.spatial.transform import Rotation
 
 from ik_e3nn.errors import DataError
@@ -12,7 +12,7 @@ from ik_e3nn.symmetry import SymmetryGroup
 
 pytest.importorskip("spglib")
 
-from ik_e3nn.data import slab_operations, suggest_group
+from ik_e3nn.data import slab_operations, suggest_face, suggest_group
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,9 @@ def test_a_potential_with_the_group_has_the_mirrors_of_the_slab():
         ["H", "C", "O"], 4.0, num_channels=4, num_layers=1, l_max=3, correlation=2, group=suggest_group(slab),
         inputs=["surface"],
     ).double().eval()  # fmt: skip
+    with torch.no_grad():  # functions of places are zero at first
+        for weight in model.parameters():
+            weight.add_(torch.randn_like(weight), alpha=0.3)
     atoms = molecule("CH3CHO")
     atoms.rotate(40, (1, 2, 3))
     atoms.positions[:, 2] += 2.0 - atoms.positions[:, 2].min()
@@ -113,3 +116,40 @@ def test_operations_of_a_slab_in_any_frame():
     slab.positions, slab.cell = turn.apply(slab.positions), turn.apply(slab.cell.array)
     rotations, _ = slab_operations(slab)
     np.testing.assert_allclose(rotations @ turn.apply([0, 0, 1]), turn.apply(np.eye(3)[[2] * 8]), atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("slab", "name", "area"),
+    [
+        (fcc111("Cu", (3, 2, 3), vacuum=8.0), "p3m1", 3.61**2 * 3**0.5 / 4),
+        (fcc111("Cu", (3, 3, 1), vacuum=8.0), "p6m", 3.61**2 * 3**0.5 / 4),
+        (fcc100("Cu", (3, 2, 3), vacuum=8.0), "p4m", 3.61**2 / 2),
+        (fcc110("Cu", (2, 3, 4), vacuum=8.0), "pmm", 3.61**2 / 2**0.5),
+        (bcc110("Fe", (2, 2, 3), vacuum=8.0), "cmm", 2.87**2 / 2**0.5),
+        (fcc211("Cu", (3, 2, 3), vacuum=8.0), "pm", 3.61**2 * 6**0.5 / 2),
+        (graphene("C2", size=(3, 2, 1), vacuum=8.0), "p6m", 2.46**2 * 3**0.5 / 2),
+    ],
+    ids=["fcc111", "one layer", "fcc100", "fcc110", "bcc110", "fcc211", "graphene"],
+)
+def test_the_face_of_a_slab_has_its_smallest_cell(slab, name, area):
+    slab.rattle(1e-4, seed=0)
+    slab.positions += [0.7, -0.4, 3.0]
+    slab.pbc = (True, True, False)
+    face = suggest_face(slab)
+    assert face.group.name == name
+    assert np.linalg.norm(np.cross(*face.cell)) == pytest.approx(area, rel=1e-3)
+    assert face.origin == pytest.approx([0, 0, slab.positions[:, 2].max()])
+    for R, t in zip(face.group.rotations.numpy(), face.group.shifts.numpy(), strict=True):
+        u = (slab.positions - face.origin) @ np.linalg.pinv(face.cell)
+        moved = np.column_stack([(u @ R.T + t) @ face.cell[:, :2], slab.positions[:, 2]])
+        gaps = moved[:, None] - slab.positions[None]
+        gaps -= np.round(gaps @ np.linalg.pinv(face.cell)) @ face.cell  # atoms of the smallest cell suffice
+        assert (np.linalg.norm(gaps, axis=2).min(1) < 5e-3).all()
+
+
+def test_a_slab_with_a_defect_keeps_its_large_cell():
+    slab = fcc100("Cu", (2, 2, 3), vacuum=8.0)
+    del slab[-1]
+    face = suggest_face(slab)
+    assert face.group.name == "p4m"
+    assert np.linalg.norm(np.cross(*face.cell)) == pytest.approx(4 * 3.61**2 / 2)
