@@ -10,8 +10,10 @@ from ase.calculators.calculator import Calculator
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from ik_e3nn.blocks.face import Face
 from ik_e3nn.data import joined
 from ik_e3nn.data.generation.labeling import StateCalculator
+from ik_e3nn.errors import DataError
 from ik_e3nn.json_file import write_json
 from ik_e3nn.locking import locked_folder
 from ik_e3nn.models import InteratomicPotential, compile_potential
@@ -29,7 +31,7 @@ from ik_e3nn_calculators.dock.search.state import STATE, StateFile
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.system.checks import check_cell, check_host, check_slab, warn_of_images
 from ik_e3nn_calculators.dock.system.complete import check_elements, check_host_hydrogens
-from ik_e3nn_calculators.dock.system.host import Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.system.host import FACE, Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.system.ligand import Ligand, read_ligand
 from ik_e3nn_calculators.dock.system.region import Region, check_reach, make_region, starting_poses
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
@@ -99,7 +101,7 @@ def _search(settings: DockSettings, calculator: Calculator | None) -> DockSummar
     known = None if settings.overwrite else state_file.read()
     if known is None:
         check_free(settings.output, FILES, overwrite=settings.overwrite)
-    ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), read_host(settings.host)
+    ligand, host = read_ligand(settings.ligand, settings.conformers, settings.seed), _host(settings, source)
     check_slab(host)
     region = make_region(settings.region, host)
     check_cell(host, ligand, region)
@@ -128,6 +130,20 @@ def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator
     model = cast(InteratomicPotential, prepare_model(name, device=settings.device))
     _log.info("%s", introduction(name, model))
     return model
+
+
+def _host(settings: DockSettings, source: Calculator | InteratomicPotential) -> Host:
+    """The host; a face without atoms is that of the model."""
+    host, model = read_host(settings.host), _potential(source)
+    if host.name != FACE:
+        return host
+    face = None if model is None else model.surroundings
+    if not isinstance(face, Face):
+        raise DataError(
+            'the host "face" is the crystal face that a model knows, and this '
+            f"{'calculator' if model is None else 'model'} knows none: give a model with inputs: [face], or a slab"
+        )
+    return replace(host, plane=face.plane)
 
 
 def _potential(source: Calculator | InteratomicPotential) -> InteratomicPotential | None:

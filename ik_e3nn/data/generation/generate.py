@@ -110,7 +110,7 @@ def _generate(settings: GenerateSettings, output: Path) -> GenerateReport:
     starts = starting_structures(settings)
     if settings.substrate is not None:
         warn_of_images(read_structure(settings.substrate), [atoms for group in starts for atoms in group])
-        if face and not settings.lateral:
+        if face and settings.heights and not settings.lateral:
             logger.warning(
                 "all frames are over one place of the substrate: give lateral, half a lattice vector or more"
             )

@@ -47,7 +47,8 @@ class GenerateSettings:
         charge: Total charge in e; by default that of the molecule.
         spin: Multiplicity 2S+1; by default that of the molecule.
         heights: Smallest and largest height in A of the lowest atom over a surface at z = 0: every frame is rotated and
-            placed at random between them. By default frames are not moved.
+            placed at random between them. By default frames are not moved: structures then start where they are, over
+            the top of a substrate at z = 0 with its center at x = y = 0.
         lateral: Largest random shift in A, along x and along y, of frames over a surface.
         substrate: Structure file of a surface with atoms, which are held fixed. Frames are labeled over it, with its
             top at z = 0, and written without its atoms and its energy. If it is periodic, the lattice of its face is
@@ -115,7 +116,8 @@ class GenerateSettings:
             raise DataError(
                 f"heights must be two positive numbers, the smallest and largest in A, got {list(self.heights)}"
             )
-        if not self.heights and (self.substrate or "steele" in self.calculator.split("+")):
+        placed = self.substrate and not self.smiles
+        if not self.heights and not placed and (self.substrate or "steele" in self.calculator.split("+")):
             raise DataError("a surface needs heights: give the range for the molecules over it in A, as in [2.4, 9]")
         if self.surface_cell and (not self.substrate or len(self.surface_cell) != 6 or any(self.surface_cell[2::3])):
             raise DataError(

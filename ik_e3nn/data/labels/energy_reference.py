@@ -14,6 +14,7 @@ from ik_e3nn.data.labels.least_squares import Fit, fit_unknown
 from ik_e3nn.data.structures.composition import composition
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import neighbor_list
+from ik_e3nn.graph.build import SURFACE_FIELDS
 
 logger = logging.getLogger(__name__)
 
@@ -111,15 +112,22 @@ def is_isolated(atoms: Atoms) -> bool:
         atoms: The structure.
 
     Returns:
-        True for one uncharged atom that is marked ``config_type=IsolatedAtom`` or has no periodic image within 6 A.
+        True for one uncharged atom that is marked ``config_type=IsolatedAtom``, or that is over no surface (has no
+        ``surface_cell``, ``surface_origin`` or ``surface_normal`` in ``info``) and has no periodic image within 6 A.
 
     Example:
         >>> is_isolated(Atoms("H")), is_isolated(Atoms("Cu", cell=[2.5, 2.5, 2.5], pbc=True))
         (True, False)
+        >>> is_isolated(Atoms("Ar", info={"surface_cell": [[2.5, 0, 0], [0, 2.5, 0]]}))
+        False
     """
     if len(atoms) != 1 or atoms.info.get("charge", 0) != 0:
         return False
-    if _is_marked(atoms) or not atoms.pbc.any():
+    if _is_marked(atoms):
+        return True
+    if any(atoms.info.get(key) is not None for key in SURFACE_FIELDS):
+        return False
+    if not atoms.pbc.any():
         return True
     pairs, _ = neighbor_list(atoms.positions, atoms.cell.array, atoms.pbc, ISOLATION_DISTANCE)
     return pairs.shape[1] == 0

@@ -179,7 +179,7 @@ class Task:
 
     def geometry(self) -> GeometryRanges:
         """Ranges of bonds, contacts and heights over a surface in the training structures."""
-        surface = "surface" in cast(StoredModel, self.module.model).inputs
+        surface = bool({"surface", "face"} & set(cast(StoredModel, self.module.model).inputs))
         return GeometryRanges.of(self.data.sets["train"].structures, surface=surface)
 
 

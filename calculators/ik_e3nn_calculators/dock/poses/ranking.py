@@ -23,6 +23,8 @@ from ik_e3nn_calculators.dock.system.reference import reference_pose
 
 _log = logging.getLogger(__name__)
 
+FloatArray = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Search:
@@ -92,10 +94,32 @@ def ranked(search: Search, outside: Sequence[str]) -> list[Pose]:
             strain_eV=float(bent[number] - free),
             height_A=float(place[:, 2].mean() - host.top) if has_surface else np.nan,
             tilt_deg=tilt(heavy[number]) if has_surface else np.nan,
+            site=site(host, place) if has_surface else "",
             rmsd_A=np.nan if reference is None or not good[number] else rmsd(reference, heavy[number]),
         )
 
     return [pose(number) for number in [*order.tolist(), *np.flatnonzero(~good).tolist()]]
+
+
+def site(host: Host, positions: FloatArray) -> str:
+    """Where the center of a molecule is in the lattice of a face: fractions "u1 u2" of its vectors; otherwise empty.
+
+    Of all places that the operations of the plane group make equal, it is the first in order.
+
+    Example:
+        >>> from ase import Atoms
+        >>> from ik_e3nn.symmetry import PlaneGroup
+        >>> face = Host(Atoms(), "face", plane=PlaneGroup("p4m", [[2.0, 0.0], [0.0, 2.0]]))
+        >>> site(face, np.array([[3.5, 1.0, 3.0]]))
+        '0.25 0.50'
+    """
+    if host.plane is None:
+        return ""
+    u = positions.mean(axis=0) @ np.linalg.pinv(np.asarray(host.lattice))
+    images = host.plane.rotations.numpy() @ u + host.plane.shifts.numpy()
+    images = np.round(images, 2) % 1.0
+    first = images[np.lexsort((images[:, 1], images[:, 0]))[0]]
+    return f"{first[0]:.2f} {first[1]:.2f}"
 
 
 def leaders(poses: Sequence[Pose]) -> list[Pose]:
@@ -110,6 +134,9 @@ def leaders(poses: Sequence[Pose]) -> list[Pose]:
 def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistance:
     """The distance of poses, minimized over all symmetries that keep the host and the model's energy."""
     maps = ligand.automorphisms()
+    if host.plane is not None:
+        shifts = host.plane.shifts.numpy() @ np.asarray(host.lattice)
+        return PoseDistance(maps, None, host.lattice, (host.plane.matrices.numpy(), shifts))
     group = None if energies.model is None else energies.model.group
     if len(host.atoms) == 0:
         return PoseDistance(maps, group or SymmetryGroup("Cinfv"))

@@ -48,6 +48,7 @@ class Pose:
         strain_eV: Energy of the molecule alone in the geometry of the pose, minus that of the relaxed molecule.
         height_A: Height of the molecule's center over the surface; NaN without a surface.
         tilt_deg: Angle of its plane (of its axis, if it is linear) with the surface; NaN without a surface.
+        site: Where the center is in the lattice of a face without atoms, as fractions of its vectors; otherwise empty.
         rmsd_A: Root mean square distance of heavy atoms from a reference pose; NaN without a reference.
     """
 
@@ -62,6 +63,7 @@ class Pose:
     strain_eV: float  # noqa: N815
     height_A: float  # noqa: N815
     tilt_deg: float
+    site: str
     rmsd_A: float  # noqa: N815
 
 

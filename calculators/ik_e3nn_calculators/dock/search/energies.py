@@ -39,6 +39,8 @@ class PoseEnergies(ABC):
     def __init__(self, ligand: Atoms, host: Host) -> None:
         self.ligand, self.host = ligand, host
         self._alone, self._both = joined(Atoms(), ligand), joined(host.atoms, ligand)
+        for atoms in (self._alone, self._both):
+            atoms.info |= host.info
         self.calls = 0
         self.failure = "energies or forces are not finite"  # reason of the last failure, if known
 

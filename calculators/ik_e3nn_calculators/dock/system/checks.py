@@ -11,7 +11,7 @@ from scipy.spatial.distance import pdist
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import get_bonds, structure_number
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.host import FACE, SURFACE, Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
 from ik_e3nn_calculators.dock.system.region import Region
 
@@ -34,9 +34,11 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
             "the model knows no surface without atoms (its inputs lack surface); give a model that knows one, or the "
             "host as a structure file"
         )
-    if surroundings is not None and len(host.atoms) > 0:
-        raise DataError(f"the model was made for a {surroundings.kind} without atoms; use --host surface")
-    if surroundings is not None and (surroundings.kind != "surface" or abs(model.group.axis[2]) < 1 - 1e-9):
+    kind = "" if surroundings is None else surroundings.kind
+    fitting = kind if kind in (SURFACE, FACE) else SURFACE
+    if surroundings is not None and (len(host.atoms) > 0 or host.name != fitting):
+        raise DataError(f"the model was made for a {kind} without atoms; use --host {fitting}")
+    if surroundings is not None and (kind not in (SURFACE, FACE) or abs(model.group.axis[2]) < 1 - 1e-9):
         raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
     if surroundings is not None and not surroundings.keeps_places:
         raise DataError(

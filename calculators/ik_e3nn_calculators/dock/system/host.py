@@ -1,4 +1,4 @@
-"""The host that a molecule is docked on: a surface without atoms, a slab, a cluster or a protein."""
+"""The host that a molecule is docked on: a surface or a crystal face without atoms, a slab, a cluster or a protein."""
 
 import logging
 from dataclasses import dataclass, field
@@ -12,12 +12,13 @@ from ik_e3nn.data.files.proteins.elements import AMINO_ACIDS, NUCLEOTIDES, WATER
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fitting_bonds, has_bonds, neighbor_list, set_bonds, structure_number
 from ik_e3nn.graph.bonds.hydrogens import atoms_without_hydrogens
+from ik_e3nn.symmetry import PlaneGroup
 
 _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
-SURFACE = "surface"
+SURFACE, FACE = "surface", "face"
 VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
 SAME_PLACE = 0.5  # A; shorter than any bond
 BIOPOLYMERS = (*AMINO_ACIDS, *NUCLEOTIDES, "MSE")
@@ -32,17 +33,31 @@ class Host:
         name: Its name in messages.
         lacking: Indices of atoms that lack hydrogens, (k,).
         left_out: Positions of atoms of the file that are out of reach, (m, 3), in A.
+        plane: Plane group and lattice of a face without atoms, with its first vector along x at the origin.
     """
 
     atoms: Atoms
     name: str
     lacking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     left_out: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
+    plane: PlaneGroup | None = None
 
     @property
     def is_surface(self) -> bool:
         """Whether there is a plane to measure heights from: a surface without atoms, or a slab."""
         return len(self.atoms) == 0 or bool(self.atoms.pbc[:2].all() and self.vacuum > VACUUM)
+
+    @property
+    def lattice(self) -> FloatArray | None:
+        """The two vectors, (2, 3), in A, along which a surface is periodic; None if it is not."""
+        if self.plane is not None:
+            return np.pad(self.plane.cell.numpy(), ((0, 0), (0, 1)))
+        return self.atoms.cell.array[:2] if self.atoms.pbc[:2].all() else None
+
+    @property
+    def info(self) -> dict[str, FloatArray]:
+        """What structures over the host need in ``info``."""
+        return {"surface_cell": np.asarray(self.lattice)} if self.plane is not None else {}
 
     @property
     def vacuum(self) -> float:
@@ -61,8 +76,8 @@ def read_host(source: str) -> Host:
     """Read a host.
 
     Args:
-        source: "surface" or a structure file. Water and cell of the crystal of a protein are left out; of alternate
-            locations, one conformer is used, as in ``ik_e3nn.data.read_structures``.
+        source: "surface", "face" or a structure file. Water and cell of the crystal of a protein are left out; of
+            alternate locations, one conformer is used, as in ``ik_e3nn.data.read_structures``.
 
     Returns:
         The host.
@@ -74,8 +89,8 @@ def read_host(source: str) -> Host:
         >>> read_host("surface").is_surface
         True
     """
-    if source == SURFACE:
-        return Host(Atoms(), SURFACE)
+    if source in (SURFACE, FACE):
+        return Host(Atoms(), source)
     atoms = read_structure(source, -1)
     if "residuenames" in atoms.arrays:
         atoms = _without_crystal(atoms, source)

@@ -30,7 +30,7 @@ class Region:
         lower, upper: Corners of a box that holds all points, (3,), in A.
         sphere: Whether the points are in the largest sphere of the box instead.
         layer: Whether z is the height of the lowest atom, not of the center of the molecule.
-        lattice: Two cell vectors of a slab, (2, 3); if given, points are uniform over the cell.
+        lattice: Two lattice vectors of a slab or face, (2, 3); if given, points are uniform over the cell.
     """
 
     lower: FloatArray
@@ -104,9 +104,8 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
         )
     heights, lateral = settings.heights or HEIGHTS, settings.lateral or 0.0
     lower, upper = np.full(3, -lateral), np.full(3, lateral)
-    lattice = host.atoms.cell.array[:2] if host.atoms.pbc[:2].all() else None
     lower[2], upper[2] = (host.top + height for height in heights)
-    return Region(lower, upper, layer=True, lattice=lattice)
+    return Region(lower, upper, layer=True, lattice=host.lattice)
 
 
 def starting_poses(
