@@ -57,8 +57,9 @@ class IKCalculator(Calculator):
 
     Results are recomputed when positions, numbers, cell or pbc change, and when an input of the model changes:
     ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and, for a model that knows a surface,
-    ``["surface_normal"]``, ``["surface_origin"]``, ``["surface_x"]``. Stresses of such a model have components along
-    the surface only (the others are zero). After the first request for a stress, later evaluations include it, because
+    ``["surface_normal"]``, ``["surface_origin"]``, ``["surface_x"]``, ``["surface_cell"]``. Stresses of such a model
+    have components along the surface only (the others are zero); over a crystal face they are for strains of the
+    structure together with the lattice of the face, so that a cell that changes alone is refused. After the first request for a stress, later evaluations include it, because
     barostats and cell relaxation request forces and stress at every step.
 
     Args:

@@ -36,7 +36,7 @@ class IKDriver:
     element ``batch_size`` of ``ffdirect`` and ``ffsocket``), they are evaluated together.
 
     The virial is minus the derivative of the energy by the strain; for a model with surroundings, by strains along
-    their free directions.
+    their free directions. A crystal face stays as it is in the template, so that its cell must stay the same.
 
     Args:
         template: Structure file, best extxyz; its last frame is used.

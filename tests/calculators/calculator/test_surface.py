@@ -1,5 +1,6 @@
 """The ASE calculator of a potential that knows a surface."""
 
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -12,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.structures.ranges import GeometryRanges
 from ik_e3nn.errors import DataError, MissingInputError
+from ik_e3nn.graph import build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_potential, load_model, save_model
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
 from ik_e3nn_calculators.adsorption import NEWTON_PER_METER, surface_stress
@@ -161,3 +163,36 @@ def test_one_warning_of_atoms_below_all_heights_of_the_training_data(model, tmp_
     said = [one.getMessage() for one in caplog.records if "over the surface, far below" in one.getMessage()]
     assert len(said) == 2 * warned
     assert all("atom 0 (H) is " in text for text in said)
+
+
+def test_a_face_in_the_calculator_and_in_dynamics(tmp_path):
+    """The lattice is noticed when it changes, kept by runs, and a cell that changes alone is refused."""
+    torch.manual_seed(0)
+    options = {"num_channels": 2, "num_layers": 1, "l_max": 1, "correlation": 2}
+    group = {"plane": "p4m", "cell": [[2.5, 0.0], [0.0, 2.5]]}
+    face = InteratomicPotential(["H", "O"], 4.0, group=group, inputs=["face"], **options).double().eval()
+    with torch.no_grad():
+        for parameter in face.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.05)
+    atoms = water(surface_cell=[[2.5, 0, 0], [0, 2.5, 0]])
+    atoms.calc = IKCalculator(face)
+    first = atoms.get_potential_energy()
+    atoms.info["surface_cell"] = [[2.6, 0, 0], [0, 2.5, 0]]
+    assert abs(atoms.get_potential_energy() - first) > 1e-6
+    atoms.info["surface_cell"] = [[2.5, 0, 0], [0, 2.5, 0]]
+    save_model(face, tmp_path / "face.safetensors")
+    atoms.write(tmp_path / "water.xyz", format="extxyz")
+    settings = MDSettings(
+        str(tmp_path / "water.xyz"), str(tmp_path / "face.safetensors"), steps=20, timestep=0.25, temperature=50.0,
+        output=str(tmp_path / "md"), dtype="float64", device="cpu", progress=False, plots=False,
+    )  # fmt: skip
+    summary = run_md(settings)
+    last = ase.io.read(summary.trajectory, -1)
+    np.testing.assert_allclose(last.info["surface_cell"], atoms.info["surface_cell"])
+    energy = float(face(build_graph(last, 4.0, dtype=torch.float64))["energy"])
+    assert energy == pytest.approx(last.get_potential_energy(), abs=1e-6)
+    atoms.cell, atoms.pbc = [5.0, 7.5, 20.0], (True, True, False)
+    atoms.get_stress()
+    atoms.set_cell([5.05, 7.5, 20.0], scale_atoms=True)
+    with pytest.raises(DataError, match="is no lattice vector of the face"):
+        atoms.get_forces()

@@ -170,6 +170,21 @@ def test_a_flake_is_given_its_lattice(tmp_path, caplog):
         generate(small)
 
 
+def test_structures_over_a_substrate_may_stay_where_they_are(tmp_path):
+    write(tmp_path / "slab.xyz", bare(fcc100("Cu", (4, 4, 2), vacuum=8.0)))
+    start = Atoms("N2", [[0.3, 0.2, 2.2], [0.3, 1.2, 2.3]])
+    write(tmp_path / "start.xyz", start)
+    settings = GenerateSettings(
+        output=str(tmp_path / "a.xyz"), structures=[str(tmp_path / "start.xyz")], calculator="emt", num_frames=2,
+        substrate=str(tmp_path / "slab.xyz"), relax=False, temperatures=[50.0], equilibration=0, interval=5,
+    )  # fmt: skip
+    generate(settings)
+    for frame in read(tmp_path / "a.xyz", ":"):
+        assert np.abs(frame.positions - start.positions).max() < 0.3
+        frame.calc = OverSubstrate(EMT(), read(tmp_path / "slab.xyz"))
+        assert frame.get_potential_energy() == pytest.approx(frame.info["REF_energy"], abs=1e-6)
+
+
 def test_an_ion_over_a_neutral_substrate(tmp_path):
     """Far over it the energy is that of the ion: the substrate does not take its charge or spin over."""
     pytest.importorskip("tblite")
@@ -191,6 +206,7 @@ def test_an_ion_over_a_neutral_substrate(tmp_path):
     ("wrong", "message"),
     [
         ({"calculator": "emt+steele"}, "a surface needs heights"),
+        ({"substrate": "slab.xyz"}, "a surface needs heights"),
         ({"heights": [5.0]}, "two positive numbers, the smallest and largest"),
         ({"heights": [5.0, 2.0]}, "two positive numbers, the smallest and largest"),
         ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral is -1.0, but it must be zero or positive"),
