@@ -11,6 +11,7 @@ from ik_e3nn.symmetry.group import SymmetryGroup
 
 MOST_OPERATIONS = 192  # products of generators that are more are no group of a lattice of this cell
 SAME_SHIFT = 1e-3  # of fractional coordinates; operations that spglib finds in a relaxed slab are not exact
+NEAR_FRACTION = 0.01  # of shifts from multiples of 1/12, for slabs that are not exactly symmetric
 LARGEST_STRAIN = 0.01  # between a given cell and the nearest one that has the symmetry
 
 _E, _TURN2 = [[1, 0], [0, 1]], [[-1, 0], [0, -1]]
@@ -170,6 +171,64 @@ def identified(plane: PlaneGroup) -> str:
     if "both" in kinds:
         return "cm" if n == 1 else "cmm"
     return {1: ("pm", "pg"), 2: ("pmm", "pmg", "pgg")}[n][kinds.count("glide")]
+
+
+def with_usual_origin(plane: PlaneGroup) -> tuple[PlaneGroup, Tensor]:
+    """The same plane group about a point of high symmetry, where its shifts are fractions like 1/2 and 1/3.
+
+    Args:
+        plane: The group about any origin, in a primitive cell.
+
+    Returns:
+        The group, by name alone if that gives the same operations, and the new origin (2,) in fractional coordinates.
+
+    Example:
+        >>> found = PlaneGroup("found", [[2.0, 0.0], [0.0, 2.0]], [([[0, -1], [1, 0]], [0.3, 0.1])])
+        >>> with_usual_origin(found)
+        (PlaneGroup('p4', [[2.0, 0.0], [0.0, 2.0]]), tensor([0.1000, 0.2000], dtype=torch.float64))
+    """
+    name = identified(plane)
+    choices = []
+    for origin in _origins(plane):
+        shifts = plane.shifts + plane.rotations @ origin - origin
+        if (12 * shifts - (12 * shifts).round()).abs().max() > 12 * NEAR_FRACTION:
+            continue
+        shifts = (12 * shifts).round() / 12
+        operations = list(zip(plane.rotations.tolist(), shifts.tolist(), strict=True))
+        group = PlaneGroup(name, plane.cell, operations)
+        try:
+            usual: PlaneGroup | None = PlaneGroup(name, plane.cell)
+        except ValueError:  # the standard cell has another shape
+            usual = None
+        same = usual is not None and usual.order == group.order and _same_operations(usual, group)
+        best = usual if usual is not None and same else group
+        choices.append((best is group, int((group.shifts != 0).sum()), float(origin.norm()), best, origin))
+    if not choices:
+        return plane, torch.zeros(2, dtype=torch.float64)
+    *_, best, origin = min(choices, key=lambda choice: choice[:3])
+    return best, origin
+
+
+def _origins(plane: PlaneGroup) -> list[Tensor]:
+    """Centers of rotations of the highest order, (2,) each; without rotations, one point on a line of reflection."""
+    identity = torch.eye(2, dtype=torch.float64)
+    turns = [i for i, R in enumerate(plane.rotations) if torch.linalg.det(R) > 0 and bool((identity != R).any())]
+    if turns:
+        R = min((plane.rotations[i] for i in turns), key=lambda R: 1 + abs(1 - float(R.trace())))
+        t = next(s for S, s in zip(plane.rotations, plane.shifts, strict=True) if bool((S == R).all()))
+        centers = torch.linalg.solve(identity - R, (t + _small_vectors(1)).T).T
+        return list(_wrapped(centers))
+    lines = [i for i, R in enumerate(plane.rotations) if torch.linalg.det(R) < 0]
+    if not lines:
+        return [torch.zeros(2, dtype=torch.float64)]
+    R, t = plane.rotations[lines[0]], plane.shifts[lines[0]]
+    return [0.25 * (t + vector - R @ (t + vector)) for vector in _small_vectors(1)]
+
+
+def _same_operations(first: PlaneGroup, second: PlaneGroup) -> bool:
+    """Whether two groups in the same cell have the same operations."""
+    found = list(zip(second.rotations, second.shifts, strict=True))
+    return all(_index(found, R, t) is not None for R, t in zip(first.rotations, first.shifts, strict=True))
 
 
 def _line(plane: PlaneGroup, R: Tensor, t: Tensor) -> tuple[str, bool]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ik_e3nn.symmetry import PlaneGroup, representation_matrix
-from ik_e3nn.symmetry.plane import GENERATORS, identified
+from ik_e3nn.symmetry.plane import GENERATORS, identified, with_usual_origin
 from ik_e3nn.symmetry.waves import symmetric_waves
 
 HEXAGONAL, ACUTE = [[2.6, 0.0], [-1.3, 1.3 * math.sqrt(3)]], [[2.6, 0.0], [1.3, 1.3 * math.sqrt(3)]]
@@ -87,6 +87,33 @@ def test_names_are_found_from_operations_at_any_origin():
         other = PlaneGroup("found", T @ plane.cell.numpy(), operations)
         assert identified(other) == name
         assert other.order == plane.order / len(plane.translations)
+
+
+def test_the_usual_origin_gives_the_standard_operations():
+    generator = torch.Generator().manual_seed(2)
+    for name in GENERATORS:
+        plane = plane_of(name)
+        if name in ("cm", "cmm"):
+            T = np.array([[0.5, 0.5], [-0.5, 0.5]])
+        else:
+            T = np.eye(2)
+        inverse = np.linalg.inv(T.T)
+        origin = torch.rand(2, generator=generator, dtype=torch.float64).numpy()
+        noise = 1e-4 * torch.randn(plane.order, 2, generator=generator, dtype=torch.float64).numpy()
+        operations = [
+            (inverse @ R @ T.T, inverse @ t + origin - inverse @ R @ T.T @ origin + e)
+            for R, t, e in zip(plane.rotations.numpy(), plane.shifts.numpy(), noise, strict=True)
+        ]
+        found = PlaneGroup("found", T @ plane.cell.numpy(), operations)
+        usual, moved = with_usual_origin(found)
+        assert usual.name == name
+        assert ("operations" in usual.to_config()) == (name in ("cm", "cmm"))
+        assert usual.order == found.order
+        for R, t in zip(found.rotations, found.shifts, strict=True):
+            about = t + R @ moved - moved
+            gaps = [(s - about) - (s - about).round()
+                    for S, s in zip(usual.rotations, usual.shifts, strict=True) if (S == R).all()]  # fmt: skip
+            assert min(float(gap.abs().max()) for gap in gaps) < 2e-3
 
 
 def test_operations_that_are_almost_a_group_become_one():

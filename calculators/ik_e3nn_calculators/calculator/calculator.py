@@ -59,8 +59,9 @@ class IKCalculator(Calculator):
     ``atoms.info["charge"]``, ``["spin"]``, ``["bonds"]``, and, for a model that knows a surface,
     ``["surface_normal"]``, ``["surface_origin"]``, ``["surface_x"]``, ``["surface_cell"]``. Stresses of such a model
     have components along the surface only (the others are zero); over a crystal face they are for strains of the
-    structure together with the lattice of the face, so that a cell that changes alone is refused. After the first request for a stress, later evaluations include it, because
-    barostats and cell relaxation request forces and stress at every step.
+    structure together with the lattice of the face, so that a cell that changes alone is refused. After the first
+    request for a stress, later evaluations include it, because barostats and cell relaxation request forces and stress
+    at every step.
 
     Args:
         model: A model file, ``"base"`` for the base model that comes with the package (see ``ik-e3nn info base``), or a

@@ -12,7 +12,7 @@ from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.errors import DataError
 from ik_e3nn.optional import needed
 from ik_e3nn.symmetry import PlaneGroup, SymmetryGroup
-from ik_e3nn.symmetry.plane import identified
+from ik_e3nn.symmetry.plane import with_usual_origin
 
 SAME_PLACE = 0.1  # A
 SCHOENFLIES = {
@@ -137,10 +137,9 @@ def suggest_face(slab: Atoms, *, tolerance: float = 0.01) -> SlabFace:
     primitive = _primitive(slab, translations[pure, :2] @ cell[:2], normal)
     rotations, translations, cell, _ = _operations(primitive, tolerance)
     pairs = list(zip(rotations[:, :2, :2].tolist(), translations[:, :2].tolist(), strict=True))
-    group = PlaneGroup("found", cell[:2].tolist(), pairs)
-    group.name = identified(group)
-    top = (slab.positions @ normal).max()
-    return SlabFace(group, primitive.cell.array[:2].copy(), top * normal)
+    group, origin = with_usual_origin(PlaneGroup("found", cell[:2].tolist(), pairs))
+    lattice = primitive.cell.array[:2].copy()
+    return SlabFace(group, lattice, (slab.positions @ normal).max() * normal + origin.numpy() @ lattice)
 
 
 def _primitive(slab: Atoms, translations: FloatArray, normal: FloatArray) -> Atoms:
