@@ -4,7 +4,8 @@
 
 Data: molecules over rigid slabs, by ``ik-e3nn data generate --substrate``, which leaves the atoms of the slab out. One
 half of the frames is put at random places, the other is dynamics of adsorbed molecules. Xenon is a crystal of
-Lennard-Jones atoms, see ``lj_slab.py``, copper is that of ASE's EMT, and graphene is GFN2-xTB. Both models have the
+Lennard-Jones atoms, see ``lj_slab.py``, copper is that of ASE's EMT, and graphene is GFN2-xTB. A flat model predicts
+no force along the face, so that its error there needs no training; ``--models face flat`` trains one as well, with the
 same hyperparameters and processor time. For xenon, sites, heights and barriers are compared with the reference, and
 benzene moves over the face for 10 ps at constant energy. Finished parts are stored in the work folder and skipped.
 """
@@ -34,7 +35,7 @@ from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 OUTPUT = Path(__file__).parent / "results" / "face.json"
 MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
 LR = 0.05
-FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 0.5, 200.0
+FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 1.0, 200.0
 Row = dict[str, Any]
 
 
@@ -175,6 +176,12 @@ def errors(frames: list[Atoms], contact: float) -> Row:
     }
 
 
+def lattice(work: Path) -> Row:
+    """The lattice of the face, as it is in the data."""
+    info = ase.io.read(work / "train_adsorbed.xyz", "-1").info
+    return {key: info[key] for key in ("surface_cell", "surface_origin")}
+
+
 class Above:
     """Keeps the center of a molecule where it is along the face, while all else is free."""
 
@@ -209,8 +216,7 @@ def sites(work: Path, name: str, model: Path) -> list[Row]:
     if result.exists():
         return list(json.loads(result.read_text()))
     crystal = ase.io.read(work / "slab.xyz")
-    face, atoms_of_slab = suggest_face(centered(crystal)), centered(crystal)
-    top = atoms_of_slab.positions[atoms_of_slab.positions[:, 2].argmax()]
+    top = centered(crystal).positions[crystal.positions[:, 2].argmax()]
     methods = {
         "reference": OverSubstrate(StateCalculator(CASES[name].calculator), crystal),
         "model": IKCalculator(str(model), device="cpu", dtype="float64"),
@@ -218,7 +224,7 @@ def sites(work: Path, name: str, model: Path) -> list[Row]:
     rows = []
     for molecule in CASES[name].molecules:
         start = ase.io.read(work / f"start_{molecule}.xyz")
-        start.info |= face.info
+        start.info |= lattice(work)
         far = start.copy()
         far.positions[:, 2] += 60.0
         free = {method: relaxed(far, calculator, held=False)[0] for method, calculator in methods.items()}
@@ -250,7 +256,7 @@ def flight(work: Path, name: str, model: Path) -> Row:
     folder, file = work / "flight", work / "flight.json"
     if not file.exists():
         start = ase.io.read(work / "start_benzene.xyz")
-        start.info |= suggest_face(centered(ase.io.read(work / "slab.xyz"))).info
+        start.info |= lattice(work)
         set_thermal_velocities(start, TEMPERATURE, np.random.default_rng(0))
         start.set_velocities(start.get_velocities() + np.array([0.02, 0.01, 0.0]))  # some A in a ps along the face
         start.write(work / "launch.xyz", format="extxyz")
@@ -308,7 +314,7 @@ def report(rows: list[Row], places: list[Row], dynamics: list[Row], output: Path
     between = differences(places)
     headline = {
         "lateral_force_rmse_meV_per_A": first["face"].get("lateral_force_rmse_meV_per_A"),
-        "flat_lateral_force_rmse_meV_per_A": first["flat"].get("lateral_force_rmse_meV_per_A"),
+        "flat_lateral_force_rmse_meV_per_A": first["face"].get("lateral_force_rms_meV_per_A"),
         "site_energy_error_meV": max((r["site_energy_error_meV"] for r in between), default=None),
         "barrier_error_meV": max((r["barrier_error_meV"] for r in between), default=None),
         "height_error_A": max((r["height_error_A"] for r in between), default=None),
@@ -327,9 +333,9 @@ def text(rows: list[Row], between: list[Row], places: list[Row], dynamics: list[
     lines = [
         "# Molecules over crystal faces without atoms\n",
         "Made by `face.py`: molecules over rigid slabs, whose atoms are left out. The model of the face knows its "
-        "lattice and plane group; the flat one (`Cinfv`) only the normal, so it predicts no force along the face. Both "
-        "have the same hyperparameters. Errors are root mean squares over frames that no model has seen; forces along "
-        "the face are those on whole molecules in contact.\n",
+        "lattice and plane group; a flat one (`Cinfv`) knows only the normal and predicts no force along the face, "
+        "whatever it is trained on: its error is all of the force that there is. Errors are root mean squares over "
+        "frames that no model has seen; forces along the face are those on whole molecules in contact.\n",
         f"![errors, sites and a path](results/{output.stem}.png)\n",
         "| face | model | processor time (s) | along the face (meV/A) | there are | along the normal | all forces | "
         "energy (meV/atom) |",
@@ -406,7 +412,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--cases", nargs="+", default=list(CASES))
-    parser.add_argument("--models", nargs="+", default=["face", "flat"])
+    parser.add_argument("--models", nargs="+", default=["face"])
     parser.add_argument("--minutes", type=float, default=6.0, help="processor time of each training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--output", type=Path, default=OUTPUT)
