@@ -33,7 +33,7 @@ from ik_e3nn_calculators import IKCalculator, MDSettings, run_md
 from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 
 OUTPUT = Path(__file__).parent / "results" / "face.json"
-MODEL = {"num_channels": 16, "num_layers": 1, "l_max": 2, "l_features": 1, "correlation": 2}
+MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
 LR = 0.05
 FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 1.0, 200.0
 Row = dict[str, Any]
@@ -110,32 +110,23 @@ def generate(work: Path, name: str) -> None:
         atoms.positions[:, 2] += case.adsorbed - atoms.positions[:, 2].min()
         ase.io.write(work / f"start_{molecule}.xyz", atoms, format="extxyz")
     lateral = float(np.abs(suggest_face(case.slab).cell).sum())
-    single = [smiles for smiles in case.molecules.values() if len(molecule_from_smiles(smiles)) == 1]
     for part, count, seed in (("train", case.frames, 0), ("valid", 40, 1), ("test", 200, 2)):
-        for kind in ("random", "adsorbed", *(("atoms",) if part == "train" and single else ())):
+        for kind in ("random", "adsorbed"):
             path = work / f"{part}_{kind}.xyz"
             if path.exists():
                 continue
             words = ["data", "generate", "--output", str(path), "--substrate", str(work / "slab.xyz")]
-            words += [
-                "--calculator",
-                case.calculator,
-                "--num_frames",
-                str(2 * count if kind == "atoms" else count // 2),
-                "--seed",
-                str(seed),
-            ]
+            words += ["--calculator", case.calculator, "--num_frames", str(count // 2), "--seed", str(seed)]
             words += ["--temperatures", "[150, 300]", "--relax", "false", "--timestep", "1"]
-            if kind != "adsorbed":  # atoms have one force each, so there are more frames of them
-                smiles = list(case.molecules.values()) if kind == "random" else single
-                words += ["--smiles", json.dumps(smiles), "--num_conformers", "1"]
+            if kind == "random":
+                words += ["--smiles", json.dumps(list(case.molecules.values())), "--num_conformers", "1"]
                 words += ["--heights", json.dumps(case.heights), "--lateral", f"{lateral:.3f}"]
                 words += ["--interval", "5", "--equilibration", "20"]
             else:
                 starts = [str(work / f"start_{molecule}.xyz") for molecule in case.molecules]
                 words += ["--structures", json.dumps(starts), "--interval", "20" if name == "graphene" else "50"]
                 words += ["--equilibration", "100"]
-            run([*words, "--isolated_atoms", "true"] if (part, kind) == ("train", "random") else words)
+            run([*words, "--isolated_atoms", "true"] if part == "train" else words)
 
 
 def train(work: Path, name: str, model: str, seed: int, minutes: float) -> Row:

@@ -52,3 +52,9 @@ def over_a_surface() -> Atoms:
     atoms.pbc = (True, True, False)
     atoms.info |= {"charge": 1, "surface_normal": np.array([0, 0, 1.0]), "surface_origin": np.array([0, 0, -1.0])}
     return atoms
+
+
+def over_a_face() -> Atoms:
+    atoms = over_a_surface()
+    atoms.info = {"surface_cell": np.array([[2.3, 0, 0], [0.7, 5.0, 0]]), "surface_origin": np.array([0, 0, -1.0])}
+    return atoms

@@ -8,11 +8,12 @@ from ase.constraints import FixAtoms
 from ik_e3nn.errors import ConfigError, DataError, ExplosionError, MissingInputError
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.ipi.driver import IKDriver
-from tests.calculators.ipi.engine import crystal, isolated, needs_ipi, over_a_surface, potential, stored
+from tests.calculators.ipi.engine import crystal, isolated, needs_ipi, over_a_face, over_a_surface, potential, stored
 
 pytestmark = needs_ipi
 
 SURFACE = {"group": "SO2", "inputs": ["surface", "total_charge"]}
+FACE = {"group": {"plane": "p1", "cell": [[2.3, 0.0], [0.7, 5.0]]}, "inputs": ["face"]}
 BOHR, HARTREE = 0.52917721, 1 / 0.036749326  # as i-PI has them
 
 
@@ -26,7 +27,9 @@ def asked(atoms):
     return atoms.cell.array.T / BOHR, atoms.positions / BOHR
 
 
-@pytest.mark.parametrize(("make", "options"), [(isolated, {}), (crystal, {}), (over_a_surface, SURFACE)])
+@pytest.mark.parametrize(
+    ("make", "options"), [(isolated, {}), (crystal, {}), (over_a_surface, SURFACE), (over_a_face, FACE)]
+)
 def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, options):
     atoms = make()
     found = driver(tmp_path, atoms, **options)
