@@ -39,7 +39,7 @@ def test_the_calculator_of_ase_has_the_same_results(tmp_path, make, options):
     expected = atoms.get_forces()
     assert abs(expected).max() > 0.1
     assert energy * HARTREE == pytest.approx(atoms.get_potential_energy(), rel=1e-7)
-    np.testing.assert_allclose(forces * HARTREE / BOHR, expected, atol=1e-7 * abs(expected).max())
+    np.testing.assert_allclose(forces * HARTREE / BOHR, expected, atol=3e-7 * abs(expected).max())
     assert extras == ""
     if atoms.pbc.any():
         stress = -virial * HARTREE / atoms.get_volume()
