@@ -7,13 +7,14 @@ import torch
 from torch import Tensor
 
 from ik_e3nn.blocks.anisotropy import O3, tensors_of
+from ik_e3nn.blocks.face import parse_group
 from ik_e3nn.graph import SURROUNDINGS
 from ik_e3nn.models.networks.potential import InteratomicPotential
-from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.symmetry import PlaneGroup, SymmetryGroup
 
 
 def beside_surroundings(
-    model: InteratomicPotential, kind: str, group: SymmetryGroup | str | dict[str, Any]
+    model: InteratomicPotential, kind: str, group: SymmetryGroup | PlaneGroup | str | dict[str, Any]
 ) -> InteratomicPotential:
     """Make a potential for atoms beside surroundings, which at first predicts the energies and forces of another one.
 
@@ -23,8 +24,8 @@ def beside_surroundings(
 
     Args:
         model: A potential with the group O(3) that knows no surroundings; it is not changed.
-        kind: "surface", "wire" or "site".
-        group: The symmetry group that the surroundings leave, see :class:`Surroundings`.
+        kind: "surface", "wire", "site" or "face".
+        group: The symmetry group that the surroundings leave, see :class:`Surroundings`; the plane group of a face.
 
     Returns:
         A new model on the same device and in the same dtype. Weights of the new parts that are not zero are random.
@@ -47,12 +48,12 @@ def beside_surroundings(
         raise ValueError(f"inputs of the model have a {known[0]} already; start from a potential of atoms alone")
     if model.group != O3:
         raise ValueError(f"group of the model is {model.group.name}; surroundings can be added to O3 alone")
-    group = SymmetryGroup.from_config(group)
-    inputs = sorted({*model.inputs, kind})
-    new = type(model)(**{**model.config, "group": group.to_config(), "inputs": inputs})
-    if tensors_of(group).layers != O3:
+    inputs = frozenset({*model.inputs, kind})
+    config = parse_group(group, inputs).to_config()
+    new = type(model)(**{**model.config, "group": config, "inputs": sorted(inputs)})
+    if _layers(new) != O3:
         raise ValueError(
-            f"group {group.name} has layers of SO(3), which cannot have the weights of a model with the group O3: "
+            f"group {new.group.name} has layers of SO(3), which cannot have the weights of a model with the group O3: "
             "train a new model, or choose a group that contains mirrors or inversion"
         )
     new = new.to(device=model.device, dtype=model.dtype).train(model.training)
@@ -80,7 +81,7 @@ def surroundings_masks(model: InteratomicPotential) -> dict[str, Tensor]:
         (True, False)
     """
     around = model.inputs.intersection(SURROUNDINGS)
-    if not around or tensors_of(model.group).layers != O3:
+    if not around or _layers(model) != O3:
         what = "layers of SO(3)" if around else "no surroundings"
         raise ValueError(f"the model has {what}, so that it has no weights that act only near surroundings")
     alone = type(model)(**{**model.config, "group": O3, "inputs": sorted(model.inputs - around)})
@@ -88,6 +89,12 @@ def surroundings_masks(model: InteratomicPotential) -> dict[str, Tensor]:
     masks = {name: torch.ones_like(value, dtype=torch.bool) for name, value in model.state_dict().items()}
     _copy(common, masks)
     return {name: masks[name] for name, _ in model.named_parameters() if bool(masks[name].any())}
+
+
+def _layers(model: InteratomicPotential) -> SymmetryGroup:
+    """The group of the layers of a model."""
+    in_features = model.surroundings is not None and model.surroundings.in_features
+    return O3 if in_features else tensors_of(model.group).layers
 
 
 def _copy(state: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> None:

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 
 from ik_e3nn.arrays import FloatArray
+from ik_e3nn.blocks.face import Face
 from ik_e3nn.blocks.surroundings import Surroundings
 from ik_e3nn.data import LabeledSet
 from ik_e3nn.errors import ConfigError, DataError, locating
@@ -75,7 +76,8 @@ def check_places(data: LabeledSet, model: InteratomicPotential) -> None:
     for name, atoms in zip(data.names, data.structures, strict=True):
         with locating(name):
             places.append(places_of(atoms, surroundings)[0])
-    nearest = min(float(np.linalg.norm(u, axis=1).min()) for u in places)
+    projector = surroundings.projector.double().cpu().numpy()
+    nearest = min(float(np.linalg.norm(u @ projector, axis=1).min()) for u in places)
     where = 'info["surface_origin"] and info["surface_normal"] say where it is; by default it is at the origin, along z'
     if nearest > reach:
         raise DataError(
@@ -84,7 +86,7 @@ def check_places(data: LabeledSet, model: InteratomicPotential) -> None:
         )
     sides = [u @ np.array(surroundings.group.axis) for u in places]
     across = [number for number, heights in enumerate(sides) if heights.min() < 0 < heights.max()]
-    if across and kind == "surface" and len(surroundings.group.invariants(1, -1)):
+    if across and kind in ("surface", "face") and len(surroundings.group.invariants(1, -1)):
         _log.warning(
             "%d of %d training structures have atoms on both sides of the surface (the first: %s). %s",
             len(across), len(sides), data.names[across[0]], where,
@@ -108,6 +110,10 @@ def far_from(data: LabeledSet, model: InteratomicPotential, like: Sequence[Atoms
     direction = next(d for d in (axis, frame[:, 0]) if np.linalg.norm(projector @ d) > 0.5)
     vectors = {fields.SURFACE_NORMAL: axis, fields.SURFACE_ORIGIN: np.zeros(3), fields.SURFACE_X: frame[:, 0]}
     kept = {key for key in SURFACE_FIELDS if like and like[0].info.get(key) is not None}
+    if isinstance(surroundings, Face):
+        vectors[fields.SURFACE_CELL] = np.pad(surroundings.plane.cell.numpy(), ((0, 0), (0, 1)))
+    elif fields.SURFACE_CELL in kept:  # has no meaning without a face
+        vectors[fields.SURFACE_CELL] = np.array(like[0].info[fields.SURFACE_CELL])
     moved = []
     for name, atoms in zip(data.names, data.structures, strict=True):
         periodic = atoms.cell.array[atoms.pbc]
@@ -128,12 +134,19 @@ def far_from(data: LabeledSet, model: InteratomicPotential, like: Sequence[Atoms
 
 
 def places_of(atoms: Atoms, surroundings: Surroundings) -> tuple[FloatArray, FloatArray]:
-    """Positions of atoms in surroundings, (N, 3), in A, and the frame of the surroundings, (3, 3)."""
+    """Positions u of atoms in surroundings, (N, 3), in A, and their derivative du/dr, (3, 3), the same for all atoms.
+
+    Raises:
+        DataError: See ``Surroundings.checked``.
+        MissingInputError: See ``Surroundings.frames``.
+    """
     graph = {
         fields.POSITIONS: torch.tensor(atoms.positions, dtype=torch.float64),
-        fields.CELL: torch.zeros(1, 3, 3, dtype=torch.float64),
+        fields.CELL: torch.tensor(atoms.cell.array[None], dtype=torch.float64),
+        fields.PBC: torch.tensor(atoms.pbc[None]),
         fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64),
     } | {name: torch.tensor(vector[None], dtype=torch.float64) for name, vector in surface_vectors(atoms).items()}
-    frame = surroundings.frames(graph)
-    u = surroundings(surroundings.displacements(graph), frame.expand(len(atoms), 3, 3))
-    return np.asarray(u.numpy()), np.asarray(frame[0].numpy())
+    prepared = surroundings.prepared(graph, torch.float64)
+    unit = {name: values[:1].expand(3, *values.shape[1:]) for name, values in prepared.items()}
+    unit[fields.DISPLACEMENTS] = torch.eye(3, dtype=torch.float64)
+    return np.asarray(surroundings.places(prepared).numpy()), np.asarray(surroundings.places(unit).T.numpy())

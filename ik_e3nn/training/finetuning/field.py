@@ -50,7 +50,7 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
     kinds = sorted({atoms.get_chemical_formula() for atoms in data.structures})
     columns, scale, start = _columns(field), float(model.atomic_energy.scale), 0
     for atoms, (forces, energy), missing in zip(data.structures, _labels(data), left["energy"], strict=True):
-        u, frame = places_of(atoms, surroundings)
+        u, derivative = places_of(atoms, surroundings)
         species = model.species_table.cpu()[torch.from_numpy(atoms.numbers)]
         functions, slopes = _functions(field, torch.from_numpy(u))
         n, kind = len(atoms), np.eye(len(kinds))[kinds.index(atoms.get_chemical_formula())]
@@ -61,9 +61,9 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
             constants.append(weight * kind[None])
         if np.isfinite(forces).all():
             design = torch.einsum("ikx,ikw->ixw", slopes, columns[species])
-            along = surroundings.projector.double().cpu().numpy() @ frame
             rows.append(-scale * design.flatten(0, 1).numpy())
-            values.append(((forces - left["forces"][start : start + n]) @ along.T).ravel())
+            along = np.linalg.pinv(derivative)  # f = -(du/dr)^T dU/du
+            values.append(((forces - left["forces"][start : start + n]) @ along).ravel())
             constants.append(np.zeros((3 * n, len(kinds))))
         start += n
     weights, error = _ridge(np.concatenate(rows), np.concatenate(constants), np.concatenate(values))

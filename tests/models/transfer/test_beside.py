@@ -7,10 +7,11 @@ from ik_e3nn.models import InteratomicPotential, beside_surroundings, extended, 
 from ik_e3nn.models.transfer.beside import surroundings_masks
 
 SIZES = {"num_channels": 4, "l_max": 2, "correlation": 2, "r_max": 4.0}
+CELL = [[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]]
 PLACES = [
     ("surface", "Cinfv"), ("surface", "SO2"), ("surface", "C1"), ("surface", "C4v"), ("surface", "D3"),
     ("surface", "Dinfh"), ("wire", "Dinfh"), ("wire", "C2v"), ("site", "C1"), ("site", "Td"), ("site", "O3"),
-    ("site", {"name": "Cinfv", "axis": [1.0, 2.0, 2.0]}),
+    ("site", {"name": "Cinfv", "axis": [1.0, 2.0, 2.0]}), ("face", {"plane": "p4g", "cell": CELL}),
 ]  # fmt: skip
 
 
@@ -31,6 +32,7 @@ def methanol(height=2.5):
     atoms = molecule("CH3OH")
     atoms.rotate(40, (1, 2, 3))
     atoms.positions += [0.3, -0.2, height]
+    atoms.info["surface_cell"] = CELL
     atoms.info |= {"charge": 1, "spin": 2, "bonds": [[0, 1, 1], *([0, k, 1] for k in (2, 4, 5)), [1, 3, 1]]}
     return atoms
 

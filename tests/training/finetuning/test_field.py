@@ -14,11 +14,15 @@ from ik_e3nn.models import InteratomicPotential, beside_surroundings
 from ik_e3nn.training.finetuning.field import fit_field
 
 SIZES = {"num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 1, "r_max": 4.0}
-PLACES = [("surface", "SO2", False), ("surface", "C4v", True), ("wire", "Dinfh", True), ("site", "Td", False)]
+FACE = {"plane": "p2mg", "cell": [[3.0, 0.0], [0.0, 3.0]]}
+PLACES = [
+    ("surface", "SO2", False), ("surface", "C4v", True), ("wire", "Dinfh", True), ("site", "Td", False),
+    ("face", FACE, True),
+]  # fmt: skip
 
 
 def models(kind, group):
-    """A model whose field is known, and one with the same weights whose field is zero."""
+    """A model whose field is known, and the same one with a field of zero; scale and E0s are not trivial."""
     torch.manual_seed(0)
     base = InteratomicPotential(["H", "O", "S"], **SIZES).double().eval()
     base.set_scale(0.4)
@@ -41,6 +45,7 @@ def frames(count, vectors=False):
         atoms.positions += rng.uniform(-7.0, 7.0, 3)
         if vectors:
             atoms.info |= {"surface_normal": [0, 0.6, 0.8], "surface_origin": [0, 0, 1.0], "surface_x": [1.0, 0, 0]}
+            atoms.info["surface_cell"] = [[3.1, 0, 0], [0, 2.32, -1.74]]  # a strained lattice of the face
         result.append(atoms)
     return result
 

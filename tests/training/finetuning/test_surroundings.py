@@ -171,13 +171,18 @@ def test_inputs_of_the_base_stay(data) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "group", "vectors"), [("surface", "C4v", True), ("wire", "Dinfh", False), ("site", "C1", False)]
-)
+    ("kind", "group", "vectors"),
+    [
+        ("surface", "C4v", True), ("wire", "Dinfh", False), ("site", "C1", False),
+        ("face", {"plane": "p4m", "cell": [[3.0, 0.0], [0.0, 3.0]]}, True),
+    ],
+)  # fmt: skip
 def test_replayed_structures_feel_no_surroundings(data, kind, group, vectors) -> None:
     """The base predicts the same energies and forces of old data before and after they are put beside the wall."""
     frames = over_wall()
     for atoms in frames if vectors else []:
         atoms.info |= {"surface_normal": [0, 0.6, 0.8], "surface_origin": [0, 0, -1.0], "surface_x": [1.0, 0, 0]}
+        atoms.info["surface_cell"] = np.array([[3.1, 0, 0], [0, 2.32, -1.74]])
     write("train.xyz", frames)
     old = read("old.xyz", ":")
     old[3].info["surface_origin"] = [0.0, 0.0, 1.0]  # has no meaning for the base
