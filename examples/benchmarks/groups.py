@@ -39,7 +39,7 @@ GROUPS = {
 FRAMES, VALID = 200, 40
 SURFACES = ("Cinfv", "SO2", "C2v", "C3v", "C4", "C4v", "D4", "C1")
 TIMED = {"O3": "none"} | dict.fromkeys(SURFACES, "surface") | {"Td": "site", "Oh": "site"}
-ROUNDS = 15
+ROUNDS = 25
 Row = dict[str, Any]
 
 

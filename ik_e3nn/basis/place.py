@@ -40,6 +40,9 @@ class PlaceBasis(ExactModule):
     """
 
     centers: Tensor
+    powers: Tensor
+    shell: Tensor
+    component: Tensor
 
     def __init__(self, reach: float, num_basis: int = 16, *, l_max: int = 1) -> None:
         super().__init__()
@@ -49,6 +52,15 @@ class PlaceBasis(ExactModule):
         self.spacing = self.reach / num_basis
         self.irreps_out = spherical_irreps(l_max, num_basis)
         self.harmonics = Harmonics(l_max)
+        degrees = torch.arange(l_max + 1).repeat_interleave(2 * torch.arange(l_max + 1) + 1)
+        self.register_exact("powers", (degrees - degrees % 2).double())
+        shells, components = [], []  # of every value: which of the even, then odd shells, and which harmonic
+        for l in range(l_max + 1):
+            shell = torch.arange(num_basis) + l % 2 * num_basis
+            shells.append(shell.repeat_interleave(2 * l + 1))
+            components.append(torch.arange(l * l, (l + 1) ** 2).repeat(num_basis))
+        self.register_buffer("shell", torch.cat(shells), persistent=False)
+        self.register_buffer("component", torch.cat(components), persistent=False)
         self.register_exact("centers", self.spacing * (torch.arange(num_basis, dtype=torch.float64) + 0.5))
 
     def forward(self, displacements: Tensor) -> Tensor:
@@ -56,13 +68,8 @@ class PlaceBasis(ExactModule):
         square = displacements.square().sum(-1, keepdim=True)
         rho = (square + SOFTENING**2).sqrt()
         above, below = (torch.exp(-0.5 * ((rho - c) / self.spacing) ** 2) for c in (self.centers, -self.centers))
-        shells = (above + below, (above - below) / rho)
-        bounded = (square + self.spacing**2).rsqrt()
-        Y = self.harmonics(displacements)
         # mean over rho of exp(-t^2) is sqrt(pi) spacing / reach for an inner center
         norm = (math.sqrt(math.pi) / self.num_basis) ** -0.5
-        blocks = []
-        for l in range(self.l_max + 1):
-            radial = norm * shells[l % 2] * bounded ** (l - l % 2)
-            blocks.append((radial[:, :, None] * Y[:, None, l * l : (l + 1) ** 2]).flatten(1))
-        return torch.cat(blocks, 1)
+        shells = norm * torch.cat([above + below, (above - below) / rho], 1)
+        bounded = self.harmonics(displacements) * (square + self.spacing**2).rsqrt() ** self.powers
+        return shells.index_select(1, self.shell) * bounded.index_select(1, self.component)

@@ -217,6 +217,9 @@ class PlaceEmbedding(nn.Module):
         torch.Size([2, 8])
     """
 
+    function_of: Tensor
+    species_of: Tensor
+
     def __init__(
         self,
         num_species: int,
@@ -231,8 +234,12 @@ class PlaceEmbedding(nn.Module):
         lmax = self.irreps_out.lmax
         basis: Any = surroundings.basis(reach, lmax if surroundings.mixing.is_isotropic else max(lmax, degree))
         self.basis, self.num_species = basis, num_species
+        # in x = e_Z (x) f, irrep by irrep: the function and the species of every column
         irreps = o3.Irreps([(num_species * mul, ir) for mul, ir in basis.irreps_out])
-        self.sizes = [mul * ir.dim for mul, ir in basis.irreps_out]
+        functions = torch.arange(basis.irreps_out.dim).split([mul * ir.dim for mul, ir in basis.irreps_out])
+        self.register_buffer("function_of", torch.cat([f.repeat(num_species) for f in functions]), persistent=False)
+        types = [torch.arange(num_species).repeat_interleave(len(f)) for f in functions]
+        self.register_buffer("species_of", torch.cat(types), persistent=False)
         self.linear = EquivariantLinear(irreps, self.irreps_out, surroundings.mixing)
         nn.init.zeros_(self.linear.weight)
 
@@ -244,7 +251,6 @@ class PlaceEmbedding(nn.Module):
         """Features y (N, irreps_out.dim) from the functions f of positions, (N, K), and species indices (N,)."""
         types = self.num_species**0.5 * torch.eye(self.num_species, dtype=functions.dtype, device=functions.device)
         one_hot = types.index_select(0, species)
-        blocks = functions.split(self.sizes, 1)
-        x = torch.cat([(one_hot[:, :, None] * block[:, None]).flatten(1) for block in blocks], 1)
+        x = functions.index_select(1, self.function_of) * one_hot.index_select(1, self.species_of)
         y: Tensor = self.linear(x)
         return y
