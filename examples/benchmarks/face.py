@@ -369,7 +369,7 @@ def text(rows: list[Row], between: list[Row], places: list[Row], dynamics: list[
         for r in places
     ]
     lines += [
-        f"\nBenzene over the face at constant energy, from {TEMPERATURE:g} K, float32:\n",
+        f"\nBenzene over the face at constant energy, from {TEMPERATURE:g} K and pushed along x with 2 A/ps, float32:\n",
         "| face | time (ps) | time step (fs) | drift (meV/atom/ps) | largest deviation (meV/atom) | cells visited |",
         "|---|---:|---:|---:|---:|---:|",
     ]
@@ -389,8 +389,9 @@ def plot(rows: list[Row], places: list[Row], dynamics: list[Row], path: Path) ->
             values = [next(r for r in rows if r["case"] == c)[f"lateral_force_{key}_meV_per_A"] for c in cases]
             left.bar(np.arange(len(cases)) + 0.4 * (offset - 0.5), values, 0.38, label=label)
         left.set_xticks(range(len(cases)), cases, rotation=30)
-        left.set(yscale="log", ylabel="error of force along the face (meV/Å)")
-        left.legend()
+        left.set(ylabel="error of force along the face (meV/Å)")
+        left.margins(y=0.3)
+        left.legend(loc="upper left")
         for number, molecule in enumerate(dict.fromkeys(row["molecule"] for row in places)):
             own = [row for row in places if row["molecule"] == molecule]
             middle.plot(
@@ -403,7 +404,7 @@ def plot(rows: list[Row], places: list[Row], dynamics: list[Row], path: Path) ->
         for row in dynamics:
             x, y, _ = np.array(row["path_A"]).T
             right.plot(x, y, linewidth=0.8)
-        right.set(xlabel="x (Å)", ylabel="y (Å)", aspect="equal", title="center of benzene in 10 ps")
+        right.set(xlabel="x (Å)", ylabel="y (Å)", title="center of benzene in 10 ps")
 
 
 def main() -> None:
