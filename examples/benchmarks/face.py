@@ -369,7 +369,8 @@ def text(rows: list[Row], between: list[Row], places: list[Row], dynamics: list[
         for r in places
     ]
     lines += [
-        f"\nBenzene over the face at constant energy, from {TEMPERATURE:g} K and pushed along x with 2 A/ps, float32:\n",
+        f"\nBenzene over the face at constant energy, from {TEMPERATURE:g} K and pushed along x with 2 A/ps, "
+        "float32:\n",
         "| face | time (ps) | time step (fs) | drift (meV/atom/ps) | largest deviation (meV/atom) | cells visited |",
         "|---|---:|---:|---:|---:|---:|",
     ]
