@@ -74,7 +74,7 @@ def _help(kind: type[TrainConfig], words: Sequence[str], usage: str, summary: st
     if kind.model_is_given:
         settings = (
             "The model is that of the base: leave the section model out, except group and inputs that add a surface, "
-            "wire or site, and hidden and places of new heads."
+            "wire, site or face, and hidden and places of new heads."
         )
         options = {name: option for name, option in options.items() if not name.startswith("model.")}
     else:

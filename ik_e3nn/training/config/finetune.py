@@ -26,8 +26,8 @@ class MethodConfig:
         base: Model file to start from; "base" and "base-properties" are the models that come with the package.
         method: What is trained: all weights ("full"); only the heads, which read energies or properties from features
             ("head"); the heads and low-rank updates of the equivariant linear layers, also in the kernels ("lora"); or
-            only what acts near a surface, wire or site ("surroundings"), so that far from it the model stays the base.
-            Weights of new elements and of added surroundings are always trained.
+            only what acts near a surface, wire, site or face ("surroundings"), so that far from it the model stays the
+            base. Weights of new elements and of added surroundings are always trained.
         frozen_blocks: Number of blocks (interactions) to freeze, from the input on; above 0 the embedding is frozen
             too.
         lr_decay: Factor of the learning rate from the heads to the last block, and from each block to the one before
@@ -116,8 +116,8 @@ class FinetuneConfig(TrainConfig):
         data: New structures and labels. Targets that the base has too (with the same kind and unit) keep their heads,
             references and scales; other targets get new ones.
         model: Leave it out: the model is that of the base. Arguments given here must be those of the base, with two
-            exceptions. ``group`` and ``inputs`` of a surface, wire or site add surroundings to a potential with the
-            group O3. If a potential becomes a model of properties, ``hidden`` and ``places`` can be chosen.
+            exceptions. ``group`` and ``inputs`` of a surface, wire, site or face add surroundings to a potential with
+            the group O3. If a potential becomes a model of properties, ``hidden`` and ``places`` can be chosen.
         loss: What is minimized.
         optimizer: How it is minimized.
         run: Output, length, batches and hardware.

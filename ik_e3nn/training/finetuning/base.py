@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ik_e3nn.blocks.face import parse_group
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import SURROUNDINGS
 from ik_e3nn.models import (
@@ -26,7 +27,6 @@ from ik_e3nn.models.transfer.beside import surroundings_masks
 from ik_e3nn.models.transfer.species import new_element_masks
 from ik_e3nn.nn import merge_lora
 from ik_e3nn.settings import no_effect
-from ik_e3nn.symmetry import SymmetryGroup
 from ik_e3nn.targets import Target
 from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.finetuning.beside import with_surroundings
@@ -92,7 +92,10 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
     for name, value in {**sizes, **asked}.items():
         wanted = value
         if name == "group":
-            wanted = SymmetryGroup.from_config(value).to_config()
+            try:
+                wanted = parse_group(value, frozenset(asked.get("inputs", known.get("inputs", ())))).to_config()
+            except ValueError as error:
+                raise ConfigError(f"{where}.group is {value!r}: {error}.") from error
         elif name == "inputs":
             wanted = sorted(value)
         if name in known and wanted != known[name]:
@@ -101,8 +104,8 @@ def check_architecture(asked: Mapping[str, Any], known: Mapping[str, Any], *, wh
                 given = f"{where}.preset is {preset!r}, with {name} {value!r}"
             raise ConfigError(
                 f"{given}, but the base has {known[name]!r}: fine-tuning keeps the architecture of the base "
-                "(model.inputs can add a surface, wire or site, with model.group); leave the section model out, or "
-                "train a new model."
+                "(model.inputs can add a surface, wire, site or face, with model.group); leave the section model out, "
+                "or train a new model."
             )
 
 

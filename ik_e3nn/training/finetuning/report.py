@@ -67,10 +67,9 @@ def resolved_settings(model: StoredModel, config: FinetuneConfig, facts: Mapping
         facts: The file of the base, and numbers of new and replayed structures.
     """
     method, found = config.finetune, {f"model.{name}": one for name, one in model.config.items() if name != "targets"}
-    found["finetune.E0s"] = config.references
     found |= {"finetune.base": facts["base"]["file"], "run.device": str(resolve_device(config.run.device))}
     if model.potential is not None:
-        energies = energies_of(model.potential)
+        energies, found["finetune.E0s"] = energies_of(model.potential), config.references
         found["data.E0s"] = {chemical_symbols[z]: round(energy, 6) for z, energy in energies.items()}
     if method.method == "lora":
         found |= {"finetune.lora_rank": method.rank, "finetune.lora_lr_factor": method.lr_factor}

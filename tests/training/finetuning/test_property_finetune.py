@@ -740,7 +740,8 @@ def test_one_command_makes_properties_of_a_potential_and_another_predicts(data, 
     with (data / "out.csv").open() as file:
         assert all(np.isfinite(float(row["length"])) for row in csv.DictReader(file))
     assert main(["finetune", "--help"]) == 0
-    assert "leave the section model out, except hidden and places" in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "except group and inputs that add a surface, wire, site or face, and hidden and places of new heads" in said
     for words, kind in (([], "a potential (properties: --help --data.targets)"), (["--data.targets"], "properties")):
         assert main(["train", "--help", *words]) == 0
         assert f"settings of the model are those of {kind}." in " ".join(capsys.readouterr().out.split())

@@ -229,6 +229,11 @@ def test_old_crystals_cannot_be_put_far_away(data) -> None:
         ({"model": {"group": "O", "inputs": ["site"]}}, r"group O has layers of SO\(3\)"),
         ({"base": "axial.safetensors"}, "group of the model is Cinfv; surroundings can be added to O3 alone"),
         ({"base": "slit.safetensors"}, "model.group is 'Cinfv', but the base has .*Dinfh"),
+        ({"base": "face.safetensors"}, "model.group is 'Cinfv', but the base has .*p4m"),
+        (
+            {"base": "face.safetensors", "model": {"group": "Cinfv"}},
+            r"model.group is 'Cinfv': group of a potential with inputs: \[face\] must be a plane group",
+        ),
         ({"model": {}, "method": "surroundings"}, "method is 'surroundings', but the model has no surroundings.*; add"),
         ({"model": {"cave": 1}}, "unknown setting 'model.cave'"),
         ({"method": "head", "optimizer": {"weight_decay": 0.1}}, "weights that share tensors with .* surroundings"),
@@ -237,6 +242,8 @@ def test_old_crystals_cannot_be_put_far_away(data) -> None:
 def test_what_does_not_fit_is_a_clear_error(data, options, message) -> None:
     save_model(InteratomicPotential(["H", "O"], **MODEL, group="Cinfv"), "axial.safetensors")
     save_model(InteratomicPotential(["H", "O"], **MODEL, group="Dinfh", inputs=["surface"]), "slit.safetensors")
+    face = {"plane": "p4m", "cell": [[3.0, 0.0], [0.0, 3.0]]}
+    save_model(InteratomicPotential(["H", "O"], **MODEL, group=face, inputs=["face"]), "face.safetensors")
     with pytest.raises(ConfigError, match=message):
         finetune(config(**options))
 
