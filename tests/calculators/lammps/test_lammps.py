@@ -47,7 +47,7 @@ def plugin(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def packages(tmp_path_factory, quick_compiler):
+def packages(tmp_path_factory, quickest_compiler):
     def fill(folder):
         for name, (make, info) in MODELS.items():
             package_for_lammps(make(), folder / f"{name}.pt2", info)
