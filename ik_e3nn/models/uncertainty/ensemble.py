@@ -112,18 +112,26 @@ class Ensemble(nn.Module, ABC):
         Raises:
             DataError: The models do not predict both energies and forces.
         """
-        factors = {target.name: float(factor) for target, factor in zip(self.uncertain, self.factors, strict=True)}
+        names = [target.name for target in self.uncertain]
         potentials = [cast(StoredModel, member).potential for member in self.members]
         found = [one for one in potentials if one is not None]
-        if len(found) < len(potentials) or not {fields.ENERGY, fields.FORCES} <= factors.keys():
+        if len(found) < len(potentials) or not {fields.ENERGY, fields.FORCES} <= {*names}:
             raise DataError(
-                f"the models predict {', '.join(factors)}; standard deviations in simulations need models that predict "
+                f"the models predict {', '.join(names)}; standard deviations in simulations need models that predict "
                 "both energy and forces"
             )
-        tensors = {name: one for name, one in self.tensors().items() if name in self.potential_tensors}
-        ensemble = self.restored(found, tensors)
-        ensemble.calibrate(factors)
-        return ensemble.to(device=self.device).train(self.training)
+        return self.of(found, {name: one for name, one in self.tensors().items() if name in self.potential_tensors})
+
+    def of(self, models: Sequence[StoredModel], tensors: Mapping[str, Tensor]) -> Ensemble:
+        """The same factors for other models, with tensors as in a file.
+
+        Raises:
+            DataError: The models or tensors do not fit this kind of ensemble.
+        """
+        ensemble = self.restored(models, tensors)
+        factors = zip(self.uncertain, self.factors.tolist(), strict=True)
+        ensemble.calibrate({target.name: factor for target, factor in factors})
+        return ensemble.to(device=models[0].device).train(self.training)
 
     @property
     def first(self) -> StoredModel:

@@ -53,6 +53,10 @@ class MethodConfig:
         old_labels: Names and units of the labels in ``replay`` and ``old_domain``, if they differ from the new data, as
             settings of ``data``: {energy_key: REF_energy, energy_unit: eV}. Only for potentials; properties have the
             names and units of the base.
+        uncertainty: Last-layer uncertainty file of the base, for method "surroundings": the run also writes
+            ``uncertainty.safetensors`` for the new model. Far from the surroundings standard deviations are those of
+            the base; near them they follow the features, and the data say nothing about their size. After other
+            methods use ``ik-e3nn calibrate``.
     """
 
     base: str = "base"
@@ -67,6 +71,7 @@ class MethodConfig:
     replay_ratio: Positive = 1.0
     old_domain: str | list[str] | None = None
     old_labels: dict[str, str] = field(default_factory=dict)
+    uncertainty: str | None = None
 
     def __post_init__(self) -> None:
         check_settings(self, "finetune")
@@ -77,6 +82,9 @@ class MethodConfig:
             self._refuse("frozen_blocks", "lr_decay", reason="method is 'head', which freezes all blocks")
         if self.method == "surroundings":
             self._refuse("frozen_blocks", "lr_decay", reason="method is 'surroundings', which freezes the whole base")
+        if self.method != "surroundings":
+            reason = f"method is {self.method!r}, which changes the base: use `ik-e3nn calibrate` afterwards"
+            self._refuse("uncertainty", reason=reason)
         if self.method != "lora":
             self._refuse("lora_rank", "lora_lr_factor", "merge", reason=f"method is {self.method!r}, not 'lora'")
         if self.replay is None:

@@ -20,6 +20,7 @@ from ik_e3nn.models import (
     extended,
     load_model,
     retargeted,
+    with_uncertainty,
 )
 from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.models.networks.property import natural_edges
@@ -30,6 +31,7 @@ from ik_e3nn.settings import no_effect
 from ik_e3nn.targets import Target
 from ik_e3nn.training.config.finetune import FinetuneConfig
 from ik_e3nn.training.finetuning.beside import with_surroundings
+from ik_e3nn.user_path import user_path
 
 OF_HEADS = ("hidden", "places")  # settings that can be chosen where a potential gets heads
 
@@ -51,6 +53,8 @@ def check_base(config: FinetuneConfig) -> None:
 
     Raises:
         ConfigError: The base has the wrong kind or another architecture, or old data would have no effect.
+        FileNotFoundError: There is no uncertainty file.
+        ModelFileError: The uncertainty file is damaged, or was made for other models.
     """
     method = config.finetune
     base = load_base(model_path(method.base))
@@ -67,6 +71,8 @@ def check_base(config: FinetuneConfig) -> None:
         check_architecture({**config.model, **inputs}, larger.config)
         if method.method == "surroundings":
             _masks_of_surroundings(larger)
+        if method.uncertainty is not None:
+            with_uncertainty([base], user_path(method.uncertainty))
         return
     check_body(config.model, base)
     for name in ("replay", "old_domain"):

@@ -20,7 +20,14 @@ from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import batch_graphs
 from ik_e3nn.json_file import read_json, write_json
-from ik_e3nn.models import InteratomicPotential, MolecularPropertyModel, StoredModel, read_model_info
+from ik_e3nn.models import (
+    InteratomicPotential,
+    MolecularPropertyModel,
+    StoredModel,
+    read_model_info,
+    save_uncertainty,
+    with_uncertainty,
+)
 from ik_e3nn.models.files.device import resolve_device
 from ik_e3nn.models.files.pretrained import model_path
 from ik_e3nn.models.networks.domain import domain_of
@@ -72,6 +79,7 @@ class Finetuning(Task):
 
     Attributes:
         base: The base model.
+        sure: The base with its uncertainty, which the new model takes over, or None.
         larger: The base with added surroundings, or the base itself.
         initial: A copy of the model before any training.
         facts: The content of the report, by name.
@@ -87,6 +95,8 @@ class Finetuning(Task):
     def __init__(self, config: FinetuneConfig) -> None:
         self.method, self.path = config.finetune, model_path(config.finetune.base)
         self.base = load_base(self.path)
+        sure = self.method.uncertainty
+        self.sure = None if sure is None else with_uncertainty([self.base], user_path(sure))
         digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
         self.facts: dict[str, Any] = {"base": {"file": str(self.path), "sha256": digest}}
         super().__init__(config)
@@ -239,6 +249,10 @@ class Finetuning(Task):
         report = {**self.facts, "errors": errors}
         write_json(folder / run_folder.FINETUNE, report)
         write_page(report, folder / run_folder.FINETUNE_PAGE)
+        if self.sure is not None:
+            sure = self.sure.of([cast(StoredModel, model)], self.sure.tensors())
+            notes = {"carried_over_from": self.method.uncertainty}
+            save_uncertainty(sure, folder / run_folder.UNCERTAINTY, notes, overwrite=True)
         return {"finetune": report}
 
     def geometry(self) -> GeometryRanges:

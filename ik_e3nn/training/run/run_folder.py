@@ -23,6 +23,7 @@ CHECKPOINTS = "checkpoints"
 SET_ASIDE = "set_aside"
 DATA = "data.json"
 FINETUNE, FINETUNE_PAGE = "finetune.json", "finetune.md"
+UNCERTAINTY = "uncertainty.safetensors"
 
 _ASIDE = ".replaced"
 _OURS = (
@@ -33,6 +34,7 @@ _OURS = (
     CHECKPOINTS,
     FINETUNE,
     FINETUNE_PAGE,
+    UNCERTAINTY,
     SET_ASIDE,
     DATA,
     "metrics.csv",

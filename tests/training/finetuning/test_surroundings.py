@@ -14,7 +14,16 @@ from ase.io import read, write
 from ik_e3nn.data.generation.steele import SteeleWall
 from ik_e3nn.errors import ConfigError, DataError, MissingInputError, ModelFileError
 from ik_e3nn.graph import build_graph
-from ik_e3nn.models import InteratomicPotential, load_model, read_model_info, save_model, with_uncertainty
+from ik_e3nn.models import (
+    InteratomicPotential,
+    LastLayerEnsemble,
+    load_model,
+    read_model_info,
+    save_model,
+    save_uncertainty,
+    with_uncertainty,
+)
+from ik_e3nn.models.uncertainty.last_layer import directions_of
 from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, evaluate, finetune
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.finetuning.beside import check_places
@@ -100,6 +109,37 @@ def test_surroundings_alone_leave_the_base_as_it_is_far_away(data, group) -> Non
     assert report["new_surroundings"] == f"surface, group {group}"
     assert report["settings"]["finetune.E0s"] == "base"
     assert not report["warning"]  # nothing can be forgotten
+
+
+def test_uncertainty_of_the_base_is_kept_far_away(data) -> None:
+    base, weights = potential(("H", "O")), torch.Generator().manual_seed(0)
+    size = base.last_weights.numel()
+    root = 0.1 * torch.randn(size, size, generator=weights, dtype=torch.float64) / size**0.5
+    sure = LastLayerEnsemble(base, {"energy": root}, directions_of(root, 8))
+    sure.calibrate({"energy": 3.0, "forces": 2.0})
+    save_uncertainty(sure, "sure.safetensors")
+    options = {"method": "surroundings", "uncertainty": "sure.safetensors"}
+    result = finetune(config(run={"dtype": "float64", "max_epochs": 3}, **options))
+    new = with_uncertainty([load_model(result.model)], "run/uncertainty.safetensors")
+    far, near = (over_wall(1, heights=(height, height))[0] for height in (40.0, 2.6))
+    before, after = predicted(sure, far), predicted(new, far)
+    for name in ("energy_std", "forces_std"):
+        assert before[name].min() > 0
+        torch.testing.assert_close(after[name], before[name], rtol=1e-12, atol=0)
+        assert not torch.allclose(predicted(new, near)[name], predicted(sure, near)[name], rtol=1e-6)
+
+
+def test_uncertainty_files_that_cannot_be_kept_are_refused_before_the_run(data) -> None:
+    other = InteratomicPotential(["H", "O"], num_channels=4)
+    root = 0.1 * torch.eye(other.last_weights.numel())
+    save_uncertainty(LastLayerEnsemble(other, {"energy": root}, directions_of(root, 2)), "other.safetensors")
+    with pytest.raises(ModelFileError, match="was made for 1 model"):
+        finetune(config(method="surroundings", uncertainty="other.safetensors"))
+    with pytest.raises(FileNotFoundError, match="there is no uncertainty file none.safetensors"):
+        finetune(config(method="surroundings", uncertainty="none.safetensors"))
+    with pytest.raises(ConfigError, match="uncertainty is 'sure.safetensors', but has no effect, .* `ik-e3nn calibrate`"):
+        MethodConfig(method="full", uncertainty="sure.safetensors")
+    assert not (data / "run").exists()
 
 
 @pytest.mark.parametrize("method", METHODS[:3], ids=str)
