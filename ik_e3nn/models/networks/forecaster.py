@@ -1,142 +1,159 @@
-"""Forecasts of particle positions by a steerable message-passing network, equivariant under a given group."""
+"""Forecasts of particle positions: learned forces of a given group, integrated over time."""
 
-from collections.abc import Sequence
+from typing import cast
 
 import torch
-from e3nn import o3
 from torch import Tensor, nn
 
-from ik_e3nn.basis import spherical_irreps
-from ik_e3nn.basis.edge import PolynomialBasis
-from ik_e3nn.constants import ExactModule
-from ik_e3nn.conv import PointConv, ReceiverBlocks
-from ik_e3nn.kernels import ImplicitKernel
+from ik_e3nn.models.networks.learned_forces import ExternalForces, PairForces
 from ik_e3nn.models.networks.modes import in_own_precision
-from ik_e3nn.nn import DampedSquare, EquivariantLinear, EquivariantMLP
+from ik_e3nn.models.networks.moments import Moment, Round, bounded
+from ik_e3nn.models.networks.roll_out import Forces, RollOut, coupling_matrix
 from ik_e3nn.symmetry import SymmetryGroup
 
-REACH = 4.0  # initial width of the Gaussian window of kernels, in the unit of the positions
 
+class Forecaster(nn.Module):
+    r"""Predict positions of particles at any time by integrating learned pair and external forces.
 
-class Forecaster(ExactModule):
-    r"""Predict future positions of particles that interact with each other and with an external field.
+    .. math:: \ddot x_i = \sum_j K(r_{ij}, a_{ij}) \, (x_j - x_i) + F(P x_i, s_i)
 
-    .. math:: h_{ij}^{(t)} &= K_t\big(r_{ij}; h_{ij}^{(t-1)}, f_i^{(t)}, f_j^{(t)}\big) \\
-              f_i^{(t+1)} &= f_i^{(t)} + \mathrm{MLP}\Big( L f_i^{(t)} + \sum_j K(h_{ij}^{(t)}) f_j^{(t)} \Big) \\
-              x_i(t) &= x_i + t v_i + L_t(f_i^{(0)}) + \mathrm{MLP}_t(f_i^{(T)})
+    K is an implicit G-equivariant kernel of the present distances and of scalars :math:`a_{ij}` of the pair, and is held
+    during the integration. F depends on the place along the directions that G leaves fixed, with the projection P, and
+    on the known scalars of the particle.
 
-    Each kernel is implicit: a G-equivariant MLP of the edge, of the output of the last kernel, and of the features of
-    both ends. Along directions that G leaves fixed, the network depends on absolute positions, along the others only on
-    relative positions. All times t share everything but the last maps: predicting positions at other times, also in the
-    past, trains the network on the forces, and improves the predictions for the time of interest.
+    What joins a pair is unknown, and present positions and velocities hardly show it. The start does, because starts
+    have a distribution of their own: all speeds may be equal then. The scalars a are therefore found in several passes.
+    Each integrates back to the start, with the forces found so far, and reads positions and velocities there, and the
+    integrals of the differences of positions, which say how the start would change with the force of a pair. What is
+    usual at the start is learned like all else.
+
+    The network commutes with G, and with shifts along all directions that G does not leave fixed.
 
     Args:
         group: Symmetry group G of the dynamics, or its name.
         num_scalars: Number of known scalars of every particle.
-        channels: Number of fields of every degree.
-        num_layers: Number of rounds of messages T.
-        l_max: Largest degree of all fields. With 0 and the group "C1" it is a plain message-passing network.
-        times: Times of the predictions, in the unit of time of the velocities; they may be negative.
+        channels: Number of scalars of particles and of pairs.
+        num_layers: Number of rounds of messages before each integration.
+        passes: Number of passes back to the start; without any, forces are found from the present alone.
+        steps: Number of steps of an integration, for pair forces.
+        substeps: Number of shorter steps within each step, for external forces.
+        size: Typical acceleration, in which external forces are measured: see :func:`typical_acceleration`.
 
     Raises:
-        ValueError: No times are given.
+        ValueError: A number is out of range.
 
     Reference:
-        Zhdanov et al., NeurIPS 2023, section 5.2.
+        Zhdanov et al., NeurIPS 2023, sections 3.1-3.3 (the kernel) and 5.2 (the task).
 
     Example:
-        >>> model = Forecaster("SO2", 1, channels=4, num_layers=2)
-        >>> model(torch.randn(3, 5, 3), torch.randn(3, 5, 3), torch.rand(3, 5, 1)).shape
-        torch.Size([3, 1, 5, 3])
+        >>> model = Forecaster("SO2", 1, channels=8)
+        >>> x, v, s = torch.randn(2, 5, 3), torch.randn(2, 5, 3), torch.rand(2, 5, 1)
+        >>> model(x, v, s, elapsed=torch.full((2,), 3.0), times=torch.tensor([1.0, -3.0])).shape
+        torch.Size([2, 2, 5, 3])
     """
-
-    fixed: Tensor
-    times: Tensor
 
     def __init__(
         self,
         group: SymmetryGroup | str,
         num_scalars: int = 0,
         *,
-        channels: int = 16,
-        num_layers: int = 4,
-        l_max: int = 1,
-        times: Sequence[float] = (1.0,),
+        channels: int = 64,
+        num_layers: int = 2,
+        passes: int = 2,
+        steps: int = 6,
+        substeps: int = 2,
+        size: float = 1.0,
     ) -> None:
         super().__init__()
-        if not times:
-            raise ValueError("a forecaster needs at least one time; got none")
-        self.register_exact("times", torch.tensor(list(times), dtype=torch.float64).view(-1, 1, 1))
+        least = {"channels": 1, "num_layers": 1, "passes": 0, "steps": 1, "substeps": 1, "num_scalars": 0}
+        given = dict(zip(least, (channels, num_layers, passes, steps, substeps, num_scalars), strict=True))
+        for name, number in given.items():
+            if number < least[name]:
+                raise ValueError(f"{name} of a forecaster must be at least {least[name]}; got {number}")
+        if not 0 < size < float("inf"):
+            raise ValueError(f"size of a forecaster, a typical acceleration, must be positive and finite; got {size}")
         self.group = SymmetryGroup.from_config(group)
-        hidden = spherical_irreps(l_max, channels)
-        fixed = self.group.invariants(1, -1)
-        self.register_exact("fixed", fixed.T @ fixed)
-        irreps_in = o3.Irreps([(num_scalars, "0e"), (2, "1o")])
-        self.embedding = EquivariantMLP(irreps_in, hidden, hidden, self.group, layers=2, activation="product")
-        self.layers = nn.ModuleList(Message(hidden, self.group, first=t == 0) for t in range(num_layers))
-        out = o3.Irreps([(len(times), "1o")])
-        self.readout = EquivariantMLP(hidden, hidden, out, self.group, layers=2, activation="product")
-        self.linear = EquivariantLinear(irreps_in, out, self.group, bias=True)
-        for module in self.modules():
-            if isinstance(module, DampedSquare):
-                module.gain = 1.0  # products may start small beside skip connections; used for the N-body table
-        with torch.no_grad():  # an untrained model predicts motion with constant velocity
-            self.linear.weight.zero_()
-            self.readout.last.weight.zero_()
+        self.num_scalars = num_scalars
+        self.roll_out = RollOut(steps, substeps)
+        self.moments = nn.ModuleList(
+            Moment(num_scalars + 1, channels, self.group, with_path=k > 0) for k in range(passes + 1)
+        )
+        self.rounds = nn.ModuleList(
+            nn.ModuleList(Round(channels) for _ in range(num_layers)) for _ in range(passes + 1)
+        )
+        self.pair_forces = PairForces(channels, self.group)
+        self.external_forces = ExternalForces(num_scalars, self.group, size=size)
 
     @in_own_precision
-    def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor) -> Tensor:
-        """Predict the positions at all times.
+    def forward(self, positions: Tensor, velocities: Tensor, scalars: Tensor, elapsed: Tensor, times: Tensor) -> Tensor:
+        """Predict the positions at some times.
 
         Args:
             positions: (B, N, 3).
             velocities: (B, N, 3), per unit of time.
             scalars: (B, N, num_scalars).
+            elapsed: Time since the start of every system, (B,).
+            times: Times from now, the same for all systems (T,) or not (B, T); negative in the past.
 
         Returns:
-            Positions (B, len(times), N, 3).
+            Positions (B, T, N, 3).
+
+        Raises:
+            ValueError: A tensor has another shape.
         """
-        systems, particles, _ = positions.shape
-        edge_index = _all_pairs(systems, particles, positions.device)
-        flat = positions.flatten(0, 1)
-        vectors = flat[edge_index[1]] - flat[edge_index[0]]
+        self._check(positions, velocities, scalars, elapsed, times)
+        times = times.expand(positions.shape[0], -1)
+        forces = self.forces(positions, velocities, scalars, elapsed)
+        places = [self.roll_out(forces, positions, velocities, time)[0] for time in times.t().contiguous()]
+        return torch.stack(places, 1)
+
+    def forces(self, positions: Tensor, velocities: Tensor, scalars: Tensor, elapsed: Tensor) -> Forces:
+        """The forces that the forecast integrates; the arguments are those of ``forward``."""
+        particles = positions.shape[1]
+        ends, incidence = _pairs(particles, positions)
+        vectors = positions[:, ends[1]] - positions[:, ends[0]]
+        known = torch.cat([scalars, elapsed[:, None, None].expand(-1, particles, 1)], -1)
+        external = self.external_forces(scalars)
+        now, *starts = self.moments
+        state = now(known, self._placed(positions), vectors[:, :, None], velocities, ends)
+        for number, rounds in enumerate(self.rounds):
+            for layer in cast(nn.ModuleList, rounds):
+                state = layer(*state, ends, incidence)
+            springs = self.pair_forces(vectors, state[1])
+            forces = Forces(coupling_matrix(springs, *ends, particles), **external)
+            if number == len(starts):
+                break
+            x, v, path = self.roll_out(forces, positions, velocities, -elapsed)
+            differences = torch.stack([y[:, ends[1]] - y[:, ends[0]] for y in (x, path)], 2)
+            seen = starts[number](known, self._placed(x), differences, v, ends)
+            state = tuple(bounded(old) + new for old, new in zip(state, seen, strict=True))
+        return forces
+
+    def _placed(self, positions: Tensor) -> Tensor:
+        """Positions relative to the center along directions that the group does not leave fixed."""
         center = positions.mean(1, keepdim=True)
-        placed = positions - center + center @ self.fixed
-        inputs = torch.cat([scalars, placed, velocities], -1).flatten(0, 1)
-        blocks = ReceiverBlocks.from_receivers(edge_index[1], systems * particles)
-        features, fields = self.embedding(inputs), None
-        for layer in self.layers:
-            features, fields = layer(features, fields, vectors, edge_index, blocks)
-        steps = (self.linear(inputs) + self.readout(features)).view(systems, particles, -1, 3).transpose(1, 2)
-        return positions[:, None] + velocities[:, None] * self.times + steps
+        return positions - center + center @ self.external_forces.fixed
+
+    def _check(self, positions: Tensor, velocities: Tensor, scalars: Tensor, elapsed: Tensor, times: Tensor) -> None:
+        if positions.ndim != 3 or positions.shape[2] != 3:
+            raise ValueError(f"positions must have shape (B, N, 3); got {tuple(positions.shape)}")
+        systems, particles, _ = positions.shape
+        expected = {
+            "velocities": (velocities, (systems, particles, 3)),
+            "scalars": (scalars, (systems, particles, self.num_scalars)),
+            "elapsed": (elapsed, (systems,)),
+        }
+        for name, (tensor, shape) in expected.items():
+            if tensor.shape != shape:
+                raise ValueError(f"{name} must have shape {shape} for these positions; got {tuple(tensor.shape)}")
+        if times.ndim not in (1, 2) or times.shape[-1] == 0 or (times.ndim == 2 and times.shape[0] != systems):
+            raise ValueError(
+                f"times must have shape (T,) or ({systems}, T), with at least one time; got {tuple(times.shape)}"
+            )
 
 
-class Message(nn.Module):
-    """One round of messages; it also returns the filter fields of every edge, for the next round."""
-
-    def __init__(self, hidden: o3.Irreps, group: SymmetryGroup, *, first: bool) -> None:
-        super().__init__()
-        attributes = o3.Irreps() if first else hidden
-        basis = PolynomialBasis(max(hidden.lmax, 1), sigma=REACH)
-        self.kernel = ImplicitKernel(attributes, hidden, group, basis=basis, depth=1, activation="product")
-        self.sender = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
-        self.receiver = EquivariantLinear(hidden, self.kernel.irreps_hidden, group)
-        self.conv = PointConv(hidden, hidden, self.kernel, "depthwise", num_neighbors=4.0)
-        self.skip = EquivariantLinear(hidden, hidden, group, bias=True)
-        self.mlp = EquivariantMLP(hidden, hidden, hidden, group, layers=2, activation="product")
-
-    def forward(
-        self, features: Tensor, fields: Tensor | None, vectors: Tensor, edge_index: Tensor, blocks: ReceiverBlocks
-    ) -> tuple[Tensor, Tensor]:
-        """New features (N, hidden) and filter fields (E, hidden)."""
-        ends = self.sender(features)[edge_index[0]] + self.receiver(features)[edge_index[1]]
-        fields = self.kernel(vectors, fields, ends * 0.5**0.5)
-        message = self.conv(features, edge_index, fields, blocks=blocks)
-        return features + self.mlp((self.skip(features) + message) * 0.5**0.5), fields
-
-
-def _all_pairs(systems: int, particles: int, device: torch.device) -> Tensor:
-    """Senders and receivers of all ordered pairs within every system, (2, E), sorted by receiver."""
-    receiver, sender = torch.where(~torch.eye(particles, dtype=torch.bool, device=device))
-    start = particles * torch.arange(systems, device=device)[:, None]
-    return torch.stack([(sender + start).flatten(), (receiver + start).flatten()])
+def _pairs(particles: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Ends of all unordered pairs, (P,) each, and 1 where a particle belongs to a pair, (N, P)."""
+    first, second = torch.triu_indices(particles, particles, 1, device=like.device)
+    numbers = torch.arange(particles, device=like.device)[:, None]
+    return (first, second), ((numbers == first) | (numbers == second)).to(like)

@@ -134,11 +134,11 @@ SIZES = {"steerable": {"channels": 4, "num_layers": 1}, "potential": {"num_chann
 
 def test_forecasts_in_autocast():
     torch.manual_seed(0)
-    model = Forecaster("SO2", 1, channels=4, num_layers=1).eval()
+    model = Forecaster("SO2", 1, channels=4, num_layers=1, steps=2).eval()
     with torch.no_grad():
         for weight in model.parameters():
-            weight.normal_()
-    inputs = torch.randn(2, 5, 3), torch.randn(2, 5, 3), torch.rand(2, 5, 1)
+            weight.normal_(std=0.3)
+    inputs = torch.randn(2, 5, 3), torch.randn(2, 5, 3), torch.rand(2, 5, 1), torch.ones(2), torch.ones(1)
     expected = model(*inputs)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(model(*inputs), expected)

@@ -1,0 +1,120 @@
+"""Scalars of a group from vectors, and rounds of messages between scalars of particles and of pairs."""
+
+import torch
+from torch import Tensor, nn
+
+from ik_e3nn.nn import EquivariantLinear, TensorProduct
+from ik_e3nn.symmetry import SymmetryGroup
+
+
+class VectorInvariants(nn.Module):
+    r"""A scalar MLP of all linear and quadratic functions of some vectors that a group leaves unchanged.
+
+    .. math:: y = L\, \mathrm{silu}\Big( L_0 s + \sum_a b_a \cdot x_a + \sum_{a \le b} x_a^T B_{ab} x_b \Big),
+              \qquad b \in \mathrm{Inv}_G(1), \; B \in \mathrm{Hom}_G(1, 1)
+
+    Args:
+        num_scalars: Number of further scalars s.
+        num_vectors: Number of vectors x.
+        channels: Number of scalars of the result.
+        group: The group G.
+
+    Example:
+        >>> model = VectorInvariants(1, 2, 8, SymmetryGroup("Cinfv"))
+        >>> model(torch.rand(4, 5, 1), torch.randn(4, 5, 2, 3)).shape
+        torch.Size([4, 5, 8])
+    """
+
+    def __init__(self, num_scalars: int, num_vectors: int, channels: int, group: SymmetryGroup) -> None:
+        super().__init__()
+        self.channels = channels
+        self.first, self.second = (index.tolist() for index in torch.triu_indices(num_vectors, num_vectors))
+        pairs, out = f"{len(self.first)}x1o", f"{channels}x0e"
+        self.linear = EquivariantLinear(f"{num_scalars}x0e + {num_vectors}x1o", out, group, bias=True)
+        self.square = TensorProduct(pairs, pairs, out, group)
+        self.last = nn.Linear(channels, channels)
+
+    def forward(self, scalars: Tensor, vectors: Tensor) -> Tensor:
+        """Map scalars (..., num_scalars) and vectors (..., num_vectors, 3) to scalars (..., channels)."""
+        x = vectors.flatten(0, -3)
+        linear = self.linear(torch.cat([scalars.flatten(0, -2), x.flatten(1)], -1))
+        square = self.square(x[:, self.first].flatten(1), x[:, self.second].flatten(1))
+        return self.last(nn.functional.silu(linear + square)).view(*vectors.shape[:-2], self.channels)
+
+
+class Moment(nn.Module):
+    """Scalars of particles and of unordered pairs from positions and velocities at one time.
+
+    Args:
+        num_scalars: Number of known scalars of a particle.
+        channels: Number of scalars of the results.
+        group: The group G.
+        with_path: Whether the integral of positions over time is an input too.
+    """
+
+    def __init__(self, num_scalars: int, channels: int, group: SymmetryGroup, *, with_path: bool) -> None:
+        super().__init__()
+        self.particle = VectorInvariants(num_scalars, 2, channels, group)
+        self.pair = VectorInvariants(0, 4 if with_path else 3, channels, group)
+
+    def forward(
+        self, scalars: Tensor, placed: Tensor, differences: Tensor, velocities: Tensor, ends: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Scalars of particles (B, N, channels) and of pairs (B, P, channels).
+
+        Args:
+            scalars: (B, N, num_scalars).
+            placed: Positions, relative to the center along directions that G does not leave fixed, (B, N, 3).
+            differences: Differences of both ends of pairs, in positions and maybe integrals, (B, P, 1 or 2, 3).
+            velocities: (B, N, 3).
+            ends: Particles of every pair, (P,) each.
+        """
+        particles = self.particle(scalars, torch.stack([placed, velocities], 2))
+        ordered = [velocities[:, end] for end in ends]
+        both = [
+            torch.cat([sign * differences, torch.stack(order, 2)], 2)
+            for sign, order in ((1, ordered), (-1, ordered[::-1]))
+        ]
+        x = torch.stack(both, 1)
+        pairs = self.pair(x.new_zeros(*x.shape[:-2], 0), x).sum(1) * 0.5**0.5  # the order of the ends does not matter
+        return particles, pairs
+
+
+class Round(nn.Module):
+    """Messages between scalars: particles see their pairs, and pairs then see their particles.
+
+    Args:
+        channels: Number of scalars of a particle and of a pair.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pair = _mlp(3 * channels, channels)
+        self.gate = nn.Linear(channels, channels)
+        self.particle = _mlp(2 * channels, channels)
+
+    def forward(
+        self, particles: Tensor, pairs: Tensor, ends: tuple[Tensor, Tensor], incidence: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """New scalars of particles (B, N, channels) and of pairs (B, P, channels).
+
+        Args:
+            particles: (B, N, channels).
+            pairs: (B, P, channels).
+            ends: Particles of every pair, (P,) each.
+            incidence: 1 for the particles of each pair, otherwise 0, (N, P).
+        """
+        message = incidence @ (torch.sigmoid(self.gate(pairs)) * pairs) * 0.5
+        particles = particles + self.particle(torch.cat([bounded(particles), message], -1))
+        seen = bounded(particles)
+        a, b = (seen[:, end] for end in ends)
+        return particles, pairs + self.pair(torch.cat([bounded(pairs), a + b, a * b], -1))
+
+
+def bounded(x: Tensor) -> Tensor:
+    """Features divided by the root of 1 plus their mean square."""
+    return x * (1 + x.square().mean(-1, keepdim=True)).rsqrt()
+
+
+def _mlp(dim_in: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(dim_in, channels), nn.SiLU(), nn.Linear(channels, channels))

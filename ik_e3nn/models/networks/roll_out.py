@@ -1,0 +1,127 @@
+"""Integration of pair and external forces over time, forwards or backwards."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+
+class Forces(NamedTuple):
+    r"""Forces on the particles of B systems, in numbers that do not change during a roll-out.
+
+    .. math:: F_i(x) = \sum_j K_{ij} (x_j - x_i) + W^T \mathrm{silu}(o_i + V^T x_i) + s_i + S^T x_i
+
+    Attributes:
+        coupling: The pair forces as one matrix, (B, 3N, 3N): K between different particles, and minus their sums.
+        offset: o, (B, N, H), of H hidden units.
+        lift: V, (3, H).
+        push: W, (H, 3).
+        steady: s, (B, N, 3).
+        slope: S, (3, 3).
+    """
+
+    coupling: Tensor
+    offset: Tensor
+    lift: Tensor
+    push: Tensor
+    steady: Tensor
+    slope: Tensor
+
+    def pair(self, positions: Tensor) -> Tensor:
+        """Sum over pairs (B, N, 3) at positions (B, N, 3)."""
+        return (self.coupling @ positions.flatten(1)[..., None]).view_as(positions)
+
+    def external(self, positions: Tensor) -> Tensor:
+        """External forces (B, N, 3) at positions (B, N, 3)."""
+        return silu(self.offset + positions @ self.lift) @ self.push + self.steady + positions @ self.slope
+
+
+def coupling_matrix(springs: Tensor, first: Tensor, second: Tensor, particles: int) -> Tensor:
+    r"""The matrix A with :math:`(A x)_i = \sum_j K_{ij} (x_j - x_i)`.
+
+    The forces of a pair are opposite, so that momentum is conserved; if every K is symmetric, energy is conserved too.
+
+    Args:
+        springs: K of every unordered pair, (B, P, 3, 3).
+        first: First particles of the pairs, (P,).
+        second: Second particles of the pairs, (P,).
+        particles: Number N of particles.
+
+    Returns:
+        (B, 3N, 3N).
+
+    Example:
+        >>> coupling_matrix(torch.eye(3).view(1, 1, 3, 3), torch.tensor([0]), torch.tensor([1]), 2)[0, :, 0]
+        tensor([-1.,  0.,  0.,  1.,  0.,  0.])
+    """
+    numbers = torch.arange(particles, device=first.device)[:, None]
+    ends = (numbers == second).to(springs) - (numbers == first).to(springs)  # (N, P)
+    blocks = torch.einsum("np,bpij,mp->bnimj", ends, springs, ends)
+    return -blocks.reshape(springs.shape[0], 3 * particles, 3 * particles)
+
+
+class RollOut(nn.Module):
+    r"""Integrate :math:`\ddot x = F(x)` by the velocity Verlet method, with external forces in shorter steps.
+
+    The integration is reversible and symplectic. All masses are 1.
+
+    Args:
+        steps: Number of steps for pair forces.
+        substeps: Number of shorter steps for external forces, within each step.
+
+    Reference:
+        Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992).
+    """
+
+    def __init__(self, steps: int, substeps: int) -> None:
+        super().__init__()
+        self.steps, self.step = steps, Step(substeps)
+
+    def forward(
+        self, forces: Forces, positions: Tensor, velocities: Tensor, span: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Integrate over a time.
+
+        Args:
+            forces: The forces F.
+            positions: (B, N, 3).
+            velocities: (B, N, 3).
+            span: The time of every system, (B,); negative for the past.
+
+        Returns:
+            Positions and velocities at the end, and the integral of positions over time by the trapezoidal rule, all
+            of shape (B, N, 3).
+        """
+        dt = span[:, None, None] / self.steps
+        state = (positions, velocities, forces.pair(positions), forces.external(positions))
+        path = 0.5 * positions
+        for _ in range(self.steps):
+            state = self.step(forces, *state, dt)
+            path = path + state[0]
+        return state[0], state[1], (path - 0.5 * state[0]) * dt
+
+
+class Step(nn.Module):
+    """One step of a :class:`RollOut`: the part of it that is compiled.
+
+    Args:
+        substeps: Number of shorter steps for external forces.
+    """
+
+    def __init__(self, substeps: int) -> None:
+        super().__init__()
+        self.substeps = substeps
+
+    def forward(
+        self, forces: Forces, positions: Tensor, velocities: Tensor, pair: Tensor, external: Tensor, dt: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Positions, velocities, and pair and external forces after the step of length dt (B, 1, 1) from those before."""
+        x, v, short = positions, velocities + 0.5 * dt * pair, dt / self.substeps
+        for _ in range(self.substeps):
+            v = v + 0.5 * short * external
+            x = x + short * v
+            external = forces.external(x)
+            v = v + 0.5 * short * external
+        pair = forces.pair(x)
+        return x, v + 0.5 * dt * pair, pair, external
