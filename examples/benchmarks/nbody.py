@@ -107,7 +107,7 @@ def compile_parts(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         part.compile(dynamic=False)
     try:
         model(*inputs).sum().backward()
-    except Exception as error:  # whatever a compiler raises
+    except Exception as error:  # noqa: BLE001, whatever a compiler raises
         tqdm.write(f"The model is not compiled, and several times slower: {type(error).__name__}: {error}")
         for part in parts:
             part.compile(backend="eager")

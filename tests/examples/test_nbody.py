@@ -69,7 +69,7 @@ def test_a_network_that_cannot_be_compiled_stays_as_it_is(script, config, monkey
     def refuse(graph, inputs):
         raise RuntimeError("there is no compiler")
 
-    def compile(self, *, backend=refuse, **options):
+    def compile_badly(self, *, backend=refuse, **options):
         original(self, backend=backend, **options)
 
     part = script.make_part(0.0, 4, 0, config["data"])
@@ -78,7 +78,7 @@ def test_a_network_that_cannot_be_compiled_stays_as_it_is(script, config, monkey
     model = script.Forecaster("Cinfv", 1, **config["model"])
     with torch.no_grad():
         expected = model(*inputs)
-    monkeypatch.setattr(nn.Module, "compile", compile)
+    monkeypatch.setattr(nn.Module, "compile", compile_badly)
     script.compile_parts(model, inputs)
     assert "there is no compiler" in capsys.readouterr().out
     with torch.no_grad():

@@ -17,9 +17,9 @@ class Forecaster(nn.Module):
 
     .. math:: \ddot x_i = \sum_j K(r_{ij}, a_{ij}) \, (x_j - x_i) + F(P x_i, s_i)
 
-    K is an implicit G-equivariant kernel of the present distances and of scalars :math:`a_{ij}` of the pair, and is held
-    during the integration. F depends on the place along the directions that G leaves fixed, with the projection P, and
-    on the known scalars of the particle.
+    K is an implicit G-equivariant kernel of the present distances and of scalars :math:`a_{ij}` of the pair, and is
+    held during the integration. F depends on the place along the directions that G leaves fixed, with the projection
+    P, and on the known scalars of the particle.
 
     What joins a pair is unknown, and present positions and velocities hardly show it. The start does, because starts
     have a distribution of their own: all speeds may be equal then. The scalars a are therefore found in several passes.

@@ -1,17 +1,18 @@
 """Scalars of a group from vectors, and rounds of messages between scalars of particles and of pairs."""
 
 import torch
+from e3nn import o3
 from torch import Tensor, nn
 
-from ik_e3nn.nn import EquivariantLinear, TensorProduct
-from ik_e3nn.symmetry import SymmetryGroup
+from ik_e3nn.constants import ExactModule
+from ik_e3nn.symmetry import SymmetryGroup, trilinear_invariants
 
 
-class VectorInvariants(nn.Module):
+class VectorInvariants(ExactModule):
     r"""A scalar MLP of all linear and quadratic functions of some vectors that a group leaves unchanged.
 
-    .. math:: y = L\, \mathrm{silu}\Big( L_0 s + \sum_a b_a \cdot x_a + \sum_{a \le b} x_a^T B_{ab} x_b \Big),
-              \qquad b \in \mathrm{Inv}_G(1), \; B \in \mathrm{Hom}_G(1, 1)
+    .. math:: y = \mathrm{MLP}\big( s,\; b \cdot x_a,\; x_a^T B x_c \big), \qquad a \le c, \quad
+              b \in \mathrm{Inv}_G(1), \quad B \in \mathrm{Inv}_G(1 \otimes 1)
 
     Args:
         num_scalars: Number of further scalars s.
@@ -25,21 +26,25 @@ class VectorInvariants(nn.Module):
         torch.Size([4, 5, 8])
     """
 
+    linear: Tensor
+    bilinear: Tensor
+
     def __init__(self, num_scalars: int, num_vectors: int, channels: int, group: SymmetryGroup) -> None:
         super().__init__()
-        self.channels = channels
+        vector, scalar = o3.Irrep("1o"), o3.Irrep("0e")
+        bilinear = trilinear_invariants(vector, vector, scalar, group)[..., 0]
+        self.register_exact("linear", group.invariants(1, -1).T)
+        self.register_exact("bilinear", bilinear.permute(1, 2, 0).flatten(1))  # (3, 3 * number of B)
         self.first, self.second = (index.tolist() for index in torch.triu_indices(num_vectors, num_vectors))
-        pairs, out = f"{len(self.first)}x1o", f"{channels}x0e"
-        self.linear = EquivariantLinear(f"{num_scalars}x0e + {num_vectors}x1o", out, group, bias=True)
-        self.square = TensorProduct(pairs, pairs, out, group)
-        self.last = nn.Linear(channels, channels)
+        found = num_vectors * self.linear.shape[1] + len(self.first) * len(bilinear)
+        self.mlp = _mlp(num_scalars + found, channels)
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> Tensor:
         """Map scalars (..., num_scalars) and vectors (..., num_vectors, 3) to scalars (..., channels)."""
-        x = vectors.flatten(0, -3)
-        linear = self.linear(torch.cat([scalars.flatten(0, -2), x.flatten(1)], -1))
-        square = self.square(x[:, self.first].flatten(1), x[:, self.second].flatten(1))
-        return self.last(nn.functional.silu(linear + square)).view(*vectors.shape[:-2], self.channels)
+        images = (vectors @ self.bilinear).unflatten(-1, (3, -1))[..., self.second, :, :]
+        products = (vectors[..., self.first, :, None] * images).sum(-2)
+        result: Tensor = self.mlp(torch.cat([scalars, (vectors @ self.linear).flatten(-2), products.flatten(-2)], -1))
+        return result
 
 
 class Moment(nn.Module):

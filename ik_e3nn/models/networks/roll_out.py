@@ -116,7 +116,7 @@ class Step(nn.Module):
     def forward(
         self, forces: Forces, positions: Tensor, velocities: Tensor, pair: Tensor, external: Tensor, dt: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Positions, velocities, and pair and external forces after the step of length dt (B, 1, 1) from those before."""
+        """Positions, velocities, pair and external forces after a step of length dt (B, 1, 1), from those before."""
         x, v, short = positions, velocities + 0.5 * dt * pair, dt / self.substeps
         for _ in range(self.substeps):
             v = v + 0.5 * short * external

@@ -90,8 +90,12 @@ def test_energy_of_springs_is_conserved_over_many_oscillations():
 
 def test_pair_forces_conserve_momentum_and_symmetric_ones_angular_momentum():
     x, v = start()
-    _, w, _ = RollOut(5, 1)(bent()._replace(push=torch.zeros(4, 3, dtype=torch.float64),
-        steady=torch.zeros(1, 3, 3, dtype=torch.float64), slope=torch.zeros(3, 3, dtype=torch.float64)), x, v, span(2.0))  # fmt: skip
+    free = bent()._replace(
+        push=torch.zeros(4, 3, dtype=torch.float64),
+        steady=torch.zeros(1, 3, 3, dtype=torch.float64),
+        slope=torch.zeros(3, 3, dtype=torch.float64),
+    )
+    _, w, _ = RollOut(5, 1)(free, x, v, span(2.0))
     torch.testing.assert_close(w.sum(1), v.sum(1))
     assert (w - v).abs().max() > 0.1
     y, w, _ = RollOut(5, 1)(springs(0.4, 0.0), x, v, span(2.0))
