@@ -92,6 +92,7 @@ def typical_acceleration(part: Part) -> float:
 def mean_square_error(model: nn.Module, part: Part, data: Row) -> float:
     """Mean square error over systems, particles and coordinates at the time of the table."""
     total = 0.0
+    model.eval()
     with torch.no_grad():
         for systems in torch.arange(len(part.positions)).split(500):
             now = torch.full_like(systems, data["frame"])
@@ -153,6 +154,7 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
                 optimizer.step()
             step += 1
             average.update(model, step=step)
+            average.copy_buffers(model)
             used = (time.process_time() - start) / settings["seconds"]
             if int(used * settings["validations"]) > checked or used >= 1:
                 checked = int(used * settings["validations"])

@@ -125,7 +125,7 @@ def damped_square(group):
 
 
 def forecaster(group):
-    made = Forecaster(group, 1, channels=4, num_layers=1, passes=1, steps=2)
+    made = Forecaster(group, 1, channels=4, num_layers=1)
     now = lambda x: torch.ones(1, dtype=x.dtype)  # noqa: E731
     call = lambda x, v, s: made(x[None], v[None], s[None], now(x), now(x))[0, 0]  # noqa: E731
     return Case(made, ["1o", "1o", "0e"], ["1o"], call)

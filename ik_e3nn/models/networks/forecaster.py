@@ -35,9 +35,9 @@ class Forecaster(nn.Module):
         channels: Number of scalars of particles and of pairs.
         num_layers: Number of rounds of messages before each integration.
         passes: Number of passes back to the start; without any, forces are found from the present alone.
-        steps: Number of steps of an integration, for pair forces.
+        step: Length of the steps of integrations for pair forces, in the unit of time of the velocities.
         substeps: Number of shorter steps within each step, for external forces.
-        size: Typical acceleration, in which external forces are measured: see :func:`typical_acceleration`.
+        size: Typical acceleration, in which external forces are measured: forces of this size are learned fast.
 
     Raises:
         ValueError: A number is out of range.
@@ -59,22 +59,23 @@ class Forecaster(nn.Module):
         *,
         channels: int = 64,
         num_layers: int = 2,
-        passes: int = 2,
-        steps: int = 6,
+        passes: int = 1,
+        step: float = 0.5,
         substeps: int = 2,
         size: float = 1.0,
     ) -> None:
         super().__init__()
-        least = {"channels": 1, "num_layers": 1, "passes": 0, "steps": 1, "substeps": 1, "num_scalars": 0}
-        given = dict(zip(least, (channels, num_layers, passes, steps, substeps, num_scalars), strict=True))
+        least = {"channels": 1, "num_layers": 1, "passes": 0, "substeps": 1, "num_scalars": 0}
+        given = dict(zip(least, (channels, num_layers, passes, substeps, num_scalars), strict=True))
         for name, number in given.items():
             if number < least[name]:
                 raise ValueError(f"{name} of a forecaster must be at least {least[name]}; got {number}")
-        if not 0 < size < float("inf"):
-            raise ValueError(f"size of a forecaster, a typical acceleration, must be positive and finite; got {size}")
+        for name, value in {"step": step, "size": size}.items():
+            if not 0 < value < float("inf"):
+                raise ValueError(f"{name} of a forecaster must be positive and finite; got {value}")
         self.group = SymmetryGroup.from_config(group)
         self.num_scalars = num_scalars
-        self.roll_out = RollOut(steps, substeps)
+        self.roll_out = RollOut(step, substeps)
         self.moments = nn.ModuleList(
             Moment(num_scalars + 1, channels, self.group, with_path=k > 0) for k in range(passes + 1)
         )

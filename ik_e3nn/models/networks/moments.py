@@ -14,6 +14,9 @@ class VectorInvariants(ExactModule):
     .. math:: y = \mathrm{MLP}\big( s,\; b \cdot x_a,\; x_a^T B x_c \big), \qquad a \le c, \quad
               b \in \mathrm{Inv}_G(1), \quad B \in \mathrm{Inv}_G(1 \otimes 1)
 
+    Both functions are normalized over the data. At the start of trajectories it is the small deviations from what is
+    usual there that tell something, such as those from a common speed.
+
     Args:
         num_scalars: Number of further scalars s.
         num_vectors: Number of vectors x.
@@ -36,14 +39,18 @@ class VectorInvariants(ExactModule):
         self.register_exact("linear", group.invariants(1, -1).T)
         self.register_exact("bilinear", bilinear.permute(1, 2, 0).flatten(1))  # (3, 3 * number of B)
         self.first, self.second = (index.tolist() for index in torch.triu_indices(num_vectors, num_vectors))
-        found = num_vectors * self.linear.shape[1] + len(self.first) * len(bilinear)
-        self.mlp = _mlp(num_scalars + found, channels)
+        self.found = num_vectors * self.linear.shape[1] + len(self.first) * len(bilinear)
+        self.norm = nn.BatchNorm1d(self.found, affine=False, momentum=0.02)
+        self.mlp = _mlp(num_scalars + self.found, channels)
 
     def forward(self, scalars: Tensor, vectors: Tensor) -> Tensor:
         """Map scalars (..., num_scalars) and vectors (..., num_vectors, 3) to scalars (..., channels)."""
         images = (vectors @ self.bilinear).unflatten(-1, (3, -1))[..., self.second, :, :]
         products = (vectors[..., self.first, :, None] * images).sum(-2)
-        result: Tensor = self.mlp(torch.cat([scalars, (vectors @ self.linear).flatten(-2), products.flatten(-2)], -1))
+        found = torch.cat([(vectors @ self.linear).flatten(-2), products.flatten(-2)], -1)
+        if found.numel():
+            found = self.norm(found.view(-1, self.found)).view(found.shape)
+        result: Tensor = self.mlp(torch.cat([scalars, found], -1))
         return result
 
 

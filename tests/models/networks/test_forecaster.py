@@ -16,11 +16,11 @@ def inputs(systems=3, particles=5):
 def forecaster(group, **options):
     """A network with forces: weights that are zero at first are not here."""
     torch.manual_seed(0)
-    model = Forecaster(group, 1, **{"channels": 8, "num_layers": 1, "steps": 3, **options}).double()
+    model = Forecaster(group, 1, **{"channels": 8, "num_layers": 1, "step": 0.5, **options}).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
-    return model
+    return model.eval()
 
 
 def forecast(model, x, v, s, elapsed=ELAPSED, times=TIMES):
@@ -161,5 +161,5 @@ def test_wrong_shapes_and_numbers_are_named():
             model(x, v, s, elapsed, wrong)
     with pytest.raises(ValueError, match="passes of a forecaster must be at least 0; got -1"):
         Forecaster("Cinfv", 1, passes=-1)
-    with pytest.raises(ValueError, match="size of a forecaster, a typical acceleration, must be positive.*got 0"):
+    with pytest.raises(ValueError, match="size of a forecaster must be positive and finite; got 0"):
         Forecaster("Cinfv", 1, size=0.0)

@@ -134,7 +134,7 @@ SIZES = {"steerable": {"channels": 4, "num_layers": 1}, "potential": {"num_chann
 
 def test_forecasts_in_autocast():
     torch.manual_seed(0)
-    model = Forecaster("SO2", 1, channels=4, num_layers=1, steps=2).eval()
+    model = Forecaster("SO2", 1, channels=4, num_layers=1).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.normal_(std=0.3)

@@ -42,7 +42,7 @@ def span(time):
 def test_springs_swing_as_the_analytic_solution_says(time):
     x, v = start()
     k, trap = 0.4, 6.0
-    y, w, path = RollOut(400, 3)(springs(k, trap), x, v, span(time))
+    y, w, path = RollOut(0.00325, 3)(springs(k, trap), x, v, span(time))
     center, drift = x.mean(1, keepdim=True), v.mean(1, keepdim=True)
     for axis in range(3):
         inner, outer = (3 * k + trap * (axis == 2)) ** 0.5, (trap * (axis == 2)) ** 0.5 or 1e-6
@@ -51,24 +51,24 @@ def test_springs_swing_as_the_analytic_solution_says(time):
         parts = [(x - center, v - drift, inner), (center, drift, outer)]
         assert (y - sum(swing(*part) for part in parts))[..., axis].abs().max() < 1e-4
         assert (path - sum(total(*part) for part in parts))[..., axis].abs().max() < 1e-3
-    backward, velocity, _ = RollOut(400, 3)(springs(k, trap), y, w, span(-time))
+    backward, velocity, _ = RollOut(0.00325, 3)(springs(k, trap), y, w, span(-time))
     torch.testing.assert_close(backward, x)
     torch.testing.assert_close(velocity, v)
 
 
 def test_the_error_falls_with_the_square_of_the_step():
     x, v = start()
-    exact = RollOut(512, 4)(bent(), x, v, span(2.0))[0]
-    errors = [(RollOut(steps, 2)(bent(), x, v, span(2.0))[0] - exact).norm() for steps in (8, 16, 32)]
+    exact = RollOut(2 / 512, 4)(bent(), x, v, span(2.0))[0]
+    errors = [(RollOut(2 / steps, 2)(bent(), x, v, span(2.0))[0] - exact).norm() for steps in (8, 16, 32)]
     assert errors[0] / errors[1] == pytest.approx(4, rel=0.2)
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.1)
 
 
 def test_time_runs_backwards_exactly_even_in_long_steps():
     x, v = start()
-    y, w, path = RollOut(3, 2)(bent(), x, v, span(2.0))
+    y, w, path = RollOut(2 / 3, 2)(bent(), x, v, span(2.0))
     assert (y - x).abs().max() > 0.1
-    back, velocity, returned = RollOut(3, 2)(bent(), y, w, span(-2.0))
+    back, velocity, returned = RollOut(2 / 3, 2)(bent(), y, w, span(-2.0))
     torch.testing.assert_close(back, x)
     torch.testing.assert_close(velocity, v)
     torch.testing.assert_close(returned, -path)
@@ -82,7 +82,7 @@ def test_energy_of_springs_is_conserved_over_many_oscillations():
         differences = x[:, PAIRS[1]] - x[:, PAIRS[0]]
         return (v**2).sum() / 2 + k * (differences**2).sum() / 2 + trap * (x[..., 2] ** 2).sum() / 2
 
-    before, roll = float(energy(x, v)), RollOut(100, 4)
+    before, roll = float(energy(x, v)), RollOut(0.01, 4)
     for _ in range(20):  # 25 oscillations along z
         x, v, _ = roll(springs(k, trap), x, v, span(1.0))
         assert float(energy(x, v)) == pytest.approx(before, rel=1e-3)
@@ -95,8 +95,23 @@ def test_pair_forces_conserve_momentum_and_symmetric_ones_angular_momentum():
         steady=torch.zeros(1, 3, 3, dtype=torch.float64),
         slope=torch.zeros(3, 3, dtype=torch.float64),
     )
-    _, w, _ = RollOut(5, 1)(free, x, v, span(2.0))
+    _, w, _ = RollOut(0.4, 1)(free, x, v, span(2.0))
     torch.testing.assert_close(w.sum(1), v.sum(1))
     assert (w - v).abs().max() > 0.1
-    y, w, _ = RollOut(5, 1)(springs(0.4, 0.0), x, v, span(2.0))
+    y, w, _ = RollOut(0.4, 1)(springs(0.4, 0.0), x, v, span(2.0))
     torch.testing.assert_close(torch.cross(y, w, dim=2).sum(1), torch.cross(x, v, dim=2).sum(1))
+
+
+def test_systems_with_other_times_do_not_matter_and_last_steps_may_be_short():
+    x, v = start()
+    forces = bent()
+    times = torch.tensor([0.3, 1.2, 2.0, 0.0, -1.3], dtype=torch.float64)
+    many = Forces(*(t.expand(5, *t.shape[1:]) if t.ndim == 3 else t for t in forces))
+    together = RollOut(0.5, 2)(many, x.expand(5, 3, 3), v.expand(5, 3, 3), times)
+    for k, time in enumerate(times):
+        alone = RollOut(0.5, 2)(forces, x, v, time[None])
+        for one, all_ in zip(alone, together, strict=True):
+            torch.testing.assert_close(one[0], all_[k])
+    exact = RollOut(0.001, 1)(forces, x, v, times[:1])[0]
+    assert (together[0][0] - exact[0]).abs().max() < 0.02
+    torch.testing.assert_close(together[0][3], x[0])
