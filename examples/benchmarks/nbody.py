@@ -36,7 +36,7 @@ from ik_e3nn.data.shapes.nbody import simulate_nbody
 from ik_e3nn.models.networks.forecaster import Forecaster
 from ik_e3nn.models.networks.learned_forces import PairForces
 from ik_e3nn.models.networks.moments import Round
-from ik_e3nn.models.networks.roll_out import Step
+from ik_e3nn.models.networks.roll_out import Forces, RollOut, Step
 from ik_e3nn.pictures import picture
 from ik_e3nn.training.loop.average import MovingAverage
 
@@ -89,6 +89,29 @@ def typical_acceleration(part: Part) -> float:
     return float(second.square().mean().sqrt()) / part.interval**2
 
 
+def learn_external_forces(model: Forecaster, part: Part, settings: Row, h: float) -> None:
+    """Let external forces alone explain one substep of length h at a time, so that training starts with about these.
+
+    Over longer times oscillations have many local minima of the error.
+    """
+    roll_out, external = RollOut(h, 1), model.external_forces
+    optimizer = torch.optim.Adam(external.parameters(), betas=(0.9, 0.99))
+    frames = max(1, round(h / part.interval))
+    for k in range(settings["external_steps"]):
+        optimizer.param_groups[0]["lr"] = settings["external_lr"] * (1 - k / settings["external_steps"])
+        systems = torch.randint(len(part.positions), (settings["external_batch"],))
+        now = torch.randint(part.positions.shape[1] - frames, systems.shape)
+        (x, v, s, _, times), _ = part.question(systems, now, now[:, None] + frames)
+        alone = Forces(x.new_zeros(1, 3 * x.shape[1], 3 * x.shape[1]), **external(s))
+        y, w, _ = roll_out(alone, x, v, times[:, 0])
+        errors = torch.cat(
+            [y - part.positions[systems, now + frames], h * (w - part.velocities[systems, now + frames])]
+        )
+        optimizer.zero_grad()
+        (errors @ external.fixed).square().mean().backward()
+        optimizer.step()
+
+
 def mean_square_error(model: nn.Module, part: Part, data: Row) -> float:
     """Mean square error over systems, particles and coordinates at the time of the table."""
     total = 0.0
@@ -122,28 +145,31 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
     sizes = (trajectories, data["valid"], data["test"])
     train, valid = (make_part(stiffness, n, s, data) for n, s in zip(sizes[:2], seeds[:2], strict=True))
     torch.manual_seed(seed)
-    substeps = next(n for highest, n in settings["substeps"].items() if stiffness <= highest)
+    step = next(steps for highest, steps in settings["steps"].items() if stiffness <= highest)
+    begun = time.process_time()
     size = settings["size"] * typical_acceleration(train)
-    model = Forecaster(group, 1, substeps=substeps, size=size, **config["model"])
+    model = Forecaster(group, 1, size=size, step=step["step"], substeps=step["substeps"], **config["model"])
+    if group != "O3":  # it has no external forces
+        learn_external_forces(model, train, settings, step["step"] / step["substeps"])
     average = MovingAverage(model, decay=settings["ema_decay"])
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"], fused=True
+        model.parameters(), lr=settings["lr"], betas=(0.9, 0.99), weight_decay=settings["weight_decay"], fused=True
     )
 
     def batch_of(systems: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         now = torch.randint(data["frames"][0], data["frames"][1] + 1, systems.shape)
         return train.question(systems, now, torch.stack([now + data["ahead"], torch.zeros_like(now)], 1))
 
-    begun = time.process_time()
+    compiling = time.process_time()
     batches = (b for _ in itertools.count() for b in torch.randperm(trajectories).split(settings["batch_size"])
                if len(b) == settings["batch_size"])  # fmt: skip
     if settings["compile"]:
         compile_parts(model, batch_of(next(batches))[0])
-    weights = torch.tensor([1.0, settings["start_weight"]])
-    best, state, step, used, start, checked = math.inf, {}, 0, 0.0, time.process_time(), 0
+    weights = torch.tensor([1.0, step["start_weight"]])
+    best, state, count, used, start, checked = math.inf, {}, 0, 0.0, time.process_time(), 0
     with tqdm(total=100, unit="%", desc=f"{stiffness:g} {group} seed {seed}") as bar:
         while used < 1:
-            rate = min(1.0, (step + 1) / settings["warmup_steps"]) * (0.505 + 0.495 * math.cos(math.pi * used))
+            rate = min(1.0, (count + 1) / settings["warmup_steps"]) * (0.505 + 0.495 * math.cos(math.pi * used))
             optimizer.param_groups[0]["lr"] = settings["lr"] * rate
             inputs, y = batch_of(next(batches))
             loss = (model(*inputs) - y).square().clamp(max=LARGEST).mean((0, 2, 3)) @ weights
@@ -152,8 +178,8 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
             norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             if norm.isfinite():
                 optimizer.step()
-            step += 1
-            average.update(model, step=step)
+            count += 1
+            average.update(model, step=count)
             average.copy_buffers(model)
             used = (time.process_time() - start) / settings["seconds"]
             if int(used * settings["validations"]) > checked or used >= 1:
@@ -174,8 +200,8 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
         "test_mse": mean_square_error(average.model, test, data),
         "valid_mse": best,
         "train_seconds": round(seconds, 1),
-        "compile_seconds": round(start - begun, 1),
-        "steps": step,
+        "compile_seconds": round(start - compiling, 1),
+        "steps": count,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 

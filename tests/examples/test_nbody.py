@@ -26,7 +26,7 @@ def config():
     config = yaml.safe_load((BENCHMARKS / "nbody.yaml").read_text())
     config["data"] |= {"valid": 20, "test": 20}
     config["model"] |= {"channels": 8, "num_layers": 1}
-    config["train"] |= {"seconds": 0.5, "batch_size": 10, "compile": False}
+    config["train"] |= {"seconds": 0.5, "batch_size": 10, "external_steps": 5, "compile": False}
     return config
 
 
@@ -52,6 +52,19 @@ def test_the_typical_acceleration_of_an_oscillation_is_known(script):
     z = torch.cos(0.5 * torch.pi * time)[None, :, None, None].expand(1, -1, 1, 3)
     part = script.Part(z, z, z[:, 0], 0.1)
     assert script.typical_acceleration(part) == pytest.approx((0.5 * torch.pi) ** 2 * 0.5**0.5, rel=0.02)
+
+
+def test_external_forces_alone_become_the_springs_to_the_plane(script, config):
+    part = script.make_part(10.0, 100, 0, config["data"])
+    torch.manual_seed(0)
+    model = script.Forecaster("Cinfv", 1, size=3 * script.typical_acceleration(part), channels=8)
+    script.learn_external_forces(model, part, config["train"] | {"external_steps": 150}, 0.1)
+    L, z = 0.3, torch.tensor([-0.5, 0.3, 0.8])
+    x = torch.stack([torch.ones(3), torch.ones(3), z], -1)[None]
+    numbers = model.external_forces(torch.full((1, 3, 1), L))
+    force = script.Forces(torch.zeros(1, 9, 9), **numbers).external(x)
+    assert force[..., :2].abs().max() < 1e-5
+    torch.testing.assert_close(force[0, :, 2], -10.0 * (z - L), atol=0.8, rtol=0.1)  # links pull too
 
 
 def test_a_row_is_trained_in_its_time(script, config):

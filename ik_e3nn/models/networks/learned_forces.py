@@ -1,5 +1,7 @@
 """Pair and external forces of a group, learned."""
 
+import math
+
 import torch
 from e3nn import o3
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from ik_e3nn.nn import EquivariantLinear
 from ik_e3nn.symmetry import SymmetryGroup
 
 SIZE = 0.1  # of pair forces over displacements: weights then change slowly beside those of other layers
+WIDEST = 12.0  # ratio of the widths of hidden units of external forces: forces may have kinks
 REACH = 4.0  # initial width of the Gaussian window of the kernel, in the unit of the positions
 
 
@@ -80,7 +83,7 @@ class ExternalForces(ExactModule):
 
     fixed: Tensor
 
-    def __init__(self, num_scalars: int, group: SymmetryGroup, *, size: float = 1.0, hidden: int = 32) -> None:
+    def __init__(self, num_scalars: int, group: SymmetryGroup, *, size: float = 1.0, hidden: int = 64) -> None:
         super().__init__()
         inputs, scalars = f"{num_scalars}x0e + 1o", f"{hidden}x0e"
         self.num_scalars, self.size = num_scalars, size
@@ -89,9 +92,15 @@ class ExternalForces(ExactModule):
         self.lift = EquivariantLinear(inputs, scalars, group, bias=True)
         self.push = EquivariantLinear(scalars, "1o", group, bias=True)
         self.slope = EquivariantLinear(inputs, "1o", group, bias=True)
-        with torch.no_grad():  # no force at first; weights that are all zero would have no gradients
+        with torch.no_grad():  # nearly no force at first
             self.push.weight.mul_(0.01)
             self.slope.weight.zero_()
+            widths = torch.logspace(0, math.log10(WIDEST), hidden)
+            sizes = [rows * columns for rows, columns in self.lift.weight_shapes()]
+            for weight in self.lift.weight.split(sizes):
+                weight.view(-1, hidden).mul_(widths)
+            for bias in () if self.lift.bias is None else self.lift.bias.parameters():
+                bias.copy_(widths * torch.randn(hidden))
 
     def forward(self, scalars: Tensor) -> dict[str, Tensor]:
         """All attributes of :class:`Forces` but ``coupling``, for scalars (B, N, num_scalars)."""
