@@ -93,14 +93,14 @@ class Forecaster(nn.Module):
             positions: (B, N, 3).
             velocities: (B, N, 3), per unit of time.
             scalars: (B, N, num_scalars).
-            elapsed: Time since the start of every system, (B,).
+            elapsed: Time since the start of every system, (B,), at least 0.
             times: Times from now, the same for all systems (T,) or not (B, T); negative in the past.
 
         Returns:
             Positions (B, T, N, 3).
 
         Raises:
-            ValueError: A tensor has another shape.
+            ValueError: A tensor has another shape, a time is not finite, or an elapsed time is negative.
         """
         self._check(positions, velocities, scalars, elapsed, times)
         times = times.expand(positions.shape[0], -1)
@@ -151,6 +151,11 @@ class Forecaster(nn.Module):
             raise ValueError(
                 f"times must have shape (T,) or ({systems}, T), with at least one time; got {tuple(times.shape)}"
             )
+        for name, tensor in {"elapsed": elapsed, "times": times}.items():
+            if not tensor.isfinite().all():
+                raise ValueError(f"{name} must be finite; got {tensor.tolist()}")
+        if (elapsed < 0).any():
+            raise ValueError(f"elapsed is the time since the start, at least 0; got {elapsed.tolist()}")
 
 
 def _pairs(particles: int, like: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:

@@ -92,8 +92,8 @@ class ExternalForces(ExactModule):
         self.lift = EquivariantLinear(inputs, scalars, group, bias=True)
         self.push = EquivariantLinear(scalars, "1o", group, bias=True)
         self.slope = EquivariantLinear(inputs, "1o", group, bias=True)
-        with torch.no_grad():  # nearly no force at first
-            self.push.weight.mul_(0.01)
+        with torch.no_grad():  # no force at first
+            self.push.weight.zero_()
             self.slope.weight.zero_()
             widths = torch.logspace(0, math.log10(WIDEST), hidden)
             sizes = [rows * columns for rows, columns in self.lift.weight_shapes()]

@@ -58,13 +58,15 @@ def test_the_order_of_particles_and_the_other_systems_do_not_matter():
     torch.testing.assert_close(forecast(model, x[:1], v[:1], s[:1]), y[:1], atol=1e-10, rtol=0)
 
 
-def test_at_first_particles_keep_nearly_their_velocity():
+def test_at_first_particles_keep_their_velocity_and_both_forces_learn():
     x, v, s = inputs()
     torch.manual_seed(0)
-    y = forecast(Forecaster("SO2", 1, channels=8).double(), x, v, s)
-    straight = torch.stack([x + t * v for t in TIMES], 1)
-    assert (y - straight).abs().max() < 0.05
-    assert (y - straight).abs().max() > 0
+    model = Forecaster("SO2", 1, channels=8).double()
+    y = forecast(model, x, v, s)
+    torch.testing.assert_close(y, torch.stack([x + t * v for t in TIMES], 1))
+    y.square().sum().backward()
+    assert model.pair_forces.linear.weight.grad.any()
+    assert model.external_forces.push.weight.grad.any()
 
 
 @pytest.mark.parametrize("group", ["Cinfv", "O3", "C1"])
@@ -137,6 +139,14 @@ def test_few_particles_are_a_system_too(particles):
     assert y.isfinite().all()
 
 
+@pytest.mark.parametrize("group", ["O3", "Cinfv"])
+def test_particles_need_no_scalars(group):
+    x, v, s = inputs()
+    torch.manual_seed(0)
+    y = forecast(Forecaster(group, channels=8).double(), x, v, s[..., :0])
+    assert y.isfinite().all()
+
+
 def test_no_passes_need_no_start():
     x, v, s = inputs()
     model = forecaster("Cinfv", passes=0)
@@ -159,6 +169,11 @@ def test_wrong_shapes_and_numbers_are_named():
     for wrong in (times[:0], times.expand(2, 2), times[0]):
         with pytest.raises(ValueError, match=r"times must have shape \(T,\) or \(3, T\), with at least one time; got"):
             model(x, v, s, elapsed, wrong)
+    with pytest.raises(ValueError, match=r"elapsed is the time since the start, at least 0; got \[1.0, 1.0, -1.0\]"):
+        model(x, v, s, torch.tensor([1.0, 1.0, -1.0], dtype=torch.float64), times)
+    for name, arguments in {"elapsed": (elapsed / 0, times), "times": (elapsed, times / 0)}.items():
+        with pytest.raises(ValueError, match=f"{name} must be finite; got .*inf"):
+            model(x, v, s, *arguments)
     with pytest.raises(ValueError, match="passes of a forecaster must be at least 0; got -1"):
         Forecaster("Cinfv", 1, passes=-1)
     with pytest.raises(ValueError, match="size of a forecaster must be positive and finite; got 0"):
