@@ -6,9 +6,10 @@
 There are five particles. Half of the pairs are joined by springs, unknown to the model, and each particle is tied to
 the plane z = 0 by a spring of the given stiffness and of known length. From positions and velocities at one time, and
 the time since the start, the network predicts positions one unit of time later. It learns pair forces, external forces
-and what the start of a trajectory looks like, and integrates the forces, backwards to the start and forwards.
-Training takes frames 20 to 39 as the present, and also compares with the positions at the start; validation and test
-have the frame 30, as in earlier work. Processor time is the budget of a training.
+and what is usual at the start of a trajectory, and integrates the forces, backwards to the start and forwards.
+
+In training the present is one of the frames around that of the test, external forces are first learned alone from the
+changes between frames, and positions at the start are compared as well. The budget of a training is processor time.
 
 The symmetry is that of the plane: rotations about z and mirrors that contain z. Groups: "Cinfv" (the right one), "O3"
 (independent of the plane), "C1" (no symmetry), or any other. The weights with the lowest validation error are tested;
