@@ -23,7 +23,6 @@ import itertools
 import json
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -139,6 +138,11 @@ def compile_parts(model: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     model.zero_grad()
 
 
+def processor_time() -> float:
+    """Seconds of this process and of what it started and waited for, such as compilers."""
+    return sum(os.times()[:4])
+
+
 def train_row(stiffness: float, group: str, seed: int, trajectories: int, config: Row) -> Row:
     """Make data, train for a given processor time, choose weights by the validation error, and test."""
     data, settings = config["data"], config["train"]
@@ -147,7 +151,7 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
     train, valid = (make_part(stiffness, n, s, data) for n, s in zip(sizes[:2], seeds[:2], strict=True))
     torch.manual_seed(seed)
     step = next(steps for highest, steps in settings["steps"].items() if stiffness <= highest)
-    begun = time.process_time()
+    begun = processor_time()
     size = settings["size"] * typical_acceleration(train)
     model = Forecaster(group, 1, size=size, step=step["step"], substeps=step["substeps"], **config["model"])
     if group != "O3":  # it has no external forces
@@ -161,13 +165,13 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
         now = torch.randint(data["frames"][0], data["frames"][1] + 1, systems.shape)
         return train.question(systems, now, torch.stack([now + data["ahead"], torch.zeros_like(now)], 1))
 
-    compiling = time.process_time()
+    compiling = processor_time()
     batches = (b for _ in itertools.count() for b in torch.randperm(trajectories).split(settings["batch_size"])
                if len(b) == settings["batch_size"])  # fmt: skip
     if settings["compile"]:
         compile_parts(model, batch_of(next(batches))[0])
     weights = torch.tensor([1.0, step["start_weight"]])
-    best, state, count, used, start, checked = math.inf, {}, 0, 0.0, time.process_time(), 0
+    best, state, count, used, start, checked = math.inf, {}, 0, 0.0, processor_time(), 0
     with tqdm(total=100, unit="%", desc=f"{stiffness:g} {group} seed {seed}") as bar:
         while used < 1:
             rate = min(1.0, (count + 1) / settings["warmup_steps"]) * (0.505 + 0.495 * math.cos(math.pi * used))
@@ -182,7 +186,7 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
             count += 1
             average.update(model, step=count)
             average.copy_buffers(model)
-            used = (time.process_time() - start) / settings["seconds"]
+            used = (processor_time() - start) / settings["seconds"]
             if int(used * settings["validations"]) > checked or used >= 1:
                 checked = int(used * settings["validations"])
                 error = mean_square_error(average.model, valid, data)
@@ -190,7 +194,7 @@ def train_row(stiffness: float, group: str, seed: int, trajectories: int, config
                     best, state = error, {k: t.clone() for k, t in average.model.state_dict().items()}
                 bar.set_postfix_str(f"valid {error:.5f}")
             bar.update(min(100, int(100 * used)) - bar.n)
-    seconds = time.process_time() - begun
+    seconds = processor_time() - begun
     average.model.load_state_dict(state)
     test = make_part(stiffness, sizes[2], seeds[2], data)
     return {
