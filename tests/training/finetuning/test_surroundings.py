@@ -137,7 +137,9 @@ def test_uncertainty_files_that_cannot_be_kept_are_refused_before_the_run(data) 
         finetune(config(method="surroundings", uncertainty="other.safetensors"))
     with pytest.raises(FileNotFoundError, match="there is no uncertainty file none.safetensors"):
         finetune(config(method="surroundings", uncertainty="none.safetensors"))
-    with pytest.raises(ConfigError, match="uncertainty is 'sure.safetensors', but has no effect, .* `ik-e3nn calibrate`"):
+    with pytest.raises(
+        ConfigError, match="uncertainty is 'sure.safetensors', but has no effect, .* `ik-e3nn calibrate`"
+    ):
         MethodConfig(method="full", uncertainty="sure.safetensors")
     assert not (data / "run").exists()
 
