@@ -253,7 +253,7 @@ A training took {min(seconds):.0f} to {max(seconds):.0f} s of processor time on 
 {chr(10).join(lines)}
 
 The larger error of the seeds of {GROUP} over that of {RIVAL}, by stiffness: {_listed(ratios)}. It is below 1 at
-{sum(r < 1 for r in ratios.values())} and at most 0.75 at {sum(r <= 0.75 for r in ratios.values())} of {len(ratios)} values.
+{sum(r < 1 for r in ratios.values())} and at most 0.75 at {sum(r <= 0.75 for r in ratios.values())} of {len(ratios)}.
 
 All starts have speeds of exactly 0.5, which the network is not told and learns; links can therefore be inferred, and
 these errors are not limited by noise.

@@ -110,5 +110,5 @@ def test_the_page_counts_what_is_below_the_paper(script, tmp_path):
     rows[-2]["test_mse"] *= 2.0  # 1.48
     script.write(rows, tmp_path / "rows.json")
     page = (tmp_path / "rows.md").read_text()
-    assert "It is below 1 at\n8 and at most 0.75 at 7 of 9 values" in page
+    assert "It is below 1 at\n8 and at most 0.75 at 7 of 9." in page
     assert json.loads((tmp_path / "rows.json").read_text()) == rows
