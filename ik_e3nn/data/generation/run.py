@@ -34,20 +34,22 @@ _RELAX_FMAX, _RELAX_STEPS = 0.03, 300
 
 
 def face_info(settings: GenerateSettings) -> tuple[dict[str, Any], str]:
-    """The lattice of the substrate's face, for ``info`` of all frames, and the section of a model in words; or nothing.
+    """What ``info`` of all frames says of a surface, and the section of a model for a lattice in words; or nothing.
+
+    Without a lattice it is the origin of the surface alone, from which readers know that a single atom is over it.
 
     Raises:
         DataError: The substrate is periodic, but no slab with the normal z, or has another lattice than the one given.
     """
+    origin = {"surface_origin": [0.0] * 3}
     if settings.substrate is None:
-        return {}, ""
+        return origin if settings.heights else {}, ""
     face = face_of(read_structure(settings.substrate))
-    if face is None and settings.surface_cell:
-        return {"surface_cell": np.reshape(settings.surface_cell, (2, 3)).tolist(), "surface_origin": [0.0] * 3}, ""
+    if face is None:
+        cell = {"surface_cell": np.reshape(settings.surface_cell, (2, 3)).tolist()} if settings.surface_cell else {}
+        return cell | origin, ""
     if settings.surface_cell:
         raise DataError("surface_cell is for substrates that are not periodic, and this one is; leave it out")
-    if face is None:
-        return {}, ""
     section = json.dumps({"group": face.group.to_config(), "inputs": ["face"]})
     return face.info, f"the substrate has the plane group {face.group.name}; train with model: {section}"
 
@@ -182,7 +184,7 @@ def isolated_atom_frames(
     info, _ = face_info(settings)
     for symbol in sorted({symbol for group in starts for atoms in group for symbol in atoms.symbols}):
         spin = round(ground_state_magnetic_moments[atomic_numbers[symbol]]) + 1
-        height = _FAR if settings.heights else 0.0
+        height = _FAR if settings.heights or settings.substrate else 0.0
         atoms = Atoms(symbol, [[0.0, 0.0, height]], info={"charge": 0, "spin": spin})
         labeler = Labeler(_calculator_for(settings, atoms))
         result = work.result(f"atom {symbol}", partial(_of_atom, atoms, labeler), f"isolated {symbol}")

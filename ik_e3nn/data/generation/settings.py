@@ -51,7 +51,8 @@ class GenerateSettings:
             the top of a substrate at z = 0 with its center at x = y = 0.
         lateral: Largest random shift in A, along x and along y, of frames over a surface.
         substrate: Structure file of a surface with atoms, which are held fixed. Frames are labeled over it, with its
-            top at z = 0, and written without its atoms and its energy. If it is periodic, the lattice of its face is
+            top at z = 0, and written without its atoms and its energy. Frames over any surface have a
+            ``surface_origin``. If the substrate is periodic, the lattice of its face is
             written as ``surface_cell`` and ``surface_origin``, for models with ``inputs: [face]``.
         surface_cell: The two lattice vectors of a substrate that is not periodic itself, such as a flake of graphene,
             as six numbers in A. The origin of the lattice is the center of the substrate.

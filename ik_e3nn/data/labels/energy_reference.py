@@ -123,7 +123,7 @@ def is_isolated(atoms: Atoms) -> bool:
     """
     if len(atoms) != 1 or atoms.info.get("charge", 0) != 0:
         return False
-    if _is_marked(atoms):
+    if is_marked(atoms):
         return True
     if any(atoms.info.get(key) is not None for key in SURFACE_FIELDS):
         return False
@@ -150,7 +150,7 @@ def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list
     """
     found = []
     for atoms, place in zip(structures, places, strict=True):
-        if not _is_marked(atoms) or not len(atoms):
+        if not is_marked(atoms) or not len(atoms):
             continue
         start = f"{place} is marked as an isolated atom ({atoms.get_chemical_formula()}), but"
         if len(atoms) > 1:
@@ -169,8 +169,13 @@ def isolation_doubts(structures: Sequence[Atoms], places: Sequence[str]) -> list
     return found
 
 
-def _is_marked(atoms: Atoms) -> bool:
-    """Whether a structure is marked as an isolated atom."""
+def is_marked(atoms: Atoms) -> bool:
+    """Whether a structure is marked as an isolated atom.
+
+    Example:
+        >>> is_marked(Atoms("H", info={"config_type": "IsolatedAtom"})), is_marked(Atoms("H"))
+        (True, False)
+    """
     return str(atoms.info.get("config_type", "")).lower().replace("_", "") == "isolatedatom"
 
 

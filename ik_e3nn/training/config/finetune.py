@@ -39,9 +39,10 @@ class MethodConfig:
         E0s: "refit" starts from isolated atoms if the data have any, otherwise from the E0s of the base, and shifts
             them by least squares so that the energies of the base fit the labels best. "data" uses only ``data.E0s``
             and the data, as in training from scratch. "base" keeps the E0s of the base, as all choices do for elements
-            that the data lack. null means "refit", but "base" if ``model.inputs`` or the method name surroundings: a
-            fit would take their energy for one of atoms, far away too. For properties, "refit" shifts the references of
-            targets that the base has so that its predictions fit the labels best, and "base" keeps them.
+            that the data lack; those of new elements come from isolated atoms in the data. null means "refit", but
+            "base" if ``model.inputs`` or the method name surroundings: a fit would take their energy for one of atoms,
+            far away too. For properties, "refit" shifts the references of targets that the base has so that its
+            predictions fit the labels best, and "base" keeps them.
         replay: Training data of the base, or similar data: some are learned again, against forgetting. Their energies
             are shifted from the E0s of the base to the new ones. If the base is a model of properties, its properties
             that have values in these data stay in the model, with the weight of a new property unless ``loss.weights``

@@ -51,7 +51,7 @@ def adapt_energies(
     elif config.references == "refit" and known:
         found = refit_reference(model, train, isolated)
     else:
-        found = base_reference(base, train.species)
+        found = base_reference(base, train.species, isolated)
     if found is not None:
         model.set_energy_reference(energies_of(model) | found.values, provenance=found.source)
     if config.references == "base":
@@ -59,18 +59,32 @@ def adapt_energies(
     warn_of_units(model, train)
 
 
-def base_reference(base: InteratomicPotential, species: Sequence[int]) -> EnergyReference:
-    """The E0s of a base.
+def base_reference(
+    base: InteratomicPotential, species: Sequence[int], isolated: LabeledSet | None = None
+) -> EnergyReference:
+    """The E0s of a base, and those of isolated atoms in the new data for elements that it lacks.
+
+    Args:
+        base: The base.
+        species: Elements of the new data.
+        isolated: Single atoms with energies.
 
     Raises:
-        ConfigError: The base has no E0 of an element.
+        ConfigError: Neither the base nor an isolated atom has the E0 of an element.
     """
-    new = unknown_symbols(species, base.species)
+    own = energies_of(base)
+    alone = {} if isolated is None else lowest_energies(isolated.structures, isolated.values["energy"])
+    more = {z: alone[z] for z in species if z not in own and z in alone}
+    new = unknown_symbols(species, [*own, *more])
     if new:
         raise ConfigError(
-            f"the base has no E0 of {new}; set finetune.E0s to 'refit', with labeled energies, or 'data'."
+            f"the base has no E0 of {new}; add an isolated atom with its energy to the data, or set finetune.E0s to "
+            "'refit', with labeled energies, or 'data'."
         )
-    return EnergyReference(energies_of(base), 0, 1.0, base.energy_reference_provenance)
+    source = base.energy_reference_provenance
+    if more:
+        source = f"E0s of the base ({source}), those of isolated atoms for {symbols_of(sorted(more))}"
+    return EnergyReference(own | more, 0, 1.0, source)
 
 
 def refit_reference(

@@ -46,7 +46,6 @@ from ik_e3nn.training.finetuning.base import (
     size_of_features,
 )
 from ik_e3nn.training.finetuning.beside import check_places, far_from, with_surroundings
-from ik_e3nn.training.finetuning.field import fit_field
 from ik_e3nn.training.finetuning.methods import adapt_weights, trained_parameters
 from ik_e3nn.training.finetuning.old_data import moved_values, read_old_data
 from ik_e3nn.training.finetuning.parts import parts_of
@@ -56,6 +55,7 @@ from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.run import run_folder
 from ik_e3nn.training.sets.prepare import TrainingData, bonded, prepare_data
 from ik_e3nn.training.sets.references import set_references, without_reference
+from ik_e3nn.training.tasks.field import fit_field
 from ik_e3nn.training.tasks.tasks import Task, spreads_of
 from ik_e3nn.user_path import user_path
 
@@ -118,7 +118,7 @@ class Finetuning(Task):
         known: Any = self.base.species
         if config.data.targets is not None:
             edges, known = body_settings(self.base)["edges"], known_elements(self.base, targets)
-        data = prepare_data(config, edges=edges, known=known)
+        data = prepare_data(config, edges=edges, known=known, inputs=self.base.inputs)
         self.new = data.sets["train"]
         self.old = read_old_data(self.config, self.base, count=len(self.new))
         if edges in ("bonds", "both"):

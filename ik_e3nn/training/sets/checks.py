@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 
 from ik_e3nn.data import LabeledSet
+from ik_e3nn.data.labels.energy_reference import is_isolated, is_marked
 from ik_e3nn.data.labels.finding import missing_labels
 from ik_e3nn.data.labels.placeholders import property_placeholders
 from ik_e3nn.data.structures.same_molecules import same_molecules
@@ -58,6 +59,27 @@ def check_sets(
         if name == "train" or isinstance(getattr(config.data, name), str | list):
             for sentence in doubts_of(one, config):
                 _log.warning("data.%s: %s", name, sentence)
+
+
+def check_single_atoms(data: LabeledSet) -> None:
+    """Raise for single atoms of which nothing says whether they are isolated or beside the surroundings of a model.
+
+    Args:
+        data: Training structures of a model that knows surroundings.
+
+    Raises:
+        DataError: Names the first one.
+    """
+    pairs = zip(data.names, data.structures, strict=True)
+    unclear = [(name, atoms) for name, atoms in pairs if is_isolated(atoms) and not is_marked(atoms)]
+    if unclear:
+        name, atoms = unclear[0]
+        raise DataError(
+            f"{name} is a single atom ({atoms.get_chemical_formula()}), and nothing says whether it is isolated or "
+            f'beside the surroundings of the model; there are {len(unclear)} like this. Set info["config_type"] to '
+            "IsolatedAtom if its energy is that of an isolated atom, which is used for E0; if it is beside the "
+            'surroundings, give their info["surface_origin"], which is [0, 0, 0] by default, in all structures'
+        )
 
 
 def doubts_of(data: LabeledSet, config: TrainConfig) -> list[str]:

@@ -15,11 +15,11 @@ from ik_e3nn.data.graphs.splits import fingerprint
 from ik_e3nn.data.labels.energy_reference import is_isolated
 from ik_e3nn.data.labels.labeled_set import joined
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.graph import Connectivity, fields
+from ik_e3nn.graph import SURROUNDINGS, Connectivity, fields
 from ik_e3nn.models import StoredModel
 from ik_e3nn.targets import mechanics_of
 from ik_e3nn.training.config.schema import DataConfig, TrainConfig
-from ik_e3nn.training.sets.checks import check_sets
+from ik_e3nn.training.sets.checks import check_sets, check_single_atoms
 from ik_e3nn.training.sets.reading import label_keys, read_data, read_set
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,11 @@ class TrainingData:
 
 
 def prepare_data(
-    config: TrainConfig, *, edges: Connectivity | None = None, known: Collection[int] = ()
+    config: TrainConfig,
+    *,
+    edges: Connectivity | None = None,
+    known: Collection[int] = (),
+    inputs: Collection[str] = (),
 ) -> TrainingData:
     """Read, check and split the data, and find bonds if the graphs are made of them.
 
@@ -69,6 +73,7 @@ def prepare_data(
         config: The whole configuration.
         edges: The kind of graphs that the model uses; None for a potential.
         known: Elements that need not be in the training set.
+        inputs: Inputs of the model, beside those of the configuration.
 
     Returns:
         The sets.
@@ -81,6 +86,8 @@ def prepare_data(
     data = config.data
     whole = read_data(data.train, config, require=config.trained)
     with_energies = "energy" in mechanics_of(config.targets)
+    if with_energies and not {*inputs, *(config.model.get("inputs") or ())}.isdisjoint(SURROUNDINGS):
+        check_single_atoms(whole)
     alone = [with_energies and is_isolated(atoms) for atoms in whole.structures]
     rest, atoms = (whole.select(np.flatnonzero(np.equal(alone, wanted))) for wanted in (False, True))
     if not len(rest):

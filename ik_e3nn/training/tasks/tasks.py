@@ -18,7 +18,7 @@ from ik_e3nn.data.graphs.splits import content_digest, inputs_digest
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
-from ik_e3nn.models import StoredModel
+from ik_e3nn.models import InteratomicPotential, StoredModel
 from ik_e3nn.models.networks.domain import domain_of
 from ik_e3nn.training.config.file import model_of
 from ik_e3nn.training.config.schema import TrainConfig
@@ -29,6 +29,7 @@ from ik_e3nn.training.run.clock import RunClock
 from ik_e3nn.training.sets.checks import warn_unused_inputs
 from ik_e3nn.training.sets.prepare import ISOLATED, TrainingData, prepare_data
 from ik_e3nn.training.sets.references import set_energy_reference, set_references
+from ik_e3nn.training.tasks.field import fit_field
 from ik_e3nn.training.tasks.model_section import check_model_arguments, seeded
 
 _log = logging.getLogger(__name__)
@@ -108,10 +109,12 @@ class Task:
         return model
 
     def scale(self, model: StoredModel) -> None:
-        """Set the constants of the model that come from the training graphs."""
+        """Set the constants of the model that come from the training graphs, and its field of surroundings."""
         neighbors = self.graphs["train"].average_neighbors()
         model.set_average_neighbors(neighbors)
         _log.info("%.1f neighbors within %.3g A", neighbors, model.r_max)
+        if isinstance(model, InteratomicPotential) and model.field is not None:
+            fit_field(model, self.data.sets["train"])
 
     def lr_factors(self, model: StoredModel) -> dict[str, float]:
         """Factors of the learning rate by names of parameters, if they are not 1."""

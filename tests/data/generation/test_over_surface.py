@@ -86,6 +86,8 @@ def test_generate_over_a_wall(tmp_path):
     assert len(isolated) == 3
     for atoms in isolated:
         assert atoms.info["REF_energy"] == pytest.approx(_emt(atoms), abs=1e-6)
+    for atoms in frames:  # a single atom over a wall is no isolated one
+        np.testing.assert_array_equal(atoms.info["surface_origin"], [0.0, 0.0, 0.0])
     for atoms in frames[3:]:
         assert 2.6 <= atoms.positions[:, 2].min() <= 7.0
         wall = atoms.copy()
@@ -104,6 +106,19 @@ def test_generate_over_a_substrate(tmp_path):
     frames = read(path, ":")
     assert [atoms.get_chemical_formula() for atoms in frames] == ["CH4"] * 3
     assert not frames[0].pbc.any()
+
+
+def test_isolated_atoms_are_far_from_the_substrate_of_frames_that_are_not_placed(tmp_path):
+    write(tmp_path / "slab.xyz", bare(fcc111("Cu", (3, 3, 2), vacuum=8.0)))
+    write(tmp_path / "start.xyz", Atoms("O", [[0.0, 0.0, 1.5]]))
+    settings = GenerateSettings(
+        output=str(tmp_path / "a.xyz"), structures=[str(tmp_path / "start.xyz")], calculator="emt", num_frames=1,
+        method="rattle", substrate=str(tmp_path / "slab.xyz"), isolated_atoms=True,
+    )  # fmt: skip
+    generate(settings)
+    isolated = read(tmp_path / "a.xyz", 0)
+    assert isolated.info["config_type"] == "IsolatedAtom"
+    assert isolated.info["REF_energy"] == pytest.approx(_emt(isolated), abs=1e-6)
 
 
 @pytest.mark.parametrize("make", [fcc100, fcc111])

@@ -353,7 +353,7 @@ def test_updates_kept_apart_predict_like_merged_ones(data) -> None:
             DataError,
             "old_domain has no labels: no structure, isolated atoms aside, has REF_energy",
         ),
-        ({"train": "all.xyz", "E0s": "base"}, ConfigError, "the base has no E0 of Cu; set finetune.E0s to 'refit'"),
+        ({"train": "all.xyz", "E0s": "base"}, ConfigError, "the base has no E0 of Cu; add an isolated atom"),
     ],
 )
 def test_mistakes_are_clear_errors(data, monkeypatch, changes, error, message) -> None:

@@ -24,11 +24,21 @@ from ik_e3nn.models import (
     with_uncertainty,
 )
 from ik_e3nn.models.uncertainty.last_layer import directions_of
-from ik_e3nn.training import DataConfig, FinetuneConfig, MethodConfig, OptimizerConfig, RunConfig, evaluate, finetune
+from ik_e3nn.training import (
+    DataConfig,
+    FinetuneConfig,
+    MethodConfig,
+    OptimizerConfig,
+    RunConfig,
+    TrainConfig,
+    evaluate,
+    finetune,
+)
 from ik_e3nn.training.config.calibrate import CalibrationSettings
 from ik_e3nn.training.finetuning.beside import check_places
 from ik_e3nn.training.finetuning.task import Finetuning
 from ik_e3nn.training.inference.evaluation import EvalSettings
+from ik_e3nn.training.tasks.tasks import Task
 from ik_e3nn.training.uncertainty.calibration import calibrate
 from tests.training.helpers import MODEL, RUN, structures
 from tests.training.kinds import potential
@@ -194,6 +204,58 @@ def test_new_elements_come_with_surroundings(data) -> None:
     torch.testing.assert_close(
         predicted(trained, far)["forces"], predicted(base, far)["forces"], rtol=1e-11, atol=1e-12
     )
+
+
+def argon_over_wall(count=40):
+    """Single atoms over a face, with the energy -0.3 exp(-z/2) cos(2 pi x / 3) eV and 5 eV at any height."""
+    rng, result = np.random.default_rng(0), []
+    for _ in range(count):
+        x, y, z = rng.uniform([0.0, 0.0, 1.5], [6.0, 6.0, 5.0])
+        k, height = 2 * np.pi / 3, -0.3 * np.exp(-z / 2)
+        forces = [height * k * np.sin(k * x), 0.0, height / 2 * np.cos(k * x)]
+        info = {"REF_energy": 5.0 + height * np.cos(k * x), "surface_cell": [[3.0, 0, 0], [0, 3.0, 0]]}
+        result.append(Atoms("Ar", [[x, y, z]], info=info))
+        result[-1].arrays["REF_forces"] = np.array([forces])
+    alone = Atoms("Ar", [[0.0, 0.0, 99.0]], info=result[0].info | {"REF_energy": 5.0, "config_type": "IsolatedAtom"})
+    return [*result, alone]
+
+
+@pytest.mark.parametrize("kind", ["finetune", "train"])
+def test_single_atoms_of_a_new_element_over_a_face(data, kind) -> None:
+    """E0 comes from the isolated atom, and the potential of the face from the fit before the training."""
+    write("argon.xyz", argon_over_wall(150))
+    face = {"group": {"plane": "pmm", "cell": [[3.0, 0.0], [0.0, 3.0]]}, "inputs": ["face"]}
+    asked = config(train="argon.xyz", model=face)
+    if kind == "finetune":
+        task = Finetuning(asked)
+        assert "isolated atoms for Ar" in task.module.model.energy_reference_provenance
+    else:
+        small = {"num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 1, "r_max": 4.0}
+        task = Task(TrainConfig(data=asked.data, model=face | small, run=asked.run))
+    model = task.module.model
+    e0 = dict(zip(model.species, model.atomic_energy.reference.tolist(), strict=True))
+    assert e0[18] == pytest.approx(5.0, abs=1e-6)
+    for atoms in argon_over_wall(20)[:-1]:
+        forces = predicted(model, atoms)["forces"].numpy()
+        np.testing.assert_allclose(forces, atoms.arrays["REF_forces"], rtol=0, atol=0.01)
+
+
+def test_single_atoms_over_a_wall_must_say_so(data) -> None:
+    """Nothing tells an atom over a wall that is at the origin by default from an isolated one."""
+    frames = [*over_wall(), Atoms("O", [[0.0, 0.0, 3.0]], info={"REF_energy": -4.0})]
+    write("single.xyz", frames)
+    message = "structure 12 of single.xyz is a single atom .O., and nothing says whether it is isolated"
+    with pytest.raises(DataError, match=message):
+        finetune(config(train="single.xyz"))
+    with pytest.raises(DataError, match=message):
+        Task(TrainConfig(data=DataConfig(train="single.xyz", valid=3), model=WALL, run=RunConfig(**RUN)))
+    frames[-1].info["config_type"] = "IsolatedAtom"
+    write("marked.xyz", frames)
+    assert len(Finetuning(config(train="marked.xyz")).data.isolated) == 1
+    for atoms in frames:
+        atoms.info |= {"surface_origin": [0.0, 0.0, 0.0], "config_type": "md"}
+    write("over.xyz", frames)
+    assert len(Finetuning(config(train="over.xyz")).data.isolated) == 0
 
 
 def test_inputs_of_the_base_stay(data) -> None:

@@ -11,7 +11,7 @@ from ase.build import molecule
 from ik_e3nn.data import LabeledSet, StructureLabels
 from ik_e3nn.graph import build_graph
 from ik_e3nn.models import InteratomicPotential, beside_surroundings
-from ik_e3nn.training.finetuning.field import fit_field
+from ik_e3nn.training.tasks.field import fit_field, rigid_motions
 
 SIZES = {"num_channels": 4, "num_layers": 1, "l_max": 1, "correlation": 1, "r_max": 4.0}
 FACE = {"plane": "p2mg", "cell": [[3.0, 0.0], [0.0, 3.0]]}
@@ -95,6 +95,33 @@ def test_errors_of_molecules_are_not_taken_for_a_field() -> None:
     far = Atoms("H", [[0.0, 0.0, 40.0]])
     graph = build_graph(far, known.r_max, dtype=torch.float64)
     assert abs(float(found(graph)["energy"] - known(graph)["energy"])) < 1e-9
+
+
+@pytest.mark.parametrize(("kind", "group"), [("surface", "Cinfv"), ("face", FACE)])
+def test_errors_inside_molecules_do_not_matter(kind, group) -> None:
+    """They have no net force and no torque, from which the field is found, in single precision too."""
+    known, found = models(kind, group)
+    structures = frames(60, vectors=kind == "face")
+    data, rng = labeled(known, structures, energies=False), np.random.default_rng(3)
+    errors = []
+    for atoms in structures:
+        noise, rigid = rng.normal(size=3 * len(atoms)), rigid_motions(atoms)
+        errors.append((noise - rigid @ (rigid.T @ noise)).reshape(-1, 3))
+    data.values["forces"] += np.concatenate(errors)
+    before = force_error(known, found, structures)
+    fit_field(found.float(), data)
+    assert np.std(errors) > 0.5
+    assert force_error(known, found.double(), structures) < 0.03 * before
+
+
+def test_rigid_motions_do_not_change_distances() -> None:
+    atoms = molecule("C2H6")
+    for motion in rigid_motions(atoms).T.reshape(-1, len(atoms), 3):
+        moved = atoms.copy()
+        moved.positions += 1e-6 * motion
+        np.testing.assert_allclose(moved.get_all_distances(), atoms.get_all_distances(), rtol=0, atol=1e-11)
+    atoms.pbc = True  # a rotation of a crystal against its cell is no rigid motion
+    assert rigid_motions(atoms).shape == (24, 3)
 
 
 def test_elements_without_data_feel_no_field_and_noise_makes_none() -> None:
