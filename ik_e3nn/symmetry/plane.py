@@ -12,6 +12,7 @@ from ik_e3nn.symmetry.group import SymmetryGroup
 MOST_OPERATIONS = 192  # products of generators that are more are no group of a lattice of this cell
 SAME_SHIFT = 1e-3  # of fractional coordinates; operations that spglib finds in a relaxed slab are not exact
 NEAR_FRACTION = 0.01  # of shifts from multiples of 1/12, for slabs that are not exactly symmetric
+ROUNDING = 1e-14  # strain up to which a given cell is kept, so that a stored group is read as the same
 LARGEST_STRAIN = 0.01  # between a given cell and the nearest one that has the symmetry
 
 _E, _TURN2 = [[1, 0], [0, 1]], [[-1, 0], [0, -1]]
@@ -342,7 +343,7 @@ def _wrapped(u: Tensor) -> Tensor:
 
 
 def _symmetric(cell: Tensor, rotations: Tensor, name: str) -> Tensor:
-    """The cell that the rotations map exactly onto itself, with the first vector in the given direction."""
+    """The cell that the rotations map onto itself, to rounding, with the first vector in the given direction."""
     metric = cell @ cell.T  # of fractional coordinates: |r|^2 = u^T metric u
     symmetric = (rotations.mT @ metric @ rotations).mean(0)
     length = math.sqrt(symmetric[0, 0])
@@ -357,4 +358,4 @@ def _symmetric(cell: Tensor, rotations: Tensor, name: str) -> Tensor:
             "that has; a square cell is expected for p4, p4m and p4g, a hexagonal one for p3... and p6..., a "
             "rectangular one for pm, pg, cm, pmm, pmg, pgg and cmm"
         )
-    return exact
+    return cell if strain < ROUNDING else exact

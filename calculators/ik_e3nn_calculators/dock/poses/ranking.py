@@ -117,7 +117,7 @@ def site(host: Host, positions: FloatArray) -> str:
         return ""
     u = positions.mean(axis=0) @ np.linalg.pinv(np.asarray(host.lattice))
     images = host.plane.rotations.numpy() @ u + host.plane.shifts.numpy()
-    images = np.round(images, 2) % 1.0
+    images = np.round(np.round(images, 2) % 1.0, 2)  # equal numbers, so that the order is that of what is printed
     first = images[np.lexsort((images[:, 1], images[:, 0]))[0]]
     return f"{first[0]:.2f} {first[1]:.2f}"
 
