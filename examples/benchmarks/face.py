@@ -1,9 +1,10 @@
 """Molecules over crystal faces without atoms: a model that knows the lattice against one that only knows the normal.
 
-    python examples/benchmarks/face.py --work WORK [--minutes 6] [--cases xenon111 xenon100 copper100 graphene]
+    python examples/benchmarks/face.py --work WORK [--minutes 1] [--cases xenon111 xenon100 copper100 graphene]
 
 Data: molecules over rigid slabs, by ``ik-e3nn data generate --substrate``, which leaves the atoms of the slab out. One
-half of the frames is put at random places, the other is dynamics of adsorbed molecules. Xenon is a crystal of
+half of the frames is put at random places, the other is dynamics of adsorbed molecules (over graphene, which is costly,
+both halves are put at random places, the second near the face). Xenon is a crystal of
 Lennard-Jones atoms, see ``lj_slab.py``, copper is that of ASE's EMT, and graphene is GFN2-xTB. A flat model predicts
 no force along the face, so that its error there needs no training; ``--models face flat`` trains one as well, with the
 same hyperparameters and processor time. For xenon, sites, heights and barriers are compared with the reference, and
@@ -34,7 +35,7 @@ from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 
 OUTPUT = Path(__file__).parent / "results" / "face.json"
 MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
-LR = 0.05
+LR, BASE_LR = 0.05, 0.001  # from scratch; from the base with a fitted field, near what is to be found
 FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 1.0, 200.0
 Row = dict[str, Any]
 
@@ -50,6 +51,10 @@ class Case(NamedTuple):
         adsorbed: Height at which dynamics of adsorbed molecules begin, in A.
         contact: Frames with an atom below this height count as in contact, in A.
         frames: Training frames for each molecule.
+        tests: Test frames for each molecule.
+        near: For costly references: heights of the second half of the frames, which then are no dynamics, in A.
+        base: Whether the model starts from the base that comes with the package, which knows GFN2-xTB.
+        interval: Steps of the dynamics between frames.
     """
 
     slab: Atoms
@@ -59,6 +64,10 @@ class Case(NamedTuple):
     adsorbed: float
     contact: float
     frames: int = 200
+    tests: int = 200
+    near: tuple[float, float] | None = None
+    base: bool = True
+    interval: int = 50
 
 
 def slab(atoms: Atoms) -> Atoms:
@@ -73,17 +82,25 @@ CASES = {
         slab(fcc111("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 12.0), 3.5, 4.2
     ),
     "xenon100": Case(
-        slab(fcc100("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 12.0), 3.5, 4.2
+        slab(fcc100("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 12.0), 3.5, 4.2,
+        interval=20,
     ),
-    "copper100": Case(slab(fcc100("Cu", (5, 5, 3), vacuum=8.0)), "emt", {"nitrogen": "N#N"}, (1.6, 12.0), 2.0, 2.6),
+    "copper100": Case(
+        slab(fcc100("Cu", (5, 5, 3), vacuum=8.0)), "emt", {"nitrogen": "N#N"}, (1.6, 12.0), 2.0, 2.6, base=False,
+        interval=20,
+    ),
     "graphene": Case(
-        slab(graphene("C2", size=(4, 4, 1), vacuum=8.0)), "gfn2-xtb", {"water": "O"}, (2.0, 12.0), 2.6, 3.0, 120
+        slab(graphene("C2", size=(4, 4, 1), vacuum=8.0)), "gfn2-xtb", {"water": "O"}, (2.0, 12.0), 2.6, 3.0, 80, 40,
+        near=(2.1, 3.2),
     ),
 }  # fmt: skip
 SITES = {
     "xenon111": {"top": (0, 0), "bridge": (0.5, 0), "fcc hollow": (1 / 3, 1 / 3), "hcp hollow": (2 / 3, 2 / 3)},
     "xenon100": {"top": (0, 0), "bridge": (0.5, 0), "hollow": (0.5, 0.5)},
 }
+
+
+FLOWN = "xenon111"  # where benzene moves at constant energy
 
 
 def run(words: list[str]) -> None:
@@ -110,22 +127,29 @@ def generate(work: Path, name: str) -> None:
         atoms.positions[:, 2] += case.adsorbed - atoms.positions[:, 2].min()
         ase.io.write(work / f"start_{molecule}.xyz", atoms, format="extxyz")
     lateral = float(np.abs(suggest_face(case.slab).cell).sum())
-    for part, count, seed in (("train", case.frames, 0), ("valid", 40, 1), ("test", 200, 2)):
+    for part, count, seed in (
+        ("train", case.frames, 0),
+        ("valid", 20 if case.near else 40, 1),
+        ("test", case.tests, 2),
+    ):
         for kind in ("random", "adsorbed"):
             path = work / f"{part}_{kind}.xyz"
             if path.exists():
                 continue
             words = ["data", "generate", "--output", str(path), "--substrate", str(work / "slab.xyz")]
             words += ["--calculator", case.calculator, "--num_frames", str(count // 2), "--seed", str(seed)]
-            words += ["--temperatures", "[150, 300]", "--relax", "false", "--timestep", "1"]
-            if kind == "random":
+            heights = case.heights if kind == "random" else case.near
+            if heights:
                 words += ["--smiles", json.dumps(list(case.molecules.values())), "--num_conformers", "1"]
-                words += ["--heights", json.dumps(case.heights), "--lateral", f"{lateral:.3f}"]
-                words += ["--interval", "5", "--equilibration", "20"]
+                words += ["--heights", json.dumps(heights), "--lateral", f"{lateral:.3f}"]
             else:
                 starts = [str(work / f"start_{molecule}.xyz") for molecule in case.molecules]
-                words += ["--structures", json.dumps(starts), "--interval", "20" if name == "graphene" else "50"]
-                words += ["--equilibration", "100"]
+                words += ["--structures", json.dumps(starts)]
+            if case.near:
+                words += ["--method", "rattle"]
+            else:
+                words += ["--temperatures", "[150, 300]", "--relax", "false", "--timestep", "1", "--equilibration"]
+                words += ["20", "--interval", "5"] if heights else ["100", "--interval", str(case.interval)]
             run([*words, "--isolated_atoms", "true"] if part == "train" else words)
 
 
@@ -140,13 +164,17 @@ def train(work: Path, name: str, model: str, seed: int, minutes: float) -> Row:
                for part in ("train", "valid")},
             "run.output": folder, "run.overwrite": True, "run.max_epochs": 10_000, "run.max_minutes": minutes,
             "run.clock": "cpu", "run.seed": seed, "run.device": "cpu", "run.batch_size": 5, "run.progress": False,
-            "run.num_threads": 1, "optimizer.lr": LR, "model.group": json.dumps(group) if model == "face" else "Cinfv",
+            "run.num_threads": 1, "model.group": json.dumps(group) if model == "face" else "Cinfv",
             "model.inputs": json.dumps(["face" if model == "face" else "surface"]),
         }  # fmt: skip
-        settings |= {f"model.{key}": value for key, value in MODEL.items()}
+        if CASES[name].base:
+            settings["optimizer.lr"] = BASE_LR
+        else:
+            settings |= {"optimizer.lr": LR} | {f"model.{key}": value for key, value in MODEL.items()}
         config = work / f"{folder.name}.yaml"
         config.write_text("{}\n")
-        run(["train", str(config), *(f"--{key}={value}" for key, value in settings.items())])
+        words = ["finetune", "base"] if CASES[name].base else ["train"]
+        run([*words, str(config), *(f"--{key}={value}" for key, value in settings.items())])
     if not result.exists():
         metrics = json.loads((folder / "metrics.json").read_text())
         row = {"case": name, "model": model, "seed": seed, "train_seconds": metrics["seconds"]}
@@ -286,8 +314,8 @@ def flight(work: Path, name: str, model: Path) -> Row:
 def differences(rows: list[Row]) -> list[Row]:
     """Errors of the model for every case and molecule: adsorption, heights, and energies between sites."""
     found = []
-    for case, molecule in dict.fromkeys((row["case"], row["molecule"]) for row in rows):
-        own = [row for row in rows if (row["case"], row["molecule"]) == (case, molecule)]
+    for case, molecule, seed in dict.fromkeys((row["case"], row["molecule"], row["seed"]) for row in rows):
+        own = [row for row in rows if (row["case"], row["molecule"], row["seed"]) == (case, molecule, seed)]
         of = {m: {row["site"]: row[f"{m}_meV"] for row in own} for m in ("reference", "model")}
         best = {m: min(of[m], key=of[m].__getitem__) for m in of}
         lowest = of["reference"][best["reference"]]
@@ -295,6 +323,7 @@ def differences(rows: list[Row]) -> list[Row]:
         found.append({
             "case": case,
             "molecule": molecule,
+            "seed": seed,
             "site_is_right": of["reference"][best["model"]] - lowest < 1.0,
             "site": best["reference"],
             "binding_meV": lowest,
@@ -332,40 +361,43 @@ def text(rows: list[Row], between: list[Row], places: list[Row], dynamics: list[
     lines = [
         "# Molecules over crystal faces without atoms\n",
         "Made by `face.py`: molecules over rigid slabs, whose atoms are left out. The model of the face knows its "
-        "lattice and plane group; a flat one (`Cinfv`) knows only the normal and predicts no force along the face, "
-        "whatever it is trained on: its error is all of the force that there is. Errors are root mean squares over "
-        "frames that no model has seen; forces along the face are those on whole molecules in contact.\n",
+        "lattice and plane group, and begins with the field on single atoms that fits the training frames best. Models "
+        "start from the base model of the package and are trained as a whole, if the reference is that of the base; "
+        "the others are trained from scratch. A flat model (`Cinfv`) knows only the normal and predicts no force "
+        "along the face, whatever it is trained on: its error is all of the force that there is. Errors are root mean "
+        "squares over frames that no model has seen; forces along the face are those on whole molecules in contact.\n",
         f"![errors, sites and a path](results/{output.stem}.png)\n",
-        "| face | model | processor time (s) | along the face (meV/A) | there are | along the normal | all forces | "
-        "energy (meV/atom) |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| face | model | base | seed | processor time (s) | along the face (meV/A) | there are | along the normal | "
+        "all forces | energy (meV/atom) |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     keys = ("lateral_force_rmse", "lateral_force_rms", "normal_force_rmse", "force_rmse")
     lines += [
-        f"| {r['case']} | {r['model']} | {r['train_seconds']:.0f} | "
+        f"| {r['case']} | {r['model']} | {'yes' if CASES[r['case']].base else 'no'} | {r['seed']} | "
+        f"{r['train_seconds']:.0f} | "
         f"{' | '.join(format(r[f'{key}_meV_per_A'], '.3g') for key in keys)} | {r['energy_rmse_meV_per_atom']:.2g} |"
         for r in rows
     ]
     lines += [
         "\nMolecules relaxed with their center held at a site; energies relative to the molecule far away. Errors are "
-        "the largest over all sites. The barrier is that between hollows, at the bridge.\n",
-        "| face | molecule | best site | found | binding (meV) | error at sites | barrier | error | height error (A) | "
-        "minimum off by (A) |",
-        "|---|---|---|---|---:|---:|---:|---:|---:|---:|",
+        "the largest over all sites. The barrier is that at the bridge.\n",
+        "| face | molecule | seed | best site | found | binding (meV) | error at sites | barrier | error | "
+        "height error (A) | minimum off by (A) |",
+        "|---|---|---:|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {r['case']} | {r['molecule']} | {r['site']} | {'yes' if r['site_is_right'] else 'no'} | "
+        f"| {r['case']} | {r['molecule']} | {r['seed']} | {r['site']} | {'yes' if r['site_is_right'] else 'no'} | "
         f"{r['binding_meV']:.1f} | {r['site_energy_error_meV']:.2f} | {r['barrier_meV']:.2f} | "
         f"{r['barrier_error_meV']:.2f} | {r['height_error_A']:.3f} | {r['minimum_apart_A']:.3f} |"
         for r in between
     ]
     lines += [
-        "\n| face | molecule | site | reference (meV) | model | height (A) | model |",
-        "|---|---|---|---:|---:|---:|---:|",
+        "\n| face | molecule | seed | site | reference (meV) | model | height (A) | model |",
+        "|---|---|---:|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {r['case']} | {r['molecule']} | {r['site']} | {r['reference_meV']:.1f} | {r['model_meV']:.1f} | "
-        f"{r['reference_height_A']:.3f} | {r['model_height_A']:.3f} |"
+        f"| {r['case']} | {r['molecule']} | {r['seed']} | {r['site']} | {r['reference_meV']:.1f} | "
+        f"{r['model_meV']:.1f} | {r['reference_height_A']:.3f} | {r['model_height_A']:.3f} |"
         for r in places
     ]
     lines += [
@@ -414,7 +446,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--cases", nargs="+", default=list(CASES))
     parser.add_argument("--models", nargs="+", default=["face"])
-    parser.add_argument("--minutes", type=float, default=6.0, help="processor time of each training")
+    parser.add_argument("--minutes", type=float, default=1.0, help="processor time of each training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--output", type=Path, default=OUTPUT)
     args = parser.parse_args()
@@ -428,11 +460,12 @@ def main() -> None:
                 row = train(work, name, model, seed, args.minutes)
                 tqdm.write(f"{name:10s} {model} {row['lateral_force_rmse_meV_per_A']:7.2f} meV/A along the face")
                 rows.append(row)
-        trained = work / f"face_seed{args.seeds[0]}" / "model.safetensors"
-        if name in SITES:
-            places += sites(work, name, trained)
-        if name == "xenon111":
-            dynamics.append(flight(work, name, trained))
+            if name in SITES:
+                trained = work / f"face_seed{seed}" / "model.safetensors"
+                places += [row | {"seed": seed} for row in sites(work, name, trained)]
+    if FLOWN in args.cases:
+        work = args.work.resolve() / FLOWN
+        dynamics.append(flight(work, FLOWN, work / f"face_seed{args.seeds[0]}" / "model.safetensors"))
     report(rows, places, dynamics, args.output)
 
 

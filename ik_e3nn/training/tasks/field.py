@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 MOST = 2000  # structures, evenly chosen from larger sets
 FLOOR = 1e-8  # (eV/A)^2 or eV^2, least variance of a kind: labels are no more precise
 ROUNDING = 1e-12  # least variance of the weights that data tell nothing of, relative to those known best
-ROUNDS, SETTLED = 50, 1e-3  # of the fit, and the relative change of its variances after which it ends
+ROUNDS, SETTLED = 15, 1e-2  # of the fit, and the relative change of its variances after which it ends
 
 
 def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
@@ -54,7 +54,10 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
     graphs = StructureDataset(data, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
     left = predict(model, graphs).values
     field = copy.deepcopy(cast(PlaceEmbedding, model.field)).double()
-    columns, start = float(model.atomic_energy.scale) * _columns(field), 0
+    present = model.species_table.cpu()[data.species]
+    columns = float(model.atomic_energy.scale) * _columns(field)
+    felt = columns[present].abs().amax((0, 1)) > 0  # weights of elements in the data
+    columns, start = columns[:, :, felt], 0
     kinds = sorted({atoms.get_chemical_formula() for atoms in data.structures})
     sums = [_Sums(columns.shape[2] + len(kinds)) for _ in range(3)]
     for atoms, (forces, energy), predicted in zip(data.structures, _labels(data), left["energy"], strict=True):
@@ -70,8 +73,10 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
             sums[2].add(rows - rigid @ (rigid.T @ rows), values - rigid @ (rigid.T @ values), 3 * n - rigid.shape[1])
         start += n
     weights, errors = _fitted(sums, free=len(kinds))
+    whole = torch.zeros(len(felt), dtype=torch.float64)
+    whole[felt] = torch.from_numpy(weights)
     with torch.no_grad():
-        cast(PlaceEmbedding, model.field).linear.weight.copy_(torch.from_numpy(weights))
+        cast(PlaceEmbedding, model.field).linear.weight.copy_(whole)
     _log.info(
         "external field fitted to %d structures; it leaves standard deviations of %.2g eV/atom in energies, %.2g eV/A "
         "in net forces and torques, and %.2g eV/A in other forces", len(data), *errors,

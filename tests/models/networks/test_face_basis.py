@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ik_e3nn.blocks.face import DECAY, FaceBasis
+from ik_e3nn.blocks.face_basis import DECAY, FaceBasis
 from ik_e3nn.symmetry import PlaneGroup, representation_matrix
 from ik_e3nn.symmetry.plane import GENERATORS
 
