@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 import numpy as np
@@ -15,6 +17,7 @@ from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.data import LabeledSet, StructureDataset
 from ik_e3nn.graph import fields, surface_vectors
+from ik_e3nn.listing import listed
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.inference.prediction import predict
 
@@ -23,20 +26,22 @@ _log = logging.getLogger(__name__)
 MOST = 2000  # structures, evenly chosen from larger sets
 FLOOR = 1e-8  # (eV/A)^2 or eV^2, least variance of a kind: labels are no more precise
 ROUNDING = 1e-12  # least variance of the weights that data tell nothing of, relative to those known best
+CONSTANTS = 1e-4  # eV^2, first variance of the constants: where data leave it open, energy is that of the field
+UNSURE = 0.1  # eV, standard deviation of a constant by the data alone
 ROUNDS, SETTLED = 15, 1e-2  # of the fit, and the relative change of its variances after which it ends
 
 
-def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
+def fit_field(model: InteratomicPotential, train: LabeledSet) -> dict[str, float]:
     r"""Set the external field of a model, in place, to the best one for the energies and forces that it leaves.
 
-    .. math:: \min_w \sum_g \frac{|r_g(w)|^2}{\sigma_g^2} + \frac{|w|^2}{\tau^2}
+    .. math:: \min_{w, b} \sum_g \frac{|r_g(w, b)|^2}{\sigma_g^2} + \frac{|w|^2}{\tau^2} + \frac{|b|^2}{\beta^2}
 
     The field U is linear in its weights w, and so are three kinds g of residuals r: energies per atom, up to a constant
-    for every composition, which is an error of the model for molecules alone and not used further; forces along rigid
-    motions of a structure, which are its net force and torque; and all other forces. The last contain all errors of the
-    model inside molecules, and the second none, because these errors turn and move with a molecule. The variances of
-    the kinds and of the weights maximize the evidence (D. J. C. MacKay, Neural Comput. 4, 415 (1992)), so that noise
-    makes no field, and a model that knows nothing of molecules yet gets its field from net forces and torques.
+    b for every composition, which is an error of the model for molecules alone; forces along rigid motions of a
+    structure, which are its net force and torque; and all other forces. The last contain all errors of the model inside
+    molecules, and the second none, because these errors turn and move with a molecule. The variances of the kinds, of
+    the weights and of the constants maximize the evidence (D. J. C. MacKay, Neural Comput. 4, 415 (1992)), so that
+    noise makes no field, and a model that knows nothing of molecules yet gets its field from net forces and torques.
 
     If the training finds the field, at the same time as the effect of positions on interactions, the one makes up for
     errors of the other, but not for other molecules: over graphite, wall energies of furan and toluene were off by 70
@@ -45,11 +50,14 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
     Args:
         model: A model that feels no surroundings yet.
         train: Structures with energies or forces.
+
+    Returns:
+        The constants b in eV, by formula.
     """
     data = train.with_mechanics()
     known = np.flatnonzero([bool(np.isfinite(f).all() or np.isfinite(e)) for f, e in _labels(data)])
     if not len(known):
-        return
+        return {}
     data = data.select(known[np.linspace(0, len(known) - 1, min(len(known), MOST)).astype(int)])
     graphs = StructureDataset(data, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
     left = predict(model, graphs).values
@@ -72,7 +80,7 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
             sums[1].add(rigid.T @ rows, rigid.T @ values, rigid.shape[1])
             sums[2].add(rows - rigid @ (rigid.T @ rows), values - rigid @ (rigid.T @ values), 3 * n - rigid.shape[1])
         start += n
-    weights, errors = _fitted(sums, free=len(kinds))
+    (weights, constants), errors, unsure = _fitted(sums, free=len(kinds))
     whole = torch.zeros(len(felt), dtype=torch.float64)
     whole[felt] = torch.from_numpy(weights)
     with torch.no_grad():
@@ -81,6 +89,19 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
         "external field fitted to %d structures; it leaves standard deviations of %.2g eV/atom in energies, %.2g eV/A "
         "in net forces and torques, and %.2g eV/A in other forces", len(data), *errors,
     )  # fmt: skip
+    open_ones = [kind for kind, std in zip(kinds, unsure, strict=True) if std > UNSURE]
+    if open_ones:
+        _log.warning(
+            "the structures of %s are so near the surroundings that their energies do not tell the zero of the field; "
+            "binding energies rely on the model for molecules alone: add structures far away", listed(open_ones),
+        )  # fmt: skip
+    return dict(zip(kinds, constants.tolist(), strict=True))
+
+
+def without(data: LabeledSet, errors: Mapping[str, float]) -> LabeledSet:
+    """Labeled structures whose energies lack what ``fit_field`` found to be errors of molecules alone, by formula."""
+    found = [errors.get(atoms.get_chemical_formula(), 0.0) for atoms in data.structures]
+    return replace(data, values={**data.values, "energy": data.values["energy"] - np.array(found)})
 
 
 def places_of(atoms: Atoms, surroundings: Surroundings) -> tuple[FloatArray, FloatArray]:
@@ -180,27 +201,32 @@ class _Sums:
         return float(self.square - 2 * w @ self.vector + w @ self.matrix @ w)
 
 
-def _fitted(sums: list[_Sums], free: int) -> tuple[FloatArray, FloatArray]:
-    """Weights, without the last ones, which have no prior, and the standard deviation of every kind of residuals."""
+def _fitted(sums: list[_Sums], free: int) -> tuple[list[FloatArray], FloatArray, FloatArray]:
+    """The weights and the constants, which come last, and standard deviations: of residuals by kind, and of constants.
+
+    The latter are those of the constants by the data alone, without a prior.
+    """
     size = len(sums[0].vector)
     seen = np.flatnonzero(np.sum([one.matrix.diagonal() for one in sums], axis=0))
     sums = [one.of(seen) for one in sums]
-    priced = seen < size - free
+    groups = [seen < size - free, seen >= size - free]
     variances = np.array([max(one.square / max(one.count, 1), FLOOR) for one in sums])
-    prior, w = 1.0, np.zeros(len(seen))
+    priors, w = np.array([1.0, CONSTANTS]), np.zeros(len(seen))
     for _ in range(ROUNDS):
-        before = np.array([*variances, prior])
+        before = np.array([*variances, *priors])
         known = np.sum([one.matrix / v for one, v in zip(sums, variances, strict=True)], axis=0)
-        prior = min(prior, 1 / (ROUNDING * known.trace() + 1e-300))
-        inverse = np.linalg.inv(known + np.diag(np.where(priced, 1 / prior, 1e-9)))
+        priors[0] = min(priors[0], 1 / (ROUNDING * known.trace() + 1e-300))
+        inverse = np.linalg.inv(known + np.diag(np.where(groups[0], *(1 / priors))))
         w = inverse @ np.sum([one.vector / v for one, v in zip(sums, variances, strict=True)], axis=0)
         for k, one in enumerate(sums):
             used = float((inverse * one.matrix).sum()) / variances[k]  # parameters that this kind determines
             variances[k] = max(one.left(w) / max(one.count - used, 1.0), FLOOR)
-        determined = priced.sum() - inverse.diagonal()[priced].sum() / prior
-        prior = max(float(w[priced] @ w[priced]) / max(determined, 1e-3), FLOOR)
-        if np.abs(np.array([*variances, prior]) / before - 1).max() < SETTLED:
+        for k, group in enumerate(groups):
+            determined = group.sum() - inverse.diagonal()[group].sum() / priors[k]
+            priors[k] = max(float(w[group] @ w[group]) / max(determined, 1e-3), FLOOR)
+        if np.abs(np.array([*variances, *priors]) / before - 1).max() < SETTLED:
             break
-    weights = np.zeros(size)
-    weights[seen] = w
-    return weights[: size - free], variances**0.5
+    by_data = np.linalg.inv(known + np.diag(np.where(groups[0], 1 / priors[0], 1e-9)))
+    unknowns, unsure = np.zeros(size), np.zeros(size)
+    unknowns[seen], unsure[seen] = w, by_data.diagonal() ** 0.5
+    return np.split(unknowns, [size - free]), variances**0.5, unsure[size - free :]

@@ -90,7 +90,11 @@ def test_forces_suffice_and_so_do_energies(options, least) -> None:
 def test_errors_of_molecules_are_not_taken_for_a_field() -> None:
     """An energy that is wrong by a constant at every height is an error of the base."""
     known, found = models("surface", "Cinfv")
-    fit_field(found, labeled(known, frames(30), bias=0.4))
+    far = frames(5)
+    for atoms in far:
+        atoms.positions[:, 2] += 40.0
+    errors = fit_field(found, labeled(known, frames(30) + far, bias=0.4))
+    assert errors == {"H2O": pytest.approx(0.4, abs=1e-3)}
     assert force_error(known, found, frames(30)) < 1e-2
     far = Atoms("H", [[0.0, 0.0, 40.0]])
     graph = build_graph(far, known.r_max, dtype=torch.float64)
@@ -145,3 +149,26 @@ def test_without_labels_the_field_stays_zero(caplog) -> None:
         fit_field(found, labeled(known, frames(3), energies=False, forces=False))
     assert not found.field.linear.weight.any()
     assert not caplog.text
+
+
+def test_frames_near_a_wall_alone_do_not_give_its_energy_to_molecules(caplog) -> None:
+    """Without frames far away, a constant of the composition fits as well as a field that does not vanish nearby."""
+    known, found = models("surface", "Cinfv")
+
+    def near(count):
+        structures = frames(count)
+        for atoms in structures:
+            atoms.positions[:, 2] += 1.0 - atoms.positions[:, 2].min()
+        return structures
+
+    data = labeled(known, near(40))
+    fit_field(found, data)
+    assert "structures of H2O are so near the surroundings that their energies do not tell the zero" in caplog.text
+    graphs = [build_graph(atoms, known.r_max, dtype=torch.float64) for atoms in near(10)]
+    alone = [build_graph(atoms, known.r_max, dtype=torch.float64) for atoms in [molecule("H2O")]]
+    alone[0]["positions"][:, 2] += 60.0
+    wanted, got = (
+        torch.cat([model(graph)["energy"] - model(alone[0])["energy"] for graph in graphs]) for model in (known, found)
+    )
+    assert wanted.abs().min() > 0.1
+    torch.testing.assert_close(got, wanted, atol=0.02, rtol=0.02)
