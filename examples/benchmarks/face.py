@@ -4,11 +4,12 @@
 
 Data: molecules over rigid slabs, by ``ik-e3nn data generate --substrate``, which leaves the atoms of the slab out. One
 half of the frames is put at random places, the other is dynamics of adsorbed molecules (over graphene, which is costly,
-both halves are put at random places, the second near the face). Xenon is a crystal of
-Lennard-Jones atoms, see ``lj_slab.py``, copper is that of ASE's EMT, and graphene is GFN2-xTB. A flat model predicts
-no force along the face, so that its error there needs no training; ``--models face flat`` trains one as well, with the
-same hyperparameters and processor time. For xenon, sites, heights and barriers are compared with the reference, and
-benzene moves over the face for 10 ps at constant energy. Finished parts are stored in the work folder and skipped.
+both halves are put at random places, the second near the face). Xenon is a crystal of Lennard-Jones atoms, see
+``lj_slab.py``, copper is that of ASE's EMT, and graphene is GFN2-xTB. The models are "field", the base model of the
+package with a fitted field on single atoms, and "face", which starts from that and is trained. A flat model predicts no
+force along the face, so that its error there needs no training; ``--models face flat`` trains one as well. For xenon,
+sites, heights and barriers are compared with the reference, and argon moves over the face for 10 ps at constant energy.
+Finished parts are stored in the work folder and skipped.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 OUTPUT = Path(__file__).parent / "results" / "face.json"
 MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
 LR, BASE_LR = 0.05, 0.001  # from scratch; from the base with a fitted field, near what is to be found
+STILL = 1e-7  # learning rate at which only the fit of the field before the training counts
 FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 1.0, 200.0
 Row = dict[str, Any]
 
@@ -79,18 +81,18 @@ def slab(atoms: Atoms) -> Atoms:
 XENON = {"argon": "[Ar]", "benzene": "c1ccccc1"}
 CASES = {
     "xenon111": Case(
-        slab(fcc111("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 12.0), 3.5, 4.2
+        slab(fcc111("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 20.0), 3.5, 4.2
     ),
     "xenon100": Case(
-        slab(fcc100("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 12.0), 3.5, 4.2,
+        slab(fcc100("Xe", (1, 1, 4), a=6.13, vacuum=8.0)), "lj_slab:XenonSlab", XENON, (2.8, 20.0), 3.5, 4.2, 100, 60,
         interval=20,
     ),
     "copper100": Case(
-        slab(fcc100("Cu", (5, 5, 3), vacuum=8.0)), "emt", {"nitrogen": "N#N"}, (1.6, 12.0), 2.0, 2.6, base=False,
-        interval=20,
+        slab(fcc100("Cu", (5, 5, 3), vacuum=8.0)), "emt", {"nitrogen": "N#N"}, (1.6, 12.0), 2.0, 2.6, 100, 60,
+        base=False, interval=20,
     ),
     "graphene": Case(
-        slab(graphene("C2", size=(4, 4, 1), vacuum=8.0)), "gfn2-xtb", {"water": "O"}, (2.0, 12.0), 2.6, 3.0, 80, 40,
+        slab(graphene("C2", size=(4, 4, 1), vacuum=8.0)), "gfn2-xtb", {"water": "O"}, (2.0, 12.0), 2.6, 3.0, 60, 20,
         near=(2.1, 3.2),
     ),
 }  # fmt: skip
@@ -100,7 +102,7 @@ SITES = {
 }
 
 
-FLOWN = "xenon111"  # where benzene moves at constant energy
+FLOWN, FLYING = "xenon111", "argon"  # what moves at constant energy, and where
 
 
 def run(words: list[str]) -> None:
@@ -154,7 +156,15 @@ def generate(work: Path, name: str) -> None:
 
 
 def train(work: Path, name: str, model: str, seed: int, minutes: float) -> Row:
-    """Errors of one model, "face" or "flat", from the work folder if available."""
+    """Errors of one model from the work folder if available.
+
+    Args:
+        work: The folder of the case.
+        name: The case.
+        model: "field" (the base, to which only the field on single atoms is fitted), "face" (trained) or "flat".
+        seed: Random seed.
+        minutes: Processor time of the training.
+    """
     folder = work / f"{model}_seed{seed}"
     result, file = folder.with_suffix(".json"), folder / "model.safetensors"
     group: Any = suggest_face(centered(ase.io.read(work / "slab.xyz"))).group.to_config()
@@ -164,10 +174,12 @@ def train(work: Path, name: str, model: str, seed: int, minutes: float) -> Row:
                for part in ("train", "valid")},
             "run.output": folder, "run.overwrite": True, "run.max_epochs": 10_000, "run.max_minutes": minutes,
             "run.clock": "cpu", "run.seed": seed, "run.device": "cpu", "run.batch_size": 5, "run.progress": False,
-            "run.num_threads": 1, "model.group": json.dumps(group) if model == "face" else "Cinfv",
-            "model.inputs": json.dumps(["face" if model == "face" else "surface"]),
+            "run.num_threads": 1, "model.group": "Cinfv" if model == "flat" else json.dumps(group),
+            "model.inputs": json.dumps(["surface" if model == "flat" else "face"]),
         }  # fmt: skip
-        if CASES[name].base:
+        if model == "field":
+            settings |= {"finetune.method": "surroundings", "optimizer.lr": STILL, "run.max_epochs": 1}
+        elif CASES[name].base:
             settings["optimizer.lr"] = BASE_LR
         else:
             settings |= {"optimizer.lr": LR} | {f"model.{key}": value for key, value in MODEL.items()}
@@ -179,13 +191,25 @@ def train(work: Path, name: str, model: str, seed: int, minutes: float) -> Row:
         metrics = json.loads((folder / "metrics.json").read_text())
         row = {"case": name, "model": model, "seed": seed, "train_seconds": metrics["seconds"]}
         row |= {"epochs": metrics["epochs"], "parameters": metrics["parameters"]}
-        frames = []
-        for kind in ("random", "adsorbed"):
-            predicted = folder / f"test_{kind}.xyz"
-            run(["eval", str(file), str(work / f"test_{kind}.xyz"), "-o", str(predicted), "--overwrite", "true"])
-            frames += ase.io.read(predicted, ":")
-        result.write_text(json.dumps(row | errors(frames, CASES[name].contact), indent=1))
+        contact = CASES[name].contact
+        known = errors(predictions(work, folder, "valid"), contact)
+        row["valid_net_force_rmse_meV_per_A"] = float(
+            np.hypot(known["lateral_force_rmse_meV_per_A"], known["normal_force_rmse_meV_per_A"])
+        )
+        row |= errors(predictions(work, folder, "test"), contact)
+        result.write_text(json.dumps(row, indent=1))
     return dict(json.loads(result.read_text()))
+
+
+def predictions(work: Path, folder: Path, part: str) -> list[Atoms]:
+    """Frames of a part with labels and predictions of a model."""
+    frames = []
+    for kind in ("random", "adsorbed"):
+        predicted = folder / f"{part}_{kind}.xyz"
+        words = ["eval", str(folder / "model.safetensors"), str(work / predicted.name), "-o", str(predicted)]
+        run([*words, "--overwrite", "true"])
+        frames += ase.io.read(predicted, ":")
+    return frames
 
 
 def errors(frames: list[Atoms], contact: float) -> Row:
@@ -238,9 +262,10 @@ def relaxed(atoms: Atoms, calculator: Any, *, held: bool) -> tuple[float, Atoms]
     return energy, atoms
 
 
-def sites(work: Path, name: str, model: Path) -> list[Row]:
-    """Binding energies and heights of every molecule at every site, by the reference and by the model."""
-    result = work / f"sites_{model.parent.name}.json"
+def sites(work: Path, name: str, kind: str, seed: int) -> list[Row]:
+    """Binding energies and heights of every molecule at every site, by the reference and by a model."""
+    folder = f"{kind}_seed{seed}"
+    result, model = work / f"sites_{folder}.json", work / folder / "model.safetensors"
     if result.exists():
         return list(json.loads(result.read_text()))
     crystal = ase.io.read(work / "slab.xyz")
@@ -257,7 +282,7 @@ def sites(work: Path, name: str, model: Path) -> list[Row]:
         far.positions[:, 2] += 60.0
         free = {method: relaxed(far, calculator, held=False)[0] for method, calculator in methods.items()}
         for site, u in SITES[name].items():
-            row: Row = {"case": name, "molecule": molecule, "site": site}
+            row: Row = {"case": name, "model": kind, "seed": seed, "molecule": molecule, "site": site}
             for method, calculator in methods.items():
                 found = []
                 for angle in (0, 30) if len(start) > 1 else (0,):
@@ -279,11 +304,18 @@ def sites(work: Path, name: str, model: Path) -> list[Row]:
     return rows
 
 
-def flight(work: Path, name: str, model: Path) -> Row:
-    """Benzene moves over the face at constant energy."""
-    folder, file = work / "flight", work / "flight.json"
+def chosen(rows: list[Row], case: str) -> str:
+    """The model of a case with the smallest error of the net force on validation frames."""
+    own = [row for row in rows if row["case"] == case and row["model"] != "flat"]
+    return str(min(own, key=lambda row: row["valid_net_force_rmse_meV_per_A"])["model"])
+
+
+def flight(work: Path, name: str, kind: str) -> Row:
+    """A molecule moves over the face at constant energy."""
+    folder, file = work / f"flight_{kind}", work / f"flight_{kind}.json"
+    model = work / f"{kind}_seed0" / "model.safetensors"
     if not file.exists():
-        start = ase.io.read(work / "start_benzene.xyz")
+        start = ase.io.read(work / f"start_{FLYING}.xyz")
         start.info |= lattice(work)
         set_thermal_velocities(start, TEMPERATURE, np.random.default_rng(0))
         start.set_velocities(start.get_velocities() + np.array([0.02, 0.01, 0.0]))  # some A in a ps along the face
@@ -299,7 +331,8 @@ def flight(work: Path, name: str, model: Path) -> Row:
         log = np.genfromtxt(folder / "log.csv", delimiter=",", names=True)
         row = {
             "case": name,
-            "molecule": "benzene",
+            "model": kind,
+            "molecule": FLYING,
             "time_ps": summary.time_ps,
             "timestep_fs": TIMESTEP,
             "drift_meV_per_atom_per_ps": summary.drift_meV_per_atom_per_ps,
@@ -314,16 +347,18 @@ def flight(work: Path, name: str, model: Path) -> Row:
 def differences(rows: list[Row]) -> list[Row]:
     """Errors of the model for every case and molecule: adsorption, heights, and energies between sites."""
     found = []
-    for case, molecule, seed in dict.fromkeys((row["case"], row["molecule"], row["seed"]) for row in rows):
-        own = [row for row in rows if (row["case"], row["molecule"], row["seed"]) == (case, molecule, seed)]
+    keys = ("case", "model", "seed", "molecule")
+    for case, model, seed, molecule in dict.fromkeys(tuple(row[key] for key in keys) for row in rows):
+        own = [row for row in rows if tuple(row[key] for key in keys) == (case, model, seed, molecule)]
         of = {m: {row["site"]: row[f"{m}_meV"] for row in own} for m in ("reference", "model")}
         best = {m: min(of[m], key=of[m].__getitem__) for m in of}
         lowest = of["reference"][best["reference"]]
         saddle = {m: of[m]["bridge"] - min(of[m].values()) for m in of}
         found.append({
             "case": case,
-            "molecule": molecule,
+            "model": model,
             "seed": seed,
+            "molecule": molecule,
             "site_is_right": of["reference"][best["model"]] - lowest < 1.0,
             "site": best["reference"],
             "binding_meV": lowest,
@@ -339,14 +374,18 @@ def differences(rows: list[Row]) -> list[Row]:
 def report(rows: list[Row], places: list[Row], dynamics: list[Row], output: Path) -> None:
     """JSON, page and plot."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    first = {model: next((r for r in rows if r["model"] == model), {}) for model in ("face", "flat")}
+    best = chosen(rows, FLOWN) if any(row["case"] == FLOWN for row in rows) else ""
+    of = [row for row in rows if (row["case"], row["model"]) == (FLOWN, best)]
     between = differences(places)
+    bound = [row for row in between if row["case"].startswith("xenon") and row["model"] == best]
     headline = {
-        "lateral_force_rmse_meV_per_A": first["face"].get("lateral_force_rmse_meV_per_A"),
-        "flat_lateral_force_rmse_meV_per_A": first["face"].get("lateral_force_rms_meV_per_A"),
-        "site_energy_error_meV": max((r["site_energy_error_meV"] for r in between), default=None),
-        "barrier_error_meV": max((r["barrier_error_meV"] for r in between), default=None),
-        "height_error_A": max((r["height_error_A"] for r in between), default=None),
+        "case": FLOWN,
+        "model": best,
+        "lateral_force_rmse_meV_per_A": max((r["lateral_force_rmse_meV_per_A"] for r in of), default=None),
+        "flat_lateral_force_rmse_meV_per_A": max((r["lateral_force_rms_meV_per_A"] for r in of), default=None),
+        "site_energy_error_meV": max((r["site_energy_error_meV"] for r in bound), default=None),
+        "barrier_error_meV": max((r["barrier_error_meV"] for r in bound), default=None),
+        "height_error_A": max((r["height_error_A"] for r in bound), default=None),
         "drift_meV_per_atom_per_ps": max((abs(r["drift_meV_per_atom_per_ps"]) for r in dynamics), default=None),
     }
     whole = headline | {"errors": rows, "sites": places, "differences": between, "dynamics": dynamics}
@@ -360,49 +399,50 @@ def text(rows: list[Row], between: list[Row], places: list[Row], dynamics: list[
     """Lines of the page."""
     lines = [
         "# Molecules over crystal faces without atoms\n",
-        "Made by `face.py`: molecules over rigid slabs, whose atoms are left out. The model of the face knows its "
-        "lattice and plane group, and begins with the field on single atoms that fits the training frames best. Models "
-        "start from the base model of the package and are trained as a whole, if the reference is that of the base; "
-        "the others are trained from scratch. A flat model (`Cinfv`) knows only the normal and predicts no force "
-        "along the face, whatever it is trained on: its error is all of the force that there is. Errors are root mean "
-        "squares over frames that no model has seen; forces along the face are those on whole molecules in contact.\n",
+        "Made by `face.py`: molecules over rigid slabs, whose atoms are left out. `field` is the base model of the "
+        "package, to which the field of the face on single atoms is fitted by least squares, and nothing else. `face` "
+        "starts from that and is trained as a whole; over copper, whose reference is not that of the base, it starts "
+        "from a fitted field alone. A flat model (`Cinfv`) knows only the normal and predicts no force along the face, "
+        "whatever it is trained on: its error is all of the force that there is. Errors are root mean squares over "
+        "frames that no model has seen; forces along the face and along the normal are those on whole molecules in "
+        "contact. Validation frames choose between the models, by the net force on molecules in contact "
+        "(`validation`).\n",
         f"![errors, sites and a path](results/{output.stem}.png)\n",
-        "| face | model | base | seed | processor time (s) | along the face (meV/A) | there are | along the normal | "
-        "all forces | energy (meV/atom) |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| face | model | seed | processor time (s) | validation (meV/A) | along the face | there are | "
+        "along the normal | all forces | energy (meV/atom) |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    keys = ("lateral_force_rmse", "lateral_force_rms", "normal_force_rmse", "force_rmse")
+    keys = ("valid_net_force_rmse", "lateral_force_rmse", "lateral_force_rms", "normal_force_rmse", "force_rmse")
     lines += [
-        f"| {r['case']} | {r['model']} | {'yes' if CASES[r['case']].base else 'no'} | {r['seed']} | "
-        f"{r['train_seconds']:.0f} | "
+        f"| {r['case']} | {r['model']} | {r['seed']} | {r['train_seconds']:.0f} | "
         f"{' | '.join(format(r[f'{key}_meV_per_A'], '.3g') for key in keys)} | {r['energy_rmse_meV_per_atom']:.2g} |"
         for r in rows
     ]
     lines += [
         "\nMolecules relaxed with their center held at a site; energies relative to the molecule far away. Errors are "
         "the largest over all sites. The barrier is that at the bridge.\n",
-        "| face | molecule | seed | best site | found | binding (meV) | error at sites | barrier | error | "
+        "| face | model | molecule | best site | found | binding (meV) | error at sites | barrier | error | "
         "height error (A) | minimum off by (A) |",
-        "|---|---|---:|---|---|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {r['case']} | {r['molecule']} | {r['seed']} | {r['site']} | {'yes' if r['site_is_right'] else 'no'} | "
+        f"| {r['case']} | {r['model']} | {r['molecule']} | {r['site']} | {'yes' if r['site_is_right'] else 'no'} | "
         f"{r['binding_meV']:.1f} | {r['site_energy_error_meV']:.2f} | {r['barrier_meV']:.2f} | "
         f"{r['barrier_error_meV']:.2f} | {r['height_error_A']:.3f} | {r['minimum_apart_A']:.3f} |"
         for r in between
     ]
     lines += [
-        "\n| face | molecule | seed | site | reference (meV) | model | height (A) | model |",
-        "|---|---|---:|---|---:|---:|---:|---:|",
+        "\n| face | model | molecule | site | reference (meV) | model | height (A) | model |",
+        "|---|---|---|---|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {r['case']} | {r['molecule']} | {r['seed']} | {r['site']} | {r['reference_meV']:.1f} | "
+        f"| {r['case']} | {r['model']} | {r['molecule']} | {r['site']} | {r['reference_meV']:.1f} | "
         f"{r['model_meV']:.1f} | {r['reference_height_A']:.3f} | {r['model_height_A']:.3f} |"
         for r in places
     ]
     lines += [
-        f"\nBenzene over the face at constant energy, from {TEMPERATURE:g} K and pushed along x with 2 A/ps, "
-        "float32:\n",
+        f"\n{FLYING.capitalize()} over the face at constant energy, from {TEMPERATURE:g} K and pushed along x with "
+        "2 A/ps, float32:\n",
         "| face | time (ps) | time step (fs) | drift (meV/atom/ps) | largest deviation (meV/atom) | cells visited |",
         "|---|---:|---:|---:|---:|---:|",
     ]
@@ -418,18 +458,19 @@ def plot(rows: list[Row], places: list[Row], dynamics: list[Row], path: Path) ->
     """Errors along the face, energies at sites, and the path of a molecule."""
     with picture(path, 1, 3) as (_, [[left, middle, right]]):
         cases = list(dict.fromkeys(row["case"] for row in rows))
-        for offset, (label, key) in enumerate((("knows the lattice", "rmse"), ("flat", "rms"))):
-            values = [next(r for r in rows if r["case"] == c)[f"lateral_force_{key}_meV_per_A"] for c in cases]
-            left.bar(np.arange(len(cases)) + 0.4 * (offset - 0.5), values, 0.38, label=label)
+        for offset, label in enumerate(("field", "face", "flat")):
+            key = f"lateral_force_{'rms' if label == 'flat' else 'rmse'}_meV_per_A"
+            shown = {r["case"]: r[key] for r in reversed(rows) if label in (r["model"], "flat")}
+            middles = [place + 0.27 * (offset - 1) for place, case in enumerate(cases) if case in shown]
+            left.bar(middles, [shown[case] for case in cases if case in shown], 0.25, label=label)
         left.set_xticks(range(len(cases)), cases, rotation=30)
         left.set(ylabel="error of force along the face (meV/Å)")
         left.margins(y=0.3)
         left.legend(loc="upper left")
-        for number, molecule in enumerate(dict.fromkeys(row["molecule"] for row in places)):
-            own = [row for row in places if row["molecule"] == molecule]
-            middle.plot(
-                [row["reference_meV"] for row in own], [row["model_meV"] for row in own], "o^sv"[number], label=molecule
-            )
+        for number, (model, molecule) in enumerate(dict.fromkeys((row["model"], row["molecule"]) for row in places)):
+            own = [row for row in places if (row["model"], row["molecule"]) == (model, molecule)]
+            values = [[row[f"{method}_meV"] for row in own] for method in ("reference", "model")]
+            middle.plot(*values, "o^sv"[number], fillstyle="none", label=f"{molecule}, {model}")
         ends = [value for row in places for value in (row["reference_meV"], row["model_meV"])]
         middle.plot([min(ends), max(ends)], [min(ends), max(ends)], color="gray", linewidth=0.8, zorder=0)
         middle.set(xlabel="binding at sites, reference (meV)", ylabel="model (meV)")
@@ -437,7 +478,7 @@ def plot(rows: list[Row], places: list[Row], dynamics: list[Row], path: Path) ->
         for row in dynamics:
             x, y, _ = np.array(row["path_A"]).T
             right.plot(x, y, linewidth=0.8)
-        right.set(xlabel="x (Å)", ylabel="y (Å)", title="center of benzene in 10 ps")
+        right.set(xlabel="x (Å)", ylabel="y (Å)", title=f"center of {FLYING} in 10 ps")
 
 
 def main() -> None:
@@ -445,7 +486,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for everything in between")
     parser.add_argument("--cases", nargs="+", default=list(CASES))
-    parser.add_argument("--models", nargs="+", default=["face"])
+    parser.add_argument("--models", nargs="+", help="field, face and flat; by default the first two")
     parser.add_argument("--minutes", type=float, default=1.0, help="processor time of each training")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--output", type=Path, default=OUTPUT)
@@ -455,17 +496,15 @@ def main() -> None:
     for name in args.cases:
         work = args.work.resolve() / name
         generate(work, name)
-        for seed in args.seeds:
-            for model in args.models:
+        for model in args.models or (("field", "face") if CASES[name].base else ("face",)):
+            for seed in args.seeds if model != "field" else args.seeds[:1]:  # a fit is the same for all seeds
                 row = train(work, name, model, seed, args.minutes)
                 tqdm.write(f"{name:10s} {model} {row['lateral_force_rmse_meV_per_A']:7.2f} meV/A along the face")
                 rows.append(row)
-            if name in SITES:
-                trained = work / f"face_seed{seed}" / "model.safetensors"
-                places += [row | {"seed": seed} for row in sites(work, name, trained)]
+                if name in SITES and seed == args.seeds[0]:
+                    places += sites(work, name, model, seed)
     if FLOWN in args.cases:
-        work = args.work.resolve() / FLOWN
-        dynamics.append(flight(work, FLOWN, work / f"face_seed{args.seeds[0]}" / "model.safetensors"))
+        dynamics.append(flight(args.work.resolve() / FLOWN, FLOWN, chosen(rows, FLOWN)))
     report(rows, places, dynamics, args.output)
 
 
