@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from ik_e3nn.blocks.face import Face
 from ik_e3nn.data import joined
 from ik_e3nn.data.generation.labeling import StateCalculator
+from ik_e3nn.data.structures.ranges import VOXEL
 from ik_e3nn.errors import DataError
 from ik_e3nn.json_file import write_json
 from ik_e3nn.locking import locked_folder
@@ -31,7 +32,7 @@ from ik_e3nn_calculators.dock.search.state import STATE, StateFile
 from ik_e3nn_calculators.dock.settings import DockSettings
 from ik_e3nn_calculators.dock.system.checks import check_cell, check_host, check_slab, warn_of_images
 from ik_e3nn_calculators.dock.system.complete import check_elements, check_host_hydrogens
-from ik_e3nn_calculators.dock.system.host import FACE, Host, pocket_of, read_host
+from ik_e3nn_calculators.dock.system.host import FACE, SITE, Host, pocket_of, read_host
 from ik_e3nn_calculators.dock.system.ligand import Ligand, read_ligand
 from ik_e3nn_calculators.dock.system.region import Region, check_reach, make_region, starting_poses
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
@@ -133,8 +134,12 @@ def _source(settings: DockSettings, calculator: Calculator | None) -> Calculator
 
 
 def _host(settings: DockSettings, source: Calculator | InteratomicPotential) -> Host:
-    """The host; a face without atoms is that of the model."""
+    """The host; a face or a site without atoms is that of the model."""
     host, model = read_host(settings.host), _potential(source)
+    if host.name == SITE and model is not None:
+        ranges = known_ranges(settings.model)
+        places = {} if ranges is None else ranges.places
+        return replace(host, places={symbol: VOXEL * np.array(voxels) for symbol, voxels in places.items()})
     if host.name != FACE:
         return host
     face = None if model is None else model.surroundings

@@ -81,7 +81,8 @@ class DockSettings:
             "emt", "lj" or "module:Class" for any ASE calculator. The module, which may be a file in the working folder,
             is imported, which runs it.
         host: "surface", for a model that knows a surface without atoms; "face", for one that knows a crystal face,
-            whose first lattice vector is then along x; or a structure file of a slab, cluster or protein, which is held
+            whose first lattice vector is then along x; "site", for one that knows a site, which is then at the origin;
+            or a structure file of a slab, cluster or protein, which is held
             fixed. With a calculator, a surface without atoms is taken for a flat wall normal to z ("Cinfv"): poses
             related by rotations, mirrors and shifts along it are the same.
         region: Where poses begin.

@@ -1,7 +1,7 @@
-"""Ranges of geometries of a set: the shortest bonds and contacts of every pair of elements, and heights."""
+"""Ranges of geometries of a set: the shortest bonds and contacts of every pair of elements, heights and places."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ GEOMETRY = "geometry"  # key of the ranges in the training record of a model fil
 BOND = 1.4  # sums of covalent radii; closer atoms are bonded, which includes thermally stretched bonds
 APART = 3  # bonds; the distance of two atoms that a chain of so many bonds or fewer joins is no contact
 REACH = 4.0  # A; contacts are shorter
+VOXEL = 0.75  # A, size of the voxels of places
 MOST = 5_000  # structures to examine; larger sets are sampled in even steps
 
 
@@ -29,19 +30,28 @@ class GeometryRanges:
         bonds: The shortest distance of bonded atoms of each pair, in A.
         contacts: The shortest distance of atoms that no chain of three bonds or fewer joins, in A.
         heights: The smallest and the largest height of each element above a surface without atoms, in A.
+        places: Where atoms of each element are in a site: voxels (i, j, k) of 0.75 A around i, j and k times 0.75 A.
     """
 
     bonds: Mapping[str, float] = field(default_factory=dict)
     contacts: Mapping[str, float] = field(default_factory=dict)
     heights: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    places: Mapping[str, Sequence[tuple[int, ...]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, structures: Sequence[Atoms], *, surface: bool = False) -> Self:
+    def of(
+        cls,
+        structures: Sequence[Atoms],
+        *,
+        surface: bool = False,
+        places: Callable[[Atoms], FloatArray] | None = None,
+    ) -> Self:
         """Ranges of structures.
 
         Args:
             structures: The structures; sets of more than 5,000 are sampled in even steps.
             surface: Whether they are above a surface without atoms, so that heights have a meaning.
+            places: Positions of the atoms of a structure in a site, (N, 3), in A; None without a site.
 
         Example:
             >>> from ase.build import molecule
@@ -52,7 +62,8 @@ class GeometryRanges:
         step = math.ceil(len(structures) / MOST) or 1
         ranges = cls()
         for atoms in structures[::step]:
-            ranges = ranges.joined(cls(*_distances(atoms), _heights(atoms) if surface else {}))
+            heights = _heights(atoms) if surface else {}
+            ranges = ranges.joined(cls(*_distances(atoms), heights, {} if places is None else _voxels(atoms, places)))
         return ranges
 
     @classmethod
@@ -61,13 +72,18 @@ class GeometryRanges:
         try:
             bonds, contacts = ({str(k): float(v) for k, v in stored[name].items()} for name in ("bonds", "contacts"))
             heights = {str(k): (float(low), float(high)) for k, (low, high) in stored["heights"].items()}
+            rows = stored.get("places", {}).items()  # older files have none
+            places = {str(k): [tuple(int(i) for i in row) for row in voxels] for k, voxels in rows}
         except (TypeError, KeyError, ValueError, AttributeError):
             return None
-        return cls(bonds, contacts, heights)
+        return cls(bonds, contacts, heights, places)
 
     def to_json(self) -> dict[str, Any]:
         """The ranges, rounded, in the form that ``from_json`` reads."""
-        return {name: {key: _rounded(value) for key, value in part.items()} for name, part in asdict(self).items()}
+        parts = asdict(self)
+        places = parts.pop("places")
+        rounded = {name: {key: _rounded(value) for key, value in part.items()} for name, part in parts.items()}
+        return rounded | ({"places": places} if places else {})
 
     def joined(self, other: Self) -> Self:
         """Ranges of both sets of structures combined."""
@@ -75,7 +91,11 @@ class GeometryRanges:
         for name, (low, high) in other.heights.items():
             lowest, highest = heights.get(name, (low, high))
             heights[name] = (min(low, lowest), max(high, highest))
-        return type(self)(_least(self.bonds, other.bonds), _least(self.contacts, other.contacts), heights)
+        places = {
+            name: sorted({*self.places.get(name, ()), *other.places.get(name, ())})
+            for name in sorted({*self.places, *other.places})
+        }
+        return type(self)(_least(self.bonds, other.bonds), _least(self.contacts, other.contacts), heights, places)
 
 
 def pair_name(first: int, second: int) -> str:
@@ -159,6 +179,15 @@ def _heights(atoms: Atoms) -> dict[str, tuple[float, float]]:
     above = heights_over_surface(atoms)
     return {
         chemical_symbols[z]: (float(above[atoms.numbers == z].min()), float(above[atoms.numbers == z].max()))
+        for z in np.unique(atoms.numbers).tolist()
+    }
+
+
+def _voxels(atoms: Atoms, places: Callable[[Atoms], FloatArray]) -> dict[str, Sequence[tuple[int, ...]]]:
+    """The voxels in a site in which there are atoms of each element."""
+    voxels = np.round(places(atoms) / VOXEL).astype(int)
+    return {
+        chemical_symbols[z]: [tuple(row) for row in np.unique(voxels[atoms.numbers == z], axis=0).tolist()]
         for z in np.unique(atoms.numbers).tolist()
     }
 

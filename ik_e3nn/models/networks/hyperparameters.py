@@ -92,3 +92,23 @@ def parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
     if len(outside) > 1:
         raise ValueError(f"inputs must have one kind of surroundings at most; got {', '.join(outside)}")
     return frozenset(inputs)
+
+
+def parse_field_degree(degree: object, inputs: Iterable[str]) -> None:
+    """Check the degree of the external field; None is the usual one.
+
+    Raises:
+        ValueError: It is not a whole number from 1 to 12, or there is no site or wire.
+
+    Example:
+        >>> parse_field_degree(8, ["site"])
+    """
+    if degree is None:
+        return
+    if not isinstance(degree, int) or isinstance(degree, bool) or not 1 <= degree <= LARGEST_DEGREE:
+        raise ValueError(f"field_degree must be a whole number from 1 to {LARGEST_DEGREE}; got {degree!r}")
+    if not {"site", "wire"}.intersection(inputs):
+        raise ValueError(
+            f"field_degree is {degree}, but only a site or a wire has functions of directions: add one to inputs, or "
+            "leave field_degree out"
+        )

@@ -22,7 +22,13 @@ from ik_e3nn.conv import ReceiverBlocks, segment_sum
 from ik_e3nn.conv.receivers import pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.neighbors.coordination import divisor_of_products
-from ik_e3nn.models.networks.hyperparameters import parse_cutoff, parse_inputs, parse_sizes, parse_species
+from ik_e3nn.models.networks.hyperparameters import (
+    parse_cutoff,
+    parse_field_degree,
+    parse_inputs,
+    parse_sizes,
+    parse_species,
+)
 from ik_e3nn.models.networks.interface import Core, Receivers
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
@@ -68,6 +74,9 @@ class InteratomicPotential(StoredModel):
         inputs: Optional inputs of the model, out of "bond_types", "total_charge", "spin", and one of "surface", "wire",
             "site" and "face", if the energy depends on positions in surroundings; see :class:`Surroundings` and
             :class:`ik_e3nn.blocks.face.Face`.
+        field_degree: Largest degree of the functions of positions in the external field of a "site" or a "wire". It
+            resolves about 3 r / degree across at a distance r from the site: the low degrees that a group needs, which
+            are the default, suffice for a small site, but not for the walls of a pocket.
 
     Attributes:
         irreps_features: Types of the features after each interaction; see ``node_features``.
@@ -109,6 +118,7 @@ class InteratomicPotential(StoredModel):
         correlation: int | None = None,
         group: SymmetryGroup | PlaneGroup | str | dict[str, Any] = "O3",
         inputs: Iterable[str] = (),
+        field_degree: int | None = None,
     ) -> None:
         super().__init__()
         self.species = parse_species(species)
@@ -125,6 +135,9 @@ class InteratomicPotential(StoredModel):
             "species": list(self.species), "r_max": self.r_max, **sizes,
             "group": own_group.to_config(), "inputs": sorted(self.inputs),
         }  # fmt: skip
+        parse_field_degree(field_degree, self.inputs)
+        if field_degree is not None:
+            self.config["field_degree"] = field_degree
         num_channels, num_layers, l_max, l_features, correlation = sizes.values()
         table = torch.full((len(chemical_symbols),), -1)
         table[list(self.species)] = torch.arange(len(self.species))
@@ -143,7 +156,8 @@ class InteratomicPotential(StoredModel):
             first = spherical_irreps(max(l_features, 1), num_channels)
             place = partial(PlaceEmbedding, n, surroundings=self.surroundings, degree=max(tensors.degree, 1))
             self.place_embedding = place(first, reach=self.r_max)
-            self.field = place("0e", reach=FIELD_REACH * self.r_max)
+            fine = max(tensors.degree, 1) if field_degree is None else field_degree
+            self.field = place("0e", reach=FIELD_REACH * self.r_max, degree=fine)
         invariants = EdgeInvariants(self.group, tensors.degree) if tensors.degree else None
         self.factors = None
         if tensors.degree or tensors.twist:

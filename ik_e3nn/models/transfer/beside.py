@@ -14,7 +14,11 @@ from ik_e3nn.symmetry import PlaneGroup, SymmetryGroup
 
 
 def beside_surroundings(
-    model: InteratomicPotential, kind: str, group: SymmetryGroup | PlaneGroup | str | dict[str, Any]
+    model: InteratomicPotential,
+    kind: str,
+    group: SymmetryGroup | PlaneGroup | str | dict[str, Any],
+    *,
+    field_degree: int | None = None,
 ) -> InteratomicPotential:
     """Make a potential for atoms beside surroundings, which at first predicts the energies and forces of another one.
 
@@ -26,6 +30,7 @@ def beside_surroundings(
         model: A potential with the group O(3) that knows no surroundings; it is not changed.
         kind: "surface", "wire", "site" or "face".
         group: The symmetry group that the surroundings leave, see :class:`Surroundings`; the plane group of a face.
+        field_degree: Degree of the external field of a site or a wire, see :class:`InteratomicPotential`.
 
     Returns:
         A new model on the same device and in the same dtype. Weights of the new parts that are not zero are random.
@@ -50,7 +55,7 @@ def beside_surroundings(
         raise ValueError(f"group of the model is {model.group.name}; surroundings can be added to O3 alone")
     inputs = frozenset({*model.inputs, kind})
     config = parse_group(group, inputs).to_config()
-    new = type(model)(**{**model.config, "group": config, "inputs": sorted(inputs)})
+    new = type(model)(**{**model.config, "group": config, "inputs": sorted(inputs), "field_degree": field_degree})
     if _layers(new) != O3:
         raise ValueError(
             f"group {new.group.name} has layers of SO(3), which cannot have the weights of a model with the group O3: "
@@ -84,7 +89,8 @@ def surroundings_masks(model: InteratomicPotential) -> dict[str, Tensor]:
     if not around or _layers(model) != O3:
         what = "layers of SO(3)" if around else "no surroundings"
         raise ValueError(f"the model has {what}, so that it has no weights that act only near surroundings")
-    alone = type(model)(**{**model.config, "group": O3, "inputs": sorted(model.inputs - around)})
+    inputs = sorted(model.inputs - around)
+    alone = type(model)(**{**model.config, "group": O3, "inputs": inputs, "field_degree": None})
     common = {name: torch.zeros_like(value, dtype=torch.bool) for name, value in alone.state_dict().items()}
     masks = {name: torch.ones_like(value, dtype=torch.bool) for name, value in model.state_dict().items()}
     _copy(common, masks)

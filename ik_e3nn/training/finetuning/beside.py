@@ -21,7 +21,7 @@ from ik_e3nn.graph.build import SURFACE_FIELDS
 from ik_e3nn.models import InteratomicPotential, StoredModel, beside_surroundings
 from ik_e3nn.models.networks.hyperparameters import parse_inputs
 from ik_e3nn.models.networks.potential import FIELD_REACH
-from ik_e3nn.training.tasks.field import places_of
+from ik_e3nn.training.sets.places import places_of
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ def with_surroundings(base: StoredModel, asked: Mapping[str, Any], dtype: torch.
 
     Args:
         base: The base; it is not changed.
-        asked: Arguments of the model: ``group``, and ``inputs`` to add to those of the base.
+        asked: Arguments of the model: ``group``, ``inputs`` to add to those of the base, and ``field_degree``.
         dtype: Floating type of the larger model, in which the weights of the base are scaled.
 
     Raises:
@@ -56,9 +56,8 @@ def with_surroundings(base: StoredModel, asked: Mapping[str, Any], dtype: torch.
         )
     try:
         (kind,) = parse_inputs(given).intersection(SURROUNDINGS)
-        return beside_surroundings(
-            copy.deepcopy(base.potential).to(dtype), kind, asked.get("group") or base.config["group"]
-        )
+        group, field_degree = asked.get("group") or base.config["group"], asked.get("field_degree")
+        return beside_surroundings(copy.deepcopy(base.potential).to(dtype), kind, group, field_degree=field_degree)
     except ValueError as error:
         raise ConfigError(f"surroundings cannot be added to the base: {error}.") from error
 

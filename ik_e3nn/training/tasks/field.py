@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
 import numpy as np
 import torch
 from ase import Atoms
-from torch import Tensor
 
 from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.data import LabeledSet, StructureDataset
-from ik_e3nn.graph import fields, surface_vectors
 from ik_e3nn.listing import listed
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.training.inference.prediction import predict
+from ik_e3nn.training.sets.places import places_of
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +26,7 @@ MOST = 2000  # structures, evenly chosen from larger sets
 FLOOR = 1e-8  # (eV/A)^2 or eV^2, least variance of a kind: labels are no more precise
 ROUNDING = 1e-12  # least variance of the weights that data tell nothing of, relative to those known best
 CONSTANTS = 1e-4  # eV^2, first variance of the constants: where data leave it open, energy is that of the field
-UNSURE = 0.1  # eV, standard deviation of a constant by the data alone
+UNSURE = 0.1  # eV, standard deviation of a constant by the data
 ROUNDS, SETTLED = 15, 1e-2  # of the fit, and the relative change of its variances after which it ends
 
 
@@ -62,16 +61,15 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> dict[str, float
     graphs = StructureDataset(data, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
     left = predict(model, graphs).values
     field = copy.deepcopy(cast(PlaceEmbedding, model.field)).double()
-    present = model.species_table.cpu()[data.species]
-    columns = float(model.atomic_energy.scale) * _columns(field)
-    felt = columns[present].abs().amax((0, 1)) > 0  # weights of elements in the data
-    columns, start = columns[:, :, felt], 0
+    parts = [_Part(field, number) for number in sorted(model.species_table[data.species].tolist())]
+    scale, start = float(model.atomic_energy.scale), 0
     kinds = sorted({atoms.get_chemical_formula() for atoms in data.structures})
-    sums = [_Sums(columns.shape[2] + len(kinds)) for _ in range(3)]
+    sums = [_Sums(sum(len(part.weights) for part in parts) + len(kinds)) for _ in range(3)]
     for atoms, (forces, energy), predicted in zip(data.structures, _labels(data), left["energy"], strict=True):
         n, kind = len(atoms), np.eye(len(kinds))[kinds.index(atoms.get_chemical_formula())]
-        own = columns[model.species_table.cpu()[torch.from_numpy(atoms.numbers)]]
-        of_energy, of_forces = _rows(field, cast(Surroundings, model.surroundings), atoms, own)
+        species = model.species_table.cpu()[torch.from_numpy(atoms.numbers)].numpy()
+        of_energy, of_forces = _rows(field, cast(Surroundings, model.surroundings), atoms, species, parts)
+        of_energy, of_forces = scale * of_energy, scale * of_forces
         if np.isfinite(energy):
             sums[0].add(np.concatenate([of_energy, kind])[None] / n, np.array([energy - predicted]) / n, 1)
         if np.isfinite(forces).all():
@@ -81,10 +79,9 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> dict[str, float
             sums[2].add(rows - rigid @ (rigid.T @ rows), values - rigid @ (rigid.T @ values), 3 * n - rigid.shape[1])
         start += n
     (weights, constants), errors, unsure = _fitted(sums, free=len(kinds))
-    whole = torch.zeros(len(felt), dtype=torch.float64)
-    whole[felt] = torch.from_numpy(weights)
     with torch.no_grad():
-        cast(PlaceEmbedding, model.field).linear.weight.copy_(whole)
+        kept = cast(PlaceEmbedding, model.field).linear.weight
+        kept[torch.cat([part.weights for part in parts])] = torch.from_numpy(weights).to(kept)
     _log.info(
         "external field fitted to %d structures; it leaves standard deviations of %.2g eV/atom in energies, %.2g eV/A "
         "in net forces and torques, and %.2g eV/A in other forces", len(data), *errors,
@@ -102,25 +99,6 @@ def without(data: LabeledSet, errors: Mapping[str, float]) -> LabeledSet:
     """Labeled structures whose energies lack what ``fit_field`` found to be errors of molecules alone, by formula."""
     found = [errors.get(atoms.get_chemical_formula(), 0.0) for atoms in data.structures]
     return replace(data, values={**data.values, "energy": data.values["energy"] - np.array(found)})
-
-
-def places_of(atoms: Atoms, surroundings: Surroundings) -> tuple[FloatArray, FloatArray]:
-    """Positions u of atoms in surroundings, (N, 3), in A, and their derivative du/dr, (3, 3), the same for all atoms.
-
-    Raises:
-        DataError: See ``Surroundings.checked``.
-        MissingInputError: See ``Surroundings.frames``.
-    """
-    graph = {
-        fields.POSITIONS: torch.tensor(atoms.positions, dtype=torch.float64),
-        fields.CELL: torch.tensor(atoms.cell.array[None], dtype=torch.float64),
-        fields.PBC: torch.tensor(atoms.pbc[None]),
-        fields.BATCH: torch.zeros(len(atoms), dtype=torch.int64),
-    } | {name: torch.tensor(vector[None], dtype=torch.float64) for name, vector in surface_vectors(atoms).items()}
-    prepared = surroundings.prepared(graph, torch.float64)
-    unit = {name: values[:1].expand(3, *values.shape[1:]) for name, values in prepared.items()}
-    unit[fields.DISPLACEMENTS] = torch.eye(3, dtype=torch.float64)
-    return np.asarray(surroundings.places(prepared).numpy()), np.asarray(surroundings.places(unit).T.numpy())
 
 
 def rigid_motions(atoms: Atoms) -> FloatArray:
@@ -146,8 +124,25 @@ def _labels(data: LabeledSet) -> list[tuple[FloatArray, float]]:
     return list(zip(data.by_structure("forces"), data.values["energy"].tolist(), strict=True))
 
 
+class _Part:
+    """What the weights of the field make of the functions of positions for one species.
+
+    Attributes:
+        species: Number of the species.
+        weights: Indices of the weights that act on it, (W,).
+        matrix: Coefficients of the functions by each of them, (K, W).
+    """
+
+    def __init__(self, field: PlaceEmbedding, species: int) -> None:
+        functions = torch.eye(field.basis.irreps_out.dim, dtype=torch.float64)
+        found = field.of_functions(functions, torch.full((len(functions),), species)).squeeze(1)
+        (columns,) = torch.autograd.grad(found, field.linear.weight, functions, is_grads_batched=True)
+        self.species, self.weights = species, columns.abs().sum(0).nonzero().flatten()
+        self.matrix = columns[:, self.weights].numpy()
+
+
 def _rows(
-    field: PlaceEmbedding, surroundings: Surroundings, atoms: Atoms, columns: Tensor
+    field: PlaceEmbedding, surroundings: Surroundings, atoms: Atoms, species: IntArray, parts: Sequence[_Part]
 ) -> tuple[FloatArray, FloatArray]:
     """The energy, (W,), and the forces, (3n, W), of each weight's part of the field on the atoms of a structure.
 
@@ -155,25 +150,19 @@ def _rows(
         field: The field, in float64.
         surroundings: The surroundings.
         atoms: The structure.
-        columns: Coefficients of the functions of positions for every atom, by every weight: (n, K, W), in eV.
+        species: Number of the species of every atom, (n,).
+        parts: The weights of all species in the data.
     """
     u, derivative = places_of(atoms, surroundings)
-    places = torch.from_numpy(u)
-    slopes = torch.func.vmap(torch.func.jacrev(lambda one: field.basis(one[None]).squeeze(0)))(places)
-    energies = torch.einsum("ik,ikw->w", field.basis(places), columns)
-    forces = -torch.einsum("ikx,ikw,xy->iyw", slopes, columns, torch.tensor(derivative))  # f = -(du/dr)^T dU/du
-    return energies.numpy(), forces.flatten(0, 1).numpy()
-
-
-def _columns(field: PlaceEmbedding) -> Tensor:
-    """Coefficients of the functions of positions for every species, by every weight: (species, functions, weights)."""
-    size = field.basis.irreps_out.dim
-    functions = torch.eye(size, dtype=torch.float64).repeat(field.num_species, 1)
-    species = torch.arange(field.num_species).repeat_interleave(size)
-    found = field.of_functions(functions, species).squeeze(1)
-    unit = torch.eye(len(found), dtype=torch.float64)
-    (columns,) = torch.autograd.grad(found, field.linear.weight, unit, is_grads_batched=True)
-    return columns.view(field.num_species, size, -1)
+    places, moves = torch.from_numpy(u), torch.from_numpy(derivative).T  # of the places with an atom, by direction
+    slopes = [torch.func.jvp(field.basis, (places,), (move.expand_as(places).contiguous(),))[1] for move in moves]
+    functions, forces = field.basis(places).numpy(), -torch.stack(slopes, 1).numpy()  # f = -(du/dr)^T dU/du
+    of_energy, of_forces = [], []
+    for part in parts:
+        mine = (species == part.species)[:, None]
+        of_energy.append((functions * mine).sum(0) @ part.matrix)
+        of_forces.append(((forces * mine[..., None]) @ part.matrix).reshape(3 * len(atoms), -1))
+    return np.concatenate(of_energy), np.concatenate(of_forces, 1)
 
 
 class _Sums:
@@ -204,7 +193,7 @@ class _Sums:
 def _fitted(sums: list[_Sums], free: int) -> tuple[list[FloatArray], FloatArray, FloatArray]:
     """The weights and the constants, which come last, and standard deviations: of residuals by kind, and of constants.
 
-    The latter are those of the constants by the data alone, without a prior.
+    The latter are those of the constants by the data, with a prior of 1 eV.
     """
     size = len(sums[0].vector)
     seen = np.flatnonzero(np.sum([one.matrix.diagonal() for one in sums], axis=0))
@@ -226,7 +215,7 @@ def _fitted(sums: list[_Sums], free: int) -> tuple[list[FloatArray], FloatArray,
             priors[k] = max(float(w[group] @ w[group]) / max(determined, 1e-3), FLOOR)
         if np.abs(np.array([*variances, *priors]) / before - 1).max() < SETTLED:
             break
-    by_data = np.linalg.inv(known + np.diag(np.where(groups[0], 1 / priors[0], 1e-9)))
+    by_data = np.linalg.inv(known + np.diag(np.where(groups[0], 1 / priors[0], 1.0)))
     unknowns, unsure = np.zeros(size), np.zeros(size)
     unknowns[seen], unsure[seen] = w, by_data.diagonal() ** 0.5
     return np.split(unknowns, [size - free]), variances**0.5, unsure[size - free :]

@@ -12,6 +12,7 @@ import torch
 from ase import Atoms
 from torch import nn
 
+from ik_e3nn.arrays import FloatArray
 from ik_e3nn.data import LabeledSet, StructureDataset
 from ik_e3nn.data.graphs.dataset import warn_without_bonds
 from ik_e3nn.data.graphs.splits import content_digest, inputs_digest
@@ -27,6 +28,7 @@ from ik_e3nn.training.loop.module import TrainingModule
 from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.run.clock import RunClock
 from ik_e3nn.training.sets.checks import warn_unused_inputs
+from ik_e3nn.training.sets.places import places_of
 from ik_e3nn.training.sets.prepare import ISOLATED, TrainingData, prepare_data
 from ik_e3nn.training.sets.references import set_energy_reference, set_references
 from ik_e3nn.training.tasks.field import fit_field
@@ -181,9 +183,17 @@ class Task:
         return {"data": self.data.summary(), GEOMETRY: self.geometry().to_json()}
 
     def geometry(self) -> GeometryRanges:
-        """Ranges of bonds, contacts and heights over a surface in the training structures."""
-        surface = bool({"surface", "face"} & set(cast(StoredModel, self.module.model).inputs))
-        return GeometryRanges.of(self.data.sets["train"].structures, surface=surface)
+        """Ranges of bonds, contacts, heights over a surface and places in a site in the training structures."""
+        model = cast(StoredModel, self.module.model)
+        surroundings = getattr(model.potential, "surroundings", None)
+        places = None
+        if surroundings is not None and surroundings.kind == "site":
+
+            def places(atoms: Atoms) -> FloatArray:
+                return places_of(atoms, surroundings)[0]
+
+        surface = bool({"surface", "face"} & set(model.inputs))
+        return GeometryRanges.of(self.data.sets["train"].structures, surface=surface, places=places)
 
 
 def new_model(config: TrainConfig, species: Any) -> Any:

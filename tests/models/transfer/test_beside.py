@@ -131,6 +131,41 @@ def test_new_features_learn_at_once() -> None:
         assert model.get_parameter(name).grad.abs().max() > 1e-8, name
 
 
+@pytest.mark.parametrize(("kind", "group", "degree"), [("site", "C1", 7), ("site", "Td", 6), ("wire", "C2v", 5)])
+def test_a_finer_field_has_the_same_start_and_symmetry(kind, group, degree, tmp_path) -> None:
+    one, coarse = base(), beside_surroundings(base(), kind, group)
+    new = beside_surroundings(one, kind, group, field_degree=degree)
+    assert len(new.field.linear.weight) > len(coarse.field.linear.weight)
+    assert len(new.place_embedding.linear.weight) == len(coarse.place_embedding.linear.weight)
+    assert new.field.basis.irreps_out.lmax == degree
+    assert_same(one, new, methanol())
+    changed = moved_weights(new, {"field.linear.weight": torch.ones_like(new.field.linear.weight)})
+    far = methanol(60.0)
+    far.positions += 60.0
+    assert_same(one, changed, far)
+    assert (predicted(changed, methanol())["energy"] - predicted(one, methanol())["energy"]).abs() > 1e-3
+    for turn in new.group.components.numpy():
+        turned = methanol()
+        turned.positions = turned.positions @ turn.T
+        torch.testing.assert_close(
+            predicted(changed, turned)["energy"], predicted(changed, methanol())["energy"], rtol=1e-10, atol=1e-10
+        )
+    save_model(changed, tmp_path / "fine.safetensors")
+    assert load_model(tmp_path / "fine.safetensors").config == new.config
+
+
+@pytest.mark.parametrize(
+    ("kind", "degree", "message"),
+    [
+        ("surface", 4, "only a site or a wire has functions of directions"),
+        ("site", 13, "whole number from 1 to 12; got 13"), ("site", 0, "got 0"), ("site", True, "got True"),
+    ],
+)  # fmt: skip
+def test_degrees_of_fields_that_have_no_meaning_are_refused(kind, degree, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        beside_surroundings(base(), kind, "C1", field_degree=degree)
+
+
 def test_elements_files_and_devices_follow(tmp_path) -> None:
     one = base().float()
     torch.manual_seed(0)

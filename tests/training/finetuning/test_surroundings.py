@@ -347,6 +347,7 @@ def test_old_crystals_cannot_be_put_far_away(data) -> None:
             {"model": WALL | {"inputs": ["surface", "spin"]}},
             "model.inputs has spin, but the inputs of the base are none",
         ),
+        ({"model": {**WALL, "field_degree": 4}}, "only a site or a wire has functions of directions"),
         ({"model": {"group": "O", "inputs": ["site"]}}, r"group O has layers of SO\(3\)"),
         ({"base": "axial.safetensors"}, "group of the model is Cinfv; surroundings can be added to O3 alone"),
         ({"base": "slit.safetensors"}, "model.group is 'Cinfv', but the base has .*Dinfh"),
@@ -377,6 +378,19 @@ def test_settings_of_the_method() -> None:
     assert config(model={}).references == "refit"
     assert config().references == config(model={}, method="surroundings").references == "base"
     assert config(E0s="refit").references == "refit"
+
+
+def test_a_site_has_a_finer_field_and_its_file_says_where_atoms_were(data) -> None:
+    site = {"group": "C1", "inputs": ["site"], "field_degree": 3}
+    finetune(config(model=site, method="surroundings"))
+    model = load_model("run/model.safetensors")
+    assert model.config["field_degree"] == 3
+    assert model.field.basis.irreps_out.lmax == 3
+    places = read_model_info("run/model.safetensors")["training"]["geometry"]["places"]
+    oxygen = np.array([atoms.positions[0] for atoms in read("train.xyz", ":")])
+    distances = np.linalg.norm(oxygen[:, None] - 0.75 * np.array(places["O"]), axis=2)
+    assert 1 < len(places["O"]) <= len(oxygen) - 3  # three are for validation
+    assert distances.min(axis=0).max() <= 0.375 * 3**0.5 + 1e-6
 
 
 def test_data_without_surroundings_are_refused(data) -> None:

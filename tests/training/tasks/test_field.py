@@ -21,16 +21,16 @@ PLACES = [
 ]  # fmt: skip
 
 
-def models(kind, group):
+def models(kind, group, **options):
     """A model whose field is known, and the same one with a field of zero; scale and E0s are not trivial."""
     torch.manual_seed(0)
     base = InteratomicPotential(["H", "O", "S"], **SIZES).double().eval()
     base.set_scale(0.4)
     base.set_energy_reference({1: -3.0, 8: -7.0, 16: 2.0}, "test")
-    known = beside_surroundings(base, kind, group)
+    known = beside_surroundings(base, kind, group, **options)
     with torch.no_grad():
         known.field.linear.weight.normal_()
-    found = beside_surroundings(base, kind, group)
+    found = beside_surroundings(base, kind, group, **options)
     found.load_state_dict(known.state_dict())
     with torch.no_grad():
         found.field.linear.weight.zero_()
@@ -77,6 +77,17 @@ def test_a_field_is_found(kind, group, vectors) -> None:
     fit_field(found, labeled(known, train))
     assert before > 0.3
     assert force_error(known, found, test) < 1e-3 * before
+
+
+def test_a_fine_field_needs_a_high_degree() -> None:
+    known, found = models("site", "Td", field_degree=4)
+    _, coarse = models("site", "Td")
+    train, test = frames(36), frames(40)[36:]
+    before = force_error(known, found, test)
+    for model in (found, coarse):
+        fit_field(model, labeled(known, train))
+    assert force_error(known, found, test) < 0.01 * before
+    assert force_error(known, coarse, test) > 0.1 * before
 
 
 @pytest.mark.parametrize(("options", "least"), [({"energies": False}, 0.05), ({"forces": False}, 0.3)])

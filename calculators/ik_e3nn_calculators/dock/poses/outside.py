@@ -1,6 +1,7 @@
 """Poses outside of a model's domain: heights, bonds and contacts that its training data do not have."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
@@ -12,7 +13,7 @@ from scipy.spatial import cKDTree
 from ik_e3nn.data.structures.ranges import GeometryRanges, atom_pairs, pair_name
 from ik_e3nn.graph.bonds.hydrogens import LIGHT
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.host import SITE, Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
 from ik_e3nn_calculators.systems.heights import ranges_of
 
@@ -27,7 +28,8 @@ BROKEN = 1.5  # sums of covalent radii; a longer bond of the molecule counts as 
 ACCEPTORS = (7, 8, 9, 16, 17)  # elements that accept hydrogen bonds
 WALL = 1.7  # A, van der Waals radius of an unknown surface: that of carbon
 NEIGHBORHOOD = 8.0  # A around the pose; holds its contacts and the bonds that decide which pairs are contacts
-FADED = 2.0  # cutoffs over a surface without atoms; higher up, the model's field has vanished
+FADED = 2.0  # cutoffs from a surface or site without atoms; farther away, the model's field has vanished
+UNSEEN = 1.25  # A from the centers of voxels, which are up to 0.65 A from places in them
 
 
 def known_ranges(model: str | None) -> GeometryRanges | None:
@@ -65,9 +67,12 @@ def reasons_outside(
     def reason(pose: FloatArray) -> str:
         if not np.isfinite(pose).all():
             return ""
-        beside = (
-            _height(pose, numbers, model, ranges) if len(host.atoms) == 0 else _contact(pose, numbers, host, ranges)
-        )
+        if host.name == SITE:
+            beside = _place(pose, ligand.conformers[0].get_chemical_symbols(), model, host)
+        elif len(host.atoms) == 0:
+            beside = _height(pose, numbers, model, ranges)
+        else:
+            beside = _contact(pose, numbers, host, ranges)
         gone = np.inf if left_out is None else float(left_out.query(pose)[0].min())
         left = f"it left the region: atoms of the host that were left out are {gone:.1f} A away" if gone < felt else ""
         return beside or _broken(pose, ligand) or left
@@ -90,6 +95,18 @@ def _height(
     lowest = float(pose[:, 2].min())
     if heights and max(high for _, high in heights.values()) + SLACK < lowest < FADED * model.r_max:
         return f"at {lowest:.2f} A, above all heights of the training data"
+    return ""
+
+
+def _place(pose: FloatArray, symbols: Sequence[str], model: InteratomicPotential, host: Host) -> str:
+    """The reason if an atom in a site is where no such atom of the training data was, otherwise empty."""
+    distances = host.from_places(pose, symbols)
+    distances[np.linalg.norm(pose, axis=1) > FADED * model.r_max] = 0.0
+    atom = int(distances.argmax())
+    if not host.places and distances[atom] > 0:
+        return "the model file lacks the places of its training data"
+    if distances[atom] > UNSEEN:
+        return f"{symbols[atom]} is {distances[atom]:.1f} A from all places of {symbols[atom]} in the training data"
     return ""
 
 

@@ -17,7 +17,7 @@ from ik_e3nn_calculators.dock.search.alone import SAME, lowest_alone
 from ik_e3nn_calculators.dock.search.energies import PoseEnergies
 from ik_e3nn_calculators.dock.search.relax import RelaxState
 from ik_e3nn_calculators.dock.settings import DockSettings
-from ik_e3nn_calculators.dock.system.host import Host
+from ik_e3nn_calculators.dock.system.host import SITE, Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
 from ik_e3nn_calculators.dock.system.reference import reference_pose
 
@@ -138,6 +138,9 @@ def _distance(ligand: Ligand, host: Host, energies: PoseEnergies) -> PoseDistanc
         shifts = host.plane.shifts.numpy() @ np.asarray(host.lattice)
         return PoseDistance(maps, None, host.lattice, (host.plane.matrices.numpy(), shifts))
     group = None if energies.model is None else energies.model.group
+    if host.name == SITE:
+        elements = np.eye(3)[None] if group is None else group.components.numpy()
+        return PoseDistance(maps, operations=(elements, np.zeros((len(elements), 3))))
     if len(host.atoms) == 0:
         return PoseDistance(maps, group or SymmetryGroup("Cinfv"))
     distance = PoseDistance(maps, None, host.atoms.cell.array[host.atoms.pbc])

@@ -8,10 +8,11 @@ from ase import Atoms
 from numpy.typing import NDArray
 from scipy.spatial.distance import pdist
 
+from ik_e3nn.blocks.surroundings import Surroundings
 from ik_e3nn.errors import DataError, MissingInputError
 from ik_e3nn.graph import get_bonds, structure_number
 from ik_e3nn.models import InteratomicPotential
-from ik_e3nn_calculators.dock.system.host import FACE, SURFACE, Host
+from ik_e3nn_calculators.dock.system.host import FACE, SITE, SURFACE, Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
 from ik_e3nn_calculators.dock.system.region import Region
 
@@ -31,21 +32,27 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
     surroundings = model.surroundings
     if surroundings is None and len(host.atoms) == 0:
         raise DataError(
-            "the model knows no surface without atoms (its inputs lack surface); give a model that knows one, or the "
-            "host as a structure file"
+            f"the model knows no {host.name} without atoms (its inputs lack {host.name}); give a model that knows one, "
+            "or the host as a structure file"
         )
     kind = "" if surroundings is None else surroundings.kind
-    fitting = kind if kind in (SURFACE, FACE) else SURFACE
+    fitting = kind if kind in (SURFACE, FACE, SITE) else SURFACE
     if surroundings is not None and (len(host.atoms) > 0 or host.name != fitting):
         raise DataError(f"the model was made for a {kind} without atoms; use --host {fitting}")
-    if surroundings is not None and (kind not in (SURFACE, FACE) or abs(model.group.axis[2]) < 1 - 1e-9):
+    if surroundings is not None and kind != SITE:
+        _check_surface(model, surroundings)
+    _check_inputs(model, host.atoms, host.name)
+
+
+def _check_surface(model: InteratomicPotential, surroundings: Surroundings) -> None:
+    """Refuse surroundings other than one surface whose normal is z."""
+    if surroundings.kind not in (SURFACE, FACE) or abs(model.group.axis[2]) < 1 - 1e-9:
         raise DataError("poses are searched over a surface whose normal is z; this model has other surroundings")
-    if surroundings is not None and not surroundings.keeps_places:
+    if not surroundings.keeps_places:
         raise DataError(
             f"poses are searched over one surface, but {model.group.name} has two equal walls: "
             "the model describes a slit"
         )
-    _check_inputs(model, host.atoms, host.name)
 
 
 def _check_inputs(model: InteratomicPotential, atoms: Atoms, name: str) -> None:

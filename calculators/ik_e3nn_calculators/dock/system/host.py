@@ -1,11 +1,13 @@
-"""The host that a molecule is docked on: a surface or a crystal face without atoms, a slab, a cluster or a protein."""
+"""The host that a molecule is docked on: a surface, face or site without atoms, a slab, a cluster or a protein."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
 
 from ik_e3nn.data import read_structure
 from ik_e3nn.data.files.proteins.elements import AMINO_ACIDS, NUCLEOTIDES, WATER
@@ -18,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 FloatArray = NDArray[np.float64]
 
-SURFACE, FACE = "surface", "face"
+SURFACE, FACE, SITE = "surface", "face", "site"
 VACUUM = 5.0  # A; a slab that is nearer to its next image is a crystal or the wall of a pore
 SAME_PLACE = 0.5  # A; shorter than any bond
 BIOPOLYMERS = (*AMINO_ACIDS, *NUCLEOTIDES, "MSE")
@@ -29,11 +31,12 @@ class Host:
     """A fixed host.
 
     Attributes:
-        atoms: Its atoms; none for a surface without atoms.
+        atoms: Its atoms; none for a surface, a face or a site without atoms.
         name: Its name in messages.
         lacking: Indices of atoms that lack hydrogens, (k,).
         left_out: Positions of atoms of the file that are out of reach, (m, 3), in A.
         plane: Plane group and lattice of a face without atoms, with its first vector along x at the origin.
+        places: Where atoms of each element were in the training data of a model of a site, (n, 3), in A, by symbol.
     """
 
     atoms: Atoms
@@ -41,11 +44,14 @@ class Host:
     lacking: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     left_out: FloatArray = field(default_factory=lambda: np.zeros((0, 3)))
     plane: PlaneGroup | None = None
+    places: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def is_surface(self) -> bool:
         """Whether there is a plane to measure heights from: a surface without atoms, or a slab."""
-        return len(self.atoms) == 0 or bool(self.atoms.pbc[:2].all() and self.vacuum > VACUUM)
+        if len(self.atoms) == 0:
+            return self.name != SITE
+        return bool(self.atoms.pbc[:2].all() and self.vacuum > VACUUM)
 
     @property
     def lattice(self) -> FloatArray | None:
@@ -58,6 +64,15 @@ class Host:
     def info(self) -> dict[str, FloatArray]:
         """What structures over the host need in ``info``."""
         return {"surface_cell": np.asarray(self.lattice)} if self.plane is not None else {}
+
+    def from_places(self, positions: FloatArray, symbols: Sequence[str]) -> FloatArray:
+        """Distances of atoms (N, 3) from the nearest known place of their element, (N,), in A; infinite without any."""
+        distances = np.full(len(positions), np.inf)
+        for symbol, places in self.places.items():
+            mine = np.array(symbols) == symbol
+            if mine.any() and len(places):
+                distances[mine] = cdist(positions[mine], places).min(axis=1)
+        return distances
 
     @property
     def vacuum(self) -> float:
@@ -76,8 +91,8 @@ def read_host(source: str) -> Host:
     """Read a host.
 
     Args:
-        source: "surface", "face" or a structure file. Water and cell of the crystal of a protein are left out; of
-            alternate locations, one conformer is used, as in ``ik_e3nn.data.read_structures``.
+        source: "surface", "face", "site" or a structure file. Water and cell of the crystal of a protein are left out;
+            of alternate locations, one conformer is used, as in ``ik_e3nn.data.read_structures``.
 
     Returns:
         The host.
@@ -89,7 +104,7 @@ def read_host(source: str) -> Host:
         >>> read_host("surface").is_surface
         True
     """
-    if source in (SURFACE, FACE):
+    if source in (SURFACE, FACE, SITE):
         return Host(Atoms(), source)
     atoms = read_structure(source, -1)
     if "residuenames" in atoms.arrays:

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import near_pairs
 from ik_e3nn_calculators.dock.settings import HEIGHTS, RADIUS, RegionSettings
-from ik_e3nn_calculators.dock.system.host import VACUUM, Host
+from ik_e3nn_calculators.dock.system.host import SITE, VACUUM, Host
 from ik_e3nn_calculators.dock.system.ligand import Ligand
 from ik_e3nn_calculators.dock.system.reference import known_molecule
 
@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 
 CLASH = 1.3  # sums of covalent radii; a bond is at 1, a contact at about 2
 TRIES = 1000  # for each pose: in a tight site few random places fit
+IN_SITE = 200  # tries for each pose in a site without atoms
+UNKNOWN = 10.0  # A; distance from the nearest place if none is known
 HOPELESS = 2000  # tries without any pose before giving up
 
 
@@ -96,6 +98,11 @@ def make_region(settings: RegionSettings, host: Host) -> Region:
     if settings.box is not None:
         corners = np.array(settings.box, dtype=float).reshape(2, 3)
         return Region(corners.min(axis=0), corners.max(axis=0))
+    if host.name == SITE:
+        raise DataError(
+            "a site without atoms needs a region: region.around (the file of a ligand in the site), region.sphere or "
+            "region.box, where the site of the model is at the origin"
+        )
     if not host.is_surface:
         raise DataError(
             f"{host.name} is not a surface, so it needs a region: region.around (the file of a ligand in the site), "
@@ -113,6 +120,9 @@ def starting_poses(
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """Poses in the region that do not clash with the host.
 
+    Nothing but the training data tells where the walls of a site without atoms are: there, every pose is the best of
+    200, that whose atoms are nearest to where atoms of their elements were.
+
     Args:
         ligand: The molecule.
         host: The host.
@@ -126,6 +136,8 @@ def starting_poses(
     Raises:
         DataError: The region has no room for the molecule.
     """
+    if host.name == SITE:
+        return _poses_in_site(ligand, host, region, count, rng)
     poses: list[FloatArray] = []
     kinds: list[int] = []
     tries = 0
@@ -144,6 +156,20 @@ def starting_poses(
     return np.array(poses), np.array(kinds)
 
 
+def _poses_in_site(
+    ligand: Ligand, host: Host, region: Region, count: int, rng: np.random.Generator
+) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Poses in a site without atoms; see ``starting_poses``."""
+    kinds = rng.integers(len(ligand.conformers), size=count)
+    symbols = ligand.conformers[0].get_chemical_symbols()
+    poses = []
+    for kind in kinds:
+        tried = [region.place(ligand.conformers[kind].positions, rng) for _ in range(IN_SITE)]
+        distances = [np.minimum(host.from_places(pose, symbols), UNKNOWN) for pose in tried]
+        poses.append(tried[int(np.argmin(np.square(distances).sum(axis=1)))])
+    return np.array(poses), kinds
+
+
 def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach: float) -> None:
     """Refuse a search in which no pose is within reach of the host at the start.
 
@@ -156,7 +182,9 @@ def check_reach(poses: FloatArray, numbers: NDArray[np.int64], host: Host, reach
     Raises:
         DataError: Every pose is farther away.
     """
-    if len(host.atoms) == 0:
+    if host.name == SITE:
+        near = np.linalg.norm(poses, axis=-1).min() < reach
+    elif len(host.atoms) == 0:
         near = poses[..., 2].min() < reach
     else:
         near = any(len(_contacts(pose, numbers, host, reach)) for pose in poses)
