@@ -38,7 +38,7 @@ OUTPUT = Path(__file__).parent / "results" / "face.json"
 MODEL = {"num_channels": 16, "num_layers": 2, "l_max": 2, "l_features": 1, "correlation": 2}
 LR, BASE_LR = 0.05, 0.001  # from scratch; from the base with a fitted field, near what is to be found
 STILL = 1e-7  # learning rate at which only the fit of the field before the training counts
-FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 1.0, 200.0
+FLIGHT_PS, TIMESTEP, TEMPERATURE = 10.0, 4.0, 200.0
 Row = dict[str, Any]
 
 
