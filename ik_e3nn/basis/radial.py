@@ -106,6 +106,43 @@ class GaussianBasis(ExactModule):
         return torch.exp(-0.5 * ((r - self.centers) / self.spacing) ** 2) * norm
 
 
+class BondBasis(ExactModule):
+    r"""A constant and Gaussians on equidistant centers on the scale of covalent bonds, scaled to unit second moment.
+
+    .. math:: b_0(r) = 1, \qquad b_n(r) = c \exp\left(-\tfrac12 (r - r_n)^2 / \Delta^2\right), \qquad
+              r_n = r_1 + (n - 1) \Delta, \; n = 1..N
+
+    The centers are from 0.7 A, below the shortest bond (that of H2), to 2.3 A. Longer bonds see the constant alone.
+    Bonds have no cutoff: ``r_max`` is infinite, and the smooth envelope of a kernel is 1 everywhere.
+
+    Args:
+        num_windows: Number of Gaussians N, at least 2.
+
+    Example:
+        >>> basis = BondBasis(33)
+        >>> basis.num_basis, round(basis.spacing, 3), basis(torch.tensor([[1.54]])).shape
+        (34, 0.05, torch.Size([1, 34]))
+    """
+
+    r_max = math.inf
+    first, last = 0.7, 2.3
+    centers: Tensor
+
+    def __init__(self, num_windows: int = 33) -> None:
+        super().__init__()
+        if num_windows < 2:
+            raise ValueError(f"num_windows of a basis of bonds must be at least 2; got {num_windows}")
+        self.num_basis = num_windows + 1
+        self.spacing = (self.last - self.first) / (num_windows - 1)
+        self.register_exact("centers", torch.linspace(self.first, self.last, num_windows, dtype=torch.float64))
+
+    def forward(self, r: Tensor) -> Tensor:
+        """Values (..., num_basis) at distances r (..., 1)."""
+        # the sum of exp(-t^2) over equidistant centers is sqrt(pi)
+        norm = (math.sqrt(math.pi) / (self.num_basis - 1)) ** -0.5
+        return torch.cat([torch.ones_like(r), torch.exp(-0.5 * ((r - self.centers) / self.spacing) ** 2) * norm], -1)
+
+
 class GaussianShell(nn.Module):
     r"""A Gaussian radial window of learnable width, as in the paper.
 

@@ -6,7 +6,15 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from ik_e3nn.basis import BesselBasis, GaussianBasis, Harmonics, distances, smooth_envelope, spherical_irreps
+from ik_e3nn.basis import (
+    BesselBasis,
+    BondBasis,
+    GaussianBasis,
+    Harmonics,
+    distances,
+    smooth_envelope,
+    spherical_irreps,
+)
 from ik_e3nn.kernels.base import Kernel, SeparableFilter
 from ik_e3nn.nn import ScalarMLP
 from ik_e3nn.symmetry import SymmetryGroup
@@ -25,7 +33,8 @@ class RadialKernel(Kernel):
         channels: Number of fields of every l.
         radial: Basis of functions of the distance; its r_max is the cutoff.
         l_max: Largest degree.
-        hidden: Sizes of the hidden layers of the MLP.
+        hidden: Sizes of the hidden layers of the MLP. Without any, the kernel is the standard one, with linear
+            combinations of the radial functions.
         group: O(3), or SO(3) for convolutions that can distinguish mirror images.
 
     Raises:
@@ -42,7 +51,7 @@ class RadialKernel(Kernel):
         irreps_attributes: o3.Irreps | str,
         channels: int,
         *,
-        radial: BesselBasis | GaussianBasis,
+        radial: BesselBasis | BondBasis | GaussianBasis,
         l_max: int = 2,
         hidden: Sequence[int] = (64,),
         group: SymmetryGroup | str = "O3",

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 
-from ik_e3nn.basis import BesselBasis, GaussianBasis, GaussianShell, smooth_envelope
+from ik_e3nn.basis import BesselBasis, BondBasis, GaussianBasis, GaussianShell, smooth_envelope
 
 
 def derivatives(function, x, order):
@@ -80,6 +80,22 @@ def test_gaussians_have_unit_second_moment_inside():
     assert torch.allclose(peaks, torch.arange(13, dtype=torch.float64) / 2, atol=1e-3)
 
 
+def test_windows_of_bonds_have_unit_second_moment_resolve_bonds_and_end_with_a_constant():
+    basis = BondBasis(33).double()
+    r = torch.linspace(0.9, 2.1, 20001, dtype=torch.float64)[:, None]
+    assert basis(r).square().mean(0).sum() == pytest.approx(34, rel=1e-3)
+    centers = 0.7 + 0.05 * np.arange(33)
+    expected = np.exp(-0.5 * ((1.4 - centers) / 0.05) ** 2) * (33 / math.pi**0.5) ** 0.5
+    values = basis(torch.tensor([[1.4]], dtype=torch.float64))[0].numpy()
+    assert np.allclose(values, [1, *expected], rtol=1e-12)
+    single, double = (basis(torch.tensor([[x]], dtype=torch.float64)) for x in (1.54, 1.34))  # carbon and carbon
+    assert (single * double).sum() / (single.norm() * double.norm()) < 0.1
+    far = basis(torch.tensor([[3.0], [30.0]], dtype=torch.float64))  # not zero: a kernel sees long bonds
+    assert torch.allclose(far, torch.eye(34, dtype=torch.float64)[[0, 0]], atol=1e-12)
+    with pytest.raises(ValueError, match="num_windows of a basis of bonds must be at least 2; got 1"):
+        BondBasis(1)
+
+
 def test_the_shell_is_a_gaussian_of_a_learnable_width():
     shell = GaussianShell(0.7).double()
     r = torch.linspace(0, 3, 10, dtype=torch.float64)[:, None]
@@ -90,7 +106,7 @@ def test_the_shell_is_a_gaussian_of_a_learnable_width():
     assert shell.log_sigma.grad.abs() > 0
 
 
-@pytest.mark.parametrize("make", [lambda: BesselBasis(5.0, 8), lambda: GaussianBasis(5.0, 8)])
+@pytest.mark.parametrize("make", [lambda: BesselBasis(5.0, 8), lambda: GaussianBasis(5.0, 8), BondBasis])
 def test_constants_stay_exact_through_single_precision(make):
     r = torch.rand(20, 1, dtype=torch.float64) * 5
     basis = make().double()

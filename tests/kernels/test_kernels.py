@@ -4,8 +4,9 @@ import copy
 
 import pytest
 import torch
+from e3nn import o3
 
-from ik_e3nn.basis import BesselBasis, PolynomialBasis, RadialHarmonicBasis, harmonics, smooth_envelope
+from ik_e3nn.basis import BesselBasis, BondBasis, PolynomialBasis, RadialHarmonicBasis, harmonics, smooth_envelope
 from ik_e3nn.conv import PointConv
 from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel, SeparableFilter
 from ik_e3nn.symmetry import SymmetryGroup
@@ -256,3 +257,18 @@ def test_groups_may_be_given_as_objects():
 def test_a_radial_kernel_takes_scalar_attributes_alone():
     with pytest.raises(ValueError, match=r"attributes of a radial kernel must be scalars, like 4x0e; got 2x0e\+1x1o: "):
         RadialKernel("2x0e + 1x1o", 4, radial=BesselBasis(R_MAX, 3))
+
+
+def test_a_radial_kernel_without_hidden_layers_is_the_standard_kernel():
+    """Linear combinations of windows times harmonics, for bonds of any length."""
+    basis = BondBasis(5)
+    kernel = RadialKernel("", 3, radial=basis, l_max=2, hidden=()).double()
+    vectors = torch.randn(20, 3, dtype=torch.float64)
+    windows = basis(vectors.norm(dim=1, keepdim=True))
+    weights = kernel.mlp.weights[0].view(6, 3, 3) / 6**0.5  # window, degree, field
+    for l in range(3):
+        Y = o3.spherical_harmonics(l, vectors, normalize=True, normalization="component")
+        expected = torch.einsum("en,nc,em->ecm", windows, weights[:, l], Y).flatten(1)
+        found = kernel(vectors).fields()[:, 3 * l * l : 3 * (l + 1) ** 2]
+        assert torch.allclose(found, expected, rtol=1e-12)
+    assert kernel(100 * vectors).fields().detach().abs().max() > 0.1

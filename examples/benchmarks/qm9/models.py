@@ -15,17 +15,35 @@ from ik_e3nn.targets import Target
 from ik_e3nn.targets.scale import PropertyScale
 from ik_e3nn.training.config.schema import OptimizerConfig
 
-# the activation of the paper, which is only approximately equivariant
-NETWORK = SteerableSettings(channels=36, num_layers=4, kernel_fields=36, mode="depthwise", activation="sphere")
+# the default network: exactly equivariant, with 33 windows that resolve bonds in every kernel, the standard one too
+NETWORK = SteerableSettings(
+    channels=48, num_layers=4, l_max=1, l_filter=2, kernel_depth=1, windows=33, mode="depthwise", norm="node"
+)
+STANDARD = {"kernel_depth": 0, "conditions": ()}
 CONTROL = "standard kernel, full"
-VARIANTS = {  # the steps of the paper's figure, after a standard kernel that mixes all channels
-    CONTROL: {"kernel_depth": 0, "conditions": (), "mode": "full"},
-    "standard kernel": {"kernel_depth": 0, "conditions": ()},
+# the network of the paper in small, with its activation, windows, and batch norm after every convolution
+SMALL_PAPER = SteerableSettings(
+    channels=8, num_layers=4, kernel_fields=8, l_filter=4, shell=0.87, norm="batch", activation="sphere", grid_degree=15
+)
+STEPS: dict[str, dict[str, Any]] = {  # the steps of the paper's figure
+    "standard kernel": STANDARD,
     "implicit kernel": {"conditions": ()},
     "+ bond type": {"conditions": ("bonds",)},
     "+ both atom types": {"conditions": ("bonds", "species")},
 }
-PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16, activation="sphere")
+VARIANTS = {  # before them a standard kernel that mixes all channels with every window; these are fewer, for speed
+    CONTROL: dataclasses.replace(NETWORK, **STANDARD, mode="full", windows=9, kernel_fields=10, channels=24),
+    **{name: dataclasses.replace(NETWORK, **changes) for name, changes in STEPS.items()},
+}
+UNEQUAL = {
+    name: dataclasses.replace(SMALL_PAPER, **changes | ({"kernel_fields": 1} if changes is STANDARD else {}))
+    for name, changes in STEPS.items()
+}
+BEST = "+ both atom types"
+PAPER = SteerableSettings(channels=24, num_layers=11, kernel_fields=16, activation="sphere", grid_degree=7)
+STEERABLE = {
+    "paper's network": PAPER, **VARIANTS, **{f"unequal {name}": settings for name, settings in UNEQUAL.items()},
+}  # fmt: skip
 OURS = {"edges": "both", "r_max": 5.0, "potential": {"preset": "medium", "inputs": ["bond_types"]}}
 OPTIMIZERS = {
     "ours": OptimizerConfig(lr=0.05, ema_decay=0.995),
@@ -37,29 +55,6 @@ OPTIMIZERS = {
 def parameters(model: nn.Module) -> int:
     """Number of trainable parameters."""
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-
-def variant(name: str, species: Sequence[int], targets: Sequence[Target]) -> MolecularPropertyModel:
-    """A variant of the flexibility figure, with the channels that give as many parameters as the last variant has.
-
-    A standard kernel with one window has one function for each degree: in mode "full" other fields would be copies, and
-    its parameters go into more channels instead.
-    """
-    wanted = parameters(_network(species, targets, dataclasses.replace(NETWORK, **VARIANTS["+ both atom types"])))
-    settings = dataclasses.replace(NETWORK, **VARIANTS[name])
-    if settings.kernel_depth:
-        return _network(species, targets, settings)
-
-    def sized(channels: int) -> MolecularPropertyModel:
-        fields = channels if settings.mode == "depthwise" else 1
-        return _network(species, targets, dataclasses.replace(settings, channels=channels, kernel_fields=fields))
-
-    sizes = {c: parameters(sized(c)) for c in range(NETWORK.channels // 2, 2 * NETWORK.channels, 2)}
-    return sized(min(sizes, key=lambda c: abs(sizes[c] - wanted)))
-
-
-def _network(species: Sequence[int], targets: Sequence[Target], settings: SteerableSettings) -> MolecularPropertyModel:
-    return MolecularPropertyModel(species, targets, edges="bonds", steerable=settings)
 
 
 class Peer(nn.Module):
@@ -185,10 +180,8 @@ def make(name: str, train: LabeledSet, seed: int) -> nn.Module:
     """A model by its name, with the references of a training set; the same for the same seed."""
     species, targets = train.species, train.targets
     torch.manual_seed(seed)
-    if name in VARIANTS:
-        model: nn.Module = variant(name, species, targets)
-    elif name == "paper's network":
-        model = _network(species, targets, PAPER)
+    if name in STEERABLE:
+        model: nn.Module = MolecularPropertyModel(species, targets, edges="bonds", steerable=STEERABLE[name])
     elif name == "ours":
         model = MolecularPropertyModel(species, targets, **OURS)
     else:
@@ -203,4 +196,4 @@ def make(name: str, train: LabeledSet, seed: int) -> nn.Module:
 
 def optimizer_of(name: str) -> OptimizerConfig:
     """How a model is trained."""
-    return OPTIMIZERS["steerable" if name in VARIANTS else "peer" if name in PEERS else "ours"]
+    return OPTIMIZERS["steerable" if name in STEERABLE else "peer" if name in PEERS else "ours"]

@@ -2,10 +2,11 @@
 
 import json
 import os
+import pickle
 import statistics
 import time
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +39,6 @@ class Sets(NamedTuple):
     valid: LabeledSet
     test: LabeledSet
     split_hash: str
-    bonds: dict[str, int]
 
 
 def kept(file: Path, make: Callable[[], Any]) -> Any:
@@ -50,17 +50,29 @@ def kept(file: Path, make: Callable[[], Any]) -> Any:
     return json.loads(file.read_text())
 
 
-def load(path: Path, targets: tuple[str, ...], train: int, valid: int, test: int) -> Sets:
-    """The split of the paper for the available molecules; molecules without bonds are left out and counted."""
-    whole = read_qm9(path).only(targets)
-    split = paper_split(len(whole), train, valid=valid, test=test)
-    parts, sources = {}, {}
-    for name, indices in vars(split).items():
-        parts[name], report = with_bonds(whole.select(indices), "auto", "skip", progress=True)
-        for source, count in report.sources.items():
-            sources[source] = sources.get(source, 0) + count
+def load(args: Any, work: Path, targets: tuple[str, ...], size: int) -> Sets:
+    """The split of the paper for the available molecules; molecules without bonds are left out.
+
+    The molecules of the largest training set are kept in the work folder, because finding bonds takes minutes.
+    """
+    whole = read_qm9(args.data)
+    most = max(size, args.train, *(number for number, _ in (*args.sizes, *args.compared)))
+    split = paper_split(len(whole), most, valid=args.valid, test=args.test)
+    file = work / f"molecules_{most}_{args.valid}_{args.test}.pickle"
+    if not file.exists():
+        parts = {
+            name: with_bonds(whole.select(indices), "auto", "skip", progress=True)[0]
+            for name, indices in vars(split).items()
+        }
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(pickle.dumps(parts))
+        os.replace(partial, file)
+    parts = pickle.loads(file.read_bytes())  # noqa: S301, a file that this script has written
+    wanted = set(whole.select(split.train[:size]).ids)
+    train = parts["train"]
+    parts["train"] = train.select([row for row, name in enumerate(train.ids) if name in wanted])
     ids = {name: part.ids for name, part in parts.items()}
-    return Sets(parts["train"], parts["valid"], parts["test"], fingerprint(ids), sources)
+    return Sets(*(parts[name].only(targets) for name in ("train", "valid", "test")), fingerprint(ids))
 
 
 def graphs_of(model: Any, molecules: LabeledSet) -> StructureDataset:
@@ -111,36 +123,54 @@ def train(
 
 
 def flexibility(args: Any, work: Path) -> list[Row]:
-    """The figure of the paper: the same number of epochs for all variants."""
-    load_once = cache(lambda: load(args.data, FIGURE_TARGETS, args.train, args.valid, args.test))
+    """The figure of the paper: all variants for the same time, and in small with unequal numbers of parameters.
 
-    def one(name: str, seed: int) -> list[Row]:
-        file = work / f"flexibility_{name.replace(' ', '_').replace('+', 'and')}_{seed}.json"
-        options: dict[str, Any] = {"seed": seed, "epochs": args.epochs, "folder": file.with_suffix("")}
-        found: list[Row] = kept(file, lambda: train(name, load_once(), **options, key="variant"))
-        return found
+    Rows of the kind "equal time" are trained on ``args.train`` molecules for ``args.minutes``, those of the kind
+    "unequal" on ``args.unequal_train`` for ``args.unequal_epochs``.
+    """
+    load_once = lru_cache(1)(lambda size: load(args, work, FIGURE_TARGETS, size))
 
-    jobs = [(name, seed) for seed in range(args.seeds) for name in models.VARIANTS]
-    return [row for name, seed in tqdm(jobs, desc="flexibility", unit="training") for row in one(name, seed)]
+    def one(kind: str, name: str, seed: int) -> list[Row]:
+        equal = kind == "equal time"
+        model = name if equal else f"unequal {name}"
+        file = work / f"flexibility_{model.replace(' ', '_').replace('+', 'and')}_{seed}.json"
+        options: dict[str, Any] = {"seed": seed, "folder": file.with_suffix(""), "key": "variant"}
+        options |= {"minutes": args.minutes} if equal else {"epochs": args.unequal_epochs}
+        size = args.train if equal else args.unequal_train
+        found: list[Row] = kept(file, lambda: train(model, load_once(size), **options))
+        return [row | {"variant": name, "kind": kind} for row in found]
+
+    jobs = [("equal time", name, seed) for seed in range(args.seeds) for name in models.VARIANTS]
+    jobs += [("unequal", name, 0) for name in models.UNEQUAL]
+    return [row for job in tqdm(jobs, desc="flexibility", unit="training") for row in one(*job)]
 
 
 def learning(args: Any, work: Path) -> list[Row]:
     """All targets at once, against PyG's models at equal time."""
-    load_once = lru_cache(1)(lambda size: load(args.data, ALL_TARGETS, size, args.valid, args.test))
+    return _at_equal_time(args, work, "learning", args.sizes, ["ours", *models.PEERS])
+
+
+def default(args: Any, work: Path) -> list[Row]:
+    """All targets at once: the best kernel of the flexibility figure and the blocks of a potential, at equal time."""
+    return _at_equal_time(args, work, "default", args.compared, ["ours", models.BEST])
+
+
+def _at_equal_time(args: Any, work: Path, part: str, sizes: list[tuple[int, float]], names: list[str]) -> list[Row]:
+    load_once = lru_cache(1)(lambda size: load(args, work, ALL_TARGETS, size))
 
     def one(size: int, minutes: float, name: str) -> list[Row]:
-        file = work / f"learning_{name}_{size}.json"
+        file = work / f"{part}_{name.replace(' ', '_').replace('+', 'and')}_{size}.json"
         options: dict[str, Any] = {"seed": 0, "minutes": minutes, "folder": file.with_suffix("")}
         found: list[Row] = kept(file, lambda: train(name, load_once(size), **options, key="model"))
         return found
 
-    jobs = [(size, minutes, name) for size, minutes in args.sizes for name in ("ours", *models.PEERS)]
-    return [row for job in tqdm(jobs, desc="learning", unit="training") for row in one(*job)]
+    jobs = [(size, minutes, name) for size, minutes in sizes for name in names]
+    return [row for job in tqdm(jobs, desc=part, unit="training") for row in one(*job)]
 
 
 def speed(args: Any, work: Path) -> list[Row]:
     """Molecules per second, measured in turn, A B C A B C ..., so that other load affects all equally."""
-    sets = load(args.data, FIGURE_TARGETS, 1000, 100, 100)
+    sets = load(args, work, FIGURE_TARGETS, 1000)
     names = ["paper's network", *models.VARIANTS, "ours", *models.PEERS]
     problems: dict[str, Any] = {}
     for name in names:

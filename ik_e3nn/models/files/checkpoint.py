@@ -30,7 +30,10 @@ KEY = "ik_e3nn"
 M = TypeVar("M", bound=StoredModel)
 MODELS: dict[str, type[StoredModel]] = {kind.__name__: kind for kind in (InteratomicPotential, MolecularPropertyModel)}
 """The classes of models that can be saved, by their names in the file."""
-LARGEST = {"l_max": 12, "l_features": 12, "correlation": 8, "num_layers": 100, "kernel_depth": 100, "grid_degree": 200}
+LARGEST = {
+    "l_max": 12, "l_features": 12, "l_filter": 24, "correlation": 8, "num_layers": 100, "kernel_depth": 100,
+    "grid_degree": 200, "windows": 1000,
+}  # fmt: skip
 MAY_BE_NAN = ("scales.per_atom", "scales.per_square")
 
 

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ik_e3nn.blocks.surroundings import Surroundings
 from ik_e3nn.errors import ModelFileError
+from ik_e3nn.nn.sphere.activation import default_degree
 from ik_e3nn.symmetry import SymmetryGroup
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 Info = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -29,8 +30,8 @@ def upgraded(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
 
     Example:
         >>> info, _ = upgraded({"format_version": 3, "config": {"steerable": {"channels": 4}}}, {})
-        >>> info["config"]["steerable"], info["format_version"]
-        ({'activation': 'sphere', 'channels': 4}, 6)
+        >>> info["config"]["steerable"]["activation"], info["config"]["steerable"]["grid_degree"]
+        ('sphere', 7)
     """
     for version in range(info["format_version"], FORMAT_VERSION):
         info, tensors = STEPS[version](info, tensors)
@@ -83,6 +84,17 @@ def _to_6(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     return info, tensors
 
 
+def _to_7(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
+    """Format 7 has a finer default grid of the sphere activation, and more settings of the steerable network."""
+    config = info["config"]
+    if isinstance(config.get("steerable"), dict):
+        steerable = {"l_filter": None, "windows": 0, "shell": 2.0, "norm": "none"} | config["steerable"]
+        if steerable.get("activation") == "sphere" and steerable.get("grid_degree") is None:
+            steerable["grid_degree"] = default_degree(steerable.get("l_max", 2))
+        config = config | {"steerable": steerable}
+    return info | {"config": config}, tensors
+
+
 def _american(name: str) -> str:
     """The name of a module or tensor in its present spelling."""
     return name.replace("normalisation", "normalization").replace("heads.polarisability", "heads.polarizability")
@@ -104,5 +116,5 @@ def _american_kind(target: Any) -> Any:
     return target
 
 
-STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6}
+STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6, 6: _to_7}
 """For each older format, the function that upgrades a file to the next format."""

@@ -75,11 +75,28 @@ def test_potentials_of_format_5() -> None:
         upgraded(info, {})
 
 
+def test_properties_of_format_6() -> None:
+    """The default grid of the sphere activation was coarser; the file has a dipole that does not turn with it."""
+    model = load_model(DATA / "format_6_properties.safetensors")
+    assert (model.config["steerable"]["grid_degree"], model.config["steerable"]["windows"]) == (7, 0)
+    atoms = molecule("H2O")
+    atoms.rotate(50, (1, 1, 0.3))
+    graph = build_molecular_graph(atoms, model.edges, model.r_max, dtype=torch.float64)
+    with torch.no_grad():
+        out = model(graph)
+    expected = [-0.005086990130575711, 0.0052911830361578914, -0.00538440385688358]
+    assert out["mu"][0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_an_upgrade_leaves_what_it_is_given_alone() -> None:
     info = {"format_version": 2, "weights_sha256": "0", "config": {"steerable": {"channels": 4}}}
     tensors = {"conv.normalisation": torch.ones(1)}
     new, weights = upgraded(info, tensors)
-    assert (new["format_version"], new["config"]) == (6, {"steerable": {"channels": 4, "activation": "sphere"}})
+    assert new["format_version"] == FORMAT_VERSION
+    assert new["config"]["steerable"] == {
+        "channels": 4, "activation": "sphere", "grid_degree": 7, "l_filter": None, "windows": 0, "shell": 2.0,
+        "norm": "none",
+    }  # fmt: skip
     assert "weights_sha256" not in new
     assert list(weights) == ["conv.normalization"]
     assert (info["format_version"], list(tensors)) == (2, ["conv.normalisation"])

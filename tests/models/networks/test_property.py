@@ -42,6 +42,11 @@ BODIES = {
     "standard": {"edges": "bonds", "steerable": SMALL | {"kernel_depth": 0, "conditions": []}},
     "radius": {"edges": "radius", "steerable": SMALL | {"conditions": ["species"]}},
     "depthwise": {"edges": "both", "steerable": SMALL | {"mode": "depthwise"}},
+    "windows": {"edges": "bonds", "steerable": SMALL | {"windows": 9, "mode": "depthwise", "norm": "node"}},
+    "standard windows": {"edges": "bonds", "steerable": SMALL | {"windows": 9, "kernel_depth": 0, "conditions": []}},
+    "high filters": {"edges": "bonds", "steerable": SMALL | {"l_filter": 4, "shell": 0.87, "norm": "batch"}},
+    "features": {"edges": "bonds", "steerable": SMALL | {"conditions": ["bonds", "features"], "activation": "product"}},
+    "radial features": {"edges": "both", "steerable": SMALL | {"windows": 6, "conditions": ["features"]}},
     "potential": {"edges": "both", "potential": POTENTIAL},
     "center": {"edges": "both", "potential": POTENTIAL, "places": "center"},
     "degree two": {"edges": "both", "potential": POTENTIAL | {"l_features": 2, "num_layers": 3}},
@@ -89,12 +94,14 @@ def test_every_kind_turns_with_the_molecule_and_does_not_move_with_it(name) -> N
     assert torch.allclose(one["alpha"], one["alpha"].mT, rtol=1e-12)
 
 
-def test_finer_grids_make_the_papers_network_turn_with_the_molecule() -> None:
-    atoms, errors = ethanol(), {}
+def test_grids_make_the_papers_network_turn_with_the_molecule() -> None:
+    """By default to one percent, for every degree of the features and of the filters."""
+    atoms = ethanol()
     rotations = o3.rand_matrix(8, dtype=torch.float64)
-    for degree in (None, 11, 23):
+
+    def error(**settings) -> float:
         torch.manual_seed(0)
-        model = make("bonds", steerable=SMALL | {"activation": "sphere", "grid_degree": degree})
+        model = make("bonds", steerable=SMALL | {"activation": "sphere"} | settings)
         torch.manual_seed(1)
         for parameter in model.heads.parameters():
             parameter.data.normal_()
@@ -105,9 +112,13 @@ def test_finer_grids_make_the_papers_network_turn_with_the_molecule() -> None:
             with torch.no_grad():
                 one, two = (model(graph_of(each, model))["dipole"] for each in (atoms, turned))
             found.append(float((two - one @ R.T).norm() / one.norm()))
-        errors[degree] = np.median(found)
-    assert errors[11] < 0.5 * errors[None] < 0.15
-    assert errors[23] < 0.2 * errors[11]
+        return float(np.sqrt(np.mean(np.square(found))))
+
+    assert max(error(l_max=1), error(l_max=2), error(l_max=3), error(l_filter=3)) < 0.01
+    coarse, finer, fine = error(grid_degree=7), error(grid_degree=11), error(grid_degree=23)
+    assert fine < 0.2 * finer < 0.1 * coarse
+    with pytest.raises(ConfigError, match="grid_degree must be at least 2 l_filter = 8; got 7"):
+        make("bonds", steerable={"activation": "sphere", "grid_degree": 7, "l_filter": 4})
     with pytest.raises(ConfigError, match="grid_degree must be at least 2 l_max = 4; got 3"):
         make("bonds", steerable={"activation": "sphere", "grid_degree": 3})
     with pytest.raises(ConfigError, match="grid_degree sets .* no effect on 'gate'"):
@@ -312,10 +323,19 @@ def test_impossible_models_are_refused() -> None:
         MolecularPropertyModel(["H"], gap, places="middle")
     with pytest.raises(ConfigError, match="kernel_fields must be at least 1; got 0"):
         MolecularPropertyModel(["H"], gap, steerable={"kernel_fields": 0})
-    with pytest.raises(ConfigError, match="conditions must be some of bonds, species; got charges"):
+    with pytest.raises(ConfigError, match="conditions must be some of bonds, species, features; got charges"):
         MolecularPropertyModel(["H"], gap, steerable={"conditions": ["charges"]})
     with pytest.raises(ConfigError, match="a standard steerable kernel .* is linear"):
         MolecularPropertyModel(["H"], gap, steerable={"kernel_depth": 0})
+    for settings, message in (
+        ({"windows": 1}, "windows must be 0, for kernels of the paper, or at least 2; got 1"),
+        ({"windows": -1}, "windows must be at least 0; got -1"),
+        ({"shell": 0.0}, "shell must be positive; got 0.0"),
+        ({"norm": "layer"}, "norm must be one of none, batch, node; got 'layer'"),
+        ({"l_filter": -1}, "l_filter must be at least 0; got -1"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            MolecularPropertyModel(["H"], gap, steerable=settings)
     with pytest.raises(ValueError, match="average number of neighbors must be positive"):
         make("bonds").set_average_neighbors(0.0)
     model = make("radius")
