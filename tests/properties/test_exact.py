@@ -18,7 +18,7 @@ import ik_e3nn.kernels
 import ik_e3nn.models
 import ik_e3nn.nn
 from ik_e3nn.basis import BesselBasis, PolynomialBasis, RadialHarmonicBasis
-from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.conv import GridConv, ImplicitSphereConv, PointConv, SphereConv, Stencil
 from ik_e3nn.graph import Pyramid, build_graph, build_molecular_graph
 from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.data import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
 from ik_e3nn.models import MolecularPropertyModel
@@ -17,7 +17,7 @@ from ik_e3nn.training.config.schema import OptimizerConfig
 
 # the default network: exactly equivariant, with 33 windows that resolve bonds in every kernel, the standard one too
 NETWORK = SteerableSettings(
-    channels=48, num_layers=4, l_max=1, l_filter=2, kernel_depth=1, windows=33, mode="depthwise", norm="node"
+    channels=16, num_layers=4, l_max=1, l_filter=2, kernel_depth=1, windows=33, mode="depthwise", norm="node"
 )
 STANDARD = {"kernel_depth": 0, "conditions": ()}
 CONTROL = "standard kernel, full"
@@ -32,7 +32,7 @@ STEPS: dict[str, dict[str, Any]] = {  # the steps of the paper's figure
     "+ both atom types": {"conditions": ("bonds", "species")},
 }
 VARIANTS = {  # before them a standard kernel that mixes all channels with every window; these are fewer, for speed
-    CONTROL: dataclasses.replace(NETWORK, **STANDARD, mode="full", windows=9, kernel_fields=10, channels=24),
+    CONTROL: dataclasses.replace(NETWORK, **STANDARD, mode="full", windows=9, kernel_fields=10),
     **{name: dataclasses.replace(NETWORK, **changes) for name, changes in STEPS.items()},
 }
 UNEQUAL = {

@@ -5,8 +5,8 @@ import os
 import pickle
 import statistics
 import time
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,26 +53,30 @@ def kept(file: Path, make: Callable[[], Any]) -> Any:
 def load(args: Any, work: Path, targets: tuple[str, ...], size: int) -> Sets:
     """The split of the paper for the available molecules; molecules without bonds are left out.
 
-    The molecules of the largest training set are kept in the work folder, because finding bonds takes minutes.
+    The bonds are kept in the work folder, because finding them takes minutes.
     """
-    whole = read_qm9(args.data)
-    most = max(size, args.train, *(number for number, _ in (*args.sizes, *args.compared)))
-    split = paper_split(len(whole), most, valid=args.valid, test=args.test)
-    file = work / f"molecules_{most}_{args.valid}_{args.test}.pickle"
-    if not file.exists():
-        parts = {
-            name: with_bonds(whole.select(indices), "auto", "skip", progress=True)[0]
-            for name, indices in vars(split).items()
-        }
-        partial = file.with_suffix(".partial")
-        partial.write_bytes(pickle.dumps(parts))
-        os.replace(partial, file)
-    parts = pickle.loads(file.read_bytes())  # noqa: S301, a file that this script has written
-    wanted = set(whole.select(split.train[:size]).ids)
-    train = parts["train"]
-    parts["train"] = train.select([row for row, name in enumerate(train.ids) if name in wanted])
+    whole = read_qm9(args.data).only(targets)
+    split = paper_split(len(whole), size, valid=args.valid, test=args.test)
+    parts = {name: _bonded(whole, indices.tolist(), work / "bonds.pickle") for name, indices in vars(split).items()}
     ids = {name: part.ids for name, part in parts.items()}
-    return Sets(*(parts[name].only(targets) for name in ("train", "valid", "test")), fingerprint(ids))
+    return Sets(parts["train"], parts["valid"], parts["test"], fingerprint(ids))
+
+
+def _bonded(whole: LabeledSet, rows: list[int], file: Path) -> LabeledSet:
+    """Some molecules with bonds; those whose bonds are not in the file are added to it, with None if they fail."""
+    known = pickle.loads(file.read_bytes()) if file.exists() else {}  # noqa: S301, written by this script
+    missing = whole.select([row for row in rows if whole.ids[row] not in known])
+    if len(missing):
+        found = with_bonds(missing, "auto", "skip", progress=True)[0]
+        known |= dict.fromkeys(missing.ids)
+        known |= {name: atoms.info for name, atoms in zip(found.ids, found.structures, strict=True)}
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(pickle.dumps(known))
+        os.replace(partial, file)
+    chosen = whole.select([row for row in rows if known[whole.ids[row]] is not None])
+    for name, atoms in zip(chosen.ids, chosen.structures, strict=True):
+        atoms.info.update(known[name])
+    return chosen
 
 
 def graphs_of(model: Any, molecules: LabeledSet) -> StructureDataset:
@@ -123,26 +127,27 @@ def train(
 
 
 def flexibility(args: Any, work: Path) -> list[Row]:
-    """The figure of the paper: all variants for the same time, and in small with unequal numbers of parameters.
+    """The figure of the paper at equal time."""
+    return _steps(args, work, "equal time", args.train, {"minutes": args.minutes}, models.VARIANTS)
 
-    Rows of the kind "equal time" are trained on ``args.train`` molecules for ``args.minutes``, those of the kind
-    "unequal" on ``args.unequal_train`` for ``args.unequal_epochs``.
-    """
-    load_once = lru_cache(1)(lambda size: load(args, work, FIGURE_TARGETS, size))
 
-    def one(kind: str, name: str, seed: int) -> list[Row]:
-        equal = kind == "equal time"
-        model = name if equal else f"unequal {name}"
-        file = work / f"flexibility_{model.replace(' ', '_').replace('+', 'and')}_{seed}.json"
-        options: dict[str, Any] = {"seed": seed, "folder": file.with_suffix(""), "key": "variant"}
-        options |= {"minutes": args.minutes} if equal else {"epochs": args.unequal_epochs}
-        size = args.train if equal else args.unequal_train
-        found: list[Row] = kept(file, lambda: train(model, load_once(size), **options))
-        return [row | {"variant": name, "kind": kind} for row in found]
+def unequal(args: Any, work: Path) -> list[Row]:
+    """The figure of the paper with unequal numbers of parameters and equal epochs, in small."""
+    names = [f"unequal {name}" for name in models.UNEQUAL]
+    return _steps(args, work, "unequal", args.unequal_train, {"epochs": args.unequal_epochs}, names)
 
-    jobs = [("equal time", name, seed) for seed in range(args.seeds) for name in models.VARIANTS]
-    jobs += [("unequal", name, 0) for name in models.UNEQUAL]
-    return [row for job in tqdm(jobs, desc="flexibility", unit="training") for row in one(*job)]
+
+def _steps(args: Any, work: Path, kind: str, size: int, limit: dict[str, float], names: Iterable[str]) -> list[Row]:
+    load_once = cache(lambda: load(args, work, FIGURE_TARGETS, size))
+
+    def one(name: str, seed: int) -> list[Row]:
+        file = work / f"flexibility_{name.replace(' ', '_').replace('+', 'and')}_{seed}.json"
+        options: dict[str, Any] = {"seed": seed, "folder": file.with_suffix(""), "key": "variant", **limit}
+        found: list[Row] = kept(file, lambda: train(name, load_once(), **options))
+        return [row | {"variant": name.removeprefix("unequal "), "kind": kind} for row in found]
+
+    jobs = [(name, seed) for seed in range(args.seeds) for name in names]
+    return [row for job in tqdm(jobs, desc=kind, unit="training") for row in one(*job)]
 
 
 def learning(args: Any, work: Path) -> list[Row]:

@@ -10,7 +10,8 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from ik_e3nn.blocks.steerable import SteerableNetwork, SteerableSettings
+from ik_e3nn.blocks.steerable import SteerableNetwork
+from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.graph import Connectivity, edge_vectors, fields
 from ik_e3nn.models.networks.potential import InteratomicPotential
 

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from ik_e3nn.blocks.feature_scale import FeatureScale
-from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import Connectivity, edge_vectors, fields

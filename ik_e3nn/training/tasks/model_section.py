@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ik_e3nn.blocks.face import parse_group
-from ik_e3nn.blocks.steerable import SteerableSettings
+from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.settings import check_value

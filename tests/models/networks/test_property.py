@@ -8,7 +8,8 @@ import torch
 from ase.build import molecule
 from e3nn import o3
 
-from ik_e3nn.blocks.steerable import SteerableNetwork, SteerableSettings
+from ik_e3nn.blocks.steerable import SteerableNetwork
+from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
