@@ -28,6 +28,7 @@ from ik_e3nn.memory import keep_freed_memory
 HERE = Path(__file__).parent
 PARTS = {
     "flexibility": runs.flexibility,
+    "unequal": runs.unequal,
     "default": runs.default,
     "learning": runs.learning,
     "speed": runs.speed,

@@ -155,7 +155,7 @@ class SteerableNetwork(ExactModule):
         x: Tensor = self.embedding(types)
         shared: tuple[Tensor, ...] | None = None
         for layer in self.layers:
-            kernel = cast(Kernel, cast(SteerableLayer, layer).kernel)
+            kernel = cast(SteerableLayer, layer).kernel
             if shared is None or not self.settings.windows:  # windows of the paper are learned, by each layer its own
                 shared = kernel.geometry(vectors)
             x = layer(x, shared, attributes, edge_index, blocks)

@@ -115,7 +115,8 @@ def test_grids_make_the_papers_network_turn_with_the_molecule() -> None:
             found.append(float((two - one @ R.T).norm() / one.norm()))
         return float(np.sqrt(np.mean(np.square(found))))
 
-    assert max(error(l_max=1), error(l_max=2), error(l_max=3), error(l_filter=3)) < 0.01
+    assert max(error(l_max=1), error(l_max=2), error(l_max=3)) < 0.01
+    assert error(l_filter=3) < 0.02
     coarse, finer, fine = error(grid_degree=7), error(grid_degree=11), error(grid_degree=23)
     assert fine < 0.2 * finer < 0.1 * coarse
     with pytest.raises(ConfigError, match="grid_degree must be at least 2 l_filter = 8; got 7"):
