@@ -18,8 +18,11 @@ DIFFERENCES = (
     "kernel is a linear combination of these windows for each degree and channel, and the implicit kernel an MLP of "
     "them with one hidden layer of 64. The next rows add to the inputs of the MLP the bond type, and then the species "
     "of both atoms. These four rows differ in nothing else: channels, layers, normalization and training are the same. "
+    "Kernels are exactly equivariant."
+)
+MIXED = (
     "'standard kernel, full' mixes all channels with every window, by weights of their own; it has 9 windows of 0.2 A, "
-    "because its cost grows with them. Kernels are exactly equivariant."
+    "because its cost grows with them."
 )
 IN_SMALL = (
     "The paper's figure compares a standard kernel of 89,000 parameters with implicit kernels of 350,000 to 1.4 "
@@ -62,6 +65,7 @@ def flexibility(rows: list[Row], folder: Path) -> str:
             title, note = {
                 "equal time": ("At equal time", DIFFERENCES), "unequal": ("As in the paper, in small", IN_SMALL)
             }[kind]  # fmt: skip
+            note += f" {MIXED}" if CONTROL in means else ""
             parts += [f"### {title}, {size}", note, text]
             axes.barh(list(means)[::-1], list(means.values())[::-1])
             axes.set_title(f"{title}\n{size}")
