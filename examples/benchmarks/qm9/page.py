@@ -31,6 +31,18 @@ IN_SMALL = (
     "activation on the sphere (grids of degree 15). The implicit kernels have 8 fields instead of 1, and so more "
     "parameters and more time; the number of epochs is the same."
 )
+CENTERED = "Heads of dipoles and polarizabilities are about the center (`places: center`)."
+EARLIER = (
+    "An earlier version trained these networks, which the script no longer does; it keeps the rows. Kernels have the "
+    "window of the paper, 2 A wide, and its activation on the sphere, with grids of degree 7, so that the networks "
+    "turn with the molecule only approximately. Channels are such that all kernels have the same number of parameters. "
+    f"{CENTERED}"
+)
+KINDS = {
+    "equal time": ("At equal time", DIFFERENCES),
+    "unequal": ("As in the paper, in small", IN_SMALL),
+    "equal parameters": ("With equal parameters and epochs", EARLIER),
+}
 NETWORKS = {"ours": "blocks of a potential, bonds and 5 A", BEST: "kernels of bonds, '+ both atom types'"}
 PAPER_LAYERS = 11
 TABLE_2 = {  # Zhdanov et al., table 2; energies in meV, the rest in the units of the targets
@@ -55,17 +67,15 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def flexibility(rows: list[Row], folder: Path) -> str:
-    """Tables and plot of the flexibility figure, at equal time and with unequal numbers of parameters."""
-    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in dict.fromkeys(row["kind"] for row in rows)}
+    """Tables and plot of the flexibility figure, for every kind of comparison that was made."""
+    kinds = {kind: chosen for kind in KINDS if (chosen := [row for row in rows if row["kind"] == kind])}
     parts = []
     with picture(folder / "qm9_flexibility.png", 1, len(kinds), height=2.6) as (figure, grid):
         for axes, (kind, chosen) in zip(grid.flat, kinds.items(), strict=True):
             text, means = _steps(chosen)
             size = f"{chosen[0]['train_size']:,} molecules"
-            title, note = {
-                "equal time": ("At equal time", DIFFERENCES), "unequal": ("As in the paper, in small", IN_SMALL)
-            }[kind]  # fmt: skip
-            note += f" {MIXED}" if CONTROL in means else ""
+            title, note = KINDS[kind]
+            note += f" {MIXED}" if kind == "equal time" and CONTROL in means else ""
             parts += [f"### {title}, {size}", note, text]
             axes.barh(list(means)[::-1], list(means.values())[::-1])
             axes.set_title(f"{title}\n{size}")
@@ -150,7 +160,7 @@ def learning(rows: list[Row], folder: Path) -> str:
         figure.supxlabel("molecules")
         figure.supylabel("mean absolute error")
         figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(models))
-    return "\n\n".join([*parts, "![learning curves](results/qm9_learning.png)"])
+    return "\n\n".join([CENTERED, *parts, "![learning curves](results/qm9_learning.png)"])
 
 
 def speed(rows: list[Row]) -> str:
@@ -158,13 +168,15 @@ def speed(rows: list[Row]) -> str:
     lines = [[r["model"], f"{r['train_molecules_per_s']:.4g}", f"{r['infer_molecules_per_s']:.4g}",
               f"{r['edges_per_molecule']:.0f}", f"{r['parameters']:,}"] for r in rows]  # fmt: skip
     paper = rows[0]
+    gates = any(row.get("activation") == "gate" for row in rows)  # older rows do not say it
+    sphere = "The paper's network has" if gates else "All models but `ours`, SchNet and ViSNet have"
     code = PAPER_CODE / (PAPER_LAYERS * paper["edges_per_molecule"])
     ratio = paper["train_molecules_per_s"] / code
     text = (
         f"The paper's code trains {PAPER_CODE} edges/s in one such convolution (the kernel alone, measured on another "
         f"day on a machine of this kind). For its {PAPER_LAYERS}-layer network this is at most {code:.2g} molecules/s: "
         f"our code trains the same network {ratio:.0f} times as fast. `ours` has the potential's blocks on radius "
-        "graphs. All models but `ours`, SchNet and ViSNet have the activation on the sphere."
+        f"graphs. {sphere} the activation on the sphere."
     )
     head = ["model", "training, molecules/s", "inference, molecules/s", "edges per molecule", "parameters"]
     return f"{table(head, lines)}\n\n{text}"
@@ -187,9 +199,11 @@ def bonds(row: Row) -> str:
 def write(results: dict[str, Any], output: Path, page: Path) -> None:
     """Write the JSON file of every part, the plots, and the page from all available parts."""
     output.mkdir(parents=True, exist_ok=True)
-    text = ["# QM9", "Made by `qm9.py`, with the paper's split (numpy seed 0) of the available molecules. Errors are "
-            "mean absolute errors on test molecules; weights are those with the least validation error. The tables "
-            "were made with heads of dipoles and polarizabilities about the center (`places: center`)."]  # fmt: skip
+    text = [
+        "# QM9",
+        "Made by `qm9.py`, with the paper's split (numpy seed 0) of the available molecules. Errors are mean absolute "
+        "errors on test molecules; weights are those with the least validation error.",
+    ]
     sections: dict[str, tuple[str, Any]] = {
         "flexibility": ("Flexibility: what a kernel may look at", lambda r: flexibility(r, output)),
         "default": (
@@ -206,8 +220,7 @@ def write(results: dict[str, Any], output: Path, page: Path) -> None:
             # two parts are in one file, and each replaces its own rows
             earlier = json.loads(file.read_text()) if file.exists() else []
             new = [*results.get("flexibility", []), *results.get("unequal", [])]
-            kept = [row for row in earlier if row.get("kind", new[0]["kind"]) != new[0]["kind"]]
-            results = results | {name: sorted([*kept, *new], key=lambda row: row["kind"])}
+            results = results | {name: [*(row for row in earlier if row["kind"] != new[0]["kind"]), *new]}
         if results.get(name):
             file.write_text(json.dumps(results[name], indent=1) + "\n")
         if file.exists():

@@ -202,6 +202,7 @@ def speed(args: Any, work: Path) -> list[Row]:
             "edges_per_molecule": problems[name][1]["edge_index"].shape[1] / BATCH,
             "parameters": models.parameters(problems[name][0]),
             "threads": torch.get_num_threads(),
+            **({"activation": models.STEERABLE[name].activation} if name in models.STEERABLE else {}),
         }
         for name in names
     ]  # fmt: skip

@@ -10,6 +10,7 @@ from e3nn import o3
 
 from ik_e3nn.blocks.steerable import SteerableNetwork
 from ik_e3nn.blocks.steerable_settings import SteerableSettings
+from ik_e3nn.conv import ReceiverBlocks
 from ik_e3nn.data import StructureDataset
 from ik_e3nn.data.labels.labeled_set import LabeledSet
 from ik_e3nn.data.properties.reference import fit_references
@@ -348,3 +349,26 @@ def test_impossible_models_are_refused() -> None:
     del graph["bond_types"]
     with pytest.raises(MissingInputError, match="the model needs 'bond_types'"):
         model(graph)
+
+
+@pytest.mark.parametrize("windows", [0, 5])
+@pytest.mark.parametrize("conditions", [("species",), ("species", "features")])
+def test_only_kernels_that_see_features_multiply_those_of_both_atoms(windows, conditions) -> None:
+    """Before its nonlinearity a layer is a sum of functions of one atom, unless the kernel depends on the features."""
+    torch.manual_seed(0)
+    settings = SteerableSettings(channels=4, num_layers=2, l_max=0, conditions=conditions, windows=windows)
+    layer = SteerableNetwork(2, settings, None).double().layers[1].eval()
+    layer.activation = torch.nn.Identity()
+    edges = torch.tensor([[0], [1]])
+    blocks = ReceiverBlocks.from_receivers(edges[1], 2)
+    geometry = layer.kernel.geometry(torch.tensor([[0.0, 0.8, 0.9]], dtype=torch.float64))
+    attributes = torch.randn(1, layer.kernel.irreps_attributes.dim, dtype=torch.float64)
+    x, d = torch.randn(2, 2, 4, dtype=torch.float64)
+
+    def receiver(*moved: int) -> torch.Tensor:
+        steps = torch.tensor([[float(atom in moved)] for atom in (0, 1)], dtype=torch.float64)
+        return layer(x + steps * d, geometry, attributes, edges, blocks)[1].detach()
+
+    mixed = receiver(0, 1) - receiver(0) - receiver(1) + receiver()
+    assert float(receiver(0).sub(receiver()).abs().max()) > 1e-3
+    assert (float(mixed.abs().max()) > 1e-3) == ("features" in conditions)
