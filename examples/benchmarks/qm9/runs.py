@@ -50,13 +50,20 @@ def kept(file: Path, make: Callable[[], Any]) -> Any:
     return json.loads(file.read_text())
 
 
-def load(args: Any, work: Path, targets: tuple[str, ...], size: int) -> Sets:
+def load(args: Any, work: Path, targets: tuple[str, ...], size: int, others: int | None = None) -> Sets:
     """The split of the paper for the available molecules; molecules without bonds are left out.
 
     The bonds are kept in the work folder, because finding them takes minutes.
+
+    Args:
+        args: Arguments of the script.
+        work: Work folder.
+        targets: Names of the targets.
+        size: Number of molecules for training.
+        others: Number of molecules for validation, and for tests; by default those of the script.
     """
     whole = read_qm9(args.data).only(targets)
-    split = paper_split(len(whole), size, valid=args.valid, test=args.test)
+    split = paper_split(len(whole), size, valid=others or args.valid, test=others or args.test)
     parts = {name: _bonded(whole, indices.tolist(), work / "bonds.pickle") for name, indices in vars(split).items()}
     ids = {name: part.ids for name, part in parts.items()}
     return Sets(parts["train"], parts["valid"], parts["test"], fingerprint(ids))
@@ -175,7 +182,7 @@ def _at_equal_time(args: Any, work: Path, part: str, sizes: list[tuple[int, floa
 
 def speed(args: Any, work: Path) -> list[Row]:
     """Molecules per second, measured in turn, A B C A B C ..., so that other load affects all equally."""
-    sets = load(args, work, FIGURE_TARGETS, 1000)
+    sets = load(args, work, FIGURE_TARGETS, 1000, 100)
     names = ["paper's network", *models.VARIANTS, "ours", *models.PEERS]
     problems: dict[str, Any] = {}
     for name in names:
