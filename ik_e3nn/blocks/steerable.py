@@ -101,7 +101,8 @@ class SteerableNetwork(ExactModule):
         num_species: Number of species.
         settings: Sizes of the network, and inputs of its kernels.
         r_max: Cutoff in A: kernels are Bessel functions times harmonics and end smoothly there. With None, for graphs
-            of bonds, kernels are those of the paper, polynomials times a Gaussian window.
+            of bonds, kernels are those of the paper, polynomials times a Gaussian window, or have the windows of the
+            settings.
 
     Reference:
         Zhdanov et al., NeurIPS 2023, appendix B.
