@@ -173,4 +173,6 @@ class FinetuneConfig(TrainConfig):
     @property
     def _usual_lr(self) -> float:
         """The learning rate if none is given."""
-        return 0.01 if self.data.targets is None else 0.02
+        if self.data.targets is not None:
+            return 0.02
+        return 0.001 if self.finetune.method == "surroundings" else 0.01

@@ -155,9 +155,8 @@ class OptimizerConfig:
     """AdamW with warm-up, a learning-rate schedule and a moving average of the weights.
 
     Args:
-        lr: Learning rate after the warm-up. null means 0.05, for fine-tuning a potential 0.01, and for fine-tuning with
-            ``data.targets`` 0.02. The first suits the groups O(3), SO(3) and, beside a surface, "Cinfv"; with other
-            groups a potential may diverge, and 0.02 is safer.
+        lr: Learning rate after the warm-up. null means 0.05, for fine-tuning a potential 0.01, of surroundings alone
+            0.001, because their field is fitted before, and for fine-tuning with ``data.targets`` 0.02.
         weight_decay: Decoupled weight decay.
         amsgrad: Use the AMSGrad variant.
         warmup_steps: Optimizer steps over which the learning rate rises linearly to ``lr``.

@@ -9,6 +9,7 @@ from ik_e3nn.training import (
     DataConfig,
     FinetuneConfig,
     LossConfig,
+    MethodConfig,
     OptimizerConfig,
     RunConfig,
     TrainConfig,
@@ -266,6 +267,7 @@ def test_learning_rates_that_are_not_given() -> None:
     data, properties = DataConfig("a.xyz"), DataConfig("a.xyz", targets=["homo"])
     rates = [kind(one).optimizer.lr for kind in (TrainConfig, FinetuneConfig) for one in (data, properties)]
     assert rates == [0.05, 0.05, 0.01, 0.02]
+    assert FinetuneConfig(data, finetune=MethodConfig(method="surroundings")).optimizer.lr == 0.001
     assert FinetuneConfig(data, optimizer=OptimizerConfig(lr=0.3)).optimizer.lr == 0.3
 
 
