@@ -462,7 +462,8 @@ def plot(rows: list[Row], places: list[Row], dynamics: list[Row], path: Path) ->
             key = f"lateral_force_{'rms' if label == 'flat' else 'rmse'}_meV_per_A"
             shown = {r["case"]: r[key] for r in reversed(rows) if label in (r["model"], "flat")}
             middles = [place + 0.27 * (offset - 1) for place, case in enumerate(cases) if case in shown]
-            left.bar(middles, [shown[case] for case in cases if case in shown], 0.25, label=label)
+            if shown:
+                left.bar(middles, [shown[case] for case in cases if case in shown], 0.25, label=label)
         left.set_xticks(range(len(cases)), cases, rotation=30)
         left.set(ylabel="error of force along the face (meV/Å)")
         left.margins(y=0.3)
