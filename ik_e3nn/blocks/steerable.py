@@ -132,8 +132,8 @@ class SteerableNetwork(ExactModule):
         )
         sizes = {"bonds": len(BOND_NAMES), "species": 2 * num_species, "features": 0}
         attributes = o3.Irreps([(sum(sizes[name] for name in s.conditions), "0e")] if s.conditions else [])
-        kernels = [_kernel(attributes, s, r_max) for _ in range(s.num_layers)]
-        layers = [SteerableLayer(self.irreps_out if n else scalars, kernel, s) for n, kernel in enumerate(kernels)]
+        types = [scalars] + [self.irreps_out] * (s.num_layers - 1)
+        layers = [SteerableLayer(irreps, _kernel(attributes, s, r_max), s) for irreps in types]
         self.layers = nn.ModuleList(layers)
 
     def forward(self, species: Tensor, edge_index: Tensor, vectors: Tensor, bonds: Tensor | None = None) -> Tensor:
