@@ -15,6 +15,17 @@ ERRORS = {
     "interaction_rmse_meV": "interaction (meV)",
 }
 SPREADS = ("pocket_force_rms_meV_per_A", "net_force_rms_meV_per_A", "torque_rms_meV", "interaction_rms_meV")
+LIMITS = [
+    "## What such a model is not\n",
+    "- It knows one ligand in one rigid pocket. Another ligand, another protein, a charge or a moved side chain needs "
+    "new labels: the site has no atoms that could respond.",
+    "- It knows the places where its training data had atoms. Farther away the field is not zero but unknown; `dock` "
+    "marks such poses as outside, `md` does not.",
+    "- The reference is GFN2-xTB without water, with neutral acids and bases and a pocket of pieces of residues: "
+    "interaction energies are no affinities.",
+    "- The external field is the same for all atoms of an element. What distinguishes a hydrogen at nitrogen from one "
+    "at carbon is learned by the layers, whose functions of positions have low degrees.",
+]
 KINDS = {"dynamics": "near the crystal's pose", "random": "random poses"}
 
 
@@ -52,7 +63,7 @@ def lines(content: Row, output: Path) -> list[str]:
             for one in content["errors"]
         ]
         rows.append("")
-    return [*rows, *search(found)]
+    return [*rows, *search(found), *LIMITS]
 
 
 def search(found: Row) -> list[str]:
