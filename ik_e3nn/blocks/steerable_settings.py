@@ -32,8 +32,8 @@ class SteerableSettings:
             equivariant; with "sphere", used in the paper, only as far as the grids allow: see ``grid_degree``.
         grid_degree: Degree of the grids of the sphere activation; by default 8 l_max + 3, in kernels 8 l_filter + 3.
             For new networks with l_max = 2, dipoles turn with an error of 19 % of their length with degree 7, 4.8 %
-            with 11, 1.6 % with 15, 0.8 % with the default, 19, and 0.5 % with 23 (medians). Inference takes 15 % more
-            time with 15 than with 7, 35 % more with 19, and 65 % more with 23.
+            with 11, 1.6 % with 15, 0.8 % with the default, 19, and 0.5 % with 23 (medians). Inference takes 9 % more
+            time with 15 than with 7, 36 % more with 19, and 66 % more with 23.
         l_filter: Largest degree of filters; by default ``l_max``. Filters up to 2 l_max couple features in all ways.
         windows: Number of Gaussians of the distance, on the scale of bonds; see ``BondBasis``. Kernels are radial then:
             harmonics times an MLP of the windows and of the conditions. With a cutoff it is the number of Bessel
