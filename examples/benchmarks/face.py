@@ -305,15 +305,15 @@ def sites(work: Path, name: str, kind: str, seed: int) -> list[Row]:
 
 
 def chosen(rows: list[Row], case: str) -> str:
-    """The model of a case with the smallest error of the net force on validation frames."""
+    """The model of a case with the smallest error of the net force on validation frames; "" if there is none."""
     own = [row for row in rows if row["case"] == case and row["model"] != "flat"]
-    return str(min(own, key=lambda row: row["valid_net_force_rmse_meV_per_A"])["model"])
+    return str(min(own, key=lambda row: row["valid_net_force_rmse_meV_per_A"])["model"]) if own else ""
 
 
-def flight(work: Path, name: str, kind: str) -> Row:
+def flight(work: Path, name: str, kind: str, seed: int) -> Row:
     """A molecule moves over the face at constant energy."""
     folder, file = work / f"flight_{kind}", work / f"flight_{kind}.json"
-    model = work / f"{kind}_seed0" / "model.safetensors"
+    model = work / f"{kind}_seed{seed}" / "model.safetensors"
     if not file.exists():
         start = ase.io.read(work / f"start_{FLYING}.xyz")
         start.info |= lattice(work)
@@ -374,7 +374,7 @@ def differences(rows: list[Row]) -> list[Row]:
 def report(rows: list[Row], places: list[Row], dynamics: list[Row], output: Path) -> None:
     """JSON, page and plot."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    best = chosen(rows, FLOWN) if any(row["case"] == FLOWN for row in rows) else ""
+    best = chosen(rows, FLOWN)
     of = [row for row in rows if (row["case"], row["model"]) == (FLOWN, best)]
     between = differences(places)
     bound = [row for row in between if row["case"].startswith("xenon") and row["model"] == best]
@@ -504,8 +504,8 @@ def main() -> None:
                 rows.append(row)
                 if name in SITES and seed == args.seeds[0]:
                     places += sites(work, name, model, seed)
-    if FLOWN in args.cases:
-        dynamics.append(flight(args.work.resolve() / FLOWN, FLOWN, chosen(rows, FLOWN)))
+    if kind := chosen(rows, FLOWN):
+        dynamics.append(flight(args.work.resolve() / FLOWN, FLOWN, kind, args.seeds[0]))
     report(rows, places, dynamics, args.output)
 
 

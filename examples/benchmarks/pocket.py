@@ -208,7 +208,8 @@ def search(work: Path, pocket: Pocket, model: Path, poses: int, starts: int, ste
     with (folder / "poses.csv").open() as file:
         rows = list(csv.DictReader(file))
     inside = [row for row in rows if not row["outside"] and row["cluster"] != "-1"]
-    kept = list(ase.io.read(folder / "poses.extxyz", ":"))[: min(RELAXED, len(inside))]
+    distinct = len({row["cluster"] for row in inside})
+    kept = list(ase.io.read(folder / "poses.extxyz", ":"))[: min(RELAXED, distinct)]
     calculator, ligand = make_calculator(REFERENCE), atoms_from_mol(pocket.ligand)
     crystal = relaxed(work / "crystal.json", ligand, pocket.host, calculator, steps)
     ours = [

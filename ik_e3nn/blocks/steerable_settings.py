@@ -11,6 +11,7 @@ from ik_e3nn.nn.mlp import Activation
 
 CONDITIONS = ("bonds", "species", "features")
 Norm = Literal["none", "batch", "node"]
+FINEST = 65  # degree of a default grid at most; above it there are gaps between the degrees of Lebedev grids
 
 
 @dataclass(frozen=True)
@@ -109,4 +110,4 @@ class SteerableSettings:
         """
         if self.activation != "sphere":
             return None
-        return 8 * l_max + 3 if self.grid_degree is None else self.grid_degree
+        return min(8 * l_max + 3, FINEST) if self.grid_degree is None else self.grid_degree

@@ -138,8 +138,13 @@ def _host(settings: DockSettings, source: Calculator | InteratomicPotential) -> 
     host, model = read_host(settings.host), _potential(source)
     if host.name == SITE and model is not None:
         ranges = known_ranges(settings.model)
-        places = {} if ranges is None else ranges.places
-        return replace(host, places={symbol: VOXEL * np.array(voxels) for symbol, voxels in places.items()})
+        known = {} if ranges is None else ranges.places
+        images = model.group.components.numpy()  # of a site, whose group is finite
+        places = {
+            symbol: VOXEL * np.array(voxels).reshape(-1, 3) @ images.transpose(0, 2, 1)
+            for symbol, voxels in known.items()
+        }
+        return replace(host, places={symbol: one.reshape(-1, 3) for symbol, one in places.items()})
     if host.name != FACE:
         return host
     face = None if model is None else model.surroundings

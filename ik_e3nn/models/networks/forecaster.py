@@ -34,7 +34,8 @@ class Forecaster(nn.Module):
         num_scalars: Number of known scalars of every particle.
         channels: Number of scalars of particles and of pairs.
         num_layers: Number of rounds of messages before each integration.
-        passes: Number of passes back to the start; without any, forces are found from the present alone.
+        passes: Number of passes back to the start; without any, forces are found from the present and the time since
+            the start.
         step: Length of the steps of integrations for pair forces, in the unit of time of the velocities.
         substeps: Number of shorter steps within each step, for external forces.
         size: Typical acceleration, in which external forces are measured: forces of this size are learned fast.

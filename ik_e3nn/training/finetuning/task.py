@@ -55,7 +55,7 @@ from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.run import run_folder
 from ik_e3nn.training.sets.prepare import TrainingData, bonded, prepare_data
 from ik_e3nn.training.sets.references import set_references, without_reference
-from ik_e3nn.training.tasks.field import fit_field, without
+from ik_e3nn.training.tasks.field import fit_field
 from ik_e3nn.training.tasks.tasks import Task, spreads_of
 from ik_e3nn.user_path import user_path
 
@@ -159,10 +159,7 @@ class Finetuning(Task):
         model.trained_on = domain_of(train.structures).joined(others)
         self.initial = copy.deepcopy(model).eval()
         if self.larger is not self.base:
-            errors = fit_field(cast(InteratomicPotential, model), train)
-            if self.method.method == "surroundings":  # they cannot mend the base, and would take its errors for theirs
-                learned = without(self.data.sets["train"], errors)
-                self.data = replace(self.data, sets={**self.data.sets, "train": learned})
+            fit_field(cast(InteratomicPotential, model), train)
         new = always_trained(self.base, self.larger, model, self.method.method)
         self.whole_new = {name for name, mask in new.items() if bool(mask.all())}
         adapt_weights(model, self.config, new)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import torch
 from ase import Atoms
+from numpy.typing import NDArray
 
 from ik_e3nn.arrays import FloatArray, IntArray
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
@@ -26,11 +26,12 @@ MOST = 2000  # structures, evenly chosen from larger sets
 FLOOR = 1e-8  # (eV/A)^2 or eV^2, least variance of a kind: labels are no more precise
 ROUNDING = 1e-12  # least variance of the weights that data tell nothing of, relative to those known best
 CONSTANTS = 1e-4  # eV^2, first variance of the constants: where data leave it open, energy is that of the field
-UNSURE = 0.1  # eV, standard deviation of a constant by the data
+BLUR = 1e-6  # (eV/A)^2 or eV^2, least variance of a kind for the question what the data leave open
+UNSURE, HIDDEN = 0.1, 3.0  # eV, standard deviation of a constant, and ratio to that without a field
 ROUNDS, SETTLED = 15, 1e-2  # of the fit, and the relative change of its variances after which it ends
 
 
-def fit_field(model: InteratomicPotential, train: LabeledSet) -> dict[str, float]:
+def fit_field(model: InteratomicPotential, train: LabeledSet) -> None:
     r"""Set the external field of a model, in place, to the best one for the energies and forces that it leaves.
 
     .. math:: \min_{w, b} \sum_g \frac{|r_g(w, b)|^2}{\sigma_g^2} + \frac{|w|^2}{\tau^2} + \frac{|b|^2}{\beta^2}
@@ -49,14 +50,11 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> dict[str, float
     Args:
         model: A model that feels no surroundings yet.
         train: Structures with energies or forces.
-
-    Returns:
-        The constants b in eV, by formula.
     """
     data = train.with_mechanics()
     known = np.flatnonzero([bool(np.isfinite(f).all() or np.isfinite(e)) for f, e in _labels(data)])
     if not len(known):
-        return {}
+        return
     data = data.select(known[np.linspace(0, len(known) - 1, min(len(known), MOST)).astype(int)])
     graphs = StructureDataset(data, model.r_max, edges=model.edges, dtype=model.dtype, inputs=model.inputs)
     left = predict(model, graphs).values
@@ -78,27 +76,20 @@ def fit_field(model: InteratomicPotential, train: LabeledSet) -> dict[str, float
             sums[1].add(rigid.T @ rows, rigid.T @ values, rigid.shape[1])
             sums[2].add(rows - rigid @ (rigid.T @ rows), values - rigid @ (rigid.T @ values), 3 * n - rigid.shape[1])
         start += n
-    (weights, constants), errors, unsure = _fitted(sums, free=len(kinds))
+    weights, stds, unsure = _fitted(sums, free=len(kinds))
     with torch.no_grad():
         kept = cast(PlaceEmbedding, model.field).linear.weight
         kept[torch.cat([part.weights for part in parts])] = torch.from_numpy(weights).to(kept)
     _log.info(
-        "external field fitted to %d structures; it leaves standard deviations of %.2g eV/atom in energies, %.2g eV/A "
-        "in net forces and torques, and %.2g eV/A in other forces", len(data), *errors,
+        "external field fitted to %d structures; it leaves standard deviations of %s eV/atom in energies, %s eV/A in "
+        "net forces and torques, and %s eV/A in other forces", len(data),
+        *(f"{std:.2g}" if one.count else "-" for std, one in zip(stds, sums, strict=True)),
     )  # fmt: skip
-    open_ones = [kind for kind, std in zip(kinds, unsure, strict=True) if std > UNSURE]
-    if open_ones:
+    if unsure.any():
         _log.warning(
-            "the structures of %s are so near the surroundings that their energies do not tell the zero of the field; "
-            "binding energies rely on the model for molecules alone: add structures far away", listed(open_ones),
+            "energies do not tell how strongly the surroundings bind %s, as there are none of structures far away; add "
+            "such structures, with energies", listed([kinds[k] for k in np.flatnonzero(unsure)]),
         )  # fmt: skip
-    return dict(zip(kinds, constants.tolist(), strict=True))
-
-
-def without(data: LabeledSet, errors: Mapping[str, float]) -> LabeledSet:
-    """Labeled structures whose energies lack what ``fit_field`` found to be errors of molecules alone, by formula."""
-    found = [errors.get(atoms.get_chemical_formula(), 0.0) for atoms in data.structures]
-    return replace(data, values={**data.values, "energy": data.values["energy"] - np.array(found)})
 
 
 def rigid_motions(atoms: Atoms) -> FloatArray:
@@ -190,10 +181,11 @@ class _Sums:
         return float(self.square - 2 * w @ self.vector + w @ self.matrix @ w)
 
 
-def _fitted(sums: list[_Sums], free: int) -> tuple[list[FloatArray], FloatArray, FloatArray]:
-    """The weights and the constants, which come last, and standard deviations: of residuals by kind, and of constants.
+def _fitted(sums: list[_Sums], free: int) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """The weights, the standard deviation of every kind of residuals, and which of the constants are unsure.
 
-    The latter are those of the constants by the data, with a prior of 1 eV.
+    The unknowns are the weights and, after them, the constants. A constant is unsure if the data tell nothing of it, or
+    much less than they would if there were no field.
     """
     size = len(sums[0].vector)
     seen = np.flatnonzero(np.sum([one.matrix.diagonal() for one in sums], axis=0))
@@ -215,7 +207,10 @@ def _fitted(sums: list[_Sums], free: int) -> tuple[list[FloatArray], FloatArray,
             priors[k] = max(float(w[group] @ w[group]) / max(determined, 1e-3), FLOOR)
         if np.abs(np.array([*variances, *priors]) / before - 1).max() < SETTLED:
             break
-    by_data = np.linalg.inv(known + np.diag(np.where(groups[0], 1 / priors[0], 1.0)))
-    unknowns, unsure = np.zeros(size), np.zeros(size)
-    unknowns[seen], unsure[seen] = w, by_data.diagonal() ** 0.5
-    return np.split(unknowns, [size - free]), variances**0.5, unsure[size - free :]
+    wide = np.where(groups[0], 1 / priors[0], 1.0)  # a prior of 1 eV of the constants
+    blurred = np.sum([one.matrix / max(v, BLUR) for one, v in zip(sums, variances, strict=True)], axis=0)
+    beside = np.linalg.inv(blurred + np.diag(wide)).diagonal().clip(min=0) ** 0.5
+    alone = (blurred.diagonal() + wide) ** -0.5
+    unknowns, unsure = np.zeros(size), np.full(size, True)
+    unknowns[seen], unsure[seen] = w, beside > np.maximum(UNSURE, HIDDEN * alone)
+    return unknowns[: size - free], variances**0.5, unsure[size - free :]

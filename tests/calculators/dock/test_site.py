@@ -79,8 +79,10 @@ def test_an_atom_finds_the_deepest_place_of_the_site(tmp_path):
 def test_places_that_the_group_makes_equal_are_one_pose(tmp_path):
     """A site of Td with its minimum off the center has at least four equal minima, to which all poses go."""
     model = site_model("Td", lambda u: 0.05 * ((u**2).sum(-1) - 4) ** 2 + 0.1 * u.prod(-1))
-    store(model, tmp_path, EVERYWHERE)
+    near_one = [(-2 + i, -2 + j, -2 + k) for i in range(-1, 2) for j in range(-1, 2) for k in range(-1, 2)]
+    store(model, tmp_path, near_one)  # the data know the others by the group
     summary = run_dock(settings(tmp_path, poses=30))
+    assert summary.outside == 0
     assert summary.distinct < 4
     with (tmp_path / "dock" / "poses.csv").open() as file:
         equal = [row for row in csv.DictReader(file) if row["cluster"] == "0"]
@@ -121,5 +123,9 @@ def test_a_site_needs_a_region_and_its_model(tmp_path):
         run_dock(settings(tmp_path, region=RegionSettings()))
     with pytest.raises(DataError, match="made for a site without atoms; use --host site"):
         run_dock(settings(tmp_path, host="surface", region=RegionSettings(heights=[2.0, 3.0])))
+    store(site_model("Cinfv", wells), tmp_path, EVERYWHERE)
+    with pytest.raises(DataError, match="finite groups, but that of this model is Cinfv"):
+        run_dock(settings(tmp_path))
+    store(site_model("C1", wells, field_degree=4), tmp_path, EVERYWHERE)
     with pytest.raises(DataError, match="begin farther than 8.0 A from site"):
         run_dock(settings(tmp_path, region=RegionSettings(sphere=[30.0, 0.0, 0.0, 1.0])))

@@ -154,23 +154,6 @@ def test_uncertainty_files_that_cannot_be_kept_are_refused_before_the_run(data) 
     assert not (data / "run").exists()
 
 
-@pytest.mark.parametrize(("method", "left"), [("surroundings", 0.0), ("full", 0.5)])
-def test_surroundings_alone_do_not_learn_errors_of_molecules(data, method, left) -> None:
-    base, frames, parts = potential(("H", "O")), over_wall(30), []
-    for atoms in frames:
-        wall = atoms.copy()
-        wall.calc = SteeleWall()
-        own = predicted(base, atoms)
-        atoms.info["REF_energy"] = float(own["energy"]) + wall.get_potential_energy() + 0.5
-        atoms.arrays["REF_forces"] = own["forces"].numpy() + wall.get_forces()
-        parts.append(atoms.info["REF_energy"])
-    write("train.xyz", frames)
-    task = Finetuning(config(method=method, data={"valid": "train.xyz"}, run={"dtype": "float64"}))
-    learned = task.data.sets["train"].values["energy"]
-    np.testing.assert_allclose(np.array(parts) - learned, 0.5 - left, atol=0.02)
-    np.testing.assert_allclose(task.data.sets["valid"].values["energy"], parts)
-
-
 @pytest.mark.parametrize("method", METHODS[:3], ids=str)
 def test_other_methods_train_the_surroundings_too(data, method) -> None:
     trained = load_model(finetune(config(model=WALL | {"group": "SO2"}, **method)).model)

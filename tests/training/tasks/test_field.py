@@ -91,21 +91,25 @@ def test_a_fine_field_needs_a_high_degree() -> None:
 
 
 @pytest.mark.parametrize(("options", "least"), [({"energies": False}, 0.05), ({"forces": False}, 0.3)])
-def test_forces_suffice_and_so_do_energies(options, least) -> None:
+def test_forces_suffice_and_so_do_energies(caplog, options, least) -> None:
     known, found = models("surface", "Cinfv")
     train, before = frames(60), force_error(known, found, frames(30))
-    fit_field(found, labeled(known, train, **options))
+    with caplog.at_level(logging.INFO):
+        fit_field(found, labeled(known, train, **options))
+    assert "energies do not tell how strongly" in caplog.text  # all structures are within the reach of the field
+    assert ("deviations of - eV/atom" in caplog.text) == ("energies" in options)
     assert force_error(known, found, frames(30)) < least * before
 
 
-def test_errors_of_molecules_are_not_taken_for_a_field() -> None:
+def test_errors_of_molecules_are_not_taken_for_a_field(caplog) -> None:
     """An energy that is wrong by a constant at every height is an error of the base."""
     known, found = models("surface", "Cinfv")
     far = frames(5)
     for atoms in far:
         atoms.positions[:, 2] += 40.0
-    errors = fit_field(found, labeled(known, frames(30) + far, bias=0.4))
-    assert errors == {"H2O": pytest.approx(0.4, abs=1e-3)}
+    with caplog.at_level(logging.WARNING):
+        fit_field(found, labeled(known, frames(30) + far, bias=0.4))
+    assert not caplog.text
     assert force_error(known, found, frames(30)) < 1e-2
     far = Atoms("H", [[0.0, 0.0, 40.0]])
     graph = build_graph(far, known.r_max, dtype=torch.float64)
@@ -151,7 +155,7 @@ def test_elements_without_data_feel_no_field_and_noise_makes_none() -> None:
     rng = np.random.default_rng(0)
     data.values["forces"] += 0.02 * rng.normal(size=data.values["forces"].shape)
     fit_field(found, data)
-    assert force_error(known, found, frames(20)) < 0.2
+    assert force_error(known, found, frames(20)) < 1e-3
 
 
 def test_without_labels_the_field_stays_zero(caplog) -> None:
@@ -174,7 +178,7 @@ def test_frames_near_a_wall_alone_do_not_give_its_energy_to_molecules(caplog) ->
 
     data = labeled(known, near(40))
     fit_field(found, data)
-    assert "structures of H2O are so near the surroundings that their energies do not tell the zero" in caplog.text
+    assert "energies do not tell how strongly the surroundings bind H2O" in caplog.text
     graphs = [build_graph(atoms, known.r_max, dtype=torch.float64) for atoms in near(10)]
     alone = [build_graph(atoms, known.r_max, dtype=torch.float64) for atoms in [molecule("H2O")]]
     alone[0]["positions"][:, 2] += 60.0

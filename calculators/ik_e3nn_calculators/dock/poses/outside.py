@@ -105,6 +105,8 @@ def _place(pose: FloatArray, symbols: Sequence[str], model: InteratomicPotential
     atom = int(distances.argmax())
     if not host.places and distances[atom] > 0:
         return "the model file lacks the places of its training data"
+    if np.isinf(distances[atom]):
+        return f"the training data have no {symbols[atom]} in the site"
     if distances[atom] > UNSEEN:
         return f"{symbols[atom]} is {distances[atom]:.1f} A from all places of {symbols[atom]} in the training data"
     return ""

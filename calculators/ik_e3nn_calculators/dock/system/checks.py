@@ -26,8 +26,8 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
     """Refuse a host that a model was not made for.
 
     Raises:
-        DataError: The host has atoms but the model knows a surface without atoms, or the other way round, or the normal
-            of the surface is not z.
+        DataError: The host has atoms but the model knows a surface without atoms, or the other way round, the normal of
+            the surface is not z, or the group of a site is not finite.
     """
     surroundings = model.surroundings
     if surroundings is None and len(host.atoms) == 0:
@@ -39,6 +39,11 @@ def check_host(model: InteratomicPotential, host: Host) -> None:
     fitting = kind if kind in (SURFACE, FACE, SITE) else SURFACE
     if surroundings is not None and (len(host.atoms) > 0 or host.name != fitting):
         raise DataError(f"the model was made for a {kind} without atoms; use --host {fitting}")
+    if kind == SITE and not model.group.is_finite:
+        raise DataError(
+            f"poses in a site are searched with models of finite groups, but that of this model is {model.group.name}, "
+            "which has rotations by any angle"
+        )
     if surroundings is not None and kind != SITE:
         _check_surface(model, surroundings)
     _check_inputs(model, host.atoms, host.name)
