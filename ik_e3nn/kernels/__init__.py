@@ -4,5 +4,6 @@ from ik_e3nn.kernels.analytic import AnalyticKernel
 from ik_e3nn.kernels.base import Kernel, SeparableFilter
 from ik_e3nn.kernels.implicit import ImplicitKernel
 from ik_e3nn.kernels.radial import RadialKernel
+from ik_e3nn.kernels.residual import ResidualKernel
 
-__all__ = ["AnalyticKernel", "ImplicitKernel", "Kernel", "RadialKernel", "SeparableFilter"]
+__all__ = ["AnalyticKernel", "ImplicitKernel", "Kernel", "RadialKernel", "ResidualKernel", "SeparableFilter"]

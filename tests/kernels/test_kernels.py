@@ -8,7 +8,7 @@ from e3nn import o3
 
 from ik_e3nn.basis import BesselBasis, BondBasis, PolynomialBasis, RadialHarmonicBasis, harmonics, smooth_envelope
 from ik_e3nn.conv import PointConv
-from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel, SeparableFilter
+from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel, ResidualKernel, SeparableFilter
 from ik_e3nn.symmetry import SymmetryGroup
 
 R_MAX = 4.0
@@ -22,12 +22,15 @@ def make(kind, attributes="2x0e + 1x1o"):
     if kind.startswith("implicit"):
         activation = kind.removeprefix("implicit ")
         return ImplicitKernel(attributes, "4x0e + 4x1o + 4x2e", "C4v", basis=bessel(), activation=activation)
+    if kind == "residual":
+        basis = bessel()
+        return ResidualKernel(ImplicitKernel(attributes, basis.irreps_out, "C4v", basis=basis))
     if kind == "analytic":
         return AnalyticKernel(attributes, "C4v", basis=bessel())
     return RadialKernel("2x0e", 4, radial=BesselBasis(R_MAX, 3), l_max=2)
 
 
-KINDS = ("implicit product", "implicit gate", "implicit sphere", "analytic", "radial")
+KINDS = ("implicit product", "implicit gate", "implicit sphere", "analytic", "radial", "residual")
 
 
 def fields_of(kernel, vectors, attributes):
@@ -272,3 +275,17 @@ def test_a_radial_kernel_without_hidden_layers_is_the_standard_kernel():
         found = kernel(vectors).fields()[:, 3 * l * l : 3 * (l + 1) ** 2]
         assert torch.allclose(found, expected, rtol=1e-12)
     assert kernel(100 * vectors).fields().detach().abs().max() > 0.1
+
+
+def test_a_residual_kernel_is_the_sum_of_the_implicit_and_the_analytic_one():
+    kernel = make("residual").double()
+    vectors, attributes = arguments(kernel, 5)
+    implicit = kernel.implicit(vectors, attributes)
+    analytic = AnalyticKernel("", "C4v", basis=kernel.basis)(vectors)
+    assert analytic.abs().max() > 0.1
+    torch.testing.assert_close(kernel(vectors, attributes), (implicit + analytic) / 2**0.5, rtol=1e-14, atol=1e-14)
+
+
+def test_a_residual_kernel_needs_fields_of_the_type_of_its_basis():
+    with pytest.raises(ValueError, match="have the type of its basis, 3x0e.*got a kernel with irreps_filter 4x0e"):
+        ResidualKernel(ImplicitKernel("", "4x0e + 4x1o + 4x2e", "C4v", basis=bessel()))

@@ -5,9 +5,9 @@ import functools
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ik_e3nn.basis import GaussianBasis, RadialHarmonicBasis, spherical_irreps
+from ik_e3nn.basis import GaussianBasis, RadialHarmonicBasis
 from ik_e3nn.graph import Pyramid
-from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, Kernel
+from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, Kernel, ResidualKernel
 from ik_e3nn.models import PointCloudClassifier
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -34,10 +34,9 @@ def shells(reach: float, fields: int) -> RadialHarmonicBasis:
 
 
 def implicit(group: SymmetryGroup, reach: float, *, fields: int, depth: int) -> Kernel:
-    """An MLP of harmonics times shells."""
-    return ImplicitKernel(
-        "", spherical_irreps(2, fields), group, basis=shells(reach, fields), depth=depth, activation=ACTIVATION
-    )
+    """Harmonics times shells, and an MLP of them."""
+    basis = shells(reach, fields)
+    return ResidualKernel(ImplicitKernel("", basis.irreps_out, group, basis=basis, depth=depth, activation=ACTIVATION))
 
 
 def analytic(group: SymmetryGroup, reach: float, *, fields: int) -> Kernel:

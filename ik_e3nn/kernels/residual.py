@@ -1,0 +1,48 @@
+"""The sum of an implicit kernel and the analytic kernel of the same basis."""
+
+from torch import Tensor
+
+from ik_e3nn.kernels.base import Kernel
+from ik_e3nn.kernels.implicit import ImplicitKernel
+
+
+class ResidualKernel(Kernel):
+    r"""An implicit kernel that contains the analytic one: its MLP learns only what the basis lacks.
+
+    .. math:: h(r, a) = w(|r|) \, \frac{f(r) + \mathrm{MLP}(f(r) \oplus a)}{\sqrt 2}
+
+    With as many fields as the basis has functions, an MLP alone can distort their span, but not widen it; with few data
+    the distortion costs accuracy.
+
+    Args:
+        kernel: The implicit kernel, whose filter fields have the type of its basis.
+
+    Raises:
+        ValueError: They have another type.
+
+    Example:
+        >>> from ik_e3nn.basis import GaussianBasis, RadialHarmonicBasis
+        >>> basis = RadialHarmonicBasis(GaussianBasis(2.0, 4), l_max=1)
+        >>> kernel = ResidualKernel(ImplicitKernel("", "4x0e + 4x1o", "SO2", basis=basis))
+        >>> kernel(torch.randn(7, 3)).shape
+        torch.Size([7, 16])
+    """
+
+    def __init__(self, kernel: ImplicitKernel) -> None:
+        super().__init__()
+        irreps = kernel.basis.irreps_out
+        if kernel.irreps_filter != irreps:
+            raise ValueError(
+                f"the filter fields of a residual kernel have the type of its basis, {irreps}; got a kernel with "
+                f"irreps_filter {kernel.irreps_filter}"
+            )
+        self.implicit, self.basis, self.group = kernel, kernel.basis, kernel.group
+        self.irreps_attributes, self.irreps_filter = kernel.irreps_attributes, kernel.irreps_filter
+        self.irreps_hidden = kernel.irreps_hidden
+
+    def from_geometry(
+        self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """Filter fields; see the base class."""
+        features, window = geometry
+        return (features * window + self.implicit.from_geometry(geometry, attributes, hidden)) * 0.5**0.5
