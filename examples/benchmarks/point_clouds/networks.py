@@ -9,17 +9,18 @@ from ik_e3nn.basis import GaussianBasis, RadialHarmonicBasis
 from ik_e3nn.graph import Pyramid
 from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, Kernel, ResidualKernel
 from ik_e3nn.models import PointCloudClassifier
+from ik_e3nn.models.networks.point_cloud import KernelMaker
 from ik_e3nn.symmetry import SymmetryGroup
 
 GROUPS = ("SO2", "Cinfv", "SO3", "O3", "C4", "C4v", "D4", "C1")
-KERNELS = ("implicit", "analytic")
+KERNELS = ("implicit", "analytic", "positions")  # see ``network``
 ACTIVATION = "sphere"  # the activation of the paper, in kernels and after convolutions
 TOLERANCE = 0.1
 RINGS_END = 2.5  # outermost shell, in units of the distance of the farthest neighbor
-SIZES = {  # furniture: minutes on a core; modelnet: sizes of the paper, for a GPU
+SIZES = {  # furniture: a minute on a core; modelnet: sizes of the paper, for a GPU
     "furniture": {
-        "l_max": 1, "scalars": 32, "fields": 4, "parameters": 60_000,
-        "pyramid": {"points": (256, 40, 24, 16, 10, 6, 4), "neighbors": 8},
+        "l_max": 1, "scalars": 32, "fields": 4, "parameters": 40_000,
+        "pyramid": {"points": (128, 24, 16, 10, 6, 4, 3), "neighbors": 8},
     },
     "modelnet": {
         "l_max": 2, "scalars": 128, "fields": 8, "parameters": 1_000_000,
@@ -33,10 +34,11 @@ def shells(reach: float, fields: int) -> RadialHarmonicBasis:
     return RadialHarmonicBasis(GaussianBasis(RINGS_END * reach, fields), l_max=2)
 
 
-def implicit(group: SymmetryGroup, reach: float, *, fields: int, depth: int) -> Kernel:
-    """Harmonics times shells, and an MLP of them."""
+def implicit(group: SymmetryGroup, reach: float, *, fields: int, depth: int, attributes: str = "1o + 1o") -> Kernel:
+    """Harmonics times shells, and an MLP of them and of the normals of both ends."""
     basis = shells(reach, fields)
-    return ResidualKernel(ImplicitKernel("", basis.irreps_out, group, basis=basis, depth=depth, activation=ACTIVATION))
+    learned = ImplicitKernel(attributes, basis.irreps_out, group, basis=basis, depth=depth, activation=ACTIVATION)
+    return ResidualKernel(learned)
 
 
 def analytic(group: SymmetryGroup, reach: float, *, fields: int) -> Kernel:
@@ -47,15 +49,19 @@ def analytic(group: SymmetryGroup, reach: float, *, fields: int) -> Kernel:
 def network(
     group: str, kernel: str, classes: int, total: int, *, size: str, sampling: str, depth: int = 1
 ) -> PointCloudClassifier:
-    """A classifier with ``total`` channels, distributed over its layers as evenly as possible."""
+    """A classifier with ``total`` channels, distributed over its layers as evenly as possible.
+
+    Its kernels are "implicit", "analytic", or implicit with "positions" as their only input.
+    """
     s = SIZES[size]
     layers = len(s["pyramid"]["points"]) - 1
     channels = [total // layers + (k < total % layers) for k in range(layers)]
-    maker = (
-        functools.partial(implicit, fields=s["fields"], depth=depth)
-        if kernel == "implicit"
-        else functools.partial(analytic, fields=s["fields"])
-    )
+    learned = functools.partial(implicit, fields=s["fields"], depth=depth)
+    makers: dict[str, KernelMaker] = {
+        "implicit": learned,
+        "positions": functools.partial(learned, attributes=""),
+        "analytic": functools.partial(analytic, fields=s["fields"]),
+    }
     pyramid = Pyramid(**s["pyramid"], sampling=sampling)
     return PointCloudClassifier(
         classes,
@@ -63,7 +69,7 @@ def network(
         channels=channels,
         l_max=s["l_max"],
         scalars=s["scalars"],
-        kernel=maker,
+        kernel=makers[kernel],
         activation=ACTIVATION,
         pyramid=pyramid,
     )
@@ -98,7 +104,7 @@ def matched(group: str, kernel: str, classes: int, *, size: str, sampling: str, 
     return model
 
 
-def flops_per_cloud(model: PointCloudClassifier, points: int = 256) -> int:
+def flops_per_cloud(model: PointCloudClassifier, points: int = 128) -> int:
     """Floating-point operations of matrix products in one evaluation of one cloud."""
     x = torch.randn(points, 3)
     training = model.training

@@ -10,7 +10,6 @@ from ik_e3nn.data import FURNITURE, furniture_clouds, read_modelnet
 
 __all__ = ["FURNITURE", "load", "prepare", "save"]
 SEEDS = {"train": 0, "test": 1}
-NOISE = 0.1  # standard deviation of a shift of every point of furniture of radius 1
 
 
 def prepare(folder: Path, sizes: dict[str, int], points: int, modelnet: Path | None, classes: int) -> None:
@@ -21,7 +20,7 @@ def prepare(folder: Path, sizes: dict[str, int], points: int, modelnet: Path | N
         if file.exists():
             continue
         if modelnet is None:
-            clouds = furniture_clouds(sizes[part], seed=seed, points=points, noise=NOISE, dropout=0.5, progress=True)
+            clouds = furniture_clouds(sizes[part], seed=seed, points=points, noise=0.05, dropout=0.5, progress=True)
         else:
             split = "train" if part == "train" else "test"
             clouds = read_modelnet(modelnet, split, classes=classes, points=points, seed=seed, progress=True)
