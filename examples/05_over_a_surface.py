@@ -6,14 +6,15 @@ Which group? The group of all rotations and mirrors that leave your surroundings
     a flat wall (graphite, a liquid)         Cinfv        surface     over the plane through surface_origin
     a wall of a chiral liquid                SO2          surface
     a crystal face, averaged along it        C4v, C3v..   surface     see ik_e3nn.data.suggest_group
-    a crystal face with its corrugation      O3           (none)      the slab's atoms are in every structure
+    a rigid crystal face with its lattice    p4m, p3m1..  face        see ik_e3nn.data.suggest_face
+    a crystal face whose atoms move          O3           (none)      the slab's atoms are in every structure
     a slit between two equal walls           Dinfh        surface     heights from the center
     a wire or a pore                         Dinfh        wire        distances from the line
     a crystal field, one binding site        Td, Oh, C1   site        displacements from the center
     a uniform field                          Cinfv        (none)
 
-No group replaces the atoms of a corrugated face: "site" has one center and is not periodic, and "surface" is uniform
-along the face, although directions across the normal may matter.
+A "site" has one center and is not periodic, and a "surface" is uniform along the face, although directions across the
+normal may matter.
 
 The right group improves predictions: for particles that springs of stiffness 10 tie to a plane, the mean square error
 of forecasts is 0.0008 with Cinfv, 0.1676 with O3, which does not know the plane, and 0.0009 without symmetry; all

@@ -55,8 +55,9 @@ def coupling_matrix(springs: Tensor, first: Tensor, second: Tensor, particles: i
         (B, 3N, 3N).
 
     Example:
-        >>> coupling_matrix(torch.eye(3).view(1, 1, 3, 3), torch.tensor([0]), torch.tensor([1]), 2)[0, :, 0]
-        tensor([-1.,  0.,  0.,  1.,  0.,  0.])
+        >>> A = coupling_matrix(torch.eye(3).view(1, 1, 3, 3), torch.tensor([0]), torch.tensor([1]), 2)
+        >>> (A[0] @ torch.tensor([0.0, 0.0, 0.0, 2.0, 0.0, 0.0]))[[0, 3]]
+        tensor([ 2., -2.])
     """
     numbers = torch.arange(particles, device=first.device)[:, None]
     ends = (numbers == second).to(springs) - (numbers == first).to(springs)  # (N, P)
