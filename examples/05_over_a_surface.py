@@ -17,7 +17,7 @@ A "site" has one center and is not periodic, and a "surface" is uniform along th
 normal may matter.
 
 The right group improves predictions: for particles that springs of stiffness 10 tie to a plane, the mean square error
-of forecasts is 0.0008 with Cinfv, 0.1676 with O3, which does not know the plane, and 0.0009 without symmetry; all
+of forecasts is 0.0005 with Cinfv, 0.4777 with O3, which does not know the plane, and 0.0006 without symmetry; all
 figures are in examples/benchmarks/nbody.md.
 
 1. generate: GFN2-xTB dynamics of benzene over Steele's graphite wall, in random orientations at random heights;

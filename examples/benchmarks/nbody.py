@@ -44,9 +44,7 @@ HERE = Path(__file__).parent
 OUTPUT = HERE / "results" / "nbody.json"
 CONFIG = HERE / "nbody.yaml"
 STIFFNESSES = (0, 1, 5, 10, 25, 50, 100, 200, 1000)
-CONTROLS = (10, 1000)  # stiffnesses for the other groups
-SIZES = (300, 1000, 3000)  # training trajectories, for data efficiency
-EFFICIENCY = 10  # stiffness for data efficiency
+CONTROLS = (10,)  # stiffnesses for the other groups
 GROUP = "Cinfv"
 LIMIT = 300  # s of processor time for a training, compilation included
 LARGEST = 25.0  # of squared errors in the loss: integrations may diverge at first
@@ -215,7 +213,6 @@ def jobs() -> list[tuple[float, str, int, int]]:
     """All rows: stiffness, group, seed, trajectories."""
     rows: list[tuple[float, str, int, int]] = [(k, GROUP, seed, 3000) for seed in (0, 1) for k in STIFFNESSES]
     rows += [(k, group, 0, 3000) for group in ("O3", "C1") for k in CONTROLS]
-    rows += [(EFFICIENCY, GROUP, 0, n) for n in SIZES]
     return list(dict.fromkeys(rows))
 
 
@@ -238,9 +235,6 @@ def write(rows: list[Row], output: Path) -> None:
     late = sorted(t for t in seconds if t > LIMIT)
     own = {k: [row["test_mse"] for row in full if row["group"] == GROUP and row["stiffness"] == k] for k in STIFFNESSES}
     ratios = {k: max(own[k]) / paper for k, paper in zip(STIFFNESSES, PAPER[RIVAL], strict=True) if own[k]}
-    own_sizes = {row["trajectories"]: row["test_mse"] for row in rows
-                 if (row["stiffness"], row["group"], row["seed"]) == (EFFICIENCY, GROUP, 0)}  # fmt: skip
-    more = ["| trajectories | error |", "|---:|---:|", *(f"| {n} | {own_sizes[n]:.5f} |" for n in sorted(own_sizes))]
     text = f"""# N-body: springs to a plane
 
 Made by `nbody.py`, with the settings in `nbody.yaml`. The table shows the test mean square error of positions, by
@@ -259,10 +253,6 @@ All starts have speeds of exactly 0.5, which the network is not told and learns;
 these errors are not limited by noise.
 
 ![error against stiffness](results/{output.stem}.png)
-
-## Data efficiency of {GROUP} at stiffness {EFFICIENCY}
-
-{chr(10).join(more)}
 """
     page.write_text(text)
     plot(full, output.with_suffix(".png"))
