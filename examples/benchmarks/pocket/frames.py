@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import ase.io
 import numpy as np
 from ase import Atoms, units
-from ase.calculators.calculator import BaseCalculator, Calculator, all_changes
+from ase.calculators.calculator import BaseCalculator
 from ase.md.langevin import Langevin
 from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
 from ik_e3nn.data import atoms_from_mol
+from ik_e3nn.data.generation.info_calculator import InfoCalculator
 from ik_e3nn.data.generation.labeling import Labeler
 from ik_e3nn.data.generation.steele import UFF
 from pocket.cut import Pocket
@@ -36,7 +37,7 @@ ROOM = 0.2  # A, longest step of a descent
 Floats = NDArray[np.float64]
 
 
-class StandIn(Calculator):
+class StandIn(InfoCalculator):
     """A potential of the ligand alone, and van der Waals forces and charges between ligand and pocket.
 
     Radii and wells are those of the universal force field, charges those of Gasteiger.
@@ -46,8 +47,6 @@ class StandIn(Calculator):
         alone: The calculator of the ligand alone.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
-
     def __init__(self, pocket: Pocket, alone: BaseCalculator) -> None:
         super().__init__()
         self.alone, self.places = alone, pocket.host.positions
@@ -55,24 +54,18 @@ class StandIn(Calculator):
         self.minimum, self.well = np.sqrt(np.outer(x, y)), np.sqrt(np.outer(d, e)) * units.kcal / units.mol
         self.charges = COULOMB * np.outer(q, p)
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energies and forces; see ASE."""
-        super().calculate(atoms, list(properties), list(system_changes))
-        vectors = self.atoms.positions[:, None] - self.places
+    def evaluate(self, atoms: Atoms) -> dict[str, Any]:
+        """Energy and forces."""
+        vectors = atoms.positions[:, None] - self.places
         r = np.linalg.norm(vectors, axis=2)
         near = np.maximum(r, NEAREST * self.minimum)
         s = (self.minimum / near) ** 6
         slope = (12 * self.well * (s - s**2) - self.charges / near) / near
         energy = self.well * (s**2 - 2 * s) + self.charges / near + slope * (r - near)
         forces = -((slope / r)[:, :, None] * vectors).sum(axis=1)
-        self.results = {
-            "energy": float(energy.sum()) + self.alone.get_property("energy", self.atoms),
-            "forces": forces + self.alone.get_property("forces", self.atoms),
+        return {
+            "energy": float(energy.sum()) + self.alone.get_property("energy", atoms),
+            "forces": forces + self.alone.get_property("forces", atoms),
         }
 
     def touches(self, atoms: Atoms) -> bool:
@@ -80,14 +73,12 @@ class StandIn(Calculator):
         return bool((cdist(atoms.positions, self.places) < NEAREST * self.minimum).any())
 
 
-class ForceField(Calculator):
+class ForceField(InfoCalculator):
     """MMFF94 of a molecule.
 
     Args:
         molecule: The molecule.
     """
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
 
     def __init__(self, molecule: Chem.Mol) -> None:
         super().__init__()
@@ -96,16 +87,10 @@ class ForceField(Calculator):
             molecule, rdForceFieldHelpers.MMFFGetMoleculeProperties(molecule)
         )
 
-    def calculate(
-        self,
-        atoms: Atoms | None = None,
-        properties: Sequence[str] = ("energy",),
-        system_changes: Sequence[str] = all_changes,
-    ) -> None:
-        """Energies and forces; see ASE."""
-        super().calculate(atoms, list(properties), list(system_changes))
-        unit, places = units.kcal / units.mol, self.atoms.positions.ravel().tolist()
-        self.results = {
+    def evaluate(self, atoms: Atoms) -> dict[str, Any]:
+        """Energy and forces."""
+        unit, places = units.kcal / units.mol, atoms.positions.ravel().tolist()
+        return {
             "energy": self.field.CalcEnergy(places) * unit,
             "forces": -np.array(self.field.CalcGrad(places)).reshape(-1, 3) * unit,
         }
