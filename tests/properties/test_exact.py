@@ -21,7 +21,7 @@ from ik_e3nn.basis import BesselBasis, PolynomialBasis, RadialHarmonicBasis
 from ik_e3nn.blocks.steerable_settings import SteerableSettings
 from ik_e3nn.conv import GridConv, ImplicitSphereConv, PointConv, SphereConv, Stencil
 from ik_e3nn.graph import Pyramid, build_graph, build_molecular_graph
-from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel
+from ik_e3nn.kernels import AnalyticKernel, ImplicitKernel, RadialKernel, ResidualKernel
 from ik_e3nn.models import Forecaster, InteratomicPotential, MolecularPropertyModel, PointCloudClassifier
 from ik_e3nn.show import random_kernel
 from ik_e3nn.symmetry import SymmetryGroup
@@ -84,6 +84,10 @@ def polynomial_kernel(group):
 
 def analytic_kernel(group):
     return of_kernel(AnalyticKernel(ATTRIBUTES, group, basis=basis()))
+
+
+def residual_kernel(group):
+    return of_kernel(ResidualKernel(ImplicitKernel(ATTRIBUTES, basis().irreps_out, group, basis=basis())))
 
 
 def radial_kernel(group):
@@ -211,6 +215,7 @@ WITH_A_GROUP = (
     implicit_kernel,
     polynomial_kernel,
     analytic_kernel,
+    residual_kernel,
     point_conv,
     depthwise_conv,
     implicit_sphere_conv,
@@ -323,7 +328,8 @@ def test_no_class_is_forgotten():
         for name in package.__all__
         if inspect.isclass(getattr(package, name)) and issubclass(getattr(package, name), torch.nn.Module)
     }
-    here = {ImplicitKernel, AnalyticKernel, RadialKernel, PointConv, GridConv, SphereConv, ImplicitSphereConv}
+    here = {ImplicitKernel, AnalyticKernel, ResidualKernel, RadialKernel}
+    here |= {PointConv, GridConv, SphereConv, ImplicitSphereConv}
     here |= {ik_e3nn.nn.EquivariantMLP, ik_e3nn.nn.DampedSquare}
     here |= {Forecaster, PointCloudClassifier, InteratomicPotential, MolecularPropertyModel}
     tested = {one.__name__ for one in here} | {type(make("C4v")).__name__ for make in modules.EXACT}
