@@ -6,9 +6,9 @@
 QM9 is any of the forms that ``ik_e3nn.data.read_qm9`` takes; nothing is downloaded. Finished trainings are kept in the
 work folder and skipped. Without a GPU, times are processor times.
 
-* flexibility: HOMO, U0_atom and mu learned together on graphs of covalent bonds; standard steerable kernel, implicit
-  kernel, + bond type, + both atom types, at equal time. All have windows on the scale of bonds. Beside them a standard
-  kernel that mixes all channels with every window.
+* flexibility: HOMO, U0_atom and mu learned together on graphs of covalent bonds; standard steerable kernel of the paper,
+  implicit kernel with windows on the scale of bonds, + bond type, + both atom types, at equal time. Beside them
+  standard kernels with such windows.
 * unequal: the same as in the paper, in small: equal epochs, and more parameters for implicit kernels.
 * default: the best of these kernels against the blocks of a potential, all twelve targets, at equal time.
 * learning: all twelve targets together, ours against PyG's SchNet and ViSNet in the same loop, for the same time.

@@ -15,28 +15,28 @@ from ik_e3nn.targets import Target
 from ik_e3nn.targets.scale import PropertyScale
 from ik_e3nn.training.config.schema import OptimizerConfig
 
-# the default network: exactly equivariant, with 33 windows that resolve bonds in every kernel, the standard one too
+# exactly equivariant, with 33 windows that resolve bonds
 NETWORK = SteerableSettings(
     channels=16, num_layers=4, l_max=1, l_filter=2, kernel_depth=1, windows=33, mode="depthwise", norm="node"
 )
 STANDARD = {"kernel_depth": 0, "conditions": ()}
-CONTROL = "standard kernel, full"
 # the network of the paper in small, with its activation, windows, and batch norm after every convolution
 SMALL_PAPER = SteerableSettings(
     channels=8, num_layers=4, kernel_fields=8, l_filter=4, shell=0.87, norm="batch", activation="sphere", grid_degree=15
 )
 STEPS: dict[str, dict[str, Any]] = {  # the steps of the paper's figure
-    "standard kernel": STANDARD,
+    "standard kernel": STANDARD | {"windows": 0, "shell": 0.87},  # harmonics times one window, as in the paper
     "implicit kernel": {"conditions": ()},
     "+ bond type": {"conditions": ("bonds",)},
     "+ both atom types": {"conditions": ("bonds", "species")},
 }
-VARIANTS = {  # before them a standard kernel that mixes all channels with every window; these are fewer, for speed
-    CONTROL: dataclasses.replace(NETWORK, **STANDARD, mode="full", windows=9, kernel_fields=10),
-    **{name: dataclasses.replace(NETWORK, **changes) for name, changes in STEPS.items()},
+CONTROLS = {  # standard kernels with the windows of the implicit one; with full mixing they are fewer, for speed
+    "standard kernel, windows": dataclasses.replace(NETWORK, **STANDARD),
+    "standard kernel, full": dataclasses.replace(NETWORK, **STANDARD, mode="full", windows=9, kernel_fields=10),
 }
+VARIANTS = CONTROLS | {name: dataclasses.replace(NETWORK, **changes) for name, changes in STEPS.items()}
 UNEQUAL = {
-    name: dataclasses.replace(SMALL_PAPER, **changes | ({"kernel_fields": 1} if changes is STANDARD else {}))
+    name: dataclasses.replace(SMALL_PAPER, **changes | ({"kernel_fields": 1} if "shell" in changes else {}))
     for name, changes in STEPS.items()
 }
 BEST = "+ both atom types"

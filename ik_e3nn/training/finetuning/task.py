@@ -20,6 +20,7 @@ from ik_e3nn.data.structures.ranges import GEOMETRY, GeometryRanges
 from ik_e3nn.errors import ConfigError
 from ik_e3nn.graph import batch_graphs
 from ik_e3nn.json_file import read_json, write_json
+from ik_e3nn.listing import listed
 from ik_e3nn.models import (
     InteratomicPotential,
     MolecularPropertyModel,
@@ -120,6 +121,8 @@ class Finetuning(Task):
             edges, known = body_settings(self.base)["edges"], known_elements(self.base, targets)
         data = prepare_data(config, edges=edges, known=known, inputs=self.base.inputs)
         self.new = data.sets["train"]
+        if self.sure is not None:
+            self._check_carried(self.method.uncertainty)
         self.old = read_old_data(self.config, self.base, count=len(self.new))
         if edges in ("bonds", "both"):
             self.old, sources = bonded(self.old, config)
@@ -130,6 +133,15 @@ class Finetuning(Task):
         unmeasured = forgets and (self.kept or self.others) and OLD not in self.old
         self.facts["warning"] = warn_unmeasured(replay=REPLAY in self.old) if unmeasured else ""
         return data
+
+    def _check_carried(self, file: object) -> None:
+        unknown = [chemical_symbols[z] for z in self.new.species if z not in self.base.species]
+        if unknown:
+            raise ConfigError(
+                f"finetune.uncertainty: {file} knows nothing of {listed(unknown)}, which the base lacks too, so that "
+                "standard deviations of the new model would be too small: leave the key out and run `ik-e3nn "
+                "calibrate` on the new model"
+            )
 
     def start(self, config: TrainConfig) -> StoredModel:
         """The base with new elements, references and heads; weights that the method does not train are frozen.

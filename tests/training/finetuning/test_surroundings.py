@@ -154,6 +154,19 @@ def test_uncertainty_files_that_cannot_be_kept_are_refused_before_the_run(data) 
     assert not (data / "run").exists()
 
 
+def test_an_uncertainty_without_the_new_elements_is_refused_before_the_run(data) -> None:
+    base = potential(("H", "O"))
+    root = 0.1 * torch.eye(base.last_weights.numel(), dtype=torch.float64)
+    save_uncertainty(LastLayerEnsemble(base, {"energy": root}, directions_of(root, 2)), "sure.safetensors")
+    frames = over_wall()
+    for atoms in frames:
+        atoms.symbols = ["S", "H", "H"]
+    write("sulfide.xyz", frames)
+    with pytest.raises(ConfigError, match="sure.safetensors knows nothing of S, .* calibrate` on the new model"):
+        finetune(config(train="sulfide.xyz", method="surroundings", uncertainty="sure.safetensors"))
+    assert not list(data.glob("run/*.safetensors"))
+
+
 @pytest.mark.parametrize("method", METHODS[:3], ids=str)
 def test_other_methods_train_the_surroundings_too(data, method) -> None:
     trained = load_model(finetune(config(model=WALL | {"group": "SO2"}, **method)).model)
