@@ -13,9 +13,9 @@ poses.
 Potentials on top of the base see the pocket as a site without atoms (``model: {group: C1, inputs: [site]}``), with the
 usual degree of the external field and with a larger one (``field_degree``), by training the new parts alone or
 everything, at equal processor time. ``O3`` cannot see the pocket. The saved model then searches for poses (``dock
---host site``); its best ones are relaxed with the reference, and the lowest is compared with the crystal's pose,
-relaxed with the reference, and with relaxations by the reference alone from a few random poses. Finished parts are
-stored in the work folder and skipped.
+--host site``). Its distinct poses are ranked again by one calculation each with the reference, and the best are relaxed
+with it. They are compared with the crystal's pose, relaxed with the reference, and with relaxations by the reference
+alone from a few random poses. Finished parts are stored in the work folder and skipped.
 """
 
 import argparse
@@ -55,7 +55,7 @@ TEST = {"dynamics": 30, "random": 30, "far": 0}
 VALID = 10  # every tenth frame is for validation
 DEGREE = 6  # of the external field
 RADIUS = 1.0  # A, of the region in which poses begin
-RELAXED = 3  # distinct poses of the model that are relaxed with the reference
+RELAXED = 3  # distinct poses of the model that are relaxed with the reference, after a calculation of each
 FMAX = 0.05  # eV/A
 SHARE = 0.35  # of the training time, for the models between rounds
 Row = dict[str, Any]
@@ -208,14 +208,20 @@ def search(work: Path, pocket: Pocket, model: Path, poses: int, starts: int, ste
     with (folder / "poses.csv").open() as file:
         rows = list(csv.DictReader(file))
     inside = [row for row in rows if not row["outside"] and row["cluster"] != "-1"]
-    distinct = len({row["cluster"] for row in inside})
-    kept = list(ase.io.read(folder / "poses.extxyz", ":"))[: min(RELAXED, distinct)]
+    best: dict[str, dict[str, str]] = {}
+    for row in inside:
+        best.setdefault(row["cluster"], row)
+    kept = list(ase.io.read(folder / "poses.extxyz", ":"))[: len(best)]
     calculator, ligand = make_calculator(REFERENCE), atoms_from_mol(pocket.ligand)
+
+    def of_model(name: str, number: int, steps: int) -> Relaxed:
+        path = work / f"{name}_{number}_{model.parent.name}.json"
+        return relaxed(path, kept[number], pocket.host, calculator, steps)
+
     crystal = relaxed(work / "crystal.json", ligand, pocket.host, calculator, steps)
-    ours = [
-        relaxed(work / f"model_{i}_{model.parent.name}.json", pose, pocket.host, calculator, steps)
-        for i, pose in enumerate(kept)
-    ]
+    single = [of_model("single", number, 0) for number in range(len(kept))]
+    chosen = np.argsort([one.energy for one in single])[:RELAXED].tolist()
+    ours = [of_model("model", number, steps) for number in chosen]
     begins = stored(work / "starts.xyz", lambda: frames.descents(pocket, IKCalculator("base"), starts, 5))
     alone = [
         relaxed(work / f"start_{i}.json", pose, pocket.host, calculator, steps)
@@ -229,8 +235,16 @@ def search(work: Path, pocket: Pocket, model: Path, poses: int, starts: int, ste
         "best_binding_model_eV": summary["best_binding_eV"],
         "best_rmsd_to_crystal_A": float(inside[0]["rmsd_A"]) if inside else None,
         "least_rmsd_to_crystal_A": min(float(row["rmsd_A"]) for row in rows),
+        "distinct_poses": [
+            {"binding_eV": float(row["binding_eV"]), "rmsd_to_crystal_A": float(row["rmsd_A"]),
+             "reference_above_lowest_meV": 1000 * (one.energy - lowest)}
+            for row, one in zip(best.values(), single, strict=True)
+        ],
         "crystal": end(crystal, lowest, distance(crystal.positions, ligand.positions)),
-        "model": [end(one, lowest, distance(one.positions, crystal.positions)) for one in ours],
+        "model": [
+            {"rank": number + 1} | end(one, lowest, distance(one.positions, crystal.positions))
+            for number, one in zip(chosen, ours, strict=True)
+        ],
         "reference": [end(one, lowest, distance(one.positions, crystal.positions)) for one in alone],
     }  # fmt: skip
 

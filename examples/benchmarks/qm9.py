@@ -6,8 +6,8 @@
 QM9 is any of the forms that ``ik_e3nn.data.read_qm9`` takes; nothing is downloaded. Finished trainings are kept in the
 work folder and skipped. Without a GPU, times are processor times.
 
-* flexibility: HOMO, U0_atom and mu learned together on graphs of covalent bonds; standard steerable kernel of the paper,
-  implicit kernel with windows on the scale of bonds, + bond type, + both atom types, at equal time. Beside them
+* flexibility: HOMO, U0_atom and mu learned together on graphs of covalent bonds; the standard kernel of the paper, an
+  implicit kernel with windows on the scale of bonds, + bond type, + both atom types, at equal time. Beside them are
   standard kernels with such windows.
 * unequal: the same as in the paper, in small: equal epochs, and more parameters for implicit kernels.
 * default: the best of these kernels against the blocks of a potential, all twelve targets, at equal time.

@@ -126,7 +126,12 @@ def test_the_page_has_every_model_and_every_pose(tmp_path, drawn):
     errors = dict.fromkeys(report.ERRORS, 123.4)
     there = dict.fromkeys([*report.SPREADS, "interaction_mean_meV"], 200.0) | {"frames": 12}
     pose = {"above_lowest_meV": 3.2, "fmax_eV_per_A": 0.04, "calls": 31, "rmsd_A": 0.5}
-    found = {"poses": 8, "converged": 7, "distinct": 3, "outside": 1, "crystal": pose, "model": [pose], "reference": []}
+    single = {"binding_eV": -1.0, "rmsd_to_crystal_A": 4.6, "reference_above_lowest_meV": 812.3}
+    found = {
+        "poses": 8, "converged": 7, "distinct": 3, "outside": 1,
+        "distinct_poses": [single, single | {"binding_eV": -0.5}],
+        "crystal": pose, "model": [{"rank": 2} | pose], "reference": [],
+    }  # fmt: skip
     content = {
         "complex": "1xyz", "ligand_atoms": 12, "host_atoms": 98, "labels": 300, "of_first": 160, "minutes": 1.0,
         "test": {"dynamics": there, "random": there}, "search": found,
@@ -137,6 +142,7 @@ def test_the_page_has_every_model_and_every_pose(tmp_path, drawn):
     page = (tmp_path / "pocket.md").read_text()
     assert page.count("| surroundings_C1_degree6 | 123 |") == 2
     assert "| crystal | 3 | 0.50 | 0.04 | 31 |" in page
-    assert "| pose 1 of the model | 3 |" in page
+    assert "| 2 | -0.50 | 812 | 4.60 |" in page
+    assert "| rank 2 by the model | 3 |" in page
     (figure,) = drawn
     assert not faults(figure)

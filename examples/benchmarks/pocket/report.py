@@ -71,15 +71,22 @@ def search(found: Row) -> list[str]:
     rows = [
         "## Pose search\n",
         f"{found['poses']} random poses relaxed with the model: {found['converged']} converged, {found['distinct']} "
-        f"distinct, {found['outside']} where the training data were not. Energies below are by the reference, after "
-        "relaxation with it (or its last step), above the lowest of all.\n",
+        f"distinct, {found['outside']} where the training data were not. The distinct poses, each with one calculation "
+        "by the reference (energies above the lowest of all poses below):\n",
+        "| rank by the model | binding energy, model (eV) | reference (meV) | from the crystal's pose (A) |",
+        "|---:|---:|---:|---:|",
+        *(
+            f"| {i} | {one['binding_eV']:.2f} | {one['reference_above_lowest_meV']:.0f} | "
+            f"{one['rmsd_to_crystal_A']:.2f} |"
+            for i, one in enumerate(found["distinct_poses"], start=1)
+        ),
+        "\nThe best of them by the reference, relaxed with it (the last step if it did not converge):\n",
         "| pose | above the lowest (meV) | from the crystal's pose (A) | largest force (eV/A) | reference calls |",
         "|---|---:|---:|---:|---:|",
     ]
     ends = [("crystal", found["crystal"])]
-    for kind in ("model", "reference"):
-        words = "pose {} of the model" if kind == "model" else "random pose {}, reference alone"
-        ends += [(words.format(i + 1), one) for i, one in enumerate(found[kind])]
+    ends += [(f"rank {one['rank']} by the model", one) for one in found["model"]]
+    ends += [(f"random pose {i}, reference alone", one) for i, one in enumerate(found["reference"], start=1)]
     for name, one in ends:
         rows.append(
             f"| {name} | {one['above_lowest_meV']:.0f} | {one['rmsd_A']:.2f} | {one['fmax_eV_per_A']:.2f} | "
