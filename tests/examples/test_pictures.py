@@ -44,6 +44,7 @@ DRAWN = {
     "nbody": lambda rows, path: script("nbody").plot(rows, path),
     "sphere": lambda rows, path: script("sphere").plot(rows, path),
     "face": lambda found, path: script("face").plot(found["errors"], found["sites"], found["dynamics"], path),
+    "pocket": lambda content, path: module("pocket.report").plot(content, path),
     "surface": lambda rows, path: script("surface").plot(rows["errors"], path),
     "surface_base": lambda rows, path: script("surface_base").plot(rows, path),
     "qm9_flexibility": lambda rows, path: module("qm9.page").flexibility(rows, path.parent),

@@ -45,7 +45,7 @@ def lines(content: Row, output: Path) -> list[str]:
         f"Made by `pocket.py`, whose first lines describe what is compared: complex {content['complex']}, a ligand of "
         f"{content['ligand_atoms']} atoms in {content['host_atoms']} atoms of the pocket, {content['labels']} labels "
         f"({content['of_first']} of frames from a stand-in, the others from a first model), {content['minutes']:g} "
-        "minutes of one core for each training. Errors are root mean squares over test frames of the stand-in. "
+        "min of one core for each training. Errors are root mean squares over test frames of the stand-in. "
         "Forces of the pocket, their sum (net force) and their torque about the center of the ligand are those without "
         "the forces of the ligand alone; energies are interaction energies.\n",
         f"![errors](results/{output.stem}.png)\n",
@@ -63,7 +63,28 @@ def lines(content: Row, output: Path) -> list[str]:
             for one in content["errors"]
         ]
         rows.append("")
-    return [*rows, *search(found), *LIMITS]
+    return [*rows, *search(found), *worth(content), *LIMITS]
+
+
+def worth(content: Row) -> list[str]:
+    """What the saved model is good for, in figures."""
+    found, saved = content["search"], content["errors"][1]
+    errors = {kind: saved[kind]["interaction_rmse_meV"] for kind in KINDS}
+    there = {kind: content["test"][kind]["interaction_rms_meV"] for kind in KINDS}
+    near = min(found["distinct_poses"], key=lambda one: one["reference_above_lowest_meV"])
+    end = min(found["model"], key=lambda one: one["above_lowest_meV"])
+    calls = len(found["distinct_poses"]) + sum(one["calls"] for one in found["model"])
+    return [
+        "## What it is good for\n",
+        f"- Energies near poses in its data: interaction energies of `{saved['model']}` are off by "
+        f"{errors['dynamics']:.0f} meV near the crystal's pose, of {there['dynamics']:.0f} that there are, and by "
+        f"{errors['random']:.0f} of {there['random']:.0f} at random poses.",
+        f"- Proposals, not ranks: the pose that it ranks first is "
+        f"{found['distinct_poses'][0]['reference_above_lowest_meV']:.0f} meV above the lowest, its best one "
+        f"{near['reference_above_lowest_meV']:.0f} meV, which one calculation of each distinct pose tells. Relaxed, "
+        f"the lowest of the model's poses is {end['above_lowest_meV']:.0f} meV above the lowest of all and "
+        f"{end['rmsd_A']:.2f} A from the crystal's; this took {calls} calculations beside the labels.\n",
+    ]
 
 
 def search(found: Row) -> list[str]:
