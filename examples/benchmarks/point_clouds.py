@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
     parser.add_argument("--depth", type=int, default=1, help="hidden layers of the implicit kernels")
     parser.add_argument("--sampling", choices=("random", "farthest"), default="farthest")
-    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--minutes", type=float, default=30.0, help="most that a training may take")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=0.02)

@@ -1,18 +1,22 @@
 """The sum of an implicit kernel and the analytic kernel of the same basis."""
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ik_e3nn.kernels.base import Kernel
 from ik_e3nn.kernels.implicit import ImplicitKernel
+
+FIRST_SHARE = 0.2  # of the MLP in a new kernel
 
 
 class ResidualKernel(Kernel):
     r"""An implicit kernel that contains the analytic one: its MLP learns only what the basis lacks.
 
-    .. math:: h(r, a) = w(|r|) \, \frac{f(r) + \mathrm{MLP}(f(r) \oplus a)}{\sqrt 2}
+    .. math:: h(r, a) = w(|r|) \, \big( f(r) + s \, \mathrm{MLP}(f(r) \oplus a) \big)
 
     With as many fields as the basis has functions, an MLP alone can distort their span, but not widen it; with few data
-    the distortion costs accuracy.
+    the distortion costs accuracy. The factor s is learned and begins at 0.2, so that a new kernel is nearly the
+    analytic one.
 
     Args:
         kernel: The implicit kernel, whose filter fields have the type of its basis.
@@ -38,10 +42,11 @@ class ResidualKernel(Kernel):
         self.implicit, self.basis, self.group = kernel, kernel.basis, kernel.group
         self.irreps_attributes, self.irreps_filter = kernel.irreps_attributes, kernel.irreps_filter
         self.irreps_hidden = kernel.irreps_hidden
+        self.share = nn.Parameter(torch.tensor(FIRST_SHARE))
 
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
         """Filter fields; see the base class."""
         features, window = geometry
-        return (features * window + self.implicit.from_geometry(geometry, attributes, hidden)) * 0.5**0.5
+        return features * window + self.share * self.implicit.from_geometry(geometry, attributes, hidden)

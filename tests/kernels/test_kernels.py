@@ -283,7 +283,10 @@ def test_a_residual_kernel_is_the_sum_of_the_implicit_and_the_analytic_one():
     implicit = kernel.implicit(vectors, attributes)
     analytic = AnalyticKernel("", "C4v", basis=kernel.basis)(vectors)
     assert analytic.abs().max() > 0.1
-    torch.testing.assert_close(kernel(vectors, attributes), (implicit + analytic) / 2**0.5, rtol=1e-14, atol=1e-14)
+    torch.testing.assert_close(kernel(vectors, attributes), analytic + kernel.share * implicit, rtol=1e-14, atol=1e-14)
+    kernel(vectors, attributes).square().sum().backward()
+    expected = 2 * (implicit * (analytic + kernel.share * implicit)).sum()
+    torch.testing.assert_close(kernel.share.grad, expected.detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_a_residual_kernel_needs_fields_of_the_type_of_its_basis():

@@ -26,11 +26,11 @@ exactly equivariant for C4, C4v, D4 and C1 only, and up to its grid for the othe
 is not 100 there. `PointCloudClassifier` has gates by default, which are exact for every group.
 
 *analytic* kernels are harmonics times Gaussian shells f, restricted to the group. *implicit* kernels are the sum of
-these functions and of an MLP of the group, h = (f + MLP(f, n)) / sqrt(2), with one hidden layer or more, which also
-sees the normals n of both ends; only an MLP can make use of them. *positions* are the same without normals. All
-networks have normals as their features. Only the number of channels differs otherwise, and makes the parameters match
-to 10 %; training steps are the same where `epochs` is. The learning rate, the same for all, the kernel, the noise and
-the number of clouds were chosen on clouds of another seed.
+these functions and of an MLP of the group, h = f + s MLP(f, n), with one hidden layer or more, which also sees the
+normals n of both ends; only an MLP can make use of them. The factor s is learned and begins at 0.2. *positions* are the
+same without normals. All networks have normals as their features. Only the number of channels differs otherwise, and
+makes the parameters match to 10 %; training steps are the same where `epochs` is. The learning rate, the same for all,
+the kernel, the noise and the number of clouds were chosen on clouds of another seed.
 
 Groups act about z as in `ik_e3nn.symmetry`. "Cinfv" is O(2), whose mirrors contain z and keep up and down apart; C4v is
 its finite counterpart. D4 turns things over, so it cannot tell an arch from a cradle."""
