@@ -5,11 +5,11 @@
 Data: molecules over rigid slabs, by ``ik-e3nn data generate --substrate``, which leaves the atoms of the slab out. One
 half of the frames is put at random places, the other is dynamics of adsorbed molecules (over graphene, which is costly,
 both halves are put at random places, the second near the face). Xenon is a crystal of Lennard-Jones atoms, see
-``lj_slab.py``, copper is that of ASE's EMT, and graphene is GFN2-xTB. The models are "field", the base model of the
-package with a fitted field on single atoms, and "face", which starts from that and is trained. A flat model predicts no
-force along the face, so that its error there needs no training; ``--models face flat`` trains one as well. For xenon,
-sites, heights and barriers are compared with the reference, and argon moves over the face for 10 ps at constant energy.
-Finished parts are stored in the work folder and skipped.
+``lj_slab.py``, copper, with an adatom of silver, is that of ASE's EMT, and graphene is GFN2-xTB. The models are
+"field", the base model of the package with a fitted field on single atoms, and "face", which starts from that and is
+trained. A flat model predicts no force along the face, so that its error there needs no training; ``--models face
+flat`` trains one as well. For xenon and copper, sites, heights and barriers are compared with the reference, and argon
+moves over the face for 10 ps at constant energy. Finished parts are stored in the work folder and skipped.
 """
 
 import argparse
@@ -88,7 +88,7 @@ CASES = {
         interval=20,
     ),
     "copper100": Case(
-        slab(fcc100("Cu", (5, 5, 3), vacuum=8.0)), "emt", {"nitrogen": "N#N"}, (1.6, 12.0), 2.0, 2.6, 100, 60,
+        slab(fcc100("Cu", (5, 5, 3), vacuum=8.0)), "emt", {"silver": "[Ag]"}, (1.6, 12.0), 2.0, 2.6, 200, 100,
         base=False, interval=20,
     ),
     "graphene": Case(
@@ -99,6 +99,7 @@ CASES = {
 SITES = {
     "xenon111": {"top": (0, 0), "bridge": (0.5, 0), "fcc hollow": (1 / 3, 1 / 3), "hcp hollow": (2 / 3, 2 / 3)},
     "xenon100": {"top": (0, 0), "bridge": (0.5, 0), "hollow": (0.5, 0.5)},
+    "copper100": {"top": (0, 0), "bridge": (0.1, 0), "hollow": (0.1, 0.1)},
 }
 
 
@@ -150,7 +151,15 @@ def generate(work: Path, name: str) -> None:
             if case.near:
                 words += ["--method", "rattle"]
             else:
-                words += ["--temperatures", "[150, 300]", "--relax", "false", "--timestep", "1", "--equilibration"]
+                words += [
+                    "--temperatures",
+                    "[150, 300]",
+                    "--relax",
+                    str(not case.base).lower(),
+                    "--timestep",
+                    "1",
+                    "--equilibration",
+                ]
                 words += ["20", "--interval", "5"] if heights else ["100", "--interval", str(case.interval)]
             run([*words, "--isolated_atoms", "true"] if part == "train" else words)
 
@@ -377,7 +386,7 @@ def report(rows: list[Row], places: list[Row], dynamics: list[Row], output: Path
     best = chosen(rows, FLOWN)
     of = [row for row in rows if (row["case"], row["model"]) == (FLOWN, best)]
     between = differences(places)
-    bound = [row for row in between if row["case"].startswith("xenon") and row["model"] == best]
+    bound = [row for row in between if (row["case"], row["model"]) == (FLOWN, best)]
     headline = {
         "case": FLOWN,
         "model": best,
@@ -408,6 +417,7 @@ def text(rows: list[Row], between: list[Row], places: list[Row], dynamics: list[
         "contact. Validation frames choose between the models, by the net force on molecules in contact "
         "(`validation`).\n",
         f"![errors, sites and a path](results/{output.stem}.png)\n",
+        "The left panel is in units of the error of a flat model.\n",
         "| face | model | seed | processor time (s) | validation (meV/A) | along the face | there are | "
         "along the normal | all forces | energy (meV/atom) |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -458,24 +468,24 @@ def plot(rows: list[Row], places: list[Row], dynamics: list[Row], path: Path) ->
     """Errors along the face, energies at sites, and the path of a molecule."""
     with picture(path, 1, 3) as (_, [[left, middle, right]]):
         cases = list(dict.fromkeys(row["case"] for row in rows))
-        for offset, label in enumerate(("field", "face", "flat")):
-            key = f"lateral_force_{'rms' if label == 'flat' else 'rmse'}_meV_per_A"
-            shown = {r["case"]: r[key] for r in reversed(rows) if label in (r["model"], "flat")}
-            middles = [place + 0.27 * (offset - 1) for place, case in enumerate(cases) if case in shown]
-            if shown:
-                left.bar(middles, [shown[case] for case in cases if case in shown], 0.25, label=label)
-        left.set_xticks(range(len(cases)), cases, rotation=30)
-        left.set(ylabel="error of force along the face (meV/Å)")
-        left.margins(y=0.3)
-        left.legend(loc="upper left")
-        for number, (model, molecule) in enumerate(dict.fromkeys((row["model"], row["molecule"]) for row in places)):
-            own = [row for row in places if (row["model"], row["molecule"]) == (model, molecule)]
+        for offset, label in enumerate(("field", "face")):
+            of = {r["case"]: r for r in reversed(rows) if r["model"] == label}
+            shares = [r["lateral_force_rmse_meV_per_A"] / r["lateral_force_rms_meV_per_A"] for r in of.values()]
+            if of:
+                left.barh([cases.index(case) + 0.4 * (offset - 0.5) for case in of], shares, 0.36, label=label)
+        left.set_yticks(range(len(cases)), cases)
+        left.set(xlabel="error of force along the face", xlim=(0, 1))
+        left.invert_yaxis()
+        left.legend(loc="upper right")
+        here = [row for row in places if row["case"] == FLOWN]
+        for number, (model, molecule) in enumerate(dict.fromkeys((row["model"], row["molecule"]) for row in here)):
+            own = [row for row in here if (row["model"], row["molecule"]) == (model, molecule)]
             values = [[row[f"{method}_meV"] for row in own] for method in ("reference", "model")]
             middle.plot(*values, "o^sv"[number], fillstyle="none", label=f"{molecule}, {model}")
-        ends = [value for row in places for value in (row["reference_meV"], row["model_meV"])]
-        middle.plot([min(ends), max(ends)], [min(ends), max(ends)], color="gray", linewidth=0.8, zorder=0)
-        middle.set(xlabel="binding at sites, reference (meV)", ylabel="model (meV)")
-        middle.legend()
+        if here:
+            middle.axline((0, 0), slope=1, color="gray", linewidth=0.8, zorder=0)
+            middle.legend(loc="lower right")
+        middle.set(xlabel="binding at sites, reference (meV)", ylabel="model (meV)", title=FLOWN)
         for row in dynamics:
             x, y, _ = np.array(row["path_A"]).T
             right.plot(x, y, linewidth=0.8)
