@@ -1,7 +1,7 @@
 """QM9: conditions of kernels, learning curves compared with PyG's models, speed, and bonds.
 
     python examples/benchmarks/qm9.py --data QM9 --work WORK                       # all parts, resumable
-    python examples/benchmarks/qm9.py --data QM9 --work WORK --parts flexibility --minutes 4
+    python examples/benchmarks/qm9.py --data QM9 --work WORK --parts flexibility --minutes 2
 
 QM9 is any of the forms that ``ik_e3nn.data.read_qm9`` takes; nothing is downloaded. Finished trainings are kept in the
 work folder and skipped. Without a GPU, times are processor times.
@@ -34,7 +34,7 @@ PARTS = {
     "speed": runs.speed,
     "bonds": runs.bonds,
 }
-COMPARED = [(4_000, 5.0), (16_000, 8.0)]
+COMPARED = [(4_000, 4.0), (16_000, 6.0)]
 SIZES = [(1_000, 5.0), (4_000, 8.0), (16_000, 12.0)]
 
 
@@ -50,11 +50,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="folder for finished trainings")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--minutes", type=float, default=4.0, help="of a training of the flexibility figure")
+    parser.add_argument("--minutes", type=float, default=2.0, help="of a training of the flexibility figure")
     parser.add_argument("--compared", type=size_and_minutes, nargs="+", default=COMPARED, help="of the part `default`")
     parser.add_argument("--sizes", type=size_and_minutes, nargs="+", default=SIZES, help="training molecules:minutes")
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--train", type=int, default=10_000, help="molecules of the flexibility figure")
+    parser.add_argument("--train", type=int, default=4_000, help="molecules of the flexibility figure")
     parser.add_argument("--unequal-train", type=int, default=2_000, help="molecules of its part in small")
     parser.add_argument("--unequal-epochs", type=int, default=4)
     parser.add_argument("--valid", type=int, default=1_000)

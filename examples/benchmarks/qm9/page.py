@@ -36,13 +36,14 @@ CENTERED = "Heads of dipoles and polarizabilities are about the center (`places:
 EARLIER = (
     "An earlier version trained these networks, which the script no longer does; it keeps the rows. Kernels have the "
     "window of the paper, 2 A wide, and its activation on the sphere, with grids of degree 7, so that the networks "
-    "turn with the molecule only approximately. Channels are such that all kernels have the same number of parameters. "
+    "turn with the molecule only approximately. Channels are such that all kernels have the same number of parameters, "
+    "and epochs are the same. "
     f"{CENTERED}"
 )
 KINDS = {
     "equal time": ("At equal time", DIFFERENCES),
     "unequal": ("As in the paper, in small", IN_SMALL),
-    "equal parameters": ("With equal parameters and epochs", EARLIER),
+    "equal parameters": ("At equal parameters", EARLIER),
 }
 NETWORKS = {"ours": "blocks of a potential, bonds and 5 A", BEST: "kernels of bonds, '+ both atom types'"}
 PAPER_LAYERS = 11
@@ -71,7 +72,7 @@ def flexibility(rows: list[Row], folder: Path) -> str:
     """Tables and plot of the flexibility figure, for every kind of comparison that was made."""
     kinds = {kind: chosen for kind in KINDS if (chosen := [row for row in rows if row["kind"] == kind])}
     parts = []
-    with picture(folder / "qm9_flexibility.png", 1, len(kinds), height=2.6) as (figure, grid):
+    with picture(folder / "qm9_flexibility.png", len(kinds), 1, height=1.8 * len(kinds) + 0.4) as (figure, grid):
         for axes, (kind, chosen) in zip(grid.flat, kinds.items(), strict=True):
             text, means = _steps(chosen)
             size = f"{chosen[0]['train_size']:,} molecules"
@@ -79,7 +80,7 @@ def flexibility(rows: list[Row], folder: Path) -> str:
             note += f" {LINEAR}" if kind == "equal time" else ""
             parts += [f"### {title}, {size}", note, text]
             axes.barh(list(means)[::-1], list(means.values())[::-1])
-            axes.set_title(f"{title}\n{size}")
+            axes.set_title(f"{title}, {size}")
         figure.supxlabel("mean MAE / spread")
     return "\n\n".join([*parts, "![error of every kernel](results/qm9_flexibility.png)"])
 
