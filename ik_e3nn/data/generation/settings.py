@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ik_e3nn.data.files.extxyz import require_extxyz
+from ik_e3nn.data.generation.labeling import CALCULATOR_NAMES
 from ik_e3nn.errors import DataError
 from ik_e3nn.settings import Count, CountOrZero, NotNegative, Positive, Seed, check_settings, refuse_unused
 
@@ -124,6 +125,12 @@ class GenerateSettings:
             raise DataError(
                 "surface_cell must be the two lattice vectors of a substrate across z, six numbers in A, and needs a "
                 f"substrate; got {list(self.surface_cell)}"
+            )
+        free = [name in CALCULATOR_NAMES and name != "steele" for name in self.calculator.split("+")]
+        if self.heights and not self.substrate and all(free):
+            raise DataError(
+                f"heights are given, but {self.calculator} has no surface, so that labels would be those of free "
+                'molecules: add a wall, as in "gfn2-xtb+steele", or give a substrate'
             )
         if self.lateral and not self.heights:
             raise DataError("lateral shifts frames over a surface, but no heights are given; give heights, too")

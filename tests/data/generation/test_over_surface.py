@@ -226,6 +226,7 @@ def test_an_ion_over_a_neutral_substrate(tmp_path):
         ({"heights": [5.0, 2.0]}, "two positive numbers, the smallest and largest"),
         ({"lateral": -1.0, "heights": [2.0, 3.0]}, "lateral is -1.0, but it must be zero or positive"),
         ({"heights": [2.0, 3.0], "surface_cell": [1, 0, 0]}, "surface_cell must be the two lattice vectors"),
+        ({"heights": [2.0, 3.0]}, "gfn2-xtb has no surface, so that labels would be those of free molecules"),
         ({"lateral": 1.0}, "no heights are given; give heights, too"),
     ],
 )
@@ -237,7 +238,7 @@ def test_impossible_settings_are_named(wrong, message):
 def test_a_crystal_is_not_turned(tmp_path):
     write(tmp_path / "cu.xyz", bare(fcc111("Cu", (1, 1, 2), vacuum=8.0)))
     settings = GenerateSettings(
-        output=str(tmp_path / "a.xyz"), structures=[str(tmp_path / "cu.xyz")], calculator="emt", heights=[2, 3]
+        output=str(tmp_path / "a.xyz"), structures=[str(tmp_path / "cu.xyz")], calculator="emt+steele", heights=[2, 3]
     )
     with pytest.raises(DataError, match="heights are for molecules"):
         generate(settings)
