@@ -56,6 +56,7 @@ class Case(NamedTuple):
         tests: Test frames for each molecule.
         near: For costly references: heights of the second half of the frames, which then are no dynamics, in A.
         base: Whether the model starts from the base that comes with the package, which knows GFN2-xTB.
+            If not, structures are relaxed with the reference before the dynamics.
         interval: Steps of the dynamics between frames.
     """
 
@@ -151,11 +152,12 @@ def generate(work: Path, name: str) -> None:
             if case.near:
                 words += ["--method", "rattle"]
             else:
+                relaxed_first = str(not case.base).lower()
                 words += [
                     "--temperatures",
                     "[150, 300]",
                     "--relax",
-                    str(not case.base).lower(),
+                    relaxed_first,
                     "--timestep",
                     "1",
                     "--equilibration",
