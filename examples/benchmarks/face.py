@@ -152,16 +152,8 @@ def generate(work: Path, name: str) -> None:
             if case.near:
                 words += ["--method", "rattle"]
             else:
-                relaxed_first = str(not case.base).lower()
-                words += [
-                    "--temperatures",
-                    "[150, 300]",
-                    "--relax",
-                    relaxed_first,
-                    "--timestep",
-                    "1",
-                    "--equilibration",
-                ]
+                relax = str(not case.base).lower()
+                words += ["--temperatures", "[150, 300]", "--relax", relax, "--timestep", "1", "--equilibration"]
                 words += ["20", "--interval", "5"] if heights else ["100", "--interval", str(case.interval)]
             run([*words, "--isolated_atoms", "true"] if part == "train" else words)
 
