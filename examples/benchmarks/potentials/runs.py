@@ -62,6 +62,14 @@ class Bench:
         """Folder of the frames of a set."""
         return self.work / data_set / "data"
 
+    def has_stress(self, data_set: str) -> bool:
+        """Whether stress is trained on."""
+        return SETS[data_set].stress
+
+    def compiler_cache(self, job: Path) -> Path:
+        """Folder of the compiler's results; an own one for each training, so that compilation is timed without any."""
+        return job.parent / "inductor"
+
     def summary(self, data_set: str) -> dict[str, Any]:
         """What ``sets.prepare`` wrote about a set."""
         return read_json(self.data(data_set) / "set.json")
@@ -79,7 +87,7 @@ class Bench:
             "data": str(self.data(data_set)),
             "set": self.summary(data_set),
             "settings": self.settings(data_set, model),
-            "stress": SETS[data_set].stress,
+            "stress": self.has_stress(data_set),
             "minutes": self.minutes,
             "threads": self.threads,
             "result": str(folder / f"{task}.partial"),
@@ -96,7 +104,7 @@ class Bench:
             "MALLOC_TRIM_THRESHOLD_": KEPT_MEMORY,
             "MALLOC_MMAP_THRESHOLD_": KEPT_MEMORY,
             "OPENBLAS_NUM_THREADS": str(self.threads),
-            "TORCHINDUCTOR_CACHE_DIR": str(job.parent / "inductor"),  # compilation is timed without earlier results
+            "TORCHINDUCTOR_CACHE_DIR": str(self.compiler_cache(job)),
             "PYTHONUNBUFFERED": "1",
         }
         if package == "mace":  # e3nn 0.4.4 and whole models in pickles

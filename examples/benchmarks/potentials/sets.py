@@ -1,7 +1,7 @@
 """The data sets: which frames train, validate and test, and the energies of isolated atoms."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def load(name: str, root: Path) -> tuple[dict[str, list[Atoms]], dict[str, float
         return _every_tenth(rest) | {"test": test}, _isolated(read(folder / "isolated_atoms.xyz.gz", ":"))
     if name == "aspirin":
         with np.load(root / "rmd17" / "rmd17_aspirin.npz") as data:
-            train, test = (_rmd17(data, data[key]) for key in ("train_1", "test_1"))
+            train, test = (rmd17(data, data[key]) for key in ("train_1", "test_1"))
         return {"train": train[:950], "valid": train[950:], "test": test}, {}
     if name == "silicon":
         rest, test = (read(root / "crystals" / f"Si_{part}.extxyz.gz", ":") for part in ("training", "test"))
@@ -83,7 +83,7 @@ def prepare(name: str, root: Path, folder: Path, energies: str) -> None:
     parts, isolated = load(name, root)
     folder.mkdir(parents=True, exist_ok=True)
     for part in FILES:
-        write(folder / f"{part}.xyz", [_labeled(atoms, SETS[name].stress) for atoms in parts[part]], format="extxyz")
+        write(folder / f"{part}.xyz", [labeled(atoms, SETS[name].stress) for atoms in parts[part]], format="extxyz")
     use_isolated = bool(isolated) and energies == "isolated"
     summary = {
         "E0s": isolated if use_isolated else _fitted(parts["train"]),
@@ -108,7 +108,8 @@ def _every_tenth(frames: Sequence[Atoms], test: bool = False) -> dict[str, list[
     return parts
 
 
-def _rmd17(data: dict[str, np.ndarray], indices: np.ndarray) -> list[Atoms]:
+def rmd17(data: Mapping[str, np.ndarray], indices: np.ndarray) -> list[Atoms]:
+    """Frames of a file of rMD17, which is in kcal/mol and A, with labels in a calculator, in eV and A."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     unit = units.kcal / units.mol
@@ -120,7 +121,7 @@ def _rmd17(data: dict[str, np.ndarray], indices: np.ndarray) -> list[Atoms]:
     return frames
 
 
-def _labeled(atoms: Atoms, stress: bool) -> Atoms:
+def labeled(atoms: Atoms, stress: bool) -> Atoms:
     """A copy with only the structure and labels, under the names that all packages use."""
     copy = Atoms(numbers=atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     copy.info["REF_energy"] = float(atoms.get_potential_energy())

@@ -1,0 +1,1 @@
+"""Parts of the benchmark of extrapolation: molecules and their scans, trainings, and the page."""

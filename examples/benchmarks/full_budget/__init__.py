@@ -1,0 +1,1 @@
+"""Parts of the benchmark with a full budget: the sets with published errors, and the page."""
