@@ -78,7 +78,7 @@ class Problem:
     def forward(self) -> torch.Tensor:
         """The convolution's result."""
         if not self.naive:
-            return self.conv(self.features, self.edge_index, self.kernel(self.vectors, self.attributes))
+            return self.conv(self.features, self.edge_index, self.kernel.tiled(self.vectors, self.attributes))
         matrices = self.kernel.matrix(self.conv, self.vectors, self.attributes)
         messages = torch.einsum("eij,ej->ei", matrices, self.features[self.edge_index[0]])
         return torch.zeros_like(self.features).index_add(0, self.edge_index[1], messages)
