@@ -8,13 +8,13 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
-from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
+from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum, transposed_product
 from ik_e3nn.kernels import Filter, SeparableFilter, TiledFilter
 from ik_e3nn.nn.layout import Block, layout, to_blocks
 from ik_e3nn.nn.tensor_product import CouplingPaths
 from ik_e3nn.symmetry import SymmetryGroup
 
-TILE = 256  # edges that are treated at once, so that the result of each step is in the cache for the next step
+TILE = 512  # edges that are treated at once, so that the result of each step is in the cache for the next step
 
 
 class Term(NamedTuple):
@@ -173,7 +173,7 @@ class FullMixing(ExactModule):
             coupling = getattr(self, term.coupling_name).expand(count * width, -1, -1)
             # (B, (edge, m_in), (m_out, p, H))
             G = torch.bmm(coupling, h[term.fields]).view(count, width * b.dim, term.dim * term.paths * mul)
-            Z = torch.bmm(G.transpose(1, 2), x)  # (B, (m_out, p, H), C)
+            Z = transposed_product(G, x)  # (B, (m_out, p, H), C)
             y = (Z.view(count * term.dim, weight.shape[0]) @ weight).view(count, term.dim, weight.shape[1])
             result[term.name] = result[term.name] + y if term.name in result else y
         return result

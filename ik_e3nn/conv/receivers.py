@@ -66,6 +66,31 @@ def _is_plain(x: Tensor) -> bool:
     return type(x) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
+class _TransposedProduct(torch.autograd.Function):
+    """A batch of products of a transposed matrix and a matrix.
+
+    Autograd's own gradient of the first matrix is a transposed tensor, whose copy would cost as much as the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return torch.bmm(a.mT, b)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        return torch.bmm(b, gradients[0].mT), torch.bmm(a, gradients[0])
+
+
+def transposed_product(a: Tensor, b: Tensor) -> Tensor:
+    """Products of transposed matrices a (B, K, M) with b (B, K, N), (B, M, N)."""
+    if _is_plain(a):
+        return torch.bmm(a.mT, b)
+    result: Tensor = _TransposedProduct.apply(a, b)
+    return result
+
+
 def pad_row(x: Tensor) -> Tensor:
     """Append one row of zeros, to which the empty places of blocks refer: (E, ...) to (E + 1, ...)."""
     return torch.cat([x, x.new_zeros(1, *x.shape[1:])])

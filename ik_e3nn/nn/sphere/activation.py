@@ -111,10 +111,12 @@ class SphereActivation(ExactModule):
     def fold(self) -> BlockMap:
         """The activation as a function of blocks with components first; see ``EquivariantLinear.fold``."""
         synthesis, analysis = self.synthesis.T, self.analysis.T
+        # in place, ELU's gradient is computed from its result, which takes a third of the time
+        function = torch.nn.functional.elu_ if self.function is torch.nn.functional.elu else self.function
 
         def apply(blocks: list[Tensor]) -> list[Tensor]:
             shape = blocks[0].shape[1:]
-            values = self.function(synthesis @ torch.cat(blocks).flatten(1))  # (G, N * mul)
+            values = function(synthesis @ torch.cat(blocks).flatten(1))  # (G, N * mul)
             return list((analysis @ values).unflatten(1, shape).split(self.dims))
 
         return apply
