@@ -8,13 +8,18 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
-from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum, transposed_product
+from ik_e3nn.conv.receivers import (
+    ReceiverBlocks,
+    gather,
+    pad_row,
+    segment_sum,
+    tiles_without_gaps,
+    transposed_product,
+)
 from ik_e3nn.kernels import Filter, SeparableFilter, TiledFilter
 from ik_e3nn.nn.layout import Block, layout, to_blocks
 from ik_e3nn.nn.tensor_product import CouplingPaths
 from ik_e3nn.symmetry import SymmetryGroup
-
-TILE = 512  # edges that are treated at once, so that the result of each step is in the cache for the next step
 
 
 class Term(NamedTuple):
@@ -22,6 +27,7 @@ class Term(NamedTuple):
 
     Attributes:
         block: Index of the input block in irreps_in.
+        mul: Index of the multiplicity H in ``FullMixing.muls``.
         fields: Index of the filter fields in ``FullMixing.filter_blocks``.
         name: Name of the output irrep, like "1o".
         dim: Its dimension 2l+1.
@@ -29,6 +35,7 @@ class Term(NamedTuple):
     """
 
     block: int
+    mul: int
     fields: int
     name: str
     dim: int
@@ -37,12 +44,12 @@ class Term(NamedTuple):
     @property
     def weight_name(self) -> str:
         """Name of the weights (paths * H * C, multiplicity of the irrep in irreps_out)."""
-        return f"weight_{self.block}_{self.fields}_{self.name}"
+        return f"weight_{self.block}_{self.mul}_{self.name}"
 
     @property
     def coupling_name(self) -> str:
         """Name of the buffer with the couplings (m_in * m_out * paths, sum of m_h)."""
-        return f"coupling_{self.block}_{self.fields}_{self.name}"
+        return f"coupling_{self.block}_{self.mul}_{self.name}"
 
 
 class FullMixing(ExactModule):
@@ -65,7 +72,9 @@ class FullMixing(ExactModule):
         group: The group G.
 
     Attributes:
-        filter_blocks: Indices of the blocks of the filter with one multiplicity H, for every H.
+        muls: The multiplicities H of the filter fields.
+        filter_blocks: Sets of blocks of the filter that are multiplied together, as their indices: of one multiplicity,
+            and connected by terms. Under O(3) blocks of even and odd parity are never in one term.
         terms: The products: one term for each input block, multiplicity of the filter, and output irrep.
         weights: The matrices W of every term; see :class:`Term` for their names and shapes.
     """
@@ -83,38 +92,46 @@ class FullMixing(ExactModule):
         self.names_out = [str(ir) for _, ir in irreps_out]
         self.mul_out = {name: irreps_out.count(name) for name in self.names_out}
         self.muls = sorted({mul for mul, _ in irreps_filter})
-        self.filter_blocks = [[f for f, (m, _) in enumerate(irreps_filter) if m == mul] for mul in self.muls]
         self.terms: list[Term] = []
         paths = CouplingPaths(irreps_in, irreps_filter, irreps_out, group)
+        used: dict[tuple[int, int, o3.Irrep], list[tuple[int, Tensor]]] = {}
+        for a, b, out, T in paths.paths:
+            used.setdefault((a, self.muls.index(irreps_filter[b].mul), out), []).append((b, T))
+        self.filter_blocks = _connected([{f for f, _ in found} for found in used.values()])
         for i in range(len(irreps_in)):
             for g in range(len(self.muls)):
-                self._add_terms(i, g, paths)
+                for ir in dict.fromkeys(ir for _, ir in irreps_out):
+                    if (i, g, ir) in used:
+                        self._add_term(i, g, ir, used[i, g, ir])
         fan = {name: sum(self._rows(t) for t in self.terms if t.name == name) for name in self.mul_out}
         self.scale = {name: n**-0.5 for name, n in fan.items() if n}
         self.weights = nn.ParameterDict(
             {t.weight_name: nn.Parameter(torch.randn(self._rows(t), self.mul_out[t.name])) for t in self.terms}
         )
 
-    def _add_terms(self, i: int, g: int, paths: CouplingPaths) -> None:
-        """Add the terms of input block i and the filter fields of the multiplicity with index g.
+    def _add_term(self, i: int, g: int, ir: o3.Irrep, found: list[tuple[int, Tensor]]) -> None:
+        """Add the term of an input block, the multiplicity with index g, and an output irrep.
 
-        The couplings T of a term are stacked in a buffer of shape (m_in * m_out * paths, sum of m_h).
+        Its couplings are stacked in a buffer of shape (m_in * m_out * paths, sum of m_h).
+
+        Args:
+            i: Index of the input block.
+            g: Index of the multiplicity of the filter fields.
+            ir: The output irrep.
+            found: The block of the filter and the coupling T (m_in, m_h, m_out) of every path.
         """
-        filters = self.filter_blocks[g]
-        slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in filters]).slices()
-        for ir in dict.fromkeys(ir for _, ir in self.irreps_out):
-            found = [(filters.index(b), T) for a, b, out, T in paths.paths if a == i and b in filters and out == ir]
-            if not found:
-                continue
-            stack = torch.zeros(self.irreps_in[i].ir.dim, ir.dim, len(found), slices[-1].stop, dtype=torch.float64)
-            for p, (f, T) in enumerate(found):
-                stack[:, :, p, slices[f]] = T.transpose(1, 2)
-            self.terms.append(Term(i, g, str(ir), ir.dim, len(found)))
-            self.register_exact(self.terms[-1].coupling_name, stack.flatten(0, 2))
+        fields = next(k for k, blocks in enumerate(self.filter_blocks) if found[0][0] in blocks)
+        blocks = self.filter_blocks[fields]
+        slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in blocks]).slices()
+        stack = torch.zeros(self.irreps_in[i].ir.dim, ir.dim, len(found), slices[-1].stop, dtype=torch.float64)
+        for p, (f, T) in enumerate(found):
+            stack[:, :, p, slices[blocks.index(f)]] = T.transpose(1, 2)
+        self.terms.append(Term(i, g, fields, str(ir), ir.dim, len(found)))
+        self.register_exact(self.terms[-1].coupling_name, stack.flatten(0, 2))
 
     def _rows(self, term: Term) -> int:
         """Rows of the weights of a term: paths * H * C."""
-        return term.paths * self.muls[term.fields] * self.blocks_in[term.block].mul
+        return term.paths * self.muls[term.mul] * self.blocks_in[term.block].mul
 
     def forward(
         self, features: Tensor, senders: Tensor, filter_fields: Filter, blocks: ReceiverBlocks, num_nodes: int
@@ -132,7 +149,7 @@ class FullMixing(ExactModule):
             y, (num_nodes, irreps_out.dim).
         """
         h = self._tiled(filter_fields)
-        tiles, receivers = _tiles(blocks, senders.shape[0])
+        tiles, receivers = tiles_without_gaps(blocks, senders.shape[0])
         edges = torch.cat([slots.flatten() for slots in tiles])
         places, sizes = pad_row(senders)[edges], [slots.numel() for slots in tiles]
         x = [features[:, b.place].unflatten(1, (b.mul, b.dim)).transpose(1, 2).flatten(1) for b in self.blocks_in]
@@ -168,7 +185,7 @@ class FullMixing(ExactModule):
         result: dict[str, Tensor] = {}
         h = [torch.cat([fields[f] for f in blocks]).transpose(0, 1) for blocks in self.filter_blocks]  # (B w, m_h, H)
         for term, weight in zip(self.terms, weights, strict=True):
-            b, mul = self.blocks_in[term.block], self.muls[term.fields]
+            b, mul = self.blocks_in[term.block], self.muls[term.mul]
             x = features[term.block].view(count, width * b.dim, b.mul)  # (B, (edge, m_in), C)
             coupling = getattr(self, term.coupling_name).expand(count * width, -1, -1)
             # (B, (edge, m_in), (m_out, p, H))
@@ -218,7 +235,7 @@ class FullMixing(ExactModule):
         fields = tiled.function(*tiled.rows)
         parts: dict[tuple[str, int], Tensor] = {}
         for term in self.terms:
-            b, mul = self.blocks_in[term.block], self.muls[term.fields]
+            b, mul = self.blocks_in[term.block], self.muls[term.mul]
             h = torch.cat([fields[f] for f in self.filter_blocks[term.fields]])
             T = getattr(self, term.coupling_name).view(b.dim, term.dim, term.paths, -1)
             weight = (self.weights[term.weight_name] * self.scale[term.name]).view(term.paths, mul, b.mul, -1)
@@ -228,32 +245,19 @@ class FullMixing(ExactModule):
         return assemble(parts, self.blocks_in, zip(self.names_out, self.blocks_out, strict=True), tiled.rows[0])
 
 
-def _tiles(blocks: ReceiverBlocks, num_edges: int) -> tuple[list[Tensor], Tensor]:
-    """Split blocks of edges into tiles without empty places.
+def _connected(sets: list[set[int]]) -> list[list[int]]:
+    """Merge sets that share an element, and sort them.
 
-    Args:
-        blocks: Blocks whose first places are filled, of any width.
-        num_edges: Number of edges E, which is the index of an empty place.
-
-    Returns:
-        The edge in every place of each tile, (B, w) with at most ``TILE`` edges in a tile, and the receivers of all
-        blocks in the order of the tiles. There is at least one tile. When compiled, where sizes must not depend on
-        values, it holds the blocks as they are.
+    Example:
+        >>> _connected([{0, 2}, {1}, {4, 2}, {3, 1}])
+        [[0, 2, 4], [1, 3]]
     """
-    if torch.compiler.is_compiling():
-        return [blocks.slots], blocks.receivers
-    filled = (blocks.slots < num_edges).sum(1)
-    order = filled.argsort(stable=True)
-    empty, *counts = torch.bincount(filled, minlength=blocks.slots.shape[1] + 1).tolist()
-    order = order[empty:]
-    groups = blocks.slots[order].split(counts)
-    tiles = [
-        tile
-        for width, group in enumerate(groups, start=1)
-        for tile in group[:, :width].split(max(TILE // width, 1))
-        if len(tile)
-    ]
-    return tiles or [blocks.slots[:0]], blocks.receivers[order]
+    merged: list[set[int]] = []
+    for one in sets:
+        touching = [other for other in merged if other & one]
+        merged = [other for other in merged if not other & one]
+        merged.append(one.union(*touching))
+    return sorted(sorted(one) for one in merged)
 
 
 def assemble(

@@ -146,3 +146,34 @@ class ReceiverBlocks(NamedTuple):
         owner = torch.zeros(total, dtype=torch.long, device=receivers.device)
         owner = owner.index_copy(0, place // width, receivers)
         return cls(slots.view(total, width), owner)
+
+
+TILE = 512  # edges that are treated at once, so that the result of each step is in the cache for the next step
+
+
+def tiles_without_gaps(blocks: ReceiverBlocks, num_edges: int) -> tuple[list[Tensor], Tensor]:
+    """Split blocks of edges into tiles without empty places.
+
+    Args:
+        blocks: Blocks whose first places are filled, of any width.
+        num_edges: Number of edges E, which is the index of an empty place.
+
+    Returns:
+        The edge in every place of each tile, (B, w) with at most ``TILE`` edges in a tile, and the receivers of all
+        blocks in the order of the tiles. There is at least one tile. When compiled, where sizes must not depend on
+        values, it holds the blocks as they are.
+    """
+    if torch.compiler.is_compiling():
+        return [blocks.slots], blocks.receivers
+    filled = (blocks.slots < num_edges).sum(1)
+    order = filled.argsort(stable=True)
+    empty, *counts = torch.bincount(filled, minlength=blocks.slots.shape[1] + 1).tolist()
+    order = order[empty:]
+    groups = blocks.slots[order].split(counts)
+    tiles = [
+        tile
+        for width, group in enumerate(groups, start=1)
+        for tile in group[:, :width].split(max(TILE // width, 1))
+        if len(tile)
+    ]
+    return tiles or [blocks.slots[:0]], blocks.receivers[order]
