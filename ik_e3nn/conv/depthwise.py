@@ -7,7 +7,7 @@ from torch import Tensor
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.full import assemble
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
-from ik_e3nn.kernels import SeparableFilter
+from ik_e3nn.kernels import Filter, SeparableFilter, TiledFilter
 from ik_e3nn.nn.layout import from_components, layout, to_components
 from ik_e3nn.nn.tensor_product import CouplingPaths, PathLinear, channels
 from ik_e3nn.symmetry import SymmetryGroup
@@ -65,7 +65,7 @@ class DepthwiseMixing(ExactModule):
         self,
         features: Tensor,
         senders: Tensor,
-        filter_fields: Tensor | SeparableFilter,
+        filter_fields: Filter,
         blocks: ReceiverBlocks,
         num_nodes: int,
     ) -> Tensor:
@@ -74,7 +74,7 @@ class DepthwiseMixing(ExactModule):
         Args:
             features: x, (N, irreps_in.dim).
             senders: Sender of every edge, (E,).
-            filter_fields: h, (E, irreps_filter.dim), or in factors with E rows.
+            filter_fields: h of E edges.
             blocks: The E edges grouped by receiver, B blocks of width w.
             num_nodes: Number of receivers.
 
@@ -85,6 +85,7 @@ class DepthwiseMixing(ExactModule):
         if isinstance(filter_fields, SeparableFilter):
             filter_fields = SeparableFilter(*(gather(pad_row(part), slots) for part in filter_fields))
         else:
+            filter_fields = filter_fields.fields() if isinstance(filter_fields, TiledFilter) else filter_fields
             filter_fields = gather(pad_row(filter_fields), slots)
         x = to_components(features, self.blocks_in)
         parts = self.on_components(x, pad_row(senders)[blocks.slots], filter_fields, blocks.receivers, num_nodes)
@@ -126,15 +127,16 @@ class DepthwiseMixing(ExactModule):
         Z = segment_sum(Z, owners, num_nodes).view(num_nodes, H * M, C).transpose(0, 1)
         return self.linear((self.coupling @ Z.flatten(1)).view(len(self.coupling), num_nodes, C))
 
-    def matrix(self, filter_fields: Tensor) -> Tensor:
+    def matrix(self, filter_fields: Filter) -> Tensor:
         """The kernel matrix of every edge, computed by its definition.
 
         Args:
-            filter_fields: h, (E, irreps_filter.dim).
+            filter_fields: h of E edges.
 
         Returns:
             (E, irreps_out.dim, irreps_in.dim).
         """
+        filter_fields = filter_fields if isinstance(filter_fields, Tensor) else filter_fields.fields()
         h = to_components(filter_fields, self.blocks_filter)  # (components, E, channels)
         coupling = self.coupling.view(len(self.coupling), *self.dims[::-1])
         parts: dict[tuple[str, int], Tensor] = {}

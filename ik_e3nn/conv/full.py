@@ -8,50 +8,48 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
-from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
-from ik_e3nn.kernels import SeparableFilter
-from ik_e3nn.nn.layout import Block, layout
+from ik_e3nn.conv.receivers import (
+    ReceiverBlocks,
+    gather,
+    pad_row,
+    segment_sum,
+    tiles_without_gaps,
+    transposed_product,
+)
+from ik_e3nn.kernels import Filter, SeparableFilter, TiledFilter
+from ik_e3nn.nn.layout import Block, layout, to_blocks
 from ik_e3nn.nn.tensor_product import CouplingPaths
 from ik_e3nn.symmetry import SymmetryGroup
 
-TILE = 128  # blocks of edges that are treated at once
 
-
-class Output(NamedTuple):
-    """An output irrep of a term.
+class Term(NamedTuple):
+    """The products of one input block with all filter fields of one multiplicity, that are of one output irrep.
 
     Attributes:
-        name: Name of the irrep, like "1o".
+        block: Index of the input block in irreps_in.
+        mul: Index of the multiplicity H in ``FullMixing.muls``.
+        fields: Index of the filter fields in ``FullMixing.filter_blocks``.
+        name: Name of the output irrep, like "1o".
         dim: Its dimension 2l+1.
         paths: Number of coupling paths that lead to it.
     """
 
+    block: int
+    mul: int
+    fields: int
     name: str
     dim: int
     paths: int
 
-
-class Term(NamedTuple):
-    """The products of one input block with all filter fields of one multiplicity.
-
-    Attributes:
-        block: Index of the input block in irreps_in.
-        fields: Index of the filter fields in ``FullMixing.filter_types``.
-        outputs: Output irreps of the products.
-    """
-
-    block: int
-    fields: int
-    outputs: list[Output]
-
-    def weight_name(self, output: str) -> str:
-        """Name of the weights (paths * H * C, multiplicity of the irrep in irreps_out) that lead to an output irrep."""
-        return f"weight_{self.block}_{self.fields}_{output}"
+    @property
+    def weight_name(self) -> str:
+        """Name of the weights (paths * H * C, multiplicity of the irrep in irreps_out)."""
+        return f"weight_{self.block}_{self.mul}_{self.name}"
 
     @property
     def coupling_name(self) -> str:
-        """Name of the buffer with the couplings (sum of m_h, m_in, sum of m_out * paths over the outputs)."""
-        return f"coupling_{self.block}_{self.fields}"
+        """Name of the buffer with the couplings (m_in * m_out * paths, sum of m_h)."""
+        return f"coupling_{self.block}_{self.mul}_{self.name}"
 
 
 class FullMixing(ExactModule):
@@ -74,9 +72,11 @@ class FullMixing(ExactModule):
         group: The group G.
 
     Attributes:
-        filter_types: The irreps of the filter fields, grouped by their multiplicity H.
-        terms: The products, one term for each input block and each of the ``filter_types``.
-        weights: The matrices W of every term and output irrep; see :class:`Term` for their names and shapes.
+        muls: The multiplicities H of the filter fields.
+        filter_blocks: Sets of blocks of the filter that are multiplied together, as their indices: of one multiplicity,
+            and connected by terms. Under O(3) blocks of even and odd parity are never in one term.
+        terms: The products: one term for each input block, multiplicity of the filter, and output irrep.
+        weights: The matrices W of every term; see :class:`Term` for their names and shapes.
     """
 
     def __init__(
@@ -84,173 +84,180 @@ class FullMixing(ExactModule):
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_filter, self.irreps_out = irreps_in, irreps_filter, irreps_out
-        self.blocks_in, self.blocks_out = layout(irreps_in), layout(irreps_out)
+        self.blocks_in, self.blocks_out, self.layout_filter = (
+            layout(irreps_in),
+            layout(irreps_out),
+            layout(irreps_filter),
+        )
         self.names_out = [str(ir) for _, ir in irreps_out]
         self.mul_out = {name: irreps_out.count(name) for name in self.names_out}
-        muls = sorted({mul for mul, _ in irreps_filter})
-        self.filter_types = [o3.Irreps([(m, ir) for m, ir in irreps_filter if m == mul]) for mul in muls]
-        self.filter_blocks = [layout(t) for t in self.filter_types]
-        self.filter_slices = [
-            [s for (m, _), s in zip(irreps_filter, irreps_filter.slices(), strict=True) if m == mul] for mul in muls
-        ]
+        self.muls = sorted({mul for mul, _ in irreps_filter})
         self.terms: list[Term] = []
         paths = CouplingPaths(irreps_in, irreps_filter, irreps_out, group)
+        used: dict[tuple[int, int, o3.Irrep], list[tuple[int, Tensor]]] = {}
+        for a, b, out, T in paths.paths:
+            used.setdefault((a, self.muls.index(irreps_filter[b].mul), out), []).append((b, T))
+        self.filter_blocks = _connected([{f for f, _ in found} for found in used.values()])
         for i in range(len(irreps_in)):
-            for g, mul in enumerate(muls):
-                self._add_term(i, g, [f for f, (m, _) in enumerate(irreps_filter) if m == mul], paths)
-        fan = {name: sum(self._rows(t, name) for t in self.terms) for name in self.mul_out}
+            for g in range(len(self.muls)):
+                for ir in dict.fromkeys(ir for _, ir in irreps_out):
+                    if (i, g, ir) in used:
+                        self._add_term(i, g, ir, used[i, g, ir])
+        fan = {name: sum(self._rows(t) for t in self.terms if t.name == name) for name in self.mul_out}
         self.scale = {name: n**-0.5 for name, n in fan.items() if n}
         self.weights = nn.ParameterDict(
-            {
-                t.weight_name(out.name): nn.Parameter(torch.randn(self._rows(t, out.name), self.mul_out[out.name]))
-                for t in self.terms
-                for out in t.outputs
-            }
+            {t.weight_name: nn.Parameter(torch.randn(self._rows(t), self.mul_out[t.name])) for t in self.terms}
         )
 
-    def _add_term(self, i: int, g: int, filters: list[int], paths: CouplingPaths) -> None:
-        """Add the term of an input block and the filter fields of one multiplicity.
+    def _add_term(self, i: int, g: int, ir: o3.Irrep, found: list[tuple[int, Tensor]]) -> None:
+        """Add the term of an input block, the multiplicity with index g, and an output irrep.
 
-        Its couplings T are stacked in a buffer of shape (sum of m_h over the filter blocks, m_in, sum of m_out * paths
-        over the output irreps).
+        Its couplings are stacked in a buffer of shape (m_in * m_out * paths, sum of m_h).
 
         Args:
             i: Index of the input block.
-            g: Index of the multiplicity in filter_types.
-            filters: Indices, in irreps_filter, of the filter blocks with this multiplicity.
-            paths: All coupling paths.
+            g: Index of the multiplicity of the filter fields.
+            ir: The output irrep.
+            found: The block of the filter and the coupling T (m_in, m_h, m_out) of every path.
         """
-        slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in filters]).slices()
-        columns, outputs = [], []
-        for ir in dict.fromkeys(ir for _, ir in self.irreps_out):
-            found = [(filters.index(b), T) for a, b, out, T in paths.paths if a == i and b in filters and out == ir]
-            if not found:
-                continue
-            stack = torch.zeros(slices[-1].stop, self.irreps_in[i].ir.dim, ir.dim, len(found), dtype=torch.float64)
-            for p, (f, T) in enumerate(found):
-                stack[slices[f], :, :, p] = T.transpose(0, 1)
-            columns.append(stack.flatten(2))
-            outputs.append(Output(str(ir), ir.dim, len(found)))
-        if outputs:
-            self.terms.append(Term(i, g, outputs))
-            self.register_exact(self.terms[-1].coupling_name, torch.cat(columns, 2))
+        fields = next(k for k, blocks in enumerate(self.filter_blocks) if found[0][0] in blocks)
+        blocks = self.filter_blocks[fields]
+        slices = o3.Irreps([(1, self.irreps_filter[f].ir) for f in blocks]).slices()
+        stack = torch.zeros(self.irreps_in[i].ir.dim, ir.dim, len(found), slices[-1].stop, dtype=torch.float64)
+        for p, (f, T) in enumerate(found):
+            stack[:, :, p, slices[blocks.index(f)]] = T.transpose(1, 2)
+        self.terms.append(Term(i, g, fields, str(ir), ir.dim, len(found)))
+        self.register_exact(self.terms[-1].coupling_name, stack.flatten(0, 2))
 
-    def _rows(self, term: Term, name: str) -> int:
-        """Rows of the weights of a term for an output irrep: paths * H * C."""
-        paths = sum(out.paths for out in term.outputs if out.name == name)
-        return paths * self.filter_blocks[term.fields][0].mul * self.blocks_in[term.block].mul
+    def _rows(self, term: Term) -> int:
+        """Rows of the weights of a term: paths * H * C."""
+        return term.paths * self.muls[term.mul] * self.blocks_in[term.block].mul
 
     def forward(
-        self,
-        features: Tensor,
-        senders: Tensor,
-        filter_fields: Tensor | SeparableFilter,
-        blocks: ReceiverBlocks,
-        num_nodes: int,
+        self, features: Tensor, senders: Tensor, filter_fields: Filter, blocks: ReceiverBlocks, num_nodes: int
     ) -> Tensor:
         """Sum K(h) x over the edges of every receiver.
 
         Args:
             features: x, (N, irreps_in.dim).
             senders: Sender of every edge, (E,).
-            filter_fields: h, (E, irreps_filter.dim), or in factors with E rows.
-            blocks: The E edges grouped by receiver, B blocks of width w.
+            filter_fields: h of E edges.
+            blocks: The E edges grouped by receiver.
             num_nodes: Number of receivers.
 
         Returns:
             y, (num_nodes, irreps_out.dim).
         """
-        if isinstance(filter_fields, SeparableFilter):
-            filter_fields = filter_fields.fields()
-        filters = [pad_row(h) for h in self._filter_components(filter_fields)]
-        senders = pad_row(senders)
-        # by tiles, so that the result of each step is still in the cache when the next step reads it
-        tiles = (blocks.slots,) if torch.compiler.is_compiling() else blocks.slots.split(TILE)
-        sums = [self._sums(features, senders, filters, slots) for slots in tiles]
-        return segment_sum(torch.cat(sums), blocks.receivers, num_nodes)
+        h = self._tiled(filter_fields)
+        tiles, receivers = tiles_without_gaps(blocks, senders.shape[0])
+        edges = torch.cat([slots.flatten() for slots in tiles])
+        places, sizes = pad_row(senders)[edges], [slots.numel() for slots in tiles]
+        x = [features[:, b.place].unflatten(1, (b.mul, b.dim)).transpose(1, 2).flatten(1) for b in self.blocks_in]
+        # each row is gathered once here, because the gradient of a gather in each tile would be as large as its input
+        x_tiles = zip(*[gather(rows, places).split(sizes) for rows in x], strict=True)
+        h_tiles = zip(*[gather(pad_row(rows), edges).split(sizes) for rows in h.rows], strict=True)
+        weights = [self.weights[t.weight_name] * self.scale[t.name] for t in self.terms]
+        sums = [
+            self._sums(h.function(*h_rows), x_rows, weights, slots.shape)
+            for slots, h_rows, x_rows in zip(tiles, h_tiles, x_tiles, strict=True)
+        ]
+        result = {
+            name: segment_sum(torch.cat([s[name] for s in sums]), receivers, num_nodes)
+            for name in dict.fromkeys(t.name for t in self.terms)
+        }
+        return self._collect(result, num_nodes, features)
 
-    def _sums(self, features: Tensor, senders: Tensor, filters: list[Tensor], slots: Tensor) -> Tensor:
-        """Sum K(h) x over the edges of every block.
+    def _sums(
+        self, fields: list[Tensor], features: Sequence[Tensor], weights: list[Tensor], shape: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Sum K(h) x over the edges of every block of a tile.
 
         Args:
-            features: x, (N, irreps_in.dim).
-            senders: Sender of every edge, (E + 1,); the last row stands for empty places.
-            filters: h by multiplicity H, (E + 1, sum of 2l+1, H) each; the last row is zero.
-            slots: Edge in every place of the blocks, (B, w); E if a place is empty.
+            fields: h of every place, one (2l+1, B * w, multiplicity) for each irrep of irreps_filter.
+            features: x of the sender of every place, one (B * w, m_in * C) for each block of irreps_in.
+            weights: Scaled weights W of every term.
+            shape: Number of blocks B, and of edges in each, w.
 
         Returns:
-            (B, irreps_out.dim).
+            For each output irrep by name, (B, m_out, multiplicity of the irrep in irreps_out).
         """
-        (count, width), slots = slots.shape, slots.flatten()
-        places = senders[slots]
-        fields = [gather(h, slots) for h in filters]
+        count, width = shape
         result: dict[str, Tensor] = {}
-        for term in self.terms:
-            b = self.blocks_in[term.block]
-            x = features[:, b.place].unflatten(1, (b.mul, b.dim)).transpose(1, 2)
-            x = gather(x, places).view(count, width * b.dim, b.mul)  # (B, (edge, m_in), C)
-            coupling, h = getattr(self, term.coupling_name), fields[term.fields]
-            # (B, (edge, m_in), (output, m_out, p, H))
-            G = torch.matmul(coupling.flatten(1).T, h).view(count, width * b.dim, coupling.shape[2] * h.shape[2])
-            parts = G.split([out.dim * out.paths * h.shape[2] for out in term.outputs], 2)
-            for (name, dim, _), g in zip(term.outputs, parts, strict=True):
-                Z = torch.bmm(g.transpose(1, 2), x)  # (B, (m_out, p, H), C)
-                weight = self.weights[term.weight_name(name)] * self.scale[name]
-                y = Z.view(count * dim, weight.shape[0]) @ weight  # ((B, m_out), channels out)
-                result[name] = result[name] + y if name in result else y
-        return self._collect(result, count, features)
+        h = [torch.cat([fields[f] for f in blocks]).transpose(0, 1) for blocks in self.filter_blocks]  # (B w, m_h, H)
+        for term, weight in zip(self.terms, weights, strict=True):
+            b, mul = self.blocks_in[term.block], self.muls[term.mul]
+            x = features[term.block].view(count, width * b.dim, b.mul)  # (B, (edge, m_in), C)
+            coupling = getattr(self, term.coupling_name).expand(count * width, -1, -1)
+            # (B, (edge, m_in), (m_out, p, H))
+            G = torch.bmm(coupling, h[term.fields]).view(count, width * b.dim, term.dim * term.paths * mul)
+            Z = transposed_product(G, x)  # (B, (m_out, p, H), C)
+            y = (Z.view(count * term.dim, weight.shape[0]) @ weight).view(count, term.dim, weight.shape[1])
+            result[term.name] = result[term.name] + y if term.name in result else y
+        return result
 
-    def _filter_components(self, fields: Tensor) -> list[Tensor]:
-        """Filter fields (E, irreps_filter.dim) as one tensor (E, sum of 2l+1, H) for each multiplicity H."""
-        parts = []
-        for filter_blocks, slices in zip(self.filter_blocks, self.filter_slices, strict=True):
-            flat = fields if len(self.filter_blocks) == 1 else torch.cat([fields[:, s] for s in slices], 1)
-            parts.append(torch.cat([flat[:, b.place].unflatten(1, (b.mul, b.dim)).mT for b in filter_blocks], 1))
-        return parts
+    def _tiled(self, filter_fields: Filter) -> TiledFilter:
+        """Filter fields as a function of rows of edges."""
+        if isinstance(filter_fields, Tensor):
+            return TiledFilter(lambda rows: to_blocks(rows, self.layout_filter), (filter_fields,))
+        return filter_fields.tiled() if isinstance(filter_fields, SeparableFilter) else filter_fields
 
     def _collect(self, result: dict[str, Tensor], count: int, like: Tensor) -> Tensor:
         """Arrange the results of all output irreps as flat features.
 
         Args:
-            result: For each output irrep by name, (B * m_out, multiplicity of the irrep in irreps_out).
-            count: Number of blocks B.
+            result: For each output irrep by name, (N, m_out, multiplicity of the irrep in irreps_out).
+            count: Number of receivers N.
             like: A tensor with the dtype and device for zeros.
 
         Returns:
-            (B, irreps_out.dim); irreps without a path are zero.
+            (N, irreps_out.dim); irreps without a path are zero.
         """
         blocks, used = [], dict.fromkeys(self.mul_out, 0)
         for name, b in zip(self.names_out, self.blocks_out, strict=True):
             if name not in result:
                 blocks.append(like.new_zeros(count, b.mul * b.dim))
                 continue
-            y = result[name].view(count, b.dim, self.mul_out[name])[:, :, used[name] : used[name] + b.mul]
+            y = result[name][:, :, used[name] : used[name] + b.mul]
             used[name] += b.mul
-            blocks.append(y.transpose(1, 2).reshape(count, b.mul * b.dim))
+            blocks.append(y.transpose(1, 2).flatten(1))
         return torch.cat(blocks, 1)
 
-    def matrix(self, filter_fields: Tensor) -> Tensor:
+    def matrix(self, filter_fields: Filter) -> Tensor:
         """The kernel matrix of every edge, computed by its definition.
 
         Args:
-            filter_fields: h, (E, irreps_filter.dim).
+            filter_fields: h of E edges.
 
         Returns:
             (E, irreps_out.dim, irreps_in.dim).
         """
+        tiled = self._tiled(filter_fields)
+        fields = tiled.function(*tiled.rows)
         parts: dict[tuple[str, int], Tensor] = {}
         for term in self.terms:
-            mul_in = self.blocks_in[term.block].mul
-            h = self._filter_components(filter_fields)[term.fields]
-            G = torch.einsum("hac,ehH->eacH", getattr(self, term.coupling_name), h)
-            parts_of_G = G.split([out.dim * out.paths for out in term.outputs], 2)
-            for (name, dim, paths), g in zip(term.outputs, parts_of_G, strict=True):
-                weight = self.weights[term.weight_name(name)] * self.scale[name]
-                weight = weight.view(paths, h.shape[2], mul_in, -1)
-                block = torch.einsum("eampH,pHuv->evmua", g.unflatten(2, (dim, paths)), weight)
-                key = (name, term.block)
-                parts[key] = parts[key] + block if key in parts else block
-        return assemble(parts, self.blocks_in, zip(self.names_out, self.blocks_out, strict=True), filter_fields)
+            b, mul = self.blocks_in[term.block], self.muls[term.mul]
+            h = torch.cat([fields[f] for f in self.filter_blocks[term.fields]])
+            T = getattr(self, term.coupling_name).view(b.dim, term.dim, term.paths, -1)
+            weight = (self.weights[term.weight_name] * self.scale[term.name]).view(term.paths, mul, b.mul, -1)
+            block = torch.einsum("ampeH,pHuv->evmua", torch.einsum("amph,heH->ampeH", T, h), weight)
+            key = (term.name, term.block)
+            parts[key] = parts[key] + block if key in parts else block
+        return assemble(parts, self.blocks_in, zip(self.names_out, self.blocks_out, strict=True), tiled.rows[0])
+
+
+def _connected(sets: list[set[int]]) -> list[list[int]]:
+    """Merge sets that share an element, and sort them.
+
+    Example:
+        >>> _connected([{0, 2}, {1}, {4, 2}, {3, 1}])
+        [[0, 2, 4], [1, 3]]
+    """
+    merged: list[set[int]] = []
+    for one in sets:
+        touching = [other for other in merged if other & one]
+        merged = [other for other in merged if not other & one]
+        merged.append(one.union(*touching))
+    return sorted(sorted(one) for one in merged)
 
 
 def assemble(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ik_e3nn.conv.depthwise import DepthwiseMixing
 from ik_e3nn.conv.full import FullMixing
 from ik_e3nn.conv.receivers import ReceiverBlocks
-from ik_e3nn.kernels import Kernel, SeparableFilter
+from ik_e3nn.kernels import Filter, Kernel, SeparableFilter, TiledFilter
 
 Mode = Literal["full", "depthwise"]
 
@@ -43,7 +43,7 @@ class PointConv(nn.Module):
         >>> kernel = ImplicitKernel("", "16x0e + 16x1o", basis=RadialHarmonicBasis(BesselBasis(5.0), 1))
         >>> conv = PointConv("8x0e + 8x1o", "4x0e + 4x1o", kernel)
         >>> edge_index = torch.tensor([[0, 1, 2], [1, 0, 0]])  # senders, receivers
-        >>> conv(torch.randn(3, 32), edge_index, kernel(torch.randn(3, 3))).shape
+        >>> conv(torch.randn(3, 32), edge_index, kernel.tiled(torch.randn(3, 3))).shape
         torch.Size([3, 16])
     """
 
@@ -75,7 +75,7 @@ class PointConv(nn.Module):
         self,
         features: Tensor,
         edge_index: Tensor,
-        filter_fields: Tensor | SeparableFilter,
+        filter_fields: Filter,
         *,
         num_nodes: int | None = None,
         blocks: ReceiverBlocks | None = None,
@@ -85,7 +85,8 @@ class PointConv(nn.Module):
         Args:
             features: x, (N, irreps_in.dim).
             edge_index: Sender and receiver of every edge, (2, E), in any order.
-            filter_fields: h, (E, irreps_filter.dim), or in factors.
+            filter_fields: h, (E, irreps_filter.dim), in factors, or as the kernel's ``tiled`` returns them: this is the
+                fastest, unless several convolutions share the fields.
             num_nodes: Number of receiving nodes, by default N.
             blocks: Edges of edge_index grouped by receiver, if already computed.
 
@@ -101,26 +102,26 @@ class PointConv(nn.Module):
             blocks = ReceiverBlocks.from_receivers(edge_index[1], num_nodes)
         return self.mixing(features, edge_index[0], filter_fields, blocks, num_nodes) * self.normalization
 
-    def matrix(self, filter_fields: Tensor | SeparableFilter) -> Tensor:
+    def matrix(self, filter_fields: Filter) -> Tensor:
         """The kernel K of every edge as a matrix, (E, irreps_out.dim, irreps_in.dim), without the factor of the sum.
 
         It is computed by its definition, which is slow: for tests and for inspecting kernels.
         """
-        if isinstance(filter_fields, SeparableFilter):
-            filter_fields = filter_fields.fields()
         return self.mixing.matrix(filter_fields)
 
-    def _check(self, features: Tensor, edge_index: Tensor, filter_fields: Tensor | SeparableFilter) -> None:
+    def _check(self, features: Tensor, edge_index: Tensor, filter_fields: Filter) -> None:
         if features.ndim != 2 or features.shape[1] != self.dim_in:
             raise ValueError(
                 f"features must have shape (N, {self.dim_in}) for {self.irreps_in}; got {tuple(features.shape)}"
             )
         if edge_index.ndim != 2 or edge_index.shape[0] != 2:
             raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
-        if isinstance(filter_fields, SeparableFilter) and filter_fields.radial.shape[0] != edge_index.shape[1]:
-            raise ValueError(
-                f"filter fields must have one row per edge, {edge_index.shape[1]}; got {filter_fields.radial.shape[0]}"
-            )
+        if isinstance(filter_fields, SeparableFilter | TiledFilter):
+            parts = filter_fields.rows if isinstance(filter_fields, TiledFilter) else tuple(filter_fields)
+            if parts[0].shape[0] != edge_index.shape[1]:
+                raise ValueError(
+                    f"filter fields must have one row per edge, {edge_index.shape[1]}; got {parts[0].shape[0]}"
+                )
         if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.dim_filter):
             raise ValueError(
                 f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row per edge, of "

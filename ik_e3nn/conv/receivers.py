@@ -66,6 +66,31 @@ def _is_plain(x: Tensor) -> bool:
     return type(x) is Tensor and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
 
 
+class _TransposedProduct(torch.autograd.Function):
+    """A batch of products of a transposed matrix and a matrix.
+
+    Autograd's own gradient of the first matrix is a transposed tensor, whose copy would cost as much as the product.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b)
+        return torch.bmm(a.mT, b)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        a, b = ctx.saved_tensors
+        return torch.bmm(b, gradients[0].mT), torch.bmm(a, gradients[0])
+
+
+def transposed_product(a: Tensor, b: Tensor) -> Tensor:
+    """Products of transposed matrices a (B, K, M) with b (B, K, N), (B, M, N)."""
+    if _is_plain(a):
+        return torch.bmm(a.mT, b)
+    result: Tensor = _TransposedProduct.apply(a, b)
+    return result
+
+
 def pad_row(x: Tensor) -> Tensor:
     """Append one row of zeros, to which the empty places of blocks refer: (E, ...) to (E + 1, ...)."""
     return torch.cat([x, x.new_zeros(1, *x.shape[1:])])
@@ -121,3 +146,34 @@ class ReceiverBlocks(NamedTuple):
         owner = torch.zeros(total, dtype=torch.long, device=receivers.device)
         owner = owner.index_copy(0, place // width, receivers)
         return cls(slots.view(total, width), owner)
+
+
+TILE = 512  # edges that are treated at once, so that the result of each step is in the cache for the next step
+
+
+def tiles_without_gaps(blocks: ReceiverBlocks, num_edges: int) -> tuple[list[Tensor], Tensor]:
+    """Split blocks of edges into tiles without empty places.
+
+    Args:
+        blocks: Blocks whose first places are filled, of any width.
+        num_edges: Number of edges E, which is the index of an empty place.
+
+    Returns:
+        The edge in every place of each tile, (B, w) with at most ``TILE`` edges in a tile, and the receivers of all
+        blocks in the order of the tiles. There is at least one tile. When compiled, where sizes must not depend on
+        values, it holds the blocks as they are.
+    """
+    if torch.compiler.is_compiling():
+        return [blocks.slots], blocks.receivers
+    filled = (blocks.slots < num_edges).sum(1)
+    order = filled.argsort(stable=True)
+    empty, *counts = torch.bincount(filled, minlength=blocks.slots.shape[1] + 1).tolist()
+    order = order[empty:]
+    groups = blocks.slots[order].split(counts)
+    tiles = [
+        tile
+        for width, group in enumerate(groups, start=1)
+        for tile in group[:, :width].split(max(TILE // width, 1))
+        if len(tile)
+    ]
+    return tiles or [blocks.slots[:0]], blocks.receivers[order]

@@ -1,13 +1,35 @@
 """The interface between kernels and convolutions."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import torch
 from e3nn import o3
 from torch import Tensor, nn
 
+from ik_e3nn.nn.layout import from_components
 from ik_e3nn.symmetry import SymmetryGroup
+
+
+class TiledFilter(NamedTuple):
+    """Filter fields that a convolution computes tile by tile, for a few edges at a time.
+
+    A tile stays in the cache from the kernel's first layer to the sum over neighbors, and no tensor with the fields of
+    all edges is stored.
+
+    Attributes:
+        function: Computes the fields of n edges from their rows, with components first: one (2l+1, n, multiplicity) for
+            each irrep.
+        rows: What the fields depend on, with one row for each of the E edges; rows of zeros give fields of zeros.
+    """
+
+    function: Callable[..., list[Tensor]]
+    rows: tuple[Tensor, ...]
+
+    def fields(self) -> Tensor:
+        """The fields of all edges, as flat features (E, dimension of the fields)."""
+        return from_components(self.function(*self.rows))
 
 
 class SeparableFilter(NamedTuple):
@@ -23,21 +45,27 @@ class SeparableFilter(NamedTuple):
 
     def fields(self) -> Tensor:
         """The products, as flat features (E, channels (l_max+1)^2) of ``spherical_irreps(l_max, channels)``."""
-        blocks = [
-            (self.radial[:, l, :, None] * self.harmonics[:, None, l * l : (l + 1) ** 2]).flatten(1)
-            for l in range(self.radial.shape[1])
-        ]
-        return torch.cat(blocks, 1)
+        return self.tiled().fields()
+
+    def tiled(self) -> TiledFilter:
+        """The products, computed tile by tile."""
+        return TiledFilter(_products, tuple(self))
 
 
-Filter = Tensor | SeparableFilter
+def _products(radial: Tensor, harmonics: Tensor) -> list[Tensor]:
+    """Radial functions (n, l_max+1, C) times harmonics (n, (l_max+1)^2), one (2l+1, n, C) for each degree l."""
+    Y = harmonics.T[:, :, None].split([2 * l + 1 for l in range(radial.shape[1])])
+    return [y * R for y, R in zip(Y, radial.unbind(1), strict=True)]
+
+
+Filter = Tensor | SeparableFilter | TiledFilter
 
 
 class HasMatrix(Protocol):
     """A convolution, which can turn filter fields into the kernel matrix."""
 
     def matrix(self, filter_fields: Filter) -> Tensor:
-        """Kernel matrix (E, dim_out, dim_in) of filter fields (E, dim_filter)."""
+        """Kernel matrix (E, dim_out, dim_in) of the filter fields of E edges."""
         ...
 
 
@@ -72,10 +100,12 @@ class Kernel(nn.Module, ABC):
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Filter:
-        """Filter fields of edges from the result of ``geometry``; see ``forward``."""
+        """Filter fields of edges from the result of ``geometry``; see ``tiled``."""
 
-    def forward(self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None) -> Filter:
-        """Filter fields of edges.
+    def forward(
+        self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor | SeparableFilter:
+        """Filter fields of edges, for inspecting them or for several convolutions; otherwise take ``tiled``.
 
         Args:
             edge_vectors: (E, 3), in A.
@@ -88,13 +118,22 @@ class Kernel(nn.Module, ABC):
         Raises:
             ValueError: The vectors or attributes have another shape.
         """
+        h = self.tiled(edge_vectors, attributes, hidden)
+        return h.fields() if isinstance(h, TiledFilter) else h
+
+    def tiled(self, edge_vectors: Tensor, attributes: Tensor | None = None, hidden: Tensor | None = None) -> Filter:
+        """Filter fields of edges for one convolution, which computes them tile by tile if it can.
+
+        The result of the convolution is the same as with ``forward``; it takes less time and memory. The arguments are
+        those of ``forward``.
+        """
         if edge_vectors.ndim != 2 or edge_vectors.shape[1] != 3:
             raise ValueError(f"edge vectors must have shape (E, 3); got {tuple(edge_vectors.shape)}")
         return self.from_geometry(self.geometry(edge_vectors), attributes, hidden)
 
     def matrix(self, convolution: HasMatrix, edge_vectors: Tensor, attributes: Tensor | None = None) -> Tensor:
         """The kernel matrix (E, dim_out, dim_in) in a given convolution, for tests and for inspecting kernels."""
-        return convolution.matrix(self(edge_vectors, attributes))
+        return convolution.matrix(self.tiled(edge_vectors, attributes))
 
     def checked(self, attributes: Tensor | None, like: Tensor) -> Tensor:
         """Attributes (E, irreps_attributes.dim); a tensor without columns for None.

@@ -5,8 +5,9 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.basis.edge import EdgeBasis
-from ik_e3nn.kernels.base import Kernel
+from ik_e3nn.kernels.base import Kernel, TiledFilter
 from ik_e3nn.nn import EquivariantBatchNorm, EquivariantLinear
+from ik_e3nn.nn.layout import fold, layout, to_blocks
 from ik_e3nn.nn.mlp import Activation, hidden_layer
 from ik_e3nn.symmetry import SymmetryGroup
 
@@ -82,14 +83,21 @@ class ImplicitKernel(Kernel):
         ]
         self.rest = nn.Sequential(*rest)
         self.irreps_hidden = o3.Irreps(self.first.irreps_out)
+        self.blocks_in, self.blocks_hidden = layout(irreps_in), layout(self.irreps_hidden)
 
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
-    ) -> Tensor:
+    ) -> TiledFilter:
         """Filter fields; see the base class."""
         features, window = geometry
-        attributes = self.checked(attributes, features)
-        x = self.first(torch.cat([self.norm(features), attributes], 1))
-        if hidden is not None:
-            x = (x + hidden) * 0.5**0.5
-        return self.rest(x) * window
+        inputs = torch.cat([self.norm(features), self.checked(attributes, features)], 1)
+        first, rest = fold(self.first), fold(self.rest)
+
+        def fields(inputs: Tensor, window: Tensor, hidden: Tensor | None = None) -> list[Tensor]:
+            x = first(to_blocks(inputs, self.blocks_in))
+            if hidden is not None:
+                shifts = to_blocks(hidden, self.blocks_hidden)
+                x = [(a + b) * 0.5**0.5 for a, b in zip(x, shifts, strict=True)]
+            return [block * window for block in rest(x)]
+
+        return TiledFilter(fields, (inputs, window) if hidden is None else (inputs, window, hidden))

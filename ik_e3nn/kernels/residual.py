@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ik_e3nn.kernels.base import Kernel
+from ik_e3nn.kernels.base import Kernel, TiledFilter
 from ik_e3nn.kernels.implicit import ImplicitKernel
+from ik_e3nn.nn.layout import layout, to_blocks
 
 FIRST_SHARE = 0.2  # of the MLP in a new kernel
 
@@ -41,12 +42,18 @@ class ResidualKernel(Kernel):
             )
         self.implicit, self.basis, self.group = kernel, kernel.basis, kernel.group
         self.irreps_attributes, self.irreps_filter = kernel.irreps_attributes, kernel.irreps_filter
-        self.irreps_hidden = kernel.irreps_hidden
+        self.irreps_hidden, self.blocks = kernel.irreps_hidden, layout(irreps)
         self.share = nn.Parameter(torch.tensor(FIRST_SHARE))
 
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
-    ) -> Tensor:
+    ) -> TiledFilter:
         """Filter fields; see the base class."""
         features, window = geometry
-        return features * window + self.share * self.implicit.from_geometry(geometry, attributes, hidden)
+        learned = self.implicit.from_geometry(geometry, attributes, hidden)
+
+        def fields(known: Tensor, *rows: Tensor) -> list[Tensor]:
+            pairs = zip(to_blocks(known, self.blocks), learned.function(*rows), strict=True)
+            return [a + self.share * b for a, b in pairs]
+
+        return TiledFilter(fields, (features * window, *learned.rows))

@@ -4,7 +4,7 @@ import torch
 from e3nn import o3
 from torch import Tensor, nn
 
-from ik_e3nn.nn.layout import layout
+from ik_e3nn.nn.layout import BlockMap, layout
 from ik_e3nn.nn.scalar import normalized_sigmoid, normalized_silu
 
 
@@ -36,6 +36,7 @@ class Gate(nn.Module):
         scalars = [(mul, ir) for mul, ir in irreps if ir == o3.Irrep("0e")]
         self.gated = o3.Irreps([(mul, ir) for mul, ir in irreps if ir != o3.Irrep("0e")])
         self.num_scalars = sum(mul for mul, _ in scalars)
+        self.scalar_blocks = len(scalars)
         self.irreps_out = o3.Irreps(scalars) + self.gated
         self.irreps_in = o3.Irreps(scalars) + o3.Irreps([(mul, "0e") for mul, _ in self.gated]) + self.gated
         self.blocks = layout(self.gated)
@@ -55,3 +56,13 @@ class Gate(nn.Module):
         for block, g in zip(self.blocks, gates.split([b.mul for b in self.blocks], -1), strict=True):
             pieces.append((fields[..., block.place].unflatten(-1, (block.mul, block.dim)) * g[..., None]).flatten(-2))
         return torch.cat(pieces, -1)
+
+    def fold(self) -> BlockMap:
+        """The gate as a function of blocks with components first; see ``EquivariantLinear.fold``."""
+
+        def apply(blocks: list[Tensor]) -> list[Tensor]:
+            scalars, others = blocks[: self.scalar_blocks], blocks[self.scalar_blocks :]
+            pairs = zip(others[: len(self.blocks)], others[len(self.blocks) :], strict=True)
+            return [normalized_silu(s) for s in scalars] + [fields * normalized_sigmoid(g) for g, fields in pairs]
+
+        return apply

@@ -8,8 +8,9 @@ from e3nn import o3
 from torch import Tensor, nn
 
 from ik_e3nn.constants import ExactModule
-from ik_e3nn.nn.layout import from_components, layout, to_components
-from ik_e3nn.nn.linear import EquivariantLinear, inverse_square_root
+from ik_e3nn.nn.layout import BlockMap, from_components, layout, to_blocks, to_components
+from ik_e3nn.nn.linear import EquivariantLinear
+from ik_e3nn.nn.mixing import inverse_square_root
 from ik_e3nn.symmetry import SymmetryGroup, trilinear_invariants
 
 
@@ -304,10 +305,20 @@ class DampedSquare(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map flat features (..., irreps.dim) to the same shape."""
-        parts = to_components(x.reshape(-1, x.shape[-1]), self.blocks)  # (M, N, C)
-        damped = parts * ((1 + parts.square().mean(0)).rsqrt() * self.gain)
-        y = self.linear.on_components(parts) + torch.cat(self.product.on_components(parts, damped))
-        return from_components(y * 0.5**0.5, self.blocks).view(x.shape)
+        blocks = self.fold()(to_blocks(x.reshape(-1, x.shape[-1]), self.blocks))
+        return from_components(blocks).view(x.shape)
+
+    def fold(self) -> BlockMap:
+        """The layer as a function of blocks with components first; see ``EquivariantLinear.fold``."""
+        linear = self.linear.fold()
+
+        def apply(blocks: list[Tensor]) -> list[Tensor]:
+            parts = torch.cat(blocks)  # (M, N, C)
+            damped = parts * ((1 + parts.square().mean(0)).rsqrt() * self.gain)
+            pairs = zip(linear(blocks), self.product.on_components(parts, damped), strict=True)
+            return [(a + b) * 0.5**0.5 for a, b in pairs]
+
+        return apply
 
 
 class PathLinear(nn.Module):

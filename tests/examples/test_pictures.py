@@ -37,7 +37,9 @@ DRAWN = {
     "potential_speed_floor": lambda rows, path: module("model_speed.page").plot_floor(rows["floor"], path),
     "potential_speed_md": lambda rows, path: module("model_speed.page").plot_md(rows["md"], path),
     "potential_speed_scaling": lambda rows, path: module("model_speed.page").plot_scaling(rows["scaling"], path),
-    "kernel_throughput": lambda rows, path: script("kernel_throughput").plot(rows["growth"], path),
+    "kernel_throughput": lambda rows, path: module("kernel_throughput.report").plot(
+        rows["growth"], rows["paper_code"]["O3"]["train_edges_per_s"], path
+    ),
     "engines": lambda rows, path: importlib.import_module("examples.benchmarks.engines.page").draw(
         rows, json.loads((RESULTS / "lammps_scaling.json").read_text()), path
     ),

@@ -185,7 +185,7 @@ class CloudLayer(nn.Module):
         if self.kernel.irreps_attributes.dim:
             ends = inputs.index_select(0, level.kept).index_select(0, level.edge_index[1])
             attributes = torch.cat([inputs.index_select(0, level.edge_index[0]), ends], 1)
-        fields = self.kernel(level.vectors, attributes)
+        fields = self.kernel.tiled(level.vectors, attributes)
         y = self.conv(x, level.edge_index, fields, num_nodes=len(level.kept))
         result: Tensor = self.norm(self.activation(y))
         return result
