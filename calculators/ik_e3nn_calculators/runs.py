@@ -16,6 +16,7 @@ from ik_e3nn.models import Potential, model_path
 from ik_e3nn.models.files.pretrained import BASE, BASE_METHOD
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn_calculators.calculator.calculator import IKCalculator
+from ik_e3nn_calculators.calculator.code import Code
 from ik_e3nn_calculators.calculator.evaluator import Predict
 from ik_e3nn_calculators.run_settings import RunSettings
 from ik_e3nn_calculators.systems.constraints import check_constraints
@@ -39,6 +40,17 @@ class Engine:
     calculator: Calculator
     heights: HeightWatch
     identity: dict[str, str]
+
+    @property
+    def code(self) -> Code:
+        """The code that evaluates the model."""
+        code = getattr(self.calculator, "code", None)
+        return code if isinstance(code, Code) else Code([])
+
+    def close(self) -> None:
+        """End what goes on beside a run, unless the caller gave the calculator."""
+        if self.identity:
+            self.code.stop()
 
     def sharing(self, predict: Predict) -> "Engine":
         """The engine of another run with the same model, whose calls a function makes; see ``IKCalculator.sharing``."""

@@ -158,6 +158,20 @@ def _run_all(
 ) -> ManySummary:
     """Make all runs in the locked folder."""
     engine = engine_for(settings, None)
+    try:
+        return _run_all_with(engine, kind, settings, folder, structures)
+    finally:
+        engine.close()
+
+
+def _run_all_with(
+    engine: Engine,
+    kind: _Kind,
+    settings: ManyMDSettings | ManyRelaxSettings,
+    folder: Path,
+    structures: Sequence[Atoms] | None,
+) -> ManySummary:
+    """Make all runs with a calculator."""
     starts = starts_of(settings, structures)
     columns = [one.name for one in fields(kind.summary) if one.name not in _NOT_RESULTS]
     table = Table(folder, starts, columns)

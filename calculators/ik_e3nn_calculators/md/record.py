@@ -35,7 +35,7 @@ class Record:
     """
 
     def __init__(self, dynamics: Dynamics, settings: MDSettings, folder: Path) -> None:
-        self.saved = dynamics.step
+        self.saved, self._compiled_from = dynamics.step, dynamics.compiled_from
         self._dynamics, self._settings, self._folder = dynamics, settings, folder
         self._log = CsvLog(folder / files.LOG)
         self._frames = frame_file(folder, files.TRAJECTORY, settings.trajectory)
@@ -58,7 +58,7 @@ class Record:
         rows.warn_of_missing(self._log.path, "rows", saved.step)
         frames.warn_of_missing(self._frames.path, "frames", saved.step)
         self._remember()
-        self.saved = saved.step
+        self.saved, self._compiled_from = saved.step, self._dynamics.compiled_from
         _log.info("continuing %s at step %d", self._folder, saved.step)
 
     @property
@@ -69,6 +69,8 @@ class Record:
     def add(self, *, save: bool = False) -> None:
         """Write a row, a frame and a checkpoint of the present step, each if it is due.
 
+        A checkpoint is due also where other code takes over, so that the run is continued with the same code.
+
         Args:
             save: Write a checkpoint in any case.
         """
@@ -77,7 +79,8 @@ class Record:
             self._log.append(self._row())
         if step >= 0 and step % self._settings.frame_interval == 0:
             self._frames.append(snapshot(self._dynamics.atoms, step=step, time_ps=self._dynamics.time_ps))
-        if save or step % self._settings.checkpoint_interval == 0:
+        switched = self._dynamics.compiled_from != self._compiled_from
+        if save or switched or step % self._settings.checkpoint_interval == 0:
             self.save()
         self._remember()
 
@@ -85,7 +88,7 @@ class Record:
         """Write a checkpoint; rows and frames up to it are already on disk."""
         marks = {"log": self._log.mark(), "frames": self._frames.mark()}
         write_checkpoint(self._folder / files.CHECKPOINT, self._dynamics.state(marks))
-        self.saved = self._dynamics.step
+        self.saved, self._compiled_from = self._dynamics.step, self._dynamics.compiled_from
 
     def keep_last_frames(self) -> None:
         """Write the structures of the last good steps to ``last_frames.extxyz``."""

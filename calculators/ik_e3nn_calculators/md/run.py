@@ -54,6 +54,15 @@ def run_md(
 def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | Engine | None) -> MDSummary:
     """Make or continue a run in its locked folder."""
     engine = engine_for(settings, calculator)
+    try:
+        return _run_with(engine, settings, folder, atoms)
+    finally:
+        engine.close()
+
+
+def _run_with(engine: Engine, settings: MDSettings, folder: Path, atoms: Atoms | None) -> MDSummary:
+    """Make or continue a run with a calculator."""
+    engine.code.expect(settings.num_equilibration_steps + settings.num_steps)
     if settings.restart and (folder / CHECKPOINT).exists():
         dynamics = reopen(settings, folder, engine)
         record = Record(dynamics, settings, folder)
