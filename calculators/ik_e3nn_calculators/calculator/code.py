@@ -42,6 +42,11 @@ class Code:
         """Whether the last evaluation used machine code."""
         return bool(self.models) and all(getattr(model, "compiled", None) is not None for model in self.models)
 
+    @property
+    def is_compiling(self) -> bool:
+        """Whether the model is being compiled beside the evaluations."""
+        return False
+
     def prepare(self, *, small: bool) -> None:
         """Choose the code for the next evaluation.
 
@@ -113,6 +118,11 @@ class Beside(Code):
         self._compilation: Compilation | None = None
         self._is_hopeless = False
         self._packages = len({str(getattr(model, "config", "")) for model in self.models})
+
+    @property
+    def is_compiling(self) -> bool:
+        """See ``Code.is_compiling``."""
+        return self._compilation is not None
 
     def prepare(self, *, small: bool) -> None:
         """See ``Code.prepare``."""
@@ -219,40 +229,6 @@ class Beside(Code):
             _log.info("the model is not compiled beside the run (%s)", error)
             return
         _log.info("compiling the model beside the run, which takes a minute or two, once for models of its size")
-
-
-class CodeWatch:
-    """Follows which code evaluates the model of a run, and logs where it changes.
-
-    Args:
-        code: The code.
-
-    Attributes:
-        compiled_from: The step from which on machine code is used; None if the model runs eagerly.
-    """
-
-    def __init__(self, code: Code) -> None:
-        self.compiled_from: int | None = None
-        self._code, self._last = code, False
-
-    def begin(self, step: int, compiled_from: int | None = None) -> None:
-        """Note the code of the first evaluation.
-
-        Args:
-            step: Its step.
-            compiled_from: Where a run that is continued began to use machine code.
-        """
-        self._last = self._code.is_compiled
-        self.compiled_from = (step if compiled_from is None else compiled_from) if self._last else None
-
-    def look(self, step: int) -> bool:
-        """Whether other code was used for this step than for the one before, which is logged."""
-        if self._code.is_compiled == self._last:
-            return False
-        self._last = not self._last
-        self.compiled_from = step if self._last else None
-        _log.info("step %s: %s from here on", f"{step:,}", "compiled code" if self._last else "the eager model")
-        return True
 
 
 def check_compile(compile: object) -> None:  # noqa: A002  (torch's word for it)

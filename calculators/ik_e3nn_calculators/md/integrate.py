@@ -10,7 +10,8 @@ from ase.md.md import MolecularDynamics
 from tqdm.auto import tqdm
 
 from ik_e3nn.errors import ExplosionError
-from ik_e3nn_calculators.calculator.code import Code, CodeWatch
+from ik_e3nn_calculators.calculator.code import Code
+from ik_e3nn_calculators.calculator.code_watch import CodeWatch
 from ik_e3nn_calculators.md.checkpoint import Checkpoint
 from ik_e3nn_calculators.md.guard import ExplosionGuard
 from ik_e3nn_calculators.md.integrators import build_integrator, integrator_state, restore_integrator

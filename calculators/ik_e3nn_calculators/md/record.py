@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -18,6 +19,8 @@ from ik_e3nn_calculators.output.csvlog import CsvLog
 from ik_e3nn_calculators.output.frames import frame_file, snapshot
 
 _log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
 
 _KEPT_FRAMES = 10
 
@@ -39,7 +42,7 @@ class Record:
         self._dynamics, self._settings, self._folder = dynamics, settings, folder
         self._log = CsvLog(folder / files.LOG)
         self._frames = frame_file(folder, files.TRAJECTORY, settings.trajectory)
-        self._recent: deque[Atoms] = deque(maxlen=_KEPT_FRAMES)
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_KEPT_FRAMES)
 
     def begin(self) -> None:
         """Write the state before the first step."""
@@ -94,17 +97,28 @@ class Record:
         """Write the structures of the last good steps to ``last_frames.extxyz``."""
         path = self._folder / files.LAST_FRAMES
         with naming(path):
-            ase.io.write(path, list(self._recent), format="extxyz")
+            ase.io.write(path, [self._frame(**state) for state in self._recent], format="extxyz")
 
     def table(self) -> dict[str, NDArray[np.float64]]:
         """The columns of the log."""
         return self._log.columns()
 
     def _remember(self) -> None:
-        """Keep a copy of the structure, without results, among the last good frames."""
+        """Keep what steps change of the structure among the last good frames; a copy of all would take longer."""
+        atoms, step = self._dynamics.atoms, self._dynamics.step
+        cell, momenta = atoms.cell.array.copy(), atoms.get_momenta()
+        self._recent.append({"step": step, "cell": cell, "positions": atoms.get_positions(), "momenta": momenta})
+
+    def _frame(self, *, step: int, cell: FloatArray, positions: FloatArray, momenta: FloatArray) -> Atoms:
+        """A structure of the run, without results."""
         frame: Atoms = self._dynamics.atoms.copy()
-        frame.info["step"] = self._dynamics.step
-        self._recent.append(frame)
+        frame.set_constraint()
+        frame.set_cell(cell)
+        frame.set_positions(positions)
+        frame.set_momenta(momenta)
+        frame.set_constraint(self._dynamics.atoms.constraints)
+        frame.info["step"] = step
+        return frame
 
     def _row(self) -> dict[str, float | int]:
         """One row of the log."""

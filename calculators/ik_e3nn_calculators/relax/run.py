@@ -9,7 +9,7 @@ from ase.optimize import BFGS, FIRE, LBFGS
 from tqdm.auto import tqdm
 
 from ik_e3nn.locking import locked_folder
-from ik_e3nn_calculators.calculator.code import CodeWatch
+from ik_e3nn_calculators.calculator.code_watch import CodeWatch
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.relax.cell import cell_filter
 from ik_e3nn_calculators.relax.finish import PLOT, SUMMARY, finish

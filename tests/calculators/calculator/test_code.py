@@ -14,7 +14,8 @@ from ik_e3nn.errors import ConfigError, DataError
 from ik_e3nn.models import Committee
 from ik_e3nn_calculators import IKCalculator
 from ik_e3nn_calculators.calculator import code
-from ik_e3nn_calculators.calculator.code import AtOnce, Beside, Code, CodeWatch, code_for
+from ik_e3nn_calculators.calculator.code import AtOnce, Beside, Code, code_for
+from ik_e3nn_calculators.calculator.code_watch import CodeWatch
 from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from tests.calculators.pair_potential import PairPotential
 from tests.calculators.switching import FACTOR, potential, water
