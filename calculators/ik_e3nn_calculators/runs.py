@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +49,20 @@ class Engine:
         code = getattr(self.calculator, "code", None)
         return code if isinstance(code, Code) else Code([])
 
-    def close(self) -> None:
-        """End what goes on beside a run, unless the caller gave the calculator."""
-        if self.identity:
-            self.code.stop()
-
     def sharing(self, predict: Predict) -> "Engine":
         """The engine of another run with the same model, whose calls a function makes; see ``IKCalculator.sharing``."""
         return Engine(self.calculator.sharing(predict), copy.copy(self.heights), self.identity)
+
+
+@contextmanager
+def running(settings: RunSettings, calculator: Calculator | Engine | None) -> Iterator[Engine]:
+    """The engine of a run, see ``engine_for``; if it is made here, a compilation beside the run ends with the run."""
+    engine = engine_for(settings, calculator)
+    try:
+        yield engine
+    finally:
+        if calculator is None:
+            engine.code.stop()
 
 
 def engine_for(settings: RunSettings, calculator: Calculator | Engine | None) -> Engine:

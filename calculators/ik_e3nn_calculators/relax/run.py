@@ -15,7 +15,7 @@ from ik_e3nn_calculators.relax.cell import cell_filter
 from ik_e3nn_calculators.relax.finish import PLOT, SUMMARY, finish
 from ik_e3nn_calculators.relax.record import LOG, TRAJECTORY, Record, Row
 from ik_e3nn_calculators.relax.settings import RelaxSettings, RelaxSummary
-from ik_e3nn_calculators.runs import Engine, engine_for, starting_structure
+from ik_e3nn_calculators.runs import Engine, running, starting_structure
 from ik_e3nn_calculators.systems.constraints import warn_of_lost
 
 __all__ = ["RelaxSettings", "RelaxSummary", "run_relax"]
@@ -46,23 +46,12 @@ def run_relax(
             the cell of an open structure is to be relaxed.
         ExplosionError: Energy or forces became NaN.
     """
-    with locked_folder(settings.output) as folder:
-        return _relaxed(settings, folder, atoms, calculator)
+    with locked_folder(settings.output) as folder, running(settings, calculator) as engine:
+        return _relaxed(settings, folder, atoms, engine)
 
 
-def _relaxed(
-    settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | Engine | None
-) -> RelaxSummary:
+def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, engine: Engine) -> RelaxSummary:
     """Relax a structure in the locked folder."""
-    engine = engine_for(settings, calculator)
-    try:
-        return _relaxed_with(engine, settings, folder, atoms)
-    finally:
-        engine.close()
-
-
-def _relaxed_with(engine: Engine, settings: RelaxSettings, folder: Path, atoms: Atoms | None) -> RelaxSummary:
-    """Relax a structure with a calculator."""
     engine.code.expect(settings.steps, sure=False)
     check_free(folder, FILES, overwrite=settings.overwrite)
     check_inputs(folder, FILES, [settings.structure if atoms is None else None, settings.model])

@@ -18,7 +18,7 @@ import torch
 from ik_e3nn.models.compiled.package import package_of
 from ik_e3nn.models.networks.potential import InteratomicPotential
 
-_NICE = 10  # with 19, compiling never ends on a machine that is busy
+_NICE = 5  # a third of the time of a run on the same core; with 10, compiling takes too long on a busy machine
 _PATIENCE = 5.0  # s, for a process to clear up
 
 

@@ -5,10 +5,20 @@ import logging
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.io import read
 
 from ik_e3nn.models import save_model
-from ik_e3nn_calculators import ManyMDSettings, MDSettings, RelaxSettings, run_many_md, run_md, run_relax
+from ik_e3nn_calculators import (
+    ManyMDSettings,
+    ManyRelaxSettings,
+    MDSettings,
+    RelaxSettings,
+    run_many_md,
+    run_many_relax,
+    run_md,
+    run_relax,
+)
 from ik_e3nn_calculators.md import integrate
 from tests.calculators.switching import potential, water
 
@@ -149,6 +159,13 @@ def test_many_runs_switch_together(compiler, tmp_path, model):
     steps = [compiled_steps(folder) for folder in sorted((tmp_path / "many").glob("[01]_*"))]
     assert steps[0] == steps[1] == list(range(steps[0][0], 21))
     assert 3 < steps[0][0] < 12
+
+
+def test_the_end_of_one_of_many_runs_does_not_end_the_compilation(compiler, tmp_path, model):
+    chosen = ManyRelaxSettings("unused", model, steps=20, fmax=1e-9, output=str(tmp_path / "many"), **QUIET)
+    run_many_relax(chosen, structures=[Atoms("H"), water()])  # the atom is at rest
+    assert len(compiler.asked) == 1
+    assert 3 < compiled_steps(tmp_path / "many" / "1_H2O")[0] < 12
 
 
 def test_the_mark_of_a_trajectory_is_not_that_of_the_next_run(compiler, tmp_path, model):
