@@ -5,7 +5,7 @@ Six parts, all on generated structures:
     floor    time of every block, compared with the minimum for its FLOPs and bytes
     compile  gain by compiling: latency, throughput, training
     md       one step of dynamics, split into neighbor list, graph, model and the rest; memory over the steps
-    auto     a step of `ik-e3nn md CCO`, before the model is compiled beside the run, meanwhile and after
+    auto     a step of ``ik-e3nn md CCO``, before the model is compiled beside the run, meanwhile and after
     scaling  time and memory per atom against the number of atoms
     loader   time of the data loader, compared with the time of a training step
 
