@@ -178,7 +178,10 @@ def _fault(value: Any, kind: Any) -> str | None:
     faults = [_fault_of_one(value, member) for member in members]
     if None in faults:
         return None
-    close = [fault for member, fault in zip(members, faults, strict=True) if _same_family(value, member)]
+    near = [_same_family(value, member) for member in members]
+    if len(members) > 1 and bool in members and any(near):
+        near[members.index(bool)] = True  # a wrong choice may stand for true or false
+    close = [fault for fault, is_close in zip(faults, near, strict=True) if is_close]
     return " or ".join(dict.fromkeys(fault for fault in close or faults if fault is not None))
 
 
@@ -291,7 +294,8 @@ def _same_family(value: Any, kind: Any) -> bool:
 def _in_words(kind: Any) -> str:
     origin = typing.get_origin(kind) or kind
     if origin is typing.Literal:
-        return f"one of {', '.join(map(repr, typing.get_args(kind)))}"
+        choices = ", ".join(map(repr, typing.get_args(kind)))
+        return f"one of {choices}" if len(typing.get_args(kind)) > 1 else choices
     if origin is Annotated:
         inner, limits = typing.get_args(kind)
         return f"{in_words(inner)}, {limits.words}"

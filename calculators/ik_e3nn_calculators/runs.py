@@ -3,6 +3,8 @@
 import copy
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from ik_e3nn.models import Potential, model_path
 from ik_e3nn.models.files.pretrained import BASE, BASE_METHOD
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn_calculators.calculator.calculator import IKCalculator
+from ik_e3nn_calculators.calculator.code import Code
 from ik_e3nn_calculators.calculator.evaluator import Predict
 from ik_e3nn_calculators.run_settings import RunSettings
 from ik_e3nn_calculators.systems.constraints import check_constraints
@@ -40,9 +43,26 @@ class Engine:
     heights: HeightWatch
     identity: dict[str, str]
 
+    @property
+    def code(self) -> Code:
+        """The code that evaluates the model."""
+        code = getattr(self.calculator, "code", None)
+        return code if isinstance(code, Code) else Code([])
+
     def sharing(self, predict: Predict) -> "Engine":
         """The engine of another run with the same model, whose calls a function makes; see ``IKCalculator.sharing``."""
         return Engine(self.calculator.sharing(predict), copy.copy(self.heights), self.identity)
+
+
+@contextmanager
+def running(settings: RunSettings, calculator: Calculator | Engine | None) -> Iterator[Engine]:
+    """The engine of a run, see ``engine_for``; if it is made here, a compilation beside the run ends with the run."""
+    engine = engine_for(settings, calculator)
+    try:
+        yield engine
+    finally:
+        if calculator is None:
+            engine.code.stop()
 
 
 def engine_for(settings: RunSettings, calculator: Calculator | Engine | None) -> Engine:

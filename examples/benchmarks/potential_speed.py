@@ -1,10 +1,11 @@
 r"""Measure the speed of the interatomic potential, and compare it with the limits of the machine.
 
-Five parts, all on generated structures:
+Six parts, all on generated structures:
 
     floor    time of every block, compared with the minimum for its FLOPs and bytes
     compile  gain by compiling: latency, throughput, training
     md       one step of dynamics, split into neighbor list, graph, model and the rest; memory over the steps
+    auto     a step of ``ik-e3nn md CCO``, before the model is compiled beside the run, meanwhile and after
     scaling  time and memory per atom against the number of atoms
     loader   time of the data loader, compared with the time of a training step
 
@@ -44,7 +45,8 @@ from ik_e3nn.training.config.schema import LossConfig
 from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.sets.loader import BatchLoader, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
-from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators import IKCalculator, MDSettings, run_md
+from ik_e3nn_calculators.md.record import Record
 from ik_e3nn_calculators.md.velocities import set_thermal_velocities
 
 HERE = Path(__file__).resolve().parent
@@ -224,6 +226,41 @@ def md(plan: Plan, args: argparse.Namespace) -> list[dict[str, Any]]:
     return [in_fresh_process("dynamics", system=s, compiled=c, **options) for s, c in tqdm(cases, desc="dynamics")]
 
 
+def run_auto(options: dict[str, Any]) -> dict[str, Any]:
+    """Processor time of the steps of a small molecule that compiles beside its run, with an empty cache at first."""
+    times, states = [time.process_time()], ["eager"]
+    calculator, add = IKCalculator("base", device="cpu", compile="auto"), Record.add
+    start, walls = time.perf_counter(), []
+
+    def timed(self: Record, *, save: bool = False) -> None:
+        add(self, save=save)
+        times.append(time.process_time())
+        code = calculator.code
+        states.append("compiled" if code.is_compiled else "beside the compiler" if code.is_compiling else "eager")
+        walls.append(time.perf_counter() - start)
+
+    Record.add = timed  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["IK_E3NN_CACHE"] = os.environ["TORCHINDUCTOR_CACHE_DIR"] = f"{folder}/cache"
+        settings = MDSettings("CCO", steps=options["steps"], output=f"{folder}/md", progress=False, plots=False)
+        summary = run_md(settings, calculator=calculator)
+    taken = np.diff(times)[1:]
+    phases = {
+        name: taken[[state == name for state in states[2:]]] for name in ("eager", "beside the compiler", "compiled")
+    }
+    switch = summary.compiled_from
+    return {
+        "atoms": summary.num_atoms, "steps": summary.steps, "switch_step": switch,
+        "switch_s": None if switch is None else walls[switch],
+        "cpu_ms": {name: 1e3 * float(np.median(one)) for name, one in phases.items() if len(one)},
+    }  # fmt: skip
+
+
+def auto(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Dynamics of ethanol with the base model, in a separate process; with ``--quick`` too short to be compiled."""
+    return in_fresh_process("auto", steps=200 if args.quick else 30_000)
+
+
 # ----------------------------------------------------------------------------------------------------------- scaling
 
 
@@ -268,18 +305,20 @@ def scaling(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 # -------------------------------------------------------------------------------------------------------------- main
 
 JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "compile": compile_once, "dynamics": run_dynamics, "crystal": run_crystal
+    "compile": compile_once, "dynamics": run_dynamics, "auto": run_auto, "crystal": run_crystal
 }  # fmt: skip
 PARTS: dict[str, Callable[[Plan, argparse.Namespace], Any]] = {
     "floor": lambda plan, args: floor(plan, quick=args.quick, compiled=args.compile),
-    "compile": compile_gain, "md": md, "scaling": scaling, "loader": loader,
+    "compile": compile_gain, "md": md, "auto": auto, "scaling": scaling, "loader": loader,
 }  # fmt: skip
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help="out of floor, compile, md, scaling, loader; or all")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help="out of floor, compile, md, auto, scaling, loader; or all"
+    )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "potential_speed.json")
     parser.add_argument("--page", type=Path, help="potential_speed.md beside this script, or beside another --output")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if absent")

@@ -1,5 +1,6 @@
 """Check the tensors of a graph against the table of fields."""
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -34,7 +35,7 @@ each atom belongs to
         if name not in graph:
             raise MissingInputError(f"the model needs {name!r}, but the structure does not give it")
         field, tensor, before = FIELDS[name], graph[name], dict(sizes)
-        symbols = field.shape.strip("(),").split(", ")
+        symbols = _symbols(field.shape)
         right = field.dtype == str(tensor.dtype).removeprefix("torch.")
         if field.dtype == "float":
             right = tensor.is_floating_point()
@@ -57,3 +58,9 @@ each atom belongs to
                 raise DataError(
                     f"{name} holds numbers from {low} to {high}; expected 0 to {most - 1}: {FIELDS[name].meaning}"
                 )
+
+
+@functools.cache
+def _symbols(shape: str) -> tuple[str, ...]:
+    """The symbols and numbers of a shape such as "(N, 3)"."""
+    return tuple(shape.strip("(),").split(", "))

@@ -6,12 +6,27 @@ from ase import Atoms
 from ase.build import bulk
 
 from ik_e3nn_calculators import IKCalculator
+from ik_e3nn_calculators.calculator import code
 from tests.calculators.pair_potential import PairPotential
+from tests.calculators.switching import Compiler
 
 
 @pytest.fixture
 def calculator():
     return IKCalculator(PairPotential(), device="cpu")
+
+
+@pytest.fixture
+def compiler(monkeypatch) -> Compiler:
+    """A compiler that takes no time, and pays at once."""
+    made = Compiler()
+    monkeypatch.setattr(code, "load_compiled", made.load)
+    monkeypatch.setattr(code, "compile_potential", made.compile)
+    monkeypatch.setattr(code, "Compilation", made.process)
+    monkeypatch.setattr(code, "missing_compiler", lambda: "")
+    for name in ("COMPILING", "WAITING", "_SURE"):
+        monkeypatch.setattr(code, name, 1e-9)
+    return made
 
 
 @pytest.fixture

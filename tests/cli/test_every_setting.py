@@ -81,7 +81,7 @@ def test_arguments_of_models(kind):
             "data.valid is null, but it must be a whole number or a number or te",
         ),
         (lambda: config.DataConfig("a", energy_key=None), "data.energy_key is null, but it must be text"),
-        (lambda: config.DataConfig("a", E0s=None), "data.E0s is null, but it must be one of 'fit' or a mapping"),
+        (lambda: config.DataConfig("a", E0s=None), "data.E0s is null, but it must be 'fit' or a mapping"),
         (lambda: config.DataConfig("a", E0s={1: -13.6}), "a mapping whose keys are text, which 1 is not"),
         (lambda: config.DataConfig("a", E0s={"H": math.nan}), "a mapping in which 'H' is a finite number"),
         (lambda: config.DataConfig(""), "data.train is '', but it must be text that is not empty"),

@@ -20,6 +20,7 @@ from ik_e3nn.graph import fields
 from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn.models import Potential, hessian
 from ik_e3nn.models.files.pretrained import BASE_METHOD
+from ik_e3nn_calculators.calculator.code import Code, Compile, check_compile
 from ik_e3nn_calculators.calculator.evaluator import Evaluator, Predict, SharingEvaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
@@ -70,7 +71,8 @@ class IKCalculator(Calculator):
         device: ``"cpu"``, ``"cuda"``, ... or ``"auto"``: a GPU if available.
         dtype: ``"float32"`` or ``"float64"``; None keeps the model's. Never touches torch's default dtype.
         compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; if that fails,
-            the model runs without, with a warning.
+            the model runs without, with a warning. ``"auto"`` compiles in another process, beside the calculations, if
+            they go on for long, and then uses the machine code; results change by rounding there.
         max_edges: Number of edges to process at once, without compiled code; limits the memory of large systems and
             takes a third more time. None processes all at once.
         skin: Extra radius of the neighbor list in A; the list is rebuilt when an atom has moved half of it.
@@ -105,7 +107,7 @@ class IKCalculator(Calculator):
         *,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
-        compile: bool = False,  # noqa: A002  (torch's word for it)
+        compile: Compile = False,  # noqa: A002  (torch's word for it)
         max_edges: int | None = None,
         skin: float = 0.5,
         skip_fixed: bool = False,
@@ -119,7 +121,8 @@ class IKCalculator(Calculator):
             raise TypeError(f"IKCalculator has no argument {unknown[0]!r}; {hint}")
         if model is None:
             raise TypeError(_NO_MODEL)
-        check_arguments(skin=skin, max_edges=max_edges, compile=compile, skip_fixed=skip_fixed)
+        check_arguments(skin=skin, max_edges=max_edges, skip_fixed=skip_fixed)
+        check_compile(compile)
         if uncertainty is not None and not isinstance(uncertainty, str | PathLike):
             raise ConfigError(f"uncertainty must be a file of `ik-e3nn calibrate`, got {uncertainty!r}")
         super().__init__(**kwargs)
@@ -135,7 +138,9 @@ class IKCalculator(Calculator):
         self._declared = whole.inputs if joint is None else whole.inputs | joint.inputs
         self._skin = skin
         if skip_fixed:
-            self.evaluator = FrozenEvaluator(whole, Evaluator(ready, skin=skin, compile=compile), skin=skin)
+            part = Evaluator(ready, skin=skin)
+            part.code = whole.code
+            self.evaluator = FrozenEvaluator(whole, part, skin=skin)
         if max_edges is not None:
             whole.max_edges = max_edges
         self._inputs: Snapshot = {}
@@ -166,6 +171,16 @@ class IKCalculator(Calculator):
         """The evaluator of whole structures, which calls the model."""
         return self._whole
 
+    @property
+    def code(self) -> Code:
+        """The code that evaluates the model: eager or compiled."""
+        return self._whole.code
+
+    @property
+    def compiled(self) -> bool:
+        """Whether machine code computed the last results."""
+        return self.code.is_compiled
+
     def sharing(self, predict: Predict) -> "IKCalculator":
         """A calculator for another structure with the same model and settings; a function evaluates the model.
 
@@ -182,7 +197,7 @@ class IKCalculator(Calculator):
         if isinstance(self.evaluator, FrozenEvaluator):
             part = SharingEvaluator(model, skin=skin, predict=predict)
             made.evaluator = FrozenEvaluator(made._whole, part, skin=skin)
-        made._with_stress = False
+        made._whole.code, made._with_stress = self.code, False  # it is not called there, but can be asked
         return made
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:

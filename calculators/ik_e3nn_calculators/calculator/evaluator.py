@@ -1,6 +1,7 @@
 """From a structure to arrays: the part of a calculator that is independent of simulation engines."""
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any, Protocol
@@ -11,7 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ik_e3nn.errors import DataError, ExplosionError
+from ik_e3nn.errors import ExplosionError
 from ik_e3nn.graph import (
     SURROUNDINGS,
     Pairs,
@@ -30,10 +31,11 @@ from ik_e3nn.graph.bonds.fit import broken_bond
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.graph.bonds.stored import BOND_KEY, KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS
-from ik_e3nn.models import Potential, compile_potential
+from ik_e3nn.models import Potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
 from ik_e3nn.threads import one_thread
+from ik_e3nn_calculators.calculator.code import Compile, code_for
 from ik_e3nn_calculators.calculator.domain import Watch
 from ik_e3nn_calculators.calculator.inputs import (
     INFO_KEYS,
@@ -68,11 +70,15 @@ class Evaluator:
     Args:
         model: A frozen potential, see ``prepare_model``.
         skin: Extra radius of the neighbor list in A.
-        compile: Compile the model at the first structure; for small structures, the code uses one thread.
+        compile: Compile the model at the first structure, or ("auto") beside the evaluations if there are many; for
+            small structures, the code uses one thread.
         quiet: Do not warn about structures, because another evaluator warns about the like.
 
     Raises:
         DataError: The model is not a potential, or cannot be compiled.
+
+    Attributes:
+        code: The code that evaluates the model.
     """
 
     def __init__(
@@ -80,20 +86,17 @@ class Evaluator:
         model: Potential,
         *,
         skin: float = 0.5,
-        compile: bool = False,  # noqa: A002  (torch's word for it)
+        compile: Compile = False,  # noqa: A002  (torch's word for it)
         quiet: bool = False,
     ) -> None:
-        check_arguments(skin=skin, compile=compile)
+        check_arguments(skin=skin)
         self._quiet = quiet
         self.model = as_potential(model)
         self.species = tuple(int(number) for number in model.species)
         self.inputs = frozenset(model.inputs)
         self.r_max, self.dtype, self.device = float(model.r_max), model.dtype, model.device
         self.has_std = set(fields.STDS) <= set(model.outputs)
-        self._to_compile = list(getattr(model, "members", [model])) if compile else []
-        if not all(hasattr(one, "compiled") for one in self._to_compile):
-            raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
-        self._compiled_for: bool | None = None  # whether for small systems
+        self.code = code_for(model, compile)
         self._skin = SkinList(self.r_max, skin)
         self._atoms: dict[str, Tensor] = {}
         self._numbers: NDArray[np.int64] | None = None
@@ -157,23 +160,17 @@ class Evaluator:
         num_edges = graph[fields.EDGE_INDEX].shape[1]
         small = num_edges < SMALL
         with one_thread() if small else nullcontext():
-            if (
-                self.max_edges is None or num_edges <= self.max_edges
-            ):  # more are processed in tiles, without compiled code
-                self._prepare_code(small)
+            if self.max_edges is None or num_edges <= self.max_edges:  # more are processed in tiles, without it
+                self.code.prepare(small=small)
+            start = time.perf_counter()
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
         wanted = [fields.ENERGY, fields.ENERGIES, fields.FORCES]
         wanted += [fields.STRESS] * stress + [fields.ATOMIC_VIRIALS] * atomic_stress
         wanted += [*fields.STDS] * (std and self.has_std)
-        return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
-
-    def _prepare_code(self, small: bool) -> None:
-        """Compile for the present number of threads: at first, and again when a small system has grown."""
-        if self._to_compile and (self._compiled_for is None or (self._compiled_for and not small)):
-            self._compiled_for = small
-            for model in self._to_compile:
-                compile_potential(model)
+        arrays = {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
+        self.code.took(time.perf_counter() - start)
+        return arrays
 
     def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
         """Build the graph of a structure, as a plain dict of tensors.

@@ -23,7 +23,7 @@ from ik_e3nn_calculators.md.run import MDSettings, MDSummary, run_md
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.relax.run import FILES as RELAX_FILES
 from ik_e3nn_calculators.relax.run import RelaxSettings, RelaxSummary, run_relax
-from ik_e3nn_calculators.runs import Engine, engine_for
+from ik_e3nn_calculators.runs import Engine, running
 
 __all__ = ["ManyMDSettings", "ManyRelaxSettings", "ManySummary", "md", "relax", "run_many_md", "run_many_relax"]
 
@@ -121,8 +121,8 @@ def run_many_md(settings: ManyMDSettings, *, structures: Sequence[Atoms] | None 
         ...     run_many_md(settings).finished
         2
     """
-    with locked_folder(settings.output) as folder:
-        return _run_all(_MD, settings, folder, structures)
+    with locked_folder(settings.output) as folder, running(settings, None) as engine:
+        return _run_all(_MD, settings, folder, structures, engine)
 
 
 def run_many_relax(settings: ManyRelaxSettings, *, structures: Sequence[Atoms] | None = None) -> ManySummary:
@@ -149,15 +149,18 @@ def run_many_relax(settings: ManyRelaxSettings, *, structures: Sequence[Atoms] |
         ...     run_many_relax(settings, structures=[molecule("H2"), molecule("H2O")]).converged
         True
     """
-    with locked_folder(settings.output) as folder:
-        return _run_all(_RELAX, settings, folder, structures)
+    with locked_folder(settings.output) as folder, running(settings, None) as engine:
+        return _run_all(_RELAX, settings, folder, structures, engine)
 
 
 def _run_all(
-    kind: _Kind, settings: ManyMDSettings | ManyRelaxSettings, folder: Path, structures: Sequence[Atoms] | None
+    kind: _Kind,
+    settings: ManyMDSettings | ManyRelaxSettings,
+    folder: Path,
+    structures: Sequence[Atoms] | None,
+    engine: Engine,
 ) -> ManySummary:
     """Make all runs in the locked folder."""
-    engine = engine_for(settings, None)
     starts = starts_of(settings, structures)
     columns = [one.name for one in fields(kind.summary) if one.name not in _NOT_RESULTS]
     table = Table(folder, starts, columns)

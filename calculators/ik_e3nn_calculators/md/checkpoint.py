@@ -27,6 +27,7 @@ class Checkpoint:
         random: State of the random-number generator.
         integrator: State of the integrator.
         marks: Lengths of the output files, by name.
+        compiled_from: The step from which on compiled code was used; None if the model ran eagerly.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Checkpoint:
     random: dict[str, Any]
     integrator: dict[str, float]
     marks: dict[str, int]
+    compiled_from: int | None = None
 
     def apply(self, atoms: Atoms) -> None:
         """Put a structure into this state, exactly, whatever its constraints.
@@ -61,7 +63,7 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         checkpoint: The state.
     """
     arrays = {name: getattr(checkpoint, name) for name in ("positions", "momenta", "cell")}
-    rest = {name: getattr(checkpoint, name) for name in ("step", "random", "integrator", "marks")}
+    rest = {name: getattr(checkpoint, name) for name in ("step", "random", "integrator", "marks", "compiled_from")}
     write_npz(path, {"rest": np.array(json.dumps(rest)), **arrays})
 
 

@@ -40,6 +40,7 @@ class MDSummary:
         mean_pressure_GPa: Mean pressure; None unless periodic in three directions.
         ms_per_step: Wall time of a step in this call, writing included; None if it made no step.
         neighbor_rebuilds: How often this call rebuilt the neighbor list; None if the calculator does not count.
+        compiled_from: The step from which on compiled code was used; None if the model ran eagerly.
         output: The folder.
         trajectory: The trajectory file.
         message: Why the run ended early, or empty.
@@ -55,6 +56,7 @@ class MDSummary:
     mean_pressure_GPa: float | None
     ms_per_step: float | None
     neighbor_rebuilds: int | None
+    compiled_from: int | None
     output: str
     trajectory: str
     message: str = ""
@@ -82,6 +84,7 @@ def finish(dynamics: Dynamics, record: Record, settings: MDSettings, folder: Pat
         **table_statistics(table, settings.ensemble, len(atoms)),
         ms_per_step=1000.0 * dynamics.seconds / dynamics.steps_made if dynamics.steps_made else None,
         neighbor_rebuilds=dynamics.rebuilds,
+        compiled_from=dynamics.compiled_from,
         output=str(folder),
         trajectory=str(record.trajectory),
         message=message,

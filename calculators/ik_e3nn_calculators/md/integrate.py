@@ -10,6 +10,8 @@ from ase.md.md import MolecularDynamics
 from tqdm.auto import tqdm
 
 from ik_e3nn.errors import ExplosionError
+from ik_e3nn_calculators.calculator.code import Code
+from ik_e3nn_calculators.calculator.code_watch import CodeWatch
 from ik_e3nn_calculators.md.checkpoint import Checkpoint
 from ik_e3nn_calculators.md.guard import ExplosionGuard
 from ik_e3nn_calculators.md.integrators import build_integrator, integrator_state, restore_integrator
@@ -29,6 +31,7 @@ class Dynamics:
         atoms: The starting structure, with calculator and momenta; it is changed in place.
         settings: The settings.
         heights: Watches heights over a surface that the model knows.
+        code: The code that evaluates the model.
 
     Attributes:
         step: The number of the present step.
@@ -40,12 +43,13 @@ class Dynamics:
 
     _integrator: MolecularDynamics
 
-    def __init__(self, atoms: Atoms, settings: MDSettings, heights: HeightWatch) -> None:
+    def __init__(self, atoms: Atoms, settings: MDSettings, heights: HeightWatch, code: Code) -> None:
         self.atoms = atoms
         self.step = -settings.num_equilibration_steps
         self.steps_made, self.seconds = 0, 0.0
         self.rebuilds: int | None = None
-        self._settings, self._heights = settings, heights
+        self._settings, self._heights, self._code = settings, heights, code
+        self._watch = CodeWatch(code)
         self._random = np.random.default_rng(settings.seed)
         # Drift in the given momenta that is not removed persists, so it counts as heat.
         still = settings.velocities == "thermal" or self.step < 0 or drift_share(atoms) < _AT_REST
@@ -69,6 +73,11 @@ class Dynamics:
         conserved = self.step >= 0 and self._settings.ensemble == "nve"
         return kinetic_temperature(self.atoms, self._freedom[conserved])
 
+    @property
+    def compiled_from(self) -> int | None:
+        """The step from which on compiled code is used; None while the model runs eagerly."""
+        return self._watch.compiled_from
+
     def start(self) -> None:
         """Evaluate and check the starting structure, and prepare the first step.
 
@@ -76,6 +85,7 @@ class Dynamics:
             IKError: The model cannot evaluate the structure, the ensemble does not suit it, or its atoms overlap.
         """
         self._evaluate()
+        self._watch.begin(self.step)
         self._guard.check_geometry(self.atoms, self.step)
         build_integrator(self._settings.ensemble, self.atoms, self._settings, self._random)
         self._integrator = self._new_integrator()
@@ -90,6 +100,7 @@ class Dynamics:
             random=dict(self._random.bit_generator.state),
             integrator=integrator_state(self._integrator),
             marks=marks,
+            compiled_from=self.compiled_from,
         )
 
     def restore(self, saved: Checkpoint) -> None:
@@ -97,7 +108,9 @@ class Dynamics:
         saved.apply(self.atoms)
         self.step = saved.step
         self._random.bit_generator.state = saved.random
+        self._code.resume(compiled=saved.compiled_from is not None)
         self._evaluate()
+        self._watch.begin(self.step, saved.compiled_from)
         self._integrator = self._new_integrator()
         restore_integrator(self._integrator, saved.integrator)
 
@@ -115,6 +128,7 @@ class Dynamics:
         self._heights.look(self.atoms, self.step)
         try:
             todo = max(steps - self.step, 0)
+            self._code.expect(todo)
             with tqdm(total=todo, unit="step", desc="md", disable=not self._settings.progress) as bar:
                 while self.step < steps:
                     self._one_step(bar)
@@ -137,6 +151,7 @@ class Dynamics:
                 f"step {self.step + 1}: positions became NaN or infinite; try a shorter time step"
             ) from error
         self.step += 1
+        self._watch.look(self.step)
         temperature = self.temperature
         self._guard.check_step(self.atoms, before, temperature, self.step)
         if self.step % self._settings.log_interval == 0:

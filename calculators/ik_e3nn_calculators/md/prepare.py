@@ -59,7 +59,7 @@ def prepare(settings: MDSettings, folder: Path, atoms: Atoms | None, engine: Eng
     renew_constraints(structure)
     check_dynamics(structure)
     _set_velocities(structure, settings)
-    dynamics = Dynamics(structure, settings, engine.heights)
+    dynamics = Dynamics(structure, settings, engine.heights, engine.code)
     dynamics.start()
     warn_of_lost(structure, settings.trajectory)
     _warn_of_hydrogens(structure, settings.timestep)
@@ -87,7 +87,9 @@ def reopen(settings: MDSettings, folder: Path, engine: Engine) -> Dynamics:
     settle_bonds(structure)
     structure.calc = engine.calculator
     renew_constraints(structure)
-    return Dynamics(structure, settings, engine.heights)
+    if before.get("compile") is True and settings.compile == "auto":  # as runs of earlier versions, which do not say it
+        engine.code.resume(compiled=True)
+    return Dynamics(structure, settings, engine.heights, engine.code)
 
 
 def read_start(path: Path, digest: str | None) -> Atoms:

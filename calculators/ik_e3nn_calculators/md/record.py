@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -18,6 +19,8 @@ from ik_e3nn_calculators.output.csvlog import CsvLog
 from ik_e3nn_calculators.output.frames import frame_file, snapshot
 
 _log = logging.getLogger(__name__)
+
+FloatArray = NDArray[np.float64]
 
 _KEPT_FRAMES = 10
 
@@ -35,11 +38,11 @@ class Record:
     """
 
     def __init__(self, dynamics: Dynamics, settings: MDSettings, folder: Path) -> None:
-        self.saved = dynamics.step
+        self.saved, self._compiled_from = dynamics.step, dynamics.compiled_from
         self._dynamics, self._settings, self._folder = dynamics, settings, folder
         self._log = CsvLog(folder / files.LOG)
         self._frames = frame_file(folder, files.TRAJECTORY, settings.trajectory)
-        self._recent: deque[Atoms] = deque(maxlen=_KEPT_FRAMES)
+        self._recent: deque[dict[str, Any]] = deque(maxlen=_KEPT_FRAMES)
 
     def begin(self) -> None:
         """Write the state before the first step."""
@@ -58,7 +61,7 @@ class Record:
         rows.warn_of_missing(self._log.path, "rows", saved.step)
         frames.warn_of_missing(self._frames.path, "frames", saved.step)
         self._remember()
-        self.saved = saved.step
+        self.saved, self._compiled_from = saved.step, self._dynamics.compiled_from
         _log.info("continuing %s at step %d", self._folder, saved.step)
 
     @property
@@ -69,6 +72,8 @@ class Record:
     def add(self, *, save: bool = False) -> None:
         """Write a row, a frame and a checkpoint of the present step, each if it is due.
 
+        A checkpoint is due also where other code takes over, so that the run is continued with the same code.
+
         Args:
             save: Write a checkpoint in any case.
         """
@@ -77,7 +82,8 @@ class Record:
             self._log.append(self._row())
         if step >= 0 and step % self._settings.frame_interval == 0:
             self._frames.append(snapshot(self._dynamics.atoms, step=step, time_ps=self._dynamics.time_ps))
-        if save or step % self._settings.checkpoint_interval == 0:
+        switched = self._dynamics.compiled_from != self._compiled_from
+        if save or switched or step % self._settings.checkpoint_interval == 0:
             self.save()
         self._remember()
 
@@ -85,23 +91,34 @@ class Record:
         """Write a checkpoint; rows and frames up to it are already on disk."""
         marks = {"log": self._log.mark(), "frames": self._frames.mark()}
         write_checkpoint(self._folder / files.CHECKPOINT, self._dynamics.state(marks))
-        self.saved = self._dynamics.step
+        self.saved, self._compiled_from = self._dynamics.step, self._dynamics.compiled_from
 
     def keep_last_frames(self) -> None:
         """Write the structures of the last good steps to ``last_frames.extxyz``."""
         path = self._folder / files.LAST_FRAMES
         with naming(path):
-            ase.io.write(path, list(self._recent), format="extxyz")
+            ase.io.write(path, [self._frame(**state) for state in self._recent], format="extxyz")
 
     def table(self) -> dict[str, NDArray[np.float64]]:
         """The columns of the log."""
         return self._log.columns()
 
     def _remember(self) -> None:
-        """Keep a copy of the structure, without results, among the last good frames."""
+        """Keep what steps change of the structure among the last good frames; a copy of all would take longer."""
+        atoms, step = self._dynamics.atoms, self._dynamics.step
+        cell, momenta = atoms.cell.array.copy(), atoms.get_momenta()
+        self._recent.append({"step": step, "cell": cell, "positions": atoms.get_positions(), "momenta": momenta})
+
+    def _frame(self, *, step: int, cell: FloatArray, positions: FloatArray, momenta: FloatArray) -> Atoms:
+        """A structure of the run, without results."""
         frame: Atoms = self._dynamics.atoms.copy()
-        frame.info["step"] = self._dynamics.step
-        self._recent.append(frame)
+        frame.set_constraint()
+        frame.set_cell(cell)
+        frame.set_positions(positions)
+        frame.set_momenta(momenta)
+        frame.set_constraint(self._dynamics.atoms.constraints)
+        frame.info["step"] = step
+        return frame
 
     def _row(self) -> dict[str, float | int]:
         """One row of the log."""

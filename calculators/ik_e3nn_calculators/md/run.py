@@ -13,7 +13,7 @@ from ik_e3nn_calculators.md.finish import MDSummary, finish
 from ik_e3nn_calculators.md.prepare import prepare, reopen
 from ik_e3nn_calculators.md.record import Record
 from ik_e3nn_calculators.md.settings import ExplosionLimits, MDSettings
-from ik_e3nn_calculators.runs import Engine, engine_for
+from ik_e3nn_calculators.runs import Engine, running
 
 __all__ = ["ExplosionLimits", "MDSettings", "MDSummary", "run_md"]
 
@@ -47,13 +47,13 @@ def run_md(
             the ensemble.
         ModelFileError: The model file is missing or broken.
     """
-    with locked_folder(settings.output) as folder:
-        return _run(settings, folder, atoms, calculator)
+    with locked_folder(settings.output) as folder, running(settings, calculator) as engine:
+        return _run(settings, folder, atoms, engine)
 
 
-def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | Engine | None) -> MDSummary:
+def _run(settings: MDSettings, folder: Path, atoms: Atoms | None, engine: Engine) -> MDSummary:
     """Make or continue a run in its locked folder."""
-    engine = engine_for(settings, calculator)
+    engine.code.expect(settings.num_equilibration_steps + settings.num_steps)
     if settings.restart and (folder / CHECKPOINT).exists():
         dynamics = reopen(settings, folder, engine)
         record = Record(dynamics, settings, folder)

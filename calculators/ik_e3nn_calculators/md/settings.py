@@ -159,4 +159,6 @@ class MDSettings(RunSettings):
 
     def physics(self) -> dict[str, Any]:
         """The settings that must stay the same when the run is continued."""
-        return {name: value for name, value in asdict(self).items() if name not in CHANGEABLE}
+        # with "auto", the checkpoint knows the code
+        free = CHANGEABLE | ({"compile"} if self.compile == "auto" else frozenset())
+        return {name: value for name, value in asdict(self).items() if name not in free}

@@ -16,9 +16,11 @@ from ik_e3nn.errors import DataError
 from ik_e3nn_calculators.output.kept import Kept
 from ik_e3nn_calculators.systems.constraints import lost_in_extxyz
 
+COMPILED = "compiled"  # in the info of frames: whether machine code computed the energy and forces
+
 
 def snapshot(atoms: Atoms, **info: float) -> Atoms:
-    """A copy of a structure that carries its energy and forces, but no calculator.
+    """A copy of a structure that carries its energy and forces, but no calculator; its info says if they are compiled.
 
     Args:
         atoms: Structure with calculator.
@@ -29,6 +31,9 @@ def snapshot(atoms: Atoms, **info: float) -> Atoms:
     """
     frame: Atoms = atoms.copy()
     frame.info.update(info)
+    frame.info.pop(COMPILED, None)  # of the run that the structure comes from
+    if (compiled := getattr(atoms.calc, COMPILED, None)) is not None:
+        frame.info[COMPILED] = bool(compiled)
     results = {
         "energy": atoms.get_potential_energy(apply_constraint=False),
         "forces": atoms.get_forces(apply_constraint=False),

@@ -26,7 +26,7 @@ from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_fo
 from ik_e3nn_calculators.output.frames import snapshot, write_final
 from ik_e3nn_calculators.phonons.settings import PhononSettings, PhononSummary
 from ik_e3nn_calculators.relax.first import largest_force, relaxed_first
-from ik_e3nn_calculators.runs import engine_for, starting_structure
+from ik_e3nn_calculators.runs import running, starting_structure
 
 _log = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ def run_phonons(
         MissingDependencyError: phonopy is not installed.
     """
     needed("phonopy")
-    with locked_folder(settings.output) as folder:
-        engine = engine_for(settings, calculator)
+    with locked_folder(settings.output) as folder, running(settings, calculator) as engine:
         check_free(folder, _FILES, overwrite=settings.overwrite)
         check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
         crystal = starting_structure(settings, atoms)

@@ -19,7 +19,14 @@ SUMMARY, PLOT = "summary.json", "forces.png"
 
 
 def finish(
-    record: Record, atoms: Atoms, settings: RelaxSettings, folder: Path, *, converged: bool, steps: int
+    record: Record,
+    atoms: Atoms,
+    settings: RelaxSettings,
+    folder: Path,
+    *,
+    converged: bool,
+    steps: int,
+    compiled_from: int | None,
 ) -> RelaxSummary:
     """Write the final structure, ``summary.json`` and the plot.
 
@@ -30,6 +37,7 @@ def finish(
         folder: The folder of the relaxation.
         converged: Whether the forces are below the goal.
         steps: Number of steps made.
+        compiled_from: The step from which on compiled code was used, if it was.
     """
     row = record.row(steps)
     last = write_final(folder, snapshot(atoms))
@@ -44,6 +52,7 @@ def finish(
         fmax_cell_eV_per_A=float(row["fmax_cell"]) if "fmax_cell" in row else None,
         pressure_GPa=float(row["pressure"]) if "pressure" in row else None,
         volume_A3=float(row["volume"]) if "volume" in row else None,
+        compiled_from=compiled_from,
         output=str(folder),
         structure=str(last),
         message=message,

@@ -9,12 +9,13 @@ from ase.optimize import BFGS, FIRE, LBFGS
 from tqdm.auto import tqdm
 
 from ik_e3nn.locking import locked_folder
+from ik_e3nn_calculators.calculator.code_watch import CodeWatch
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.relax.cell import cell_filter
 from ik_e3nn_calculators.relax.finish import PLOT, SUMMARY, finish
 from ik_e3nn_calculators.relax.record import LOG, TRAJECTORY, Record, Row
 from ik_e3nn_calculators.relax.settings import RelaxSettings, RelaxSummary
-from ik_e3nn_calculators.runs import Engine, engine_for, starting_structure
+from ik_e3nn_calculators.runs import Engine, running, starting_structure
 from ik_e3nn_calculators.systems.constraints import warn_of_lost
 
 __all__ = ["RelaxSettings", "RelaxSummary", "run_relax"]
@@ -45,15 +46,13 @@ def run_relax(
             the cell of an open structure is to be relaxed.
         ExplosionError: Energy or forces became NaN.
     """
-    with locked_folder(settings.output) as folder:
-        return _relaxed(settings, folder, atoms, calculator)
+    with locked_folder(settings.output) as folder, running(settings, calculator) as engine:
+        return _relaxed(settings, folder, atoms, engine)
 
 
-def _relaxed(
-    settings: RelaxSettings, folder: Path, atoms: Atoms | None, calculator: Calculator | Engine | None
-) -> RelaxSummary:
+def _relaxed(settings: RelaxSettings, folder: Path, atoms: Atoms | None, engine: Engine) -> RelaxSummary:
     """Relax a structure in the locked folder."""
-    engine = engine_for(settings, calculator)
+    engine.code.expect(settings.steps, sure=False)
     check_free(folder, FILES, overwrite=settings.overwrite)
     check_inputs(folder, FILES, [settings.structure if atoms is None else None, settings.model])
     structure = starting_structure(settings, atoms)
@@ -62,12 +61,14 @@ def _relaxed(
     structure.get_forces()
     warn_of_lost(structure, settings.trajectory)
     clear_folder(folder, FILES)
-    record = Record(target, structure, folder, settings.trajectory)
+    record, watch = Record(target, structure, folder, settings.trajectory), CodeWatch(engine.code)
+    watch.begin(0)
     optimizer = _OPTIMIZERS[settings.optimizer](target, logfile=None)
     with tqdm(total=settings.steps, unit="step", desc="relax", disable=not settings.progress) as bar:
 
         def after_step() -> None:
             row = record.add(optimizer.nsteps)
+            watch.look(optimizer.nsteps)
             engine.heights.look(structure, optimizer.nsteps)
             bar.set_postfix_str(_progress(row), refresh=False)
             bar.update(optimizer.nsteps - bar.n)
@@ -81,7 +82,8 @@ def _relaxed(
                 *(optimizer.nsteps, record.frames.path),
             )
             raise
-    return finish(record, structure, settings, folder, converged=converged, steps=int(optimizer.nsteps))
+    steps, compiled_from = int(optimizer.nsteps), watch.compiled_from
+    return finish(record, structure, settings, folder, converged=converged, steps=steps, compiled_from=compiled_from)
 
 
 def _progress(row: Row) -> str:

@@ -62,6 +62,7 @@ class RelaxSummary:
         fmax_cell_eV_per_A: Largest final force on the cell, ASE's derivative by the strain; None if it was fixed.
         pressure_GPa: Final pressure; None unless periodic in three directions.
         volume_A3: Final volume; None under the same condition.
+        compiled_from: The step from which on compiled code was used; None if the model ran eagerly.
         output: The folder.
         structure: The file of the final structure.
         message: Advice if it did not converge, otherwise empty.
@@ -74,6 +75,7 @@ class RelaxSummary:
     fmax_cell_eV_per_A: float | None
     pressure_GPa: float | None
     volume_A3: float | None
+    compiled_from: int | None
     output: str
     structure: str
     message: str = ""

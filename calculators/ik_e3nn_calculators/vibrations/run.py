@@ -21,7 +21,7 @@ from ik_e3nn_calculators.calculator.frozen import moving_atoms
 from ik_e3nn_calculators.output.folder import check_free, check_inputs, clear_folder
 from ik_e3nn_calculators.output.frames import snapshot, write_final
 from ik_e3nn_calculators.relax.first import largest_force, relaxed_first
-from ik_e3nn_calculators.runs import engine_for, starting_structure
+from ik_e3nn_calculators.runs import running, starting_structure
 from ik_e3nn_calculators.vibrations.modes import NEAR_ZERO, Modes, normal_modes
 from ik_e3nn_calculators.vibrations.multiplicity import multiplicity
 from ik_e3nn_calculators.vibrations.rigid import RigidMotions, rigid_motions
@@ -57,8 +57,7 @@ def run_vibrations(
         DataError: The folder already holds vibrations, or the structure has constraints other than ``FixAtoms``,
             only fixed atoms, or an impossible spin.
     """
-    with locked_folder(settings.output) as folder:
-        engine = engine_for(settings, calculator)
+    with locked_folder(settings.output) as folder, running(settings, calculator) as engine:
         check_free(folder, _FILES, overwrite=settings.overwrite)
         check_inputs(folder, _FILES, [settings.structure if atoms is None else None, settings.model])
         structure = starting_structure(settings, atoms)

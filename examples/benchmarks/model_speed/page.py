@@ -133,6 +133,23 @@ def md(part: list[Results]) -> list[str]:
     ]
 
 
+def auto(part: Results) -> list[str]:
+    """Section on a small molecule that is compiled beside its run."""
+    switch = (
+        "The run was too short to be compiled."
+        if part["switch_step"] is None
+        else f"Compiled code took over at step {part['switch_step']:,}, after {part['switch_s']:.0f} s."
+    )
+    return [
+        "## A small molecule, compiled beside its run",
+        "",
+        f"`ik-e3nn md CCO --steps {part['steps']}` with an empty cache: median processor time of a step of "
+        f"{part['atoms']} atoms on one thread, all checks and files included, without that of the compiler. {switch}",
+        "",
+        *table(("phase", "ms of a step"), part["cpu_ms"].items()),
+    ]
+
+
 def scaling(part: Results) -> list[str]:
     """Section on time and memory per atom."""
     rows = [
@@ -165,7 +182,7 @@ def loader(part: Results) -> list[str]:
     ]
 
 
-SECTIONS = {"floor": floor, "compile": compiling, "md": md, "scaling": scaling, "loader": loader}
+SECTIONS = {"floor": floor, "compile": compiling, "md": md, "auto": auto, "scaling": scaling, "loader": loader}
 
 
 def plot_floor(part: Results, path: Path) -> None:

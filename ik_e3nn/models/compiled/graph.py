@@ -86,6 +86,14 @@ def trace(
     return graph
 
 
+def traced(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
+    """Energies and gradient as one graph of (state, edges)."""
+    example = padded(random_edges(model), model.r_max)
+    return trace(
+        model, lambda edges: model.energies_and_gradients(edges, create_graph=training), example, training=training
+    )
+
+
 class Part(NamedTuple):
     """A function of a package, to be compiled.
 

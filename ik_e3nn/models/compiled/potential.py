@@ -12,32 +12,26 @@ Both are compared with the eager model on a random structure before they are use
 
 import contextlib
 import copy
-import hashlib
-import json
 import logging
 import os
-import platform
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.models.compiled.graph import Fusable, Part, padded, places, random_edges, trace, write_package
+from ik_e3nn.models.compiled.graph import padded, places, random_edges, traced
+from ik_e3nn.models.compiled.package import Graph, compile_to, is_trusted, key_of, load_graph, package_of
 from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.private_folder import cache_folder, keep_compiler_private, private_folder, why_not_private
+from ik_e3nn.private_folder import keep_compiler_private, private_folder
 
 _log = logging.getLogger(__name__)
-
-Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
-"""Function from the tensors of a model and the edges, both in fixed orders, to energies and gradients."""
 
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-9}  # relative to the largest energy or gradient
 
@@ -76,27 +70,72 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
     """
     if model.potential is None:
         raise DataError(f"only potentials are compiled, and {type(model).__name__} predicts no energies")
-    model, used = model.potential, []
+    return _use_package(model.potential, package_of(model.potential, cache=cache), make=True)
+
+
+def load_compiled(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
+    """Use the package of a potential if it is in the cache; nothing is compiled.
+
+    Args:
+        model: The potential, on its device and in its dtype.
+        cache: See ``compile_potential``.
+
+    Returns:
+        Whether the model is compiled now.
+
+    Warns:
+        CompileWarning: There is a package, but it cannot be used; the message gives the reason.
+    """
+    path = package_of(model, cache=cache)
+    return os.path.lexists(path) and _use_package(model, path, make=False)
+
+
+def make_package(model: InteratomicPotential, path: Path) -> None:
+    """Write the package of a potential, completely or not at all, unless it is there.
+
+    Args:
+        model: The potential; only its architecture matters, not its weights.
+        path: The file, see ``package_of``.
+
+    Raises:
+        DataError: The file is for other models.
+        PermissionError: Others can write to its folder.
+    """
+    if path.stem != key_of(model):
+        raise DataError(f"{path.name} is machine code for other models")
+    path = private_folder(path.parent) / path.name
+    if not is_trusted(path):
+        keep_compiler_private()
+        compile_to(_probe(model), path)
+
+
+def _use_package(model: InteratomicPotential, path: Path, *, make: bool) -> bool:
+    """Let a model use its package if it agrees with the eager model; if not, warn, and remove the package."""
+    used = []
 
     def build(probe: InteratomicPotential) -> Graph:
-        path = private_folder(cache_folder(cache)) / f"{_key(model)}.pt2"
-        used.append(path)
-        if _is_trusted(path):
+        file = private_folder(path.parent) / path.name
+        used.append(file)
+        if is_trusted(file):
+            if not make:
+                return load_graph(file, model.device)
             with contextlib.suppress(Exception):  # a damaged file is replaced
-                return _load(path, model.device)
+                return load_graph(file, model.device)
+        if not make:
+            raise FileNotFoundError(f"there is no machine code in {file}")
         _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
         keep_compiler_private()
-        _package(probe, path)
-        return _load(path, model.device)
+        compile_to(probe, file)
+        return load_graph(file, model.device)
 
     model.compiled = None
     with outside_inference_mode(), without_autocast():
         renew(model)
         model.compiled = _checked(model, build, "inference")
     if model.compiled is None:
-        for path in used:
+        for file in used:
             with contextlib.suppress(OSError):
-                path.unlink(missing_ok=True)
+                file.unlink(missing_ok=True)
     return model.compiled is not None
 
 
@@ -115,7 +154,7 @@ def compile_for_training(model: InteratomicPotential) -> bool:
 
     def build(probe: InteratomicPotential) -> Graph:
         keep_compiler_private()
-        return torch.compile(_traced(probe, training=True), dynamic=True)
+        return torch.compile(traced(probe, training=True), dynamic=True)
 
     model.compiled_for_training = None
     with without_autocast():
@@ -155,7 +194,10 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
         if worst <= TOLERANCE[model.dtype]:  # also false for NaN
             return _Runner(graph, model)
         reason = f"the relative difference to the eager model is {worst:.1e}"
-    warnings.warn(f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=3)
+    level = 3 if purpose == "training" else 4  # of the caller
+    warnings.warn(
+        f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=level
+    )
     return None
 
 
@@ -181,72 +223,3 @@ def _results(model: InteratomicPotential, outputs: tuple[Tensor, ...], training:
         gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         results.append(torch.cat([gradient.flatten() for gradient in gradients]))
     return results
-
-
-def _traced(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModule:
-    """Energies and gradient as one graph of (state, edges)."""
-    example = padded(random_edges(model), model.r_max)
-    return trace(
-        model, lambda edges: model.energies_and_gradients(edges, create_graph=training), example, training=training
-    )
-
-
-def _package(model: InteratomicPotential, path: Path) -> None:
-    """Compile the graph to a file that only this user can write to."""
-    example = padded(random_edges(model), model.r_max)
-    edges = [example[key] for key in sorted(example)]
-    state = [store[name].detach() for store, name in places(model).values()]
-    atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
-    graph = Fusable(_traced(model, training=False)).transform()
-    part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
-    configs = {"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True}
-    write_package({"model": part}, path, configs=configs)
-    path.chmod(0o600)  # for every umask
-
-
-def _is_trusted(path: Path) -> bool:
-    """Whether a package exists that only this user can have written; other packages are removed."""
-    if not os.path.lexists(path):
-        return False
-    reason = why_not_private(path)
-    if reason is not None:
-        _log.warning("the machine code in %s is compiled again, because %s", path, reason)
-        path.unlink()
-    return reason is None
-
-
-def _load(path: Path, device: torch.device) -> Graph:
-    """A package as a function of (state, edges)."""
-    where: dict[str, Any] = {} if device.index is None else {"device_index": device.index}
-    package = torch._inductor.aoti_load_package(str(path), **where)
-    # its __call__ first sorts nested inputs, which takes a tenth of the time for the energy of a small molecule
-    return lambda state, edges: package.loader.run([*state, *edges])
-
-
-def _key(model: InteratomicPotential) -> str:
-    """Digest of everything that determines the machine code: architecture, dtype, device, and all source code."""
-    digest = hashlib.sha256()
-    package = Path(__file__).parents[2]
-    layers = ("symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "targets", "models")
-    for source in sorted(
-        [*package.glob("*.py"), *(file for layer in layers for file in (package / layer).rglob("*.py"))]
-    ):
-        digest.update(source.read_bytes())
-    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
-    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
-    parts.append(list(places(model)))  # low-rank updates are further inputs of the graph
-    digest.update(json.dumps(parts, sort_keys=True).encode())
-    return digest.hexdigest()[:32]
-
-
-def _one_thread(model: InteratomicPotential) -> bool:
-    """Whether torch has one thread: code for several would take a tenth more time for a small molecule."""
-    return model.device.type == "cpu" and torch.get_num_threads() == 1
-
-
-def _processor() -> str:
-    """The instruction sets of this processor, for all of which code is compiled."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    return f"{platform.machine()} {flags}"

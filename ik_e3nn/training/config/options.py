@@ -248,8 +248,9 @@ def _option(name: str, options: Options, where: str) -> Option:
 
 def _values_after(rest: list[str], kind: Any, *, several: bool) -> list[str]:
     """Remove the values of an option from the words after it, and return them."""
-    if kind is bool:
-        return [rest.pop(0)] if rest[:1] in (["true"], ["false"]) else ["true"]
+    if bool in (kinds := members_of(kind)):  # the next word may belong to no option
+        choices = [word for one in kinds if typing.get_origin(one) is typing.Literal for word in typing.get_args(one)]
+        return [rest.pop(0)] if rest and rest[0] in ("true", "false", *choices) else ["true"]
     if not several:
         return [rest.pop(0)] if rest and not rest[0].startswith("--") else []
     texts = []

@@ -32,8 +32,8 @@ def potential():
         ({"max_edges": 0}, "max_edges must be a whole number of at least 1, or None for no bound; got 0"),
         ({"max_edges": 10.5}, "max_edges must be a whole number"),
         ({"max_edges": True}, "max_edges must be a whole number"),
-        ({"compile": "no"}, "compile must be True or False, got 'no'"),
-        ({"compile": 1}, "compile must be True or False, got 1"),
+        ({"compile": "no"}, "compile must be True, False or 'auto', got 'no'"),
+        ({"compile": 1}, "compile must be True, False or 'auto', got 1"),
         ({"skip_fixed": "false"}, "skip_fixed must be True or False, got 'false'"),
         ({"dtype": "float16"}, "dtype must be 'float32' or 'float64', got 'float16'"),
         ({"dtype": torch.float16}, "dtype must be 'float32' or 'float64', got 'torch.float16'"),
@@ -52,7 +52,7 @@ def test_wrong_arguments(arguments, message):
 def test_no_models_and_wrong_arguments_of_others():
     with pytest.raises(DataError, match="the list of models is empty"):
         IKCalculator(model=[])
-    with pytest.raises(ConfigError, match="compile must be True or False, got 'yes'"):
+    with pytest.raises(ConfigError, match="compile must be True, False or 'auto', got 'yes'"):
         Evaluator(potential(), compile="yes")
     for r_max in (float("nan"), float("inf"), "5", True, -1.0):
         with pytest.raises(ValueError, match="r_max must be positive and finite"):

@@ -12,7 +12,7 @@ from ik_e3nn.data import molecule_from_smiles
 from ik_e3nn.errors import ModelFileError
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
-from ik_e3nn_calculators.calculator import evaluator
+from ik_e3nn_calculators.calculator import code
 
 
 def potential(species, **hyperparameters) -> InteratomicPotential:
@@ -47,7 +47,7 @@ def test_parts_sum_to_the_whole(periodic, argon):
 def test_code_is_made_for_the_threads_that_a_system_gets(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     threads, before = [], torch.get_num_threads()
-    monkeypatch.setattr(evaluator, "compile_potential", lambda model: threads.append(torch.get_num_threads()))
+    monkeypatch.setattr(code, "compile_potential", lambda model: threads.append(torch.get_num_threads()))
     calculator = IKCalculator(potential([18]), device="cpu", compile=True)
     torch.set_num_threads(2)
     try:

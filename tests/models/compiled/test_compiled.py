@@ -13,7 +13,8 @@ import torch
 from ik_e3nn.graph import batch_graphs, build_graph
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_for_training, compile_potential
 from ik_e3nn.models.compiled import potential as compiled_module
-from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges
+from ik_e3nn.models.compiled.graph import Fusable, padded, places, random_edges, traced
+from ik_e3nn.models.compiled.package import key_of
 from ik_e3nn.private_folder import cache_folder
 from tests.properties import structures
 from tests.shared import made_once
@@ -58,7 +59,7 @@ def eager(compiled):
 
 def test_the_graph_for_the_compiler_is_the_same_function():
     model = potential(inputs=["bond_types"], num_layers=2).eval().double()
-    graph, edges = compiled_module._traced(model, training=False), padded(random_edges(model), model.r_max)
+    graph, edges = traced(model, training=False), padded(random_edges(model), model.r_max)
     fusable = Fusable(graph).transform()
     inputs = [store[name] for store, name in places(model).values()], [edges[key] for key in sorted(edges)]
     with torch.no_grad():
@@ -109,7 +110,7 @@ def test_a_damaged_package_is_made_again(monkeypatch, compiled):
     (package,) = folder.iterdir()
     good = package.read_bytes()
     package.write_bytes(good[:1000])
-    monkeypatch.setattr(compiled_module, "_package", lambda model, path: path.write_bytes(good))
+    monkeypatch.setattr(compiled_module, "compile_to", lambda model, path: path.write_bytes(good))
     assert compile_potential(model, cache=folder)
 
 
@@ -122,8 +123,8 @@ def loaded(monkeypatch):
         paths.append(path)
         raise RuntimeError("loaded")
 
-    monkeypatch.setattr(compiled_module, "_load", load)
-    monkeypatch.setattr(compiled_module, "_package", lambda model, path: None)
+    monkeypatch.setattr(compiled_module, "load_graph", load)
+    monkeypatch.setattr(compiled_module, "compile_to", lambda model, path: None)
     return paths
 
 
@@ -131,7 +132,7 @@ def loaded(monkeypatch):
 def test_machine_code_that_others_can_write_is_not_loaded(monkeypatch, tmp_path, loaded, variable):
     folder, model = tmp_path / "cache", potential()
     folder.mkdir()
-    package = folder / f"{compiled_module._key(model)}.pt2"
+    package = folder / f"{key_of(model)}.pt2"
     package.write_bytes(b"made by somebody else")
     folder.chmod(0o777)
     if variable:
@@ -147,7 +148,7 @@ def test_machine_code_that_others_can_write_is_not_loaded(monkeypatch, tmp_path,
 def test_a_file_that_others_can_write_is_made_again(tmp_path, loaded, caplog, fault):
     folder, model = tmp_path / "cache", potential()
     folder.mkdir(mode=0o700)
-    package = folder / f"{compiled_module._key(model)}.pt2"
+    package = folder / f"{key_of(model)}.pt2"
     other = tmp_path / "other"
     other.touch(mode=0o600)
     if fault == "link":

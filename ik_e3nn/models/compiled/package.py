@@ -1,0 +1,91 @@
+"""Packages of machine code on disk: one for every architecture, precision, kind of processor and version of code."""
+
+import hashlib
+import json
+import logging
+import os
+import platform
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.models.compiled.graph import Fusable, Part, padded, places, random_edges, traced, write_package
+from ik_e3nn.models.networks.potential import InteratomicPotential
+from ik_e3nn.private_folder import cache_folder, why_not_private
+
+_log = logging.getLogger(__name__)
+
+Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
+"""Function from the tensors of a model and the edges, both in fixed orders, to energies and gradients."""
+
+
+def package_of(model: InteratomicPotential, *, cache: str | Path | None = None) -> Path:
+    """The file of machine code for models like this one, which need not exist."""
+    return cache_folder(cache).expanduser() / f"{key_of(model)}.pt2"
+
+
+def compile_to(model: InteratomicPotential, path: Path) -> None:
+    """Compile the graph to a file that only this user can write to."""
+    example = padded(random_edges(model), model.r_max)
+    edges = [example[key] for key in sorted(example)]
+    state = [store[name].detach() for store, name in places(model).values()]
+    atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
+    graph = Fusable(traced(model, training=False)).transform()
+    part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
+    configs = {"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True}
+    write_package({"model": part}, path, configs=configs)
+    path.chmod(0o600)  # for every umask
+
+
+def is_trusted(path: Path) -> bool:
+    """Whether a package exists that only this user can have written; other packages are removed."""
+    if not os.path.lexists(path):
+        return False
+    reason = why_not_private(path)
+    if reason is not None:
+        _log.warning("the machine code in %s is compiled again, because %s", path, reason)
+        path.unlink()
+    return reason is None
+
+
+def load_graph(path: Path, device: torch.device) -> Graph:
+    """A package as a function of (state, edges)."""
+    where: dict[str, Any] = {} if device.index is None else {"device_index": device.index}
+    # torch would try out again, for a second or two, for which instructions this machine can compile
+    with torch._inductor.config.patch({"cpp.vec_isa_ok": True}):
+        package = torch._inductor.aoti_load_package(str(path), **where)
+    torch._inductor.cpu_vec_isa.valid_vec_isa_list.cache_clear()  # a compilation must try them out
+    # its __call__ first sorts nested inputs, which takes a tenth of the time for the energy of a small molecule
+    return lambda state, edges: package.loader.run([*state, *edges])
+
+
+def key_of(model: InteratomicPotential) -> str:
+    """Digest of everything that determines the machine code: architecture, dtype, device, and all source code."""
+    digest = hashlib.sha256()
+    package = Path(__file__).parents[2]
+    layers = ("symmetry", "basis", "nn", "graph", "kernels", "conv", "blocks", "targets", "models")
+    for source in sorted(
+        [*package.glob("*.py"), *(file for layer in layers for file in (package / layer).rglob("*.py"))]
+    ):
+        digest.update(source.read_bytes())
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
+    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
+    parts.append(list(places(model)))  # low-rank updates are further inputs of the graph
+    digest.update(json.dumps(parts, sort_keys=True).encode())
+    return digest.hexdigest()[:32]
+
+
+def _one_thread(model: InteratomicPotential) -> bool:
+    """Whether torch has one thread: code for several would take a tenth more time for a small molecule."""
+    return model.device.type == "cpu" and torch.get_num_threads() == 1
+
+
+def _processor() -> str:
+    """The instruction sets of this processor, for all of which code is compiled."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
+    return f"{platform.machine()} {flags}"
