@@ -51,7 +51,10 @@ MOLECULES = {
     "alkane": Molecule("hexane", "CCCCCC", ("CCCC", "[#1][CH2]CC"), ("[CH2][CH2]", "[CH3][#1]")),
     "biaryl": Molecule("biphenyl", "c1ccccc1-c1ccccc1", ("cc-cc",), ("c-c", "c[#1]")),
     "peptide": Molecule(
-        "alanine dipeptide", "CC(=O)N[C@@H](C)C(=O)NC", ("O=CN[#1]", "NC[CX3]=O", "[CX3]N[CX4][CX3]"), ("[CX3]-N", "N[#1]")
+        "alanine dipeptide",
+        "CC(=O)N[C@@H](C)C(=O)NC",
+        ("O=CN[#1]", "NC[CX3]=O", "[CX3]N[CX4][CX3]"),
+        ("[CX3]-N", "N[#1]"),
     ),
 }
 
