@@ -5,7 +5,8 @@
 
 Everything is labeled by GFN2-xTB, which takes half an hour. Every package trains on the same frames for the same time
 on one core, with its settings of ``potentials.py``; compilation is not counted. Finished parts are stored in the work
-folder and skipped. Nothing else should run on the machine; a second call with ``--only`` may use the second core.
+folder and skipped, and every call adds its results to the page. Nothing else should run on the machine but a second
+call for other molecules or models, with ``--core 1``.
 """
 
 import argparse
@@ -42,16 +43,14 @@ def main() -> None:
     for molecule in args.molecules:
         molecules.make_frames(molecule, work / "frames")
         molecules.prepare(molecule, work / "frames", work / molecule / "data")
-    rows = []
     for seed in range(args.seeds):
         trainings = Trainings(work, pythons, args.minutes, threads=1, seed=seed)
         for molecule in args.molecules:
             for model in args.models:
                 if pythons[MODELS[model].package]:
-                    rows.append(trainings.row(molecule, model))
+                    report.add([trainings.row(molecule, model)], args.output)
                 else:
                     tqdm.write(f"no --{MODELS[model].package}-python: {model} is left out")
-    report.write(rows, args.output)
 
 
 if __name__ == "__main__":

@@ -198,7 +198,9 @@ class FullMixing(ExactModule):
     def _tiled(self, filter_fields: Filter) -> TiledFilter:
         """Filter fields as a function of rows of edges."""
         if isinstance(filter_fields, Tensor):
-            return TiledFilter(lambda rows: to_blocks(rows, self.layout_filter), (filter_fields,))
+            return TiledFilter(
+                lambda rows: to_blocks(rows, self.layout_filter), (filter_fields,), filter_fields.shape[1]
+            )
         return filter_fields.tiled() if isinstance(filter_fields, SeparableFilter) else filter_fields
 
     def _collect(self, result: dict[str, Tensor], count: int, like: Tensor) -> Tensor:

@@ -116,14 +116,11 @@ class PointConv(nn.Module):
             )
         if edge_index.ndim != 2 or edge_index.shape[0] != 2:
             raise ValueError(f"edge_index must have shape (2, E); got {tuple(edge_index.shape)}")
-        if isinstance(filter_fields, SeparableFilter | TiledFilter):
-            parts = filter_fields.rows if isinstance(filter_fields, TiledFilter) else tuple(filter_fields)
-            if parts[0].shape[0] != edge_index.shape[1]:
+        h = filter_fields.tiled() if isinstance(filter_fields, SeparableFilter) else filter_fields
+        dim = h.dim if isinstance(h, TiledFilter) else h.shape[-1]
+        for rows in h.rows if isinstance(h, TiledFilter) else (h,):
+            if rows.ndim < 2 or rows.shape[0] != edge_index.shape[1] or dim != self.dim_filter:
                 raise ValueError(
-                    f"filter fields must have one row per edge, {edge_index.shape[1]}; got {parts[0].shape[0]}"
+                    f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row per edge, of "
+                    f"{self.irreps_filter}; got {(*rows.shape[:-1], dim) if rows is h else (rows.shape[0], dim)}"
                 )
-        if isinstance(filter_fields, Tensor) and filter_fields.shape != (edge_index.shape[1], self.dim_filter):
-            raise ValueError(
-                f"filter fields must have shape ({edge_index.shape[1]}, {self.dim_filter}): one row per edge, of "
-                f"type {self.irreps_filter}; got {tuple(filter_fields.shape)}"
-            )

@@ -78,9 +78,11 @@ class _TransposedProduct(torch.autograd.Function):
         return torch.bmm(a.mT, b)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        return torch.bmm(b, gradients[0].mT), torch.bmm(a, gradients[0])
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        g = gradients[0]
+        a, b = (tensor.to(g.dtype) for tensor in ctx.saved_tensors)  # under autocast they have another dtype
+        needs_a, needs_b = ctx.needs_input_grad
+        return torch.bmm(b, g.mT) if needs_a else None, torch.bmm(a, g) if needs_b else None
 
 
 def transposed_product(a: Tensor, b: Tensor) -> Tensor:
@@ -148,7 +150,7 @@ class ReceiverBlocks(NamedTuple):
         return cls(slots.view(total, width), owner)
 
 
-TILE = 512  # edges that are treated at once, so that the result of each step is in the cache for the next step
+TILE = 512  # edges that a CPU treats at once, so that the result of each step is in the cache for the next step
 
 
 def tiles_without_gaps(blocks: ReceiverBlocks, num_edges: int) -> tuple[list[Tensor], Tensor]:
@@ -159,7 +161,7 @@ def tiles_without_gaps(blocks: ReceiverBlocks, num_edges: int) -> tuple[list[Ten
         num_edges: Number of edges E, which is the index of an empty place.
 
     Returns:
-        The edge in every place of each tile, (B, w) with at most ``TILE`` edges in a tile, and the receivers of all
+        The edge in every place of each tile, (B, w), on a CPU with at most ``TILE`` edges, and the receivers of all
         blocks in the order of the tiles. There is at least one tile. When compiled, where sizes must not depend on
         values, it holds the blocks as they are.
     """
@@ -170,10 +172,11 @@ def tiles_without_gaps(blocks: ReceiverBlocks, num_edges: int) -> tuple[list[Ten
     empty, *counts = torch.bincount(filled, minlength=blocks.slots.shape[1] + 1).tolist()
     order = order[empty:]
     groups = blocks.slots[order].split(counts)
+    most = TILE if order.device.type == "cpu" else num_edges  # a GPU needs few large steps
     tiles = [
         tile
         for width, group in enumerate(groups, start=1)
-        for tile in group[:, :width].split(max(TILE // width, 1))
+        for tile in group[:, :width].split(max(most // width, 1))
         if len(tile)
     ]
     return tiles or [blocks.slots[:0]], blocks.receivers[order]

@@ -22,10 +22,12 @@ class TiledFilter(NamedTuple):
         function: Computes the fields of n edges from their rows, with components first: one (2l+1, n, multiplicity) for
             each irrep.
         rows: What the fields depend on, with one row for each of the E edges; rows of zeros give fields of zeros.
+        dim: Dimension of the fields of an edge.
     """
 
     function: Callable[..., list[Tensor]]
     rows: tuple[Tensor, ...]
+    dim: int
 
     def fields(self) -> Tensor:
         """The fields of all edges, as flat features (E, dimension of the fields)."""
@@ -49,7 +51,7 @@ class SeparableFilter(NamedTuple):
 
     def tiled(self) -> TiledFilter:
         """The products, computed tile by tile."""
-        return TiledFilter(_products, tuple(self))
+        return TiledFilter(_products, tuple(self), self.radial.shape[2] * self.harmonics.shape[1])
 
 
 def _products(radial: Tensor, harmonics: Tensor) -> list[Tensor]:

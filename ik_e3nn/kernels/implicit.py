@@ -84,12 +84,18 @@ class ImplicitKernel(Kernel):
         self.rest = nn.Sequential(*rest)
         self.irreps_hidden = o3.Irreps(self.first.irreps_out)
         self.blocks_in, self.blocks_hidden = layout(irreps_in), layout(self.irreps_hidden)
+        self.dim_hidden, self.dim_filter = self.irreps_hidden.dim, self.irreps_filter.dim
 
     def from_geometry(
         self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
     ) -> TiledFilter:
         """Filter fields; see the base class."""
         features, window = geometry
+        if hidden is not None and hidden.shape != (features.shape[0], self.dim_hidden):
+            raise ValueError(
+                f"hidden must have shape ({features.shape[0]}, {self.dim_hidden}), see irreps_hidden; got "
+                f"{tuple(hidden.shape)}"
+            )
         inputs = torch.cat([self.norm(features), self.checked(attributes, features)], 1)
         first, rest = fold(self.first), fold(self.rest)
 
@@ -100,4 +106,4 @@ class ImplicitKernel(Kernel):
                 x = [(a + b) * 0.5**0.5 for a, b in zip(x, shifts, strict=True)]
             return [block * window for block in rest(x)]
 
-        return TiledFilter(fields, (inputs, window) if hidden is None else (inputs, window, hidden))
+        return TiledFilter(fields, (inputs, window) if hidden is None else (inputs, window, hidden), self.dim_filter)

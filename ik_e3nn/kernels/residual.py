@@ -56,4 +56,4 @@ class ResidualKernel(Kernel):
             pairs = zip(to_blocks(known, self.blocks), learned.function(*rows), strict=True)
             return [a + self.share * b for a, b in pairs]
 
-        return TiledFilter(fields, (features * window, *learned.rows))
+        return TiledFilter(fields, (features * window, *learned.rows), learned.dim)

@@ -158,7 +158,8 @@ def test_depthwise_and_no_edges(dtype):
         edge_index, x = graph(), x.requires_grad_()
         expected = layer(x, edge_index, kernel(vectors, attributes))
         assert expected.dtype == dtype
-        assert torch.allclose(layer(x, edge_index, kernel.tiled(vectors, attributes)), expected, atol=1e-5)
+        tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+        assert torch.allclose(layer(x, edge_index, kernel.tiled(vectors, attributes)), expected, atol=tolerance)
         y = layer(x, edge_index[:, :0], kernel.tiled(vectors[:0], attributes[:0]))
         assert torch.equal(y, torch.zeros(NODES, layer.irreps_out.dim, dtype=dtype))
         assert torch.equal(torch.autograd.grad(y.sum(), x)[0], torch.zeros_like(x))
@@ -231,5 +232,35 @@ def test_numbers_of_rows_must_fit():
     x, vectors, attributes = inputs(kernel, conv)
     radial = RadialKernel("2x0e", 2, radial=BesselBasis(4.0), l_max=2).double()
     for h in (kernel.tiled(vectors, attributes), radial(vectors, attributes[:, :2])):
-        with pytest.raises(ValueError, match="filter fields must have one row per edge, 39; got 40"):
+        with pytest.raises(ValueError, match=r"filter fields must have shape \(39, .*one row per edge.*got \(40, "):
             conv(x, graph()[:, 1:], h)
+
+
+def test_filter_fields_of_another_kernel_are_refused():
+    _, conv = make()
+    other, _ = make(irreps_filter="2x0e + 2x1o + 2x2e + 2x3o")
+    x, vectors, attributes = inputs(other, conv)
+    with pytest.raises(ValueError, match=r"filter fields must have shape .* got \(40, 32\)"):
+        conv(x, graph(), other.tiled(vectors, attributes))
+
+
+def test_a_shift_of_the_hidden_layer_of_another_shape_is_refused():
+    kernel, conv = make()
+    _, vectors, attributes = inputs(kernel, conv)
+    for shape in ((EDGES, kernel.irreps_hidden.dim + 5), (1, kernel.irreps_hidden.dim)):
+        with pytest.raises(ValueError, match=r"hidden must have shape \(40, .*see irreps_hidden; got "):
+            kernel.tiled(vectors, attributes, torch.zeros(shape, dtype=torch.float64))
+
+
+def test_gradients_can_be_taken_outside_of_autocast():
+    kernel, conv = make()
+    kernel, conv = kernel.float(), conv.float()
+    x, vectors, attributes = inputs(kernel, conv, dtype=torch.float32)
+    edge_index, gradients = graph(), []
+    x.requires_grad_()
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            y = conv(x, edge_index, kernel.tiled(vectors, attributes)).float().square().sum()
+        gradients.append(torch.autograd.grad(y, x)[0])
+    assert gradients[1].dtype == torch.float32
+    assert torch.allclose(gradients[0], gradients[1], atol=0.05 * float(gradients[0].abs().max()))

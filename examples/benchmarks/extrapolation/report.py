@@ -25,15 +25,17 @@ for frames, and for scans the mean and the largest of all points up to 3 eV, rel
 the mean over {seeds} seeds, with the smallest and the largest in brackets."""
 
 
-def write(rows: Sequence[Row], output: Path) -> None:
-    """Write the JSON file, and beside it the page and the plot.
+def add(new: Sequence[Row], output: Path) -> None:
+    """Add results to the JSON file, in place of earlier ones of the same trainings, and write the page and the plot.
 
     Args:
-        rows: All results.
-        output: The JSON file.
+        new: The results.
+        output: The JSON file; the page is in the folder above it, the plot beside it.
     """
+    old: list[Row] = json.loads(output.read_text()) if output.exists() else []
+    rows = sorted({_key(row): row for row in [*old, *new]}.values(), key=_key)
     output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(json.dumps(list(rows), indent=1) + "\n")
+    output.write_text(json.dumps(rows, indent=1) + "\n")
     seeds, minutes = 1 + max(row["seed"] for row in rows), rows[0]["minutes"]
     parts = [_INTRODUCTION.format(name=output.stem, minutes=minutes, seeds=seeds)]
     parts.append(f"![errors of forces and energies](results/{output.stem}.png)")
@@ -42,6 +44,11 @@ def write(rows: Sequence[Row], output: Path) -> None:
         parts += [f"## {MOLECULES[molecule].title[0].upper()}{MOLECULES[molecule].title[1:]}", _table(rows, [molecule])]
     output.parent.parent.joinpath(f"{output.stem}.md").write_text("\n\n".join(parts) + "\n")
     plot(rows, output.with_suffix(".png"))
+
+
+def _key(row: Row) -> tuple[int, str, int]:
+    """What tells trainings apart, in the order of the page."""
+    return list(MOLECULES).index(row["molecule"]), row["model"], row["seed"]
 
 
 def summary(errors: dict[str, dict[str, float]]) -> dict[str, float]:
