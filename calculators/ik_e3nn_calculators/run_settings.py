@@ -21,7 +21,7 @@ class RunSettings:
         device: ``auto`` (a GPU if available), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: ``float32`` or ``float64``; None keeps the model's.
         compile: Compile the model first: a minute or two once for each architecture, then about twice as fast.
-        max_edges: Number of edges to process at once; limits the memory of large systems and takes a third more time.
+        max_edges: Number of edges to process at once; limits the memory of large systems on a GPU.
         skip_fixed: Leave out fixed atoms that are too far from the moving ones to matter; for large substrates.
         progress: Show a progress bar.
         plots: Draw how the run went.

@@ -30,9 +30,10 @@ from ik_e3nn.graph.bonds.fit import broken_bond
 from ik_e3nn.graph.bonds.record import RECORD
 from ik_e3nn.graph.bonds.stored import BOND_KEY, KEPT_BY
 from ik_e3nn.graph.build import NUMBER_KEYS
-from ik_e3nn.models import Potential, compile_potential
+from ik_e3nn.models import Potential, compile_layers, compile_potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
+from ik_e3nn.models.networks.tiles import tile_size
 from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.calculator.domain import Watch
 from ik_e3nn_calculators.calculator.inputs import (
@@ -68,7 +69,8 @@ class Evaluator:
     Args:
         model: A frozen potential, see ``prepare_model``.
         skin: Extra radius of the neighbor list in A.
-        compile: Compile the model at the first structure; for small structures, the code uses one thread.
+        compile: Compile the model at the first structure; for small structures, the code uses one thread, and for large
+            ones, which are evaluated in tiles, it is another package.
         quiet: Do not warn about structures, because another evaluator warns about the like.
 
     Raises:
@@ -93,7 +95,7 @@ class Evaluator:
         self._to_compile = list(getattr(model, "members", [model])) if compile else []
         if not all(hasattr(one, "compiled") for one in self._to_compile):
             raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
-        self._compiled_for: bool | None = None  # whether for small systems
+        self._compiled_for: set[str] = set()  # kinds of systems
         self._skin = SkinList(self.r_max, skin)
         self._atoms: dict[str, Tensor] = {}
         self._numbers: NDArray[np.int64] | None = None
@@ -157,10 +159,8 @@ class Evaluator:
         num_edges = graph[fields.EDGE_INDEX].shape[1]
         small = num_edges < SMALL
         with one_thread() if small else nullcontext():
-            if (
-                self.max_edges is None or num_edges <= self.max_edges
-            ):  # more are processed in tiles, without compiled code
-                self._prepare_code(small)
+            tiled = tile_size(num_edges, self.device, self.max_edges) is not None
+            self._prepare_code("tiles" if tiled else "small" if small else "large")
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)
         wanted = [fields.ENERGY, fields.ENERGIES, fields.FORCES]
@@ -168,12 +168,16 @@ class Evaluator:
         wanted += [*fields.STDS] * (std and self.has_std)
         return {name: outputs[name].detach().to("cpu", torch.float64).numpy() for name in wanted}
 
-    def _prepare_code(self, small: bool) -> None:
-        """Compile for the present number of threads: at first, and again when a small system has grown."""
-        if self._to_compile and (self._compiled_for is None or (self._compiled_for and not small)):
-            self._compiled_for = small
-            for model in self._to_compile:
-                compile_potential(model)
+    def _prepare_code(self, kind: str) -> None:
+        """Compile for the kind of the system and the present number of threads, unless that is done.
+
+        Code for a large system serves small ones too.
+        """
+        if not self._to_compile or kind in self._compiled_for or (kind == "small" and "large" in self._compiled_for):
+            return
+        self._compiled_for.add(kind)
+        for model in self._to_compile:
+            (compile_layers if kind == "tiles" else compile_potential)(model)
 
     def graph(self, atoms: Atoms, inputs: Snapshot) -> dict[str, Tensor]:
         """Build the graph of a structure, as a plain dict of tensors.

@@ -79,9 +79,9 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
     model, used = model.potential, []
 
     def build(probe: InteratomicPotential) -> Graph:
-        path = private_folder(cache_folder(cache)) / f"{_key(model)}.pt2"
+        path = private_folder(cache_folder(cache)) / f"{key_of(model)}.pt2"
         used.append(path)
-        if _is_trusted(path):
+        if is_trusted(path):
             with contextlib.suppress(Exception):  # a damaged file is replaced
                 return _load(path, model.device)
         _log.info("compiling the model for %s in %s; this is done once", model.device, model.dtype)
@@ -144,7 +144,7 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     hide errors of energies.
     """
     try:
-        probe, training = _probe(model), purpose == "training"
+        probe, training = probe_of(model), purpose == "training"
         graph, edges = build(probe), random_edges(model)
         wanted = _results(probe, probe.energies_and_gradients(edges, create_graph=training), training)
         got = _results(probe, _Runner(graph, probe)(edges), training)
@@ -159,7 +159,7 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     return None
 
 
-def _probe(model: InteratomicPotential) -> InteratomicPotential:
+def probe_of(model: InteratomicPotential) -> InteratomicPotential:
     """A copy with random weights that all require gradients, without E0s and without a bound on edges."""
     probe = copy.deepcopy(model).train(model.training).requires_grad_(True)
     probe.max_edges = None
@@ -199,12 +199,12 @@ def _package(model: InteratomicPotential, path: Path) -> None:
     atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
     graph = Fusable(_traced(model, training=False)).transform()
     part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
-    configs = {"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True}
+    configs = {"cpp.threads": 1} if for_one_thread(model) else {"cpp.dynamic_threads": True}
     write_package({"model": part}, path, configs=configs)
     path.chmod(0o600)  # for every umask
 
 
-def _is_trusted(path: Path) -> bool:
+def is_trusted(path: Path) -> bool:
     """Whether a package exists that only this user can have written; other packages are removed."""
     if not os.path.lexists(path):
         return False
@@ -223,7 +223,7 @@ def _load(path: Path, device: torch.device) -> Graph:
     return lambda state, edges: package.loader.run([*state, *edges])
 
 
-def _key(model: InteratomicPotential) -> str:
+def key_of(model: InteratomicPotential) -> str:
     """Digest of everything that determines the machine code: architecture, dtype, device, and all source code."""
     digest = hashlib.sha256()
     package = Path(__file__).parents[2]
@@ -233,13 +233,13 @@ def _key(model: InteratomicPotential) -> str:
     ):
         digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
-    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
+    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, for_one_thread(model)]
     parts.append(list(places(model)))  # low-rank updates are further inputs of the graph
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
 
-def _one_thread(model: InteratomicPotential) -> bool:
+def for_one_thread(model: InteratomicPotential) -> bool:
     """Whether torch has one thread: code for several would take a tenth more time for a small molecule."""
     return model.device.type == "cpu" and torch.get_num_threads() == 1
 

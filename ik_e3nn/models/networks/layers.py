@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -110,7 +110,7 @@ class Layered:
 
     Args:
         model: The potential.
-        edges: The output of ``prepare``.
+        edges: The output of ``prepare``, with ``order``.
         size: Number of edges in a tile.
         receivers: The atoms that each interaction computes; None for all.
     """
@@ -123,8 +123,7 @@ class Layered:
         self.counts = (self.number_of_atoms,) * number if receivers is None else receivers.counts
         self.exchange = None if receivers is None else receivers.exchange
         self._exchanged: dict[int, tuple[Tensor, Tensor]] = {}  # features before and after an exchange, by interaction
-        order = edges.get(fields.ORDER, torch.arange(self.number_of_atoms, device=model.device))
-        self._tiles = {count: list(tiles(edges, size, self._receiving(order, count))) for count in set(self.counts)}
+        self._tiles = {count: list(tiles(edges, size, self._receiving(count))) for count in set(self.counts)}
 
     def features(self) -> Iterator[Tensor]:
         """Features after each interaction, (R, dim), without gradients."""
@@ -141,7 +140,9 @@ class Layered:
             functions: What is differentiated, for each interaction; by default :class:`LayerGradients`.
         """
         model, last, moving = self.model, len(self.counts) - 1, [n for n in fields.MOVING if n in self.edges]
-        functions = functions or [LayerGradients(model, layer) for layer in range(last + 1)]
+        if functions is None:
+            numbers = range(last + 1)
+            functions = [self._compiled(f"gradients_{layer}") or LayerGradients(model, layer) for layer in numbers]
         energies = torch.zeros(self.counts[-1], dtype=torch.float64, device=model.device)
         totals = {name: torch.zeros_like(self.edges[name]) for name in moving}
         gradient: Tensor | None = None
@@ -171,7 +172,7 @@ class Layered:
 
     def _features(self, layer: int, x: Tensor | None) -> Tensor:
         """Features after an interaction, (R, dim), from those that are sent to it."""
-        function, count = LayerFeatures(self.model, layer), self.counts[layer]
+        function, count = self._compiled(f"features_{layer}") or LayerFeatures(self.model, layer), self.counts[layer]
         new = torch.zeros(
             count, self.model.irreps_features[layer].dim, dtype=self.model.dtype, device=self.model.device
         )
@@ -179,6 +180,10 @@ class Layered:
             for tile in self._tiles[count]:
                 new[tile.receivers] = function(self._inputs(tile, x), tile.num_receivers)
         return new
+
+    def _compiled(self, name: str) -> Any:
+        """A compiled function, if there is one."""
+        return (self.model.compiled_layers or {}).get(name)
 
     def _inputs(self, tile: Tile, x: Tensor | None) -> dict[str, Tensor]:
         """The tensors of a tile, with features of its atoms after the first interaction."""
@@ -198,8 +203,9 @@ class Layered:
                 self._exchanged[layer] = given, self.exchange(given)
         return self._exchanged[layer][1].detach()
 
-    def _receiving(self, order: Tensor, count: int) -> Tensor:
+    def _receiving(self, count: int) -> Tensor:
         """The first atoms in an order in space, those whose energies count before the others."""
+        order = self.edges[fields.ORDER]
         if count == self.counts[-1]:
             return order if count == self.number_of_atoms else order[order < count]
         return torch.cat([order[order < self.counts[-1]], order[(order >= self.counts[-1]) & (order < count)]])

@@ -106,6 +106,7 @@ class InteratomicPotential(StoredModel):
     max_edges: int | None = None
     compiled: Core | None = None
     compiled_for_training: Core | None = None
+    compiled_layers: Mapping[str, Any] | None = None  # for structures in tiles; see ``ik_e3nn.models.compiled.layers``
 
     def __init__(
         self,
@@ -291,14 +292,16 @@ class InteratomicPotential(StoredModel):
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         if self.surroundings is not None:
             edges |= self.surroundings.prepared(graph, self.dtype)
-        if not self.training and tile_size(edges, self.max_edges) is not None:
+        if not self.training and tile_size(edge_index.shape[1], self.device, self.max_edges) is not None:
             edges[fields.ORDER] = order_in_space(graph[fields.POSITIONS], graph[fields.CELL], batch, self.r_max)
         return edges
 
     def layered(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Layered | None:
-        """The evaluation in tiles, or None if the edges are few enough to be treated in one piece."""
-        size = None if self.training else tile_size(edges, self.max_edges)
-        return None if size is None else Layered(self, edges, size, receivers)
+        """The evaluation in tiles, if edges are prepared for it: many edges, for a model in evaluation mode."""
+        if self.training or fields.ORDER not in edges:
+            return None
+        places = edges[fields.SENDERS].numel()
+        return Layered(self, edges, tile_size(places, self.device, self.max_edges) or places, receivers)
 
     def with_features(
         self, edges: Mapping[str, Tensor], *, gradients: bool, create_graph: bool
@@ -440,12 +443,12 @@ class InteratomicPotential(StoredModel):
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self.compiled = self.compiled_for_training = None  # compiled for one device and dtype
+        self.compiled = self.compiled_for_training = self.compiled_layers = None  # compiled for one device and dtype
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         """State for copies and other processes, without machine code."""
-        return {**self.__dict__, "compiled": None, "compiled_for_training": None}
+        return {**self.__dict__, "compiled": None, "compiled_for_training": None, "compiled_layers": None}
 
     @property
     def dtype(self) -> torch.dtype:

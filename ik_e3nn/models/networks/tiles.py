@@ -16,21 +16,25 @@ OF_ATOMS = (fields.SPECIES, fields.DISPLACEMENTS, fields.FRAMES, fields.UNSTRAIN
 OF_BLOCKS = (fields.VECTORS, fields.BONDS)
 
 
-def tile_size(edges: Mapping[str, Tensor], max_edges: int | None) -> int | None:
-    """Number of edges in a tile; None if all edges are treated in one piece.
+def tile_size(num_edges: int, device: torch.device, max_edges: int | None) -> int | None:
+    """Largest number of edges in a tile; None if all edges are treated in one piece.
 
-    On a CPU tiles are never larger than the cache; elsewhere only a bound makes tiles.
+    On a CPU, tiles of many edges are not larger than its cache; elsewhere only a bound makes tiles.
 
     Args:
-        edges: The output of ``prepare``.
+        num_edges: Number of edges.
+        device: Where they are.
         max_edges: A bound on the number of edges, or None.
+
+    Example:
+        >>> tile_size(1000, torch.device("cpu"), None), tile_size(1000, torch.device("cpu"), 100)
+        (None, 100)
     """
-    senders = edges[fields.SENDERS]
     sizes = [] if max_edges is None else [max_edges]
     cached = EDGES_OF_A_THREAD * torch.get_num_threads()
-    if senders.device.type == "cpu" and senders.numel() > 2 * cached:
+    if device.type == "cpu" and num_edges > 2 * cached:
         sizes.append(cached)
-    return min(sizes) if sizes and senders.numel() > min(sizes) else None
+    return min(sizes) if sizes and num_edges > min(sizes) else None
 
 
 class Tile(NamedTuple):

@@ -131,7 +131,7 @@ def loaded(monkeypatch):
 def test_machine_code_that_others_can_write_is_not_loaded(monkeypatch, tmp_path, loaded, variable):
     folder, model = tmp_path / "cache", potential()
     folder.mkdir()
-    package = folder / f"{compiled_module._key(model)}.pt2"
+    package = folder / f"{compiled_module.key_of(model)}.pt2"
     package.write_bytes(b"made by somebody else")
     folder.chmod(0o777)
     if variable:
@@ -147,7 +147,7 @@ def test_machine_code_that_others_can_write_is_not_loaded(monkeypatch, tmp_path,
 def test_a_file_that_others_can_write_is_made_again(tmp_path, loaded, caplog, fault):
     folder, model = tmp_path / "cache", potential()
     folder.mkdir(mode=0o700)
-    package = folder / f"{compiled_module._key(model)}.pt2"
+    package = folder / f"{compiled_module.key_of(model)}.pt2"
     other = tmp_path / "other"
     other.touch(mode=0o600)
     if fault == "link":

@@ -79,7 +79,7 @@ def test_a_bound_on_edges_changes_no_output(kind):
     model = potential(**KINDS[kind])
     graph = build_graph(case(kind), CUTOFF, dtype=torch.float64)
     found = []
-    for model.max_edges in (None, 20):
+    for model.max_edges in (None, 10):
         out = model(graph, stress=True, atomic_stress=True)
         with torch.no_grad():
             edges = model.prepare(graph)

@@ -67,12 +67,13 @@ def test_structures_of_a_batch_follow_each_other():
 
 
 def test_few_edges_are_treated_in_one_piece():
-    edges = prepared(bulk("Cu", cubic=True), None)
-    number = edges[fields.SENDERS].numel()
-    assert tile_size(edges, None) is None
-    assert tile_size(edges, number) is None
-    assert tile_size(edges, number - 1) == number - 1
-    assert fields.ORDER not in edges
-    many = {fields.SENDERS: torch.zeros(1, dtype=torch.long).expand(10**6, 8)}
-    assert tile_size(many, None) == tile_size(many, 10**6) == 8192 * torch.get_num_threads()
-    assert tile_size(many, 1000) == 1000
+    atoms, cpu = bulk("Cu", cubic=True), torch.device("cpu")
+    assert fields.ORDER not in prepared(atoms, None)
+    assert fields.ORDER in prepared(atoms, 8)
+    assert tile_size(1000, cpu, None) is tile_size(1000, cpu, 1000) is None
+    assert tile_size(1000, cpu, 999) == 999
+    many = 10**7
+    assert tile_size(many, cpu, None) == tile_size(many, cpu, 10**6) == 8192 * torch.get_num_threads()
+    assert tile_size(many, cpu, 1000) == 1000
+    assert tile_size(many, torch.device("cuda"), None) is None
+    assert tile_size(many, torch.device("cuda"), 10**6) == 10**6
