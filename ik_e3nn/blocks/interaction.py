@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from ik_e3nn.basis import BesselBasis, spherical_irreps
 from ik_e3nn.blocks.anisotropy import EdgeInvariants, Factors, Twist
 from ik_e3nn.blocks.embedding import Edges, TypeEmbedding
-from ik_e3nn.blocks.tiles import by_tiles
 from ik_e3nn.conv import gather
 from ik_e3nn.conv.depthwise import DepthwiseMixing
 from ik_e3nn.kernels import RadialKernel, SeparableFilter
@@ -93,7 +92,6 @@ class Interaction(nn.Module):
         features: Tensor,
         species: Tensor,
         edges: Edges,
-        max_edges: int | None = None,
         num_receivers: int | None = None,
         factors: Factors | None = None,
     ) -> Tensor:
@@ -103,7 +101,6 @@ class Interaction(nn.Module):
             features: (N, irreps_in.dim).
             species: Species indices, (N,).
             edges: All edges.
-            max_edges: Largest number of edges to treat at once; see ``by_tiles``.
             num_receivers: R, if only the first R atoms receive and the others only send; by default R = N.
             factors: Factors of atoms, for groups other than O(3) and SO(3).
 
@@ -115,10 +112,7 @@ class Interaction(nn.Module):
         up, scale = self.up.on_components(x), self.species_scale.index_select(1, first(species, num_receivers))
         if self.twist is not None and factors is not None and factors.twist is not None:
             scale = torch.cat([scale, first(factors.twist, num_receivers)[None]])
-        if max_edges is None or edges.senders.numel() <= max_edges:
-            message = self.messages(up, senders, receivers, scale, edges)
-        else:
-            message = by_tiles(self.messages, up, senders, receivers, scale, edges, max_edges)
+        message = self.messages(up, senders, receivers, scale, edges)
         kept = x if num_receivers is None else x[:, :num_receivers]
         return from_components(self.skip.on_components(kept) + self.gated(message), self.blocks_out)
 

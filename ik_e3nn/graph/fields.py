@@ -44,6 +44,7 @@ BONDS: Final = "bonds"
 DISPLACEMENTS: Final = "displacements"
 FRAMES: Final = "frames"
 UNSTRAIN: Final = "unstrain"
+ORDER: Final = "order"
 MOVING: Final = (VECTORS, DISPLACEMENTS)  # tensors with respect to which energies are differentiated
 
 ENERGIES: Final = "energies"
@@ -111,6 +112,7 @@ PREPARED: Final[dict[str, Field]] = {
     DISPLACEMENTS: Field("(N, 3)", "float", "A", "from the surroundings to each atom; only for models that use them"),
     FRAMES: Field("(N, 3, 3)", "float", "", "axes of each atom's surroundings; only for models that use them"),
     UNSTRAIN: Field("(N, 3, 3)", "float", "", "in these axes, from each atom's face to that of the model, unstrained"),
+    ORDER: Field("(N,)", "int64", "", "atoms in an order in space; only for structures that are treated in tiles"),
 }
 
 OUTPUTS: Final[dict[str, Field]] = {

@@ -1,5 +1,6 @@
 """Models and their files."""
 
+from ik_e3nn.models.compiled.layers import compile_layers
 from ik_e3nn.models.compiled.potential import CompileWarning, compile_for_training, compile_potential
 from ik_e3nn.models.files.checkpoint import load_model, read_model_info, save_model
 from ik_e3nn.models.files.pretrained import base_model_path, model_files, model_path
@@ -37,6 +38,7 @@ __all__ = [
     "batch_of",
     "beside_surroundings",
     "compile_for_training",
+    "compile_layers",
     "compile_potential",
     "energies_of",
     "extended",

@@ -73,8 +73,8 @@ class IKCalculator(Calculator):
         compile: Compile the model at the first calculation, see ``ik_e3nn.models.compile_potential``; if that fails,
             the model runs without, with a warning. ``"auto"`` compiles in another process, beside the calculations, if
             they go on for long, and then uses the machine code; results change by rounding there.
-        max_edges: Number of edges to process at once, without compiled code; limits the memory of large systems and
-            takes a third more time. None processes all at once.
+        max_edges: Number of edges to process at once. With None, the memory is limited on a CPU, where as many are
+            processed as the cache holds, but not on a GPU.
         skin: Extra radius of the neighbor list in A; the list is rebuilt when an atom has moved half of it.
         skip_fixed: Leave out atoms fixed by ``FixAtoms`` that are too far from the moving ones to matter; forces on
             fixed atoms are then zero.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.models import CompileWarning, InteratomicPotential, Potential, compile_potential
+from ik_e3nn.models import CompileWarning, InteratomicPotential, Potential, compile_layers, compile_potential
 from ik_e3nn.models.compiled.beside import Compilation, missing_compiler
 from ik_e3nn.models.compiled.potential import load_compiled
 
@@ -34,25 +34,30 @@ class Code:
         models: The potentials that are evaluated, one or the members of a committee.
     """
 
+    _tiled = False
+
     def __init__(self, models: Sequence[Any]) -> None:
         self.models = list(models)
 
     @property
     def is_compiled(self) -> bool:
         """Whether the last evaluation used machine code."""
-        return bool(self.models) and all(getattr(model, "compiled", None) is not None for model in self.models)
+        place = "compiled_layers" if self._tiled else "compiled"
+        return bool(self.models) and all(getattr(model, place, None) is not None for model in self.models)
 
     @property
     def is_compiling(self) -> bool:
         """Whether the model is being compiled beside the evaluations."""
         return False
 
-    def prepare(self, *, small: bool) -> None:
+    def prepare(self, *, small: bool, tiled: bool = False) -> None:
         """Choose the code for the next evaluation.
 
         Args:
             small: Whether the system is small, so that torch has one thread now.
+            tiled: Whether the system is so large that the model evaluates it in tiles, with other code.
         """
+        self._tiled = tiled
 
     def took(self, seconds: float) -> None:
         """Report the time of an evaluation."""
@@ -87,10 +92,17 @@ class AtOnce(Code):
     def __init__(self, models: Sequence[Any]) -> None:
         super().__init__(models)
         self._small: bool | None = None
+        self._has_layers = False
 
-    def prepare(self, *, small: bool) -> None:
+    def prepare(self, *, small: bool, tiled: bool = False) -> None:
         """See ``Code.prepare``."""
-        if self._small is None or (self._small and not small):
+        self._tiled = tiled
+        if tiled:
+            if not self._has_layers:
+                self._has_layers = True
+                for model in self.models:
+                    compile_layers(model)
+        elif self._small is None or (self._small and not small):
             self._small = small
             for model in self.models:
                 compile_potential(model)
@@ -124,8 +136,12 @@ class Beside(Code):
         """See ``Code.is_compiling``."""
         return self._compilation is not None
 
-    def prepare(self, *, small: bool) -> None:
-        """See ``Code.prepare``."""
+    def prepare(self, *, small: bool, tiled: bool = False) -> None:
+        """See ``Code.prepare``; systems in tiles stay eager."""
+        self._tiled = tiled
+        if tiled:
+            self._left -= 1
+            return
         fits = self._small is not None and (small or not self._small)
         if not fits:
             self._small = small

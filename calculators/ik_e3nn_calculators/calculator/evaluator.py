@@ -34,6 +34,7 @@ from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import Potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
+from ik_e3nn.models.networks.tiles import tile_size
 from ik_e3nn.threads import one_thread
 from ik_e3nn_calculators.calculator.code import Compile, code_for
 from ik_e3nn_calculators.calculator.domain import Watch
@@ -71,7 +72,8 @@ class Evaluator:
         model: A frozen potential, see ``prepare_model``.
         skin: Extra radius of the neighbor list in A.
         compile: Compile the model at the first structure, or ("auto") beside the evaluations if there are many; for
-            small structures, the code uses one thread.
+            small structures, the code uses one thread, and for large ones, which are evaluated in tiles, it is another
+            package.
         quiet: Do not warn about structures, because another evaluator warns about the like.
 
     Raises:
@@ -160,8 +162,8 @@ class Evaluator:
         num_edges = graph[fields.EDGE_INDEX].shape[1]
         small = num_edges < SMALL
         with one_thread() if small else nullcontext():
-            if self.max_edges is None or num_edges <= self.max_edges:  # more are processed in tiles, without it
-                self.code.prepare(small=small)
+            tiled = tile_size(num_edges, self.device, self.max_edges) is not None
+            self.code.prepare(small=small, tiled=tiled)
             start = time.perf_counter()
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)

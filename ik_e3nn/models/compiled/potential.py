@@ -106,7 +106,7 @@ def make_package(model: InteratomicPotential, path: Path) -> None:
     path = private_folder(path.parent) / path.name
     if not is_trusted(path):
         keep_compiler_private()
-        compile_to(_probe(model), path)
+        compile_to(probe_of(model), path)
 
 
 def _use_package(model: InteratomicPotential, path: Path, *, make: bool) -> bool:
@@ -183,7 +183,7 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     hide errors of energies.
     """
     try:
-        probe, training = _probe(model), purpose == "training"
+        probe, training = probe_of(model), purpose == "training"
         graph, edges = build(probe), random_edges(model)
         wanted = _results(probe, probe.energies_and_gradients(edges, create_graph=training), training)
         got = _results(probe, _Runner(graph, probe)(edges), training)
@@ -201,7 +201,7 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     return None
 
 
-def _probe(model: InteratomicPotential) -> InteratomicPotential:
+def probe_of(model: InteratomicPotential) -> InteratomicPotential:
     """A copy with random weights that all require gradients, without E0s and without a bound on edges."""
     probe = copy.deepcopy(model).train(model.training).requires_grad_(True)
     probe.max_edges = None

@@ -90,7 +90,7 @@ def energies_of(model: nn.Module, structures: Structures) -> Tensor:
         weight = next(potential.parameters())
         if weight.is_inference() and not torch.is_inference_mode_enabled():
             renew(potential)
-        energies = potential.site_energies(potential.prepare(batch), tiled=False)
+        energies = potential.site_energies(potential.prepare(batch))
         each.append(segment_sum(energies, batch[fields.BATCH], batch[fields.CELL].shape[0]))
     return each[0] if len(each) == 1 else torch.stack(each).mean(0)
 

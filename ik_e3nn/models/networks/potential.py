@@ -30,9 +30,11 @@ from ik_e3nn.models.networks.hyperparameters import (
     parse_species,
 )
 from ik_e3nn.models.networks.interface import Core, Receivers
+from ik_e3nn.models.networks.layers import Layered
 from ik_e3nn.models.networks.modes import with_gradients
 from ik_e3nn.models.networks.reading import species_indices
 from ik_e3nn.models.networks.stored import StoredModel
+from ik_e3nn.models.networks.tiles import order_in_space, tile_size
 from ik_e3nn.symmetry import PlaneGroup, SymmetryGroup
 from ik_e3nn.targets import MECHANICS
 
@@ -80,8 +82,8 @@ class InteratomicPotential(StoredModel):
 
     Attributes:
         irreps_features: Types of the features after each interaction; see ``node_features``.
-        max_edges: Largest number of edges to treat at once in evaluation; larger graphs are treated in tiles, which
-            bounds the memory and takes a third more time. None for no bound.
+        max_edges: Largest number of edges to treat at once in evaluation. By default the library chooses: on a CPU as
+            many as the cache holds; elsewhere there is no bound.
 
     Raises:
         ValueError: A hyperparameter is out of range.
@@ -104,6 +106,7 @@ class InteratomicPotential(StoredModel):
     max_edges: int | None = None
     compiled: Core | None = None
     compiled_for_training: Core | None = None
+    compiled_layers: Mapping[str, Any] | None = None  # for structures in tiles; see ``ik_e3nn.models.compiled.layers``
 
     def __init__(
         self,
@@ -289,7 +292,16 @@ class InteratomicPotential(StoredModel):
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         if self.surroundings is not None:
             edges |= self.surroundings.prepared(graph, self.dtype)
+        if not self.training and tile_size(edge_index.shape[1], self.device, self.max_edges) is not None:
+            edges[fields.ORDER] = order_in_space(graph[fields.POSITIONS], graph[fields.CELL], batch, self.r_max)
         return edges
+
+    def layered(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Layered | None:
+        """The evaluation in tiles, if edges are prepared for it: many edges, for a model in evaluation mode."""
+        if self.training or fields.ORDER not in edges:
+            return None
+        places = edges[fields.SENDERS].numel()
+        return Layered(self, edges, tile_size(places, self.device, self.max_edges) or places, receivers)
 
     def with_features(
         self, edges: Mapping[str, Tensor], *, gradients: bool, create_graph: bool
@@ -298,6 +310,12 @@ class InteratomicPotential(StoredModel):
 
         Everything comes from one pass, for models that predict further targets from the features.
         """
+        layered = None if create_graph else self.layered(edges)
+        if layered is not None:
+            with torch.no_grad():
+                features = list(layered.features())
+                energies = self._read(features, edges)
+            return energies, layered.gradients(features)[1:] if gradients else (), torch.cat(features, 1)
         with torch.enable_grad() if gradients else nullcontext():
             variables = derivatives.leaves(edges, fields.MOVING) if gradients else {}
             moved = {**edges, **variables}
@@ -315,9 +333,11 @@ class InteratomicPotential(StoredModel):
         The derivatives are with respect to edge vectors, (K, w, 3), and, in surroundings, to displacements, (N, 3).
         With ``receivers``, energies are those of the owned atoms only.
         """
+        layered = None if create_graph else self.layered(edges, receivers)
+        if layered is not None:
+            return layered.energies_and_gradients()
         core = self.compiled_for_training if create_graph else self.compiled
-        tiled = not create_graph and self.max_edges is not None and edges[fields.SENDERS].numel() > self.max_edges
-        if core is not None and not tiled and receivers is None:
+        if core is not None and receivers is None:
             return core(edges)
         with torch.enable_grad():
             variables = derivatives.leaves(edges, fields.MOVING)
@@ -325,15 +345,10 @@ class InteratomicPotential(StoredModel):
             gradients = derivatives.gradients(energies.sum(), variables, create_graph=create_graph)
         return energies if create_graph else energies.detach(), *gradients
 
-    def site_energies(
-        self, edges: Mapping[str, Tensor], receivers: Receivers | None = None, *, tiled: bool = True
-    ) -> Tensor:
-        """Energy of every atom (N,), or of every owned atom, in eV, float64, from the output of ``prepare``.
-
-        Without tiles, ``max_edges`` is ignored, so that the energies can be differentiated more than once.
-        """
+    def site_energies(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Tensor:
+        """Energy of every atom (N,), or of every owned atom, in eV, float64, from the output of ``prepare``."""
         owned = None if receivers is None else receivers.counts[-1]
-        return self._read(self.node_features(edges, receivers, tiled=tiled), edges, owned)
+        return self._read(self.node_features(edges, receivers), edges, owned)
 
     def _read(self, features: Iterable[Tensor], edges: Mapping[str, Tensor], owned: int | None = None) -> Tensor:
         """Site energies from the features after each interaction."""
@@ -361,11 +376,13 @@ class InteratomicPotential(StoredModel):
         with w the weights of the last layers of the readouts, ``last_weights``, which are initialized with standard
         normal numbers. The second term is present only in surroundings.
         """
-        parts = [
-            cast(Readout, read).hidden(features) * cast(Readout, read).mlp.sizes[-2] ** -0.5
-            for features, read in zip(self.node_features(edges), self.readouts, strict=True)
-        ]
-        return self.atomic_energy.scale * torch.cat(parts, 1).double()
+        parts = [self.last_layer_of(layer, features) for layer, features in enumerate(self.node_features(edges))]
+        return torch.cat(parts, 1)
+
+    def last_layer_of(self, layer: int, features: Tensor) -> Tensor:
+        """The part of ``last_layer`` that is read from the features (N, dim) after an interaction."""
+        read = cast(Readout, self.readouts[layer])
+        return self.atomic_energy.scale * (read.hidden(features) * read.mlp.sizes[-2] ** -0.5).double()
 
     @property
     def last_weights(self) -> Tensor:
@@ -399,18 +416,19 @@ class InteratomicPotential(StoredModel):
             vectors = vectors @ edges[fields.FRAMES].index_select(0, edges[fields.OWNERS]).mT
         return Edges(edges[fields.SENDERS], edges[fields.OWNERS], vectors, edges.get(fields.BONDS))
 
-    def node_features(
-        self, edges: Mapping[str, Tensor], receivers: Receivers | None = None, *, tiled: bool = True
-    ) -> Iterator[Tensor]:
+    def node_features(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Iterator[Tensor]:
         """Features of atoms after each interaction, (N, its irreps_out.dim), from the output of ``prepare``.
 
-        With ``receivers``, each interaction computes only as many of the first atoms as they say.
+        With ``receivers``, each interaction computes only as many of the first atoms as they say. Where gradients are
+        enabled, all edges are treated at once, so that the features can be differentiated any number of times.
         """
+        layered = None if torch.is_grad_enabled() else self.layered(edges, receivers)
+        if layered is not None:
+            yield from layered.features()
+            return
         species, neighbors, features = edges[fields.SPECIES], self.neighbors(edges), self.initial_features(edges)
-        max_edges = self.max_edges if tiled and not self.training else None
-        if max_edges is None or edges[fields.SENDERS].numel() <= max_edges:  # all kernels share the geometry
-            first = cast(Interaction, self.interactions[0])
-            neighbors = neighbors._replace(geometry=first.geometry(neighbors.vectors.flatten(0, 1)))
+        first = cast(Interaction, self.interactions[0])  # all kernels share the geometry
+        neighbors = neighbors._replace(geometry=first.geometry(neighbors.vectors.flatten(0, 1)))
         factors = self.factors_of(edges)
         counts = (None,) * len(self.interactions) if receivers is None else receivers.counts
         for layer, (interaction, count) in enumerate(zip(self.interactions, counts, strict=True)):
@@ -421,16 +439,16 @@ class InteratomicPotential(StoredModel):
                     neighbors = neighbors.of_first(receivers.counts[layer])
                     species = species[: features.shape[0]]
                     factors = None if factors is None else factors.of(slice(features.shape[0]))
-            features = interaction(features, species, neighbors, max_edges, count, factors)
+            features = interaction(features, species, neighbors, count, factors)
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
-        self.compiled = self.compiled_for_training = None  # compiled for one device and dtype
+        self.compiled = self.compiled_for_training = self.compiled_layers = None  # compiled for one device and dtype
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, Any]:
         """State for copies and other processes, without machine code."""
-        return {**self.__dict__, "compiled": None, "compiled_for_training": None}
+        return {**self.__dict__, "compiled": None, "compiled_for_training": None, "compiled_layers": None}
 
     @property
     def dtype(self) -> torch.dtype:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jvp, vmap
 
+from ik_e3nn.blocks import Readout
 from ik_e3nn.conv import segment_sum
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
+from ik_e3nn.models.networks.layers import LayerGradients
 from ik_e3nn.models.networks.modes import in_own_precision, with_gradients
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.property import MolecularPropertyModel
@@ -156,6 +158,13 @@ def last_layer_derivatives(
         the forces, (N, 3), for each direction.
     """
     edges = model.prepare(graph)
+    layered = model.layered(edges)
+    if layered is not None:
+        with torch.no_grad():
+            found = list(layered.features())
+            features = torch.cat([model.last_layer_of(layer, x) for layer, x in enumerate(found)], 1)
+        derivatives = (layered.gradients(found, _changes(model, direction))[1:] for direction in directions)
+        return features, (model.forces_of(one, edges, torch.float64) for one in derivatives)
     moving: list[str] = [name for name in fields.MOVING if name in edges]
     with torch.enable_grad():
         variables = {name: edges[name].detach().requires_grad_(True) for name in moving}
@@ -175,6 +184,24 @@ def last_layer_derivatives(
             yield model.forces_of(gradients, edges, torch.float64)
 
     return features.detach(), changes()
+
+
+class _Change(LayerGradients):
+    """The change of the energy, for a change (columns,) of the last weights of the readout after an interaction."""
+
+    def __init__(self, model: InteratomicPotential, layer: int, direction: Tensor) -> None:
+        super().__init__(model, layer)
+        self.direction = direction
+
+    def energies(self, x: Tensor, edges: Mapping[str, Tensor]) -> Tensor:
+        """The change of the part of the energies, (R,)."""
+        return self.model.last_layer_of(self.layer, x) @ self.direction
+
+
+def _changes(model: InteratomicPotential, direction: Tensor) -> list[_Change]:
+    """The change of the energy by interactions, for a change (K,) of the last weights of all readouts."""
+    sizes = [read.mlp.weights[-1].numel() for read in cast(list[Readout], model.readouts)]
+    return [_Change(model, layer, part) for layer, part in enumerate(direction.split(sizes))]
 
 
 def head_jacobians(model: StoredModel, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:

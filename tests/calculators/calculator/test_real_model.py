@@ -46,8 +46,9 @@ def test_parts_sum_to_the_whole(periodic, argon):
 
 def test_code_is_made_for_the_threads_that_a_system_gets(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    threads, before = [], torch.get_num_threads()
+    threads, before, tiled = [], torch.get_num_threads(), []
     monkeypatch.setattr(code, "compile_potential", lambda model: threads.append(torch.get_num_threads()))
+    monkeypatch.setattr(code, "compile_layers", lambda model: tiled.append(torch.get_num_threads()))
     calculator = IKCalculator(potential([18]), device="cpu", compile=True)
     torch.set_num_threads(2)
     try:
@@ -55,9 +56,16 @@ def test_code_is_made_for_the_threads_that_a_system_gets(monkeypatch):
             atoms = bulk("Ar", "fcc", a=5.4, cubic=True) * repeat
             atoms.calc = calculator
             atoms.get_potential_energy()
+        assert (threads, tiled) == ([1, 2], [])
+        calculator.evaluator.max_edges = 1000
+        for _ in range(2):
+            calculator.reset()
+            atoms = bulk("Ar", "fcc", a=5.4, cubic=True) * 3
+            atoms.calc = calculator
+            atoms.get_potential_energy()
     finally:
         torch.set_num_threads(before)
-    assert threads == [1, 2]
+    assert (threads, tiled) == ([1, 2], [2])
 
 
 def test_single_atom_has_its_reference_energy(argon):
@@ -150,10 +158,10 @@ def test_tiles_bound_what_is_treated_at_once(periodic, argon, treated_at_once):
     whole = max(edges for edges, _ in treated_at_once)
     assert whole > 10
     treated_at_once.clear()
-    periodic.calc = IKCalculator(argon.model, device="cpu", max_edges=10)
+    periodic.calc = IKCalculator(argon.model, device="cpu", max_edges=1)
     np.testing.assert_allclose(periodic.get_forces(), expected[0], atol=1e-10)
-    assert len(treated_at_once) >= 2 * 2 * 2  # two interactions, forward and backward, several tiles each
-    assert all(edges <= 10 or receivers == 1 for edges, receivers in treated_at_once)
+    assert len(treated_at_once) >= 3 * 2  # features of the first interaction, gradients of both, several tiles each
+    assert all(receivers == 1 for _, receivers in treated_at_once)
     np.testing.assert_allclose(periodic.get_stress(), expected[1], atol=1e-11)
     with pytest.raises(ValueError, match="max_edges must be a whole number of at least 1"):
         IKCalculator(argon.model, device="cpu", max_edges=0)

@@ -71,3 +71,22 @@ def test_interactions_and_tiles_add_up_to_the_whole(kind, number):
     assert wanted[1].abs().max() > 0.01
     for f, w in zip(found, wanted, strict=True):
         torch.testing.assert_close(f, w, rtol=1e-11, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bound_on_edges_changes_no_output(kind):
+    """Also features, with which joint models predict further targets."""
+    model = potential(**KINDS[kind])
+    graph = build_graph(case(kind), CUTOFF, dtype=torch.float64)
+    found = []
+    for model.max_edges in (None, 10):
+        out = model(graph, stress=True, atomic_stress=True)
+        with torch.no_grad():
+            edges = model.prepare(graph)
+            assert (model.max_edges is None) == (model.layered(edges) is None)
+            energies, _, features = model.with_features(edges, gradients=True, create_graph=False)
+            found.append(out | {"energies again": energies, "features": features, "last": model.last_layer(edges)})
+    whole, tiled = found
+    assert whole[fields.FORCES].abs().max() > 0.01
+    for name, value in whole.items():
+        torch.testing.assert_close(tiled[name], value, rtol=1e-11, atol=1e-10, equal_nan=True)

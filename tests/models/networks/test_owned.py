@@ -1,5 +1,7 @@
 """Processes that own parts of a structure have its energies, forces and virials together."""
 
+import copy
+
 import pytest
 import torch
 from ase.build import molecule
@@ -51,16 +53,21 @@ def case(kind):
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-@pytest.mark.parametrize("by", ["exchange", "halo"])
+@pytest.mark.parametrize("by", ["exchange", "halo", "halo in tiles", "exchange, some in tiles"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_parts_add_up_to_the_whole(kind, by, number):
     model, atoms = potential(**KINDS[kind]), case(kind)
     expected = model(build_graph(atoms, CUTOFF, dtype=torch.float64), atomic_stress=True)
+    by, _, tiled = by.replace(",", "").partition(" ")
     layers = 1 if by == "exchange" else len(model.interactions)
     processes = Processes(atoms, number, CUTOFF, layers * CUTOFF)
 
     def predict(process, exchange):
-        return predict_owned(model, process.graph, process.num_owned, exchange=exchange if by == "exchange" else None)
+        one = model
+        if tiled == "in tiles" or (tiled and process is processes.members[0]):
+            one = copy.deepcopy(model)
+            one.max_edges = 30
+        return predict_owned(one, process.graph, process.num_owned, exchange=exchange if by == "exchange" else None)
 
     found = {
         fields.ENERGIES: torch.zeros(len(atoms), dtype=torch.float64),

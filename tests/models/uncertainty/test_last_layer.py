@@ -28,10 +28,13 @@ from tests.models.uncertainty.helpers import (
 )
 
 
-def test_energies_and_forces_are_linear_in_the_last_layer() -> None:
+@pytest.mark.parametrize("max_edges", [None, 20])
+def test_energies_and_forces_are_linear_in_the_last_layer(max_edges) -> None:
     model = potential()
+    model.max_edges = max_edges
     batch = rattled(model)
     edges = model.prepare(batch)
+    assert (max_edges is None) == (model.layered(edges) is None)
     with torch.no_grad():
         features = model.last_layer(edges)
         reference = torch.tensor([-7.0, -3.0, -3.0] * 3, dtype=torch.float64)
