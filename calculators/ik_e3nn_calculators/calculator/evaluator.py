@@ -35,7 +35,7 @@ from ik_e3nn.models import Potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
 from ik_e3nn.threads import one_thread
-from ik_e3nn_calculators.calculator.code import Compile, code_for
+from ik_e3nn_calculators.calculator.choice import Compile, code_for
 from ik_e3nn_calculators.calculator.domain import Watch
 from ik_e3nn_calculators.calculator.inputs import (
     INFO_KEYS,
@@ -157,11 +157,8 @@ class Evaluator:
         self, graph: dict[str, Tensor], *, stress: bool, atomic_stress: bool = False, std: bool = False
     ) -> Arrays:
         """Evaluate the model on a graph, or on several that are joined; see ``evaluate``."""
-        num_edges = graph[fields.EDGE_INDEX].shape[1]
-        small = num_edges < SMALL
-        with one_thread() if small else nullcontext():
-            if self.max_edges is None or num_edges <= self.max_edges:  # more are processed in tiles, without it
-                self.code.prepare(small=small)
+        with one_thread() if graph[fields.EDGE_INDEX].shape[1] < SMALL else nullcontext():
+            self.code.prepare(graph)
             start = time.perf_counter()
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)

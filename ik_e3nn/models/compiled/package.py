@@ -35,7 +35,7 @@ def compile_to(model: InteratomicPotential, path: Path) -> None:
     atoms_or_blocks = {0: torch.export.Dim.DYNAMIC}
     graph = Fusable(traced(model, training=False)).transform()
     part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
-    configs = {"cpp.threads": 1} if _one_thread(model) else {"cpp.dynamic_threads": True}
+    configs = {"cpp.threads": 1} if for_one_thread(model) else {"cpp.dynamic_threads": True}
     write_package({"model": part}, path, configs=configs)
     path.chmod(0o600)  # for every umask
 
@@ -72,14 +72,14 @@ def key_of(model: InteratomicPotential) -> str:
     ):
         digest.update(source.read_bytes())
     device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
-    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, _one_thread(model)]
+    parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, for_one_thread(model)]
     parts.append(list(places(model)))  # low-rank updates are further inputs of the graph
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:32]
 
 
-def _one_thread(model: InteratomicPotential) -> bool:
-    """Whether torch has one thread: code for several would take a tenth more time for a small molecule."""
+def for_one_thread(model: InteratomicPotential) -> bool:
+    """Whether torch has one thread now: code for several would take a tenth more time for a small molecule."""
     return model.device.type == "cpu" and torch.get_num_threads() == 1
 
 

@@ -70,7 +70,7 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
     """
     if model.potential is None:
         raise DataError(f"only potentials are compiled, and {type(model).__name__} predicts no energies")
-    return _use_package(model.potential, package_of(model.potential, cache=cache), make=True)
+    return _use_package(model.potential, cache, make=True)
 
 
 def load_compiled(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
@@ -83,11 +83,14 @@ def load_compiled(model: InteratomicPotential, *, cache: str | Path | None = Non
     Returns:
         Whether the model is compiled now.
 
+    Raises:
+        OSError: The folder cannot be read.
+        RuntimeError: The user has no home folder, and no other one is given.
+
     Warns:
         CompileWarning: There is a package, but it cannot be used; the message gives the reason.
     """
-    path = package_of(model, cache=cache)
-    return os.path.lexists(path) and _use_package(model, path, make=False)
+    return os.path.lexists(package_of(model, cache=cache)) and _use_package(model, cache, make=False)
 
 
 def make_package(model: InteratomicPotential, path: Path) -> None:
@@ -109,11 +112,12 @@ def make_package(model: InteratomicPotential, path: Path) -> None:
         compile_to(_probe(model), path)
 
 
-def _use_package(model: InteratomicPotential, path: Path, *, make: bool) -> bool:
+def _use_package(model: InteratomicPotential, cache: str | Path | None, *, make: bool) -> bool:
     """Let a model use its package if it agrees with the eager model; if not, warn, and remove the package."""
     used = []
 
     def build(probe: InteratomicPotential) -> Graph:
+        path = package_of(model, cache=cache)
         file = private_folder(path.parent) / path.name
         used.append(file)
         if is_trusted(file):

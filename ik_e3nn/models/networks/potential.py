@@ -291,6 +291,17 @@ class InteratomicPotential(StoredModel):
             edges |= self.surroundings.prepared(graph, self.dtype)
         return edges
 
+    def is_in_tiles(self, graph: Mapping[str, Tensor]) -> bool:
+        """Whether a graph is larger than ``max_edges``, so that it is evaluated in tiles, without compiled code."""
+        if self.max_edges is None:
+            return False
+        receivers = graph[fields.EDGE_INDEX][1]
+        return self._tiles(ReceiverBlocks.from_receivers(receivers, graph[fields.ATOMIC_NUMBERS].shape[0]).slots)
+
+    def _tiles(self, places: Tensor) -> bool:
+        """Whether so many places of edges, the empty ones included, are more than ``max_edges``."""
+        return self.max_edges is not None and places.numel() > self.max_edges
+
     def with_features(
         self, edges: Mapping[str, Tensor], *, gradients: bool, create_graph: bool
     ) -> tuple[Tensor, Sequence[Tensor], Tensor]:
@@ -316,8 +327,7 @@ class InteratomicPotential(StoredModel):
         With ``receivers``, energies are those of the owned atoms only.
         """
         core = self.compiled_for_training if create_graph else self.compiled
-        tiled = not create_graph and self.max_edges is not None and edges[fields.SENDERS].numel() > self.max_edges
-        if core is not None and not tiled and receivers is None:
+        if core is not None and receivers is None and (create_graph or not self._tiles(edges[fields.SENDERS])):
             return core(edges)
         with torch.enable_grad():
             variables = derivatives.leaves(edges, fields.MOVING)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ik_e3nn.errors import DataError
-from ik_e3nn.models import CompileWarning, InteratomicPotential
+from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_potential
 from ik_e3nn.models.compiled import potential as compiled_module
 from ik_e3nn.models.compiled.beside import Compilation, missing_compiler
 from ik_e3nn.models.compiled.package import package_of
@@ -110,6 +110,19 @@ def test_only_what_is_in_the_cache_is_loaded(monkeypatch, cache):
     with pytest.warns(CompileWarning, match="the model is not compiled for inference and runs eagerly"):
         assert not load_compiled(model, cache=cache)
     assert not list(cache.iterdir())
+
+
+def test_a_user_without_a_home_gets_a_warning(monkeypatch):
+    """As in a container without HOME and with an unknown number of the user."""
+
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", no_home)
+    with pytest.warns(CompileWarning, match="runs eagerly .RuntimeError: Could not determine home directory"):
+        assert not compile_potential(potential())
+    with pytest.raises(RuntimeError, match="Could not determine home directory"):
+        load_compiled(potential())
 
 
 def test_the_compiler_is_that_of_torch(monkeypatch):
