@@ -21,8 +21,8 @@ class RunSettings:
         device: ``auto`` (a GPU if available), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: ``float32`` or ``float64``; None keeps the model's.
         compile: Compile the model, which takes a minute or two once for each architecture; then small systems are about
-            four times as fast and large ones half as fast again. ``auto`` compiles beside the run if the run is long
-            enough, and then switches; ``true`` compiles first; ``false`` does not.
+            four times as fast and large ones 1.5 times. ``auto`` compiles beside the run if the run is long enough, and
+            then switches; ``true`` compiles first; ``false`` does not.
         max_edges: Number of edges to process at once; limits the memory of large systems and takes a third more time.
         skip_fixed: Leave out fixed atoms that are too far from the moving ones to matter; for large substrates.
         progress: Show a progress bar.
