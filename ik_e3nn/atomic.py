@@ -30,8 +30,12 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 @contextmanager
-def written_at_once(path: Path) -> Iterator[IO[bytes]]:
+def written_at_once(path: Path, *, mode: int = 0o666) -> Iterator[IO[bytes]]:
     """Open a new file that replaces the old one when all is on disk; after an error, nothing has changed.
+
+    Args:
+        path: The file.
+        mode: Its permissions, of which the user's mask takes some away.
 
     Example:
         >>> with tempfile.TemporaryDirectory() as folder, written_at_once(Path(folder) / "a.bin") as file:
@@ -47,7 +51,7 @@ def written_at_once(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         hidden = os.umask(0)  # temporary files are private; this one gets the user's permissions
         os.umask(hidden)
-        os.chmod(file.name, 0o666 & ~hidden)
+        os.chmod(file.name, mode & ~hidden)
         os.replace(file.name, path)
     except BaseException:
         os.unlink(file.name)

@@ -85,8 +85,7 @@ def quickest_compiler(quick_compiler):
 def _no_machine_code(tmp_path_factory):
     """Runs begin with the eager model, whatever is in the user's cache: numbers are compared bit for bit."""
     with pytest.MonkeyPatch.context() as patch:
-        if "IK_E3NN_CACHE" not in os.environ:
-            patch.setenv("IK_E3NN_CACHE", str(tmp_path_factory.mktemp("machine_code")))
+        patch.setenv("IK_E3NN_CACHE", str(tmp_path_factory.mktemp("machine_code")))
         yield
 
 

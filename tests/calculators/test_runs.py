@@ -13,7 +13,11 @@ from ik_e3nn.errors import ConfigError
 from ik_e3nn.models import InteratomicPotential, save_model
 from ik_e3nn.models.networks.domain import Domain
 from ik_e3nn_calculators import IKCalculator, MDSettings, RelaxSettings, run_md, run_relax
-from ik_e3nn_calculators.runs import introduction
+from ik_e3nn_calculators.calculator.code import Code
+from ik_e3nn_calculators.phonons.settings import PhononSettings
+from ik_e3nn_calculators.runs import engine_for, introduction
+from ik_e3nn_calculators.vibrations.settings import VibrationSettings
+from tests.calculators.switching import potential
 
 BASE = (
     "model base: H, C, N, O, F, S, Cl at GFN2-xTB level; it is for single molecules of up to 20 atoms "
@@ -84,3 +88,10 @@ def test_the_model_of_a_run_is_a_file_or_base(settings):
 )
 def test_what_a_model_was_trained_on_in_words(domain, words):
     assert str(domain) == words
+
+
+@pytest.mark.parametrize("kind", [VibrationSettings, PhononSettings])
+def test_differences_of_forces_are_those_of_one_code(tmp_path, kind):
+    save_model(potential(), tmp_path / "model.safetensors")
+    chosen = kind("unused", str(tmp_path / "model.safetensors"), device="cpu")
+    assert type(engine_for(chosen, None).code) is Code

@@ -20,7 +20,8 @@ from ik_e3nn.graph import fields
 from ik_e3nn.memory import keep_freed_memory
 from ik_e3nn.models import Potential, hessian
 from ik_e3nn.models.files.pretrained import BASE_METHOD
-from ik_e3nn_calculators.calculator.code import Code, Compile, check_compile
+from ik_e3nn_calculators.calculator.choice import Compile, check_compile
+from ik_e3nn_calculators.calculator.code import Code, Shared
 from ik_e3nn_calculators.calculator.evaluator import Evaluator, Predict, SharingEvaluator
 from ik_e3nn_calculators.calculator.frozen import FrozenEvaluator, moving_atoms
 from ik_e3nn_calculators.calculator.inputs import Snapshot, check_finite, has_volume, input_snapshot, same_inputs
@@ -197,7 +198,7 @@ class IKCalculator(Calculator):
         if isinstance(self.evaluator, FrozenEvaluator):
             part = SharingEvaluator(model, skin=skin, predict=predict)
             made.evaluator = FrozenEvaluator(made._whole, part, skin=skin)
-        made._whole.code, made._with_stress = self.code, False  # it is not called there, but can be asked
+        made._whole.code, made._with_stress = Shared(self.code), False  # it is not called there, but can be asked
         return made
 
     def check_state(self, atoms: Atoms, tol: float = 0.0) -> list[str]:

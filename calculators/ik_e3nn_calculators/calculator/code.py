@@ -3,28 +3,22 @@
 import logging
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
+from torch import Tensor
 
-from ik_e3nn.errors import ConfigError, DataError
-from ik_e3nn.models import CompileWarning, InteratomicPotential, Potential, compile_layers, compile_potential
+from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_layers, compile_potential
 from ik_e3nn.models.compiled.beside import Compilation, missing_compiler
+from ik_e3nn.models.compiled.package import for_one_thread
 from ik_e3nn.models.compiled.potential import load_compiled
 
 _log = logging.getLogger(__name__)
-
-Compile = bool | Literal["auto"]
 
 COMPILING = 90.0  # s for a package, measured: 70 to 90 s of a core
 LOADING = 100  # evaluations of a small molecule that take as much longer without machine code as loading it takes
 WAITING = 20.0  # s of eager evaluations before a run of unknown length is taken for a long one
 _SURE = 1.0  # s of evaluations, after which their time is known
-_OTHER = (
-    "the run used %s until its last checkpoint, and goes on with %s: from here it is the same to rounding, but not to "
-    "the last bit"
-)
 
 
 class Code:
@@ -34,30 +28,44 @@ class Code:
         models: The potentials that are evaluated, one or the members of a committee.
     """
 
-    _tiled = False
-
     def __init__(self, models: Sequence[Any]) -> None:
         self.models = list(models)
+        self._was_used, self._tiled = False, False
 
     @property
     def is_compiled(self) -> bool:
         """Whether the last evaluation used machine code."""
-        place = "compiled_layers" if self._tiled else "compiled"
-        return bool(self.models) and all(getattr(model, place, None) is not None for model in self.models)
+        return self._was_used
 
     @property
     def is_compiling(self) -> bool:
         """Whether the model is being compiled beside the evaluations."""
         return False
 
-    def prepare(self, *, small: bool, tiled: bool = False) -> None:
-        """Choose the code for the next evaluation.
+    def prepare(self, graph: Mapping[str, Tensor]) -> None:
+        """Choose the code for the next evaluation, with as many threads as torch has now.
 
         Args:
-            small: Whether the system is small, so that torch has one thread now.
-            tiled: Whether the system is so large that the model evaluates it in tiles, with other code.
+            graph: What is evaluated. In tiles, see ``InteratomicPotential.max_edges``, the machine code is another.
         """
-        self._tiled = tiled
+        self._tiled = any(model.is_in_tiles(graph) for model in self.models if hasattr(model, "is_in_tiles"))
+        if self._tiled:
+            self._choose_for_tiles()
+        else:
+            self._choose()
+        self._was_used = self._is_there
+
+    @property
+    def _is_there(self) -> bool:
+        """Whether all models have machine code for what is evaluated."""
+        place = "compiled_layers" if self._tiled else "compiled"
+        return bool(self.models) and all(getattr(model, place, None) is not None for model in self.models)
+
+    def _choose(self) -> None:
+        """Choose the code for an evaluation without tiles."""
+
+    def _choose_for_tiles(self) -> None:
+        """Choose the code for an evaluation in tiles."""
 
     def took(self, seconds: float) -> None:
         """Report the time of an evaluation."""
@@ -76,8 +84,6 @@ class Code:
         Args:
             compiled: Whether it used machine code.
         """
-        if compiled and self.models:
-            _log.warning(_OTHER, "machine code", "the eager model")
 
     def stop(self) -> None:
         """End a compilation that is not finished."""
@@ -86,49 +92,46 @@ class Code:
 class AtOnce(Code):
     """Machine code that is compiled at the first structure.
 
-    It is compiled for the number of threads that the first structure gets, and again when a small system has grown.
+    It is compiled for the number of threads that the first structure gets, and again if there are more later.
     """
 
     def __init__(self, models: Sequence[Any]) -> None:
         super().__init__(models)
-        self._small: bool | None = None
-        self._has_layers = False
+        self._threads, self._threads_of_tiles = _Threads(), _Threads()
 
-    def prepare(self, *, small: bool, tiled: bool = False) -> None:
-        """See ``Code.prepare``."""
-        self._tiled = tiled
-        if tiled:
-            if not self._has_layers:
-                self._has_layers = True
-                for model in self.models:
-                    compile_layers(model)
-        elif self._small is None or (self._small and not small):
-            self._small = small
+    def _choose(self) -> None:
+        if self._threads.need_other(self.models):
             for model in self.models:
                 compile_potential(model)
 
-    def resume(self, *, compiled: bool) -> None:
-        """See ``Code.resume``."""
-        if not compiled:
-            _log.warning(_OTHER, "the eager model", "machine code")
+    def _choose_for_tiles(self) -> None:
+        if self._threads_of_tiles.need_other(self.models):
+            for model in self.models:
+                compile_layers(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """State for copies and other processes, whose models are eager and are compiled anew."""
+        return {**self.__dict__, "_threads": _Threads(), "_threads_of_tiles": _Threads()}
 
 
 class Beside(Code):
     """Machine code that is compiled beside a run of the eager model if this pays, and used from then on.
 
-    Code in the cache is used from the first structure on, if the run has a hundred evaluations or more. Otherwise a
-    process compiles when the eager evaluations that are left take longer than compiling. If the length of the run is
-    not known, it begins when the run has taken 20 s.
+    Code in the cache is used from the first structure on, if the run is known to have a hundred evaluations or more,
+    otherwise after a second. If there is none, a process compiles when the eager evaluations that are left take longer
+    than compiling; if the length of the run is not known, it begins when the run has taken 20 s. Large systems stay eager,
+    because they are evaluated in tiles.
     """
 
     def __init__(self, models: Sequence[Any]) -> None:
         super().__init__(models)
-        self._small: bool | None = None
+        self._threads = _Threads()
         self._left, self._sure = math.inf, False
         self._evaluations, self._seconds = -1, 0.0  # the first evaluation takes longer and does not count
         self._must: bool | None = None  # whether the code must be machine code, or eager at first; None for any
         self._compilation: Compilation | None = None
         self._is_hopeless = False
+        self._may_load = False  # whether code in the cache is used, even if compiling does not pay
         self._packages = len({str(getattr(model, "config", "")) for model in self.models})
 
     @property
@@ -136,21 +139,18 @@ class Beside(Code):
         """See ``Code.is_compiling``."""
         return self._compilation is not None
 
-    def prepare(self, *, small: bool, tiled: bool = False) -> None:
-        """See ``Code.prepare``; systems in tiles stay eager."""
-        self._tiled = tiled
-        if tiled:
-            self._left -= 1
-            return
-        fits = self._small is not None and (small or not self._small)
-        if not fits:
-            self._small = small
+    def prepare(self, graph: Mapping[str, Tensor]) -> None:
+        """See ``Code.prepare``."""
+        super().prepare(graph)
+        self._left -= 1
+
+    def _choose(self) -> None:
+        if self._threads.need_other(self.models):
             self._begin()
         elif self._must:
             self._compile_now()
-        if not (self.is_compiled or self._is_hopeless):
+        if not (self._is_there or self._is_hopeless):
             self._go_on()
-        self._left -= 1
 
     def took(self, seconds: float) -> None:
         """See ``Code.took``."""
@@ -177,32 +177,43 @@ class Beside(Code):
         return {**self.__dict__, "_compilation": None}
 
     def _begin(self) -> None:
-        """Begin with a system, or go on with one that is not small any more, for which the code is another."""
+        """Begin, or go on with more threads, for which the code is another."""
         self.stop()
         for model in self.models:
             model.compiled = None
         if self._must:
             self._compile_now()
-        elif self._must is None and self._left >= LOADING:
-            self._load()
+        else:
+            self._may_load = self._must is None
+            if self._sure and self._left >= LOADING:
+                self._look()
 
     def _compile_now(self) -> None:
         """Load or compile in the foreground, because a run goes on that used machine code."""
         self._must = None
         self.stop()
-        if self.is_compiled:
+        if self._is_there:
             return
         if not all(compile_potential(model) for model in self.models):
             for model in self.models:
                 model.compiled = None
             self._is_hopeless = True
-            _log.warning(_OTHER, "machine code", "the eager model")
+
+    def _look(self) -> None:
+        """Look once whether there is code in the cache."""
+        if self._may_load:
+            self._may_load = False
+            self._load()
 
     def _load(self) -> None:
         """Use the packages in the cache if all are there."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", CompileWarning)
-            loaded = [load_compiled(model) for model in self.models]
+            try:
+                loaded = [load_compiled(model) for model in self.models]
+            except (OSError, RuntimeError) as error:  # the folder cannot be read, or there is no home
+                self._give_up(error)
+                loaded = [False]
         if not all(loaded):
             for model in self.models:
                 model.compiled = None
@@ -212,10 +223,12 @@ class Beside(Code):
     def _go_on(self) -> None:
         """Start a compilation if it pays, or use its result."""
         if self._compilation is None:
-            if self._pays():
+            if self._takes(COMPILING * self._packages, after=_SURE if self._sure else WAITING):
                 self._load()
-                if not self.is_compiled:
+                if not (self._is_there or self._is_hopeless):
                     self._start()
+            elif self._takes(_SURE, after=_SURE):
+                self._look()
         elif not self._compilation.is_running:
             failure = self._compilation.failure
             self.stop()
@@ -223,13 +236,11 @@ class Beside(Code):
                 _log.info("the model could not be compiled beside the run, which goes on eagerly (%s)", failure)
             else:
                 self._load()
-            self._is_hopeless = not self.is_compiled
+            self._is_hopeless = not self._is_there
 
-    def _pays(self) -> bool:
-        """Whether the evaluations that are left take longer, without machine code, than compiling."""
-        if self._seconds < (_SURE if self._sure else WAITING):
-            return False
-        return self._left * self._seconds / self._evaluations > COMPILING * self._packages
+    def _takes(self, seconds: float, *, after: float) -> bool:
+        """Whether the evaluations that are left take longer without machine code, as is known after some seconds."""
+        return self._seconds >= after and self._left * self._seconds / self._evaluations > seconds
 
     def _start(self) -> None:
         """Start to compile, if there is a compiler."""
@@ -240,44 +251,53 @@ class Beside(Code):
             return
         try:
             self._compilation = Compilation(self.models)
-        except OSError as error:
-            self._is_hopeless = True
-            _log.info("the model is not compiled beside the run (%s)", error)
+        except (OSError, RuntimeError) as error:
+            self._give_up(error)
             return
         _log.info("compiling the model beside the run, which takes a minute or two, once for models of its size")
 
+    def _give_up(self, error: Exception) -> None:
+        """Stay with the eager model."""
+        self._is_hopeless = True
+        _log.info("the model is not compiled beside the run (%s)", error)
 
-def check_compile(compile: object) -> None:  # noqa: A002  (torch's word for it)
-    """Refuse anything but True, False and "auto".
 
-    Raises:
-        ConfigError: It is something else; the message gives its value.
+class Shared(Code):
+    """The code of one of many runs that share a model: it is chosen for all of them, not by the length of one.
 
-    Example:
-        >>> check_compile("yes")
-        Traceback (most recent call last):
-        ...
-        ik_e3nn.errors.ConfigError: compile must be True, False or 'auto', got 'yes'
+    Args:
+        code: The code of the model.
     """
-    if not (isinstance(compile, bool | np.bool_) or _is_auto(compile)):
-        raise ConfigError(f"compile must be True, False or 'auto', got {compile!r}")
+
+    def __init__(self, code: Code) -> None:
+        super().__init__(code.models)
+        self._code = code
+
+    @property
+    def is_compiled(self) -> bool:
+        """See ``Code.is_compiled``."""
+        return self._code.is_compiled
+
+    @property
+    def is_compiling(self) -> bool:
+        """See ``Code.is_compiling``."""
+        return self._code.is_compiling
+
+    def resume(self, *, compiled: bool) -> None:
+        """See ``Code.resume``."""
+        self._code.resume(compiled=compiled)
 
 
-def code_for(model: Potential, compile: Compile) -> Code:  # noqa: A002
-    """The code of a potential, for an argument ``compile``: True, False or "auto".
+class _Threads:
+    """The threads that the machine code of models is for."""
 
-    Raises:
-        ConfigError: The argument is something else.
-        DataError: The potential is to be compiled, but is of a kind that cannot be compiled.
-    """
-    check_compile(compile)
-    models = list(getattr(model, "members", [model]))
-    if _is_auto(compile):
-        return (Beside if all(type(one) is InteratomicPotential for one in models) else Code)(models)
-    if compile and not all(hasattr(one, "compiled") for one in models):
-        raise DataError(f"only an InteratomicPotential can be compiled, got {type(model).__name__}")
-    return (AtOnce if compile else Code)(models)
+    def __init__(self) -> None:
+        self._one: bool | None = None  # None before there is any
 
-
-def _is_auto(compile: object) -> bool:  # noqa: A002
-    return isinstance(compile, str) and compile == "auto"
+    def need_other(self, models: Sequence[InteratomicPotential]) -> bool:
+        """Whether other code is needed now; code for any number of threads does for one thread, too."""
+        one = all(for_one_thread(model) for model in models)
+        other = self._one is None or (self._one and not one)
+        if other:
+            self._one = one
+        return other

@@ -34,9 +34,8 @@ from ik_e3nn.graph.build import NUMBER_KEYS
 from ik_e3nn.models import Potential
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.interface import as_potential
-from ik_e3nn.models.networks.tiles import tile_size
 from ik_e3nn.threads import one_thread
-from ik_e3nn_calculators.calculator.code import Compile, code_for
+from ik_e3nn_calculators.calculator.choice import Compile, code_for
 from ik_e3nn_calculators.calculator.domain import Watch
 from ik_e3nn_calculators.calculator.inputs import (
     INFO_KEYS,
@@ -159,11 +158,8 @@ class Evaluator:
         self, graph: dict[str, Tensor], *, stress: bool, atomic_stress: bool = False, std: bool = False
     ) -> Arrays:
         """Evaluate the model on a graph, or on several that are joined; see ``evaluate``."""
-        num_edges = graph[fields.EDGE_INDEX].shape[1]
-        small = num_edges < SMALL
-        with one_thread() if small else nullcontext():
-            tiled = tile_size(num_edges, self.device, self.max_edges) is not None
-            self.code.prepare(small=small, tiled=tiled)
+        with one_thread() if graph[fields.EDGE_INDEX].shape[1] < SMALL else nullcontext():
+            self.code.prepare(graph)
             start = time.perf_counter()
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)

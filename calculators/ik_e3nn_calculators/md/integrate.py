@@ -110,7 +110,7 @@ class Dynamics:
         self._random.bit_generator.state = saved.random
         self._code.resume(compiled=saved.compiled_from is not None)
         self._evaluate()
-        self._watch.begin(self.step, saved.compiled_from)
+        self._watch.resume(self.step, saved.compiled_from)
         self._integrator = self._new_integrator()
         restore_integrator(self._integrator, saved.integrator)
 

@@ -87,8 +87,6 @@ def reopen(settings: MDSettings, folder: Path, engine: Engine) -> Dynamics:
     settle_bonds(structure)
     structure.calc = engine.calculator
     renew_constraints(structure)
-    if before.get("compile") is True and settings.compile == "auto":  # as runs of earlier versions, which do not say it
-        engine.code.resume(compiled=True)
     return Dynamics(structure, settings, engine.heights, engine.code)
 
 

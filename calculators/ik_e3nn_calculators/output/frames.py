@@ -20,7 +20,9 @@ COMPILED = "compiled"  # in the info of frames: whether machine code computed th
 
 
 def snapshot(atoms: Atoms, **info: float) -> Atoms:
-    """A copy of a structure that carries its energy and forces, but no calculator; its info says if they are compiled.
+    """A copy of a structure that carries its energy and forces, but no calculator.
+
+    The info of a structure with an ``IKCalculator`` says whether machine code computed them.
 
     Args:
         atoms: Structure with calculator.
@@ -31,9 +33,9 @@ def snapshot(atoms: Atoms, **info: float) -> Atoms:
     """
     frame: Atoms = atoms.copy()
     frame.info.update(info)
-    frame.info.pop(COMPILED, None)  # of the run that the structure comes from
-    if (compiled := getattr(atoms.calc, COMPILED, None)) is not None:
-        frame.info[COMPILED] = bool(compiled)
+    compiled = getattr(getattr(atoms.calc, "code", None), "is_compiled", None)  # only an IKCalculator has it
+    if isinstance(compiled, bool):
+        frame.info[COMPILED] = compiled
     results = {
         "energy": atoms.get_potential_energy(apply_constraint=False),
         "forces": atoms.get_forces(apply_constraint=False),

@@ -42,6 +42,7 @@ class PhononSettings(RunSettings):
     temperature: Positive = field(default=298.15, kw_only=True)
     output: str = field(default="phonons", kw_only=True)
     dtype: Literal["float32", "float64"] | None = field(default="float64", kw_only=True)
+    compile: bool | Literal["auto"] = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()

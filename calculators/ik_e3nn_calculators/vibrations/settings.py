@@ -38,6 +38,7 @@ class VibrationSettings(RunSettings):
     symmetry_number: Count | None = field(default=None, kw_only=True)
     output: str = field(default="vibrations", kw_only=True)
     dtype: Literal["float32", "float64"] | None = field(default="float64", kw_only=True)
+    compile: bool | Literal["auto"] = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True)

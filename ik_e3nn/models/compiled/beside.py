@@ -66,7 +66,8 @@ class Compilation:
             return ""
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"the compiling process ended with status {status}"
+        end = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+        return lines[-1] if lines and status > 0 else f"the compiling process {end}"
 
     def stop(self) -> None:
         """End the process, if it still runs, and all that it has started."""

@@ -108,20 +108,21 @@ class Part(NamedTuple):
     shapes: tuple[Any, ...]
 
 
-def write_package(parts: Mapping[str, Part], path: Path, *, configs: Mapping[str, Any]) -> None:
+def write_package(parts: Mapping[str, Part], path: Path, *, configs: Mapping[str, Any], mode: int = 0o666) -> None:
     """Compile functions ahead of time and write them as one package, completely or not at all.
 
     Args:
         parts: The functions by name; torch loads the one named "model" by default.
         path: The file to write.
         configs: Settings of the compiler.
+        mode: See ``written_at_once``.
     """
     options = {"aot_inductor.package": True, **configs}
     files = {name: _compiled(part, options) for name, part in parts.items()}
     with tempfile.TemporaryDirectory() as folder:  # not beside `path`: the system removes the remains of a killed run
         package = str(Path(folder) / path.name)
         torch._inductor.package.package.package_aoti(package, files)
-        with written_at_once(path) as file, open(package, "rb") as source:
+        with written_at_once(path, mode=mode) as file, open(package, "rb") as source:
             shutil.copyfileobj(source, file)
 
 

@@ -127,10 +127,8 @@ def part_of(model: InteratomicPotential, function: LayerFeatures) -> Part:
 
 def package_layers(model: InteratomicPotential, path: Path, configs: Mapping[str, Any]) -> None:
     """Compile the functions of a model and write the package, which only this user can write to."""
-    write_package(
-        {name: part_of(model, function) for name, function in functions_of(model).items()}, path, configs=configs
-    )
-    path.chmod(0o600)  # for every umask
+    parts = {name: part_of(model, function) for name, function in functions_of(model).items()}
+    write_package(parts, path, configs=configs, mode=0o600)
 
 
 def _of_one_argument(function: LayerFeatures, edges: Mapping[str, Tensor]) -> tuple[Tensor, ...]:

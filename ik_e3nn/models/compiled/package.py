@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import platform
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,19 +38,29 @@ def compile_to(model: InteratomicPotential, path: Path) -> None:
     graph = Fusable(traced(model, training=False)).transform()
     part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
     configs = {"cpp.threads": 1} if for_one_thread(model) else {"cpp.dynamic_threads": True}
-    write_package({"model": part}, path, configs=configs)
-    path.chmod(0o600)  # for every umask
+    write_package({"model": part}, path, configs=configs, mode=0o600)
 
 
-def is_trusted(path: Path) -> bool:
-    """Whether a package exists that only this user can have written; other packages are removed."""
+def is_trusted(path: Path, *, level: int = logging.WARNING) -> bool:
+    """Whether a package exists that only this user can have written; others are removed, with a message of a level."""
     if not os.path.lexists(path):
         return False
     reason = why_not_private(path)
     if reason is not None:
-        _log.warning("the machine code in %s is compiled again, because %s", path, reason)
+        _log.log(level, "the machine code in %s is removed, because %s", path, reason)
         path.unlink()
     return reason is None
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a package is there, but is not as it was written."""
+    try:
+        with zipfile.ZipFile(path) as package:
+            return package.testzip() is not None
+    except FileNotFoundError:
+        return False
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        return True
 
 
 def load_graph(path: Path, device: torch.device) -> Graph:
@@ -79,7 +91,7 @@ def key_of(model: InteratomicPotential) -> str:
 
 
 def for_one_thread(model: InteratomicPotential) -> bool:
-    """Whether torch has one thread: code for several would take a tenth more time for a small molecule."""
+    """Whether torch has one thread now: code for several would take a tenth more time for a small molecule."""
     return model.device.type == "cpu" and torch.get_num_threads() == 1
 
 

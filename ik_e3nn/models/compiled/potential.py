@@ -24,7 +24,7 @@ from torch import Tensor
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models.compiled.graph import padded, places, random_edges, traced
-from ik_e3nn.models.compiled.package import Graph, compile_to, is_trusted, key_of, load_graph, package_of
+from ik_e3nn.models.compiled.package import Graph, compile_to, is_damaged, is_trusted, key_of, load_graph, package_of
 from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
@@ -70,7 +70,7 @@ def compile_potential(model: StoredModel, *, cache: str | Path | None = None) ->
     """
     if model.potential is None:
         raise DataError(f"only potentials are compiled, and {type(model).__name__} predicts no energies")
-    return _use_package(model.potential, package_of(model.potential, cache=cache), make=True)
+    return _use_package(model.potential, cache, make=True)
 
 
 def load_compiled(model: InteratomicPotential, *, cache: str | Path | None = None) -> bool:
@@ -83,11 +83,14 @@ def load_compiled(model: InteratomicPotential, *, cache: str | Path | None = Non
     Returns:
         Whether the model is compiled now.
 
+    Raises:
+        OSError: The folder cannot be read.
+        RuntimeError: The user has no home folder, and no other one is given.
+
     Warns:
         CompileWarning: There is a package, but it cannot be used; the message gives the reason.
     """
-    path = package_of(model, cache=cache)
-    return os.path.lexists(path) and _use_package(model, path, make=False)
+    return os.path.lexists(package_of(model, cache=cache)) and _use_package(model, cache, make=False)
 
 
 def make_package(model: InteratomicPotential, path: Path) -> None:
@@ -109,14 +112,18 @@ def make_package(model: InteratomicPotential, path: Path) -> None:
         compile_to(probe_of(model), path)
 
 
-def _use_package(model: InteratomicPotential, path: Path, *, make: bool) -> bool:
-    """Let a model use its package if it agrees with the eager model; if not, warn, and remove the package."""
+def _use_package(model: InteratomicPotential, cache: str | Path | None, *, make: bool) -> bool:
+    """Let a model use its package if it agrees with the eager model; if not, warn.
+
+    A package that is damaged or gives wrong results is removed; one that fails otherwise, as without memory, is kept.
+    """
     used = []
 
     def build(probe: InteratomicPotential) -> Graph:
+        path = package_of(model, cache=cache)
         file = private_folder(path.parent) / path.name
         used.append(file)
-        if is_trusted(file):
+        if is_trusted(file, level=logging.WARNING if make else logging.INFO):
             if not make:
                 return load_graph(file, model.device)
             with contextlib.suppress(Exception):  # a damaged file is replaced
@@ -131,11 +138,12 @@ def _use_package(model: InteratomicPotential, path: Path, *, make: bool) -> bool
     model.compiled = None
     with outside_inference_mode(), without_autocast():
         renew(model)
-        model.compiled = _checked(model, build, "inference")
+        model.compiled, is_wrong = _checked(model, build, "inference")
     if model.compiled is None:
         for file in used:
             with contextlib.suppress(OSError):
-                file.unlink(missing_ok=True)
+                if is_wrong or is_damaged(file):
+                    file.unlink()
     return model.compiled is not None
 
 
@@ -158,7 +166,7 @@ def compile_for_training(model: InteratomicPotential) -> bool:
 
     model.compiled_for_training = None
     with without_autocast():
-        model.compiled_for_training = _checked(model, build, "training")
+        model.compiled_for_training, _ = _checked(model, build, "training")
     return model.compiled_for_training is not None
 
 
@@ -176,12 +184,17 @@ class _Runner:
         return energies[:atoms], by_edges[:blocks], *(gradient[:atoms] for gradient in by_atoms)
 
 
-def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential], Graph], purpose: str) -> Core | None:
+def _checked(
+    model: InteratomicPotential, build: Callable[[InteratomicPotential], Graph], purpose: str
+) -> tuple[Core | None, bool]:
     """The result of ``build`` if it succeeds and agrees with the eager model; otherwise None, with a warning.
+
+    The second value tells whether it has disagreed.
 
     Both are compared with random weights and without E0s: the weights of a model may give zero forces, and E0s would
     hide errors of energies.
     """
+    is_wrong = False
     try:
         probe, training = probe_of(model), purpose == "training"
         graph, edges = build(probe), random_edges(model)
@@ -192,13 +205,14 @@ def _checked(model: InteratomicPotential, build: Callable[[InteratomicPotential]
     else:
         worst = torch.stack([(g - w).abs().max() / w.abs().max() for g, w in zip(got, wanted, strict=True)]).max()
         if worst <= TOLERANCE[model.dtype]:  # also false for NaN
-            return _Runner(graph, model)
+            return _Runner(graph, model), False
+        is_wrong = True
         reason = f"the relative difference to the eager model is {worst:.1e}"
     level = 3 if purpose == "training" else 4  # of the caller
     warnings.warn(
         f"the model is not compiled for {purpose} and runs eagerly ({reason})", CompileWarning, stacklevel=level
     )
-    return None
+    return None, is_wrong
 
 
 def probe_of(model: InteratomicPotential) -> InteratomicPotential:

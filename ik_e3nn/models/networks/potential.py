@@ -292,9 +292,15 @@ class InteratomicPotential(StoredModel):
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         if self.surroundings is not None:
             edges |= self.surroundings.prepared(graph, self.dtype)
-        if not self.training and tile_size(edge_index.shape[1], self.device, self.max_edges) is not None:
+        if self.is_in_tiles(graph):
             edges[fields.ORDER] = order_in_space(graph[fields.POSITIONS], graph[fields.CELL], batch, self.r_max)
         return edges
+
+    def is_in_tiles(self, graph: Mapping[str, Tensor]) -> bool:
+        """Whether a graph is so large that it is evaluated in tiles, see ``max_edges``."""
+        return (
+            not self.training and tile_size(graph[fields.EDGE_INDEX].shape[1], self.device, self.max_edges) is not None
+        )
 
     def layered(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Layered | None:
         """The evaluation in tiles, if edges are prepared for it: many edges, for a model in evaluation mode."""

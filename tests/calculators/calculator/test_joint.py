@@ -256,7 +256,7 @@ def test_models_without_energies_are_refused(tmp_path) -> None:
 def test_the_potential_of_a_joint_model_is_compiled(monkeypatch) -> None:
     model, seen = copy.deepcopy(make()), []
     monkeypatch.setattr(
-        "ik_e3nn.models.compiled.potential._checked", lambda potential, build, purpose: seen.append(potential)
+        "ik_e3nn.models.compiled.potential._checked", lambda potential, build, purpose: (seen.append(potential), False)
     )
     assert compile_potential(model) is False
     assert seen == [model.potential]

@@ -3,7 +3,6 @@
 import json
 import logging
 
-import numpy as np
 import pytest
 from ase import Atoms
 from ase.io import read
@@ -116,21 +115,6 @@ def test_other_settings_of_compile_in_a_restart(compiler, monkeypatch, tmp_path,
     summary = run_md(settings(model, tmp_path / "md", compile=True, **{**begun, "steps": 50}))
     assert "the run used the eager model until its last checkpoint, and goes on with machine code" in caplog.text
     assert summary.compiled_from == 40
-
-
-def test_a_run_of_an_earlier_version_goes_on_with_its_code(compiler, monkeypatch, tmp_path, model):
-    """Its checkpoint does not say which code it used, but its settings do."""
-    killed(monkeypatch, 15, settings(model, tmp_path / "md", compile=True, checkpoint_interval=10), atoms=water())
-    path = tmp_path / "md" / "checkpoint.npz"
-    with np.load(path) as file:
-        arrays = dict(file)
-    rest = json.loads(str(arrays.pop("rest")))
-    assert rest.pop("compiled_from") == 0
-    np.savez(path, rest=np.array(json.dumps(rest)), **arrays)
-    assert run_md(settings(model, tmp_path / "md", restart=True)).compiled_from == 10
-    straight = run_md(settings(model, tmp_path / "straight", compile=True), atoms=water())
-    assert straight.compiled_from == 0
-    assert bytes_of(tmp_path / "md") == bytes_of(tmp_path / "straight")
 
 
 def test_a_compilation_ends_with_its_run(compiler, tmp_path, model):

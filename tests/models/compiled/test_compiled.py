@@ -159,7 +159,7 @@ def test_a_file_that_others_can_write_is_made_again(tmp_path, loaded, caplog, fa
     with pytest.warns(CompileWarning, match="RuntimeError: loaded"):
         assert not compile_potential(model, cache=folder)
     assert loaded == [package]  # only the new one
-    assert f"the machine code in {package} is compiled again, because" in caplog.text
+    assert f"the machine code in {package} is removed, because" in caplog.text
     assert other.exists()
 
 
