@@ -292,7 +292,8 @@ class InteratomicPotential(StoredModel):
             edges[name] = graph[name].index_select(0, batch).to(self.dtype)
         if self.surroundings is not None:
             edges |= self.surroundings.prepared(graph, self.dtype)
-        if not self.training and tile_size(edge_index.shape[1], self.device, self.max_edges) is not None:
+        whole = self.training or torch.compiler.is_compiling()
+        if not whole and tile_size(edge_index.shape[1], self.device, self.max_edges) is not None:
             edges[fields.ORDER] = order_in_space(graph[fields.POSITIONS], graph[fields.CELL], batch, self.r_max)
         return edges
 
