@@ -266,7 +266,7 @@ def auto(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
 
 def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
     """Time and memory for energy, forces and stress of a silicon crystal, including the neighbor list."""
-    calculator = IKCalculator(make_model(options["quick"]), device="cpu", max_edges=options["max_edges"])
+    calculator = IKCalculator(make_model(options["quick"]), device="cpu", compile=options["compiled"])
     small = bulk("Si", cubic=True)
     small.calc = calculator
     small.get_stress()
@@ -274,6 +274,8 @@ def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
     atoms = bulk("Si", cubic=True).repeat(options["cells"])
     atoms.rattle(0.05, seed=0)
     atoms.calc = calculator
+    if options["compiled"]:  # code for this size is made or loaded
+        atoms.get_stress()
 
     def evaluate() -> None:
         calculator.reset()
@@ -282,23 +284,23 @@ def run_crystal(options: dict[str, Any]) -> dict[str, Any]:
     taken = in_turn({"step": evaluate}, 0.5)["step"] if len(atoms) < 5000 else seconds(evaluate)
     return {
         "atoms": len(atoms), "edges": calculator.evaluator._edges["edge_index"].shape[1],
-        "max_edges": options["max_edges"], "seconds": taken, "peak_mib": memory("VmHWM"), "before_mib": before,
+        "form": "compiled" if options["compiled"] else "eager", "seconds": taken,
+        "peak_mib": memory("VmHWM"), "before_mib": before,
     }  # fmt: skip
 
 
 def scaling(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Crystals of all sizes, with memory bounded by tiles of edges, and the smaller ones also without tiles."""
-    cases = [(cells, args.max_edges) for cells in plan.crystals]
-    cases += [(cells, None) for cells in plan.crystals if cells <= plan.unbounded]
+    """Crystals of all sizes, eager and compiled; large ones are evaluated in tiles."""
+    cases = [(cells, compiled) for compiled in ((False, True) if args.compile else (False,)) for cells in plan.crystals]
     rows = [
-        in_fresh_process("crystal", cells=cells, max_edges=max_edges, quick=args.quick)
-        for cells, max_edges in tqdm(cases, desc="scaling")
+        in_fresh_process("crystal", cells=cells, compiled=compiled, quick=args.quick)
+        for cells, compiled in tqdm(cases, desc="scaling")
     ]
     result: dict[str, Any] = {"rows": rows, "atoms_per_gib": {}}
-    for kind in ("tiles", "one piece"):
-        a, b = [row for row in rows if (row["max_edges"] is None) == (kind == "one piece")][-2:]
+    for form in dict.fromkeys(row["form"] for row in rows):
+        a, b = [row for row in rows if row["form"] == form][-2:]
         slope = (b["peak_mib"] - a["peak_mib"]) / (b["atoms"] - a["atoms"])
-        result["atoms_per_gib"][kind] = 1024 / slope if slope > 0 else None
+        result["atoms_per_gib"][form] = 1024 / slope if slope > 0 else None
     return result
 
 
@@ -322,7 +324,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=HERE / "results" / "potential_speed.json")
     parser.add_argument("--page", type=Path, help="potential_speed.md beside this script, or beside another --output")
     parser.add_argument("--threads", type=int, help="CPU threads; torch's choice if absent")
-    parser.add_argument("--max-edges", type=int, default=50_000, help="edges in a tile, for the scaling")
     parser.add_argument("--no-compile", dest="compile", action="store_false", help="eager models alone")
     parser.add_argument("--train-compile", action="store_true", help="also compile the training step: some minutes")
     parser.add_argument("--quick", action="store_true", help="a small model and small systems, to try the script")

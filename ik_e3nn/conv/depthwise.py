@@ -113,7 +113,8 @@ class DepthwiseMixing(ExactModule):
             One tensor (2l+1, num_nodes, multiplicity) for each irrep of irreps_out.
         """
         (M, _, C), (count, width), H = x.shape, senders.shape, self.dims[1]
-        rows = gather(x.transpose(0, 1).flatten(1), senders.flatten())  # (B w, M C)
+        # axes are not merged before a gather or a sum, because machine code would divide indices in its inner loops
+        rows = gather(x.transpose(0, 1), senders.flatten()).flatten(1)  # (B w, M C)
         if isinstance(filter_fields, SeparableFilter):
             Rx = (filter_fields.radial[:, :, None] * rows.view(-1, 1, M, C)).view(
                 count, width, len(self.filter_dims), M * C
@@ -123,9 +124,9 @@ class DepthwiseMixing(ExactModule):
         else:
             h = torch.cat([filter_fields[:, b.place].unflatten(1, (C, b.dim)).mT for b in self.blocks_filter], 1)
             Z = (h[:, :, None] * rows.view(-1, 1, M, C)).view(count, width, H, M * C).sum(1)
-        # from (B, H, M C), one sum for each block, to (H M, num_nodes, C)
-        Z = segment_sum(Z, owners, num_nodes).view(num_nodes, H * M, C).transpose(0, 1)
-        return self.linear((self.coupling @ Z.flatten(1)).view(len(self.coupling), num_nodes, C))
+        # from (B, H, M, C), one sum for each block, to (H M, num_nodes C)
+        Z = segment_sum(Z.unflatten(2, (M, C)), owners, num_nodes).permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
+        return self.linear((self.coupling @ Z).view(len(self.coupling), num_nodes, C))
 
     def matrix(self, filter_fields: Filter) -> Tensor:
         """The kernel matrix of every edge, computed by its definition.

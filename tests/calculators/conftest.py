@@ -22,6 +22,7 @@ def compiler(monkeypatch) -> Compiler:
     made = Compiler()
     monkeypatch.setattr(code, "load_compiled", made.load)
     monkeypatch.setattr(code, "compile_potential", made.compile)
+    monkeypatch.setattr(code, "compile_layers", lambda model: False)
     monkeypatch.setattr(code, "Compilation", made.process)
     monkeypatch.setattr(code, "missing_compiler", lambda: "")
     for name in ("COMPILING", "WAITING", "_SURE"):

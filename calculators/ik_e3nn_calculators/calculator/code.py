@@ -119,8 +119,8 @@ class Beside(Code):
 
     Code in the cache is used from the first structure on, if the run is known to have a hundred evaluations or more,
     otherwise after a second. If there is none, a process compiles when the eager evaluations that are left take longer
-    than compiling; if the length of the run is not known, it begins when the run has taken 20 s. Large systems stay eager,
-    because they are evaluated in tiles.
+    than compiling; if the length of the run is not known, it begins when the run has taken 20 s. Large systems, which
+    are evaluated in tiles, stay eager.
     """
 
     def __init__(self, models: Sequence[Any]) -> None:

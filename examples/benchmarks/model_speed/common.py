@@ -31,7 +31,6 @@ class Plan:
         md_repeats: Cells of copper along each axis; water has 1.2 times as many molecules along each.
         md_steps: Steps of dynamics.
         crystals: Cells of silicon along each axis, for the scaling.
-        unbounded: Size of the largest crystal that is also computed without tiles.
         bandwidth_mib: Sizes of memory whose bandwidth is measured.
     """
 
@@ -40,11 +39,10 @@ class Plan:
     md_repeats: int = 6
     md_steps: int = 300
     crystals: tuple[int, ...] = (2, 3, 5, 8, 13, 23)
-    unbounded: int = 8
     bandwidth_mib: tuple[float, ...] = (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
-QUICK = Plan(0.05, 2, 2, 30, (1, 2, 3), 2, (0.5, 2, 8))
+QUICK = Plan(0.05, 2, 2, 30, (1, 2, 3), (0.5, 2, 8))
 
 
 def make_model(quick: bool = False) -> InteratomicPotential:

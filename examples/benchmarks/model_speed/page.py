@@ -153,19 +153,20 @@ def auto(part: Results) -> list[str]:
 def scaling(part: Results) -> list[str]:
     """Section on time and memory per atom."""
     rows = [
-        [f"{row['atoms']:,}", row["edges"], row["max_edges"] or "none", 1e6 * row["seconds"] / row["atoms"],
+        [f"{row['atoms']:,}", row["edges"], row["form"], 1e6 * row["seconds"] / row["atoms"],
          row["peak_mib"], 1024 * (row["peak_mib"] - row["before_mib"]) / row["atoms"]]
         for row in part["rows"]
     ]  # fmt: skip
-    sizes = [f"{n:,.0f} atoms per GiB in {kind}" for kind, n in part["atoms_per_gib"].items() if n]
+    sizes = [f"{n:,.0f} atoms per GiB, {form}" for form, n in part["atoms_per_gib"].items() if n]
     return [
         "## Scaling",
         "",
         "Energy, forces and stress of a rattled crystal of silicon, neighbor list included, each in its own process. "
-        "With `max_edges`, at most so many edges are treated at once, and their intermediate results are computed "
-        f"twice. From the growth of the peak between the two largest systems: {' and '.join(sizes)}.",
+        "Structures of more than 32,768 edges for each thread are evaluated in tiles of at most 8,192 edges for each "
+        "thread, one interaction at a time, so that the data of a tile stay in the cache; all interactions but the "
+        f"last are computed twice. From the growth of the peak between the two largest systems: {'; '.join(sizes)}.",
         "",
-        *table(("atoms", "edges", "max_edges", "us/atom", "peak, MiB", "KiB/atom above an idle process"), rows),
+        *table(("atoms", "edges", "form", "us/atom", "peak, MiB", "KiB/atom above an idle process"), rows),
     ]
 
 
@@ -215,12 +216,12 @@ def plot_md(part: list[Results], path: Path) -> None:
 def plot_scaling(part: Results, path: Path) -> None:
     """Time and memory per atom against the number of atoms."""
     with picture(path, 1, 2, height=2.8) as (_, [[time, memory]]):
-        for bounded, label in ((True, "tiles of edges"), (False, "in one piece")):
-            rows = [row for row in part["rows"] if (row["max_edges"] is not None) == bounded]
+        for form in dict.fromkeys(row["form"] for row in part["rows"]):
+            rows = [row for row in part["rows"] if row["form"] == form]
             atoms = [row["atoms"] for row in rows]
-            time.loglog(atoms, [1e6 * row["seconds"] / row["atoms"] for row in rows], "o-", label=label)
+            time.loglog(atoms, [1e6 * row["seconds"] / row["atoms"] for row in rows], "o-", label=form)
             above = [max(1024 * (row["peak_mib"] - row["before_mib"]), 1.0) / row["atoms"] for row in rows]
-            memory.loglog(atoms, above, "o-", label=label)
+            memory.loglog(atoms, above, "o-", label=form)
         time.set(xlabel="atoms", ylabel="time per atom, us")
         memory.set(xlabel="atoms", ylabel="peak memory per atom, KiB")
         time.legend()

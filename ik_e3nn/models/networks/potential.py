@@ -297,10 +297,10 @@ class InteratomicPotential(StoredModel):
         return edges
 
     def is_in_tiles(self, graph: Mapping[str, Tensor]) -> bool:
-        """Whether a graph is so large that it is evaluated in tiles, see ``max_edges``."""
-        return (
-            not self.training and tile_size(graph[fields.EDGE_INDEX].shape[1], self.device, self.max_edges) is not None
-        )
+        """Whether a graph is so large that it is evaluated in tiles, see ``max_edges``; never if it is traced."""
+        if self.training or torch.compiler.is_compiling():
+            return False
+        return tile_size(graph[fields.EDGE_INDEX].shape[1], self.device, self.max_edges) is not None
 
     def layered(self, edges: Mapping[str, Tensor], receivers: Receivers | None = None) -> Layered | None:
         """The evaluation in tiles, if edges are prepared for it: many edges, for a model in evaluation mode."""

@@ -19,7 +19,8 @@ OF_BLOCKS = (fields.VECTORS, fields.BONDS)
 def tile_size(num_edges: int, device: torch.device, max_edges: int | None) -> int | None:
     """Largest number of edges in a tile; None if all edges are treated in one piece.
 
-    On a CPU, tiles of many edges are not larger than its cache; elsewhere only a bound makes tiles.
+    On a CPU, so many edges that one piece takes longer and needs far more memory are divided to fit into the cache;
+    elsewhere only a bound makes tiles.
 
     Args:
         num_edges: Number of edges.
@@ -32,7 +33,7 @@ def tile_size(num_edges: int, device: torch.device, max_edges: int | None) -> in
     """
     sizes = [] if max_edges is None else [max_edges]
     cached = EDGES_OF_A_THREAD * torch.get_num_threads()
-    if device.type == "cpu" and num_edges > 2 * cached:
+    if device.type == "cpu" and num_edges > 4 * cached:
         sizes.append(cached)
     return min(sizes) if sizes and num_edges > min(sizes) else None
 

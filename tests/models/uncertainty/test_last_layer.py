@@ -28,7 +28,7 @@ from tests.models.uncertainty.helpers import (
 )
 
 
-@pytest.mark.parametrize("max_edges", [None, 20])
+@pytest.mark.parametrize("max_edges", [None, 5])
 def test_energies_and_forces_are_linear_in_the_last_layer(max_edges) -> None:
     model = potential()
     model.max_edges = max_edges
