@@ -3,10 +3,8 @@
 import logging
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-from torch import Tensor
 
 from ik_e3nn.models import CompileWarning, InteratomicPotential, compile_layers, compile_potential
 from ik_e3nn.models.compiled.beside import Compilation, missing_compiler
@@ -42,14 +40,14 @@ class Code:
         """Whether the model is being compiled beside the evaluations."""
         return False
 
-    def prepare(self, graph: Mapping[str, Tensor]) -> None:
+    def prepare(self, *, tiled: bool = False) -> None:
         """Choose the code for the next evaluation, with as many threads as torch has now.
 
         Args:
-            graph: What is evaluated. In tiles, see ``InteratomicPotential.max_edges``, the machine code is another.
+            tiled: Whether the model evaluates the structure in tiles, for which the machine code is another.
         """
-        self._tiled = any(model.is_in_tiles(graph) for model in self.models if hasattr(model, "is_in_tiles"))
-        if self._tiled:
+        self._tiled = tiled
+        if tiled:
             self._choose_for_tiles()
         else:
             self._choose()
@@ -139,9 +137,9 @@ class Beside(Code):
         """See ``Code.is_compiling``."""
         return self._compilation is not None
 
-    def prepare(self, graph: Mapping[str, Tensor]) -> None:
+    def prepare(self, *, tiled: bool = False) -> None:
         """See ``Code.prepare``."""
-        super().prepare(graph)
+        super().prepare(tiled=tiled)
         self._left -= 1
 
     def _choose(self) -> None:

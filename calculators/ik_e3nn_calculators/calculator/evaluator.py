@@ -159,7 +159,8 @@ class Evaluator:
     ) -> Arrays:
         """Evaluate the model on a graph, or on several that are joined; see ``evaluate``."""
         with one_thread() if graph[fields.EDGE_INDEX].shape[1] < SMALL else nullcontext():
-            self.code.prepare(graph)
+            tiled = any(one.is_in_tiles(graph) for one in self.code.models if hasattr(one, "is_in_tiles"))
+            self.code.prepare(tiled=tiled)
             start = time.perf_counter()
             options = {"std": std} if self.has_std else {}
             outputs = self.model(graph, forces=True, stress=stress, atomic_stress=atomic_stress, **options)

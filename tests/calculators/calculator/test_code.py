@@ -20,7 +20,6 @@ from ik_e3nn_calculators.calculator.evaluator import Evaluator
 from tests.calculators.pair_potential import PairPotential
 from tests.calculators.switching import FACTOR, potential, water
 
-GRAPH = {"edge_index": torch.zeros(2, 6, dtype=torch.long)}
 TIMES = {name: getattr(code, name) for name in ("COMPILING", "WAITING", "_SURE")}  # before fixtures change them
 
 
@@ -71,7 +70,7 @@ def test_code_in_the_cache_is_used_after_a_second_if_the_length_is_not_known(
     if left is not None:
         beside.expect(left, sure=False)
     for _ in range(10):
-        beside.prepare(GRAPH)
+        beside.prepare()
         beside.took(seconds)
         states.append(beside.is_compiled)
     assert states == [first is not None and number >= first for number in range(1, 11)]
@@ -94,7 +93,7 @@ def test_compiling_starts_where_it_pays(compiler, monkeypatch, left, sure, secon
     beside, done = Beside([potential()]), 0
     beside.expect(left, sure=sure)
     while done < min(left, 200):
-        beside.prepare(GRAPH)
+        beside.prepare()
         beside.took(seconds)
         done += 1
     assert bool(compiler.asked) is starts
@@ -104,7 +103,7 @@ def test_a_run_of_unknown_length_is_waited_for(compiler, monkeypatch):
     monkeypatch.setattr(code, "WAITING", 20.0)
     beside, waited = Beside([potential()]), 0
     while not compiler.asked:
-        beside.prepare(GRAPH)
+        beside.prepare()
         beside.took(1.0)
         waited += 1
     assert waited == 1 + 20 + 1  # the first is not counted
@@ -178,7 +177,7 @@ def test_a_system_that_grows_gets_code_for_more_threads(compiler, monkeypatch):
         monkeypatch.setattr(torch, "get_num_threads", lambda now=threads: now)
         if threads > 1:
             compiler.cached = False
-        beside.prepare(GRAPH)
+        beside.prepare()
         states.append(beside.is_compiled)
     assert states == [True, True, False, False]
 
@@ -199,7 +198,7 @@ def test_a_compilation_ends_with_the_run_and_is_not_copied(compiler):
     compiler.looks = 1000
     beside = Beside([potential()])
     for _ in range(5):
-        beside.prepare(GRAPH)
+        beside.prepare()
         beside.took(0.1)
     (models,) = compiler.asked
     assert models is not None
@@ -254,7 +253,7 @@ def test_the_length_of_one_of_many_runs_does_not_count(compiler):
 def test_other_code_than_before_gets_a_warning(compiler, caplog, kind, compiled_from, before, now):
     def resumed(made: Code, compiled_from: int | None) -> int | None:
         made.resume(compiled=compiled_from is not None)
-        made.prepare(GRAPH)
+        made.prepare()
         watch = CodeWatch(made)
         watch.resume(9, compiled_from)
         return watch.compiled_from
@@ -276,13 +275,13 @@ def test_a_watch_says_where_code_changes(compiler, caplog):
     assert not watch.look(-3)
     models[0].compiled = lambda edges: ()
     assert not watch.look(-2)  # it has not been used yet
-    eager.prepare(GRAPH)
+    eager.prepare()
     with caplog.at_level(logging.INFO):
         assert watch.look(1234)
         assert not watch.look(1235)
         assert watch.compiled_from == 1234
         models[0].compiled = None
-        eager.prepare(GRAPH)
+        eager.prepare()
         assert watch.look(1300)
     assert watch.compiled_from is None
     assert [record.getMessage() for record in caplog.records] == [
