@@ -1,8 +1,6 @@
 """Parts of the benchmark of extrapolation."""
 
 import importlib
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +8,7 @@ from ase import Atoms
 from ase.io import write
 from rdkit import Chem
 
-BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _benchmarks_are_found(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
 def module(name):

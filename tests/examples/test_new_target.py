@@ -1,6 +1,7 @@
 """The worked example of a new target: what it promises of charges, and that all of training works for it."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def example():
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLES))
+        patch.delitem(sys.modules, "11_new_target", raising=False)  # each import names its kind of target anew
         yield importlib.import_module("11_new_target")
     del KINDS["atomic_charges"]
 

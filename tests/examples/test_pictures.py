@@ -2,13 +2,14 @@
 
 import importlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.pictures import faults
+
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
 RESULTS = BENCHMARKS / "results"
@@ -53,11 +54,6 @@ DRAWN = {
     "qm9_learning": lambda rows, path: module("qm9.page").learning(rows, path.parent),
 }
 OTHERS = {"dynamics"}  # drawn from the log files of the runs, which are not stored
-
-
-@pytest.fixture(autouse=True)
-def _benchmarks_are_found(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
 
 
 def test_every_stored_picture_is_drawn_here():

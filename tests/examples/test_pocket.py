@@ -2,8 +2,6 @@
 
 import gzip
 import importlib
-import sys
-from pathlib import Path
 
 import ase.io
 import numpy as np
@@ -17,12 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from tests.pictures import faults
 
-BENCHMARKS = Path(__file__).parents[2] / "examples" / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _benchmarks_are_found(monkeypatch):
-    monkeypatch.setattr(sys, "path", [str(BENCHMARKS), *sys.path])
+pytestmark = pytest.mark.usefixtures("benchmarks")
 
 
 def module(name):

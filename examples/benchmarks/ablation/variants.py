@@ -9,7 +9,7 @@ import torch
 from e3nn import o3
 from torch import Tensor
 
-from ik_e3nn.basis import BesselBasis, GaussianBasis, spherical_irreps
+from ik_e3nn.basis import BesselBasis, GaussianBasis, RadialHarmonicBasis, spherical_irreps
 from ik_e3nn.blocks import interaction
 from ik_e3nn.conv import ReceiverBlocks
 from ik_e3nn.conv.full import FullMixing
@@ -95,12 +95,22 @@ def couplings() -> None:
     interaction.make_product = make  # type: ignore[assignment]
 
 
+class WholeFilter(ImplicitKernel):
+    """An implicit kernel that computes the fields of all edges at once, as interactions need them."""
+
+    def from_geometry(  # type: ignore[override]
+        self, geometry: tuple[Tensor, ...], attributes: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """See the base class."""
+        return super().from_geometry(geometry, attributes, hidden).fields()
+
+
 def steerable_kernel() -> None:
     """The kernel also depends on steerable features of both atoms: filters are no longer radial times harmonics."""
 
-    def make(channels: int, c: interaction.Conditioning) -> ImplicitKernel:
-        basis = interaction.RadialHarmonicBasis(BesselBasis(c.r_max, interaction.NUM_RADIAL), c.l_max)
-        return ImplicitKernel("", spherical_irreps(c.l_max, channels), c.group, basis=basis, depth=1, activation="gate")
+    def make(channels: int, c: interaction.Conditioning) -> WholeFilter:
+        basis = RadialHarmonicBasis(BesselBasis(c.r_max, interaction.NUM_RADIAL), c.l_max)
+        return WholeFilter("", spherical_irreps(c.l_max, channels), c.group, basis=basis, depth=1, activation="gate")
 
     interaction.make_kernel = make
 
