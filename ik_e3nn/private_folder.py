@@ -71,6 +71,17 @@ def private_folder(path: Path) -> Path:
     return path
 
 
+def is_trusted(path: Path, *, level: int = logging.WARNING) -> bool:
+    """Whether a file exists that only this user can have written; others are removed, with a message of a level."""
+    if not os.path.lexists(path):
+        return False
+    reason = why_not_private(path)
+    if reason is not None:
+        _log.log(level, "the machine code in %s is removed, because %s", path, reason)
+        path.unlink()
+    return reason is None
+
+
 def why_not_private(path: Path) -> str | None:
     """Why another user could have written a file or folder; None if only this user can."""
     if not hasattr(os, "getuid"):

@@ -4,9 +4,9 @@
         --mace-python MACE_VENV/bin/python --nequip-python NEQUIP_VENV/bin/python [--minutes 4] [--seeds 3]
 
 Everything is labeled by GFN2-xTB, which takes some minutes for each molecule. Every package trains on the same frames
-for the same time on one core, with its settings of ``potentials.py``; compilation is not counted. Finished parts are
-stored in the work folder and skipped, and every call adds its results to the page. Nothing else should run on the
-machine but a second call for other molecules or models, with ``--core 1``.
+for the same processor time of one core, with its settings of ``potentials.py``; compilation is not counted. Finished
+parts are stored in the work folder and skipped, and every call adds its results to the page. A second call for other
+molecules or models may run beside the first, with ``--core 1``.
 """
 
 import argparse

@@ -45,18 +45,19 @@ class Conditioning(NamedTuple):
 class Interaction(nn.Module):
     r"""One round of message passing: implicit kernel, steerable convolution, products for body order, gate, residual.
 
-    .. math:: A_i &= \frac{1}{\bar d} \, c_{Z_i} \sum_j K(r_{ij}; Z_i, Z_j, b_{ij}, x_i, x_j, s_{ij}) \, L x_j \\
+    .. math:: A_i &= \frac{1}{\bar d} \, c_{Z_i} \sum_j K(r_{ij}; Z_i, Z_j, b_{ij}, y_i, y_j, s_{ij}) \, L x_j \\
               B_i &= \textstyle\sum_{k=1}^{n} L_k A_i^{\otimes k} \\
               x_i' &= L x_i + \mathrm{gate}(B_i)
 
     The kernel is a :class:`RadialKernel`: it depends on the distance, the species of both atoms, the bond type b, the
-    scalars of the features of both atoms, and, for groups other than O(3) and SO(3), scalars of the edge; see
+    scalars of features y of both atoms, and, for groups other than O(3) and SO(3), scalars of the edge; see
     :mod:`ik_e3nn.blocks.anisotropy`. The products are taken on the sphere for O(3), and with all bilinear maps for
     SO(3).
 
     Args:
-        irreps_in: Type of the node features: the same number of channels of every harmonic up to some degree.
+        irreps_in: Type of the node features x: the same number of channels of every harmonic up to some degree.
         irreps_out: Type of the new node features, of the same form.
+        irreps_seen: Type of the features y that the kernel sees.
         conditioning: Settings of the kernel and the products.
         correlation: Number of factors n.
     """
@@ -64,15 +65,21 @@ class Interaction(nn.Module):
     normalization: Tensor
 
     def __init__(
-        self, irreps_in: o3.Irreps, irreps_out: o3.Irreps, *, conditioning: Conditioning, correlation: int
+        self,
+        irreps_in: o3.Irreps,
+        irreps_out: o3.Irreps,
+        irreps_seen: o3.Irreps,
+        *,
+        conditioning: Conditioning,
+        correlation: int,
     ) -> None:
         super().__init__()
         c, group = conditioning, conditioning.group
         channels = irreps_in[0].mul
         hidden = spherical_irreps(c.l_max, channels)
         self.kernel = make_kernel(channels, c)
-        self.sender = EquivariantLinear(irreps_in, self.kernel.irreps_hidden, group)
-        self.receiver = EquivariantLinear(irreps_in, self.kernel.irreps_hidden, group)
+        self.sender = EquivariantLinear(irreps_seen, self.kernel.irreps_hidden, group)
+        self.receiver = EquivariantLinear(irreps_seen, self.kernel.irreps_hidden, group)
         self.sender_species = TypeEmbedding(c.num_species, self.kernel.irreps_hidden, group)
         self.receiver_species = TypeEmbedding(c.num_species, self.kernel.irreps_hidden, group)
         self.bonds = TypeEmbedding(c.num_bond_types, self.kernel.irreps_hidden, group) if c.num_bond_types else None
@@ -90,6 +97,7 @@ class Interaction(nn.Module):
     def forward(
         self,
         features: Tensor,
+        seen: Tensor,
         species: Tensor,
         edges: Edges,
         num_receivers: int | None = None,
@@ -98,7 +106,8 @@ class Interaction(nn.Module):
         """New node features.
 
         Args:
-            features: (N, irreps_in.dim).
+            features: Node features x, (N, irreps_in.dim).
+            seen: Features y that the kernel sees, (N, irreps_seen.dim).
             species: Species indices, (N,).
             edges: All edges.
             num_receivers: R, if only the first R atoms receive and the others only send; by default R = N.
@@ -108,7 +117,7 @@ class Interaction(nn.Module):
             (R, irreps_out.dim).
         """
         x = to_components(features, self.blocks_in)
-        senders, receivers = self.ends(features, species, num_receivers, factors)
+        senders, receivers = self.ends(seen, species, num_receivers, factors)
         up, scale = self.up.on_components(x), self.species_scale.index_select(1, first(species, num_receivers))
         if self.twist is not None and factors is not None and factors.twist is not None:
             scale = torch.cat([scale, first(factors.twist, num_receivers)[None]])
@@ -138,15 +147,15 @@ class Interaction(nn.Module):
         return self.product.on_components(message)
 
     def ends(
-        self, features: Tensor, species: Tensor, num_receivers: int | None = None, factors: Factors | None = None
+        self, seen: Tensor, species: Tensor, num_receivers: int | None = None, factors: Factors | None = None
     ) -> tuple[Tensor, Tensor]:
         """Contributions to the kernel, of senders (N, hidden) and of receivers (R, hidden).
 
         They are contributions to its hidden layer and, side by side with them, factors of the scalars of edges.
         """
-        senders = self.sender(features) + self.sender_species().index_select(0, species)
-        features, species = first(features, num_receivers), first(species, num_receivers)
-        receivers = self.receiver(features) + self.receiver_species().index_select(0, species)
+        senders = self.sender(seen) + self.sender_species().index_select(0, species)
+        seen, species = first(seen, num_receivers), first(species, num_receivers)
+        receivers = self.receiver(seen) + self.receiver_species().index_select(0, species)
         if self.invariants is not None and factors is not None:
             senders = torch.cat([senders, factors.edges], 1)
             receivers = torch.cat([receivers, first(factors.edges, num_receivers)], 1)

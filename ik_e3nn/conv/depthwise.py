@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ik_e3nn.constants import ExactModule
 from ik_e3nn.conv.full import assemble
+from ik_e3nn.conv.outer_sums import outer_sums
 from ik_e3nn.conv.receivers import ReceiverBlocks, gather, pad_row, segment_sum
 from ik_e3nn.kernels import Filter, SeparableFilter, TiledFilter
 from ik_e3nn.nn.layout import from_components, layout, to_components
@@ -113,19 +114,14 @@ class DepthwiseMixing(ExactModule):
             One tensor (2l+1, num_nodes, multiplicity) for each irrep of irreps_out.
         """
         (M, _, C), (count, width), H = x.shape, senders.shape, self.dims[1]
-        # axes are not merged before a gather or a sum, because machine code would divide indices in its inner loops
-        rows = gather(x.transpose(0, 1), senders.flatten()).flatten(1)  # (B w, M C)
         if isinstance(filter_fields, SeparableFilter):
-            Rx = (filter_fields.radial[:, :, None] * rows.view(-1, 1, M, C)).view(
-                count, width, len(self.filter_dims), M * C
-            )
-            Y = filter_fields.harmonics.view(count, width, H).transpose(1, 2).split(self.filter_dims, 1)
-            Z = torch.cat([torch.bmm(y, x) for y, x in zip(Y, Rx.unbind(2), strict=True)], 1)
+            Z = outer_sums(filter_fields.harmonics, filter_fields.radial, x, senders, owners, num_nodes)
         else:
+            rows = gather(x.transpose(0, 1), senders.flatten()).flatten(1)  # (B w, M C)
             h = torch.cat([filter_fields[:, b.place].unflatten(1, (C, b.dim)).mT for b in self.blocks_filter], 1)
             Z = (h[:, :, None] * rows.view(-1, 1, M, C)).view(count, width, H, M * C).sum(1)
-        # from (B, H, M, C), one sum for each block, to (H M, num_nodes C)
-        Z = segment_sum(Z.unflatten(2, (M, C)), owners, num_nodes).permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
+            Z = segment_sum(Z.unflatten(2, (M, C)), owners, num_nodes).permute(1, 2, 0, 3)
+        Z = Z.flatten(2).flatten(0, 1)  # (H M, num_nodes C)
         return self.linear((self.coupling @ Z).view(len(self.coupling), num_nodes, C))
 
     def matrix(self, filter_fields: Filter) -> Tensor:

@@ -84,20 +84,20 @@ def potential_kernel(
 
 
 def _isolated(model: InteratomicPotential, layer: int) -> tuple[Tensor, Factors | None]:
-    """Features that isolated atoms have before a layer, (species, dim), and their factors."""
+    """Features of isolated atoms that the kernel of a layer sees, (species, dim), and their factors."""
     species = torch.arange(len(model.species), device=model.device)
     neutral = {fields.TOTAL_CHARGE: 0.0, fields.SPIN: 1.0}
     like = model.node_embedding.species
     with torch.no_grad():
         inputs = {name: like.new_full(species.shape, value) for name, value in neutral.items()}
         places = like.new_zeros(len(species), 3)
-        features = model.first_features(species, inputs, places)
+        initial = features = model.first_features(species, inputs, places)
         factors = None if model.factors is None else model.factors(species, places)
         nothing = torch.zeros(0, 1, dtype=torch.long, device=model.device)
         edges = Edges(nothing, nothing[:, 0], like.new_zeros(0, 1, 3), nothing)
         for interaction in list(model.interactions)[:layer]:
-            features = interaction(features, species, edges, factors=factors)
-    return features, factors
+            features = interaction(features, model.seen(initial, features), species, edges, factors=factors)
+    return model.seen(initial, features), factors
 
 
 def _columns(

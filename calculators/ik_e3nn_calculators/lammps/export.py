@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models import InteratomicPotential, load_model, model_path
-from ik_e3nn.models.compiled.graph import Fusable, Part, places, trace, write_package
+from ik_e3nn.models.compiled.graph import TENSOR_OPERATIONS, Fusable, Part, places, trace, write_package
 from ik_e3nn.models.networks.domain import domain_of_model
 from ik_e3nn.models.networks.layers import LayerGradients
 from ik_e3nn.private_folder import keep_compiler_private
@@ -155,7 +155,7 @@ def _part(layer: Layer) -> Part:
     """The graph of a function, to be compiled for any number of atoms and edges."""
     example = layer.example()
     inputs = [example[key] for key in sorted(example)]
-    graph = Fusable(trace(layer, layer, example)).transform()
+    graph = Fusable(trace(layer, layer, example, replaced=TENSOR_OPERATIONS)).transform()
     rows = [{0: torch.export.Dim.DYNAMIC}] * len(inputs)
     return Part(_WithWeights(graph, layer), (inputs,), (rows,))
 

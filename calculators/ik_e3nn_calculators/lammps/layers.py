@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ik_e3nn.conv.receivers import WIDTH
 from ik_e3nn.graph import fields
 from ik_e3nn.models import InteratomicPotential
 from ik_e3nn.models.compiled.graph import padded, random_edges
@@ -75,7 +76,7 @@ class Layer(nn.Module):
     def example(self) -> dict[str, Tensor]:
         """Random inputs, with two receivers in three atoms."""
         model, layer = self.function.model, self.function.layer
-        edges = padded(random_edges(model), model.r_max)
+        edges = padded(random_edges(model, WIDTH), model.r_max)
         number = edges[fields.SPECIES].shape[0]
         owned = 2 * number // 3
         kept = {key: edges[key] for key in (fields.SPECIES, fields.SENDERS, fields.VECTORS)}

@@ -185,9 +185,7 @@ VARIANTS = {
     "64 channels": Variant("64 channels", {"model.num_channels": 64}),
     "16 channels": Variant("16 channels", {"model.num_channels": 16}),
     "couplings": Variant("all couplings, a weight a path, instead of products on the sphere", patch=couplings),
-    "no node features in the kernel": Variant(
-        "kernel sees species, not the atoms' features", after=lambda m: freeze_at_zero(m, "sender", "receiver")
-    ),
+    "current features": Variant("kernel sees features of the neighbors too", {"model.kernel_features": "current"}),
     "correlation 2": Variant("2 factors", {"model.correlation": 2}),
     "correlation 4": Variant("4 factors", {"model.correlation": 4}),
     "l_features 0": Variant("scalar node features", {"model.l_features": 0}),

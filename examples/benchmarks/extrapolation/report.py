@@ -15,10 +15,11 @@ Row = dict[str, Any]
 
 _INTRODUCTION = """# How potentials extrapolate
 
-Made by `extrapolation.py`; all figures are in `results/{name}.json`. Every model was trained for {minutes:g} minutes on
-one core, on 450 frames of Langevin dynamics at 300 K of one molecule, with 50 more for validation. It is tested on
-later frames of the same run, on frames at 600 and 1,000 K, and on rigid scans from the minimum: dihedrals turned by up
-to 360 degrees, and bonds stretched to 1.5 times their length. Labels are those of GFN2-xTB.
+Made by `extrapolation.py`; all figures are in `results/{name}.json`. Every model was trained for {minutes:g} minutes of
+processor time of one core (without the time of NequIP's processes that load data), on 450 frames of Langevin dynamics
+at 300 K of one molecule, with 50 more for validation. It is tested on later frames of the same run, on frames at 600
+and 1,000 K, and on rigid scans from the minimum: dihedrals turned by up to 360 degrees, and bonds stretched to 1.5
+times their length. Labels are those of GFN2-xTB.
 
 Errors of forces are root mean squares in meV/A. Errors of energies are in meV for a whole molecule: root mean squares
 for frames, and for scans the mean and the largest of all points up to 3 eV, relative to the minimum. Every figure is

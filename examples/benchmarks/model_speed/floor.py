@@ -74,7 +74,9 @@ def works(layer: Any) -> dict[str, Work]:
 Part = tuple[Callable[..., Any], tuple[Tensor, ...]]  # derivatives with respect to the inputs that require them
 
 
-def parts(layer: Any, readout: Any, features: Tensor, edges: dict[str, Tensor]) -> tuple[dict[str, Part], Tensor]:
+def parts(
+    layer: Any, readout: Any, features: Tensor, seen: Tensor, edges: dict[str, Tensor]
+) -> tuple[dict[str, Part], Tensor]:
     """The same blocks as functions with their inputs in the model, and the features after them.
 
     Outer sums have no separate function: "convolution" includes them and the coupling.
@@ -103,7 +105,7 @@ def parts(layer: Any, readout: Any, features: Tensor, edges: dict[str, Tensor]) 
     def maps(f: Tensor, message: Tensor) -> tuple[Tensor, ...]:
         x = to_components(f, layer.blocks_in)
         new = from_components(layer.skip.on_components(x) + layer.gated(message), layer.blocks_out)
-        return layer.up.on_components(x), layer.sender(f), layer.receiver(f), new, readout(new)
+        return layer.up.on_components(x), layer.sender(seen), layer.receiver(seen), new, readout(new)
 
     def fresh(*tensors: Tensor, grad: bool = True) -> tuple[Tensor, ...]:
         return tuple(t.detach().requires_grad_(grad) for t in tensors)
@@ -115,7 +117,7 @@ def parts(layer: Any, readout: Any, features: Tensor, edges: dict[str, Tensor]) 
     vectors = fresh(edges["vectors"].flatten(0, 1))
     basis, window, harmonics = fresh(*geometry(*vectors))
     up = layer.up.on_components(to_components(features, layer.blocks_in))
-    up, sent, received = fresh(up, layer.sender(features), layer.receiver(features), grad=moving)
+    (up,), sent, received = fresh(up, grad=moving), layer.sender(seen).detach(), layer.receiver(seen).detach()
     (radial,) = fresh(mlp(basis, window, sent, received))
     A = fresh(convolution(up, radial, harmonics))
     sums = fresh(torch.randn(conv.coupling.shape[1], count, kernel.channels))
@@ -174,9 +176,9 @@ def floor(plan: Plan, *, quick: bool, compiled: bool) -> dict[str, Any]:
     graph = batch_of(molecules(plan.molecules), model)
     edges, num_edges = model.prepare(graph), graph["edge_index"].shape[1]
     peak, rows = peaks(plan), []
-    features = model.node_embedding(edges["species"], edges)
+    features = initial = model.node_embedding(edges["species"], edges)
     for number, (layer, readout) in enumerate(zip(model.interactions, model.readouts, strict=True), start=1):
-        functions, features = parts(layer, readout, features, edges)
+        functions, features = parts(layer, readout, features, initial, edges)
         measured = {name: time_part(functions[name], plan.seconds) for name in tqdm(functions, desc=f"layer {number}")}
         whole, mixing = measured.pop("convolution"), measured["coupling, channel mixing"]
         measured["gather, outer sums"] = {key: whole[key] - mixing[key] for key in whole}

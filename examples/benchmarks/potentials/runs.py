@@ -34,7 +34,7 @@ class Bench:
     Args:
         work: Work folder: WORK/SET/data and WORK/SET/MODEL.
         pythons: Interpreter of each package.
-        minutes: Training time of each model.
+        minutes: Training time of each model: processor time with one thread, and otherwise wall time.
         threads: Threads of each process.
         eager: Train without compiling.
     """
@@ -89,6 +89,7 @@ class Bench:
             "settings": self.settings(data_set, model),
             "stress": self.has_stress(data_set),
             "minutes": self.minutes,
+            "clock": "cpu" if self.threads == 1 else "wall",
             "threads": self.threads,
             "result": str(folder / f"{task}.partial"),
         } | more

@@ -92,7 +92,7 @@ class Mace(Worker):
     """MACE 0.3."""
 
     def train(self) -> dict[str, Any]:
-        clock = Clock(self.job["minutes"], self.folder)
+        clock = Clock(self.job["minutes"], self.folder, self.job["clock"])
         energies = {atomic_numbers[symbol]: value for symbol, value in self.job["set"]["E0s"].items()}
         settings = self.settings | {
             "name": "model",

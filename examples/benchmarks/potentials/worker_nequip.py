@@ -26,14 +26,15 @@ class TimeLimit(lightning.Callback):
 
     Args:
         minutes: The limit.
+        clock: Kind of the clock.
         folder: Folder of the curve.
         cosine: Lower the learning rate with time, to 1 %, instead of a scheduler.
     """
 
     last: "TimeLimit"
 
-    def __init__(self, minutes: float, folder: str, cosine: bool) -> None:
-        self.clock = Clock(minutes, Path(folder))
+    def __init__(self, minutes: float, clock: str, folder: str, cosine: bool) -> None:
+        self.clock = Clock(minutes, Path(folder), clock)
         self.cosine = cosine
         self.peak_memory = 0.0
         self.seconds_before: float | None = None
@@ -105,6 +106,7 @@ class Nequip(Worker):
         limit = {
             "_target_": "worker_nequip.TimeLimit",
             "minutes": self.job["minutes"],
+            "clock": self.job["clock"],
             "folder": str(self.folder),
             "cosine": cosine,
         }

@@ -34,6 +34,7 @@ class Ours(Worker):
                 "output": str(run),
                 "overwrite": True,
                 "max_minutes": self.job["minutes"],
+                "clock": self.job["clock"],
                 "max_epochs": 100_000,
                 "num_threads": self.job["threads"],
                 "device": "cpu",

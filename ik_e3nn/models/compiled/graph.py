@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.utils.stateless import _reparametrize_module  # functional_call is not traced by make_fx
 
 from ik_e3nn.atomic import written_at_once
-from ik_e3nn.conv.receivers import WIDTH
+from ik_e3nn.conv.outer_sums import gradient_by_torch, sums_by_torch
 from ik_e3nn.graph import fields
 from ik_e3nn.models.networks.potential import InteratomicPotential
 
@@ -59,8 +59,19 @@ def places(model: nn.Module) -> dict[str, tuple[dict[str, Any], str]]:
     }
 
 
+TENSOR_OPERATIONS: dict[Any, Callable[..., Any]] = {
+    torch.ops.ik_e3nn.outer_sums.default: sums_by_torch,
+    torch.ops.ik_e3nn.outer_sums_gradient.default: gradient_by_torch,
+}
+
+
 def trace(
-    model: nn.Module, core: Core, example: Mapping[str, Tensor], *, training: bool = False
+    model: nn.Module,
+    core: Core,
+    example: Mapping[str, Tensor],
+    *,
+    training: bool = False,
+    replaced: Mapping[Any, Callable[..., Any]],
 ) -> torch.fx.GraphModule:
     """A function as one graph of (state, edges), for any number of atoms and blocks of edges.
 
@@ -69,6 +80,7 @@ def trace(
         core: The function. It may use the tensors of the model and the edges, and no other tensors that vary.
         example: Edges to trace it with, of which no dimension is 0 or 1; they are passed in the order of their names.
         training: Whether weights require gradients in the trace.
+        replaced: Functions in place of operators.
     """
     state = {name: store[key] for name, (store, key) in places(model).items()}
     keys = sorted(example)
@@ -78,7 +90,10 @@ def trace(
             return core(dict(zip(keys, edges, strict=True)))
 
     tensors = [t.detach().requires_grad_(training and isinstance(t, nn.Parameter)) for t in state.values()]
-    graph = make_fx(function, tracing_mode="symbolic")(tensors, [example[key] for key in keys])
+    table = dict(replaced)
+    graph = make_fx(function, decomposition_table=table, tracing_mode="symbolic")(
+        tensors, [example[key] for key in keys]
+    )
     for node in graph.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
         node.replace_all_uses_with(node.args[0])  # autograd detaches saved tensors, but gradients of weights need them
     graph.graph.eliminate_dead_code()
@@ -90,8 +105,17 @@ def traced(model: InteratomicPotential, *, training: bool) -> torch.fx.GraphModu
     """Energies and gradient as one graph of (state, edges)."""
     example = padded(random_edges(model), model.r_max)
     return trace(
-        model, lambda edges: model.energies_and_gradients(edges, create_graph=training), example, training=training
+        model,
+        lambda edges: model.energies_and_gradients(edges, create_graph=training),
+        example,
+        training=training,
+        replaced=replaced_operators(model),
     )
+
+
+def replaced_operators(model: InteratomicPotential) -> dict[Any, Callable[..., Any]]:
+    """Functions in place of the operators that are not in C++, because the compiler makes faster code of them."""
+    return {} if model.sums_in_cpp else TENSOR_OPERATIONS
 
 
 class Part(NamedTuple):
@@ -150,10 +174,11 @@ def padded(edges: Mapping[str, Tensor], r_max: float) -> dict[str, Tensor]:
     return padded
 
 
-def random_edges(model: InteratomicPotential) -> dict[str, Tensor]:
-    """Prepared edges of atoms with random neighbors."""
+def random_edges(model: InteratomicPotential, width: int | None = None) -> dict[str, Tensor]:
+    """Prepared edges of atoms with random neighbors, in blocks of a width; by default that of the model."""
     generator = torch.Generator().manual_seed(0)
-    atoms, blocks, width = 151, 401, WIDTH  # the size of a batch, because compilers handle a few rows differently
+    atoms, blocks = 151, 401  # the size of a batch, because compilers handle a few rows differently
+    width = width or model.block_width
     edges = {
         fields.SPECIES: torch.randint(len(model.species), (atoms,), generator=generator),
         fields.OWNERS: torch.randint(atoms, (blocks,), generator=generator).sort().values,

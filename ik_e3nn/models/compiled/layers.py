@@ -17,14 +17,23 @@ from torch import Tensor
 
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
-from ik_e3nn.models.compiled.graph import Fusable, Part, padded, places, random_edges, trace, write_package
-from ik_e3nn.models.compiled.package import for_one_thread, is_trusted, package_of
+from ik_e3nn.models.compiled.graph import (
+    Fusable,
+    Part,
+    padded,
+    places,
+    random_edges,
+    replaced_operators,
+    trace,
+    write_package,
+)
+from ik_e3nn.models.compiled.package import for_one_thread, package_of
 from ik_e3nn.models.compiled.potential import TOLERANCE, CompileWarning, probe_of
 from ik_e3nn.models.networks.layers import FEATURES, GRADIENT, LayerFeatures, LayerGradients
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.private_folder import keep_compiler_private, private_folder
+from ik_e3nn.private_folder import is_trusted, keep_compiler_private, private_folder
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +129,8 @@ def example_of(function: LayerFeatures) -> dict[str, Tensor]:
 def part_of(model: InteratomicPotential, function: LayerFeatures) -> Part:
     """The graph of a function of (state, inputs) for any number of atoms, receivers and blocks."""
     state, example = [store[name].detach() for store, name in places(model).values()], example_of(function)
-    graph = Fusable(trace(model, partial(_of_one_argument, function), example)).transform()
+    whole = trace(model, partial(_of_one_argument, function), example, replaced=replaced_operators(model))
+    graph = Fusable(whole).transform()
     inputs, rows = [example[key] for key in sorted(example)], {0: torch.export.Dim.DYNAMIC}
     return Part(graph, (state, inputs), ([{}] * len(state), [rows] * len(inputs)))
 

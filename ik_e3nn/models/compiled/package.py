@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import logging
-import os
-import platform
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
@@ -16,9 +13,8 @@ from torch import Tensor
 
 from ik_e3nn.models.compiled.graph import Fusable, Part, padded, places, random_edges, traced, write_package
 from ik_e3nn.models.networks.potential import InteratomicPotential
-from ik_e3nn.private_folder import cache_folder, why_not_private
-
-_log = logging.getLogger(__name__)
+from ik_e3nn.native import processor
+from ik_e3nn.private_folder import cache_folder
 
 Graph = Callable[[list[Tensor], list[Tensor]], Sequence[Tensor]]
 """Function from the tensors of a model and the edges, both in fixed orders, to energies and gradients."""
@@ -39,17 +35,6 @@ def compile_to(model: InteratomicPotential, path: Path) -> None:
     part = Part(graph, (state, edges), ([{}] * len(state), [atoms_or_blocks] * len(edges)))
     configs = {"cpp.threads": 1} if for_one_thread(model) else {"cpp.dynamic_threads": True}
     write_package({"model": part}, path, configs=configs, mode=0o600)
-
-
-def is_trusted(path: Path, *, level: int = logging.WARNING) -> bool:
-    """Whether a package exists that only this user can have written; others are removed, with a message of a level."""
-    if not os.path.lexists(path):
-        return False
-    reason = why_not_private(path)
-    if reason is not None:
-        _log.log(level, "the machine code in %s is removed, because %s", path, reason)
-        path.unlink()
-    return reason is None
 
 
 def is_damaged(path: Path) -> bool:
@@ -83,8 +68,9 @@ def key_of(model: InteratomicPotential) -> str:
         [*package.glob("*.py"), *(file for layer in layers for file in (package / layer).rglob("*.py"))]
     ):
         digest.update(source.read_bytes())
-    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else _processor()
+    device = torch.cuda.get_device_name(model.device) if model.device.type == "cuda" else processor()
     parts = [model.config, str(model.dtype), model.device.type, device, torch.__version__, for_one_thread(model)]
+    parts.append(model.block_width)  # edges are alone where sums over them are in C++
     parts.append(list(places(model)))  # low-rank updates are further inputs of the graph
     digest.update(json.dumps(parts, sort_keys=True).encode())
     return digest.hexdigest()[:32]
@@ -93,11 +79,3 @@ def key_of(model: InteratomicPotential) -> str:
 def for_one_thread(model: InteratomicPotential) -> bool:
     """Whether torch has one thread now: code for several would take a tenth more time for a small molecule."""
     return model.device.type == "cpu" and torch.get_num_threads() == 1
-
-
-def _processor() -> str:
-    """The instruction sets of this processor, for all of which code is compiled."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else [platform.processor()]
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), lines[0])
-    return f"{platform.machine()} {flags}"

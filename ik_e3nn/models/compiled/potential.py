@@ -24,12 +24,12 @@ from torch import Tensor
 from ik_e3nn.errors import DataError
 from ik_e3nn.graph import fields
 from ik_e3nn.models.compiled.graph import padded, places, random_edges, traced
-from ik_e3nn.models.compiled.package import Graph, compile_to, is_damaged, is_trusted, key_of, load_graph, package_of
+from ik_e3nn.models.compiled.package import Graph, compile_to, is_damaged, key_of, load_graph, package_of
 from ik_e3nn.models.networks.interface import Core
 from ik_e3nn.models.networks.modes import outside_inference_mode, renew, without_autocast
 from ik_e3nn.models.networks.potential import InteratomicPotential
 from ik_e3nn.models.networks.stored import StoredModel
-from ik_e3nn.private_folder import keep_compiler_private, private_folder
+from ik_e3nn.private_folder import is_trusted, keep_compiler_private, private_folder
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from ik_e3nn.errors import ModelFileError
 from ik_e3nn.nn.sphere.activation import default_degree
 from ik_e3nn.symmetry import SymmetryGroup
 
-FORMAT_VERSION = 7
+FORMAT_VERSION = 8
 
 Info = dict[str, Any]
 Tensors = dict[str, Tensor]
@@ -95,6 +95,17 @@ def _to_7(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
     return info | {"config": config}, tensors
 
 
+def _to_8(info: Info, tensors: Tensors) -> tuple[Info, Tensors]:
+    """Format 8 states which features of atoms the kernels of a potential see: until then, the current ones."""
+    config = info["config"]
+    seen = {"kernel_features": "current"}
+    if isinstance(config.get("potential"), dict):
+        config = config | {"potential": seen | config["potential"]}
+    elif "group" in config and "correlation" in config:
+        config = seen | config
+    return info | {"config": config}, tensors
+
+
 def _american(name: str) -> str:
     """The name of a module or tensor in its present spelling."""
     return name.replace("normalisation", "normalization").replace("heads.polarisability", "heads.polarizability")
@@ -116,5 +127,12 @@ def _american_kind(target: Any) -> Any:
     return target
 
 
-STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {2: _to_3, 3: _to_4, 4: _to_5, 5: _to_6, 6: _to_7}
+STEPS: dict[int, Callable[[Info, Tensors], tuple[Info, Tensors]]] = {
+    2: _to_3,
+    3: _to_4,
+    4: _to_5,
+    5: _to_6,
+    6: _to_7,
+    7: _to_8,
+}
 """For each older format, the function that upgrades a file to the next format."""

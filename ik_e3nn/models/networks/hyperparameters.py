@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from numbers import Real
-from typing import Any, cast
+from typing import Any, Literal, cast, get_args
 
 from ase.data import atomic_numbers, chemical_symbols
 
@@ -15,6 +15,7 @@ PRESETS: dict[str, dict[str, int]] = {
     "large": {"num_channels": 64, "num_layers": 2, "l_max": 3, "l_features": 2, "correlation": 3},
 }
 LEAST = {"num_channels": 1, "num_layers": 1, "l_max": 0, "l_features": 0, "correlation": 1}
+KernelFeatures = Literal["initial", "current"]
 LARGEST_DEGREE = 12  # largest degree of spherical harmonics in e3nn
 OPTIONAL_INPUTS = (fields.BOND_TYPES, *GLOBAL_INPUTS, *SURROUNDINGS)
 
@@ -92,6 +93,17 @@ def parse_inputs(inputs: Iterable[str]) -> frozenset[str]:
     if len(outside) > 1:
         raise ValueError(f"inputs must have one kind of surroundings at most; got {', '.join(outside)}")
     return frozenset(inputs)
+
+
+def parse_kernel_features(kind: str) -> str:
+    """Which features of atoms kernels see.
+
+    Raises:
+        ValueError: It is an unknown kind.
+    """
+    if kind not in get_args(KernelFeatures):
+        raise ValueError(f"kernel_features must be one of {', '.join(get_args(KernelFeatures))}; got {kind!r}")
+    return kind
 
 
 def parse_field_degree(degree: object, inputs: Iterable[str]) -> None:

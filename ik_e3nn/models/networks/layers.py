@@ -60,10 +60,16 @@ class LayerFeatures(nn.Module):
         Returns:
             (R, dim).
         """
-        x = edges[FEATURES] if self.layer else self.model.initial_features(edges)
+        initial = self.model.initial_features(edges)
+        x = edges[FEATURES] if self.layer else initial
         interaction = cast(Interaction, self.model.interactions[self.layer])
         new: Tensor = interaction(
-            x, edges[fields.SPECIES], self.model.neighbors(edges), num_receivers, self.model.factors_of(edges)
+            x,
+            self.model.seen(initial, x),
+            edges[fields.SPECIES],
+            self.model.neighbors(edges),
+            num_receivers,
+            self.model.factors_of(edges),
         )
         return new
 

@@ -103,7 +103,8 @@ def _distances(edge_index: Tensor, num_owned: int, num_atoms: int, largest: int)
 
 def _by_edges(gradient: Tensor, receivers: Tensor, used: Tensor) -> Tensor:
     """Derivatives by all edge vectors (E, 3) from those in blocks (K, w, 3) of the used ones (E,)."""
-    slots = ReceiverBlocks.from_receivers(receivers, int(receivers.max()) + 1 if receivers.numel() else 0).slots
+    number = int(receivers.max()) + 1 if receivers.numel() else 0
+    slots = ReceiverBlocks.from_receivers(receivers, number, gradient.shape[1]).slots
     rows = gradient.new_zeros(receivers.shape[0] + 1, 3)  # the last row is that of empty places
     found = gradient.new_zeros(used.shape[0], 3)
     found[used] = rows.index_copy(0, slots.flatten(), gradient.flatten(0, 1))[:-1]

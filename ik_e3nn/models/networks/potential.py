@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial, reduce
 from itertools import pairwise
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, TypeVar, cast
 
 import torch
 from ase.data import chemical_symbols
@@ -19,13 +19,16 @@ from ik_e3nn.blocks.face import parse_group, surroundings_of
 from ik_e3nn.blocks.interaction import Conditioning, first
 from ik_e3nn.blocks.surroundings import PlaceEmbedding, Surroundings
 from ik_e3nn.conv import ReceiverBlocks, segment_sum
-from ik_e3nn.conv.receivers import pad_row
+from ik_e3nn.conv.outer_sums import are_compiled
+from ik_e3nn.conv.receivers import WIDTH, pad_row
 from ik_e3nn.graph import BOND_NAMES, SURROUNDINGS, edge_vectors, fields
 from ik_e3nn.graph.neighbors.coordination import divisor_of_products
 from ik_e3nn.models.networks.hyperparameters import (
+    KernelFeatures,
     parse_cutoff,
     parse_field_degree,
     parse_inputs,
+    parse_kernel_features,
     parse_sizes,
     parse_species,
 )
@@ -40,6 +43,7 @@ from ik_e3nn.targets import MECHANICS
 
 FIELD_REACH = 2.0  # reach of the external field, in cutoffs; the reach of positions in features is one cutoff
 UNITS = {"length": "A", "energy": "eV", "forces": "eV/A", "stress": "eV/A^3"}
+Seen = TypeVar("Seen", Tensor, o3.Irreps)
 PLACE_SHARE = 0.1  # factor of positions in features: with a smaller one training is slower, but overfits less
 
 
@@ -56,10 +60,8 @@ class InteratomicPotential(StoredModel):
     tensors that it leaves invariant, see :mod:`ik_e3nn.blocks.anisotropy`; beside a surface with the group "Cinfv" by
     the normal in the features of atoms alone. Far away from the surroundings the potential is isotropic.
 
-    Positions in the surroundings are part of the initial features of atoms, and kernels are conditioned on the features
-    of both atoms: thus every kernel depends on the heights of both ends of its edge, in a smooth bounded basis. Adding
-    the same functions directly to the hidden layers of kernels did not help: after 40 epochs, errors of net forces over
-    graphite were 38 and 46 instead of 35 and 37 meV/A (two seeds), at a third more time.
+    Positions in the surroundings are part of the initial features of atoms, and kernels see these features of both
+    atoms: thus every kernel depends on the heights of both ends of its edge, in a smooth bounded basis.
 
     Args:
         species: Atomic numbers or symbols that the model knows.
@@ -79,6 +81,8 @@ class InteratomicPotential(StoredModel):
         field_degree: Largest degree of the functions of positions in the external field of a "site" or a "wire". It
             resolves about 3 r / degree across at a distance r from the site: the low degrees that a group needs, which
             are the default, suffice for a small site, but not for the walls of a pocket.
+        kernel_features: The features of both atoms that kernels see: "initial" ones, of the species, the charge, the
+            spin and the position in surroundings; or the "current" ones before an interaction, of the neighbors too.
 
     Attributes:
         irreps_features: Types of the features after each interaction; see ``node_features``.
@@ -122,6 +126,7 @@ class InteratomicPotential(StoredModel):
         group: SymmetryGroup | PlaneGroup | str | dict[str, Any] = "O3",
         inputs: Iterable[str] = (),
         field_degree: int | None = None,
+        kernel_features: KernelFeatures = "initial",
     ) -> None:
         super().__init__()
         self.species = parse_species(species)
@@ -137,6 +142,7 @@ class InteratomicPotential(StoredModel):
         self.config: dict[str, Any] = {
             "species": list(self.species), "r_max": self.r_max, **sizes,
             "group": own_group.to_config(), "inputs": sorted(self.inputs),
+            "kernel_features": parse_kernel_features(kernel_features),
         }  # fmt: skip
         parse_field_degree(field_degree, self.inputs)
         if field_degree is not None:
@@ -174,7 +180,8 @@ class InteratomicPotential(StoredModel):
         types[-1] = o3.Irreps([(num_channels, "0e")])  # the readout uses only scalars of the last features
         self.irreps_features = types[1:]
         self.interactions = nn.ModuleList(
-            Interaction(a, b, conditioning=conditioning, correlation=correlation) for a, b in pairwise(types)
+            Interaction(a, b, self.seen(first, a), conditioning=conditioning, correlation=correlation)
+            for a, b in pairwise(types)
         )
         self.readouts = nn.ModuleList(Readout(t, tensors.layers) for t in types[1:])
         self.atomic_energy = AtomicEnergy(len(self.species))
@@ -278,7 +285,7 @@ class InteratomicPotential(StoredModel):
         vectors = edge_vectors(
             graph[fields.POSITIONS], edge_index, graph[fields.EDGE_SHIFTS], graph[fields.CELL], batch
         ).to(self.dtype)  # float64 positions are subtracted before rounding
-        blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0])
+        blocks = ReceiverBlocks.from_receivers(edge_index[1], species.shape[0], self.block_width)
         nowhere = vectors.new_full((1, 3), 2 * self.r_max)
         edges = {
             fields.SPECIES: species,
@@ -295,6 +302,16 @@ class InteratomicPotential(StoredModel):
         if self.is_in_tiles(graph):
             edges[fields.ORDER] = order_in_space(graph[fields.POSITIONS], graph[fields.CELL], batch, self.r_max)
         return edges
+
+    @property
+    def sums_in_cpp(self) -> bool:
+        """Whether sums over edges are those of C++, not of tensor operations; see ``ik_e3nn.conv.outer_sums``."""
+        return are_compiled(self.node_embedding.species, self.config["l_max"] + 1)
+
+    @property
+    def block_width(self) -> int:
+        """Number of edges in a block: one for sums in C++, which need no blocks, so that no place is empty."""
+        return 1 if self.sums_in_cpp else WIDTH
 
     def is_in_tiles(self, graph: Mapping[str, Tensor]) -> bool:
         """Whether a graph is so large that it is evaluated in tiles, see ``max_edges``; never if it is traced."""
@@ -407,6 +424,10 @@ class InteratomicPotential(StoredModel):
         """Features of atoms (N, dim) before the first interaction, from the output of ``prepare``."""
         return self.first_features(edges[fields.SPECIES], edges, self.places(edges))
 
+    def seen(self, initial: Seen, current: Seen) -> Seen:
+        """What kernels see of the features of atoms, or its type, of those that are initial and current."""
+        return initial if self.config["kernel_features"] == "initial" else current
+
     def places(self, edges: Mapping[str, Tensor]) -> Tensor | None:
         """Positions of atoms in the surroundings, (N, 3), if there are any, from the output of ``prepare``."""
         return None if self.surroundings is None else self.surroundings.places(edges)
@@ -433,6 +454,7 @@ class InteratomicPotential(StoredModel):
             yield from layered.features()
             return
         species, neighbors, features = edges[fields.SPECIES], self.neighbors(edges), self.initial_features(edges)
+        initial = features
         first = cast(Interaction, self.interactions[0])  # all kernels share the geometry
         neighbors = neighbors._replace(geometry=first.geometry(neighbors.vectors.flatten(0, 1)))
         factors = self.factors_of(edges)
@@ -443,9 +465,9 @@ class InteratomicPotential(StoredModel):
                     features = receivers.exchange(features)
                 else:  # a halo, which becomes smaller with each interaction
                     neighbors = neighbors.of_first(receivers.counts[layer])
-                    species = species[: features.shape[0]]
+                    species, initial = species[: features.shape[0]], initial[: features.shape[0]]
                     factors = None if factors is None else factors.of(slice(features.shape[0]))
-            features = interaction(features, species, neighbors, count, factors)
+            features = interaction(features, self.seen(initial, features), species, neighbors, count, factors)
             yield features
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:

@@ -88,6 +88,23 @@ def test_properties_of_format_6() -> None:
     assert out["mu"][0].tolist() == pytest.approx(expected, rel=1e-12)
 
 
+def test_a_potential_of_format_7() -> None:
+    """Kernels saw the current features of atoms; since format 8 they see the initial ones by default."""
+    model = load_model(DATA / "format_7_potential.safetensors")
+    assert model.config["kernel_features"] == "current"
+    out = model(build_graph(molecule("H2O"), 3.0, dtype=torch.float64))
+    assert out["energy"].item() == pytest.approx(0.4741515288039906, rel=1e-12)
+    assert out["forces"][0, 2].item() == pytest.approx(-0.14855476617906432, rel=1e-12)
+
+
+def test_properties_of_format_7() -> None:
+    model = load_model(DATA / "format_7_properties.safetensors")
+    assert model.config["potential"]["kernel_features"] == "current"
+    graph = build_molecular_graph(molecule("H2O"), model.edges, model.r_max, dtype=torch.float64)
+    with torch.no_grad():
+        assert model(graph)["mu"][0, 2].item() == pytest.approx(-0.008147239765283549, rel=1e-12)
+
+
 def test_an_upgrade_leaves_what_it_is_given_alone() -> None:
     info = {"format_version": 2, "weights_sha256": "0", "config": {"steerable": {"channels": 4}}}
     tensors = {"conv.normalisation": torch.ones(1)}

@@ -18,6 +18,7 @@ CUTOFF = 3.5
 FACE = structures.slab().cell.array[:2]
 KINDS = {
     "O3": {"num_layers": 3},
+    "kernels of current features": {"num_layers": 3, "kernel_features": "current"},
     "charged": {"num_layers": 2, "inputs": ["total_charge", "spin"]},
     "SO3": {"num_layers": 2, "group": "SO3"},
     # an error of the sign of edge vectors shows only in groups without inversion and twofold axes across

@@ -34,6 +34,7 @@ def graph(atoms: Atoms, **info: object):
         ({"species": [1], "preset": "huge"}, "preset must be one of small, medium, large; got 'huge'"),
         ({"species": [1], "r_max": 0.0}, "r_max must be positive"),
         ({"species": [1], "inputs": ["charge"]}, "inputs must be some of bond_types, .*; got charge"),
+        ({"species": [1], "kernel_features": "all"}, "kernel_features must be one of initial, current; got 'all'"),
         ({"species": [1], "group": "D7x"}, "unknown symmetry group 'D7x'"),
     ],
 )
@@ -164,3 +165,31 @@ def test_tiles_give_the_same_in_any_size(max_edges, several, group, treated_at_o
 def test_degrees_beyond_those_of_e3nn_are_refused() -> None:
     with pytest.raises(ValueError, match="l_max must be at most 12; got 30"):
         InteratomicPotential(["H"], l_max=30)
+
+
+def seen_by_second_kernel(model, atoms, **info):
+    """The features of atoms that the kernel of the second interaction sees."""
+    inputs = []
+    with model.interactions[1].register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[1])):
+        model(graph(atoms, **info), forces=False)
+    return inputs[0]
+
+
+def test_which_features_kernels_see():
+    """Initial features do not depend on neighbors, but on the charge and on positions in surroundings."""
+    far, near = (Atoms("OHH", positions=[[0, 0, 0], [0, 0, 1], [0, y, 0]]) for y in (30, 1))
+    for kind, is_same in {"initial": True, "current": False}.items():
+        model = potential(kernel_features=kind)
+        assert torch.equal(seen_by_second_kernel(model, far), seen_by_second_kernel(model, near)) == is_same
+    charged, over_wall = potential(inputs=["total_charge"]), potential(inputs=["surface"], group="Cinfv")
+    over_wall.place_embedding.linear.weight.data.normal_()  # zero at first
+    one, two = (seen_by_second_kernel(charged, near, charge=charge) for charge in (0, 1))
+    low, high = (seen_by_second_kernel(over_wall, shifted(near, z)) for z in (1, 2))
+    assert (one - two).abs().min() > 1e-3
+    assert (low - high).abs().amax(1).min() > 1e-3
+
+
+def shifted(atoms, z):
+    moved = atoms.copy()
+    moved.positions[:, 2] += z
+    return moved

@@ -1,0 +1,221 @@
+r"""Sums of outer products over the edges of every receiver: the inner part of a depthwise convolution.
+
+With separable filters, of harmonics Y and radial functions R, the sums and their derivatives are those of one form,
+
+.. math:: Q(g, Y, R, x) = \sum_e \sum_{l m \mu c} g_{lm, \mu, i(e), c} \, Y_{e, lm} \, R_{e, l c} \, x_{\mu, j(e), c},
+
+which is linear in each of its four tensors; i(e) and j(e) are the receiver and the sender of edge e. The sums are
+:math:`Z = \partial Q / \partial g`, and the gradient of :math:`g \cdot Z` is the other three derivatives. So these two
+operators are closed under differentiation, of any order; a third computes the second derivative at once.
+
+On a CPU they are C++ (``outer_sums.cpp``), which is compiled at the first use and needs a tenth of the time of tensor
+operations: these would write all products of every edge to memory. Without a compiler, on other devices, and for graphs
+that torch compiles as a whole, they are tensor operations.
+"""
+
+import ctypes
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ik_e3nn.conv.receivers import gather, is_plain, segment_sum
+from ik_e3nn.native import library
+
+LARGEST_DEGREE = 6  # of the C++ functions
+_SOURCE = Path(__file__).with_suffix(".cpp")
+_TYPES = {torch.float32: "float", torch.float64: "double"}
+_LIBRARY = torch.library.Library("ik_e3nn", "FRAGMENT")
+_LIBRARY.define("outer_sums(Tensor Y, Tensor R, Tensor x, Tensor senders, Tensor owners, SymInt size) -> Tensor")
+_LIBRARY.define(
+    "outer_sums_gradient(Tensor g, Tensor Y, Tensor R, Tensor x, Tensor senders, Tensor owners) "
+    "-> (Tensor, Tensor, Tensor)"
+)
+_LIBRARY.define(
+    "outer_sums_second(Tensor g, Tensor Y, Tensor R, Tensor x, Tensor y, Tensor r, Tensor u, Tensor senders, "
+    "Tensor owners) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def outer_sums(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor, size: int) -> Tensor:
+    """Sums over the edges of every receiver, Z.
+
+    Args:
+        Y: Harmonics of every edge, (E, H) with H = L^2, for degrees l < L.
+        R: Radial functions of every edge, (E, L, C).
+        x: Features, components first, (M, N, C).
+        senders: Sender of the edge in every place, (B, w) with B w = E.
+        owners: Receiver of every block of w edges, (B,).
+        size: Number of receivers, I.
+
+    Returns:
+        (H, M, I, C).
+
+    Raises:
+        IndexError: There is no such sender or receiver.
+
+    Example:
+        >>> Y, R, x = torch.ones(4, 1), torch.ones(4, 1, 2), torch.ones(1, 3, 2)
+        >>> outer_sums(Y, R, x, torch.tensor([[0, 1], [2, 2]]), torch.tensor([1, 1]), 2)[0, 0]
+        tensor([[0., 0.],
+                [4., 4.]])
+    """
+    if is_plain(x):
+        return _sums(Y, R, x, senders, owners, size)
+    result: Tensor = torch.ops.ik_e3nn.outer_sums(Y, R, x, senders, owners, size)
+    return result
+
+
+def sums_by_torch(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor, size: int) -> Tensor:
+    """``outer_sums`` as tensor operations: a batched GEMM for each degree, for the edges of a block."""
+    (M, _, C), (B, w) = x.shape, senders.shape
+    # axes are not merged before a gather or a sum, because machine code would divide indices in its inner loops
+    rows = gather(x.transpose(0, 1), senders.flatten())  # (E, M, C)
+    Rx = (R[:, :, None] * rows[:, None]).view(B, w, R.shape[1], M * C)
+    Z = torch.cat([torch.bmm(y.mT, rx) for y, rx in zip(_by_degree(Y.view(B, w, -1)), Rx.unbind(2), strict=True)], 1)
+    return segment_sum(Z.unflatten(2, (M, C)), owners, size).permute(1, 2, 0, 3)
+
+
+def gradient_by_torch(
+    g: Tensor, Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Derivatives of the sum of g Z by Y, R and x, as tensor operations."""
+    (M, N, C), (B, w), L = x.shape, senders.shape, R.shape[1]
+    rows = gather(x.transpose(0, 1), senders.flatten())
+    Rx = (R[:, :, None] * rows[:, None]).view(B, w, L, M * C)
+    of_blocks = gather(g.permute(2, 0, 1, 3), owners).flatten(2)  # (B, H, M C)
+    parts = list(zip(_by_degree(Y.view(B, w, -1)), of_blocks.split(_dims(L), 1), Rx.unbind(2), strict=True))
+    gY = torch.stack([torch.bmm(y, part) for y, part, _ in parts], 2).view(B * w, L, M, C)
+    by_Y = torch.cat([torch.bmm(rx, part.mT) for _, part, rx in parts], 2).view(B * w, L * L)
+    by_R, by_rows = (gY * rows[:, None]).sum(2), (gY * R[:, :, None]).sum(1)
+    return by_Y, by_R, segment_sum(by_rows, senders.flatten(), N).transpose(0, 1)
+
+
+def are_compiled(x: Tensor, degrees: int) -> bool:
+    """Whether the operators run in C++ for features like x and this number of degrees L."""
+    fits = x.device.type == "cpu" and x.dtype in _TYPES and degrees <= LARGEST_DEGREE + 1
+    return fits and library(_SOURCE) is not None
+
+
+def _sums(Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor, size: int) -> Tensor:
+    if not are_compiled(x, R.shape[1]):
+        return sums_by_torch(Y, R, x, senders, owners, size).contiguous()
+    Z = x.new_zeros(Y.shape[1], x.shape[0], size, x.shape[2])
+    _call("sums", size, (Y, R, x, senders, owners), (Z,))
+    return Z
+
+
+def _gradient(
+    g: Tensor, Y: Tensor, R: Tensor, x: Tensor, senders: Tensor, owners: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    if not are_compiled(x, R.shape[1]):
+        by_Y, by_R, by_x = gradient_by_torch(g, Y, R, x, senders, owners)
+        return by_Y, by_R, by_x.contiguous()
+    by_Y, by_R, by_x = (_in_one_piece(tensor) for tensor in (Y, R, x))
+    by_x.zero_()
+    _call("gradients", g.shape[2], (Y, R, x, senders, owners), (g.contiguous(), by_Y, by_R, by_x))
+    return by_Y, by_R, by_x
+
+
+def _second(
+    g: Tensor, Y: Tensor, R: Tensor, x: Tensor, y: Tensor, r: Tensor, u: Tensor, senders: Tensor, owners: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    if not are_compiled(x, R.shape[1]):
+        return _second_by_parts(g, Y, R, x, y, r, u, senders, owners)
+    by_g, by_Y, by_R, by_x = (_in_one_piece(tensor) for tensor in (g, Y, R, x))
+    by_g.zero_()
+    by_x.zero_()
+    for factors in ((y, R, x), (Y, r, x), (Y, R, u)):
+        _call("sums", g.shape[2], (*factors, senders, owners), (by_g,))
+    more = tuple(tensor.contiguous() for tensor in (y, r, u, g))
+    _call("second", g.shape[2], (Y, R, x, senders, owners), (*more, by_Y, by_R, by_x))
+    return by_g, by_Y, by_R, by_x
+
+
+def _second_by_parts(
+    g: Tensor, Y: Tensor, R: Tensor, x: Tensor, y: Tensor, r: Tensor, u: Tensor, senders: Tensor, owners: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The second derivative by the two operators, which can be differentiated again."""
+    edges, cases = (senders, owners), ((y, R, x), (Y, r, x), (Y, R, u))
+    by_g = sum(torch.ops.ik_e3nn.outer_sums(*case, *edges, g.shape[2]) for case in cases)
+    by_y, by_r, by_u = (torch.ops.ik_e3nn.outer_sums_gradient(g, *case, *edges) for case in cases)
+    return by_g, by_r[0] + by_u[0], by_y[1] + by_u[1], by_y[2] + by_r[2]
+
+
+def _call(name: str, size: int, inputs: tuple[Tensor, ...], more: tuple[Tensor, ...]) -> None:
+    """Call a C++ function, with its inputs in one piece."""
+    Y, R, x, senders, owners = (tensor.contiguous() for tensor in inputs)
+    (M, N, C), (B, w), L = x.shape, senders.shape, R.shape[1]
+    sizes = (ctypes.c_int64 * 7)(L, M, C, N, size, B, w)
+    places = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (Y, R, x, senders, owners)]
+    results = [ctypes.c_void_p(tensor.data_ptr()) for tensor in more]
+    function = _functions()[f"{name}_{_TYPES[x.dtype]}"]
+    if function(sizes, *places, ctypes.c_int(torch.get_num_threads()), *results):
+        raise IndexError(f"senders must be from 0 to {N - 1} and receivers from 0 to {size - 1}; some are not")
+
+
+@functools.cache
+def _functions() -> dict[str, Any]:
+    found = library(_SOURCE)
+    names = [f"{name}_{kind}" for name in ("sums", "gradients", "second") for kind in _TYPES.values()]
+    return {name: getattr(found, name) for name in names}
+
+
+def _in_one_piece(like: Tensor) -> Tensor:
+    """An empty tensor of the same shape and dtype, in one piece."""
+    return torch.empty_like(like, memory_format=torch.contiguous_format)
+
+
+def _dims(degrees: int) -> list[int]:
+    return [2 * degree + 1 for degree in range(degrees)]
+
+
+def _by_degree(Y: Tensor) -> tuple[Tensor, ...]:
+    """Harmonics (..., H), split into those of each degree."""
+    return Y.split(_dims(round(Y.shape[-1] ** 0.5)), -1)
+
+
+def _save_sums(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+
+
+def _save_gradient(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _gradient_of_sums(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+    Y, R, x, *edges = ctx.saved_tensors
+    return *torch.ops.ik_e3nn.outer_sums_gradient(g, Y, R, x, *edges), None, None, None
+
+
+def _gradient_of_gradient(ctx: Any, *directions: Tensor) -> tuple[Tensor | None, ...]:
+    r"""Derivatives of :math:`Q(g, y, R, x) + Q(g, Y, r, x) + Q(g, Y, R, u)` for the gradients y, r and u of outputs."""
+    g, Y, R, x, *edges = ctx.saved_tensors
+    second = _second_by_parts if torch.is_grad_enabled() else torch.ops.ik_e3nn.outer_sums_second
+    return *second(g, Y, R, x, *directions, *edges), None, None
+
+
+_LIBRARY.impl("outer_sums", _sums, "CompositeExplicitAutograd")
+_LIBRARY.impl("outer_sums_gradient", _gradient, "CompositeExplicitAutograd")
+_LIBRARY.impl("outer_sums_second", _second, "CompositeExplicitAutograd")
+torch.library.register_fake(
+    "ik_e3nn::outer_sums",
+    lambda Y, R, x, senders, owners, size: x.new_empty(Y.shape[1], x.shape[0], size, x.shape[2]),
+    lib=_LIBRARY,
+)
+torch.library.register_fake(
+    "ik_e3nn::outer_sums_gradient",
+    lambda g, Y, R, x, senders, owners: tuple(_in_one_piece(tensor) for tensor in (Y, R, x)),
+    lib=_LIBRARY,
+)
+torch.library.register_fake(
+    "ik_e3nn::outer_sums_second",
+    lambda g, Y, R, x, y, r, u, senders, owners: tuple(_in_one_piece(tensor) for tensor in (g, Y, R, x)),
+    lib=_LIBRARY,
+)
+torch.library.register_autograd("ik_e3nn::outer_sums", _gradient_of_sums, setup_context=_save_sums, lib=_LIBRARY)
+torch.library.register_autograd(
+    "ik_e3nn::outer_sums_gradient", _gradient_of_gradient, setup_context=_save_gradient, lib=_LIBRARY
+)
