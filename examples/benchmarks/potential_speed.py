@@ -3,11 +3,11 @@ r"""Measure the speed of the interatomic potential, and compare it with the limi
 Six parts, all on generated structures:
 
     floor    time of every block, compared with the minimum for its FLOPs and bytes
-    compile  gain by compiling: latency, throughput, training
+    compile  gain by compiling for inference: latency and throughput
     md       one step of dynamics, split into neighbor list, graph, model and the rest; memory over the steps
     auto     a step of ``ik-e3nn md CCO``, before the model is compiled beside the run, meanwhile and after
     scaling  time and memory per atom against the number of atoms
-    loader   time of the data loader, compared with the time of a training step
+    training time of a training step by part, of the data loader, and of validation
 
     python examples/benchmarks/potential_speed.py [PART ...] [--train-compile] [--quick]
 
@@ -36,13 +36,11 @@ from ase.md.verlet import VelocityVerlet
 from model_speed import page
 from model_speed.common import QUICK, Plan, batch_of, dataset, in_turn, make_model, molecules, seconds
 from model_speed.floor import floor
-from torch import Tensor
+from model_speed.training import step_times
 from tqdm import tqdm
 
-from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.models import compile_for_training, compile_potential
 from ik_e3nn.training.config.limits import BatchLimits
-from ik_e3nn.training.config.schema import LossConfig
-from ik_e3nn.training.objective.loss import Loss
 from ik_e3nn.training.sets.loader import BatchLoader, sizes_of
 from ik_e3nn.training.sets.sampler import EpochSampler
 from ik_e3nn_calculators import IKCalculator, MDSettings, run_md
@@ -67,21 +65,7 @@ def in_fresh_process(job: str, **options: Any) -> dict[str, Any]:
     return result
 
 
-# ----------------------------------------------------------------------------------------------- compile, and loader
-
-
-def training_step(model: InteratomicPotential, batch: dict[str, Tensor]) -> Callable[[], None]:
-    """A step of the trainer on one batch: energies, forces, loss, gradient, AdamW."""
-    model.train()
-    loss = Loss(LossConfig())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, amsgrad=True, fused=True)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(model(batch), batch).backward()
-        optimizer.step()
-
-    return step
+# ----------------------------------------------------------------------------------------------- compile, and training
 
 
 def compile_once(options: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +77,9 @@ def compile_once(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def compile_gain(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Latency, throughput and training step, eager and compiled, and the time for compiling."""
+    """Latency and throughput, eager and compiled, and the time for compiling."""
     structures, eager = molecules(plan.molecules), make_model(args.quick)
     one, batch = batch_of(structures[:1], eager), batch_of(structures, eager)
-    few = batch_of(structures[:TRAINING_BATCH], eager)
     models = {"eager": eager}
     compiled = make_model(args.quick)
     if args.compile and compile_potential(compiled):
@@ -104,34 +87,33 @@ def compile_gain(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"atoms": {"one": one["batch"].numel(), "batch": batch["batch"].numel()}}
     for name, graph in (("latency_s", one), ("batch_s", batch)):
         result[name] = in_turn({k: lambda m=m, g=graph: m(g) for k, m in models.items()}, plan.seconds)
-    result["training_s"] = training_times(few, plan, args)
-    result["compiling_s"] = args.compiling
+    result["compiling_s"] = args.compiling.get("inference")
     return result
 
 
-def training_times(batch: dict[str, Tensor], plan: Plan, args: argparse.Namespace) -> dict[str, float]:
-    """Seconds of a training step, eager and, if requested, compiled."""
+def training(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
+    """Time of the parts of a training step, of the loader and of validation, for batches of small molecules."""
     models = {"eager": make_model(args.quick)}
     if args.train_compile:
         trained = make_model(args.quick)
         if compile_for_training(trained):
             models["compiled"] = trained
-    return in_turn({k: training_step(m, batch) for k, m in models.items()}, plan.seconds)
-
-
-def loader(plan: Plan, args: argparse.Namespace) -> dict[str, Any]:
-    """Time of the loader for a batch of small molecules, from memory and from disk, and time of a training step."""
-    model = make_model(args.quick)
-    structures = molecules(min(plan.molecules, 4)) * 50
+    structures, loading = molecules(min(plan.molecules, 4)) * 50, {}
     with tempfile.TemporaryDirectory() as folder:
-        taken = {}
         for name, cache in (("memory", None), ("disk", Path(folder))):
-            data = dataset(structures, model, cache)
+            data = dataset(structures, models["eager"], cache)
             batches = BatchLoader(data, EpochSampler(sizes_of(data), BatchLimits(TRAINING_BATCH), seed=0))
             epoch = in_turn({"epoch": lambda batches=batches: list(batches)}, plan.seconds)["epoch"]
-            taken[name] = epoch / len(batches.sampler)
-        step = min(training_times(next(iter(batches)), plan, args).values())
-    return {"batch": TRAINING_BATCH, "loader_s": taken, "step_s": step, "share": taken["memory"] / step}
+            loading[name] = epoch / len(batches.sampler)
+        batch = next(iter(batches))
+    parts = step_times(models, batch, plan.seconds)
+    averaged = make_model(args.quick)
+    validation = in_turn({"eager": lambda: averaged(batch)}, plan.seconds)["eager"]
+    return {
+        "batch": TRAINING_BATCH, "atoms": batch["batch"].numel(), "edges": batch["edge_index"].shape[1],
+        "loader_s": loading, "parts_s": parts, "validation_s": validation,
+        "compiling_s": args.compiling.get("training"),
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------------- dynamics
@@ -311,7 +293,7 @@ JOBS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
 }  # fmt: skip
 PARTS: dict[str, Callable[[Plan, argparse.Namespace], Any]] = {
     "floor": lambda plan, args: floor(plan, quick=args.quick, compiled=args.compile),
-    "compile": compile_gain, "md": md, "auto": auto, "scaling": scaling, "loader": loader,
+    "compile": compile_gain, "md": md, "auto": auto, "scaling": scaling, "training": training,
 }  # fmt: skip
 
 
@@ -319,7 +301,7 @@ def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "parts", nargs="*", metavar="PART", help="out of floor, compile, md, auto, scaling, loader; or all"
+        "parts", nargs="*", metavar="PART", help="out of floor, compile, md, auto, scaling, training; or all"
     )
     parser.add_argument("--output", type=Path, default=HERE / "results" / "potential_speed.json")
     parser.add_argument("--page", type=Path, help="potential_speed.md beside this script, or beside another --output")
@@ -339,13 +321,14 @@ def measure(args: argparse.Namespace, results: dict[str, Any]) -> None:
     """Run the parts, and store the results after each."""
     plan = QUICK if args.quick else Plan()
     args.compiling = {}
-    kinds = ["inference"] * args.compile + ["training"] * args.train_compile
-    chosen = args.parts or list(PARTS)
-    for kind in kinds if set(chosen) & {"floor", "compile", "md"} else []:
+    chosen = set(args.parts or PARTS)
+    kinds = ["inference"] * (args.compile and bool(chosen & {"floor", "compile", "md"}))
+    kinds += ["training"] * (args.train_compile and "training" in chosen)
+    for kind in kinds:
         tqdm.write(f"compiling for {kind}, twice")
         first, again = (in_fresh_process("compile", kind=kind, quick=args.quick) for _ in range(2))
         args.compiling[kind] = {"first": first["seconds"], "again": again["seconds"], "done": first["done"]}
-    for part in chosen:
+    for part in args.parts or PARTS:
         tqdm.write(part)
         results[part] = PARTS[part](plan, args)
         results["machine"] = {

@@ -95,7 +95,6 @@ def compiling(part: Results) -> list[str]:
     for name, title in (
         ("latency_s", f"latency: energy and forces of one molecule of {atoms['one']} atoms"),
         ("batch_s", f"throughput: a batch of {atoms['batch']:,} atoms"),
-        ("training_s", "a training step: 5 molecules"),
     ):
         eager, compiled = part[name]["eager"], part[name].get("compiled")
         fast = ["not measured", ""] if compiled is None else [1e3 * compiled, eager / compiled]
@@ -103,12 +102,12 @@ def compiling(part: Results) -> list[str]:
         if name == "batch_s":
             speeds = [atoms["batch"] / t for t in (eager, compiled) if t is not None]
             rows.append(["throughput, atoms/s", *speeds, *[""] * (3 - len(speeds))])
-    lines = ["## Compiling", "", *table(("", "eager, ms", "compiled, ms", "gain"), rows)]
-    for kind, seconds in part["compiling_s"].items():
-        note = "" if seconds["done"] else " (it failed: the model ran eagerly)"
-        lines += ["", f"Compiling for {kind} takes {seconds['first']:.0f} s the first time, {seconds['again']:.1f} s "
-                      f"in a later process{note}."]  # fmt: skip
-    return lines
+    return [
+        "## Compiling",
+        "",
+        *table(("", "eager, ms", "compiled, ms", "gain"), rows),
+        *_compilation(part["compiling_s"], "inference"),
+    ]
 
 
 def md(part: list[Results]) -> list[str]:
@@ -170,20 +169,42 @@ def scaling(part: Results) -> list[str]:
     ]
 
 
-def loader(part: Results) -> list[str]:
-    """Section on data loading."""
-    seconds = part["loader_s"]
+def training(part: Results) -> list[str]:
+    """Section on the parts of a training step."""
+    forms, loading, edges = list(part["parts_s"]), part["loader_s"], part["edges"]
+    names = list(dict.fromkeys(name for form in part["parts_s"].values() for name in form))
+    rows = [[name, *(1e3 * part["parts_s"][form][name] if name in part["parts_s"][form] else "" for form in forms)]
+            for name in names]  # fmt: skip
+    whole = {form: sum(seconds.values()) for form, seconds in part["parts_s"].items()}
+    rows.append(["whole step", *(1e3 * whole[form] for form in forms)])
+    rows.append(["edges/s", *(edges / whole[form] for form in forms)])
+    share = loading["memory"] / min(whole.values())
     return [
-        "## Data loading",
+        "## A training step",
         "",
-        f"The loader takes {1e6 * seconds['memory']:.0f} us for a batch of {part['batch']} molecules with all data in "
-        f"memory, and {1e6 * seconds['disk']:.0f} us with neighbor lists in a memory-mapped file. The fastest training "
-        f"step takes {1e3 * part['step_s']:.1f} ms. The loader's share is {100 * part['share']:.2f} %; our aim is less "
-        "than 5 %.",
+        f"Time in ms of the parts of a step with {part['batch']} molecules, which have {part['atoms']} atoms and "
+        f"{edges:,} edges together. Compiled code makes energies and forces together.",
+        "",
+        *table(("part", *forms), rows),
+        "",
+        f"The loader takes {1e6 * loading['memory']:.0f} us for such a batch with all data in memory, and "
+        f"{1e6 * loading['disk']:.0f} us with neighbor lists in a memory-mapped file: {100 * share:.1f} % of the "
+        "fastest step; our aim is less than 5 %. Validation of as many molecules, which is not compiled, takes "
+        f"{1e3 * part['validation_s']:.1f} ms.",
+        *_compilation(part["compiling_s"], "training"),
     ]
 
 
-SECTIONS = {"floor": floor, "compile": compiling, "md": md, "auto": auto, "scaling": scaling, "loader": loader}
+def _compilation(seconds: Results | None, purpose: str) -> list[str]:
+    """A sentence on the time for compiling, if it was measured."""
+    if seconds is None:
+        return []
+    note = "" if seconds["done"] else " (it failed: the model ran eagerly)"
+    return ["", f"Compiling for {purpose} takes {seconds['first']:.0f} s the first time, {seconds['again']:.1f} s in a "
+                f"later process{note}."]  # fmt: skip
+
+
+SECTIONS = {"floor": floor, "compile": compiling, "md": md, "auto": auto, "scaling": scaling, "training": training}
 
 
 def plot_floor(part: Results, path: Path) -> None:

@@ -221,8 +221,8 @@ class RunConfig:
         seed: Seed of the weights, the split and the order of batches.
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, or one of several GPUs, such as ``cuda:1``.
         dtype: Precision of weights and activations.
-        compile: Compile the training step first. This takes about two minutes (less if done before), and each step then
-            takes a half to two thirds of the time.
+        compile: Compile the training step first. This takes about a minute (ten seconds if done before), and each step
+            then takes two thirds to three quarters of the time.
         num_processes: Data-parallel processes (one GPU each, or CPU with gloo).
         num_threads: CPU threads per process; null means one for about every 500 edges of a step, at most torch's
             default.

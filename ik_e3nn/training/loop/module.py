@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import time
@@ -13,7 +14,8 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 
 from ik_e3nn.errors import TrainingError
-from ik_e3nn.models import InteratomicPotential, compile_for_training, compile_potential
+from ik_e3nn.models import InteratomicPotential, compile_for_training
+from ik_e3nn.models.compiled.potential import load_compiled
 from ik_e3nn.targets import mechanics_of
 from ik_e3nn.training.config.schema import OptimizerConfig
 from ik_e3nn.training.loop.average import MovingAverage
@@ -123,7 +125,8 @@ class TrainingModule(LightningModule):
             start = time.monotonic()
             _log.info("compiling the training step; this takes minutes")
             compile_for_training(cast(InteratomicPotential, self.model))
-            compile_potential(cast(InteratomicPotential, self.best_model))  # for validation
+            with contextlib.suppress(OSError, RuntimeError):  # no code for validation is no fault
+                load_compiled(cast(InteratomicPotential, self.best_model))
             _log.info("compiled in %.0f s", time.monotonic() - start)
         self.clock.start(earlier=self._earlier)
         if self._random_state is not None:
