@@ -18,8 +18,9 @@ from ik_e3nn.private_folder import cache_folder, is_trusted, private_folder
 _log = logging.getLogger(__name__)
 
 COMPILERS = ("g++", "c++", "clang++")  # unless the environment variable CXX names one
-FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC", "-march=native")
-THREADS = "-fopenmp"  # with the soname of the library that torch has loaded, so that both have the same threads
+FLAGS = ("-O2", "-std=c++17", "-shared", "-fPIC")
+# not every compiler has them; the library for threads is the one that torch has loaded, if its name is the same
+OPTIONAL_FLAGS = ("-march=native", "-fopenmp")
 
 
 @functools.cache
@@ -58,12 +59,12 @@ def processor() -> str:
 def _key(source: Path) -> str:
     """Digest of everything that determines the machine code."""
     digest = hashlib.sha256(source.read_bytes())
-    digest.update(" ".join((*FLAGS, THREADS, processor())).encode())
+    digest.update(" ".join((*FLAGS, *OPTIONAL_FLAGS, processor())).encode())
     return digest.hexdigest()[:32]
 
 
 def _compile(source: Path, path: Path) -> None:
-    """Compile a file, with threads if the compiler has them; write the result completely or not at all.
+    """Compile a file, with all flags that the compiler has; write the result completely or not at all.
 
     Raises:
         RuntimeError: There is no compiler, or it fails.
@@ -74,8 +75,8 @@ def _compile(source: Path, path: Path) -> None:
         raise RuntimeError(f"there is no C++ compiler ({named or ', '.join(COMPILERS)})")
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / path.name
-        for flags in ((*FLAGS, THREADS), FLAGS):
-            command = [compiler, *flags, str(source), "-o", str(made)]
+        for optional in (OPTIONAL_FLAGS, OPTIONAL_FLAGS[:1], ()):
+            command = [compiler, *FLAGS, *optional, str(source), "-o", str(made)]
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             if result.returncode == 0:
                 break

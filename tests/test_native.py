@@ -74,8 +74,9 @@ def test_damaged_code_is_replaced(source):
 
 
 @needs_compiler
-def test_a_compiler_without_threads(source, monkeypatch):
-    monkeypatch.setattr(native, "THREADS", "-fno-such-flag")
+@pytest.mark.parametrize("flags", [("-march=native", "-fno-such-flag"), ("-fno-such-flag", "-fopenmp")])
+def test_a_compiler_without_some_flags(flags, source, monkeypatch):
+    monkeypatch.setattr(native, "OPTIONAL_FLAGS", flags)
     assert compiled(source).twice(3) == 6
 
 

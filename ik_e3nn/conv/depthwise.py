@@ -18,10 +18,11 @@ class DepthwiseMixing(ExactModule):
     r"""Sum :math:`L(\bigoplus_p T_p(x^c, h^c))` over neighbors, computed as :math:`L(\bigoplus_p T_p(\sum x^c h^c))`.
 
     The couplings T are constants and L is linear, so both are applied after the sum, once for each node; the sum runs
-    over outer products of components. If the filter is separable, :math:`h^c_{lm} = R_{lc} Y_{lm}`, the sum over the
-    edges of a block is a batched GEMM:
+    over outer products of components. For separable filters, :math:`h^c_{lm} = R_{lc} Y_{lm}`, it is
 
-    .. math:: Z_b[m_h, (m_{in}, c)] = \sum_{e \in b} Y_e[m_h] \; \big( R_e[l, c] \, x_e[m_{in}, c] \big)
+    .. math:: Z_i[m_h, m_{in}, c] = \sum_{e \in i} Y_e[m_h] \, R_e[l, c] \, x_e[m_{in}, c],
+
+    see :mod:`ik_e3nn.conv.outer_sums`.
 
     In the shapes below, M and H are the sums of 2l+1 over the irreps of irreps_in and of irreps_filter, C is their
     common multiplicity, and P is the dimension of the outputs of all paths.
