@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from ik_e3nn.errors import TrainingError
 from ik_e3nn.models import InteratomicPotential, compile_for_training
+from ik_e3nn.models.compiled.beside import missing_compiler
 from ik_e3nn.models.compiled.potential import load_compiled
 from ik_e3nn.targets import mechanics_of
 from ik_e3nn.training.config.schema import OptimizerConfig
 from ik_e3nn.training.loop.average import MovingAverage
 from ik_e3nn.training.loop.clipping import GradientClipping
+from ik_e3nn.training.loop.compilation import pays
 from ik_e3nn.training.loop.schedule import LearningRateSchedule
 from ik_e3nn.training.objective.loss import Loss, Term
 from ik_e3nn.training.objective.metrics import ErrorSums
@@ -43,7 +45,7 @@ class TrainingModule(LightningModule):
         loss: What is minimized.
         optimizer: Settings of the optimizer.
         clock: The clock of the run, with its time limit.
-        compile: Compile the training step.
+        compile: Compile the training step; "auto" does so on a CPU if the run saves more time than compiling takes.
         lr_factors: Factors of the learning rate by names of the model's parameters, if they are not 1.
     """
 
@@ -54,7 +56,7 @@ class TrainingModule(LightningModule):
         *,
         optimizer: OptimizerConfig,
         clock: RunClock,
-        compile: bool = False,  # noqa: A002
+        compile: bool | Literal["auto"] = False,  # noqa: A002
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
@@ -74,6 +76,7 @@ class TrainingModule(LightningModule):
         self._valid_start, self._valid_seconds = 0.0, 0.0
         self._elapsed, self._earlier, self._progress = 0.0, 0.0, 0.0
         self._random_state: dict[str, Any] | None = None
+        self._was_compiled: bool | None = None  # before a restart
 
     def outputs(self, model: nn.Module, batch: dict[str, Tensor]) -> Any:
         """The predictions of a model for a batch."""
@@ -121,9 +124,9 @@ class TrainingModule(LightningModule):
 
     def on_train_start(self) -> None:
         """Compile, start the clock, and continue the random numbers of the run before a restart."""
-        if self.compile_step and hasattr(self.model, "compiled_for_training"):
+        if self._compiles():
             start = time.monotonic()
-            _log.info("compiling the training step; this takes minutes")
+            _log.info("compiling the training step; this takes about a minute")
             compile_for_training(cast(InteratomicPotential, self.model))
             with contextlib.suppress(OSError, RuntimeError):  # no code for validation is no fault
                 load_compiled(cast(InteratomicPotential, self.best_model))
@@ -132,6 +135,24 @@ class TrainingModule(LightningModule):
         if self._random_state is not None:
             set_random_state(self._random_state)
             self._random_state = None
+
+    def _compiles(self) -> bool:
+        """Whether to compile the training step now; a continued run has the kind of step that it had before."""
+        if self.compile_step != "auto" or not hasattr(self.model, "compiled_for_training"):
+            return bool(self.compile_step) and hasattr(self.model, "compiled_for_training")
+        if self._was_compiled is not None:
+            return self._was_compiled
+        if self.device.type != "cpu" or self.trainer.world_size > 1 or missing_compiler():
+            return False
+        batches = cast(Any, self.trainer.train_dataloader)
+        batch = next(iter(batches))
+
+        def step() -> None:
+            self.loss(self.outputs(self.model, batch), batch).backward()
+            self.zero_grad()
+
+        steps = (cast(int, self.trainer.max_epochs) - self.current_epoch) * len(batches.sampler)
+        return pays(step, steps, seconds=None if self.clock.limit is None else self.clock.limit - self._earlier)
 
     def on_train_epoch_start(self) -> None:
         """Reset the sums of the last epoch."""
@@ -206,6 +227,7 @@ class TrainingModule(LightningModule):
             "clipping": self.clipping.state_dict(),
             "seconds": self.clock.seconds,
             "random": random_state(),
+            "compiled": getattr(self.model, "compiled_for_training", None) is not None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -216,6 +238,7 @@ class TrainingModule(LightningModule):
             self.clipping.load_state_dict(state["clipping"])
         self._earlier = state["seconds"]
         self._random_state = state["random"]
+        self._was_compiled = state.get("compiled")
 
     def _share(self, terms: dict[str, Term]) -> dict[str, Term]:
         """Counts over all processes, and sums scaled so that the mean over the processes is the loss of the whole."""

@@ -81,7 +81,7 @@ class Task:
             ConfigError: Names the setting.
         """
         check_model_arguments(config.model, model_of(config))
-        if config.run.compile and config.data.targets is not None:
+        if config.run.compile is True and config.data.targets is not None:
             raise ConfigError("run.compile is true, but models of properties cannot be compiled; leave it out")
         if not config.model_is_given:
             new_model(config, ["H"])  # the arguments are the same for all elements
